@@ -1,0 +1,5 @@
+"""``python -m skahactl``."""
+
+from skahactl.cli import run
+
+run()

@@ -1,0 +1,1 @@
+"""Observe, plan, execute, until it is so."""

@@ -1,0 +1,147 @@
+"""The tree of errors, and the one table of exit codes.
+
+SkahactlError
+├── UsageError            2  words on the command line, unknown target; nothing was sent
+│   ├── ManifestError     2  every problem of every file at once
+│   ├── ProfileError      2
+│   └── LedgerError       2  the state directory or the ledger cannot be used
+├── AuthError             3  not logged in, or refused
+├── UnreachableError      4  the platform is unreachable or in error; the same command goes on later
+├── TimedOut              5
+├── BusyError             6  another command drives this job
+└── AnswerNo              1  ended, and the answer is no
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes, as the manual lists them."""
+
+    DONE = 0
+    NO = 1
+    USAGE = 2
+    AUTH = 3
+    UNREACHABLE = 4
+    TIMEOUT = 5
+    BUSY = 6
+    INTERRUPTED = 130
+    PIPE = 141
+    TERMINATED = 143
+
+
+#: Several outcomes apply: the first that fits.
+PRECEDENCE = (
+    Exit.INTERRUPTED,
+    Exit.TERMINATED,
+    Exit.AUTH,
+    Exit.UNREACHABLE,
+    Exit.TIMEOUT,
+    Exit.BUSY,
+    Exit.USAGE,
+    Exit.NO,
+    Exit.DONE,
+)
+
+
+def worst(codes: list[Exit]) -> Exit:
+    """The exit code of a command whose parts ended with ``codes``: the first of PRECEDENCE that is among them."""
+    return next((code for code in PRECEDENCE if code in codes), Exit.DONE)
+
+
+class SkahactlError(Exception):
+    """What went wrong (``message``), where, and what to do (``hint``); ``code`` is stable for scripts."""
+
+    exit = Exit.NO
+    code = "error"
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None, code: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+        if code is not None:
+            self.code = code
+
+    def data(self) -> dict[str, object]:
+        """The error as one JSON object, for ``-o json``."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "where": self.where,
+            "hint": self.hint,
+            "exit": int(self.exit),
+        }
+
+
+class UsageError(SkahactlError):
+    exit = Exit.USAGE
+    code = "usage"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a file: ``file``, 1-based ``line`` if known, dotted ``key``, message, hint."""
+
+    file: str
+    message: str
+    line: int | None = None
+    key: str | None = None
+    hint: str | None = None
+
+    def text(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        key = f" {self.key}:" if self.key else ""
+        return f"{place}:{key} {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+class ManifestError(UsageError):
+    """Everything that is wrong in the manifests, at once."""
+
+    code = "manifest"
+
+    def __init__(self, problems: tuple[Problem, ...]):
+        super().__init__("\n".join(problem.text() for problem in problems))
+        self.problems = problems
+
+    def data(self) -> dict[str, object]:
+        rows = [
+            {"file": p.file, "line": p.line, "key": p.key, "message": p.message, "hint": p.hint} for p in self.problems
+        ]
+        return {**super().data(), "problems": rows}
+
+
+class ProfileError(UsageError):
+    code = "profile"
+
+
+class LedgerError(UsageError):
+    code = "ledger"
+
+
+class AuthError(SkahactlError):
+    exit = Exit.AUTH
+    code = "auth"
+
+
+class UnreachableError(SkahactlError):
+    exit = Exit.UNREACHABLE
+    code = "unreachable"
+
+
+class TimedOut(SkahactlError):
+    exit = Exit.TIMEOUT
+    code = "timeout"
+
+
+class BusyError(SkahactlError):
+    exit = Exit.BUSY
+    code = "busy"
+
+
+class AnswerNo(SkahactlError):
+    exit = Exit.NO
+    code = "no"

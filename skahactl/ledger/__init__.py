@@ -1,0 +1,1 @@
+"""The record, on this machine, of every run, replica and attempt."""

@@ -1,0 +1,1 @@
+"""The local platform: queue, workers, HTTP answers, serve."""

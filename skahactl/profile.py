@@ -1,0 +1,77 @@
+"""A profile as a value: where to run, with which credentials, and defaults for manifests. Loading is profiles.py's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from skahactl.job import Limits, Resources
+
+LOCAL_SERVER = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """How to show who we are; a token itself is read when it is sent, never kept here."""
+
+    method: str = "none"  # x509 | token | none
+    certificate: str | None = None  # absolute path of a PEM with certificate and key
+    token_file: str | None = None
+    token_env: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """``host`` is put before images that name none; user and secret are sent for private images."""
+
+    host: str | None = None
+    user: str | None = None
+    secret_env: str | None = None
+    secret_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """Connections at once; seconds without an answer; seconds that a lost create may take to appear; longest poll."""
+
+    concurrency: int = 16
+    timeout: float = 120.0
+    settle: float = 120.0
+    poll_max: float = 60.0
+    grace: float = 30.0  # after a delete, a pod may still write
+    ca_file: str | None = None  # extra certificate authorities to trust
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """The embedded platform: worker slots (None: processors), where commands run (None: the caller's), memory in s."""
+
+    slots: int | None = None
+    directory: str | None = None
+    memory: float = 3600.0  # how long a finished session is remembered
+    kill_after: float = 10.0  # from TERM to KILL
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    name: str
+    server: str  # base URL, version included, without a trailing slash; LOCAL_SERVER for the embedded platform
+    path: str | None = None  # the file it was read from; None: built in
+    auth: Auth = Auth()
+    registry: Registry = Registry()
+    resources: Resources | None = None  # [defaults.resources]; as a whole for manifests without [resources]
+    limits: Limits = Limits()  # [defaults.limits]
+    vars: dict[str, str] = field(default_factory=dict)
+    client: ClientSettings = ClientSettings()
+    local: LocalSettings = LocalSettings()
+    login_url: str = "https://ws.cadc-ccda.hia-iha.nrc-cnrc.gc.ca/cred/generate?daysValid=30"
+
+    @property
+    def is_local(self) -> bool:
+        return self.server == LOCAL_SERVER
+
+    @property
+    def host(self) -> str:
+        """The server's host as summaries name it; "this machine" for the embedded platform."""
+        if self.is_local:
+            return "this machine"
+        return self.server.split("://", 1)[-1].split("/", 1)[0]

@@ -1,0 +1,1 @@
+"""The service: wire encoding, client, credentials, replies."""

@@ -1,0 +1,1 @@
+"""Which items belong to which replica, and reading and writing them."""
