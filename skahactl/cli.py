@@ -1,0 +1,131 @@
+"""The command line: argv in, exit code out. The one ladder of errors stands here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+from skahactl.context import Context, enter
+from skahactl.errors import Exit, SkahactlError, UsageError
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+
+def run() -> NoReturn:
+    """The console script."""
+    code = main(sys.argv[1:])
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.flush()
+    sys.exit(code)
+
+
+def main(argv: Sequence[str]) -> int:
+    """One call of ``skahactl`` with these words; never raises, never prints a traceback."""
+    from skahactl.options import take_globals
+
+    signal.signal(signal.SIGTERM, _terminated)
+    with contextlib.suppress(ValueError, AttributeError):
+        signal.signal(signal.SIGHUP, _terminated)
+    context = Context()
+    try:
+        options, words = take_globals(argv)
+        context = Context(**options)
+        enter(context)
+        code = _call(words)
+        context.stdout.flush()
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except Terminated:
+        return Exit.TERMINATED
+    except BrokenPipeError:
+        return _silence_stdout()
+    except SkahactlError as error:
+        return _tell(context, error)
+    except OSError as error:
+        return _tell(context, _from_system(error))
+    except Exception as error:
+        return _tell(context, _unexpected(error, context))
+    return code
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP arrived."""
+
+
+def build() -> App:
+    """The app with every verb, by import string: nothing of a verb is imported before it is called."""
+    from skahactl.verbs import app
+
+    return app()
+
+
+def _call(words: list[str]) -> int:
+    from cyclopts import CycloptsError
+
+    app = build()
+    if words[:1] == ["__complete"]:
+        app(words)
+        return Exit.DONE
+    try:
+        result = app(words or ["--help"], exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        raise _usage(error, words) from error
+    return int(result) if isinstance(result, int) else Exit.DONE
+
+
+def _usage(error: Exception, words: list[str]) -> UsageError:
+    from skahactl.options import explained
+
+    return explained(error, words)
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def _silence_stdout() -> Exit:
+    """The reader of the pipe went away: say nothing, and keep the interpreter's last flush from saying it."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Exit.PIPE
+
+
+def _tell(context: Context, error: SkahactlError) -> int:
+    """The error in words on stderr, or as one JSON object with ``-o json``."""
+    with contextlib.suppress(BrokenPipeError):
+        if context.output in ("json", "jsonl"):
+            import json
+
+            context.warn(json.dumps(error.data(), ensure_ascii=False))
+        else:
+            where = f"{error.where}: " if error.where else ""
+            context.warn(f"skahactl: {where}{error.message}")
+            if error.hint:
+                context.warn(f"  {error.hint}")
+    return int(error.exit)
+
+
+def _from_system(error: OSError) -> SkahactlError:
+    name = error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else error.filename
+    return SkahactlError(error.strerror or str(error), where=str(name) if name else None, code="system")
+
+
+def _unexpected(error: Exception, context: Context) -> SkahactlError:
+    """A mistake of ours: the place in a word, the rest on demand."""
+    import traceback
+
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    if context.environ.get("SKAHACTL_DEBUG"):
+        context.warn("".join(traceback.format_exception(error)))
+    return SkahactlError(
+        f"this should not have happened: {type(error).__name__}: {error}",
+        where=f"{os.path.basename(frame.filename)}:{frame.lineno}",
+        hint="please report it with the output of the same command under SKAHACTL_DEBUG=1",
+        code="internal",
+    )

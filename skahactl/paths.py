@@ -1,0 +1,59 @@
+"""Where skahactl keeps things, and how a file is replaced so that nobody ever sees half of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from skahactl.errors import LedgerError
+
+
+def home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("HOME") or os.path.expanduser("~"))
+
+
+def config_dir(environ: Mapping[str, str]) -> Path:
+    """``$XDG_CONFIG_HOME/skahactl``; not created."""
+    base = environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else home(environ) / ".config") / "skahactl"
+
+
+def state_dir(environ: Mapping[str, str]) -> Path:
+    """``SKAHACTL_STATE_DIR`` or ``$XDG_STATE_HOME/skahactl``; not created."""
+    own = environ.get("SKAHACTL_STATE_DIR")
+    if own:
+        return Path(own).absolute()
+    base = environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else home(environ) / ".local" / "state") / "skahactl"
+
+
+def made_private(path: Path) -> Path:
+    """``path`` as a directory of mode 0700, made if need be; LedgerError if it cannot be."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o700)
+    except OSError as error:
+        raise LedgerError(
+            f"the state directory cannot be used: {error.strerror}",
+            where=str(path),
+            hint="set SKAHACTL_STATE_DIR to a directory that you may write to",
+        ) from error
+    return path
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replaces ``path`` by ``data`` in one step; the temporary file stands beside it and never outlives a failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,25 @@
+"""Did you mean: the nearest known word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate most like ``word``, or None if none is like it."""
+    import difflib
+
+    known = {candidate.lower(): candidate for candidate in candidates}
+    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return known[found[0]] if found else None
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
+    """A hint such as ``did you mean 'cores'?``, or None."""
+    found = nearest(word, candidates)
+    return f"did you mean '{found}'?" if found else None
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """``1 replica``, ``3 replicas``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
