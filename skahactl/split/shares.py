@@ -1,0 +1,109 @@
+"""Who gets what: pure arithmetic on counts, positions and weights.
+
+Replicas count from 1, positions in a list from 0. Nothing here reads a list, so that the command, the manifest
+and :mod:`skahactl.helpers.distributed` give the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+REPLICA_ID = "REPLICA_ID"
+REPLICA_COUNT = "REPLICA_COUNT"
+SESSION_ID = "skaha_sessionid"  # the platform sets it in every session's container
+
+
+class Share(NamedTuple):
+    """Replica ``replica`` of ``total``; 1 <= replica <= total."""
+
+    replica: int
+    total: int
+
+
+def share(replica: int | None, total: int | None, environ: Mapping[str, str]) -> Share | None:
+    """The share asked for, ``REPLICA_ID`` and ``REPLICA_COUNT`` standing in for what is None.
+
+    None when nothing says which: no arguments, neither variable, and not inside a session.
+
+    Raises:
+        ValueError: one of the two is missing, is no whole number, or lies outside 1..total; or neither is
+            there inside a session of the platform, where every replica would take the whole list.
+    """
+    number = _variable(environ, REPLICA_ID) if replica is None else replica
+    count = _variable(environ, REPLICA_COUNT) if total is None else total
+    if number is None and count is None:
+        if SESSION_ID in environ:
+            raise ValueError(
+                f"{REPLICA_ID} and {REPLICA_COUNT} are not set in this session: every replica would take every item"
+            )
+        return None
+    if number is None:
+        raise ValueError(
+            f"the number of replicas is known ({count}), but not which one this is: {REPLICA_ID} is not set"
+        )
+    if count is None:
+        raise ValueError(
+            f"this is replica {number}, but the number of replicas is not known: {REPLICA_COUNT} is not set"
+        )
+    return checked(number, count)
+
+
+def checked(replica: int, total: int) -> Share:
+    """``replica`` of ``total``, or ValueError unless 1 <= replica <= total."""
+    if total < 1:
+        raise ValueError(f"the number of replicas must be at least 1, not {total}")
+    if replica < 1:
+        raise ValueError(f"replicas count from 1, so there is no replica {replica}")
+    if replica > total:
+        raise ValueError(f"there is no replica {replica} of {total}: replicas are numbered 1 to {total}")
+    return Share(replica, total)
+
+
+def whole_number(text: str, what: str) -> int:
+    """``text`` as an integer: ASCII digits with a sign perhaps, blanks around allowed. ValueError names ``what``."""
+    digits = text.strip()
+    unsigned = digits[1:] if digits[:1] in ("-", "+") else digits
+    if not (unsigned.isascii() and unsigned.isdigit()):
+        raise ValueError(f"{what} is not a whole number: {text!r}")
+    return int(digits)
+
+
+def bounds(count: int, replica: int, total: int) -> tuple[int, int]:
+    """Where the chunk of ``replica`` lies among ``count`` items: positions start..stop-1.
+
+    Sizes differ by at most one, the longer chunks first: ``numpy.array_split``.
+    """
+    size, longer = divmod(count, total)
+    start = (replica - 1) * size + min(replica - 1, longer)
+    return start, start + size + (replica <= longer)
+
+
+def striped(count: int, replica: int, total: int) -> int:
+    """How many of ``count`` items the stripe of ``replica`` has."""
+    return (count - replica) // total + 1 if count >= replica else 0
+
+
+def balanced(weights: Sequence[int], total: int) -> list[int]:
+    """The replica (from 1) of each position, balanced by weight: longest processing time first.
+
+    The heaviest item goes next, always to the lightest replica; equal weights go by position, equally light
+    replicas by number of items and then by replica number, so that every replica computes one answer and no
+    replica stays empty while another has two weightless items. The heaviest share is at most 4/3 - 1/(3 total)
+    times the best possible one.
+    """
+    from heapq import heapify, heapreplace
+
+    loads = [(0, 0, replica) for replica in range(1, total + 1)]
+    heapify(loads)
+    owners = [0] * len(weights)
+    for position in sorted(range(len(weights)), key=lambda position: -weights[position]):
+        load, items, replica = loads[0]
+        owners[position] = replica
+        heapreplace(loads, (load + weights[position], items + 1, replica))
+    return owners
+
+
+def _variable(environ: Mapping[str, str], name: str) -> int | None:
+    text = environ.get(name)
+    return None if text is None else whole_number(text, name)
