@@ -1,0 +1,99 @@
+"""What no encoding brings over: found before anything is sent, each with the way round (skaha-api 3.1, 3.5, 3.6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from skahactl.job import Request
+
+LARGEST_ELEMENT = 128 * 1024 - 1  # Linux: one string of execve, its NUL not counted
+LARGEST_REQUEST = 1024 * 1024  # Kubernetes refuses objects of about 1.5 MiB
+LARGEST_BODY = 2 * 1024 * 1024  # Tomcat: a larger form is not read
+MOST_FIELDS = 1000  # Tomcat: further parameters are left out without a word
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
+_IMAGE = re.compile(r"[A-Za-z0-9._:/@-]+")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_REREAD_NAMES = frozenset("y Y n N null Null NULL".split())
+_OVERRIDDEN = re.compile(r"OMP_NUM_THREADS|HOME|PWD|skaha_.*")
+
+# What SnakeYAML writes without quotes, and go-yaml then reads as a boolean or a number (skaha-api 3.6 d, e).
+_REREAD = re.compile(
+    r"""[yYnN]
+    | [-+]?0[oO]_*[0-7][0-7_]* | [-+]?0[BX]_*[0-9a-fA-F][0-9a-fA-F_]*
+    | [-+]0[0-9_]*[89][0-9_]*
+    | (?=[^a-zA-Z]*[0-9])(?=.*_)[-+]?[0-9_]*\.?[0-9_]*(?:[eE][-+]?[0-9_]+)?""",
+    re.VERBOSE,
+)
+
+
+def request_problems(request: Request, body_size: int) -> tuple[str, ...]:
+    """Every problem of ``request``, whose encoded form takes ``body_size`` bytes."""
+    return tuple(_problems(request, body_size))
+
+
+def value_problem(text: str) -> str | None:
+    """Why this argument or value cannot be sent, as the rest of a sentence; None if it can."""
+    if "\0" in text:
+        return "holds a NUL character, which no program can be given; write it as an escape that the command decodes"
+    if _SURROGATE.search(text):
+        return "is not valid Unicode text; encode its bytes, for example with base64, and decode them in the command"
+    found = _CONTROL.search(text)
+    if found:
+        code = ord(found.group())
+        return (
+            f"holds the control character U+{code:04X}, which the platform refuses; "
+            f"write it as an escape that the command decodes, for example $'\\x{code:02x}' in bash"
+        )
+    if _REREAD.fullmatch(text):
+        return (
+            f'is "{text}" as a whole, which the platform reads as a boolean or a number and then refuses; '
+            f"make it part of a longer text, for example a shell line, or an option written as --option={text}"
+        )
+    size = len(text.encode())
+    if size > LARGEST_ELEMENT:
+        return f"is {size} bytes long, and Linux takes at most {LARGEST_ELEMENT}; put it into a file"
+    return None
+
+
+def _problems(request: Request, body_size: int) -> Iterator[str]:
+    if not _IMAGE.fullmatch(request.image):
+        yield f'the image "{request.image}" has characters that no image reference can have'
+    for position, text in enumerate(request.command):
+        problem = value_problem(text)
+        if problem:
+            yield f"command, element {position + 1}: {problem}"
+    yield from _env_problems(request)
+    yield from _size_problems(request, body_size)
+
+
+def _env_problems(request: Request) -> Iterator[str]:
+    for name, value in request.env:
+        if not _ENV_NAME.fullmatch(name):
+            yield f'[env] "{name}" cannot be the name of a variable; use letters, digits and _'
+        elif name in _REREAD_NAMES:
+            yield f'[env] {name}: the platform reads the name "{name}" as no name; use a longer one'
+        elif _OVERRIDDEN.fullmatch(name):
+            yield (
+                f"[env] {name} is set by the platform itself, which wins; "
+                f'set it inside the command: command = ["env", "{name}=...", ...]'
+            )
+        problem = value_problem(value) if isinstance(value, str) else None
+        if problem:
+            yield f"[env] {name} {problem}"
+        elif isinstance(value, str) and len(f"{name}={value}".encode()) > LARGEST_ELEMENT:
+            yield f"[env] {name} is longer than the {LARGEST_ELEMENT} bytes that Linux takes; put it into a file"
+
+
+def _size_problems(request: Request, body_size: int) -> Iterator[str]:
+    values = [value for _, value in request.env if isinstance(value, str)]
+    size = sum(len(text.encode(errors="surrogatepass")) for text in (*request.command, *values))
+    advice = "put the long parts into a file that the command reads, or use more replicas"
+    if size > LARGEST_REQUEST:
+        yield f"command and [env] of one replica take {size} bytes, and the platform stores at most 1 MiB; {advice}"
+    elif body_size > LARGEST_BODY:
+        yield f"the request of one replica takes {body_size} bytes, and the platform reads at most 2 MiB; {advice}"
+    if len(request.env) > MOST_FIELDS - 10:
+        yield f"[env] has {len(request.env)} variables, and the platform reads at most {MOST_FIELDS - 10}"

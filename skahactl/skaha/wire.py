@@ -1,0 +1,132 @@
+"""How a request is written so that the command and the environment arrive byte for byte (skaha-api 3.6).
+
+The server pastes ``cmd``, ``args`` and ``env`` into a YAML template as the replacement text of a regular expression,
+splits ``args`` on blanks, and Kubernetes expands ``$(NAME)``. So a character outside the safe alphabet is written as
+two backslashes and a YAML escape: the regular expression takes one backslash away, YAML reads the escape. ``$`` is
+doubled for Kubernetes. Nothing as a whole element is two backslashes and a newline: an escaped line break.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from skahactl.errors import UsageError
+from skahactl.job import EnvValue, Request, Secret
+from skahactl.skaha.unsendable import value_problem, request_problems
+
+CONTENT_TYPE = "application/x-www-form-urlencoded; charset=UTF-8"
+
+_SAFE = r"A-Za-z0-9_./:,@%+\-'()\[\]{}*?!~;<>&|^#"
+_UNSAFE_ARGUMENT = re.compile(f"[^{_SAFE}=]")
+_UNSAFE_VALUE = re.compile(f"[^{_SAFE}]")  # a second "=" makes the server drop the variable
+_NOTHING = "\\\\\n"
+
+Fields = list[tuple[str, str]]
+
+
+def fields(request: Request, name: str, environ: Mapping[str, str]) -> Fields:
+    """The form of one create, in order, secrets read from ``environ`` and files.
+
+    Raises UsageError for a secret that is not there or cannot be sent; the message never holds its value.
+    """
+    revealed = [(key, _revealed(key, content, environ)) for key, content in request.env]
+    return [*_head(request, name), *(("env", f"{key}={value(text)}") for key, text in revealed)]
+
+
+def masked_fields(request: Request, name: str) -> Fields:
+    """As ``fields``, with the reference in place of each secret: what a dry run shows."""
+    return [*_head(request, name), *(("env", f"{key}={_masked(content)}") for key, content in request.env)]
+
+
+def body(form: Fields) -> bytes:
+    """The form as the body of a POST: ASCII, whatever was asked for."""
+    return urlencode(form).encode("ascii")
+
+
+def problems(request: Request) -> tuple[str, ...]:
+    """What of this request cannot be sent, each with the way round; secrets are looked at when they are read."""
+    return request_problems(request, len(body(masked_fields(request, "x" * 50))))
+
+
+def needs_encoding(request: Request) -> bool:
+    """Does it hold anything that only the encoding brings over unchanged? (Of secrets it is not known.)"""
+    if any(not text or _UNSAFE_ARGUMENT.search(text) for text in request.command):
+        return True
+    return any(isinstance(v, str) and (not v or _UNSAFE_VALUE.search(v)) for _, v in request.env)
+
+
+def argument(text: str) -> str:
+    """One element of the command, encoded."""
+    return _UNSAFE_ARGUMENT.sub(_escape, text) if text else _NOTHING
+
+
+def value(text: str) -> str:
+    """The value of an environment variable, encoded."""
+    return _UNSAFE_VALUE.sub(_escape, text) if text else _NOTHING
+
+
+def number(amount: float) -> str:
+    """8.0 as "8", 1.5 as "1.5": as other clients write them."""
+    return str(int(amount)) if float(amount).is_integer() else repr(float(amount))
+
+
+def _head(request: Request, name: str) -> Fields:
+    resources = request.resources
+    form = [("name", name), ("image", request.image)]
+    if resources.cores is not None:
+        form.append(("cores", number(resources.cores)))
+    if resources.ram is not None:
+        form.append(("ram", number(resources.ram)))
+    form.append(("type", request.kind))
+    if resources.gpus:  # the server refuses 0
+        form.append(("gpus", str(resources.gpus)))
+    if request.command:
+        form.append(("cmd", argument(request.command[0])))
+    if len(request.command) > 1:
+        form.append(("args", " ".join(argument(text) for text in request.command[1:])))
+    return form
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match.group()
+    if character == "$":
+        return "\\\\x24\\\\x24"
+    code = ord(character)
+    if code <= 0xFF:
+        return f"\\\\x{code:02x}"
+    return f"\\\\u{code:04x}" if code <= 0xFFFF else f"\\\\U{code:08x}"
+
+
+def _masked(content: EnvValue) -> str:
+    return f"<{content.reference()}>" if isinstance(content, Secret) else value(content)
+
+
+def _revealed(key: str, content: EnvValue, environ: Mapping[str, str]) -> str:
+    if not isinstance(content, Secret):
+        return content
+    text = read_secret(content, environ, what=f"[env] {key}")
+    problem = value_problem(text)
+    if problem:
+        raise UsageError(f"[env] {key}: the secret {content.reference()} {problem}", code="secret")
+    return text
+
+
+def read_secret(secret: Secret, environ: Mapping[str, str], *, what: str) -> str:
+    """The secret's value: the variable as it is, the file without the line end that editors put there."""
+    if secret.source == "env":
+        if secret.name not in environ:
+            raise UsageError(
+                f"{what}: the variable {secret.name} is not set here",
+                hint=f"set it before the command: export {secret.name}=...",
+                code="secret",
+            )
+        return environ[secret.name]
+    try:
+        with open(secret.name, encoding="utf-8", newline="") as stream:
+            text = stream.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"{what}: cannot read the secret file {secret.name}: {reason}", code="secret") from None
+    return text.removesuffix("\n").removesuffix("\r")
