@@ -1,0 +1,187 @@
+"""Attempts: the intent before a create, its outcome after it, and what lists and logs told later.
+
+An attempt's name is unique in this ledger: the replica's whole name, with ``-2``, ``-3``, ... from the second attempt
+on, earlier runs of the same content counted in. So a session with that name can be an attempt of nothing else here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from skahactl import states
+from skahactl.ledger import codec
+from skahactl.ledger.records import AttemptRow
+from skahactl.ledger.store import Ledger
+from skahactl.skaha.models import Created
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One create about to be sent: which attempt, under which whole name, the how-manyth send of that attempt."""
+
+    run_id: int
+    replica: int
+    attempt: int
+    name: str
+    send: int
+
+
+def attempts_of(ledger: Ledger, run_id: int, replica: int | None = None) -> tuple[AttemptRow, ...]:
+    """Every attempt of the run, or of one replica, by replica and number."""
+    rows = ledger.rows(
+        f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE run = ?1 AND (?2 IS NULL OR replica = ?2)"
+        " ORDER BY replica, number",
+        run_id,
+        replica,
+    )
+    return tuple(codec.attempt_value(row) for row in rows)
+
+
+def attempt_of_session(ledger: Ledger, session: str) -> AttemptRow | None:
+    row = ledger.row(f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE session = ?", session)
+    return None if row is None else codec.attempt_value(row)
+
+
+def known_sessions(ledger: Ledger) -> dict[str, tuple[int, int, int]]:
+    """Every session id this ledger holds: run, replica, attempt."""
+    rows = ledger.rows("SELECT session, run, replica, number FROM attempts WHERE session IS NOT NULL")
+    return {row["session"]: (row["run"], row["replica"], row["number"]) for row in rows}
+
+
+def intend(ledger: Ledger, run_id: int, number: int, now: float) -> Intent | None:
+    """Writes that a create is about to be sent; None if it may not be, because a delete was asked for. To be called
+    in a transaction that is durable before the request leaves."""
+    row = ledger.row(
+        "SELECT replicas.name, replicas.state, replicas.attempt, replicas.deleting, runs.deleting AS whole"
+        " FROM replicas JOIN runs ON runs.id = run WHERE run = ? AND number = ?",
+        run_id,
+        number,
+    )
+    if row is None or row["deleting"] or row["whole"] or row["state"] not in _CREATABLE:
+        return None
+    open_one = ledger.row(
+        "SELECT number, name, sends FROM attempts WHERE run = ? AND replica = ? AND number = ? AND state IN ('Held',"
+        " 'Unsettled')",
+        run_id,
+        number,
+        row["attempt"],
+    )
+    if open_one is not None:
+        intent = Intent(run_id, number, open_one["number"], open_one["name"], open_one["sends"] + 1)
+    else:
+        intent = Intent(run_id, number, row["attempt"] + 1, _next_name(ledger, row["name"]), 1)
+    _write_intent(ledger, intent, now)
+    return intent
+
+
+_CREATABLE = (states.HELD, states.UNSETTLED, states.FAILED)
+
+
+def _next_name(ledger: Ledger, name: str) -> str:
+    """The whole name of the next attempt under ``name``."""
+    used = {
+        row["name"] for row in ledger.rows("SELECT name FROM attempts WHERE name = ?1 OR name GLOB ?1 || '-*'", name)
+    }
+    if name not in used:
+        return name
+    count = 2
+    while f"{name}-{count}" in used:
+        count += 1
+    return f"{name}-{count}"
+
+
+def _write_intent(ledger: Ledger, intent: Intent, now: float) -> None:
+    key = (intent.run_id, intent.replica, intent.attempt)
+    execute = ledger.connection.execute
+    execute(
+        "INSERT INTO attempts (run, replica, number, name, state, created, sends) VALUES (?,?,?,?,'Unsettled',?,1)"
+        " ON CONFLICT DO UPDATE SET state = 'Unsettled', sends = ?",
+        (*key, intent.name, now, intent.send),
+    )
+    execute("INSERT INTO sends (run, replica, attempt, number, sent) VALUES (?,?,?,?,?)", (*key, intent.send, now))
+    execute(
+        "UPDATE replicas SET state = 'Unsettled', reason = NULL, attempt = ?, not_before = NULL"
+        " WHERE run = ? AND number = ?",
+        (intent.attempt, intent.run_id, intent.replica),
+    )
+    execute("UPDATE runs SET started = coalesce(started, ?), ended = NULL WHERE id = ?", (now, intent.run_id))
+
+
+def settle(ledger: Ledger, intent: Intent, created: Created, now: float, again: float | None) -> None:
+    """Writes how a create ended. ``again``: not before then, where it certainly created nothing."""
+    key = (intent.run_id, intent.replica, intent.attempt)
+    words = None if created.error is None else created.error.message
+    execute = ledger.connection.execute
+    execute(
+        "UPDATE sends SET ended = ?, outcome = ?, words = ? WHERE run = ? AND replica = ? AND attempt = ? AND number = ?",
+        (now, created.outcome, words, *key, intent.send),
+    )
+    if created.outcome == "created":
+        _to(ledger, key, states.PENDING, None)
+        execute(
+            "UPDATE attempts SET session = ?, recorded = ?, pending_since = ? WHERE run = ? AND replica = ? AND number = ?",
+            (created.id, now, now, *key),
+        )
+    elif created.outcome == "ambiguous":
+        execute(
+            "UPDATE attempts SET doubts = doubts + 1, doubt_ended = ? WHERE run = ? AND replica = ? AND number = ?",
+            (now, *key),
+        )
+        _to(ledger, key, states.UNSETTLED, f"in doubt: {words}")
+    elif created.outcome == "refused":
+        _to(ledger, key, states.REFUSED, words)
+        execute("UPDATE attempts SET finished = ? WHERE run = ? AND replica = ? AND number = ?", (now, *key))
+    elif _doubted(ledger, key):  # this send made nothing, an earlier one may have: it stays in doubt
+        _to(ledger, key, states.UNSETTLED, words)
+        execute("UPDATE replicas SET not_before = ? WHERE run = ? AND number = ?", (again, *key[:2]))
+    else:
+        _to(ledger, key, states.HELD, words)
+        execute("UPDATE replicas SET not_before = ? WHERE run = ? AND number = ?", (again, *key[:2]))
+
+
+def _doubted(ledger: Ledger, key: tuple[int, int, int]) -> bool:
+    row = ledger.row("SELECT doubts FROM attempts WHERE run = ? AND replica = ? AND number = ?", *key)
+    return row is not None and row["doubts"] > 0
+
+
+def _to(ledger: Ledger, key: tuple[int, int, int], state: str, reason: str | None) -> None:
+    ledger.connection.execute(
+        "UPDATE attempts SET state = ?, reason = ? WHERE run = ? AND replica = ? AND number = ?", (state, reason, *key)
+    )
+    ledger.connection.execute(
+        "UPDATE replicas SET state = ?, reason = ? WHERE run = ? AND number = ? AND attempt = ?",
+        (state, reason, key[0], key[1], key[2]),
+    )
+
+
+def close_open_sends(ledger: Ledger, run_id: int, now: float) -> int:
+    """Creates whose driver died while they were on their way: in doubt from now on. How many."""
+    with ledger.transaction() as connection:
+        open_sends = ledger.rows("SELECT replica, attempt, number FROM sends WHERE run = ? AND outcome IS NULL", run_id)
+        for row in open_sends:
+            key = (run_id, row["replica"], row["attempt"])
+            connection.execute(
+                "UPDATE sends SET ended = ?, outcome = 'ambiguous', words = 'the command ended while it was sent'"
+                " WHERE run = ? AND replica = ? AND attempt = ? AND number = ?",
+                (now, *key, row["number"]),
+            )
+            connection.execute(
+                "UPDATE attempts SET doubts = doubts + 1, doubt_ended = ? WHERE run = ? AND replica = ? AND number = ?",
+                (now, *key),
+            )
+    return len(open_sends)
+
+
+def set_attempt(
+    ledger: Ledger, attempt: AttemptRow, *, state: str | None = None, reason: str | None = None, **columns: object
+) -> None:
+    """Sets columns of an attempt; with ``state`` also its replica's, if it is the replica's latest."""
+    key = (attempt.run_id, attempt.replica, attempt.number)
+    with ledger.transaction() as connection:
+        if columns:
+            names = ", ".join(f"{name} = ?" for name in columns)
+            connection.execute(
+                f"UPDATE attempts SET {names} WHERE run = ? AND replica = ? AND number = ?", (*columns.values(), *key)
+            )
+        if state is not None:
+            _to(ledger, key, state, reason)

@@ -1,0 +1,107 @@
+"""One driver a job: a kernel lock on this machine, a row in the ledger for every other."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+from typing import IO
+
+from skahactl.durations import iso
+from skahactl.errors import BusyError
+from skahactl.ledger.records import Driver, JobKey
+from skahactl.ledger.runs import job_id
+from skahactl.ledger.store import Ledger
+from skahactl.paths import made_private
+
+
+class JobLock:
+    """Held until ``release`` or the end of the process."""
+
+    def __init__(self, ledger: Ledger, job: int, stream: IO[bytes], driver: Driver):
+        self._ledger = ledger
+        self._job = job
+        self._stream = stream
+        self.driver = driver
+
+    def release(self) -> None:
+        if self._stream.closed:
+            return
+        with self._ledger.transaction() as connection:
+            connection.execute(
+                "DELETE FROM drivers WHERE job = ? AND host = ? AND pid = ?",
+                (self._job, self.driver.host, self.driver.pid),
+            )
+        self._stream.close()
+
+    def still_ours(self) -> bool:
+        """False once another command has taken the lock with --break-lock."""
+        row = self._ledger.row("SELECT host, pid FROM drivers WHERE job = ?", self._job)
+        return row is not None and (row["host"], row["pid"]) == (self.driver.host, self.driver.pid)
+
+
+def acquire(ledger: Ledger, key: JobKey, now: float, *, break_lock: bool = False) -> JobLock:
+    """The lock of a job; BusyError names its holder. On this machine a holder that is gone is known to be gone by the
+    kernel; one on another machine is never presumed dead, unless ``break_lock``."""
+    me = Driver(socket.gethostname(), boot_id(), os.getpid(), now)
+    with ledger.transaction() as connection:
+        job = job_id(ledger, key)
+        row = ledger.row("SELECT host, boot, pid, since FROM drivers WHERE job = ?", job)
+        holder = None if row is None else Driver(*row)
+        if holder is not None and holder.host != me.host and not break_lock:
+            raise _busy(key, holder)
+        stream = _kernel_lock(ledger.state_dir, job)
+        if stream is None:
+            raise _busy(key, holder)
+        connection.execute(
+            "INSERT OR REPLACE INTO drivers (job, host, boot, pid, since) VALUES (?,?,?,?,?)",
+            (job, me.host, me.boot, me.pid, me.since),
+        )
+    return JobLock(ledger, job, stream, me)
+
+
+def living_driver(ledger: Ledger, key: JobKey) -> Driver | None:
+    """Who drives the job now; None where nobody does, as far as this machine can know."""
+    row = ledger.row(
+        "SELECT drivers.host, drivers.boot, drivers.pid, drivers.since, drivers.job FROM drivers JOIN jobs"
+        " ON jobs.id = drivers.job WHERE server = ? AND user = ? AND name = ?",
+        key.server,
+        key.user,
+        key.name,
+    )
+    if row is None:
+        return None
+    if row["host"] == socket.gethostname():
+        stream = _kernel_lock(ledger.state_dir, row["job"])
+        if stream is not None:
+            stream.close()
+            return None
+    return Driver(*row[:4])
+
+
+def boot_id() -> str:
+    """Changes with every start of the machine; "" where the system tells none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _kernel_lock(state_dir: Path, job: int) -> IO[bytes] | None:
+    stream = open(made_private(state_dir / "locks") / f"{job}.lock", "ab")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.close()
+        return None
+    return stream
+
+
+def _busy(key: JobKey, holder: Driver | None) -> BusyError:
+    who = "another command" if holder is None else f"process {holder.pid} on {holder.host} since {iso(holder.since)}"
+    return BusyError(
+        f"another command drives {key.name}: {who}",
+        hint="it goes on with the job; follow it with 'skahactl get replicas "
+        f"{key.name} -w'. If that machine is gone for good: --break-lock",
+    )

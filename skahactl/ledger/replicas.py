@@ -1,0 +1,167 @@
+"""Replicas of a run, their items, and notes: read and steered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from skahactl import states
+from skahactl.job import Request
+from skahactl.ledger import codec
+from skahactl.ledger.records import ItemRow, Note, ReplicaRow
+from skahactl.ledger.store import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaState:
+    """A replica without its request and items: what a pass of a driver reads of thousands."""
+
+    number: int
+    name: str
+    state: str
+    reason: str | None
+    attempt: int
+    allowed: int
+    not_before: float | None
+    deleting: bool
+
+
+def replica_states(ledger: Ledger, run_id: int) -> tuple[ReplicaState, ...]:
+    """Every replica of the run, in order."""
+    rows = ledger.rows(
+        "SELECT number, name, state, reason, attempt, allowed, not_before, deleting FROM replicas"
+        " WHERE run = ? ORDER BY number",
+        run_id,
+    )
+    return tuple(ReplicaState(*row[:7], deleting=bool(row[7])) for row in rows)
+
+
+def replicas_of(ledger: Ledger, run_id: int, numbers: Sequence[int] | None = None) -> tuple[ReplicaRow, ...]:
+    """Whole rows, all or those with these numbers, in order."""
+    rows = ledger.rows("SELECT * FROM replicas WHERE run = ? ORDER BY number", run_id)
+    chosen = None if numbers is None else set(numbers)
+    return tuple(codec.replica_value(row) for row in rows if chosen is None or row["number"] in chosen)
+
+
+def replica(ledger: Ledger, run_id: int, number: int) -> ReplicaRow:
+    row = ledger.row("SELECT * FROM replicas WHERE run = ? AND number = ?", run_id, number)
+    assert row is not None
+    return codec.replica_value(row)
+
+
+def request_of(ledger: Ledger, run_id: int, number: int) -> Request:
+    row = ledger.row("SELECT request FROM replicas WHERE run = ? AND number = ?", run_id, number)
+    assert row is not None
+    return codec.request_value(row["request"])
+
+
+def set_states(
+    ledger: Ledger, run_id: int, numbers: Iterable[int], state: str, reason: str | None, not_before: float | None = None
+) -> None:
+    """The same state and reason for these replicas."""
+    with ledger.transaction() as connection:
+        connection.executemany(
+            "UPDATE replicas SET state = ?, reason = ?, not_before = ? WHERE run = ? AND number = ?",
+            ((state, reason, not_before, run_id, number) for number in numbers),
+        )
+
+
+def ask_delete(ledger: Ledger, run_id: int, numbers: Sequence[int] | None) -> None:
+    """Writes that these replicas (None: the whole run) are to be deleted: no intent is recorded for them any more,
+    whoever drives carries it out. What was never created is Deleted at once."""
+    with ledger.transaction() as connection:
+        if numbers is None:
+            connection.execute("UPDATE runs SET deleting = 1 WHERE id = ?", (run_id,))
+        targets = [row["number"] for row in ledger.rows("SELECT number FROM replicas WHERE run = ?", run_id)]
+        chosen = targets if numbers is None else [number for number in targets if number in set(numbers)]
+        connection.executemany(
+            "UPDATE replicas SET deleting = 1 WHERE run = ? AND number = ?", ((run_id, number) for number in chosen)
+        )
+        connection.executemany(
+            "UPDATE replicas SET state = 'Deleted', reason = 'deleted before it was created'"
+            " WHERE run = ? AND number = ? AND state = 'Held'",
+            ((run_id, number) for number in chosen),
+        )
+
+
+def allow_again(ledger: Ledger, run_id: int, chosen: dict[int, tuple[int, ...] | None]) -> None:
+    """Lets these replicas have one more attempt, at once; with positions, of these items alone."""
+    with ledger.transaction() as connection:
+        connection.executemany(
+            "UPDATE replicas SET state = CASE WHEN state IN ('Failed', 'Refused', 'Expired', 'Deleted', 'Completed')"
+            " THEN 'Held' ELSE state END, reason = 'retry', allowed = attempt + 1, not_before = NULL, deleting = 0,"
+            " chosen = ? WHERE run = ? AND number = ?",
+            (
+                (None if positions is None else codec.dump(positions), run_id, number)
+                for number, positions in chosen.items()
+            ),
+        )
+        connection.execute("UPDATE runs SET ended = NULL, deleting = 0 WHERE id = ?", (run_id,))
+
+
+def positions_to_run(ledger: Ledger, run_id: int, row: ReplicaRow) -> tuple[int, ...]:
+    """The items of an ``each`` replica that its next attempt runs: those asked for, else those that did not end with
+    0; all if every one did. Positions from 1."""
+    found = ledger.row("SELECT chosen FROM replicas WHERE run = ? AND number = ?", run_id, row.number)
+    if found is not None and found["chosen"] is not None:
+        return tuple(json.loads(found["chosen"]))
+    done = {
+        item["position"]
+        for item in ledger.rows(
+            "SELECT position FROM items WHERE run = ? AND replica = ? AND state = 'Completed'", run_id, row.number
+        )
+    }
+    everything = tuple(range(1, len(row.items) + 1))
+    return tuple(position for position in everything if position not in done) or everything
+
+
+def record_items(ledger: Ledger, run_id: int, replica: int, attempt: int, ends: Iterable[tuple[int, int]]) -> None:
+    """Item ends read from an attempt's log: (position from 1, exit code). A later attempt's word replaces an earlier's."""
+    with ledger.transaction() as connection:
+        connection.executemany(
+            "INSERT INTO items (run, replica, position, state, attempt, exit_code) VALUES (?,?,?,?,?,?)"
+            " ON CONFLICT DO UPDATE SET state = excluded.state, attempt = excluded.attempt,"
+            " exit_code = excluded.exit_code WHERE excluded.attempt >= items.attempt",
+            (
+                (run_id, replica, position, states.FAILED if code else states.COMPLETED, attempt, code)
+                for position, code in ends
+            ),
+        )
+
+
+def mark_items(ledger: Ledger, run_id: int, chosen: dict[int, tuple[int, ...]], state: str) -> None:
+    """What a person found out about items: replica to positions."""
+    with ledger.transaction() as connection:
+        connection.executemany(
+            "INSERT INTO items (run, replica, position, state) VALUES (?,?,?,?)"
+            " ON CONFLICT DO UPDATE SET state = excluded.state, exit_code = NULL",
+            ((run_id, number, position, state) for number, positions in chosen.items() for position in positions),
+        )
+
+
+def items_of(ledger: Ledger, run_id: int) -> tuple[ItemRow, ...]:
+    """Every item of the run, by replica and position: its own end if it told one, else its replica's state."""
+    own = {(row["replica"], row["position"]): row for row in ledger.rows("SELECT * FROM items WHERE run = ?", run_id)}
+    found: list[ItemRow] = []
+    rows = ledger.rows("SELECT number, state, attempt, items FROM replicas WHERE run = ? ORDER BY number", run_id)
+    for row in rows:
+        for position, item in enumerate(json.loads(row["items"]), 1):
+            end = own.get((row["number"], position))
+            if end is None:
+                found.append(ItemRow(run_id, row["number"], position, item, row["state"], row["attempt"] or None))
+            else:
+                found.append(
+                    ItemRow(run_id, row["number"], position, item, end["state"], end["attempt"], end["exit_code"])
+                )
+    return tuple(found)
+
+
+def add_note(ledger: Ledger, run_id: int, at: float, text: str, replica: int | None = None) -> None:
+    with ledger.transaction() as connection:
+        connection.execute("INSERT INTO notes (run, at, replica, text) VALUES (?,?,?,?)", (run_id, at, replica, text))
+
+
+def notes_of(ledger: Ledger, run_id: int) -> tuple[Note, ...]:
+    rows = ledger.rows("SELECT run, at, replica, text FROM notes WHERE run = ? ORDER BY id", run_id)
+    return tuple(Note(*row) for row in rows)

@@ -1,0 +1,214 @@
+"""Runs: made, found, summed up, ended, forgotten."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from skahactl import states
+from skahactl.job import Job, Limits
+from skahactl.ledger import codec
+from skahactl.ledger.records import Driver, JobKey, Run, RunSummary
+from skahactl.ledger.store import Ledger
+
+RUN_COLUMNS = "runs.*, jobs.server AS server, jobs.user AS user, jobs.name AS name"
+_RUNS = f"SELECT {RUN_COLUMNS} FROM runs JOIN jobs ON jobs.id = runs.job"
+
+
+def add_run(
+    ledger: Ledger,
+    key: JobKey,
+    job: Job,
+    profile: str,
+    after_runs: dict[str, int],
+    now: float,
+    state: str = states.HELD,
+) -> Run:
+    """The next run of ``job``, every replica Held (or ``state``); in one transaction."""
+    with ledger.transaction() as connection:
+        owner = job_id(ledger, key)
+        number = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM runs WHERE job = ?", (owner,)).fetchone()
+        cursor = connection.execute(
+            "INSERT INTO runs (job, number, profile, digest, kind, image, content, limits, attempts, keep, after,"
+            " after_runs, manifest, created, total) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                owner,
+                number[0],
+                profile,
+                job.digest,
+                job.kind,
+                job.image,
+                codec.dump(job.content),
+                codec.limits_text(job.limits),
+                job.attempts,
+                job.keep,
+                codec.dump(job.after),
+                codec.dump(after_runs),
+                job.manifest,
+                now,
+                len(job.replicas),
+            ),
+        )
+        run_id = cursor.lastrowid
+        connection.executemany(
+            "INSERT INTO replicas (run, number, name, request, items, item_count, each, state, allowed)"
+            " VALUES (?,?,?,?,?,?,?,?,?)",
+            (
+                (
+                    run_id,
+                    replica.number,
+                    replica.name,
+                    codec.request_text(replica.request),
+                    codec.dump(replica.items),
+                    len(replica.items),
+                    codec.each_text(replica.each),
+                    state,
+                    job.attempts,
+                )
+                for replica in job.replicas
+            ),
+        )
+        run = run_by_id(ledger, int(run_id or 0))
+    assert run is not None
+    return run
+
+
+def job_id(ledger: Ledger, key: JobKey) -> int:
+    """The row of a job, made if need be; call it in a transaction."""
+    ledger.connection.execute(
+        "INSERT INTO jobs (server, user, name) VALUES (?,?,?) ON CONFLICT DO NOTHING", (key.server, key.user, key.name)
+    )
+    found = ledger.row("SELECT id FROM jobs WHERE server = ? AND user = ? AND name = ?", key.server, key.user, key.name)
+    assert found is not None
+    return int(found["id"])
+
+
+def run_by_id(ledger: Ledger, run_id: int) -> Run | None:
+    row = ledger.row(f"{_RUNS} WHERE runs.id = ?", run_id)
+    return None if row is None else codec.run_value(row)
+
+
+def last_run(ledger: Ledger, key: JobKey) -> Run | None:
+    row = ledger.row(
+        f"{_RUNS} WHERE server = ? AND user = ? AND jobs.name = ? ORDER BY number DESC LIMIT 1",
+        key.server,
+        key.user,
+        key.name,
+    )
+    return None if row is None else codec.run_value(row)
+
+
+def runs_of(ledger: Ledger, key: JobKey) -> tuple[Run, ...]:
+    """Every run of a job, oldest first."""
+    rows = ledger.rows(
+        f"{_RUNS} WHERE server = ? AND user = ? AND jobs.name = ? ORDER BY number", key.server, key.user, key.name
+    )
+    return tuple(codec.run_value(row) for row in rows)
+
+
+def job_keys(ledger: Ledger, server: str | None = None) -> tuple[JobKey, ...]:
+    """Every job with a record, the one with the newest run first."""
+    rows = ledger.rows(
+        "SELECT server, user, name FROM jobs JOIN runs ON runs.job = jobs.id"
+        " WHERE ?1 IS NULL OR server = ?1 GROUP BY jobs.id ORDER BY max(runs.created) DESC, max(runs.id) DESC",
+        server,
+    )
+    return tuple(JobKey(row["server"], row["user"], row["name"]) for row in rows)
+
+
+def users_seen(ledger: Ledger, server: str) -> tuple[str, ...]:
+    """The users that this server has told us we are, the one with the newest run first."""
+    rows = ledger.rows(
+        "SELECT user FROM jobs JOIN runs ON runs.job = jobs.id WHERE server = ?"
+        " GROUP BY user ORDER BY max(runs.id) DESC",
+        server,
+    )
+    return tuple(row["user"] for row in rows)
+
+
+def summaries(ledger: Ledger, runs: Sequence[Run]) -> tuple[RunSummary, ...]:
+    """What a table of jobs shows of these runs; a constant number of queries."""
+    wanted = {run.id for run in runs}
+    only = ("IN (" + ",".join(map(str, sorted(wanted))) + ")") if len(wanted) <= 500 else "> 0"
+    counts: dict[int, dict[str, int]] = {}
+    items: dict[int, dict[str, int]] = {}
+    for row in ledger.rows(f"SELECT run, state, replicas, items FROM tallies WHERE run {only}"):
+        counts.setdefault(row["run"], {})[row["state"]] = row["replicas"]
+        _add_items(items.setdefault(row["run"], _no_items()), row["state"], row["items"])
+    own_ends = ledger.rows(f"SELECT run, state, items FROM item_tallies WHERE run {only}")
+    for row in own_ends:  # items that told their own end count by that, not by their replica's
+        items.setdefault(row["run"], _no_items()).update(completed=0, failed=0)
+    for row in own_ends:
+        items[row["run"]][row["state"].lower()] = row["items"]
+    retriable = {
+        row["run"]: row["n"]
+        for row in ledger.rows(
+            "SELECT run, count(*) AS n FROM replicas JOIN runs ON runs.id = run WHERE runs.ended IS NULL"
+            " AND replicas.state = 'Failed' AND attempt < allowed AND replicas.deleting = 0"
+            f" AND run {only} GROUP BY run"
+        )
+    }
+    drivers = {
+        row["job"]: (row["id"], Driver(row["host"], row["boot"], row["pid"], row["since"]))
+        for row in ledger.rows(
+            "SELECT drivers.*, (SELECT max(id) FROM runs WHERE runs.job = drivers.job) AS id FROM drivers"
+        )
+    }
+    driver_of = dict(drivers.values())
+    return tuple(_summary(run, counts, items, retriable, driver_of) for run in runs)
+
+
+def _summary(
+    run: Run,
+    counts: dict[int, dict[str, int]],
+    items: dict[int, dict[str, int]],
+    retriable: dict[int, int],
+    driver_of: dict[int, Driver],
+) -> RunSummary:
+    own = states.zero_filled(counts.get(run.id, {}))
+    again = retriable.get(run.id, 0)
+    return RunSummary(
+        run, own, states.job_status(own, again), again, items.get(run.id, _no_items()), driver_of.get(run.id)
+    )
+
+
+def _no_items() -> dict[str, int]:
+    return {"total": 0, "completed": 0, "failed": 0}
+
+
+def _add_items(tally: dict[str, int], state: str, number: int) -> None:
+    tally["total"] += number
+    if state == states.COMPLETED:
+        tally["completed"] += number
+    elif state == states.FAILED:
+        tally["failed"] += number
+
+
+def set_limits(ledger: Ledger, run_id: int, limits: Limits, keep: str, attempts: int) -> None:
+    """What a manifest may change in a run that goes on: limits, what logs are kept, and more attempts."""
+    with ledger.transaction() as connection:
+        connection.execute(
+            "UPDATE runs SET limits = ?, keep = ?, attempts = ? WHERE id = ?",
+            (codec.limits_text(limits), keep, attempts, run_id),
+        )
+        connection.execute("UPDATE replicas SET allowed = max(allowed, ?) WHERE run = ?", (attempts, run_id))
+
+
+def set_run(ledger: Ledger, run_id: int, **columns: object) -> None:
+    """Sets columns of a run: started, ended, observed, deleting, reason, after_runs."""
+    names = ", ".join(f"{name} = ?" for name in columns)
+    with ledger.transaction() as connection:
+        connection.execute(f"UPDATE runs SET {names} WHERE id = ?", (*columns.values(), run_id))
+
+
+def forget(ledger: Ledger, run_ids: Iterable[int]) -> None:
+    """Deletes the records of these runs, and of jobs that have none left. The caller removes their logs."""
+    with ledger.transaction() as connection:
+        connection.executemany("DELETE FROM runs WHERE id = ?", ((run_id,) for run_id in run_ids))
+        connection.execute("DELETE FROM jobs WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.job = jobs.id)")
+
+
+def open_runs(ledger: Ledger, server: str) -> tuple[Run, ...]:
+    """Runs that have not ended, on this server."""
+    rows: list[sqlite3.Row] = ledger.rows(f"{_RUNS} WHERE server = ? AND runs.ended IS NULL ORDER BY runs.id", server)
+    return tuple(codec.run_value(row) for row in rows)
