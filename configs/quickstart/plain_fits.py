@@ -18,6 +18,7 @@ from typing import IO
 
 BLOCK = 2880
 CARD = 80
+PIECE = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 #: BITPIX -> the type code of ``array``. None of these differs between the machines that Python runs on.
 TYPES = {8: "B", 16: "h", 32: "i", 64: "q", -32: "f", -64: "d"}
@@ -134,13 +135,21 @@ def pixels(file: Source, header: Header) -> list[float]:
     bitpix = integer(header, "BITPIX")
     values: array[float] = array(TYPES[bitpix])
     needed = natural(header, "NAXIS1") * natural(header, "NAXIS2") * values.itemsize
-    data = file.read(needed)
-    if len(data) < needed:
-        raise Unreadable(f"truncated: {len(data)} of {needed} bytes of data")
-    values.frombytes(data)
+    values.frombytes(read_exactly(file, needed))
     if sys.byteorder == "little":
         values.byteswap()
     return scaled(values, header, is_integer=bitpix > 0)
+
+
+def read_exactly(file: Source, needed: int) -> bytearray:
+    """Piece by piece: a damaged header may promise more than any memory holds."""
+    data = bytearray()
+    while len(data) < needed:
+        piece = file.read(min(needed - len(data), PIECE))
+        if not piece:
+            raise Unreadable(f"truncated: {len(data)} of {needed} bytes of data")
+        data += piece
+    return data
 
 
 def scaled(values: array[float], header: Header, *, is_integer: bool) -> list[float]:
@@ -154,7 +163,10 @@ def scaled(values: array[float], header: Header, *, is_integer: bool) -> list[fl
 
 def skip(file: Source, size: int) -> None:
     """Moves past a data unit, which fills whole blocks."""
-    file.seek(-(-size // BLOCK) * BLOCK, 1)
+    try:
+        file.seek(-(-size // BLOCK) * BLOCK, 1)
+    except (OverflowError, ValueError, OSError):
+        raise Unreadable(f"truncated: a header that promises {size} bytes of data") from None
 
 
 def data_size(header: Header) -> int:
