@@ -113,13 +113,15 @@ def settle(ledger: Ledger, intent: Intent, created: Created, now: float, again: 
     words = None if created.error is None else created.error.message
     execute = ledger.connection.execute
     execute(
-        "UPDATE sends SET ended = ?, outcome = ?, words = ? WHERE run = ? AND replica = ? AND attempt = ? AND number = ?",
+        "UPDATE sends SET ended = ?, outcome = ?, words = ?"
+        " WHERE run = ? AND replica = ? AND attempt = ? AND number = ?",
         (now, created.outcome, words, *key, intent.send),
     )
     if created.outcome == "created":
         _to(ledger, key, states.PENDING, None)
         execute(
-            "UPDATE attempts SET session = ?, recorded = ?, pending_since = ? WHERE run = ? AND replica = ? AND number = ?",
+            "UPDATE attempts SET session = ?, recorded = ?, pending_since = ?"
+            " WHERE run = ? AND replica = ? AND number = ?",
             (created.id, now, now, *key),
         )
     elif created.outcome == "ambiguous":

@@ -89,7 +89,7 @@ def boot_id() -> str:
 
 
 def _kernel_lock(state_dir: Path, job: int) -> IO[bytes] | None:
-    stream = open(made_private(state_dir / "locks") / f"{job}.lock", "ab")
+    stream = open(made_private(state_dir / "locks") / f"{job}.lock", "ab")  # noqa: SIM115 (held for the life of the lock)  # noqa: SIM115
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

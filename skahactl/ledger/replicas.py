@@ -24,7 +24,7 @@ class ReplicaState:
     attempt: int
     allowed: int
     not_before: float | None
-    deleting: bool
+    deleting: int
 
 
 def replica_states(ledger: Ledger, run_id: int) -> tuple[ReplicaState, ...]:
@@ -34,7 +34,7 @@ def replica_states(ledger: Ledger, run_id: int) -> tuple[ReplicaState, ...]:
         " WHERE run = ? ORDER BY number",
         run_id,
     )
-    return tuple(ReplicaState(*row[:7], deleting=bool(row[7])) for row in rows)
+    return tuple(ReplicaState(*row) for row in rows)
 
 
 def replicas_of(ledger: Ledger, run_id: int, numbers: Sequence[int] | None = None) -> tuple[ReplicaRow, ...]:
@@ -117,7 +117,7 @@ def positions_to_run(ledger: Ledger, run_id: int, row: ReplicaRow) -> tuple[int,
 
 
 def record_items(ledger: Ledger, run_id: int, replica: int, attempt: int, ends: Iterable[tuple[int, int]]) -> None:
-    """Item ends read from an attempt's log: (position from 1, exit code). A later attempt's word replaces an earlier's."""
+    """Item ends read from an attempt's log: (position from 1, exit code). A later attempt's word wins."""
     with ledger.transaction() as connection:
         connection.executemany(
             "INSERT INTO items (run, replica, position, state, attempt, exit_code) VALUES (?,?,?,?,?,?)"

@@ -1,0 +1,1 @@
+"""Logs: kept before the platform forgets them, followed, read again."""
