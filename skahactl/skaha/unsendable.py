@@ -16,15 +16,20 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _IMAGE = re.compile(r"[A-Za-z0-9._:/@-]+")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_REREAD_NAMES = frozenset("y Y n N null Null NULL".split())
+_REREAD_NAMES = frozenset(["y", "Y", "n", "N", "null", "Null", "NULL"])
 _OVERRIDDEN = re.compile(r"OMP_NUM_THREADS|HOME|PWD|skaha_.*")
 
-# What SnakeYAML writes without quotes, and go-yaml then reads as a boolean or a number (skaha-api 3.6 d, e).
+# A scalar that SnakeYAML writes without quotes and go-yaml then reads as a number (skaha-api 3.6 d, e): the second
+# pattern tells what go-yaml reads as one once "_" is taken out, the first what SnakeYAML puts into quotes.
+_QUOTED_AGAIN = re.compile(
+    r"""[-+]?0b_*[01][01_]* | [-+]?0_*[0-7][0-7_]* | [-+]?(?:0|[1-9][0-9_]*) | [-+]?0x_*[0-9a-fA-F][0-9a-fA-F_]*
+    | [-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)? | [-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
+    | [-+]?\.[0-9_]+(?:[eE][-+]?[0-9]+)? | 0[0-9_]+""",
+    re.VERBOSE,
+)
 _REREAD = re.compile(
-    r"""[yYnN]
-    | [-+]?0[oO]_*[0-7][0-7_]* | [-+]?0[BX]_*[0-9a-fA-F][0-9a-fA-F_]*
-    | [-+]0[0-9_]*[89][0-9_]*
-    | (?=[^a-zA-Z]*[0-9])(?=.*_)[-+]?[0-9_]*\.?[0-9_]*(?:[eE][-+]?[0-9_]+)?""",
+    r"""[-+]?(?:0[xX][0-9a-fA-F]+ | 0[bB][01]+ | 0[oO][0-7]+ | 0[0-7]* | [1-9][0-9]*
+    | (?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?) | -?0b[-+][01]+""",
     re.VERBOSE,
 )
 
@@ -47,7 +52,7 @@ def value_problem(text: str) -> str | None:
             f"holds the control character U+{code:04X}, which the platform refuses; "
             f"write it as an escape that the command decodes, for example $'\\x{code:02x}' in bash"
         )
-    if _REREAD.fullmatch(text):
+    if is_reread(text):
         return (
             f'is "{text}" as a whole, which the platform reads as a boolean or a number and then refuses; '
             f"make it part of a longer text, for example a shell line, or an option written as --option={text}"
@@ -56,6 +61,15 @@ def value_problem(text: str) -> str | None:
     if size > LARGEST_ELEMENT:
         return f"is {size} bytes long, and Linux takes at most {LARGEST_ELEMENT}; put it into a file"
     return None
+
+
+def is_reread(text: str) -> bool:
+    """Would the platform read this whole element as a boolean or a number, and then refuse the session?"""
+    if text in ("y", "Y", "n", "N"):
+        return True
+    if not text or text[0] not in "+-0123456789":
+        return False
+    return bool(_REREAD.fullmatch(text.replace("_", ""))) and not _QUOTED_AGAIN.fullmatch(text)
 
 
 def _problems(request: Request, body_size: int) -> Iterator[str]:

@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from skahactl.errors import UsageError
 from skahactl.job import EnvValue, Request, Secret
-from skahactl.skaha.unsendable import value_problem, request_problems
+from skahactl.skaha.secrets import revealed
+from skahactl.skaha.unsendable import request_problems
 
 CONTENT_TYPE = "application/x-www-form-urlencoded; charset=UTF-8"
 
@@ -31,8 +31,8 @@ def fields(request: Request, name: str, environ: Mapping[str, str]) -> Fields:
 
     Raises UsageError for a secret that is not there or cannot be sent; the message never holds its value.
     """
-    revealed = [(key, _revealed(key, content, environ)) for key, content in request.env]
-    return [*_head(request, name), *(("env", f"{key}={value(text)}") for key, text in revealed)]
+    known = [(key, revealed(key, content, environ)) for key, content in request.env]
+    return [*_head(request, name), *(("env", f"{key}={value(text)}") for key, text in known)]
 
 
 def masked_fields(request: Request, name: str) -> Fields:
@@ -72,6 +72,12 @@ def number(amount: float) -> str:
     return str(int(amount)) if float(amount).is_integer() else repr(float(amount))
 
 
+def secret_texts(request: Request, environ: Mapping[str, str]) -> list[str]:
+    """The values of the request's secrets, as they are and as they are sent: a server's words may repeat either."""
+    known = [revealed(key, content, environ) for key, content in request.env if isinstance(content, Secret)]
+    return [text for secret in known for text in (secret, value(secret))]
+
+
 def _head(request: Request, name: str) -> Fields:
     resources = request.resources
     form = [("name", name), ("image", request.image)]
@@ -101,32 +107,3 @@ def _escape(match: re.Match[str]) -> str:
 
 def _masked(content: EnvValue) -> str:
     return f"<{content.reference()}>" if isinstance(content, Secret) else value(content)
-
-
-def _revealed(key: str, content: EnvValue, environ: Mapping[str, str]) -> str:
-    if not isinstance(content, Secret):
-        return content
-    text = read_secret(content, environ, what=f"[env] {key}")
-    problem = value_problem(text)
-    if problem:
-        raise UsageError(f"[env] {key}: the secret {content.reference()} {problem}", code="secret")
-    return text
-
-
-def read_secret(secret: Secret, environ: Mapping[str, str], *, what: str) -> str:
-    """The secret's value: the variable as it is, the file without the line end that editors put there."""
-    if secret.source == "env":
-        if secret.name not in environ:
-            raise UsageError(
-                f"{what}: the variable {secret.name} is not set here",
-                hint=f"set it before the command: export {secret.name}=...",
-                code="secret",
-            )
-        return environ[secret.name]
-    try:
-        with open(secret.name, encoding="utf-8", newline="") as stream:
-            text = stream.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UsageError(f"{what}: cannot read the secret file {secret.name}: {reason}", code="secret") from None
-    return text.removesuffix("\n").removesuffix("\r")

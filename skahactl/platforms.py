@@ -1,0 +1,51 @@
+"""A profile joined with what answers for it: a server over HTTP, or the local platform in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from skahactl.clock import Clock, SystemClock
+from skahactl.paths import made_private, state_dir
+from skahactl.profile import Profile
+
+if TYPE_CHECKING:
+    import httpx
+
+    from skahactl.skaha.client import Client
+
+
+def open_client(
+    profile: Profile,
+    *,
+    clock: Clock | None = None,
+    environ: Mapping[str, str] | None = None,
+    directory: str | None = None,
+    report: Callable[[str], None] | None = None,
+    verbose: int = 0,
+) -> Client:
+    """A client for the profile; ``async with`` it. Nothing is sent and no credential is read before its first request.
+
+    ``directory`` is where the local platform runs commands, the working directory if it is None. Raises ProfileError
+    for credentials on an open line.
+    """
+    from skahactl.skaha.client import Client
+    from skahactl.skaha.credentials import require_safe_channel
+
+    clock = clock or SystemClock()
+    environ = os.environ if environ is None else environ
+    require_safe_channel(profile)
+    transport = _transport(profile, clock, environ, directory or os.getcwd())
+    options = {} if report is None else {"report": report}
+    return Client(profile, transport=transport, clock=clock, environ=environ, verbose=verbose, **options)
+
+
+def _transport(profile: Profile, clock: Clock, environ: Mapping[str, str], directory: str) -> httpx.AsyncBaseTransport:
+    if profile.is_local:
+        from skahactl.local.transport import LocalTransport
+
+        return LocalTransport(made_private(state_dir(environ)), profile.local, directory)
+    from skahactl.skaha.connection import Connection
+
+    return Connection(profile, environ, clock.now)

@@ -1,0 +1,122 @@
+"""The way to a server: TLS, the proxies of the environment, and a certificate that may be renewed meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from skahactl.errors import ProfileError
+from skahactl.profile import Profile
+from skahactl.skaha import credentials
+
+_SOON = 3600.0
+
+
+class Connection(httpx.AsyncBaseTransport):
+    """A transport that takes up a renewed certificate without a restart.
+
+    The file is read again when it has changed and the certificate in use ends within the hour, or was refused: on the
+    platform itself the file is rewritten at every create, and connections should outlive that.
+    """
+
+    def __init__(self, profile: Profile, environ: Mapping[str, str], now: Callable[[], float]) -> None:
+        self._profile = profile
+        self._environ = environ
+        self._now = now
+        self._inner: httpx.AsyncHTTPTransport | None = None
+        self._former: list[httpx.AsyncHTTPTransport] = []  # answers may still be read from them
+        self._seen: tuple[int, int, int] | None = None
+        self._ends: float | None = None
+        self._refused = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        inner = self._inner
+        if inner is None or self._should_renew() or self._is_over():
+            inner = self._renewed()
+        try:
+            response = await inner.handle_async_request(request)
+        except httpx.TransportError:
+            self._refused = True  # a server may end the handshake because of the certificate
+            raise
+        self._refused = response.status_code in (400, 401, 403)
+        return response
+
+    async def aclose(self) -> None:
+        for transport in (self._inner, *self._former):
+            if transport is not None:
+                await transport.aclose()
+        self._inner = None
+        self._former = []
+
+    def _should_renew(self) -> bool:
+        if self._profile.auth.method != "x509" or self._signature() == self._seen:
+            return False
+        return self._refused or self._ends is None or self._ends - self._now() < _SOON
+
+    def _is_over(self) -> bool:
+        return self._ends is not None and self._ends <= self._now()
+
+    def _renewed(self) -> httpx.AsyncHTTPTransport:
+        """A transport with the certificate as it is now; AuthError, and the former one stays, if it is of no use."""
+        credentials.check(self._profile, self._now(), self._environ)
+        seen = self._signature()
+        inner = _transport(self._profile, self._environ)
+        if self._inner is not None:
+            self._former.append(self._inner)
+        self._inner = inner
+        self._seen = seen
+        self._ends = credentials.ends_at(self._profile)
+        self._refused = False
+        return inner
+
+    def _signature(self) -> tuple[int, int, int] | None:
+        if self._profile.auth.certificate is None:
+            return None
+        try:
+            status = Path(self._profile.auth.certificate).stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _transport(profile: Profile, environ: Mapping[str, str]) -> httpx.AsyncHTTPTransport:
+    context = credentials.server_context(profile, environ)
+    credentials.load(context, profile)
+    most = profile.client.concurrency
+    limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=20.0)
+    proxy = proxy_for(profile.server, environ)
+    try:
+        return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy)
+    except (ValueError, ImportError) as error:
+        raise ProfileError(f"the proxy {_host(proxy)} of the environment cannot be used: {error}") from None
+
+
+def proxy_for(server: str, environ: Mapping[str, str]) -> str | None:
+    """The proxy that the environment names for this server, as curl reads it; never one to this machine."""
+    parts = urlsplit(server)
+    host = (parts.hostname or "").lower()
+    if host in credentials.LOOPBACK or _exempt(host, _lookup(environ, "no_proxy")):
+        return None
+    proxy = _lookup(environ, f"{parts.scheme}_proxy") or _lookup(environ, "all_proxy")
+    if not proxy:
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _lookup(environ: Mapping[str, str], name: str) -> str:
+    return environ.get(name) or ("" if name == "http_proxy" else environ.get(name.upper(), "")) or ""
+
+
+def _exempt(host: str, listed: str) -> bool:
+    for entry in listed.lower().split(","):
+        domain = entry.strip().split(":", 1)[0].lstrip(".")
+        if domain == "*" or (domain and (host == domain or host.endswith(f".{domain}"))):
+            return True
+    return False
+
+
+def _host(proxy: str | None) -> str:
+    return urlsplit(proxy or "").hostname or "?"

@@ -1,0 +1,242 @@
+"""Who we are: a proxy certificate (PEM with chain and key) or a bearer token; read when used, never kept or printed.
+
+Credentials travel over https or to loopback only. A file that others may read is refused, as ssh refuses a key.
+"""
+
+from __future__ import annotations
+
+import ssl
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from skahactl import durations
+from skahactl.errors import AuthError, ProfileError
+from skahactl.job import Secret
+from skahactl.profile import Auth, Profile, Registry
+from skahactl.skaha.secrets import read_secret
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A certificate file that can be used: whose it is, and when the whole of it begins and ends (epoch seconds)."""
+
+    subject: str
+    begins: float
+    ends: float
+
+
+def check(profile: Profile, now: float, environ: Mapping[str, str]) -> None:
+    """AuthError with a plain message unless the profile's credentials can be used now; ProfileError for the channel."""
+    require_safe_channel(profile)
+    if profile.auth.method == "x509":
+        _require_current(_certificate_path(profile.auth), now, profile.name)
+    elif profile.auth.method == "token":
+        token(profile.auth, environ, profile.name)
+
+
+def ends_at(profile: Profile) -> float | None:
+    """When the certificate of the profile ends (epoch seconds); None for tokens, without one, or unreadable."""
+    if profile.auth.method != "x509":
+        return None
+    try:
+        return inspect(_certificate_path(profile.auth), profile.name).ends
+    except AuthError:
+        return None
+
+
+def headers(profile: Profile, environ: Mapping[str, str]) -> dict[str, str]:
+    """The header that says who we are; {} for certificates and without credentials."""
+    if profile.auth.method != "token":
+        return {}
+    return {"Authorization": f"Bearer {token(profile.auth, environ, profile.name)}"}
+
+
+def registry_header(registry: Registry, environ: Mapping[str, str]) -> dict[str, str]:
+    """The header of a create that gives the image registry's credentials (skaha-api 3.4); {} without any."""
+    secret = _registry_secret(registry)
+    if registry.user is None or secret is None:
+        return {}
+    text = read_secret(secret, environ, what="profile, registry-secret")
+    if ":" in text or ":" in registry.user:
+        raise ProfileError("the platform takes no registry user or secret that contains a colon")
+    return {"x-skaha-registry-auth": b64encode(f"{registry.user}:{text}".encode()).decode("ascii")}
+
+
+def token(auth: Auth, environ: Mapping[str, str], name: str) -> str:
+    """The bearer token, from its file or variable."""
+    if auth.token_file is not None:
+        text = _private_text(Path(auth.token_file), "token", name).strip()
+        where = auth.token_file
+    elif auth.token_env is not None:
+        text = environ.get(auth.token_env, "").strip()
+        where = f"${auth.token_env}"
+    else:
+        raise ProfileError(f"profile {name}: [auth] method token needs token-file or token-env")
+    if not text:
+        raise AuthError("there is no token", where=where, hint=f"put one there, or set SKAHACTL_TOKEN (profile {name})")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise AuthError("this is no token: it has blanks or characters that no token has", where=where)
+    return text
+
+
+def inspect(path: Path, name: str) -> Chain:
+    """The certificate file at ``path``, checked: private, with the key of its first certificate. AuthError if not."""
+    data = _private_text(path, "certificate", name).encode()
+    chain = _certificates(data, path, name)
+    _require_key(data, chain[0], path, name)
+    return Chain(
+        subject=chain[0].subject.rfc4514_string(),
+        begins=max(part.not_valid_before_utc.timestamp() for part in chain),
+        ends=min(part.not_valid_after_utc.timestamp() for part in chain),
+    )
+
+
+def server_context(profile: Profile, environ: Mapping[str, str]) -> ssl.SSLContext:
+    """Which servers are trusted: the usual authorities or those of SSL_CERT_FILE and SSL_CERT_DIR, and ca-file."""
+    file, folder = environ.get("SSL_CERT_FILE") or None, environ.get("SSL_CERT_DIR") or None
+    context = ssl.create_default_context(cafile=file, capath=folder)
+    if file is None and folder is None:
+        import certifi
+
+        context.load_verify_locations(certifi.where())
+    if profile.client.ca_file is not None:
+        try:
+            context.load_verify_locations(profile.client.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ProfileError(
+                f"the certificate authorities cannot be read: {_reason(error)}", where=profile.client.ca_file
+            ) from None
+    return context
+
+
+def load(context: ssl.SSLContext, profile: Profile) -> None:
+    """Adds the profile's own certificate to ``context``, if it has one."""
+    if profile.auth.method != "x509":
+        return
+    path = _certificate_path(profile.auth)
+    try:
+        context.load_cert_chain(path, password=lambda: b"")
+    except (OSError, ssl.SSLError) as error:
+        raise AuthError(
+            f"the certificate cannot be used: {_reason(error)}", where=str(path), hint=_hint(profile.name)
+        ) from None
+
+
+def require_safe_channel(profile: Profile) -> None:
+    """Credentials, the registry's included, over https or to loopback only; ProfileError otherwise."""
+    parts = urlsplit(profile.server)
+    carries = profile.auth.method != "none" or _registry_secret(profile.registry) is not None
+    if profile.is_local or parts.scheme == "https":
+        return
+    if carries and parts.hostname not in LOOPBACK:
+        raise ProfileError(
+            f"credentials go over https or to this machine only, and {profile.server} is neither",
+            where=profile.path,
+            hint="write the server as https://...",
+        )
+    if profile.auth.method == "x509":
+        raise ProfileError(f"a certificate needs https, and {profile.server} is not", where=profile.path)
+
+
+def _require_current(path: Path, now: float, name: str) -> None:
+    chain = inspect(path, name)
+    if chain.ends <= now:
+        raise AuthError(
+            f"the certificate expired {durations.ago(chain.ends, now)}",
+            where=str(path),
+            hint=_hint(name),
+            code="expired",
+        )
+    if chain.begins > now + 300:  # clocks differ a little
+        raise AuthError(
+            f"the certificate is valid only from {durations.iso(chain.begins)}",
+            where=str(path),
+            hint="is the clock of this machine right?",
+        )
+
+
+def _certificate_path(auth: Auth) -> Path:
+    if auth.certificate is None:
+        raise ProfileError("[auth] method x509 needs certificate")
+    return Path(auth.certificate)
+
+
+def _registry_secret(registry: Registry) -> Secret | None:
+    if registry.secret_env is not None:
+        return Secret("env", registry.secret_env)
+    return Secret("file", registry.secret_file) if registry.secret_file is not None else None
+
+
+def _private_text(path: Path, what: str, name: str) -> str:
+    """The text of a file that only its owner may read."""
+    try:
+        with path.open("rb") as stream:
+            mode = path.stat().st_mode
+            data = stream.read(1 << 20)
+    except FileNotFoundError:
+        raise AuthError(f"there is no {what}", where=str(path), hint=_hint(name), code="not-logged-in") from None
+    except OSError as error:
+        raise AuthError(f"the {what} cannot be read: {error.strerror}", where=str(path), hint=_hint(name)) from None
+    if mode & 0o077:
+        raise AuthError(
+            f"the {what} can be read by others (mode {mode & 0o777:04o})", where=str(path), hint=f"chmod 600 {path}"
+        )
+    return data.decode("utf-8", "replace")
+
+
+def _certificates(data: bytes, path: Path, name: str) -> list[x509.Certificate]:
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificates(data)
+    except ValueError:
+        raise AuthError("there is no certificate in this file", where=str(path), hint=_hint(name)) from None
+
+
+def _require_key(data: bytes, first: x509.Certificate, path: Path, name: str) -> None:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    block = next(_key_blocks(data), None)
+    if block is None:
+        raise AuthError("there is no private key in this file, only the certificate", where=str(path), hint=_hint(name))
+    try:
+        key = load_pem_private_key(block, password=None)
+    except TypeError:
+        raise AuthError("the private key is encrypted, and nobody is asked for its password", where=str(path)) from None
+    except Exception:  # cryptography names many; the key itself is never part of the message
+        raise AuthError("the private key cannot be read", where=str(path), hint=_hint(name)) from None
+    if key.public_key() != first.public_key():
+        raise AuthError(
+            "the first certificate in this file is not the one of its private key",
+            where=str(path),
+            hint="the certificate comes first, then its key, then the certificates that signed it",
+        )
+
+
+def _key_blocks(data: bytes) -> Iterator[bytes]:
+    lines: list[bytes] | None = None
+    for line in data.splitlines():
+        if line.startswith(b"-----BEGIN ") and b"PRIVATE KEY" in line:
+            lines = []
+        if lines is not None:
+            lines.append(line)
+            if line.startswith(b"-----END "):
+                yield b"\n".join(lines) + b"\n"
+                lines = None
+
+
+def _hint(name: str) -> str:
+    return f"get a new one with: skahactl login {name}"
+
+
+def _reason(error: OSError | ssl.SSLError) -> str:
+    return error.strerror or str(error)

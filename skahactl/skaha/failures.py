@@ -1,0 +1,239 @@
+"""What an HTTP result means: for a create, and for everything else (skaha-api 2, 3.3, 8).
+
+A create is *certainly* not made if the connection was never made, or by 400, 401, 403, 404, 405, or by a 503 in the
+server's own words. A 500, a gateway's page, a lost or late reply is ambiguous: the session may exist, now or later.
+No credential ever comes into a message: bodies of 401 may echo the token and are told by what they are known to say.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from skahactl.errors import AuthError, SkahactlError, UnreachableError
+from skahactl.skaha.models import Created, ServerWords
+from skahactl.skaha.replies import session_id
+
+if TYPE_CHECKING:
+    import httpx
+
+ANONYMOUS = "cannot get group memberships for anonymous"
+LOG_IN = "log in with: skahactl login"
+
+_SAFE_401 = ("Token has expired", "Unauthorized", "Invalid JWT token", "Cannot validate token using user info endpoint")
+_LONGEST = 600
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_MARKUP = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
+_NOT_MADE = {404, 405}
+_CERTIFICATE_ALERTS = (
+    "CERTIFICATE_REQUIRED",
+    "CERTIFICATE_EXPIRED",
+    "CERTIFICATE_REVOKED",
+    "CERTIFICATE_UNKNOWN",
+    "BAD_CERTIFICATE",
+    "UNKNOWN_CA",
+    "UNSUPPORTED_CERTIFICATE",
+    "ACCESS_DENIED",
+    "HANDSHAKE_FAILURE",
+)
+
+
+class Reply:
+    """One HTTP answer, read whole: status, content type, body, and what must not be shown of it."""
+
+    __slots__ = ("body", "headers", "secrets", "status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, secrets: Iterable[str] = ()) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.secrets = tuple(sorted((text for text in secrets if len(text) > 3), key=len, reverse=True))
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+
+    @property
+    def is_page(self) -> bool:
+        return "html" in self.content_type or bool(_MARKUP.match(self.text))
+
+    @property
+    def text(self) -> str:
+        return self.body[: 64 * 1024].decode("utf-8", "replace").strip()
+
+    @property
+    def words(self) -> str:
+        """What the server said, fit to be shown: no secret, no web page, no control character, not too long."""
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            return next((known for known in _SAFE_401 if self.text == known), _phrase(self.status))
+        if not self.body or self.is_page:
+            return _phrase(self.status)
+        text = self.text
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        text = _UNPRINTABLE.sub(" ", text)
+        return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds, from either form of the header; a date is taken against the server's own clock."""
+        told = self.headers.get("retry-after", "").strip()
+        if told.isdigit():
+            return float(told)
+        try:
+            until = parsedate_to_datetime(told).timestamp()
+            return max(0.0, until - parsedate_to_datetime(self.headers["date"]).timestamp())
+        except (KeyError, ValueError, TypeError):
+            return None
+
+    @property
+    def not_logged_in(self) -> bool:
+        return self.status == HTTPStatus.UNAUTHORIZED or (
+            self.status == HTTPStatus.BAD_REQUEST and self.text == ANONYMOUS
+        )
+
+    @property
+    def own_503(self) -> bool:
+        """The server's own words that a service behind it is away: nothing was created."""
+        return self.status == 503 and self.content_type == "text/plain" and "temporarily unavailable" in self.text
+
+
+def created(reply: Reply) -> Created:
+    """What the answer to a create means."""
+    if 200 <= reply.status < 300:
+        made = None if reply.is_page else session_id(reply.body)
+        if made is not None:
+            return Created("created", made)
+        return Created("ambiguous", error=_said("unreadable", reply, "the server's answer holds no session id"))
+    if reply.not_logged_in:
+        return Created("auth", error=not_logged_in(reply))
+    if reply.status == HTTPStatus.FORBIDDEN:
+        return Created("auth", error=_said("forbidden", reply, reply.words, FORBIDDEN_HINT))
+    if reply.status == HTTPStatus.BAD_REQUEST:
+        return Created("refused", error=_said("refused", reply, reply.words, _refusal_hint(reply.text)))
+    if reply.status == 500 and "jobs.batch" in reply.text and "not found" in reply.text:
+        return Created("refused", error=_said("rejected", reply, "the cluster refused the session", REJECTED_HINT))
+    if reply.status in _NOT_MADE:
+        return Created("not-created", error=_said("no-such-service", reply, reply.words, WRONG_URL), retry_after=None)
+    if reply.own_503:
+        return Created("not-created", error=_said("unavailable", reply, reply.words), retry_after=reply.retry_after)
+    if 300 <= reply.status < 400:
+        return Created("ambiguous", error=_said("redirected", reply, _redirected(reply), WRONG_URL))
+    return Created("ambiguous", error=_said("server-error", reply, reply.words), retry_after=reply.retry_after)
+
+
+FORBIDDEN_HINT = "this account may not use the platform, or its credential cannot be used; ask its administrators"
+WRONG_URL = "is the server's address right? It ends with the version, as in https://ws-uv.canfar.net/skaha/v1"
+REJECTED_HINT = "sending it again unchanged is no use; look at the environment, the resources and the image's name"
+
+
+def created_by(error: Exception) -> Created:
+    """What a create means that ended with an exception of httpx instead of an answer."""
+    import httpx
+
+    if _certificate_alert(error):
+        return Created("auth", error=ServerWords("certificate", None, _told(error), LOG_IN))
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError):
+        return Created("not-created", error=ServerWords("unreachable", None, _told(error), _connect_hint(error)))
+    code = "timeout" if isinstance(error, httpx.TimeoutException) else "lost"
+    return Created("ambiguous", error=ServerWords(code, None, _told(error)))
+
+
+def raised(reply: Reply) -> SkahactlError:
+    """The error that an answer to anything but a create is."""
+    if reply.not_logged_in:
+        words = not_logged_in(reply)
+        return AuthError(words.message, hint=words.hint)
+    if reply.status == HTTPStatus.FORBIDDEN:
+        return AuthError(f"refused by the server: {reply.words}", hint=FORBIDDEN_HINT, code="forbidden")
+    if 300 <= reply.status < 400:
+        return UnreachableError(_redirected(reply), hint=WRONG_URL)
+    hint = WRONG_URL if reply.status in _NOT_MADE else None
+    return UnreachableError(f"the server answered {reply.status}: {reply.words}", hint=hint)
+
+
+def raised_by(error: Exception) -> SkahactlError:
+    """The error that an exception of httpx is."""
+    if _certificate_alert(error):
+        return AuthError(_told(error), hint=LOG_IN, code="certificate")
+    return UnreachableError(_told(error), hint=_connect_hint(error))
+
+
+def not_logged_in(reply: Reply) -> ServerWords:
+    said = f" ({reply.words})" if reply.status == 401 and reply.words != _phrase(401) else ""
+    return ServerWords("not-logged-in", reply.status, f"not logged in, or no longer{said}", LOG_IN)
+
+
+def _said(code: str, reply: Reply, message: str, hint: str | None = None) -> ServerWords:
+    return ServerWords(code, reply.status, message, hint)
+
+
+def _refusal_hint(text: str) -> str | None:
+    if text.startswith("No authentication provided for unknown or private image"):
+        return "a private image needs registry-user and registry-secret-env or -file in the profile"
+    if "Invalid value for" in text:
+        return "see what the platform offers with: skahactl get resources"
+    if "must come from one of" in text:
+        return "name the image with its registry, or set registry in the profile"
+    return None
+
+
+def _redirected(reply: Reply) -> str:
+    place = _UNPRINTABLE.sub(" ", reply.headers.get("location", "elsewhere")).split("?", 1)[0][:200]
+    return f"the server answered {reply.status} and points to {place}; redirects are not followed"
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return f"status {status}"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _certificate_alert(error: BaseException) -> bool:
+    """Did the server end the TLS handshake because of our certificate? It then saw no request."""
+    return any(
+        isinstance(link, ssl.SSLError)
+        and not isinstance(link, ssl.SSLCertVerificationError)
+        and any(alert in (link.reason or "") for alert in _CERTIFICATE_ALERTS)
+        for link in _chain(error)
+    )
+
+
+def _told(error: httpx.HTTPError | Exception) -> str:
+    import httpx
+
+    if _certificate_alert(error):
+        reason = next(link.reason for link in _chain(error) if isinstance(link, ssl.SSLError))
+        return f"the server does not accept this certificate ({_plain(reason)})"
+    for link in _chain(error):
+        if isinstance(link, ssl.SSLCertVerificationError):
+            return f"the server's own certificate is not to be trusted: {link.verify_message}"
+    if isinstance(error, httpx.ConnectTimeout):
+        return "no connection in time"
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    if isinstance(error, httpx.ConnectError | httpx.ProxyError):
+        return f"no connection: {_UNPRINTABLE.sub(' ', str(error)) or type(error).__name__}"
+    return f"the connection broke: {_UNPRINTABLE.sub(' ', str(error)) or type(error).__name__}"
+
+
+def _connect_hint(error: Exception) -> str | None:
+    if any(isinstance(link, ssl.SSLCertVerificationError) for link in _chain(error)):
+        return "an own certificate authority is named by ca-file below [client] of the profile"
+    return None
+
+
+def _plain(reason: str | None) -> str:
+    words = (reason or "").lower().split("alert_")[-1]
+    return words.replace("_", " ")

@@ -1,0 +1,176 @@
+"""The platform's answers as values, tolerant of every server version (skaha-api 4.1, 4.2, 5, 7).
+
+Foreign rows are read by hand: a list of 5,000 sessions is read at every poll. What is no answer of the platform at
+all (a web page, half a list) raises Unreadable.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from skahactl.skaha.models import Event, Options, Session
+
+_STATUS = {
+    "pending": "Pending",
+    "running": "Running",
+    "completed": "Completed",
+    "complete": "Completed",
+    "succeeded": "Completed",
+    "failed": "Failed",
+    "error": "Failed",
+    "terminating": "Terminating",
+}
+_ABSENT = frozenset({"", "<none>"})
+_SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
+_EVENT = re.compile(r"(\S+)\s+(\S+)\s+(.*?)\s+(\S+)\s+(\S+)\s*")
+_NOTE = re.compile(r"<(?:\w+:)?(available|note)\b[^>]*>([^<]*)<")
+
+
+class Unreadable(ValueError):
+    """The answer is not what this endpoint answers; the message says what was expected."""
+
+
+def sessions(body: bytes) -> tuple[Session, ...]:
+    """The list of GET session; one row that is no session spoils it, for absence from a list means something."""
+    rows = _json(body, "a list of sessions")
+    if not isinstance(rows, list):
+        raise Unreadable("the answer is no list of sessions")
+    return tuple(session(row) for row in rows)
+
+
+def one_session(body: bytes) -> Session:
+    """The object of GET session/{id}; old servers put it into a list."""
+    row = _json(body, "a session")
+    return session(row[0] if isinstance(row, list) and row else row)
+
+
+def session(row: object) -> Session:
+    if not isinstance(row, dict):
+        raise Unreadable("the answer is no session")
+    identifier = _text(row, "id")
+    if identifier is None:
+        raise Unreadable("the answer has a session without an id")
+    url = _text(row, "connectURL")
+    return Session(
+        id=identifier,
+        name=_text(row, "name") or "",
+        kind=_text(row, "type") or "headless",
+        status=status(_text(row, "status")),
+        user=_text(row, "userid") or "",
+        image=_text(row, "image") or "",
+        started=_time(_text(row, "startTime")),
+        expires=_time(_text(row, "expiryTime")),
+        url=None if url == "not-applicable" else url,
+        raw=row,
+    )
+
+
+def status(word: str | None) -> str:
+    """One of the five words of today, from any that a server ever used; what is unknown is no end, so Pending."""
+    first = (word or "").split(" ", 1)[0].lower()
+    return _STATUS.get(first, "Pending")
+
+
+def session_id(body: bytes) -> str | None:
+    """The id that a create answered, or None if this is no id."""
+    text = body[:200].decode("utf-8", "replace").strip()
+    return text if _SESSION_ID.fullmatch(text) else None
+
+
+def events(body: bytes) -> tuple[Event, ...]:
+    """The table of view=events; a message may hold blanks, and go on in the next line."""
+    lines = [line for line in body.decode("utf-8", "replace").splitlines() if line.strip()]
+    if not lines or lines == ["<none>"]:
+        return ()
+    if lines[0].split()[:2] != ["TYPE", "REASON"]:
+        raise Unreadable(f"the answer is no table of events: {lines[0][:200]}")
+    found: list[Event] = []
+    for line in lines[1:]:
+        match = _EVENT.fullmatch(line)
+        if match:
+            found.append(Event(*match.groups()))
+        elif found:
+            last = found[-1]
+            found[-1] = Event(last.type, last.reason, f"{last.message} {line.strip()}", last.first, last.last)
+    return tuple(found)
+
+
+def options(body: bytes) -> Options:
+    """What GET context offers; what a server leaves out is ()."""
+    raw = mapping(body, "the options of sessions")
+    return Options(_offered(raw, "cores"), _offered(raw, "memoryGB"), _offered(raw, "gpus"), raw)
+
+
+def mapping(body: bytes, expected: str) -> dict[str, object]:
+    data = _json(body, expected)
+    if not isinstance(data, dict):
+        raise Unreadable(f"the answer is not {expected}")
+    return data
+
+
+def images(body: bytes) -> tuple[dict[str, object], ...]:
+    rows = _json(body, "a list of images")
+    if not isinstance(rows, list):
+        raise Unreadable("the answer is no list of images")
+    return tuple(row if isinstance(row, dict) else {"id": str(row)} for row in rows)
+
+
+def hosts(body: bytes) -> tuple[str, ...]:
+    rows = _json(body, "a list of registries")
+    if not isinstance(rows, list):
+        raise Unreadable("the answer is no list of registries")
+    return tuple(str(row) for row in rows)
+
+
+def availability(body: bytes) -> tuple[bool, str]:
+    """Is it available, and its note, from the VOSI document."""
+    found = dict(_NOTE.findall(body.decode("utf-8", "replace")))
+    if "available" not in found:
+        raise Unreadable("the answer says nothing of availability")
+    return found["available"].strip().lower() == "true", found.get("note", "").strip()
+
+
+def _json(body: bytes, expected: str) -> object:
+    try:
+        data: object = json.loads(body)
+    except ValueError:  # UnicodeDecodeError included
+        raise Unreadable(f"the answer is not {expected}") from None
+    return data
+
+
+def _text(row: Mapping[str, object], key: str) -> str | None:
+    found = row.get(key)
+    if found is None:
+        return None
+    text = found if isinstance(found, str) else str(found)
+    return None if text in _ABSENT else text
+
+
+def _time(text: str | None) -> float | None:
+    """Epoch seconds of "2025-04-10T15:45:33Z" or "2025-04-10T15:45Z"; None for what is no time."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _offered(raw: Mapping[str, object], key: str) -> tuple[int, ...]:
+    part = raw.get(key)
+    offered = part.get("options") if isinstance(part, dict) else None
+    return tuple(_whole_numbers(offered)) if isinstance(offered, list) else ()
+
+
+def _whole_numbers(offered: list[object]) -> list[int]:
+    numbers = []
+    for item in offered:
+        try:
+            numbers.append(int(float(str(item))))
+        except ValueError:
+            continue
+    return numbers
