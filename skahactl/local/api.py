@@ -1,0 +1,244 @@
+"""The Skaha v1 HTTP interface, answered from the queue on this machine (skaha-api 13)."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+from skahactl.local import answers, checks, environment, pages, parameters, queue, template, views, workers
+from skahactl.local.answers import Answer, Refusal, bad, missing
+from skahactl.local.launch import launch
+from skahactl.local.store import QUEUED, connect, immediate, log_path, prepare
+from skahactl.profile import LocalSettings
+
+#: Seconds that a request gives the processes of a dead worker to end.
+REAPING = 0.25
+_RESOURCES = ("session", "context", "image", "repository")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request: header names in lower case, ``query`` without its question mark.
+
+    ``abandoned`` is set when nobody waits for the answer any more: a create that is not committed by then never is.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    abandoned: Event = field(default_factory=Event)
+
+
+class Abandoned(Exception):
+    """Nobody waits for the answer; nothing was created."""
+
+
+class Platform:
+    """Answers requests from any thread; holds nothing but its settings.
+
+    ``directory``: where commands run unless the settings name one; ``environ``: of the creating process.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        settings: LocalSettings,
+        directory: str,
+        environ: Mapping[str, str],
+        now: Callable[[], float] = time.time,
+    ):
+        self.root = os.path.abspath(state_dir / "local")
+        self.settings, self.environ, self.now = settings, environ, now
+        self.directory = os.path.abspath(os.path.expanduser(settings.directory or directory))
+        self.slots = max(1, settings.slots or os.cpu_count() or 1)
+        self.user = environment.user()
+
+    def answer(self, call: Call) -> Answer:
+        """The answer to a request. Raises OSError or sqlite3.Error, nothing done, when the queue cannot be used."""
+        try:
+            answer = self._routed(call)
+        except Refusal as refusal:
+            plain = answers.text(refusal.body, refusal.status)
+            return Answer(plain.status, {**plain.headers, **refusal.headers}, plain.body)
+        except template.Rejected as rejected:
+            return answers.text(rejected.body, rejected.status)
+        if answer.status != 200:
+            return answer
+        known = {"server": "OpenCADC/cadc-rest", "x-vo-authenticated": self.user}
+        return Answer(answer.status, {**answer.headers, **known}, answer.body, answer.log)
+
+    def _routed(self, call: Call) -> Answer:
+        parts = call.path.split("/")[1:]
+        if parts[0] == "skaha" and parts[1:] in ([], [""], ["index.html"], ["capabilities"], ["availability"]):
+            return self._document(call, parts[-1])
+        if parts[:2] != ["skaha", "v1"] or len(parts) < 3 or parts[2] not in _RESOURCES:
+            return answers.html(pages.not_found(call.path), 404)
+        if parts[2] == "session":
+            return self._session(call, parts[3:])
+        _only(call, "GET")
+        if parts[2] == "context":
+            return answers.compact(pages.CONTEXT)
+        if parts[2] == "repository":
+            return answers.compact(pages.REPOSITORIES)
+        return self._images(call)
+
+    def _document(self, call: Call, name: str) -> Answer:
+        _only(call, "GET", "HEAD")
+        if name == "capabilities":
+            return answers.xml(pages.capabilities(f"{_origin(call)}/skaha"))
+        if name == "availability":
+            return answers.empty() if "detail=min" in call.query.split("&") else answers.xml(pages.AVAILABILITY)
+        return answers.html(pages.INDEX)
+
+    def _images(self, call: Call) -> Answer:
+        kind = parameters.of_query(call.query).one("type")
+        if kind is not None and kind not in (*checks.KINDS, "desktop-app"):
+            raise bad(f"unknown type: {kind}")
+        return answers.pretty([])
+
+    def _session(self, call: Call, parts: list[str]) -> Answer:
+        _only(call, "GET", "POST", "DELETE")
+        if len(parts) > 3:
+            raise bad(f"Invalid request: {'/'.join(parts)}")
+        with closing(self._open()) as store:
+            if len(parts) > 1:
+                return _desktop_apps(call.method, parts)
+            if call.method == "GET":
+                return self._get(store, call, parts[0]) if parts else self._list(store, call)
+            if call.method == "DELETE":
+                return self._delete(store, parts)
+            form = parameters.of_post(call.query, call.headers, call.body)
+            return self._renew(store, form, parts[0]) if parts else self._create(store, form, call.abandoned)
+
+    def _open(self) -> sqlite3.Connection:
+        """The queue, after what every request does first: reap, forget, top up."""
+        prepare(self.root)
+        store = connect(self.root)
+        try:
+            now = self.now()
+            workers.reap(store, self.root, self.settings.kill_after, time.time(), REAPING)
+            queue.forget(store, self.root, self.settings.memory, now)
+            if workers.short(store, self.slots):
+                with immediate(store):
+                    booked = workers.reserve(store, self.root, self.slots, time.time())
+                launch(self.root, booked, self.settings.kill_after)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def _create(self, store: sqlite3.Connection, form: parameters.Parameters, abandoned: Event) -> Answer:
+        wanted = checks.wanted(form)
+        session = checks.new_id()
+        job = f"skaha-headless-{self.user}-{session}".lower()
+        platform = environment.platform(session, wanted.cores, self.directory, self.environ)
+        decoded = template.decode(wanted.cmd, wanted.args, wanted.env, user=self.user, job=job, platform=platform)
+        checks.check_host_name(wanted.name, job)
+        env = (*environment.ground(self.environ), *decoded.env, *platform)
+        order = queue.Order(
+            session, wanted.name, wanted.image, wanted.cores, wanted.ram, wanted.gpus, decoded.argv, env, self.directory
+        )
+        booked: list[tuple[str, int]] = []
+        try:
+            with immediate(store):
+                queue.enqueue(store, order, time.time())
+                booked = workers.reserve(store, self.root, self.slots, time.time())
+                if abandoned.is_set():
+                    raise Abandoned
+        except BaseException:
+            for _, lock in booked:
+                os.close(lock)
+            raise
+        launch(self.root, booked, self.settings.kill_after)
+        return answers.text(session + "\n")
+
+    def _list(self, store: sqlite3.Connection, call: Call) -> Answer:
+        query = parameters.of_query(call.query)
+        view, kind, state = query.one("view") or "", query.one("type"), query.one("status")
+        rows = queue.listing(store)
+        if view == "stats":
+            return answers.pretty(views.stats(rows, self.slots))
+        if view.lower() == "interactive" or (kind is not None and kind.lower() != "headless"):
+            return answers.pretty([])
+        chosen = [row for row in rows if state is None or views.status(row).lower() == state.lower()]
+        show = views.public if view == "all" else views.session
+        return answers.pretty([show(row, self.user) for row in chosen])
+
+    def _get(self, store: sqlite3.Connection, call: Call, session: str) -> Answer:
+        view = parameters.of_query(call.query).one("view")
+        if view == "logs":
+            return self._log(store, session)
+        if view == "events":
+            row = queue.find(store, session)
+            if row is None or row["started"] is None:
+                raise missing(f"session {session} not found.")
+            return answers.text(views.events(row))
+        if not session:  # the empty id filters nothing: the first session
+            row = next(iter(queue.listing(store)), None)
+        else:
+            checks.label("canfar.net/id", session)
+            row = queue.find(store, session)
+        if row is None:
+            raise missing(f"session {session} not found")
+        return answers.pretty(views.session(row, self.user))
+
+    def _log(self, store: sqlite3.Connection, session: str) -> Answer:
+        """The output so far; nothing for sessions that have none or are not known."""
+        headers = {"content-type": "text/plain"}
+        row = queue.find(store, session)
+        if row is None or row["state"] == QUEUED:
+            return Answer(200, headers)
+        try:
+            log = os.open(log_path(self.root, row["id"]), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return Answer(200, headers)
+        return Answer(200, headers, log=(log, os.fstat(log).st_size))
+
+    def _delete(self, store: sqlite3.Connection, parts: list[str]) -> Answer:
+        if not parts:
+            raise bad("Cannot kill all sessions.")
+        queue.delete(store, self.root, parts[0])
+        return answers.empty()
+
+    def _renew(self, store: sqlite3.Connection, form: parameters.Parameters, session: str) -> Answer:
+        action = form.one("action")
+        if action is None or not session:
+            raise bad("Cannot modify an existing session")
+        if action != "renew":
+            raise bad("unrecognized action")
+        if not queue.renew(store, session, time.time()):
+            who = f"PosixPrincipal [uidNumber={os.getuid()},{os.getgid()},{self.user}]"
+            raise bad(f"No active job for user {who} with session {session}")
+        return answers.empty()
+
+
+def _only(call: Call, *methods: str) -> None:
+    """405 for other methods."""
+    if call.method not in methods:
+        raise Refusal(405, f"unsupported: HTTP {call.method}\n", {"allow": ", ".join(methods)})
+
+
+def _origin(call: Call) -> str:
+    return "http://" + call.headers.get("host", "local")
+
+
+def _desktop_apps(method: str, parts: list[str]) -> Answer:
+    """There are no desktops here, and so no apps in them (skaha-api 6)."""
+    session, app = parts[0], parts[2] if len(parts) == 3 else None
+    if method == "POST":
+        raise missing(f"session {session} not found") if app is None else bad("Cannot modify an existing app.")
+    if method == "DELETE":
+        if app is None:
+            raise bad("Missing app ID")
+        return answers.empty()
+    if app is None:
+        return answers.pretty([])
+    raise missing(f"desktop app with session {session} and app ID {app} was not found")

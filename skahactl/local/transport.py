@@ -1,0 +1,100 @@
+"""The local platform as an httpx transport: the same requests and answers, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+
+from skahactl.local.answers import Answer
+from skahactl.local.api import Call, Platform
+from skahactl.local.store import StoreError
+from skahactl.profile import LocalSettings
+
+#: Bytes of a log read at once.
+PIECE = 256 * 1024
+
+
+class LocalTransport(httpx.AsyncBaseTransport):
+    """Answers ``http://local/skaha/...`` from the queue below ``state_dir``.
+
+    Handlers run in threads of their own, off the event loop. A create whose caller was cancelled is either not made,
+    or made before the cancellation is passed on: nothing happens after the call returned. A queue that cannot be used
+    is a ConnectError: nothing was done.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        settings: LocalSettings,
+        directory: str,
+        environ: Mapping[str, str],
+        now: Callable[[], float] = time.time,
+    ):
+        self._platform = Platform(state_dir, settings, directory, environ, now)
+        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="skahactl-local")
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        body = await request.aread()
+        url = request.url
+        call = Call(request.method, url.path, url.query.decode("ascii"), headers, body)
+        try:
+            answer = await self._answered(call)
+        except (OSError, sqlite3.Error, StoreError) as error:
+            reason = f"the local platform cannot use its queue in {self._platform.root}: {error}"
+            raise httpx.ConnectError(reason, request=request) from error
+        if answer.log is None:
+            return httpx.Response(answer.status, headers=answer.headers, content=answer.body, request=request)
+        stream = LogStream(*answer.log, self._threads)
+        return httpx.Response(answer.status, headers=answer.headers, stream=stream, request=request)
+
+    async def _answered(self, call: Call) -> Answer:
+        future = self._threads.submit(self._platform.answer, call)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(future))
+        except asyncio.CancelledError:
+            call.abandoned.set()
+            await _settled(future)
+            raise
+
+    async def aclose(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+
+
+async def _settled(future: Future[Answer]) -> None:
+    """Wait for a handler that nobody wants any more, however often we are cancelled; free what it answered."""
+    while not future.done():
+        try:
+            await asyncio.wait([asyncio.wrap_future(future)])
+        except asyncio.CancelledError:
+            continue
+    if not future.cancelled() and future.exception() is None and (log := future.result().log) is not None:
+        os.close(log[0])
+
+
+class LogStream(httpx.AsyncByteStream):
+    """``size`` bytes of an open file, read off the event loop; closes it."""
+
+    def __init__(self, log: int, size: int, threads: ThreadPoolExecutor):
+        self._log, self._left, self._threads, self._open = log, size, threads, True
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        while self._left > 0:
+            piece = await loop.run_in_executor(self._threads, os.read, self._log, min(PIECE, self._left))
+            if not piece:
+                return
+            self._left -= len(piece)
+            yield piece
+
+    async def aclose(self) -> None:
+        if self._open:
+            self._open = False
+            os.close(self._log)

@@ -1,0 +1,133 @@
+"""Who is alive, and what becomes of the work of those who are not.
+
+A worker is alive exactly while its lock (flock on its own file) is held. The lock is taken by the command that
+reserves the worker, before the reservation is committed, and goes to the worker as an open file: there is no moment at
+which a worker that will run has no lock, and none at which a lost reservation keeps one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import signal
+import sqlite3
+import time
+
+from skahactl.local import processes
+from skahactl.local.queue import end
+from skahactl.local.store import FAILED, QUEUED, RUNNING, immediate, lock_path
+
+#: Seconds after KILL in which a group must be gone; one that is not hangs in the kernel, and is given up.
+GIVE_UP = 5.0
+
+
+def take_lock(root: str, worker: str) -> int | None:
+    """Take a worker's lock; None if it is held, which means: the worker is alive. Close the result to let go."""
+    lock = os.open(lock_path(root, worker), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def reserve(store: sqlite3.Connection, root: str, slots: int, now: float) -> list[tuple[str, int]]:
+    """Inside a transaction: book the workers that the queue needs and the slots allow; (id, held lock) of each."""
+    live = _count(store, "SELECT count(*) FROM workers WHERE NOT dead")
+    if live >= slots:
+        return []
+    queued = _count(store, "SELECT count(*) FROM sessions WHERE state = ?", QUEUED)
+    busy = _count(
+        store,
+        "SELECT count(*) FROM sessions JOIN workers ON worker = workers.id WHERE state = ? AND NOT dead",
+        RUNNING,
+    )
+    wanted = min(slots - live, queued - (live - busy))
+    if wanted <= 0 and live == 0 and ending(store):
+        wanted = 1
+    return [_book(store, root, now) for _ in range(wanted)]
+
+
+def short(store: sqlite3.Connection, slots: int) -> bool:
+    """Whether reserve may have something to book: a look that takes no lock on the queue."""
+    if _count(store, "SELECT count(*) FROM workers WHERE NOT dead") >= slots:
+        return False
+    waiting = "SELECT EXISTS (SELECT 1 FROM sessions WHERE state = ?) OR EXISTS (SELECT 1 FROM workers WHERE dead)"
+    return bool(_count(store, waiting, QUEUED))
+
+
+def _count(store: sqlite3.Connection, query: str, *values: object) -> int:
+    return int(store.execute(query, values).fetchone()[0])
+
+
+def _book(store: sqlite3.Connection, root: str, now: float) -> tuple[str, int]:
+    worker = secrets.token_hex(8)
+    lock = take_lock(root, worker)
+    assert lock is not None, "nobody else knows this name"
+    store.execute("INSERT INTO workers (id, since) VALUES (?, ?)", (worker, now))
+    return worker, lock
+
+
+def ending(store: sqlite3.Connection) -> bool:
+    """Whether sessions of dead workers are still being ended."""
+    return store.execute("SELECT 1 FROM workers WHERE dead LIMIT 1").fetchone() is not None
+
+
+def reap(store: sqlite3.Connection, root: str, kill_after: float, now: float, wait: float = 0.0) -> None:
+    """End what dead workers ran (TERM, ``kill_after`` s, KILL), then mark it Failed; never queue it again.
+
+    What does not end at once is left to a later call, by any request or worker; ``wait``: seconds to give it here.
+    """
+    limit = time.monotonic() + wait
+    while True:
+        done = [_reap_one(store, root, str(row[0]), kill_after, now) for row in _workers(store)]
+        if all(done) or time.monotonic() >= limit:
+            return
+        time.sleep(0.01)
+
+
+def _workers(store: sqlite3.Connection) -> list[sqlite3.Row]:
+    return store.execute("SELECT id FROM workers").fetchall()
+
+
+def _reap_one(store: sqlite3.Connection, root: str, worker: str, kill_after: float, now: float) -> bool:
+    """True if the worker is alive, or dead with nothing left of it."""
+    lock = take_lock(root, worker)
+    if lock is None:
+        return True
+    try:
+        with immediate(store):
+            store.execute("UPDATE workers SET dead = 1 WHERE id = ?", (worker,))
+            session = store.execute(
+                "SELECT * FROM sessions WHERE worker = ? AND state = ?", (worker, RUNNING)
+            ).fetchone()
+            if session is not None and not _ended(store, session, kill_after, now):
+                return False
+            if session is not None:
+                end(store, root, session["id"], FAILED, now, None, "its worker was killed")
+            store.execute("DELETE FROM workers WHERE id = ?", (worker,))
+        os.unlink(lock_path(root, worker))
+    except FileNotFoundError:
+        return True
+    finally:
+        os.close(lock)
+    return True
+
+
+def _ended(store: sqlite3.Connection, session: sqlite3.Row, kill_after: float, now: float) -> bool:
+    """Push a lost session's process group one step further towards its end; True when it is gone."""
+    if not processes.group_alive(session["pid"], session["born"], session["boot"]):
+        return True
+    termed = session["termed"]
+    if termed is None:
+        store.execute("UPDATE sessions SET termed = ? WHERE id = ?", (now, session["id"]))
+        processes.signal_group(session["pid"], signal.SIGTERM)
+        return False
+    if now - termed >= kill_after:
+        processes.signal_group(session["pid"], signal.SIGKILL)
+    return bool(now - termed >= kill_after + GIVE_UP)
