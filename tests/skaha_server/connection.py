@@ -58,6 +58,9 @@ async def _call(connection: h11.Connection, reader: asyncio.StreamReader, writer
 
 
 def _as_call(request: h11.Request, body: bytes) -> Call:
+    head = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
+    if head > MAX_HEAD:
+        raise h11.RemoteProtocolError("Request header is too large")
     path, _, query = request.target.decode("latin-1").partition("?")
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in request.headers}
     return Call(request.method.decode("ascii"), path, query, headers, body)

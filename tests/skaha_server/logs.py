@@ -31,12 +31,12 @@ def positions(argv: list[str]) -> list[int]:
 
 
 def lines(session: Session, plan: Plan) -> list[bytes]:
-    """The whole log but for its filler. A session that fails dies somewhere among its items."""
+    """The whole log but for its filler. A session that dies does so somewhere among its items."""
     draw = random.Random(f"{plan.seed}:log:{session.name}")
     text = [f"{session.name}: line {n} of {plan.log_lines}\n".encode() for n in range(1, plan.log_lines + 1)]
     items = positions(session.argv)
-    if session.outcome == "Failed":
-        items = items[: draw.randrange(len(items) + 1)] if items else []
+    if session.dies:
+        items = items[: draw.randrange(len(items) + 1)]
     for position in items:
         code = 1 if draw.random() < plan.item_fail else 0
         text += [f"item {position} of {session.name}\n".encode(), mark(position, code)]

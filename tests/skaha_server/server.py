@@ -69,7 +69,8 @@ class FakeSkaha:
         open_now["open"] += 1
         open_now["most"] = max(open_now["most"], open_now["open"])
         try:
-            await connection.serve(reader, writer, self.app.handle)
+            with contextlib.suppress(asyncio.CancelledError):  # the end of the test, which asyncio would log
+                await connection.serve(reader, writer, self.app.handle)
         finally:
             open_now["open"] -= 1
             self._tasks.discard(task)

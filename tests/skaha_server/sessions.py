@@ -30,12 +30,13 @@ class Session:
     runs: float
     ends: float
     outcome: str  # Completed or Failed
-    memory: float
+    memory: float = 3600.0
     argv: list[str] = field(default_factory=list)
     env: list[tuple[str, str]] = field(default_factory=list)
     cores: float | None = None
     ram: float | None = None
     gpus: int | None = None
+    dies: bool = False  # in the middle, so that its log ends early
     fault: str | None = None
     told: bool = False  # was its id sent to a client that was there to read it
     suspended: bool = False
@@ -119,7 +120,8 @@ class Cluster:
         length = draw.uniform(*self.plan.running) if self.plan.running is not None else math.inf
         session.ends = session.runs + length
         may_fail = session.attempt == 1 or not self.plan.fail_once
-        session.outcome = "Failed" if draw.random() < self.plan.fail and may_fail else "Completed"
+        session.dies = draw.random() < self.plan.fail and may_fail
+        session.outcome = "Failed" if session.dies else "Completed"
         session.started = session.visible
         session.deadline = HEADLESS_DEADLINE if session.kind == "headless" else INTERACTIVE_DEADLINE
         self.sessions[session.id] = session
