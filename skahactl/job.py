@@ -11,10 +11,11 @@ class Secret:
 
     source: str  # "env" or "file"
     name: str  # the variable, or the absolute path
+    written: str | None = field(default=None, compare=False)  # the path as the manifest has it: alike on every machine
 
     def reference(self) -> str:
-        """What stands for it in names, digests, the ledger and output: ``env:TOKEN`` or ``file:/path``."""
-        return f"{self.source}:{self.name}"
+        """What stands for it in names, digests, the ledger and output: ``env:TOKEN`` or ``file:~/path``."""
+        return f"{self.source}:{self.written or self.name}"
 
 
 EnvValue = str | Secret

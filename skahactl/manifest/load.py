@@ -1,0 +1,210 @@
+"""Reads manifests: files, directories, standard input. Checked here: all that needs no profile and no items."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
+
+from pydantic import ValidationError
+
+from skahactl.errors import ManifestError, Problem
+from skahactl.manifest import rules, several, tables, values, wording
+from skahactl.manifest.places import Places, scan
+from skahactl.manifest.schema import JobTable
+from skahactl.words import did_you_mean
+
+STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One job as its manifest says it, checked, but not yet resolved against a profile.
+
+    ``manifest`` is the file as it was given, ``-`` for standard input, None without a file; ``directory`` is where
+    its relative paths begin.
+    """
+
+    name: str
+    table: JobTable
+    places: Places
+    directory: str
+    manifest: str | None = None
+
+
+def load(
+    paths: Sequence[str],
+    *,
+    sets: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    stdin: BinaryIO | None = None,
+) -> tuple[Draft, ...]:
+    """The jobs of files, directories (their ``*.toml``, sorted) and ``-``, in order.
+
+    ``sets`` are ``KEY=VALUE``: a dotted key of every job, or of one job of several as ``JOB.KEY``; a key goes before
+    a job of the same name. ``variables`` are those of ``--var``; only their names are looked at here.
+
+    Raises:
+        ManifestError: with every problem of every file.
+    """
+    found: list[Problem] = []
+    drafts = collect(paths, found, sets=sets, variables=variables or {}, stdin=stdin)
+    if found:
+        raise ManifestError(tuple(found))
+    return drafts
+
+
+def draft(data: Mapping[str, Any], *, directory: str | None = None, file: str = "command line") -> Draft:
+    """A job that no file describes, from the table a manifest would have; ``file`` stands for it in messages.
+
+    Raises:
+        ManifestError: with every problem.
+    """
+    found: list[Problem] = []
+    made = _draft(dict(data), Places(file), directory or os.getcwd(), None, found)
+    if made is None or found:
+        raise ManifestError(tuple(found))
+    return made
+
+
+def collect(
+    paths: Sequence[str],
+    found: list[Problem],
+    *,
+    sets: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    stdin: BinaryIO | None = None,
+) -> tuple[Draft, ...]:
+    """``load``, with the problems put into ``found``: the drafts are those of the jobs without one."""
+    found += _variable_problems(variables or {})
+    raw = [job for file in _files(paths, found) for job in _jobs(file, stdin, found)]
+    raw = _set(raw, sets, found)
+    drafts = [_draft(job.table, job.places, job.directory, job.manifest, found) for job in raw]
+    made = [one for one in drafts if one is not None]
+    found += several.problems([(one.name, one.table.after, one.places) for one in made])
+    return tuple(made)
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """A job's table as it was read, ``[common]`` under it."""
+
+    table: dict[str, Any]
+    places: Places
+    directory: str
+    manifest: str
+
+
+def _files(paths: Sequence[str], found: list[Problem]) -> Iterator[str]:
+    seen: set[str] = set()
+    for given in paths:
+        path = os.path.expanduser(given)
+        names = [given]
+        if given != STDIN and os.path.isdir(path):
+            names = [os.path.join(given, name) for name in sorted(os.listdir(path)) if name.endswith(".toml")]
+            names = [name for name in names if os.path.isfile(os.path.expanduser(name))]
+            if not names:
+                found.append(Problem(given, "no manifest in this directory", hint="manifests are called *.toml"))
+        for name in names:
+            real = name if name == STDIN else os.path.realpath(os.path.expanduser(name))
+            if real in seen:
+                found.append(Problem(name, "given twice"))
+                continue
+            seen.add(real)
+            yield name
+
+
+def _jobs(file: str, stdin: BinaryIO | None, found: list[Problem]) -> Iterator[_Raw]:
+    text = _text(file, stdin, found)
+    if text is None:
+        return
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found.append(_syntax(file, text, str(error)))
+        return
+    lines = scan(text)
+    home = os.getcwd() if file == STDIN else os.path.dirname(os.path.abspath(os.path.expanduser(file)))
+    for table, places in several.jobs(data, Places(file, lines), found):
+        yield _Raw(table, places, home, file)
+
+
+def _text(file: str, stdin: BinaryIO | None, found: list[Problem]) -> str | None:
+    try:
+        if file == STDIN:
+            data = (stdin or sys.stdin.buffer).read()
+        else:
+            with open(os.path.expanduser(file), "rb") as stream:
+                data = stream.read()
+    except OSError as error:
+        found.append(Problem(file, f"cannot be read: {error.strerror}"))
+        return None
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        found.append(Problem(file, "not UTF-8, as TOML must be", line))
+        return None
+
+
+def _syntax(file: str, text: str, message: str) -> Problem:
+    """A syntax error in tomllib's words, with its line, and a guess at the usual mistakes."""
+    place = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
+    line = None if place is None else int(place[1] or text.rstrip().count("\n") + 1)
+    words = message[: place.start()] if place else message
+    hint = None
+    if words == "Invalid value":
+        hint = "text stands in quotes"
+    elif line is not None and (found := re.match(r"\s*([\w.-]+)\s*:", text.split("\n")[line - 1])):
+        hint = f"TOML writes {found[1]} = ..."
+    return Problem(file, f"not TOML: {words}", line, None, hint)
+
+
+def _set(raw: list[_Raw], sets: Sequence[str], found: list[Problem]) -> list[_Raw]:
+    for text in sets:
+        try:
+            keys, table = tables.setting(text)
+        except ValueError as error:
+            found.append(Problem("--set", str(error)))
+            continue
+        names = [str(job.table.get("name")) for job in raw]
+        known = wording.known_keys()
+        if keys[0] in known or not (keys[0] in names and len(keys) > 1):
+            if keys[0] not in known and len(keys) > 1 and (guess := did_you_mean(keys[0], [*known, *names])):
+                found.append(Problem("--set", "unknown key or job", None, ".".join(keys), guess))
+                continue
+            raw = [_with(job, keys, table) for job in raw]
+        else:
+            raw = [_with(job, keys[1:], table[keys[0]]) if job.table.get("name") == keys[0] else job for job in raw]
+    return raw
+
+
+def _with(job: _Raw, keys: tuple[str, ...], table: dict[str, Any]) -> _Raw:
+    places = replace(job.places, sets=job.places.sets | {".".join(keys)})
+    return replace(job, table=tables.overlay(job.table, table), places=places)
+
+
+def _draft(
+    table: dict[str, Any], places: Places, directory: str, manifest: str | None, found: list[Problem]
+) -> Draft | None:
+    wrong = list(rules.problems(table, places))
+    made: JobTable | None = None
+    try:
+        made = JobTable.model_validate(table)
+    except ValidationError as error:
+        wrong += wording.problems(error, places, table)
+    wrong.sort(key=lambda problem: (problem.line is None, problem.line or 0))
+    found += [problem for problem in wrong if problem not in found]
+    return None if made is None or wrong else Draft(made.name, made, places, directory, manifest)
+
+
+def _variable_problems(variables: Mapping[str, str]) -> Iterator[Problem]:
+    for name in variables:
+        try:
+            values.word(name)
+        except ValueError as error:
+            yield Problem("--var", str(error), None, name)

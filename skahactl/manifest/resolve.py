@@ -1,0 +1,283 @@
+"""Drafts and a profile -> jobs: items read and shared out, defaults applied, every request made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from skahactl.errors import ManifestError, Problem
+from skahactl.job import Job, Limits, Replica, Request
+from skahactl.manifest import described, each, items, replicas, texts
+from skahactl.manifest.content import digest
+from skahactl.manifest.images import full_image
+from skahactl.manifest.load import Draft, collect
+from skahactl.manifest.shares import shares
+from skahactl.manifest.values import names_host
+from skahactl.profile import Profile
+from skahactl.words import counted, did_you_mean
+
+#: What cannot be sent in a request, in words with the way round; nothing for one that can.
+Check = Callable[[Request], tuple[str, ...]]
+
+_SHOWN = 5
+
+
+def read(
+    paths: Sequence[str],
+    profile: Profile,
+    *,
+    sets: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    stdin: BinaryIO | None = None,
+    check: Check | None = None,
+) -> tuple[Job, ...]:
+    """``load`` and ``resolve`` in one: every problem of both is told at once.
+
+    Raises:
+        ManifestError: with every problem of every file.
+    """
+    found: list[Problem] = []
+    drafts = collect(paths, found, sets=sets, variables=variables, stdin=stdin)
+    whole = not found
+    jobs = _resolve(drafts, profile, variables or {}, check, found, whole)
+    if found:
+        raise ManifestError(tuple(found))
+    return jobs
+
+
+def resolve(
+    drafts: Sequence[Draft],
+    profile: Profile,
+    *,
+    variables: Mapping[str, str] | None = None,
+    check: Check | None = None,
+) -> tuple[Job, ...]:
+    """The jobs, with the exact request of every replica. Reads items; no network, no secret.
+
+    ``variables`` (``--var``) go before the profile's ``[vars]``, these before the manifest's. ``check`` is asked about
+    each request that differs from the others in more than its replica's number.
+
+    Raises:
+        ManifestError: with every problem of every draft.
+    """
+    found: list[Problem] = []
+    jobs = _resolve(drafts, profile, variables or {}, check, found, True)
+    if found:
+        raise ManifestError(tuple(found))
+    return jobs
+
+
+@dataclass(slots=True)
+class _Work:
+    """One job on its way."""
+
+    draft: Draft
+    profile: Profile
+    variables: dict[str, str]
+    found: list[Problem]
+    warnings: list[str] = field(default_factory=list)
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+def _resolve(
+    drafts: Sequence[Draft],
+    profile: Profile,
+    variables: Mapping[str, str],
+    check: Check | None,
+    found: list[Problem],
+    whole: bool,
+) -> tuple[Job, ...]:
+    """``whole``: all drafts are there, so that a --var that none uses is a mistake."""
+    jobs: list[Job] = []
+    used: set[str] = set()
+    known: set[str] = set()
+    for draft in drafts:
+        words = {**draft.table.vars, **profile.vars, **variables}
+        mine: list[Problem] = []
+        work = _Work(draft, profile, words, mine)
+        job, names = _job(work, check, set(variables))
+        used |= names
+        known |= set(words) - set(variables) | names
+        found += mine
+        jobs += [job] if job is not None else []
+    if whole:
+        found += _unused(variables, used, known)
+    return tuple(jobs)
+
+
+def _job(work: _Work, check: Check | None, given: set[str]) -> tuple[Job | None, frozenset[str]]:
+    """The job, None if something is wrong, and the placeholders that it uses."""
+    draft, table, places = work.draft, work.draft.table, work.draft.places
+    listed = items.read(table.items, places, draft.directory, work.found) if table.items else None
+    if table.items is not None and listed is None:
+        return None, frozenset(work.variables)
+    setting = texts.Job(draft, work.variables, listed)
+    total = _total(work, listed)
+    resources = _resources(work)
+    session_name = table.session_name or ("{name}" if total == 1 else "{name}-{replica}")
+    made = texts.read(setting, resources, session_name)
+    work.found += texts.problems(made, setting)
+    work.warnings += texts.warnings(made, setting)
+    image = full_image(table.image, work.profile, places, work.warnings)
+    if not names_host(table.image) and names_host(image):
+        work.sources["image"] = "profile default"
+    positions = _positions(work, listed, total)
+    work.found += _misused(work, listed, positions, made)
+    if work.found:
+        return None, made.words
+    pattern = replicas.Pattern(
+        draft.name, table.kind, image, made, work.variables, total, setting.each, listed, positions
+    )
+    built = replicas.build(pattern, places, work.found)
+    work.found += _unsendable(work, built, check)
+    content = described.content(pattern, table, resources)
+    sources = work.sources | described.sources(draft, work.profile, given, content, listed)
+    job = Job(
+        name=draft.name,
+        kind=table.kind,
+        image=image,
+        replicas=built,
+        digest=digest(content),
+        content=content,
+        limits=_limits(work),
+        attempts=table.retry.attempts or 1,
+        keep=table.logs.keep,
+        after=tuple(table.after),
+        manifest=draft.manifest,
+        sources=sources,
+        warnings=tuple(dict.fromkeys(work.warnings)),
+    )
+    return (None if work.found else job), made.words
+
+
+def _total(work: _Work, listed: items.Items | None) -> int:
+    """How many replicas; not more than there are items."""
+    table = work.draft.table
+    if listed is None or table.items is None:
+        return table.replicas or 1
+    count = len(listed.texts)
+    if table.items.per_replica is not None:
+        return math.ceil(count / table.items.per_replica)
+    if table.replicas is None:
+        return count
+    if table.replicas > count:
+        where = work.draft.places.where(("replicas",))
+        work.warnings.append(
+            f"{where}: {counted(table.replicas, 'replica')} for {counted(count, 'item')}: {count} will do"
+        )
+    return min(table.replicas, count)
+
+
+def _positions(work: _Work, listed: items.Items | None, total: int) -> list[Sequence[int]]:
+    table = work.draft.table.items
+    if listed is None or table is None:
+        return []
+    weights: list[int] = []
+    if table.strategy == "size":
+        weights = items.sizes(listed, work.draft.places, work.draft.directory, work.found)
+        if work.found:
+            return []
+    return shares(len(listed.texts), total, table.strategy, weights)
+
+
+def _resources(work: _Work) -> dict[str, float | str]:
+    """The manifest's, or the profile's as a whole; what the platform does not use for a kind is not sent."""
+    table = work.draft.table
+    if table.resources is not None:
+        given = table.resources.model_dump(exclude_none=True)
+        if table.kind in ("desktop", "firefly"):
+            where = work.draft.places.where(("resources",))
+            work.warnings.append(f"{where}: the platform gives every {table.kind} session the same; this is not used")
+        return given
+    default = work.profile.resources
+    if default is None or table.kind in ("desktop", "firefly"):
+        return {}
+    amounts = {"cores": default.cores, "ram": default.ram, "gpus": default.gpus}
+    work.sources["resources"] = "profile default"
+    return {key: amount for key, amount in amounts.items() if amount is not None}
+
+
+def _limits(work: _Work) -> Limits:
+    """Each limit from the manifest, or else from the profile."""
+    own, default = work.draft.table.limits, work.profile.limits
+    return Limits(
+        default.alive if own.alive is None else own.alive,
+        default.pending if own.pending is None else own.pending,
+        default.pending_timeout if own.pending_timeout is None else own.pending_timeout,
+    )
+
+
+def _misused(
+    work: _Work, listed: items.Items | None, positions: Sequence[Sequence[int]], made: texts.Texts
+) -> Iterator[Problem]:
+    """Items that nothing uses, and placeholders of one item where a replica has several."""
+    table, places = work.draft.table.items, work.draft.places
+    if listed is None or table is None or not positions:
+        return
+    several = next((number for number, share in enumerate(positions, start=1) if len(share) > 1), None)
+    if not table.each and not made.words & (made.item_words | {"items"}) and (several or not listed.columns):
+        yield places.problem(
+            items.source(table),
+            "nothing uses the items",
+            "put {item} or {items} into command, or say each = true to run it once an item",
+        )
+    if several is not None:
+        for path, template in texts.of_one_item(made, work.draft, table.each):
+            word = sorted(template.words & made.item_words)[0]
+            many = counted(len(positions[several - 1]), "item")
+            yield places.problem(
+                path,
+                f"{{{word}}} needs one item a replica, and replica {several} has {many}",
+                "per-replica = 1" + ("" if table.each else ", or each = true to run the command once an item"),
+            )
+    if table.each and not made.command:
+        yield places.problem(("items", "each"), "each = true needs a command or shell to run")
+    yield from _clashes(work, listed, table.each)
+
+
+def _clashes(work: _Work, listed: items.Items, once_an_item: bool) -> Iterator[Problem]:
+    names = {each.variable(column) for column in listed.columns} | ({"ITEM"} if once_an_item else set())
+    for key in work.draft.table.env:
+        if key in names:
+            yield work.draft.places.problem(("env", key), "the items set this variable", "give yours another name")
+    for column in listed.columns:
+        if column in work.draft.table.vars:
+            yield work.draft.places.problem(("vars", column), "a column of the items has this name", "rename one")
+
+
+def _unsendable(work: _Work, built: Sequence[Replica], check: Check | None) -> Iterator[Problem]:
+    if check is None:
+        return
+    told: dict[str, int] = {}
+    seen: set[Request] = set()
+    for replica in built:
+        request = replica.request
+        env = tuple((key, value) for key, value in request.env if key != "REPLICA_ID")
+        alike = Request(request.kind, request.image, request.command, env, request.resources)
+        if alike not in seen:
+            seen.add(alike)
+            for message in check(request):
+                told.setdefault(message, replica.number)
+    which = len(built) > 1
+    for message, number in list(told.items())[:_SHOWN]:
+        key = ("command",) if work.draft.table.command else ("shell",)
+        yield work.draft.places.problem(key, (f"replica {number}: " if which else "") + message, _fewer(work))
+    if len(told) > _SHOWN:
+        yield work.draft.places.problem((), f"and {len(told) - _SHOWN:,} more that cannot be sent")
+
+
+def _fewer(work: _Work) -> str | None:
+    if work.draft.table.items is None:
+        return None
+    return (
+        "if there are too many items: more replicas, or 'skahactl split' in the container, which reads the list there"
+    )
+
+
+def _unused(variables: Mapping[str, str], used: set[str], known: set[str]) -> Iterator[Problem]:
+    for name in variables:
+        if name not in used:
+            hint = did_you_mean(name, known - {name})
+            yield Problem("--var", f"nothing uses {{{name}}}", None, name, hint)
