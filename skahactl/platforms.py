@@ -45,7 +45,7 @@ def _transport(profile: Profile, clock: Clock, environ: Mapping[str, str], direc
     if profile.is_local:
         from skahactl.local.transport import LocalTransport
 
-        return LocalTransport(made_private(state_dir(environ)), profile.local, directory)
+        return LocalTransport(made_private(state_dir(environ)), profile.local, directory, environ, clock.now)
     from skahactl.skaha.connection import Connection
 
     return Connection(profile, environ, clock.now)
