@@ -49,6 +49,14 @@ def share(replica: int | None, total: int | None, environ: Mapping[str, str]) ->
     return checked(number, count)
 
 
+def known_total(total: int | None, environ: Mapping[str, str]) -> int:
+    """The number of replicas alone, ``REPLICA_COUNT`` standing in for None; ValueError if it is not known."""
+    count = _variable(environ, REPLICA_COUNT) if total is None else total
+    if count is None:
+        raise ValueError(f"the number of replicas is not known: {REPLICA_COUNT} is not set")
+    return checked(1, count).total
+
+
 def checked(replica: int, total: int) -> Share:
     """``replica`` of ``total``, or ValueError unless 1 <= replica <= total."""
     if total < 1:

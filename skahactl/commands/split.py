@@ -1,0 +1,135 @@
+"""``skahactl split``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from skahactl.context import Context, current
+from skahactl.errors import Exit, UsageError
+from skahactl.split import shares
+from skahactl.split.shares import Share
+
+
+def split(
+    *lists: Annotated[str, Parameter(name="LIST", help="Lists of items; - is standard input, as is none at all.")],
+    strategy: Annotated[
+        Literal["chunk", "stripe", "size"],
+        Parameter(name=["--strategy", "-s"], help="Contiguous blocks; every N-th item; or equal sums of file sizes."),
+    ] = "chunk",
+    share: Annotated[
+        str | None, Parameter(name=["--share", "-n"], help="I/N: replica I of N; with --all or --count also N.")
+    ] = None,
+    replica: Annotated[int | None, Parameter(help="Which replica, from 1. Default: REPLICA_ID.")] = None,
+    of: Annotated[int | None, Parameter(help="How many replicas. Default: REPLICA_COUNT.")] = None,
+    null: Annotated[bool, Parameter(name=["--null", "-0"], help="End items with NUL instead of newline.")] = False,
+    glob: Annotated[
+        list[str] | None, Parameter(help="Items are the names that match, sorted by bytes; ** for any depth.")
+    ] = None,
+    exclude: Annotated[list[str] | None, Parameter(help="Leave out the items named in FILE, after assignment.")] = None,
+    unless: Annotated[
+        str | None, Parameter(help="Leave out items whose file 'P{}' exists and is not empty, after assignment.")
+    ] = None,
+    every: Annotated[bool, Parameter(name="--all", help="Print replica<TAB>item for every replica.")] = False,
+    count: Annotated[
+        bool, Parameter(help="Print replica<TAB>items<TAB>excluded, and with -s size <TAB>bytes, for every replica.")
+    ] = False,
+    script: Annotated[bool, Parameter(help="Print sh and awk that give the same chunk and stripe.")] = False,
+) -> int:
+    """Print this replica's share of a list, one item a line; or run a command once an item: -- COMMAND {}
+
+    Every item goes to exactly one replica. REPLICA_ID and REPLICA_COUNT, which the platform sets in each replica,
+    say which one this is. Items are bytes and pass through untouched; a list with a NUL in its first 64 KiB is
+    read NUL-separated. The command gets the item for every {} (as its last word, if it has none), and nothing on
+    its standard input; failures are named, the rest goes on, and the exit code is 1.
+
+    chunk gives blocks of consecutive items, sizes differ by at most one, the longer first. stripe gives items I,
+    I+N, I+2N, ..., the lines of GNU split -n r/I/N. size takes each item for a file and balances by their lengths.
+
+    With -o jsonl each line is an object {"replica": 3, "item": "..."}, or with --count {"replica": 3, "items": 10,
+    "excluded": 2, "bytes": null}; "items" are those left to do, and "bytes" theirs. -o json is an array of the same.
+    Bytes that are not UTF-8 are lone surrogates there (0xFF is \\udcff), as os.fsdecode makes them.
+
+    Examples:
+
+    skahactl split tiles.txt | xargs -r -d '\\n' -n 1 process-tile
+
+    skahactl split -s size -0 --glob '/arc/projects/survey/*.fits' | xargs -r -0 measure
+
+    skahactl split tiles.txt --unless '/arc/projects/survey/out/{}.OK' -- process-tile --tile {}
+
+    skahactl split tiles.txt --count --of 600
+    """
+    context = current()
+    options = {"--all": every, "--count": count, "--script": script, "-0": null, "-o": context.output != "table"}
+    inputs = {"--glob": glob, "--exclude": exclude, "--unless": unless, "-s size": strategy == "size"}
+    _refuse_contradictions({**options, **inputs, "a command": context.command is not None}, context.output)
+    mine = _share(share, replica, of, every or count)
+    if script:
+        return _print_script(context, strategy, mine, lists)
+    from skahactl.split.finished import finished
+    from skahactl.split.order import Order, carry_out
+    from skahactl.split.sources import open_all
+
+    stdin = context.stdin.fileno()
+    done = finished(exclude or (), unless, stdin)
+    sources = tuple(open_all(lists, glob or (), stdin))
+    if mine is None:
+        context.say("skahactl split: REPLICA_ID and REPLICA_COUNT are not set: every item is meant")
+    for source in sources:
+        if source.carriage_returns:
+            context.say(f"skahactl split: {source.name}: lines end with a carriage return, which stays in the items")
+    order = Order(sources, strategy, mine or Share(1, 1), done, null, every, count, context.output, context.command)
+    return carry_out(order, context.stdout.fileno(), context.warn)
+
+
+def _refuse_contradictions(given: Mapping[str, object], output: str) -> None:
+    """UsageError for options that exclude each other, and for formats that items have not."""
+    if output not in ("table", "json", "jsonl"):
+        raise UsageError(f"split has no -o {output}", hint="-o json and -o jsonl are there, and lines without -o")
+    rivals = {
+        "--script": ("--all", "--count", "-0", "-o", "--glob", "--exclude", "--unless", "-s size", "a command"),
+        "a command": ("--all", "--count", "-0", "-o"),
+        "--all": ("--count",),
+        "-o": ("-0",),
+    }
+    for option, others in rivals.items():
+        clash = next((other for other in others if given[other]), None)
+        if given[option] and clash:
+            raise UsageError(f"{option} and {clash} do not go together")
+
+
+def _share(text: str | None, replica: int | None, of: int | None, all_of_them: bool) -> Share | None:
+    """Whose items; None: everybody's, since nothing says which. With ``all_of_them`` the total alone counts."""
+    if text is not None and (replica is not None or of is not None):
+        raise UsageError("-n says which replica of how many, and so do --replica and --of: give one of the two")
+    try:
+        if text is not None:
+            replica, of = _parsed(text, all_of_them)
+        if not all_of_them:
+            return shares.share(replica, of, current().environ)
+        return Share(1, shares.known_total(of, current().environ))
+    except ValueError as error:
+        hint = "give --of N" if all_of_them else "give -n I/N, or --replica I --of N; replicas count from 1"
+        raise UsageError(str(error), hint=hint) from error
+
+
+def _parsed(text: str, all_of_them: bool) -> tuple[int, int]:
+    first, slash, second = text.partition("/")
+    if slash:
+        return shares.checked(
+            shares.whole_number(first, "the replica of -n"), shares.whole_number(second, "the number of replicas of -n")
+        )
+    if not all_of_them:
+        raise ValueError(f"-n wants I/N, as in 3/10, not '{text}'")
+    return 1, shares.whole_number(text, "the number of replicas of -n")
+
+
+def _print_script(context: Context, strategy: str, mine: Share | None, lists: Sequence[str]) -> int:
+    from skahactl import __version__
+    from skahactl.split.script import script
+
+    context.out(script(strategy, mine, lists, __version__).removesuffix("\n"))
+    return Exit.DONE

@@ -1,0 +1,142 @@
+"""What ``skahactl split`` was asked for, as a value, and the carrying out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from typing import BinaryIO
+
+from skahactl.errors import Exit
+from skahactl.split.finished import Finished
+from skahactl.split.lines import chunk, everything, item, lines, stripe
+from skahactl.split.output import opened
+from skahactl.split.shares import Share, bounds
+from skahactl.split.sizes import owned
+from skahactl.split.sources import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """``share``: whose items (None: everybody's; for ``every`` and ``count`` its total alone is looked at).
+
+    ``output`` is ``table`` (items, one a line), ``json`` or ``jsonl``; ``command`` is run instead of printing.
+    """
+
+    sources: tuple[Source, ...]
+    strategy: str
+    share: Share
+    finished: Finished = Finished()
+    null: bool = False
+    every: bool = False
+    count: bool = False
+    output: str = "table"
+    command: tuple[str, ...] | None = None
+
+    @property
+    def structured(self) -> bool:
+        """Does the output tell items apart by more than newlines?"""
+        return self.null or self.output != "table" or self.command is not None
+
+
+def carry_out(order: Order, stdout: int, warn: Callable[[str], None]) -> Exit:
+    """Prints, or runs the command. Raises UsageError before the first byte for whatever can be known by then."""
+    if order.command is not None:
+        from skahactl.split.runs import run_each
+
+        failed = run_each(order.command, (item(line, True) for line in _remaining(order)), warn)
+        return Exit.NO if failed else Exit.DONE
+    with opened(stdout, order.null) as stream:
+        if order.count or order.every or order.output != "table":
+            _print_rows(order, stream)
+        elif order.finished:
+            stream.writelines(_remaining(order))
+        else:
+            for piece in _pieces(order):
+                stream.write(piece)
+    return Exit.DONE
+
+
+def _pieces(order: Order) -> Iterator[bytes]:
+    """The share's lines, in pieces of any size."""
+    if order.share.total == 1:
+        if order.strategy == "size":
+            return (line for _, line, _ in owned(order.sources, 1, order.structured))
+        return everything(order.sources, order.structured)
+    if order.strategy == "stripe":
+        return stripe(order.sources, order.share, order.structured)
+    if order.strategy == "chunk":
+        return chunk(order.sources, order.share, order.structured)
+    everybody = owned(order.sources, order.share.total, order.structured)
+    return (line for replica, line, _ in everybody if replica == order.share.replica)
+
+
+def _remaining(order: Order) -> Iterator[bytes]:
+    """The share's lines without what is finished; taken out after assignment, so that replicas never disagree."""
+    mine = lines(_pieces(order))
+    if not order.finished:
+        return mine
+    return (line for line in mine if not order.finished.has(item(line, order.structured)))
+
+
+def _everybody(order: Order) -> Iterator[tuple[int, bytes, int | None]]:
+    """(replica, line, size if known) of every item, in the order of the list."""
+    total = order.share.total
+    if order.strategy == "size":
+        yield from owned(order.sources, total, order.structured)
+        return
+    found: Iterable[bytes] = lines(everything(order.sources, order.structured))
+    if order.strategy == "stripe":
+        yield from ((replica, line, None) for replica, line in zip(cycle(range(1, total + 1)), found))
+        return
+    found = list(found)
+    for replica in range(1, total + 1):
+        start, stop = bounds(len(found), replica, total)
+        yield from ((replica, line, None) for line in found[start:stop])
+
+
+def _print_rows(order: Order, stream: BinaryIO) -> None:
+    if order.output != "table":
+        from skahactl.split.rows import write_json
+
+        write_json(_counts(order) if order.count else _named(order), order.output, stream)
+    elif order.count:
+        for row in _counts(order):
+            stream.write("\t".join(str(value) for value in row.values() if value is not None).encode() + b"\n")
+    else:
+        for replica, line in _owned_lines(order):
+            stream.write(b"%d\t%b\n" % (replica, line.removesuffix(b"\n")))
+
+
+def _owned_lines(order: Order) -> Iterator[tuple[int, bytes]]:
+    """(replica, line) of everybody's, or of the share's, unfinished items."""
+    if not order.every:
+        return ((order.share.replica, line) for line in _remaining(order))
+    return (
+        (replica, line)
+        for replica, line, _ in _everybody(order)
+        if not (order.finished and order.finished.has(item(line, order.structured)))
+    )
+
+
+def _named(order: Order) -> Iterator[dict[str, object]]:
+    for replica, line in _owned_lines(order):
+        yield {"replica": replica, "item": os.fsdecode(item(line, True))}
+
+
+def _counts(order: Order) -> list[dict[str, object]]:
+    """For each replica the unfinished items, the finished ones, and with ``size`` the bytes of the unfinished."""
+    total = order.share.total
+    left, taken, weights = ([0] * (total + 1) for _ in range(3))
+    for replica, line, size in _everybody(order):
+        if order.finished and order.finished.has(item(line, order.structured)):
+            taken[replica] += 1
+        else:
+            left[replica] += 1
+            weights[replica] += size or 0
+    weighed = order.strategy == "size"
+    return [
+        {"replica": r, "items": left[r], "excluded": taken[r], "bytes": weights[r] if weighed else None}
+        for r in range(1, total + 1)
+    ]

@@ -1,0 +1,111 @@
+"""``--script``: chunk and stripe in POSIX sh and awk, for images that have nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from skahactl.split.shares import Share
+
+_SCRIPT = r"""#!/bin/sh
+# This replica's share of a list, one item a line; the shares of "skahactl split". Needs sh and awk, nothing else.
+#   sh split.sh [-s chunk|stripe] [-n I/N] [LIST...]        lists, or standard input
+# REPLICA_ID (1..N) and REPLICA_COUNT (N) say which share, unless -n does. Made by skahactl @VERSION@.
+LC_ALL=C
+export LC_ALL
+strategy=@STRATEGY@ share=@SHARE@
+
+die() {
+    echo "split.sh: $1" >&2
+    exit 2
+}
+
+while getopts s:n: option; do
+    case $option in
+    s) strategy=$OPTARG ;;
+    n) share=$OPTARG ;;
+    *) die 'usage: sh split.sh [-s chunk|stripe] [-n I/N] [LIST...]' ;;
+    esac
+done
+shift $((OPTIND - 1))
+[ $# -gt 0 ] || set -- @LISTS@
+
+case $strategy in
+chunk | stripe) ;;
+*) die "there is no strategy '$strategy' here: chunk, stripe" ;;
+esac
+
+if [ -n "$share" ]; then
+    case $share in
+    */*) replica=${share%%/*} replicas=${share#*/} ;;
+    *) die "-n wants I/N, as in 3/10, not '$share'" ;;
+    esac
+elif [ -n "${REPLICA_ID+set}${REPLICA_COUNT+set}" ]; then
+    [ -n "${REPLICA_ID+set}" ] || die 'REPLICA_COUNT is set, but REPLICA_ID is not'
+    [ -n "${REPLICA_COUNT+set}" ] || die 'REPLICA_ID is set, but REPLICA_COUNT is not'
+    replica=$REPLICA_ID replicas=$REPLICA_COUNT
+elif [ -n "${skaha_sessionid+set}" ]; then
+    die 'REPLICA_ID and REPLICA_COUNT are not set in this session: every replica would take every item'
+else
+    echo 'split.sh: REPLICA_ID and REPLICA_COUNT are not set: printing every item' >&2
+    replica=1 replicas=1
+fi
+for number in "$replica" "$replicas"; do
+    case $number in
+    '' | *[!0-9]*) die "not a whole number of 1 or more: '$number'" ;;
+    esac
+done
+[ "$replicas" -ge 1 ] || die "the number of replicas must be at least 1, not $replicas"
+[ "$replica" -ge 1 ] || die "replicas count from 1, so there is no replica $replica"
+[ "$replica" -le "$replicas" ] || die "there is no replica $replica of $replicas: replicas are numbered 1 to $replicas"
+
+if [ $# -eq 0 ]; then
+    [ ! -t 0 ] || die 'no list: standard input is a terminal'
+    set -- -
+fi
+count=$#
+while [ "$count" -gt 0 ]; do
+    list=$1
+    shift
+    count=$((count - 1))
+    case $list in
+    - | /*) ;;
+    *) list=./$list ;; # awk would take a=b for an assignment
+    esac
+    if [ "$list" != - ]; then
+        [ ! -d "$list" ] || die "$list: is a directory"
+        [ -r "$list" ] || die "$list: cannot read this list"
+    fi
+    set -- "$@" "$list"
+done
+
+if [ "$strategy" = stripe ]; then
+    exec awk -v i="$replica" -v n="$replicas" 'NR % n == i % n' "$@"
+fi
+exec awk -v i="$replica" -v n="$replicas" '
+    { line[NR] = $0 }
+    END {
+        size = int(NR / n)
+        longer = NR % n
+        first = (i - 1) * size + (i - 1 < longer ? i - 1 : longer)
+        last = first + size + (i <= longer)
+        for (at = first + 1; at <= last; at++) print line[at]
+    }' "$@"
+"""
+
+
+def script(strategy: str, share: Share | None, lists: Sequence[str], version: str) -> str:
+    """The script; ``strategy``, ``share`` and ``lists`` are what it does unless its own words say otherwise."""
+    words = {
+        "@VERSION@": version,
+        "@STRATEGY@": strategy,
+        "@SHARE@": f"{share.replica}/{share.total}" if share else "",
+        "@LISTS@": " ".join(map(_quoted, lists)),
+    }
+    text = _SCRIPT
+    for mark, word in words.items():
+        text = text.replace(mark, word)
+    return text
+
+
+def _quoted(word: str) -> str:
+    return "'" + word.replace("'", "'\\''") + "'"

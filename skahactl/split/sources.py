@@ -1,0 +1,155 @@
+"""Where the items come from: lists in files and on stdin, and globs. Everything is opened before anything is read on.
+
+Inside, every list is a stream of *lines*: items ended by a newline, whatever ended them outside. In a NUL-separated
+list the two characters trade places, so that a newline within an item is a NUL inside. What an output cannot hold is
+refused where it is read (see ``Source.internal``), so that no item is ever torn in two.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from skahactl.errors import UsageError
+
+HEAD = 64 * 1024  # a NUL in this many bytes makes a list NUL-separated
+PIECE = 64 * 1024  # below malloc's mmap threshold: larger pieces cost a page fault for every 4 KiB read
+
+#: Newlines become NULs, and NULs newlines.
+SWAP = bytes([10, *range(1, 10), 0, *range(11, 256)])
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A list that is open. ``head`` has been read from it already, ``fd`` stands behind the head.
+
+    ``begin`` and ``end`` are the byte offsets of the list in a regular file, None for what cannot be read twice.
+    """
+
+    name: str
+    fd: int
+    head: bytes
+    nul: bool
+    begin: int | None = None
+    end: int | None = None
+
+    @property
+    def carriage_returns(self) -> bool:
+        """Do the first lines end with a carriage return?"""
+        return not self.nul and b"\r\n" in self.head
+
+    def pieces(self, structured: bool) -> Iterator[bytes]:
+        """The list in internal form, in pieces of some size; ``structured``: as for ``internal``."""
+        yield self.internal(self.head, structured)
+        if self.fd >= 0:
+            while piece := self._read(PIECE):
+                yield self.internal(piece, structured)
+
+    def span(self, begin: int, end: int, structured: bool) -> Iterator[bytes]:
+        """The bytes ``begin`` to ``end`` of a regular file in internal form, in pieces."""
+        while begin < end:
+            piece = os.pread(self.fd, min(PIECE, end - begin), begin)
+            if not piece:
+                raise OSError(errno.EIO, "the list became shorter while it was read", self.name)
+            begin += len(piece)
+            yield self.internal(piece, structured)
+
+    def internal(self, piece: bytes, structured: bool) -> bytes:
+        """``piece`` in internal form. ``structured``: the output tells items apart by more than newlines.
+
+        Raises UsageError for an item that the output could not show as one.
+        """
+        if self.nul:
+            if not structured and b"\n" in piece:
+                raise UsageError("an item has a newline in it", where=self.name, hint="end items with NUL: -0")
+            return piece.translate(SWAP)
+        if structured and b"\0" in piece:
+            raise UsageError(
+                f"a NUL after the first {HEAD // 1024} KiB of lines", where=self.name, hint="lists have lines or NULs"
+            )
+        return piece
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return os.read(self.fd, size)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.name) from error
+
+
+def open_all(lists: Sequence[str], globs: Sequence[str], stdin: int) -> list[Source]:
+    """Every list, in order, then what the globs match; without either, standard input.
+
+    Raises UsageError naming what cannot be opened, and for a terminal or /dev/null where a list should be.
+    """
+    if not lists and not globs:
+        return [_standard_input(stdin)]
+    if lists.count("-") > 1:
+        raise UsageError("standard input ('-') can be read only once")
+    sources = [open_list(name, stdin) for name in lists]
+    return [*sources, matches(globs)] if globs else sources
+
+
+def open_list(name: str, stdin: int) -> Source:
+    """The list in the file ``name``, or on standard input if that is ``-``."""
+    try:
+        return _opened("standard input", stdin) if name == "-" else _opened(name, os.open(name, os.O_RDONLY))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"cannot read this list: {reason}", where=shown(name)) from error
+
+
+def matches(globs: Sequence[str]) -> Source:
+    """The names that match, each once, sorted by bytes, so that every container sees one order."""
+    from glob import glob
+
+    names: set[bytes] = set()
+    for pattern in globs:
+        found = glob(os.path.expanduser(pattern), recursive=True)
+        if not found:
+            raise UsageError(f"nothing matches --glob '{shown(pattern)}'", where=shown(os.getcwd()))
+        names.update(os.fsencode(name) for name in found)
+    return Source("--glob", -1, b"".join(name + b"\0" for name in sorted(names)), nul=True)
+
+
+def shown(name: str | bytes) -> str:
+    """A name for a message: what is not UTF-8 as escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _standard_input(stdin: int) -> Source:
+    hint = "name a list, pipe one in, or give --glob"
+    try:
+        mode = os.fstat(stdin)
+    except OSError as error:
+        raise UsageError("no list: standard input is closed", hint=hint) from error
+    if os.isatty(stdin):
+        raise UsageError("no list: standard input is a terminal", hint=hint)
+    if stat.S_ISCHR(mode.st_mode) and mode.st_rdev == os.stat(os.devnull).st_rdev:
+        raise UsageError(f"no list: standard input is {os.devnull}", hint=hint)
+    return open_list("-", stdin)
+
+
+def _opened(name: str, fd: int) -> Source:
+    status = os.fstat(fd)
+    begin = os.lseek(fd, 0, os.SEEK_CUR) if stat.S_ISREG(status.st_mode) else None
+    if stat.S_ISFIFO(status.st_mode):
+        _widen(fd)
+    head = b""
+    while len(head) < HEAD and (piece := os.read(fd, HEAD - len(head))):
+        head += piece
+    end = None if begin is None else max(begin, status.st_size)
+    return Source(shown(name), fd, head, b"\0" in head, begin, end)
+
+
+def _widen(fd: int) -> None:
+    """Fewer switches between the two ends of a pipe; where that cannot be had, it works all the same."""
+    if sys.platform == "linux":
+        import contextlib
+        import fcntl
+
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 1 << 20)
