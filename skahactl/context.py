@@ -21,6 +21,7 @@ class Context:
     quiet: bool = False
     verbose: int = 0
     log_file: str | None = None
+    command: tuple[str, ...] | None = None  # of split: the words after ``--``
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     cwd: str = field(default_factory=os.getcwd)
     stdin: BinaryIO = field(default_factory=lambda: sys.stdin.buffer)

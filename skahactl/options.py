@@ -59,6 +59,9 @@ def take_globals(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         word = argv[at]
         at += 1
         if word == "--":
+            if words[:1] == ["split"]:  # which has lists before it, of any number
+                taken["command"] = tuple(argv[at:])
+                break
             words += [word, *argv[at:]]
             break
         name, equals, value = word.partition("=")
