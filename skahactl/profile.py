@@ -36,7 +36,11 @@ class ClientSettings:
     concurrency: int = 16
     timeout: float = 120.0
     settle: float = 120.0
+    poll_min: float = 1.0
     poll_max: float = 60.0
+    memory: float = 3600.0  # how long the server remembers a finished headless session (skaha-api 9)
+    backoff: float = 10.0  # before the second attempt or after a refusal to pass; doubles up to 5 minutes
+    log_patience: float = 20.0  # an ended session's log that reads empty is asked for again this long
     grace: float = 30.0  # after a delete, a pod may still write
     ca_file: str | None = None  # extra certificate authorities to trust
 

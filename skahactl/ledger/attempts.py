@@ -6,7 +6,9 @@ on, earlier runs of the same content counted in. So a session with that name can
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from skahactl import states
 from skahactl.ledger import codec
@@ -175,7 +177,12 @@ def close_open_sends(ledger: Ledger, run_id: int, now: float) -> int:
 
 
 def set_attempt(
-    ledger: Ledger, attempt: AttemptRow, *, state: str | None = None, reason: str | None = None, **columns: object
+    ledger: Ledger,
+    attempt: AttemptRow,
+    columns: Mapping[str, object] = MappingProxyType({}),
+    *,
+    state: str | None = None,
+    reason: str | None = None,
 ) -> None:
     """Sets columns of an attempt; with ``state`` also its replica's, if it is the replica's latest."""
     key = (attempt.run_id, attempt.replica, attempt.number)

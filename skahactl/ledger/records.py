@@ -94,7 +94,7 @@ class AttemptRow:
     sends: int  # creates sent
     doubts: int  # of these, ambiguous ones (those whose end is unknown included)
     doubt_ended: float | None  # when the last ambiguous one ended
-    twins: int  # twins deleted
+    twins: int  # ambiguous creates that are accounted for: sessions adopted, or deleted as twins
     log: str  # none | kept | lost | incomplete | cut
     log_path: str | None  # absolute
     log_bytes: int | None

@@ -165,3 +165,15 @@ def add_note(ledger: Ledger, run_id: int, at: float, text: str, replica: int | N
 def notes_of(ledger: Ledger, run_id: int) -> tuple[Note, ...]:
     rows = ledger.rows("SELECT run, at, replica, text FROM notes WHERE run = ? ORDER BY id", run_id)
     return tuple(Note(*row) for row in rows)
+
+
+def has_each(ledger: Ledger, run_id: int, number: int) -> bool:
+    """Whether the replica runs its command once an item, leaving marks in its log."""
+    row = ledger.row("SELECT each IS NOT NULL AS has FROM replicas WHERE run = ? AND number = ?", run_id, number)
+    return row is not None and bool(row["has"])
+
+
+def set_not_before(ledger: Ledger, run_id: int, number: int, at: float) -> None:
+    """The replica's next attempt is not created before ``at``."""
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE replicas SET not_before = ? WHERE run = ? AND number = ?", (at, run_id, number))

@@ -40,6 +40,9 @@ CREATE TABLE sends (
   sent REAL NOT NULL, ended REAL, outcome TEXT, words TEXT,
   PRIMARY KEY (run, replica, attempt, number)) WITHOUT ROWID;
 CREATE INDEX sends_open ON sends (run) WHERE outcome IS NULL;
+CREATE TABLE twins (
+  session TEXT PRIMARY KEY, run INTEGER NOT NULL, replica INTEGER NOT NULL, attempt INTEGER NOT NULL,
+  seen REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE items (
   run INTEGER NOT NULL, replica INTEGER NOT NULL, position INTEGER NOT NULL, state TEXT NOT NULL,
   attempt INTEGER, exit_code INTEGER,
@@ -78,6 +81,7 @@ CREATE TRIGGER run_forgotten AFTER DELETE ON runs BEGIN
   DELETE FROM attempts WHERE run = old.id;
   DELETE FROM sends WHERE run = old.id;
   DELETE FROM items WHERE run = old.id;
+  DELETE FROM twins WHERE run = old.id;
   DELETE FROM notes WHERE run = old.id;
   DELETE FROM tallies WHERE run = old.id;
   DELETE FROM item_tallies WHERE run = old.id;

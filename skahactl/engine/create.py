@@ -1,0 +1,150 @@
+"""Creates on their way: the intent is durable before the request leaves, the outcome is written after it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from skahactl.clock import Clock
+from skahactl.engine.plan import backoff
+from skahactl.errors import SkahactlError
+from skahactl.job import Request
+from skahactl.ledger import attempts, replicas
+from skahactl.ledger.attempts import Intent
+from skahactl.ledger.journal import Journal
+from skahactl.ledger.store import Ledger
+from skahactl.manifest import each
+from skahactl.profile import ClientSettings
+from skahactl.skaha.client import Client
+from skahactl.skaha.models import Created, ServerWords
+
+ATTEMPT_VARIABLE = "SKAHACTL_ATTEMPT"
+
+
+@dataclass
+class Creator:
+    """Sends creates, at most ``settings.concurrency`` at a time, and remembers which are on their way.
+
+    ``results``: the last outcome of each (run, replica). ``denied``: the platform said to log in; nothing more is
+    sent until ``resume``.
+    """
+
+    client: Client
+    ledger: Ledger
+    journal: Journal
+    clock: Clock
+    settings: ClientSettings
+    on_end: Callable[[], None]
+    results: dict[tuple[int, int], Created] = field(default_factory=dict)
+    denied: Created | None = None
+    stopping: bool = False
+    failure: BaseException | None = None
+    _queue: list[tuple[int, int]] = field(default_factory=list)
+    _flying: dict[tuple[int, int], asyncio.Task[None]] = field(default_factory=dict)
+    _touched: set[tuple[int, int]] = field(default_factory=set)
+    _unsent: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def submit(self, run_id: int, numbers: list[int]) -> None:
+        self._queue += [(run_id, number) for number in numbers]
+        self._start_more()
+
+    def queued(self, run_id: int) -> frozenset[int]:
+        """Replicas whose create waits or is on its way."""
+        waiting = {number for run, number in self._queue if run == run_id}
+        return frozenset(waiting | {number for run, number in self._flying if run == run_id})
+
+    @property
+    def idle(self) -> bool:
+        return not self._queue and not self._flying
+
+    def begin_look(self) -> None:
+        """A list call begins: from now on every create that is, or comes, on its way counts as in flight for it."""
+        self._touched = set(self._flying)
+
+    def in_flight(self, run_id: int) -> frozenset[int]:
+        """Replicas with a create on its way at any moment since ``begin_look``."""
+        return frozenset(number for run, number in self._touched | set(self._flying) if run == run_id)
+
+    async def stop(self, patience: float) -> None:
+        """Sends nothing more; waits at most ``patience`` seconds for what is on its way, then lets go of it."""
+        self.stopping = True
+        self._queue.clear()
+        tasks = list(self._flying.values())
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=patience)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def drained(self) -> None:
+        """Returns when nothing waits or is on its way."""
+        while self._flying:
+            await asyncio.wait(list(self._flying.values()))
+
+    def _start_more(self) -> None:
+        while self._queue and len(self._flying) < self.settings.concurrency and not self.stopping:
+            key = self._queue.pop(0)
+            self._touched.add(key)
+            task = asyncio.create_task(self._create(*key))
+            self._flying[key] = task
+            task.add_done_callback(partial(self._landed, key))
+
+    def _landed(self, key: tuple[int, int], task: asyncio.Task[None]) -> None:
+        self._flying.pop(key, None)
+        if not task.cancelled() and task.exception() is not None:
+            self.stopping = True
+            self.failure = task.exception()
+        self._start_more()
+        self.on_end()
+
+    async def _create(self, run_id: int, number: int) -> None:
+        if self.denied is not None:
+            return
+        prepared = await self.journal.write(lambda: self._intend(run_id, number))
+        if prepared is None:
+            return
+        intent, request = prepared
+        created = await self._sent(request, intent.name)
+        again = self._again(run_id, number, created)
+        self.results[(run_id, number)] = created
+        if created.outcome == "auth":
+            self.denied = created
+        ended = self.clock.now()
+        await self.journal.write(lambda: attempts.settle(self.ledger, intent, created, ended, again))
+
+    async def _sent(self, request: Request, name: str) -> Created:
+        try:
+            return await self.client.create(request, name)
+        except SkahactlError as error:  # before anything left: a secret that cannot be read, say
+            return Created("refused", error=ServerWords(error.code, None, error.message, error.hint))
+
+    def _intend(self, run_id: int, number: int) -> tuple[Intent, Request] | None:
+        intent = attempts.intend(self.ledger, run_id, number, self.clock.now())
+        if intent is None:
+            return None
+        return intent, request_for(self.ledger, intent)
+
+    def _again(self, run_id: int, number: int, created: Created) -> float | None:
+        key = (run_id, number)
+        if created.outcome not in ("not-created", "auth"):
+            self._unsent.pop(key, None)
+            return None
+        self._unsent[key] = self._unsent.get(key, 0) + 1
+        pause = created.retry_after
+        if pause is None:
+            pause = backoff(min(self.settings.backoff, 2.0), self._unsent[key])
+        return self.clock.now() + pause
+
+
+def request_for(ledger: Ledger, intent: Intent) -> Request:
+    """The request of this attempt: with ``each`` of the items that are still to do, and from the second attempt on
+    with SKAHACTL_ATTEMPT."""
+    row = replicas.replica(ledger, intent.run_id, intent.replica)
+    command, env = row.request.command, row.request.env
+    if row.each is not None:
+        command = each.command(row.each, replicas.positions_to_run(ledger, intent.run_id, row))
+    if intent.attempt > 1:
+        env = (*env, (ATTEMPT_VARIABLE, str(intent.attempt)))
+    return Request(row.request.kind, row.request.image, command, env, row.request.resources)

@@ -1,0 +1,246 @@
+"""The loop that makes the platform match the ledger: look, plan, act, until it is so.
+
+Plain ``apply`` goes round until nothing is unsettled; ``--wait`` until every run has ended and its logs are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from skahactl import states
+from skahactl.clock import Clock
+from skahactl.engine import steps
+from skahactl.engine.create import Creator
+from skahactl.engine.finish import Finisher
+from skahactl.engine.look import Lookout, watch_of
+from skahactl.engine.observe import Watch
+from skahactl.engine.pace import Pace
+from skahactl.engine.plan import Gate, Step
+from skahactl.engine.remove import Remover
+from skahactl.engine.report import Reporter, RunProgress
+from skahactl.engine.stop import Stop
+from skahactl.errors import AuthError, SkahactlError, TimedOut, UnreachableError
+from skahactl.ledger.attempts import close_open_sends
+from skahactl.ledger.journal import Journal
+from skahactl.ledger.records import Run
+from skahactl.ledger.runs import run_by_id, set_run, summaries
+from skahactl.ledger.store import Ledger
+from skahactl.profile import Profile
+from skahactl.skaha.client import Client
+from skahactl.skaha.models import Listing
+
+#: Seconds that plain apply goes on against a platform that does not take creates for now.
+PATIENCE = 120.0
+
+
+@dataclass
+class Driver:
+    """Drives ``runs``, whose locks the caller holds.
+
+    ``follow``: to the end; else one pass of the same loop. ``gates``: what ``after`` says for a run, asked before each
+    plan. ``deadline``: wall time after which TimedOut is raised. ``first_steps`` holds each run's first plan.
+    """
+
+    ledger: Ledger
+    client: Client
+    profile: Profile
+    clock: Clock
+    reporter: Reporter
+    runs: tuple[Run, ...]
+    follow: bool
+    gates: Callable[[Run], Gate]
+    stop: Stop
+    deadline: float | None = None
+    create: bool = True  # False: nothing is created, only deletes and looks
+    first_steps: dict[int, tuple[Step, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        settings = self.profile.client
+        self._wake = asyncio.Event()
+        self._journal = Journal(self.ledger)
+        self._creator = Creator(self.client, self.ledger, self._journal, self.clock, settings, self._wake.set)
+        self._remover = Remover(self.client, self.clock, settings.concurrency, self._wake.set, settings.settle / 24)
+        self._finisher = Finisher(self.client, self.ledger, self.clock, settings, self._wake.set, self.reporter.say)
+        self._lookout = Lookout(self.ledger, settings)
+        self._pace = Pace(self.clock, settings)
+        self._begun = self.clock.now()
+        self._outage: str | None = None
+        self._last_good = self.clock.monotonic()
+        self._told: set[str] = set()
+        self._why: dict[int, tuple[tuple[int, str], ...]] = {}
+
+    @property
+    def results(self) -> dict[tuple[int, int], object]:
+        """The last outcome of each (run id, replica) that a create was sent for."""
+        return dict(self._creator.results)
+
+    async def drive(self) -> None:
+        """Until it is so. Raises Stop's interruption, TimedOut, AuthError, UnreachableError, what else went wrong;
+        the ledger is whole whatever happens."""
+        for run in self.runs:
+            close_open_sends(self.ledger, run.id, self.clock.now())
+        try:
+            while not await self._pass():
+                await self._pause()
+        finally:
+            await self._creator.stop(5.0)
+            await self._remover.stop()
+            await self._finisher.stop()
+            await self._journal.close()
+            for run in self.runs:
+                close_open_sends(self.ledger, run.id, self.clock.now())
+
+    async def _pass(self) -> bool:
+        """One look and what follows; True when there is nothing left to do."""
+        listing = await self._look()
+        if listing is None:
+            return False
+        cautious = self._pace.slept()
+        done = True
+        for run in self.runs:
+            self._lookout.take(run, listing, self._creator.in_flight(run.id))
+        self._finisher.confirm(listing)
+        self._report_strays()
+        for run in self.runs:
+            done = self._act(run, listing, cautious) and done
+        self._raise_failures()
+        self._progress()
+        return done and self._finisher.idle and self._remover.idle and self._creator.idle
+
+    async def _look(self) -> Listing | None:
+        self._creator.begin_look()
+        try:
+            listing = await self.client.sessions()
+        except AuthError as error:
+            if not self.follow:
+                raise
+            self._begin_outage(error)
+            return None
+        except UnreachableError as error:
+            if not self.follow and self.clock.monotonic() - self._last_good > PATIENCE:
+                raise
+            self._begin_outage(error)
+            return None
+        self._check_user(listing)
+        self._end_outage()
+        return listing
+
+    def _act(self, run: Run, listing: Listing, cautious: bool) -> bool:
+        """Plans and starts what one run needs; True when it needs nothing more from this driver."""
+        watch = watch_of(self.ledger, run.id)
+        queued = self._creator.queued(run.id)
+        now = self.clock.now()
+        gate = self.gates(watch.run)
+        plan = steps.planned(watch, now, gate, queued, self._lookout.settled(run))
+        self.first_steps.setdefault(run.id, plan)
+        if not cautious:
+            self._start(watch, listing, plan)
+            watch = watch_of(self.ledger, run.id)
+        return self._is_done(watch, plan)
+
+    def _start(self, watch: Watch, listing: Listing, plan: tuple[Step, ...]) -> None:
+        run = watch.run
+        listed = frozenset(session.id for session in listing.sessions)
+        self._remover.remove(self._lookout.twins(run, listing))
+        self._remover.remove(steps.to_delete(watch, listed, self.clock.now(), self.ledger))
+        self._finisher.begin(run, steps.unread(watch), listed)
+        now = self.clock.now()
+        steps.carry_out_quiet(self.ledger, watch, plan, self._lookout.settled(run), now)
+        if self.create:
+            numbers = [step.replica for step in plan if step.action in ("create", "retry", "resend")]
+            self._remover.remove(steps.to_replace(watch, numbers, listed))
+            self._creator.submit(run.id, numbers)
+
+    def _is_done(self, watch: Watch, plan: tuple[Step, ...]) -> bool:
+        busy = any(step.action in ("create", "retry", "resend", "delete") for step in plan) and (
+            self.create or any(step.action == "delete" for step in plan)
+        )
+        if busy or steps.is_doubtful(watch) or self._creator.queued(watch.run.id):
+            return False
+        if steps.is_ended(watch):
+            if steps.unread(watch):
+                return False
+            if watch.run.ended is None:
+                set_run(self.ledger, watch.run.id, ended=self.clock.now())
+            return True
+        return not self.follow and not steps.unread(watch)
+
+    async def _pause(self) -> None:
+        """Until the next look is due, or something ended that may let more begin."""
+        doubtful = self._creator.idle and self._finisher.to_confirm
+        seconds = 0.0 if doubtful else self._pace.interval(any(self._doubtful(run) for run in self.runs))
+        if self.deadline is not None:
+            if self.clock.now() >= self.deadline:
+                raise TimedOut("timed out; the job goes on", hint="the same command goes on from here")
+            seconds = min(seconds, max(0.0, self.deadline - self.clock.now()))
+        self._wake.clear()
+        await self.stop.sleep(self.clock, seconds, self._wake if self._may_go_on() else None)
+
+    def _may_go_on(self) -> bool:
+        """Whether the end of a create or of a log may be worth a look before its time."""
+        return not self.follow or self.profile.client.poll_min < 1.0
+
+    def _doubtful(self, run: Run) -> bool:
+        return steps.is_doubtful(watch_of(self.ledger, run.id))
+
+    def _raise_failures(self) -> None:
+        if self._creator.failure is not None:
+            raise self._creator.failure
+        denied = self._creator.denied
+        if denied is None:
+            return
+        if not self.follow:
+            error = denied.error
+            raise AuthError(error.message if error else "refused", hint=error.hint if error else None)
+        self._creator.denied = None  # credentials are read again before the next try
+
+    def _begin_outage(self, error: SkahactlError) -> None:
+        self._pace.failed()
+        if self._outage is None:
+            self._outage = error.message
+            self.reporter.say(f"{self.profile.name} does not answer: {error.message}; trying again")
+
+    def _end_outage(self) -> None:
+        self._pace.looked()
+        self._last_good = self.clock.monotonic()
+        if self._outage is not None:
+            self.reporter.say(f"{self.profile.name} answers again")
+            self._outage = None
+
+    def _check_user(self, listing: Listing) -> None:
+        for run in self.runs:
+            if listing.user and run.key.user and listing.user != run.key.user:
+                raise AuthError(
+                    f"{self.profile.name} says you are {listing.user}, but {run.key.name} is {run.key.user}'s",
+                    hint="nothing was changed. Log in as that user, or choose another profile with -p",
+                )
+
+    def _report_strays(self) -> None:
+        for session, name in self._lookout.strays.items():
+            if session not in self._told:
+                self._told.add(session)
+                self.reporter.say(f"stray: session {session} is named {name}, but was not made here; left alone")
+
+    def _progress(self) -> None:
+        views = []
+        runs = [found for run in self.runs if (found := run_by_id(self.ledger, run.id)) is not None]
+        for summary in summaries(self.ledger, runs):
+            watch = watch_of(self.ledger, summary.run.id)
+            views.append(
+                RunProgress(
+                    summary,
+                    tuple(replica.state for replica in watch.replicas),
+                    steps.longest(watch, self.clock.now()),
+                    self._why.get(summary.run.id, ()),
+                    self._begun,
+                    self.clock.now(),
+                )
+            )
+        self.reporter.progress(views)
+
+
+def ended_well(ledger: Ledger, runs: tuple[Run, ...]) -> bool:
+    """Whether every replica of these runs completed."""
+    return all(summary.status == states.COMPLETED for summary in summaries(ledger, runs))

@@ -1,0 +1,122 @@
+"""One look at the platform for several runs: one list call, its changes written, and what follows from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from skahactl import states
+from skahactl.engine.observe import Adopt, Change, Gone, Missing, Seen, Stray, Twin, Watch, observe
+from skahactl.engine.plan import backoff
+from skahactl.ledger import looks, replicas
+from skahactl.ledger.attempts import attempts_of, known_sessions, set_attempt
+from skahactl.ledger.records import AttemptRow, Run
+from skahactl.ledger.runs import run_by_id, set_run
+from skahactl.ledger.store import Ledger
+from skahactl.profile import ClientSettings
+from skahactl.skaha.models import Listing
+
+
+def watch_of(ledger: Ledger, run_id: int) -> Watch:
+    """The run as the ledger holds it now."""
+    run = run_by_id(ledger, run_id)
+    assert run is not None
+    return Watch(run, replicas.replica_states(ledger, run_id), attempts_of(ledger, run_id))
+
+
+@dataclass
+class Doubt:
+    """How often an unsettled attempt has been looked for since its last create ended."""
+
+    ended: float
+    looks: int = 0
+
+
+@dataclass
+class Lookout:
+    """Turns listings into ledger writes; remembers between looks what need not be durable."""
+
+    ledger: Ledger
+    settings: ClientSettings
+    strays: dict[str, str] = field(default_factory=dict)  # session id to name
+    restarts: int = 0
+    _doubts: dict[tuple[int, int, int], Doubt] = field(default_factory=dict)
+    _settled: set[tuple[int, int, int]] = field(default_factory=set)
+
+    def take(self, run: Run, listing: Listing, in_flight: frozenset[int]) -> tuple[Change, ...]:
+        """Writes what ``listing`` shows of the run, in one transaction, and returns it."""
+        with self.ledger.transaction():
+            watch = watch_of(self.ledger, run.id)
+            known = known_sessions(self.ledger)
+            twins = looks.twins_of(self.ledger)
+            changes = observe(watch, listing, known.keys() | twins, in_flight)
+            for change in changes:
+                self._write(change, run, listing)
+            self._count_looks(watch, listing, in_flight)
+            set_run(self.ledger, run.id, observed=listing.received)
+        return changes
+
+    def twins(self, run: Run, listing: Listing) -> tuple[str, ...]:
+        """Sessions listed now that are twins of this run's attempts: to be deleted, again if need be."""
+        twins = looks.twins_of(self.ledger, run.id)
+        return tuple(session.id for session in listing.sessions if session.id in twins)
+
+    def settled(self, run: Run) -> frozenset[int]:
+        """Unsettled replicas that have been looked for long enough."""
+        return frozenset(replica for run_id, replica, _ in self._settled if run_id == run.id)
+
+    def _write(self, change: Change, run: Run, listing: Listing) -> None:
+        at = listing.received
+        if isinstance(change, Seen):
+            self._note_restart(change, run, at)
+            looks.record_seen(self.ledger, change.attempt, change.session, change.state, at)
+            if change.state == states.FAILED and change.attempt.state != states.FAILED:
+                self._back_off(change.attempt, at)
+        elif isinstance(change, Adopt):
+            looks.record_adopted(self.ledger, change.attempt, change.session, change.state, at)
+            if change.state == states.FAILED:
+                self._back_off(change.attempt, at)
+        elif isinstance(change, Twin):
+            looks.record_twin(self.ledger, change.attempt, change.session.id, at)
+        elif isinstance(change, Missing):
+            looks.record_missing(self.ledger, change.attempt, listing.requested)
+        elif isinstance(change, Gone):
+            again = None
+            if change.state == states.FAILED:
+                again = at + backoff(self.settings.backoff, change.attempt.number)
+            looks.record_gone(self.ledger, change.attempt, change.state, change.reason, at, again)
+        elif isinstance(change, Stray):
+            self.strays[change.session.id] = change.session.name
+
+    def _back_off(self, attempt: AttemptRow, at: float) -> None:
+        pause = backoff(self.settings.backoff, attempt.number)
+        replicas.set_not_before(self.ledger, attempt.run_id, attempt.replica, at + pause)
+
+    def _note_restart(self, change: Seen, run: Run, at: float) -> None:
+        before, now = change.attempt.started, change.session.started
+        if before is not None and now is not None and now > before + 1 and change.state in states.ALIVE:
+            self.restarts += 1
+            replicas.add_note(
+                self.ledger, run.id, at, f"the platform restarted {change.attempt.name}", change.attempt.replica
+            )
+
+    def _count_looks(self, watch: Watch, listing: Listing, in_flight: frozenset[int]) -> None:
+        """An unsettled attempt that this list did not show: one more look; settled after enough of them."""
+        needed = 1 if self.settings.settle == 0 else 3
+        for replica, attempt in watch.latest().items():
+            if attempt.session is not None or attempt.state != states.UNSETTLED or replica in in_flight:
+                continue
+            key = (attempt.run_id, replica, attempt.number)
+            ended = attempt.doubt_ended if attempt.doubt_ended is not None else attempt.created
+            doubt = self._doubts.get(key)
+            if doubt is None or doubt.ended != ended:
+                doubt = self._doubts[key] = Doubt(ended)
+                self._settled.discard(key)
+            if listing.requested >= ended:
+                doubt.looks += 1
+            if doubt.looks >= needed and listing.requested >= ended + self.settings.settle:
+                self._settled.add(key)
+
+
+def end_unsent(ledger: Ledger, attempt: AttemptRow, state: str, reason: str, at: float) -> None:
+    """An attempt in doubt that is given up, or deleted before a session of it was seen."""
+    set_attempt(ledger, attempt, {"finished": at, "log": "lost"}, state=state, reason=reason)

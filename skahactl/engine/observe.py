@@ -1,0 +1,169 @@
+"""What a list of sessions says about a run: pure, no I/O.
+
+The rules are those of "one session per replica": a session is ours by its id, or by its whole name where this ledger
+holds a create in doubt of exactly that name; nothing is counted, adopted or deleted by less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+
+from skahactl import states
+from skahactl.ledger.records import AttemptRow, Run
+from skahactl.ledger.replicas import ReplicaState
+from skahactl.skaha.models import Listing, Session
+
+#: Two lists that do not show a session must be this far apart, in seconds, before it counts as gone.
+AGREEMENT = 10.0
+#: Reasons that begin so mark an attempt that is deleted because it waited too long.
+PENDING_TIMEOUT = "pending-timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A run as the ledger holds it at the start of a look."""
+
+    run: Run
+    replicas: tuple[ReplicaState, ...]
+    attempts: tuple[AttemptRow, ...]
+
+    def latest(self) -> dict[int, AttemptRow]:
+        """The newest attempt of every replica that has one."""
+        return {attempt.replica: attempt for attempt in self.attempts}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The attempt's session is listed; ``state`` is what that means."""
+
+    attempt: AttemptRow
+    session: Session
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """A create in doubt did make a session: this one."""
+
+    attempt: AttemptRow
+    session: Session
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A second session of a create in doubt, to be deleted."""
+
+    attempt: AttemptRow
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Not listed, for the first time."""
+
+    attempt: AttemptRow
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Not listed any more: ``state`` is Expired, Deleted, or Failed."""
+
+    attempt: AttemptRow
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A session with one of our names that this ledger never made: reported, left alone."""
+
+    replica: int
+    session: Session
+
+
+Change = Seen | Adopt | Twin | Missing | Gone | Stray
+
+
+def observe(watch: Watch, listing: Listing, known: Set[str], in_flight: frozenset[int]) -> tuple[Change, ...]:
+    """The changes that ``listing`` makes to a run.
+
+    ``known``: every session id this ledger holds, twins included. ``in_flight``: replicas with a create on its way
+    at any moment of the list call; unknown sessions of theirs are not judged.
+    """
+    by_id = {session.id: session for session in listing.sessions}
+    return (
+        *_of_known(watch, listing, by_id),
+        *_of_unknown(watch, listing, known, in_flight),
+    )
+
+
+def _of_known(watch: Watch, listing: Listing, by_id: Mapping[str, Session]) -> Iterator[Change]:
+    deleting = {replica.number for replica in watch.replicas if replica.deleting or watch.run.deleting}
+    for attempt in watch.attempts:
+        if attempt.session is None:
+            continue
+        session = by_id.get(attempt.session)
+        if session is not None:
+            yield Seen(attempt, session, state_of(session, attempt.state))
+        elif attempt.state in states.ALIVE and listing.requested > (attempt.recorded or 0.0):
+            yield _absent(attempt, listing, attempt.replica in deleting)
+
+
+def _absent(attempt: AttemptRow, listing: Listing, deleting: bool) -> Change:
+    if deleting:
+        return Gone(attempt, states.DELETED, "deleted")
+    if attempt.reason is not None and attempt.reason.startswith(PENDING_TIMEOUT):
+        return Gone(attempt, states.FAILED, attempt.reason)
+    if attempt.missing_since is None:
+        return Missing(attempt)
+    if listing.requested - attempt.missing_since < AGREEMENT:
+        return Missing(attempt)
+    return Gone(attempt, states.EXPIRED, "the platform no longer knows the session, and nobody saw how it ended")
+
+
+def state_of(session: Session, before: str) -> str:
+    """The replica state that a listed session means. Only Completed and Failed are ends, and they stay; Terminating
+    is no end (skaha-api 4.2)."""
+    if before in (states.COMPLETED, states.FAILED):
+        return before
+    if session.status in (states.COMPLETED, states.FAILED, states.RUNNING, states.PENDING):
+        return session.status
+    return before if before in (states.PENDING, states.RUNNING) else states.PENDING
+
+
+def _of_unknown(watch: Watch, listing: Listing, known: Set[str], in_flight: frozenset[int]) -> Iterator[Change]:
+    by_name: dict[str, list[Session]] = {}
+    for session in listing.sessions:
+        if session.id not in known:
+            by_name.setdefault(session.name, []).append(session)
+    if not by_name:
+        return
+    tried = {attempt.name for attempt in watch.attempts}
+    current = {replica.number: replica.attempt for replica in watch.replicas}
+    for attempt in watch.attempts:
+        if attempt.name in by_name and attempt.replica not in in_flight:
+            yield from _attributed(attempt, by_name[attempt.name], current[attempt.replica] == attempt.number)
+    for replica in watch.replicas:
+        if replica.name in by_name and replica.name not in tried and replica.number not in in_flight:
+            yield from (Stray(replica.number, session) for session in by_name[replica.name])
+
+
+def _attributed(attempt: AttemptRow, sessions: list[Session], is_latest: bool) -> Iterator[Change]:
+    """Unknown sessions of exactly this attempt's name: as many as there are unanswered doubts are ours."""
+    open_doubts = attempt.doubts - attempt.twins
+    ranked = sorted(sessions, key=_preference)
+    for place, session in enumerate(ranked):
+        if place >= open_doubts:
+            yield Stray(attempt.replica, session)
+        elif place == 0 and attempt.session is None and is_latest:
+            yield Adopt(attempt, session, state_of(session, states.UNSETTLED))
+        else:
+            yield Twin(attempt, session)
+
+
+def _preference(session: Session) -> tuple[int, float, str]:
+    """Of twins the one that got furthest is kept."""
+    order = {states.COMPLETED: 0, states.RUNNING: 1, states.PENDING: 2}
+    return order.get(session.status, 3), session.started or float("inf"), session.id

@@ -1,0 +1,147 @@
+"""What to do next for a run: a plan is a value, shown by --dry-run and diff, carried out by the driver. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from skahactl import states
+from skahactl.durations import short
+from skahactl.engine.observe import Watch
+from skahactl.ledger.records import AttemptRow
+from skahactl.ledger.replicas import ReplicaState
+
+#: At most so many creates are sent for one attempt.
+MOST_SENDS = 5
+#: An intent older than this, in seconds, is never sent again: what it made may have ended and been forgotten.
+OLDEST_INTENT = 50 * 60.0
+LONGEST_BACKOFF = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What will be done for one replica, and why.
+
+    action: create | retry | resend | hold | keep | adopt | replace | skip | give-up | delete
+    """
+
+    replica: int
+    name: str
+    action: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What ``after`` says: open, or held with a reason; ``never``: it cannot open any more."""
+
+    open: bool = True
+    never: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """Which unsettled replicas have been looked for long enough (replica numbers)."""
+
+    settled: frozenset[int] = frozenset()
+
+
+def plan_run(
+    watch: Watch, now: float, *, gate: Gate = Gate(), queued: frozenset[int] = frozenset(), doubts: Doubts = Doubts()
+) -> tuple[Step, ...]:
+    """Steps for every replica, in order; ``queued``: creates already handed on, not planned again but counted."""
+    latest = watch.latest()
+    room = _Room(watch, queued)
+    steps: list[Step] = []
+    for replica in watch.replicas:
+        if replica.number in queued:
+            continue
+        step = _step(watch, replica, latest.get(replica.number), now, gate, doubts)
+        if step.action in ("create", "retry"):
+            full = room.full()
+            if full is not None:
+                step = Step(replica.number, step.name, "hold", full)
+            else:
+                room.take()
+        steps.append(step)
+    return tuple(steps)
+
+
+class _Room:
+    """How many more of this job's own sessions may be alive and pending."""
+
+    def __init__(self, watch: Watch, queued: frozenset[int]):
+        self._limits = watch.run.limits
+        alive = {replica.number for replica in watch.replicas if replica.state in states.ALIVE} | queued
+        running = {replica.number for replica in watch.replicas if replica.state == states.RUNNING}
+        self._alive = len(alive)
+        self._pending = len(alive - running)
+
+    def full(self) -> str | None:
+        if self._limits.alive is not None and self._alive >= self._limits.alive:
+            return f"limit: {self._limits.alive} alive"
+        if self._limits.pending is not None and self._pending >= self._limits.pending:
+            return f"limit: {self._limits.pending} pending"
+        return None
+
+    def take(self) -> None:
+        self._alive += 1
+        self._pending += 1
+
+
+def _step(
+    watch: Watch, replica: ReplicaState, attempt: AttemptRow | None, now: float, gate: Gate, doubts: Doubts
+) -> Step:
+    number, name = replica.number, attempt.name if attempt else replica.name
+    if replica.deleting or watch.run.deleting:
+        return Step(number, name, "delete" if replica.state in states.ALIVE else "keep", "a delete was asked for")
+    if replica.state == states.UNSETTLED:
+        return _unsettled(replica, attempt, now, doubts)
+    if replica.state == states.HELD:
+        return _held(replica, name, now, gate)
+    if replica.state == states.FAILED and replica.attempt < replica.allowed:
+        if (replica.not_before or 0.0) > now:
+            return Step(number, name, "hold", f"retry in {short((replica.not_before or 0.0) - now)}")
+        return Step(number, replica.name, "retry", f"attempt {replica.attempt} of {replica.allowed} failed")
+    return Step(number, name, "keep", replica.state)
+
+
+def _held(replica: ReplicaState, name: str, now: float, gate: Gate) -> Step:
+    if gate.never:
+        return Step(replica.number, name, "skip", gate.reason or "skipped")
+    if not gate.open:
+        return Step(replica.number, name, "hold", gate.reason or "held")
+    if (replica.not_before or 0.0) > now:
+        why = replica.reason or "the platform asked to wait"
+        return Step(replica.number, name, "hold", f"{why}; again in {short((replica.not_before or 0.0) - now)}")
+    return Step(replica.number, name, "create", replica.reason if replica.reason == "retry" else "not created yet")
+
+
+def _unsettled(replica: ReplicaState, attempt: AttemptRow | None, now: float, doubts: Doubts) -> Step:
+    """A create in doubt is sent again only when it has been looked for long enough."""
+    number, name = replica.number, attempt.name if attempt else replica.name
+    if attempt is None or number not in doubts.settled or (replica.not_before or 0.0) > now:
+        return Step(number, name, "keep", "a create is in doubt; looking for its session")
+    if now - attempt.created > OLDEST_INTENT:
+        return Step(number, name, "give-up", "in doubt for more than 50 minutes; what it made may be forgotten by now")
+    if attempt.sends >= MOST_SENDS:
+        return Step(number, name, "give-up", f"{attempt.sends} creates in doubt, and no session appeared")
+    return Step(number, name, "resend", "the create in doubt made no session")
+
+
+def backoff(base: float, failures: int) -> float:
+    """Seconds before the next try after this many failures: base, doubled each time, at most five minutes."""
+    return float(min(LONGEST_BACKOFF, base * 2 ** max(0, min(failures, 16) - 1)))
+
+
+def gate_of(after: tuple[str, ...], status: Mapping[str, str | None]) -> Gate:
+    """``status``: of each job named in ``after``, the status of its last run, None without one."""
+    for name in after:
+        state = status.get(name)
+        if state in (states.FAILED, states.UNKNOWN, states.DELETED):
+            return Gate(open=False, never=True, reason=f"after {name}, which is {state}")
+    for name in after:
+        if status.get(name) != states.COMPLETED:
+            return Gate(open=False, reason=f"after {name}, which is {status.get(name) or 'not applied yet'}")
+    return Gate()

@@ -1,0 +1,66 @@
+"""Deletes, verified: a DELETE that is answered proves nothing, so the list is read until the session is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from skahactl.clock import Clock
+from skahactl.errors import AuthError, UnreachableError
+from skahactl.skaha.client import Client
+
+#: Seconds before a session that stays is asked to go again.
+REPEAT = 5.0
+
+
+@dataclass
+class Remover:
+    """Sends DELETEs, bounded; ``tries`` counts them by session id."""
+
+    client: Client
+    clock: Clock
+    concurrency: int
+    on_end: Callable[[], None]
+    repeat: float = REPEAT
+    tries: dict[str, int] = field(default_factory=dict)
+    _last: dict[str, float] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _slots: asyncio.Semaphore | None = None
+
+    def remove(self, sessions: Iterable[str]) -> None:
+        """Asks these sessions to go, those asked a moment ago excepted. To be called after every look that still
+        shows them."""
+        now = self.clock.now()
+        for session in sessions:
+            if now - self._last.get(session, float("-inf")) < self.repeat:
+                continue
+            self._last[session] = now
+            task = asyncio.create_task(self._delete(session))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+
+    @property
+    def idle(self) -> bool:
+        return not self._tasks
+
+    async def stop(self) -> None:
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=5.0)
+        for task in set(self._tasks):
+            task.cancel()
+        await asyncio.gather(*set(self._tasks), return_exceptions=True)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.on_end()
+
+    async def _delete(self, session: str) -> None:
+        if self._slots is None:
+            self._slots = asyncio.Semaphore(self.concurrency)
+        async with self._slots:
+            self.tries[session] = self.tries.get(session, 0) + 1
+            try:
+                await self.client.delete(session)
+            except (UnreachableError, AuthError):
+                self._last.pop(session, None)  # the next look tries again

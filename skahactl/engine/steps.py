@@ -1,0 +1,118 @@
+"""What a pass of the driver derives from a watch: plans within its state, and small questions about it."""
+
+from __future__ import annotations
+
+from skahactl import states
+from skahactl.durations import short
+from skahactl.engine.look import end_unsent
+from skahactl.engine.observe import PENDING_TIMEOUT, Watch
+from skahactl.engine.plan import Doubts, Gate, Step, plan_run
+from skahactl.ledger import replicas
+from skahactl.ledger.attempts import set_attempt
+from skahactl.ledger.records import AttemptRow
+from skahactl.ledger.store import Ledger
+
+
+def planned(watch: Watch, now: float, gate: Gate, queued: frozenset[int], settled: frozenset[int]) -> tuple[Step, ...]:
+    """The plan; a retry waits until the log of the failed attempt is kept."""
+    unkept = {attempt.replica for attempt in unread(watch)}
+    steps = plan_run(watch, now, gate=gate, queued=queued, doubts=Doubts(settled))
+    return tuple(
+        Step(step.replica, step.name, "hold", "keeping the log of the failed attempt")
+        if step.action == "retry" and step.replica in unkept
+        else step
+        for step in steps
+    )
+
+
+def to_delete(watch: Watch, listed: frozenset[str], now: float, ledger: Ledger) -> tuple[str, ...]:
+    """Listed sessions that are to go: of replicas whose delete was asked for, and those that waited too long."""
+    deleting = {replica.number for replica in watch.replicas if replica.deleting or watch.run.deleting}
+    gone = [a.session for a in watch.attempts if a.session in listed and a.replica in deleting]
+    return tuple(session for session in gone if session) + _overdue(watch, listed, now, ledger)
+
+
+def _overdue(watch: Watch, listed: frozenset[str], now: float, ledger: Ledger) -> tuple[str, ...]:
+    """Pending for longer than ``pending-timeout``, as the list just read confirms."""
+    longest = watch.run.limits.pending_timeout
+    found: list[str] = []
+    for attempt in watch.attempts:
+        if attempt.session not in listed or attempt.session is None or attempt.state != states.PENDING:
+            continue
+        if attempt.reason is not None and attempt.reason.startswith(PENDING_TIMEOUT):
+            found.append(attempt.session)
+        elif longest is not None and now - (attempt.pending_since or now) > longest:
+            reason = f"{PENDING_TIMEOUT}: Pending for more than {short(longest)}"
+            set_attempt(ledger, attempt, state=states.PENDING, reason=reason)
+            found.append(attempt.session)
+    return tuple(found)
+
+
+def to_replace(watch: Watch, numbers: list[int], listed: frozenset[str]) -> tuple[str, ...]:
+    """Listed sessions of earlier, ended attempts of replicas that are tried again."""
+    again = set(numbers)
+    return tuple(
+        attempt.session
+        for attempt in watch.attempts
+        if attempt.replica in again and attempt.session in listed and attempt.session and attempt.state in states.ENDED
+    )
+
+
+def carry_out_quiet(ledger: Ledger, watch: Watch, plan: tuple[Step, ...], settled: frozenset[int], now: float) -> None:
+    """The steps that need no request: skips, give-ups, and deletes of what never became a session."""
+    skipped = [step for step in plan if step.action == "skip"]
+    given_up = {step.replica: step.reason for step in plan if step.action == "give-up"}
+    deleted = {step.replica for step in plan if step.action == "delete"} & settled
+    if not (skipped or given_up or deleted):
+        return
+    with ledger.transaction():
+        if skipped:
+            numbers = [step.replica for step in skipped]
+            replicas.set_states(ledger, watch.run.id, numbers, states.SKIPPED, skipped[0].reason)
+        for number, attempt in watch.latest().items():
+            if number in given_up:
+                state = states.EXPIRED if "50 minutes" in given_up[number] else states.REFUSED
+                end_unsent(ledger, attempt, state, given_up[number], now)
+            elif number in deleted and attempt.state == states.UNSETTLED:
+                end_unsent(ledger, attempt, states.DELETED, "deleted; the create in doubt made no session", now)
+
+
+def unread(watch: Watch) -> list[AttemptRow]:
+    """Ended attempts with a session whose log has not been read."""
+    deleting = {replica.number for replica in watch.replicas if replica.deleting or watch.run.deleting}
+    return [
+        attempt
+        for attempt in watch.attempts
+        if attempt.state in (states.COMPLETED, states.FAILED)
+        and attempt.session is not None
+        and attempt.log == "none"
+        and attempt.replica not in deleting
+    ]
+
+
+def is_doubtful(watch: Watch) -> bool:
+    """Whether something waits for another look: a create in doubt, or a session that one list did not show."""
+    return any(replica.state == states.UNSETTLED for replica in watch.replicas) or any(
+        attempt.missing_since is not None and attempt.state in states.ALIVE for attempt in watch.attempts
+    )
+
+
+def is_ended(watch: Watch) -> bool:
+    """Whether nothing of the run goes on, or may go on, by itself."""
+    if watch.run.deleting:
+        return all(replica.state in states.ENDED for replica in watch.replicas)
+    return all(
+        replica.state in states.ENDED
+        and not (replica.state == states.FAILED and replica.attempt < replica.allowed and not replica.deleting)
+        for replica in watch.replicas
+    )
+
+
+def longest(watch: Watch, now: float, most: int = 5) -> tuple[tuple[int, float], ...]:
+    """Who runs longest: (replica, seconds)."""
+    running = [
+        (attempt.replica, now - attempt.started)
+        for attempt in watch.latest().values()
+        if attempt.state == states.RUNNING and attempt.started is not None
+    ]
+    return tuple(sorted(running, key=lambda pair: -pair[1])[:most])
