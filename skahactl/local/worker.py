@@ -20,10 +20,18 @@ import time
 
 from skahactl.local import processes, queue, workers
 from skahactl.local.child import Spare
-from skahactl.local.store import FAILED, connect, immediate, lock_path, log_path
+from skahactl.local.store import FAILED, QUEUED, connect, immediate, lock_path, log_path
 
 #: Seconds between two looks for a deletion, a deadline, and dead fellow workers.
 LOOK = 0.3
+#: Seconds that a worker without work stays: a client creates sessions one by one, and starting a worker takes longer
+#: than a small session. While it stays, it looks every GLANCE seconds.
+LINGER, GLANCE = 1.0, 0.01
+#: Seconds for which a full disk is waited out before the worker gives up, and what it ran is Failed.
+PATIENCE = 60.0
+
+#: A session's end: id, state, exit code, reason.
+End = tuple[str, str, "int | None", str]
 
 
 def main(argv: list[str]) -> None:
@@ -48,35 +56,58 @@ class Worker:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def run(self) -> None:
+        """Until the queue has been empty for a while, and nothing of a dead worker is left to end."""
         spare, done = Spare(self.lock), None
+        idle: float | None = None
         while True:
-            session, more = self._next(done, spare)
+            leave = idle is not None and time.monotonic() - idle >= LINGER
+            session, more = self._next(done, spare, leave)
             done = None
             if session is not None:
-                spare.start(
-                    json.loads(session["argv"]),
-                    json.loads(session["env"]),
-                    session["directory"],
-                    log_path(self.root, session["id"]),
-                )
-                running, spare = spare, Spare(self.lock)
+                running, spare, idle = self._start(session, spare), Spare(self.lock), None
                 done = (session["id"], *self._follow(session["id"], running))
             elif more:
-                self._wait()
-                self._help()
+                idle = time.monotonic() if idle is None else idle
+                self._linger(idle + LINGER)
             else:
                 spare.dismiss()
                 return
 
-    def _next(self, done: tuple[str, str, int | None, str] | None, spare: Spare) -> tuple[sqlite3.Row | None, bool]:
-        """Note the last end, claim the next session; (None, True): others' are ending; (None, False): leave."""
+    def _start(self, session: sqlite3.Row, spare: Spare) -> Spare:
+        argv, env = json.loads(session["argv"]), json.loads(session["env"])
+        spare.start(argv, env, session["directory"], log_path(self.root, session["id"]))
+        return spare
+
+    def _linger(self, until: float) -> None:
+        """Until there is work, or the time is up; then help to end what dead workers left."""
+        query = "SELECT EXISTS (SELECT 1 FROM sessions WHERE state = ?)"
+        while time.monotonic() < until:
+            if self.store.execute(query, (QUEUED,)).fetchone()[0]:
+                return
+            self._wait(GLANCE)
+        if workers.ending(self.store):
+            self._wait()
+        self._help()
+
+    def _next(self, done: End | None, spare: Spare, leave: bool) -> tuple[sqlite3.Row | None, bool]:
+        """Note the last end, claim the next session; (None, True): nothing to claim; (None, False): left for good."""
+        limit = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self._turn(done, spare, leave)
+            except sqlite3.OperationalError:
+                if time.monotonic() > limit:
+                    raise
+                time.sleep(1)
+
+    def _turn(self, done: End | None, spare: Spare, leave: bool) -> tuple[sqlite3.Row | None, bool]:
         with immediate(self.store):
             now = time.time()
             if done is not None:
                 session, state, code, reason = done
                 queue.end(self.store, self.root, session, state, now, code, reason)
             claimed = queue.claim(self.store, self.worker, (spare.pid, spare.born, processes.boot()), now)
-            if claimed is not None or workers.ending(self.store):
+            if claimed is not None or not leave or workers.ending(self.store):
                 return claimed, True
             self.store.execute("DELETE FROM workers WHERE id = ?", (self.worker,))
         os.unlink(lock_path(self.root, self.worker))
