@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 def handle(app: App, call: Call) -> Reply:
-    """GET state; POST plan, outage, session, finish, fail, forget, suspend, admit, delete."""
+    """GET state, counts; POST plan, outage, session, finish, fail, forget, suspend, admit, delete."""
     verb = call.path.removeprefix("/_test/")
     data = json.loads(call.body) if call.body else {}
     try:
         if verb == "state":
             return compact(state(app))
+        if verb == "counts":  # cheap enough to be asked every few milliseconds
+            return compact(dict(app.counts))
         if verb == "plan":
             app.plan.patch(data)
             return compact({})

@@ -31,6 +31,11 @@ class Server:
     def state(self) -> Any:
         return httpx.get(f"{self.base}/_test/state", timeout=60, trust_env=False).raise_for_status().json()
 
+    def counts(self) -> dict[str, int]:
+        """Requests so far by kind; cheap."""
+        counts: dict[str, int] = httpx.get(f"{self.base}/_test/counts", timeout=60, trust_env=False).json()
+        return counts
+
     def tell(self, verb: str, **data: object) -> Any:
         """POST /_test/VERB: plan, outage, session, finish, fail, forget, suspend, admit, delete."""
         reply = httpx.post(f"{self.base}/_test/{verb}", json=data, timeout=60, trust_env=False)
