@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from itertools import chain, islice
 
-from skahactl.split.counting import counts
+from skahactl.split.counting import Counted, counted, nth, offset
 from skahactl.split.shares import Share, bounds
 from skahactl.split.sources import Source
 
@@ -87,44 +87,28 @@ class _Held:
 
     def between(self, start: int, stop: int) -> Iterator[bytes]:
         """What lies after the end number ``start`` and up to the end number ``stop``, ends counted from 1."""
-        yield self.data[nth(self.data, start) : nth(self.data, stop)]
+        yield self.data[nth(self.data, start, b"\n") : nth(self.data, stop, b"\n")]
 
 
 @dataclass(frozen=True, slots=True)
 class _Region:
     """Bytes of a regular file, counted and not held."""
 
-    count: int
     source: Source
-    begin: int
-    end: int
+    part: Counted
     structured: bool
 
+    @property
+    def count(self) -> int:
+        return self.part.marks
+
     def between(self, start: int, stop: int) -> Iterator[bytes]:
-        begin = self._offset(start) if start > 0 else self.begin
-        end = self._offset(stop) if stop <= self.count else self.end
+        begin = self._offset(start) if start > 0 else self.part.begin
+        end = self._offset(stop) if stop <= self.count else self.part.end
         return self.source.span(begin, end, self.structured)
 
     def _offset(self, number: int) -> int:
-        data = b"".join(self.source.span(self.begin, self.end, self.structured))
-        return self.begin + nth(data, number)
-
-
-def nth(data: bytes, number: int) -> int:
-    """The offset behind the end of line ``number`` (from 1): 0 for 0 and below, the length if there are fewer."""
-    if number <= 0:
-        return 0
-    low, high = 0, len(data)
-    while high - low > 64:
-        middle = (low + high) // 2
-        ends = data.count(b"\n", low, middle)
-        if ends >= number:
-            high = middle
-        else:
-            low, number = middle, number - ends
-    while number and (at := data.find(b"\n", low, high) + 1):
-        low, number = at, number - 1
-    return len(data) if number else low
+        return offset(self.source.fd, self.part, number, self.source.mark)
 
 
 def _parts(sources: Sequence[Source], share: Share, structured: bool) -> tuple[deque[_Held | _Region], int]:
@@ -132,7 +116,7 @@ def _parts(sources: Sequence[Source], share: Share, structured: bool) -> tuple[d
     parts: deque[_Held | _Region] = deque()
     before = total = 0
     for source in sources:
-        for part in _counted(source, sources, structured):
+        for part in _counted(source, sources, share, structured):
             parts.append(part)
             total += part.count
             start, _ = bounds(total, *share)
@@ -141,11 +125,13 @@ def _parts(sources: Sequence[Source], share: Share, structured: bool) -> tuple[d
     return parts, before
 
 
-def _counted(source: Source, sources: Sequence[Source], structured: bool) -> Iterator[_Held | _Region]:
+def _counted(source: Source, sources: Sequence[Source], share: Share, structured: bool) -> Iterator[_Held | _Region]:
     end = b"\n"
     if source.begin is not None and source.end is not None:
-        for begin, size, count in counts(source.fd, source.begin, source.end, b"\0" if source.nul else b"\n"):
-            yield _Region(count, source, begin, begin + size, structured)
+        size = source.end - source.begin
+        guesses = [source.begin + size * replica // share.total for replica in (share.replica - 1, share.replica)]
+        for part in counted(source.fd, source.begin, source.end, source.mark, guesses):
+            yield _Region(source, part, structured)
         end = b"".join(source.span(max(source.begin, source.end - 1), source.end, structured)) or end
     else:
         for piece in source.pieces(structured):

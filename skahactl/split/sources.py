@@ -38,6 +38,11 @@ class Source:
     end: int | None = None
 
     @property
+    def mark(self) -> bytes:
+        """What ends an item, outside."""
+        return b"\0" if self.nul else b"\n"
+
+    @property
     def carriage_returns(self) -> bool:
         """Do the first lines end with a carriage return?"""
         return not self.nul and b"\r\n" in self.head
