@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Set
 
-from skahactl.manifest.items import Items
+from skahactl.manifest.lists import Items
 from skahactl.manifest.load import Draft
 from skahactl.manifest.places import dotted
 from skahactl.manifest.replicas import Pattern

@@ -11,26 +11,26 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from skahactl.job import Each
-from skahactl.manifest.template import Template, quoted
+from skahactl.manifest.template import BUILT_IN, Template
 
 #: The longest mark: positions have at most nine digits, exit codes three.
 _LONGEST = len(b"::skahactl item 123456789 exit 123\r")
 _MARK = re.compile(rb"::skahactl item (\d{1,9}) exit (\d{1,3})\r?\n")
 
 _SCRIPT = """\
-bad=0
+skahactl_bad=0
 trap 'trap "" TERM INT HUP; kill -TERM "$!" 2>/dev/null; wait; exit 143' TERM INT HUP
 while [ "$#" -gt 0 ]; do
 (
 {exports}exec {command}
 ) &
 wait "$!"
-code=$?
-[ "$code" -eq 0 ] || bad=1
-echo "::skahactl item $1 exit $code"
+skahactl_code=$?
+[ "$skahactl_code" -eq 0 ] || skahactl_bad=1
+echo "::skahactl item $1 exit $skahactl_code"
 shift {width}
 done
-exit "$bad"
+exit "$skahactl_bad"
 """
 
 
@@ -48,18 +48,23 @@ def script(
     env: Sequence[tuple[str, Template]],
     columns: Sequence[str],
     values: Mapping[str, str],
+    *,
+    joined: bool = False,
 ) -> str:
     """The script of one replica.
 
     ``env`` are the variables that differ by item; ITEM and ITEM_* are exported besides. ``columns`` name the
-    parameters of an item after its position, none for a plain list; ``values`` are the words that all items share.
+    parameters of an item after its position, none for a plain list; ``values`` are the words that all items share. The
+    item is its first parameter, or if ``joined`` all of them with commas between.
     """
-    parameters = {word: _parameters(word, columns) for word in _words(columns)}
+    parameters = _parameters(columns)
+    shared = {word: text for word, text in values.items() if word not in parameters}
+    parameters["item"] = _item(columns, joined)
     exports = [("ITEM", parameters["item"]), *((variable(name), parameters[f"item.{name}"]) for name in columns)]
-    exports += [(key, template.shell(values, parameters.__getitem__)) for key, template in env]
+    exports += [(key, template.shell(shared, parameters.__getitem__)) for key, template in env]
     return _SCRIPT.format(
         exports="".join(f"{key}={text}\nexport {key}\n" for key, text in exports),
-        command=" ".join(template.shell(values, parameters.__getitem__) for template in argv),
+        command=" ".join(template.shell(shared, parameters.__getitem__) for template in argv),
         width=1 + max(1, len(columns)),
     )
 
@@ -84,14 +89,14 @@ def ends(chunks: Iterable[bytes]) -> Iterator[tuple[int, int]]:
         rest = text[max(last, len(text) - _LONGEST) :]
 
 
-def _words(columns: Sequence[str]) -> list[str]:
-    return ["item", *columns, *(f"item.{name}" for name in columns)]
+def _parameters(columns: Sequence[str]) -> dict[str, str]:
+    """What stands for each column, as ``{column}``, unless the word is taken, and as ``{item.column}`` always."""
+    found: dict[str, str] = {}
+    for place, name in enumerate(columns, start=2):
+        found |= {word: f'"${{{place}}}"' for word in (f"item.{name}", name) if word not in BUILT_IN}
+    return found
 
 
-def _parameters(word: str, columns: Sequence[str]) -> str:
-    """What stands for a placeholder in the script: a positional parameter, quoted."""
-    name = word.removeprefix("item.") if word != "item" else None
-    return f'"${{{2 + list(columns).index(name)}}}"' if name is not None and columns else '"${2}"'
-
-
-__all__ = ["command", "ends", "quoted", "script", "variable"]
+def _item(columns: Sequence[str], joined: bool) -> str:
+    """The item itself: the only or first parameter, or all of them with commas between."""
+    return "','".join(f'"${{{2 + place}}}"' for place in range(len(columns) if joined else 1))

@@ -54,7 +54,7 @@ def load(
     found: list[Problem] = []
     drafts = collect(paths, found, sets=sets, variables=variables or {}, stdin=stdin)
     if found:
-        raise ManifestError(tuple(found))
+        raise ManifestError(ordered(found))
     return drafts
 
 
@@ -67,7 +67,7 @@ def draft(data: Mapping[str, Any], *, directory: str | None = None, file: str = 
     found: list[Problem] = []
     made = _draft(dict(data), Places(file), directory or os.getcwd(), None, found)
     if made is None or found:
-        raise ManifestError(tuple(found))
+        raise ManifestError(ordered(found))
     return made
 
 
@@ -81,12 +81,19 @@ def collect(
 ) -> tuple[Draft, ...]:
     """``load``, with the problems put into ``found``: the drafts are those of the jobs without one."""
     found += _variable_problems(variables or {})
-    raw = [job for file in _files(paths, found) for job in _jobs(file, stdin, found)]
+    files = list(_files(paths, found))
+    raw = [job for file in files for job in _jobs(file, stdin, found)]
     raw = _set(raw, sets, found)
     drafts = [_draft(job.table, job.places, job.directory, job.manifest, found) for job in raw]
-    made = [one for one in drafts if one is not None]
-    found += several.problems([(one.name, one.table.after, one.places) for one in made])
-    return tuple(made)
+    found += several.problems([(job.table, job.places) for job in raw])
+    found.sort(key=lambda problem: files.index(problem.file) if problem.file in files else len(files))
+    return tuple(one for one in drafts if one is not None)
+
+
+def ordered(found: Sequence[Problem]) -> tuple[Problem, ...]:
+    """The problems of each file together, by line, those without one last in it; each once."""
+    files = list(dict.fromkeys(problem.file for problem in found))
+    return tuple(sorted(dict.fromkeys(found), key=lambda one: (files.index(one.file), one.line is None, one.line or 0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +204,7 @@ def _draft(
         made = JobTable.model_validate(table)
     except ValidationError as error:
         wrong += wording.problems(error, places, table)
-    wrong.sort(key=lambda problem: (problem.line is None, problem.line or 0))
-    found += [problem for problem in wrong if problem not in found]
+    found += wrong
     return None if made is None or wrong else Draft(made.name, made, places, directory, manifest)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from skahactl.errors import Problem
 from skahactl.job import Each, EnvValue, Replica, Request, Resources
 from skahactl.manifest import each as each_item
-from skahactl.manifest.items import Items
+from skahactl.manifest.lists import Items
 from skahactl.manifest.names import whole_name
 from skahactl.manifest.places import Places
 from skahactl.manifest.template import BUILT_IN, Template
@@ -80,7 +80,7 @@ def _each(pattern: Pattern, values: Mapping[str, str], share: Sequence[int]) -> 
     items, texts = pattern.items, pattern.texts
     assert items is not None
     env = [(key, value) for key, value in texts.env if isinstance(value, Template) and texts.uses_item(value)]
-    script = each_item.script(texts.command, env, items.columns, values)
+    script = each_item.script(texts.command, env, items.columns, values, joined=items.joined)
     if items.columns:
         return Each(script, tuple(items.rows[position] for position in share))
     return Each(script, tuple((items.texts[position],) for position in share))

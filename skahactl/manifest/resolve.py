@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from skahactl.errors import ManifestError, Problem
-from skahactl.job import Job, Limits, Replica, Request
-from skahactl.manifest import described, each, items, replicas, texts
+from skahactl.job import Job, Limits
+from skahactl.manifest import checks, described, items, replicas, texts
+from skahactl.manifest.checks import Check
 from skahactl.manifest.content import digest
 from skahactl.manifest.images import full_image
-from skahactl.manifest.load import Draft, collect
+from skahactl.manifest.lists import Items
+from skahactl.manifest.load import Draft, collect, ordered
 from skahactl.manifest.shares import shares
 from skahactl.manifest.values import names_host
 from skahactl.profile import Profile
-from skahactl.words import counted, did_you_mean
-
-#: What cannot be sent in a request, in words with the way round; nothing for one that can.
-Check = Callable[[Request], tuple[str, ...]]
-
-_SHOWN = 5
+from skahactl.words import counted
 
 
 def read(
@@ -43,7 +40,7 @@ def read(
     whole = not found
     jobs = _resolve(drafts, profile, variables or {}, check, found, whole)
     if found:
-        raise ManifestError(tuple(found))
+        raise ManifestError(ordered(found))
     return jobs
 
 
@@ -103,7 +100,7 @@ def _resolve(
         found += mine
         jobs += [job] if job is not None else []
     if whole:
-        found += _unused(variables, used, known)
+        found += checks.unused(variables, used, known)
     return tuple(jobs)
 
 
@@ -124,14 +121,16 @@ def _job(work: _Work, check: Check | None, given: set[str]) -> tuple[Job | None,
     if not names_host(table.image) and names_host(image):
         work.sources["image"] = "profile default"
     positions = _positions(work, listed, total)
-    work.found += _misused(work, listed, positions, made)
+    if listed is not None and positions:
+        work.found += checks.misused(draft, listed, positions, made)
     if work.found:
         return None, made.words
     pattern = replicas.Pattern(
         draft.name, table.kind, image, made, work.variables, total, setting.each, listed, positions
     )
     built = replicas.build(pattern, places, work.found)
-    work.found += _unsendable(work, built, check)
+    if check is not None:
+        work.found += checks.unsendable(draft, built, check)
     content = described.content(pattern, table, resources)
     sources = work.sources | described.sources(draft, work.profile, given, content, listed)
     job = Job(
@@ -152,7 +151,7 @@ def _job(work: _Work, check: Check | None, given: set[str]) -> tuple[Job | None,
     return (None if work.found else job), made.words
 
 
-def _total(work: _Work, listed: items.Items | None) -> int:
+def _total(work: _Work, listed: Items | None) -> int:
     """How many replicas; not more than there are items."""
     table = work.draft.table
     if listed is None or table.items is None:
@@ -170,7 +169,7 @@ def _total(work: _Work, listed: items.Items | None) -> int:
     return min(table.replicas, count)
 
 
-def _positions(work: _Work, listed: items.Items | None, total: int) -> list[Sequence[int]]:
+def _positions(work: _Work, listed: Items | None, total: int) -> list[Sequence[int]]:
     table = work.draft.table.items
     if listed is None or table is None:
         return []
@@ -207,77 +206,3 @@ def _limits(work: _Work) -> Limits:
         default.pending if own.pending is None else own.pending,
         default.pending_timeout if own.pending_timeout is None else own.pending_timeout,
     )
-
-
-def _misused(
-    work: _Work, listed: items.Items | None, positions: Sequence[Sequence[int]], made: texts.Texts
-) -> Iterator[Problem]:
-    """Items that nothing uses, and placeholders of one item where a replica has several."""
-    table, places = work.draft.table.items, work.draft.places
-    if listed is None or table is None or not positions:
-        return
-    several = next((number for number, share in enumerate(positions, start=1) if len(share) > 1), None)
-    if not table.each and not made.words & (made.item_words | {"items"}) and (several or not listed.columns):
-        yield places.problem(
-            items.source(table),
-            "nothing uses the items",
-            "put {item} or {items} into command, or say each = true to run it once an item",
-        )
-    if several is not None:
-        for path, template in texts.of_one_item(made, work.draft, table.each):
-            word = sorted(template.words & made.item_words)[0]
-            many = counted(len(positions[several - 1]), "item")
-            yield places.problem(
-                path,
-                f"{{{word}}} needs one item a replica, and replica {several} has {many}",
-                "per-replica = 1" + ("" if table.each else ", or each = true to run the command once an item"),
-            )
-    if table.each and not made.command:
-        yield places.problem(("items", "each"), "each = true needs a command or shell to run")
-    yield from _clashes(work, listed, table.each)
-
-
-def _clashes(work: _Work, listed: items.Items, once_an_item: bool) -> Iterator[Problem]:
-    names = {each.variable(column) for column in listed.columns} | ({"ITEM"} if once_an_item else set())
-    for key in work.draft.table.env:
-        if key in names:
-            yield work.draft.places.problem(("env", key), "the items set this variable", "give yours another name")
-    for column in listed.columns:
-        if column in work.draft.table.vars:
-            yield work.draft.places.problem(("vars", column), "a column of the items has this name", "rename one")
-
-
-def _unsendable(work: _Work, built: Sequence[Replica], check: Check | None) -> Iterator[Problem]:
-    if check is None:
-        return
-    told: dict[str, int] = {}
-    seen: set[Request] = set()
-    for replica in built:
-        request = replica.request
-        env = tuple((key, value) for key, value in request.env if key != "REPLICA_ID")
-        alike = Request(request.kind, request.image, request.command, env, request.resources)
-        if alike not in seen:
-            seen.add(alike)
-            for message in check(request):
-                told.setdefault(message, replica.number)
-    which = len(built) > 1
-    for message, number in list(told.items())[:_SHOWN]:
-        key = ("command",) if work.draft.table.command else ("shell",)
-        yield work.draft.places.problem(key, (f"replica {number}: " if which else "") + message, _fewer(work))
-    if len(told) > _SHOWN:
-        yield work.draft.places.problem((), f"and {len(told) - _SHOWN:,} more that cannot be sent")
-
-
-def _fewer(work: _Work) -> str | None:
-    if work.draft.table.items is None:
-        return None
-    return (
-        "if there are too many items: more replicas, or 'skahactl split' in the container, which reads the list there"
-    )
-
-
-def _unused(variables: Mapping[str, str], used: set[str], known: set[str]) -> Iterator[Problem]:
-    for name in variables:
-        if name not in used:
-            hint = did_you_mean(name, known - {name})
-            yield Problem("--var", f"nothing uses {{{name}}}", None, name, hint)

@@ -7,6 +7,7 @@ from typing import Any
 
 from skahactl.errors import Problem
 from skahactl.manifest.places import Places
+from skahactl.manifest.values import KINDS
 
 _SOURCES = ("file", "glob", "values", "csv", "matrix")
 _HEADLESS_ONLY = ("command", "shell", "env", "items", "retry")
@@ -25,7 +26,7 @@ def problems(table: Mapping[str, Any], places: Places) -> Iterator[Problem]:
 
 def _kind(table: Mapping[str, Any], places: Places) -> Iterator[Problem]:
     kind = table.get("kind", "headless")
-    if kind == "headless" or not isinstance(kind, str):
+    if kind == "headless" or kind not in KINDS:
         return
     for key in _HEADLESS_ONLY:
         if table.get(key):

@@ -35,21 +35,20 @@ def jobs(data: Mapping[str, Any], places: Places, found: list[Problem]) -> Itera
             yield overlay(shared, table), replace(places, roots=roots, label=label)
 
 
-def problems(drafts: Sequence[tuple[str, Sequence[str], Places]]) -> Iterator[Problem]:
-    """Names given twice, and jobs that wait for each other; each draft is (name, after, places)."""
+def problems(raw: Sequence[tuple[Mapping[str, Any], Places]]) -> Iterator[Problem]:
+    """Names given twice, and jobs that wait for each other; of tables as they were read, right or wrong."""
+    named = [(str(table["name"]), table, places) for table, places in raw if isinstance(table.get("name"), str)]
     first: dict[str, Places] = {}
-    for name, _, places in drafts:
+    for name, _, places in named:
         if name in first:
-            other = first[name]
-            line = other.line(("name",))
-            yield places.problem(
-                ("name",), f"a second job '{name}'", f"the first is in {other.file}" + f", line {line}" * bool(line)
-            )
+            line = first[name].line(("name",))
+            where = first[name].file + (f", line {line}" if line else "")
+            yield places.problem(("name",), f"a second job '{name}'", f"the first is in {where}")
         first.setdefault(name, places)
-    after = {name: list(wanted) for name, wanted, _ in drafts}
+    after = {name: _names(table.get("after")) for name, table, _ in named}
     for name, places in first.items():
         circle = _circle(name, after)
-        if circle and min(circle) == name and len(circle) > 1:
+        if len(circle) > 1 and min(circle) == name:
             yield places.problem(("after",), f"jobs that wait for each other: {' -> '.join([*circle, name])}")
 
 
@@ -89,3 +88,7 @@ def _circle(name: str, after: Mapping[str, Sequence[str]]) -> list[str]:
                 seen.add(other)
                 ways.append([*way, other])
     return []
+
+
+def _names(after: object) -> list[str]:
+    return [name for name in after if isinstance(name, str)] if isinstance(after, list) else []

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from skahactl.errors import UsageError
 
 Table = dict[str, Any]
 
@@ -46,6 +48,21 @@ def setting(text: str) -> tuple[tuple[str, ...], Table]:
     except tomllib.TOMLDecodeError:
         made = tomllib.loads(f"{key} = {json.dumps(value)}")
     return _keys(made, key), made
+
+
+def variables(texts: Sequence[str]) -> dict[str, str]:
+    """``--var K=V`` as a mapping; the last of one name counts.
+
+    Raises:
+        UsageError: one is no K=V.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--var {text}: expected K=V such as survey=dr6")
+        found[name] = value
+    return found
 
 
 def _keys(table: Table, key: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ _IMAGE = re.compile(r"[A-Za-z0-9._:/@-]+")
 _SHELL_ONLY = re.compile(r"[$|<>;&*`\n]")
 _TOP = frozenset({"name", "image", "kind", "command", "shell", "replicas", "session-name", "after"})
 _PLATFORM = frozenset({"OMP_NUM_THREADS", "HOME", "PWD"})
+_EXAMPLE = {"OMP_NUM_THREADS": "4"}
 _OURS = frozenset({"REPLICA_ID", "REPLICA_COUNT"})
 
 
@@ -121,7 +122,7 @@ def variable(name: str) -> str:
     if name in _PLATFORM or name.startswith("skaha_"):
         raise wrong(
             "the platform sets this variable itself, after and over [env]",
-            f'set it where the command starts: command = ["env", "{name}=4", ...], or export it in shell',
+            f'set it where the command starts: command = ["env", "{name}={_EXAMPLE.get(name, "...")}", ...]',
         )
     if name in _OURS or name.startswith("SKAHACTL_"):
         raise wrong(

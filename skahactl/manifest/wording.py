@@ -26,7 +26,7 @@ _EXPECTED = {
 }
 
 #: What other tools call it.
-_FOREIGN = {
+FOREIGN = {
     "args": "command",
     "cmd": "command",
     "script": "shell",
@@ -91,7 +91,7 @@ def _home(key: str) -> str | None:
     top = known_keys()
     if key in top:
         return key
-    return next((f"{name}.{key}" for name, model in top.items() if key in _tables(model)), _FOREIGN.get(key))
+    return next((f"{name}.{key}" for name, model in top.items() if key in _tables(model)), FOREIGN.get(key))
 
 
 def _move(full: str, table: str) -> str:

@@ -1,0 +1,95 @@
+"""``skahactl validate``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from skahactl.context import Context, current
+from skahactl.errors import Exit, ProfileError
+
+if TYPE_CHECKING:
+    from skahactl.job import Job
+    from skahactl.profile import Profile
+
+
+def validate(
+    *manifests: Annotated[str, Parameter(name="MANIFEST", help="Files, directories (their *.toml), or - .")],
+    file: Annotated[list[str] | None, Parameter(name=["--file", "-f"], help="The same, as an option.")] = None,
+    sets: Annotated[list[str] | None, Parameter(name="--set", help="KEY=VALUE in place of what the file says.")] = None,
+    variables: Annotated[list[str] | None, Parameter(name="--var", help="K=V for the placeholder {K}.")] = None,
+) -> int:
+    """Check manifests: every mistake of every file, and what each job comes to. Needs no network, ledger or secret.
+
+    Examples:
+
+    skahactl validate job.toml
+
+    skahactl validate stages/ --set replicas=10
+    """
+    from skahactl.errors import UsageError
+    from skahactl.manifest import read
+    from skahactl.manifest.tables import variables as parsed
+    from skahactl.skaha.wire import problems
+
+    context = current()
+    paths = [*manifests, *(file or [])]
+    if not paths:
+        raise UsageError("which manifest?", hint="skahactl validate job.toml")
+    words = parsed(variables or [])
+    jobs = read(paths, _profile(context), sets=sets or [], variables=words, stdin=context.stdin, check=problems)
+    for warning in dict.fromkeys(warning for job in jobs for warning in job.warnings):
+        context.warn(f"note: {warning}")
+    _show(jobs, context)
+    return Exit.DONE
+
+
+def _profile(context: Context) -> Profile:
+    """The profile that would be used; a manifest can be checked before there is one."""
+    from skahactl.profile import LOCAL_SERVER, Profile
+    from skahactl.profiles import choose
+
+    try:
+        return choose(context.profile, context.environ)
+    except ProfileError:
+        if context.profile is not None or context.environ.get("SKAHACTL_PROFILE"):
+            raise
+        context.say("note: checked without a profile, since none is chosen; its defaults and [vars] may matter")
+        return Profile("none", LOCAL_SERVER)
+
+
+def _show(jobs: tuple[Job, ...], context: Context) -> None:
+    """One line a job, or data: name, replicas, items (null without [items]), manifest."""
+    import json
+
+    rows = [
+        {"name": job.name, "replicas": len(job.replicas), "items": _items(job), "manifest": job.manifest}
+        for job in jobs
+    ]
+    if context.output == "json":
+        context.out(json.dumps({"jobs": rows}, ensure_ascii=False, indent=2))
+    elif context.output == "toml":
+        import tomli_w
+
+        known = [{key: value for key, value in row.items() if value is not None} for row in rows]
+        context.out(tomli_w.dumps({"jobs": known}).rstrip("\n"))
+    else:
+        for job, row in zip(jobs, rows, strict=True):
+            plain = {"name": job.name, "jsonl": json.dumps(row, ensure_ascii=False)}
+            context.out(plain.get(context.output, _line(job)))
+
+
+def _line(job: Job) -> str:
+    from skahactl.words import counted
+
+    parts = [job.name, job.kind, counted(len(job.replicas), "replica")]
+    if _items(job) is not None:
+        parts.append(counted(_items(job) or 0, "item"))
+    parts.append(job.image)
+    return "  ".join(parts)
+
+
+def _items(job: Job) -> int | None:
+    """How many items the job has; None without [items]."""
+    return sum(len(replica.items) for replica in job.replicas) if "items" in job.content else None

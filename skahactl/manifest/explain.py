@@ -1,0 +1,171 @@
+"""What each key of a manifest means, and the JSON Schema of the whole, both made from schema.py."""
+
+from __future__ import annotations
+
+import copy
+import textwrap
+from typing import Any, cast
+
+from skahactl.errors import UsageError
+from skahactl.manifest.schema import JobTable
+from skahactl.manifest.wording import FOREIGN
+from skahactl.words import nearest
+
+#: Where an editor looks up what a schema means.
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_COMMON = "What all jobs of this file share; a job's own keys go before. The same keys as a job's, but name."
+_JOB = "One job of several in one file; in each the keys that a manifest of one job has at its top."
+_TYPES = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a table",
+}
+
+
+def json_schema() -> dict[str, object]:
+    """The JSON Schema of a manifest, of one job or several."""
+    job = cast(dict[str, Any], _without_examples(_schema()))
+    definitions = job.pop("$defs")
+    common = copy.deepcopy(job)
+    common["required"] = []
+    del common["properties"]["name"]
+    definitions |= {
+        "Job": {**job, "title": "A job", "description": _JOB},
+        "Common": {**common, "title": "Common keys", "description": _COMMON},
+    }
+    properties = {
+        **job["properties"],
+        "common": {"$ref": "#/$defs/Common"},
+        "job": {"type": "array", "items": {"$ref": "#/$defs/Job"}, "minItems": 1, "description": _JOB},
+    }
+    return {
+        "$schema": DIALECT,
+        "title": "skahactl manifest",
+        "type": "object",
+        "properties": properties,
+        "anyOf": [{"required": ["name", "image"]}, {"required": ["job"]}],
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+
+
+def keys() -> dict[str, str]:
+    """Every key, dotted, with the first sentence of what it means."""
+    found: dict[str, str] = {}
+    root = _schema()
+    for name, part in root["properties"].items():
+        found[name] = _first(part["description"])
+        for inner, below in _table(root, part).items():
+            found[f"{name}.{inner}"] = _first(below["description"])
+    return found | {"common": _first(_COMMON), "job": _first(_JOB)}
+
+
+def explain(key: str) -> str:
+    """What ``key`` (``resources.cores``) means, what it may be, and an example.
+
+    Raises:
+        UsageError: there is no such key; with the nearest one.
+    """
+    known = keys()
+    name = key.strip().strip("[]").replace("_", "-")
+    if name in ("common", "job"):
+        return _several(name)
+    if name.startswith(("env.", "vars.")):
+        name = name.partition(".")[0]
+    if name not in known:
+        raise _unknown(key, name, known)
+    root = _schema()
+    part = root["properties"][name.partition(".")[0]]
+    inner = _table(root, part)
+    if "." in name:
+        part, inner = inner[name.partition(".")[2]], {}
+    needed = "required" if name in root["required"] else "optional"
+    lines = [f"{name}: {_kind(root, part)}; {needed}", "", *textwrap.wrap(part["description"], 78)]
+    if inner:
+        width = max(map(len, inner)) + 2
+        lines += ["", *(f"  {one:<{width}}{_first(below['description'])}" for one, below in inner.items())]
+    return "\n".join([*lines, "", *(f"  {line}" for line in part["examples"][0].split("\n"))])
+
+
+def _several(name: str) -> str:
+    example = '[common]\nimage = "images.canfar.net/skaha/astroml:latest"\n\n[[job]]\nname = "shards"\nreplicas = 40\n'
+    example += '\n[[job]]\nname = "merge"\nafter = ["shards"]'
+    lines = textwrap.wrap(_COMMON if name == "common" else _JOB, 78)
+    return "\n".join(
+        [
+            f"{name}: {'a table' if name == 'common' else 'a list of tables'}; optional",
+            "",
+            *lines,
+            "",
+            *(f"  {line}".rstrip() for line in example.split("\n")),
+        ]
+    )
+
+
+def _unknown(key: str, name: str, known: dict[str, str]) -> UsageError:
+    last = name.rpartition(".")[2]
+    same = [one for one in known if one.rpartition(".")[2] == last]
+    guess = same[0] if same else FOREIGN.get(last) or nearest(name, known)
+    if guess is None:
+        close = nearest(last, [one.rpartition(".")[2] for one in known])
+        guess = next((one for one in known if one.rpartition(".")[2] == close), None)
+    hint = f"did you mean '{guess}'?" if guess else "'skahactl explain' lists them all"
+    return UsageError(f"a manifest has no key '{key}'", hint=hint)
+
+
+def _schema() -> dict[str, Any]:
+    return cast(dict[str, Any], _plain(JobTable.model_json_schema(by_alias=True)))
+
+
+def _plain(part: object) -> object:
+    """Without the titles that pydantic makes of names, and with no null among the choices: TOML has none."""
+    if isinstance(part, list):
+        return [_plain(one) for one in part if one != {"type": "null"}]
+    if not isinstance(part, dict):
+        return part
+    made = {key: _plain(value) for key, value in part.items() if not _noise(key, value)}
+    choices = made.get("anyOf")
+    if isinstance(choices, list) and len(choices) == 1:
+        made = {**choices[0], **{key: value for key, value in made.items() if key != "anyOf"}}
+    return made
+
+
+def _without_examples(part: object) -> object:
+    """Examples are lines of TOML, which an editor would take for values."""
+    if isinstance(part, list):
+        return [_without_examples(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    return {key: _without_examples(value) for key, value in part.items() if key != "examples"}
+
+
+def _noise(key: str, value: object) -> bool:
+    return (key == "title" and isinstance(value, str)) or (key == "default" and value in (None, {}, []))
+
+
+def _table(root: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """The keys of the table that ``part`` is, none if it is no table of fixed keys."""
+    name = part.get("$ref", "").rpartition("/")[2]
+    return cast(dict[str, Any], root["$defs"][name]["properties"]) if name else {}
+
+
+def _kind(root: dict[str, Any], part: dict[str, Any]) -> str:
+    """The type in words."""
+    if "$ref" in part:
+        return "a table"
+    if "enum" in part:
+        return "one of " + ", ".join(part["enum"])
+    if "anyOf" in part:
+        return " or ".join(dict.fromkeys(_kind(root, one) for one in part["anyOf"]))
+    if "pattern" in part and "{" in part["pattern"]:
+        return "text with a placeholder"
+    kinds = part.get("type", "object")
+    return " or ".join(_TYPES[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds))
+
+
+def _first(text: str) -> str:
+    return text.partition(". ")[0].rstrip(".")

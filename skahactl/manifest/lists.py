@@ -1,0 +1,169 @@
+"""The lists that items come from: lines, files that a pattern finds, rows of a table, a cross product."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import hashlib
+import io
+import itertools
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from skahactl.errors import Problem
+from skahactl.manifest.places import Path, Places
+
+MOST = 10_000_000  # combinations of a matrix
+SHOWN = 10  # problems of one kind in one list
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """The list: ``texts`` are the items; ``rows`` their columns, empty lists of both for a plain list.
+
+    ``file`` is where they were read, as shown to a person; ``lines`` the line of each in it, if lines count.
+    """
+
+    texts: Sequence[str]
+    columns: tuple[str, ...] = ()
+    rows: Sequence[tuple[str, ...]] = ()
+    file: str | None = None
+    lines: Sequence[int] = ()
+    joined: bool = False  # an item is all its columns with commas between, not the first one
+
+    def digest(self) -> str:
+        """SHA-256 of the list, hex."""
+        data = [self.columns, self.rows] if self.columns else self.texts
+        return hashlib.sha256(json.dumps(data, separators=(",", ":")).encode("ascii")).hexdigest()
+
+    def place(self, position: int) -> str:
+        """Where the item at ``position`` stands, for messages."""
+        return f"line {self.lines[position]}" if self.lines else f"item {position + 1}"
+
+
+def located(path: str, directory: str, given: bool) -> str:
+    """An absolute path: ``~`` expanded; relative to the manifest; if ``given`` by --set, here if it exists here."""
+    path = os.path.expanduser(path)
+    here = os.path.abspath(path)
+    return here if given and os.path.exists(here) else os.path.normpath(os.path.join(directory, path))
+
+
+def _content(path: str, key: Path, places: Places, directory: str, found: list[Problem]) -> bytes | None:
+    whole = located(path, directory, places.is_set(key))
+    try:
+        with open(whole, "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        beside = f"looked for {whole}" if whole != path else None
+        found.append(places.problem(key, f"cannot read '{path}': {error.strerror}", arc(whole) or beside))
+        return None
+
+
+def arc(path: str) -> str | None:
+    if not path.startswith("/arc"):
+        return None
+    return "/arc is read where skahactl runs: run it in a session of the platform, or keep a copy of the list here"
+
+
+def _decoded(data: bytes, path: str, found: list[Problem]) -> str | None:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found.append(Problem(path, "not UTF-8", data.count(b"\n", 0, error.start) + 1))
+        return None
+
+
+def from_file(path: str, places: Places, directory: str, found: list[Problem]) -> Items | None:
+    data = _content(path, ("items", "file"), places, directory, found)
+    text = None if data is None else _decoded(data, path, found)
+    if data is None or text is None:
+        return None
+    end = "\0" if b"\0" in data[:65536] else "\n"
+    lines = text.split(end)
+    if lines[-1] == "":
+        lines.pop()
+    blank = [number for number, line in enumerate(lines, start=1) if not line or line.isspace()]
+    found += _some(path, blank, "a blank line", "every line is an item: take it out")
+    if end == "\n":
+        returns = [number for number, line in enumerate(lines, start=1) if line.endswith("\r")]
+        found += _some(path, returns[:1], "a carriage return at the end of the line", r"sed -i 's/\r$//' " + path)
+    return Items(lines, file=path, lines=range(1, len(lines) + 1))
+
+
+def from_csv(path: str, places: Places, directory: str, found: list[Problem]) -> Items | None:
+    data = _content(path, ("items", "csv"), places, directory, found)
+    text = None if data is None else _decoded(data, path, found)
+    if text is None:
+        return None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: tuple[str, ...] = ()
+    rows: list[tuple[str, ...]] = []
+    lines: list[int] = []
+    begin = 1
+    try:
+        for row in reader:
+            if not header:
+                header = tuple(name.strip() for name in row)
+            elif (message := _row_problem(row, header)) is not None:
+                found.append(Problem(path, message, begin))
+            else:
+                rows.append(tuple(row))
+                lines.append(begin)
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        found.append(Problem(path, f"no CSV: {error}", reader.line_num))
+    return Items([row[0] for row in rows], header, rows, path, lines)
+
+
+def _row_problem(row: list[str], header: tuple[str, ...]) -> str | None:
+    if not row or not "".join(row).strip():
+        return "a blank line"
+    if len(row) != len(header):
+        return f"{len(row)} fields, the header has {len(header)}"
+    return None if row[0].strip() else f"the first column, '{header[0]}', is the item, and empty here"
+
+
+def from_glob(patterns: str | list[str], places: Places, directory: str, found: list[Problem]) -> Items:
+    paths: set[str] = set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        whole = located(pattern, os.getcwd() if places.is_set(("items", "glob")) else directory, False)
+        matches = glob.glob(whole, recursive=True)
+        if not matches:
+            found.append(
+                places.problem(("items", "glob"), f"nothing matches '{pattern}'", arc(whole) or f"looked for {whole}")
+            )
+        paths.update(matches)
+    for path in sorted(paths):
+        try:
+            path.encode("utf-8")
+        except UnicodeEncodeError:
+            found.append(places.problem(("items", "glob"), f"{os.fsencode(path)!r} is not UTF-8"))
+    return Items(sorted(paths, key=os.fsencode), file=None if isinstance(patterns, list) else patterns)
+
+
+def from_matrix(matrix: dict[str, list[str]], places: Places, found: list[Problem]) -> Items | None:
+    empty = [key for key, values in matrix.items() if not values]
+    for key in empty:
+        found.append(places.problem(("items", "matrix", key), "an empty list"))
+    for key, values in matrix.items():
+        if len(set(values)) < len(values):
+            twice = next(value for value in values if values.count(value) > 1)
+            found.append(places.problem(("items", "matrix", key), f"'{twice}' stands there twice"))
+    count = math.prod(len(values) for values in matrix.values())
+    if count > MOST:
+        found.append(places.problem(("items", "matrix"), f"{count:,} combinations, more than {MOST:,}"))
+        return None
+    if not matrix:
+        return Items([])
+    rows = list(itertools.product(*matrix.values()))
+    return Items([",".join(row) for row in rows], tuple(matrix), rows, joined=True)
+
+
+def _some(path: str, lines: list[int], message: str, hint: str) -> Iterator[Problem]:
+    for line in lines[:SHOWN]:
+        yield Problem(path, message, line, None, hint)
+    if len(lines) > SHOWN:
+        yield Problem(path, f"{message}, and {len(lines) - SHOWN:,} more", lines[SHOWN], None, hint)
