@@ -44,6 +44,12 @@ def attempt_of_session(ledger: Ledger, session: str) -> AttemptRow | None:
     return None if row is None else codec.attempt_value(row)
 
 
+def attempts_named(ledger: Ledger, name: str) -> tuple[AttemptRow, ...]:
+    """Attempts whose session has exactly this whole name."""
+    rows = ledger.rows(f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE name = ?", name)
+    return tuple(codec.attempt_value(row) for row in rows)
+
+
 def known_sessions(ledger: Ledger) -> dict[str, tuple[int, int, int]]:
     """Every session id this ledger holds: run, replica, attempt."""
     rows = ledger.rows("SELECT session, run, replica, number FROM attempts WHERE session IS NOT NULL")
@@ -55,7 +61,7 @@ def intend(ledger: Ledger, run_id: int, number: int, now: float) -> Intent | Non
     in a transaction that is durable before the request leaves."""
     row = ledger.row(
         "SELECT replicas.name, replicas.state, replicas.attempt, replicas.deleting, runs.deleting AS whole"
-        " FROM replicas JOIN runs ON runs.id = run WHERE run = ? AND number = ?",
+        " FROM replicas JOIN runs ON runs.id = run WHERE run = ? AND replicas.number = ?",
         run_id,
         number,
     )

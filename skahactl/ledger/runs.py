@@ -106,6 +106,14 @@ def runs_of(ledger: Ledger, key: JobKey) -> tuple[Run, ...]:
     return tuple(codec.run_value(row) for row in rows)
 
 
+def last_runs(ledger: Ledger, server: str) -> tuple[Run, ...]:
+    """The last run of every job on this server, the newest first."""
+    rows = ledger.rows(
+        f"{_RUNS} WHERE server = ? AND runs.id IN (SELECT max(id) FROM runs GROUP BY job) ORDER BY runs.id DESC", server
+    )
+    return tuple(codec.run_value(row) for row in rows)
+
+
 def job_keys(ledger: Ledger, server: str | None = None) -> tuple[JobKey, ...]:
     """Every job with a record, the one with the newest run first."""
     rows = ledger.rows(

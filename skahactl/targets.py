@@ -1,0 +1,168 @@
+"""TARGET on the command line: ``JOB``, ``JOB/REPLICAS``, a session's name or id; what they mean in the ledger."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from skahactl import ranges
+from skahactl.errors import UsageError
+from skahactl.ledger.attempts import attempt_of_session, attempts_named
+from skahactl.ledger.records import AttemptRow, JobKey, Run
+from skahactl.ledger.runs import job_keys, last_run, run_by_id, runs_of, users_seen
+from skahactl.ledger.store import Ledger
+from skahactl.profile import Profile
+from skahactl.words import did_you_mean
+
+#: Accepted before a target, as ``jobs tiles`` or ``jobs/tiles``, singular or plural.
+NOUNS = frozenset({"job", "jobs", "replica", "replicas", "item", "items", "session", "sessions", "event", "events"})
+_SESSION_NOUNS = frozenset({"session", "sessions"})
+_PLATFORM_ID = re.compile(r"[a-z][a-z0-9]{7}")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one word means.
+
+    ``run`` and ``numbers``: a run, and which of its replicas (None: all). ``session``: the platform's id, or, where
+    the ledger knows nothing of it (``run`` is None), the word that may be an id or a name there. ``word``: as typed.
+    """
+
+    run: Run | None
+    numbers: tuple[int, ...] | None
+    session: str | None
+    word: str
+
+    @property
+    def is_job(self) -> bool:
+        """A job or replicas of one; False for a session that was named itself."""
+        return self.run is not None and self.session is None
+
+
+def find(
+    ledger: Ledger,
+    profile: Profile,
+    words: Sequence[str],
+    *,
+    replicas: str | None = None,
+    run: int | None = None,
+    sessions: bool = False,
+) -> tuple[Target, ...]:
+    """What ``words`` mean on the profile's server, in their order.
+
+    ``replicas`` is ``-r`` and ``run`` is ``--run``: both for jobs only; without ``run`` the last run is meant. With
+    ``sessions`` a word that the ledger does not know may be any session of the platform; without, only one that
+    looks like a platform's id. Raises UsageError, with the nearest names, for what is unknown.
+    """
+    finder = _Finder(ledger, profile, replicas, run)
+    return tuple(finder.one(word, as_session) for word, as_session in _without_nouns(finder, words, sessions))
+
+
+def current_user(ledger: Ledger, profile: Profile) -> str:
+    """Whom the server said we are when it was last asked; "" before."""
+    return next((user for user in users_seen(ledger, profile.server) if user), "")
+
+
+def job_names(ledger: Ledger, profile: Profile) -> tuple[str, ...]:
+    """The jobs with a record on the profile's server, the newest first."""
+    mine = {current_user(ledger, profile), ""}
+    return tuple(dict.fromkeys(key.name for key in job_keys(ledger, profile.server) if key.user in mine))
+
+
+def _without_nouns(finder: _Finder, words: Sequence[str], sessions: bool) -> Iterable[tuple[str, bool]]:
+    """The words, each with whether a session is meant; a noun before them, or before a slash, is taken off."""
+    if len(words) > 1 and words[0] in NOUNS and not finder.knows(words[0]):
+        sessions = sessions or words[0] in _SESSION_NOUNS
+        words = words[1:]
+    for word in words:
+        noun, slash, rest = word.partition("/")
+        if slash and noun in NOUNS and not finder.knows(noun):
+            yield rest, sessions or noun in _SESSION_NOUNS
+        else:
+            yield word, sessions
+
+
+class _Finder:
+    """Answers from one ledger for one profile."""
+
+    def __init__(self, ledger: Ledger, profile: Profile, replicas: str | None, run: int | None):
+        self._ledger = ledger
+        self._profile = profile
+        self._replicas = replicas
+        self._run = run
+        self._user = current_user(ledger, profile)
+
+    def one(self, word: str, as_session: bool) -> Target:
+        name, slash, numbers = word.partition("/")
+        if slash and self._replicas is not None:
+            raise UsageError(f"'{word}' names replicas, and so does -r {self._replicas}", hint="give one of the two")
+        run = self._last(name)
+        if run is not None:
+            return self._of_job(run, numbers if slash else self._replicas, word)
+        attempt = None if slash else self._attempt(word)
+        if attempt is None and not slash and (as_session or _PLATFORM_ID.fullmatch(word)):
+            self._refuse_job_options(word)
+            return Target(None, None, word, word)
+        if attempt is None:
+            raise self._unknown(name)
+        self._refuse_job_options(word)
+        return Target(run_by_id(self._ledger, attempt.run_id), (attempt.replica,), attempt.session or word, word)
+
+    def knows(self, name: str) -> bool:
+        return self._last(name) is not None
+
+    def _last(self, name: str) -> Run | None:
+        """The last run of the job; one from before the server had said who we are counts as ours."""
+        users = dict.fromkeys((self._user, ""))
+        found = [last_run(self._ledger, JobKey(self._profile.server, user, name)) for user in users]
+        return max((run for run in found if run is not None), key=lambda run: run.id, default=None)
+
+    def _of_job(self, last: Run, numbers: str | None, word: str) -> Target:
+        run = last if self._run is None else self._numbered(last, self._run)
+        if numbers is None:
+            return Target(run, None, None, word)
+        try:
+            return Target(run, ranges.parse(numbers, run.total), None, word)
+        except ValueError as error:
+            raise UsageError(f"{run.key.name}: {error}") from None
+
+    def _numbered(self, last: Run, number: int) -> Run:
+        known = runs_of(self._ledger, last.key)
+        for run in known:
+            if run.number == number:
+                return run
+        numbers = ranges.text(run.number for run in known)
+        raise UsageError(f"{last.key.name} has no run {number}", hint=f"there is a record of run {numbers}")
+
+    def _attempt(self, word: str) -> AttemptRow | None:
+        """The attempt whose session has this id or this whole name, on this server."""
+        by_id = attempt_of_session(self._ledger, word)
+        for attempt in (by_id,) if by_id is not None else attempts_named(self._ledger, word):
+            run = run_by_id(self._ledger, attempt.run_id)
+            if run is not None and run.key.server == self._profile.server:
+                return attempt
+        return None
+
+    def _refuse_job_options(self, word: str) -> None:
+        for option, value in (("-r", self._replicas), ("--run", self._run)):
+            if value is not None:
+                raise UsageError(f"{option} is for jobs, and '{word}' is a session", hint=f"leave out {option}")
+
+    def _unknown(self, name: str) -> UsageError:
+        place = f"{self._profile.name} ({self._profile.host})"
+        elsewhere = [key for key in job_keys(self._ledger) if key.name == name and key.server != self._profile.server]
+        if elsewhere:
+            run = last_run(self._ledger, elsewhere[0])
+            hint: str | None = f"it has a record with another profile: -p {run.profile if run else '...'}"
+        else:
+            names = job_names(self._ledger, self._profile)
+            hint = did_you_mean(name, names) or _listed(names)
+        return UsageError(f"there is no job or session '{name}' on {place}", hint=hint, code="unknown-target")
+
+
+def _listed(names: Sequence[str]) -> str:
+    if not names:
+        return "no job has a record there yet; skahactl apply MANIFEST makes one"
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"jobs there: {', '.join(names[:5])}{more}"

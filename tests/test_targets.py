@@ -1,0 +1,140 @@
+"""Targets: jobs, replicas and sessions as words, against a real ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from skahactl.errors import UsageError
+from skahactl.ledger.records import Run
+from skahactl.ledger.store import Ledger
+from skahactl.profile import LOCAL_SERVER, Profile
+from skahactl.targets import Target, find, job_names
+from tests import ledgers
+
+LOCAL = Profile("local", LOCAL_SERVER)
+CANFAR = Profile("canfar", "https://ws-uv.canfar.net/skaha/v1")
+
+
+@pytest.fixture
+def survey(tmp_path: Path) -> Iterator[tuple[Ledger, Run]]:
+    ledger, run = ledgers.survey(tmp_path)
+    with ledger:
+        yield ledger, run
+
+
+def only(found: tuple[Target, ...]) -> Target:
+    (target,) = found
+    return target
+
+
+def test_a_job_means_its_last_run_and_all_replicas(survey: tuple[Ledger, Run]) -> None:
+    ledger, run = survey
+    second = ledgers.add(ledger, ledgers.job("tiles", 3))
+    assert only(find(ledger, LOCAL, ["tiles"])) == Target(second, None, None, "tiles")
+    first = only(find(ledger, LOCAL, ["tiles"], run=1))
+    assert first.run is not None
+    assert (first.run.id, first.run.total) == (run.id, 6)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["tiles"], ["jobs/tiles"], ["job/tiles"], ["replicas/tiles"], ["jobs", "tiles"], ["replica", "tiles"]],
+)
+def test_nouns_before_a_target_change_nothing(survey: tuple[Ledger, Run], words: list[str]) -> None:
+    target = only(find(survey[0], LOCAL, words))
+    assert target.is_job
+    assert (target.run, target.numbers) == (survey[1], None)
+
+
+@pytest.mark.parametrize("words", [["tiles/1-2,5"], ["replicas/tiles/5,1-2"], ["replicas", "tiles/1-2,5"]])
+def test_replicas_after_a_slash(survey: tuple[Ledger, Run], words: list[str]) -> None:
+    assert only(find(survey[0], LOCAL, words)).numbers == (1, 2, 5)
+
+
+def test_replicas_by_option(survey: tuple[Ledger, Run]) -> None:
+    assert only(find(survey[0], LOCAL, ["tiles"], replicas="2-3")).numbers == (2, 3)
+
+
+def test_a_job_that_is_called_like_a_noun_wins(survey: tuple[Ledger, Run]) -> None:
+    ledger, _ = survey
+    items = ledgers.add(ledger, ledgers.job("items", 4))
+    assert only(find(ledger, LOCAL, ["items/2"])) == Target(items, (2,), None, "items/2")
+    assert [target.run for target in find(ledger, LOCAL, ["items", "tiles"])] == [items, survey[1]]
+
+
+def test_a_session_by_id_and_by_whole_name(survey: tuple[Ledger, Run]) -> None:
+    ledger, run = survey
+    identifier = ledgers.session_of(run, 4)
+    for words in ([identifier], ["tiles-4-abcde"], [f"sessions/{identifier}"], ["session", identifier]):
+        target = only(find(ledger, LOCAL, words))
+        assert (target.run, target.numbers, target.session) == (run, (4,), identifier)
+        assert not target.is_job
+
+
+def test_a_session_that_the_ledger_does_not_know(survey: tuple[Ledger, Run]) -> None:
+    ledger, _ = survey
+    assert only(find(ledger, LOCAL, ["a1b2c3d4"])) == Target(None, None, "a1b2c3d4", "a1b2c3d4")
+    assert only(find(ledger, LOCAL, ["my-notebook"], sessions=True)).session == "my-notebook"
+    with pytest.raises(UsageError, match="no job or session 'my-notebook' on local"):
+        find(ledger, LOCAL, ["my-notebook"])
+
+
+def test_an_unknown_job_is_told_the_nearest(survey: tuple[Ledger, Run]) -> None:
+    with pytest.raises(UsageError) as caught:
+        find(survey[0], LOCAL, ["tilse"])
+    assert caught.value.hint == "did you mean 'tiles'?"
+    with pytest.raises(UsageError) as caught:
+        find(survey[0], LOCAL, ["photometry"])
+    assert caught.value.hint == "jobs there: tiles"
+
+
+def test_a_job_of_another_server_is_not_meant_but_told(survey: tuple[Ledger, Run]) -> None:
+    with pytest.raises(UsageError) as caught:
+        find(survey[0], CANFAR, ["tiles"])
+    assert "canfar (ws-uv.canfar.net)" in caught.value.message
+    assert caught.value.hint == "it has a record with another profile: -p local"
+    with pytest.raises(UsageError):
+        find(survey[0], CANFAR, ["tiles-4-abcde"])
+
+
+def test_the_newest_user_of_a_server_is_meant(survey: tuple[Ledger, Run]) -> None:
+    ledger, _ = survey
+    other = ledgers.add(ledger, ledgers.job("tiles", 2), user="bob")
+    assert only(find(ledger, LOCAL, ["tiles"])).run == other
+    assert job_names(ledger, LOCAL) == ("tiles",)
+
+
+def test_before_the_server_told_who_we_are(tmp_path: Path) -> None:
+    with ledgers.survey(tmp_path)[0] as ledger:
+        early = ledgers.add(ledger, ledgers.job("early", 2), user="")
+        assert only(find(ledger, LOCAL, ["early"])).run == early
+        assert only(find(ledger, LOCAL, ["tiles"])).run is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "message"),
+    [
+        (["tiles/7"], {}, "tiles: there is no replica 7: the job has 1 to 6"),
+        (["tiles/x"], {}, "tiles: 'x' is no replica range"),
+        (["tiles/"], {}, "tiles: '' is no replica range"),
+        (["tiles/1"], {"replicas": "2"}, "names replicas, and so does -r 2"),
+        (["tiles"], {"run": 9}, "tiles has no run 9"),
+        (["tiles-4-abcde"], {"replicas": "1"}, "-r is for jobs"),
+        (["a1b2c3d4"], {"run": 1}, "--run is for jobs"),
+    ],
+)
+def test_what_cannot_be_meant(
+    survey: tuple[Ledger, Run], words: list[str], options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        find(survey[0], LOCAL, words, **options)  # type: ignore[arg-type]
+
+
+def test_an_attempt_in_doubt_has_no_id_yet(survey: tuple[Ledger, Run]) -> None:
+    ledger, run = survey
+    ledgers.doubt(ledger, run, 6)
+    target = only(find(ledger, LOCAL, ["tiles-6-abcde"]))
+    assert (target.run, target.numbers, target.session) == (run, (6,), "tiles-6-abcde")
