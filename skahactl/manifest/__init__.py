@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from skahactl.manifest.content import Difference, differences
-    from skahactl.manifest.load import Draft, draft, load
-    from skahactl.manifest.resolve import read, resolve
+    from skahactl.manifest.files import Draft, draft, load
+    from skahactl.manifest.jobs import read, resolve
 
 __all__ = ["Difference", "Draft", "differences", "draft", "load", "read", "resolve"]
 
 _HOMES = {
     "Difference": "content",
     "differences": "content",
-    "Draft": "load",
-    "draft": "load",
-    "load": "load",
-    "read": "resolve",
-    "resolve": "resolve",
+    "Draft": "files",
+    "draft": "files",
+    "load": "files",
+    "read": "jobs",
+    "resolve": "jobs",
 }
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from skahactl.errors import Problem
 from skahactl.job import Replica, Request
 from skahactl.manifest.each import variable
+from skahactl.manifest.files import Draft
 from skahactl.manifest.items import source
 from skahactl.manifest.lists import Items
-from skahactl.manifest.load import Draft
 from skahactl.manifest.places import Path
 from skahactl.manifest.texts import Texts, of_one_item
 from skahactl.words import counted, did_you_mean

@@ -6,8 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Set
 
+from skahactl.manifest.files import Draft
 from skahactl.manifest.lists import Items
-from skahactl.manifest.load import Draft
 from skahactl.manifest.places import dotted
 from skahactl.manifest.replicas import Pattern
 from skahactl.manifest.schema import JobTable

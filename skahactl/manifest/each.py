@@ -15,7 +15,7 @@ from skahactl.manifest.template import BUILT_IN, Template
 
 #: The longest mark: positions have at most nine digits, exit codes three.
 _LONGEST = len(b"::skahactl item 123456789 exit 123\r")
-_MARK = re.compile(rb"::skahactl item (\d{1,9}) exit (\d{1,3})\r?\n")
+MARK = re.compile(rb"::skahactl item (\d{1,9}) exit (\d{1,3})\r?\n")
 
 _SCRIPT = """\
 skahactl_bad=0
@@ -83,7 +83,7 @@ def ends(chunks: Iterable[bytes]) -> Iterator[tuple[int, int]]:
     for chunk in chunks:
         text = rest + chunk
         last = 0
-        for mark in _MARK.finditer(text):
+        for mark in MARK.finditer(text):
             last = mark.end()
             yield int(mark[1]), int(mark[2])
         rest = text[max(last, len(text) - _LONGEST) :]

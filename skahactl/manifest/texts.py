@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from skahactl.errors import Problem
 from skahactl.job import Secret
+from skahactl.manifest.files import Draft
 from skahactl.manifest.lists import Items, located
-from skahactl.manifest.load import Draft
 from skahactl.manifest.places import Path
 from skahactl.manifest.template import BUILT_IN, Template, Word, parse
 from skahactl.words import did_you_mean, nearest

@@ -12,9 +12,9 @@ from skahactl.job import Job, Limits
 from skahactl.manifest import checks, described, items, replicas, texts
 from skahactl.manifest.checks import Check
 from skahactl.manifest.content import digest
+from skahactl.manifest.files import Draft, collect, ordered
 from skahactl.manifest.images import full_image
 from skahactl.manifest.lists import Items
-from skahactl.manifest.load import Draft, collect, ordered
 from skahactl.manifest.shares import shares
 from skahactl.manifest.values import names_host
 from skahactl.profile import Profile
