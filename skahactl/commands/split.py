@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -11,6 +11,9 @@ from skahactl.context import Context, current
 from skahactl.errors import Exit, UsageError
 from skahactl.split import shares
 from skahactl.split.shares import Share
+
+if TYPE_CHECKING:
+    from skahactl.split.finished import Finished
 
 
 def split(
@@ -69,12 +72,11 @@ def split(
     mine = _share(share, replica, of, every or count)
     if script:
         return _print_script(context, strategy, mine, lists)
-    from skahactl.split.finished import finished
     from skahactl.split.order import Order, carry_out
     from skahactl.split.sources import open_all
 
     stdin = context.stdin.fileno()
-    done = finished(exclude or (), unless, stdin)
+    done = _finished(exclude or (), unless, stdin)
     sources = tuple(open_all(lists, glob or (), stdin))
     if mine is None:
         context.say("skahactl split: REPLICA_ID and REPLICA_COUNT are not set: every item is meant")
@@ -125,6 +127,14 @@ def _parsed(text: str, all_of_them: bool) -> tuple[int, int]:
     if not all_of_them:
         raise ValueError(f"-n wants I/N, as in 3/10, not '{text}'")
     return 1, shares.whole_number(text, "the number of replicas of -n")
+
+
+def _finished(excludes: Sequence[str], unless: str | None, stdin: int) -> Finished | None:
+    if not excludes and unless is None:
+        return None
+    from skahactl.split.finished import finished
+
+    return finished(excludes, unless, stdin)
 
 
 def _print_script(context: Context, strategy: str, mine: Share | None, lists: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from skahactl.errors import UsageError
 from skahactl.split.lines import everything, item, lines
@@ -15,15 +15,11 @@ from skahactl.split.sources import open_list, shown
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """``named``: the items of the ``--exclude`` files. ``result``: where an item's result is, ``{}`` for the item."""
 
-    named: frozenset[bytes] = frozenset()
-    result: bytes | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.named) or self.result is not None
+    named: frozenset[bytes]
+    result: bytes | None
 
     def has(self, item: bytes) -> bool:
         """Is the item named, or its result a file that is not empty?"""

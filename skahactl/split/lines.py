@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from itertools import chain, islice
+from typing import NamedTuple
 
 from skahactl.split.counting import Counted, counted, nth, offset
 from skahactl.split.shares import Share, bounds
@@ -29,11 +29,11 @@ def chunk(sources: Sequence[Source], share: Share, structured: bool) -> Iterator
     what can no longer belong to the share: its beginning only moves forward while the count grows.
     """
     parts, before = _parts(sources, share, structured)
-    start, stop = bounds(before + sum(part.count for part in parts), *share)
+    start, stop = bounds(before + sum(part.marks for part in parts), *share)
     for part in parts:
-        if stop > start and before < stop and before + part.count >= start:
+        if stop > start and before < stop and before + part.marks >= start:
             yield from part.between(start - before, stop - before)
-        before += part.count
+        before += part.marks
 
 
 def everything(sources: Sequence[Source], structured: bool) -> Iterator[bytes]:
@@ -78,11 +78,10 @@ def _missing_end(source: Source, sources: Sequence[Source], structured: bool) ->
     return b"" if source is sources[-1] and not source.nul and not structured else b"\n"
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """Bytes that are held, with ``count`` ends of lines in them."""
+class _Held(NamedTuple):
+    """Bytes that are held, with ``marks`` ends of lines in them."""
 
-    count: int
+    marks: int
     data: bytes
 
     def between(self, start: int, stop: int) -> Iterator[bytes]:
@@ -90,8 +89,7 @@ class _Held:
         yield self.data[nth(self.data, start, b"\n") : nth(self.data, stop, b"\n")]
 
 
-@dataclass(frozen=True, slots=True)
-class _Region:
+class _Region(NamedTuple):
     """Bytes of a regular file, counted and not held."""
 
     source: Source
@@ -99,12 +97,12 @@ class _Region:
     structured: bool
 
     @property
-    def count(self) -> int:
+    def marks(self) -> int:
         return self.part.marks
 
     def between(self, start: int, stop: int) -> Iterator[bytes]:
         begin = self._offset(start) if start > 0 else self.part.begin
-        end = self._offset(stop) if stop <= self.count else self.part.end
+        end = self._offset(stop) if stop <= self.marks else self.part.end
         return self.source.span(begin, end, self.structured)
 
     def _offset(self, number: int) -> int:
@@ -118,10 +116,10 @@ def _parts(sources: Sequence[Source], share: Share, structured: bool) -> tuple[d
     for source in sources:
         for part in _counted(source, sources, share, structured):
             parts.append(part)
-            total += part.count
+            total += part.marks
             start, _ = bounds(total, *share)
-            while before + parts[0].count < start:
-                before += parts.popleft().count
+            while before + parts[0].marks < start:
+                before += parts.popleft().marks
     return parts, before
 
 

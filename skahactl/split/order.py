@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import cycle
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from skahactl.errors import Exit
-from skahactl.split.finished import Finished
 from skahactl.split.lines import chunk, everything, item, lines, stripe
 from skahactl.split.output import opened
 from skahactl.split.shares import Share, bounds
-from skahactl.split.sizes import owned
-from skahactl.split.sources import Source
+
+if TYPE_CHECKING:
+    from skahactl.split.finished import Finished
+    from skahactl.split.sources import Source
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """``share``: whose items (None: everybody's; for ``every`` and ``count`` its total alone is looked at).
+class Order(NamedTuple):
+    """``share``: whose items (None: everybody's; for ``every`` and ``counts`` its total alone is looked at).
 
     ``output`` is ``table`` (items, one a line), ``json`` or ``jsonl``; ``command`` is run instead of printing.
     """
@@ -27,10 +26,10 @@ class Order:
     sources: tuple[Source, ...]
     strategy: str
     share: Share
-    finished: Finished = Finished()
+    finished: Finished | None = None
     null: bool = False
     every: bool = False
-    count: bool = False
+    counts: bool = False
     output: str = "table"
     command: tuple[str, ...] | None = None
 
@@ -48,7 +47,7 @@ def carry_out(order: Order, stdout: int, warn: Callable[[str], None]) -> Exit:
         failed = run_each(order.command, (item(line, True) for line in _remaining(order)), warn)
         return Exit.NO if failed else Exit.DONE
     with opened(stdout, order.null) as stream:
-        if order.count or order.every or order.output != "table":
+        if order.counts or order.every or order.output != "table":
             _print_rows(order, stream)
         elif order.finished:
             stream.writelines(_remaining(order))
@@ -60,30 +59,29 @@ def carry_out(order: Order, stdout: int, warn: Callable[[str], None]) -> Exit:
 
 def _pieces(order: Order) -> Iterator[bytes]:
     """The share's lines, in pieces of any size."""
+    if order.strategy == "size":
+        return (line for replica, line, _ in _everybody(order) if replica == order.share.replica)
     if order.share.total == 1:
-        if order.strategy == "size":
-            return (line for _, line, _ in owned(order.sources, 1, order.structured))
         return everything(order.sources, order.structured)
-    if order.strategy == "stripe":
-        return stripe(order.sources, order.share, order.structured)
-    if order.strategy == "chunk":
-        return chunk(order.sources, order.share, order.structured)
-    everybody = owned(order.sources, order.share.total, order.structured)
-    return (line for replica, line, _ in everybody if replica == order.share.replica)
+    strategy = stripe if order.strategy == "stripe" else chunk
+    return strategy(order.sources, order.share, order.structured)
 
 
 def _remaining(order: Order) -> Iterator[bytes]:
     """The share's lines without what is finished; taken out after assignment, so that replicas never disagree."""
-    mine = lines(_pieces(order))
-    if not order.finished:
-        return mine
-    return (line for line in mine if not order.finished.has(item(line, order.structured)))
+    return (line for line in lines(_pieces(order)) if not _is_finished(order, line))
+
+
+def _is_finished(order: Order, line: bytes) -> bool:
+    return order.finished is not None and order.finished.has(item(line, order.structured))
 
 
 def _everybody(order: Order) -> Iterator[tuple[int, bytes, int | None]]:
     """(replica, line, size if known) of every item, in the order of the list."""
     total = order.share.total
     if order.strategy == "size":
+        from skahactl.split.sizes import owned
+
         yield from owned(order.sources, total, order.structured)
         return
     found: Iterable[bytes] = lines(everything(order.sources, order.structured))
@@ -100,8 +98,8 @@ def _print_rows(order: Order, stream: BinaryIO) -> None:
     if order.output != "table":
         from skahactl.split.rows import write_json
 
-        write_json(_counts(order) if order.count else _named(order), order.output, stream)
-    elif order.count:
+        write_json(_counts(order) if order.counts else _named(order), order.output, stream)
+    elif order.counts:
         for row in _counts(order):
             stream.write("\t".join(str(value) for value in row.values() if value is not None).encode() + b"\n")
     else:
@@ -113,11 +111,7 @@ def _owned_lines(order: Order) -> Iterator[tuple[int, bytes]]:
     """(replica, line) of everybody's, or of the share's, unfinished items."""
     if not order.every:
         return ((order.share.replica, line) for line in _remaining(order))
-    return (
-        (replica, line)
-        for replica, line, _ in _everybody(order)
-        if not (order.finished and order.finished.has(item(line, order.structured)))
-    )
+    return ((replica, line) for replica, line, _ in _everybody(order) if not _is_finished(order, line))
 
 
 def _named(order: Order) -> Iterator[dict[str, object]]:
@@ -130,7 +124,7 @@ def _counts(order: Order) -> list[dict[str, object]]:
     total = order.share.total
     left, taken, weights = ([0] * (total + 1) for _ in range(3))
     for replica, line, size in _everybody(order):
-        if order.finished and order.finished.has(item(line, order.structured)):
+        if _is_finished(order, line):
             taken[replica] += 1
         else:
             left[replica] += 1

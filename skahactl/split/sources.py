@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from skahactl.errors import UsageError
 
@@ -23,8 +23,7 @@ PIECE = 64 * 1024  # below malloc's mmap threshold: larger pieces cost a page fa
 SWAP = bytes([10, *range(1, 10), 0, *range(11, 256)])
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """A list that is open. ``head`` has been read from it already, ``fd`` stands behind the head.
 
     ``begin`` and ``end`` are the byte offsets of the list in a regular file, None for what cannot be read twice.
