@@ -54,14 +54,14 @@ def claim(store: sqlite3.Connection, worker: str, group: tuple[int, str, str], n
 def end(
     store: sqlite3.Connection, root: str, session: str, state: str, now: float, code: int | None, reason: str
 ) -> None:
-    """Inside a transaction: note a session's end and blank its environment; a deleted one goes with its log."""
+    """Inside a transaction: note a session's end and blank what it ran with; a deleted one goes with its log."""
     row = store.execute("SELECT deleted FROM sessions WHERE id = ?", (session,)).fetchone()
     if row is not None and row["deleted"]:
         store.execute("DELETE FROM sessions WHERE id = ?", (session,))
         remove_log(root, session)
         return
     store.execute(
-        "UPDATE sessions SET state = ?, ended = ?, exit = ?, reason = ?, env = '[]', worker = NULL WHERE id = ?",
+        "UPDATE sessions SET state = ?, ended = ?, exit = ?, reason = ?, argv = '[]', env = '[]', worker = NULL WHERE id = ?",
         (state, now, code, reason, session),
     )
 

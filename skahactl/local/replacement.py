@@ -66,7 +66,9 @@ def _named(text: str, cursor: int) -> str:
     while end < len(text) and text[end].isascii() and text[end].isalnum():
         end += 1
     name = text[cursor:end]
-    if not name or end == len(text) or text[end] != "}":
+    if not name:
+        return "named capturing group has 0 length name"
+    if end == len(text) or text[end] != "}":
         return "named capturing group is missing trailing '}'"
     if name[0].isdigit():
         return f"capturing group name {{{name}}} starts with digit character"

@@ -135,6 +135,13 @@ def sequence(text: str, start: int) -> tuple[list[str], int]:
 
 
 def _skip(text: str, cursor: int) -> int:
-    while cursor < len(text) and text[cursor] in " \t" + BREAKS:
-        cursor += 1
+    """Past blanks, line breaks, and comments, which begin after one of them."""
+    while cursor < len(text):
+        if text[cursor] == "#" and text[cursor - 1] in " \t" + BREAKS:
+            while cursor < len(text) and text[cursor] not in BREAKS:
+                cursor += 1
+        elif text[cursor] not in " \t" + BREAKS:
+            break
+        else:
+            cursor += 1
     return cursor

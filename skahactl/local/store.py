@@ -24,7 +24,7 @@ CREATE TABLE sessions (
     name TEXT NOT NULL,                     -- lower case, as the pod's host name
     image TEXT NOT NULL,
     cores REAL, ram REAL, gpus INTEGER,     -- as asked for; NULL: flexible
-    argv TEXT NOT NULL, env TEXT NOT NULL,  -- JSON lists; env is blanked at the end
+    argv TEXT NOT NULL, env TEXT NOT NULL,  -- JSON lists; blanked at the end
     directory TEXT NOT NULL,
     state TEXT NOT NULL,
     deleted INTEGER NOT NULL DEFAULT 0,     -- hidden; its worker ends it and takes the row away
@@ -68,7 +68,8 @@ def connect(root: str) -> sqlite3.Connection:
     The connection is in autocommit mode, for use in one thread; close it.
     """
     path = os.path.join(root, "queue.db")
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    if not os.path.exists(path):
+        _make(path)
     store = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
     try:
         store.row_factory = sqlite3.Row
@@ -84,6 +85,21 @@ def connect(root: str) -> sqlite3.Connection:
         store.close()
         raise
     return store
+
+
+def _make(path: str) -> None:
+    """Make the file, for this user alone.
+
+    It must be closed before it has its name: closing a file takes away every lock that this process holds on it.
+    """
+    draft = f"{path}.{os.urandom(8).hex()}"
+    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        os.unlink(draft)
 
 
 def _create(store: sqlite3.Connection) -> None:
