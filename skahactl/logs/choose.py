@@ -1,0 +1,145 @@
+"""Which attempts' logs the words of a command mean, and where each may be read; from the ledger alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from skahactl import states
+from skahactl.errors import UsageError
+from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.records import AttemptRow, ItemRow, Run
+from skahactl.ledger.replicas import ReplicaState, items_of, replica_states, replicas_of
+from skahactl.ledger.store import Ledger
+from skahactl.targets import Target
+from skahactl.words import did_you_mean
+
+_WHOLE = ("kept", "cut")  # what the ledger says of a copy that the platform has nothing to add to
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLog:
+    """The log of one attempt, as the ledger knows it.
+
+    ``whole``: the copy on this machine, complete; ``partial``: a copy that may lack the end. ``state`` is the
+    attempt's, or the replica's where it has no attempt yet; "" for a session that the ledger does not know.
+    """
+
+    key: tuple[int, int, int]  # place of its target, replica, attempt
+    label: str
+    session: str | None
+    state: str
+    reason: str | None = None
+    whole: Path | None = None
+    partial: Path | None = None
+    recorded: float | None = None
+
+    @property
+    def kept(self) -> Path | None:
+        return self.whole or self.partial
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was asked for besides the target. ``attempt``: None the latest, 0 all."""
+
+    failed: bool = False
+    attempt: int | None = None
+    item: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The place of an item: its replica, its position there, the position whose mark is the last before it begins."""
+
+    replica: int
+    attempt: int | None
+    position: int
+    after: int
+    marked: bool  # its log has marks; without them the whole log of the replica is the answer
+
+
+def logs_of(ledger: Ledger, target: Target, place: int, choice: Choice) -> tuple[AttemptLog, ...]:
+    """The logs of ``target``, which stands at ``place`` among those named, by replica and attempt."""
+    if target.run is None:
+        return (AttemptLog((place, 0, 0), target.word, target.session, ""),)
+    run = target.run
+    chosen = None if target.numbers is None else set(target.numbers)
+    rows: dict[int, list[AttemptRow]] = {}
+    for row in attempts_of(ledger, run.id):
+        rows.setdefault(row.replica, []).append(row)
+    found: list[AttemptLog] = []
+    for replica in replica_states(ledger, run.id):
+        if chosen is not None and replica.number not in chosen:
+            continue
+        if choice.failed and replica.state != states.FAILED:
+            continue
+        found += _of_replica(run, replica, rows.get(replica.number, []), target, place, choice)
+    return tuple(found)
+
+
+def part_of(ledger: Ledger, run: Run, item: str, numbers: Sequence[int] | None) -> Part:
+    """Where the item is: by its text, or by its place in ``get items``; UsageError if there is none."""
+    items = [row for row in items_of(ledger, run.id) if numbers is None or row.replica in numbers]
+    if not items:
+        raise UsageError(f"{run.key.name} has no items")
+    found = [row for row in items if row.item == item]
+    if not found and item.isdecimal() and 0 < int(item) <= len(items):
+        found = [items[int(item) - 1]]
+    if not found:
+        hint = did_you_mean(item, (row.item for row in items)) or f"see skahactl get items {run.key.name}"
+        raise UsageError(f"{run.key.name} has no item '{item}'", hint=hint)
+    own = found[0]
+    replica = replicas_of(ledger, run.id, (own.replica,))[0]
+    siblings = [row for row in items if row.replica == own.replica]
+    latest = replica.attempt or None
+    attempt = own.attempt if own.exit_code is not None else latest
+    return Part(own.replica, attempt, own.position, _before(siblings, own, attempt), replica.each is not None)
+
+
+def _before(siblings: Iterable[ItemRow], own: ItemRow, attempt: int | None) -> int:
+    """The position that ran before ``own`` in ``attempt``: those that an earlier attempt completed did not run."""
+    ran = [
+        row.position
+        for row in siblings
+        if row.position < own.position
+        and not (row.state == states.COMPLETED and row.attempt is not None and row.attempt < (attempt or 1))
+    ]
+    return max(ran, default=0)
+
+
+def _of_replica(
+    run: Run, replica: ReplicaState, rows: list[AttemptRow], target: Target, place: int, choice: Choice
+) -> list[AttemptLog]:
+    name = run.key.name if run.total == 1 else f"{run.key.name}/{replica.number}"
+    if target.session is not None:
+        rows = [row for row in rows if target.session in (row.session, row.name)]
+    elif choice.attempt == 0:
+        rows = [row for row in rows if _readable(row)] or rows[-1:]
+    elif choice.attempt is not None:
+        rows = [row for row in rows if row.number == choice.attempt]
+    else:
+        rows = [row for row in rows if _readable(row)][-1:] or rows[-1:]
+    if not rows and choice.attempt is None:
+        return [AttemptLog((place, replica.number, 0), name, None, replica.state, replica.reason)]
+    return [_of_attempt(row, name if choice.attempt is None else f"{name}.{row.number}", place) for row in rows]
+
+
+def _readable(row: AttemptRow) -> bool:
+    return row.session is not None or row.log_path is not None
+
+
+def _of_attempt(row: AttemptRow, label: str, place: int) -> AttemptLog:
+    path = Path(row.log_path) if row.log_path is not None and Path(row.log_path).exists() else None
+    whole = path is not None and row.state in states.ENDED and row.log in _WHOLE
+    return AttemptLog(
+        (place, row.replica, row.number),
+        label,
+        row.session,
+        row.state,
+        row.reason,
+        whole=path if whole else None,
+        partial=None if whole else path,
+        recorded=row.recorded,
+    )
