@@ -13,7 +13,8 @@ LARGEST_BODY = 2 * 1024 * 1024  # Tomcat: a larger form is not read
 MOST_FIELDS = 1000  # Tomcat: further parameters are left out without a word
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
+# What YAML calls not printable; and U+0085, which SnakeYAML writes bare into a block and go-yaml reads as a line end.
+_CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 _IMAGE = re.compile(r"[A-Za-z0-9._:/@-]+")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REREAD_NAMES = frozenset(["y", "Y", "n", "N", "null", "Null", "NULL"])
@@ -49,8 +50,8 @@ def value_problem(text: str) -> str | None:
     if found:
         code = ord(found.group())
         return (
-            f"holds the control character U+{code:04X}, which the platform refuses; "
-            f"write it as an escape that the command decodes, for example $'\\x{code:02x}' in bash"
+            f"holds the control character U+{code:04X}, which does not come through the platform; "
+            f"write it as an escape that the command decodes, for example {_bash(code)} in bash"
         )
     if is_reread(text):
         return (
@@ -70,6 +71,10 @@ def is_reread(text: str) -> bool:
     if not text or text[0] not in "+-0123456789":
         return False
     return bool(_REREAD.fullmatch(text.replace("_", ""))) and not _QUOTED_AGAIN.fullmatch(text)
+
+
+def _bash(code: int) -> str:
+    return f"$'\\x{code:02x}'" if code < 0x80 else f"$'\\u{code:04x}'"
 
 
 def _problems(request: Request, body_size: int) -> Iterator[str]:

@@ -1,0 +1,202 @@
+"""What is written is what runs: requests encoded, taken through the server's steps, and compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from skahactl.errors import UsageError
+from skahactl.job import Request, Resources, Secret
+from skahactl.skaha import wire
+from skahactl.skaha.unsendable import is_reread, value_problem
+from tests.skaha_server.mangle import container
+
+IMAGE = "images.canfar.net/skaha/astroml:latest"
+PLATFORM = {"skaha_username": "alice", "HOME": "/arc/home/alice", "OMP_NUM_THREADS": "1"}
+
+_NO_NAMES = {*PLATFORM, "PWD", "NO", "ON", "OFF", "YES", "TRUE", "FALSE", "NULL"}
+_WORDS = ["$(HOME)", "$$(HOME)", "$0", "${skaha.userid}", "\\x20", "\\\\", "\r\n", ": "]
+_SIGNS = "$\\\"' \n\t=%+#{}[],&\u2028\u2029\ufeff\U0001f600é"
+_TRICKY = st.sampled_from([*_WORDS, *_SIGNS])
+_ANY = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff") | st.sampled_from(
+    "\t\n\r\u0085"
+)
+TEXT = st.lists(_TRICKY | _ANY, max_size=12).map("".join).filter(lambda text: value_problem(text) is None)
+COMMAND = st.lists(TEXT, min_size=1, max_size=5).map(tuple)
+NAMES = st.from_regex(r"[A-Z][A-Z0-9_]{1,8}", fullmatch=True).filter(lambda name: name not in _NO_NAMES)
+ENV = st.dictionaries(NAMES, TEXT, max_size=4).map(lambda found: tuple(found.items()))
+
+
+def request(command: tuple[str, ...] = (), env: tuple[tuple[str, str], ...] = (), **rest: object) -> Request:
+    return Request("headless", IMAGE, command, env, **rest)  # type: ignore[arg-type]
+
+
+def arrived(asked: Request) -> tuple[list[str], list[tuple[str, str]]]:
+    """What the container gets, by an independent model of the server, from the body as it is sent."""
+    body = wire.body(wire.fields(asked, "fits-1-abcde", {}))
+    form = parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=True)
+    first = dict(reversed(form))
+    got = container(first.get("cmd"), first.get("args"), [text for key, text in form if key == "env"], PLATFORM)
+    return got.argv, got.env
+
+
+def check(command: tuple[str, ...], env: tuple[tuple[str, str], ...]) -> None:
+    asked = request(command, env)
+    assert wire.problems(asked) == ()
+    assert arrived(asked) == (list(command), list(env))
+
+
+@settings(max_examples=1500, deadline=None)
+@given(COMMAND, ENV)
+@example(("",), (("A", ""),))
+@example(("sh", "", "a", ""), ())
+@example(("\\",), (("A", "\\"),))
+@example(("echo", "\\start and end\\"), (("A", "\\x\\"),))
+@example(("echo", "$(HOME)", "$$(HOME)", "$$$", "$"), (("A", "1"), ("B", "$(A)"), ("C", "$$(A)$")))
+@example(("echo", " lead", "trail ", "  ", "\n", "\n\n", "a\n\nb\n"), (("A", "b=="), ("B", "=")))
+@example(("e", "\u2028", "\ufeff", "\U0010ffff", "\t", "\r\n"), ())
+def test_arrives_byte_for_byte(command: tuple[str, ...], env: tuple[tuple[str, str], ...]) -> None:
+    check(command, env)
+
+
+@pytest.mark.slow
+@settings(max_examples=12_000, deadline=None)
+@given(COMMAND, ENV)
+def test_arrives_byte_for_byte_at_length(command: tuple[str, ...], env: tuple[tuple[str, str], ...]) -> None:
+    check(command, env)
+
+
+def test_shell_line_with_quotes_and_redirections_arrives() -> None:
+    """J2 of the users: nothing of the line may be lost, $REPLICA_ID included."""
+    line = 'run_PhotoPipe.sh tiles_"$REPLICA_ID".txt 4 > PhotoPipe_$REPLICA_ID.log 2>&1'
+    check(("bash", "-c", line), (("REPLICA_ID", "7"), ("REPLICA_COUNT", "40")))
+
+
+def test_environment_of_several_lines_arrives() -> None:
+    """J3 of the users: several lines with ``|`` and ``=``."""
+    specs = "shard=0|weights=a,b|mode=fast\nshard=1|weights=c|mode=slow=er\n"
+    check(("python", "merge.py"), (("SHARD_ID", "0"), ("SHARD_COUNT", "40"), ("VCP_SPECS", specs)))
+
+
+def test_without_special_characters_nothing_is_encoded() -> None:
+    asked = request(("python", "/arc/x.py", "--tile=271.281", "-j", "16"), (("LOG", "a:b,c@d%e"),))
+    assert not wire.needs_encoding(asked)
+    assert wire.fields(asked, "t-1", {}) == [
+        ("name", "t-1"),
+        ("image", IMAGE),
+        ("type", "headless"),
+        ("cmd", "python"),
+        ("args", "/arc/x.py --tile=271.281 -j 16"),
+        ("env", "LOG=a:b,c@d%e"),
+    ]
+
+
+@pytest.mark.parametrize("word", ["a b", "", "$", '"', "\\", "é", "\n", "`"])
+def test_says_what_needs_the_encoding(word: str) -> None:
+    assert wire.needs_encoding(request(("echo", word)))
+    assert wire.needs_encoding(request((), (("A", word),)))
+
+
+def test_an_equals_sign_needs_it_in_values_only() -> None:
+    assert not wire.needs_encoding(request(("A=1", "b=c=d")))
+    assert wire.needs_encoding(request((), (("A", "b=c"),)))
+
+
+def test_resources_are_written_as_other_clients_do() -> None:
+    form = dict(wire.fields(request(resources=Resources(8.0, 1.5, 0)), "n", {}))
+    assert (form["cores"], form["ram"]) == ("8", "1.5")
+    assert "gpus" not in form  # the server refuses 0
+    assert "cmd" not in form
+    assert "args" not in form
+    assert dict(wire.fields(request(resources=Resources(gpus=2)), "n", {}))["gpus"] == "2"
+
+
+def test_the_body_is_ascii_whatever_was_asked_for() -> None:
+    wire.body(wire.fields(request(("écho", "日本"), (("A", "\U0001f600"),)), "n", {})).decode("ascii")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a\0b", "NUL"),
+        ("\x1b[1m", "U+001B"),
+        ("\x7f", "U+007F"),
+        ("\x80", "U+0080"),
+        ("a\u0085b", "U+0085"),
+        ("\ufffe", "U+FFFE"),
+        ("\ud800", "not valid Unicode"),
+        ("y", "boolean or a number"),
+        ("-08", "boolean or a number"),
+        ("1e3_", "boolean or a number"),
+        ("0o17", "boolean or a number"),
+        ("x" * 131072, "131071"),
+    ],
+)
+def test_refuses_what_cannot_arrive_and_says_where(text: str, says: str) -> None:
+    (problem,) = wire.problems(request(("echo", text)))
+    assert problem.startswith("command, element 2")
+    assert says in problem
+    (problem,) = wire.problems(request((), (("LABEL", text),)))
+    assert problem.startswith("[env] LABEL")
+    assert says in problem
+
+
+@pytest.mark.parametrize(
+    "text", ["yes", "no", "true", "null", "08", "1", "1e3", "271.281", "0x1f", "1_000", "_1", "a_1", "-"]
+)
+def test_ordinary_words_and_numbers_pass(text: str) -> None:
+    assert not is_reread(text)
+    check((text, text), (("VALUE", text),))
+
+
+@pytest.mark.parametrize("name", ["1A", "A B", "A-B", "", "é", "A=B"])
+def test_refuses_names_that_no_variable_has(name: str) -> None:
+    (problem,) = wire.problems(request((), ((name, "1"),)))
+    assert "cannot be the name of a variable" in problem
+
+
+@pytest.mark.parametrize("name", ["HOME", "PWD", "OMP_NUM_THREADS", "skaha_sessionid"])
+def test_says_how_to_set_what_the_platform_sets(name: str) -> None:
+    (problem,) = wire.problems(request((), ((name, "1"),)))
+    assert f'"env", "{name}=' in problem
+
+
+def test_refuses_what_is_too_large_as_a_whole() -> None:
+    (problem,) = wire.problems(request(("x" * 100_000,) * 11))
+    assert "1 MiB" in problem
+    (problem,) = wire.problems(request((" " * 100_000,) * 4))
+    assert "2 MiB" in problem
+    (problem,) = wire.problems(request((), tuple((f"V{i}", "1") for i in range(1001))))
+    assert "at most 990" in problem
+
+
+def test_all_problems_are_told_at_once() -> None:
+    assert len(wire.problems(request(("a\0", "y"), (("HOME", "1"), ("B", "\x01"))))) == 4
+
+
+def test_secrets_are_read_when_sent_and_masked_when_shown(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("from the file\n")
+    asked = Request(
+        "headless", IMAGE, (), (("A", Secret("env", "TOKEN")), ("B", Secret("file", str(file))), ("C", "1"))
+    )
+    sent = [text for key, text in wire.fields(asked, "n", {"TOKEN": "abc="}) if key == "env"]
+    assert sent == ["A=abc\\\\x3d", "B=from\\\\x20the\\\\x20file", "C=1"]
+    shown = [text for key, text in wire.masked_fields(asked, "n") if key == "env"]
+    assert shown == ["A=<env:TOKEN>", f"B=<file:{file}>", "C=1"]
+
+
+def test_a_secret_that_cannot_be_read_or_sent_is_told_without_its_value(tmp_path: Path) -> None:
+    def message(secret: Secret, environ: dict[str, str]) -> str:
+        with pytest.raises(UsageError) as told:
+            wire.fields(Request("headless", IMAGE, (), (("A", secret),)), "n", environ)
+        return f"{told.value.message} {told.value.hint}"
+
+    assert "TOKEN is not set" in message(Secret("env", "TOKEN"), {})
+    assert "No such file" in message(Secret("file", str(tmp_path / "none")), {})
+    assert "hunter2" not in message(Secret("env", "TOKEN"), {"TOKEN": "hunter2\x01"})
+    assert "1e5_" not in message(Secret("env", "TOKEN"), {"TOKEN": "1e5_"})
