@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 def run() -> NoReturn:
     """The console script."""
+    gc.set_threshold(50_000)  # starting makes many objects and no garbage
     code = main(sys.argv[1:])
     with contextlib.suppress(BrokenPipeError):
         sys.stderr.flush()
