@@ -1,0 +1,227 @@
+"""The server's template step, letter by letter: the table of the interface's description, and arbitrary text."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from skahactl.local import scalar, words
+from skahactl.local.template import Rejected, decode, expand
+from tests.local_platform import encoded
+
+
+def argv(args: str | None, cmd: str | None = "cmd") -> tuple[str, ...]:
+    return decode(cmd, args, []).argv
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (None, ()),
+        ("", ("",)),
+        ("   ", ()),
+        ("a  b", ("a", "", "b")),
+        (" a", ("", "a")),
+        ("a  ", ("a",)),
+        ("a\tb", ("a\tb",)),
+        ("a\nb", ("a b",)),
+        ("a\n\nb", ("a\nb",)),
+        ("a\r\nb", ("a b",)),
+        ("a\x85b", ("a b",)),
+        ("x\\n", ("xn",)),
+        ("\\d", ("d",)),
+        ("\\\\n", ("\n",)),
+        ("foo\\", ("foo",)),
+        ("a\\ b", ("a", "b")),
+        ("$0", ("${headless.image.bundle}",)),
+        ("$001", ("${headless.image.bundle}1",)),
+        ("\\$HOME", ("$HOME",)),
+        ("\\${skaha.userid}", ("alice",)),
+        ("# : ' { } , [ ] & * ? ! %", ("#", ":", "'", "{", "}", ",", "[", "]", "&", "*", "?", "!", "%")),
+        ("é😀", ("é😀",)),
+        ("\\\\x20\\\\u00e9\\\\U0001F600", (" é😀",)),
+        ("\\\\N\\\\_\\\\L\\\\P\\\\e\\\\a", ("\x85\xa0\u2028\u2029\x1b\a",)),
+        ("\\\\ud83d\\\\ude00", ("😀",)),
+        ("\\\\\n", ("",)),
+        ("a\\\\\n  b", ("a", "", "b")),
+        ("\\\\\\\\", ("\\",)),
+        ('\\\\"', ('"',)),
+        ('a","b', ("a", "b")),
+        ("08 1e3 true yes null 2026-11-22 1_000 .5 +.5 -1 0x1f", None),
+        ("\\$\\$x", ("$x",)),
+        ("\\$(MISSING) \\$\\$(HOME)", ("$(MISSING)", "$(HOME)")),
+    ],
+)
+def test_arguments(args: str | None, expected: tuple[str, ...] | None) -> None:
+    expected = tuple(str(args).split()) if expected is None else expected
+    assert decode("cmd", args, [], user="alice").argv == ("cmd", *expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "body"),
+    [
+        ("$1", 500, "unexpected exception: java.lang.IndexOutOfBoundsException: No group 1"),
+        ("$9", 500, "unexpected exception: java.lang.IndexOutOfBoundsException: No group 9"),
+        ("${name}", 400, "No group with name {name}\n"),
+        ("${a.b}", 400, "named capturing group is missing trailing '}'\n"),
+        ("${a_b}", 400, "named capturing group is missing trailing '}'\n"),
+        ("${}", 400, "named capturing group has 0 length name\n"),
+        ("$(ls)", 400, "Illegal group reference\n"),
+        ("$HOME", 400, "Illegal group reference\n"),
+        ("$$", 400, "Illegal group reference\n"),
+        ("x$", 400, "Illegal group reference\n"),
+        ('a"b', 500, "unexpected exception: while parsing a flow sequence"),
+        ('a"]\nimage: evil', 500, "unexpected exception: while parsing"),
+        ("\\\\/", 500, "unexpected exception: while scanning a double-quoted scalar"),
+        ("\\\\xZZ", 500, "unexpected exception: while scanning a double-quoted scalar"),
+        ("\\\\", 500, "unexpected exception: while"),
+        ("a\n---\nb", 500, "unexpected exception: while scanning a quoted scalar"),
+        ("\x07", 500, "special characters are not allowed"),
+        ("\x7f", 500, "special characters are not allowed"),
+        ("\x9f", 500, "special characters are not allowed"),
+    ],
+)
+def test_what_is_rejected(text: str, status: int, body: str) -> None:
+    for parameters in (("cmd", text, []), (text, None, []), ("cmd", None, [f"A={text}"])):
+        with pytest.raises(Rejected) as caught:
+            decode(*parameters)
+        assert caught.value.status == status
+        if not (parameters[1] is None and body.endswith("flow sequence")):
+            assert body in caught.value.body
+
+
+@pytest.mark.parametrize(
+    "word", ["y", "Y", "n", "N", "0o17", "0O17", "0B1", "0X1F", "-08", "+09", "1e3_", "-_1", "1e5_0", "-0o7"]
+)
+def test_words_that_another_yaml_library_reads_differently(word: str) -> None:
+    for parameters in (("cmd", word, []), (word, None, []), ("cmd", None, [f"A={word}"])):
+        with pytest.raises(Rejected) as caught:
+            decode(*parameters, job="skaha-headless-me-a1234567")
+        assert caught.value.status == 500
+        assert "io.kubernetes.client.openapi.ApiException" in caught.value.body
+        assert 'jobs.batch \\"skaha-headless-me-a1234567\\" not found' in caught.value.body
+    assert argv(f"x{word}") == ("cmd", f"x{word}")
+
+
+def test_words_that_survive() -> None:
+    for word in (
+        "08",
+        "1e3",
+        "0x1f",
+        "1_000",
+        "+.5",
+        "-.5e1",
+        "017",
+        "1:30",
+        "yes",
+        "~",
+        ".inf",
+        "1.5.2",
+        "0b",
+        "-",
+        "+",
+    ):
+        assert not words.reread(word), word
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        (["A=", "B", "C=a=b", "D==b", "="], ()),
+        (["A=b=", "B=b=="], (("A", "b"), ("B", "b"))),
+        (["A=1", "A=2"], (("A", "1"), ("A", "2"))),
+        (["A=x", "B=\\$(A)\\$(C)\\$\\$(A)", "C=z"], (("A", "x"), ("B", "x$(C)$(A)"), ("C", "z"))),
+        (["A= padded "], (("A", " padded "),)),
+        (["A=a\\\\x3db"], (("A", "a=b"),)),
+        (["A=\\\\\n"], (("A", ""),)),
+    ],
+)
+def test_environment(entries: list[str], expected: tuple[tuple[str, str], ...]) -> None:
+    assert decode("cmd", None, entries).env == expected
+
+
+@pytest.mark.parametrize("entry", ["=v", "1A=x", "A B=x", "yes=1", "y=1", "null=1", "A:B=x", "é=x"])
+def test_names_that_kubernetes_refuses(entry: str) -> None:
+    with pytest.raises(Rejected, match="not found"):
+        decode("cmd", None, [entry])
+
+
+def test_commands_may_name_variables() -> None:
+    platform = (("HOME", "/home/me"), ("A", "last"))
+    decoded = decode("\\$(HOME)/run", "\\$(A) \\$(B) \\$\\$(A)", ["A=first", "B=\\$(A)b"], platform=platform)
+    assert decoded.argv == ("/home/me/run", "last", "firstb", "$(A)")
+    assert decoded.env == (("A", "first"), ("B", "firstb"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("$(A", "$(A"), ("$", "$"), ("a$", "a$"), ("$$$(A)", "$1"), ("$()", "$()"), ("$A", "$A"), ("$((A)", "$((A)")],
+)
+def test_expansion(text: str, expected: str) -> None:
+    assert expand(text, {"A": "1"}) == expected
+
+
+printable = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12) | st.text(
+    " \"'\\$=(){}ax\n\t", max_size=12
+)
+
+
+@given(st.lists(printable.filter(lambda text: not words.reread(text)), max_size=5))
+@example(["", "$0", "a b", "\n", "\\", '"', "$(HOME)", "$$", "y y"])
+def test_encoded_arguments_and_values_arrive_unchanged(texts: list[str]) -> None:
+    sent = " ".join(encoded(text) for text in texts) if texts else None
+    entries = [f"A{number}={encoded(text)}" for number, text in enumerate(texts)]
+    decoded = decode("cmd", sent, entries, platform=(("HOME", "/home/me"),))
+    assert decoded.argv == ("cmd", *texts)
+    assert decoded.env == tuple((f"A{number}", text) for number, text in enumerate(texts))
+
+
+def sequence(document: str) -> list[str] | None:
+    """The whole document as a sequence of scalars; None if it is not."""
+    try:
+        items, end = scalar.sequence(document, 0)
+    except scalar.ScalarError:
+        return None
+    return items if end == len(document) else None
+
+
+PIECES = [
+    "a",
+    " ",
+    "\t",
+    "\n",
+    "\r\n",
+    "\\\\",
+    '\\"',
+    "\\x41",
+    "\\u00e9",
+    "\\U0001F600",
+    "\\n",
+    "\\\n",
+    "\\L",
+    "é",
+    "\x85",
+]
+
+
+@given(st.lists(st.sampled_from([*PIECES, "\u2028", "---", "...", "\\q", "\\x4", '"', "#"]), max_size=8).map("".join))
+@example('" #')
+def test_quoted_scalars_are_read_as_a_yaml_parser_reads_them(text: str) -> None:
+    document = f'["{text}"]'
+    try:
+        known = yaml.safe_load(document)
+    except yaml.YAMLError:
+        known = None
+    if known is not None and not all(isinstance(item, str) for item in known):
+        known = None  # it became a mapping, which is no argument list
+    assert sequence(document) == known
+
+
+@given(st.text(max_size=20), st.text(max_size=20), st.lists(st.text(max_size=10), max_size=3))
+def test_nothing_else_is_ever_raised(cmd: str, args: str, env: list[str]) -> None:
+    with contextlib.suppress(Rejected):
+        assert decode(cmd, args, env).argv
