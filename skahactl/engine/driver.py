@@ -29,10 +29,12 @@ from skahactl.ledger.runs import run_by_id, set_run, summaries
 from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
 from skahactl.skaha.client import Client
-from skahactl.skaha.models import Listing
+from skahactl.skaha.models import Created, Listing
 
 #: Seconds that plain apply goes on against a platform that does not take creates for now.
 PATIENCE = 120.0
+#: A session that is still listed after so many DELETEs is reported as staying.
+MOST_DELETES = 12
 
 
 @dataclass
@@ -69,10 +71,11 @@ class Driver:
         self._outage: str | None = None
         self._last_good = self.clock.monotonic()
         self._told: set[str] = set()
+        self.undeleted: set[str] = set()
         self._why: dict[int, tuple[tuple[int, str], ...]] = {}
 
     @property
-    def results(self) -> dict[tuple[int, int], object]:
+    def results(self) -> dict[tuple[int, int], Created]:
         """The last outcome of each (run id, replica) that a create was sent for."""
         return dict(self._creator.results)
 
@@ -138,7 +141,7 @@ class Driver:
         if not cautious:
             self._start(watch, listing, plan)
             watch = watch_of(self.ledger, run.id)
-        return self._is_done(watch, plan)
+        return self._is_done(watch, plan, listing)
 
     def _start(self, watch: Watch, listing: Listing, plan: tuple[Step, ...]) -> None:
         run = watch.run
@@ -153,19 +156,28 @@ class Driver:
             self._remover.remove(steps.to_replace(watch, numbers, listed))
             self._creator.submit(run.id, numbers)
 
-    def _is_done(self, watch: Watch, plan: tuple[Step, ...]) -> bool:
+    def _still_listed(self, watch: Watch, listing: Listing) -> bool:
+        """Whether a session that is to be deleted is still there, and not yet past hope."""
+        if not watch.run.deleting and not any(replica.deleting for replica in watch.replicas):
+            return False
+        listed = frozenset(session.id for session in listing.sessions)
+        left = steps.to_delete(watch, listed, self.clock.now(), self.ledger)
+        self.undeleted = {session for session in left if self._remover.tries.get(session, 0) >= MOST_DELETES}
+        return bool(set(left) - self.undeleted)
+
+    def _is_done(self, watch: Watch, plan: tuple[Step, ...], listing: Listing) -> bool:
         busy = any(step.action in ("create", "retry", "resend", "delete") for step in plan) and (
             self.create or any(step.action == "delete" for step in plan)
         )
         if busy or steps.is_doubtful(watch) or self._creator.queued(watch.run.id):
             return False
         if steps.is_ended(watch):
-            if steps.unread(watch):
+            if steps.unread(watch) or self._still_listed(watch, listing):
                 return False
             if watch.run.ended is None:
                 set_run(self.ledger, watch.run.id, ended=self.clock.now())
             return True
-        return not self.follow and not steps.unread(watch)
+        return (not self.follow and not steps.unread(watch)) or steps.is_up(watch)
 
     async def _pause(self) -> None:
         """Until the next look is due, or something ended that may let more begin."""

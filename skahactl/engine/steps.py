@@ -108,6 +108,13 @@ def is_ended(watch: Watch) -> bool:
     )
 
 
+def is_up(watch: Watch) -> bool:
+    """Whether every session of an interactive job is there to be used, or has ended: what its --wait waits for."""
+    return watch.run.kind != "headless" and all(
+        replica.state == states.RUNNING or replica.state in states.ENDED for replica in watch.replicas
+    )
+
+
 def longest(watch: Watch, now: float, most: int = 5) -> tuple[tuple[int, float], ...]:
     """Who runs longest: (replica, seconds)."""
     running = [

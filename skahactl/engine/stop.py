@@ -45,6 +45,10 @@ class Stop:
         if self.signal is not None:
             raise Interrupted(self.signal)
 
+    async def arrived(self) -> None:
+        """Returns when a signal has arrived."""
+        await self._arrived.wait()
+
     async def sleep(self, clock: Clock, seconds: float, wake: asyncio.Event | None = None) -> None:
         """Sleeps, at most until ``wake`` or a signal; raises Interrupted for a signal."""
         self.check()

@@ -220,3 +220,8 @@ def open_runs(ledger: Ledger, server: str) -> tuple[Run, ...]:
     """Runs that have not ended, on this server."""
     rows: list[sqlite3.Row] = ledger.rows(f"{_RUNS} WHERE server = ? AND runs.ended IS NULL ORDER BY runs.id", server)
     return tuple(codec.run_value(row) for row in rows)
+
+
+def set_after_runs(ledger: Ledger, run_id: int, numbers: dict[str, int]) -> None:
+    """Which runs of the jobs it came after this run was started on."""
+    set_run(ledger, run_id, after_runs=codec.dump(numbers))

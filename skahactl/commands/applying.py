@@ -1,0 +1,113 @@
+"""From manifests to an outcome: what apply, diff, create and their dry runs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from skahactl.commands.opening import Opened, confirm, deadline, opened, run, unless_stopped, variables
+from skahactl.context import Context, current
+
+if TYPE_CHECKING:
+    from skahactl.engine.outcome import Outcome
+    from skahactl.job import Job
+    from skahactl.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options of apply."""
+
+    dry_run: bool = False
+    wait: bool = False
+    timeout: str | None = None
+    rerun: bool = False
+    replace: bool = False
+    yes: bool = False
+    adopt: str | None = None
+    break_lock: bool = False
+
+
+def apply_files(files: Sequence[str], asked: Asked, sets: Sequence[str], words: list[str]) -> int:
+    """Loads and resolves the files, and applies what they say."""
+    from skahactl.manifest import read
+    from skahactl.skaha.wire import problems
+
+    context = current()
+
+    def jobs(profile: Profile) -> tuple[Job, ...]:
+        return read(
+            files, profile, sets=sets, variables=variables(words), stdin=context.stdin, check=lambda r: problems(r)
+        )
+
+    return apply_jobs(jobs, asked)
+
+
+def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: Asked) -> int:
+    """Applies the jobs that ``jobs`` makes for the chosen profile; the exit code."""
+    from skahactl.profiles import choose
+
+    context = current()
+    profile = choose(context.profile, context.environ)
+    made = jobs(profile)
+    return run(lambda: _apply(profile, made, asked))
+
+
+async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: Asked) -> int:
+    from skahactl.engine.precheck import precheck
+
+    async with opened(profile) as here:
+        warnings = await unless_stopped(
+            here.stop, precheck(jobs, here.client, profile, here.state_dir, here.context.environ, here.clock.now())
+        )
+        for warning in warnings:
+            here.reporter.say(f"warning: {warning}")
+        applier = applier_for(here, asked)
+        if asked.dry_run:
+            outcome = await unless_stopped(here.stop, applier.preview(jobs))
+            show_preview(here.context, outcome, jobs)
+            return int(outcome.exit)
+        try:
+            outcome = await applier.apply(jobs)
+        finally:
+            here.reporter.close()
+        _tell_after(here, outcome, asked)
+        return int(outcome.exit)
+
+
+def applier_for(here: Opened, asked: Asked) -> Applier:
+    from skahactl.engine.apply import Applier
+    from skahactl.engine.decide import Wishes
+
+    return Applier(
+        here.ledger,
+        here.client,
+        here.profile,
+        here.clock,
+        here.reporter,
+        here.stop,
+        Wishes(asked.rerun, asked.replace, asked.adopt),
+        wait=asked.wait,
+        deadline=deadline(asked.timeout, here.clock),
+        break_lock=asked.break_lock,
+        confirm=lambda words: confirm(here.context, asked.yes, words),
+    )
+
+
+def show_preview(context: Context, outcome: Outcome, jobs: Sequence[Job]) -> None:
+    from skahactl.render.outcomes import show_outcome
+
+    del jobs
+    show_outcome(context, outcome)
+
+
+def _tell_after(here: Opened, outcome: Outcome, asked: Asked) -> None:
+    from skahactl.render.outcomes import show_outcome
+
+    del asked
+    show_outcome(here.context, outcome)
+
+
+if TYPE_CHECKING:
+    from skahactl.engine.apply import Applier

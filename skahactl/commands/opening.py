@@ -1,0 +1,127 @@
+"""What most commands open first: profile, ledger, client, reporter; closed in order however the command ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from skahactl.clock import Clock, SystemClock
+from skahactl.context import Context, current
+from skahactl.durations import parse
+from skahactl.errors import UsageError
+from skahactl.paths import state_dir
+from skahactl.profile import Profile
+
+if TYPE_CHECKING:
+    from skahactl.engine.report import Reporter
+    from skahactl.engine.stop import Stop
+    from skahactl.ledger.store import Ledger
+    from skahactl.skaha.client import Client
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """All that a command which writes needs."""
+
+    context: Context
+    profile: Profile
+    ledger: Ledger
+    client: Client
+    clock: Clock
+    reporter: Reporter
+    stop: Stop
+    state_dir: Path
+
+    @property
+    def key_user(self) -> str:
+        """Whom the platform says we are; "" before it has said so."""
+        return self.client.user or ""
+
+
+@contextlib.asynccontextmanager
+async def opened(profile: Profile | None = None) -> AsyncIterator[Opened]:
+    """Opens ledger and client for the profile of this call, and takes INT, TERM and HUP while it lasts."""
+    from skahactl.engine.stop import Stop
+    from skahactl.ledger.store import open_ledger
+    from skahactl.platforms import open_client
+    from skahactl.profiles import choose
+    from skahactl.render.progress import reporter
+
+    context = current()
+    chosen = profile or choose(context.profile, context.environ)
+    clock = SystemClock()
+    where = state_dir(context.environ)
+    ledger = open_ledger(where)
+    shown = reporter(context)
+    stop = Stop()
+    try:
+        client = open_client(
+            chosen,
+            clock=clock,
+            environ=context.environ,
+            directory=chosen.local.directory or context.cwd,
+            report=context.debug,
+            verbose=context.verbose,
+        )
+        async with client:
+            with stop.handling():
+                yield Opened(context, chosen, ledger, client, clock, shown, stop, where)
+    finally:
+        shown.close()
+        ledger.close()
+
+
+def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Enters the event loop, once a command."""
+    return asyncio.run(main())
+
+
+async def unless_stopped(stop: Stop, work: Awaitable[T]) -> T:
+    """``work``, given up when a signal arrives."""
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(stop.arrived())
+    await asyncio.wait([task, watch], return_when=asyncio.FIRST_COMPLETED)
+    watch.cancel()
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
+        stop.check()
+    return await task
+
+
+def deadline(timeout: str | None, clock: Clock) -> float | None:
+    """The wall time at which ``--timeout`` is over."""
+    if timeout is None:
+        return None
+    try:
+        return clock.now() + parse(timeout)
+    except ValueError as error:
+        raise UsageError(str(error), where="--timeout") from error
+
+
+def variables(words: list[str]) -> dict[str, str]:
+    """``--var K=V`` as a table."""
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise UsageError(f"'{word}' is no variable: write --var NAME=VALUE", where="--var")
+        found[key] = value
+    return found
+
+
+def confirm(context: Context, yes: bool, words: str) -> bool:
+    """Asks on a terminal; elsewhere only ``--yes`` will do."""
+    if yes:
+        return True
+    if not (context.stdin.isatty() and context.stderr.isatty()):
+        return False
+    context.stderr.write(f"{words}\nGo on? [y/N] ")
+    context.stderr.flush()
+    return context.stdin.readline().strip().lower() in (b"y", b"yes")

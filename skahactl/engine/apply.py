@@ -1,0 +1,278 @@
+"""apply: observe, decide, plan, execute; an outcome for every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from skahactl import states
+from skahactl.clock import Clock
+from skahactl.engine import outcome
+from skahactl.engine.decide import Decision, Wishes, decide
+from skahactl.engine.drive import gate_for, released, wait_for_lock
+from skahactl.engine.driver import Driver
+from skahactl.engine.observe import Watch
+from skahactl.engine.outcome import JobOutcome, Outcome
+from skahactl.engine.plan import plan_run
+from skahactl.engine.report import Reporter
+from skahactl.engine.stop import Stop
+from skahactl.errors import BusyError, Exit, SkahactlError, UsageError
+from skahactl.job import Job
+from skahactl.ledger import adopt, replicas, runs
+from skahactl.ledger.attempts import known_sessions
+from skahactl.ledger.lock import JobLock, acquire
+from skahactl.ledger.records import JobKey, Run, RunSummary
+from skahactl.ledger.store import Ledger
+from skahactl.profile import Profile
+from skahactl.skaha.client import Client
+from skahactl.skaha.models import Listing, Session
+
+
+@dataclass
+class Applier:
+    """One call of apply. ``confirm`` is asked with words before a run is replaced; False ends it."""
+
+    ledger: Ledger
+    client: Client
+    profile: Profile
+    clock: Clock
+    reporter: Reporter
+    stop: Stop
+    wishes: Wishes
+    wait: bool = False
+    deadline: float | None = None
+    break_lock: bool = False
+    confirm: Callable[[str], bool] = lambda words: False
+    _locks: list[JobLock] = field(default_factory=list)
+
+    async def preview(self, jobs: Sequence[Job]) -> Outcome:
+        """What apply would do, from one look; nothing is written."""
+        listing = await self.client.sessions()
+        coming: set[str] = set()
+        parts = []
+        for job in jobs:
+            key = self._key(job.name, listing)
+            last = self._last(key)
+            decision = self._decide(job, last, listing, coming)
+            part = outcome.decided(job.name, decision, None if last is None else last.run, job.digest)
+            part.exit = _exit_of(decision, last)
+            if decision.action in ("create", "replace", "adopt"):
+                coming.add(job.name)
+                part.run = (0 if last is None else last.run.number) + 1
+            watch = self._virtual(job, key, decision, last)
+            gate = gate_for(self.ledger, watch.run, coming)
+            part.steps = outcome.planned_steps(plan_run(watch, self.clock.now(), gate=gate))
+            _show(part, last if decision.action in ("keep", "ended", "refuse") else None)
+            parts.append(part)
+        return Outcome(self.profile, True, parts)
+
+    async def apply(self, jobs: Sequence[Job]) -> Outcome:
+        """Makes it so. Raises what stops the whole: no login, no platform, another driver, an interruption."""
+        listing = await self.client.sessions()
+        keys = {job.name: self._key(job.name, listing) for job in jobs}
+        try:
+            decisions = {job.name: self._decide(job, self._last(keys[job.name]), listing, set()) for job in jobs}
+            self._refuse_foreign(decisions)
+            await self._take_locks(jobs, keys, decisions)
+            parts: list[JobOutcome] = []
+            todo: list[tuple[Job, Run, JobOutcome]] = []
+            for job in jobs:
+                part, run = await self._begin(job, keys[job.name], listing)
+                parts.append(part)
+                if run is not None:
+                    todo.append((job, run, part))
+            if todo:
+                await self._drive([run for _, run, _ in todo], {run.id: part for _, run, part in todo})
+            return Outcome(self.profile, False, parts)
+        finally:
+            released(self._locks)
+
+    async def _begin(self, job: Job, key: JobKey, listing: Listing) -> tuple[JobOutcome, Run | None]:
+        """Decides under the lock and makes the run; with a run if there is something to drive."""
+        last = self._last(key)
+        decision = self._decide(job, last, listing, set())
+        part = outcome.decided(job.name, decision, None if last is None else last.run, job.digest)
+        part.exit = _exit_of(decision, last)
+        if decision.action in ("refuse", "ended", "foreign"):
+            _show(part, last)
+            return part, None
+        if decision.action == "keep":
+            assert last is not None
+            runs.set_limits(self.ledger, last.run.id, job.limits, job.keep, job.attempts)
+            return part, last.run
+        if decision.action == "replace":
+            assert last is not None
+            if not await self._replace(last, part):
+                return part, None
+        run = self._add(job, key)
+        if decision.action == "adopt":
+            assert self.wishes.adopt is not None
+            adopt.adopt_sessions(self.ledger, run, self._foreign(job, listing), self.wishes.adopt, self.clock.now())
+        part.run = run.number
+        return part, run
+
+    async def _replace(self, last: RunSummary, part: JobOutcome) -> bool:
+        """Ends the last run: deletes, verifies, waits until no pod of it can write any more."""
+        alive = sum(last.counts[state] for state in states.ALIVE)
+        if alive and not last.run.deleting and not self.confirm(f"{part.name}: {part.reason}"):
+            part.action, part.exit, part.hint = "refuse", Exit.NO, "say --yes to replace it"
+            return False
+        if last.run.started is None:
+            replicas.ask_delete(self.ledger, last.run.id, None)
+            return True
+        self.reporter.say(f"{part.name}: deleting run {last.run.number}: {part.reason}")
+        replicas.ask_delete(self.ledger, last.run.id, None)
+        await self._driver([last.run], follow=True, create=False).drive()
+        if alive and self.profile.client.grace:
+            self.reporter.say(f"{part.name}: run {last.run.number} is gone; waiting {self.profile.client.grace:g} s")
+            await self.stop.sleep(self.clock, self.profile.client.grace)
+        return True
+
+    def _add(self, job: Job, key: JobKey) -> Run:
+        return runs.add_run(
+            self.ledger, key, job, self.profile.path or self.profile.name, self._after_runs(job, key), self.clock.now()
+        )
+
+    async def _drive(self, to_drive: list[Run], parts: Mapping[int, JobOutcome]) -> None:
+        driver = self._driver(to_drive, follow=self.wait, create=True)
+        failure: SkahactlError | None = None
+        try:
+            await driver.drive()
+        except SkahactlError as error:
+            failure = error
+            raise
+        finally:
+            self._finish(driver, to_drive, parts, failure)
+
+    def _finish(
+        self, driver: Driver, driven: list[Run], parts: Mapping[int, JobOutcome], failure: SkahactlError | None
+    ) -> None:
+        for summary in self._summaries(driven):
+            part = parts[summary.run.id]
+            plan = driver.first_steps.get(summary.run.id, ())
+            part.steps = outcome.done_steps(self.ledger, summary.run.id, plan, driver.results)
+            _show(part, summary)
+            part.failed = outcome.unsuccessful(self.ledger, summary.run.id)
+            part.watched = self.wait and failure is None
+            part.exit = self._exit(part, summary) if failure is None else failure.exit
+
+    def _exit(self, part: JobOutcome, summary: RunSummary) -> Exit:
+        if self.wait or _is_over(summary):
+            return Exit.DONE if _went_well(summary) else Exit.NO
+        bad = {"refused", "not created", "in doubt"}
+        return Exit.NO if any(step["outcome"] in bad for step in part.steps) else Exit.DONE
+
+    def _driver(self, to_drive: list[Run], *, follow: bool, create: bool) -> Driver:
+        return Driver(
+            self.ledger,
+            self.client,
+            self.profile,
+            self.clock,
+            self.reporter,
+            tuple(to_drive),
+            follow,
+            lambda run: gate_for(self.ledger, run, set(), record=True),
+            self.stop,
+            self.deadline,
+            create,
+        )
+
+    async def _take_locks(
+        self, jobs: Sequence[Job], keys: Mapping[str, JobKey], decisions: Mapping[str, Decision]
+    ) -> None:
+        for job in sorted(jobs, key=lambda job: job.name):
+            decision = decisions[job.name]
+            if decision.action in ("refuse", "ended"):
+                continue
+            try:
+                self._locks.append(acquire(self.ledger, keys[job.name], self.clock.now(), break_lock=self.break_lock))
+            except BusyError:
+                if decision.action == "keep":
+                    self._update_limits(job, keys[job.name])
+                if decision.action != "replace" or not self.confirm(f"{job.name}: {decision.reason}"):
+                    raise
+                last = self._last(keys[job.name])
+                assert last is not None
+                replicas.ask_delete(self.ledger, last.run.id, None)
+                self._locks.append(await wait_for_lock(self.ledger, keys[job.name], self.clock, self.stop))
+
+    def _update_limits(self, job: Job, key: JobKey) -> None:
+        """Changed limits reach the driver that holds the lock."""
+        last = self._last(key)
+        if last is not None:
+            runs.set_limits(self.ledger, last.run.id, job.limits, job.keep, job.attempts)
+
+    def _decide(self, job: Job, last: RunSummary | None, listing: Listing, coming: set[str]) -> Decision:
+        foreign = {} if last is not None else self._foreign(job, listing)
+        stale = None if last is None else self._stale(last.run, coming)
+        return decide(job, last, foreign, self.wishes, stale, self.clock.now())
+
+    def _foreign(self, job: Job, listing: Listing) -> dict[int, list[Session]]:
+        numbers = {replica.name: replica.number for replica in job.replicas}
+        known = known_sessions(self.ledger)
+        found: dict[int, list[Session]] = {}
+        for session in listing.sessions:
+            if session.id not in known and session.name in numbers:
+                found.setdefault(numbers[session.name], []).append(session)
+        return found
+
+    def _stale(self, run: Run, coming: set[str]) -> str | None:
+        for name, number in run.after_runs.items():
+            newest = runs.last_run(self.ledger, JobKey(run.key.server, run.key.user, name))
+            if name in coming or (newest is not None and newest.number > number):
+                return f"{name} has a newer run than the one that run {run.number} came after"
+        return None
+
+    def _after_runs(self, job: Job, key: JobKey) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for name in job.after:
+            newest = runs.last_run(self.ledger, JobKey(key.server, key.user, name))
+            found[name] = 0 if newest is None else newest.number
+        return found
+
+    def _key(self, name: str, listing: Listing) -> JobKey:
+        return JobKey(self.profile.server, listing.user or "", name)
+
+    def _last(self, key: JobKey) -> RunSummary | None:
+        run = runs.last_run(self.ledger, key)
+        return None if run is None else runs.summaries(self.ledger, [run])[0]
+
+    def _summaries(self, driven: list[Run]) -> tuple[RunSummary, ...]:
+        fresh = [found for run in driven if (found := runs.run_by_id(self.ledger, run.id)) is not None]
+        return runs.summaries(self.ledger, fresh)
+
+    def _virtual(self, job: Job, key: JobKey, decision: Decision, last: RunSummary | None) -> Watch:
+        from skahactl.engine.look import watch_of
+        from skahactl.engine.virtual import as_if_added
+
+        if last is not None and decision.action in ("keep", "ended", "refuse", "foreign"):
+            return watch_of(self.ledger, last.run.id)
+        return as_if_added(job, key, self.clock.now())
+
+    def _refuse_foreign(self, decisions: Mapping[str, Decision]) -> None:
+        for decision in decisions.values():
+            if decision.action == "foreign":
+                raise UsageError(decision.reason, hint=decision.hint, code="foreign")
+
+
+def _is_over(summary: RunSummary) -> bool:
+    return summary.status in (states.COMPLETED, states.FAILED, states.DELETED, states.UNKNOWN)
+
+
+def _went_well(summary: RunSummary) -> bool:
+    if summary.run.kind != "headless":
+        return summary.counts[states.RUNNING] + summary.counts[states.COMPLETED] == summary.run.total
+    return summary.status == states.COMPLETED
+
+
+def _exit_of(decision: Decision, last: RunSummary | None) -> Exit:
+    if decision.action == "ended":
+        return Exit.DONE if last is not None and _went_well(last) else Exit.NO
+    return {"refuse": Exit.NO, "foreign": Exit.USAGE}.get(decision.action, Exit.DONE)
+
+
+def _show(part: JobOutcome, summary: RunSummary | None) -> None:
+    if summary is None:
+        return
+    part.summary = summary
+    part.run, part.status, part.counts = summary.run.number, summary.status, summary.counts

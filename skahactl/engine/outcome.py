@@ -1,0 +1,151 @@
+"""What became of a command, as plain data: the outcome shape of apply, create, delete, retry, renew and dry runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from skahactl import states
+from skahactl.engine.decide import Decision
+from skahactl.engine.plan import Step
+from skahactl.errors import Exit, worst
+from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.records import AttemptRow, Run, RunSummary
+from skahactl.ledger.replicas import replica_states
+from skahactl.ledger.store import Ledger
+from skahactl.profile import Profile
+from skahactl.skaha.models import Created
+
+#: Actions that ask the platform for something.
+ACTIVE = frozenset({"create", "retry", "resend", "adopt", "delete", "renew"})
+
+
+@dataclass
+class JobOutcome:
+    """One job's part: what was decided, its steps, and how it stands now."""
+
+    name: str
+    action: str
+    reason: str
+    run: int | None = None
+    digest: str | None = None
+    status: str | None = None
+    counts: dict[str, int] = field(default_factory=lambda: states.zero_filled({}))
+    differences: tuple[object, ...] = ()
+    steps: list[dict[str, object]] = field(default_factory=list)
+    exit: Exit = Exit.DONE
+    hint: str | None = None
+    summary: RunSummary | None = None
+    failed: tuple[int, ...] = ()  # replicas that are Failed, Refused or Expired
+    watched: bool = False  # whether a command saw, or will see, it to its end
+
+    def data(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "run": self.run,
+            "digest": self.digest,
+            "action": self.action,
+            "reason": self.reason,
+            "hint": self.hint,
+            "differences": [d.data() for d in self.differences],  # type: ignore[attr-defined]
+            "status": self.status,
+            "counts": self.counts,
+            "steps": self.steps,
+        }
+
+
+@dataclass
+class Outcome:
+    profile: Profile
+    dry_run: bool
+    jobs: list[JobOutcome]
+
+    @property
+    def exit(self) -> Exit:
+        return worst([job.exit for job in self.jobs])
+
+    def data(self) -> dict[str, object]:
+        """The outcome shape."""
+        return {
+            "profile": self.profile.name,
+            "server": self.profile.server,
+            "dry_run": self.dry_run,
+            "exit": int(self.exit),
+            "jobs": [job.data() for job in self.jobs],
+        }
+
+
+def unsuccessful(ledger: Ledger, run_id: int) -> tuple[int, ...]:
+    """Replicas that ended otherwise than well, of themselves."""
+    bad = (states.FAILED, states.REFUSED, states.EXPIRED)
+    return tuple(replica.number for replica in replica_states(ledger, run_id) if replica.state in bad)
+
+
+def decided(name: str, decision: Decision, run: Run | None, digest: str) -> JobOutcome:
+    """The part of a job before anything is done."""
+    return JobOutcome(
+        name,
+        decision.action,
+        decision.reason,
+        run=None if run is None else run.number,
+        digest=digest,
+        differences=decision.differences,
+        hint=decision.hint,
+    )
+
+
+def planned_steps(plan: Iterable[Step]) -> list[dict[str, object]]:
+    """Steps of a dry run."""
+    return [_step(step.replica, step.name, step.action, step.reason, "planned") for step in plan]
+
+
+def done_steps(
+    ledger: Ledger, run_id: int, plan: Iterable[Step], results: Mapping[tuple[int, int], Created]
+) -> list[dict[str, object]]:
+    """Steps with what became of them."""
+    now = {replica.number: replica for replica in replica_states(ledger, run_id)}
+    latest = {attempt.replica: attempt for attempt in attempts_of(ledger, run_id)}
+    rows = []
+    for step in plan:
+        replica = now[step.replica]
+        result = results.get((run_id, step.replica))
+        attempt = latest.get(step.replica)
+        row = _step(step.replica, replica.name, step.action, step.reason, _word(step, replica.state, result), attempt)
+        if replica.state == states.REFUSED or (step.action in ACTIVE and replica.state == states.HELD):
+            row["error"] = result.error.data() if result and result.error else _words(replica.reason)
+        rows.append(row)
+    return rows
+
+
+def _word(step: Step, state: str, result: Created | None) -> str:
+    if step.action == "hold" and state == states.HELD:
+        return "held"
+    if step.action not in ACTIVE:
+        return "unchanged" if step.action == "keep" else "done"
+    if state == states.REFUSED:
+        return "refused"
+    if state == states.HELD:
+        return "not created"
+    if state == states.UNSETTLED:
+        return "in doubt"
+    del result
+    return "done"
+
+
+def _words(reason: str | None) -> dict[str, object] | None:
+    return None if reason is None else {"code": "refused", "http_status": None, "message": reason, "hint": None}
+
+
+def _step(
+    replica: int, name: str, action: str, reason: str, outcome: str, attempt: AttemptRow | None = None
+) -> dict[str, object]:
+    return {
+        "replica": replica,
+        "name": name if attempt is None else attempt.name,
+        "action": action,
+        "reason": reason,
+        "outcome": outcome,
+        "session": None if attempt is None else attempt.session,
+        "attempt": None if attempt is None else attempt.number,
+        "error": None,
+    }
