@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 
 import h11
@@ -33,7 +34,8 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hand
     except (ConnectionError, h11.LocalProtocolError):
         pass  # the client went away
     except h11.RemoteProtocolError:
-        await _refuse(connection, writer)
+        with contextlib.suppress(ConnectionError):
+            await _refuse(connection, writer)
     finally:
         writer.close()
 
