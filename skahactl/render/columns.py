@@ -1,0 +1,246 @@
+"""Which columns each noun's table has, drawn from the rows of shapes.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from skahactl import states
+from skahactl.durations import short
+from skahactl.shapes import Row
+
+Cell = Callable[[Mapping[str, Any], float], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """``cell`` gives the text of a row at a time (epoch seconds); None and "" are shown as ``-``."""
+
+    title: str
+    cell: Cell
+    wide: bool = False  # only with -o wide
+    right: bool = False
+    is_state: bool = False  # coloured by state
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A noun's columns, and what ``-o name`` prints of a row: a word that other commands take as a target."""
+
+    columns: tuple[Column, ...]
+    name: Callable[[Mapping[str, Any]], str]
+
+
+def epoch(text: str | None) -> float | None:
+    """Seconds of an ISO time; None for what is none."""
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+def _field(key: str, title: str | None = None, **options: bool) -> Column:
+    return Column(title or key.upper(), lambda row, now: row.get(key), **options)
+
+
+def _since(key: str, title: str, **options: bool) -> Column:
+    """How long ago a time was."""
+
+    def cell(row: Mapping[str, Any], now: float) -> str | None:
+        at = epoch(row.get(key))
+        return None if at is None else short(now - at)
+
+    return Column(title, cell, **options)
+
+
+def _until(key: str, title: str, **options: bool) -> Column:
+    def cell(row: Mapping[str, Any], now: float) -> str | None:
+        at = epoch(row.get(key))
+        return None if at is None else f"in {short(at - now)}" if at > now else f"{short(now - at)} ago"
+
+    return Column(title, cell, **options)
+
+
+def _count(state: str) -> Column:
+    return Column(state.upper(), lambda row, now: row["counts"][state], right=True)
+
+
+def _other_counts(row: Mapping[str, Any], now: float) -> str:
+    rest = (states.UNSETTLED, states.REFUSED, states.EXPIRED, states.DELETED, states.SKIPPED)
+    return ", ".join(f"{row['counts'][state]} {state}" for state in rest if row["counts"][state])
+
+
+def _items_done(row: Mapping[str, Any], now: float) -> str | None:
+    items = row["items"]
+    return f"{items['completed']}/{items['total']}" if items["total"] else None
+
+
+def _ran(row: Mapping[str, Any], now: float) -> str | None:
+    """How long it ran, or has been running; None where an end is not known."""
+    started, finished = epoch(row["started"]), epoch(row["finished"])
+    if started is None:
+        return None
+    if finished is not None:
+        return short(finished - started)
+    return short(now - started) if row["state"] == states.RUNNING else None
+
+
+def _sizes(row: Mapping[str, Any], now: float) -> str:
+    wanted = row["resources"]
+    if wanted["cores"] is None and wanted["ram"] is None:
+        return "flexible" + (f", {wanted['gpus']} GPU" if wanted["gpus"] else "")
+    parts = [f"{wanted['cores']:g} cores" if wanted["cores"] else "", f"{wanted['ram']:g} GB" if wanted["ram"] else ""]
+    return ", ".join([part for part in parts if part] + ([f"{wanted['gpus']} GPU"] if wanted["gpus"] else []))
+
+
+def _log(row: Mapping[str, Any], now: float) -> str | None:
+    path = row["log"]["path"]
+    return None if path is None else path + ("" if row["log"]["complete"] else " (incomplete)")
+
+
+def _owner(row: Mapping[str, Any]) -> str:
+    """``tiles/3``, or nothing where it is none of ours."""
+    ours = row.get("skahactl", row)
+    return f"{ours['job']}/{ours['replica']}" if ours and ours.get("job") else ""
+
+
+_REPLICA = Column("REPLICA", lambda row, now: _owner(row))
+
+_JOBS = View(
+    (
+        _field("name"),
+        _field("run", right=True),
+        _field("status", is_state=True),
+        Column("COMPLETED", lambda row, now: f"{row['counts'][states.COMPLETED]}/{row['replicas']}", right=True),
+        _count(states.RUNNING),
+        _count(states.PENDING),
+        _count(states.HELD),
+        _count(states.FAILED),
+        Column("OTHER", _other_counts),
+        _since("created", "AGE"),
+        _since("ended", "ENDED", wide=True),
+        Column("ITEMS", _items_done, wide=True),
+        _until("deadline", "DEADLINE", wide=True),
+        _field("image", wide=True),
+        _field("user", wide=True),
+        _field("manifest", wide=True),
+        Column(
+            "DRIVER", lambda row, now: row["driver"] and f"{row['driver']['pid']}@{row['driver']['host']}", wide=True
+        ),
+        _field("reason", wide=True),
+    ),
+    lambda row: str(row["name"]),
+)
+
+_REPLICAS = View(
+    (
+        _REPLICA,
+        _field("state", is_state=True),
+        Column("ATTEMPT", lambda row, now: f"{row['attempt']}/{row['attempts']}", right=True),
+        _field("session"),
+        Column("ITEMS", lambda row, now: len(row["items"]) or None, right=True),
+        _since("started", "STARTED"),
+        Column("TIME", _ran),
+        _field("reason"),
+        _field("run", wide=True, right=True),
+        _field("name", wide=True),
+        Column("RESOURCES", _sizes, wide=True),
+        _until("deadline", "DEADLINE", wide=True),
+        Column("LOG", _log, wide=True),
+        _field("url", wide=True),
+    ),
+    _owner,
+)
+
+_ITEMS = View(
+    (
+        _REPLICA,
+        _field("item"),
+        _field("state", is_state=True),
+        _field("attempt", right=True),
+        _field("exit_code", "EXIT", right=True),
+        _field("position", wide=True, right=True),
+        _field("run", wide=True, right=True),
+    ),
+    lambda row: str(row["item"]),
+)
+
+_SESSIONS = View(
+    (
+        _field("id"),
+        _field("name"),
+        _field("type", "KIND"),
+        _field("status", is_state=True),
+        _since("startTime", "STARTED"),
+        _REPLICA,
+        _field("image", wide=True),
+        _field("requestedCPUCores", "CORES", wide=True, right=True),
+        _field("requestedRAM", "RAM", wide=True, right=True),
+        _field("requestedGPUCores", "GPUS", wide=True, right=True),
+        _field("cpuCoresInUse", "CORES USED", wide=True, right=True),
+        _field("ramInUse", "RAM USED", wide=True, right=True),
+        _until("expiryTime", "DEADLINE", wide=True),
+        _field("connectURL", "URL", wide=True),
+    ),
+    lambda row: str(row["id"]),
+)
+
+_EVENTS = View(
+    (
+        Column("REPLICA", lambda row, now: _owner(row) or row["session"]),
+        _field("type"),
+        _field("reason"),
+        _since("last", "SEEN"),
+        _field("message"),
+        _field("session", wide=True),
+        _since("first", "FIRST", wide=True),
+    ),
+    lambda row: str(row["session"]),
+)
+
+_IMAGES = View(
+    (
+        _field("id", "IMAGE"),
+        Column("KINDS", lambda row, now: ",".join(sorted(map(str, row.get("types") or ())))),
+        _field("digest", wide=True),
+    ),
+    lambda row: str(row["id"]),
+)
+
+_PAIRS = View((_field("name"), _field("value")), lambda row: str(row["name"]))
+
+VIEWS: dict[str, View] = {
+    "jobs": _JOBS,
+    "replicas": _REPLICAS,
+    "items": _ITEMS,
+    "sessions": _SESSIONS,
+    "events": _EVENTS,
+    "images": _IMAGES,
+    "resources": _PAIRS,
+    "stats": _PAIRS,
+}
+
+
+def pairs(data: Mapping[str, object]) -> list[Row]:
+    """Nested data as rows of ``name`` (dotted) and ``value``: lists of consecutive numbers as ranges."""
+    found: list[Row] = []
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            found.extend({"name": f"{key}.{row['name']}", "value": row["value"]} for row in pairs(value))
+        else:
+            found.append({"name": key, "value": _listed(value)})
+    return found
+
+
+def _listed(value: object) -> object:
+    if not isinstance(value, list):
+        return value
+    if value and all(isinstance(part, int) and part > 0 for part in value):
+        from skahactl import ranges
+
+        return ranges.text(value)
+    return ", ".join(map(str, value))

@@ -1,0 +1,171 @@
+"""Rows of shapes.py as a table or as data, on stdout. rich is imported for a terminal alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from skahactl.context import Context
+from skahactl.errors import UsageError
+from skahactl.render.columns import VIEWS, Column
+from skahactl.render.streams import is_screen, one_line
+from skahactl.shapes import Row
+from skahactl.words import did_you_mean
+
+GAP = "  "
+
+
+def show(
+    context: Context,
+    noun: str,
+    rows: Sequence[Row],
+    *,
+    headers: bool = True,
+    raw: object = None,
+    now: float | None = None,
+) -> None:
+    """``rows`` of ``noun`` in the format that was asked for.
+
+    Tables show times relative to ``now`` (epoch seconds). ``raw`` is what data formats print instead of the rows,
+    where the platform's own answer is one object. No rows: a table says so on stderr, and prints nothing.
+    """
+    if context.output in ("table", "wide"):
+        if rows:
+            _show_table(context, noun, rows, headers, time.time() if now is None else now)
+        else:
+            context.say(f"no {noun}")
+    elif context.output == "name":
+        for row in rows:
+            context.out(one_line(VIEWS[noun].name(row)))
+    else:
+        context.stdout.write(data_text(context.output, noun, rows if raw is None else raw))
+
+
+def data_text(output: str, noun: str, data: object) -> str:
+    """``data`` as json, jsonl (a line for each row) or toml (an array of tables called ``noun``)."""
+    if output == "toml":
+        import tomli_w
+
+        return tomli_w.dumps(without_none(data if isinstance(data, Mapping) else {noun: data}))
+    import json
+
+    if output == "jsonl":
+        rows = [data] if isinstance(data, Mapping) else data
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)  # type: ignore[attr-defined]
+    return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+
+
+def without_none(data: Any) -> Any:
+    """TOML has no null: what is unknown is left out."""
+    if isinstance(data, Mapping):
+        return {key: without_none(value) for key, value in data.items() if value is not None}
+    if isinstance(data, list | tuple):
+        return [without_none(value) for value in data if value is not None]
+    return data
+
+
+def sort_rows(noun: str, rows: Sequence[Row], key: str | None) -> list[Row]:
+    """By a field of the data (dotted: ``counts.Failed``) or a column's title; a ``-`` before it turns it round. What
+    is unknown comes last. UsageError for what is neither."""
+    if key is None:
+        return list(rows)
+    name = key.removeprefix("-")
+    path = _path_of(noun, name, rows)
+    known = [row for row in rows if _value(row, path) is not None]
+    unknown = [row for row in rows if _value(row, path) is None]
+    known.sort(key=lambda row: _rank(_value(row, path)), reverse=key.startswith("-"))
+    return known + unknown
+
+
+def columns_of(noun: str, wide: bool) -> list[Column]:
+    return [column for column in VIEWS[noun].columns if wide or not column.wide]
+
+
+def cells(columns: Sequence[Column], rows: Sequence[Row], now: float) -> list[list[str]]:
+    """The text of every cell, each one line; ``-`` for what is unknown."""
+    return [[_text(column.cell(row, now)) for column in columns] for row in rows]
+
+
+def plain_lines(
+    columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool, widths: Sequence[int] | None = None
+) -> list[str]:
+    """One line a row, columns at least two blanks apart, nothing cut. ``widths``: at least so wide."""
+    titles = [column.title for column in columns]
+    widths = widths or column_widths(columns, texts)
+    lines = [titles, *texts] if headers else texts
+    return [_line(columns, line, widths) for line in lines]
+
+
+def column_widths(columns: Sequence[Column], texts: Sequence[Sequence[str]]) -> list[int]:
+    return [
+        max(len(column.title), *(len(line[place]) for line in texts)) if texts else len(column.title)
+        for place, column in enumerate(columns)
+    ]
+
+
+def _show_table(context: Context, noun: str, rows: Sequence[Row], headers: bool, now: float) -> None:
+    columns = columns_of(noun, context.output == "wide")
+    texts = cells(columns, rows, now)
+    if is_screen(context.stdout, context.environ):
+        from skahactl.render import terminal
+
+        console = terminal.console(context.stdout, context.environ)
+        console.print(terminal.table(columns, texts, headers))
+        return
+    context.stdout.write("".join(f"{line}\n" for line in plain_lines(columns, texts, headers)))
+
+
+def _line(columns: Sequence[Column], line: Sequence[str], widths: Sequence[int]) -> str:
+    parts = [
+        text.rjust(width) if column.right else text.ljust(width)
+        for column, text, width in zip(columns, line, widths, strict=True)
+    ]
+    return GAP.join(parts).rstrip()
+
+
+def _text(value: object) -> str:
+    return "-" if value is None or value == "" else one_line(str(value))
+
+
+def _path_of(noun: str, name: str, rows: Sequence[Row]) -> tuple[str, ...]:
+    """The field that ``name`` means."""
+    fields = sorted({key for row in rows[:100] for key in _dotted(row)})
+    if name in fields:
+        return tuple(name.split("."))
+    lower = {field.lower(): field for field in fields}
+    titles = {"age": "created", "time": "started", "completed": "counts.Completed", "attempt": "attempt"}
+    match = lower.get(name.lower()) or lower.get(f"counts.{name.lower()}") or titles.get(name.lower())
+    if match is None and rows:
+        raise UsageError(
+            f"{noun} cannot be sorted by '{name}'",
+            hint=did_you_mean(name, fields) or f"there are {', '.join(fields)}",
+        )
+    return tuple((match or name).split("."))
+
+
+def _dotted(row: Mapping[str, object]) -> list[str]:
+    found = list(row)
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            found.extend(f"{key}.{part}" for part in value)
+    return found
+
+
+def _value(row: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    value: Any = row
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _rank(value: Any) -> tuple[int, Any]:
+    """Numbers before words, lists by their length, texts that are numbers as numbers."""
+    if isinstance(value, list | tuple):
+        return 0, float(len(value))
+    if isinstance(value, int | float):
+        return 0, float(value)
+    try:
+        return 0, float(str(value))
+    except ValueError:
+        return 1, str(value)

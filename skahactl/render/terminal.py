@@ -1,0 +1,129 @@
+"""Terminals: colours of states, tables, and a picture that is repainted in place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TextIO
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from skahactl import states
+from skahactl.render.columns import Column
+from skahactl.render.streams import has_colour
+
+#: Of the 16 colours that every theme, light or dark, chooses for itself.
+STYLES = {
+    states.HELD: "dim",
+    states.UNSETTLED: "magenta",
+    states.PENDING: "yellow",
+    states.RUNNING: "cyan",
+    states.COMPLETED: "green",
+    states.FAILED: "bold red",
+    states.REFUSED: "bold red",
+    states.EXPIRED: "magenta",
+    states.DELETED: "dim",
+    states.SKIPPED: "dim",
+}
+
+Size = tuple[int, int]
+
+
+def console(stream: TextIO, environ: Mapping[str, str], size: Size | None = None) -> Console:
+    """For a stream that is a terminal; ``size`` is columns and lines, its own if None."""
+    width, height = size or size_of(stream)
+    colour = has_colour(stream, environ)
+    return Console(
+        file=stream,
+        force_terminal=True,
+        color_system="standard" if colour else None,
+        no_color=not colour,
+        width=width,
+        height=height,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+        _environ=environ,
+    )
+
+
+def size_of(stream: TextIO) -> Size:
+    """Columns and lines of the terminal."""
+    try:
+        columns, lines = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        return 80, 24
+    return columns or 80, lines or 24
+
+
+def table(columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool) -> Table:
+    """Fits the width of the terminal: what does not is cut with an ellipsis, in the longest columns."""
+    made = Table(box=None, show_header=headers, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        made.add_column(column.title, justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis")
+    for line in texts:
+        made.add_row(*(_cell(column, text) for column, text in zip(columns, line, strict=True)))
+    return made
+
+
+def _cell(column: Column, text: str) -> Text:
+    return Text(text, style=STYLES.get(text, "") if column.is_state else "")
+
+
+class Picture:
+    """A part of the terminal, below what was written before, that is painted again and again.
+
+    Nothing else may write to the terminal while it is shown, but through ``above``. A changed size clears the
+    screen and paints anew, since terminals differ in what they do with lines that no longer fit.
+    """
+
+    def __init__(self, stream: TextIO, environ: Mapping[str, str], size: Callable[[], Size] | None = None):
+        self._stream = stream
+        self._environ = environ
+        self._size_of = size or (lambda: size_of(stream))
+        self._size: Size | None = None
+        self._height = 0
+        self._said: list[str] = []
+
+    def paint(self, make: Callable[[Size], RenderableType]) -> None:
+        """Shows what ``make`` returns for the size of the terminal; what is too high is cut."""
+        size = self._size_of()
+        before = "" if self._size is not None else "\x1b[?25l"
+        if self._size not in (None, size):
+            before = "\x1b[H\x1b[2J" + "".join(f"{line}\n" for line in self._said[-max(1, size[1] // 3) :])
+            self._height = 0
+        self._size = size
+        lines = self._rendered(make(size), size)[: size[1] - 1]
+        up = f"\x1b[{self._height}A" if self._height else ""
+        body = "".join(f"{line}\x1b[K\n" for line in lines)
+        self._write(f"{before}\r{up}{body}\x1b[J")
+        self._height = len(lines)
+
+    def above(self, text: str) -> None:
+        """A line that stays, over the picture; the picture comes back with the next ``paint``."""
+        self._said.append(text)
+        del self._said[:-100]
+        up = f"\x1b[{self._height}A" if self._height else ""
+        self._write(f"\r{up}\x1b[J{text}\n")
+        self._height = 0
+
+    def close(self, *, keep: bool = False) -> None:
+        """Takes the picture away (or leaves it, with ``keep``) and gives the cursor back."""
+        if self._size is None:
+            return
+        up = f"\x1b[{self._height}A" if self._height and not keep else ""
+        self._write(f"\r{up}\x1b[J\x1b[?25h")
+        self._size, self._height = None, 0
+
+    def _rendered(self, content: RenderableType, size: Size) -> list[str]:
+        screen = console(self._stream, self._environ, size)
+        with screen.capture() as captured:
+            screen.print(content, overflow="ellipsis", no_wrap=True, crop=True)
+        return captured.get().rstrip("\n").split("\n")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()

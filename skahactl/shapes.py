@@ -1,0 +1,234 @@
+"""The JSON shapes: what ``-o json``, ``jsonl`` and ``toml`` print, and what tables are drawn from.
+
+Fields are only ever added within a major version. None is unknown (TOML leaves it out), times are ISO 8601 UTC,
+durations seconds, RAM in GB, and counts have every state. The functions take what the ledger holds; no I/O here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from skahactl import states
+from skahactl.durations import iso
+from skahactl.errors import SkahactlError
+from skahactl.job import Limits, Resources
+from skahactl.ledger.records import AttemptRow, ItemRow, Note, ReplicaRow, Run, RunSummary
+from skahactl.skaha.models import Event, ServerWords, Session
+
+Row = dict[str, object]
+
+
+def job(summary: RunSummary, *, logs: str | None, deadline: float | None = None) -> Row:
+    """A job by its run. ``logs`` is the directory of its kept logs, ``deadline`` the earliest of what is alive."""
+    run = summary.run
+    driver = summary.driver
+    return {
+        "name": run.key.name,
+        "profile": run.profile,
+        "server": run.key.server,
+        "user": run.key.user or None,
+        "run": run.number,
+        "digest": run.digest,
+        "kind": run.kind,
+        "image": run.image,
+        "status": summary.status,
+        "reason": run.reason,
+        "replicas": run.total,
+        "counts": states.zero_filled(summary.counts),
+        "items": {key: summary.items.get(key, 0) for key in ("total", "completed", "failed")},
+        "attempts": run.attempts,
+        "limits": _limits(run.limits),
+        "created": iso(run.created),
+        "started": iso(run.started),
+        "ended": iso(run.ended),
+        "observed": iso(run.observed),
+        "deadline": iso(deadline),
+        "manifest": run.manifest,
+        "logs": logs,
+        "driver": None if driver is None else {"host": driver.host, "pid": driver.pid, "since": iso(driver.since)},
+    }
+
+
+def replica(run: Run, row: ReplicaRow, attempt: AttemptRow | None) -> Row:
+    """A replica with its latest attempt, if there is one; ``attempts`` is how many it may have."""
+    return {
+        "job": run.key.name,
+        "run": run.number,
+        "replica": row.number,
+        "of": run.total,
+        "state": row.state,
+        "reason": row.reason,
+        "session": attempt.session if attempt else None,
+        "name": attempt.name if attempt else row.name,
+        "attempt": row.attempt,
+        "attempts": row.allowed,
+        "items": list(row.items),
+        "image": row.request.image,
+        "resources": _resources(row.request.resources),
+        **_times(run, attempt),
+        "log": _log(attempt),
+        "url": attempt.url if attempt else None,
+    }
+
+
+def attempt(row: AttemptRow) -> Row:
+    """One attempt of a replica, as ``describe`` lists them."""
+    return {
+        "attempt": row.number,
+        "name": row.name,
+        "state": row.state,
+        "reason": row.reason,
+        "session": row.session,
+        "created": iso(row.created),
+        "started": iso(row.started),
+        "finished": iso(row.finished),
+        "observed": iso(row.observed),
+        "deadline": iso(row.deadline),
+        "sends": row.sends,
+        "exit_code": row.exit_code,
+        "log": _log(row),
+        "url": row.url,
+    }
+
+
+def item(run: Run, row: ItemRow) -> Row:
+    """One item; ``position`` counts from 1 in its replica, ``exit_code`` is known with ``each = true``."""
+    return {
+        "job": run.key.name,
+        "run": run.number,
+        "replica": row.replica,
+        "position": row.position,
+        "item": row.item,
+        "state": row.state,
+        "attempt": row.attempt,
+        "exit_code": row.exit_code,
+    }
+
+
+def session(found: Session, owner: tuple[Run, int, int] | None) -> Row:
+    """The platform's own object, and which attempt of ours it is: run, replica, attempt."""
+    ours: Row | None = None
+    if owner is not None:
+        run, number, tried = owner
+        ours = {"job": run.key.name, "run": run.number, "replica": number, "attempt": tried}
+    return {**found.raw, "skahactl": ours}
+
+
+def event(session_id: str, owner: tuple[Run, int] | None, found: Event) -> Row:
+    """A scheduling event of a session's pod; its times are the platform's words."""
+    return {
+        "session": session_id,
+        "job": owner[0].key.name if owner else None,
+        "run": owner[0].number if owner else None,
+        "replica": owner[1] if owner else None,
+        "type": found.type,
+        "reason": found.reason,
+        "message": found.message,
+        "first": found.first,
+        "last": found.last,
+    }
+
+
+def note(row: Note) -> Row:
+    """An event of a run's history."""
+    return {"at": iso(row.at), "replica": row.replica, "text": row.text}
+
+
+def outcome(*, profile: str, server: str, dry_run: bool, exit: int, jobs: Sequence[Row]) -> Row:
+    """What apply, create, delete, retry and renew did, or with ``dry_run`` would do; ``jobs`` made by outcome_job."""
+    return {"profile": profile, "server": server, "dry_run": dry_run, "exit": int(exit), "jobs": list(jobs)}
+
+
+def outcome_job(
+    *,
+    name: str,
+    run: int | None,
+    digest: str | None,
+    action: str,
+    reason: str | None = None,
+    differences: Iterable[Row] = (),
+    status: str | None = None,
+    counts: Mapping[str, int] | None = None,
+    steps: Iterable[Row] = (),
+) -> Row:
+    """One job of an outcome; differences made by ``difference``, steps by ``step``."""
+    return {
+        "name": name,
+        "run": run,
+        "digest": digest,
+        "action": action,
+        "reason": reason,
+        "differences": list(differences),
+        "status": status,
+        "counts": states.zero_filled(counts or {}),
+        "steps": list(steps),
+    }
+
+
+def difference(path: str, old: object, new: object, source: str | None) -> Row:
+    """A dotted content path, what it was, what it would be, and whence the new value comes."""
+    return {"path": path, "old": old, "new": new, "source": source}
+
+
+def step(
+    replica: int,
+    name: str,
+    action: str,
+    reason: str | None = None,
+    *,
+    outcome: str | None = None,
+    session: str | None = None,
+    attempt: int | None = None,
+    error: ServerWords | SkahactlError | None = None,
+) -> Row:
+    """What is done for one replica, and what became of it (``outcome`` is None while nothing did)."""
+    return {
+        "replica": replica,
+        "name": name,
+        "action": action,
+        "reason": reason,
+        "outcome": outcome,
+        "session": session,
+        "attempt": attempt,
+        "error": _error(error),
+    }
+
+
+def _error(error: ServerWords | SkahactlError | None) -> Row | None:
+    if error is None:
+        return None
+    if isinstance(error, ServerWords):
+        return error.data()
+    return {"code": error.code, "http_status": None, "message": error.message, "hint": error.hint}
+
+
+def _limits(limits: Limits) -> Row:
+    return {"alive": limits.alive, "pending": limits.pending, "pending_timeout": limits.pending_timeout}
+
+
+def _resources(resources: Resources) -> Row:
+    return {"cores": resources.cores, "ram": resources.ram, "gpus": resources.gpus}
+
+
+def _times(run: Run, attempt: AttemptRow | None) -> Row:
+    if attempt is None:
+        return {"started": None, "finished": None, "observed": iso(run.observed), "deadline": None}
+    seen = max((at for at in (attempt.observed, _still(run, attempt)) if at is not None), default=None)
+    return {
+        "started": iso(attempt.started),
+        "finished": iso(attempt.finished),
+        "observed": iso(seen),
+        "deadline": iso(attempt.deadline),
+    }
+
+
+def _still(run: Run, attempt: AttemptRow) -> float | None:
+    """An attempt that is alive was looked at whenever its run was."""
+    return run.observed if attempt.state in states.ALIVE else None
+
+
+def _log(attempt: AttemptRow | None) -> Row:
+    """Where the log is kept; ``complete`` is None where none is."""
+    if attempt is None or attempt.log_path is None:
+        return {"path": None, "bytes": None, "complete": None}
+    return {"path": attempt.log_path, "bytes": attempt.log_bytes, "complete": attempt.log == "kept"}
