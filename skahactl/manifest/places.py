@@ -35,8 +35,8 @@ class Places:
         """What is wrong at the job's key ``path``; ``()`` is the job itself."""
         if self.is_set(path):
             return Problem("--set", message, None, dotted(path), hint)
-        found, place = self._find(path)
-        label = "common." if place is not None and place[:1] == ("common",) else self.label
+        found, root = self._find(path)
+        label = "common." if root == ("common",) else self.label
         key = (label + dotted(path)).rstrip(".") or None
         return Problem(self.file, message, found if line is None else line, key, hint)
 
@@ -45,11 +45,12 @@ class Places:
         return self._find(path)[0]
 
     def _find(self, path: Path) -> tuple[int | None, Path | None]:
+        """The line, and the root that was found."""
         for end in range(len(path), -1, -1):
             for root in self.roots:
                 whole = (*root, *path[:end])
                 if whole in self.lines:
-                    return self.lines[whole], whole
+                    return self.lines[whole], root
         return None, None
 
     def is_set(self, path: Path) -> bool:

@@ -42,7 +42,7 @@ def _items(table: Mapping[str, Any], places: Places) -> Iterator[Problem]:
     items = table.get("items")
     if not isinstance(items, Mapping):
         return
-    given = [source for source in _SOURCES if source in items]
+    given = [key for key in items if key in _SOURCES]
     if not given:
         yield places.problem(("items",), "where do the items come from?", f"give one of {', '.join(_SOURCES)}")
     if len(given) > 1:

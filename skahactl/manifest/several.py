@@ -26,7 +26,8 @@ def jobs(data: Mapping[str, Any], places: Places, found: list[Problem]) -> Itera
     common, tables = data.get("common", {}), data.get("job", [])
     if not isinstance(common, dict) or not isinstance(tables, list):
         return
-    shared = overlay({"vars": data["vars"]} if "vars" in data else {}, common)
+    nameless = {key: value for key, value in common.items() if key != "name"}
+    shared = overlay({"vars": data["vars"]} if "vars" in data else {}, nameless)
     for number, table in enumerate(tables):
         if isinstance(table, dict):
             name = table.get("name")

@@ -58,12 +58,12 @@ FOREIGN = {
 
 def problems(error: ValidationError, places: Places, table: Mapping[str, Any]) -> Iterator[Problem]:
     """Each finding, at its key in the file."""
-    seen: set[tuple[Path, str]] = set()
+    seen: set[Path] = set()
     for finding in error.errors(include_url=False):
         path = _path(table, finding["loc"])
         message, hint = _words(finding["type"], finding.get("ctx", {}), finding.get("input"), path)
-        if (path, message) not in seen:
-            seen.add((path, message))
+        if path not in seen:
+            seen.add(path)
             yield places.problem(path, message, hint)
 
 

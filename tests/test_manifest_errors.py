@@ -1,0 +1,347 @@
+"""Every mistake of a manifest is met with the place, what was expected, and the way round."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from skahactl.errors import ManifestError
+from skahactl.manifest import read
+from tests.manifests import HEAD, LOCAL, job, jobs, problems, write
+
+SIMPLE = HEAD + 'command = ["x"]\n'
+
+#: (what follows HEAD, line, parts of the message and its hint)
+WRONG = [
+    # keys
+    ("comand = ['x']", 3, ["comand: unknown key", "did you mean 'command'?"]),
+    ("per_replica = 3", 3, ["unknown key", "did you mean 'per-replica' in [items]?"]),
+    ("session_name = 'x'", 3, ["did you mean 'session-name'?"]),
+    ("cores = 8", 3, ["cores: unknown key", "did you mean 'cores' in [resources]?"]),
+    ("memory = 8", 3, ["unknown key", "did you mean 'ram' in [resources]?"]),
+    ("retries = 8", 3, ["did you mean 'attempts' in [retry]?"]),
+    ("args = ['x']", 3, ["'command'"]),
+    ("frobnicate = 1", 3, ["unknown key", "known keys: name, image, kind, command"]),
+    ("[resources]\ncpus = 8", 4, ["resources.cpus: unknown key in [resources]", "did you mean 'cores'?"]),
+    ("[resources]\nmemory = 8", 4, ["resources.memory", "did you mean 'ram'?"]),
+    ("[resources]\nreplicas = 8", 4, ["'replicas' stands at the top of the file", "move it up"]),
+    ("[limits]\nattempts = 2", 4, ["did you mean 'attempts' in [retry]?"]),
+    ("[limit]\nalive = 2", 3, ["limit: unknown key", "did you mean 'limits'?"]),
+    # types
+    ("replicas = '8'", 3, ['expected a whole number, found "8"', "without quotes"]),
+    ("replicas = 8.0", 3, ["expected a whole number, found 8.0"]),
+    ("replicas = true", 3, ["expected a whole number, found true"]),
+    ("replicas = 0", 3, ["expected at least 1, found 0"]),
+    ("replicas = 1000001", 3, ["expected at most 1,000,000"]),
+    ("command = 3", 3, ["expected a list, found 3"]),
+    ("command = ['x', 3]", 3, ["command[2]: expected text in quotes, found 3"]),
+    ("command = []", 3, ["the command is empty"]),
+    ("shell = ['x']", 3, ["expected text in quotes, found a list"]),
+    ("shell = '  '", 3, ["the text is empty"]),
+    ("after = 'shards'", 3, ["expected a list"]),
+    ("after = ['tiles']", 3, ["'tiles' waits for itself"]),
+    ("env = 3", 3, ["expected a table, found 3"]),
+    ("resources = 3", 3, ["expected a table, found 3"]),
+    ("kind = 'headles'", 3, ["expected one of headless, notebook,", "did you mean 'headless'?"]),
+    ("session-name = ''", 3, ["the text is empty"]),
+    # command
+    (
+        "command = 'python x.py --tag \"a b\"'",
+        3,
+        ["expected a list of words, found a string", 'write command = ["python", "x.py", "--tag", "a b"]'],
+    ),
+    ("command = 'x > y'", 3, ["needs a shell", "write shell = '''x > y'''"]),
+    ("command = 'echo \"x'", 3, ["write shell = '''"]),
+    ("command = ['x']\nshell = 'y'", 4, ["both command and shell"]),
+    # resources
+    ("[resources]\ncores = '8'", 4, ["resources.cores: expected a number", "write it without quotes: 8"]),
+    ("[resources]\ncores = 0.5", 4, ["expected a number of at least 1, found 0.5"]),
+    ("[resources]\ncores = nan", 4, ["expected a number of at least 1"]),
+    ("[resources]\nram = inf", 4, ["expected a number of at least 1"]),
+    ("[resources]\nram = true", 4, ["expected a number"]),
+    ("[resources]\ngpus = 1.5", 4, ["expected a whole number"]),
+    ("[resources]\ngpus = -1", 4, ["expected a whole number from 0, found -1"]),
+    ("[resources]\nram = '{rma}'", 4, ["unknown placeholder {rma}"]),
+    ("[resources]\nram = '{name}'", 4, ["'tiles' is no number of at least 1"]),
+    # environment
+    ("[env]\nX = 1.5", 4, ["env.X: a number with a point", 'quote it: "1.5"']),
+    ("[env]\nX = 2026-01-02", 4, ["a date or time", 'quote it: "2026-01-02"']),
+    ("[env]\nX = ['a']", 4, ["expected text, a whole number, true or false, found a list"]),
+    ("[env]\n'A-B' = 'a'", 4, ["is no name of a variable"]),
+    ("[env]\nOMP_NUM_THREADS = 4", 4, ["the platform sets", 'command = ["env", "OMP_NUM_THREADS=4", ...]']),
+    ("[env]\nHOME = '/x'", 4, ["the platform sets", 'command = ["env", "HOME=...", ...]']),
+    ("[env]\nPWD = '/x'", 4, ["the platform sets"]),
+    ("[env]\nskaha_sessionid = 'x'", 4, ["the platform sets"]),
+    ("[env]\nREPLICA_ID = 1", 4, ["skahactl sets this variable itself"]),
+    ("[env]\nREPLICA_COUNT = 1", 4, ["skahactl sets this variable itself"]),
+    ("[env]\nSKAHACTL_ATTEMPT = 1", 4, ["skahactl sets this variable itself"]),
+    ("[env]\nA = 1\nreplicas = 5", 5, ["'replicas' is a key of the manifest, but stands below [env]", "move it up"]),
+    ("[env]\ncommand = ['x']", 4, ["stands below [env]", "move it up"]),
+    ("[env]\nX = { from-evn = 'Y' }", 4, ["one of from-env and from-file", '{ from-env = "TOKEN" }']),
+    ("[env]\nX = { from-env = 'Y', from-file = 'z' }", 4, ["one of from-env and from-file"]),
+    ("[env]\nX = { from-env = 'a b' }", 4, ["from-env names a variable of your own environment"]),
+    ("[env]\nX = { from-file = 3 }", 4, ["expected text for from-file, found 3"]),
+    # placeholders
+    ("session-name = '{nmae}'", 3, ["unknown placeholder {nmae}", "did you mean 'name'?"]),
+    ("session-name = '${name}'", 3, ["a brace that belongs to no placeholder"]),
+    ("command = ['{items}']", 3, ["{items} cannot stand here", "there is no [items]"]),
+    ("command = ['{item}']", 3, ["there is no [items]", "{{item}}"]),
+    ("[vars]\nreplica = 'x'", 4, ["'{replica}' already means something"]),
+    ("[vars]\n'a b' = 'x'", 4, ["cannot be a placeholder"]),
+    ("[vars]\na = 1.5", 4, ['quote it: "1.5"']),
+    # other tables
+    ("[limits]\nalive = 0", 4, ["limits.alive: expected at least 1"]),
+    ("[limits]\npending-timeout = '2 hours'", 4, ["2h"]),
+    ("[limits]\npending-timeout = 0", 4, ["above zero"]),
+    ("[retry]\nattempts = 0", 4, ["expected at least 1"]),
+    ("[logs]\nkeep = 'some'", 4, ["expected one of all, failed, none"]),
+    # kinds
+    ("kind = 'notebook'\ncommand = ['x']", 4, ["the platform drops it for a notebook session"]),
+    ("kind = 'desktop'\nshell = 'x'", 4, ["drops it for a desktop session"]),
+    ("kind = 'carta'\n[env]\nX = 1", 4, ["drops it for a carta session"]),
+    ("kind = 'firefly'\nreplicas = 2", 4, ["a firefly job has one replica"]),
+    ("kind = 'contributed'\n[retry]\nattempts = 2", 4, ["drops it for a contributed session"]),
+    ("kind = 'notebook'\n[items]\nvalues = ['a']\nper-replica = 1", 4, ["items: the platform drops it"]),
+    # items
+    ("[items]\nstrategy = 'chunk'", 3, ["where do the items come from?", "file, glob, values, csv, matrix"]),
+    ("replicas = 2\n[items]\nvalues = ['a']\nfile = 'b'", 6, ["both file and values are given"]),
+    ("command = ['{items}']\n[items]\nvalues = ['a']", 4, ["give replicas at the top, or per-replica"]),
+    (
+        "replicas = 2\ncommand = ['{items}']\n[items]\nvalues = ['a', 'b']\nper-replica = 1",
+        7,
+        ["both replicas and per-replica"],
+    ),
+    ("replicas = 2\n[items]\nmatrix = { a = ['b'] }", 3, ["one combination is one replica", "leave replicas out"]),
+    ("replicas = 2\n[items]\ncsv = 'x.csv'", 3, ["one row is one replica"]),
+    ("replicas = 1\n[items]\nvalues = ['a', 1.5]", 5, ["items.values[2]", 'quote it: "1.5"']),
+    ("replicas = 1\ncommand = ['{items}']\n[items]\nvalues = []", 6, ["no items"]),
+    ("replicas = 1\n[items]\nvalues = ['a']", 5, ["nothing uses the items", "{item}"]),
+    ("replicas = 1\ncommand = ['{item}']\n[items]\nvalues = ['a', 'b']", 4, ["{item} needs one item a replica"]),
+    ("replicas = 1\ncommand = ['a{items}']\n[items]\nvalues = ['a', 'b']", 4, ["{items} cannot stand here"]),
+    ("replicas = 1\nshell = '{items}'\n[items]\nvalues = ['a', 'b']", 4, ["{items} cannot stand here"]),
+    (
+        "replicas = 1\ncommand = ['{items}']\n[items]\nvalues = ['a', 'b']\neach = true",
+        4,
+        ["{items} cannot stand here", "with each = true it is {item}"],
+    ),
+    ("replicas = 1\n[items]\nvalues = ['a', 'b']\neach = true", 6, ["needs a command or shell"]),
+    (
+        "replicas = 1\ncommand = ['{item}']\nsession-name = '{item}'\n[items]\nvalues = ['a', 'b']\neach = true",
+        5,
+        ["{item} needs one item a replica, and replica 1 has 2"],
+    ),
+    ("replicas = 1\ncommand = ['{items}']\n[items]\nvalues = ['a', 'b', 'a']", 6, ["'a' twice: item 1 and item 3"]),
+    ("command = ['x']\n[items]\nmatrix = { a = ['b', 'b'] }", 5, ["'b' stands there twice"]),
+    ("command = ['x']\n[items]\nmatrix = { a = [] }", 5, ["an empty list"]),
+    ("command = ['x']\n[items]\nmatrix = { 'a-b' = ['1'], a_b = ['2'] }", 5, ["would both be ITEM_A_B"]),
+    ("command = ['x']\n[vars]\na = '1'\n[items]\nmatrix = { a = ['1'] }", 5, ["a column of the items has this name"]),
+    ("command = ['x']\n[env]\nITEM_A = '1'\n[items]\nmatrix = { a = ['1'] }", 5, ["the items set this variable"]),
+    ("replicas = 1\ncommand = ['{items}']\n[items]\nfile = 'none.txt'", 6, ["cannot read 'none.txt': No such file"]),
+    ("replicas = 1\ncommand = ['{items}']\n[items]\nfile = '/arc/none.txt'", 6, ["/arc is read where skahactl runs"]),
+    ("replicas = 1\ncommand = ['{items}']\n[items]\nglob = '*.none'", 6, ["nothing matches '*.none'"]),
+    (
+        "replicas = 1\ncommand = ['{items}']\n[items]\nvalues = ['a']\nstrategy = 'even'",
+        7,
+        ["one of chunk, stripe, size"],
+    ),
+    (
+        "replicas = 1\ncommand = ['{items}']\n[items]\nvalues = ['nofile']\nstrategy = 'size'",
+        7,
+        ["no file 'nofile' (item 1)"],
+    ),
+    # names
+    ("replicas = 3000\nsession-name = 'same'\n", 4, ["would have one name", "put {replica} into session-name"]),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "parts"), WRONG, ids=[f"{row[0][:50]!r}" for row in WRONG])
+def test_a_mistake(tmp_path: Path, text: str, line: int, parts: list[str]) -> None:
+    (problem,) = problems(tmp_path, HEAD + text + "\n")
+    assert problem.text().startswith(f"{tmp_path}/job.toml:{line}: ")
+    for part in parts:
+        assert part in problem.text()
+
+
+#: (name or image, parts of the message)
+WRONG_HEADS = [
+    ("name = 'Tiles'", ["expected small letters, digits and '-'", 'name = "tiles"']),
+    ("name = '1tiles'", ["a letter first"]),
+    ("name = 'my_tiles.x'", ['name = "my-tiles-x"']),
+    (f"name = '{'a' * 64}'", ["64 characters long, the longest name has 63"]),
+    ("name = 3", ["expected text in quotes, found 3"]),
+    ("", ["name: missing"]),
+]
+
+WRONG_IMAGES = [
+    ("image = ''", ["the image is empty"]),
+    ("image = 'a b'", ['" " cannot stand in an image reference']),
+    ("image = 'a:b:c'", ["is no image reference"]),
+    ("image = 'a//b'", ["is no image reference"]),
+    ("image = 'a:'", ["is no image reference"]),
+    ("image = 'x.io/Skaha/b'", ["image names are in small letters"]),
+    ("image = 'x.io/a:é'", ['"é" cannot stand']),
+    ("", ["image: missing"]),
+]
+
+
+@pytest.mark.parametrize(("text", "parts"), WRONG_HEADS)
+def test_a_wrong_name(tmp_path: Path, text: str, parts: list[str]) -> None:
+    (problem,) = problems(tmp_path, f"image = 'a:1'\n{text}\n")
+    assert all(part in problem.text() for part in parts), problem.text()
+
+
+@pytest.mark.parametrize(("text", "parts"), WRONG_IMAGES)
+def test_a_wrong_image(tmp_path: Path, text: str, parts: list[str]) -> None:
+    (problem,) = problems(tmp_path, f"name = 'a'\n{text}\n")
+    assert all(part in problem.text() for part in parts), problem.text()
+
+
+#: (a file that is no TOML, line, parts)
+NOT_TOML = [
+    ("name = tiles\n", 1, ["not TOML", "text stands in quotes"]),
+    ('name = "a"\nimage: "b"\n', 2, ["not TOML", "TOML writes image = ..."]),
+    ('name = "a"\nname = "b"\n', 2, ["Cannot overwrite a value"]),
+    ('name = "a"\n[env\n', 2, ["not TOML"]),
+    ('name = "a', 1, ["not TOML"]),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "parts"), NOT_TOML)
+def test_no_toml(tmp_path: Path, text: str, line: int, parts: list[str]) -> None:
+    (problem,) = problems(tmp_path, text)
+    assert problem.line == line
+    assert all(part in problem.text() for part in parts), problem.text()
+
+
+def test_not_utf_8_and_empty(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_bytes(b'name = "a"\nimage = "\xff"\n')
+    (tmp_path / "empty.toml").write_bytes(b"# nothing\n")
+    with pytest.raises(ManifestError) as caught:
+        read([str(tmp_path)], LOCAL)
+    assert [(one.line, one.message) for one in caught.value.problems] == [
+        (2, "not UTF-8, as TOML must be"),
+        (None, "the manifest is empty"),
+    ]
+
+
+def test_every_mistake_of_every_file_at_once(tmp_path: Path) -> None:
+    first = write(tmp_path, 'name = "A"\nimage = "x y"\nreplicas = "8"\n[env]\nHOME = 1\n', "one.toml")
+    second = write(tmp_path, "name = tiles\n", "two.toml")
+    third = write(tmp_path, SIMPLE + "replicas = 1\n[items]\nfile = 'none'\neach = true\n", "three.toml")
+    with pytest.raises(ManifestError) as caught:
+        read([first, second, third, str(tmp_path / "four.toml")], LOCAL)
+    found = [(Path(one.file).name, one.line) for one in caught.value.problems]
+    assert [one for one in found if one[0] == "one.toml"] == [("one.toml", line) for line in (1, 2, 3, 5)]
+    assert {name for name, _ in found} == {"one.toml", "two.toml", "three.toml", "four.toml"}
+    assert caught.value.exit == 2
+
+
+def test_a_directory_a_file_given_twice_and_a_missing_one(tmp_path: Path) -> None:
+    path = write(tmp_path, SIMPLE)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ManifestError) as caught:
+        read([path, f"{tmp_path}/../{tmp_path.name}/job.toml", str(tmp_path / "empty"), "none.toml"], LOCAL)
+    assert sorted(one.message for one in caught.value.problems) == [
+        "cannot be read: No such file or directory",
+        "given twice",
+        "no manifest in this directory",
+    ]
+
+
+def test_one_problem_for_each_list_of_many(tmp_path: Path) -> None:
+    (tmp_path / "items.txt").write_text("a\n" + "\n" * 500)
+    found = problems(tmp_path, SIMPLE + "replicas = 1\n[items]\nfile = 'items.txt'\neach = true\n")
+    assert [one.line for one in found] == list(range(2, 13))
+    assert "490 more" in found[-1].message
+
+
+def test_several_jobs(tmp_path: Path) -> None:
+    text = """
+[common]
+image = "a:1"
+replicas = 0
+name = "x"
+[[job]]
+name = "one"
+after = ["two"]
+[[job]]
+name = "two"
+after = ["one"]
+[job.env]
+A = 1.5
+[[job]]
+name = "one"
+[[job]]
+command = ["x"]
+"""
+    found = [(one.line, one.key) for one in problems(tmp_path, text)]
+    assert found == [
+        (4, "common.replicas"),
+        (5, "common.name"),
+        (8, "one.after"),
+        (13, "two.env.A"),
+        (15, "one.name"),
+        (16, "job[4].name"),
+    ]
+
+
+def test_top_of_a_file_of_several_jobs(tmp_path: Path) -> None:
+    found = problems(tmp_path, 'image = "a:1"\n[job]\nname = "x"\n')
+    assert [one.message for one in found] == [
+        "a file of several jobs has only [common], [[job]] and [vars] at its top",
+        "expected [[job]] tables, found a table",
+    ]
+    assert "no [[job]]" in problems(tmp_path, '[common]\nimage = "a:1"\n')[0].message
+
+
+SETS = [
+    ("replicas=lots", "--set: replicas: expected a whole number, found"),
+    ("replica=3", "--set: replica: unknown key (did you mean 'replicas'?)"),
+    ("tile.replicas=3", "--set: tile.replicas: unknown key or job (did you mean 'tiles'?)"),
+    ("replicas", "expected KEY=VALUE"),
+    ("=3", "expected KEY=VALUE"),
+    ("env.X=1.5", "--set: env.X: a number with a point"),
+    ("command=python x.py", 'write command = ["python", "x.py"]'),
+    ("resources.core=3", "did you mean 'cores'?"),
+]
+
+
+@pytest.mark.parametrize(("text", "part"), SETS)
+def test_a_wrong_set(tmp_path: Path, text: str, part: str) -> None:
+    (problem,) = problems(tmp_path, SIMPLE, sets=(text,))
+    assert part in problem.text()
+
+
+def test_a_variable_that_nothing_uses(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, SIMPLE + "[vars]\nsurvey = 'dr6'\n", survye="x")
+    assert problem.text() == "--var: survye: nothing uses {survye} (did you mean 'survey'?)"
+    assert job(tmp_path, "command = ['{survey}']", survey="dr7").replicas[0].request.command == ("dr7",)
+
+
+def test_a_request_that_cannot_be_sent(tmp_path: Path) -> None:
+    path = write(tmp_path, SIMPLE + "replicas = 50\n[env]\nA = 'b'\n")
+    asked: list[object] = []
+    with pytest.raises(ManifestError) as caught:
+        read([path], LOCAL, check=lambda request: asked.append(request) or ("[env] A is too short",))
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.key, problem.message) == (5, "env", "replica 1: [env] A is too short")
+    assert len(asked) == 1
+
+
+def test_standard_input_and_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "items.txt").write_text("a\nb\n")
+    text = SIMPLE + "replicas = 2\n[items]\nfile = 'items.txt'\neach = true\n"
+    (made,) = read(["-"], LOCAL, stdin=io.BytesIO(text.encode()))
+    assert made.manifest == "-"
+    assert [replica.items for replica in made.replicas] == [("a",), ("b",)]
+    with pytest.raises(ManifestError) as caught:
+        read(["-"], LOCAL, stdin=io.BytesIO(b"name = x"))
+    assert caught.value.problems[0].text().startswith("-:1: not TOML")
+
+
+def test_nothing_is_wrong_with_the_shortest_manifest(tmp_path: Path) -> None:
+    (made,) = jobs(tmp_path, HEAD)
+    assert made.replicas[0].request.command == ()
