@@ -20,6 +20,9 @@ BUILT_IN = ("local", "canfar")
 ENVIRONMENT = "environment"  # the name of what SKAHACTL_SERVER alone describes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
+#: What this process did not see committed did not happen: nothing to settle, and nothing is far away.
+LOCAL_CLIENT = ClientSettings(settle=0.0, poll_min=0.2, backoff=1.0, log_patience=0.0, grace=0.0)
+
 
 def choose(name: str | None, environ: Mapping[str, str]) -> Profile:
     """The profile of a command: ``-p`` (a name or a path), SKAHACTL_PROFILE, ``profile use``, local.
@@ -79,6 +82,16 @@ def set_default(name: str, environ: Mapping[str, str]) -> None:
     write_atomically(_default_file(environ), f"{name}\n".encode(), 0o644)
 
 
+def forget_default(environ: Mapping[str, str]) -> None:
+    """No profile is chosen for good any more."""
+    _default_file(environ).unlink(missing_ok=True)
+
+
+def load_file(path: Path, name: str, environ: Mapping[str, str]) -> Profile:
+    """The profile ``name`` from a file that is not at its place yet."""
+    return _read(path, name, environ, _built_in(name, environ))
+
+
 def file_of(name: str, environ: Mapping[str, str]) -> Path:
     """Where the profile of this name has its file, if it has one; ProfileError for what cannot be a name."""
     if not _NAME.fullmatch(name):
@@ -98,8 +111,7 @@ def _read(path: Path, name: str, environ: Mapping[str, str], built_in: Profile |
 
 def _built_in(name: str, environ: Mapping[str, str]) -> Profile | None:
     if name == "local":
-        # what this process did not see committed did not happen: nothing to settle
-        return Profile("local", LOCAL_SERVER, client=ClientSettings(settle=0.0))
+        return Profile("local", LOCAL_SERVER, client=LOCAL_CLIENT)
     if name == "canfar":
         return Profile(
             "canfar",

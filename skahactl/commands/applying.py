@@ -91,6 +91,7 @@ def applier_for(here: Opened, asked: Asked) -> Applier:
         wait=asked.wait,
         deadline=deadline(asked.timeout, here.clock),
         break_lock=asked.break_lock,
+        directory=here.context.cwd,
         confirm=lambda words: confirm(here.context, asked.yes, words),
     )
 

@@ -45,8 +45,11 @@ class Opened:
 
 
 @contextlib.asynccontextmanager
-async def opened(profile: Profile | None = None) -> AsyncIterator[Opened]:
-    """Opens ledger and client for the profile of this call, and takes INT, TERM and HUP while it lasts."""
+async def opened(profile: Profile | None = None, directory: str | None = None) -> AsyncIterator[Opened]:
+    """Opens ledger and client for the profile of this call, and takes INT, TERM and HUP while it lasts.
+
+    ``directory``: where the local platform runs commands, if the profile does not say; else the working directory.
+    """
     from skahactl.engine.stop import Stop
     from skahactl.ledger.store import open_ledger
     from skahactl.platforms import open_client
@@ -65,7 +68,7 @@ async def opened(profile: Profile | None = None) -> AsyncIterator[Opened]:
             chosen,
             clock=clock,
             environ=context.environ,
-            directory=chosen.local.directory or context.cwd,
+            directory=chosen.local.directory or directory or context.cwd,
             report=context.debug,
             verbose=context.verbose,
         )

@@ -42,6 +42,7 @@ class Applier:
     wait: bool = False
     deadline: float | None = None
     break_lock: bool = False
+    directory: str | None = None
     confirm: Callable[[str], bool] = lambda words: False
     _locks: list[JobLock] = field(default_factory=list)
 
@@ -130,7 +131,13 @@ class Applier:
 
     def _add(self, job: Job, key: JobKey) -> Run:
         return runs.add_run(
-            self.ledger, key, job, self.profile.path or self.profile.name, self._after_runs(job, key), self.clock.now()
+            self.ledger,
+            key,
+            job,
+            self.profile.path or self.profile.name,
+            self._after_runs(job, key),
+            self.clock.now(),
+            self.directory,
         )
 
     async def _drive(self, to_drive: list[Run], parts: Mapping[int, JobOutcome]) -> None:
@@ -154,13 +161,7 @@ class Applier:
             _show(part, summary)
             part.failed = outcome.unsuccessful(self.ledger, summary.run.id)
             part.watched = self.wait and failure is None
-            part.exit = self._exit(part, summary) if failure is None else failure.exit
-
-    def _exit(self, part: JobOutcome, summary: RunSummary) -> Exit:
-        if self.wait or _is_over(summary):
-            return Exit.DONE if _went_well(summary) else Exit.NO
-        bad = {"refused", "not created", "in doubt"}
-        return Exit.NO if any(step["outcome"] in bad for step in part.steps) else Exit.DONE
+            part.exit = result_of(part, summary, self.wait) if failure is None else failure.exit
 
     def _driver(self, to_drive: list[Run], *, follow: bool, create: bool) -> Driver:
         return Driver(
@@ -253,6 +254,14 @@ class Applier:
         for decision in decisions.values():
             if decision.action == "foreign":
                 raise UsageError(decision.reason, hint=decision.hint, code="foreign")
+
+
+def result_of(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
+    """Driven to the end: how it ended. Else: whether every step that was planned was done, held ones included."""
+    if waited or _is_over(summary):
+        return Exit.DONE if _went_well(summary) else Exit.NO
+    bad = {"refused", "not created", "in doubt"}
+    return Exit.NO if any(step["outcome"] in bad for step in part.steps) else Exit.DONE
 
 
 def _is_over(summary: RunSummary) -> bool:

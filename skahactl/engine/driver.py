@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from skahactl import states
 from skahactl.clock import Clock
@@ -60,6 +60,8 @@ class Driver:
 
     def __post_init__(self) -> None:
         settings = self.profile.client
+        if self.profile.is_local:
+            settings = replace(settings, memory=self.profile.local.memory)
         self._wake = asyncio.Event()
         self._journal = Journal(self.ledger)
         self._creator = Creator(self.client, self.ledger, self._journal, self.clock, settings, self._wake.set)
@@ -169,10 +171,10 @@ class Driver:
         busy = any(step.action in ("create", "retry", "resend", "delete") for step in plan) and (
             self.create or any(step.action == "delete" for step in plan)
         )
-        if busy or steps.is_doubtful(watch) or self._creator.queued(watch.run.id):
+        if busy or steps.is_doubtful(watch) or self._creator.queued(watch.run.id) or self._still_listed(watch, listing):
             return False
         if steps.is_ended(watch):
-            if steps.unread(watch) or self._still_listed(watch, listing):
+            if steps.unread(watch):
                 return False
             if watch.run.ended is None:
                 set_run(self.ledger, watch.run.id, ended=self.clock.now())

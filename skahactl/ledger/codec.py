@@ -71,6 +71,7 @@ def run_value(row: sqlite3.Row) -> Run:
         deleting=bool(row["deleting"]),
         total=row["total"],
         reason=row["reason"],
+        directory=row["directory"],
     )
 
 

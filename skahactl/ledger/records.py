@@ -51,6 +51,7 @@ class Run:
     deleting: bool  # a delete of the whole run was asked for; no intent is recorded any more
     total: int  # replicas
     reason: str | None = None  # why held or skipped, as a whole
+    directory: str | None = None  # where the command that made it stood; the local platform runs there
 
 
 @dataclass(frozen=True, slots=True)

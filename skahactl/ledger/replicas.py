@@ -89,7 +89,8 @@ def allow_again(ledger: Ledger, run_id: int, chosen: dict[int, tuple[int, ...] |
     """Lets these replicas have one more attempt, at once; with positions, of these items alone."""
     with ledger.transaction() as connection:
         connection.executemany(
-            "UPDATE replicas SET state = CASE WHEN state IN ('Failed', 'Refused', 'Expired', 'Deleted', 'Completed')"
+            "UPDATE replicas SET state = CASE WHEN state IN ('Failed', 'Refused', 'Expired', 'Deleted', 'Completed',"
+            " 'Skipped')"
             " THEN 'Held' ELSE state END, reason = 'retry', allowed = attempt + 1, not_before = NULL, deleting = 0,"
             " chosen = ? WHERE run = ? AND number = ?",
             (
@@ -177,3 +178,12 @@ def set_not_before(ledger: Ledger, run_id: int, number: int, at: float) -> None:
     """The replica's next attempt is not created before ``at``."""
     with ledger.transaction() as connection:
         connection.execute("UPDATE replicas SET not_before = ? WHERE run = ? AND number = ?", (at, run_id, number))
+
+
+def stop_retries(ledger: Ledger, run_id: int, numbers: Iterable[int]) -> None:
+    """No attempt after the last one, for these."""
+    with ledger.transaction() as connection:
+        connection.executemany(
+            "UPDATE replicas SET allowed = attempt WHERE run = ? AND number = ?",
+            ((run_id, number) for number in numbers),
+        )

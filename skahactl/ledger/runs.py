@@ -30,7 +30,7 @@ def add_run(
         number = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM runs WHERE job = ?", (owner,)).fetchone()
         cursor = connection.execute(
             "INSERT INTO runs (job, number, profile, digest, kind, image, content, limits, attempts, keep, after,"
-            " after_runs, manifest, created, total) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            " after_runs, manifest, created, total, directory) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 owner,
                 number[0],
@@ -47,6 +47,7 @@ def add_run(
                 job.manifest,
                 now,
                 len(job.replicas),
+                directory,
             ),
         )
         run_id = cursor.lastrowid
@@ -62,7 +63,7 @@ def add_run(
                     codec.dump(replica.items),
                     len(replica.items),
                     codec.each_text(replica.each),
-                    state,
+                    states.HELD,
                     job.attempts,
                 )
                 for replica in job.replicas

@@ -18,7 +18,7 @@ CREATE TABLE runs (
   id INTEGER PRIMARY KEY, job INTEGER NOT NULL REFERENCES jobs (id), number INTEGER NOT NULL,
   profile TEXT NOT NULL, digest TEXT NOT NULL, kind TEXT NOT NULL, image TEXT NOT NULL, content TEXT NOT NULL,
   limits TEXT NOT NULL, attempts INTEGER NOT NULL, keep TEXT NOT NULL, after TEXT NOT NULL, after_runs TEXT NOT NULL,
-  manifest TEXT, created REAL NOT NULL, started REAL, ended REAL, observed REAL,
+  manifest TEXT, created REAL NOT NULL, started REAL, ended REAL, observed REAL, directory TEXT,
   deleting INTEGER NOT NULL DEFAULT 0, total INTEGER NOT NULL, reason TEXT,
   UNIQUE (job, number));
 CREATE TABLE replicas (

@@ -1,0 +1,229 @@
+"""resume and retry: a run driven again, from the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from skahactl import states
+from skahactl.clock import Clock
+from skahactl.engine import outcome
+from skahactl.engine.apply import result_of
+from skahactl.engine.drive import gate_for, released
+from skahactl.engine.driver import Driver
+from skahactl.engine.outcome import JobOutcome, Outcome
+from skahactl.engine.plan import Step
+from skahactl.engine.report import Reporter
+from skahactl.engine.stop import Stop
+from skahactl.errors import AnswerNo, BusyError, UsageError
+from skahactl.ledger import replicas, runs
+from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.lock import JobLock, acquire
+from skahactl.ledger.records import Run
+from skahactl.ledger.store import Ledger
+from skahactl.profile import Profile
+from skahactl.skaha.client import Client
+
+#: What a retry may start again when it is named itself; live ones never.
+RETRIABLE = (states.FAILED, states.REFUSED, states.EXPIRED, states.DELETED, states.SKIPPED, states.COMPLETED)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Replicas to try again, with the positions of their items where only some are asked for."""
+
+    replicas: dict[int, tuple[int, ...] | None]
+    left: tuple[Step, ...] = ()  # those that were named and cannot be
+
+
+def choose_retries(
+    ledger: Ledger, run: Run, numbers: Sequence[int] | None, wanted: frozenset[str], items: Sequence[str] | None
+) -> Chosen:
+    """``numbers``: replicas named themselves; else those in one of the ``wanted`` states; ``items``: those that have
+    one of these items. UsageError for an item that the run does not have."""
+    if items is not None:
+        return _with_items(ledger, run, items)
+    rows = replicas.replica_states(ledger, run.id)
+    if numbers is None:
+        return Chosen({row.number: None for row in rows if row.state in wanted})
+    named = set(numbers)
+    left = tuple(
+        Step(row.number, row.name, "keep", f"{row.state}: a live replica is never retried")
+        for row in rows
+        if row.number in named and row.state not in RETRIABLE
+    )
+    return Chosen({row.number: None for row in rows if row.number in named and row.state in RETRIABLE}, left)
+
+
+def _with_items(ledger: Ledger, run: Run, items: Sequence[str]) -> Chosen:
+    wanted = set(items)
+    found: dict[int, list[int]] = {}
+    seen: set[str] = set()
+    for row in replicas.items_of(ledger, run.id):
+        if row.item in wanted:
+            seen.add(row.item)
+            found.setdefault(row.replica, []).append(row.position)
+    missing = [item for item in items if item not in seen]
+    if missing:
+        raise UsageError(f"{run.key.name} has no item '{missing[0]}'" + _more(len(missing) - 1), where="--items")
+    by_number = {row.number: row for row in replicas.replica_states(ledger, run.id)}
+    left = tuple(
+        Step(number, by_number[number].name, "keep", f"{by_number[number].state}: a live replica is never retried")
+        for number in found
+        if by_number[number].state not in RETRIABLE
+    )
+    skipped = {step.replica for step in left}
+    chosen = {
+        number: tuple(positions) if replicas.has_each(ledger, run.id, number) else None
+        for number, positions in found.items()
+        if number not in skipped
+    }
+    return Chosen(chosen, left)
+
+
+def _more(number: int) -> str:
+    return f" and {number} more" if number > 0 else ""
+
+
+@dataclass
+class Again:
+    """Drives one run again; takes its lock, unless another command has it and will do the work."""
+
+    ledger: Ledger
+    client: Client
+    profile: Profile
+    clock: Clock
+    reporter: Reporter
+    stop: Stop
+    deadline: float | None = None
+    break_lock: bool = False
+
+    async def resume(self, run: Run) -> Outcome:
+        """To the end. AnswerNo for a run that was deleted."""
+        if run.deleting:
+            raise AnswerNo(f"run {run.number} of {run.key.name} was deleted", hint="apply starts the next run")
+        return await self._drive(run, "resume", follow=True)
+
+    async def retry(self, run: Run, chosen: Chosen, wait: bool, reason: str) -> Outcome:
+        """Lets the chosen have one more attempt, and drives: one pass, or to the end with ``wait``."""
+        replicas.allow_again(self.ledger, run.id, chosen.replicas)
+        try:
+            return await self._drive(run, "retry", follow=wait, extra=chosen.left, reason=reason)
+        except BusyError as error:
+            if wait:
+                raise
+            self.reporter.say(f"{error.message}; it starts the new attempts")
+            part = JobOutcome(run.key.name, "retry", reason, run.number, run.digest, watched=True)
+            part.steps = outcome.done_steps(self.ledger, run.id, chosen.left, {})
+            self._fill(part, run)
+            return Outcome(self.profile, False, [part])
+
+    async def _drive(
+        self, run: Run, action: str, follow: bool, extra: tuple[Step, ...] = (), reason: str = "from the ledger"
+    ) -> Outcome:
+        locks: list[JobLock] = [acquire(self.ledger, run.key, self.clock.now(), break_lock=self.break_lock)]
+        part = JobOutcome(run.key.name, action, reason, run.number, run.digest)
+        driver = Driver(
+            self.ledger,
+            self.client,
+            self.profile,
+            self.clock,
+            self.reporter,
+            (run,),
+            follow,
+            lambda watched: gate_for(self.ledger, watched, set(), record=True),
+            self.stop,
+            self.deadline,
+        )
+        try:
+            await driver.drive()
+        finally:
+            released(locks)
+        steps = (*extra, *driver.first_steps.get(run.id, ()))
+        part.watched = follow
+        part.steps = outcome.done_steps(self.ledger, run.id, steps, driver.results)
+        self._fill(part, run)
+        summary = part.summary
+        assert summary is not None
+        part.exit = result_of(part, summary, follow)
+        return Outcome(self.profile, False, [part])
+
+    def _fill(self, part: JobOutcome, run: Run) -> None:
+        fresh = runs.run_by_id(self.ledger, run.id)
+        assert fresh is not None
+        summary = runs.summaries(self.ledger, [fresh])[0]
+        part.summary, part.status, part.counts = summary, summary.status, summary.counts
+        part.failed = outcome.unsuccessful(self.ledger, run.id)
+
+
+def preview_retry(ledger: Ledger, profile: Profile, run: Run, chosen: Chosen, reason: str) -> Outcome:
+    """What retry would do."""
+    part = JobOutcome(run.key.name, "retry", reason, run.number, run.digest)
+    names = {row.number: row.name for row in replicas.replica_states(ledger, run.id)}
+    steps = [Step(number, names[number], "retry", reason) for number in sorted(chosen.replicas)]
+    part.steps = outcome.planned_steps([*steps, *chosen.left])
+    summary = runs.summaries(ledger, [run])[0]
+    part.summary, part.status, part.counts = summary, summary.status, summary.counts
+    return Outcome(profile, True, [part])
+
+
+def mark(
+    ledger: Ledger, run: Run, state: str, numbers: Sequence[int], items: Sequence[str] | None, now: float
+) -> tuple[int, ...]:
+    """Writes what a person found out; the replicas that it changed. AnswerNo for a live one.
+
+    With ``items`` each item is marked, and a replica counts as Completed when all of its items do."""
+    alive = [
+        row.number
+        for row in replicas.replica_states(ledger, run.id)
+        if row.number in set(numbers) and row.state not in states.ENDED
+    ]
+    if alive:
+        raise AnswerNo(
+            f"replica {alive[0]} of {run.key.name} has not ended; only what ended can be marked",
+            hint="a driver sees the end of what lives: skahactl resume " + run.key.name,
+        )
+    if items is not None:
+        return _mark_items(ledger, run, state, items, now)
+    with ledger.transaction():
+        _mark_replicas(ledger, run, numbers, state, now)
+    return tuple(numbers)
+
+
+def _mark_items(ledger: Ledger, run: Run, state: str, items: Sequence[str], now: float) -> tuple[int, ...]:
+    chosen = _with_items(ledger, run, items)
+    if chosen.left:
+        raise AnswerNo(f"replica {chosen.left[0].replica} of {run.key.name} has not ended; wait for it first")
+    wanted = set(items)
+    positions: dict[int, list[int]] = {}
+    for row in replicas.items_of(ledger, run.id):
+        if row.item in wanted:
+            positions.setdefault(row.replica, []).append(row.position)
+    with ledger.transaction():
+        replicas.mark_items(ledger, run.id, {number: tuple(found) for number, found in positions.items()}, state)
+        by_replica: dict[int, set[str]] = {}
+        for row in replicas.items_of(ledger, run.id):
+            by_replica.setdefault(row.replica, set()).add(row.state)
+        done = [number for number in positions if by_replica[number] == {states.COMPLETED}]
+        failed = [number for number in positions if states.FAILED in by_replica[number]]
+        _mark_replicas(ledger, run, done, states.COMPLETED, now)
+        _mark_replicas(ledger, run, failed, states.FAILED, now)
+    return tuple(sorted(positions))
+
+
+def _mark_replicas(ledger: Ledger, run: Run, numbers: Sequence[int], state: str, now: float) -> None:
+    if not numbers:
+        return
+    replicas.set_states(ledger, run.id, numbers, state, "marked by hand")
+    replicas.stop_retries(ledger, run.id, numbers)
+    marked = set(numbers)
+    for attempt in attempts_of(ledger, run.id):
+        if attempt.replica in marked and attempt.state == states.EXPIRED:
+            replicas.add_note(ledger, run.id, now, f"marked {state} by hand", attempt.replica)
+
+
+def with_run(profile: Profile, run: Run) -> Profile:
+    """The profile, its local platform running where the run's own command stood."""
+    if not profile.is_local or profile.local.directory is not None or run.directory is None:
+        return profile
+    return replace(profile, local=replace(profile.local, directory=run.directory))
