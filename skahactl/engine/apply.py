@@ -130,15 +130,9 @@ class Applier:
         return True
 
     def _add(self, job: Job, key: JobKey) -> Run:
-        return runs.add_run(
-            self.ledger,
-            key,
-            job,
-            self.profile.path or self.profile.name,
-            self._after_runs(job, key),
-            self.clock.now(),
-            self.directory,
-        )
+        profile = self.profile.path or self.profile.name
+        after_runs = self._after_runs(job, key)
+        return runs.add_run(self.ledger, key, job, profile, after_runs, self.clock.now(), self.directory)
 
     async def _drive(self, to_drive: list[Run], parts: Mapping[int, JobOutcome]) -> None:
         driver = self._driver(to_drive, follow=self.wait, create=True)

@@ -22,9 +22,9 @@ def add_run(
     profile: str,
     after_runs: dict[str, int],
     now: float,
-    state: str = states.HELD,
+    directory: str | None = None,
 ) -> Run:
-    """The next run of ``job``, every replica Held (or ``state``); in one transaction."""
+    """The next run of ``job``, every replica Held; in one transaction. ``directory``: where the command stands."""
     with ledger.transaction() as connection:
         owner = job_id(ledger, key)
         number = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM runs WHERE job = ?", (owner,)).fetchone()
