@@ -1,11 +1,156 @@
-"""Stands in until the views are here."""
+"""What a driver tells, as a person sees it: a picture on a terminal, plain lines elsewhere (engine.report.Reporter)."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TextIO
+
 from skahactl.context import Context
-from skahactl.engine.report import Silent
+from skahactl.durations import short
+from skahactl.engine.report import Reporter, RunProgress, Silent
+from skahactl.render.streams import is_screen, one_line
+from skahactl.render.summary import head_of, standing
+
+if TYPE_CHECKING:
+    from skahactl.render.terminal import Picture, Size
+
+Monotonic = Callable[[], float]
 
 
-def reporter(context: Context) -> Silent:
-    del context
-    return Silent()
+def reporter(context: Context) -> Reporter:
+    """For stderr as it is: LiveReporter on a terminal, PlainReporter elsewhere and with TERM=dumb; with ``-q``
+    neither."""
+    if context.quiet:
+        return Silent()
+    if is_screen(context.stderr, context.environ):
+        return LiveReporter(context.stderr, context.environ)
+    return PlainReporter(context.stderr)
+
+
+class PlainReporter:
+    """A line when a job's counts change, at most one every ``interval`` seconds a job."""
+
+    def __init__(self, stream: TextIO, *, monotonic: Monotonic = time.monotonic, interval: float = 5.0):
+        self._stream = stream
+        self._monotonic = monotonic
+        self._interval = interval
+        self._told: dict[int, tuple[float, str]] = {}
+        self._due: dict[int, str] = {}
+
+    def say(self, text: str) -> None:
+        self._stream.write(one_line(text) + "\n")
+        self._stream.flush()
+
+    def progress(self, runs: Sequence[RunProgress]) -> None:
+        for run in runs:
+            key = run.summary.run.id
+            line = f"{head_of(run.summary.run)}: {standing(run.summary.status, run.summary.counts)}"
+            at, before = self._told.get(key, (float("-inf"), ""))
+            if line == before:
+                self._due.pop(key, None)
+            elif self._monotonic() - at >= self._interval:
+                self._tell(key, line)
+            else:
+                self._due[key] = line
+
+    def close(self) -> None:
+        """Tells what was held back."""
+        with contextlib.suppress(OSError):
+            for key, line in list(self._due.items()):
+                self._tell(key, line)
+
+    def _tell(self, key: int, line: str) -> None:
+        self._due.pop(key, None)
+        self._told[key] = (self._monotonic(), line)
+        self.say(line)
+
+
+class LiveReporter:
+    """A picture of every job, painted at each poll and, for its clock and for a resize, every ``tick`` seconds."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        environ: Mapping[str, str],
+        *,
+        monotonic: Monotonic = time.monotonic,
+        tick: float = 1.0,
+        size: Callable[[], Size] | None = None,
+    ):
+        from skahactl.render.streams import shows_unicode
+        from skahactl.render.terminal import Picture
+
+        self._picture: Picture = Picture(stream, environ, size)
+        self._unicode = shows_unicode(stream)
+        self._monotonic = monotonic
+        self._tick = tick
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._runs: tuple[RunProgress, ...] = ()
+        self._at = 0.0
+
+    def say(self, text: str) -> None:
+        with self._lock:
+            self._picture.above(one_line(text))
+            self._paint()
+
+    def progress(self, runs: Sequence[RunProgress]) -> None:
+        with self._lock:
+            self._runs, self._at = tuple(runs), self._monotonic()
+            self._paint()
+        if self._thread is None and not self._stop.is_set():
+            self._thread = threading.Thread(target=self._keep_painting, name="progress", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        with self._lock, contextlib.suppress(OSError):  # the terminal may be gone
+            self._picture.close()
+
+    def _keep_painting(self) -> None:
+        with contextlib.suppress(OSError):
+            while not self._stop.wait(self._tick):
+                with self._lock:
+                    self._paint()
+
+    def _paint(self) -> None:
+        from skahactl.render.grid import draw
+
+        if not self._runs:
+            return
+        passed = self._monotonic() - self._at
+        runs = [replace(run, now=run.now + passed, longest=_later(run, passed)) for run in self._runs]
+        self._picture.paint(lambda size: draw(runs, size, self._unicode))
+
+
+def _later(run: RunProgress, passed: float) -> tuple[tuple[int, float], ...]:
+    return tuple((number, seconds + passed) for number, seconds in run.longest)
+
+
+def expected(run: RunProgress) -> float | None:
+    """Seconds until the end, if the rest goes as what has ended so far; None while too little has."""
+    from skahactl import states
+
+    began = run.summary.run.started
+    total = sum(run.summary.counts.values())
+    ended = sum(run.summary.counts[state] for state in states.ENDED)
+    if began is None or ended < max(2, total // 50) or ended >= total:
+        return None
+    return (run.now - began) / ended * (total - ended)
+
+
+def times_text(run: RunProgress) -> str:
+    """``12 min, about 25 min left``."""
+    began = run.summary.run.started or run.started
+    if began is None:
+        return ""
+    left = expected(run)
+    return short(run.now - began) + (f", about {short(left)} left" if left is not None else "")
