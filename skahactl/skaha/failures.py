@@ -7,7 +7,9 @@ No credential ever comes into a message: bodies of 401 may echo the token and ar
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
@@ -223,9 +225,19 @@ def _told(error: httpx.HTTPError | Exception) -> str:
         return "no connection in time"
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
-    if isinstance(error, httpx.ConnectError | httpx.ProxyError):
-        return f"no connection: {_UNPRINTABLE.sub(' ', str(error)) or type(error).__name__}"
+    if isinstance(error, httpx.ConnectError):
+        return f"no connection: {_system_words(error) or str(error)}"
+    if isinstance(error, httpx.ProxyError):
+        return f"no connection through the proxy: {_UNPRINTABLE.sub(' ', str(error))}"
     return f"the connection broke: {_UNPRINTABLE.sub(' ', str(error)) or type(error).__name__}"
+
+
+def _system_words(error: Exception) -> str | None:
+    """What the system said, such as "Connection refused"; the libraries above it only say that it failed."""
+    told = [link for link in _chain(error) if isinstance(link, OSError) and link.errno]
+    if not told:
+        return None
+    return told[-1].strerror if isinstance(told[-1], socket.gaierror) else os.strerror(told[-1].errno)
 
 
 def _connect_hint(error: Exception) -> str | None:

@@ -1,0 +1,96 @@
+"""``skahactl login``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from skahactl.context import Context, current
+from skahactl.errors import AuthError, Exit, UsageError
+
+if TYPE_CHECKING:
+    from skahactl.profile import Profile
+
+
+def login(
+    profile: Annotated[str | None, Parameter(help="The profile; the current one, else canfar.")] = None,
+    /,
+    *,
+    user: Annotated[str | None, Parameter(name=["--user", "-u"], help="The user name; asked for otherwise.")] = None,
+) -> int:
+    """Get a certificate with user name and password, and use its profile from now on.
+
+    The password comes from ~/.netrc or is asked for; it is sent over https to the profile's login-url alone.
+
+    Examples:
+
+    skahactl login
+
+    skahactl login canfar --user alice
+    """
+    from skahactl import profiles
+    from skahactl.durations import iso
+    from skahactl.skaha import login as service
+
+    context = current()
+    chosen = _chosen(profile or context.profile, context)
+    if chosen.auth.method != "x509" or chosen.auth.certificate is None:
+        return _without_certificate(chosen, context)
+    service.require_https(chosen.login_url)
+    name, password = _account(chosen.login_url, user, context)
+    chain = service.fetch(chosen, name, password, context.environ, context.debug)
+    context.say(f"{chosen.auth.certificate}: valid until {iso(chain.ends)}")
+    if profiles.default_name(context.environ) != chosen.name:
+        profiles.set_default(chosen.name, context.environ)
+        context.say(f"{chosen.name} ({chosen.host}) is used from now on; choose with: skahactl profile use NAME")
+    return Exit.DONE
+
+
+def _chosen(name: str | None, context: Context) -> Profile:
+    """The profile that is named or in use; canfar where that would be none, or this machine."""
+    from skahactl import profiles
+
+    wanted = name or context.environ.get("SKAHACTL_PROFILE") or profiles.default_name(context.environ)
+    if wanted is None or (name is None and wanted == "local"):
+        wanted = "canfar"
+    return profiles.choose(wanted, context.environ)
+
+
+def _without_certificate(profile: Profile, context: Context) -> int:
+    """What to do instead, for a profile that has no certificate to get."""
+    if profile.auth.method == "token":
+        place = profile.auth.token_file or f"the variable {profile.auth.token_env}"
+        raise UsageError(
+            f"profile {profile.name} uses a token, which skahactl cannot get for you",
+            hint=f"get one where the server's operators say, and put it into {place}"
+            + (" (mode 0600)" if profile.auth.token_file else ""),
+        )
+    context.say(f"profile {profile.name} needs no login")
+    return Exit.DONE
+
+
+def _account(url: str, user: str | None, context: Context) -> tuple[str, str]:
+    """User name and password: from netrc, else asked for on the terminal."""
+    from skahactl.skaha.login import netrc_account
+
+    found = netrc_account(url, user, context.environ)
+    if found is not None:
+        return found
+    if not (context.stdin.isatty() and context.stderr.isatty()):
+        raise AuthError(
+            "a password is needed, and there is nobody to ask",
+            hint="call it on a terminal, or put the account into ~/.netrc (mode 0600)",
+        )
+    import getpass
+
+    if user is None:
+        context.stderr.write("User name: ")
+        context.stderr.flush()
+        user = context.stdin.readline().decode("utf-8", "replace").strip()
+    if not user:
+        raise AuthError("no user name was given")
+    password = getpass.getpass(f"Password of {user}: ", stream=context.stderr)
+    if not password:
+        raise AuthError("no password was given")
+    return user, password

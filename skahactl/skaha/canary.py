@@ -1,0 +1,184 @@
+"""One small session that proves, or disproves, that a server decodes what skahactl encodes (skaha-api 3.6).
+
+It prints a known argument list and environment; the answer is remembered for 30 days. The image needs ``sh``.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skahactl.errors import AnswerNo, AuthError, SkahactlError, TimedOut, UnreachableError
+from skahactl.job import Request, Resources
+from skahactl.paths import made_private, write_atomically
+
+if TYPE_CHECKING:
+    from skahactl.clock import Clock
+    from skahactl.skaha.client import Client
+    from skahactl.skaha.models import Created, ServerWords
+
+MEMORY = 30 * 86400.0
+_FILE = "canary.json"
+_BEGIN, _END = "<<skahactl-canary", "skahactl-canary>>"
+
+ARGUMENTS = (
+    "two  blanks ",
+    " $HOME $(CANARY_PLAIN) $$ ${x} $0 $1",
+    "\"double\" and 'single' `quotes`",
+    "C:\\new\\table\\",
+    "\\",
+    "",
+    "first line\nsecond line\n\n\tand a tab",
+    "a=b=c; x > /dev/null 2>&1 | y & # no comment",
+    "é 日本 \U0001f600 \u2028",
+    "",
+)
+ENVIRONMENT = (
+    ("CANARY_PLAIN", "plain"),
+    ("CANARY_EQUALS", "b64=="),
+    ("CANARY_EMPTY", ""),
+    ("CANARY_TEXT", 'a "b" $(CANARY_PLAIN) $CANARY_PLAIN \\n\nnext = line \\'),
+)
+_SCRIPT = f"""printf '%s\\n' '{_BEGIN}'
+for text in "$@"; do printf '[%s]\\n' "$text"; done
+for text in {" ".join(f'"${name}"' for name, _ in ENVIRONMENT)}; do printf '{{%s}}\\n' "$text"; done
+printf '%s\\n' '{_END}'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Did everything arrive as it was sent? ``log`` is what the session printed."""
+
+    arrived: bool
+    log: bytes
+
+
+def remembered(state_dir: Path, server: str, now: float) -> bool | None:
+    """What the last canary on this server said: True, it decodes; False, it does not; None: none in 30 days."""
+    entry = _entries(state_dir).get(server)
+    if not isinstance(entry, Mapping):
+        return None
+    at, arrived = entry.get("at"), entry.get("arrived")
+    if not isinstance(at, int | float) or not isinstance(arrived, bool) or not 0 <= now - at < MEMORY:
+        return None
+    return arrived
+
+
+def remember(state_dir: Path, server: str, arrived: bool, now: float) -> None:
+    entries = {**_entries(state_dir), server: {"arrived": arrived, "at": now}}
+    write_atomically(made_private(state_dir) / _FILE, (json.dumps(entries, indent=2) + "\n").encode())
+
+
+def request(image: str, resources: Resources) -> Request:
+    """The canary's session."""
+    return Request("headless", image, ("sh", "-c", _SCRIPT, "canary", *ARGUMENTS), ENVIRONMENT, resources)
+
+
+def expected() -> bytes:
+    """What it prints where everything arrives."""
+    lines = [_BEGIN, *(f"[{text}]" for text in ARGUMENTS), *(f"{{{text}}}" for _, text in ENVIRONMENT), _END]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+async def run(client: Client, image: str, clock: Clock, *, timeout: float) -> Verdict:
+    """Starts the canary, waits for its end, reads its log, and deletes it whatever happened.
+
+    Raises AuthError or UnreachableError; TimedOut; AnswerNo if the server refuses it, or it ends without a word.
+    """
+    name = f"skahactl-canary-{secrets.token_hex(4)}"
+    until = clock.now() + timeout
+    options = await client.options()
+    small = Resources(_least(options.cores), _least(options.ram))
+    created = await client.create(request(image, small), name)
+    id = created.id
+    if id is None and created.outcome == "ambiguous":
+        id = await _found(client, name, clock, until)
+    if id is None:
+        raise _failure(created)
+    try:
+        await _ended(client, id, clock, until)
+        log = await _log(client, id, clock)
+    finally:
+        await _deleted(client, id, clock)
+    if not log.strip():
+        raise AnswerNo(
+            "the canary ended without a word, which proves nothing",
+            hint="does the image have sh? Try another one; the platform's events may say more",
+        )
+    return Verdict(expected() in log.replace(b"\r\n", b"\n"), log)
+
+
+async def _ended(client: Client, id: str, clock: Clock, until: float) -> None:
+    while True:
+        session = await client.session(id)
+        if session is None:
+            raise UnreachableError("the canary's session vanished before it had ended")
+        if session.status in ("Completed", "Failed"):
+            return
+        if clock.now() >= until:
+            raise TimedOut(
+                f"the canary is still {session.status}; it is deleted again",
+                hint="a Pending canary says nothing of the encoding; try later, or with a longer --timeout",
+            )
+        await clock.sleep(1.0)
+
+
+async def _log(client: Client, id: str, clock: Clock) -> bytes:
+    """The whole log; it may come a little after the end."""
+    data = b""
+    for _ in range(5):
+        async with client.log(id) as pieces:
+            data = b"".join([piece async for piece in pieces])
+        if _END.encode() in data:
+            break
+        await clock.sleep(1.0)
+    return data
+
+
+async def _deleted(client: Client, id: str, clock: Clock) -> None:
+    """Deletes and looks again, since a DELETE that is answered proves nothing."""
+    for _ in range(10):
+        await client.delete(id)
+        if await client.session(id) is None:
+            return
+        await clock.sleep(1.0)
+    raise UnreachableError(f"the canary's session {id} is still there after 10 deletes", hint=f"skahactl delete {id}")
+
+
+async def _found(client: Client, name: str, clock: Clock, until: float) -> str | None:
+    """The id of a canary whose answer was lost, once it shows."""
+    while clock.now() < until:
+        listing = await client.sessions()
+        for session in listing.sessions:
+            if session.name == name:
+                return session.id
+        await clock.sleep(2.0)
+    return None
+
+
+def _failure(created: Created) -> SkahactlError:
+    words: ServerWords | None = created.error
+    message = words.message if words is not None else "no answer"
+    hint = words.hint if words is not None else None
+    if created.outcome == "auth":
+        return AuthError(message, hint=hint)
+    if created.outcome == "refused":
+        return AnswerNo(f"the server refused the canary: {message}", hint=hint)
+    return UnreachableError(f"the canary could not be created: {message}", hint=hint)
+
+
+def _least(offered: tuple[int, ...]) -> float | None:
+    return float(min(offered)) if offered else None
+
+
+def _entries(state_dir: Path) -> dict[str, object]:
+    try:
+        data = json.loads((state_dir / _FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}

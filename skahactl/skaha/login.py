@@ -1,0 +1,107 @@
+"""A proxy certificate by HTTP Basic, checked before it takes the place of the former one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from skahactl.errors import AuthError, ProfileError, UnreachableError
+from skahactl.paths import home, write_atomically
+from skahactl.profile import Profile
+from skahactl.skaha import credentials
+from skahactl.skaha.credentials import LOOPBACK, Chain
+
+if TYPE_CHECKING:
+    import httpx
+
+_LARGEST = 1 << 20
+
+
+def require_https(url: str) -> None:
+    """A password goes over https, or to this machine, or nowhere: ProfileError."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        return
+    raise ProfileError(f"a password goes over https only, and login-url is {url}")
+
+
+def netrc_account(url: str, user: str | None, environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """User and password for the host of ``url`` from ``NETRC`` or ``~/.netrc``; None if it has none, or another's."""
+    import netrc
+
+    path = Path(environ.get("NETRC") or home(environ) / ".netrc")
+    if not path.exists():
+        return None
+    if path.stat().st_mode & 0o077:
+        raise AuthError("the file with your passwords can be read by others", where=str(path), hint=f"chmod 600 {path}")
+    try:
+        found = netrc.netrc(str(path)).authenticators(urlsplit(url).hostname or "")
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):  # its message may hold a password
+        raise AuthError("the file with your passwords cannot be read", where=str(path)) from None
+    if found is None or not found[0] or not found[2] or (user is not None and found[0] != user):
+        return None
+    return found[0], found[2]
+
+
+def fetch(
+    profile: Profile, user: str, password: str, environ: Mapping[str, str], report: Callable[[str], None]
+) -> Chain:
+    """Gets a certificate from the profile's login-url and writes it, mode 0600, in place of the former one.
+
+    Raises AuthError for a wrong password, UnreachableError for anything that is no certificate; the former one stays.
+    """
+    assert profile.auth.certificate is not None
+    response = _asked(profile, user, password, environ)
+    report(f"GET {_shown(profile.login_url)} {response.status_code}")
+    if response.status_code in (401, 403):
+        raise AuthError(f"user name or password is wrong ({_host(profile)} answered {response.status_code})")
+    if response.status_code != 200:
+        raise UnreachableError(f"{_host(profile)} gave no certificate: it answered {response.status_code}")
+    path = Path(profile.auth.certificate)
+    draft = path.with_name(f".{path.name}.new")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomically(draft, response.content)
+    try:
+        chain = credentials.inspect(draft, profile.name)
+        draft.replace(path)
+    except AuthError as error:
+        raise UnreachableError(f"{_host(profile)} gave no usable certificate: {error.message}") from None
+    finally:
+        draft.unlink(missing_ok=True)
+    return chain
+
+
+def _asked(profile: Profile, user: str, password: str, environ: Mapping[str, str]) -> httpx.Response:
+    import httpx
+
+    from skahactl.skaha import failures
+    from skahactl.skaha.connection import proxy_for
+
+    client = httpx.Client(
+        verify=credentials.server_context(profile, environ),
+        proxy=proxy_for(profile.login_url, environ),
+        timeout=profile.client.timeout,
+        follow_redirects=False,
+        trust_env=False,
+    )
+    problem: Exception | None = None
+    with client:
+        try:
+            response = client.get(profile.login_url, auth=(user, password))
+        except httpx.HTTPError as error:
+            problem = failures.raised_by(error)
+    if problem is not None:
+        raise problem
+    if len(response.content) > _LARGEST:
+        raise UnreachableError(f"{_host(profile)} gave no certificate, but a large page")
+    return response
+
+
+def _host(profile: Profile) -> str:
+    return urlsplit(profile.login_url).hostname or profile.login_url
+
+
+def _shown(url: str) -> str:
+    return url.split("?", 1)[0]
