@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from skahactl.ledger.store import Ledger
 from skahactl.targets import Target
 from skahactl.words import did_you_mean
 
-_WHOLE = ("kept", "cut")  # what the ledger says of a copy that the platform has nothing to add to
+_WHOLE = ("kept", "cut", "perhaps cut")  # what the ledger says of a copy that the platform has nothing to add to
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,13 @@ class AttemptLog:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was asked for besides the target. ``attempt``: None the latest, 0 all."""
+    """What was asked for besides the target. ``attempt``: None the latest, 0 all. ``failed_sessions``: those that the
+    platform says have Failed, which the ledger may not know yet."""
 
     failed: bool = False
     attempt: int | None = None
     item: str | None = None
+    failed_sessions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,10 @@ def logs_of(ledger: Ledger, target: Target, place: int, choice: Choice) -> tuple
     for replica in replica_states(ledger, run.id):
         if chosen is not None and replica.number not in chosen:
             continue
-        if choice.failed and replica.state != states.FAILED:
+        own = rows.get(replica.number, [])
+        if choice.failed and not _has_failed(replica, own, choice.failed_sessions):
             continue
-        found += _of_replica(run, replica, rows.get(replica.number, []), target, place, choice)
+        found += _of_replica(run, replica, own, target, place, choice)
     return tuple(found)
 
 
@@ -121,9 +125,13 @@ def _of_replica(
         rows = [row for row in rows if row.number == choice.attempt]
     else:
         rows = [row for row in rows if _readable(row)][-1:] or rows[-1:]
-    if not rows and choice.attempt is None:
+    if not rows and not choice.attempt:
         return [AttemptLog((place, replica.number, 0), name, None, replica.state, replica.reason)]
     return [_of_attempt(row, name if choice.attempt is None else f"{name}.{row.number}", place) for row in rows]
+
+
+def _has_failed(replica: ReplicaState, rows: list[AttemptRow], sessions: frozenset[str]) -> bool:
+    return replica.state == states.FAILED or any(row.session in sessions for row in rows[-1:])
 
 
 def _readable(row: AttemptRow) -> bool:
@@ -132,6 +140,8 @@ def _readable(row: AttemptRow) -> bool:
 
 def _of_attempt(row: AttemptRow, label: str, place: int) -> AttemptLog:
     path = Path(row.log_path) if row.log_path is not None and Path(row.log_path).exists() else None
+    if row.log == "kept" and row.log_bytes == 0:
+        path = Path(os.devnull)  # there was nothing to keep
     whole = path is not None and row.state in states.ENDED and row.log in _WHOLE
     return AttemptLog(
         (place, row.replica, row.number),

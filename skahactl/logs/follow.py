@@ -108,6 +108,9 @@ class Follower:
 
     def _update(self, look: Look) -> None:
         now = self._clock.monotonic()
+        there = {strand.key for strand in look.strands}
+        for key in [key for key, one in self._followed.items() if key not in there and one.tail is None]:
+            del self._followed[key]  # a replica that had no attempt yet, and has one now
         for strand in look.strands:
             known = self._followed.get(strand.key)
             if known is None or known.strand.session != strand.session:
