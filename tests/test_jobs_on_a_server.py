@@ -32,8 +32,9 @@ def most(rows: list[Row], start: str, *ends: str) -> int:
 
 
 def ours(server: Server) -> list[Row]:
-    """The sessions that skahactl made."""
-    return [row for row in server.state()["sessions"] if row["fault"] != "other"]
+    """The sessions that skahactl made, their environment as the container has it."""
+    rows = server.state()["sessions"]
+    return [{**row, "env": dict(row["env"])} for row in rows if row["fault"] != "other"]
 
 
 def survey(tmp_path: Path, *changes: str, tiles: int, replicas: int, alive: int) -> None:
