@@ -112,11 +112,11 @@ def test_where_parameters_may_stand(tmp_path: Path) -> None:
 
 def test_bodies_are_read_in_their_character_set(tmp_path: Path) -> None:
     async def check(client: httpx.AsyncClient) -> None:
-        body = f"image={IMAGE}&name=a&cmd=echo&args=%C3%A9"
+        body = f"image={IMAGE}&cmd=echo&args=%C3%A9&name=a"
         logs = []
         for charset in ("; charset=UTF-8", ""):
             headers = {"content-type": "application/x-www-form-urlencoded" + charset}
-            session = (await client.post("/session", content=body, headers=headers)).text.strip()
+            session = (await client.post("/session", content=body + str(len(logs)), headers=headers)).text.strip()
             await ended(client)
             logs.append((await client.get(f"/session/{session}", params={"view": "logs"})).text)
         assert logs == ["é\n", "Ã©\n"]

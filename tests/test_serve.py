@@ -1,0 +1,253 @@
+"""serve: the local platform on a real socket, for the public client, and against those who should not get in."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.local_platform import IMAGE
+
+ROOT = Path(__file__).parent.parent
+
+
+class Server:
+    """``skahactl serve`` as a process, with a HOME of its own."""
+
+    def __init__(self, home: Path, *options: str):
+        self.environ = {"PATH": os.environ["PATH"], "HOME": str(home), "SKAHACTL_STATE_DIR": str(home / "state")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "skahactl", "serve", *options],
+            cwd=home,
+            env={**self.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().strip()
+        assert self.url, self.process.communicate()[1]
+        self.port = int(self.url.split(":")[2].split("/")[0])
+        self.home = home
+
+    @property
+    def token(self) -> str:
+        return (self.home / "state" / "local" / f"serve-{self.port}.token").read_text().strip()
+
+    def client(self, **headers: str) -> httpx.Client:
+        known = {"authorization": f"Bearer {self.token}", **headers}
+        return httpx.Client(base_url=self.url, headers=known, timeout=20, trust_env=False)
+
+    def stop(self, number: int = signal.SIGINT) -> tuple[int, str]:
+        """Exit code and stderr after a signal."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        _, words = self.process.communicate(timeout=20)
+        return self.process.returncode, words
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("serve"))
+    yield server
+    server.stop()
+
+
+CANFAR = """
+import json, re, sys, time
+from canfar.sessions import Session
+session = Session(url=sys.argv[1], token=sys.argv[2], timeout=30)
+ids = session.create(
+    name="fits", image="skaha/astroml:latest", cmd="sh", args="-c env", env={"LEVEL": "debug"}, replicas=20
+)
+assert len(set(ids)) == 20, ids
+while True:
+    listed = [row for row in session.fetch(kind="headless") if row["id"] in ids]
+    if {row["status"] for row in listed} == {"Completed"}:
+        break
+    time.sleep(0.05)
+info = session.info(ids)
+logs = session.logs(ids)
+events = session.events(ids)
+seen = sorted(int(re.search(r"^REPLICA_ID=(.*)$", text, re.M)[1]) for text in logs.values())
+destroyed = session.destroy(ids)
+left = [row["id"] for row in session.fetch() if row["id"] in ids]
+print(json.dumps({
+    "listed": sorted(row["name"] for row in listed), "info": len(info), "seen": seen,
+    "levels": sum("LEVEL=debug" in text for text in logs.values()),
+    "events": sum("Started" in text for entry in events for text in entry.values()),
+    "destroyed": sum(destroyed.values()), "left": left, "stats": sorted(session.stats()),
+}))
+"""
+
+
+def test_the_public_client_creates_looks_and_destroys(server: Server) -> None:
+    pytest.importorskip("canfar")
+    done = subprocess.run(
+        [sys.executable, "-c", CANFAR, server.url, server.token],
+        env=server.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "listed": sorted(f"fits-{number}" for number in range(1, 21)),
+        "info": 20,
+        "seen": list(range(1, 21)),
+        "levels": 20,
+        "events": 20,
+        "destroyed": 20,
+        "left": [],
+        "stats": ["cores", "ram"],
+    }
+
+
+FORM = {"image": IMAGE, "name": "evil", "cmd": "touch", "args": "evil-ran"}
+
+
+def refused(server: Server, status: int, **headers: str) -> str:
+    """A create with these headers is answered with ``status``, and made nothing; the body."""
+    with server.client(**headers) as client:
+        reply = client.post("/session", data=FORM)
+    with server.client() as client:
+        assert client.get("/session").json() == []
+    assert reply.status_code == status
+    assert reply.headers["content-type"] == "text/plain"
+    assert not (server.home / "evil-ran").exists()
+    return reply.text
+
+
+def test_a_form_of_a_web_page_is_refused(server: Server) -> None:
+    assert "web pages" in refused(server, 403, Origin="https://evil.example")
+    assert "web pages" in refused(server, 403, Origin="null")
+    assert "web pages" in refused(server, 403, Origin=server.url.removesuffix("/skaha/v1"))
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "localhost.evil:{port}"]
+)
+def test_a_foreign_host_is_refused(server: Server, host: str) -> None:
+    refused(server, 403, Host=host.format(port=server.port))
+
+
+def test_localhost_is_this_server_too(server: Server) -> None:
+    with server.client(Host=f"LOCALHOST:{server.port}") as client:
+        assert client.get("/session").status_code == 200
+
+
+@pytest.mark.parametrize("value", ["Bearer wrong", "Bearer", "", "Bearer {token}x", "Basic {token}", "{token}"])
+def test_a_wrong_token_is_refused(server: Server, value: str) -> None:
+    value = value.format(token=server.token)
+    body = refused(server, 401, Authorization=value)
+    assert server.token not in body
+
+
+def test_no_token_is_refused_everywhere(server: Server) -> None:
+    with httpx.Client(trust_env=False) as client:
+        for path in ("/v1/session", "/v1/context", "", "/capabilities", "/nowhere"):
+            reply = client.get(server.url.removesuffix("/v1") + path)
+            assert (reply.status_code, reply.text) == (401, "Unauthorized\n")
+            assert reply.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_bodies_have_a_limit(server: Server) -> None:
+    def pieces() -> Iterator[bytes]:
+        for _ in range(40):
+            yield b"x" * 65536
+
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    with server.client(**form) as client:
+        assert client.post("/session", content=b"x" * (2 * 1024 * 1024 + 1)).status_code == 413
+        assert client.post("/session", content=pieces()).status_code == 413
+        fits = client.post("/session", content=b"x=" + b"x" * (2 * 1024 * 1024 - 2))
+        assert (fits.status_code, fits.text) == (400, "Missing parameter 'image'\n")
+
+
+def test_a_log_is_streamed_and_a_head_has_no_body(server: Server) -> None:
+    with server.client() as client:
+        fields = {**FORM, "name": "big", "cmd": "head", "args": "-c 5000000 /dev/zero"}
+        session = client.post("/session", data=fields).text.strip()
+        limit = time.monotonic() + 20
+        while client.get(f"/session/{session}").json()["status"] != "Completed":
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        with client.stream("GET", f"/session/{session}", params={"view": "logs"}) as reply:
+            assert reply.headers["transfer-encoding"] == "chunked"
+            assert sum(len(piece) for piece in reply.iter_raw()) == 5_000_000
+        client.delete(f"/session/{session}")
+        assert client.head(server.url.removesuffix("/v1")).status_code == 200
+        assert client.put("/session").text == "unsupported: HTTP PUT\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_cleanly(tmp_path: Path, number: int, code: int) -> None:
+    server = Server(tmp_path)
+    token, url = server.token, server.url
+    kept = tmp_path / "state" / "local" / f"serve-{server.port}.token"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    with server.client() as client:
+        fields = {**FORM, "name": "lasts", "cmd": "sh", "args": "-c sleep\\\\x200.5;echo\\\\x20x>evil-ran"}
+        assert client.post("/session", data=fields).status_code == 200
+        ended, words = server.stop(number)
+    assert ended == code
+    assert "Traceback" not in words
+    assert url in words
+    assert f'SKAHACTL_TOKEN="$(cat {kept})"' in words
+    assert re.search(rf"bearer token is {re.escape(token)}\b", words)
+    assert not kept.exists()
+    limit = time.monotonic() + 20
+    while not (tmp_path / "evil-ran").exists():
+        assert time.monotonic() < limit, "sessions go on without the server"
+        time.sleep(0.05)
+
+
+def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert "cannot listen on 127.0.0.1" in serve_fails(tmp_path, "--port", str(taken.getsockname()[1]))
+    assert "ports go from 0 to 65535" in serve_fails(tmp_path, "--port", "70000")
+
+
+def test_the_token_may_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    assert "cannot be read" in serve_fails(tmp_path, "--token-file", str(file))
+    file.write_text("short\n")
+    assert "16 characters" in serve_fails(tmp_path, "--token-file", str(file))
+    file.write_text("a-token-of-my-own-choice\n")
+    file.chmod(0o644)
+    assert "read by others" in serve_fails(tmp_path, "--token-file", str(file))
+    file.chmod(0o600)
+    server = Server(tmp_path, "--token-file", str(file))
+    try:
+        known = {"authorization": "Bearer a-token-of-my-own-choice"}
+        assert httpx.get(server.url + "/session", headers=known, trust_env=False).json() == []
+    finally:
+        server.stop()
+    assert file.exists(), "what we did not make we do not remove"
+
+
+def serve_fails(home: Path, *options: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "skahactl", "serve", *options],
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    return done.stderr
