@@ -2,18 +2,16 @@
 
 Fields are only ever added within a major version. None is unknown (TOML leaves it out), times are ISO 8601 UTC,
 durations seconds, RAM in GB, and counts have every state. The functions take what the ledger holds; no I/O here.
+The shape of outcomes is engine.outcome's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-
 from skahactl import states
 from skahactl.durations import iso
-from skahactl.errors import SkahactlError
 from skahactl.job import Limits, Resources
 from skahactl.ledger.records import AttemptRow, ItemRow, Note, ReplicaRow, Run, RunSummary
-from skahactl.skaha.models import Event, ServerWords, Session
+from skahactl.skaha.models import Event, Session
 
 Row = dict[str, object]
 
@@ -132,74 +130,6 @@ def event(session_id: str, owner: tuple[Run, int] | None, found: Event) -> Row:
 def note(row: Note) -> Row:
     """An event of a run's history."""
     return {"at": iso(row.at), "replica": row.replica, "text": row.text}
-
-
-def outcome(*, profile: str, server: str, dry_run: bool, exit: int, jobs: Sequence[Row]) -> Row:
-    """What apply, create, delete, retry and renew did, or with ``dry_run`` would do; ``jobs`` made by outcome_job."""
-    return {"profile": profile, "server": server, "dry_run": dry_run, "exit": int(exit), "jobs": list(jobs)}
-
-
-def outcome_job(
-    *,
-    name: str,
-    run: int | None,
-    digest: str | None,
-    action: str,
-    reason: str | None = None,
-    differences: Iterable[Row] = (),
-    status: str | None = None,
-    counts: Mapping[str, int] | None = None,
-    steps: Iterable[Row] = (),
-) -> Row:
-    """One job of an outcome; differences made by ``difference``, steps by ``step``."""
-    return {
-        "name": name,
-        "run": run,
-        "digest": digest,
-        "action": action,
-        "reason": reason,
-        "differences": list(differences),
-        "status": status,
-        "counts": states.zero_filled(counts or {}),
-        "steps": list(steps),
-    }
-
-
-def difference(path: str, old: object, new: object, source: str | None) -> Row:
-    """A dotted content path, what it was, what it would be, and whence the new value comes."""
-    return {"path": path, "old": old, "new": new, "source": source}
-
-
-def step(
-    replica: int,
-    name: str,
-    action: str,
-    reason: str | None = None,
-    *,
-    outcome: str | None = None,
-    session: str | None = None,
-    attempt: int | None = None,
-    error: ServerWords | SkahactlError | None = None,
-) -> Row:
-    """What is done for one replica, and what became of it (``outcome`` is None while nothing did)."""
-    return {
-        "replica": replica,
-        "name": name,
-        "action": action,
-        "reason": reason,
-        "outcome": outcome,
-        "session": session,
-        "attempt": attempt,
-        "error": _error(error),
-    }
-
-
-def _error(error: ServerWords | SkahactlError | None) -> Row | None:
-    if error is None:
-        return None
-    if isinstance(error, ServerWords):
-        return error.data()
-    return {"code": error.code, "http_status": None, "message": error.message, "hint": error.hint}
 
 
 def _limits(limits: Limits) -> Row:

@@ -1,126 +1,146 @@
-"""The outcome of a command: data to stdout where it was asked for, words to stderr."""
+"""Outcomes of apply, create, delete, retry, renew and dry runs, as words or as data."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from skahactl import states
+from skahactl import ranges, states
 from skahactl.context import Context
-from skahactl.engine.outcome import JobOutcome, Outcome
-from skahactl.ranges import text as ranges
+from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome
+from skahactl.render.streams import one_line
+from skahactl.render.summary import head, standing
+from skahactl.render.tables import data_text
 
-#: More steps than this are counted, not listed.
-_LISTED = 20
-_VERBS = {"create": "to create", "retry": "to retry", "resend": "to send again", "hold": "held", "adopt": "to adopt"}
+_MOST_ERRORS = 10  # different ones; more are a wall that nobody reads
 
 
 def show_outcome(context: Context, outcome: Outcome) -> None:
-    """``-o json|jsonl|toml``: the outcome shape; ``-o name``: ``JOB/REPLICA`` a line; always: a summary a job."""
-    data = outcome.data()
-    if context.output == "json":
-        context.out(json.dumps(data, ensure_ascii=False, indent=2))
-    elif context.output == "jsonl":
-        for job in outcome.jobs:
-            context.out(json.dumps(job.data(), ensure_ascii=False))
-    elif context.output == "toml":
-        import tomli_w
+    """Data and names to stdout, a summary of each job to stderr.
 
-        context.out(tomli_w.dumps(_without_null(data)).rstrip("\n"))
-    elif context.output == "name":
-        for job in outcome.jobs:
-            for step in job.steps:
-                context.out(f"{job.name}/{step['replica']}")
+    A dry run's plan and differences are what was asked for, so as a table they go to stdout.
+    """
+    if context.machine_readable:
+        data = outcome.data()
+        context.stdout.write(data_text(context.output, "jobs", data["jobs"] if context.output == "jsonl" else data))
+        return
     for job in outcome.jobs:
-        for line in _summary(outcome, job):
-            context.say(line)
+        where = head(job.name, outcome.profile)
+        if context.output == "name":
+            _print_names(context, job)
+            _say_errors(context, job)
+        elif outcome.dry_run:
+            _print_plan(context, where, job)
+        else:
+            _say_outcome(context, where, job)
 
 
-def place(outcome: Outcome) -> str:
-    """``on canfar (ws-uv.canfar.net)``."""
-    return f"on {outcome.profile.name} ({outcome.profile.host})"
+def _print_names(context: Context, job: JobOutcome) -> None:
+    """The job where all its replicas took part, else each replica that did: words that are targets again."""
+    acted = [step["replica"] for step in job.steps if step["action"] in ACTIVE]
+    if len(acted) == len(job.steps):
+        context.out(job.name)
+        return
+    for number in acted:
+        context.out(f"{job.name}/{number}")
 
 
-def _summary(outcome: Outcome, job: JobOutcome) -> Iterator[str]:
-    start = f"{job.name} {place(outcome)}:"
-    if outcome.dry_run:
-        yield f"{start} {_planned(job)}"
-    else:
-        yield f"{start} {_stands(job)}"
-    for difference in job.differences:
-        row = difference.data()  # type: ignore[attr-defined]
-        yield f"  {row['path']}: {_shown(row['old'])} -> {_shown(row['new'])}  ({row['source']})"
-    yield from _errors(job)
+def _print_plan(context: Context, where: str, job: JobOutcome) -> None:
+    run = f" (run {job.run})" if job.run is not None else ""
+    context.out(one_line(f"{where}: {job.action}{run}: {job.reason}"))
+    for line in (*difference_lines(job.data()["differences"]), *step_lines(job.steps)):  # type: ignore[arg-type]
+        context.out(f"  {line}")
     if job.hint:
-        yield f"  {job.hint}"
-    if not outcome.dry_run:
-        yield from _advice(job)
+        context.say(f"  {job.hint}")
 
 
-def _planned(job: JobOutcome) -> str:
-    counts: dict[str, int] = {}
-    for step in job.steps:
-        counts[str(step["action"])] = counts.get(str(step["action"]), 0) + 1
-    parts = [f"{number} {_VERBS.get(action, action)}" for action, number in counts.items()]
-    run = f"run {job.run}, " if job.run else ""
-    return f"{run}{job.action}: {job.reason}; {', '.join(parts) or 'nothing to do'} (dry run, nothing was sent)"
+def _say_outcome(context: Context, where: str, job: JobOutcome) -> None:
+    context.say(one_line(f"{where}: {_headline(job)}"))
+    for line in difference_lines(job.data()["differences"]):  # type: ignore[arg-type]
+        context.say(f"  {line}")
+    _say_errors(context, job)
+    for line in _advice(job):
+        context.say(f"  {line}")
 
 
-def _stands(job: JobOutcome) -> str:
-    counts = ", ".join(f"{number} {state}" for state, number in job.counts.items() if number)
-    head = f"run {job.run} " if job.run else ""
-    if job.action in ("refuse", "ended"):
-        return f"{job.reason}" + (f" ({counts})" if counts else "")
-    return f"{head}{job.status or job.action}: {counts or job.reason}"
+def _headline(job: JobOutcome) -> str:
+    """How it stands; before that, what was done, or why nothing was."""
+    done = done_text(job.steps)
+    said = done or job.reason or job.action
+    return f"{said}; {standing(job.status, job.counts)}" if job.status else said
 
 
-def _errors(job: JobOutcome) -> Iterator[str]:
-    """What went wrong, replicas with the same words together."""
-    grouped: dict[str, list[int]] = {}
-    for step in job.steps:
-        error = step.get("error")
-        if isinstance(error, dict) and step["outcome"] != "held":
-            words = str(error["message"]) + (f" ({error['hint']})" if error.get("hint") else "")
-            grouped.setdefault(f"{step['outcome']}: {words}", []).append(int(str(step["replica"])))
-    for words, numbers in list(grouped.items())[:_LISTED]:
-        yield f"  replica {ranges(numbers)} {words}"
+def _say_errors(context: Context, job: JobOutcome) -> None:
+    for line in error_lines(job.steps):
+        context.warn(f"  {line}")
 
 
-def _advice(job: JobOutcome) -> Iterator[str]:
-    failed = [state for state in (states.FAILED, states.REFUSED, states.EXPIRED) if job.counts[state]]
-    if failed and job.failed:
-        yield f"  {'/'.join(failed)}: replica {ranges(job.failed)}"
-    if job.counts[states.FAILED]:
-        yield f"  see why: skahactl logs {job.name} --failed; run them again: skahactl retry {job.name} --failed"
-    if job.counts[states.EXPIRED]:
-        yield f"  Expired: nobody saw the end. skahactl retry {job.name} --expired, or mark what you know"
+def _advice(job: JobOutcome) -> list[str]:
+    """What went wrong and where to look; what is left to do, and that nobody does it."""
+    lines = [job.hint] if job.hint else []
+    if job.failed:
+        shown = ranges.text(job.failed)
+        lines.append(f"not completed: {shown}; see skahactl logs {job.name} --failed, skahactl get replicas {job.name}")
     alive = sum(job.counts[state] for state in states.ALIVE)
     held = job.counts[states.HELD]
-    if (alive or held) and not job.watched and job.action not in ("refuse", "delete"):
-        kept = f"{held} held until there is room; " if held else ""
-        yield (
-            f"  {kept}nobody is watching: states and logs vanish an hour after each end. "
-            f"Follow with: skahactl resume {job.name}"
+    if not job.watched and (alive or held):
+        waiting = f"{held} Held, and " if held else ""
+        lines.append(
+            f"{waiting}nobody is watching: the platform forgets states and logs an hour after each end; "
+            f"skahactl resume {job.name} sees it to its end"
         )
+    return lines
 
 
-def _shown(value: object) -> str:
-    if value is None:
-        return "nothing"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 100 else text[:97] + "..."
+def done_text(steps: Iterable[Mapping[str, Any]]) -> str:
+    """What was done, by action and outcome: ``create: 40 done, 2 refused; retry: 1 done``; what stays is left out."""
+    tally: dict[str, dict[str, int]] = {}
+    for step in steps:
+        if step["action"] in ACTIVE and step["outcome"]:
+            words = tally.setdefault(step["action"], {})
+            words[step["outcome"]] = words.get(step["outcome"], 0) + 1
+    return "; ".join(
+        f"{action}: " + ", ".join(f"{number} {outcome}" for outcome, number in words.items())
+        for action, words in tally.items()
+    )
 
 
-def _without_null(value: object) -> dict[str, object]:
-    """TOML has no null: such fields are left out."""
-    cleaned = _cleaned(value)
-    assert isinstance(cleaned, dict)
-    return cleaned
+def difference_lines(differences: Iterable[Mapping[str, Any]]) -> list[str]:
+    """``image: "a:1" -> "a:2" (profile default)``."""
+    lines = []
+    for difference in differences:
+        source = f" ({difference['source']})" if difference["source"] else ""
+        change = f"{_value(difference['old'])} -> {_value(difference['new'])}"
+        lines.append(one_line(f"{difference['path']}: {change}{source}"))
+    return lines
 
 
-def _cleaned(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _cleaned(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return [_cleaned(item) for item in value]
-    return value
+def _value(value: object) -> str:
+    import json
+
+    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def step_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Equal steps in one line: ``create   1-10,17   not created yet``."""
+    grouped: dict[tuple[str, str], list[int]] = {}
+    for step in steps:
+        grouped.setdefault((step["action"], one_line(step["reason"] or "")), []).append(step["replica"])
+    texts = [(action, ranges.text(numbers), reason) for (action, reason), numbers in grouped.items()]
+    widths = [max((len(text[place]) for text in texts), default=0) for place in (0, 1)]
+    return [f"{a.ljust(widths[0])}  {n.ljust(widths[1])}  {r}".rstrip() for a, n, r in texts]
+
+
+def error_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every different error once, with the replicas that had it."""
+    grouped: dict[tuple[str, str], list[int]] = {}
+    for step in steps:
+        if step["error"]:
+            words = (one_line(step["error"]["message"]), one_line(step["error"]["hint"] or ""))
+            grouped.setdefault(words, []).append(step["replica"])
+    lines = []
+    for (message, hint), numbers in list(grouped.items())[:_MOST_ERRORS]:
+        lines.append(f"replica {ranges.text(numbers)}: {message}" + (f" ({hint})" if hint else ""))
+    if len(grouped) > _MOST_ERRORS:
+        lines.append(f"and {len(grouped) - _MOST_ERRORS} other errors; -o json has them all")
+    return lines
