@@ -15,15 +15,38 @@ from skahactl.split.shares import Share
 if TYPE_CHECKING:
     from skahactl.split.finished import Finished
 
+OPTIONS = (
+    "--strategy",
+    "--share",
+    "--replica",
+    "--of",
+    "--null",
+    "--glob",
+    "--exclude",
+    "--unless",
+    "--all",
+    "--count",
+    "--script",
+    "--help",
+)
+
 
 def split(
-    *lists: Annotated[str, Parameter(name="LIST", help="Lists of items; - is standard input, as is none at all.")],
+    *lists: Annotated[
+        str,
+        Parameter(
+            name="LIST", allow_leading_hyphen=True, help="Lists of items; - is standard input, as is none at all."
+        ),
+    ],
     strategy: Annotated[
         Literal["chunk", "stripe", "size"],
         Parameter(name=["--strategy", "-s"], help="Contiguous blocks; every N-th item; or equal sums of file sizes."),
     ] = "chunk",
     share: Annotated[
-        str | None, Parameter(name=["--share", "-n"], help="I/N: replica I of N; with --all or --count also N.")
+        str | None,
+        Parameter(
+            name=["--share", "-n"], allow_leading_hyphen=True, help="I/N: replica I of N; with --all or --count also N."
+        ),
     ] = None,
     replica: Annotated[int | None, Parameter(help="Which replica, from 1. Default: REPLICA_ID.")] = None,
     of: Annotated[int | None, Parameter(help="How many replicas. Default: REPLICA_COUNT.")] = None,
@@ -69,6 +92,7 @@ def split(
     options = {"--all": every, "--count": count, "--script": script, "-0": null, "-o": context.output != "table"}
     inputs = {"--glob": glob, "--exclude": exclude, "--unless": unless, "-s size": strategy == "size"}
     _refuse_contradictions({**options, **inputs, "a command": context.command is not None}, context.output)
+    _refuse_unknown_options(lists)
     mine = _share(share, replica, of, every or count)
     if script:
         return _print_script(context, strategy, mine, lists)
@@ -91,6 +115,8 @@ def _refuse_contradictions(given: Mapping[str, object], output: str) -> None:
     """UsageError for options that exclude each other, and for formats that items have not."""
     if output not in ("table", "json", "jsonl"):
         raise UsageError(f"split has no -o {output}", hint="-o json and -o jsonl are there, and lines without -o")
+    if given["a command"] and not current().command:
+        raise UsageError("there is no command after --", hint="as in: skahactl split tiles.txt -- process-tile {}")
     rivals = {
         "--script": ("--all", "--count", "-0", "-o", "--glob", "--exclude", "--unless", "-s size", "a command"),
         "a command": ("--all", "--count", "-0", "-o"),
@@ -101,6 +127,16 @@ def _refuse_contradictions(given: Mapping[str, object], output: str) -> None:
         clash = next((other for other in others if given[other]), None)
         if given[option] and clash:
             raise UsageError(f"{option} and {clash} do not go together")
+
+
+def _refuse_unknown_options(lists: Sequence[str]) -> None:
+    """``-`` alone is a list, and so the parser lets other words with a hyphen through."""
+    for word in lists:
+        if word.startswith("-") and word != "-":
+            from skahactl.words import did_you_mean
+
+            hint = did_you_mean(word, OPTIONS) or f"a list of that name is written ./{word}"
+            raise UsageError(f"split has no option '{word}'", hint=hint)
 
 
 def _share(text: str | None, replica: int | None, of: int | None, all_of_them: bool) -> Share | None:
