@@ -21,10 +21,18 @@ if TYPE_CHECKING:
 def run() -> NoReturn:
     """The console script."""
     gc.set_threshold(50_000)  # starting makes many objects and no garbage
+    _open_missing_streams()
     code = main(sys.argv[1:])
     with contextlib.suppress(BrokenPipeError):
         sys.stderr.flush()
     sys.exit(code)
+
+
+def _open_missing_streams() -> None:
+    """A stream that the caller closed (``<&-``): nothing to read, and an error to write, but for stderr."""
+    for name, mode, flags in (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.open(os.devnull, flags), mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def main(argv: Sequence[str]) -> int:
