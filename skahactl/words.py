@@ -23,3 +23,13 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """``1 replica``, ``3 replicas``."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def size_text(count: int) -> str:
+    """Bytes as people read them: ``512 B``, ``1.4 MB``, ``23 GB`` (powers of 1000)."""
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.1f} {unit}" if unit != "B" and size < 10 else f"{size:.0f} {unit}"

@@ -34,7 +34,7 @@ class AttemptLog:
     reason: str | None = None
     whole: Path | None = None
     partial: Path | None = None
-    recorded: float | None = None
+    pruned: bool = False  # there was a copy
 
     @property
     def kept(self) -> Path | None:
@@ -151,5 +151,5 @@ def _of_attempt(row: AttemptRow, label: str, place: int) -> AttemptLog:
         row.reason,
         whole=path if whole else None,
         partial=None if whole else path,
-        recorded=row.recorded,
+        pruned=row.log == "pruned",
     )

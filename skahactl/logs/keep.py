@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -19,7 +17,6 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from skahactl.errors import SkahactlError
-from skahactl.ledger.records import Run
 from skahactl.logs.overlap import BLOCK, blocks, last, overlap, size_of
 from skahactl.profile import LOCAL_SERVER
 
@@ -55,19 +52,6 @@ class Fetched:
     state: str
     cut: str | None
     ends: tuple[tuple[int, int], ...]
-
-
-def log_path(state_dir: Path, run: Run, replica: int, attempt: int) -> Path:
-    """Where the log of an attempt is kept: ``logs/HOST/JOB/RUN-DATE/REPLICA.ATTEMPT.log`` in the state directory.
-
-    The date is that of the run's making, so that a ledger begun anew never takes older logs for its own.
-    """
-    server = run.key.server.split("://", 1)[-1].removesuffix("/skaha/v1")
-    where = f"{run.key.user}@{server}" if run.key.user else server
-    made = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(run.created))
-    width = len(str(run.total))
-    folder = state_dir / "logs" / _safe(where) / _safe(run.key.name) / f"{run.number}-{made}"
-    return folder / f"{replica:0{width}d}.{attempt}.log"
 
 
 async def fetch(client: LogSource, session: str, path: Path | None, *, marks: bool) -> Fetched:
@@ -212,11 +196,6 @@ def _make_folder(folder: Path) -> None:
     missing: Iterable[Path] = [place for place in (folder, *folder.parents) if not place.exists()]
     for place in reversed(list(missing)):
         place.mkdir(mode=0o700, exist_ok=True)
-
-
-def _safe(text: str) -> str:
-    """``text`` as one file name."""
-    return re.sub(r"[^A-Za-z0-9._@-]+", "_", text).lstrip(".")[:200] or "_"
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from skahactl.words import counted
 _NAMED = 5
 
 _LOST = "the platform has forgotten it, and it was not kept"
+_PRUNED = "the platform has forgotten it, and its copy was pruned"
 
 
 def why_empty(log: AttemptLog, statuses: Mapping[str, str] | None) -> str:
@@ -26,14 +27,14 @@ def why_empty(log: AttemptLog, statuses: Mapping[str, str] | None) -> str:
         return "no text"
     status = statuses.get(log.session)
     if status is None:
-        return _LOST
+        return _PRUNED if log.pruned else _LOST
     if status == "Pending":
         return "Pending, no log yet"
     return "it wrote nothing" if status in ("Completed", "Failed") else f"{status}, nothing written yet"
 
 
 def is_lost(log: AttemptLog, statuses: Mapping[str, str] | None) -> bool:
-    return why_empty(log, statuses) == _LOST
+    return why_empty(log, statuses) in (_LOST, _PRUNED)
 
 
 def told(reasons: Sequence[tuple[str, str]]) -> list[str]:

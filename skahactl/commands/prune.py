@@ -1,0 +1,174 @@
+"""``skahactl prune``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from skahactl import durations
+from skahactl.context import Context, current
+from skahactl.errors import Exit, UsageError
+from skahactl.words import counted, size_text
+
+if TYPE_CHECKING:
+    from skahactl.ledger.records import Run, RunSummary
+    from skahactl.ledger.store import Ledger
+    from skahactl.profile import Profile
+
+
+def prune(
+    *jobs: Annotated[str, Parameter(name="JOB", help="Of these jobs only.")],
+    older_than: Annotated[str, Parameter(help="Runs that ended so long ago: 12h, 30d.")] = "30d",
+    logs: Annotated[bool, Parameter(help="Remove the kept logs alone; the records stay.")] = False,
+    dry_run: Annotated[bool, Parameter(help="Show what would go; nothing does.")] = False,
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], help="Do not ask.")] = False,
+) -> int:
+    """Forget old runs on this machine: their records and kept logs.
+
+    Only runs that have ended, as the record has it, and that no command drives. Nothing on the platform is touched:
+    to end sessions, see delete. A job whose last run is forgotten starts anew with the next apply.
+
+    Examples:
+
+    skahactl prune --dry-run
+
+    skahactl prune tiles --older-than 7d --logs --yes
+
+    skahactl -p canfar prune --older-than 90d
+    """
+    from skahactl.ledger.store import open_ledger, read_ledger
+    from skahactl.paths import state_dir
+    from skahactl.profiles import choose
+
+    context = current()
+    profile = choose(context.profile, context.environ)
+    where = state_dir(context.environ)
+    before = time.time() - _age(older_than)
+    with read_ledger(where) if dry_run else open_ledger(where) as ledger:
+        chosen, spared = _chosen(ledger, profile, jobs, before)
+        found = [_Old(summary, _size(ledger, summary.run)) for summary in chosen]
+        _show(context, found)
+        place = f"{', '.join(jobs) or 'every job'} on {profile.name} ({profile.host})"
+        for line in spared:
+            context.say(f"{place}: {line}")
+        what = f"{'logs of ' if logs else ''}{counted(len(found), 'run')}, {_freed(found)}"
+        if dry_run or not found:
+            context.say(f"{place}: {'would forget ' + what if found else f'nothing ended more than {older_than} ago'}")
+            return Exit.DONE
+        _require_consent(context, yes, f"{place}: forget {what}?")
+        _forget(ledger, [old.summary.run for old in found], logs)
+    context.say(f"{place}: forgot {what}")
+    return Exit.DONE
+
+
+@dataclass(frozen=True, slots=True)
+class _Old:
+    """A run that may go, and the bytes of its kept logs."""
+
+    summary: RunSummary
+    size: int
+
+
+def _age(text: str) -> float:
+    try:
+        return durations.parse(text)
+    except ValueError as error:
+        raise UsageError(str(error), where="--older-than") from error
+
+
+def _chosen(
+    ledger: Ledger, profile: Profile, names: tuple[str, ...], before: float
+) -> tuple[tuple[RunSummary, ...], list[str]]:
+    """The ended runs from before that time, and what is to be said of those that stay."""
+    from skahactl import states
+    from skahactl.ledger.lock import living_driver
+    from skahactl.ledger.runs import job_keys, runs_of, summaries
+
+    keys = [key for key in job_keys(ledger, profile.server) if not names or key.name in names]
+    for name in names:
+        if name not in {key.name for key in keys}:
+            raise _unknown(name, profile)
+    driven = [key for key in keys if living_driver(ledger, key) is not None]
+    runs = [run for key in keys if key not in driven for run in runs_of(ledger, key)]
+    ended = summaries(ledger, [run for run in runs if run.ended is not None and run.ended < before])
+    chosen = tuple(one for one in ended if not any(one.counts[state] for state in states.ALIVE))
+    open_ones = sum(run.ended is None and run.created < before for run in runs)
+    spared = [f"{key.name} is left alone, another command drives it" for key in driven]
+    if open_ones:
+        spared.append(f"{counted(open_ones, 'run')} without a known end stay; skahactl get jobs looks at them")
+    return chosen, spared
+
+
+def _unknown(name: str, profile: Profile) -> UsageError:
+    return UsageError(
+        f"there is no record of a job '{name}' on {profile.name} ({profile.host})",
+        hint=f"prune forgets old records on this machine; to end sessions: skahactl delete {name}",
+        code="unknown-target",
+    )
+
+
+def _size(ledger: Ledger, run: Run) -> int:
+    """Bytes on disk, not what the record says."""
+    import os
+
+    from skahactl.ledger.attempts import attempts_of
+
+    paths = {attempt.log_path for attempt in attempts_of(ledger, run.id) if attempt.log_path is not None}
+    return sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
+
+
+def _freed(found: list[_Old]) -> str:
+    return f"{size_text(sum(old.size for old in found))} of logs"
+
+
+def _show(context: Context, found: list[_Old]) -> None:
+    """The runs that go, as data."""
+    rows = [
+        {
+            "name": old.summary.run.key.name,
+            "run": old.summary.run.number,
+            "status": old.summary.status,
+            "ended": durations.iso(old.summary.run.ended),
+            "log_bytes": old.size,
+        }
+        for old in found
+    ]
+    if context.machine_readable:
+        from skahactl.render.tables import data_text
+
+        context.stdout.write(data_text(context.output, "runs", rows))
+        return
+    if context.output == "name":
+        for row in rows:
+            context.out(f"{row['name']}/run/{row['run']}")
+        return
+    width = max((len(str(row["name"])) for row in rows), default=0)
+    for row in rows:
+        size = size_text(int(str(row["log_bytes"])))
+        context.out(f"{row['name']:<{width}}  run {row['run']}  {row['status']}  ended {row['ended']}  logs {size}")
+
+
+def _require_consent(context: Context, yes: bool, question: str) -> None:
+    from skahactl.commands.opening import confirm
+
+    context.stdout.flush()
+    if not confirm(context, yes, question):
+        raise UsageError("nothing was forgotten", hint="--yes does it without asking")
+
+
+def _forget(ledger: Ledger, runs: list[Run], only_logs: bool) -> None:
+    """The logs first, so that none is left without a record."""
+    from skahactl.engine.forget import remove_logs
+    from skahactl.ledger.attempts import attempts_of, set_attempt
+    from skahactl.ledger.runs import forget
+
+    for run in runs:
+        remove_logs(ledger, run)
+        for attempt in attempts_of(ledger, run.id) if only_logs else ():
+            if attempt.log_path is not None:
+                set_attempt(ledger, attempt, {"log": "pruned", "log_path": None})
+    if not only_logs:
+        forget(ledger, [run.id for run in runs])
