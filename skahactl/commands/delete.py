@@ -1,0 +1,135 @@
+"""``skahactl delete``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from skahactl.commands.opening import Opened, opened, run
+from skahactl.context import current
+from skahactl.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from skahactl.engine.removal import Removal
+
+
+def delete(
+    *targets: str,
+    file: Annotated[list[str] | None, Parameter(name=["--file", "-f"], negative=())] = None,
+    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"])] = None,
+    dry_run: bool = False,
+    ignore_not_found: bool = False,
+    forget: bool = False,
+) -> int:
+    """Delete the sessions of jobs, of some replicas, or single sessions; and look until they are gone.
+
+    The record and the kept logs stay, until --forget. Examples:
+
+      skahactl delete tiles
+      skahactl delete tiles/1-10,17 --dry-run
+      skahactl delete -f job.toml --ignore-not-found
+
+    Parameters
+    ----------
+    targets
+        JOB, JOB/REPLICAS (tiles/1-10), a session's name or id.
+    file
+        Delete the jobs of this manifest.
+    replicas
+        Only these replicas: 1-10,17.
+    dry_run
+        Show what would go; nothing does.
+    ignore_not_found
+        A target that is not known is no error.
+    forget
+        Also forget the record and the kept logs.
+    """
+    words = [*targets, *_names(file or [])]
+    if not words:
+        raise UsageError(
+            "delete needs a job, replicas of one, or a session", hint="skahactl delete JOB, or -f job.toml"
+        )
+    return int(run(lambda: _delete(words, replicas, dry_run, ignore_not_found, forget)))
+
+
+def _names(files: list[str]) -> list[str]:
+    if not files:
+        return []
+    from skahactl.manifest import load
+
+    return [draft.name for draft in load(files, stdin=current().stdin)]
+
+
+async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_not_found: bool, forget: bool) -> Exit:
+    from skahactl.engine.outcome import JobOutcome, Outcome
+    from skahactl.engine.removal import Removal
+    from skahactl.render.outcomes import show_outcome
+    from skahactl.targets import Target, find
+
+    async with opened() as here:
+        found: list[Target] = []
+        for word in words:
+            try:
+                found += find(here.ledger, here.profile, [word], replicas=replicas, sessions=_is_id(word))
+            except UsageError as error:
+                if not ignore_not_found:
+                    raise
+                here.context.say(f"{error.message}; nothing to delete")
+        removal = Removal(here.ledger, here.client, here.profile, here.clock, here.reporter, here.stop)
+        parts: list[JobOutcome] = []
+        gone = Exit.DONE
+        for target in found:
+            if target.run is None:
+                gone = max(gone, await _session(here, removal, target.session or target.word, dry_run))
+            elif dry_run:
+                parts.append(await removal.preview(target.run, target.numbers))
+            else:
+                part = await removal.delete(target.run, target.numbers)
+                parts.append(part)
+                if forget and part.exit is Exit.DONE and target.numbers is None:
+                    _forget(here, target.run.key.name)
+        here.reporter.close()
+        outcome = Outcome(here.profile, dry_run, parts)
+        if parts:
+            show_outcome(here.context, outcome)
+        return max(gone, outcome.exit)
+
+
+def _is_id(word: str) -> bool:
+    return "/" not in word
+
+
+async def _session(here: Opened, removal: Removal, session: str, dry_run: bool) -> Exit:
+    """A session that has no record here, by its id, or by its whole name if it is the only one of that name."""
+    listing = await here.client.sessions()
+    matching = [one for one in listing.sessions if session in (one.id, one.name)]
+    where = f"on {here.profile.name} ({here.profile.host})"
+    if not matching:
+        raise UsageError(f"there is no job, replica or session '{session}' {where}", hint="skahactl get sessions")
+    if len(matching) > 1:
+        ids = ", ".join(one.id for one in matching)
+        raise UsageError(f"{len(matching)} sessions are named '{session}' {where}", hint=f"name one by its id: {ids}")
+    chosen = matching[0]
+    if dry_run:
+        here.context.say(f"session {chosen.id} ({chosen.name}, {chosen.status}) {where}: to delete (dry run)")
+        return Exit.DONE
+    if await removal.delete_session(chosen.id):
+        here.context.say(f"session {chosen.id} ({chosen.name}) {where}: deleted")
+        return Exit.DONE
+    here.context.warn(f"session {chosen.id} ({chosen.name}) {where}: still listed after {_tries()} deletes")
+    return Exit.NO
+
+
+def _tries() -> int:
+    from skahactl.engine.removal import TRIES
+
+    return TRIES
+
+
+def _forget(here: Opened, name: str) -> None:
+    """Every run of the job, and what was kept of its logs."""
+    from skahactl.engine.forget import forget_job
+
+    size = forget_job(here.ledger, here.profile.server, here.key_user, name)
+    here.context.say(f"{name}: record forgotten, {size} bytes of logs removed")

@@ -1,0 +1,77 @@
+"""``skahactl mark``."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from skahactl import states
+from skahactl.commands.targeting import lines_of, one_job
+from skahactl.context import current
+from skahactl.errors import Exit, UsageError
+
+WORDS = {"completed": states.COMPLETED, "failed": states.FAILED}
+
+
+def mark(
+    job: str,
+    state: str,
+    *,
+    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"])] = None,
+    items: str | None = None,
+    expired: bool = False,
+) -> int:
+    """Record what you found out about replicas that ended unseen; nothing is sent.
+
+    Examples:
+
+      skahactl mark tiles completed -r 17,40-42
+      skahactl mark tiles completed --expired
+      skahactl mark tiles failed --items missing.txt
+
+    Parameters
+    ----------
+    job
+        The job.
+    state
+        completed or failed.
+    replicas
+        These replicas: 1-10,17.
+    items
+        The items in this file, one a line; - is standard input.
+    expired
+        Every replica that is Expired.
+    """
+    from skahactl.words import did_you_mean
+
+    if state.lower() not in WORDS:
+        raise UsageError(f"a replica is marked completed or failed, not '{state}'", hint=did_you_mean(state, WORDS))
+    if [replicas is not None, items is not None, expired].count(True) != 1:
+        raise UsageError("mark needs one of -r LIST, --items FILE or --expired", hint="which replicas do you mean?")
+    return _mark(job, WORDS[state.lower()], replicas, items, expired)
+
+
+def _mark(job: str, state: str, replicas: str | None, items: str | None, expired: bool) -> int:
+    from skahactl.engine import again
+    from skahactl.ledger.replicas import replica_states
+    from skahactl.ledger.store import open_ledger
+    from skahactl.paths import state_dir
+    from skahactl.ranges import text
+
+    context = current()
+    found = one_job(job, replicas)
+    listed = None if items is None else lines_of(items)
+    with open_ledger(state_dir(context.environ)) as ledger:
+        numbers = found.numbers or ()
+        if expired:
+            rows = replica_states(ledger, found.run.id)
+            numbers = tuple(row.number for row in rows if row.state == states.EXPIRED)
+        changed = again.mark(ledger, found.run, state, numbers, listed, time.time())
+    name = found.run.key.name
+    if not changed:
+        context.say(f"{name}: no replica is Expired; nothing marked")
+        return Exit.DONE
+    context.say(f"{name}: replica {text(changed)} marked {state}")
+    return Exit.DONE

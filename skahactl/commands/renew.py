@@ -1,0 +1,51 @@
+"""``skahactl renew``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from skahactl.commands.opening import opened, run
+from skahactl.errors import UsageError
+
+
+def renew(
+    *targets: str,
+    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"])] = None,
+    dry_run: bool = False,
+) -> int:
+    """Extend the deadlines of live sessions, and say what really changed.
+
+    The server answers "done" whether or not it changed anything: a headless session has 14 days, and is extended
+    only when fewer than 4 are left. Examples:
+
+      skahactl renew tiles
+      skahactl renew tiles/1-10
+
+    Parameters
+    ----------
+    targets
+        JOB, JOB/REPLICAS, a session's name or id.
+    replicas
+        Only these replicas: 1-10,17.
+    dry_run
+        Show which sessions would be asked for.
+    """
+    if not targets:
+        raise UsageError("renew needs a job or a session", hint="skahactl renew JOB")
+    return run(lambda: _renew(list(targets), replicas, dry_run))
+
+
+async def _renew(words: list[str], replicas: str | None, dry_run: bool) -> int:
+    from skahactl.engine.renewal import Renewal
+    from skahactl.render.outcomes import show_outcome
+    from skahactl.targets import find
+
+    async with opened() as here:
+        found = find(here.ledger, here.profile, words, replicas=replicas, sessions=True)
+        renewal = Renewal(here.ledger, here.client, here.profile, here.clock, here.stop)
+        outcome = await renewal.renew(found, dry_run)
+        here.reporter.close()
+        show_outcome(here.context, outcome)
+        return int(outcome.exit)

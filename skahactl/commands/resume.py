@@ -1,0 +1,40 @@
+"""``skahactl resume``."""
+
+from __future__ import annotations
+
+from skahactl.commands.opening import deadline, opened, run
+from skahactl.commands.targeting import one_job
+
+
+def resume(job: str, *, timeout: str | None = None, break_lock: bool = False) -> int:
+    """Drive a job's last run to its end, from the ledger, from anywhere.
+
+    Exit 0 only if every replica completed. Examples:
+
+      skahactl resume tiles
+      skahactl resume tiles --timeout 12h
+
+    Parameters
+    ----------
+    job
+        The job; its manifest is not needed.
+    timeout
+        Stop waiting after this long (30s, 5m, 2h, 1d); the job goes on. Exit 5.
+    break_lock
+        Take the job from a command on another machine that is gone for good.
+    """
+    return run(lambda: _resume(job, timeout, break_lock))
+
+
+async def _resume(job: str, timeout: str | None, break_lock: bool) -> int:
+    from skahactl.engine.again import Again
+    from skahactl.render.outcomes import show_outcome
+
+    found = one_job(job)
+    async with opened(found.profile, found.run.directory) as here:
+        until = deadline(timeout, here.clock)
+        again = Again(here.ledger, here.client, here.profile, here.clock, here.reporter, here.stop, until, break_lock)
+        outcome = await again.resume(found.run)
+        here.reporter.close()
+        show_outcome(here.context, outcome)
+        return int(outcome.exit)

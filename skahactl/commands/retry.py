@@ -1,0 +1,107 @@
+"""``skahactl retry``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from skahactl import states
+from skahactl.commands.opening import deadline, opened, run, unless_stopped
+from skahactl.commands.targeting import lines_of, one_job
+from skahactl.errors import Exit, UsageError
+
+
+def retry(
+    job: str,
+    *more: str,
+    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"])] = None,
+    failed: bool = False,
+    expired: bool = False,
+    items: str | None = None,
+    wait: bool = False,
+    timeout: str | None = None,
+    dry_run: bool = False,
+) -> int:
+    """Start new attempts of replicas that ended badly; live ones never.
+
+    Without a choice the Failed and the Refused ones. With each = true an attempt runs only the items that did not
+    end with 0. Examples:
+
+      skahactl retry tiles --wait
+      skahactl retry tiles --expired
+      skahactl retry tiles --items missing.txt
+
+    Parameters
+    ----------
+    job
+        JOB or JOB/REPLICAS.
+    more
+        More of the same, as a pipe from 'skahactl get ... -o name | xargs skahactl retry' gives them.
+    replicas
+        These replicas, however they ended: 1-10,17.
+    failed
+        Those that Failed or were Refused.
+    expired
+        Those that Expired: gone, and nobody saw the end.
+    items
+        The replicas that have one of the items in this file; - is standard input.
+    wait
+        Drive the job to its end.
+    timeout
+        Stop waiting after this long; the job goes on. Exit 5.
+    dry_run
+        Show what would be tried again.
+    """
+    if items is not None and (replicas or failed or expired):
+        raise UsageError("--items and -r, --failed or --expired: choose one way of naming replicas")
+    wanted = (frozenset({states.FAILED, states.REFUSED}) if failed or not expired else frozenset()) | (
+        frozenset({states.EXPIRED}) if expired else frozenset()
+    )
+    codes = [
+        run(lambda word=word: _retry(word, replicas, wanted, items, wait, timeout, dry_run))  # type: ignore[misc]
+        for word in _merged(job, more)
+    ]
+    return max(codes)
+
+
+def _merged(job: str, more: tuple[str, ...]) -> list[str]:
+    """Words of the same job as one: ``tiles/1 tiles/2`` is ``tiles/1,2``."""
+    found: dict[str, list[str]] = {}
+    for word in (job, *more):
+        name, _, numbers = word.removeprefix("replicas/").removeprefix("jobs/").partition("/")
+        found.setdefault(name, []).append(numbers)
+    return [name if "" in numbers else f"{name}/{','.join(numbers)}" for name, numbers in found.items()]
+
+
+async def _retry(
+    word: str,
+    replicas: str | None,
+    wanted: frozenset[str],
+    items: str | None,
+    wait: bool,
+    timeout: str | None,
+    dry_run: bool,
+) -> int:
+    from skahactl.engine.again import Again, choose_retries, preview_retry
+    from skahactl.render.outcomes import show_outcome
+
+    found = one_job(word, replicas)
+    chosen_items = None if items is None else lines_of(items)
+    async with opened(found.profile, found.run.directory) as here:
+        chosen = choose_retries(here.ledger, found.run, found.numbers, wanted, chosen_items)
+        for step in chosen.left:
+            here.context.warn(f"{found.run.key.name}/{step.replica}: {step.reason}")
+        if not chosen.replicas:
+            here.context.say(f"{found.run.key.name}: nothing to retry")
+            return Exit.NO if chosen.left else Exit.DONE
+        if dry_run:
+            outcome = preview_retry(here.ledger, here.profile, found.run, chosen, "asked for")
+        else:
+            await unless_stopped(here.stop, here.client.sessions())
+            again = Again(here.ledger, here.client, here.profile, here.clock, here.reporter, here.stop)
+            again.deadline = deadline(timeout, here.clock)
+            outcome = await again.retry(found.run, chosen, wait, "asked for")
+        here.reporter.close()
+        show_outcome(here.context, outcome)
+        return int(outcome.exit)

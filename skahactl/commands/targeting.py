@@ -1,0 +1,49 @@
+"""A job named on the command line, found in the ledger before anything else is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from skahactl.context import current
+from skahactl.errors import UsageError
+from skahactl.ledger.records import Run
+from skahactl.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A run, which of its replicas were named (None: none in particular), and the profile in force."""
+
+    profile: Profile
+    run: Run
+    numbers: tuple[int, ...] | None
+
+
+def one_job(word: str, replicas: str | None = None) -> Found:
+    """The last run of a job, named as ``JOB`` or ``JOB/REPLICAS``. UsageError if it is not known."""
+    from skahactl.ledger.store import read_ledger
+    from skahactl.paths import state_dir
+    from skahactl.profiles import choose
+    from skahactl.targets import find
+
+    context = current()
+    profile = choose(context.profile, context.environ)
+    with read_ledger(state_dir(context.environ)) as ledger:
+        target = find(ledger, profile, [word], replicas=replicas)[0]
+    if target.run is None:
+        raise UsageError(f"'{word}' is no job with a record here", hint="'skahactl get jobs' lists them")
+    return Found(profile, target.run, target.numbers)
+
+
+def lines_of(path: str) -> tuple[str, ...]:
+    """The items in a file, one a line; ``-`` is standard input. Blank lines are passed over."""
+    context = current()
+    if path == "-":
+        text = context.stdin.read()
+    else:
+        with open(path, "rb") as stream:
+            text = stream.read()
+    found = tuple(line for line in text.decode("utf-8", "surrogateescape").splitlines() if line.strip())
+    if not found:
+        raise UsageError("there is no item in it", where=path)
+    return found

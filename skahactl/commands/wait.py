@@ -1,0 +1,70 @@
+"""``skahactl wait``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from skahactl.commands.opening import deadline, opened, run
+from skahactl.errors import Exit, UsageError
+
+
+def wait(
+    *targets: str,
+    for_: Annotated[str, Parameter(name="--for")] = "complete",
+    timeout: str | None = None,
+) -> int:
+    """Wait until it is so, or cannot be; creates nothing.
+
+    Exit 0 when it is so, 1 as soon as it cannot be any more, 5 when the time is over. Examples:
+
+      skahactl wait tiles && skahactl apply merge.toml --wait
+      skahactl wait tiles/1-10 --for running --timeout 30m
+
+    Parameters
+    ----------
+    targets
+        JOB or JOB/REPLICAS.
+    for_
+        complete, running or deleted.
+    timeout
+        Give up after this long (30s, 5m, 2h, 1d).
+    """
+    from skahactl.engine.waiting import CONDITIONS
+    from skahactl.words import did_you_mean
+
+    condition = for_.lower().removeprefix("condition=").removesuffix("d") if for_.lower() == "completed" else for_
+    if condition not in CONDITIONS:
+        hint = did_you_mean(condition, CONDITIONS)
+        raise UsageError(f"--for takes complete, running or deleted, not '{for_}'", hint=hint)
+    if not targets:
+        raise UsageError("wait needs a job", hint="skahactl wait JOB; 'skahactl get jobs' lists them")
+    return int(run(lambda: _wait(list(targets), condition, timeout)))
+
+
+async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
+    from skahactl.engine.waiting import Awaited, Waiter
+    from skahactl.targets import find
+
+    async with opened() as here:
+        awaited = []
+        for target in find(here.ledger, here.profile, words):
+            if target.run is None:
+                raise UsageError(f"'{target.word}' has no record here", hint="'skahactl get jobs' lists the jobs")
+            awaited.append(Awaited(target.run, target.numbers))
+        waiter = Waiter(
+            here.ledger,
+            here.client,
+            here.profile,
+            here.clock,
+            here.reporter,
+            here.stop,
+            condition,
+            deadline(timeout, here.clock),
+        )
+        code, told = await waiter.wait(awaited)
+        here.reporter.close()
+        for line in told:
+            here.context.say(line)
+        return code

@@ -1,0 +1,172 @@
+"""Rows of every noun, as shapes: from the ledger, and from one list of sessions where there is one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from skahactl import shapes, states
+from skahactl.engine.glance import Glance, glance, summary
+from skahactl.ledger.attempts import attempts_of, known_sessions
+from skahactl.ledger.records import AttemptRow, Driver, Run, RunSummary
+from skahactl.ledger.replicas import items_of, replicas_of
+from skahactl.ledger.runs import last_runs, run_by_id, summaries
+from skahactl.ledger.store import Ledger
+from skahactl.profile import Profile
+from skahactl.shapes import Row
+from skahactl.skaha.models import Listing
+from skahactl.targets import Target, current_user
+
+
+def runs_in_question(ledger: Ledger, profile: Profile, targets: Sequence[Target]) -> tuple[Run, ...]:
+    """The runs that the targets name, each once; without targets the last run of every job, the newest first."""
+    if targets:
+        return tuple({target.run.id: target.run for target in targets if target.run is not None}.values())
+    mine = {current_user(ledger, profile), ""}
+    return tuple(run for run in last_runs(ledger, profile.server) if run.key.user in mine)
+
+
+def jobs(ledger: Ledger, runs: Sequence[Run], listing: Listing | None) -> list[Row]:
+    """A row for each run."""
+    seen = [summary(ledger, before, glance(ledger, before.run, listing)) for before in summaries(ledger, runs)]
+    deadlines = _deadlines(ledger, [run.id for run in runs if run.ended is None])
+    folder = _log_folders(ledger)
+    return [shapes.job(_without_dead(one), logs=folder(one.run), deadline=deadlines.get(one.run.id)) for one in seen]
+
+
+def replicas(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], listing: Listing | None) -> list[Row]:
+    """A row for each replica of the runs, or for those that the targets name."""
+    chosen = _numbers(targets)
+    found: list[Row] = []
+    for run in runs:
+        seen = glance(ledger, run, listing)
+        latest = {row.replica: seen.attempt(row) for row in attempts_of(ledger, run.id)}
+        rows = replicas_of(ledger, run.id, chosen.get(run.id))
+        found.extend(shapes.replica(seen.dated_run(), seen.replica(row), latest.get(row.number)) for row in rows)
+    return found
+
+
+def items(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], listing: Listing | None) -> list[Row]:
+    """A row for each item; one that has told no end of its own has its replica's state."""
+    chosen = _numbers(targets)
+    found: list[Row] = []
+    for run in runs:
+        seen = glance(ledger, run, listing)
+        wanted = chosen.get(run.id)
+        own = _own_ends(ledger, run)
+        for row in items_of(ledger, run.id):
+            if wanted is not None and row.replica not in wanted:
+                continue
+            shown = shapes.item(run, row)
+            if (row.replica, row.position) not in own and row.replica in seen.latest:
+                shown["state"] = seen.latest[row.replica].state
+            found.append(shown)
+    return found
+
+
+def sessions(ledger: Ledger, targets: Sequence[Target], listing: Listing) -> list[Row]:
+    """The platform's sessions, with whose they are; of the targets alone where there are any."""
+    owners = session_owners(ledger)
+    found = [shapes.session(session, owners(session.id)) for session in listing.sessions]
+    return [row for row in found if _is_meant(row, targets)] if targets else found
+
+
+def session_owners(ledger: Ledger) -> Callable[[str], tuple[Run, int, int] | None]:
+    """A function from session id to run, replica, attempt."""
+    known = known_sessions(ledger)
+    runs: dict[int, Run | None] = {}
+
+    def owner(identifier: str) -> tuple[Run, int, int] | None:
+        if identifier not in known:
+            return None
+        run_id, replica, attempt = known[identifier]
+        if run_id not in runs:
+            runs[run_id] = run_by_id(ledger, run_id)
+        run = runs[run_id]
+        return None if run is None else (run, replica, attempt)
+
+    return owner
+
+
+def chosen_attempts(ledger: Ledger, target: Target, seen: Glance) -> list[AttemptRow]:
+    """The latest attempts of the replicas that a target names, as they look now."""
+    latest = {row.replica: seen.attempt(row) for row in attempts_of(ledger, seen.run.id)}
+    return [row for number, row in latest.items() if target.numbers is None or number in target.numbers]
+
+
+def is_over(rows: Iterable[Row]) -> bool:
+    """Whether nothing will change of these rows of jobs or replicas by itself."""
+    return all(row.get("state", row.get("status")) in (*states.ENDED, states.UNKNOWN) for row in rows)
+
+
+def _numbers(targets: Sequence[Target]) -> dict[int, tuple[int, ...] | None]:
+    """Run id to the replicas wanted; None: all."""
+    chosen: dict[int, tuple[int, ...] | None] = {}
+    for target in targets:
+        if target.run is None:
+            continue
+        before = chosen.get(target.run.id, ())
+        both = None if before is None or target.numbers is None else (*before, *target.numbers)
+        chosen[target.run.id] = both
+    return chosen
+
+
+def _own_ends(ledger: Ledger, run: Run) -> set[tuple[int, int]]:
+    rows = ledger.rows("SELECT replica, position FROM items WHERE run = ?", run.id)
+    return {(row["replica"], row["position"]) for row in rows}
+
+
+def _is_meant(row: Row, targets: Sequence[Target]) -> bool:
+    ours = row["skahactl"]
+    for target in targets:
+        if target.session is not None and target.session in (row["id"], row.get("name")):
+            return True
+        if target.is_job and isinstance(ours, dict) and target.run is not None:
+            same = (ours["job"], ours["run"]) == (target.run.key.name, target.run.number)
+            if same and (target.numbers is None or ours["replica"] in target.numbers):
+                return True
+    return False
+
+
+def _deadlines(ledger: Ledger, run_ids: Sequence[int]) -> dict[int, float]:
+    """The earliest deadline of what is alive, by run."""
+    found: dict[int, float] = {}
+    for run_id in run_ids:
+        row = ledger.row(
+            "SELECT min(deadline) AS first FROM attempts WHERE run = ? AND state IN ('Pending', 'Running')", run_id
+        )
+        if row is not None and row["first"] is not None:
+            found[run_id] = row["first"]
+    return found
+
+
+def _log_folders(ledger: Ledger) -> Callable[[Run], str | None]:
+    """Where the logs of a run are kept; None if it keeps none."""
+    from skahactl.logs.places import log_path
+
+    return lambda run: None if run.keep == "none" else str(log_path(ledger.state_dir, run, 1, 1).parent)
+
+
+def _without_dead(summary: RunSummary) -> RunSummary:
+    """Without a driver of this machine that is gone; the lock itself is left alone."""
+    from dataclasses import replace
+
+    return summary if summary.driver is None or _may_live(summary.driver) else replace(summary, driver=None)
+
+
+def _may_live(driver: Driver) -> bool:
+    import socket
+
+    from skahactl.ledger.lock import boot_id
+
+    if driver.host != socket.gethostname():
+        return True
+    if driver.boot != boot_id():
+        return False
+    try:
+        os.kill(driver.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,92 @@
+"""What a command that only reads shows: the ledger, as one list of sessions would change it. Nothing is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from skahactl import states
+from skahactl.ledger.attempts import attempts_of, known_sessions
+from skahactl.ledger.records import AttemptRow, ReplicaRow, Run, RunSummary
+from skahactl.ledger.replicas import replica_states
+from skahactl.ledger.store import Ledger
+from skahactl.skaha.models import Listing
+
+NOT_LISTED = "the platform did not list it when last looked at"
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """A run as it looks now. ``attempts``: those whose look differs from the ledger's, by replica and number;
+    ``states`` and ``reasons`` of the replicas whose latest attempt is one of them; ``observed``: when."""
+
+    run: Run
+    attempts: Mapping[tuple[int, int], AttemptRow] = field(default_factory=dict)
+    latest: Mapping[int, AttemptRow] = field(default_factory=dict)
+    observed: float | None = None
+
+    def replica(self, row: ReplicaRow) -> ReplicaRow:
+        changed = self.latest.get(row.number)
+        return row if changed is None else replace(row, state=changed.state, reason=changed.reason)
+
+    def attempt(self, row: AttemptRow) -> AttemptRow:
+        return self.attempts.get((row.replica, row.number), row)
+
+    def dated_run(self) -> Run:
+        return self.run if self.observed is None else replace(self.run, observed=self.observed)
+
+
+def glance(ledger: Ledger, run: Run, listing: Listing | None) -> Glance:
+    """The run as ``listing`` shows it; without one, or if it has ended, as the ledger holds it."""
+    if listing is None or run.ended is not None:
+        return Glance(run)
+    from skahactl.engine.observe import Adopt, Gone, Missing, Seen, Watch, observe
+    from skahactl.ledger.looks import twins_of
+
+    watch = Watch(run, replica_states(ledger, run.id), attempts_of(ledger, run.id))
+    known = known_sessions(ledger).keys() | twins_of(ledger, run.id)
+    changed: dict[tuple[int, int], AttemptRow] = {}
+    for change in observe(watch, listing, known, frozenset()):
+        if isinstance(change, Seen | Adopt):
+            row = change.attempt
+            seen = replace(
+                row,
+                state=change.state,
+                reason=row.reason if change.state == row.state else None,
+                session=change.session.id,
+                started=change.session.started or row.started,
+                deadline=change.session.expires or row.deadline,
+                url=change.session.url or row.url,
+                observed=listing.received,
+            )
+        elif isinstance(change, Missing):
+            seen = replace(change.attempt, reason=change.attempt.reason or NOT_LISTED)
+        elif isinstance(change, Gone):
+            seen = replace(change.attempt, state=change.state, reason=change.reason)
+        else:
+            continue
+        changed[change.attempt.replica, change.attempt.number] = seen
+    newest = {row.number: row.attempt for row in watch.replicas}
+    latest = {replica: row for (replica, number), row in changed.items() if newest[replica] == number}
+    return Glance(run, changed, latest, listing.received)
+
+
+def summary(ledger: Ledger, before: RunSummary, seen: Glance) -> RunSummary:
+    """The counts and status of a run as it looks now."""
+    if not seen.latest:
+        return replace(before, run=seen.dated_run())
+    rows = replica_states(ledger, seen.run.id)
+    now = [seen.latest[row.number].state if row.number in seen.latest else row.state for row in rows]
+    retriable = sum(
+        state == states.FAILED and row.attempt < row.allowed and not row.deleting
+        for row, state in zip(rows, now, strict=True)
+    )
+    counts = states.zero_filled(Counter(now))
+    status = states.job_status(counts, retriable)
+    return replace(before, run=seen.dated_run(), counts=counts, status=status, retriable=retriable)
+
+
+def look_is_due(runs: Sequence[Run]) -> bool:
+    """Whether the platform may know more of these runs than the ledger."""
+    return any(run.ended is None for run in runs)

@@ -1,0 +1,158 @@
+"""delete: asked for in the ledger, carried out by whoever drives, verified in the list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from skahactl import states
+from skahactl.clock import Clock
+from skahactl.engine.drive import released
+from skahactl.engine.driver import Driver
+from skahactl.engine.outcome import JobOutcome
+from skahactl.engine.plan import Gate
+from skahactl.engine.report import Reporter
+from skahactl.engine.stop import Stop
+from skahactl.errors import AuthError, BusyError, Exit
+from skahactl.ledger import replicas, runs
+from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.lock import acquire
+from skahactl.ledger.records import AttemptRow, Run
+from skahactl.ledger.replicas import ReplicaState
+from skahactl.ledger.store import Ledger
+from skahactl.profile import Profile
+from skahactl.skaha.client import Client
+from skahactl.skaha.models import Listing
+
+#: Seconds that a living driver is given to carry out a delete before we say that it was told.
+LONGEST_WAIT = 300.0
+#: How often a session outside the ledger is asked to go, and how long to wait in between.
+TRIES, PAUSE = 8, 1.0
+
+
+@dataclass
+class Removal:
+    """One call of delete."""
+
+    ledger: Ledger
+    client: Client
+    profile: Profile
+    clock: Clock
+    reporter: Reporter
+    stop: Stop
+
+    async def preview(self, run: Run, numbers: Sequence[int] | None) -> JobOutcome:
+        """What delete would do."""
+        listing = await self.client.sessions()
+        return self._part(run, numbers, listing, done=False)
+
+    async def delete(self, run: Run, numbers: Sequence[int] | None) -> JobOutcome:
+        """Deletes the sessions of a run, or of some of its replicas, and verifies it."""
+        listing = await self.client.sessions()
+        self._check_user(run, listing)
+        planned = self._part(run, numbers, listing, done=False)
+        replicas.ask_delete(self.ledger, run.id, numbers)
+        try:
+            lock = acquire(self.ledger, run.key, self.clock.now())
+        except BusyError as error:
+            self.reporter.say(f"{error.message}; it carries out the delete")
+            undeleted = await self._carried_out(run, numbers)
+        else:
+            driver = self._driver(run)
+            try:
+                await driver.drive()
+            finally:
+                released([lock])
+            undeleted = driver.undeleted
+        part = self._part(run, numbers, await self.client.sessions(), done=True)
+        part.steps = _joined(planned.steps, part.steps, undeleted)
+        part.exit = Exit.NO if undeleted else Exit.DONE
+        if undeleted:
+            part.hint = "the platform keeps listing some of its sessions; the same command tries again"
+        return part
+
+    async def delete_session(self, session: str) -> bool:
+        """Deletes a session that the ledger knows nothing of; whether it is gone."""
+        for _ in range(TRIES):
+            await self.client.delete(session)
+            if await self.client.session(session) is None:
+                return True
+            await self.stop.sleep(self.clock, PAUSE)
+        return False
+
+    async def _carried_out(self, run: Run, numbers: Sequence[int] | None) -> set[str]:
+        begun = self.clock.now()
+        while True:
+            left = {attempt.name for attempt in self._alive(run, numbers)}
+            if not left or self.clock.now() - begun > LONGEST_WAIT:
+                return left
+            await self.stop.sleep(self.clock, 0.5)
+
+    def _alive(self, run: Run, numbers: Sequence[int] | None) -> list[AttemptRow]:
+        chosen = None if numbers is None else set(numbers)
+        return [
+            attempt
+            for attempt in attempts_of(self.ledger, run.id)
+            if attempt.state in states.ALIVE and (chosen is None or attempt.replica in chosen)
+        ]
+
+    def _driver(self, run: Run) -> Driver:
+        return Driver(
+            self.ledger,
+            self.client,
+            self.profile,
+            self.clock,
+            self.reporter,
+            (run,),
+            False,
+            lambda watched: Gate(),
+            self.stop,
+            create=False,
+        )
+
+    def _check_user(self, run: Run, listing: Listing) -> None:
+        if listing.user and run.key.user and listing.user != run.key.user:
+            raise AuthError(
+                f"{self.profile.name} says you are {listing.user}, but {run.key.name} is {run.key.user}'s",
+                hint="nothing was deleted. Log in as that user, or choose another profile with -p",
+            )
+
+    def _part(self, run: Run, numbers: Sequence[int] | None, listing: Listing, done: bool) -> JobOutcome:
+        fresh = runs.run_by_id(self.ledger, run.id) or run
+        part = JobOutcome(run.key.name, "delete", "a delete was asked for", run.number, run.digest)
+        summary = runs.summaries(self.ledger, [fresh])[0]
+        part.summary, part.status, part.counts, part.watched = summary, summary.status, summary.counts, True
+        listed = {session.id for session in listing.sessions}
+        latest = {attempt.replica: attempt for attempt in attempts_of(self.ledger, run.id)}
+        chosen = None if numbers is None else set(numbers)
+        for row in replicas.replica_states(self.ledger, run.id):
+            if chosen is None or row.number in chosen:
+                part.steps.append(_step(row, latest.get(row.number), listed, done))
+        return part
+
+
+def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str], done: bool) -> dict[str, object]:
+    there = attempt is not None and attempt.session in listed
+    needed = there or row.state in states.ALIVE or row.state == states.HELD
+    return {
+        "replica": row.number,
+        "name": row.name if attempt is None else attempt.name,
+        "action": "delete" if needed else "keep",
+        "reason": row.state,
+        "outcome": "done" if done else "planned",
+        "session": None if attempt is None else attempt.session,
+        "attempt": None if attempt is None else attempt.number,
+        "error": None,
+    }
+
+
+def _joined(
+    planned: list[dict[str, object]], after: list[dict[str, object]], undeleted: set[str]
+) -> list[dict[str, object]]:
+    """The steps as planned, with how each ended."""
+    rows = []
+    for before, now in zip(planned, after, strict=True):
+        stays = now["session"] in undeleted or now["name"] in undeleted
+        words = {"code": "stays", "http_status": None, "message": "the platform still lists it", "hint": None}
+        rows.append({**before, "outcome": "stays" if stays else "done", "error": words if stays else None})
+    return rows

@@ -1,0 +1,103 @@
+"""renew: deadlines asked for, and what the list says of them afterwards (skaha-api 6: 200 proves nothing)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from skahactl.clock import Clock
+from skahactl.durations import iso
+from skahactl.engine.outcome import JobOutcome, Outcome
+from skahactl.engine.stop import Stop
+from skahactl.errors import Exit, UnreachableError, UsageError
+from skahactl.ledger import runs
+from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.store import Ledger
+from skahactl.profile import Profile
+from skahactl.skaha.client import Client
+from skahactl.skaha.models import Session
+from skahactl.targets import Target
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One live session to be renewed."""
+
+    part: JobOutcome
+    replica: int
+    attempt: int | None
+    session: Session
+
+
+@dataclass
+class Renewal:
+    ledger: Ledger
+    client: Client
+    profile: Profile
+    clock: Clock
+    stop: Stop
+
+    async def renew(self, targets: Sequence[Target], dry_run: bool) -> Outcome:
+        """One step a live session: ``done`` if its deadline moved, ``unchanged`` if not, ``refused`` with words."""
+        before = {session.id: session for session in (await self.client.sessions()).sessions}
+        parts: list[JobOutcome] = []
+        asked = [one for target in targets for one in self._live(target, before, parts)]
+        words: dict[str, str | None] = {}
+        if not dry_run:
+            slots = asyncio.Semaphore(self.profile.client.concurrency)
+            await asyncio.gather(*(self._ask(one.session.id, words, slots) for one in asked))
+        after = before if dry_run else {session.id: session for session in (await self.client.sessions()).sessions}
+        for one in asked:
+            one.part.steps.append(_step(one, words.get(one.session.id), after, dry_run))
+            if one.part.steps[-1]["outcome"] == "refused":
+                one.part.exit = Exit.NO
+        return Outcome(self.profile, dry_run, parts)
+
+    def _live(self, target: Target, listed: dict[str, Session], parts: list[JobOutcome]) -> list[_Asked]:
+        alive = ("Pending", "Running")
+        if target.run is None:
+            session = next((s for s in listed.values() if target.session in (s.id, s.name)), None)
+            if session is None:
+                raise UsageError(f"there is no session '{target.word}'", hint="'skahactl get sessions' lists them")
+            part = JobOutcome(session.name, "renew", "asked for", watched=True)
+            parts.append(part)
+            return [_Asked(part, 1, None, session)] if session.status in alive else []
+        part = JobOutcome(target.run.key.name, "renew", "asked for", target.run.number, target.run.digest, watched=True)
+        summary = runs.summaries(self.ledger, [target.run])[0]
+        part.summary, part.status, part.counts = summary, summary.status, summary.counts
+        parts.append(part)
+        return [
+            _Asked(part, attempt.replica, attempt.number, listed[attempt.session])
+            for attempt in attempts_of(self.ledger, target.run.id)
+            if attempt.session in listed
+            and (target.numbers is None or attempt.replica in target.numbers)
+            and listed[attempt.session].status in alive
+        ]
+
+    async def _ask(self, session: str, words: dict[str, str | None], slots: asyncio.Semaphore) -> None:
+        async with slots:
+            self.stop.check()
+            try:
+                words[session] = await self.client.renew(session)
+            except UnreachableError as error:
+                words[session] = error.message
+
+
+def _step(one: _Asked, words: str | None, after: dict[str, Session], dry_run: bool) -> dict[str, object]:
+    old, now = one.session.expires, after.get(one.session.id)
+    new = None if now is None else now.expires
+    moved = new is not None and (old is None or new > old + 1)
+    outcome = "planned" if dry_run else "refused" if words else "done" if moved else "unchanged"
+    reason = f"deadline {iso(old) or 'unknown'}" + (f", now {iso(new)}" if moved else "")
+    error = {"code": "renew", "http_status": None, "message": words, "hint": None} if words else None
+    return {
+        "replica": one.replica,
+        "name": one.session.name,
+        "action": "renew",
+        "reason": reason,
+        "outcome": outcome,
+        "session": one.session.id,
+        "attempt": one.attempt,
+        "error": error,
+    }

@@ -1,0 +1,159 @@
+"""wait: looks until a condition holds, or cannot hold any more; creates nothing and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from skahactl import states
+from skahactl.clock import Clock
+from skahactl.engine.look import watch_of
+from skahactl.engine.observe import Gone, Seen, Watch, observe
+from skahactl.engine.pace import Pace
+from skahactl.engine.report import Reporter, RunProgress
+from skahactl.engine.stop import Stop
+from skahactl.errors import Exit, TimedOut, UnreachableError
+from skahactl.ledger.attempts import known_sessions
+from skahactl.ledger.lock import living_driver
+from skahactl.ledger.looks import twins_of
+from skahactl.ledger.records import Run, RunSummary
+from skahactl.ledger.runs import run_by_id, summaries
+from skahactl.ledger.store import Ledger
+from skahactl.profile import Profile
+from skahactl.skaha.client import Client
+from skahactl.skaha.models import Listing
+
+CONDITIONS = ("complete", "running", "deleted")
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A run, some of its replicas or all (None), and how it came out: Exit once known, with words."""
+
+    run: Run
+    numbers: tuple[int, ...] | None
+
+
+@dataclass
+class Waiter:
+    """Waits for several runs at once, with one list call a look; ends are remembered while it lasts."""
+
+    ledger: Ledger
+    client: Client
+    profile: Profile
+    clock: Clock
+    reporter: Reporter
+    stop: Stop
+    condition: str
+    deadline: float | None
+    _ends: dict[tuple[int, int, int], str] = field(default_factory=dict)
+
+    async def wait(self, awaited: Sequence[Awaited]) -> tuple[Exit, tuple[str, ...]]:
+        """DONE when the condition holds for all; NO as soon as it cannot, with the words why."""
+        pace = Pace(self.clock, self.profile.client)
+        begun = self.clock.now()
+        while True:
+            listing = await self._look(pace)
+            if listing is not None:
+                answers = [self._judge(one, listing) for one in awaited]
+                self._show(awaited, begun)
+                if any(answer is False for answer, _ in answers):
+                    return Exit.NO, tuple(words for answer, words in answers if answer is False)
+                if all(answer is True for answer, _ in answers):
+                    return Exit.DONE, tuple(words for _, words in answers)
+            if self.deadline is not None and self.clock.now() >= self.deadline:
+                raise TimedOut(f"timed out waiting for {self.condition}", hint="the job goes on as it was")
+            seconds = pace.interval()
+            if self.deadline is not None:
+                seconds = min(seconds, max(0.05, self.deadline - self.clock.now()))
+            await self.stop.sleep(self.clock, seconds)
+
+    async def _look(self, pace: Pace) -> Listing | None:
+        try:
+            listing = await self.client.sessions()
+        except UnreachableError as error:
+            pace.failed()
+            self.reporter.say(f"{self.profile.name} does not answer: {error.message}; trying again")
+            return None
+        pace.looked()
+        return listing
+
+    def _judge(self, one: Awaited, listing: Listing) -> tuple[bool | None, str]:
+        """True, False, or None for not yet; with words."""
+        watch = watch_of(self.ledger, one.run.id)
+        shown = self._states(watch, listing)
+        chosen = {n: s for n, s in shown.items() if one.numbers is None or n in one.numbers}
+        name = one.run.key.name
+        if self.condition == "deleted":
+            ids = {attempt.session for attempt in watch.attempts if attempt.replica in chosen}
+            left = sum(1 for session in listing.sessions if session.id in ids)
+            held = sum(1 for state in chosen.values() if state in (states.HELD, states.UNSETTLED))
+            return (True, f"{name}: deleted") if not left and not held else (None, "")
+        if self.condition == "running":
+            return _judge_running(name, chosen)
+        return self._judge_complete(watch, chosen)
+
+    def _judge_complete(self, watch: Watch, chosen: dict[int, str]) -> tuple[bool | None, str]:
+        name = watch.run.key.name
+        again = {r.number for r in watch.replicas if r.state == states.FAILED and r.attempt < r.allowed}
+        lost = {n: s for n, s in chosen.items() if s in states.ENDED and s != states.COMPLETED and n not in again}
+        if lost:
+            return False, f"{name}: {_counted(lost)}"
+        going = [state for state in chosen.values() if state in states.ALIVE]
+        if not going and all(state == states.COMPLETED for state in chosen.values()):
+            return True, f"{name}: Completed"
+        if not going and living_driver(self.ledger, watch.run.key) is None:
+            left = {n: s for n, s in chosen.items() if s != states.COMPLETED}
+            return False, f"{name}: {_counted(left)}, and nobody drives it; go on with: skahactl resume {name}"
+        return None, ""
+
+    def _states(self, watch: Watch, listing: Listing) -> dict[int, str]:
+        """The state of each replica as ledger and list together show it."""
+        found = {replica.number: replica.state for replica in watch.replicas}
+        known = known_sessions(self.ledger).keys() | twins_of(self.ledger)
+        numbers = {replica.number: replica.attempt for replica in watch.replicas}
+        for change in observe(watch, listing, known, frozenset(found)):
+            if not isinstance(change, Seen | Gone):
+                continue
+            attempt = change.attempt
+            key = (attempt.run_id, attempt.replica, attempt.number)
+            if change.state in states.ENDED:
+                self._ends[key] = change.state
+            if numbers[attempt.replica] == attempt.number and found[attempt.replica] in states.ALIVE:
+                found[attempt.replica] = change.state
+        for (run_id, replica, number), state in self._ends.items():
+            if run_id == watch.run.id and numbers[replica] == number and found[replica] in states.ALIVE:
+                found[replica] = state
+        self._shown[watch.run.id] = tuple(found.values())
+        return found
+
+    def _show(self, awaited: Sequence[Awaited], begun: float) -> None:
+        fresh = [run for one in awaited if (run := run_by_id(self.ledger, one.run.id)) is not None]
+        views = []
+        for summary in summaries(self.ledger, fresh):
+            shown = self._shown[summary.run.id]
+            counts = states.zero_filled({state: shown.count(state) for state in set(shown)})
+            status = states.job_status(counts, summary.retriable)
+            seen = RunSummary(summary.run, counts, status, summary.retriable, summary.items, summary.driver)
+            views.append(RunProgress(seen, shown, started=begun, now=self.clock.now()))
+        self.reporter.progress(views)
+
+    _shown: dict[int, tuple[str, ...]] = field(default_factory=dict)
+
+
+def _judge_running(name: str, chosen: dict[int, str]) -> tuple[bool | None, str]:
+    if all(state in (states.RUNNING, states.COMPLETED) for state in chosen.values()):
+        return True, f"{name}: Running"
+    lost = {n: s for n, s in chosen.items() if s in states.ENDED and s != states.COMPLETED}
+    return (False, f"{name}: {_counted(lost)}") if lost else (None, "")
+
+
+def _counted(chosen: dict[int, str]) -> str:
+    from skahactl.ranges import text
+
+    words = []
+    for state in states.STATES:
+        numbers = [number for number, found in chosen.items() if found == state]
+        if numbers:
+            words.append(f"{len(numbers)} {state} (replica {text(numbers)})")
+    return ", ".join(words)
