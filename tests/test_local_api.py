@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -322,8 +323,6 @@ def test_a_queue_that_cannot_be_used_is_a_refused_connection(tmp_path: Path) -> 
 
 
 def test_a_queue_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
-    import sqlite3
-
     (tmp_path / "local").mkdir()
     store = sqlite3.connect(tmp_path / "local" / "queue.db")
     store.execute("PRAGMA user_version = 99")
@@ -336,6 +335,18 @@ def test_a_queue_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     on_platform(tmp_path, check)
 
 
+def test_a_damaged_queue_is_named_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "queue.db").write_bytes(b"this is not a database, whatever it is" * 100)
+
+    async def check(client: httpx.AsyncClient) -> None:
+        with pytest.raises(httpx.ConnectError, match=r"damaged.*move queue\.db away"):
+            await client.post("/session", data=GOOD, headers=FORM)
+
+    on_platform(tmp_path, check)
+    assert (tmp_path / "local" / "queue.db").read_bytes().startswith(b"this is not")
+
+
 @pytest.mark.parametrize(
     ("epoch", "text"),
     [(1744299933.9, "2025-04-10T15:45:33Z"), (1744299900.5, "2025-04-10T15:45Z"), (0, "1970-01-01T00:00Z")],
@@ -346,7 +357,6 @@ def test_start_times_omit_zero_seconds(epoch: float, text: str) -> None:
 
 def test_handlers_run_off_the_event_loop(tmp_path: Path) -> None:
     """The loop goes on turning while requests wait for a queue that another process has locked."""
-    import sqlite3
 
     async def check(client: httpx.AsyncClient) -> None:
         await client.get("/session")

@@ -14,10 +14,14 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
+from skahactl.local.transport import LocalTransport
+from skahactl.profile import LocalSettings
 from tests.local_platform import alive_workers, create, ended, platform, processes, sessions, until
 
+ROOT = Path(__file__).parent.parent
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
 
 
@@ -200,9 +204,8 @@ asyncio.run(run(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 
 
 def creator(state: Path, label: str, count: int) -> subprocess.Popen[str]:
-    root = str(Path(__file__).parent.parent)
     return subprocess.Popen(
-        [sys.executable, "-c", CREATOR, str(state), label, str(count)], cwd=root, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CREATOR, str(state), label, str(count)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
 
 
@@ -302,3 +305,42 @@ def test_the_environment_is_built_not_inherited(tmp_path: Path) -> None:
     assert seen["HOME"] == "/home/somebody", "the platform's come after the user's, and win"
     assert seen["PWD"] == str(tmp_path)
     assert seen["PATH"].split(":")[0] == str(Path(sys.executable).parent)
+
+
+def test_a_directory_that_is_gone_fails_the_session_and_says_so(tmp_path: Path) -> None:
+    async def run() -> None:
+        settings = LocalSettings(slots=1, directory=str(tmp_path / "gone"))
+        transport = LocalTransport(tmp_path, settings, str(tmp_path), os.environ)
+        async with httpx.AsyncClient(transport=transport, base_url="http://local/skaha/v1") as client:
+            session = await create(client, "lost", "true")
+            assert await ended(client) == {"lost": "Failed"}
+            log = (await client.get(f"/session/{session}", params={"view": "logs"})).text
+            assert f"cannot change to the directory {tmp_path / 'gone'}" in log
+
+    asyncio.run(run())
+
+
+def test_a_worker_imports_little() -> None:
+    code = "import sys, skahactl.local.worker; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    heavy = {"httpx", "pydantic", "rich", "cyclopts", "asyncio", "subprocess", "dataclasses", "email", "logging"}
+    assert heavy & set(done.stdout.split()) == set()
+
+
+@LINUX
+def test_arbitrary_arguments_reach_real_processes(tmp_path: Path) -> None:
+    chance = random.Random(3)
+    alphabet = "ab \t\n\r\"'\\\\$(){}[]=#:,|&;<>*?!%éπ😀\u2028\x85\xa0"
+    texts = [["".join(chance.choices(alphabet, k=chance.randrange(9))) for _ in range(4)] for _ in range(40)]
+    show = "import os, sys; print(ascii((sys.argv[1:], os.environ['VALUE'])))"
+
+    async def run() -> list[str]:
+        async with platform(tmp_path) as client:
+            ids = [
+                await create(client, f"t-{n}", sys.executable, "-c", show, *words, env={"VALUE": words[0]})
+                for n, words in enumerate(texts)
+            ]
+            await ended(client)
+            return [(await client.get(f"/session/{id_}", params={"view": "logs"})).text for id_ in ids]
+
+    assert asyncio.run(run()) == [ascii((words, words[0])) + "\n" for words in texts]

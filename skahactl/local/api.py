@@ -7,38 +7,19 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
 from skahactl.local import answers, checks, environment, pages, parameters, queue, template, views, workers
 from skahactl.local.answers import Answer, Refusal, bad, missing
+from skahactl.local.calls import Abandoned, Call
 from skahactl.local.launch import launch
-from skahactl.local.store import QUEUED, connect, immediate, log_path, prepare
+from skahactl.local.store import QUEUED, StoreError, connect, immediate, log_path, prepare
 from skahactl.profile import LocalSettings
 
 #: Seconds that a request gives the processes of a dead worker to end.
 REAPING = 0.25
 _RESOURCES = ("session", "context", "image", "repository")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request: header names in lower case, ``query`` without its question mark.
-
-    ``abandoned`` is set when nobody waits for the answer any more: a create that is not committed by then never is.
-    """
-
-    method: str
-    path: str
-    query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    abandoned: Event = field(default_factory=Event)
-
-
-class Abandoned(Exception):
-    """Nobody waits for the answer; nothing was created."""
 
 
 class Platform:
@@ -62,7 +43,10 @@ class Platform:
         self.user = environment.user()
 
     def answer(self, call: Call) -> Answer:
-        """The answer to a request. Raises OSError or sqlite3.Error, nothing done, when the queue cannot be used."""
+        """The answer to a request.
+
+        Raises OSError, sqlite3.Error or StoreError when the queue cannot be used; nothing was done then.
+        """
         try:
             answer = self._routed(call)
         except Refusal as refusal:
@@ -70,6 +54,10 @@ class Platform:
             return Answer(plain.status, {**plain.headers, **refusal.headers}, plain.body)
         except template.Rejected as rejected:
             return answers.text(rejected.body, rejected.status)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"its file is damaged ({error}); move queue.db away to start with an empty one") from error
         if answer.status != 200:
             return answer
         known = {"server": "OpenCADC/cadc-rest", "x-vo-authenticated": self.user}
@@ -83,7 +71,7 @@ class Platform:
             return answers.html(pages.not_found(call.path), 404)
         if parts[2] == "session":
             return self._session(call, parts[3:])
-        _only(call, "GET")
+        call.allow("GET")
         if parts[2] == "context":
             return answers.compact(pages.CONTEXT)
         if parts[2] == "repository":
@@ -91,9 +79,9 @@ class Platform:
         return self._images(call)
 
     def _document(self, call: Call, name: str) -> Answer:
-        _only(call, "GET", "HEAD")
+        call.allow("GET", "HEAD")
         if name == "capabilities":
-            return answers.xml(pages.capabilities(f"{_origin(call)}/skaha"))
+            return answers.xml(pages.capabilities(f"{call.origin}/skaha"))
         if name == "availability":
             return answers.empty() if "detail=min" in call.query.split("&") else answers.xml(pages.AVAILABILITY)
         return answers.html(pages.INDEX)
@@ -105,7 +93,7 @@ class Platform:
         return answers.pretty([])
 
     def _session(self, call: Call, parts: list[str]) -> Answer:
-        _only(call, "GET", "POST", "DELETE")
+        call.allow("GET", "POST", "DELETE")
         if len(parts) > 3:
             raise bad(f"Invalid request: {'/'.join(parts)}")
         with closing(self._open()) as store:
@@ -127,38 +115,47 @@ class Platform:
             workers.reap(store, self.root, self.settings.kill_after, time.time(), REAPING)
             queue.forget(store, self.root, self.settings.memory, now)
             if workers.short(store, self.slots):
-                with immediate(store):
-                    booked = workers.reserve(store, self.root, self.slots, time.time())
-                launch(self.root, booked, self.settings.kill_after)
+                self._staff(store, lambda: None)
         except BaseException:
             store.close()
             raise
         return store
 
+    def _staff(self, store: sqlite3.Connection, step: Callable[[], None]) -> None:
+        """One immediate transaction: ``step``, and the reservation of the workers it needs; then these start."""
+        booked: list[tuple[str, int]] = []
+        try:
+            with immediate(store):
+                step()
+                booked = workers.reserve(store, self.root, self.slots, time.time())
+        except BaseException:
+            workers.release(booked)
+            raise
+        launch(self.root, booked, self.settings.kill_after)
+
     def _create(self, store: sqlite3.Connection, form: parameters.Parameters, abandoned: Event) -> Answer:
         wanted = checks.wanted(form)
         session = checks.new_id()
+        order = self._order(wanted, session)
+
+        def enqueue() -> None:
+            queue.enqueue(store, order, time.time())
+            if abandoned.is_set():
+                raise Abandoned
+
+        self._staff(store, enqueue)
+        return answers.text(session + "\n")
+
+    def _order(self, wanted: checks.Wanted, session: str) -> queue.Order:
+        """What the session is to run: the server's template step, and the environment built around its result."""
         job = f"skaha-headless-{self.user}-{session}".lower()
         platform = environment.platform(session, wanted.cores, self.directory, self.environ)
         decoded = template.decode(wanted.cmd, wanted.args, wanted.env, user=self.user, job=job, platform=platform)
         checks.check_host_name(wanted.name, job)
         env = (*environment.ground(self.environ), *decoded.env, *platform)
-        order = queue.Order(
+        return queue.Order(
             session, wanted.name, wanted.image, wanted.cores, wanted.ram, wanted.gpus, decoded.argv, env, self.directory
         )
-        booked: list[tuple[str, int]] = []
-        try:
-            with immediate(store):
-                queue.enqueue(store, order, time.time())
-                booked = workers.reserve(store, self.root, self.slots, time.time())
-                if abandoned.is_set():
-                    raise Abandoned
-        except BaseException:
-            for _, lock in booked:
-                os.close(lock)
-            raise
-        launch(self.root, booked, self.settings.kill_after)
-        return answers.text(session + "\n")
 
     def _list(self, store: sqlite3.Connection, call: Call) -> Answer:
         query = parameters.of_query(call.query)
@@ -218,16 +215,6 @@ class Platform:
             who = f"PosixPrincipal [uidNumber={os.getuid()},{os.getgid()},{self.user}]"
             raise bad(f"No active job for user {who} with session {session}")
         return answers.empty()
-
-
-def _only(call: Call, *methods: str) -> None:
-    """405 for other methods."""
-    if call.method not in methods:
-        raise Refusal(405, f"unsupported: HTTP {call.method}\n", {"allow": ", ".join(methods)})
-
-
-def _origin(call: Call) -> str:
-    return "http://" + call.headers.get("host", "local")
 
 
 def _desktop_apps(method: str, parts: list[str]) -> Answer:

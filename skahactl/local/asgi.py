@@ -16,7 +16,8 @@ from typing import Any
 
 from skahactl.local import answers
 from skahactl.local.answers import Answer
-from skahactl.local.api import Call, Platform
+from skahactl.local.api import Platform
+from skahactl.local.calls import Call
 from skahactl.local.store import StoreError
 from skahactl.local.transport import LogStream
 

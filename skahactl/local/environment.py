@@ -29,7 +29,8 @@ def _kept(name: str) -> bool:
 
 def path(environ: Mapping[str, str]) -> str:
     """The search path: where skahactl and its Python are, then the creator's, then the usual places."""
-    scripts = sysconfig.get_path("scripts")
+    program = os.path.abspath(sys.argv[0])
+    scripts = os.path.dirname(program) if os.path.basename(program) == "skahactl" else sysconfig.get_path("scripts")
     wanted = [
         scripts,
         os.path.dirname(sys.executable),

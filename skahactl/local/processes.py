@@ -60,7 +60,7 @@ def _has_members(group: int, when: str) -> bool:
         fields = _stat(int(name)) if name.isdigit() else None
         if fields is None or fields[0] in "ZX" or fields[2] != str(group) or fields[3] != str(group):
             continue
-        if int(fields[19]) >= int(when):
+        if int(fields[19]) >= int(when or 0):
             return True
     return False
 

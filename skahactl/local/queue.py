@@ -61,7 +61,8 @@ def end(
         remove_log(root, session)
         return
     store.execute(
-        "UPDATE sessions SET state = ?, ended = ?, exit = ?, reason = ?, argv = '[]', env = '[]', worker = NULL WHERE id = ?",
+        "UPDATE sessions SET state = ?, ended = ?, exit = ?, reason = ?, argv = '[]', env = '[]', worker = NULL"
+        " WHERE id = ?",
         (state, now, code, reason, session),
     )
 

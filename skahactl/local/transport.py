@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx
 
 from skahactl.local.answers import Answer
-from skahactl.local.api import Call, Platform
+from skahactl.local.api import Platform
+from skahactl.local.calls import Call
 from skahactl.local.store import StoreError
 from skahactl.profile import LocalSettings
 

@@ -50,7 +50,20 @@ def reserve(store: sqlite3.Connection, root: str, slots: int, now: float) -> lis
     wanted = min(slots - live, queued - (live - busy))
     if wanted <= 0 and live == 0 and ending(store):
         wanted = 1
-    return [_book(store, root, now) for _ in range(wanted)]
+    booked: list[tuple[str, int]] = []
+    try:
+        for _ in range(wanted):
+            booked.append(_book(store, root, now))
+    except BaseException:
+        release(booked)
+        raise
+    return booked
+
+
+def release(booked: list[tuple[str, int]]) -> None:
+    """Let go of the locks of workers that will not be started."""
+    for _, lock in booked:
+        os.close(lock)
 
 
 def short(store: sqlite3.Connection, slots: int) -> bool:
