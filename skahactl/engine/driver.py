@@ -183,8 +183,8 @@ class Driver:
 
     async def _pause(self) -> None:
         """Until the next look is due, or something ended that may let more begin."""
-        doubtful = self._creator.idle and self._finisher.to_confirm
-        seconds = 0.0 if doubtful else self._pace.interval(any(self._doubtful(run) for run in self.runs))
+        at_once = self._creator.idle and self._finisher.to_confirm and self._outage is None
+        seconds = 0.0 if at_once else self._pace.interval(any(self._doubtful(run) for run in self.runs))
         if self.deadline is not None:
             if self.clock.now() >= self.deadline:
                 raise TimedOut("timed out; the job goes on", hint="the same command goes on from here")
