@@ -1,0 +1,159 @@
+"""A day of a large job in simulated time: what a driver sees, what it cannot have seen, and what it asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+
+from skahactl import manifest
+from skahactl.engine.driver import Driver
+from skahactl.engine.plan import Gate
+from skahactl.engine.report import Silent
+from skahactl.engine.stop import Stop
+from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.records import AttemptRow, JobKey
+from skahactl.ledger.replicas import replica_states
+from skahactl.ledger.runs import add_run
+from skahactl.ledger.store import open_ledger
+from skahactl.profile import Auth, Profile
+from skahactl.skaha.client import Client
+from tests.simulated_time import EPOCH, SimulatedClock, SimulatedLoop, run
+from tests.skaha_server.app import App
+from tests.skaha_server.plan import Plan
+from tests.skaha_server.sessions import Session
+from tests.skaha_server.transport import AppTransport
+
+HOUR = 3600.0
+REPLICAS = 500
+ALIVE = 120
+JOB = f"""
+name = "day"
+image = "images.canfar.net/skaha/astroml:latest"
+command = ["python", "long.py"]
+replicas = {REPLICAS}
+[limits]
+alive = {ALIVE}
+"""
+#: Wall times from the start, in seconds, at which the driver could not look.
+OUTAGE = (3.5 * HOUR, 4.5 * HOUR)
+NAP = (7 * HOUR, 16 * HOUR)
+EXPIRED = (18 * HOUR, 18.7 * HOUR)
+
+
+class Counting(AppTransport):
+    """Adds up the bytes that come back."""
+
+    moved = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        self.moved += len(await response.aread())
+        return response
+
+
+def test_a_day_with_an_outage_a_sleep_and_an_expired_certificate(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    loop = SimulatedLoop()
+    clock = SimulatedClock(loop, (NAP[0], NAP[1] - NAP[0]))
+    plan = Plan.of({"seed": 4, "pending": [5, 900], "running": [2 * HOUR, 6 * HOUR], "log_lines": 40})
+    app = App(plan, clock)
+    transport = Counting(app)
+    states, attempts = run(loop, in_weather(tmp_path, transport, clock))
+    sessions = list(app.cluster.sessions.values())
+    assert len(sessions) == REPLICAS, "nothing is made twice"
+    assert clock.now() - EPOCH > 20 * HOUR
+
+    by_id = {attempt.session: attempt for attempt in attempts}
+    for session in sessions:
+        seen = seconds_to_see(session)
+        if seen >= 180:
+            assert by_id[session.id].state == "Completed", session.name
+            assert by_id[session.id].log == "kept", session.name
+        if seen == 0:
+            assert by_id[session.id].state == "Expired", session.name
+    assert 50 < Counter(states)["Expired"] <= sum(seconds_to_see(session) < 180 for session in sessions)
+    assert set(states) == {"Completed", "Expired"}
+
+    awake = clock.now() - EPOCH - (NAP[1] - NAP[0])
+    assert app.counts["list"] <= 1.1 * awake / 60 + 200
+    assert app.counts["logs"] <= 1.1 * REPLICAS
+    assert app.counts["create"] <= 1.1 * REPLICAS
+    assert app.counts["get"] == 0
+    listed = 1200 * 2 * ALIVE  # bytes of a list: those alive, and those that ended within the hour
+    assert transport.moved <= app.counts["list"] * listed + 2 * app.log_bytes
+    assert time.monotonic() - begun < 120
+
+
+def seconds_to_see(session: Session) -> float:
+    """For how long the driver could have seen its end: awake and answered, before it was forgotten."""
+    ended = session.ends - EPOCH
+    window = [ended, ended + session.memory]
+    blind = sum(max(0.0, min(window[1], end) - max(window[0], start)) for start, end in (OUTAGE, NAP, EXPIRED))
+    return max(0.0, session.memory - blind)
+
+
+class AwayAfterALog(AppTransport):
+    """The service goes away for two hours just after the first log was read."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        if b"view=logs" in request.url.query and self.app.outage is None:
+            self.app.outage = ("unavailable", self.app.clock.now() + 2 * HOUR)
+        assert self.app.counts["list"] < 300, "a service that is away is not asked all the time"
+        return response
+
+
+def test_an_outage_between_a_log_and_the_next_list_is_waited_out(tmp_path: Path) -> None:
+    loop = SimulatedLoop()
+    clock = SimulatedClock(loop)
+    app = App(Plan.of({"running": [500, 500], "memory": 86400}), clock)
+    job = 'name = "one"\nimage = "images.canfar.net/skaha/astroml:latest"\ncommand = ["x"]\nreplicas = 1\n'
+    states, attempts = run(loop, drive(tmp_path, job, AwayAfterALog(app), clock))
+    assert (states, attempts[0].log) == (["Completed"], "kept")
+    assert app.counts["list"] < 250
+
+
+async def drive(
+    tmp_path: Path, text: str, transport: AppTransport, clock: SimulatedClock
+) -> tuple[list[str], tuple[AttemptRow, ...]]:
+    """Drives the job to its end; the states of its replicas and its attempts, as the ledger has them."""
+    (tmp_path / "job.toml").write_text(text)
+    profile = Profile("day", "http://skaha.test/skaha/v1", auth=Auth("token", token_env="T"))
+    job = manifest.resolve(manifest.load([str(tmp_path / "job.toml")]), profile, variables={})[0]
+    environ = {"T": "a-token"}
+    with open_ledger(tmp_path) as ledger:
+        made = add_run(ledger, JobKey(profile.server, "alice", job.name), job, profile.name, {}, clock.now())
+        async with Client(profile, transport=transport, clock=clock, environ=environ) as client:
+            driver = Driver(
+                ledger, client, profile, clock, Silent(), (made,), follow=True, gates=lambda _: Gate(), stop=Stop()
+            )
+            await driver.drive()
+        return [replica.state for replica in replica_states(ledger, made.id)], attempts_of(ledger, made.id)
+
+
+async def in_weather(
+    tmp_path: Path, transport: Counting, clock: SimulatedClock
+) -> tuple[list[str], tuple[AttemptRow, ...]]:
+    weather = asyncio.create_task(pass_weather(transport.app, clock))
+    result = await drive(tmp_path, JOB, transport, clock)
+    await weather
+    return result
+
+
+async def pass_weather(app: App, clock: SimulatedClock) -> None:
+    """The service is away for an hour; later the credentials have expired for a while."""
+    await until(clock, OUTAGE[0])
+    app.outage = ("gateway", EPOCH + OUTAGE[1])
+    await until(clock, EXPIRED[0])
+    app.plan.deny = "expired"
+    await until(clock, EXPIRED[1])
+    app.plan.deny = None
+
+
+async def until(clock: SimulatedClock, seconds: float) -> None:
+    while clock.now() < EPOCH + seconds:
+        await clock.sleep(min(10.0, EPOCH + seconds - clock.now()))
