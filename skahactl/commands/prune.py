@@ -49,14 +49,22 @@ def prune(
     before = time.time() - _age(older_than)
     with read_ledger(where) if dry_run else open_ledger(where) as ledger:
         chosen, spared = _chosen(ledger, profile, jobs, before)
-        found = [_Old(summary, _size(ledger, summary.run)) for summary in chosen]
+        every = [_Old(summary, _size(ledger, summary.run)) for summary in chosen]
+        found = [old for old in every if old.size or not logs]
         _show(context, found)
         place = f"{', '.join(jobs) or 'every job'} on {profile.name} ({profile.host})"
         for line in spared:
             context.say(f"{place}: {line}")
-        what = f"{'logs of ' if logs else ''}{counted(len(found), 'run')}, {_freed(found)}"
+        size = size_text(sum(old.size for old in found))
+        what = (
+            f"{size} of logs of {counted(len(found), 'run')}"
+            if logs
+            else f"{counted(len(found), 'run')}, {size} of logs"
+        )
         if dry_run or not found:
-            context.say(f"{place}: {'would forget ' + what if found else f'nothing ended more than {older_than} ago'}")
+            context.say(
+                f"{place}: {'would forget ' + what if found else f'nothing that ended more than {older_than} ago'}"
+            )
             return Exit.DONE
         _require_consent(context, yes, f"{place}: forget {what}?")
         _forget(ledger, [old.summary.run for old in found], logs)
@@ -118,10 +126,6 @@ def _size(ledger: Ledger, run: Run) -> int:
 
     paths = {attempt.log_path for attempt in attempts_of(ledger, run.id) if attempt.log_path is not None}
     return sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
-
-
-def _freed(found: list[_Old]) -> str:
-    return f"{size_text(sum(old.size for old in found))} of logs"
 
 
 def _show(context: Context, found: list[_Old]) -> None:
