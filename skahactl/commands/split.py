@@ -93,9 +93,11 @@ def split(
     inputs = {"--glob": glob, "--exclude": exclude, "--unless": unless, "-s size": strategy == "size"}
     _refuse_contradictions({**options, **inputs, "a command": context.command is not None}, context.output)
     _refuse_unknown_options(lists)
-    mine = _share(share, replica, of, every or count)
     if script:
-        return _print_script(context, strategy, mine, lists)
+        # The script asks for its replica when it runs: only what was said in so many words is written into it.
+        said = not (share is None and replica is None and of is None)
+        return _print_script(context, strategy, _share(share, replica, of, False) if said else None, lists)
+    mine = _share(share, replica, of, every or count)
     from skahactl.split.order import Order, carry_out
     from skahactl.split.sources import open_all
 
