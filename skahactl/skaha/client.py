@@ -16,8 +16,8 @@ from skahactl.job import Request
 from skahactl.profile import Profile
 from skahactl.skaha import credentials, failures, replies, wire
 from skahactl.skaha.exchange import Exchange
-from skahactl.skaha.failures import Reply
 from skahactl.skaha.models import Created, Event, Listing, Options, ServerWords, Session
+from skahactl.skaha.reply import Reply
 from skahactl.skaha.throttle import Throttle
 
 _STRUGGLES = frozenset({"timeout", "unavailable"})

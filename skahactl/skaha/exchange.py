@@ -12,7 +12,7 @@ from skahactl.clock import Clock
 from skahactl.errors import AuthError
 from skahactl.profile import Profile
 from skahactl.skaha import credentials, wire
-from skahactl.skaha.failures import Reply
+from skahactl.skaha.reply import Reply
 
 LOCAL_URL = "http://local/skaha/v1"
 

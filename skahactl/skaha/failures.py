@@ -8,28 +8,22 @@ No credential ever comes into a message: bodies of 401 may echo the token and ar
 from __future__ import annotations
 
 import os
-import re
 import socket
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
-from email.utils import parsedate_to_datetime
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
 from skahactl.skaha.models import Created, ServerWords
 from skahactl.skaha.replies import session_id
+from skahactl.skaha.reply import UNPRINTABLE, Reply, phrase
 
 if TYPE_CHECKING:
     import httpx
 
-ANONYMOUS = "cannot get group memberships for anonymous"
 LOG_IN = "log in with: skahactl login"
 
-_SAFE_401 = ("Token has expired", "Unauthorized", "Invalid JWT token", "Cannot validate token using user info endpoint")
-_LONGEST = 600
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-_MARKUP = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _NOT_MADE = {404, 405}
 _CERTIFICATE_ALERTS = (
     "CERTIFICATE_REQUIRED",
@@ -42,66 +36,6 @@ _CERTIFICATE_ALERTS = (
     "ACCESS_DENIED",
     "HANDSHAKE_FAILURE",
 )
-
-
-class Reply:
-    """One HTTP answer, read whole: status, content type, body, and what must not be shown of it."""
-
-    __slots__ = ("body", "headers", "secrets", "status")
-
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, secrets: Iterable[str] = ()) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
-        self.secrets = tuple(sorted((text for text in secrets if len(text) > 3), key=len, reverse=True))
-
-    @property
-    def content_type(self) -> str:
-        return self.headers.get("content-type", "").split(";", 1)[0].strip().lower()
-
-    @property
-    def is_page(self) -> bool:
-        return "html" in self.content_type or bool(_MARKUP.match(self.text))
-
-    @property
-    def text(self) -> str:
-        return self.body[: 64 * 1024].decode("utf-8", "replace").strip()
-
-    @property
-    def words(self) -> str:
-        """What the server said, fit to be shown: no secret, no web page, no control character, not too long."""
-        if self.status == HTTPStatus.UNAUTHORIZED:
-            return next((known for known in _SAFE_401 if self.text == known), _phrase(self.status))
-        if not self.body or self.is_page:
-            return _phrase(self.status)
-        text = self.text
-        for secret in self.secrets:
-            text = text.replace(secret, "***")
-        text = _UNPRINTABLE.sub(" ", text)
-        return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds, from either form of the header; a date is taken against the server's own clock."""
-        told = self.headers.get("retry-after", "").strip()
-        if told.isdigit():
-            return float(told)
-        try:
-            until = parsedate_to_datetime(told).timestamp()
-            return max(0.0, until - parsedate_to_datetime(self.headers["date"]).timestamp())
-        except (KeyError, ValueError, TypeError):
-            return None
-
-    @property
-    def not_logged_in(self) -> bool:
-        return self.status == HTTPStatus.UNAUTHORIZED or (
-            self.status == HTTPStatus.BAD_REQUEST and self.text == ANONYMOUS
-        )
-
-    @property
-    def own_503(self) -> bool:
-        """The server's own words that a service behind it is away: nothing was created."""
-        return self.status == 503 and self.content_type == "text/plain" and "temporarily unavailable" in self.text
 
 
 def created(reply: Reply) -> Created:
@@ -166,7 +100,7 @@ def raised_by(error: Exception) -> SkahactlError:
 
 
 def not_logged_in(reply: Reply) -> ServerWords:
-    said = f" ({reply.words})" if reply.status == 401 and reply.words != _phrase(401) else ""
+    said = f" ({reply.words})" if reply.status == 401 and reply.words != phrase(401) else ""
     return ServerWords("not-logged-in", reply.status, f"not logged in, or no longer{said}", LOG_IN)
 
 
@@ -185,15 +119,8 @@ def _refusal_hint(text: str) -> str | None:
 
 
 def _redirected(reply: Reply) -> str:
-    place = _UNPRINTABLE.sub(" ", reply.headers.get("location", "elsewhere")).split("?", 1)[0][:200]
+    place = UNPRINTABLE.sub(" ", reply.headers.get("location", "elsewhere")).split("?", 1)[0][:200]
     return f"the server answered {reply.status} and points to {place}; redirects are not followed"
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return f"status {status}"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -228,8 +155,8 @@ def _told(error: httpx.HTTPError | Exception) -> str:
     if isinstance(error, httpx.ConnectError):
         return f"no connection: {_system_words(error) or str(error)}"
     if isinstance(error, httpx.ProxyError):
-        return f"no connection through the proxy: {_UNPRINTABLE.sub(' ', str(error))}"
-    return f"the connection broke: {_UNPRINTABLE.sub(' ', str(error)) or type(error).__name__}"
+        return f"no connection through the proxy: {UNPRINTABLE.sub(' ', str(error))}"
+    return f"the connection broke: {UNPRINTABLE.sub(' ', str(error)) or type(error).__name__}"
 
 
 def _system_words(error: Exception) -> str | None:
@@ -237,7 +164,7 @@ def _system_words(error: Exception) -> str | None:
     told = [link for link in _chain(error) if isinstance(link, OSError) and link.errno]
     if not told:
         return None
-    return told[-1].strerror if isinstance(told[-1], socket.gaierror) else os.strerror(told[-1].errno)
+    return told[-1].strerror if isinstance(told[-1], socket.gaierror) else os.strerror(told[-1].errno or 0)
 
 
 def _connect_hint(error: Exception) -> str | None:
