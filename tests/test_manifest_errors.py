@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
 
 from skahactl.errors import ManifestError
+from skahactl.job import Request
 from skahactl.manifest import read
+from skahactl.skaha import wire
 from tests.manifests import HEAD, LOCAL, job, jobs, problems, write
 
 SIMPLE = HEAD + 'command = ["x"]\n'
@@ -106,7 +109,7 @@ WRONG = [
     ("kind = 'notebook'\n[items]\nvalues = ['a']\nper-replica = 1", 4, ["items: the platform drops it"]),
     # items
     ("[items]\nstrategy = 'chunk'", 3, ["where do the items come from?", "file, glob, values, csv, matrix"]),
-    ("replicas = 2\n[items]\nvalues = ['a']\nfile = 'b'", 6, ["both file and values are given"]),
+    ("replicas = 2\n[items]\nvalues = ['a']\nfile = 'b'", 6, ["both values and file are given"]),
     ("command = ['{items}']\n[items]\nvalues = ['a']", 4, ["give replicas at the top, or per-replica"]),
     (
         "replicas = 2\ncommand = ['{items}']\n[items]\nvalues = ['a', 'b']\nper-replica = 1",
@@ -283,8 +286,9 @@ command = ["x"]
         (8, "one.after"),
         (13, "two.env.A"),
         (15, "one.name"),
-        (16, "job[4].name"),
     ]
+    (problem,) = problems(tmp_path, '[[job]]\nname = "a"\nimage = "a:1"\n[[job]]\nimage = "a:1"\n')
+    assert (problem.line, problem.key, problem.message) == (4, "job[2].name", "missing")
 
 
 def test_top_of_a_file_of_several_jobs(tmp_path: Path) -> None:
@@ -302,7 +306,7 @@ SETS = [
     ("tile.replicas=3", "--set: tile.replicas: unknown key or job (did you mean 'tiles'?)"),
     ("replicas", "expected KEY=VALUE"),
     ("=3", "expected KEY=VALUE"),
-    ("env.X=1.5", "--set: env.X: a number with a point"),
+    ("retry.attempts=1.5", "--set: retry.attempts: expected a whole number, found 1.5"),
     ("command=python x.py", 'write command = ["python", "x.py"]'),
     ("resources.core=3", "did you mean 'cores'?"),
 ]
@@ -322,9 +326,14 @@ def test_a_variable_that_nothing_uses(tmp_path: Path) -> None:
 
 def test_a_request_that_cannot_be_sent(tmp_path: Path) -> None:
     path = write(tmp_path, SIMPLE + "replicas = 50\n[env]\nA = 'b'\n")
-    asked: list[object] = []
+    asked: list[Request] = []
+
+    def check(request: Request) -> tuple[str, ...]:
+        asked.append(request)
+        return ("[env] A is too short",)
+
     with pytest.raises(ManifestError) as caught:
-        read([path], LOCAL, check=lambda request: asked.append(request) or ("[env] A is too short",))
+        read([path], LOCAL, check=check)
     (problem,) = caught.value.problems
     assert (problem.line, problem.key, problem.message) == (5, "env", "replica 1: [env] A is too short")
     assert len(asked) == 1
@@ -345,3 +354,21 @@ def test_standard_input_and_its_directory(tmp_path: Path, monkeypatch: pytest.Mo
 def test_nothing_is_wrong_with_the_shortest_manifest(tmp_path: Path) -> None:
     (made,) = jobs(tmp_path, HEAD)
     assert made.replicas[0].request.command == ()
+
+
+def test_a_request_grown_too_large_says_how_far_and_points_to_split(tmp_path: Path) -> None:
+    (tmp_path / "items.txt").write_text("".join(f"{'x' * 90}{number}\n" for number in range(20_000)))
+    path = write(tmp_path, HEAD + "command = ['x', '{items}']\nreplicas = 1\n[items]\nfile = 'items.txt'\n")
+    with pytest.raises(ManifestError) as caught:
+        read([path], LOCAL, check=wire.problems)
+    (problem,) = caught.value.problems
+    assert re.search(r"take 1\d{6} bytes", problem.message)
+    assert "'skahactl split' in the container" in str(problem.hint)
+
+
+def test_an_item_that_the_platform_would_read_as_a_truth(tmp_path: Path) -> None:
+    path = write(tmp_path, HEAD + "command = ['x']\n[items]\nmatrix = { answer = ['y', 'no'] }\n")
+    with pytest.raises(ManifestError) as caught:
+        read([path], LOCAL, check=wire.problems)
+    (problem,) = caught.value.problems
+    assert problem.text().startswith(f'{path}:4: items: replica 1: [env] ITEM_ANSWER is "y" as a whole')

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
+from skahactl.commands.manifests import Files, Manifest, Sets, Variables, given
 from skahactl.context import Context, current
 from skahactl.errors import Exit, ProfileError
 
@@ -14,12 +13,7 @@ if TYPE_CHECKING:
     from skahactl.profile import Profile
 
 
-def validate(
-    *manifests: Annotated[str, Parameter(name="MANIFEST", help="Files, directories (their *.toml), or - .")],
-    file: Annotated[list[str] | None, Parameter(name=["--file", "-f"], help="The same, as an option.")] = None,
-    sets: Annotated[list[str] | None, Parameter(name="--set", help="KEY=VALUE in place of what the file says.")] = None,
-    variables: Annotated[list[str] | None, Parameter(name="--var", help="K=V for the placeholder {K}.")] = None,
-) -> int:
+def validate(*manifests: Manifest, file: Files = None, sets: Sets = None, variables: Variables = None) -> int:
     """Check manifests: every mistake of every file, and what each job comes to. Needs no network, ledger or secret.
 
     Examples:
@@ -28,15 +22,12 @@ def validate(
 
     skahactl validate stages/ --set replicas=10
     """
-    from skahactl.errors import UsageError
     from skahactl.manifest import read
     from skahactl.manifest.tables import variables as parsed
     from skahactl.skaha.wire import problems
 
     context = current()
-    paths = [*manifests, *(file or [])]
-    if not paths:
-        raise UsageError("which manifest?", hint="skahactl validate job.toml")
+    paths = given("validate", manifests, file, ("--file", "--set", "--var", "--help"))
     words = parsed(variables or [])
     jobs = read(paths, _profile(context), sets=sets or [], variables=words, stdin=context.stdin, check=problems)
     for warning in dict.fromkeys(warning for job in jobs for warning in job.warnings):

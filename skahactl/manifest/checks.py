@@ -59,7 +59,7 @@ def unsendable(draft: Draft, built: Sequence[Replica], check: Check) -> Iterator
                 told.setdefault(message, replica.number)
     for message, number in list(told.items())[:_SHOWN]:
         which = f"replica {number}: " if len(built) > 1 else ""
-        yield draft.places.problem(_key(message, draft), which + message, _fewer(draft))
+        yield draft.places.problem(_key(message, draft), which + message, _fewer(message, draft))
     if len(told) > _SHOWN:
         yield draft.places.problem((), f"and {counted(len(told) - _SHOWN, 'more problem')} of this kind")
 
@@ -82,6 +82,8 @@ def _clashes(draft: Draft, listed: Items, each: bool) -> Iterator[Problem]:
 
 
 def _key(message: str, draft: Draft) -> Path:
+    if message.startswith("[env] ITEM_"):
+        return ("items",)
     if message.startswith("[env]"):
         return ("env",)
     if message.startswith("the image"):
@@ -89,7 +91,8 @@ def _key(message: str, draft: Draft) -> Path:
     return ("shell",) if draft.table.shell else ("command",)
 
 
-def _fewer(draft: Draft) -> str | None:
-    if draft.table.items is None:
+def _fewer(message: str, draft: Draft) -> str | None:
+    """The way round for a request that its items made too large."""
+    if draft.table.items is None or " bytes" not in message:
         return None
     return "with too many items: more replicas, or 'skahactl split' in the container, which reads the list there"

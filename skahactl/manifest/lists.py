@@ -51,6 +51,13 @@ def located(path: str, directory: str, given: bool) -> str:
     return here if given and os.path.exists(here) else os.path.normpath(os.path.join(directory, path))
 
 
+def shown(path: str, key: Path, places: Places) -> str:
+    """The path of a list as a person can open it from here, as the manifest's own was given."""
+    if path.startswith("~") or places.is_set(key):
+        return path
+    return os.path.join(os.path.dirname(places.file), path)
+
+
 def _content(path: str, key: Path, places: Places, directory: str, found: list[Problem]) -> bytes | None:
     whole = located(path, directory, places.is_set(key))
     try:
@@ -78,6 +85,7 @@ def _decoded(data: bytes, path: str, found: list[Problem]) -> str | None:
 
 def from_file(path: str, places: Places, directory: str, found: list[Problem]) -> Items | None:
     data = _content(path, ("items", "file"), places, directory, found)
+    path = shown(path, ("items", "file"), places)
     text = None if data is None else _decoded(data, path, found)
     if data is None or text is None:
         return None
@@ -95,6 +103,7 @@ def from_file(path: str, places: Places, directory: str, found: list[Problem]) -
 
 def from_csv(path: str, places: Places, directory: str, found: list[Problem]) -> Items | None:
     data = _content(path, ("items", "csv"), places, directory, found)
+    path = shown(path, ("items", "csv"), places)
     text = None if data is None else _decoded(data, path, found)
     if text is None:
         return None

@@ -26,8 +26,7 @@ def jobs(data: Mapping[str, Any], places: Places, found: list[Problem]) -> Itera
     common, tables = data.get("common", {}), data.get("job", [])
     if not isinstance(common, dict) or not isinstance(tables, list):
         return
-    nameless = {key: value for key, value in common.items() if key != "name"}
-    shared = overlay({"vars": data["vars"]} if "vars" in data else {}, nameless)
+    shared = overlay({"vars": data["vars"]} if "vars" in data else {}, common)
     for number, table in enumerate(tables):
         if isinstance(table, dict):
             name = table.get("name")
@@ -46,7 +45,7 @@ def problems(raw: Sequence[tuple[Mapping[str, Any], Places]]) -> Iterator[Proble
             where = first[name].file + (f", line {line}" if line else "")
             yield places.problem(("name",), f"a second job '{name}'", f"the first is in {where}")
         first.setdefault(name, places)
-    after = {name: _names(table.get("after")) for name, table, _ in named}
+    after = {name: _names(table.get("after")) for name, table, _ in reversed(named)}
     for name, places in first.items():
         circle = _circle(name, after)
         if len(circle) > 1 and min(circle) == name:

@@ -41,13 +41,22 @@ def setting(text: str) -> tuple[tuple[str, ...], Table]:
     key = key.strip()
     if not equals or not _DOTTED.fullmatch(key):
         raise ValueError(f"expected KEY=VALUE such as resources.cores=8, found '{text}'")
+    plain = tomllib.loads(f"{key} = {json.dumps(value)}")
+    keys = _keys(plain, key)
     try:
         made = tomllib.loads(f"{key} = {value}")
-        if len(made) != 1:
-            raise tomllib.TOMLDecodeError("more than one value")
     except tomllib.TOMLDecodeError:
-        made = tomllib.loads(f"{key} = {json.dumps(value)}")
-    return _keys(made, key), made
+        return keys, plain
+    wanted = len(made) == 1 and not (keys[-2:-1] in (("env",), ("vars",)) and _has_spellings(made, keys))
+    return keys, made if wanted else plain
+
+
+def _has_spellings(table: Table, keys: tuple[str, ...]) -> bool:
+    """Whether the value is a float or a date, of which as text only the spelling given is right."""
+    here: Any = table
+    for name in keys:
+        here = here[name]
+    return not isinstance(here, str | int | dict | list)
 
 
 def variables(texts: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,59 @@
+"""The manifests that a command line names: words and ``-f``, with ``-`` for standard input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from skahactl.errors import UsageError
+
+#: ``*manifests: Manifest``. A hyphen may lead, or ``-`` would not get through; ``given`` refuses other such words.
+Manifest = Annotated[
+    str,
+    Parameter(
+        name="MANIFEST",
+        help="Files, directories (their *.toml, sorted), or - for standard input.",
+        allow_leading_hyphen=True,
+    ),
+]
+
+#: ``file: Files = None``.
+Files = Annotated[
+    list[str] | None,
+    Parameter(name=["--file", "-f"], help="Another manifest, as with kubectl.", negative=(), allow_leading_hyphen=True),
+]
+
+#: ``sets: Sets = None``.
+Sets = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--set", help="KEY=VALUE, over the manifest's own; JOB.KEY=VALUE for one job of several.", negative=()
+    ),
+]
+
+#: ``variables: Variables = None``.
+Variables = Annotated[
+    list[str] | None,
+    Parameter(name="--var", help="K=V for the placeholder {K}, over the [vars] of manifest and profile.", negative=()),
+]
+
+
+def given(verb: str, manifests: Sequence[str], files: Sequence[str] | None, options: Sequence[str]) -> list[str]:
+    """All that were named; UsageError if none was, or if one is an option that ``verb`` does not have.
+
+    ``options`` are those that it has, for the nearest one.
+    """
+    from skahactl.words import did_you_mean
+
+    named = [*manifests, *(files or [])]
+    for word in manifests:
+        if word.startswith("-") and word != "-":
+            hint = did_you_mean(word, options) or f"see 'skahactl {verb} --help'; a file of that name is ./{word}"
+            raise UsageError(f"{verb} has no option '{word}'", hint=hint)
+    if not named:
+        raise UsageError(
+            f"{verb} needs a manifest", hint=f"skahactl {verb} job.toml; 'skahactl explain' lists its keys"
+        )
+    return named

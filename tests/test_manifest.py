@@ -1,0 +1,553 @@
+"""Manifests that are right: what each replica is asked to run, and what the job is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skahactl import manifest
+from skahactl.errors import UsageError
+from skahactl.job import Limits, Resources, Secret
+from skahactl.manifest import differences, draft, load, read, resolve
+from skahactl.manifest.content import digest
+from skahactl.manifest.explain import explain, json_schema, keys
+from skahactl.manifest.places import Places, scan
+from skahactl.manifest.tables import overlay, setting
+from skahactl.manifest.template import BUILT_IN, Word, parse
+from skahactl.profile import Profile, Registry
+from tests.manifests import HEAD, LOCAL, job, jobs, write
+
+SIMPLE = 'command = ["x"]\n'
+
+
+def test_the_request_of_each_replica(tmp_path: Path) -> None:
+    made = job(
+        tmp_path,
+        """
+command = ["python", "{name}.py", "{replica}/{replicas}", "{index}", "{{name}}", "${name}", "{foo}", "{ name }"]
+replicas = 3
+[resources]
+cores = 2
+ram = 4.5
+gpus = 0
+[env]
+LEVEL = "{index}"
+N = 3
+ON = true
+TOKEN = { from-env = "MY_TOKEN" }
+KEY = { from-file = "key" }
+""",
+    )
+    assert [replica.number for replica in made.replicas] == [1, 2, 3]
+    request = made.replicas[1].request
+    assert request.command == ("python", "tiles.py", "2/3", "1", "{name}", "${name}", "{foo}", "{ name }")
+    assert request.env == (
+        ("LEVEL", "1"),
+        ("N", "3"),
+        ("ON", "true"),
+        ("TOKEN", Secret("env", "MY_TOKEN")),
+        ("KEY", Secret("file", str(tmp_path / "key"))),
+        ("REPLICA_ID", "2"),
+        ("REPLICA_COUNT", "3"),
+    )
+    assert request.resources == Resources(2, 4.5, None)
+    assert request.image == "a.example/b/c:1"
+    assert len({replica.name for replica in made.replicas}) == 3
+
+
+def test_a_shell_line_is_run_by_bash(tmp_path: Path) -> None:
+    text = """run_PhotoPipe.sh tiles_"$REPLICA_ID".txt 4 > PhotoPipe_$REPLICA_ID.log 2>&1"""
+    made = job(tmp_path, f"shell = '''{text}'''")
+    assert made.replicas[0].request.command == ("bash", "-c", text)
+    assert made.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("command", "sign"),
+    [
+        (["echo", "$HOME"], "$HOME"),
+        (["x", "${A}"], "${A}"),
+        (["ls", "*.fits"], "*"),
+        (["x", ">", "log"], ">"),
+        (["a", "|", "b"], "|"),
+    ],
+)
+def test_a_command_that_seems_to_want_a_shell(tmp_path: Path, command: list[str], sign: str) -> None:
+    made = job(tmp_path, f"command = {json.dumps(command)}")
+    (warning,) = made.warnings
+    assert f"'{sign}' is passed on as it is" in warning
+    assert "shell = '''" in warning
+    assert warning.startswith(f"{tmp_path}/job.toml:3: command")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["bash", "-c", "echo $HOME > x"], ["/bin/sh", "-ec", "a | b"], ["python", "-c", "print(2 * 3)"], ["a-b"]],
+)
+def test_a_command_that_wants_none(tmp_path: Path, command: list[str]) -> None:
+    assert job(tmp_path, f"command = {json.dumps(command)}").warnings == ()
+
+
+def test_a_word_that_is_almost_a_placeholder(tmp_path: Path) -> None:
+    made = job(tmp_path, "command = ['{repilca}', '{print}', '{}']")
+    (warning,) = made.warnings
+    assert "'{repilca}' stays as it is; did you mean '{replica}'?" in warning
+
+
+@pytest.mark.parametrize(
+    ("image", "full"),
+    [
+        ("skaha/astroml", "images.example.net/skaha/astroml:latest"),
+        ("skaha/astroml:1", "images.example.net/skaha/astroml:1"),
+        ("python", "images.example.net/python:latest"),
+        ("a.b/c", "a.b/c:latest"),
+        ("localhost/c:2", "localhost/c:2"),
+        ("a:5000/c", "a:5000/c:latest"),
+        ("a.b/c@sha256:0123", "a.b/c@sha256:0123"),
+    ],
+)
+def test_images(tmp_path: Path, image: str, full: str) -> None:
+    (made,) = jobs(tmp_path, f'name = "a"\nimage = "{image}"\n')
+    assert made.image == made.replicas[0].request.image == full
+    assert bool(made.warnings) == (full.endswith(":latest"))
+    assert made.sources.get("image") == ("profile default" if full.startswith("images.example") else None)
+    (bare,) = jobs(tmp_path, f'name = "a"\nimage = "{image}"\n', profile=Profile("none", "local"))
+    assert bare.image == full.removeprefix("images.example.net/")
+
+
+PROFILE = Profile(
+    "p",
+    "local",
+    registry=Registry("images.example.net"),
+    resources=Resources(2, 8, 1),
+    limits=Limits(10, 5, 60.0),
+    vars={"where": "profile"},
+)
+
+
+def test_what_a_profile_gives(tmp_path: Path) -> None:
+    made = job(tmp_path, "command = ['{where}', '{other}']\n[vars]\nwhere = 'manifest'\nother = 'o'", profile=PROFILE)
+    request = made.replicas[0].request
+    assert request.resources == Resources(2, 8, 1)
+    assert request.command == ("profile", "o")
+    assert made.limits == Limits(10, 5, 60.0)
+    assert made.sources["resources"] == made.sources["vars.where"] == "profile default"
+    own = job(tmp_path, "[resources]\ncores = 1\n[limits]\nalive = 3\npending-timeout = '2h'", profile=PROFILE)
+    assert own.replicas[0].request.resources == Resources(1, None, None)
+    assert own.limits == Limits(3, 5, 7200.0)
+    given = job(tmp_path, "command = ['{where}']", profile=PROFILE, where="word")
+    assert given.replicas[0].request.command == ("word",)
+    assert given.sources["vars.where"] == "--var"
+
+
+def test_a_session_for_a_browser(tmp_path: Path) -> None:
+    made = job(tmp_path, "kind = 'notebook'\n[resources]\ncores = 2", profile=PROFILE)
+    assert made.replicas[0].request.env == ()
+    assert made.replicas[0].request.resources == Resources(2)
+    desktop = job(tmp_path, "kind = 'desktop'\n[resources]\ncores = 2")
+    assert "every desktop session the same" in desktop.warnings[0]
+    assert job(tmp_path, "kind = 'firefly'", profile=PROFILE).replicas[0].request.resources == Resources()
+
+
+def test_the_rest_of_a_job(tmp_path: Path) -> None:
+    made = job(tmp_path, "after = ['a', 'b']\n[retry]\nattempts = 3\n[logs]\nkeep = 'failed'")
+    assert (made.after, made.attempts, made.keep) == (("a", "b"), 3, "failed")
+    plain = job(tmp_path, "")
+    assert (plain.after, plain.attempts, plain.keep, plain.limits) == ((), 1, "all", Limits())
+
+
+def test_settings_of_the_command_line(tmp_path: Path) -> None:
+    sets = ("replicas=2", "resources.cores=4", "env.A=b c", 'env."B"=3', "command=['y', '{replica}']", "image=x.y/z:2")
+    made = job(tmp_path, "shell = 'x'\n[env]\nA = 'a'", sets=sets)
+    request = made.replicas[1].request
+    assert request.command == ("y", "2")
+    assert request.env[:2] == (("A", "b c"), ("B", "3"))
+    assert request.resources.cores == 4
+    assert made.image == "x.y/z:2"
+    assert made.sources["replicas"] == made.sources["env.A"] == "--set"
+
+
+def test_a_setting_that_takes_the_place_of_another_key(tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("a\nb\nc\n")
+    items = "command = ['{item}']\n[items]\nvalues = ['x']\nper-replica = 1"
+    made = job(tmp_path, items, sets=("items.file=more.txt",))
+    assert [replica.items for replica in made.replicas] == [("a",), ("b",), ("c",)]
+    assert made.sources["items"] == "--set"
+    made = job(
+        tmp_path, "command = ['{items}']\n[items]\nvalues = ['x', 'y', 'z']\nper-replica = 1", sets=("replicas=2",)
+    )
+    assert [replica.items for replica in made.replicas] == [("x", "y"), ("z",)]
+
+
+def test_a_path_of_the_command_line_begins_where_the_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "list.txt").write_text("here\n")
+    (tmp_path / "list.txt").write_text("beside\n")
+    monkeypatch.chdir(tmp_path / "here")
+    text = "command = ['{item}']\nreplicas = 1\n[items]\nfile = 'list.txt'"
+    assert job(tmp_path, text).replicas[0].items == ("beside",)
+    assert job(tmp_path, text, sets=("items.file=list.txt",)).replicas[0].items == ("here",)
+    (tmp_path / "here" / "list.txt").unlink()
+    assert job(tmp_path, text, sets=("items.file=list.txt",)).replicas[0].items == ("beside",)
+
+
+SEVERAL = """
+[vars]
+out = "o"
+[common]
+image = "a.b/c:1"
+replicas = 2
+command = ["common", "{out}"]
+[common.env]
+A = 1
+B = 1
+[[job]]
+name = "one"
+[job.env]
+B = 2
+[[job]]
+name = "two"
+shell = "two"
+after = ["one"]
+replicas = 1
+[[job]]
+name = "three"
+[job.items]
+matrix = { k = ["p", "q", "r"] }
+"""
+
+
+def test_several_jobs_in_a_file(tmp_path: Path) -> None:
+    one, two, three = jobs(tmp_path, SEVERAL)
+    assert one.replicas[0].request.command == ("common", "o")
+    assert one.replicas[0].request.env[:2] == (("A", "1"), ("B", "2"))
+    assert two.replicas[0].request.command == ("bash", "-c", "two")
+    assert two.after == ("one",)
+    assert len(three.replicas) == 3
+    changed = jobs(tmp_path, SEVERAL, sets=("one.replicas=5", "env.A=9"))
+    assert [len(made.replicas) for made in changed] == [5, 1, 3]
+    assert [made.replicas[0].request.env[0] for made in changed] == [("A", "9")] * 3
+
+
+def test_directories_and_their_order(tmp_path: Path) -> None:
+    for name in ("b", "a", "c"):
+        write(tmp_path, f'name = "{name}"\nimage = "x.y/z:1"\n', f"{name}.toml")
+    (tmp_path / "notes.txt").write_text("no manifest")
+    assert [made.name for made in read([str(tmp_path)], LOCAL)] == ["a", "b", "c"]
+
+
+def test_load_then_resolve_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path, SEVERAL)
+    drafts = load([path])
+    assert [one.name for one in drafts] == ["one", "two", "three"]
+    assert resolve(drafts, LOCAL) == read([path], LOCAL)
+    assert callable(manifest.load), "a module of the same name must not hide the function"
+
+
+def test_a_job_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = {"name": "a", "image": "x.y/z:1", "command": ["x"], "env": {"K": {"from-file": "k"}}, "replicas": 2}
+    (made,) = resolve([draft(table)], LOCAL)
+    assert made.manifest is None
+    assert dict(made.replicas[0].request.env)["K"] == Secret("file", str(tmp_path / "k"))
+    with pytest.raises(UsageError, match="command line: replicas: expected at least 1"):
+        draft({**table, "replicas": 0})
+
+
+# the digest and the differences
+
+
+def test_what_is_not_content(tmp_path: Path) -> None:
+    """[limits], [retry], [logs], comments, key order and paths."""
+    (tmp_path / "one.txt").write_text("a\nb\n")
+    (tmp_path / "two.txt").write_text("a\nb\n")
+    first = job(tmp_path, "replicas = 2\ncommand = ['{item}']\n[env]\nA = 1\nB = 2\n[items]\nfile = 'one.txt'\n")
+    second = job(
+        tmp_path,
+        "command = ['{item}'] # x\nreplicas = 2\nsession-name = '{name}-{replica}'\n[items]\nfile = 'two.txt'\n"
+        "[env]\nB = '2'\nA = 1\n[limits]\nalive = 3\n[retry]\nattempts = 2\n[logs]\nkeep = 'none'\n",
+    )
+    assert first.digest == second.digest == digest(first.content)
+    assert [one.name for one in first.replicas] == [one.name for one in second.replicas]
+    assert differences(first.content, second.content) == ()
+    json.dumps(first.content)
+
+
+CHANGES = [
+    ("command = ['y']", "command", ["x"], ["y"]),
+    ("command = ['x']\nreplicas = 2", "replicas", 1, 2),
+    ("command = ['x']\n[env]\nA = 1", "env.A", None, "1"),
+    ("command = ['x']\n[env]\nA = { from-env = 'B' }", "env.A.from-env", None, "B"),
+    ("command = ['x']\n[resources]\ncores = 2", "resources.cores", None, 2),
+    ("command = ['x']\nsession-name = 'y'", "session-name", None, "y"),
+]
+
+
+@pytest.mark.parametrize(("text", "path", "old", "new"), CHANGES)
+def test_what_is_content(tmp_path: Path, text: str, path: str, old: object, new: object) -> None:
+    before, after = job(tmp_path, SIMPLE), job(tmp_path, text)
+    assert before.digest != after.digest
+    (difference,) = differences(before.content, after.content, after.sources)
+    assert (difference.path, difference.old, difference.new, difference.source) == (path, old, new, "manifest")
+
+
+def test_where_a_difference_comes_from(tmp_path: Path) -> None:
+    text = "command = ['{w}', '{items}']\nreplicas = 1\n[vars]\nw = 'a'\n[items]\nfile = 'i.txt'\n"
+    (tmp_path / "i.txt").write_text("a\n")
+    before = job(tmp_path, text)
+    (tmp_path / "i.txt").write_text("b\n")
+    after = job(tmp_path, text, profile=PROFILE, sets=("env.A=1",), w="b")
+    found = {one.path: one.source for one in differences(before.content, after.content, after.sources)}
+    assert found == {
+        "env.A": "--set",
+        "resources.cores": "profile default",
+        "resources.ram": "profile default",
+        "resources.gpus": "profile default",
+        "items.hash": "items file",
+        "vars.w": "--var",
+    }
+
+
+def test_secrets_are_references_wherever_they_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "hush")
+    (tmp_path / "key").write_text("hush")
+    made = job(tmp_path, "[env]\nA = { from-env = 'MY_TOKEN' }\nB = { from-file = 'key' }")
+    assert "hush" not in repr(made)
+    (tmp_path / "elsewhere").mkdir()
+    same = job(tmp_path / "elsewhere", "[env]\nA = { from-env = 'MY_TOKEN' }\nB = { from-file = 'key' }")
+    assert same.digest == made.digest
+    assert same.replicas[0].name == made.replicas[0].name
+
+
+# placeholders
+
+WORDS = frozenset([*BUILT_IN, "ra", "item.ra"])
+
+
+@given(st.text(alphabet="{}$ nameitem.ra"))
+def test_a_text_without_known_words_stays(text: str) -> None:
+    template = parse(text, frozenset())
+    assert template.literal == text
+
+
+@given(st.lists(st.one_of(st.text(alphabet="ab ${}\n\"'"), st.sampled_from(sorted(WORDS)).map(Word)), max_size=8))
+def test_a_placeholder_is_a_known_word_with_no_brace_or_dollar_before_it(parts: list[str | Word]) -> None:
+    text = "".join(part if isinstance(part, str) else f"|{{{part.name}}}|" for part in parts)
+    expected = "".join(part if isinstance(part, str) else f"|<{part.name}>|" for part in parts)
+    values = {word: f"<{word}>" for word in WORDS}
+    assert parse(text, WORDS).render(values) == expected
+
+
+@given(st.sampled_from(sorted(WORDS)), st.sampled_from(["$", "{", "a", ""]))
+def test_what_stands_before_a_placeholder(word: str, before: str) -> None:
+    values = {word: "value"}
+    expected = f"{before}{{{word}}}" if before in ("$", "{") else f"{before}value"
+    assert parse(f"{before}{{{word}}}", WORDS).render(values) == expected
+    assert parse(f"{{{{{word}}}}}", WORDS).render({}) == f"{{{word}}}"
+
+
+@given(st.text())
+def test_a_quoted_text_is_one_word_of_sh(text: str) -> None:
+    import shlex
+
+    assert shlex.split(parse(text, frozenset()).shell({}, str)) == [text]
+
+
+# lines, and tables over tables
+
+
+def test_the_lines_of_keys() -> None:
+    text = '''name = "a" # [x]
+"image" = \'b\'
+command = [
+  "x = 1", # y = 2 ]
+  "[z]",
+]
+shell = """
+[env]
+A = 1 \\"\\"\\" x""""
+after = []
+
+[env]
+A.from-env = "B"
+[[job]]
+name = "c"
+[job.env]
+D = 1
+[[job]]
+ name = """x"""
+'''
+    assert tomllib.loads(text)["shell"].endswith('""" x"')
+    assert scan(text) == {
+        ("name",): 1,
+        ("image",): 2,
+        ("command",): 3,
+        ("shell",): 7,
+        ("after",): 10,
+        ("env",): 12,
+        ("env", "A"): 13,
+        ("env", "A", "from-env"): 13,
+        ("job", 0): 14,
+        ("job", 0, "name"): 15,
+        ("job", 0, "env"): 16,
+        ("job", 0, "env", "D"): 17,
+        ("job", 1): 18,
+        ("job", 1, "name"): 19,
+    }
+
+
+@given(st.text(alphabet="ab.=[]{}\"'#\n \\", max_size=60))
+def test_any_text_can_be_scanned(text: str) -> None:
+    scan(text)
+
+
+def test_a_place_without_lines_has_the_nearest_table() -> None:
+    places = Places("f", {("job", 0): 4, ("common", "env"): 2}, (("job", 0), ("common",)), "a.")
+    assert places.problem(("env", "X"), "m").text() == "f:2: common.env.X: m"
+    assert places.problem(("image",), "m").text() == "f:4: a.image: m"
+    assert places.problem((), "m").text() == "f:4: a: m"
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "table"),
+    [
+        ("a=1", ("a",), {"a": 1}),
+        ("a.b=x", ("a", "b"), {"a": {"b": "x"}}),
+        ("a='x'", ("a",), {"a": "x"}),
+        ("a=x=y", ("a",), {"a": "x=y"}),
+        ("a=", ("a",), {"a": ""}),
+        ("a=[1", ("a",), {"a": "[1"}),
+        ('a."b.c"=true', ("a", "b.c"), {"a": {"b.c": True}}),
+        ("env.A=1.50", ("env", "A"), {"env": {"A": "1.50"}}),
+        ("tiles.env.A=2026-01-02", ("tiles", "env", "A"), {"tiles": {"env": {"A": "2026-01-02"}}}),
+        ("env.A=3", ("env", "A"), {"env": {"A": 3}}),
+        ("a=1\nb = 2", ("a",), {"a": "1\nb = 2"}),
+    ],
+)
+def test_a_setting(text: str, keys: tuple[str, ...], table: dict[str, object]) -> None:
+    assert setting(text) == (keys, table)
+
+
+def test_a_table_over_another() -> None:
+    under = {"command": ["x"], "env": {"A": 1, "T": {"from-env": "X"}}, "items": {"file": "f", "each": True}}
+    over = {"shell": "y", "env": {"T": {"from-file": "Y"}}, "items": {"glob": "g"}}
+    assert overlay(under, over) == {
+        "shell": "y",
+        "env": {"A": 1, "T": {"from-file": "Y"}},
+        "items": {"glob": "g", "each": True},
+    }
+
+
+# explanations
+
+
+def test_every_key_is_explained_with_an_example_that_is_right() -> None:
+    for key in keys():
+        text = explain(key)
+        assert text.startswith(f"{key}: ")
+        if key not in ("common", "job"):
+            example = "\n".join(line.removeprefix("  ") for line in text.split("\n\n")[-1].split("\n"))
+            draft({"name": "a", "image": "x.y/z:1", **_filled(key, tomllib.loads(example))})
+
+
+def _filled(key: str, example: dict[str, Any]) -> dict[str, Any]:
+    """The tables around an example, with what its neighbours ask for."""
+    table: dict[str, Any] = {key.partition(".")[0]: example} if "." in key else example
+    items = table.get("items", {"csv": ""})
+    if not {"file", "glob", "values", "csv", "matrix"} & set(items):
+        items["values"] = ["a"]
+    if not {"per-replica", "csv", "matrix"} & set(items):
+        table["replicas"] = 2
+    return table
+
+
+@pytest.mark.parametrize(
+    ("key", "guess"),
+    [
+        ("core", "resources.cores"),
+        ("resource.cores", "resources.cores"),
+        ("memory", "resources.ram"),
+        ("per_repl", "per-"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_nearest(key: str, guess: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        explain(key)
+    assert guess in (caught.value.hint or "")
+
+
+def test_the_schema_knows_every_key() -> None:
+    schema = json.loads(json.dumps(json_schema()))
+    assert set(schema["properties"]) == {key for key in keys() if "." not in key}
+    assert "name" not in schema["$defs"]["Common"]["properties"]
+    assert schema["$defs"]["Job"]["required"] == ["name", "image"]
+    assert "null" not in json.dumps(schema)
+
+
+# the commands
+
+
+def call(directory: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    environ = {"PATH": os.environ["PATH"], "HOME": str(directory), "SKAHACTL_STATE_DIR": str(directory / "state")}
+    return subprocess.run(
+        [sys.executable, "-m", "skahactl", *words],
+        cwd=directory,
+        env=environ,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_validate(tmp_path: Path) -> None:
+    write(tmp_path, SEVERAL)
+    done = call(tmp_path, "validate", "job.toml")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "one  headless  2 replicas  a.b/c:1",
+        "two  headless  1 replica  a.b/c:1",
+        "three  headless  3 replicas  3 items  a.b/c:1",
+    ]
+    data = json.loads(call(tmp_path, "validate", "-", "-o", "json", stdin=SEVERAL).stdout)
+    assert data["jobs"][2] == {"name": "three", "replicas": 3, "items": 3, "manifest": "-"}
+    assert not (tmp_path / "state").exists()
+    write(tmp_path, HEAD + "replicas = 0\n[env]\nHOME = 1\n")
+    done = call(tmp_path, "validate", "job.toml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "job.toml:3: replicas: expected at least 1" in done.stderr
+    assert "job.toml:5: env.HOME: the platform sets" in done.stderr
+    assert call(tmp_path, "validate").returncode == 2
+    assert call(tmp_path, "validate", "job.toml", "--var", "x").returncode == 2
+
+
+def test_explain_and_schema(tmp_path: Path) -> None:
+    done = call(tmp_path, "explain", "resources.cores")
+    assert done.stdout.startswith("resources.cores: a number or text with a placeholder; optional\n")
+    assert call(tmp_path, "explain").stdout.count("\n") == len(keys())
+    done = call(tmp_path, "explain", "cors")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean 'resources.cores'?" in done.stderr
+    assert json.loads(call(tmp_path, "schema").stdout) == json_schema()
+
+
+def test_a_large_job_is_resolved_in_seconds(tmp_path: Path) -> None:
+    (tmp_path / "items.txt").write_text("".join(f"tile-{number:06d}\n" for number in range(200_000)))
+    began = time.process_time()
+    made = job(tmp_path, "command = ['x', '{item}']\nreplicas = 5000\n[items]\nfile = 'items.txt'\neach = true\n")
+    assert time.process_time() - began < 8
+    assert sum(len(replica.items) for replica in made.replicas) == 200_000
+    assert len(json.dumps(made.content)) < 1000
