@@ -344,3 +344,37 @@ def test_arbitrary_arguments_reach_real_processes(tmp_path: Path) -> None:
             return [(await client.get(f"/session/{id_}", params={"view": "logs"})).text for id_ in ids]
 
     assert asyncio.run(run()) == [ascii((words, words[0])) + "\n" for words in texts]
+
+
+@LINUX
+def test_workers_killed_again_and_again(tmp_path: Path) -> None:
+    """Nothing runs twice, what is Completed did run to its end, the order holds, and never are there too many."""
+    chance, killed = random.Random(11), 0
+
+    async def run() -> dict[str, str]:
+        nonlocal killed
+        async with platform(tmp_path, kill_after=0.3) as client:
+            line = "echo $0 >> names; sleep 0.05; echo $0 >> done"
+            for number in range(60):
+                await create(client, f"job-{number}", "sh", "-c", line, str(number))
+            while True:
+                seen = await sessions(client)
+                assert alive_workers(tmp_path) <= 2
+                if set(seen.values()) <= {"Completed", "Failed"}:
+                    return seen
+                workers = processes(f"skahactl.local.worker\0{tmp_path}/")
+                if workers and chance.random() < 0.4:
+                    os.kill(chance.choice(workers), signal.SIGKILL)
+                    killed += 1
+                await asyncio.sleep(chance.uniform(0, 0.1))
+
+    statuses = asyncio.run(run())
+    begun = [int(number) for number in (tmp_path / "names").read_text().split()]
+    done = (tmp_path / "done").read_text().split()
+    assert killed > 0
+    assert len(statuses) == 60
+    assert len(set(begun)) == len(begun)
+    assert {name for name, status in statuses.items() if status == "Completed"} <= {f"job-{number}" for number in done}
+    assert sum(status == "Failed" for status in statuses.values()) <= killed
+    started = rows(tmp_path, "SELECT started FROM sessions WHERE started IS NOT NULL ORDER BY seq")
+    assert started == sorted(started)
