@@ -1,0 +1,85 @@
+"""One run created by one call, for the Python interface: the same driver, one pass of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from skahactl import states
+from skahactl.clock import SystemClock
+from skahactl.engine.drive import released
+from skahactl.engine.driver import Driver
+from skahactl.engine.plan import Gate
+from skahactl.engine.report import Silent
+from skahactl.engine.stop import Stop
+from skahactl.errors import UsageError
+from skahactl.job import Job, Limits
+from skahactl.ledger import replicas, runs
+from skahactl.ledger.attempts import attempt_of_session, attempts_of, known_sessions
+from skahactl.ledger.lock import acquire
+from skahactl.ledger.looks import record_gone
+from skahactl.ledger.records import JobKey
+from skahactl.ledger.store import Ledger
+from skahactl.profile import Profile
+from skahactl.skaha.client import Client
+
+#: How often, and how far apart in seconds, the list is read for sessions that are to be gone.
+TRIES, PAUSE = 20, 0.5
+
+
+async def create_once(
+    ledger: Ledger, client: Client, profile: Profile, job: Job, directory: str
+) -> tuple[list[str | None], dict[int, str]]:
+    """Session ids in replica order, None where there is none, and the reasons of those by replica.
+
+    Every replica is created now: limits of the profile hold back nothing here."""
+    clock = SystemClock()
+    listing = await client.sessions()
+    key = JobKey(profile.server, listing.user or "", job.name)
+    lock = acquire(ledger, key, clock.now())
+    try:
+        run = runs.add_run(ledger, key, job, profile.path or profile.name, {}, clock.now(), directory)
+        runs.set_limits(ledger, run.id, Limits(), job.keep, 1)
+        driver = Driver(ledger, client, profile, clock, Silent(), (run,), False, lambda watched: Gate(), Stop(), None)
+        await driver.drive()
+    finally:
+        released([lock])
+    rows = replicas.replica_states(ledger, run.id)
+    sessions = {attempt.replica: attempt.session for attempt in attempts_of(ledger, run.id)}
+    ids = [sessions.get(row.number) for row in rows]
+    failures = {
+        row.number: row.reason or row.state
+        for row in rows
+        if sessions.get(row.number) is None or row.state in (states.REFUSED, states.UNSETTLED)
+    }
+    return ids, failures
+
+
+async def delete_ids(ledger: Ledger, client: Client, profile: Profile, ids: Sequence[str]) -> dict[str, bool]:
+    """Deletes these sessions and reads the list until they are gone; those with a record here are written Deleted."""
+    if "" in ids:
+        raise UsageError("an empty session id")
+    known = known_sessions(ledger)
+    for one in ids:
+        if one in known:
+            replicas.ask_delete(ledger, known[one][0], [known[one][1]])
+    slots = asyncio.Semaphore(profile.client.concurrency)
+
+    async def ask(one: str) -> None:
+        async with slots:
+            await client.delete(one)
+
+    left = set(ids)
+    for _ in range(TRIES):
+        await asyncio.gather(*map(ask, left))
+        listing = await client.sessions()
+        left &= {session.id for session in listing.sessions}
+        if not left:
+            break
+        await asyncio.sleep(PAUSE)
+    for one in set(ids) - left:
+        attempt = attempt_of_session(ledger, one)
+        if attempt is not None and attempt.state in states.ALIVE:
+            record_gone(ledger, attempt, states.DELETED, "deleted", time.time(), None)
+    return {one: one not in left for one in ids}
