@@ -492,7 +492,7 @@ def test_the_schema_knows_every_key() -> None:
     schema = json.loads(json.dumps(json_schema()))
     assert set(schema["properties"]) == {key for key in keys() if "." not in key}
     assert "name" not in schema["$defs"]["Common"]["properties"]
-    assert schema["$defs"]["Job"]["required"] == ["name", "image"]
+    assert schema["$defs"]["Job"]["required"] == ["name"]
     assert "null" not in json.dumps(schema)
 
 

@@ -9,7 +9,7 @@ from skahactl.errors import Exit
 def schema() -> int:
     """Print the JSON Schema of manifests, with which an editor completes and checks them.
 
-    A manifest names it in its first line: #:schema skahactl.json
+    A manifest names it in its first line: #:schema ./skahactl.json
 
     Examples:
 

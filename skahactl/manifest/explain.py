@@ -34,7 +34,7 @@ def json_schema() -> dict[str, object]:
     common["required"] = []
     del common["properties"]["name"]
     definitions |= {
-        "Job": {**job, "title": "A job", "description": _JOB},
+        "Job": {**job, "required": ["name"], "title": "A job", "description": _JOB},
         "Common": {**common, "title": "Common keys", "description": _COMMON},
     }
     properties = {

@@ -15,6 +15,7 @@ from skahactl.manifest.content import digest
 from skahactl.manifest.files import Draft, collect, ordered
 from skahactl.manifest.images import full_image
 from skahactl.manifest.lists import Items
+from skahactl.manifest.replicas import Pattern
 from skahactl.manifest.shares import shares
 from skahactl.manifest.values import names_host
 from skahactl.profile import Profile
@@ -105,38 +106,20 @@ def _resolve(
 
 
 def _job(work: _Work, check: Check | None, given: set[str]) -> tuple[Job | None, frozenset[str]]:
-    """The job, None if something is wrong, and the placeholders that it uses."""
-    draft, table, places = work.draft, work.draft.table, work.draft.places
-    listed = items.read(table.items, places, draft.directory, work.found) if table.items else None
-    if table.items is not None and listed is None:
-        return None, frozenset(work.variables)
-    setting = texts.Job(draft, work.variables, listed)
-    total = _total(work, listed)
-    resources = _resources(work)
-    session_name = table.session_name or ("{name}" if total == 1 else "{name}-{replica}")
-    made = texts.read(setting, resources, session_name)
-    work.found += texts.problems(made, setting)
-    work.warnings += texts.warnings(made, setting)
-    image = full_image(table.image, work.profile, places, work.warnings)
-    if not names_host(table.image) and names_host(image):
-        work.sources["image"] = "profile default"
-    positions = _positions(work, listed, total)
-    if listed is not None and positions:
-        work.found += checks.misused(draft, listed, positions, made)
-    if work.found:
-        return None, made.words
-    pattern = replicas.Pattern(
-        draft.name, table.kind, image, made, work.variables, total, setting.each, listed, positions
-    )
-    built = replicas.build(pattern, places, work.found)
+    """The job, None if something is wrong, and the placeholders that it uses; ``given`` are the words of --var."""
+    draft, table = work.draft, work.draft.table
+    pattern, resources, words = _pattern(work)
+    if pattern is None:
+        return None, words
+    built = replicas.build(pattern, draft.places, work.found)
     if check is not None:
         work.found += checks.unsendable(draft, built, check)
     content = described.content(pattern, table, resources)
-    sources = work.sources | described.sources(draft, work.profile, given, content, listed)
+    sources = work.sources | described.sources(draft, work.profile, given, content, pattern.items)
     job = Job(
         name=draft.name,
         kind=table.kind,
-        image=image,
+        image=pattern.image,
         replicas=built,
         digest=digest(content),
         content=content,
@@ -148,7 +131,36 @@ def _job(work: _Work, check: Check | None, given: set[str]) -> tuple[Job | None,
         sources=sources,
         warnings=tuple(dict.fromkeys(work.warnings)),
     )
-    return (None if work.found else job), made.words
+    return (None if work.found else job), words
+
+
+def _pattern(work: _Work) -> tuple[Pattern | None, Mapping[str, float | str], frozenset[str]]:
+    """What the replicas have in common, None if something is wrong; the resources as written; the words used."""
+    draft, table, places = work.draft, work.draft.table, work.draft.places
+    listed = items.read(table.items, places, draft.directory, work.found) if table.items else None
+    if table.items is not None and listed is None:
+        return None, {}, frozenset(work.variables)
+    total, resources = _total(work, listed), _resources(work)
+    setting = texts.Job(draft, work.variables, listed)
+    made = texts.read(setting, resources, table.session_name or ("{name}" if total == 1 else "{name}-{replica}"))
+    work.found += texts.problems(made, setting)
+    work.warnings += texts.warnings(made, setting)
+    shared = _shared(work, listed, total)
+    if listed is not None and shared:
+        work.found += checks.misused(draft, listed, shared, made)
+    if work.found:
+        return None, resources, made.words
+    image = _image(work)
+    pattern = Pattern(draft.name, table.kind, image, made, work.variables, total, setting.each, listed, shared)
+    return pattern, resources, made.words
+
+
+def _image(work: _Work) -> str:
+    given = work.draft.table.image
+    image = full_image(given, work.profile, work.draft.places, work.warnings)
+    if not names_host(given) and names_host(image):
+        work.sources["image"] = "profile default"
+    return image
 
 
 def _total(work: _Work, listed: Items | None) -> int:
@@ -169,7 +181,7 @@ def _total(work: _Work, listed: Items | None) -> int:
     return min(table.replicas, count)
 
 
-def _positions(work: _Work, listed: Items | None, total: int) -> list[Sequence[int]]:
+def _shared(work: _Work, listed: Items | None, total: int) -> list[Sequence[int]]:
     table = work.draft.table.items
     if listed is None or table is None:
         return []

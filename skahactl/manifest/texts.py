@@ -105,6 +105,13 @@ def warnings(texts: Texts, job: Job) -> Iterator[str]:
             return
 
 
+def of_one_item(texts: Texts, draft: Draft, each: bool) -> Iterator[tuple[Path, Template]]:
+    """The templates that need to know one item when the request is made; with ``each``, the rest is done in it."""
+    for path, template in _templates(texts, draft):
+        if texts.uses_item(template) and not (each and path[0] in ("command", "shell", "env")):
+            yield path, template
+
+
 def _env(key: str, value: str | dict[str, str], job: Job, known: frozenset[str]) -> Template | Secret:
     if isinstance(value, str):
         return parse(value, known)
@@ -154,10 +161,3 @@ def _has_shell(argv: list[str], number: int) -> bool:
     """Whether the word is, or comes after, the text of a ``-c`` or ``-e``, or a shell's: those read it themselves."""
     before = argv[:number]
     return any(word.rpartition("/")[2] in _SHELLS for word in before) or any(word in ("-c", "-e") for word in before)
-
-
-def of_one_item(texts: Texts, draft: Draft, each: bool) -> Iterator[tuple[Path, Template]]:
-    """The templates that need to know one item when the request is made; with ``each``, the rest is done in it."""
-    for path, template in _templates(texts, draft):
-        if texts.uses_item(template) and not (each and path[0] in ("command", "shell", "env")):
-            yield path, template
