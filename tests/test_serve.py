@@ -191,7 +191,7 @@ def test_a_log_is_streamed_and_a_head_has_no_body(server: Server) -> None:
         assert client.put("/session").text == "unsupported: HTTP PUT\n"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_a_signal_ends_it_cleanly(tmp_path: Path, number: int, code: int) -> None:
     server = Server(tmp_path)
     token, url = server.token, server.url
@@ -235,7 +235,8 @@ def test_the_token_may_come_from_a_file(tmp_path: Path) -> None:
         known = {"authorization": "Bearer a-token-of-my-own-choice"}
         assert httpx.get(server.url + "/session", headers=known, trust_env=False).json() == []
     finally:
-        server.stop()
+        _, words = server.stop()
+    assert "a-token-of-my-own-choice" not in words
     assert file.exists(), "what we did not make we do not remove"
 
 

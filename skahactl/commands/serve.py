@@ -44,7 +44,7 @@ def serve(
         context.environ,
         port=port,
         token_file=None if token_file is None else Path(os.path.expanduser(token_file)),
-        ready=lambda url, token, kept: _tell(context, url, token, kept),
+        ready=lambda url, token, kept: _tell(context, url, None if token_file else token, kept),
     )
     return Exit.DONE
 
@@ -60,13 +60,13 @@ def _local_profile(context: Context) -> Profile:
     return profile
 
 
-def _tell(context: Context, url: str, token: str, kept: Path) -> None:
-    """The URL is the data; the rest is for people."""
+def _tell(context: Context, url: str, token: str | None, kept: Path) -> None:
+    """The URL is the data; the rest is for people. A token that came from a file is not shown."""
     context.out(url)
     context.stdout.flush()
     context.warn(
         f"Serving the local platform at {url}; commands run on this machine, in {context.cwd}. Ctrl-C ends it."
     )
-    context.warn(f"The bearer token is {token}, also in {kept}")
+    context.warn(f"The bearer token is in {kept}" if token is None else f"The bearer token is {token}, also in {kept}")
     context.say(f'skahactl elsewhere:  export SKAHACTL_SERVER={url} SKAHACTL_TOKEN="$(cat {kept})"')
     context.say(f'the canfar client:   export CANFAR_URL={url} CANFAR_TOKEN="$(cat {kept})"')
