@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from skahactl import states
 from skahactl.render.columns import Column
 from skahactl.render.streams import has_colour
+from skahactl.words import counted
 
 #: Of the 16 colours that every theme, light or dark, chooses for itself.
 STYLES = {
@@ -67,6 +68,13 @@ def table(columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bo
     for line in texts:
         made.add_row(*(_cell(column, text) for column, text in zip(columns, line, strict=True)))
     return made
+
+
+def cut_table(columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool, room: int) -> RenderableType:
+    """The first ``room`` rows, and how many more there are."""
+    shown = max(1, room)
+    more = counted(len(texts) - shown, "more row")
+    return Group(table(columns, texts[:shown], headers), Text(f"and {more}", style="dim"))
 
 
 def _cell(column: Column, text: str) -> Text:

@@ -1,0 +1,160 @@
+"""How ``describe`` does it: everything known of a target gathered as data, then printed as data or as text."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from skahactl import shapes, states
+from skahactl.commands.looking import Place, ask, look, placed, tell_failed_look
+from skahactl.engine import gather
+from skahactl.engine.glance import glance
+from skahactl.errors import AuthError, Exit, UnreachableError, UsageError, worst
+from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.records import AttemptRow, Run
+from skahactl.ledger.replicas import notes_of
+from skahactl.ledger.runs import run_by_id
+from skahactl.render.tables import data_text
+from skahactl.shapes import Row
+from skahactl.skaha.client import Client
+from skahactl.skaha.models import Listing
+from skahactl.targets import Target, find
+
+_MOST_ASKED = 3  # Pending replicas of a job whose events are asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A target's data (the shape that -o json prints), and the attempts for the timeline."""
+
+    data: Row
+    attempts: tuple[AttemptRow, ...] = ()
+
+
+def run_describe(words: Sequence[str], replicas: str | None, run: int | None, cached: bool) -> int:
+    """The exit code of ``describe``."""
+    with placed() as place:
+        targets = find(place.ledger, place.profile, words, replicas=replicas, run=run)
+        codes = [Exit(_describe(place, target, cached)) for target in targets]
+        return int(worst(codes))
+
+
+def _describe(place: Place, target: Target, cached: bool) -> int:
+    if target.run is None:
+        _print(place, Described({"session": _foreign(place, target, cached)}))
+        return Exit.DONE
+    listing, error = look(place, [target.run], cached)
+    described = _of_run(place, target, listing)
+    if listing is not None:
+        described.data["events"] = _events(place, described)
+    _print(place, described)
+    if error is None:
+        return Exit.DONE
+    place.context.stdout.flush()
+    return tell_failed_look(place, [target.run], error)
+
+
+def _of_run(place: Place, target: Target, listing: Listing | None) -> Described:
+    """The run as it is in the ledger now, after the list."""
+    ledger = place.ledger
+    assert target.run is not None
+    run = run_by_id(ledger, target.run.id) or target.run
+    target = replace(target, run=run)
+    seen = glance(ledger, run, listing)
+    attempts = tuple(row for row in map(seen.attempt, attempts_of(ledger, run.id)) if _is_meant(row, target))
+    (job,) = gather.jobs(ledger, [run], listing)
+    data: Row = {
+        "job": job,
+        "keep_logs": run.keep,
+        "log_bytes": _disk_use(job["logs"]),
+        "after": list(run.after),
+        "replicas": _replicas(place, target, run, listing, attempts),
+        "history": [shapes.note(note) for note in notes_of(ledger, run.id) if _is_noted(note.replica, target)],
+        "events": [],
+    }
+    return Described(data, attempts)
+
+
+def _replicas(
+    place: Place, target: Target, run: Run, listing: Listing | None, attempts: Sequence[AttemptRow]
+) -> list[Row]:
+    rows = gather.replicas(place.ledger, [target], [run], listing)
+    tried: dict[object, list[Row]] = {}
+    for attempt in attempts:
+        tried.setdefault(attempt.replica, []).append(shapes.attempt(attempt))
+    return [{**row, "tried": tried.get(row["replica"], [])} for row in rows]
+
+
+def _is_meant(row: AttemptRow, target: Target) -> bool:
+    return target.numbers is None or row.replica in target.numbers
+
+
+def _is_noted(replica: int | None, target: Target) -> bool:
+    return replica is None or target.numbers is None or replica in target.numbers
+
+
+def _disk_use(folder: object) -> int:
+    """Bytes of the kept logs of a run."""
+    total = 0
+    if isinstance(folder, str) and Path(folder).is_dir():
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    total += entry.stat().st_size
+    return total
+
+
+def _events(place: Place, described: Described) -> list[Row]:
+    """Why the first few Pending replicas are; nothing if the platform does not tell."""
+    latest = {row.replica: row for row in described.attempts}
+    pending = [row for row in latest.values() if row.state == states.PENDING and row.session is not None]
+    found: list[Row] = []
+
+    async def question(client: Client) -> None:
+        for row in pending[:_MOST_ASKED]:
+            for event in await client.events(row.session or "") or ():
+                shown = shapes.event(row.session or "", None, event)
+                found.append({**shown, "replica": row.replica})
+
+    with contextlib.suppress(AuthError, UnreachableError):
+        if pending:
+            ask(place, question)
+    return found
+
+
+def _foreign(place: Place, target: Target, cached: bool) -> Row:
+    """A session that this ledger does not know, as the platform tells it."""
+    word = target.session or target.word
+    if cached:
+        raise UsageError(f"this machine has no record of a session '{word}'", hint="leave out --cached")
+
+    async def question(client: Client) -> Row | None:
+        session = await client.session(word)
+        if session is None:
+            listed = (await client.sessions()).sessions
+            session = next((one for one in listed if one.name == word), None)
+        return None if session is None else shapes.session(session, None)
+
+    found = ask(place, question)
+    if found is None:
+        raise UsageError(
+            f"there is no job or session '{word}' on {place.name}",
+            hint="skahactl get jobs and skahactl get sessions show what there is",
+            code="unknown-target",
+        )
+    return found
+
+
+def _print(place: Place, described: Described) -> None:
+    context = place.context
+    if context.machine_readable:
+        context.stdout.write(data_text(context.output, "described", described.data))
+        return
+    from skahactl.render.description import description
+
+    for line in description(context, place.profile, described.data, described.attempts, time.time()):
+        context.out(line)

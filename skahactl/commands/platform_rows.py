@@ -1,0 +1,114 @@
+"""Rows that only the platform knows: sessions, events, images, resources, stats. What the client raises goes
+through."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from skahactl import shapes, states
+from skahactl.commands.looking import Place, ask
+from skahactl.engine import gather
+from skahactl.engine.glance import glance
+from skahactl.errors import UsageError
+from skahactl.render.columns import pairs
+from skahactl.shapes import Row
+from skahactl.skaha.client import Client
+from skahactl.skaha.models import Event, Listing, Options
+from skahactl.targets import Target
+from skahactl.words import counted
+
+_MOST = 50  # sessions whose events are asked for, unless they are named
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A session whose events are wanted, and what to call it."""
+
+    session: str
+    name: str
+
+
+def listing(place: Place) -> Listing:
+    """The platform's sessions, once."""
+    return ask(place, lambda client: client.sessions())
+
+
+def of(place: Place, noun: str, words: Sequence[str]) -> tuple[list[Row], object]:
+    """Rows of images, resources or stats, and what data formats print instead (None: the rows). ``words``: parts of
+    images' names."""
+    if noun == "images":
+        found = ask(place, lambda client: client.images())
+        return [dict(row) for row in found if all(word in str(row.get("id")) for word in words)], None
+    if words:
+        raise UsageError(f"{noun} are of the whole platform: '{words[0]}' says nothing", hint=f"skahactl get {noun}")
+    if noun == "resources":
+        options = ask(place, lambda client: client.options())
+        return pairs(_offered(options)), options.raw
+    stats = ask(place, lambda client: client.stats())
+    return pairs(stats), stats
+
+
+def events(place: Place, targets: Sequence[Target]) -> list[Row]:
+    """The events of what the targets name; of a job those of its replicas that are Pending, or if none is, Running;
+    without targets, of whatever is Pending."""
+
+    async def question(client: Client) -> list[Row]:
+        chosen = _chosen(place, targets, await client.sessions())
+        answers = await asyncio.gather(*(client.events(one.session) for one in chosen))
+        return _rows(place, chosen, answers)
+
+    return ask(place, question)
+
+
+def _rows(place: Place, chosen: Sequence[Asked], answers: Sequence[Sequence[Event] | None]) -> list[Row]:
+    owners = gather.session_owners(place.ledger)
+    rows: list[Row] = []
+    for one, found in zip(chosen, answers, strict=True):
+        owner = owners(one.session)
+        if not found:
+            why = "has no pod: it is queued, or gone" if found is None else "has no events (they are kept for an hour)"
+            place.context.say(f"{one.name} {why}")
+        rows.extend(shapes.event(one.session, owner[:2] if owner else None, event) for event in found or ())
+    return rows
+
+
+def _chosen(place: Place, targets: Sequence[Target], seen: Listing) -> list[Asked]:
+    """The sessions whose events are asked for."""
+    if not targets:
+        return _not_too_many(place, [Asked(s.id, s.name) for s in seen.sessions if s.status == states.PENDING])
+    chosen: list[Asked] = []
+    for target in targets:
+        if target.is_job:
+            chosen += _of_job(place, target, seen)
+        else:
+            word = target.session or target.word
+            identifier = next((s.id for s in seen.sessions if s.name == word), word)
+            chosen.append(Asked(identifier, target.word))
+    return chosen
+
+
+def _of_job(place: Place, target: Target, seen: Listing) -> list[Asked]:
+    assert target.run is not None
+    run = target.run
+    latest = gather.chosen_attempts(place.ledger, target, glance(place.ledger, run, seen))
+    with_session = [row for row in latest if row.session is not None]
+    if target.numbers is None:
+        pending = [row for row in with_session if row.state == states.PENDING]
+        with_session = pending or [row for row in with_session if row.state == states.RUNNING]
+    chosen = [Asked(row.session or "", f"{run.key.name}/{row.replica}") for row in with_session]
+    if not chosen:
+        place.context.say(f"{target.word}: no session that is Pending or Running")
+    return chosen if target.numbers is not None else _not_too_many(place, chosen)
+
+
+def _not_too_many(place: Place, chosen: list[Asked]) -> list[Asked]:
+    if len(chosen) > _MOST:
+        place.context.say(f"{counted(len(chosen) - _MOST, 'more session')} not asked for; name replicas to see theirs")
+    return chosen[:_MOST]
+
+
+def _offered(options: Options) -> Mapping[str, object]:
+    """What a table shows of the platform's answer: as it is, or at least what may be chosen."""
+    return options.raw or {"cores": list(options.cores), "ram": list(options.ram), "gpus": list(options.gpus)}
