@@ -54,7 +54,7 @@ WRONG_FILES = [
     (b"a\r\nb\r\n", 1, "a carriage return at the end of the line (sed -i"),
     (b"a\nb\na\n", 3, "'a' twice: line 1 and line 3 (take one out, or say duplicates = true"),
     (b"a\n\xff\n", 2, "not UTF-8"),
-    (b"", None, "i.txt is empty)"),
+    (b"", None, "i.txt has none)"),
 ]
 
 

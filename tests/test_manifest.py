@@ -473,6 +473,12 @@ def _filled(key: str, example: dict[str, Any]) -> dict[str, Any]:
     return table
 
 
+def test_keys_are_explained_however_they_are_written() -> None:
+    assert explain("[resources]") == explain("resources")
+    assert explain("common.env.LEVEL") == explain("job.env") == explain("env")
+    assert explain("items.per_replica") == explain("items.per-replica")
+
+
 @pytest.mark.parametrize(
     ("key", "guess"),
     [
@@ -525,6 +531,12 @@ def test_validate(tmp_path: Path) -> None:
     data = json.loads(call(tmp_path, "validate", "-", "-o", "json", stdin=SEVERAL).stdout)
     assert data["jobs"][2] == {"name": "three", "replicas": 3, "items": 3, "manifest": "-"}
     assert not (tmp_path / "state").exists()
+    (tmp_path / "i.txt").write_text("a\n")
+    items = "name='a'\nimage='a.b/c:1'\nreplicas=1\ncommand=['{item}']\n[items]\nfile='i.txt'\n"
+    (tmp_path / "deeper").mkdir()
+    os.mkfifo(tmp_path / "deeper" / "pipe")
+    with subprocess.Popen(["sh", "-c", 'printf "%s" "$1" > deeper/pipe', "sh", items], cwd=tmp_path):
+        assert call(tmp_path, "validate", "deeper/pipe").stdout == "a  headless  1 replica  1 item  a.b/c:1\n"
     write(tmp_path, HEAD + "replicas = 0\n[env]\nHOME = 1\n")
     done = call(tmp_path, "validate", "job.toml")
     assert (done.returncode, done.stdout) == (2, "")

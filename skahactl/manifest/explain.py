@@ -74,6 +74,8 @@ def explain(key: str) -> str:
     name = key.strip().strip("[]").replace("_", "-")
     if name in ("common", "job"):
         return _several(name)
+    for several in ("common.", "job."):
+        name = name.removeprefix(several)
     if name.startswith(("env.", "vars.")):
         name = name.partition(".")[0]
     if name not in known:

@@ -112,10 +112,7 @@ def _files(paths: Sequence[str], found: list[Problem]) -> Iterator[str]:
         path = os.path.expanduser(given)
         names = [given]
         if given != STDIN and os.path.isdir(path):
-            names = [os.path.join(given, name) for name in sorted(os.listdir(path)) if name.endswith(".toml")]
-            names = [name for name in names if os.path.isfile(os.path.expanduser(name))]
-            if not names:
-                found.append(Problem(given, "no manifest in this directory", hint="manifests are called *.toml"))
+            names = _inside(given, path, found)
         for name in names:
             real = name if name == STDIN else os.path.realpath(os.path.expanduser(name))
             if real in seen:
@@ -123,6 +120,19 @@ def _files(paths: Sequence[str], found: list[Problem]) -> Iterator[str]:
                 continue
             seen.add(real)
             yield name
+
+
+def _inside(given: str, path: str, found: list[Problem]) -> list[str]:
+    """The manifests of a directory, as names that begin with how it was given."""
+    try:
+        names = sorted(name for name in os.listdir(path) if name.endswith(".toml"))
+    except OSError as error:
+        found.append(Problem(given, f"cannot be read: {error.strerror}"))
+        return []
+    names = [os.path.join(given, name) for name in names if os.path.isfile(os.path.join(path, name))]
+    if not names:
+        found.append(Problem(given, "no manifest in this directory", hint="manifests are called *.toml"))
+    return names
 
 
 def _jobs(file: str, stdin: BinaryIO | None, found: list[Problem]) -> Iterator[_Raw]:
@@ -135,9 +145,14 @@ def _jobs(file: str, stdin: BinaryIO | None, found: list[Problem]) -> Iterator[_
         found.append(_syntax(file, text, str(error)))
         return
     lines = scan(text)
-    home = os.getcwd() if file == STDIN else os.path.dirname(os.path.abspath(os.path.expanduser(file)))
     for table, places in several.jobs(data, Places(file, lines), found):
-        yield _Raw(table, places, home, file)
+        yield _Raw(table, places, _directory(file), file)
+
+
+def _directory(file: str) -> str:
+    """Where relative paths begin: beside the file, or here for what is only a stream (``-``, ``<(make-manifest)``)."""
+    path = os.path.abspath(os.path.expanduser(file))
+    return os.path.dirname(path) if file != STDIN and os.path.isfile(path) else os.getcwd()
 
 
 def _text(file: str, stdin: BinaryIO | None, found: list[Problem]) -> str | None:

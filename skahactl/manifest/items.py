@@ -29,7 +29,7 @@ def read(table: ItemsTable, places: Places, directory: str, found: list[Problem]
         return None
     key = source(table)
     if not items.texts:
-        found.append(places.problem(key, "no items", f"{items.file} is empty" if items.file else None))
+        found.append(places.problem(key, "no items", f"{items.file} has none" if items.file else None))
     found += _alike(items, places, key, table.duplicates)
     found += _columns(items, places, key)
     return items if len(found) == before else None
