@@ -1,0 +1,315 @@
+"""One live session per replica, whatever happens: the real command against a server that loses replies and goes away.
+
+Everything a seed decides is drawn from the number that a failure prints.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.skaha_server.process import Server, running
+from tests.workplace import Workplace, kill
+
+REPLICAS = 100
+FAULTS = {
+    "drop_before": 0.06,
+    "drop_after": 0.06,
+    "error_before": 0.05,
+    "error_after": 0.06,
+    "slow_reply": 0.05,
+    "unavailable": 0.06,
+    "gateway_before": 0.05,
+    "gateway_after": 0.05,
+    "late_visible": 0.06,
+}
+#: Sessions that are none of this job's, though some have names much like its replicas'.
+OTHERS = (
+    "my-notebook",
+    "fits",
+    "fits-1",
+    "fits-2",
+    "fits-2-1-abcde",
+    "fits-1-22222",
+    "fits-100-zzzzz",
+    "refits-1-abcde",
+)
+JOB = """
+name = "fits"
+image = "images.canfar.net/skaha/astroml:latest"
+command = ["python", "-c", "print('a  b')", "$HOME"]
+replicas = {replicas}
+"""
+
+Row = dict[str, Any]
+
+
+def test_each_replica_has_one_session_at_the_end(tmp_path: Path, seed: int) -> None:
+    plan = {
+        "seed": seed,
+        "faults": FAULTS,
+        "late": [0.5, 2.0],
+        "slow_reply": 1.5,
+        "post_latency": 0.05,
+        "list_faults": {"error": 0.05, "unavailable": 0.05, "drop": 0.05, "gateway": 0.05},
+    }
+    with running(tmp_path / "server", plan) as server:
+        others = {add_other(server, name) for name in OTHERS}
+        here = Workplace(tmp_path / "here", server)
+        here.write("job.toml", JOB.format(replicas=REPLICAS))
+        kill_at_random(here, server, random.Random(seed), times=3)
+        settle(here)
+        state = server.state()
+        assert_one_each(here, state, others)
+        for fault in FAULTS:
+            assert state["faults"][fault] >= 5, fault
+        lists = {fault for fault in state["faults"] if fault.startswith("list.")}
+        assert lists or state["list_calls"] < 20
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Three seeds by default, fifty on demand; the number in the test's name makes a run again."""
+    if "seed" in metafunc.fixturenames:
+        slow = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 51)]
+        metafunc.parametrize("seed", [1, 2, 3, *slow])
+
+
+def kill_at_random(here: Workplace, server: Server, draw: random.Random, times: int) -> None:
+    """Starts apply and kills it a random time after it began to talk to the server, again and again."""
+    for _ in range(times):
+        before = sum(server.counts().values())
+        process = here.start("apply", "job.toml")
+        until = time.monotonic() + 20
+        while sum(server.counts().values()) == before and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(draw.choice((0.0, draw.uniform(0, 0.3), draw.uniform(0, 1.5))))
+        kill(process)
+
+
+def settle(here: Workplace) -> None:
+    """Applies until it says that all is done, then once more: twins live until the next look."""
+    for _ in range(10):
+        done = here.run("apply", "job.toml", expect=None)
+        if done.returncode == 0:
+            break
+        assert done.returncode == 4, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    else:
+        raise AssertionError(f"apply does not come to an end\n{done.stdout}\n{done.stderr}")
+    time.sleep(0.5)
+    for _ in range(10):
+        if here.run("apply", "job.toml", expect=None).returncode == 0:
+            return
+    raise AssertionError("apply does not find the platform as it left it")
+
+
+def add_other(server: Server, name: str) -> str:
+    kind = "notebook" if name == "my-notebook" else "headless"
+    return str(server.tell("session", name=name, kind=kind)["id"])
+
+
+def assert_one_each(here: Workplace, state: Row, others: set[str], replicas: int = REPLICAS) -> None:
+    """Exactly one live session a replica; the ledger says the same; nothing else was touched."""
+    ours = [row for row in state["sessions"] if row["id"] not in others]
+    live = [row for row in ours if row["alive"]]
+    assert Counter(int(row["replica"]) for row in live) == Counter(range(1, replicas + 1))
+    ledger = here.data("get", "replicas", "fits")
+    assert {row["replica"]: row["session"] for row in ledger} == {int(row["replica"]): row["id"] for row in live}
+    assert {row["state"] for row in ledger} <= {"Pending", "Running"}
+    assert all(row["alive"] and row["deletes"] == 0 for row in state["sessions"] if row["id"] in others)
+    assert state["unknown_deletes"] == []
+    names = {row["name"] for row in live}
+    assert all(row["name"] in names for row in ours if row["deletes"]), "only copies are deleted"
+
+
+def test_unavailable_for_a_while_drops_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+    """A shell line as people write it, at most six alive, and 503 in the middle."""
+    line = 'run_PhotoPipe.sh tiles_"$REPLICA_ID".txt 4 > PhotoPipe_$REPLICA_ID.log 2>&1'
+    plan = {"running": [0.4, 0.8], "post_latency": 0.02}
+    with running(tmp_path / "server", plan) as server:
+        notebook = add_other(server, "my-notebook")
+        here = Workplace(tmp_path / "here", server)
+        here.write("job.toml", photometry(line, replicas=24, alive=6))
+        process = here.start("apply", "job.toml", "--wait")
+        try:
+            while server.counts().get("create", 0) < 10:
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.02)
+            server.tell("outage", kind="unavailable", seconds=2.5)
+            out, err = process.communicate(timeout=60)
+        finally:
+            kill(process)
+        assert process.returncode == 0, f"{out}\n{err}"
+        state = server.state()
+        made = [row for row in state["sessions"] if row["id"] != notebook]
+        assert Counter(int(row["replica"]) for row in made) == Counter(range(1, 25))
+        assert all(row["argv"] == ["bash", "-c", line] for row in made)
+        assert state["jobs"]["photometry"]["most_alive"] == 6
+        assert {row["log_sha256"] for row in made} == here.kept_logs()
+        assert next(row for row in state["sessions"] if row["id"] == notebook)["alive"]
+
+
+def photometry(line: str, *, replicas: int, alive: int) -> str:
+    return (
+        'name = "photometry"\nimage = "images.canfar.net/skaha/improc:latest"\n'
+        f"command = ['bash', '-c', '''{line}''']\nreplicas = {replicas}\n"
+        f"[resources]\ncores = 1\nram = 4\n[limits]\nalive = {alive}\n"
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Any:
+    """A server with others' sessions, and a machine that has applied three replicas of ``fits``."""
+    with running(tmp_path / "server", {}) as server:
+        others = {add_other(server, name) for name in OTHERS}
+        here = Workplace(tmp_path / "here", server)
+        here.write("job.toml", JOB.format(replicas=3))
+        here.run("apply", "job.toml")
+        yield server, here, others
+
+
+def test_delete_touches_nothing_else(place: Any) -> None:
+    server, here, others = place
+    assert_one_each(here, server.state(), others, 3)
+    assert server.state()["requests"]["create"] == 3
+    server.tell("plan", delete_ignored=1)
+    here.run("delete", "fits")
+    state = server.state()
+    for row in state["sessions"]:
+        assert row["alive"] == (row["id"] in others), row["name"]
+        assert row["deletes"] == (0 if row["id"] in others else 2), "200 proves nothing: it is read back and repeated"
+    assert {row["state"] for row in here.data("get", "replicas", "fits")} == {"Deleted"}
+
+
+def test_another_machine_with_the_same_manifest_is_told_and_may_adopt(place: Any, tmp_path: Path) -> None:
+    server, _, others = place
+    lost = next(row["id"] for row in server.state()["sessions"] if row["replica"] == "2")
+    server.tell("delete", sessions=[lost])
+    there = Workplace(tmp_path / "there", server)
+    there.write("job.toml", JOB.format(replicas=3))
+    told = there.run("apply", "job.toml", expect=2)
+    assert "--adopt create" in told.stderr
+    assert "--adopt expired" in told.stderr
+    assert server.state()["requests"]["create"] == 3
+    there.run("apply", "job.toml", "--adopt", "create")
+    state = server.state()
+    assert state["requests"]["create"] == 4
+    state["sessions"] = [row for row in state["sessions"] if row["id"] != lost]
+    assert_one_each(there, state, others, 3)
+
+
+def test_another_user_changes_nothing(place: Any) -> None:
+    server, here, others = place
+    before = server.state()
+    server.tell("plan", user="bob")
+    here.run("apply", "job.toml", expect=3)
+    here.run("delete", "fits", expect=3)
+    assert server.state()["requests"]["create"] == 3
+    server.tell("plan", user="alice")
+    here.run("apply", "job.toml")
+    assert server.state()["sessions"] == updated(before["sessions"], server.state()["sessions"])
+    assert_one_each(here, server.state(), others, 3)
+
+
+def updated(before: list[Row], after: list[Row]) -> list[Row]:
+    """``before`` with what time alone changes."""
+    return [{**row, "log_reads": new["log_reads"]} for row, new in zip(before, after, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("mood", "code"),
+    [({"list_page": True}, 4), ({"deny": "expired"}, 3), ({"deny": "anonymous"}, 3), ({"deny": "echo"}, 3)],
+)
+def test_what_is_no_list_of_ours_changes_nothing(place: Any, mood: Row, code: int) -> None:
+    server, here, others = place
+    server.tell("plan", **mood)
+    done = here.run("apply", "job.toml", expect=code)
+    assert "the-token-of-the-test" not in done.stdout + done.stderr
+    server.tell("plan", list_page=False, deny=None)
+    here.run("apply", "job.toml")
+    assert server.state()["requests"]["create"] == 3
+    assert_one_each(here, server.state(), others, 3)
+
+
+def test_one_empty_list_changes_nothing(place: Any) -> None:
+    server, here, others = place
+    server.tell("plan", list_empty=True)
+    here.run("apply", "job.toml", expect=None)
+    server.tell("plan", list_empty=False)
+    here.run("apply", "job.toml")
+    assert server.state()["requests"]["create"] == 3
+    assert_one_each(here, server.state(), others, 3)
+
+
+def test_copies_that_come_too_late_are_deleted_at_the_next_look(tmp_path: Path) -> None:
+    """Sessions that appear only after they were looked for long enough, and were made again."""
+    plan = {"seed": 9, "faults": {"late_visible": 0.5, "drop_before": 0.2}, "fault_sends": 1, "late": [4.0, 5.0]}
+    with running(tmp_path / "server", plan) as server:
+        here = Workplace(tmp_path / "here", server, {"settle": 0.6})
+        here.write("job.toml", JOB.format(replicas=20))
+        here.run("apply", "job.toml")
+        assert_one_each(here, server.state(), set(), 20)
+        time.sleep(max(0.0, max(row["visible"] for row in server.state()["sessions"]) - time.time()) + 0.1)
+        state = server.state()
+        assert state["jobs"]["fits"]["twins"] >= 5
+        here.run("apply", "job.toml")
+        assert_one_each(here, server.state(), set(), 20)
+
+
+def test_a_copy_that_comes_when_all_is_done_is_deleted_at_the_next_look(tmp_path: Path) -> None:
+    plan = {"seed": 9, "faults": {"late_visible": 1.0}, "fault_sends": 1, "late": [3.0, 3.0]}
+    with running(tmp_path / "server", plan) as server:
+        here = Workplace(tmp_path / "here", server, {"settle": 0.6, "log-patience": 0})
+        here.write("job.toml", JOB.format(replicas=1))
+        here.run("apply", "job.toml")
+        told = [row["id"] for row in server.state()["sessions"] if row["told"]]
+        server.tell("finish", sessions=told)
+        here.run("apply", "job.toml")
+        time.sleep(max(0.0, max(row["visible"] for row in server.state()["sessions"]) - time.time()) + 0.1)
+        here.run("apply", "job.toml")
+        assert [row["deletes"] for row in server.state()["sessions"] if not row["told"]] == [1]
+        assert {row["state"] for row in here.data("get", "replicas", "fits")} == {"Completed"}
+
+
+def test_a_session_of_our_very_name_that_was_not_made_here_is_left_alone(place: Any) -> None:
+    server, here, others = place
+    name = next(row["name"] for row in server.state()["sessions"] if row["replica"] == "1")
+    stray = add_other(server, name)
+    told = here.run("apply", "job.toml")
+    assert "stray" in told.stderr
+    assert stray in told.stderr
+    here.run("delete", "fits")
+    state = server.state()
+    assert {row["id"] for row in state["sessions"] if row["alive"]} == others | {stray}
+
+
+def test_refused_connections_are_certain_and_the_same_command_goes_on_later(tmp_path: Path) -> None:
+    with running(tmp_path / "server", {"seed": 5}) as server:
+        here = Workplace(tmp_path / "here", server)
+        here.write("job.toml", JOB.format(replicas=3))
+        server.tell("outage", kind="gateway", seconds=600)
+        assert here.run("apply", "job.toml", expect=4).returncode == 4
+        server.tell("outage", seconds=0)
+        here.run("apply", "job.toml")
+        assert_one_each(here, server.state(), set(), 3)
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ({"faults": {"refuse": 1.0}}, "the cluster refused"),
+        ({"strict_images": True, "images": ["x"]}, "No authentication provided for unknown or private image."),
+    ],
+)
+def test_what_the_server_will_not_make_is_told_and_not_sent_again(tmp_path: Path, plan: Row, words: str) -> None:
+    with running(tmp_path / "server", plan) as server:
+        here = Workplace(tmp_path / "here", server)
+        here.write("job.toml", JOB.format(replicas=3))
+        told = here.run("apply", "job.toml", expect=1)
+        assert words in told.stdout + told.stderr
+        assert {row["state"] for row in here.data("get", "replicas", "fits", expect=None)} == {"Refused"}
+        assert server.state()["requests"]["create"] == 3

@@ -1,0 +1,154 @@
+"""Jobs of the size that people have: items, limits, retries and logs, on a server that forgets and loses replies."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.skaha_server.process import Server, running
+from tests.workplace import Workplace, kill
+
+JOB = """
+name = "tiles"
+image = "images.canfar.net/skaha/astroml:latest"
+command = ["process", "--tile", "{{item}}"]
+replicas = {replicas}
+
+[items]
+file = "tiles.txt"
+strategy = "chunk"
+each = true
+
+[limits]
+alive = {alive}
+
+[retry]
+attempts = 4
+"""
+
+Row = dict[str, Any]
+
+
+def test_items_over_replicas(tmp_path: Path) -> None:
+    items_over_replicas(tmp_path, items=300, replicas=40, alive=10, kills=3, lost=0.08)
+
+
+@pytest.mark.slow
+def test_five_thousand_items_over_six_hundred_replicas(tmp_path: Path) -> None:
+    items_over_replicas(tmp_path, items=5000, replicas=600, alive=50, kills=10, lost=0.02)
+
+
+def items_over_replicas(tmp_path: Path, *, items: int, replicas: int, alive: int, kills: int, lost: float) -> None:
+    """5 % of attempts fail once, a share of replies are lost, the driver is killed and started again."""
+    plan = {
+        "seed": 7,
+        "pending": [0.0, 0.3],
+        "running": [0.3, 1.0],
+        "fail": 0.05,
+        "fail_once": True,
+        "faults": {"drop_after": lost},
+        "post_latency": 0.02,
+        "log_lines": 50,
+    }
+    with running(tmp_path / "server", plan) as server:
+        here = Workplace(tmp_path / "here", server)
+        here.write("job.toml", JOB.format(replicas=replicas, alive=alive))
+        here.write("tiles.txt", "".join(f"tile-{number:05d}.fits\n" for number in range(items)))
+        drive_and_kill(here, server, replicas // (kills + 1), kills)
+        here.run("apply", "job.toml", "--wait", timeout=1200)
+        state = server.state()
+        ours = state["sessions"]
+        assert state["jobs"]["tiles"]["most_alive_without_twins"] <= alive
+        assert any(row["outcome"] == "Failed" for row in ours)
+        assert state["faults"]["drop_after"] >= 1
+        assert_every_item_done(here, ours, items, replicas)
+        assert_logs_kept(here, ours)
+
+
+def drive_and_kill(here: Workplace, server: Server, creates: int, kills: int) -> None:
+    """Kills the driver each time when it has made so many creates more, and a little later."""
+    draw = random.Random(7)
+    for number in range(1, kills + 1):
+        process = here.start("apply", "job.toml", "--wait")
+        until = time.monotonic() + 120
+        while server.counts().get("create", 0) < number * creates and time.monotonic() < until:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        time.sleep(draw.uniform(0, 0.5))
+        kill(process)
+
+
+def assert_every_item_done(here: Workplace, sessions: list[Row], items: int, replicas: int) -> None:
+    """By the server: each replica has a Completed session, whose items and those of earlier attempts are all."""
+    rows = here.data("get", "replicas", "tiles")
+    assert [row["state"] for row in rows] == ["Completed"] * replicas
+    completed = {row["id"]: row for row in sessions if row["outcome"] == "Completed"}
+    assert all(row["session"] in completed for row in rows)
+    done = here.data("get", "items", "tiles")
+    assert len(done) == items
+    assert {row["state"] for row in done} == {"Completed"}
+    given = defaultdict(set)
+    for row in sessions:
+        given[int(row["replica"])] |= set(row["positions"])
+    assert sum(len(positions) for positions in given.values()) == items
+
+
+def assert_logs_kept(here: Workplace, sessions: list[Row]) -> None:
+    """Of each attempt that ended, the whole log; of two copies of one attempt, one."""
+    kept = here.kept_logs()
+    attempts = defaultdict(set)
+    for row in sessions:
+        attempts[row["name"]].add(row["log_sha256"])
+    assert [name for name, logs in attempts.items() if not logs & kept] == []
+
+
+def test_an_end_that_is_forgotten_soon_is_seen_by_a_driver(tmp_path: Path) -> None:
+    plan = {"seed": 3, "memory": 5.0, "pending": [0.0, 1.0], "running": [0.2, 4.0], "log_lines": 20}
+    with running(tmp_path / "server", plan) as server:
+        here = Workplace(tmp_path / "here", server, {"memory": 5})
+        here.write("job.toml", JOB.format(replicas=20, alive=10))
+        here.write("tiles.txt", "".join(f"tile-{number}\n" for number in range(60)))
+        here.run("apply", "job.toml", "--wait")
+        assert_every_item_done(here, server.state()["sessions"], 60, 20)
+        assert_logs_kept(here, server.state()["sessions"])
+
+
+def test_an_end_that_nobody_saw_is_expired_until_a_person_says_more(tmp_path: Path) -> None:
+    plan = {"memory": 0.5, "running": [0.2, 0.3]}
+    with running(tmp_path / "server", plan) as server:
+        here = Workplace(tmp_path / "here", server)
+        here.write(
+            "job.toml",
+            'name = "lone"\nimage = "images.canfar.net/skaha/astroml:latest"\ncommand = [\'x\']\nreplicas = 4\n',
+        )
+        here.run("apply", "job.toml")
+        wait_until_forgotten(server)
+        wait_for_states(here, {"Expired"})
+        here.run("apply", "job.toml", expect=1)
+        assert server.counts()["create"] == 4
+        here.run("mark", "lone", "completed", "-r", "1-2")
+        assert [row["state"] for row in here.data("get", "replicas", "lone")] == ["Completed"] * 2 + ["Expired"] * 2
+        here.run("retry", "lone", "--expired", "--wait")
+        assert server.counts()["create"] == 6
+        assert [row["state"] for row in here.data("get", "replicas", "lone")] == ["Completed"] * 4
+        assert sorted(row["attempt"] for row in server.state()["sessions"]) == [1, 1, 1, 1, 2, 2]
+
+
+def wait_until_forgotten(server: Server) -> None:
+    until = time.monotonic() + 10
+    while any(row["status"] is not None for row in server.state()["sessions"]):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def wait_for_states(here: Workplace, wanted: set[str]) -> None:
+    """Looks until the replicas are in these states: that a session is gone takes two lists, ten seconds apart."""
+    until = time.monotonic() + 30
+    while {row["state"] for row in here.data("get", "replicas", "lone", expect=None)} != wanted:
+        assert time.monotonic() < until, here.run("get", "replicas", "lone", expect=None).stdout
+        time.sleep(1)
