@@ -129,7 +129,7 @@ class Platform:
                 step()
                 booked = workers.reserve(store, self.root, self.slots, time.time())
         except BaseException:
-            workers.release(booked)
+            workers.release(self.root, booked)
             raise
         launch(self.root, booked, self.settings.kill_after)
 

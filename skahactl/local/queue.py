@@ -74,8 +74,8 @@ def delete(store: sqlite3.Connection, root: str, session: str) -> None:
             "DELETE FROM sessions WHERE id = ? AND state != ? RETURNING id", (session, RUNNING)
         ).fetchall()
         store.execute("UPDATE sessions SET deleted = 1 WHERE id = ?", (session,))
-    if gone:
-        remove_log(root, session)
+        if gone:
+            remove_log(root, session)
 
 
 def renew(store: sqlite3.Connection, session: str, now: float) -> bool:
@@ -89,15 +89,15 @@ def renew(store: sqlite3.Connection, session: str, now: float) -> bool:
 
 
 def forget(store: sqlite3.Connection, root: str, memory: float, now: float) -> None:
-    """Forget sessions, logs too, ``memory`` seconds after their end."""
+    """Forget sessions, logs too, ``memory`` seconds after their end. Logs go first: none is ever left behind."""
     query = "SELECT id FROM sessions WHERE ended < ?"
     if store.execute(query + " LIMIT 1", (now - memory,)).fetchone() is None:
         return
     with immediate(store):
         old = [row[0] for row in store.execute(query, (now - memory,))]
+        for session in old:
+            remove_log(root, session)
         store.execute("DELETE FROM sessions WHERE ended < ?", (now - memory,))
-    for session in old:
-        remove_log(root, session)
 
 
 def find(store: sqlite3.Connection, session: str) -> sqlite3.Row | None:

@@ -55,14 +55,15 @@ def reserve(store: sqlite3.Connection, root: str, slots: int, now: float) -> lis
         for _ in range(wanted):
             booked.append(_book(store, root, now))
     except BaseException:
-        release(booked)
+        release(root, booked)
         raise
     return booked
 
 
-def release(booked: list[tuple[str, int]]) -> None:
+def release(root: str, booked: list[tuple[str, int]]) -> None:
     """Let go of the locks of workers that will not be started."""
-    for _, lock in booked:
+    for worker, lock in booked:
+        os.unlink(lock_path(root, worker))
         os.close(lock)
 
 
