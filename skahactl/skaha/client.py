@@ -15,7 +15,7 @@ from skahactl.errors import AuthError, UnreachableError
 from skahactl.job import Request
 from skahactl.profile import Profile
 from skahactl.skaha import credentials, failures, replies, wire
-from skahactl.skaha.exchange import Exchange
+from skahactl.skaha.exchange import FAILURES, Exchange
 from skahactl.skaha.models import Created, Event, Listing, Options, ServerWords, Session
 from skahactl.skaha.reply import Reply
 from skahactl.skaha.throttle import Throttle
@@ -107,7 +107,7 @@ class Client:
                 if isinstance(answer, Reply):
                     raise failures.raised(answer)
                 yield _told(answer)
-        except httpx.HTTPError as error:
+        except FAILURES as error:
             raise failures.raised_by(error) from None
 
     async def events(self, id: str) -> tuple[Event, ...] | None:
@@ -163,7 +163,7 @@ class Client:
             reply = await self._exchange.send("POST", "/session", form=form, shown=shown, extra=extra, secrets=secrets)
         except AuthError as error:
             return Created("auth", error=ServerWords(error.code, None, error.message, error.hint))
-        except httpx.HTTPError as error:
+        except FAILURES as error:
             return failures.created_by(error)
         return failures.created(reply)
 
@@ -172,7 +172,7 @@ class Client:
     ) -> Reply:
         try:
             return await self._exchange.send(method, path, params=params, form=form)
-        except httpx.HTTPError as error:
+        except FAILURES as error:
             raise failures.raised_by(error) from None
 
 
@@ -181,7 +181,7 @@ async def _told(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     try:
         async for piece in pieces:
             yield piece
-    except httpx.HTTPError as error:
+    except FAILURES as error:
         raise failures.raised_by(error) from None
 
 

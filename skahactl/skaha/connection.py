@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 
-from skahactl.errors import ProfileError
+from skahactl.errors import AuthError, ProfileError
 from skahactl.profile import Profile
 from skahactl.skaha import credentials
+from skahactl.skaha.failures import LOG_IN, REFUSED
+from skahactl.skaha.handshake import refusal
 
 _SOON = 3600.0
 
@@ -31,6 +34,8 @@ class Connection(httpx.AsyncBaseTransport):
         self._seen: tuple[int, int, int] | None = None
         self._ends: float | None = None
         self._refused = False
+        self._accepted = False  # did the server ever answer to this certificate?
+        self._context: ssl.SSLContext | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         inner = self._inner
@@ -38,9 +43,11 @@ class Connection(httpx.AsyncBaseTransport):
             inner = self._renewed()
         try:
             response = await inner.handle_async_request(request)
-        except httpx.TransportError:
+        except (httpx.TransportError, ssl.SSLError):
             self._refused = True  # a server may end the handshake because of the certificate
+            await self._explain(request)
             raise
+        self._accepted = True
         self._refused = response.status_code in (400, 401, 403)
         return response
 
@@ -50,6 +57,16 @@ class Connection(httpx.AsyncBaseTransport):
                 await transport.aclose()
         self._inner = None
         self._former = []
+
+    async def _explain(self, request: httpx.Request) -> None:
+        """AuthError if a read failed because the server refuses the certificate; a create stays in doubt."""
+        if self._profile.auth.method != "x509" or self._accepted or request.method != "GET" or self._context is None:
+            return
+        if proxy_for(self._profile.server, self._environ) is not None:
+            return
+        reason = await refusal(request.url.host, request.url.port or 443, self._context)
+        if reason is not None:
+            raise AuthError(REFUSED.format(reason), hint=LOG_IN, code="certificate") from None
 
     def _should_renew(self) -> bool:
         if self._profile.auth.method != "x509" or self._signature() == self._seen:
@@ -63,10 +80,12 @@ class Connection(httpx.AsyncBaseTransport):
         """A transport with the certificate as it is now; AuthError, and the former one stays, if it is of no use."""
         credentials.check(self._profile, self._now(), self._environ)
         seen = self._signature()
-        inner = _transport(self._profile, self._environ)
+        context = credentials.server_context(self._profile, self._environ)
+        credentials.load(context, self._profile)
+        inner = _transport(self._profile, self._environ, context)
         if self._inner is not None:
             self._former.append(self._inner)
-        self._inner = inner
+        self._inner, self._context, self._accepted = inner, context, False
         self._seen = seen
         self._ends = credentials.ends_at(self._profile)
         self._refused = False
@@ -82,9 +101,7 @@ class Connection(httpx.AsyncBaseTransport):
         return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _transport(profile: Profile, environ: Mapping[str, str]) -> httpx.AsyncHTTPTransport:
-    context = credentials.server_context(profile, environ)
-    credentials.load(context, profile)
+def _transport(profile: Profile, environ: Mapping[str, str], context: ssl.SSLContext) -> httpx.AsyncHTTPTransport:
     most = profile.client.concurrency
     limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=20.0)
     proxy = proxy_for(profile.server, environ)

@@ -197,7 +197,7 @@ def _certificates(data: bytes, path: Path, name: str) -> list[x509.Certificate]:
     from cryptography import x509
 
     try:
-        return x509.load_pem_x509_certificates(data)
+        return x509.load_pem_x509_certificates(b"".join(_blocks(data, b"CERTIFICATE")))
     except ValueError:
         raise AuthError("there is no certificate in this file", where=str(path), hint=_hint(name)) from None
 
@@ -205,7 +205,7 @@ def _certificates(data: bytes, path: Path, name: str) -> list[x509.Certificate]:
 def _require_key(data: bytes, first: x509.Certificate, path: Path, name: str) -> None:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    block = next(_key_blocks(data), None)
+    block = next(_blocks(data, b"PRIVATE KEY"), None)
     if block is None:
         raise AuthError("there is no private key in this file, only the certificate", where=str(path), hint=_hint(name))
     try:
@@ -222,10 +222,11 @@ def _require_key(data: bytes, first: x509.Certificate, path: Path, name: str) ->
         )
 
 
-def _key_blocks(data: bytes) -> Iterator[bytes]:
+def _blocks(data: bytes, what: bytes) -> Iterator[bytes]:
+    """The PEM blocks of the file that are a PRIVATE KEY or a CERTIFICATE."""
     lines: list[bytes] | None = None
     for line in data.splitlines():
-        if line.startswith(b"-----BEGIN ") and b"PRIVATE KEY" in line:
+        if line.startswith(b"-----BEGIN ") and line.endswith(what + b"-----"):
             lines = []
         if lines is not None:
             lines.append(line)

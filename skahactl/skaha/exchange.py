@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
@@ -14,6 +15,8 @@ from skahactl.profile import Profile
 from skahactl.skaha import credentials, wire
 from skahactl.skaha.reply import Reply
 
+#: What a request may end with instead of an answer; httpx lets errors of TLS through as they are while it reads.
+FAILURES = (httpx.HTTPError, ssl.SSLError)
 LOCAL_URL = "http://local/skaha/v1"
 
 
@@ -50,7 +53,7 @@ class Exchange:
         extra: Mapping[str, str] | None = None,
         secrets: Iterable[str] = (),
     ) -> Reply:
-        """One request below the base, its answer read whole. Raises AuthError, and what httpx raises.
+        """One request below the base, its answer read whole. Raises AuthError, or one of FAILURES.
 
         ``shown`` is the form as it may be told; ``secrets`` are taken out of the server's words.
         """
@@ -66,7 +69,7 @@ class Exchange:
                 method, self._url(path), params=params, content=content, headers=headers
             )
             result = response.status_code
-        except httpx.HTTPError as error:
+        except FAILURES as error:
             result = type(error).__name__
             raise
         finally:

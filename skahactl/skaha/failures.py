@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
+from skahactl.skaha.handshake import chain, refusal_in
 from skahactl.skaha.models import Created, ServerWords
 from skahactl.skaha.replies import session_id
 from skahactl.skaha.reply import UNPRINTABLE, Reply, phrase
@@ -22,20 +22,10 @@ from skahactl.skaha.reply import UNPRINTABLE, Reply, phrase
 if TYPE_CHECKING:
     import httpx
 
+REFUSED = "the server does not accept this certificate ({})"
 LOG_IN = "log in with: skahactl login"
 
 _NOT_MADE = {404, 405}
-_CERTIFICATE_ALERTS = (
-    "CERTIFICATE_REQUIRED",
-    "CERTIFICATE_EXPIRED",
-    "CERTIFICATE_REVOKED",
-    "CERTIFICATE_UNKNOWN",
-    "BAD_CERTIFICATE",
-    "UNKNOWN_CA",
-    "UNSUPPORTED_CERTIFICATE",
-    "ACCESS_DENIED",
-    "HANDSHAKE_FAILURE",
-)
 
 
 def created(reply: Reply) -> Created:
@@ -68,10 +58,10 @@ REJECTED_HINT = "sending it again unchanged is no use; look at the environment, 
 
 
 def created_by(error: Exception) -> Created:
-    """What a create means that ended with an exception of httpx instead of an answer."""
+    """What a create means that ended with an exception, one of exchange.FAILURES, instead of an answer."""
     import httpx
 
-    if _certificate_alert(error):
+    if refusal_in(error):
         return Created("auth", error=ServerWords("certificate", None, _told(error), LOG_IN))
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError):
         return Created("not-created", error=ServerWords("unreachable", None, _told(error), _connect_hint(error)))
@@ -93,8 +83,8 @@ def raised(reply: Reply) -> SkahactlError:
 
 
 def raised_by(error: Exception) -> SkahactlError:
-    """The error that an exception of httpx is."""
-    if _certificate_alert(error):
+    """The error that one of exchange.FAILURES is."""
+    if refusal_in(error):
         return AuthError(_told(error), hint=LOG_IN, code="certificate")
     return UnreachableError(_told(error), hint=_connect_hint(error))
 
@@ -123,29 +113,13 @@ def _redirected(reply: Reply) -> str:
     return f"the server answered {reply.status} and points to {place}; redirects are not followed"
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _certificate_alert(error: BaseException) -> bool:
-    """Did the server end the TLS handshake because of our certificate? It then saw no request."""
-    return any(
-        isinstance(link, ssl.SSLError)
-        and not isinstance(link, ssl.SSLCertVerificationError)
-        and any(alert in (link.reason or "") for alert in _CERTIFICATE_ALERTS)
-        for link in _chain(error)
-    )
-
-
 def _told(error: httpx.HTTPError | Exception) -> str:
     import httpx
 
-    if _certificate_alert(error):
-        reason = next(link.reason for link in _chain(error) if isinstance(link, ssl.SSLError))
-        return f"the server does not accept this certificate ({_plain(reason)})"
-    for link in _chain(error):
+    refused = refusal_in(error)
+    if refused:
+        return REFUSED.format(refused)
+    for link in chain(error):
         if isinstance(link, ssl.SSLCertVerificationError):
             return f"the server's own certificate is not to be trusted: {link.verify_message}"
     if isinstance(error, httpx.ConnectTimeout):
@@ -161,18 +135,13 @@ def _told(error: httpx.HTTPError | Exception) -> str:
 
 def _system_words(error: Exception) -> str | None:
     """What the system said, such as "Connection refused"; the libraries above it only say that it failed."""
-    told = [link for link in _chain(error) if isinstance(link, OSError) and link.errno]
+    told = [link for link in chain(error) if isinstance(link, OSError) and link.errno]
     if not told:
         return None
     return told[-1].strerror if isinstance(told[-1], socket.gaierror) else os.strerror(told[-1].errno or 0)
 
 
 def _connect_hint(error: Exception) -> str | None:
-    if any(isinstance(link, ssl.SSLCertVerificationError) for link in _chain(error)):
+    if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain(error)):
         return "an own certificate authority is named by ca-file below [client] of the profile"
     return None
-
-
-def _plain(reason: str | None) -> str:
-    words = (reason or "").lower().split("alert_")[-1]
-    return words.replace("_", " ")

@@ -65,9 +65,10 @@ class Reply:
 
     @property
     def not_logged_in(self) -> bool:
-        return self.status == HTTPStatus.UNAUTHORIZED or (
-            self.status == HTTPStatus.BAD_REQUEST and self.text == ANONYMOUS
-        )
+        """401; or 400 in the words of a server for a stranger, or of nginx for a certificate that it did not like."""
+        if self.status != HTTPStatus.BAD_REQUEST:
+            return self.status == HTTPStatus.UNAUTHORIZED
+        return self.text == ANONYMOUS or (self.is_page and "SSL certificate" in self.text)
 
     @property
     def own_503(self) -> bool:
