@@ -86,18 +86,18 @@ class Query:
     def runs(self, targets: Sequence[Target]) -> tuple[Run, ...]:
         return gather.runs_in_question(self.place.ledger, self.place.profile, targets)
 
-    def rows(self, listing: Listing | None) -> list[Row]:
+    def rows(self, listing: Listing | None, known: Sequence[Run] | None = None) -> list[Row]:
         """The rows of jobs, replicas, items or sessions, filtered and sorted. The ledger is read after the list, so
-        that what it holds is never older."""
+        that what it holds is never older; without a list ``known`` runs will do."""
         ledger, targets = self.place.ledger, self.targets()
         if self.noun == "sessions":
             found = [] if listing is None else gather.sessions(ledger, targets, listing)
             if listing is not None:
                 self._refuse_unknown_sessions(targets, listing)
         else:
-            runs = self.runs(targets)
+            runs = self.runs(targets) if known is None or listing is not None else known
             if self.noun == "jobs":
-                found = gather.jobs(ledger, runs, listing)
+                found = gather.jobs(ledger, runs, listing, folders=self.place.context.machine_readable)
             elif self.noun == "replicas":
                 found = gather.replicas(ledger, targets, runs, listing)
             else:
@@ -116,7 +116,7 @@ class Query:
     def _from_ledger(self) -> int:
         runs = self.runs(self.targets())
         listing, error = look(self.place, runs, self.asked.cached)
-        self.show(self.rows(listing))
+        self.show(self.rows(listing, runs))
         return int(Exit.DONE) if error is None else self._failed(runs, error)
 
     def _failed(self, runs: Sequence[Run], error: SkahactlError) -> int:

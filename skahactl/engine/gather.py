@@ -26,11 +26,11 @@ def runs_in_question(ledger: Ledger, profile: Profile, targets: Sequence[Target]
     return tuple(run for run in last_runs(ledger, profile.server) if run.key.user in mine)
 
 
-def jobs(ledger: Ledger, runs: Sequence[Run], listing: Listing | None) -> list[Row]:
-    """A row for each run."""
+def jobs(ledger: Ledger, runs: Sequence[Run], listing: Listing | None, *, folders: bool = True) -> list[Row]:
+    """A row for each run; where its logs are kept only with ``folders``, which takes time for thousands."""
     seen = [summary(ledger, before, glance(ledger, before.run, listing)) for before in summaries(ledger, runs)]
     deadlines = _deadlines(ledger, [run.id for run in runs if run.ended is None])
-    folder = _log_folders(ledger)
+    folder = _log_folders(ledger) if folders else _unasked
     return [shapes.job(_without_dead(one), logs=folder(one.run), deadline=deadlines.get(one.run.id)) for one in seen]
 
 
@@ -129,15 +129,19 @@ def _is_meant(row: Row, targets: Sequence[Target]) -> bool:
 
 
 def _deadlines(ledger: Ledger, run_ids: Sequence[int]) -> dict[int, float]:
-    """The earliest deadline of what is alive, by run."""
-    found: dict[int, float] = {}
-    for run_id in run_ids:
-        row = ledger.row(
-            "SELECT min(deadline) AS first FROM attempts WHERE run = ? AND state IN ('Pending', 'Running')", run_id
-        )
-        if row is not None and row["first"] is not None:
-            found[run_id] = row["first"]
-    return found
+    """The earliest deadline of what is alive, by run; one query for any number of runs."""
+    if not run_ids:
+        return {}
+    wanted = ",".join(map(str, run_ids)) if len(run_ids) <= 500 else "SELECT id FROM runs WHERE ended IS NULL"
+    rows = ledger.rows(
+        f"SELECT run, min(deadline) AS first FROM attempts WHERE run IN ({wanted}) AND state IN ('Pending', 'Running')"
+        " AND deadline IS NOT NULL GROUP BY run"
+    )
+    return {row["run"]: row["first"] for row in rows}
+
+
+def _unasked(run: Run) -> None:
+    del run
 
 
 def _log_folders(ledger: Ledger) -> Callable[[Run], str | None]:

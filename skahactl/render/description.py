@@ -54,6 +54,7 @@ def _job(data: Mapping[str, Any], profile: Profile, now: float) -> Iterator[str]
             "Observed": _when(job["observed"], now),
             "Deadline": job["deadline"],
             "Driver": _driver(job["driver"], now),
+            "URL": next((row["url"] for row in data["replicas"] if row["url"]), None),
             "Logs": _logs(job["logs"], data["log_bytes"], data["keep_logs"]),
         }
     )
