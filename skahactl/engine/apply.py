@@ -11,6 +11,7 @@ from skahactl.engine import outcome
 from skahactl.engine.decide import Decision, Wishes, decide
 from skahactl.engine.drive import gate_for, released, wait_for_lock
 from skahactl.engine.driver import Driver
+from skahactl.engine.look import shows_more
 from skahactl.engine.observe import Watch
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import plan_run
@@ -200,7 +201,10 @@ class Applier:
     def _decide(self, job: Job, last: RunSummary | None, listing: Listing, coming: set[str]) -> Decision:
         foreign = {} if last is not None else self._foreign(job, listing)
         stale = None if last is None else self._stale(last.run, coming)
-        return decide(job, last, foreign, self.wishes, stale, self.clock.now())
+        decision = decide(job, last, foreign, self.wishes, stale, self.clock.now())
+        if decision.action == "ended" and last is not None and shows_more(self.ledger, last.run.id, listing):
+            return Decision("keep", f"run {last.run.number} had ended, but the platform shows more of it")
+        return decision
 
     def _foreign(self, job: Job, listing: Listing) -> dict[int, list[Session]]:
         numbers = {replica.name: replica.number for replica in job.replicas}

@@ -53,6 +53,8 @@ class Lookout:
                 self._write(change, run, listing)
             self._count_looks(watch, listing, in_flight)
             set_run(self.ledger, run.id, observed=listing.received)
+            if watch.run.ended is not None and any(_is_alive(change) for change in changes):
+                set_run(self.ledger, run.id, ended=None)
         return changes
 
     def twins(self, run: Run, listing: Listing) -> tuple[str, ...]:
@@ -115,6 +117,23 @@ class Lookout:
                 doubt.looks += 1
             if doubt.looks >= needed and listing.requested >= ended + self.settings.settle:
                 self._settled.add(key)
+
+
+def _is_alive(change: Change) -> bool:
+    return isinstance(change, Seen | Adopt) and change.state in states.ALIVE
+
+
+def shows_more(ledger: Ledger, run_id: int, listing: Listing) -> bool:
+    """Whether ``listing`` shows of a run that has ended what asks for another pass: a session that was taken for gone,
+    or a copy of a create in doubt. Writes nothing."""
+    twins = looks.twins_of(ledger)
+    if any(session.id in looks.twins_of(ledger, run_id) for session in listing.sessions):
+        return True
+    changes = observe(watch_of(ledger, run_id), listing, known_sessions(ledger).keys() | twins, frozenset())
+    return any(
+        isinstance(change, Adopt | Twin) or (isinstance(change, Seen) and change.state != change.attempt.state)
+        for change in changes
+    )
 
 
 def end_unsent(ledger: Ledger, attempt: AttemptRow, state: str, reason: str, at: float) -> None:
