@@ -46,6 +46,7 @@ REFUSALS: list[tuple[list[str], Mapping[str, str], str]] = [
     (["-n", "1/2", "--glob", "*.fits"], {}, "nothing matches --glob '*.fits'"),
     (["-n", "1/2", "--glob", "l*", "--glob", "*.fits"], {}, "nothing matches --glob '*.fits'"),
     (["-n", "1/2", "--exclude", "absent.txt"], {}, "absent.txt"),
+    (["-n", "1/2", "--exclude=-"], {}, "--exclude reads files"),
     (["-n", "1/2", "--unless", "out.OK"], {}, "has no {} in it"),
     (["-n", "1/2", "-s", "size"], {}, "no size for 'a' (No such file or directory); 'b'"),
     (["-n", "1/1", "-s", "size", "directories"], {}, "'.' (is a directory)"),

@@ -33,6 +33,8 @@ def finished(excludes: Sequence[str], unless: str | None, stdin: int) -> Finishe
             f"--unless '{shown(unless)}' has no {{}} in it: every item would have the same result",
             hint="write {} where the item stands, as in --unless '/arc/out/{}.OK'",
         )
+    if "-" in excludes:
+        raise UsageError("--exclude reads files", hint="in bash, --exclude <(command) reads what a command prints")
     sources = [open_list(name, stdin) for name in excludes]
     named = frozenset(item(line, True) for source in sources for line in lines(everything([source], True)))
     return Finished(named, None if unless is None else os.fsencode(os.path.expanduser(unless)))

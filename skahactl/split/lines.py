@@ -12,6 +12,7 @@ from skahactl.split.counting import Counted, counted, nth, offset
 from skahactl.split.shares import Share, bounds
 from skahactl.split.sources import Source
 
+FEW = 8  # replicas, below which a share is a large part of the list
 BATCH = 16  # lines joined into one write: enough to forget the cost of a write, few enough for lines of 10 MB
 
 
@@ -127,7 +128,9 @@ def _counted(source: Source, sources: Sequence[Source], share: Share, structured
     end = b"\n"
     if source.begin is not None and source.end is not None:
         size = source.end - source.begin
-        guesses = [source.begin + size * replica // share.total for replica in (share.replica - 1, share.replica)]
+        # A small share's end is found soon from its beginning; each guess more is read for from there to the end.
+        near = (share.replica - 1, share.replica) if share.total < FEW else (share.replica - 1,)
+        guesses = [source.begin + size * replica // share.total for replica in near]
         for part in counted(source.fd, source.begin, source.end, source.mark, guesses):
             yield _Region(source, part, structured)
         end = b"".join(source.span(max(source.begin, source.end - 1), source.end, structured)) or end

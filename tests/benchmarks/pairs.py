@@ -1,0 +1,70 @@
+"""Two commands against each other, in one run: alternating, medians, the ratio, peak memory."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One run: seconds from start to end, and the most memory that any one process of it held, in bytes."""
+
+    seconds: float
+    peak: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Medians of both commands' runs; ``ratio`` is the median of the ratios of the runs that were neighbours."""
+
+    ours: Measured
+    theirs: Measured
+    ratio: float
+
+    def line(self, what: str) -> str:
+        times = f"{self.ours.seconds:8.3f} s  {self.theirs.seconds:8.3f} s  ratio {self.ratio:5.2f}"
+        return f"{what:58s} {times}  peak {self.ours.peak / 1e6:7.1f} MB {self.theirs.peak / 1e6:7.1f} MB"
+
+
+def compare(ours: Sequence[str], theirs: Sequence[str], *, pairs: int = 5, **how: object) -> Pair:
+    """Runs both once unmeasured, then alternately ``pairs`` times; ``how`` is for ``measure``."""
+    runs = [(measure(ours, **how), measure(theirs, **how)) for _ in range(pairs + 1)][1:]  # type: ignore[arg-type]
+    ratio = statistics.median(mine.seconds / other.seconds for mine, other in runs)
+    return Pair(_median([mine for mine, _ in runs]), _median([other for _, other in runs]), ratio)
+
+
+def measure(
+    command: Sequence[str], *, stdout: Path | None = None, env: Mapping[str, str] | None = None, code: int = 0
+) -> Measured:
+    """One run of ``command``, stdin from /dev/null, stdout to a file or /dev/null.
+
+    Raises RuntimeError unless it ends with ``code``. A small process of its own starts it: a program's peak
+    is never below that of the process that started it.
+    """
+    words = [sys.executable, "-I", "-S", "-c", STARTER, str(stdout or os.devnull), *command]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env, text=True)
+    seconds, peak, status = done.stderr.split()[-3:]
+    if os.waitstatus_to_exitcode(int(status)) != code:
+        raise RuntimeError(f"{command} ended with {os.waitstatus_to_exitcode(int(status))}: {done.stderr}")
+    return Measured(float(seconds), int(peak) * (1 if sys.platform == "darwin" else 1024))
+
+
+#: Runs argv[2:] with stdout to argv[1]; the last words on stderr are seconds, peak, and the wait status.
+STARTER = """
+import os, sys, time
+actions = [(os.POSIX_SPAWN_OPEN, 1, sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)]
+start = time.perf_counter()
+pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ, file_actions=actions)
+_, status, usage = os.wait4(pid, 0)
+print("", time.perf_counter() - start, usage.ru_maxrss, status, file=sys.stderr)
+"""
+
+
+def _median(runs: Sequence[Measured]) -> Measured:
+    return Measured(statistics.median(run.seconds for run in runs), max(run.peak for run in runs))
