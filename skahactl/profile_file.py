@@ -213,8 +213,8 @@ def _told(error: ValidationError) -> Iterator[str]:
         elif problem["type"] == "missing":
             yield f"{key}: missing"
         else:
-            message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-            yield f"{key}: {message}" if message.startswith("expected") else f"{key}: expected {message}"
+            message = problem["msg"].removeprefix("Value error, ").replace("Input should be ", "expected ", 1)
+            yield f"{key}: {message}"
 
 
 def _advice(place: tuple[str, ...]) -> str:

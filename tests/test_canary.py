@@ -1,0 +1,154 @@
+"""The canary: proof that a server decodes what is encoded, against one that does and one that does not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from skahactl.skaha import canary
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGE = "images.canfar.net/skaha/terminal:1.1.1"
+
+
+def check(home: Path, server: str, token: str) -> subprocess.CompletedProcess[str]:
+    environ = {"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    environ |= {"SKAHACTL_SERVER": server, "SKAHACTL_TOKEN": token}
+    command = [sys.executable, "-m", "skahactl", "profile", "check", "--canary", IMAGE]
+    return subprocess.run(
+        command, env=environ, cwd=home, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
+
+
+def remembered(home: Path, server: str, later: float = 0.0) -> bool | None:
+    return canary.remembered(home / ".local/state/skahactl", server, time.time() + later)
+
+
+@contextlib.contextmanager
+def serving(home: Path) -> Iterator[str]:
+    """``skahactl serve`` with the token "the-token"; gives its address."""
+    secret = home / "token"
+    secret.write_text("the-token-of-the-test\n")
+    secret.chmod(0o600)
+    environ = {"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "skahactl", "serve", "--token-file", str(secret)],
+        env=environ,
+        cwd=home,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield next(_addresses(process.stdout))
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _addresses(lines: Iterator[str]) -> Iterator[str]:
+    for line in lines:
+        yield from (word for word in line.split() if word.startswith("http://") and word.endswith("/skaha/v1"))
+
+
+def test_a_server_that_decodes_is_proven(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        done = check(tmp_path, server, "the-token-of-the-test")
+        assert done.returncode == 0, done.stderr
+        assert "arrived byte for byte" in done.stdout
+        assert remembered(tmp_path, server) is True
+        assert remembered(tmp_path, server, later=31 * 86400) is None
+        assert remembered(tmp_path, "https://another/skaha/v1") is None
+
+
+class Literal(BaseHTTPRequestHandler):
+    """A server that was mended: it escapes what it is sent, so that the text arrives as it was sent."""
+
+    logs: dict[str, bytes]
+    runs = True
+
+    def do_POST(self) -> None:
+        form = parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode(), keep_blank_values=True)
+        argv = [dict(form)["cmd"], *dict(form)["args"].split(" ")]
+        done = subprocess.run(argv, capture_output=True, check=False)
+        self.logs["abcd1234"] = done.stdout + done.stderr if self.runs else b""
+        self._answer(200, b"abcd1234\n")
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        if parts.path == "/skaha/availability":
+            self._answer(200, b"<available>true</available><note>Skaha Service Available.</note>")
+        elif parts.path == "/skaha/v1/context":
+            self._answer(200, json.dumps({"cores": {"options": [1, 2]}}).encode())
+        elif parts.path == "/skaha/v1/session":
+            self._answer(200, json.dumps([{"id": id, "status": "Failed"} for id in self.logs]).encode())
+        elif parts.path.removeprefix("/skaha/v1/session/") not in self.logs:
+            self._answer(404, b"session abcd1234 not found\n")
+        elif parts.query == "view=logs":
+            self._answer(200, self.logs["abcd1234"])
+        else:
+            self._answer(200, b'{"id": "abcd1234", "status": "Failed"}')
+
+    def do_DELETE(self) -> None:
+        self.logs.pop(self.path.rsplit("/", 1)[1], None)
+        self._answer(200, b"")
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", "text/plain")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+@contextlib.contextmanager
+def literal(*, runs: bool = True) -> Iterator[tuple[str, dict[str, bytes]]]:
+    logs: dict[str, bytes] = {}
+    handler = type("Handler", (Literal,), {"logs": logs, "runs": runs})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/skaha/v1", logs
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_that_decodes_differently_is_told_and_remembered(tmp_path: Path) -> None:
+    with literal() as (server, logs):
+        done = check(tmp_path, server, "a-token")
+        assert done.returncode == 1
+        assert "does not decode commands" in done.stderr
+        assert "x20" in done.stderr  # what the canary printed
+        assert remembered(tmp_path, server) is False
+        assert logs == {}, "the canary is deleted"
+
+
+def test_a_canary_without_a_word_proves_nothing(tmp_path: Path) -> None:
+    with literal(runs=False) as (server, logs):
+        done = check(tmp_path, server, "a-token")
+        assert done.returncode == 1
+        assert "proves nothing" in done.stderr
+        assert remembered(tmp_path, server) is None
+        assert logs == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"s": 1}', '{"s": {"arrived": 1, "at": "x"}}'])
+def test_a_spoilt_memory_is_no_memory(tmp_path: Path, text: str) -> None:
+    (tmp_path / "canary.json").write_text(text)
+    assert canary.remembered(tmp_path, "s", time.time()) is None

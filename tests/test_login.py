@@ -1,0 +1,219 @@
+"""``login``: a certificate by HTTP Basic, from netrc or a prompt, written so that nothing is ever half there."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import select
+import ssl
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from skahactl import profiles
+from skahactl.errors import ProfileError
+from skahactl.skaha.login import require_https
+from tests.certificates import Pair, file, issued
+
+ROOT = Path(__file__).resolve().parents[1]
+PASSWORD = "correct horse:battery"
+
+
+@dataclass
+class Service:
+    """Gives certificates to alice; ``asked`` are the paths and headers it saw."""
+
+    authority: Pair
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    answer: tuple[int, bytes] | None = None  # instead of a certificate
+    port: int = 0
+
+    @contextlib.contextmanager
+    def running(self, root: Path) -> Iterator[Service]:
+        served = issued("server", self.authority)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file(root / "server.pem", served.pem, served.key_pem))
+        file(root / "ca.pem", self.authority.pem)
+        with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"service": self})) as server:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            self.port = server.server_port
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            yield self
+            server.shutdown()
+            thread.join()
+
+    def reply(self, authorization: str) -> tuple[int, bytes]:
+        if authorization != "Basic " + base64.b64encode(f"alice:{PASSWORD}".encode()).decode():
+            return 401, b"wrong\n"
+        made = issued("alice", self.authority, days=30)
+        return self.answer or (200, made.pem + made.key_pem + self.authority.pem)
+
+
+class Handler(BaseHTTPRequestHandler):
+    service: Service
+
+    def do_GET(self) -> None:
+        authorization = self.headers.get("Authorization", "")
+        self.service.asked.append((self.path, authorization))
+        status, body = self.service.reply(authorization)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Location", "/elsewhere")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+class Home:
+    """A home with a profile ``mine`` whose login-url is the service."""
+
+    def __init__(self, root: Path, service: Service) -> None:
+        self.root = root
+        self.certificate = root / ".ssl" / "cadcproxy.pem"
+        url = f"https://127.0.0.1:{service.port}/cred/generate?daysValid=30"
+        text = (
+            f'server = "https://skaha.example.org/skaha/v1"\n[auth]\nmethod = "x509"\nlogin-url = "{url}"\n'
+            f'[client]\ntimeout = 10\nca-file = "{root}/ca.pem"\n'
+        )
+        folder = root / ".config/skahactl/profiles"
+        folder.mkdir(parents=True)
+        (folder / "mine.toml").write_text(text)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"HOME": str(self.root), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+
+    def netrc(self, password: str = PASSWORD, mode: int = 0o600) -> None:
+        file(self.root / ".netrc", f'machine 127.0.0.1 login alice password "{password}"\n'.encode(), mode=mode)
+
+    def login(self, *words: str, expect: int = 0) -> str:
+        """What it said on stderr; nothing goes to stdout, and no password anywhere."""
+        done = subprocess.run(
+            [sys.executable, "-m", "skahactl", "login", *(words or ("mine",)), "-vv"],
+            env=self.environ,
+            cwd=self.root,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == expect, done.stderr
+        assert done.stdout == ""
+        assert "Traceback" not in done.stderr
+        assert PASSWORD not in done.stderr
+        return done.stderr
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with Service(issued("Authority")).running(tmp_path) as service:
+        yield service
+
+
+@pytest.fixture
+def home(tmp_path: Path, service: Service) -> Home:
+    return Home(tmp_path, service)
+
+
+def test_it_is_written_privately_and_its_profile_used(home: Home, service: Service) -> None:
+    home.netrc()
+    told = home.login()
+    assert "valid until" in told
+    assert stat.S_IMODE(home.certificate.stat().st_mode) == 0o600
+    assert stat.S_IMODE(home.certificate.parent.stat().st_mode) == 0o700
+    assert profiles.default_name(home.environ) == "mine"
+    assert [path for path, _ in service.asked] == ["/cred/generate?daysValid=30"]
+    assert os.listdir(home.certificate.parent) == ["cadcproxy.pem"]
+
+
+def test_a_wrong_password_changes_nothing(home: Home) -> None:
+    home.certificate.parent.mkdir()
+    file(home.certificate, b"the former one")
+    home.netrc("wrong")
+    assert "user name or password is wrong" in home.login(expect=3)
+    assert home.certificate.read_bytes() == b"the former one"
+    assert profiles.default_name(home.environ) is None
+
+
+@pytest.mark.parametrize("answer", [(200, b"<html>Welcome</html>"), (503, b""), (302, b"")])
+def test_an_answer_without_a_certificate_changes_nothing(
+    home: Home, service: Service, answer: tuple[int, bytes]
+) -> None:
+    service.answer = answer
+    home.certificate.parent.mkdir()
+    file(home.certificate, b"the former one")
+    home.netrc()
+    assert "certificate" in home.login(expect=4)
+    assert home.certificate.read_bytes() == b"the former one"
+    assert os.listdir(home.certificate.parent) == ["cadcproxy.pem"]
+    assert len(service.asked) == 1, "redirects are not followed"
+
+
+def test_passwords_that_others_can_read_are_not_used(home: Home, service: Service) -> None:
+    home.netrc(mode=0o644)
+    assert "chmod 600" in home.login(expect=3)
+    assert service.asked == []
+
+
+def test_a_server_that_nobody_vouches_for_gets_no_password(home: Home, service: Service, tmp_path: Path) -> None:
+    file(tmp_path / "ca.pem", issued("Other").pem)
+    home.netrc()
+    assert "not to be trusted" in home.login(expect=4)
+    assert service.asked == []
+
+
+def test_without_a_terminal_and_netrc_it_says_what_is_needed(home: Home, service: Service) -> None:
+    assert "~/.netrc" in home.login(expect=3)
+    home.netrc()
+    assert "~/.netrc" in home.login("mine", "--user", "bob", expect=3)
+    assert service.asked == []
+
+
+def test_on_a_terminal_it_asks_and_shows_no_password(home: Home) -> None:
+    leader, follower = os.openpty()
+    command = [sys.executable, "-m", "skahactl", "login", "mine"]
+    streams = {"stdin": follower, "stdout": follower, "stderr": follower}
+    process = subprocess.Popen(command, env=home.environ, cwd=home.root, start_new_session=True, **streams)
+    os.close(follower)
+    shown = b""
+    try:
+        for prompt, answer in ((b"User name: ", b"alice\n"), (b"Password of alice: ", PASSWORD.encode() + b"\n")):
+            while not shown.endswith(prompt):
+                assert select.select([leader], [], [], 30)[0], shown
+                shown += os.read(leader, 4096)
+            os.write(leader, answer)
+        with contextlib.suppress(OSError):  # the end of a pty is an error on Linux
+            while piece := os.read(leader, 4096):
+                shown += piece
+        assert process.wait(30) == 0, shown
+    finally:
+        os.close(leader)
+        process.kill()
+        process.wait()
+    assert PASSWORD.encode() not in shown
+    assert home.certificate.exists()
+
+
+def test_profiles_without_certificates_say_what_to_do(home: Home) -> None:
+    folder = home.root / ".config/skahactl/profiles"
+    (folder / "t.toml").write_text('server = "https://a/skaha/v1"\n[auth]\nmethod = "token"\ntoken-file = "~/t"\n')
+    assert f"{home.root}/t" in home.login("t", expect=2)
+    assert "needs no login" in home.login("local")
+
+
+def test_a_password_goes_over_https_only() -> None:
+    for url in ("http://example.org/cred", "ftp://example.org/x", "example.org"):
+        with pytest.raises(ProfileError, match="https only"):
+            require_https(url)
+    require_https("https://example.org/cred")

@@ -1,0 +1,323 @@
+"""Which profile, what is in it, and what is said when it is wrong; by the real command where a person would see it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import stat
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from skahactl import profiles
+from skahactl.errors import ProfileError
+from skahactl.job import Limits, Resources
+from skahactl.profile import Auth
+
+ROOT = Path(__file__).resolve().parents[1]
+FULL = """
+server = "https://skaha.example.org/skaha/v1/"
+registry = "images.example.org"
+registry-user = "bob"
+registry-secret-env = "HARBOR"
+
+[auth]
+method = "token"
+token-file = "tokens/skaha"
+
+[defaults.resources]
+cores = 2
+ram = 8
+
+[defaults.limits]
+alive = 512
+pending-timeout = "2h"
+
+[vars]
+survey = "deep"
+chains = 4
+dry = true
+
+[client]
+concurrency = 4
+timeout = "1m"
+ca-file = "~/ca.pem"
+
+[local]
+kill-after = 0.5
+"""
+
+
+class Home:
+    """A home of nobody's: configuration, state, and the command run in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"HOME": str(self.root), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / ".config/skahactl/profiles" / f"{name}.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def run(self, *words: str, expect: int = 0, **environ: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "skahactl", *words],
+            cwd=self.root,
+            env={**self.environ, **environ},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == expect, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def test_a_file_is_read_with_every_key(home: Home) -> None:
+    path = home.write("full", FULL)
+    profile = profiles.load("full", home.environ)
+    assert (profile.name, profile.path) == ("full", str(path))
+    assert profile.server == "https://skaha.example.org/skaha/v1"
+    assert profile.auth == Auth("token", token_file=str(path.parent / "tokens/skaha"))
+    assert (profile.registry.host, profile.registry.user) == ("images.example.org", "bob")
+    assert profile.registry.secret_env == "HARBOR"
+    assert profile.resources == Resources(2.0, 8.0)
+    assert profile.limits == Limits(alive=512, pending_timeout=7200.0)
+    assert profile.vars == {"survey": "deep", "chains": "4", "dry": "true"}
+    assert (profile.client.concurrency, profile.client.timeout, profile.client.settle) == (4, 60.0, 120.0)
+    assert profile.client.ca_file == str(home.root / "ca.pem")
+    assert (profile.local.kill_after, profile.local.memory) == (0.5, 3600.0)
+
+
+def test_what_profile_show_prints_is_a_profile_again(home: Home) -> None:
+    home.write("full", FULL)
+    home.write("again", home.run("profile", "show", "full").stdout)
+    first, second = profiles.load("full", home.environ), profiles.load("again", home.environ)
+    assert (first.auth, first.client, first.local, first.vars, first.limits, first.resources, first.registry) == (
+        second.auth,
+        second.client,
+        second.local,
+        second.vars,
+        second.limits,
+        second.resources,
+        second.registry,
+    )
+    assert json.loads(home.run("profile", "show", "full", "-o", "json").stdout)["client"]["concurrency"] == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('server = "https://a/skaha/v1"\nconcurrency = 3\n', "concurrency: unknown key; it belongs below [client]"),
+        ('server = "https://a/skaha/v1"\n[client]\nconcurency = 3\n', "client.concurency: unknown key; did you mean"),
+        ('server = "https://a/skaha/v1"\n[client]\nconcurrency = "3"\n', "client.concurrency: expected"),
+        (
+            'server = "https://a/skaha/v1"\n[auth]\nmethod = "cookie"\n',
+            "auth.method: expected 'x509', 'token'",
+        ),
+        ('server = "https://a/skaha/v1"\n[auth]\nmethod = "token"\n', "needs token-file or token-env"),
+        ('server = "https://a/skaha/v1"\ntoken = "s3cret"\n', "secrets are not written into profiles"),
+        ('server = "https://a/skaha"\n', "expected the version at the end"),
+        ('server = "https://bob:s3cret@a/skaha/v1"\n', "credentials do not belong into the address"),
+        ('server = "ftp://a/skaha/v1"\n', "expected an address such as"),
+        ('registry = "x"\n', "server: missing"),
+        ('server = "https://a/skaha/v1"\nregistry-user = "bob"\n', "registry-user: goes with"),
+        ('server = "https://a/skaha/v1"\n[vars]\nx = 1.5\n', "vars.x: expected"),
+        ("server = \n", "this is no TOML"),
+    ],
+)
+def test_a_mistake_is_told_with_its_key_and_never_its_secret(home: Home, text: str, says: str) -> None:
+    path = home.write("bad", text)
+    with pytest.raises(ProfileError) as told:
+        profiles.load("bad", home.environ)
+    assert says in told.value.message
+    assert told.value.where == str(path)
+    assert "s3cret" not in str(told.value.data())
+
+
+def test_every_mistake_of_a_file_is_told_at_once(home: Home) -> None:
+    home.write("bad", 'server = "https://a/skaha/v1"\nx = 1\n[client]\ny = 2\ntimeout = "soon"\n')
+    told = home.run("profile", "show", "bad", expect=2).stderr
+    assert [key in told for key in ("x: unknown", "client.y: unknown", "client.timeout: 'soon' is no duration")] == [
+        True
+    ] * 3
+
+
+def test_nobody_without_an_account_has_to_choose(home: Home) -> None:
+    assert profiles.choose(None, home.environ).is_local
+
+
+def _certificate(home: Home) -> dict[str, str]:
+    (home.root / ".ssl").mkdir()
+    (home.root / ".ssl/cadcproxy.pem").touch()
+    return {}
+
+
+def _written(home: Home) -> dict[str, str]:
+    home.write("mine", 'server = "https://a/skaha/v1"\n')
+    return {}
+
+
+def _token(home: Home) -> dict[str, str]:
+    return {"SKAHACTL_TOKEN": "x"}
+
+
+@pytest.mark.parametrize("account", [_certificate, _written, _token])
+def test_whoever_has_an_account_has_to_choose(home: Home, account: object) -> None:
+    environ = {**home.environ, **account(home)}  # type: ignore[operator]
+    with pytest.raises(ProfileError, match="where to run") as told:
+        profiles.choose(None, environ)
+    assert "-p local" in (told.value.hint or "")
+    assert profiles.choose("local", environ).is_local
+    profiles.set_default("local", environ)
+    assert profiles.choose(None, environ).is_local
+
+
+def test_an_overridden_local_profile_is_no_account(home: Home) -> None:
+    home.write("local", "[local]\nslots = 3\n")
+    profile = profiles.choose(None, home.environ)
+    assert (profile.is_local, profile.local.slots, profile.client.settle) == (True, 3, 0.0)
+
+
+def test_the_order_of_choice(home: Home) -> None:
+    for name in ("one", "two", "three"):
+        home.write(name, f'server = "https://{name}/skaha/v1"\n')
+    environ = home.environ
+    profiles.set_default("one", environ)
+    assert profiles.choose(None, environ).name == "one"
+    environ["SKAHACTL_PROFILE"] = "two"
+    assert profiles.choose(None, environ).name == "two"
+    assert profiles.choose("three", environ).name == "three"
+
+
+def test_the_environment_overrides(home: Home) -> None:
+    server = {"SKAHACTL_SERVER": "https://elsewhere.example.org/skaha/v1"}
+    token = {"SKAHACTL_TOKEN": "s3cret"}
+    profile = profiles.choose("canfar", {**home.environ, **server, **token})
+    assert (profile.name, profile.host) == ("canfar", "elsewhere.example.org")
+    assert profile.auth == Auth("token", token_env="SKAHACTL_TOKEN")
+    assert "s3cret" not in repr(profile)
+    profile = profiles.choose("canfar", {**home.environ, "SKAHACTL_CERTIFICATE": "~/x.pem", "HOME": str(home.root)})
+    assert profile.auth.method == "x509"
+    assert profiles.choose(None, {**home.environ, **server}).host == "elsewhere.example.org"
+    assert profiles.choose("local", {**home.environ, **token}).auth.method == "none"
+    with pytest.raises(ProfileError, match="which of the two"):
+        profiles.choose("canfar", {**home.environ, **token, "SKAHACTL_CERTIFICATE": "x"})
+    with pytest.raises(ProfileError, match="SKAHACTL_SERVER: expected"):
+        profiles.choose("canfar", {**home.environ, "SKAHACTL_SERVER": "nonsense"})
+
+
+def test_a_profile_by_path_is_found_again_by_its_name(home: Home) -> None:
+    path = home.root / "here.toml"
+    path.write_text('server = "https://a/skaha/v1"\n[auth]\nmethod = "token"\ntoken-file = "t"\n')
+    profile = profiles.load(str(path), home.environ)
+    assert profiles.load(profile.name, home.environ) == profile
+    assert profile.auth.token_file == str(home.root / "t")
+    assert "https://a/skaha/v1" in home.run("profile", "show", "here.toml").stdout
+    assert "cannot be read" in home.run("profile", "show", "./none.toml", expect=2).stderr
+
+
+def test_an_unknown_profile_is_told_with_the_nearest(home: Home) -> None:
+    assert "did you mean 'canfar'" in home.run("profile", "show", "canfra", expect=2).stderr
+    assert "local, canfar" in home.run("profile", "use", "zzz", expect=2).stderr
+
+
+def test_list_use_add_and_remove(home: Home) -> None:
+    assert "* local" in home.run("profile", "list").stdout
+    done = home.run(
+        "profile", "add", "mine", "--server", "https://a.example.org/skaha/v1", "--token-env", "T", "--no-check"
+    )
+    assert done.stdout == ""
+    text = (home.root / ".config/skahactl/profiles/mine.toml").read_text()
+    assert tomllib.loads(text)["auth"] == {"method": "token", "token-env": "T"}
+    assert "# [defaults.resources]" in text
+    assert "mine" in home.run("profile", "use", "mine").stderr
+    rows = json.loads(home.run("profile", "list", "-o", "json").stdout)["profiles"]
+    assert [(row["name"], row["used"]) for row in rows] == [("local", False), ("canfar", False), ("mine", True)]
+    again = home.run("profile", "add", "mine", "--server", "https://a/skaha/v1", "--auth", "none", expect=2)
+    assert "there is a profile 'mine' already" in again.stderr
+    home.run("profile", "remove", "mine")
+    assert profiles.names(home.environ) == ("local", "canfar")
+    assert profiles.default_name(home.environ) is None
+    assert "built in" in home.run("profile", "remove", "canfar", expect=2).stderr
+
+
+def test_a_list_is_told_even_if_a_file_is_wrong(home: Home) -> None:
+    home.write("bad", "x = 1\n")
+    out = home.run("profile", "list").stdout
+    assert "canfar" in out
+    assert "x: unknown key" in out
+
+
+def test_add_writes_nothing_if_no_server_answers(home: Home) -> None:
+    done = home.run("profile", "add", "x", "--server", "http://127.0.0.1:9/skaha/v1", "--auth", "none", expect=4)
+    assert "--no-check" in done.stderr
+    assert list((home.root / ".config").rglob("x*")) == []
+    assert "needs --server" in home.run("profile", "add", "x", expect=2).stderr
+
+
+def test_add_asks_on_a_terminal(home: Home) -> None:
+    answers = ["https://a.example.org/skaha/v1", "token", "~/token", ""]
+    _on_a_terminal(home, ["profile", "add", "mine", "--no-check"], answers)
+    profile = profiles.load("mine", home.environ)
+    assert profile.server == "https://a.example.org/skaha/v1"
+    assert profile.auth == Auth("token", token_file=str(home.root / "token"))
+
+
+def _on_a_terminal(home: Home, words: list[str], answers: list[str]) -> None:
+    """Runs the command on a pty and answers one question after the other."""
+    leader, follower = os.openpty()
+    command = [sys.executable, "-m", "skahactl", *words]
+    process = subprocess.Popen(
+        command, env=home.environ, cwd=home.root, stdin=follower, stdout=follower, stderr=follower
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        for answer in answers:
+            while not shown.endswith(b": "):
+                assert select.select([leader], [], [], 30)[0], shown
+                shown += os.read(leader, 4096)
+            os.write(leader, answer.encode() + b"\n")
+            shown = b""
+        assert process.wait(30) == 0
+    finally:
+        os.close(leader)
+        process.kill()
+        process.wait()
+
+
+def test_check_says_what_holds(home: Home) -> None:
+    out = home.run("profile", "check", "local").stdout
+    assert [line.split()[0] for line in out.splitlines()] == [
+        "profile",
+        "server",
+        "availability",
+        "credentials",
+        "user",
+        "resources",
+        "encoding",
+    ]
+    assert "there is no certificate" in home.run("profile", "check", "canfar", expect=3).stderr
+
+
+def test_no_profile_file_is_readable_by_others_than_it_should(home: Home) -> None:
+    """A profile holds no secret; it may be read like any other configuration."""
+    home.run("profile", "add", "mine", "--server", "https://a/skaha/v1", "--auth", "none", "--no-check")
+    mode = (home.root / ".config/skahactl/profiles/mine.toml").stat().st_mode
+    assert stat.S_IMODE(mode) & 0o022 == 0
