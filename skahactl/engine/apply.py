@@ -17,6 +17,7 @@ from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import plan_run
 from skahactl.engine.report import Reporter
 from skahactl.engine.stop import Stop
+from skahactl.engine.whose import refuse_wrong_user
 from skahactl.errors import BusyError, Exit, SkahactlError, UsageError
 from skahactl.job import Job
 from skahactl.ledger import adopt, replicas, runs
@@ -50,6 +51,7 @@ class Applier:
     async def preview(self, jobs: Sequence[Job]) -> Outcome:
         """What apply would do, from one look; nothing is written."""
         listing = await self.client.sessions()
+        refuse_wrong_user(self.ledger, self.profile, jobs, listing.user)
         coming: set[str] = set()
         parts = []
         for job in jobs:
@@ -71,6 +73,7 @@ class Applier:
     async def apply(self, jobs: Sequence[Job]) -> Outcome:
         """Makes it so. Raises what stops the whole: no login, no platform, another driver, an interruption."""
         listing = await self.client.sessions()
+        refuse_wrong_user(self.ledger, self.profile, jobs, listing.user)
         keys = {job.name: self._key(job.name, listing) for job in jobs}
         try:
             decisions = {job.name: self._decide(job, self._last(keys[job.name]), listing, set()) for job in jobs}

@@ -1,0 +1,28 @@
+"""Whose jobs these are: a wrong login must not start a second copy of what goes on under the right one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from skahactl.errors import AuthError
+from skahactl.job import Job
+from skahactl.ledger import runs
+from skahactl.ledger.records import JobKey
+from skahactl.ledger.store import Ledger
+from skahactl.profile import Profile
+
+
+def refuse_wrong_user(ledger: Ledger, profile: Profile, jobs: Sequence[Job], user: str | None) -> None:
+    """AuthError if one of ``jobs`` is new for ``user``, whom the server says we are, while it goes on for another user
+    that we were here before."""
+    if not user:
+        return
+    for other in runs.users_seen(ledger, profile.server):
+        for job in jobs if other not in ("", user) else ():
+            theirs = runs.last_run(ledger, JobKey(profile.server, other, job.name))
+            ours = runs.last_run(ledger, JobKey(profile.server, user, job.name))
+            if theirs is not None and theirs.ended is None and ours is None:
+                raise AuthError(
+                    f"{profile.name} says you are {user}, but {job.name} is {other}'s, and goes on",
+                    hint="nothing was changed. Log in as that user, choose another profile with -p, or name the job anew",
+                )
