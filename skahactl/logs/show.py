@@ -13,7 +13,7 @@ from typing import Protocol
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
 from skahactl.logs.choose import AttemptLog
 from skahactl.logs.lines import last_lines_at
-from skahactl.logs.overlap import blocks
+from skahactl.logs.overlap import blocks, size_of
 
 Read = Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 
@@ -100,12 +100,11 @@ async def _one(log: AttemptLog, ahead: _Ahead | None, sink: Sink, shown: Shown, 
 
 
 def _pour(path: Path, sink: Sink, tail: int | None) -> int:
-    size = 0
+    """Hands on a copy, or what of it is needed; its whole size."""
     with path.open("rb") as stream:
         for block in blocks(stream, 0 if tail is None else last_lines_at(stream, tail)):
-            size += len(block)
             sink(block)
-    return size
+        return size_of(stream)
 
 
 class _Ahead:

@@ -1,0 +1,321 @@
+"""``skahactl logs`` and ``prune`` as a person calls them: real processes, the local platform, a server with faults."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from skahactl import states
+from skahactl.ledger import attempts, runs
+from skahactl.ledger.records import Run
+from skahactl.ledger.replicas import record_items
+from skahactl.ledger.store import open_ledger
+from skahactl.logs.places import log_path
+from tests import ledgers
+from tests.log_server import lines
+from tests.skaha_server.process import ROOT, Server, running
+from tests.workplace import Workplace
+
+
+class Here:
+    """A home with a ledger whose runs have ended, and whose logs were kept."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.state = root / "state"
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(root),
+            "SKAHACTL_STATE_DIR": str(self.state),
+            "SKAHACTL_DEBUG": "1",
+        }
+
+    def start(self, *words: str, **others: object) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "skahactl", *words],
+            cwd=self.root,
+            env=self.environ,
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **others},  # type: ignore[call-overload]
+        )
+
+    def run(self, *words: str, expect: int = 0) -> tuple[bytes, str]:
+        process = self.start(*words)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == expect, (process.returncode, out[-2000:], err.decode()[-2000:])
+        assert b"Traceback" not in err
+        return out, err.decode()
+
+    def job(
+        self, name: str, logs: Mapping[int, bytes | None], *, total: int = 0, now: float = 0.0, **others: object
+    ) -> Run:
+        """A run whose replicas have ended, an odd one Failed; a log of None was not kept."""
+        now = now or time.time()
+        with open_ledger(self.state) as ledger:
+            made = ledgers.job(name, total or len(logs), **others)  # type: ignore[arg-type]
+            run = ledgers.add(ledger, made, user="", now=now)
+            ledgers.start(ledger, run, list(logs), now)
+            for number, text in logs.items():
+                path = log_path(self.state, run, number, 1)
+                if text is not None:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(text)
+                latest = attempts.attempts_of(ledger, run.id, number)[-1]
+                columns: dict[str, object] = {"finished": now, "log": "lost" if text is None else "kept"}
+                if text is not None:
+                    columns |= {"log_path": str(path), "log_bytes": len(text)}
+                state = states.FAILED if number % 2 else states.COMPLETED
+                attempts.set_attempt(ledger, latest, columns, state=state)
+            runs.set_run(ledger, run.id, ended=now)
+        return run
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Here:
+    return Here(tmp_path)
+
+
+def test_one_log_is_its_bytes_and_several_have_prefixes(here: Here) -> None:
+    here.job("tiles", {1: b"one\nand \xff no end", 2: b"two\n", 3: b""})
+    assert here.run("logs", "tiles/1") == (b"one\nand \xff no end", "")
+    assert here.run("logs", "tiles", "-r", "1") == (b"one\nand \xff no end", "")
+    out, err = here.run("logs", "tiles")
+    assert out == b"tiles/1 | one\ntiles/1 | and \xff no end\ntiles/2 | two\n"
+    assert err == "tiles/3: it wrote nothing\n"
+    assert here.run("logs", "tiles/1-2", "--prefix", "never")[0] == b"one\nand \xff no endtwo\n"
+    assert here.run("logs", "job/tiles/2", "--prefix", "always")[0] == b"tiles/2 | two\n"
+
+
+def test_tail_failed_and_objects(here: Here) -> None:
+    here.job("tiles", {1: lines(0, 100), 2: lines(0, 100), 3: b"x\n"})
+    assert here.run("logs", "tiles/2", "--tail", "3")[0] == lines(97, 100)
+    assert here.run("logs", "tiles/2", "--tail", "0") == (b"", "")
+    out, _ = here.run("logs", "tiles", "--failed", "--tail", "1")
+    assert out == b"tiles/1 | " + lines(99, 100) + b"tiles/3 | x\n"
+    out, _ = here.run("logs", "tiles/2-3", "--tail", "1", "-o", "jsonl")
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"log": "tiles/2", "line": lines(99, 100).decode().rstrip("\n")},
+        {"log": "tiles/3", "line": "x"},
+    ]
+
+
+def test_save_writes_a_file_each_and_says_where(here: Here) -> None:
+    here.job("tiles", {number: b"%d\n" % number for number in range(1, 12)})
+    out, err = here.run("logs", "tiles", "--save", "saved")
+    assert out.decode().splitlines() == [str(here.root / "saved" / f"tiles-{n:02d}.log") for n in range(1, 12)]
+    assert err == f"tiles on local (this machine): 11 logs saved in {here.root / 'saved'}\n"
+    assert (here.root / "saved" / "tiles-07.log").read_bytes() == b"7\n"
+    assert len(list((here.root / "saved").iterdir())) == 11
+
+
+def test_what_cannot_be_asked_is_refused(here: Here) -> None:
+    here.job("tiles", {1: b"one\n"})
+    refused = {
+        "tiels": "did you mean 'tiles'",
+        "tiles/4": "the job has 1 to 1",
+        "tiles -f --save x": "do not go together",
+        "tiles --attempt 0": "a number from 1",
+        "tiles --attempt 7": "no such attempt",
+        "tiles --tail -1": "at least 0",
+        "tiles -o json": "jsonl",
+        "tiles --item x": "no items",
+        "": "which log",
+    }
+    code = "import sys\nfrom skahactl.cli import main\nprint([main(['logs', *w.split()]) for w in sys.argv[1:]])"
+    done = subprocess.run([sys.executable, "-c", code, *refused], env=here.environ, capture_output=True, timeout=60)
+    assert json.loads(done.stdout) == [2] * len(refused)
+    said = done.stderr.decode().replace("\n  ", " ").splitlines()
+    assert len(said) == len(refused)
+    for line, (words, text) in zip(said, refused.items(), strict=True):
+        assert text in line, (words, line)
+
+
+def test_an_item_s_own_part(here: Here) -> None:
+    mark = b"::skahactl item %d exit %d\n"
+    text = b"first\n" + mark % (1, 0) + b"second\nhalf" + mark % (2, 3) + mark % (3, 0) + b"still runs\n"
+    items = [["m31", "m33", "m51", "m81", "m82"], ["7"]]
+    run = here.job("tiles", {1: text, 2: b"of seven\n"}, items=items)
+    with open_ledger(here.state) as ledger:
+        with ledger.transaction() as connection:
+            connection.execute("UPDATE replicas SET each = '[\"\", []]' WHERE run = ? AND number = 1", (run.id,))
+        record_items(ledger, run.id, 1, 1, [(1, 0), (2, 3), (3, 0)])
+    assert here.run("logs", "tiles", "--item", "m31") == (b"first\n", "")
+    assert here.run("logs", "tiles", "--item", "m33")[0] == b"second\nhalf\n"
+    assert here.run("logs", "tiles", "--item", "2")[0] == b"second\nhalf\n"
+    assert here.run("logs", "tiles", "--item", "m33", "--tail", "1")[0] == b"half\n"
+    assert here.run("logs", "tiles", "--item", "m51")[0] == b""
+    assert here.run("logs", "tiles", "--item", "m81")[0] == b"still runs\n"
+    assert "nothing of item 'm82'" in here.run("logs", "tiles", "--item", "m82", expect=1)[1]
+    assert here.run("logs", "tiles", "--item", "7")[0] == b"of seven\n"
+    assert "did you mean 'm82'" in here.run("logs", "tiles", "--item", "m8", expect=2)[1]
+
+
+def test_a_reader_that_goes_away_is_no_error(here: Here) -> None:
+    here.job("tiles", {number: lines(0, 40_000) for number in range(1, 5)})
+    command = f"{sys.executable} -m skahactl logs tiles | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], env=here.environ, capture_output=True, timeout=60)
+    assert done.stdout == b"tiles/1 | " + lines(0, 1) + b"141\n"
+    assert done.stderr == b""
+
+
+def test_a_log_here_of_any_size_is_shown_in_bounded_memory(here: Here) -> None:
+    here.job("tiles", {2: lines(0, 2_000_000)}, total=2)
+    code = (
+        "import sys\nfrom skahactl.cli import main\ncode = main(sys.argv[1:])\n"
+        "print([line for line in open('/proc/self/status') if 'VmHWM' in line][0], file=sys.stderr)\nsys.exit(code)"
+    )
+    for words in (["--prefix", "always"], ["--tail", "1500000"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "logs", "tiles/2", *words],
+            env=here.environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        peak = re.search(rb"VmHWM:\s*(\d+) kB", done.stderr)
+        assert peak is not None
+        assert int(peak[1]) < 100_000, words
+
+
+# The local platform
+
+
+JOB = """
+name = "count"
+image = "images.canfar.net/skaha/terminal:1.1.1"
+replicas = 2
+shell = '''
+for i in 1 2 3 4 5 6; do echo "line $i of $REPLICA_ID"; sleep 0.2; done; printf end; exit $((REPLICA_ID - 1))'''
+"""
+
+
+def test_follow_to_the_end_of_every_replica(here: Here) -> None:
+    (here.root / "job.toml").write_text(JOB)
+    here.run("apply", "job.toml")
+    out, _ = here.run("logs", "-f", "count")
+    found = out.decode().splitlines()
+    for replica in (1, 2):
+        mine = [line for line in found if line.startswith(f"count/{replica} | ")]
+        wanted = [f"line {n} of {replica}" for n in range(1, 7)] + ["end"]
+        assert mine == [f"count/{replica} | {line}" for line in wanted]
+    assert len(found) == 14
+    assert here.run("logs", "count", "--failed", "--tail", "1")[0] == b"end"
+
+
+def test_ctrl_c_while_following(here: Here) -> None:
+    (here.root / "job.toml").write_text(JOB.replace("sleep 0.2", "sleep 30"))
+    here.run("apply", "job.toml")
+    master, slave = pty.openpty()
+    process = here.start("logs", "-f", "count", stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    os.close(slave)
+    screen = b""
+    try:
+        while b"of 2" not in screen and select.select([master], [], [], 30)[0]:
+            screen += os.read(master, 4096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+        with contextlib.suppress(OSError):
+            while select.select([master], [], [], 0.2)[0] and (more := os.read(master, 4096)):
+                screen += more
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+        here.run("delete", "count")
+    assert b"Traceback" not in screen
+    assert b"\x1b[?25l" not in screen
+    assert screen.endswith(b"\n")
+    assert re.search(rb"\x1b\[\d+mcount/1 \|\x1b\[0m line 1 of 1\r\n", screen)
+
+
+# A server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with running(tmp_path / "server", {"log_lines": 2}) as server:
+        yield server
+
+
+def test_sessions_that_are_none_of_ours(tmp_path: Path, server: Server) -> None:
+    here = Workplace(tmp_path / "here", server)
+    done = server.tell("session", name="theirs-1", status="Completed")["id"]
+    waiting = server.tell("session", name="theirs-2", status="Pending")["id"]
+    text = "theirs-1: line 1 of 2\ntheirs-1: line 2 of 2\n"
+    assert here.run("logs", done).stdout == text
+    assert here.run("logs", "theirs-1").stdout == text
+    assert here.run("logs", "-f", done).stdout == text
+    assert here.run("logs", waiting, expect=1).stderr == f"{waiting}: Pending, no log yet\n"
+    assert "there is no session 'abcd1234'" in here.run("logs", "abcd1234", expect=2).stderr
+    out = here.run("logs", done, waiting)
+    assert out.stdout == "".join(f"{done} | {line}\n" for line in text.splitlines())
+
+
+def test_a_server_that_is_away(tmp_path: Path, server: Server) -> None:
+    here = Workplace(tmp_path / "here", server)
+    done = server.tell("session", name="theirs-1", status="Completed")["id"]
+    server.tell("outage", kind="drop", seconds=60)
+    out = here.run("logs", done, expect=4)
+    assert out.stdout == ""
+    assert "1 log could not be read" in out.stderr
+    assert here.run("logs", done, "--save", "there", expect=4).stdout == ""
+    assert list((here.root / "there").iterdir()) == [] if (here.root / "there").exists() else True
+
+
+def test_the_copy_answers_when_the_platform_has_forgotten(tmp_path: Path, server: Server) -> None:
+    here = Workplace(tmp_path / "here", server, client={"poll-max": 0.3})
+    server.tell("plan", running=[0.2, 0.2], pending=[0, 0])
+    here.write(
+        "job.toml",
+        'name = "tiles"\nimage = "images.canfar.net/skaha/terminal:1.1.1"\ncommand = ["true"]\nreplicas = 3\n',
+    )
+    here.run("apply", "job.toml", "--wait")
+    before = here.run("logs", "tiles").stdout
+    assert len(before.splitlines()) == 6
+    server.tell("forget")
+    server.tell("outage", kind="drop", seconds=60)
+    again = here.run("logs", "tiles")
+    assert (again.stdout, again.stderr) == (before, "")
+    assert here.run("logs", "-f", "tiles", "--tail", "1").stdout.splitlines() == before.splitlines()[1::2]
+
+
+# prune
+
+
+def test_prune_forgets_what_is_old_and_ended(here: Here) -> None:
+    month = 31 * 86400.0
+    old = here.job("tiles", {1: b"x" * 3000}, now=time.time() - month)
+    here.job("tiles", {1: b"new\n"})
+    with open_ledger(here.state) as ledger:
+        alive = ledgers.add(ledger, ledgers.job("alive", 1), user="", now=time.time() - month)
+        ledgers.start(ledger, alive, [1])
+    kept = log_path(here.state, old, 1, 1)
+    out, err = here.run("prune", "--dry-run")
+    assert out.decode().startswith("tiles  run 1  Failed  ended 20")
+    assert "would forget 1 run, 3.0 kB of logs" in err
+    assert "1 run without a known end stay" in err
+    assert kept.exists()
+    assert "--yes" in here.run("prune", expect=2)[1]
+    out, _ = here.run("prune", "--logs", "--yes", "-o", "json")
+    assert [(row["name"], row["run"], row["log_bytes"]) for row in json.loads(out)] == [("tiles", 1, 3000)]
+    assert not kept.exists()
+    assert here.run("prune", "--logs", "--yes")[0] == b""
+    assert "forgot 1 run" in here.run("prune", "tiles", "--yes")[1]
+    with open_ledger(here.state) as ledger:
+        assert [run.number for run in runs.runs_of(ledger, old.key)] == [2]
+        assert runs.run_by_id(ledger, alive.id) is not None
+    assert here.run("logs", "tiles")[0] == b"new\n"
+    assert "skahactl delete survey" in here.run("prune", "survey", expect=2)[1]
