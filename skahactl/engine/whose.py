@@ -24,5 +24,5 @@ def refuse_wrong_user(ledger: Ledger, profile: Profile, jobs: Sequence[Job], use
             if theirs is not None and theirs.ended is None and ours is None:
                 raise AuthError(
                     f"{profile.name} says you are {user}, but {job.name} is {other}'s, and goes on",
-                    hint="nothing was changed. Log in as that user, choose another profile with -p, or name the job anew",
+                    hint="nothing was changed. Log in as that user, choose another profile with -p, or rename the job",
                 )
