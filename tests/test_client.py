@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -23,6 +24,7 @@ from skahactl.platforms import open_client
 from skahactl.profile import Auth, ClientSettings, Profile, Registry
 from skahactl.skaha import replies
 from skahactl.skaha.client import Client
+from skahactl.skaha.connection import proxy_for
 from skahactl.skaha.models import Created, Event
 from skahactl.skaha.throttle import Throttle
 
@@ -464,3 +466,56 @@ def test_credentials_go_to_https_or_this_machine_only() -> None:
         open_client(profile("http://example.org/skaha/v1"), environ=ENVIRON)
     open_client(profile("http://localhost/skaha/v1"), environ=ENVIRON)
     open_client(profile("http://example.org/skaha/v1", auth=Auth()), environ=ENVIRON)
+
+
+@pytest.mark.parametrize(
+    ("server", "environ", "proxy"),
+    [
+        ("https://a.example.org/skaha/v1", {"HTTPS_PROXY": "proxy:3128"}, "http://proxy:3128"),
+        ("https://a.example.org/skaha/v1", {"https_proxy": "http://p:1", "HTTPS_PROXY": "http://q:1"}, "http://p:1"),
+        ("https://a.example.org/skaha/v1", {"all_proxy": "http://p:1"}, "http://p:1"),
+        ("https://a.example.org/skaha/v1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "x,.example.org"}, None),
+        ("https://a.example.org/skaha/v1", {"HTTPS_PROXY": "http://p:1", "no_proxy": "ample.org"}, "http://p:1"),
+        ("https://a.example.org/skaha/v1", {"HTTP_PROXY": "http://p:1"}, None),
+        ("http://127.0.0.1:8080/skaha/v1", {"http_proxy": "http://p:1", "all_proxy": "http://p:1"}, None),
+    ],
+)
+def test_proxies_of_the_environment_are_honoured(server: str, environ: dict[str, str], proxy: str | None) -> None:
+    assert proxy_for(server, environ) == proxy
+
+
+def test_a_proxy_that_cannot_be_reached_is_no_connection() -> None:
+    async def main() -> Created:
+        environ = {**ENVIRON, "HTTPS_PROXY": "http://127.0.0.1:9"}
+        async with open_client(profile("https://a.example.invalid/skaha/v1"), environ=environ) as client:
+            return await client.create(REQUEST, "n")
+
+    assert asyncio.run(main()).outcome == "not-created"
+
+
+def test_a_token_is_read_from_a_private_file_at_each_request(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    auth = Auth("token", token_file=str(file))
+    wire = Wire(answer(200, "[]"))
+
+    async def use(client: Client) -> list[str | None]:
+        seen = []
+        for text in ("first-token\n", "second-token"):
+            file.write_text(text)
+            file.chmod(0o600)
+            await client.sessions()
+            seen.append(wire.header("authorization"))
+        file.chmod(0o640)
+        with pytest.raises(AuthError, match="can be read by others"):
+            await client.sessions()
+        file.write_text("")
+        file.chmod(0o600)
+        made = await client.create(REQUEST, "n")
+        assert (made.outcome, made.error and made.error.message) == ("auth", "there is no token")
+        file.write_text("two words\nX-Evil: 1")
+        with pytest.raises(AuthError, match="this is no token"):
+            await client.sessions()
+        return seen
+
+    assert exchange(wire, use, auth=auth) == ["Bearer first-token", "Bearer second-token"]
+    assert len(wire.heads) == 2
