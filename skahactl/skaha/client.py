@@ -20,7 +20,7 @@ from skahactl.skaha.models import Created, Event, Listing, Options, ServerWords,
 from skahactl.skaha.reply import Reply
 from skahactl.skaha.throttle import Throttle
 
-_STRUGGLES = frozenset({"timeout", "unavailable"})
+_STRUGGLES = frozenset({429, 503, 504})
 Value = TypeVar("Value")
 
 
@@ -80,7 +80,7 @@ class Client:
         secrets = [*wire.secret_texts(request, self._environ), *extra.values()]
         async with self._throttle.slot():
             result = await self._created(form, wire.masked_fields(request, name), extra, secrets)
-            if result.error is not None and (result.error.code in _STRUGGLES or result.error.http_status == 503):
+            if result.error is not None and (result.error.code == "timeout" or result.error.http_status in _STRUGGLES):
                 self._throttle.struggled()
             elif result.outcome == "created":
                 self._throttle.succeeded()

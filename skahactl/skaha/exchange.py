@@ -10,7 +10,6 @@ import httpx
 
 from skahactl import __version__
 from skahactl.clock import Clock
-from skahactl.errors import AuthError
 from skahactl.profile import Profile
 from skahactl.skaha import credentials, wire
 from skahactl.skaha.reply import Reply
@@ -57,7 +56,8 @@ class Exchange:
 
         ``shown`` is the form as it may be told; ``secrets`` are taken out of the server's words.
         """
-        headers = {**self._who(), **(extra or {})}
+        who = self._who()
+        headers = {**who, **(extra or {})}
         content = None
         if form is not None:
             headers["Content-Type"] = wire.CONTENT_TYPE
@@ -74,20 +74,21 @@ class Exchange:
             raise
         finally:
             self._note(method, path, result, started, shown)
-        return self._reply(response, secrets)
+        return self._reply(response, [*secrets, *_tokens(who)])
 
     @asynccontextmanager
     async def stream(self, path: str, params: Mapping[str, str]) -> AsyncIterator[AsyncIterator[bytes] | Reply]:
         """A GET whose body comes in pieces; anything but 200 is read whole and given as a Reply instead."""
         started = self._clock.monotonic()
-        async with self._client().stream("GET", self._url(path), params=params, headers=self._who()) as response:
+        who = self._who()
+        async with self._client().stream("GET", self._url(path), params=params, headers=who) as response:
             self._note("GET", path, response.status_code, started, None)
             if response.status_code == 200:
                 self._remember(response)
                 yield response.aiter_bytes()
             else:
                 await response.aread()
-                yield self._reply(response, ())
+                yield self._reply(response, _tokens(who))
 
     async def aclose(self) -> None:
         if self._http is not None:
@@ -114,7 +115,7 @@ class Exchange:
 
     def _reply(self, response: httpx.Response, secrets: Iterable[str]) -> Reply:
         self._remember(response)
-        return Reply(response.status_code, response.headers, response.content, [*secrets, *self._tokens()])
+        return Reply(response.status_code, response.headers, response.content, secrets)
 
     def _remember(self, response: httpx.Response) -> None:
         self.user = response.headers.get("x-vo-authenticated") or self.user
@@ -122,14 +123,12 @@ class Exchange:
     def _who(self) -> dict[str, str]:
         return credentials.headers(self._profile, self._environ)
 
-    def _tokens(self) -> list[str]:
-        try:
-            return [text.removeprefix("Bearer ") for text in self._who().values()]
-        except AuthError:  # the file went away meanwhile
-            return []
-
     def _note(self, method: str, path: str, result: object, started: float, shown: wire.Fields | None) -> None:
         self._report(f"{method} {self._url(path)} {result} {self._clock.monotonic() - started:.2f} s")
         if self._verbose >= 2 and shown is not None:
             for key, text in shown:
                 self._report(f"  {key}={text}")
+
+
+def _tokens(who: Mapping[str, str]) -> list[str]:
+    return [text.removeprefix("Bearer ") for text in who.values()]
