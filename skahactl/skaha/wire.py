@@ -8,9 +8,9 @@ doubled for Kubernetes. Nothing as a whole element is two backslashes and a newl
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from urllib.parse import urlencode
+from string import ascii_letters, digits
+from urllib.parse import quote_plus
 
 from skahactl.job import EnvValue, Request, Secret
 from skahactl.skaha.secrets import revealed
@@ -18,12 +18,25 @@ from skahactl.skaha.unsendable import request_problems
 
 CONTENT_TYPE = "application/x-www-form-urlencoded; charset=UTF-8"
 
-_SAFE = r"A-Za-z0-9_./:,@%+\-'()\[\]{}*?!~;<>&|^#"
-_UNSAFE_ARGUMENT = re.compile(f"[^{_SAFE}=]")
-_UNSAFE_VALUE = re.compile(f"[^{_SAFE}]")  # a second "=" makes the server drop the variable
+_SAFE = ascii_letters + digits + "_./:,@%+-'()[]{}*?!~;<>&|^#"
 _NOTHING = "\\\\\n"
 
 Fields = list[tuple[str, str]]
+
+
+class _Encoding(dict[int, str]):
+    """A table for str.translate that makes up, and keeps, what each unsafe character is written as."""
+
+    def __init__(self, safe: str) -> None:
+        super().__init__((ord(character), character) for character in safe)
+
+    def __missing__(self, code: int) -> str:
+        self[code] = written = _escape(code)
+        return written
+
+
+_ARGUMENT = _Encoding(_SAFE + "=")
+_VALUE = _Encoding(_SAFE)  # a second "=" makes the server drop the variable
 
 
 def fields(request: Request, name: str, environ: Mapping[str, str]) -> Fields:
@@ -42,7 +55,7 @@ def masked_fields(request: Request, name: str) -> Fields:
 
 def body(form: Fields) -> bytes:
     """The form as the body of a POST: ASCII, whatever was asked for."""
-    return urlencode(form).encode("ascii")
+    return "&".join(f"{key}={quote_plus(text, errors='surrogatepass')}" for key, text in form).encode("ascii")
 
 
 def problems(request: Request) -> tuple[str, ...]:
@@ -52,19 +65,19 @@ def problems(request: Request) -> tuple[str, ...]:
 
 def needs_encoding(request: Request) -> bool:
     """Does it hold anything that only the encoding brings over unchanged? (Of secrets it is not known.)"""
-    if any(not text or _UNSAFE_ARGUMENT.search(text) for text in request.command):
+    if any(argument(text) != text for text in request.command):
         return True
-    return any(isinstance(v, str) and (not v or _UNSAFE_VALUE.search(v)) for _, v in request.env)
+    return any(isinstance(content, str) and value(content) != content for _, content in request.env)
 
 
 def argument(text: str) -> str:
     """One element of the command, encoded."""
-    return _UNSAFE_ARGUMENT.sub(_escape, text) if text else _NOTHING
+    return text.translate(_ARGUMENT) if text else _NOTHING
 
 
 def value(text: str) -> str:
     """The value of an environment variable, encoded."""
-    return _UNSAFE_VALUE.sub(_escape, text) if text else _NOTHING
+    return text.translate(_VALUE) if text else _NOTHING
 
 
 def number(amount: float) -> str:
@@ -95,11 +108,9 @@ def _head(request: Request, name: str) -> Fields:
     return form
 
 
-def _escape(match: re.Match[str]) -> str:
-    character = match.group()
-    if character == "$":
+def _escape(code: int) -> str:
+    if code == ord("$"):
         return "\\\\x24\\\\x24"
-    code = ord(character)
     if code <= 0xFF:
         return f"\\\\x{code:02x}"
     return f"\\\\u{code:04x}" if code <= 0xFFFF else f"\\\\U{code:08x}"
