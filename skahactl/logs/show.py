@@ -17,8 +17,7 @@ from skahactl.logs.overlap import blocks, size_of
 
 Read = Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 
-_PIECE = 64 * 1024
-_PIECES = 48  # of a log that waits for its turn: 3 MB
+_HELD = 2 << 20  # bytes of a log that waits for its turn
 _FAILURES = 3  # in a row, and the platform is not asked for the rest
 
 
@@ -76,13 +75,13 @@ async def _one(log: AttemptLog, ahead: _Ahead | None, sink: Sink, shown: Shown, 
         if log.whole is not None:
             size = _pour(log.whole, sink, tail)
         elif log.session is not None and ahead is not None:
+            held, task = ahead.next(sink)
             try:
-                async for piece in ahead.next():
-                    size += len(piece)
-                    sink(piece)
+                await task
             except (UnreachableError, AuthError) as error:
                 failed = True
                 shown.error = error
+            size = held.size
             if not size and log.partial is not None:
                 size = _pour(log.partial, sink, tail)
                 shown.partial.append(log)
@@ -108,53 +107,72 @@ def _pour(path: Path, sink: Sink, tail: int | None) -> int:
 
 
 class _Ahead:
-    """Readings of logs in order, begun before their turn and held up when their buffer is full."""
+    """Readings of logs in order: begun before their turn, held up when they have enough, passed on when it comes."""
 
     def __init__(self, read: Read, sessions: Sequence[str], at_once: int):
         self._read = read
         self._waiting = deque(sessions)
         self._at_once = max(1, at_once)
-        self._running: deque[tuple[asyncio.Queue[bytes | SkahactlError | None], asyncio.Task[None]]] = deque()
+        self._running: deque[tuple[_Held, asyncio.Task[None]]] = deque()
+        self._tasks: list[asyncio.Task[None]] = []
         self._failures = 0
         self._last: SkahactlError | None = None
 
-    async def next(self) -> AsyncIterator[bytes]:
-        """The pieces of the next log; raises what the client raised."""
+    def next(self, sink: Sink) -> tuple[_Held, asyncio.Task[None]]:
+        """Begins to hand the next log on; the task ends with it, and raises what the client raised."""
         while self._waiting and len(self._running) < self._at_once:
-            queue: asyncio.Queue[bytes | SkahactlError | None] = asyncio.Queue(_PIECES)
-            self._running.append((queue, asyncio.create_task(self._pump(self._waiting.popleft(), queue))))
-        queue, task = self._running.popleft()
-        while (piece := await queue.get()) is not None:
-            if isinstance(piece, SkahactlError):
-                raise piece
-            yield piece
-        await task
+            held = _Held()
+            task = asyncio.create_task(self._pump(self._waiting.popleft(), held))
+            self._tasks.append(task)
+            self._running.append((held, task))
+        held, task = self._running.popleft()
+        held.begin(sink)
+        return held, task
 
-    async def _pump(self, session: str, queue: asyncio.Queue[bytes | SkahactlError | None]) -> None:
+    async def _pump(self, session: str, held: _Held) -> None:
         if self._failures >= _FAILURES and self._last is not None:
-            await queue.put(self._last)
-            return
-        held: list[bytes] = []
-        size = 0
+            raise self._last
         try:
             async with self._read(session) as chunks:
                 async for chunk in chunks:
-                    held.append(chunk)
-                    size += len(chunk)
-                    if size >= _PIECE:
-                        await queue.put(b"".join(held))
-                        held, size = [], 0
+                    held.take(chunk)
+                    if held.is_full:
+                        await held.turn.wait()
         except (UnreachableError, AuthError) as error:
             self._failures = _FAILURES if isinstance(error, AuthError) else self._failures + 1
             self._last = error
-            await queue.put(error)
-            return
+            raise
         self._failures = 0
-        if held:
-            await queue.put(b"".join(held))
-        await queue.put(None)
 
     async def stop(self) -> None:
-        for _, task in self._running:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*(task for _, task in self._running), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class _Held:
+    """What was read of a log before its turn; from then on everything goes straight to its sink."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.turn = asyncio.Event()
+        self._chunks: list[bytes] = []
+        self._sink: Sink | None = None
+
+    @property
+    def is_full(self) -> bool:
+        return self._sink is None and self.size >= _HELD
+
+    def take(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        if self._sink is None:
+            self._chunks.append(chunk)
+        else:
+            self._sink(chunk)
+
+    def begin(self, sink: Sink) -> None:
+        for chunk in self._chunks:
+            sink(chunk)
+        self._chunks.clear()
+        self._sink = sink
+        self.turn.set()

@@ -1,0 +1,99 @@
+"""``logs`` of one replica with 1 GB, and of 100 with 10 MB each, against curl of the same URLs.
+
+    pytest -m benchmark tests/benchmarks/bench_logs.py -s
+
+Once from a server on this machine that writes as fast as it can, where starting Python and the HTTP client are all
+that is measured; and once at 1 Gbit/s, as over a network. LOGS_BYTES (1 GB) and LOGS_PAIRS (5; 3 at 1 Gbit/s) set
+the size and the pairs of runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.pairs import compare
+from tests.skaha_server.process import ROOT
+
+BYTES = int(os.environ.get("LOGS_BYTES", "1000000000"))
+PAIRS = int(os.environ.get("LOGS_PAIRS", "5"))
+GIGABIT = 125_000_000  # bytes per second
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")]
+
+#: Answers every GET with argv[1] bytes of log, at argv[2] bytes per second for all together (0: no limit).
+SERVER = """
+import asyncio, sys
+size, rate = int(sys.argv[1]), int(sys.argv[2])
+block = b"".join(b"%06d the quick brown fox jumps over the lazy dog\\n" % n for n in range(1200))
+free = 0.0
+
+async def serve(reader, writer):
+    global free
+    loop = asyncio.get_running_loop()
+    try:
+        while await reader.readuntil(b"\\r\\n\\r\\n"):
+            writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/plain\\r\\nContent-Length: %d\\r\\n\\r\\n" % size)
+            for left in range(size, 0, -len(block)):
+                writer.write(block[:left])
+                await writer.drain()
+                if rate:
+                    free = max(free, loop.time()) + len(block) / rate
+                    if free - loop.time() > 0.005:
+                        await asyncio.sleep(free - loop.time())
+    except (ConnectionError, asyncio.IncompleteReadError):
+        pass
+    writer.close()
+
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+asyncio.run(main())
+"""
+
+
+@contextlib.contextmanager
+def serving(size: int, rate: int) -> Iterator[str]:
+    """The URL of a server whose logs have ``size`` bytes each."""
+    words = [sys.executable, "-c", SERVER, str(size), str(rate)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}/skaha/v1"
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(("rate", "pairs"), [(0, PAIRS), (GIGABIT, min(PAIRS, 3))])
+@pytest.mark.parametrize("count", [1, 100])
+def test_logs(tmp_path: Path, count: int, rate: int, pairs: int) -> None:
+    size = BYTES // count
+    sessions = [f"s{number:07d}" for number in range(count)]
+    with serving(size, rate) as url:
+        (tmp_path / "there.toml").write_text(f'server = "{url}"\n[auth]\nmethod = "none"\n')
+        environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(tmp_path),
+            "SKAHACTL_STATE_DIR": str(tmp_path / "state"),
+            "SKAHACTL_PROFILE": str(tmp_path / "there.toml"),
+        }
+        ours = [sys.executable, "-m", "skahactl", "logs", *sessions, "--prefix", "never"]
+        theirs = ["curl", "-sS", *(f"{url}/session/{session}?view=logs" for session in sessions)]
+        pair = compare(ours, theirs, pairs=pairs, env=environ)
+        for command in (ours, theirs):
+            shown = (
+                subprocess.run(command, env=environ, stdout=subprocess.PIPE, check=True) if BYTES <= 1 << 28 else None
+            )
+            assert shown is None or len(shown.stdout) == size * count
+    where = "at 1 Gbit/s" if rate else "on this machine"
+    print(f"\n{pair.line(f'logs of {count} with {size / 1e6:.0f} MB, {where}; curl')}", end="")
