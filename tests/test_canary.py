@@ -24,8 +24,10 @@ IMAGE = "images.canfar.net/skaha/terminal:1.1.1"
 
 def check(home: Path, server: str, token: str) -> subprocess.CompletedProcess[str]:
     environ = {"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    environ |= {"SKAHACTL_SERVER": server, "SKAHACTL_TOKEN": token}
-    command = [sys.executable, "-m", "skahactl", "profile", "check", "--canary", IMAGE]
+    auth = '[auth]\nmethod = "token"\ntoken-env = "TOKEN"'
+    (home / "p.toml").write_text(f'server = "{server}"\n{auth}\n[client]\nlog-patience = 0.5\n')
+    environ["TOKEN"] = token
+    command = [sys.executable, "-m", "skahactl", "profile", "check", "p.toml", "--canary", IMAGE]
     return subprocess.run(
         command, env=environ, cwd=home, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
     )

@@ -25,10 +25,10 @@ _TRICKY = st.sampled_from([*_WORDS, *_SIGNS])
 _ANY = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff") | st.sampled_from(
     "\t\n\r\u0085"
 )
-TEXT = st.lists(_TRICKY | _ANY, max_size=12).map("".join).filter(lambda text: value_problem(text) is None)
-COMMAND = st.lists(TEXT, min_size=1, max_size=5).map(tuple)
+TEXT = st.lists(_TRICKY | _ANY, max_size=6).map("".join).filter(lambda text: value_problem(text) is None)
+COMMAND = st.lists(TEXT, min_size=1, max_size=3).map(tuple)
 NAMES = st.from_regex(r"[A-Z][A-Z0-9_]{1,8}", fullmatch=True).filter(lambda name: name not in _NO_NAMES)
-ENV = st.dictionaries(NAMES, TEXT, max_size=4).map(lambda found: tuple(found.items()))
+ENV = st.dictionaries(NAMES, TEXT, max_size=2).map(lambda found: tuple(found.items()))
 
 
 def request(command: tuple[str, ...] = (), env: tuple[tuple[str, str], ...] = (), **rest: object) -> Request:

@@ -63,7 +63,7 @@ async def _canary(client: Client, profile: Profile, image: str, timeout: float, 
     if profile.registry.host and not names_host(image):
         image = f"{profile.registry.host.rstrip('/')}/{image}"
     context.say(f"starting one small session of {image}; it is deleted again")
-    verdict = await canary.run(client, image, clock, timeout=timeout)
+    verdict = await canary.run(client, image, clock, timeout=timeout, patience=profile.client.log_patience)
     canary.remember(state_dir(context.environ), profile.server, verdict.arrived, clock.now())
     if verdict.arrived:
         context.out("encoding     proven: command and environment arrived byte for byte; remembered for 30 days")

@@ -85,8 +85,10 @@ def expected() -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-async def run(client: Client, image: str, clock: Clock, *, timeout: float) -> Verdict:
+async def run(client: Client, image: str, clock: Clock, *, timeout: float, patience: float) -> Verdict:
     """Starts the canary, waits for its end, reads its log, and deletes it whatever happened.
+
+    ``patience``: seconds for which a log that reads empty, or unfinished, is asked for again.
 
     Raises AuthError or UnreachableError; TimedOut; AnswerNo if the server refuses it, or it ends without a word.
     """
@@ -102,7 +104,7 @@ async def run(client: Client, image: str, clock: Clock, *, timeout: float) -> Ve
         raise _failure(created)
     try:
         await _ended(client, id, clock, until)
-        log = await _log(client, id, clock)
+        log = await _log(client, id, clock, patience)
     finally:
         await _deleted(client, id, clock)
     if not log.strip():
@@ -128,16 +130,15 @@ async def _ended(client: Client, id: str, clock: Clock, until: float) -> None:
         await clock.sleep(1.0)
 
 
-async def _log(client: Client, id: str, clock: Clock) -> bytes:
+async def _log(client: Client, id: str, clock: Clock, patience: float) -> bytes:
     """The whole log; it may come a little after the end."""
-    data = b""
-    for _ in range(5):
+    until = clock.now() + patience
+    while True:
         async with client.log(id) as pieces:
             data = b"".join([piece async for piece in pieces])
-        if _END.encode() in data:
-            break
+        if _END.encode() in data or clock.now() >= until:
+            return data
         await clock.sleep(1.0)
-    return data
 
 
 async def _deleted(client: Client, id: str, clock: Clock) -> None:
