@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from skahactl import states
-from skahactl.job import Job, Limits, Replica, Request, Resources
+from skahactl.job import Each, Job, Limits, Replica, Request, Resources
 from skahactl.ledger import attempts, replicas, runs
 from skahactl.ledger.records import JobKey, Run
 from skahactl.ledger.store import Ledger, open_ledger
@@ -46,13 +48,15 @@ def session_of(run: Run, number: int, attempt: int = 1) -> str:
     return f"s{run.id:02x}{attempt:x}{number:04x}"
 
 
-def start(ledger: Ledger, run: Run, numbers: Sequence[int], now: float = NOW) -> None:
-    """One create each, answered with an id."""
+def start(
+    ledger: Ledger, run: Run, numbers: Sequence[int], now: float = NOW, ids: Mapping[int, str] = MappingProxyType({})
+) -> None:
+    """One create each, answered with an id, that in ``ids`` or one made up."""
     with ledger.transaction():
         for number in numbers:
             intent = attempts.intend(ledger, run.id, number, now)
             assert intent is not None
-            created = Created("created", id=session_of(run, number, intent.attempt))
+            created = Created("created", id=ids.get(number) or session_of(run, number, intent.attempt))
             attempts.settle(ledger, intent, created, now + 1, None)
 
 
@@ -101,3 +105,8 @@ def survey(state_dir: Path) -> tuple[Ledger, Run]:
     found = runs.run_by_id(ledger, run.id)
     assert found is not None
     return ledger, found
+
+
+def with_each(made: Job, each: Each) -> Job:
+    """The job with its first replica running its command once an item."""
+    return dataclasses.replace(made, replicas=(dataclasses.replace(made.replicas[0], each=each), *made.replicas[1:]))

@@ -1,0 +1,225 @@
+"""The ledger's file: newer, older, damaged, read-only; its tallies; and who holds the lock."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from skahactl import states
+from skahactl.errors import BusyError, LedgerError
+from skahactl.job import Each
+from skahactl.ledger import attempts, replicas, runs
+from skahactl.ledger.lock import acquire, living_driver
+from skahactl.ledger.records import JobKey
+from skahactl.ledger.schema import VERSION
+from skahactl.ledger.store import FILE, open_ledger, read_ledger
+from skahactl.skaha.models import Created
+from tests import ledgers
+
+KEY = JobKey("local", "alice", "fits")
+
+
+def test_it_is_private(tmp_path: Path) -> None:
+    open_ledger(tmp_path / "state").close()
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "state" / FILE).stat().st_mode) == 0o600
+
+
+def test_a_newer_one_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    open_ledger(tmp_path).close()
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    connection.close()
+    before = (tmp_path / FILE).read_bytes()
+    for opened in (open_ledger, read_ledger):
+        with pytest.raises(LedgerError, match="newer skahactl"):
+            opened(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_an_empty_file_of_the_oldest_version_is_migrated(tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / FILE).close()
+    (tmp_path / FILE).touch()
+    with open_ledger(tmp_path) as ledger:
+        assert ledgers.add(ledger, ledgers.job("fits", 2)).number == 1
+
+
+def test_a_damaged_one_is_told_and_never_overwritten(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        ledgers.add(ledger, ledgers.job("fits", 500))
+    damaged = bytearray((tmp_path / FILE).read_bytes())
+    damaged[0:16] = b"this is not SQLi"
+    (tmp_path / FILE).write_bytes(damaged)
+    for opened in (open_ledger, read_ledger):
+        with pytest.raises(LedgerError, match="damaged") as caught:
+            opened(tmp_path)
+        assert "--adopt" in str(caught.value.hint)
+    assert (tmp_path / FILE).read_bytes() == bytes(damaged)
+
+
+def test_reading_makes_nothing(tmp_path: Path) -> None:
+    with read_ledger(tmp_path / "none") as ledger:
+        assert runs.job_keys(ledger) == ()
+    assert not (tmp_path / "none").exists()
+
+
+def test_runs_are_numbered_and_forgotten(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        first, second = (ledgers.add(ledger, ledgers.job("fits", 3)) for _ in range(2))
+        assert (first.number, second.number) == (1, 2)
+        ledgers.start(ledger, first, [1, 2])
+        runs.forget(ledger, [first.id])
+        assert [run.number for run in runs.runs_of(ledger, first.key)] == [2]
+        for table in ("replicas", "attempts", "sends", "tallies"):
+            assert not ledger.rows(f"SELECT 1 FROM {table} WHERE run = ?", first.id), table
+        runs.forget(ledger, [second.id])
+        assert runs.job_keys(ledger) == ()
+
+
+def test_no_intent_for_what_is_being_deleted(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        run = ledgers.add(ledger, ledgers.job("fits", 3))
+        replicas.ask_delete(ledger, run.id, [1])
+        with ledger.transaction():
+            assert attempts.intend(ledger, run.id, 1, 1.0) is None
+            assert attempts.intend(ledger, run.id, 2, 1.0) is not None
+        replicas.ask_delete(ledger, run.id, None)
+        with ledger.transaction():
+            assert attempts.intend(ledger, run.id, 3, 1.0) is None
+
+
+def test_a_name_is_never_used_twice(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        names = []
+        for _ in range(3):
+            run = ledgers.add(ledger, ledgers.job("fits", 1, attempts=2))
+            for _ in range(2):
+                with ledger.transaction():
+                    intent = attempts.intend(ledger, run.id, 1, 1.0)
+                    assert intent is not None
+                    attempts.settle(ledger, intent, Created("created", id=f"i{len(names)}"), 2.0, None)
+                names.append(intent.name)
+                row = attempts.attempts_of(ledger, run.id, 1)[-1]
+                attempts.set_attempt(ledger, row, state=states.FAILED)
+        assert names == ["fits-1-abcde"] + [f"fits-1-abcde-{n}" for n in range(2, 7)]
+
+
+def test_a_create_whose_driver_died_is_in_doubt(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        run = ledgers.add(ledger, ledgers.job("fits", 2))
+        with ledger.transaction():
+            attempts.intend(ledger, run.id, 1, 1.0)
+        assert attempts.close_open_sends(ledger, run.id, 5.0) == 1
+        assert attempts.close_open_sends(ledger, run.id, 6.0) == 0
+        (row,) = attempts.attempts_of(ledger, run.id)
+        assert (row.doubts, row.doubt_ended, row.state) == (1, 5.0, states.UNSETTLED)
+
+
+def test_an_attempt_of_each_runs_what_did_not_end_well(tmp_path: Path) -> None:
+    made = ledgers.job("fits", 1, items=[["a", "b", "c"]])
+    made = ledgers.with_each(made, Each("true", (("a",), ("b",), ("c",))))
+    with open_ledger(tmp_path) as ledger:
+        run = ledgers.add(ledger, made)
+        (row,) = replicas.replicas_of(ledger, run.id)
+        assert replicas.positions_to_run(ledger, run.id, row) == (1, 2, 3)
+        replicas.record_items(ledger, run.id, 1, 1, [(1, 0), (2, 3)])
+        assert replicas.positions_to_run(ledger, run.id, row) == (2, 3)
+        replicas.record_items(ledger, run.id, 1, 2, [(2, 0)])
+        assert replicas.positions_to_run(ledger, run.id, row) == (3,)
+        replicas.allow_again(ledger, run.id, {1: (1,)})
+        assert replicas.positions_to_run(ledger, run.id, row) == (1,)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(moves=st.lists(st.tuples(st.integers(1, 6), st.sampled_from(states.STATES)), max_size=30))
+def test_tallies_are_what_counting_gives(tmp_path: Path, moves: list[tuple[int, str]]) -> None:
+    with open_ledger(tmp_path) as ledger:
+        run = ledgers.add(ledger, ledgers.job("fits", 6, items=[["x"] * n for n in range(1, 7)]))
+        for number, state in moves:
+            replicas.set_states(ledger, run.id, [number], state, None)
+        (summary,) = runs.summaries(ledger, [run])
+        rows = replicas.replica_states(ledger, run.id)
+        assert summary.counts == states.zero_filled({s: sum(r.state == s for r in rows) for s in states.STATES})
+        done = sum(row.number for row in rows if row.state == states.COMPLETED)
+        assert (summary.items["total"], summary.items["completed"]) == (21, done)
+
+
+def _hold(state: Path, ready: object, release: object) -> None:
+    with open_ledger(state) as ledger:
+        lock = acquire(ledger, KEY, 1.0)
+        ready.set()  # type: ignore[attr-defined]
+        release.wait()  # type: ignore[attr-defined]
+        assert lock.still_ours()
+        os._exit(0)
+
+
+def test_one_driver_a_job_known_to_be_gone_when_it_is(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path, ready, release), daemon=True)
+    holder.start()
+    assert ready.wait(20)
+    with open_ledger(tmp_path) as ledger:
+        with pytest.raises(BusyError, match=f"process {holder.pid}"):
+            acquire(ledger, KEY, 2.0)
+        driver = living_driver(ledger, KEY)
+        assert driver is not None
+        assert driver.pid == holder.pid
+        release.set()
+        holder.join()
+        assert living_driver(ledger, KEY) is None
+        lock = acquire(ledger, KEY, 3.0)
+        assert lock.still_ours()
+        lock.release()
+        assert living_driver(ledger, KEY) is None
+    holder.close()
+
+
+def test_a_holder_on_another_machine_is_never_presumed_dead(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        lock = acquire(ledger, KEY, 1.0)
+        with ledger.transaction() as connection:
+            connection.execute("UPDATE drivers SET host = 'elsewhere', pid = 1")
+        lock.release()
+        with pytest.raises(BusyError, match="elsewhere") as caught:
+            acquire(ledger, KEY, 2.0)
+        assert "--break-lock" in str(caught.value.hint)
+        mine = acquire(ledger, KEY, 3.0, break_lock=True)
+        assert mine.still_ours()
+        mine.release()
+
+
+def test_a_read_only_state_directory_is_told(tmp_path: Path) -> None:
+    """As nobody, since root may write everywhere."""
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(0o555)
+    code = f"""
+import os, sys
+if os.getuid() == 0:
+    os.setgid(65534); os.setuid(65534)
+from pathlib import Path
+from skahactl.ledger.store import open_ledger
+from skahactl.errors import LedgerError
+try:
+    open_ledger(Path({str(state)!r}) / "below")
+except LedgerError as error:
+    print(error.message, error.where, error.hint)
+    sys.exit(7)
+"""
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents:
+        if parent.name.startswith("pytest-"):
+            parent.chmod(0o755)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 7, done.stderr
+    assert "SKAHACTL_STATE_DIR" in done.stdout

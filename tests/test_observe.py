@@ -1,0 +1,168 @@
+"""What a list says about a run: every rule of "one session per replica" that needs no network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skahactl import states
+from skahactl.engine.observe import Adopt, Gone, Missing, Seen, Stray, Twin, Watch, observe
+from skahactl.job import Limits
+from skahactl.ledger.records import AttemptRow, JobKey, Run
+from skahactl.ledger.replicas import ReplicaState
+from skahactl.skaha.models import Listing, Session
+
+NONE: frozenset[int] = frozenset()
+RUN = Run(
+    1, JobKey("s", "u", "fits"), 1, "canfar", "d", "headless", "i", {}, Limits(), 1, "all", (), {}, None,
+    0.0, 0.0, None, None, False, 1,
+)  # fmt: skip
+
+
+def session(id: str, name: str = "fits-1-abcde", status: str = "Running", started: float | None = 50.0) -> Session:
+    return Session(id, name, "headless", status, "u", "i", started, None, None)
+
+
+def listing(*sessions: Session, requested: float = 100.0) -> Listing:
+    return Listing(sessions, requested, requested + 1, "u")
+
+
+def attempt(**changes: object) -> AttemptRow:
+    row = AttemptRow(
+        1, 1, 1, "fits-1-abcde", states.UNSETTLED, None, None, None, 10.0, None, None, None, None, None, None, None,
+        1, 0, None, 0, "none", None, None,
+    )  # fmt: skip
+    return replace(row, **changes)  # type: ignore[arg-type]
+
+
+def watch(*attempts: AttemptRow, deleting: bool = False, current: int = 1) -> Watch:
+    state = attempts[-1].state if attempts else states.HELD
+    replica = ReplicaState(1, "fits-1-abcde", state, None, current if attempts else 0, 1, None, int(deleting))
+    return Watch(RUN, (replica,), attempts)
+
+
+def test_a_listed_session_is_seen_with_its_state() -> None:
+    known = attempt(state=states.PENDING, session="a", recorded=20.0)
+    (change,) = observe(watch(known), listing(session("a")), {"a"}, NONE)
+    assert isinstance(change, Seen)
+    assert change.state == states.RUNNING
+
+
+def test_terminating_is_no_end_and_an_end_stays() -> None:
+    running = attempt(state=states.RUNNING, session="a", recorded=20.0)
+    (change,) = observe(watch(running), listing(session("a", status="Terminating")), {"a"}, NONE)
+    assert isinstance(change, Seen)
+    assert change.state == states.RUNNING
+    done = attempt(state=states.COMPLETED, session="a", recorded=20.0)
+    (change,) = observe(watch(done), listing(session("a", status="Pending")), {"a"}, NONE)
+    assert isinstance(change, Seen)
+    assert change.state == states.COMPLETED
+
+
+def test_an_id_is_judged_absent_only_by_a_later_list() -> None:
+    known = attempt(state=states.RUNNING, session="a", recorded=100.5)
+    assert observe(watch(known), listing(requested=100.0), {"a"}, NONE) == ()
+    assert observe(watch(known), listing(requested=101.0), {"a"}, NONE) == (Missing(known),)
+
+
+def test_expired_needs_two_lists_ten_seconds_apart() -> None:
+    missing = attempt(state=states.RUNNING, session="a", recorded=20.0, missing_since=95.0)
+    assert observe(watch(missing), listing(requested=104.9), {"a"}, NONE) == (Missing(missing),)
+    (change,) = observe(watch(missing), listing(requested=105.0), {"a"}, NONE)
+    assert isinstance(change, Gone)
+    assert change.state == states.EXPIRED
+
+
+def test_expired_is_taken_back_if_the_session_is_seen_again() -> None:
+    gone = attempt(state=states.EXPIRED, session="a", recorded=20.0)
+    (change,) = observe(watch(gone), listing(session("a", status="Completed")), {"a"}, NONE)
+    assert isinstance(change, Seen)
+    assert change.state == states.COMPLETED
+
+
+def test_an_absent_session_that_was_deleted_is_deleted() -> None:
+    known = attempt(state=states.RUNNING, session="a", recorded=20.0)
+    (change,) = observe(watch(known, deleting=True), listing(), {"a"}, NONE)
+    assert isinstance(change, Gone)
+    assert change.state == states.DELETED
+
+
+def test_an_absent_session_that_waited_too_long_failed() -> None:
+    known = attempt(state=states.PENDING, reason="pending-timeout: 2 h", session="a", recorded=20.0)
+    (change,) = observe(watch(known), listing(), {"a"}, NONE)
+    assert isinstance(change, Gone)
+    assert change.state == states.FAILED
+
+
+def test_a_create_in_doubt_adopts_by_its_whole_name_only() -> None:
+    doubtful = attempt(doubts=1, doubt_ended=90.0)
+    others = (session("x", "fits-1"), session("y", "fits-1-abcde-2"), session("z", "fits-11-abcde"))
+    assert observe(watch(doubtful), listing(*others), set(), NONE) == ()
+    mine = session("m", status="Pending", started=None)
+    assert observe(watch(doubtful), listing(*others, mine), set(), NONE) == (Adopt(doubtful, mine, states.PENDING),)
+
+
+def test_nothing_unknown_is_judged_while_a_create_is_in_flight() -> None:
+    doubtful = attempt(doubts=1, doubt_ended=90.0)
+    assert observe(watch(doubtful), listing(session("m")), set(), frozenset({1})) == ()
+
+
+def test_no_doubt_no_adoption() -> None:
+    certain = attempt(state=states.HELD)
+    (change,) = observe(watch(certain), listing(session("m")), set(), NONE)
+    assert isinstance(change, Stray)
+
+
+def test_a_late_copy_beside_a_known_session_is_a_twin() -> None:
+    known = attempt(state=states.RUNNING, session="a", recorded=20.0, sends=2, doubts=1, doubt_ended=30.0)
+    seen, twin = observe(watch(known), listing(session("a"), session("b")), {"a"}, NONE)
+    assert isinstance(seen, Seen)
+    assert twin == Twin(known, session("b"))
+
+
+def test_a_doubt_is_answered_once() -> None:
+    adopted = attempt(state=states.RUNNING, session="a", recorded=20.0, doubts=1, twins=1)
+    _, change = observe(watch(adopted), listing(session("a"), session("b")), {"a"}, NONE)
+    assert isinstance(change, Stray)
+
+
+def test_a_copy_of_an_earlier_attempt_is_a_twin() -> None:
+    first = attempt(state=states.EXPIRED, doubts=1, doubt_ended=30.0)
+    second = attempt(number=2, name="fits-1-abcde-2", state=states.RUNNING, session="b", recorded=20.0)
+    changes = observe(watch(first, second, current=2), listing(session("a"), session("b", second.name)), {"b"}, NONE)
+    assert Twin(first, session("a")) in changes
+
+
+def test_of_two_copies_the_one_that_got_furthest_is_kept() -> None:
+    doubtful = attempt(doubts=2, doubt_ended=90.0)
+    late, done = session("b", status="Pending", started=None), session("a", status="Completed")
+    assert observe(watch(doubtful), listing(late, done), set(), NONE) == (
+        Adopt(doubtful, done, states.COMPLETED),
+        Twin(doubtful, late),
+    )
+
+
+@given(
+    doubts=st.integers(0, 5),
+    answered=st.integers(0, 5),
+    has_session=st.booleans(),
+    copies=st.integers(0, 8),
+    strangers=st.integers(0, 4),
+)
+def test_never_more_are_taken_than_were_in_doubt(
+    doubts: int, answered: int, has_session: bool, copies: int, strangers: int
+) -> None:
+    answered = min(answered, doubts)
+    row = attempt(doubts=doubts, twins=answered, doubt_ended=90.0)
+    if has_session:
+        row = replace(row, session="known", state=states.RUNNING, recorded=20.0)
+    listed = [session(f"c{n}") for n in range(copies)] + [session(f"o{n}", f"other-{n}") for n in range(strangers)]
+    if has_session:
+        listed.append(session("known"))
+    changes = observe(watch(row), listing(*listed), {"known"}, NONE)
+    taken = [change for change in changes if isinstance(change, Adopt | Twin)]
+    assert len(taken) == min(copies, doubts - answered)
+    assert sum(isinstance(change, Adopt) for change in changes) == (not has_session and len(taken) > 0)
+    assert all(change.session.name == row.name for change in taken)
