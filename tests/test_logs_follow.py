@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skahactl.errors import UnreachableError
-from skahactl.logs.follow import ENDED, GONE, LIVE, WAITING, Follower, Look, Strand
+from skahactl.logs.follow import Follower
 from skahactl.logs.keep import GAP
 from skahactl.logs.lines import LastLines, Lines, last_lines_at
 from skahactl.logs.pace import LOCAL, REMOTE, Pace
 from skahactl.logs.sinks import Chain
 from skahactl.logs.sinks import Look as Shape
+from skahactl.logs.strand import ENDED, GONE, LIVE, WAITING, Look, Strand
 from skahactl.logs.tail import Tail
 from tests.log_server import lines
 from tests.simulated_time import SimulatedClock, SimulatedLoop, run

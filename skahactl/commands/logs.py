@@ -46,7 +46,8 @@ def logs(
 
     skahactl logs tiles --failed --save failed-logs
     """
-    from skahactl.commands.showing import Asked, run_logs
+    from skahactl.commands.log_output import Asked
+    from skahactl.commands.showing import run_logs
 
     context = current()
     if not targets:

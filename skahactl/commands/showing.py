@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from skahactl.clock import SystemClock
+from skahactl.commands.log_output import Asked, LogOutput
 from skahactl.context import Context
 from skahactl.errors import AuthError, Exit, SkahactlError, UnreachableError, UsageError, worst
 from skahactl.ledger.store import Ledger, read_ledger
 from skahactl.logs.choose import AttemptLog, Choice, Part, logs_of, part_of
 from skahactl.logs.show import Shown, show
-from skahactl.logs.sinks import Chain, FileChain, Look, file_name
 from skahactl.logs.tell import is_lost, told, why_empty
 from skahactl.paths import state_dir
 from skahactl.profile import Profile
@@ -27,19 +26,6 @@ if TYPE_CHECKING:
     from skahactl.skaha.client import Client
 
 _AT_ONCE = 8  # logs read ahead while one is shown
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The options that say how, not what."""
-
-    replicas: str | None
-    run: int | None
-    follow: bool
-    tail: int | None
-    save: str | None
-    prefix: str
-    most: int
 
 
 def run_logs(context: Context, words: Sequence[str], choice: Choice, asked: Asked) -> int:
@@ -70,7 +56,7 @@ class _Command:
         logs = self._chosen(targets, part)
         if not logs:
             return self._nothing(targets[0])
-        out = _Out(self, targets, part, several=len(logs) > 1)
+        out = LogOutput(self.context, self.asked, targets, part, self.choice, several=len(logs) > 1)
         async with contextlib.AsyncExitStack() as stack:
             client = None
             if any(log.whole is None and log.session is not None for log in logs):
@@ -189,7 +175,9 @@ class _Command:
         from skahactl.logs.pace import LOCAL, REMOTE
         from skahactl.logs.watch import Watch
 
-        out = _Out(self, targets, None, several=len(targets) > 1 or _has_many(targets[0]))
+        out = LogOutput(
+            self.context, self.asked, targets, None, self.choice, several=len(targets) > 1 or _has_many(targets[0])
+        )
         async with self._client() as client:
             watch = Watch(self.ledger, targets, self.choice, client, self.context.say)
             await Follower(
@@ -203,56 +191,6 @@ class _Command:
                 most=self.asked.most,
             ).run()
         return Exit.DONE
-
-
-class _Out:
-    """Where the logs of this call go."""
-
-    def __init__(self, command: _Command, targets: Sequence[Target], part: Part | None, several: bool):
-        context, asked = command.context, command.asked
-        stream, environ = context.stdout, context.environ
-        self._context = context
-        self._write = stream.buffer.write
-        self._targets = targets
-        self._part = part
-        self._folder = None if asked.save is None else Path(context.cwd, asked.save).absolute()
-        self._several_attempts = command.choice.attempt == 0
-        self._look = Look(
-            tail=asked.tail,
-            prefixed=asked.prefix == "always" or (asked.prefix == "auto" and several),
-            colour=stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb",
-            objects=context.output == "jsonl",
-            mixed=several and asked.follow,
-        )
-        self._files: list[FileChain] = []
-        self._last: Chain | None = None
-
-    def sink(self, log: AttemptLog) -> Chain:
-        if self._folder is None:
-            self._last = Chain(self._write, self._look, log.label, self._part)
-            return self._last
-        target = self._targets[log.key[0]]
-        name, total = (target.word, 1) if target.run is None else (target.run.key.name, target.run.total)
-        path = self._folder / file_name(log, name, total, self._several_attempts)
-        file = FileChain(path, self._look, log.label, self._part)
-        self._files.append(file)
-        self._last = file
-        return file
-
-    def followed(self, label: str) -> Chain:
-        return Chain(self._write, self._look, label)
-
-    @property
-    def found_item(self) -> bool:
-        return self._last is None or self._last.found_item
-
-    def told_files(self, where: str) -> None:
-        if self._folder is None:
-            return
-        written = [file.path for file in self._files if file.written]
-        for path in written:
-            self._context.out(str(path))
-        self._context.say(f"{where}: {counted(len(written), 'log')} saved in {self._folder}")
 
 
 def _has_many(target: Target) -> bool:

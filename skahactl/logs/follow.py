@@ -6,52 +6,19 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from skahactl.clock import Clock
 from skahactl.errors import AuthError, UnreachableError
 from skahactl.logs.overlap import blocks
 from skahactl.logs.pace import Pace
+from skahactl.logs.strand import ENDED, GONE, WAITING, Look, Sink, Strand
 from skahactl.logs.tail import Tail
 from skahactl.words import counted
-
-WAITING, LIVE, ENDED, GONE = "waiting", "live", "ended", "gone"
 
 _PATIENCE = 5.0  # seconds that one round waits for its readings; slower ones go on beside the next
 _EMPTY_READS = 3  # of a log whose session has ended, before it counts as empty
 _MOST_FAILURES_WAIT = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Strand:
-    """The log of one attempt, as it stands: ``waiting`` (no log yet), ``live``, ``ended`` (the platform still has it),
-    or ``gone``. ``kept``: the copy on this machine, if it is whole or all there is."""
-
-    key: tuple[int, int, int]  # place of the target among those named, replica, attempt
-    label: str
-    session: str | None
-    state: str
-    kept: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What there is to follow now; ``more``: other attempts may still appear."""
-
-    strands: tuple[Strand, ...]
-    more: bool
-
-
-class Sink(Protocol):
-    """Where the text of one log goes. ``release`` comes after its first reading, ``close`` after its last."""
-
-    def __call__(self, data: bytes) -> None: ...
-
-    def release(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Follower:

@@ -11,7 +11,7 @@ from skahactl.ledger.lock import living_driver
 from skahactl.ledger.runs import run_by_id
 from skahactl.ledger.store import Ledger
 from skahactl.logs.choose import AttemptLog, Choice, logs_of
-from skahactl.logs.follow import ENDED, GONE, LIVE, WAITING, Look, Strand
+from skahactl.logs.strand import ENDED, GONE, LIVE, WAITING, Look, Strand
 from skahactl.skaha.models import Listing
 from skahactl.targets import Target
 from skahactl.words import counted
