@@ -162,6 +162,15 @@ def test_an_item_s_own_part(here: Here) -> None:
     assert "did you mean 'm82'" in here.run("logs", "tiles", "--item", "m8", expect=2)[1]
 
 
+def test_an_unfinished_copy_is_shown_when_the_platform_has_nothing_more(here: Here) -> None:
+    run = here.job("tiles", {1: b"so far\n", 2: None})
+    with open_ledger(here.state) as ledger:
+        attempts.set_attempt(ledger, attempts.attempts_of(ledger, run.id, 1)[0], {"log": "incomplete"})
+    out, err = here.run("logs", "tiles/1")
+    assert (out, err) == (b"so far\n", "tiles/1: an unfinished copy; the platform has nothing more\n")
+    assert "tiles/2: the platform has forgotten it, and it was not kept" in here.run("logs", "tiles", expect=1)[1]
+
+
 def test_a_reader_that_goes_away_is_no_error(here: Here) -> None:
     here.job("tiles", {number: lines(0, 40_000) for number in range(1, 5)})
     command = f"{sys.executable} -m skahactl logs tiles | head -1; echo ${{PIPESTATUS[0]}}"
@@ -213,6 +222,43 @@ def test_follow_to_the_end_of_every_replica(here: Here) -> None:
         assert mine == [f"count/{replica} | {line}" for line in wanted]
     assert len(found) == 14
     assert here.run("logs", "count", "--failed", "--tail", "1")[0] == b"end"
+
+
+RETRY = """
+name = "again"
+image = "images.canfar.net/skaha/terminal:1.1.1"
+replicas = 2
+retry.attempts = 2
+shell = '''
+echo "attempt ${SKAHACTL_ATTEMPT:-1} of $REPLICA_ID"; sleep 0.5; [ $REPLICA_ID = 1 ] || [ "$SKAHACTL_ATTEMPT" = 2 ]'''
+"""
+
+
+def test_attempts_that_a_driver_makes_are_followed_as_they_appear(here: Here) -> None:
+    (here.root / "job.toml").write_text(RETRY)
+    driver = here.start("apply", "job.toml", "--wait")
+    try:
+        until = time.monotonic() + 30
+        while here.start("logs", "again").communicate(timeout=30)[0] == b"":
+            assert time.monotonic() < until
+        out, _ = here.run("logs", "-f", "again")
+        assert sorted(out.splitlines()) == [
+            b"again/1 | attempt 1 of 1",
+            b"again/2 | attempt 1 of 2",
+            b"again/2.2 | attempt 2 of 2",
+        ]
+        driver.communicate(timeout=60)
+        assert driver.returncode == 0
+    finally:
+        driver.kill()
+        driver.communicate()
+    assert here.run("logs", "again/2")[0] == b"attempt 2 of 2\n"
+    assert here.run("logs", "again/2", "--attempt", "1")[0] == b"attempt 1 of 2\n"
+    assert here.run("logs", "again", "--attempt", "all")[0].splitlines() == [
+        b"again/1.1 | attempt 1 of 1",
+        b"again/2.1 | attempt 1 of 2",
+        b"again/2.2 | attempt 2 of 2",
+    ]
 
 
 def test_ctrl_c_while_following(here: Here) -> None:
@@ -290,6 +336,18 @@ def test_the_copy_answers_when_the_platform_has_forgotten(tmp_path: Path, server
     again = here.run("logs", "tiles")
     assert (again.stdout, again.stderr) == (before, "")
     assert here.run("logs", "-f", "tiles", "--tail", "1").stdout.splitlines() == before.splitlines()[1::2]
+
+
+def test_what_is_pending_has_no_log_yet(tmp_path: Path, server: Server) -> None:
+    here = Workplace(tmp_path / "here", server)
+    server.tell("plan", pending=[600, 600])
+    image = 'image = "images.canfar.net/skaha/terminal:1.1.1"'
+    here.write("job.toml", f'name = "tiles"\n{image}\ncommand = ["true"]\nreplicas = 9\nlimits.alive = 6\n')
+    here.run("apply", "job.toml")
+    out = here.run("logs", "tiles", expect=1)
+    assert out.stdout == ""
+    assert out.stderr.splitlines()[0] == "6 logs (tiles/1, tiles/2, tiles/3, ...): Pending, no log yet"
+    assert out.stderr.splitlines()[1].startswith("tiles/7, tiles/8, tiles/9: not created yet")
 
 
 # prune
