@@ -205,11 +205,11 @@ def test_a_read_only_state_directory_is_told(tmp_path: Path) -> None:
     state.chmod(0o555)
     code = f"""
 import os, sys
-if os.getuid() == 0:
-    os.setgid(65534); os.setuid(65534)
 from pathlib import Path
 from skahactl.ledger.store import open_ledger
 from skahactl.errors import LedgerError
+if os.getuid() == 0:
+    os.setgid(65534); os.setuid(65534)
 try:
     open_ledger(Path({str(state)!r}) / "below")
 except LedgerError as error:
