@@ -79,7 +79,9 @@ class Workplace:
             raise AssertionError(f"skahactl {' '.join(words)} did not end in {timeout} s\n{out}\n{err}") from None
         assert "Traceback" not in err, err
         if expect is not None:
-            assert process.returncode == expect, f"skahactl {' '.join(words)}: {process.returncode}\n{out}\n{err}"
+            assert process.returncode == expect, (
+                f"skahactl {' '.join(words)}: {process.returncode}\n{out[-2000:]}\n{err}"
+            )
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
     def data(self, *words: str, expect: int | None = 0) -> Any:
