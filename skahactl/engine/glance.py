@@ -45,9 +45,9 @@ def glance(ledger: Ledger, run: Run, listing: Listing | None) -> Glance:
     from skahactl.ledger.looks import twins_of
 
     watch = Watch(run, replica_states(ledger, run.id), attempts_of(ledger, run.id))
-    known = known_sessions(ledger).keys() | twins_of(ledger, run.id)
+    sessions = known_sessions(ledger).keys() | twins_of(ledger)
     changed: dict[tuple[int, int], AttemptRow] = {}
-    for change in observe(watch, listing, known, frozenset()):
+    for change in observe(watch, listing, sessions, frozenset()):
         if isinstance(change, Seen | Adopt):
             row = change.attempt
             seen = replace(
@@ -67,8 +67,11 @@ def glance(ledger: Ledger, run: Run, listing: Listing | None) -> Glance:
         else:
             continue
         changed[change.attempt.replica, change.attempt.number] = seen
-    newest = {row.number: row.attempt for row in watch.replicas}
-    latest = {replica: row for (replica, number), row in changed.items() if newest[replica] == number}
+    known_states = {row.number: (row.attempt, row.state) for row in watch.replicas}
+    before = {(row.replica, row.number): row.state for row in watch.attempts}
+    latest = {  # a replica that was moved on since, to a retry or a delete, is what the ledger says
+        key[0]: row for key, row in changed.items() if known_states[key[0]] == (key[1], before[key])
+    }
     return Glance(run, changed, latest, listing.received)
 
 

@@ -1,0 +1,451 @@
+"""get, describe and events as a person calls them: the real command, on a ledger made beforehand, against a server on
+a real socket or none at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from skahactl import states
+from skahactl.ledger import replicas, runs
+from skahactl.ledger.store import FILE, open_ledger
+from tests import ledgers
+from tests.skaha_server.process import ROOT, Server, running
+from tests.workplace import Workplace
+
+JOB_FIELDS = (
+    "name profile server user run digest kind image status reason replicas counts items attempts limits created "
+    "started ended observed deadline manifest logs driver"
+).split()  # noqa: SIM905 (as the manual lists them)
+    "name",
+    "profile",
+    "server",
+    "user",
+    "run",
+    "digest",
+    "kind",
+    "image",
+    "status",
+    "reason",
+    "replicas",
+    "counts",
+    "items",
+    "attempts",
+    "limits",
+    "created",
+    "started",
+    "ended",
+    "observed",
+    "deadline",
+    "manifest",
+    "logs",
+    "driver",
+]
+REPLICA_FIELDS = (
+    "job run replica of state reason session name attempt attempts items image resources started finished observed "
+    "deadline log url"
+).split()  # noqa: SIM905
+    "job",
+    "run",
+    "replica",
+    "of",
+    "state",
+    "reason",
+    "session",
+    "name",
+    "attempt",
+    "attempts",
+    "items",
+    "image",
+    "resources",
+    "started",
+    "finished",
+    "observed",
+    "deadline",
+    "log",
+    "url",
+]
+STATES = ["Held", "Unsettled", "Pending", "Running", "Completed", "Failed", "Refused", "Expired", "Deleted", "Skipped"]
+
+
+class Home:
+    """The command with a state directory of its own, on the local platform unless told otherwise."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.state = root / "state"
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(root),
+            "SKAHACTL_STATE_DIR": str(self.state),
+            "SKAHACTL_PROFILE": "local",
+            "SKAHACTL_DEBUG": "1",
+        }
+
+    def run(self, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "skahactl", *words]
+        done = subprocess.run(command, env=self.environ, cwd=self.root, capture_output=True, text=True, timeout=60)
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def lines(self, *words: str) -> list[str]:
+        return self.run(*words).stdout.splitlines()
+
+    def data(self, *words: str) -> list[dict[str, object]]:
+        rows: list[dict[str, object]] = json.loads(self.run(*words, "-o", "json").stdout)
+        return rows
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """``tiles`` in six states, and ``merge``, Held as a whole; only read by the tests."""
+    made = Home(tmp_path_factory.mktemp("home"))
+    ledger, _ = ledgers.survey(made.state)
+    with ledger:
+        ledgers.add(ledger, ledgers.job("merge", 1, after=("tiles",)), now=ledgers.NOW + 10)
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("server"), {"user": "alice"}) as started:
+        yield started
+
+
+def columns(line: str) -> list[str]:
+    return re.split(r" {2,}", line)
+
+
+def test_jobs_as_a_table(home: Home) -> None:
+    lines = home.lines("get", "jobs", "--cached")
+    assert [columns(line)[:9] for line in lines] == [
+        ["NAME", "RUN", "STATUS", "COMPLETED", "RUNNING", "PENDING", "HELD", "FAILED", "OTHER"],
+        ["merge", "1", "Held", "0/1", "0", "0", "1", "0", "-"],
+        ["tiles", "1", "Running", "2/6", "1", "1", "1", "1", "-"],
+    ]
+
+
+def test_a_table_in_a_pipe_is_a_line_a_row_and_nothing_is_cut(home: Home) -> None:
+    lines = home.lines("get", "replicas", "tiles", "--cached", "-o", "wide")
+    assert len(lines) == 7
+    assert len({len(columns(line)) for line in lines}) == 1
+    assert "\x1b" not in "".join(lines)
+    assert max(map(len, lines)) > 100
+
+
+def test_jobs_have_the_fields_of_the_manual(home: Home) -> None:
+    tiles = next(row for row in home.data("get", "jobs", "--cached") if row["name"] == "tiles")
+    assert list(tiles) == JOB_FIELDS
+    assert tiles["counts"] == {**dict.fromkeys(STATES, 0), **dict.fromkeys(STATES[2:6:1], 1), "Completed": 2, "Held": 1}
+    assert tiles["items"] == {"total": 12, "completed": 4, "failed": 2}
+    assert tiles["limits"] == {"alive": 10, "pending": None, "pending_timeout": None}
+    assert (tiles["created"], tiles["ended"], tiles["driver"]) == ("2025-11-24T16:00:00Z", None, None)
+    assert tiles["logs"] == f"{home.state}/logs/alice@local/tiles/1-20251124T160000Z"
+
+
+def test_replicas_have_the_fields_of_the_manual(home: Home) -> None:
+    rows = home.data("get", "tiles", "--cached")
+    assert all(list(row) == REPLICA_FIELDS for row in rows)
+    first, last = rows[0], rows[-1]
+    assert first["log"] == {"path": None, "bytes": None, "complete": None}
+    assert first["resources"] == {"cores": 2, "ram": 8, "gpus": None}
+    assert (first["started"], first["finished"]) == ("2025-11-24T16:01:00Z", "2025-11-24T16:06:00Z")
+    assert (first["items"], first["of"], first["attempts"]) == (["tile1a", "tile1b"], 6, 1)
+    assert (last["state"], last["session"], last["name"], last["attempt"]) == ("Held", None, "tiles-6-abcde", 0)
+    assert last["observed"] == "2025-11-24T16:11:40Z"
+
+
+def test_items_follow_their_replica_unless_they_told_their_own_end(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    ledger, run = ledgers.survey(home.state)
+    with ledger:
+        replicas.record_items(ledger, run.id, 3, 1, [(1, 0), (2, 7)])
+    rows = home.data("get", "items", "tiles/3,6", "--cached")
+    assert [(row["item"], row["state"], row["exit_code"]) for row in rows] == [
+        ("tile3a", "Completed", 0),
+        ("tile3b", "Failed", 7),
+        ("tile6a", "Held", None),
+        ("tile6b", "Held", None),
+    ]
+    assert list(rows[0]) == ["job", "run", "replica", "position", "item", "state", "attempt", "exit_code"]
+
+
+def test_jsonl_toml_and_names(home: Home) -> None:
+    lines = home.lines("get", "replicas", "tiles", "--cached", "-o", "jsonl")
+    assert [json.loads(line) for line in lines] == home.data("get", "replicas", "tiles", "--cached")
+    found = tomllib.loads(home.run("get", "jobs", "--cached", "-o", "toml").stdout)
+    assert [row["name"] for row in found["jobs"]] == ["merge", "tiles"]
+    assert "ended" not in found["jobs"][0]
+    assert home.lines("get", "jobs", "--cached", "-o", "name") == ["merge", "tiles"]
+    failed = home.lines("get", "replicas", "--state", "failed,running", "--cached", "-o", "name")
+    assert failed == ["tiles/3", "tiles/4"]
+
+
+def test_names_are_targets_again(home: Home) -> None:
+    names = home.lines("get", "replicas", "tiles", "--cached", "-o", "name")
+    rows = home.data("get", "replicas", *names, "--cached")
+    assert [f"{row['job']}/{row['replica']}" for row in rows] == names
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("get", "tiles"), ("get", "replica", "tiles"), ("get", "replicas/tiles"), ("get", "replicas", "job/tiles")],
+)
+def test_ways_to_say_replicas_of_a_job(home: Home, words: tuple[str, ...]) -> None:
+    assert len(home.lines(*words, "--cached", "--no-headers")) == 6
+
+
+@pytest.mark.parametrize(
+    ("key", "order"),
+    [
+        ("started", [1, 2, 3, 4, 5, 6]),
+        ("-finished", [2, 1, 3, 4, 5, 6]),
+        ("-replica", [6, 5, 4, 3, 2, 1]),
+        ("STATE", [1, 2, 3, 6, 5, 4]),
+        ("resources.cores", [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_sorting_puts_the_unknown_last(home: Home, key: str, order: list[int]) -> None:
+    rows = home.data("get", "tiles", "--cached", "--sort-by", key)
+    assert [row["replica"] for row in rows] == order
+
+
+def test_limit_says_what_is_left_out(home: Home) -> None:
+    done = home.run("get", "tiles", "--cached", "--limit", "2", "--no-headers")
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stderr == "4 more rows not shown (--limit 2)\n"
+
+
+def test_runs_of_a_job(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    ledger, _ = ledgers.survey(home.state)
+    with ledger:
+        ledgers.add(ledger, ledgers.job("tiles", 2), now=ledgers.NOW + 1000)
+    assert len(home.data("get", "tiles", "--cached")) == 2
+    assert len(home.data("get", "tiles", "--cached", "--run", "1")) == 6
+    assert [row["run"] for row in home.data("get", "jobs", "--cached")] == [2]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("get", "tilse", "--cached"), "did you mean 'tiles'?"),
+        (("get", "replicsa", "--cached"), "did you mean 'get replicas'?"),
+        (("get", "jobs", "--state", "Runing"), "did you mean 'Running'?"),
+        (("get", "jobs", "--cached", "--sort-by", "nam"), "did you mean 'name'?"),
+        (("get", "tiles", "--run", "7"), "tiles has no run 7"),
+        (("get", "tiles/9", "--cached"), "there is no replica 9"),
+        (("get", "sessions", "--cached"), "sessions are known to the platform alone"),
+        (("get", "images", "-w"), "images cannot be watched"),
+        (("get", "stats", "--state", "Failed"), "stats have no state"),
+        (("get", "jobs", "--limit", "0"), "at least 1"),
+        (("get", "jobs", "-r", "1"), "name it"),
+        (("get", "stats", "tiles"), "stats are of the whole platform"),
+        (("describe",), "describe what?"),
+        (("describe", "a1b2c3d4", "--cached"), "no record of a session 'a1b2c3d4'"),
+        (("events",), "whose events?"),
+    ],
+)
+def test_mistakes_are_told_and_nothing_is_printed(home: Home, words: tuple[str, ...], said: str) -> None:
+    done = home.run(*words, expect=2)
+    assert done.stdout == ""
+    assert said in done.stderr
+
+
+def test_what_is_read_is_not_written(home: Home) -> None:
+    before = (home.state / FILE).read_bytes()
+    home.run("get", "jobs", "--cached")
+    home.run("describe", "tiles", "--cached")
+    assert (home.state / FILE).read_bytes() == before
+
+
+def test_without_a_ledger_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    done = home.run("get", "jobs", "--cached")
+    assert (done.stdout, done.stderr) == ("", "no jobs\n")
+    assert home.data("get", "jobs", "--cached") == []
+    assert not home.state.exists()
+
+
+def test_describe_tells_it_all(home: Home) -> None:
+    text = home.run("describe", "tiles", "--cached").stdout
+    assert text.startswith("tiles on local (this machine)\n")
+    for part in (
+        "Replicas    6: 2 Completed, 1 Running, 1 Pending, 1 Held, 1 Failed",
+        "Items       12: 4 completed, 2 failed",
+        "Limits      10 alive, 1 attempt a replica",
+        "Manifest    tiles.toml",
+        "Driver      nobody",
+        f"Logs        {home.state}/logs/alice@local/tiles/1-20251124T160000Z (0 bytes)",
+        "replica 4: the platform restarted tiles-4-abcde",
+    ):
+        assert part in text
+    timeline = text[text.index("Timeline") : text.index("History")].splitlines()
+    assert [line.split()[0] for line in timeline[2:7]] == ["1", "2", "3", "4", "5"]
+    assert all("waited" in line for line in timeline[2:7])
+
+
+def test_describe_as_data(home: Home) -> None:
+    found = json.loads(home.run("describe", "tiles/3", "--cached", "-o", "json").stdout)
+    assert list(found["job"]) == JOB_FIELDS
+    (replica,) = found["replicas"]
+    assert list(replica) == [*REPLICA_FIELDS, "tried"]
+    assert [(tried["attempt"], tried["state"], tried["session"]) for tried in replica["tried"]] == [
+        (1, "Failed", "s0110003")
+    ]
+    assert found["history"] == []
+
+
+def elsewhere(tmp_path: Path, server: Server) -> tuple[Workplace, dict[int, str]]:
+    """A job of four on the server: 1 Running and 2 Completed there, 3 not there any more, 4 Held; the ledger has all
+    three Pending."""
+    here = Workplace(tmp_path / "here", server)
+    ids = {
+        1: server.tell("session", name="field-1-abcde")["id"],
+        2: server.tell("session", name="field-2-abcde", status="Completed")["id"],
+        3: "gone0000",
+    }
+    with open_ledger(here.root / "state") as ledger:
+        run = ledgers.add(ledger, ledgers.job("field", 4), server=server.url)
+        ledgers.start(ledger, run, (1, 2, 3), ids=ids)
+        runs.set_run(ledger, run.id, observed=time.time() - 180)
+    return here, ids
+
+
+def test_one_look_brings_what_has_not_ended_up_to_date(tmp_path: Path, server: Server) -> None:
+    here, ids = elsewhere(tmp_path, server)
+    before = (here.root / "state" / FILE).read_bytes()
+    asked = server.counts().get("list", 0)
+    rows = here.data("get", "field")
+    assert server.counts()["list"] == asked + 1
+    assert [(row["state"], row["session"]) for row in rows] == [
+        ("Running", ids[1]),
+        ("Completed", ids[2]),
+        ("Pending", ids[3]),
+        ("Held", None),
+    ]
+    assert rows[2]["reason"] == "the platform did not list it when last looked at"
+    assert rows[0]["started"] is not None
+    (job,) = here.data("get", "jobs")
+    assert {state: count for state, count in job["counts"].items() if count} == {
+        "Held": 1,
+        "Pending": 1,
+        "Running": 1,
+        "Completed": 1,
+    }
+    assert [row["state"] for row in here.data("get", "field", "--cached")] == ["Pending", "Pending", "Pending", "Held"]
+    assert (here.root / "state" / FILE).read_bytes() == before
+
+
+def test_sessions_are_the_platforms_with_what_they_are_to_us(tmp_path: Path, server: Server) -> None:
+    here, ids = elsewhere(tmp_path, server)
+    other = server.tell("session", name="my-notebook", kind="notebook")["id"]
+    rows = {row["id"]: row for row in here.data("get", "sessions")}
+    assert rows[ids[1]]["skahactl"] == {"job": "field", "run": 1, "replica": 1, "attempt": 1}
+    assert rows[other]["skahactl"] is None
+    assert rows[other]["userid"] == "alice"
+    assert here.run("get", "sessions", "field", "-o", "name").stdout.split() == sorted([ids[1], ids[2]])
+    (notebook,) = here.data("get", "sessions", "my-notebook")
+    assert notebook["id"] == other
+    assert "no session 'a1b2c3d4'" in here.run("get", "sessions", "a1b2c3d4", expect=2).stderr
+    described = here.run("describe", other).stdout
+    assert re.search(r"URL +https?://\S+" + other, described)
+    assert here.data("describe", other)["session"]["id"] == other
+
+
+def test_images_resources_and_events(tmp_path: Path, server: Server) -> None:
+    here, ids = elsewhere(tmp_path, server)
+    images = here.run("get", "images", "astroml", "-o", "name").stdout.split()
+    assert images == ["images.canfar.net/skaha/astroml:latest"]
+    assert "options" in here.data("get", "resources")["cores"]
+    assert "cores.options" in here.run("get", "resources").stdout
+    waiting = server.tell("session", name="waits", status="Pending")["id"]
+    (event, *_) = here.data("get", "events", waiting)
+    assert list(event) == ["session", "job", "run", "replica", "type", "reason", "message", "first", "last"]
+    assert event["session"] == waiting
+    assert [row["replica"] for row in here.data("events", "field/1")][:1] == [1]
+    assert ids[1] not in here.run("events", "field/3").stdout
+
+
+def test_without_a_network_the_record_is_shown_and_said(tmp_path: Path, server: Server) -> None:
+    here, _ = elsewhere(tmp_path, server)
+    profile = (here.root / "profile.toml").read_text().replace(server.url, "http://127.0.0.1:9/skaha/v1")
+    with open_ledger(here.root / "state") as ledger, ledger.transaction() as connection:
+        connection.execute("UPDATE jobs SET server = 'http://127.0.0.1:9/skaha/v1'")
+    here.write("profile.toml", profile)
+    for words, shown in (
+        (("get", "jobs"), "field"),
+        (("get", "field"), "field/1"),
+        (("describe", "field"), "field on"),
+    ):
+        done = here.run(*words, expect=4)
+        assert shown in done.stdout
+        assert re.search("shown as this machine knows it, last looked at 3 min( [0-9]+ s)? ago: ", done.stderr)
+    assert json.loads(here.run("get", "jobs", "-o", "json", expect=4).stdout)[0]["counts"]["Pending"] == 3
+    assert here.run("get", "jobs", "--cached").stderr == ""
+    assert here.run("get", "sessions", expect=4).stdout == ""
+
+
+def test_another_users_list_says_nothing_of_ours(tmp_path: Path, server: Server) -> None:
+    here, _ = elsewhere(tmp_path, server)
+    with open_ledger(here.root / "state") as ledger, ledger.transaction() as connection:
+        connection.execute("UPDATE jobs SET user = 'bob'")
+    done = here.run("get", "field", expect=3)
+    assert "the platform says that you are alice, and field is bob's" in done.stderr
+    assert done.stdout.count("Pending") == 3
+
+
+def test_watching_appends_what_changed_until_the_end(tmp_path: Path, server: Server) -> None:
+    here, ids = elsewhere(tmp_path, server)
+    with open_ledger(here.root / "state") as ledger:
+        found = runs.run_by_id(ledger, 1)
+        assert found is not None
+        replicas.ask_delete(ledger, 1, [4])
+        ledgers.move(ledger, found, {3: (states.EXPIRED, None, None)})
+    process = here.start("get", "field", "-w")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    guard = threading.Timer(30, process.kill)
+    guard.start()
+    with process.stdout, process.stderr, contextlib.closing(SimpleNamespace(close=guard.cancel)):
+        first = [process.stdout.readline() for _ in range(5)]
+        assert [columns(line.strip())[:2] for line in first[1:3]] == [["field/1", "Running"], ["field/2", "Completed"]]
+        server.tell("finish", sessions=[ids[1]])
+        rest = process.stdout.read().splitlines()
+        assert [columns(line)[:2] for line in rest] == [["field/1", "Completed"]]
+        assert process.wait(timeout=30) == 0
+
+
+def test_nothing_heavy_is_imported_for_a_pipe(home: Home) -> None:
+    words = "import sys; from skahactl.cli import main; code = main(['get', 'jobs', '--cached']); "
+    check = "heavy = {'httpx', 'pydantic', 'rich', 'asyncio'} & set(sys.modules); sys.exit(code or ' '.join(heavy) or 0)"
+    done = subprocess.run([sys.executable, "-c", words + check], env=home.environ, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "tiles" in done.stdout
+
+
+def test_a_thousand_jobs_with_five_thousand_replicas_take_a_moment(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with open_ledger(home.state) as ledger:
+        ledger.connection.execute("PRAGMA synchronous = OFF")
+        with ledger.transaction():
+            for number in range(1000):
+                ledgers.add(ledger, ledgers.job(f"job{number}", 5))
+    began = time.monotonic()
+    assert len(home.lines("get", "jobs", "--cached")) == 1001
+    assert len(home.lines("get", "replicas", "--cached", "--no-headers")) == 5000
+    assert time.monotonic() - began < 5
