@@ -35,6 +35,8 @@ from skahactl.skaha.models import Created, Listing
 PATIENCE = 120.0
 #: A session that is still listed after so many DELETEs is reported as staying.
 MOST_DELETES = 12
+#: Actions that send a create.
+CREATES = frozenset({"create", "retry", "resend"})
 
 
 @dataclass
@@ -154,9 +156,18 @@ class Driver:
         now = self.clock.now()
         steps.carry_out_quiet(self.ledger, watch, plan, self._lookout.settled(run), now)
         if self.create:
-            numbers = [step.replica for step in plan if step.action in ("create", "retry", "resend")]
+            numbers = self._to_create(run, plan)
             self._remover.remove(steps.to_replace(watch, numbers, listed))
             self._creator.submit(run.id, numbers)
+
+    def _to_create(self, run: Run, plan: tuple[Step, ...]) -> list[int]:
+        """Replicas that a create is to be sent for. Plain apply is one pass: what its first plan held stays held,
+        even if room was made in the meantime."""
+        numbers = [step.replica for step in plan if step.action in CREATES]
+        if self.follow:
+            return numbers
+        first = {step.replica for step in self.first_steps.get(run.id, ()) if step.action != "hold"}
+        return [number for number in numbers if number in first]
 
     def _still_listed(self, watch: Watch, listing: Listing) -> bool:
         """Whether a session that is to be deleted is still there, and not yet past hope."""
@@ -168,9 +179,7 @@ class Driver:
         return bool(set(left) - self.undeleted)
 
     def _is_done(self, watch: Watch, plan: tuple[Step, ...], listing: Listing) -> bool:
-        busy = any(step.action in ("create", "retry", "resend", "delete") for step in plan) and (
-            self.create or any(step.action == "delete" for step in plan)
-        )
+        busy = any(step.action == "delete" for step in plan) or (self.create and bool(self._to_create(watch.run, plan)))
         if busy or steps.is_doubtful(watch) or self._creator.queued(watch.run.id) or self._still_listed(watch, listing):
             return False
         if steps.is_ended(watch):
@@ -200,8 +209,9 @@ class Driver:
         return steps.is_doubtful(watch_of(self.ledger, run.id))
 
     def _raise_failures(self) -> None:
-        if self._creator.failure is not None:
-            raise self._creator.failure
+        for part in (self._creator, self._finisher, self._remover):
+            if part.failure is not None:
+                raise part.failure
         denied = self._creator.denied
         if denied is None:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from skahactl import states
 from skahactl.clock import Clock
@@ -37,6 +38,7 @@ class Finisher:
     _tasks: dict[Key, asyncio.Task[None]] = field(default_factory=dict)
     _first_try: dict[Key, float] = field(default_factory=dict)
     _unconfirmed: dict[Key, tuple[AttemptRow, keep.Fetched, float]] = field(default_factory=dict)
+    failure: BaseException | None = None  # a mistake of ours, to be raised by the driver
     _told_disk: bool = False
 
     def confirm(self, listing: Listing) -> None:
@@ -59,7 +61,7 @@ class Finisher:
                 self._first_try.setdefault(key, self.clock.now())
                 task = asyncio.create_task(self._read(run, attempt))
                 self._tasks[key] = task
-                task.add_done_callback(lambda _, key=key: self._done(key))  # type: ignore[misc]
+                task.add_done_callback(partial(self._done, key))
 
     @property
     def idle(self) -> bool:
@@ -76,8 +78,10 @@ class Finisher:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    def _done(self, key: Key) -> None:
+    def _done(self, key: Key, task: asyncio.Task[None]) -> None:
         self._tasks.pop(key, None)
+        if not task.cancelled() and task.exception() is not None:
+            self.failure = task.exception()
         self.on_end()
 
     async def _read(self, run: Run, attempt: AttemptRow) -> None:

@@ -24,6 +24,7 @@ class Remover:
     on_end: Callable[[], None]
     repeat: float = REPEAT
     tries: dict[str, int] = field(default_factory=dict)
+    failure: BaseException | None = None  # a mistake of ours, to be raised by the driver
     _last: dict[str, float] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _slots: asyncio.Semaphore | None = None
@@ -53,6 +54,8 @@ class Remover:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.failure = task.exception()
         self.on_end()
 
     async def _delete(self, session: str) -> None:
