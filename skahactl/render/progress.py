@@ -104,8 +104,9 @@ class LiveReporter:
             self._runs, self._at = tuple(runs), self._monotonic()
             self._paint()
         if self._thread is None and not self._stop.is_set():
-            self._thread = threading.Thread(target=self._keep_painting, name="progress", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._keep_painting, name="progress", daemon=True)
+            thread.start()
+            self._thread = thread  # not before: an interrupt may come in between, and close joins it
 
     def close(self) -> None:
         self._stop.set()
@@ -119,7 +120,8 @@ class LiveReporter:
         with contextlib.suppress(OSError):
             while not self._stop.wait(self._tick):
                 with self._lock:
-                    self._paint()
+                    if not self._stop.is_set():
+                        self._paint()
 
     def _paint(self) -> None:
         from skahactl.render.grid import draw

@@ -111,7 +111,7 @@ def _show_table(context: Context, noun: str, rows: Sequence[Row], headers: bool,
         from skahactl.render import terminal
 
         console = terminal.console(context.stdout, context.environ)
-        console.print(terminal.table(columns, texts, headers))
+        terminal.print_table(console, columns, texts, headers)
         return
     context.stdout.write("".join(f"{line}\n" for line in plain_lines(columns, texts, headers)))
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from skahactl import states
 from skahactl.render.columns import Column
 from skahactl.render.streams import has_colour
+from skahactl.render.tables import column_widths
 from skahactl.words import counted
 
 #: Of the 16 colours that every theme, light or dark, chooses for itself.
@@ -30,6 +30,7 @@ STYLES = {
 }
 
 Size = tuple[int, int]
+_NARROWEST = 10  # what is cut keeps at least so much
 
 
 def console(stream: TextIO, environ: Mapping[str, str], size: Size | None = None) -> Console:
@@ -60,25 +61,62 @@ def size_of(stream: TextIO) -> Size:
     return columns or 80, lines or 24
 
 
-def table(columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool) -> Table:
-    """Fits the width of the terminal: what does not is cut with an ellipsis, in the longest columns."""
-    made = Table(box=None, show_header=headers, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        made.add_column(column.title, justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis")
-    for line in texts:
-        made.add_row(*(_cell(column, text) for column, text in zip(columns, line, strict=True)))
-    return made
+def print_table(screen: Console, columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool) -> None:
+    """Fits the width of the terminal if cutting the longest cells can do it; else whole, for the terminal to wrap."""
+    widths = _fitting(columns, texts, screen.width) or column_widths(columns, texts)
+    screen.print(_table(columns, texts, headers, widths), soft_wrap=True)
 
 
-def cut_table(columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool, room: int) -> RenderableType:
-    """The first ``room`` rows, and how many more there are."""
-    shown = max(1, room)
+def watched_table(
+    columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool, size: Size
+) -> RenderableType:
+    """As much as a picture of this size has room for, and how many more rows there are."""
+    widths = _fitting(columns, texts, size[0]) or column_widths(columns, texts)
+    room = size[1] - 1 - headers
+    if len(texts) <= room:
+        return _table(columns, texts, headers, widths)
+    shown = max(1, room - 1)
     more = counted(len(texts) - shown, "more row")
-    return Group(table(columns, texts[:shown], headers), Text(f"and {more}", style="dim"))
+    return Group(_table(columns, texts[:shown], headers, widths), Text(f"and {more}", style="dim"))
 
 
-def _cell(column: Column, text: str) -> Text:
-    return Text(text, style=STYLES.get(text, "") if column.is_state else "")
+def _table(columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool, widths: Sequence[int]) -> Text:
+    lines = [_line(columns, line, widths) for line in texts]
+    if headers:
+        titles = _line(columns, [column.title for column in columns], widths)
+        titles.stylize("bold")
+        lines.insert(0, titles)
+    return Text("\n").join(lines)
+
+
+def _line(columns: Sequence[Column], texts: Sequence[str], widths: Sequence[int]) -> Text:
+    """Cells of these widths, two blanks between them; what is longer is cut with an ellipsis."""
+    line = Text()
+    for column, text, width in zip(columns, texts, widths, strict=True):
+        cell = Text(text, style=STYLES.get(text, "") if column.is_state else "")
+        cell.truncate(width, overflow="ellipsis")
+        blanks = " " * (width - cell.cell_len)
+        line.append(blanks if column.right else "").append_text(cell).append("  " if column.right else f"{blanks}  ")
+    line.rstrip()
+    return line
+
+
+def _fitting(columns: Sequence[Column], texts: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """Widths that fit, the widest columns made narrower first; None if that would leave too little of one."""
+    widths = column_widths(columns, texts)
+    while _whole(widths) > room:
+        widest = max(range(len(widths)), key=widths.__getitem__)
+        second = max([width for place, width in enumerate(widths) if place != widest], default=0)
+        least = max(_NARROWEST, len(columns[widest].title))
+        narrower = max(least, second - 1, widths[widest] - (_whole(widths) - room))
+        if narrower >= widths[widest]:
+            return None
+        widths[widest] = narrower
+    return widths
+
+
+def _whole(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
 
 
 class Picture:

@@ -53,12 +53,9 @@ class LiveTable:
         texts = cells(self._columns, rows, now)
 
         def make(size: Size) -> RenderableType:
-            room = size[1] - 2 - self._headers
             if not rows:
                 return f"no {self._noun}"
-            if len(texts) <= room:
-                return terminal.table(self._columns, texts, self._headers)
-            return terminal.cut_table(self._columns, texts, self._headers, room - 1)
+            return terminal.watched_table(self._columns, texts, self._headers, size)
 
         self._picture.paint(make)
 

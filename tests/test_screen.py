@@ -1,0 +1,320 @@
+"""What is painted on a real terminal: a pty of 80x24 and of 200x50, its screen kept by pyte."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyte
+import pytest
+
+from skahactl.ledger import replicas
+from tests import ledgers
+from tests.skaha_server.process import ROOT
+
+SIZES = [(80, 24), (200, 50)]
+
+#: Paints the steps whose numbers come on its standard input, until that ends; then ends like a driver.
+SCRIPT = r"""
+import os, sys
+from skahactl import states
+from skahactl.engine.report import RunProgress
+from skahactl.job import Limits
+from skahactl.ledger.records import JobKey, Run, RunSummary
+from skahactl.render.progress import LiveReporter
+
+TOTAL, JOBS = int(sys.argv[1]), int(sys.argv[2])
+
+def run(number, step):
+    done = min(TOTAL, step)
+    running = min(8, TOTAL - done)
+    kinds = [states.COMPLETED] * done + [states.RUNNING] * running + [states.HELD] * (TOTAL - done - running)
+    if step > 5:
+        kinds[2] = states.FAILED
+    counts = states.zero_filled({state: kinds.count(state) for state in set(kinds)})
+    made = Run(number, JobKey("https://ws-uv.canfar.net/skaha/v1", "alice", f"tiles{number}"), 1, "canfar", "d",
+               "headless", "image", {}, Limits(), 1, "all", (), {}, None, 0.0, 0.0, None, None, False, TOTAL)
+    summary = RunSummary(made, counts, states.job_status(counts, 0), 0)
+    longest = ((17, 3600.0), (18, 60.0)) if running else ()
+    return RunProgress(summary, tuple(kinds), longest, ((40, "0/12 nodes are available"),), 0.0, 600.0)
+
+reporter = LiveReporter(sys.stderr, os.environ, tick=0.1)
+try:
+    for line in sys.stdin:
+        word = line.strip()
+        if word.isdigit():
+            reporter.progress([run(number, int(word)) for number in range(1, JOBS + 1)])
+        else:
+            reporter.say(word)
+except KeyboardInterrupt:
+    reporter.close()
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
+reporter.close()
+print("tiles1 on canfar (ws-uv.canfar.net): done", file=sys.stderr)
+"""
+
+
+class Terminal:
+    """A program on a terminal of this size; ``screen`` is what a person would see."""
+
+    def __init__(self, command: list[str], size: tuple[int, int], environ: dict[str, str], stdin: int | None = None):
+        self.screen = pyte.Screen(*size)
+        self._stream = pyte.ByteStream(self.screen)
+        self.master, slave = pty.openpty()
+        self.raw = b""
+        self._set_size(size)
+        self.process = subprocess.Popen(
+            command,
+            stdin=slave if stdin is None else stdin,
+            stdout=slave,
+            stderr=slave,
+            env={**environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", "PYTHONUTF8": "1"},
+            cwd=ROOT,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0),
+        )
+        os.close(slave)
+
+    def resize(self, size: tuple[int, int]) -> None:
+        self.screen.resize(size[1], size[0])
+        self._set_size(size)
+
+    def until(self, seen: Callable[[list[str]], bool], seconds: float = 20.0) -> list[str]:
+        """Reads until the screen is as wanted; its lines."""
+        end = time.monotonic() + seconds
+        while not seen(self.lines()):
+            assert time.monotonic() < end, "\n".join(["not seen on:", *self.lines()])
+            self._read(0.05)
+        return self.lines()
+
+    def ended(self, seconds: float = 20.0) -> int:
+        """Reads what comes until the program has ended; its exit code."""
+        end = time.monotonic() + seconds
+        while self.process.poll() is None:
+            assert time.monotonic() < end, "\n".join(["does not end:", *self.lines()])
+            self._read(0.05)
+        while self._read(0.1):
+            pass
+        return self.process.returncode
+
+    def press_interrupt(self) -> None:
+        os.write(self.master, b"\x03")
+
+    def lines(self) -> list[str]:
+        return [line.rstrip() for line in self.screen.display]
+
+    def text(self) -> str:
+        return "\n".join(self.lines()).rstrip()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        os.close(self.master)
+
+    def _set_size(self, size: tuple[int, int]) -> None:
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
+
+    def _read(self, seconds: float) -> bool:
+        ready, _, _ = select.select([self.master], [], [], seconds)
+        if not ready:
+            return False
+        try:
+            data = os.read(self.master, 1 << 16)
+        except OSError:  # EIO: the other side is closed
+            return False
+        self.raw += data
+        self._stream.feed(data)
+        return bool(data)
+
+
+class Progress(Terminal):
+    """The script above; ``step`` paints its next picture."""
+
+    def __init__(self, size: tuple[int, int], total: int, jobs: int = 1, environ: dict[str, str] | None = None):
+        steps, self._steps = os.pipe()
+        command = [sys.executable, "-c", SCRIPT, str(total), str(jobs)]
+        super().__init__(command, size, {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(environ or {})}, steps)
+        os.close(steps)
+
+    def step(self, word: object) -> None:
+        os.write(self._steps, f"{word}\n".encode())
+
+    def finish(self) -> None:
+        os.close(self._steps)
+        self._steps = -1
+
+    def close(self) -> None:
+        if self._steps >= 0:
+            self.finish()
+        super().close()
+
+
+@contextlib.contextmanager
+def closing(terminal: Progress) -> Iterator[Progress]:
+    try:
+        yield terminal
+    finally:
+        terminal.close()
+
+
+def cells(lines: list[str], char: str) -> int:
+    """How many cells of this character stand in the rows of the grid."""
+    return sum(line.count(char) for line in lines if re.match(r" +\d+  \S", line))
+
+
+def shows(lines: list[str], *parts: str) -> bool:
+    return all(any(part in line for line in lines) for part in parts)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_cell_a_replica_is_drawn_and_updated_in_place(size: tuple[int, int]) -> None:
+    with closing(Progress(size, 96)) as terminal:
+        terminal.step(4)
+        lines = terminal.until(lambda lines: shows(lines, "■ 4 Completed", "replica 40 is Pending"))
+        assert lines[0].startswith("tiles1 on canfar (ws-uv.canfar.net): Running, 10 min, about 3 h")
+        assert (cells(lines, "■"), cells(lines, "▸"), cells(lines, "·")) == (4, 8, 84)
+        assert shows(
+            lines, "longest running: replica 17 (1 h), replica 18 (1 min)", "replica 40 is Pending: 0/12 nodes"
+        )
+        terminal.step(50)
+        lines = terminal.until(lambda lines: shows(lines, "■ 49 Completed", "failed: 3", "replica 40 is Pending"))
+        assert (cells(lines, "■"), cells(lines, "✗"), cells(lines, "▸")) == (49, 1, 8)
+        assert sum("tiles1 on canfar" in line for line in lines) == 1
+        assert terminal.screen.cursor.hidden
+
+
+def test_the_clock_goes_on_between_the_steps() -> None:
+    with closing(Progress((80, 24), 10)) as terminal:
+        terminal.step(1)
+        terminal.until(lambda lines: shows(lines, "replica 18 (1 min)"))
+        terminal.until(lambda lines: shows(lines, "replica 18 (1 min 2 s)"))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_thousands_of_replicas_fit(size: tuple[int, int]) -> None:
+    with closing(Progress(size, 5000)) as terminal:
+        terminal.step(300)
+        lines = terminal.until(lambda lines: shows(lines, "■ 299 Completed", "of 5000", "replica 40 is Pending"))
+        assert lines[-1] == ""
+        if size == (80, 24):
+            assert shows(lines, "each cell is")
+        assert cells(lines, "✗") == 1
+
+
+def test_more_jobs_than_lines_have_one_each() -> None:
+    with closing(Progress((80, 24), 10, jobs=30)) as terminal:
+        terminal.step(8)
+        lines = terminal.until(lambda lines: shows(lines, "and 8 more jobs"))
+        assert sum("failed: 3" in line or "on canfar" in line for line in lines) == 22
+        assert lines[-1] == ""
+
+
+@pytest.mark.parametrize("new", [(60, 24), (132, 43), (80, 8), (20, 24)])
+def test_a_resize_leaves_one_whole_picture(new: tuple[int, int]) -> None:
+    with closing(Progress((80, 24), 96)) as terminal:
+        terminal.step("a line that was said")
+        terminal.step(6)
+        terminal.until(lambda lines: shows(lines, "■ 5 Completed"))
+        terminal.resize(new)
+        terminal.until(lambda lines: b"\x1b[2J" in terminal.raw)
+        terminal.step(7)
+        lines = terminal.until(lambda lines: shows(lines, "■ 6 Completed", "tiles1 on canfar"))
+        assert sum("tiles1 on canfar" in line for line in lines) == 1
+        assert sum("Completed" in line for line in lines) == 1
+        assert lines[0].startswith("a line that was said") or new[1] < 20  # it has scrolled away there
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_interrupt_leaves_screen_and_cursor_clean(size: tuple[int, int]) -> None:
+    with closing(Progress(size, 96)) as terminal:
+        terminal.step("a line that was said")
+        terminal.step(6)
+        terminal.until(lambda lines: shows(lines, "■ 5 Completed"))
+        terminal.press_interrupt()
+        assert terminal.ended() == 130
+        assert terminal.text() == "a line that was said\ninterrupted"
+        assert not terminal.screen.cursor.hidden
+        assert (terminal.screen.cursor.x, terminal.screen.cursor.y) == (0, 2)
+
+
+def test_the_end_leaves_what_was_said_alone() -> None:
+    with closing(Progress((80, 24), 96)) as terminal:
+        terminal.step(3)
+        terminal.step("first")
+        terminal.step(6)
+        terminal.step("second")
+        terminal.until(lambda lines: shows(lines, "■ 5 Completed", "second"))
+        assert terminal.lines()[:2] == ["first", "second"]
+        terminal.finish()
+        assert terminal.ended() == 0
+        assert terminal.text() == "first\nsecond\ntiles1 on canfar (ws-uv.canfar.net): done"
+        assert not terminal.screen.cursor.hidden
+
+
+def test_colour_only_where_it_is_wanted() -> None:
+    for environ, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+        with closing(Progress((80, 24), 96, environ=environ)) as terminal:
+            terminal.step(6)
+            terminal.until(lambda lines: shows(lines, "■ 5 Completed"))
+            assert bool(re.search(rb"\x1b\[[0-9;]*3[0-9]m", terminal.raw)) == coloured
+
+
+def command(tmp_path: Path, size: tuple[int, int], *words: str) -> Terminal:
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(tmp_path),
+        "SKAHACTL_STATE_DIR": str(tmp_path / "state"),
+        "SKAHACTL_PROFILE": "local",
+    }
+    return Terminal([sys.executable, "-m", "skahactl", *words], size, environ)
+
+
+def test_a_table_fits_the_terminal(tmp_path: Path) -> None:
+    with ledgers.survey(tmp_path / "state")[0] as ledger:
+        replicas.set_states(ledger, 1, [3], "Failed", "the reason is a long one " * 5)
+    terminal = command(tmp_path, (80, 24), "get", "tiles", "--cached")
+    with contextlib.closing(terminal):
+        assert terminal.ended() == 0
+        lines = terminal.text().splitlines()
+        assert [line.split()[0] for line in lines[1:]] == [f"tiles/{number}" for number in range(1, 7)]
+        assert [line.endswith("…") for line in lines] == [False] * 3 + [True] + [False] * 3
+
+
+def test_a_table_that_cannot_fit_is_not_cut(tmp_path: Path) -> None:
+    ledgers.survey(tmp_path / "state")[0].close()
+    terminal = command(tmp_path, (40, 50), "get", "tiles", "--cached", "-o", "wide")
+    with contextlib.closing(terminal):
+        assert terminal.ended() == 0
+        assert "…" not in terminal.text()
+        whole = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.raw.decode()).splitlines()
+        assert [line.split()[0] for line in whole] == ["REPLICA", *(f"tiles/{number}" for number in range(1, 7))]
+
+
+def test_a_watched_table_is_painted_in_place(tmp_path: Path) -> None:
+    ledger, run = ledgers.survey(tmp_path / "state")
+    terminal = command(tmp_path, (80, 24), "get", "tiles", "--cached", "-w")
+    with ledger, contextlib.closing(terminal):
+        terminal.until(lambda lines: shows(lines, "tiles/6  Held"))
+        ledgers.move(ledger, run, {4: ("Completed", ledgers.NOW, ledgers.NOW + 5)})
+        lines = terminal.until(lambda lines: shows(lines, "tiles/4  Completed"))
+        assert sum("REPLICA" in line for line in lines) == 1
+        terminal.press_interrupt()
+        assert terminal.ended() == 130
+        assert not terminal.screen.cursor.hidden
+        assert "Traceback" not in terminal.text()
+        assert len(terminal.text().splitlines()) == 7
