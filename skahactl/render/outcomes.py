@@ -8,10 +8,11 @@ from typing import Any
 from skahactl import ranges, states
 from skahactl.context import Context
 from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome
-from skahactl.render.streams import one_line
+from skahactl.render.streams import has_colour, one_line
 from skahactl.render.summary import head, standing
 from skahactl.render.tables import data_text
 
+ARROW = " -> "
 _MOST_ERRORS = 10  # different ones; more are a wall that nobody reads
 
 
@@ -48,7 +49,9 @@ def _print_names(context: Context, job: JobOutcome) -> None:
 def _print_plan(context: Context, where: str, job: JobOutcome) -> None:
     run = f" (run {job.run})" if job.run is not None else ""
     context.out(one_line(f"{where}: {job.action}{run}: {job.reason}"))
-    for line in (*difference_lines(job.data()["differences"]), *step_lines(job.steps)):  # type: ignore[arg-type]
+    for line in difference_lines(job.data()["differences"]):  # type: ignore[arg-type]
+        context.out(f"  {_coloured(context, line)}")
+    for line in step_lines(job.steps):
         context.out(f"  {line}")
     if job.hint:
         context.say(f"  {job.hint}")
@@ -64,8 +67,10 @@ def _say_outcome(context: Context, where: str, job: JobOutcome) -> None:
 
 
 def _headline(job: JobOutcome) -> str:
-    """How it stands; before that, what was done, or why nothing was."""
+    """How it stands; before that, what was done, or, unless it was seen to its end, why nothing was."""
     done = done_text(job.steps)
+    if job.status and job.watched:
+        return standing(job.status, job.counts)
     said = done or job.reason or job.action
     return f"{said}; {standing(job.status, job.counts)}" if job.status else said
 
@@ -105,12 +110,24 @@ def done_text(steps: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
+def _coloured(context: Context, difference: str) -> str:
+    """On a terminal the old value red and the new one green."""
+    if not has_colour(context.stdout, context.environ):
+        return difference
+    from skahactl.render.terminal import styled
+
+    path, values = difference.split(": ", 1)
+    old, new = values.split(ARROW, 1)
+    parts = ((f"{path}: ", "bold"), (old, "red"), (ARROW, ""), (new, "green"))
+    return styled(context.stdout, context.environ, parts)
+
+
 def difference_lines(differences: Iterable[Mapping[str, Any]]) -> list[str]:
     """``image: "a:1" -> "a:2" (profile default)``."""
     lines = []
     for difference in differences:
         source = f" ({difference['source']})" if difference["source"] else ""
-        change = f"{_value(difference['old'])} -> {_value(difference['new'])}"
+        change = f"{_value(difference['old'])}{ARROW}{_value(difference['new'])}"
         lines.append(one_line(f"{difference['path']}: {change}{source}"))
     return lines
 

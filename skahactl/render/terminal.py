@@ -61,6 +61,14 @@ def size_of(stream: TextIO) -> Size:
     return columns or 80, lines or 24
 
 
+def styled(stream: TextIO, environ: Mapping[str, str], parts: Sequence[tuple[str, str]]) -> str:
+    """One line of (text, style), with the escapes of this terminal."""
+    screen = console(stream, environ)
+    with screen.capture() as captured:
+        screen.print(Text.assemble(*parts), soft_wrap=True, end="")
+    return captured.get()
+
+
 def print_table(screen: Console, columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool) -> None:
     """Fits the width of the terminal if cutting the longest cells can do it; else whole, for the terminal to wrap."""
     widths = _fitting(columns, texts, screen.width) or column_widths(columns, texts)

@@ -1,0 +1,288 @@
+"""How things look in text: summaries, outcomes, progress in lines and as a picture, timelines, tables."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from skahactl import states
+from skahactl.context import Context
+from skahactl.engine.outcome import JobOutcome, Outcome
+from skahactl.engine.report import RunProgress
+from skahactl.errors import UsageError
+from skahactl.job import Limits
+from skahactl.ledger.records import AttemptRow, JobKey, Run, RunSummary
+from skahactl.manifest.content import Difference
+from skahactl.profile import LOCAL_SERVER, Profile
+from skahactl.render.grid import CELLS, draw
+from skahactl.render.outcomes import show_outcome
+from skahactl.render.progress import PlainReporter, expected, reporter
+from skahactl.render.summary import summary_line
+from skahactl.render.tables import cells, columns_of, plain_lines, show, sort_rows
+from skahactl.render.timeline import timeline
+
+CANFAR = Profile("canfar", "https://ws-uv.canfar.net/skaha/v1")
+
+
+def run_of(total: int, name: str = "tiles", identifier: int = 1) -> Run:
+    key = JobKey(CANFAR.server, "alice", name)
+    content: dict[str, object] = {}
+    return Run(
+        identifier, key, 1, "canfar", "d", "headless", "i", content, Limits(), 1, "all", (), {}, None, 0.0, 0.0, None,
+        None, False, total,
+    )  # fmt: skip
+
+
+def progress(kinds: Sequence[str], *, now: float = 600.0, **others: object) -> RunProgress:
+    counts = states.zero_filled({state: kinds.count(state) for state in kinds})
+    summary = RunSummary(run_of(len(kinds)), counts, states.job_status(counts, 0), 0)
+    return RunProgress(summary, tuple(kinds), started=0.0, now=now, **others)  # type: ignore[arg-type]
+
+
+def mixed(**counts: int) -> list[str]:
+    return [state.capitalize() for state, number in counts.items() for _ in range(number)]
+
+
+def context(**others: object) -> Context:
+    values: dict[str, object] = {"environ": {}, "stdout": io.StringIO(), "stderr": io.StringIO(), **others}
+    return Context(**values)  # type: ignore[arg-type]
+
+
+def written(place: Context) -> tuple[str, str]:
+    assert isinstance(place.stdout, io.StringIO)
+    assert isinstance(place.stderr, io.StringIO)
+    return place.stdout.getvalue(), place.stderr.getvalue()
+
+
+def test_a_summary_begins_with_the_job_and_where() -> None:
+    some = progress(mixed(completed=2, running=1, held=3)).summary
+    assert (
+        summary_line(CANFAR, some) == "tiles on canfar (ws-uv.canfar.net): Running: 2 Completed, 1 Running, 3 Held of 6"
+    )
+    every = progress(mixed(completed=1)).summary
+    local = Profile("local", LOCAL_SERVER)
+    assert summary_line(local, every) == "tiles on local (this machine): Completed, 1 replica"
+
+
+class Times:
+    """A clock that a test turns."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+def test_plain_lines_come_when_counts_change_and_not_too_often() -> None:
+    stream, times = io.StringIO(), Times()
+    plain = PlainReporter(stream, monotonic=times, interval=5)
+    for second, running in ((0, 1), (1, 1), (2, 2), (4, 3), (6, 3), (60, 3), (61, 4), (62, 3), (70, 3)):
+        times.at = float(second)
+        plain.progress([progress(mixed(running=running, held=5 - running))])
+    lines = stream.getvalue().splitlines()
+    assert [line.split(": ", 2)[2] for line in lines] == [
+        "1 Running, 4 Held of 5",
+        "3 Running, 2 Held of 5",
+        "4 Running, 1 Held of 5",
+        "3 Running, 2 Held of 5",
+    ]
+
+
+def test_the_last_change_is_told_at_the_end() -> None:
+    stream, times = io.StringIO(), Times()
+    plain = PlainReporter(stream, monotonic=times, interval=5)
+    plain.progress([progress(mixed(running=1))])
+    plain.progress([progress(mixed(completed=1))])
+    plain.say("a log\x1b[2J was lost\n")
+    plain.close()
+    assert stream.getvalue().splitlines() == [
+        "tiles on canfar (ws-uv.canfar.net): Running, 1 replica",
+        "a log?[2J was lost ",
+        "tiles on canfar (ws-uv.canfar.net): Completed, 1 replica",
+    ]
+
+
+def test_which_reporter() -> None:
+    assert isinstance(reporter(context()), PlainReporter)
+    assert type(reporter(context(quiet=True))).__name__ == "Silent"
+
+
+def test_every_state_has_a_character_of_its_own() -> None:
+    assert set(CELLS) == set(states.STATES)
+    for style in (0, 1):
+        assert len({pair[style] for pair in CELLS.values()}) == len(states.STATES)
+    assert all(pair[1].isascii() for pair in CELLS.values())
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 50), (40, 10), (20, 5), (1, 2)])
+@pytest.mark.parametrize("total", [1, 2, 70, 600, 5000])
+def test_the_picture_is_never_higher_than_the_terminal(size: tuple[int, int], total: int) -> None:
+    one = progress(
+        mixed(completed=total // 2, failed=1, running=total - total // 2 - 1),
+        longest=((1, 5.0), (2, 4.0)),
+        why=((1, "x"), (2, "y")),
+    )
+    for count in (1, 3, 40):
+        lines = draw([one] * count, size).plain.split("\n")
+        assert len(lines) < max(2, size[1])
+        if size[0] >= 80:
+            assert all(len(line) <= size[0] for line in lines if line.startswith(" ") and line.lstrip()[:1].isdigit())
+
+
+def test_a_grouped_cell_shows_the_worst() -> None:
+    kinds = mixed(completed=5000)
+    kinds[2500] = states.FAILED
+    picture = draw([progress(kinds)], (80, 24), unicode=False).plain
+    rows = [line.split(maxsplit=1)[1] for line in picture.split("\n") if line.lstrip()[:1].isdigit()]
+    assert "".join(rows).count("x") == 1
+    assert "each cell is" in picture
+    assert picture.isascii()
+
+
+def test_the_rest_is_expected_to_go_as_what_has_ended() -> None:
+    assert expected(progress(mixed(completed=25, running=75), now=100.0)) == pytest.approx(300.0)
+    assert expected(progress(mixed(completed=1, running=99))) is None
+    assert expected(progress(mixed(completed=3))) is None
+
+
+def attempt(replica: int, state: str, created: float, started: float | None, finished: float | None) -> AttemptRow:
+    name = f"t-{replica}"
+    return AttemptRow(
+        1, replica, 1, name, state, None, "id", created, created, started, finished, finished, None, None, None, None,
+        1, 0, None, 0, "none", None, None,
+    )  # fmt: skip
+
+
+def test_bars_are_as_long_as_the_times() -> None:
+    rows = [
+        attempt(1, states.COMPLETED, 0, 100, 200),
+        attempt(2, states.COMPLETED, 0, 100, 1000),
+        attempt(3, states.FAILED, 500, 500, 1000),
+        attempt(4, states.PENDING, 0, None, None),
+    ]
+    lines = timeline(rows, 1000.0, width=100)
+    bars = [line[3:].split("  waited")[0].split("  Failed")[0].split("  Pending")[0] for line in lines[1:5]]
+    width = len(bars[1])
+    assert bars[0].count("█") == pytest.approx(width / 10, abs=1)
+    assert bars[1].count("█") == pytest.approx(width * 0.9, abs=1)
+    assert bars[1].count("░") == pytest.approx(width / 10, abs=1)
+    assert bars[2].count(" ") == pytest.approx(width / 2, abs=1)
+    assert bars[2].strip(" ") == "█" * (len(bars[2].strip(" ")) - 1) + "x"
+    assert set(bars[3]) == {"░"}
+    assert all(len(line) <= 100 for line in lines)
+    assert lines[2].endswith("waited 1 min 40 s, ran 15 min")
+
+
+def test_an_unbalanced_split_is_said() -> None:
+    rows = [attempt(number, states.COMPLETED, 0, 0, 3600 if number == 7 else 300) for number in range(1, 11)]
+    assert timeline(rows, 4000.0)[-1] == (
+        "completed ones ran 5 min at least, 5 min in the middle, 1 h at most (replica 7): the split is unbalanced"
+    )
+
+
+def test_of_many_attempts_the_longest_are_drawn() -> None:
+    rows = [attempt(number, states.COMPLETED, 0, 0, number) for number in range(1, 501)]
+    lines = timeline(rows, 600.0, most=10)
+    assert [int(line.split()[0]) for line in lines[1:11]] == list(range(491, 501))
+    assert lines[11] == "and 490 more that took less; -o wide shows them all"
+    assert timeline([], 1.0) == []
+
+
+def step(replica: int, action: str, outcome: str, **error: object) -> dict[str, object]:
+    told = {"code": "refused", "http_status": 400, "hint": None, **error} if error else None
+    return {"replica": replica, "name": f"t-{replica}", "action": action, "reason": "not created yet",
+            "outcome": outcome, "session": None, "attempt": 1, "error": told}  # fmt: skip
+
+
+def made(**others: object) -> JobOutcome:
+    counts = states.zero_filled({states.PENDING: 2, states.REFUSED: 1, states.HELD: 1})
+    steps = [
+        step(1, "create", "done"),
+        step(2, "create", "done"),
+        step(3, "create", "refused", message="no such\nimage"),
+        step(4, "hold", "held"),
+    ]
+    job = JobOutcome("tiles", "create", "no run of it is known here", 1, "d", states.PENDING, counts, (), steps)
+    return replace(job, **others)  # type: ignore[arg-type]
+
+
+def test_an_outcome_in_words_goes_to_stderr() -> None:
+    place = context()
+    show_outcome(place, Outcome(CANFAR, False, [made(failed=(3,))]))
+    out, err = written(place)
+    assert out == ""
+    assert err.splitlines() == [
+        "tiles on canfar (ws-uv.canfar.net): create: 2 done, 1 refused; Pending: 2 Pending, 1 Held, 1 Refused of 4",
+        "  replica 3: no such image",
+        "  not completed: 3; see skahactl logs tiles --failed, skahactl get replicas tiles",
+        "  1 Held, and nobody is watching: the platform forgets states and logs an hour after each end; skahactl "
+        "resume tiles sees it to its end",
+    ]
+
+
+def test_a_dry_run_is_what_was_asked_for() -> None:
+    place = context()
+    difference = Difference("image", "a:1", None, "profile default")
+    show_outcome(place, Outcome(CANFAR, True, [made(differences=(difference,), hint="do this")]))
+    out, err = written(place)
+    assert out.splitlines() == [
+        "tiles on canfar (ws-uv.canfar.net): create (run 1): no run of it is known here",
+        '  image: "a:1" -> nothing (profile default)',
+        "  create  1-3  not created yet",
+        "  hold    4    not created yet",
+    ]
+    assert err == "  do this\n"
+
+
+def test_names_of_an_outcome_are_targets() -> None:
+    place = context(output="name")
+    show_outcome(place, Outcome(CANFAR, False, [made(), made(name="all", steps=[step(1, "create", "done")])]))
+    assert written(place)[0].split() == ["tiles/1", "tiles/2", "tiles/3", "all"]
+
+
+def test_many_errors_are_told_in_few_lines() -> None:
+    place = context(quiet=True)
+    steps = [step(number, "create", "refused", message=f"error {number % 15}") for number in range(1, 601)]
+    show_outcome(place, Outcome(CANFAR, False, [made(steps=steps)]))
+    lines = written(place)[1].splitlines()
+    assert len(lines) == 11
+    assert lines[-1] == "  and 5 other errors; -o json has them all"
+
+
+def session(name: str, **others: object) -> dict[str, object]:
+    return {"id": "a1b2c3d4", "name": name, "type": "headless", "status": "Running", "skahactl": None, **others}
+
+
+def test_words_of_others_cannot_break_a_table() -> None:
+    rows = [session("evil\x1b[31m\nname\ttab"), session("b")]
+    columns = columns_of("sessions", False)
+    lines = plain_lines(columns, cells(columns, rows, 0.0), True)
+    assert lines[1].split("  ")[1] == "evil?[31m name tab"
+    assert len(lines) == 3
+    place = context(output="name")
+    show(place, "sessions", [session("b", id="x\x1by")])
+    assert written(place)[0] == "x?y\n"
+
+
+def test_numbers_written_as_text_are_sorted_as_numbers() -> None:
+    rows = [session(str(place), ramInUse=value) for place, value in enumerate(("10.5", "9.75", None, "1234"))]
+    order = sort_rows("sessions", rows, "ramInUse")
+    assert [row["name"] for row in order] == ["1", "0", "3", "2"]
+    assert [row["name"] for row in sort_rows("sessions", rows, "-ramInUse")] == ["3", "0", "1", "2"]
+    with pytest.raises(UsageError, match="sessions cannot be sorted by 'ram'"):
+        sort_rows("sessions", rows, "ram")
+
+
+def test_columns_are_two_blanks_apart_and_right_ones_end_together() -> None:
+    rows = [{"job": "t", "run": n, "replica": n, "position": n, "item": "i" * n, "state": "Failed", "attempt": n,
+             "exit_code": 10**n} for n in (1, 2, 3)]  # fmt: skip
+    columns = columns_of("items", True)
+    lines = plain_lines(columns, cells(columns, rows, 0.0), True)
+    ends = {line.index(str(10**n)) + len(str(10**n)) for line, n in zip(lines[1:], (1, 2, 3), strict=True)}
+    assert len(ends) == 1
+    assert all(len(pair[0].split("  ")) > 1 for pair in itertools.pairwise(lines))
