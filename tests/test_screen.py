@@ -28,13 +28,15 @@ SIZES = [(80, 24), (200, 50)]
 
 #: Paints the steps whose numbers come on its standard input, until that ends; then ends like a driver.
 SCRIPT = r"""
-import os, sys
+import os, signal, sys
 from skahactl import states
 from skahactl.engine.report import RunProgress
 from skahactl.job import Limits
 from skahactl.ledger.records import JobKey, Run, RunSummary
 from skahactl.render.progress import LiveReporter
 
+if "HANGUP" in os.environ:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 TOTAL, JOBS = int(sys.argv[1]), int(sys.argv[2])
 
 def run(number, step):
@@ -63,6 +65,8 @@ except KeyboardInterrupt:
     print("interrupted", file=sys.stderr)
     sys.exit(130)
 reporter.close()
+if "HANGUP" in os.environ:
+    os._exit(7)
 print("tiles1 on canfar (ws-uv.canfar.net): done", file=sys.stderr)
 """
 
@@ -263,6 +267,18 @@ def test_the_end_leaves_what_was_said_alone() -> None:
         assert terminal.ended() == 0
         assert terminal.text() == "first\nsecond\ntiles1 on canfar (ws-uv.canfar.net): done"
         assert not terminal.screen.cursor.hidden
+
+
+def test_a_closed_terminal_is_no_reason_to_stop() -> None:
+    with closing(Progress((80, 24), 96, environ={"HANGUP": "ignored"})) as terminal:
+        terminal.step(3)
+        terminal.until(lambda lines: shows(lines, "■ 3 Completed"))
+        os.close(terminal.master)
+        terminal.master = os.open(os.devnull, os.O_RDWR)
+        terminal.step(6)
+        terminal.step("a line")
+        terminal.finish()
+        assert terminal.process.wait(timeout=20) == 7
 
 
 def test_colour_only_where_it_is_wanted() -> None:

@@ -32,7 +32,8 @@ def reporter(context: Context) -> Reporter:
 
 
 class PlainReporter:
-    """A line when a job's counts change, at most one every ``interval`` seconds a job."""
+    """A line when a job's counts change, at most one every ``interval`` seconds a job. A stream that is gone is no
+    reason to stop working: what cannot be told is not told."""
 
     def __init__(self, stream: TextIO, *, monotonic: Monotonic = time.monotonic, interval: float = 5.0):
         self._stream = stream
@@ -42,8 +43,9 @@ class PlainReporter:
         self._due: dict[int, str] = {}
 
     def say(self, text: str) -> None:
-        self._stream.write(one_line(text) + "\n")
-        self._stream.flush()
+        with contextlib.suppress(OSError):
+            self._stream.write(one_line(text) + "\n")
+            self._stream.flush()
 
     def progress(self, runs: Sequence[RunProgress]) -> None:
         for run in runs:
@@ -59,9 +61,8 @@ class PlainReporter:
 
     def close(self) -> None:
         """Tells what was held back."""
-        with contextlib.suppress(OSError):
-            for key, line in list(self._due.items()):
-                self._tell(key, line)
+        for key, line in list(self._due.items()):
+            self._tell(key, line)
 
     def _tell(self, key: int, line: str) -> None:
         self._due.pop(key, None)
@@ -70,7 +71,8 @@ class PlainReporter:
 
 
 class LiveReporter:
-    """A picture of every job, painted at each poll and, for its clock and for a resize, every ``tick`` seconds."""
+    """A picture of every job, painted at each poll and, for its clock and for a resize, every ``tick`` seconds. The
+    terminal may be closed meanwhile; the work goes on."""
 
     def __init__(
         self,
@@ -95,12 +97,12 @@ class LiveReporter:
         self._at = 0.0
 
     def say(self, text: str) -> None:
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):
             self._picture.above(one_line(text))
             self._paint()
 
     def progress(self, runs: Sequence[RunProgress]) -> None:
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):
             self._runs, self._at = tuple(runs), self._monotonic()
             self._paint()
         if self._thread is None and not self._stop.is_set():
@@ -113,7 +115,7 @@ class LiveReporter:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        with self._lock, contextlib.suppress(OSError):  # the terminal may be gone
+        with self._lock, contextlib.suppress(OSError):
             self._picture.close()
 
     def _keep_painting(self) -> None:
