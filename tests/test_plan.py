@@ -72,7 +72,7 @@ def test_a_create_in_doubt_is_sent_again_only_when_settled() -> None:
     assert actions(found, doubts=settled) == ["resend"]
     assert actions(Watch(RUN, (doubtful,), (replace(rows[0], sends=5),)), doubts=settled) == ["give-up"]
     old = replace(rows[0], created=NOW - 50 * 60 - 1)
-    assert actions(Watch(RUN, (doubtful,), (old,)), doubts=settled) == ["give-up"]
+    assert actions(Watch(RUN, (doubtful,), (old,)), doubts=settled) == ["expire"]
     assert actions(Watch(RUN, (replace(doubtful, not_before=NOW + 1),), rows), doubts=settled) == ["keep"]
 
 

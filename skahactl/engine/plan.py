@@ -22,7 +22,7 @@ LONGEST_BACKOFF = 300.0
 class Step:
     """What will be done for one replica, and why.
 
-    action: create | retry | resend | hold | keep | adopt | replace | skip | give-up | delete
+    action: create | retry | resend | hold | keep | adopt | replace | skip | give-up | expire | delete
     """
 
     replica: int
@@ -124,7 +124,7 @@ def _unsettled(replica: ReplicaState, attempt: AttemptRow | None, now: float, do
     if attempt is None or number not in doubts.settled or (replica.not_before or 0.0) > now:
         return Step(number, name, "keep", "a create is in doubt; looking for its session")
     if now - attempt.created > OLDEST_INTENT:
-        return Step(number, name, "give-up", "in doubt for more than 50 minutes; what it made may be forgotten by now")
+        return Step(number, name, "expire", "in doubt for more than 50 minutes; what it made may be forgotten by now")
     if attempt.sends >= MOST_SENDS:
         return Step(number, name, "give-up", f"{attempt.sends} creates in doubt, and no session appeared")
     return Step(number, name, "resend", "the create in doubt made no session")

@@ -61,7 +61,7 @@ def to_replace(watch: Watch, numbers: list[int], listed: frozenset[str]) -> tupl
 def carry_out_quiet(ledger: Ledger, watch: Watch, plan: tuple[Step, ...], settled: frozenset[int], now: float) -> None:
     """The steps that need no request: skips, give-ups, and deletes of what never became a session."""
     skipped = [step for step in plan if step.action == "skip"]
-    given_up = {step.replica: step.reason for step in plan if step.action == "give-up"}
+    given_up = {step.replica: step for step in plan if step.action in ("give-up", "expire")}
     deleted = {step.replica for step in plan if step.action == "delete"} & settled
     if not (skipped or given_up or deleted):
         return
@@ -71,8 +71,9 @@ def carry_out_quiet(ledger: Ledger, watch: Watch, plan: tuple[Step, ...], settle
             replicas.set_states(ledger, watch.run.id, numbers, states.SKIPPED, skipped[0].reason)
         for number, attempt in watch.latest().items():
             if number in given_up:
-                state = states.EXPIRED if "50 minutes" in given_up[number] else states.REFUSED
-                end_unsent(ledger, attempt, state, given_up[number], now)
+                step = given_up[number]
+                state = states.EXPIRED if step.action == "expire" else states.REFUSED
+                end_unsent(ledger, attempt, state, step.reason, now)
             elif number in deleted and attempt.state == states.UNSETTLED:
                 end_unsent(ledger, attempt, states.DELETED, "deleted; the create in doubt made no session", now)
 

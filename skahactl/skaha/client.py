@@ -46,6 +46,7 @@ class Client:
         verbose: int = 0,
     ) -> None:
         self.server = profile.server
+        self._where = f"{profile.name} ({profile.host})"  # as errors name it
         self._registry = profile.registry
         self._clock = clock
         self._environ = environ
@@ -173,7 +174,9 @@ class Client:
         try:
             return await self._exchange.send(method, path, params=params, form=form)
         except FAILURES as error:
-            raise failures.raised_by(error) from None
+            told = failures.raised_by(error)
+            told.where = self._where
+            raise told from None
 
 
 async def _told(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
