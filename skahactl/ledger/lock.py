@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from pathlib import Path
 from typing import IO
 
@@ -51,7 +52,7 @@ def acquire(ledger: Ledger, key: JobKey, now: float, *, break_lock: bool = False
         holder = None if row is None else Driver(*row)
         if holder is not None and holder.host != me.host and not break_lock:
             raise _busy(key, holder)
-        stream = _kernel_lock(ledger.state_dir, job)
+        stream = _patient_lock(ledger.state_dir, job)
         if stream is None:
             raise _busy(key, holder)
         connection.execute(
@@ -88,8 +89,18 @@ def boot_id() -> str:
         return ""
 
 
+def _patient_lock(state_dir: Path, job: int) -> IO[bytes] | None:
+    """The kernel lock; tried for a moment, since whoever asks for the living driver holds it for an instant."""
+    for _ in range(5):
+        stream = _kernel_lock(state_dir, job)
+        if stream is not None:
+            return stream
+        time.sleep(0.02)
+    return None
+
+
 def _kernel_lock(state_dir: Path, job: int) -> IO[bytes] | None:
-    stream = open(made_private(state_dir / "locks") / f"{job}.lock", "ab")  # noqa: SIM115 (held for the life of the lock)  # noqa: SIM115
+    stream = open(made_private(state_dir / "locks") / f"{job}.lock", "ab")  # noqa: SIM115 (held as long as the lock)
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
