@@ -9,13 +9,10 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from skahactl.context import Context, enter
-from skahactl.errors import Exit, SkahactlError, UsageError
-
-if TYPE_CHECKING:
-    from cyclopts import App
+from skahactl.errors import Exit, SkahactlError
 
 
 def run() -> NoReturn:
@@ -47,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
         options, words = take_globals(argv)
         context = Context(**options)
         enter(context)
-        code = _call(words)
+        code = _call(words, context)
         context.stdout.flush()
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -68,31 +65,29 @@ class Terminated(BaseException):
     """SIGTERM or SIGHUP arrived."""
 
 
-def build() -> App:
-    """The app with every verb, by import string: nothing of a verb is imported before it is called."""
-    from skahactl.verbs import app
+def _call(words: list[str], context: Context) -> int:
+    """Nothing of a verb is imported before it is called."""
+    if words == ["--version"]:
+        from skahactl.version import told
 
-    return app()
-
-
-def _call(words: list[str]) -> int:
+        context.out(told(context))
+        return Exit.DONE
     from cyclopts import CycloptsError
 
-    app = build()
+    from skahactl.options import asked_page
+    from skahactl.verbs import app
+
+    root = app(asked_page(words))
     if words[:1] == ["__complete"]:
-        app(words)
+        root(words)
         return Exit.DONE
     try:
-        result = app(words or ["--help"], exit_on_error=False, print_error=False, result_action="return_value")
+        result = root(words or ["--help"], exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        raise _usage(error, words) from error
+        from skahactl.complaints import explained
+
+        raise explained(error, words) from error
     return int(result) if isinstance(result, int) else Exit.DONE
-
-
-def _usage(error: Exception, words: list[str]) -> UsageError:
-    from skahactl.options import explained
-
-    return explained(error, words)
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:

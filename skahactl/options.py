@@ -1,4 +1,4 @@
-"""The options that go everywhere, taken from argv before or after the verb; and what a wrong word is told."""
+"""The options that go everywhere, taken from argv before or after the verb."""
 
 from __future__ import annotations
 
@@ -10,41 +10,13 @@ from skahactl.errors import UsageError
 from skahactl.words import nearest
 
 _VALUED = {"-p": "profile", "--profile": "profile", "-o": "output", "--output": "output", "--log-file": "log_file"}
-_FLAGS = {"-q": ("quiet", 1), "--quiet": ("quiet", 1), "-v": ("verbose", 1), "-vv": ("verbose", 2)}
-_FLAGS["--verbose"] = ("verbose", 1)
-
-#: What other tools call it, and what it is called here.
-FOREIGN = {
-    "ps": "get sessions",
-    "list": "get jobs",
-    "ls": "get jobs",
-    "info": "describe SESSION",
-    "run": "create headless IMAGE -- COMMAND",
-    "submit": "apply job.toml",
-    "launch": "create headless IMAGE -- COMMAND",
-    "sbatch": "apply job.toml",
-    "srun": "create headless IMAGE --wait -- COMMAND",
-    "cancel": "delete JOB",
-    "scancel": "delete JOB",
-    "kill": "delete JOB",
-    "stop": "delete JOB",
-    "rm": "delete JOB",
-    "squeue": "get replicas --state Running,Pending",
-    "sacct": "get replicas JOB",
-    "sinfo": "get stats",
-    "status": "get jobs",
-    "top": "get sessions -o wide",
-    "stats": "get stats",
-    "images": "get images",
-    "start": "resume JOB",
-    "log": "logs JOB",
-    "tail": "logs -f JOB",
-    "rerun": "apply --rerun job.toml",
-    "rollout": "wait JOB",
-    "config": "profile list",
-    "auth": "login",
-    "context": "get resources",
-    "open": "describe SESSION (it shows the URL)",
+_FLAGS = {
+    "-q": ("quiet", 1),
+    "--quiet": ("quiet", 1),
+    "-v": ("verbose", 1),
+    "--verbose": ("verbose", 1),
+    "-vv": ("verbose", 2),
+    "-vvv": ("verbose", 2),
 }
 
 
@@ -64,7 +36,7 @@ def take_globals(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
                 break
             words += [word, *argv[at:]]
             break
-        name, equals, value = word.partition("=")
+        name, equals, value = _parts(word)
         if word in _FLAGS:
             field, amount = _FLAGS[word]
             taken[field] = True if field == "quiet" else taken.get(field, 0) + amount
@@ -86,21 +58,16 @@ def take_globals(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     return taken, words
 
 
-def explained(error: Exception, words: Sequence[str]) -> UsageError:
-    """A parser's complaint as one clear message, with the nearest word or another tool's word in ours."""
-    from skahactl.verbs import VERBS
-
-    verb = next((word for word in words if not word.startswith("-")), "")
-    if verb and verb not in VERBS:
-        return UsageError(f"there is no command '{verb}'", hint=_advice(verb, words, list(VERBS)))
-    text = " ".join(str(error).split())
-    return UsageError(text, hint=f"see 'skahactl {verb} --help'" if verb else "see 'skahactl --help'")
+def asked_page(words: Sequence[str]) -> str | None:
+    """The verb whose help page is asked for."""
+    asked = words[: words.index("--")] if "--" in words else words
+    if not {"--help", "-h"}.intersection(asked):
+        return None
+    return next((word for word in asked if not word.startswith("-")), None)
 
 
-def _advice(verb: str, words: Sequence[str], verbs: list[str]) -> str:
-    if verb == "prune" and len(words) > 1:
-        return "here that is: skahactl delete JOB"
-    if verb in FOREIGN:
-        return f"here that is: skahactl {FOREIGN[verb]}"
-    guess = nearest(verb, verbs)
-    return f"did you mean '{guess}'?" if guess else "see 'skahactl --help'"
+def _parts(word: str) -> tuple[str, str, str]:
+    """``--output=json``, and ``-ojson`` as kubectl has it."""
+    if word[:2] in ("-o", "-p") and len(word) > 2 and word[2] != "=":
+        return word[:2], "=", word[2:]
+    return word.partition("=")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Annotated, Literal
 
-if TYPE_CHECKING:
-    from cyclopts import App
+from cyclopts import App, Group, Parameter
+
+from skahactl import __version__, completers
 
 #: verb: (import string, one line, group)
 VERBS = {
@@ -30,27 +31,60 @@ VERBS = {
     "serve": ("skahactl.commands.serve:serve", "Offer the local platform over HTTP.", "Set up"),
     "schema": ("skahactl.commands.schema:schema", "Print the JSON Schema of manifests.", "Set up"),
     "explain": ("skahactl.commands.explain:explain", "Explain a key of the manifest.", "Set up"),
-    "completion": ("skahactl.commands.completion:app", "Print or install shell completion.", "Set up"),
+    "completion": ("skahactl.commands.completion:completion", "Print or install shell completion.", "Set up"),
 }
 
 GROUPS = ("Run", "Look", "End", "Inside a replica", "Set up")
 
 
-def app() -> App:
-    """The cyclopts app; its ``meta`` carries the options that go everywhere, for help and completion."""
-    from cyclopts import App, Group, Parameter
-
-    from skahactl import __version__
-
+def app(page: str | None = None) -> App:
+    """The cyclopts app. With ``page`` the verb of this name has its whole help page, and is imported for it."""
     groups = {name: Group(name, sort_key=place) for place, name in enumerate(GROUPS)}
     root = App(
         name="skahactl",
         help="Declarative batch work on the CANFAR Science Platform: one file says what should run.",
-        help_epilogue="Everywhere: -p PROFILE, -o table|wide|name|json|jsonl|toml, -q, -v, -vv, --log-file FILE.",
         version=__version__,
         help_format="plaintext",
-        default_parameter=Parameter(negative=()),
+        default_parameter=Parameter(negative=(), show_default=False),
+        group_commands=Group("This program", sort_key=len(GROUPS)),
     )
     for verb, (place, line, group) in VERBS.items():
         root.command(place, name=verb, help=line, group=groups[group])
+    root.meta.group_parameters = Group("Everywhere, before or after the verb", sort_key=len(GROUPS) + 1)
+    root.meta.default(everywhere)
+    if page in VERBS:
+        from skahactl.help_pages import complete_page
+
+        complete_page(root[page])
     return root
+
+
+def everywhere(
+    *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    profile: Annotated[
+        str | None,
+        Parameter(
+            name=["--profile", "-p"],
+            metavar="NAME",
+            help="Where to run: a profile, or its file.",
+            completer=completers.profiles,
+        ),
+    ] = None,
+    output: Annotated[
+        Literal["table", "wide", "name", "json", "jsonl", "toml"],
+        Parameter(
+            name=["--output", "-o"],
+            metavar="FORMAT",
+            help="How data is shown: table (if nothing is said), wide, name, json, jsonl, toml.",
+            show_choices=False,
+        ),
+    ] = "table",
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], help="Say only what must be known.")] = False,
+    verbose: Annotated[
+        int, Parameter(name=["--verbose", "-v"], count=True, help="A line for each request; -vv with its parameters.")
+    ] = 0,
+    log_file: Annotated[
+        completers.FileName | None, Parameter(metavar="FILE", help="Write the lines of -v to the end of this file.")
+    ] = None,
+) -> None:
+    """The options that go everywhere, as help and completion tell them; ``options.take_globals`` takes them."""

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from skahactl.commands.manifests import Files, Manifest, Sets, Variables, given
 from skahactl.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    Adoption = str
+else:
+    Adoption = Literal["create", "expired"] | str  # what Tab offers; others are refused in our words
+
+OPTIONS = (
+    "--file",
+    "--dry-run",
+    "--wait",
+    "--timeout",
+    "--rerun",
+    "--replace",
+    "--yes",
+    "--adopt",
+    "--set",
+    "--var",
+    "--break-lock",
+    "--help",
+)
 
 
 def apply(
-    *manifests: str,
-    file: Annotated[list[str] | None, Parameter(name=["--file", "-f"], negative=())] = None,
+    *manifests: Manifest,
+    file: Files = None,
     dry_run: bool = False,
     wait: bool = False,
     timeout: str | None = None,
     rerun: bool = False,
     replace: bool = False,
     yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
-    adopt: str | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
-    var: Annotated[list[str] | None, Parameter(name="--var", negative=())] = None,
+    adopt: Annotated[Adoption | None, Parameter(metavar="WHAT", show_choices=False)] = None,
+    sets: Sets = None,
+    variables: Variables = None,
     break_lock: bool = False,
 ) -> int:
     """Make the platform match one or more manifests, as often as you like.
@@ -33,10 +54,6 @@ def apply(
 
     Parameters
     ----------
-    manifests
-        Files, directories (their *.toml, sorted), or - for standard input.
-    file
-        Another manifest, as with kubectl.
     dry_run
         Show what would be sent and done; nothing is.
     wait
@@ -51,19 +68,13 @@ def apply(
         Do not ask before replacing.
     adopt
         Take over sessions with exactly this job's names that have no record here: create or expired.
-    set_
-        KEY=VALUE, over the manifest's own (resources.cores=4).
-    var
-        NAME=VALUE, over the [vars] of manifest and profile.
     break_lock
         Take the job from a command on another machine that is gone for good.
     """
     from skahactl.commands.applying import Asked, apply_files
 
-    files = [*manifests, *(file or [])]
-    if not files:
-        raise UsageError("apply needs a manifest", hint="skahactl apply job.toml; 'skahactl explain' lists its keys")
+    files = given("apply", manifests, file, OPTIONS)
     if adopt not in (None, "create", "expired"):
         raise UsageError(f"--adopt takes create or expired, not '{adopt}'")
     asked = Asked(dry_run, wait, timeout, rerun, replace, yes, adopt, break_lock)
-    return Exit(apply_files(files, asked, set_ or [], var or []))
+    return Exit(apply_files(files, asked, sets or [], variables or []))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -16,16 +16,22 @@ if TYPE_CHECKING:
 
 KINDS = ("headless", "notebook", "desktop", "carta", "firefly", "contributed")
 
+if TYPE_CHECKING:
+    Kind = str
+else:
+    Kind = Literal[KINDS] | str  # what Tab offers; others are refused in our words
+
 
 def create(
-    kind: str,
+    kind: Annotated[Kind, Parameter(show_choices=False)],
     image: str,
+    /,
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
     name: Annotated[str | None, Parameter(name=["--name", "-n"])] = None,
     cores: Annotated[float | None, Parameter(name=["--cores", "--cpu", "-c"])] = None,
     ram: Annotated[float | None, Parameter(name=["--ram", "--memory", "-m"])] = None,
     gpus: Annotated[int | None, Parameter(name=["--gpus", "--gpu", "-g"])] = None,
-    env: Annotated[list[str] | None, Parameter(name=["--env", "-e"], negative=())] = None,
+    env: Annotated[list[str] | None, Parameter(name=["--env", "-e"], metavar="K=V", negative=())] = None,
     replicas: Annotated[int, Parameter(name=["--replicas", "-r"])] = 1,
     wait: bool = False,
     timeout: str | None = None,

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from skahactl import completers
 from skahactl.commands.opening import Opened, opened, run
+from skahactl.completers import FileName
 from skahactl.context import current
 from skahactl.errors import Exit, UsageError
 
@@ -15,9 +17,18 @@ if TYPE_CHECKING:
 
 
 def delete(
-    *targets: str,
-    file: Annotated[list[str] | None, Parameter(name=["--file", "-f"], negative=())] = None,
-    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"])] = None,
+    *targets: Annotated[str, Parameter(completer=completers.jobs_with_sessions)],
+    file: Annotated[
+        list[FileName] | None,
+        Parameter(
+            name=["--file", "-f"],
+            metavar="MANIFEST",
+            help="Delete the jobs of this manifest.",
+            negative=(),
+            allow_leading_hyphen=True,
+        ),
+    ] = None,
+    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"], completer=completers.replicas)] = None,
     dry_run: bool = False,
     ignore_not_found: bool = False,
     forget: bool = False,
@@ -34,8 +45,6 @@ def delete(
     ----------
     targets
         JOB, JOB/REPLICAS (tiles/1-10), a session's name or id.
-    file
-        Delete the jobs of this manifest.
     replicas
         Only these replicas: 1-10,17.
     dry_run

@@ -6,12 +6,22 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from skahactl import completers
 from skahactl.errors import UsageError
 
 
 def describe(
-    *targets: Annotated[str, Parameter(name="TARGET", help="JOB, JOB/REPLICAS (tiles/1-10,17), session name or id.")],
-    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"], help="These replicas: 1-10,17.")] = None,
+    *targets: Annotated[
+        str,
+        Parameter(
+            name="TARGET",
+            help="JOB, JOB/REPLICAS (tiles/1-10,17), session name or id.",
+            completer=completers.jobs,
+        ),
+    ],
+    replicas: Annotated[
+        str | None, Parameter(name=["--replicas", "-r"], completer=completers.replicas, help="These replicas: 1-10,17.")
+    ] = None,
     run: Annotated[int | None, Parameter(help="An earlier run, by its number.")] = None,
     cached: Annotated[bool, Parameter(help="As this machine knows it; no look at the platform.")] = False,
 ) -> int:

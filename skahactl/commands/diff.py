@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
-from skahactl.commands.opening import opened, run, unless_stopped, variables
+from skahactl.commands.manifests import Files, Manifest, Sets, Variables, given
+from skahactl.commands.opening import opened, run, unless_stopped
 from skahactl.context import current
-from skahactl.errors import Exit, UsageError
+from skahactl.errors import Exit
 
 if TYPE_CHECKING:
     from skahactl.engine.outcome import JobOutcome
@@ -17,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def diff(
-    *manifests: str,
-    file: Annotated[list[str] | None, Parameter(name=["--file", "-f"], negative=())] = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
-    var: Annotated[list[str] | None, Parameter(name="--var", negative=())] = None,
+    *manifests: Manifest,
+    file: Files = None,
+    sets: Sets = None,
+    variables: Variables = None,
 ) -> int:
     """Show what apply would change: exit 0 for nothing, 1 for something.
 
@@ -28,27 +27,15 @@ def diff(
 
       skahactl diff job.toml
       skahactl diff job.toml --set resources.ram=64
-
-    Parameters
-    ----------
-    manifests
-        Files, directories, or - for standard input.
-    file
-        Another manifest.
-    set_
-        KEY=VALUE, over the manifest's own.
-    var
-        NAME=VALUE, over the [vars] of manifest and profile.
     """
     from skahactl.manifest import read
+    from skahactl.manifest.tables import variables as parsed
     from skahactl.profiles import choose
 
-    files = [*manifests, *(file or [])]
-    if not files:
-        raise UsageError("diff needs a manifest", hint="skahactl diff job.toml")
+    files = given("diff", manifests, file, ("--file", "--set", "--var", "--help"))
     context = current()
     profile = choose(context.profile, context.environ)
-    jobs = read(files, profile, sets=set_ or [], variables=variables(var or []), stdin=context.stdin)
+    jobs = read(files, profile, sets=sets or [], variables=parsed(variables or []), stdin=context.stdin)
     return run(lambda: _diff(profile, jobs))
 
 

@@ -6,11 +6,25 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from skahactl import completers
+
 
 def get(
-    *words: Annotated[str, Parameter(name="NOUN-OR-TARGET", help="What to show, and of which JOB or JOB/REPLICAS.")],
-    state: Annotated[str | None, Parameter(help="In these states only: Running,Failed.")] = None,
-    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"], help="Of these replicas: 1-10,17.")] = None,
+    *words: Annotated[
+        str,
+        Parameter(
+            name="NOUN-OR-TARGET",
+            help="What to show, and of which JOB or JOB/REPLICAS.",
+            completer=completers.nouns_or_jobs,
+        ),
+    ],
+    state: Annotated[
+        str | None, Parameter(help="In these states only: Running,Failed.", completer=completers.states)
+    ] = None,
+    replicas: Annotated[
+        str | None,
+        Parameter(name=["--replicas", "-r"], completer=completers.replicas, help="Of these replicas: 1-10,17."),
+    ] = None,
     run: Annotated[int | None, Parameter(help="Of an earlier run, by its number.")] = None,
     watch: Annotated[bool, Parameter(name=["--watch", "-w"], help="Go on, and show what changes.")] = False,
     cached: Annotated[bool, Parameter(help="As this machine knows it; no look at the platform.")] = False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from skahactl import completers
 from skahactl.context import Context, current
 from skahactl.errors import AuthError, Exit, UsageError
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def login(
-    profile: Annotated[str | None, Parameter(help="The profile; the current one, else canfar.")] = None,
+    profile: Annotated[
+        str | None, Parameter(help="The profile; the current one, else canfar.", completer=completers.profiles)
+    ] = None,
     /,
     *,
     user: Annotated[str | None, Parameter(name=["--user", "-u"], help="The user name; asked for otherwise.")] = None,

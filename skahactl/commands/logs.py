@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from skahactl import completers
+from skahactl.completers import FileName
 from skahactl.context import current
 from skahactl.errors import UsageError
 
@@ -14,15 +16,27 @@ if TYPE_CHECKING:
 
 
 def logs(
-    *targets: Annotated[str, Parameter(name="TARGET", help="JOB, JOB/REPLICAS (tiles/1-10,17), session name or id.")],
-    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"], help="Of these replicas: 1-10,17.")] = None,
+    *targets: Annotated[
+        str,
+        Parameter(
+            name="TARGET",
+            help="JOB, JOB/REPLICAS (tiles/1-10,17), session name or id.",
+            completer=completers.jobs,
+        ),
+    ],
+    replicas: Annotated[
+        str | None,
+        Parameter(name=["--replicas", "-r"], completer=completers.replicas, help="Of these replicas: 1-10,17."),
+    ] = None,
     item: Annotated[
         str | None, Parameter(help="Of this item alone: its text, or its place in get items, from 1.")
     ] = None,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], help="Go on until every replica has ended.")] = False,
     tail: Annotated[int | None, Parameter(help="The last N lines of each log.")] = None,
     failed: Annotated[bool, Parameter(help="Of failed replicas only.")] = False,
-    save: Annotated[str | None, Parameter(help="Write each log to a file of its own in this directory.")] = None,
+    save: Annotated[
+        FileName | None, Parameter(metavar="DIR", help="Write each log to a file of its own in this directory.")
+    ] = None,
     attempt: Annotated[str | None, Parameter(help="An earlier attempt by its number, or all.")] = None,
     run: Annotated[int | None, Parameter(help="Of an earlier run.")] = None,
     prefix: Annotated[

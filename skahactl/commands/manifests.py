@@ -7,11 +7,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from skahactl.completers import FileName
 from skahactl.errors import UsageError
 
 #: ``*manifests: Manifest``. A hyphen may lead, or ``-`` would not get through; ``given`` refuses other such words.
 Manifest = Annotated[
-    str,
+    FileName,
     Parameter(
         name="MANIFEST",
         help="Files, directories (their *.toml, sorted), or - for standard input.",
@@ -21,22 +22,36 @@ Manifest = Annotated[
 
 #: ``file: Files = None``.
 Files = Annotated[
-    list[str] | None,
-    Parameter(name=["--file", "-f"], help="Another manifest, as with kubectl.", negative=(), allow_leading_hyphen=True),
+    list[FileName] | None,
+    Parameter(
+        name=["--file", "-f"],
+        metavar="MANIFEST",
+        help="Another manifest, as with kubectl.",
+        negative=(),
+        allow_leading_hyphen=True,
+    ),
 ]
 
 #: ``sets: Sets = None``.
 Sets = Annotated[
     list[str] | None,
     Parameter(
-        name="--set", help="KEY=VALUE, over the manifest's own; JOB.KEY=VALUE for one job of several.", negative=()
+        name="--set",
+        metavar="KEY=VALUE",
+        help="KEY=VALUE, over the manifest's own; JOB.KEY=VALUE for one job of several.",
+        negative=(),
     ),
 ]
 
 #: ``variables: Variables = None``.
 Variables = Annotated[
     list[str] | None,
-    Parameter(name="--var", help="K=V for the placeholder {K}, over the [vars] of manifest and profile.", negative=()),
+    Parameter(
+        name="--var",
+        metavar="K=V",
+        help="K=V for the placeholder {K}, over the [vars] of manifest and profile.",
+        negative=(),
+    ),
 ]
 
 

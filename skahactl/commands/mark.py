@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from skahactl import states
+from skahactl import completers, states
 from skahactl.commands.targeting import lines_of, one_job
+from skahactl.completers import FileName
 from skahactl.context import current
 from skahactl.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    Word = str
+else:
+    Word = Literal["completed", "failed"] | str  # what Tab offers; others are refused in our words
 
 WORDS = {"completed": states.COMPLETED, "failed": states.FAILED}
 
 
 def mark(
-    job: str,
-    state: str,
+    job: Annotated[str, Parameter(completer=completers.jobs)],
+    state: Annotated[Word, Parameter(show_choices=False)],
+    /,
     *,
-    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"])] = None,
-    items: str | None = None,
+    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"], completer=completers.replicas)] = None,
+    items: Annotated[FileName | None, Parameter(metavar="FILE")] = None,
     expired: bool = False,
 ) -> int:
     """Record what you found out about replicas that ended unseen; nothing is sent.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from skahactl import completers
+from skahactl.completers import FileName
 from skahactl.context import Context, current
 from skahactl.errors import Exit, ProfileError, UsageError
 
@@ -20,7 +22,10 @@ app = App(
     help_format="plaintext",
     default_parameter=Parameter(negative=()),
 )
-Name = Annotated[str | None, Parameter(help="A profile, or the path of one; the current one if it is left out.")]
+Name = Annotated[
+    str | None,
+    Parameter(help="A profile, or the path of one; the current one if it is left out.", completer=completers.profiles),
+]
 
 
 @app.command(name="list")
@@ -77,7 +82,9 @@ def show(name: Name = None, /) -> int:
 
 
 @app.command
-def use(name: Annotated[str, Parameter(help="A profile, or the path of one.")], /) -> int:
+def use(
+    name: Annotated[str, Parameter(help="A profile, or the path of one.", completer=completers.profiles)], /
+) -> int:
     """Choose the profile of commands that name none.
 
     Examples:
@@ -102,11 +109,13 @@ def add(
     *,
     server: Annotated[str | None, Parameter(help="Its address, version included: https://HOST/skaha/v1.")] = None,
     auth: Annotated[Literal["x509", "token", "none"] | None, Parameter(help="How to log in.")] = None,
-    certificate: Annotated[str | None, Parameter(help="The certificate, for x509.")] = None,
-    token_file: Annotated[str | None, Parameter(help="The file that holds the token.")] = None,
+    certificate: Annotated[FileName | None, Parameter(metavar="FILE", help="The certificate, for x509.")] = None,
+    token_file: Annotated[FileName | None, Parameter(metavar="FILE", help="The file that holds the token.")] = None,
     token_env: Annotated[str | None, Parameter(help="The variable that holds the token.")] = None,
     registry: Annotated[str | None, Parameter(help="The registry of images that name none.")] = None,
-    ca_file: Annotated[str | None, Parameter(help="Certificate authorities to trust besides the usual ones.")] = None,
+    ca_file: Annotated[
+        FileName | None, Parameter(metavar="FILE", help="Certificate authorities to trust besides the usual ones.")
+    ] = None,
     check: Annotated[bool, Parameter(negative="--no-check", help="See that the server answers first.")] = True,
 ) -> int:
     """Write the file of a new profile; what is left out is asked for on a terminal.
@@ -128,7 +137,7 @@ def add(
 
 
 @app.command
-def remove(name: Annotated[str, Parameter(help="The profile.")], /) -> int:
+def remove(name: Annotated[str, Parameter(help="The profile.", completer=completers.profiles)], /) -> int:
     """Delete the file of a profile; jobs and their records stay.
 
     Examples:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from skahactl import durations
+from skahactl import completers, durations
 from skahactl.context import Context, current
 from skahactl.errors import Exit, UsageError
 from skahactl.words import counted, size_text
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def prune(
-    *jobs: Annotated[str, Parameter(name="JOB", help="Of these jobs only.")],
+    *jobs: Annotated[str, Parameter(name="JOB", help="Of these jobs only.", completer=completers.jobs)],
     older_than: Annotated[str, Parameter(help="Runs that ended so long ago: 12h, 30d.")] = "30d",
     logs: Annotated[bool, Parameter(help="Remove the kept logs alone; the records stay.")] = False,
     dry_run: Annotated[bool, Parameter(help="Show what would go; nothing does.")] = False,

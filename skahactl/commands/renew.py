@@ -6,13 +6,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from skahactl import completers
 from skahactl.commands.opening import opened, run
 from skahactl.errors import UsageError
 
 
 def renew(
-    *targets: str,
-    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"])] = None,
+    *targets: Annotated[str, Parameter(completer=completers.jobs_with_sessions)],
+    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"], completer=completers.replicas)] = None,
     dry_run: bool = False,
 ) -> int:
     """Extend the deadlines of live sessions, and say what really changed.

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from skahactl import completers
 from skahactl.commands.opening import deadline, opened, run
 from skahactl.commands.targeting import one_job
 
 
-def resume(job: str, *, timeout: str | None = None, break_lock: bool = False) -> int:
+def resume(
+    job: Annotated[str, Parameter(completer=completers.jobs)],
+    /,
+    *,
+    timeout: str | None = None,
+    break_lock: bool = False,
+) -> int:
     """Drive a job's last run to its end, from the ledger, from anywhere.
 
     Exit 0 only if every replica completed. Examples:

@@ -6,19 +6,21 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from skahactl import states
+from skahactl import completers, states
 from skahactl.commands.opening import deadline, opened, run, unless_stopped
 from skahactl.commands.targeting import lines_of, one_job
+from skahactl.completers import FileName
 from skahactl.errors import Exit, UsageError
 
 
 def retry(
-    job: str,
-    *more: str,
-    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"])] = None,
+    job: Annotated[str, Parameter(completer=completers.jobs_with_sessions)],
+    /,
+    *more: Annotated[str, Parameter(completer=completers.jobs_with_sessions)],
+    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"], completer=completers.replicas)] = None,
     failed: bool = False,
     expired: bool = False,
-    items: str | None = None,
+    items: Annotated[FileName | None, Parameter(metavar="FILE")] = None,
     wait: bool = False,
     timeout: str | None = None,
     dry_run: bool = False,

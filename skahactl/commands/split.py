@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from skahactl.completers import FileName
 from skahactl.context import Context, current
 from skahactl.errors import Exit, UsageError
 from skahactl.split import shares
@@ -33,7 +34,7 @@ OPTIONS = (
 
 def split(
     *lists: Annotated[
-        str,
+        FileName,
         Parameter(
             name="LIST", allow_leading_hyphen=True, help="Lists of items; - is standard input, as is none at all."
         ),
@@ -54,7 +55,9 @@ def split(
     glob: Annotated[
         list[str] | None, Parameter(help="Items are the names that match, sorted by bytes; ** for any depth.")
     ] = None,
-    exclude: Annotated[list[str] | None, Parameter(help="Leave out the items named in FILE, after assignment.")] = None,
+    exclude: Annotated[
+        list[FileName] | None, Parameter(metavar="FILE", help="Leave out the items named in FILE, after assignment.")
+    ] = None,
     unless: Annotated[
         str | None, Parameter(help="Leave out items whose file 'P{}' exists and is not empty, after assignment.")
     ] = None,

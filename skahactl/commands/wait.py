@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from skahactl import completers
 from skahactl.commands.opening import deadline, opened, run
 from skahactl.errors import Exit, UsageError
 
+if TYPE_CHECKING:
+    Condition = str
+else:
+    Condition = Literal["complete", "running", "deleted"] | str  # what Tab offers; others are refused in our words
+
 
 def wait(
-    *targets: str,
-    for_: Annotated[str, Parameter(name="--for")] = "complete",
+    *targets: Annotated[str, Parameter(completer=completers.jobs)],
+    for_: Annotated[Condition, Parameter(name="--for", metavar="WHAT", show_choices=False)] = "complete",
     timeout: str | None = None,
 ) -> int:
     """Wait until it is so, or cannot be; creates nothing.
@@ -27,7 +33,7 @@ def wait(
     targets
         JOB or JOB/REPLICAS.
     for_
-        complete, running or deleted.
+        complete, which it is if nothing is said, running or deleted.
     timeout
         Give up after this long (30s, 5m, 2h, 1d).
     """

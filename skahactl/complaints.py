@@ -1,0 +1,130 @@
+"""What a wrong word on the command line is told: one clear message, with the nearest word or another tool's in ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from cyclopts import CoercionError, CycloptsError, MissingArgumentError, RepeatArgumentError, UnknownCommandError
+from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError
+
+from skahactl.errors import UsageError
+from skahactl.words import did_you_mean
+
+if TYPE_CHECKING:
+    from cyclopts.argument import Argument
+
+#: What other tools call it, and what it is called here.
+FOREIGN = {
+    "ps": "get sessions",
+    "list": "get jobs",
+    "ls": "get jobs",
+    "info": "describe SESSION",
+    "run": "create headless IMAGE -- COMMAND",
+    "submit": "apply job.toml",
+    "launch": "create headless IMAGE -- COMMAND",
+    "sbatch": "apply job.toml",
+    "srun": "create headless IMAGE --wait -- COMMAND",
+    "cancel": "delete JOB",
+    "scancel": "delete JOB",
+    "kill": "delete JOB",
+    "stop": "delete JOB",
+    "rm": "delete JOB",
+    "squeue": "get replicas --state Running,Pending",
+    "sacct": "get replicas JOB",
+    "sinfo": "get stats",
+    "status": "get jobs",
+    "top": "get sessions -o wide",
+    "stats": "get stats",
+    "images": "get images",
+    "start": "resume JOB",
+    "log": "logs JOB",
+    "tail": "logs -f JOB",
+    "rerun": "apply --rerun job.toml",
+    "rollout": "wait JOB",
+    "config": "profile list",
+    "auth": "login",
+    "context": "get resources",
+    "open": "describe SESSION (it shows the URL)",
+}
+
+_EVERYWHERE = ("--profile", "--output", "--quiet", "--verbose", "--log-file", "--help")
+
+
+def explained(error: CycloptsError, words: Sequence[str]) -> UsageError:
+    """The parser's complaint about these words in ours."""
+    from skahactl.verbs import VERBS
+
+    verb = next((word for word in words if not word.startswith("-")), "")
+    if verb and verb not in VERBS:
+        return UsageError(f"there is no command '{verb}'", hint=_advice(verb, list(VERBS)))
+    place = " ".join(error.command_chain or ()) or verb
+    page = f"see 'skahactl {place} --help'" if place else "see 'skahactl --help'"
+    who = place or "skahactl"
+    if isinstance(error, UnknownOptionError):
+        return _unknown_option(error, who, page)
+    if isinstance(error, UnknownCommandError):
+        return _unknown_command(error, who, page)
+    if isinstance(error, CoercionError):
+        return _wrong_value(error, page)
+    if isinstance(error, MissingArgumentError):
+        return _missing(error, who, page)
+    if isinstance(error, RepeatArgumentError):
+        return UsageError(f"{error.token.keyword} was given more than once", hint=page)
+    if isinstance(error, UnusedCliTokensError):
+        return UsageError(f"{who} does not take '{' '.join(error.unused_tokens or ())}'", hint=page)
+    error.verbose = False
+    return UsageError(" ".join(str(error).split()), hint=page)
+
+
+def _advice(verb: str, verbs: list[str]) -> str:
+    if verb in FOREIGN:
+        return f"here that is: skahactl {FOREIGN[verb]}"
+    return did_you_mean(verb, verbs) or "'skahactl --help' lists the commands"
+
+
+def _unknown_option(error: UnknownOptionError, who: str, page: str) -> UsageError:
+    name = (error.token.keyword or error.token.value).partition("=")[0]
+    known = [option for argument in error.argument_collection for option in argument.names if option.startswith("--")]
+    return UsageError(f"{who} has no option '{name}'", hint=did_you_mean(name, [*known, *_EVERYWHERE]) or page)
+
+
+def _unknown_command(error: UnknownCommandError, who: str, page: str) -> UsageError:
+    word = (error.unused_tokens or [""])[0]
+    if word.startswith("-"):
+        return UsageError(f"{who} has no option '{word}'", hint=did_you_mean(word, _EVERYWHERE) or page)
+    known = [name for name in error.app or () if not name.startswith("-")]
+    return UsageError(f"{who} has no command '{word}'", hint=did_you_mean(word, known) or page)
+
+
+def _missing(error: MissingArgumentError, who: str, page: str) -> UsageError:
+    """An example says more than a rule: the first of the help page."""
+    from skahactl.help_pages import examples
+
+    argument = error.argument
+    if argument is None or argument.index is None:
+        return UsageError(f"{error.keyword or 'an option'} needs a value", hint=page)
+    shown = examples((error.target.__doc__ if error.target else None) or "")
+    return UsageError(f"{who} needs {_name(argument)}", hint=f"as in: {shown[0]}" if shown else page)
+
+
+def _wrong_value(error: CoercionError, page: str) -> UsageError:
+    name = _name(error.argument) if error.argument is not None else "the value"
+    value = error.token.value if error.token is not None else ""
+    choices = error.argument.get_choices(force=True) if error.argument is not None else None
+    if choices:
+        hint = did_you_mean(value, choices) or page
+        return UsageError(f"{name} takes {_or(choices)}, not '{value}'", hint=hint)
+    kind = {int: "a whole number", float: "a number"}.get(error.target_type or str, "something else")
+    return UsageError(f"{name} takes {kind}, not '{value}'", hint=page)
+
+
+def _name(argument: Argument) -> str:
+    """As it is written: the long option, or the argument's word."""
+    options = [name for name in argument.names if name.startswith("--")]
+    return options[0] if options else argument.name
+
+
+def _or(words: Iterable[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
