@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skahactl.commands.opening import Opened, confirm, deadline, opened, run, unless_stopped, variables
-from skahactl.context import Context, current
+from skahactl.context import current
 
 if TYPE_CHECKING:
     from skahactl.engine.outcome import Outcome
@@ -27,6 +27,7 @@ class Asked:
     yes: bool = False
     adopt: str | None = None
     break_lock: bool = False
+    creating: bool = False  # by create, which has no --rerun and --replace
 
 
 def apply_files(files: Sequence[str], asked: Asked, sets: Sequence[str], words: list[str]) -> int:
@@ -56,6 +57,7 @@ def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: Asked) -> int:
 
 async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: Asked) -> int:
     from skahactl.engine.precheck import precheck
+    from skahactl.render.outcomes import show_outcome
 
     async with opened(profile) as here:
         warnings = await unless_stopped(
@@ -66,13 +68,15 @@ async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: Asked) -> int:
         applier = applier_for(here, asked)
         if asked.dry_run:
             outcome = await unless_stopped(here.stop, applier.preview(jobs))
-            show_preview(here.context, outcome, jobs)
+            show_outcome(here.context, outcome)
             return int(outcome.exit)
         try:
             outcome = await applier.apply(jobs)
         finally:
             here.reporter.close()
-        _tell_after(here, outcome, asked)
+        if asked.creating:
+            _in_words_of_create(outcome)
+        show_outcome(here.context, outcome)
         return int(outcome.exit)
 
 
@@ -96,18 +100,13 @@ def applier_for(here: Opened, asked: Asked) -> Applier:
     )
 
 
-def show_preview(context: Context, outcome: Outcome, jobs: Sequence[Job]) -> None:
-    from skahactl.render.outcomes import show_outcome
-
-    del jobs
-    show_outcome(context, outcome)
-
-
-def _tell_after(here: Opened, outcome: Outcome, asked: Asked) -> None:
-    from skahactl.render.outcomes import show_outcome
-
-    del asked
-    show_outcome(here.context, outcome)
+def _in_words_of_create(outcome: Outcome) -> None:
+    """A job that was created before: what it was then is of no interest, and the ways out are create's."""
+    for part in outcome.jobs:
+        part.differences = ()
+        if part.action == "refuse":
+            part.reason = f"run {part.run} of it has not ended, or has results"
+            part.hint = f"choose another name with -n, or end it with: skahactl delete {part.name}"
 
 
 if TYPE_CHECKING:

@@ -86,7 +86,7 @@ def create(
         context.say(f"the job is named {table['name']}")
     if dry_run and context.output == "toml":
         return _print_manifest(table)
-    asked = Asked(dry_run=dry_run, wait=wait, timeout=timeout, rerun=True)
+    asked = Asked(dry_run=dry_run, wait=wait, timeout=timeout, rerun=True, creating=True)
     return Exit(apply_jobs(lambda profile: _jobs(table, profile), asked))
 
 

@@ -10,7 +10,7 @@ from skahactl import completers
 from skahactl.commands.opening import Opened, opened, run
 from skahactl.completers import FileName
 from skahactl.context import current
-from skahactl.errors import Exit, UsageError
+from skahactl.errors import Exit, UsageError, worst
 
 if TYPE_CHECKING:
     from skahactl.engine.removal import Removal
@@ -90,19 +90,20 @@ async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_
         gone = Exit.DONE
         for target in found:
             if target.run is None:
-                gone = max(gone, await _session(here, removal, target.session or target.word, dry_run))
+                gone = worst([gone, await _session(here, removal, target.session or target.word, dry_run)])
             elif dry_run:
                 parts.append(await removal.preview(target.run, target.numbers))
             else:
                 part = await removal.delete(target.run, target.numbers)
                 parts.append(part)
                 if forget and part.exit is Exit.DONE and target.numbers is None:
-                    _forget(here, target.run.key.name)
+                    size = await removal.forget(target.run)
+                    here.context.say(f"{target.run.key.name}: record forgotten, {size} bytes of logs removed")
         here.reporter.close()
         outcome = Outcome(here.profile, dry_run, parts)
         if parts:
             show_outcome(here.context, outcome)
-        return max(gone, outcome.exit)
+        return worst([gone, outcome.exit])
 
 
 def _is_id(word: str) -> bool:
@@ -111,7 +112,7 @@ def _is_id(word: str) -> bool:
 
 async def _session(here: Opened, removal: Removal, session: str, dry_run: bool) -> Exit:
     """A session that has no record here, by its id, or by its whole name if it is the only one of that name."""
-    listing = await here.client.sessions()
+    listing = await here.stop.guard(here.client.sessions())
     matching = [one for one in listing.sessions if session in (one.id, one.name)]
     where = f"on {here.profile.name} ({here.profile.host})"
     if not matching:
@@ -134,11 +135,3 @@ def _tries() -> int:
     from skahactl.engine.removal import TRIES
 
     return TRIES
-
-
-def _forget(here: Opened, name: str) -> None:
-    """Every run of the job, and what was kept of its logs."""
-    from skahactl.engine.forget import forget_job
-
-    size = forget_job(here.ledger, here.profile.server, here.key_user, name)
-    here.context.say(f"{name}: record forgotten, {size} bytes of logs removed")

@@ -38,11 +38,6 @@ class Opened:
     stop: Stop
     state_dir: Path
 
-    @property
-    def key_user(self) -> str:
-        """Whom the platform says we are; "" before it has said so."""
-        return self.client.user or ""
-
 
 @contextlib.asynccontextmanager
 async def opened(profile: Profile | None = None, directory: str | None = None) -> AsyncIterator[Opened]:
@@ -87,15 +82,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 async def unless_stopped(stop: Stop, work: Awaitable[T]) -> T:
     """``work``, given up when a signal arrives."""
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(stop.arrived())
-    await asyncio.wait([task, watch], return_when=asyncio.FIRST_COMPLETED)
-    watch.cancel()
-    if not task.done():
-        task.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
-        stop.check()
-    return await task
+    return await stop.guard(work)
 
 
 def deadline(timeout: str | None, clock: Clock) -> float | None:

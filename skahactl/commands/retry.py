@@ -10,7 +10,7 @@ from skahactl import completers, states
 from skahactl.commands.opening import deadline, opened, run, unless_stopped
 from skahactl.commands.targeting import lines_of, one_job
 from skahactl.completers import FileName
-from skahactl.errors import Exit, UsageError
+from skahactl.errors import Exit, UsageError, worst
 
 
 def retry(
@@ -64,7 +64,7 @@ def retry(
         run(lambda word=word: _retry(word, replicas, wanted, items, wait, timeout, dry_run))  # type: ignore[misc]
         for word in _merged(job, more)
     ]
-    return max(codes)
+    return worst([Exit(code) for code in codes])
 
 
 def _merged(job: str, more: tuple[str, ...]) -> list[str]:

@@ -9,12 +9,12 @@ from skahactl import states
 from skahactl.clock import Clock
 from skahactl.engine import outcome
 from skahactl.engine.apply import result_of
-from skahactl.engine.drive import gate_for, released
+from skahactl.engine.drive import gates_under, released
 from skahactl.engine.driver import Driver
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import Step
 from skahactl.engine.report import Reporter
-from skahactl.engine.stop import Stop
+from skahactl.engine.stop import Interrupted, Stop
 from skahactl.errors import AnswerNo, BusyError, UsageError
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of
@@ -131,12 +131,14 @@ class Again:
             self.reporter,
             (run,),
             follow,
-            lambda watched: gate_for(self.ledger, watched, set(), record=True),
+            gates_under(self.ledger, locks),
             self.stop,
             self.deadline,
         )
         try:
             await driver.drive()
+        except Interrupted as error:
+            raise error.leaving([run.key.name]) from None
         finally:
             released(locks)
         steps = (*extra, *driver.first_steps.get(run.id, ()))

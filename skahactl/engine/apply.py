@@ -8,26 +8,24 @@ from dataclasses import dataclass, field
 from skahactl import states
 from skahactl.clock import Clock
 from skahactl.engine import outcome
-from skahactl.engine.decide import Decision, Wishes, decide
-from skahactl.engine.drive import gate_for, released, wait_for_lock
+from skahactl.engine.decide import Decision, Wishes
+from skahactl.engine.drive import gate_for, gates_under, released, wait_for_lock
 from skahactl.engine.driver import Driver
-from skahactl.engine.look import shows_more
+from skahactl.engine.history import History, in_order
 from skahactl.engine.observe import Watch
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import plan_run
 from skahactl.engine.report import Reporter
-from skahactl.engine.stop import Stop
+from skahactl.engine.stop import Interrupted, Stop
 from skahactl.engine.whose import refuse_wrong_user
 from skahactl.errors import BusyError, Exit, SkahactlError, UsageError
 from skahactl.job import Job
 from skahactl.ledger import adopt, replicas, runs
-from skahactl.ledger.attempts import known_sessions
-from skahactl.ledger.lock import JobLock, acquire
+from skahactl.ledger.lock import JobLock, acquire, living_driver
 from skahactl.ledger.records import JobKey, Run, RunSummary
 from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
 from skahactl.skaha.client import Client
-from skahactl.skaha.models import Listing, Session
 
 
 @dataclass
@@ -52,18 +50,19 @@ class Applier:
         """What apply would do, from one look; nothing is written."""
         listing = await self.client.sessions()
         refuse_wrong_user(self.ledger, self.profile, jobs, listing.user)
+        history = History(self.ledger, self.profile, listing)
+        history.refuse_unknown_after(jobs)
         coming: set[str] = set()
         parts = []
-        for job in jobs:
-            key = self._key(job.name, listing)
-            last = self._last(key)
-            decision = self._decide(job, last, listing, coming)
+        for job in in_order(jobs):
+            last = history.last(job.name)
+            decision = history.decide(job, self.wishes, self.clock.now(), coming)
             part = outcome.decided(job.name, decision, None if last is None else last.run, job.digest)
             part.exit = _exit_of(decision, last)
             if decision.action in ("create", "replace", "adopt"):
                 coming.add(job.name)
                 part.run = (0 if last is None else last.run.number) + 1
-            watch = self._virtual(job, key, decision, last)
+            watch = self._virtual(job, history.key(job.name), decision, last)
             gate = gate_for(self.ledger, watch.run, coming)
             part.steps = outcome.planned_steps(plan_run(watch, self.clock.now(), gate=gate))
             _show(part, last if decision.action in ("keep", "ended", "refuse") else None)
@@ -72,34 +71,42 @@ class Applier:
 
     async def apply(self, jobs: Sequence[Job]) -> Outcome:
         """Makes it so. Raises what stops the whole: no login, no platform, another driver, an interruption."""
-        listing = await self.client.sessions()
+        listing = await self.stop.guard(self.client.sessions())
         refuse_wrong_user(self.ledger, self.profile, jobs, listing.user)
-        keys = {job.name: self._key(job.name, listing) for job in jobs}
+        history = History(self.ledger, self.profile, listing)
+        history.refuse_unknown_after(jobs)
+        jobs = in_order(jobs)
         try:
-            decisions = {job.name: self._decide(job, self._last(keys[job.name]), listing, set()) for job in jobs}
-            self._refuse_foreign(decisions)
-            await self._take_locks(jobs, keys, decisions)
+            decisions = {job.name: history.decide(job, self.wishes, self.clock.now()) for job in jobs}
+            _refuse_foreign(decisions)
+            await self._take_locks(jobs, history, decisions)
             parts: list[JobOutcome] = []
-            todo: list[tuple[Job, Run, JobOutcome]] = []
+            todo: dict[int, JobOutcome] = {}
+            to_drive: list[Run] = []
             for job in jobs:
-                part, run = await self._begin(job, keys[job.name], listing)
+                part, run = await self._begin(job, history)
                 parts.append(part)
                 if run is not None:
-                    todo.append((job, run, part))
-            if todo:
-                await self._drive([run for _, run, _ in todo], {run.id: part for _, run, part in todo})
+                    todo[run.id] = part
+                    to_drive.append(run)
+            if to_drive:
+                await self._drive(to_drive, todo)
             return Outcome(self.profile, False, parts)
+        except Interrupted as error:
+            begun = [(job.name, history.last(job.name)) for job in jobs]
+            raise error.leaving([name for name, last in begun if last and last.run.ended is None]) from None
         finally:
             released(self._locks)
 
-    async def _begin(self, job: Job, key: JobKey, listing: Listing) -> tuple[JobOutcome, Run | None]:
+    async def _begin(self, job: Job, history: History) -> tuple[JobOutcome, Run | None]:
         """Decides under the lock and makes the run; with a run if there is something to drive."""
-        last = self._last(key)
-        decision = self._decide(job, last, listing, set())
+        last = history.last(job.name)
+        decision = history.decide(job, self.wishes, self.clock.now())
         part = outcome.decided(job.name, decision, None if last is None else last.run, job.digest)
         part.exit = _exit_of(decision, last)
         if decision.action in ("refuse", "ended", "foreign"):
             _show(part, last)
+            part.watched = living_driver(self.ledger, history.key(job.name)) is not None
             return part, None
         if decision.action == "keep":
             assert last is not None
@@ -109,10 +116,10 @@ class Applier:
             assert last is not None
             if not await self._replace(last, part):
                 return part, None
-        run = self._add(job, key)
+        run = self._add(job, history)
         if decision.action == "adopt":
             assert self.wishes.adopt is not None
-            adopt.adopt_sessions(self.ledger, run, self._foreign(job, listing), self.wishes.adopt, self.clock.now())
+            adopt.adopt_sessions(self.ledger, run, history.foreign(job), self.wishes.adopt, self.clock.now())
         part.run = run.number
         return part, run
 
@@ -133,10 +140,9 @@ class Applier:
             await self.stop.sleep(self.clock, self.profile.client.grace)
         return True
 
-    def _add(self, job: Job, key: JobKey) -> Run:
-        profile = self.profile.path or self.profile.name
-        after_runs = self._after_runs(job, key)
-        return runs.add_run(self.ledger, key, job, profile, after_runs, self.clock.now(), self.directory)
+    def _add(self, job: Job, history: History) -> Run:
+        profile, key = self.profile.path or self.profile.name, history.key(job.name)
+        return runs.add_run(self.ledger, key, job, profile, history.runs_before(job), self.clock.now(), self.directory)
 
     async def _drive(self, to_drive: list[Run], parts: Mapping[int, JobOutcome]) -> None:
         driver = self._driver(to_drive, follow=self.wait, create=True)
@@ -158,6 +164,8 @@ class Applier:
             part.steps = outcome.done_steps(self.ledger, summary.run.id, plan, driver.results)
             _show(part, summary)
             part.failed = outcome.unsuccessful(self.ledger, summary.run.id)
+            if part.action == "keep" and summary.run.ended is not None:
+                part.reason = f"run {summary.run.number} has ended"
             part.watched = self.wait and failure is None
             part.exit = result_of(part, summary, self.wait) if failure is None else failure.exit
 
@@ -170,74 +178,34 @@ class Applier:
             self.reporter,
             tuple(to_drive),
             follow,
-            lambda run: gate_for(self.ledger, run, set(), record=True),
+            gates_under(self.ledger, self._locks),
             self.stop,
             self.deadline,
             create,
         )
 
-    async def _take_locks(
-        self, jobs: Sequence[Job], keys: Mapping[str, JobKey], decisions: Mapping[str, Decision]
-    ) -> None:
+    async def _take_locks(self, jobs: Sequence[Job], history: History, decisions: Mapping[str, Decision]) -> None:
         for job in sorted(jobs, key=lambda job: job.name):
-            decision = decisions[job.name]
+            decision, key = decisions[job.name], history.key(job.name)
             if decision.action in ("refuse", "ended"):
                 continue
             try:
-                self._locks.append(acquire(self.ledger, keys[job.name], self.clock.now(), break_lock=self.break_lock))
+                self._locks.append(acquire(self.ledger, key, self.clock.now(), break_lock=self.break_lock))
             except BusyError:
                 if decision.action == "keep":
-                    self._update_limits(job, keys[job.name])
+                    self._update_limits(job, history)
                 if decision.action != "replace" or not self.confirm(f"{job.name}: {decision.reason}"):
                     raise
-                last = self._last(keys[job.name])
+                last = history.last(job.name)
                 assert last is not None
                 replicas.ask_delete(self.ledger, last.run.id, None)
-                self._locks.append(await wait_for_lock(self.ledger, keys[job.name], self.clock, self.stop))
+                self._locks.append(await wait_for_lock(self.ledger, key, self.clock, self.stop))
 
-    def _update_limits(self, job: Job, key: JobKey) -> None:
+    def _update_limits(self, job: Job, history: History) -> None:
         """Changed limits reach the driver that holds the lock."""
-        last = self._last(key)
+        last = history.last(job.name)
         if last is not None:
             runs.set_limits(self.ledger, last.run.id, job.limits, job.keep, job.attempts)
-
-    def _decide(self, job: Job, last: RunSummary | None, listing: Listing, coming: set[str]) -> Decision:
-        foreign = {} if last is not None else self._foreign(job, listing)
-        stale = None if last is None else self._stale(last.run, coming)
-        decision = decide(job, last, foreign, self.wishes, stale, self.clock.now())
-        if decision.action == "ended" and last is not None and shows_more(self.ledger, last.run.id, listing):
-            return Decision("keep", f"run {last.run.number} had ended, but the platform shows more of it")
-        return decision
-
-    def _foreign(self, job: Job, listing: Listing) -> dict[int, list[Session]]:
-        numbers = {replica.name: replica.number for replica in job.replicas}
-        known = known_sessions(self.ledger)
-        found: dict[int, list[Session]] = {}
-        for session in listing.sessions:
-            if session.id not in known and session.name in numbers:
-                found.setdefault(numbers[session.name], []).append(session)
-        return found
-
-    def _stale(self, run: Run, coming: set[str]) -> str | None:
-        for name, number in run.after_runs.items():
-            newest = runs.last_run(self.ledger, JobKey(run.key.server, run.key.user, name))
-            if name in coming or (newest is not None and newest.number > number):
-                return f"{name} has a newer run than the one that run {run.number} came after"
-        return None
-
-    def _after_runs(self, job: Job, key: JobKey) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for name in job.after:
-            newest = runs.last_run(self.ledger, JobKey(key.server, key.user, name))
-            found[name] = 0 if newest is None else newest.number
-        return found
-
-    def _key(self, name: str, listing: Listing) -> JobKey:
-        return JobKey(self.profile.server, listing.user or "", name)
-
-    def _last(self, key: JobKey) -> RunSummary | None:
-        run = runs.last_run(self.ledger, key)
-        return None if run is None else runs.summaries(self.ledger, [run])[0]
 
     def _summaries(self, driven: list[Run]) -> tuple[RunSummary, ...]:
         fresh = [found for run in driven if (found := runs.run_by_id(self.ledger, run.id)) is not None]
@@ -251,10 +219,11 @@ class Applier:
             return watch_of(self.ledger, last.run.id)
         return as_if_added(job, key, self.clock.now())
 
-    def _refuse_foreign(self, decisions: Mapping[str, Decision]) -> None:
-        for decision in decisions.values():
-            if decision.action == "foreign":
-                raise UsageError(decision.reason, hint=decision.hint, code="foreign")
+
+def _refuse_foreign(decisions: Mapping[str, Decision]) -> None:
+    for decision in decisions.values():
+        if decision.action == "foreign":
+            raise UsageError(decision.reason, hint=decision.hint, code="foreign")
 
 
 def result_of(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from skahactl.clock import Clock
 from skahactl.engine.plan import Gate, gate_of
@@ -19,7 +19,7 @@ LONGEST_WAIT = 600.0
 
 def gate_for(ledger: Ledger, run: Run, coming: set[str], record: bool = False) -> Gate:
     """What ``after`` says for a run now; ``coming``: jobs that get a new run first. ``record``: writes which runs it
-    came after, the moment that it may start."""
+    came after, the moment that it may start, or cannot any more."""
     if not run.after:
         return Gate()
     status: dict[str, str | None] = {}
@@ -31,8 +31,19 @@ def gate_for(ledger: Ledger, run: Run, coming: set[str], record: bool = False) -
             status[name] = runs.summaries(ledger, [newest])[0].status
             numbers[name] = newest.number
     gate = gate_of(run.after, status)
-    if record and gate.open and run.started is None and numbers != run.after_runs:
+    if record and (gate.open or gate.never) and run.started is None and numbers != run.after_runs:
         runs.set_after_runs(ledger, run.id, numbers)
+    return gate
+
+
+def gates_under(ledger: Ledger, locks: Iterable[JobLock]) -> Callable[[Run], Gate]:
+    """``gate_for`` for a driver: BusyError as soon as one of its locks was taken with --break-lock."""
+    held = {lock.key: lock for lock in locks}
+
+    def gate(run: Run) -> Gate:
+        held[run.key].check()
+        return gate_for(ledger, run, set(), record=True)
+
     return gate
 
 

@@ -92,9 +92,7 @@ class Driver:
             while not await self._pass():
                 await self._pause()
         finally:
-            await self._creator.stop(5.0)
-            await self._remover.stop()
-            await self._finisher.stop()
+            await asyncio.gather(self._creator.stop(5.0), self._remover.stop(), self._finisher.stop())
             await self._journal.close()
             for run in self.runs:
                 close_open_sends(self.ledger, run.id, self.clock.now())
@@ -119,7 +117,7 @@ class Driver:
     async def _look(self) -> Listing | None:
         self._creator.begin_look()
         try:
-            listing = await self.client.sessions()
+            listing = await self.stop.guard(self.client.sessions())
         except AuthError as error:
             if not self.follow:
                 raise

@@ -147,5 +147,6 @@ def _step(
         "outcome": outcome,
         "session": None if attempt is None else attempt.session,
         "attempt": None if attempt is None else attempt.number,
+        "url": None if attempt is None else attempt.url,
         "error": None,
     }

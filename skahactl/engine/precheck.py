@@ -19,8 +19,8 @@ async def precheck(
 ) -> tuple[str, ...]:
     """Warnings; raises for what the platform is certain to refuse, for secrets that cannot be read, and for a server
     that failed the canary and a job that needs the encoding."""
-    options = await client.options()
-    problems = [problem for job in jobs for problem in _resource_problems(job, options)]
+    options = await _options(client)
+    problems = [] if options is None else [p for job in jobs for p in _resource_problems(job, options)]
     if problems:
         raise ManifestError(tuple(problems))
     for job in jobs:
@@ -30,6 +30,16 @@ async def precheck(
     warnings += _encoding(jobs, profile, state_dir, now)
     warnings += await _images(jobs, client, profile)
     return (*warnings, *_certificate(profile, now))
+
+
+async def _options(client: Client) -> Options | None:
+    """What the platform offers; None for one that answers, but does not tell."""
+    try:
+        return await client.options()
+    except UnreachableError as error:
+        if error.code == "unreachable":
+            raise
+        return None
 
 
 def _resource_problems(job: Job, options: Options) -> Iterable[Problem]:
@@ -71,9 +81,7 @@ def _secret_kinds(job: Job) -> Iterable[Request]:
 
 def _encoding(jobs: Sequence[Job], profile: Profile, state_dir: Path, now: float) -> list[str]:
     """The encoding rests on how servers up to 1.4.0 decode; a server may have been found to differ."""
-    if profile.is_local or not any(
-        wire.needs_encoding(replica.request) for job in jobs for replica in job.replicas[:1]
-    ):
+    if profile.is_local or not any(wire.needs_encoding(replica.request) for job in jobs for replica in job.replicas):
         return []
     from skahactl.skaha import canary
 

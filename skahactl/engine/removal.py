@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from skahactl import states
 from skahactl.clock import Clock
-from skahactl.engine.drive import released
+from skahactl.engine.drive import gates_under, released, wait_for_lock
 from skahactl.engine.driver import Driver
+from skahactl.engine.forget import forget_job
 from skahactl.engine.outcome import JobOutcome
-from skahactl.engine.plan import Gate
 from skahactl.engine.report import Reporter
-from skahactl.engine.stop import Stop
+from skahactl.engine.stop import Interrupted, Stop
 from skahactl.errors import AuthError, BusyError, Exit
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of
-from skahactl.ledger.lock import acquire
+from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import AttemptRow, Run
 from skahactl.ledger.replicas import ReplicaState
 from skahactl.ledger.store import Ledger
@@ -43,42 +43,59 @@ class Removal:
 
     async def preview(self, run: Run, numbers: Sequence[int] | None) -> JobOutcome:
         """What delete would do."""
-        listing = await self.client.sessions()
+        listing = await self.stop.guard(self.client.sessions())
         return self._part(run, numbers, listing, done=False)
 
     async def delete(self, run: Run, numbers: Sequence[int] | None) -> JobOutcome:
         """Deletes the sessions of a run, or of some of its replicas, and verifies it."""
-        listing = await self.client.sessions()
+        listing = await self.stop.guard(self.client.sessions())
         self._check_user(run, listing)
         planned = self._part(run, numbers, listing, done=False)
         replicas.ask_delete(self.ledger, run.id, numbers)
         try:
-            lock = acquire(self.ledger, run.key, self.clock.now())
-        except BusyError as error:
-            self.reporter.say(f"{error.message}; it carries out the delete")
-            undeleted = await self._carried_out(run, numbers)
-        else:
-            driver = self._driver(run)
-            try:
-                await driver.drive()
-            finally:
-                released([lock])
-            undeleted = driver.undeleted
-        part = self._part(run, numbers, await self.client.sessions(), done=True)
+            undeleted = await self._carry_out(run, numbers)
+        except Interrupted as error:
+            error.hint = "the delete is on record: the same command goes on with it, and so does whoever drives the job"
+            raise
+        part = self._part(run, numbers, await self.stop.guard(self.client.sessions()), done=True)
         part.steps = _joined(planned.steps, part.steps, undeleted)
         part.exit = Exit.NO if undeleted else Exit.DONE
+        if not any(step["action"] == "delete" for step in part.steps):
+            part.reason = "nothing of it is left to delete"
         if undeleted:
             part.hint = "the platform keeps listing some of its sessions; the same command tries again"
         return part
 
+    async def forget(self, run: Run) -> int:
+        """Forgets every run of the job, once nobody drives it; how many bytes of logs went with it."""
+        lock = await wait_for_lock(self.ledger, run.key, self.clock, self.stop)
+        try:
+            return forget_job(self.ledger, run.key.server, run.key.user, run.key.name)
+        finally:
+            released([lock])
+
     async def delete_session(self, session: str) -> bool:
         """Deletes a session that the ledger knows nothing of; whether it is gone."""
         for _ in range(TRIES):
-            await self.client.delete(session)
-            if await self.client.session(session) is None:
+            await self.stop.guard(self.client.delete(session))
+            if await self.stop.guard(self.client.session(session)) is None:
                 return True
             await self.stop.sleep(self.clock, PAUSE)
         return False
+
+    async def _carry_out(self, run: Run, numbers: Sequence[int] | None) -> set[str]:
+        """Sees to it that nothing is listed any more; what still is, in spite of all."""
+        try:
+            lock = acquire(self.ledger, run.key, self.clock.now())
+        except BusyError as error:
+            self.reporter.say(f"{error.message}; it carries out the delete")
+            return await self._carried_out(run, numbers)
+        driver = self._driver(run, lock)
+        try:
+            await driver.drive()
+        finally:
+            released([lock])
+        return driver.undeleted
 
     async def _carried_out(self, run: Run, numbers: Sequence[int] | None) -> set[str]:
         begun = self.clock.now()
@@ -96,7 +113,7 @@ class Removal:
             if attempt.state in states.ALIVE and (chosen is None or attempt.replica in chosen)
         ]
 
-    def _driver(self, run: Run) -> Driver:
+    def _driver(self, run: Run, lock: JobLock) -> Driver:
         return Driver(
             self.ledger,
             self.client,
@@ -105,7 +122,7 @@ class Removal:
             self.reporter,
             (run,),
             False,
-            lambda watched: Gate(),
+            gates_under(self.ledger, [lock]),
             self.stop,
             create=False,
         )

@@ -40,14 +40,14 @@ class Renewal:
 
     async def renew(self, targets: Sequence[Target], dry_run: bool) -> Outcome:
         """One step a live session: ``done`` if its deadline moved, ``unchanged`` if not, ``refused`` with words."""
-        before = {session.id: session for session in (await self.client.sessions()).sessions}
+        before = {session.id: session for session in (await self.stop.guard(self.client.sessions())).sessions}
         parts: list[JobOutcome] = []
         asked = [one for target in targets for one in self._live(target, before, parts)]
         words: dict[str, str | None] = {}
         if not dry_run:
             slots = asyncio.Semaphore(self.profile.client.concurrency)
             await asyncio.gather(*(self._ask(one.session.id, words, slots) for one in asked))
-        after = before if dry_run else {session.id: session for session in (await self.client.sessions()).sessions}
+        after = before if dry_run else {one.id: one for one in (await self.stop.guard(self.client.sessions())).sessions}
         for one in asked:
             one.part.steps.append(_step(one, words.get(one.session.id), after, dry_run))
             if one.part.steps[-1]["outcome"] == "refused":
@@ -79,7 +79,7 @@ class Renewal:
         async with slots:
             self.stop.check()
             try:
-                words[session] = await self.client.renew(session)
+                words[session] = await self.stop.guard(self.client.renew(session))
             except UnreachableError as error:
                 words[session] = error.message
 

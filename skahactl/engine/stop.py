@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator, Sequence
+from typing import TypeVar
 
 from skahactl.clock import Clock
 from skahactl.errors import Exit, SkahactlError
+
+T = TypeVar("T")
 
 
 class Interrupted(SkahactlError):
@@ -19,6 +22,19 @@ class Interrupted(SkahactlError):
     def __init__(self, number: int):
         super().__init__("interrupted" if number == signal.SIGINT else "terminated")
         self.exit = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
+
+    def leaving(self, jobs: Sequence[str]) -> Interrupted:
+        """The same, with how to go on with these jobs, look, and stop."""
+        if not jobs:
+            return self
+        names = " ".join(jobs)
+        one = len(jobs) == 1
+        on = f"skahactl resume {names}" if one else "the same command again"
+        look = f"skahactl get replicas {names}" if one else "skahactl get jobs"
+        self.message += f"; {names} {'goes' if one else 'go'} on without being watched"
+        self.hint = f"to go on: {on}; to look: {look}; to stop: skahactl delete {names}"
+        self.args = (self.message,)
+        return self
 
 
 class Stop:
@@ -45,9 +61,20 @@ class Stop:
         if self.signal is not None:
             raise Interrupted(self.signal)
 
-    async def arrived(self) -> None:
-        """Returns when a signal has arrived."""
-        await self._arrived.wait()
+    async def guard(self, work: Awaitable[T]) -> T:
+        """``work``, given up with Interrupted when a signal arrives."""
+        task = asyncio.ensure_future(work)
+        watch = asyncio.ensure_future(self._arrived.wait())
+        try:
+            await asyncio.wait([task, watch], return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+        finally:
+            for one in (task, watch):
+                one.cancel()
+            await asyncio.gather(task, watch, return_exceptions=True)
+        assert self.signal is not None
+        raise Interrupted(self.signal)
 
     async def sleep(self, clock: Clock, seconds: float, wake: asyncio.Event | None = None) -> None:
         """Sleeps, at most until ``wake`` or a signal; raises Interrupted for a signal."""

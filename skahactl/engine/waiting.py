@@ -70,7 +70,7 @@ class Waiter:
 
     async def _look(self, pace: Pace) -> Listing | None:
         try:
-            listing = await self.client.sessions()
+            listing = await self.stop.guard(self.client.sessions())
         except UnreachableError as error:
             pace.failed()
             self.reporter.say(f"{self.profile.name} does not answer: {error.message}; trying again")

@@ -20,8 +20,9 @@ from skahactl.paths import made_private
 class JobLock:
     """Held until ``release`` or the end of the process."""
 
-    def __init__(self, ledger: Ledger, job: int, stream: IO[bytes], driver: Driver):
+    def __init__(self, ledger: Ledger, key: JobKey, job: int, stream: IO[bytes], driver: Driver):
         self._ledger = ledger
+        self.key = key
         self._job = job
         self._stream = stream
         self.driver = driver
@@ -38,8 +39,17 @@ class JobLock:
 
     def still_ours(self) -> bool:
         """False once another command has taken the lock with --break-lock."""
-        row = self._ledger.row("SELECT host, pid FROM drivers WHERE job = ?", self._job)
-        return row is not None and (row["host"], row["pid"]) == (self.driver.host, self.driver.pid)
+        holder = self._holder()
+        return holder is not None and (holder.host, holder.pid) == (self.driver.host, self.driver.pid)
+
+    def check(self) -> None:
+        """BusyError unless ``still_ours``."""
+        if not self.still_ours():
+            raise _busy(self.key, self._holder())
+
+    def _holder(self) -> Driver | None:
+        row = self._ledger.row("SELECT host, boot, pid, since FROM drivers WHERE job = ?", self._job)
+        return None if row is None else Driver(*row)
 
 
 def acquire(ledger: Ledger, key: JobKey, now: float, *, break_lock: bool = False) -> JobLock:
@@ -59,7 +69,7 @@ def acquire(ledger: Ledger, key: JobKey, now: float, *, break_lock: bool = False
             "INSERT OR REPLACE INTO drivers (job, host, boot, pid, since) VALUES (?,?,?,?,?)",
             (job, me.host, me.boot, me.pid, me.since),
         )
-    return JobLock(ledger, job, stream, me)
+    return JobLock(ledger, key, job, stream, me)
 
 
 def living_driver(ledger: Ledger, key: JobKey) -> Driver | None:

@@ -64,6 +64,9 @@ def _say_outcome(context: Context, where: str, job: JobOutcome) -> None:
     _say_errors(context, job)
     for line in _advice(job):
         context.say(f"  {line}")
+    if job.watched and job.summary is not None and job.summary.run.kind != "headless":
+        for url in filter(None, (step.get("url") for step in job.steps)):
+            context.out(str(url))
 
 
 def _headline(job: JobOutcome) -> str:
@@ -86,6 +89,13 @@ def _advice(job: JobOutcome) -> list[str]:
     if job.failed:
         shown = ranges.text(job.failed)
         lines.append(f"not completed: {shown}; see skahactl logs {job.name} --failed, skahactl get replicas {job.name}")
+    if job.counts[states.EXPIRED]:
+        lines.append(
+            f"{job.counts[states.EXPIRED]} Expired: gone, and nobody saw how they ended; skahactl retry {job.name} "
+            f"--expired runs them again, skahactl mark {job.name} completed --expired if they are known to be done"
+        )
+    if job.status == states.DELETED and job.action not in ("delete", "refuse", "ended"):
+        lines.append(f"run {job.run} was deleted by another command; apply starts the next run")
     alive = sum(job.counts[state] for state in states.ALIVE)
     held = job.counts[states.HELD]
     if not job.watched and (alive or held):

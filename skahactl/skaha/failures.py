@@ -79,7 +79,8 @@ def raised(reply: Reply) -> SkahactlError:
     if 300 <= reply.status < 400:
         return UnreachableError(_redirected(reply), hint=WRONG_URL)
     hint = WRONG_URL if reply.status in _NOT_MADE else None
-    return UnreachableError(f"the server answered {reply.status}: {reply.words}", hint=hint)
+    code = "no-such-service" if reply.status in _NOT_MADE else "server-error"
+    return UnreachableError(f"the server answered {reply.status}: {reply.words}", hint=hint, code=code)
 
 
 def raised_by(error: Exception) -> SkahactlError:

@@ -1,0 +1,96 @@
+"""What ledger and platform know of a job before it is applied, and so what apply does with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from skahactl.engine.decide import Decision, Wishes, decide
+from skahactl.engine.drive import gate_for
+from skahactl.engine.look import shows_more
+from skahactl.errors import UsageError
+from skahactl.job import Job
+from skahactl.ledger import runs
+from skahactl.ledger.attempts import known_sessions
+from skahactl.ledger.records import JobKey, Run, RunSummary
+from skahactl.ledger.store import Ledger
+from skahactl.profile import Profile
+from skahactl.skaha.models import Listing, Session
+from skahactl.words import did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Answers from the ledger and one list of sessions."""
+
+    ledger: Ledger
+    profile: Profile
+    listing: Listing
+
+    def key(self, name: str) -> JobKey:
+        return JobKey(self.profile.server, self.listing.user or "", name)
+
+    def last(self, name: str) -> RunSummary | None:
+        run = runs.last_run(self.ledger, self.key(name))
+        return None if run is None else runs.summaries(self.ledger, [run])[0]
+
+    def decide(self, job: Job, wishes: Wishes, now: float, coming: set[str] | None = None) -> Decision:
+        """``coming``: jobs that get a new run first."""
+        last = self.last(job.name)
+        foreign = {} if last is not None else self.foreign(job)
+        stale = None if last is None else self._stale(last.run, coming or set())
+        decision = decide(job, last, foreign, wishes, stale, now)
+        if decision.action == "ended" and last is not None and shows_more(self.ledger, last.run.id, self.listing):
+            return Decision("keep", f"run {last.run.number} had ended, but the platform shows more of it")
+        return decision
+
+    def foreign(self, job: Job) -> dict[int, list[Session]]:
+        """Sessions with exactly the names of the job's replicas that this ledger never made, by replica."""
+        numbers = {replica.name: replica.number for replica in job.replicas}
+        known = known_sessions(self.ledger)
+        found: dict[int, list[Session]] = {}
+        for session in self.listing.sessions:
+            if session.id not in known and session.name in numbers:
+                found.setdefault(numbers[session.name], []).append(session)
+        return found
+
+    def runs_before(self, job: Job) -> dict[str, int]:
+        """The newest run, 0 without one, of each job that ``job`` comes after."""
+        newest = {name: runs.last_run(self.ledger, self.key(name)) for name in job.after}
+        return {name: 0 if run is None else run.number for name, run in newest.items()}
+
+    def refuse_unknown_after(self, jobs: Sequence[Job]) -> None:
+        """UsageError for ``after`` with a name that neither these jobs nor the ledger know."""
+        named = {job.name for job in jobs}
+        for job in jobs:
+            for name in job.after:
+                if name in named or runs.last_run(self.ledger, self.key(name)) is not None:
+                    continue
+                known = [*named - {job.name}, *(key.name for key in runs.job_keys(self.ledger, self.profile.server))]
+                raise UsageError(
+                    f"{job.name} comes after {name}, and there is no such job here",
+                    where=job.manifest,
+                    hint=did_you_mean(name, known) or f"apply {name} first, or both manifests together",
+                )
+
+    def _stale(self, run: Run, coming: set[str]) -> str | None:
+        """Why a run that has ended is to be run anew, because of what it came after."""
+        for name, number in run.after_runs.items():
+            newest = runs.last_run(self.ledger, JobKey(run.key.server, run.key.user, name))
+            if name in coming or (newest is not None and newest.number > number):
+                return f"{name} has a newer run than the one that run {run.number} came after"
+        if run.after and run.started is None and gate_for(self.ledger, run, coming).open:
+            return f"run {run.number} was skipped, and what it comes after is Completed by now"
+        return None
+
+
+def in_order(jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """Each job behind those among them that it comes after, else as given."""
+    left = list(jobs)
+    ordered: list[Job] = []
+    while left:
+        waiting = {job.name for job in left}
+        chosen = next((job for job in left if not waiting & set(job.after)), left[0])
+        ordered.append(chosen)
+        left.remove(chosen)
+    return tuple(ordered)
