@@ -9,6 +9,7 @@ SkahactlError
 ├── UnreachableError      4  the platform is unreachable or in error; the same command goes on later
 ├── TimedOut              5
 ├── BusyError             6  another command drives this job
+├── CreateError           1  from Python: not every replica could be created
 └── AnswerNo              1  ended, and the answer is no
 """
 
@@ -145,3 +146,23 @@ class BusyError(SkahactlError):
 class AnswerNo(SkahactlError):
     exit = Exit.NO
     code = "no"
+
+
+class CreateError(SkahactlError):
+    """Not every replica could be created.
+
+    ``ids``: the session of each replica in order, None where there is none; ``failures``: replica number to the
+    reason. What was created runs on.
+    """
+
+    code = "create"
+
+    def __init__(self, name: str, ids: list[str | None], failures: dict[int, str]):
+        first = min(failures)
+        super().__init__(
+            f"{len(failures)} of {len(ids)} replicas of {name} could not be created; replica {first}: "
+            f"{failures[first]}",
+            hint="ids and failures are attributes of this error",
+        )
+        self.ids = ids
+        self.failures = failures

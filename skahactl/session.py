@@ -26,7 +26,10 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-from skahactl.errors import SkahactlError, UsageError
+from skahactl.errors import CreateError, UsageError
+from skahactl.own_loop import OwnLoop
+
+__all__ = ["AsyncSession", "CreateError", "Session"]
 
 if TYPE_CHECKING:
     from skahactl.ledger.store import Ledger
@@ -35,26 +38,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class CreateError(SkahactlError):
-    """Not every replica could be created.
-
-    ``ids``: the session of each replica in order, None where there is none; ``failures``: replica number to the
-    reason. What was created runs on.
-    """
-
-    code = "create"
-
-    def __init__(self, name: str, ids: list[str | None], failures: dict[int, str]):
-        first = min(failures)
-        super().__init__(
-            f"{len(failures)} of {len(ids)} replicas of {name} could not be created; replica {first}: "
-            f"{failures[first]}",
-            hint="ids and failures are attributes of this error",
-        )
-        self.ids = ids
-        self.failures = failures
 
 
 class AsyncSession:
@@ -106,7 +89,7 @@ class AsyncSession:
         ram: float | None = None,
         gpus: int | None = None,
         cmd: str | None = None,
-        args: Sequence[str] | str | None = None,
+        args: Sequence[str | os.PathLike[str] | int] | str | None = None,
         env: Mapping[str, Any] | None = None,
         replicas: int = 1,
         *,
@@ -116,23 +99,28 @@ class AsyncSession:
 
         Each call is a run of its own of the job ``name``. Every replica has REPLICA_ID (from 1) and REPLICA_COUNT in
         its environment. ``args`` is a list, or a string that is split on blanks; each element of a list arrives as it
-        stands. ``cores`` and ``ram`` (GB) left out mean flexible resources. A create whose answer is lost is looked
-        for, and never made twice.
+        stands, with the placeholders that a manifest has, such as {replica}. ``cores`` and ``ram`` (GB) left out mean
+        flexible resources; ``gpu`` is another name of ``gpus``. A create whose answer is lost is looked for, and never
+        made twice.
 
         Raises:
             CreateError: if any replica could not be created, with the ids and the failures.
             UsageError: for what cannot be sent, before anything is.
+            AuthError, UnreachableError: not logged in, or no platform; nothing was sent.
+            BusyError: another command drives a job of this name, and does not end within a minute.
         """
         from skahactl.engine.once import create_once
-        from skahactl.manifest import draft, resolve
+        from skahactl.manifest import called, draft, resolve
         from skahactl.skaha.wire import problems
 
         profile, ledger, client = self._opened()
-        table = _table(name, image, kind, {"cores": cores, "ram": ram, "gpus": gpus if gpus is not None else gpu})
-        table.update(_command(cmd, args), replicas=replicas, env=dict(env or {}))
-        if kind != "headless" and replicas == 1:
+        table = {"name": name, "image": image, "kind": kind.lower(), "replicas": replicas}
+        if kind.lower() != "headless" and replicas == 1:
             del table["replicas"]
-        made = draft({key: value for key, value in table.items() if value != {}}, directory=self._directory)
+        table.update(called.command(cmd, args))
+        table.update(resources=called.resources(cores, ram, gpus, gpu), env=called.variables(env))
+        present = {key: value for key, value in table.items() if value != {}}
+        made = draft(present, directory=self._directory, file="create")
         (job,) = resolve([made], profile, check=lambda request: problems(request))
         async with self._names.setdefault(name, asyncio.Lock()):
             ids, failures = await create_once(ledger, client, profile, job, self._directory or os.getcwd())
@@ -239,8 +227,8 @@ class Session:
         report: Callable[[str], None] | None = None,
     ):
         self._session = AsyncSession(profile, environ=environ, directory=directory, report=report)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._loop: OwnLoop | None = None
+        self._opening = threading.Lock()
 
     def __enter__(self) -> Self:
         self._start()
@@ -260,55 +248,31 @@ class Session:
 
     def close(self) -> None:
         """Closes the connection and ends the thread; the next call opens anew."""
-        if self._loop is None or self._thread is None:
-            return
-        self._run(self._session.__aexit__(None, None, None))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self._loop = self._thread = None
+        with self._opening:
+            if self._loop is None:
+                return
+            loop, self._loop = self._loop, None
+            loop.close(self._session.__aexit__(None, None, None))
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         try:
-            self._start()
+            loop = self._start()
         except BaseException:
             work.close()
             raise
-        return self._run(work)
+        return loop.run(work)
 
-    def _start(self) -> None:
-        if self._loop is not None:
-            return
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="skahactl", daemon=True)
-        self._thread.start()
-        try:
-            self._run(self._session.__aenter__())
-        except BaseException:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
-            self._loop = self._thread = None
-            raise
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-
-def _table(name: str, image: str, kind: str, resources: dict[str, float | None]) -> dict[str, Any]:
-    known = {key: value for key, value in resources.items() if value is not None}
-    table: dict[str, Any] = {"name": name, "image": image, "resources": known}
-    if kind != "headless":
-        table["kind"] = kind
-    return table
-
-
-def _command(cmd: str | None, args: Sequence[str] | str | None) -> dict[str, list[str]]:
-    words = args.split() if isinstance(args, str) else list(args or ())
-    if cmd is None and words:
-        raise UsageError("args need a cmd", hint='cmd="python", args=["script.py"]')
-    return {} if cmd is None else {"command": [cmd, *words]}
+    def _start(self) -> OwnLoop:
+        with self._opening:
+            if self._loop is None:
+                loop = OwnLoop()
+                try:
+                    loop.run(self._session.__aenter__())
+                except BaseException:
+                    loop.close()
+                    raise
+                self._loop = loop
+            return self._loop
 
 
 def _listed(ids: str | Sequence[str]) -> list[str]:

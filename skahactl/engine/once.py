@@ -13,19 +13,22 @@ from skahactl.engine.driver import Driver
 from skahactl.engine.plan import Gate
 from skahactl.engine.report import Silent
 from skahactl.engine.stop import Stop
-from skahactl.errors import UsageError
+from skahactl.errors import AuthError, BusyError, SkahactlError, UsageError
 from skahactl.job import Job, Limits
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempt_of_session, attempts_of, known_sessions
-from skahactl.ledger.lock import acquire
+from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.looks import record_gone
 from skahactl.ledger.records import JobKey
 from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
 from skahactl.skaha.client import Client
+from skahactl.skaha.models import Listing
 
 #: How often, and how far apart in seconds, the list is read for sessions that are to be gone.
 TRIES, PAUSE = 20, 0.5
+#: Seconds that a create waits for another one of the same name.
+PATIENCE = 60.0
 
 
 async def create_once(
@@ -33,34 +36,54 @@ async def create_once(
 ) -> tuple[list[str | None], dict[int, str]]:
     """Session ids in replica order, None where there is none, and the reasons of those by replica.
 
-    Every replica is created now: limits of the profile hold back nothing here."""
+    Every replica is created now: limits of the profile hold back nothing here. Whatever stops it on the way is the
+    reason of what was not created by then."""
     clock = SystemClock()
     listing = await client.sessions()
     key = JobKey(profile.server, listing.user or "", job.name)
-    lock = acquire(ledger, key, clock.now())
+    lock = await _lock(ledger, key, clock)
+    stopped: SkahactlError | None = None
     try:
         run = runs.add_run(ledger, key, job, profile.path or profile.name, {}, clock.now(), directory)
         runs.set_limits(ledger, run.id, Limits(), job.keep, 1)
         driver = Driver(ledger, client, profile, clock, Silent(), (run,), False, lambda watched: Gate(), Stop(), None)
         await driver.drive()
+    except SkahactlError as error:
+        stopped = error
     finally:
         released([lock])
     rows = replicas.replica_states(ledger, run.id)
     sessions = {attempt.replica: attempt.session for attempt in attempts_of(ledger, run.id)}
     ids = [sessions.get(row.number) for row in rows]
     failures = {
-        row.number: row.reason or row.state
+        row.number: row.reason or (row.state if stopped is None else stopped.message)
         for row in rows
         if sessions.get(row.number) is None or row.state in (states.REFUSED, states.UNSETTLED)
     }
+    if stopped is not None and not any(ids):
+        raise stopped
     return ids, failures
 
 
+async def _lock(ledger: Ledger, key: JobKey, clock: SystemClock) -> JobLock:
+    """The job's lock, as soon as another create of this name lets go of it; BusyError if that takes too long."""
+    until = clock.monotonic() + PATIENCE
+    while True:
+        try:
+            return acquire(ledger, key, clock.now())
+        except BusyError:
+            if clock.monotonic() > until:
+                raise
+        await asyncio.sleep(0.1)
+
+
 async def delete_ids(ledger: Ledger, client: Client, profile: Profile, ids: Sequence[str]) -> dict[str, bool]:
-    """Deletes these sessions and reads the list until they are gone; those with a record here are written Deleted."""
+    """Deletes these sessions and reads the list until they are gone; those with a record here are written Deleted.
+    AuthError, before anything is changed, if the server takes us for another user than their jobs'."""
     if "" in ids:
         raise UsageError("an empty session id")
     known = known_sessions(ledger)
+    _refuse_wrong_user(ledger, profile, {known[one][0] for one in ids if one in known}, await client.sessions())
     for one in ids:
         if one in known:
             replicas.ask_delete(ledger, known[one][0], [known[one][1]])
@@ -83,3 +106,13 @@ async def delete_ids(ledger: Ledger, client: Client, profile: Profile, ids: Sequ
         if attempt is not None and attempt.state in states.ALIVE:
             record_gone(ledger, attempt, states.DELETED, "deleted", time.time(), None)
     return {one: one not in left for one in ids}
+
+
+def _refuse_wrong_user(ledger: Ledger, profile: Profile, run_ids: set[int], listing: Listing) -> None:
+    for run_id in run_ids:
+        run = runs.run_by_id(ledger, run_id)
+        if run is not None and listing.user and run.key.user and listing.user != run.key.user:
+            raise AuthError(
+                f"{profile.name} says you are {listing.user}, but {run.key.name} is {run.key.user}'s",
+                hint="nothing was changed. Log in as that user, or choose another profile",
+            )

@@ -1,0 +1,39 @@
+"""A job as a Python call describes it, as the table that a manifest would have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from skahactl.errors import UsageError
+
+
+def command(cmd: str | None, args: Iterable[Any] | str | None) -> dict[str, list[Any]]:
+    """The ``command`` of a table, if there is one. A string of ``args`` is split on blanks; paths and whole numbers
+    are written as text; everything else is judged as a manifest's."""
+    words = args.split() if isinstance(args, str) else [_word(one) for one in args or ()]
+    if cmd is None and words:
+        raise UsageError("args need a cmd", hint='cmd="python", args=["script.py"]')
+    return {} if cmd is None else {"command": [_word(cmd), *words]}
+
+
+def resources(cores: float | None, ram: float | None, gpus: int | None, gpu: int | None) -> dict[str, float]:
+    """The ``resources`` of a table; ``gpu`` is another name of ``gpus``."""
+    if gpus is not None and gpu is not None:
+        raise UsageError("gpus and gpu are two names of one thing", hint="give one of the two")
+    asked = {"cores": cores, "ram": ram, "gpus": gpu if gpus is None else gpus}
+    return {key: value for key, value in asked.items() if value is not None}
+
+
+def variables(env: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The ``env`` of a table."""
+    if env is not None and not isinstance(env, Mapping):
+        raise UsageError(f"env is a mapping of names to values, not {type(env).__name__}", hint='env={"NAME": "value"}')
+    return dict(env or {})
+
+
+def _word(one: Any) -> Any:
+    if isinstance(one, os.PathLike):
+        return os.fspath(one)
+    return str(one) if isinstance(one, int) and not isinstance(one, bool) else one

@@ -1,0 +1,396 @@
+"""``AsyncSession`` and ``Session``: the Skaha documentation's examples on the local platform, with real processes; and
+the guarantees of creating on a server that loses replies."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import pydoc
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import skahactl.session
+from skahactl.errors import AuthError, CreateError, UsageError
+from skahactl.session import AsyncSession, Session
+from tests.skaha_server.process import ROOT, Server, running
+from tests.test_faults import add_other
+from tests.workplace import Workplace
+
+IMAGE = "images.canfar.net/skaha/astronomy:latest"
+ANALYSIS = "images.canfar.net/your/analysis-container:latest"
+
+#: The documentation's batch_processing.py, both ways of sharing at once; what it would process it writes down.
+BATCH_PROCESSING = """
+import os, sys
+sys.path.insert(0, {root!r})
+from skahactl.helpers import distributed
+
+files = ["/arc/fits/image_%04d.fits" % number for number in range({files})]
+with open("share_" + os.environ["REPLICA_ID"], "w") as out:
+    print(*distributed.chunk(files), file=out)
+    print(*distributed.stripe(files), file=out)
+"""
+
+
+class Home:
+    """An empty home, and what lies in it."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.environ = {"PATH": os.environ["PATH"], "HOME": str(root)}
+
+    def session(self, **more: Any) -> AsyncSession:
+        return AsyncSession(environ=self.environ, directory=str(self.root), **more)
+
+    def waiting(self) -> Session:
+        return Session(environ=self.environ, directory=str(self.root))
+
+    def run(self, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            words,
+            cwd=self.root,
+            env={**self.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == expect, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    def skahactl(self, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "skahactl", *words, expect=expect)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def wait_until(look: Callable[[], object], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def numbers(line: str) -> list[int]:
+    return [int(word[-9:-5]) for word in line.split()]
+
+
+def shares(root: Path, replicas: int) -> list[list[list[int]]]:
+    """For chunk and for stripe: the numbers of the files that each replica got, once all have written them down."""
+    files = [root / f"share_{replica}" for replica in range(1, replicas + 1)]
+    wait_until(lambda: all(file.exists() and file.read_text().count("\n") == 2 for file in files))
+    lines = [file.read_text().splitlines() for file in files]
+    return [[numbers(line[which]) for line in lines] for which in (0, 1)]
+
+
+def test_the_documentation_s_example_of_a_hundred_replicas(home: Home) -> None:
+    script = home.root / "batch_processing.py"
+    script.write_text(BATCH_PROCESSING.format(root=str(ROOT), files=1000))
+
+    async def main() -> list[str]:
+        async with home.session() as session:
+            return await session.create(
+                name="fits-processing",
+                image=ANALYSIS,
+                kind="headless",
+                cores=8,
+                ram=32,
+                cmd="python",
+                args=[str(script)],
+                replicas=100,
+            )
+
+    ids = asyncio.run(main())
+    chunks, stripes = shares(home.root, 100)
+    assert chunks == [list(range(start, start + 10)) for start in range(0, 1000, 10)]
+    assert stripes == [list(range(start, 1000, 100)) for start in range(100)]
+    rows = json.loads(home.skahactl("get", "replicas", "fits-processing", "-o", "json").stdout)
+    assert [row["session"] for row in rows] == ids, "ids come in the order of the replicas"
+    assert {(row["resources"]["cores"], row["resources"]["ram"]) for row in rows} == {(8, 32)}
+
+
+def test_more_replicas_than_items(home: Home) -> None:
+    script = home.root / "batch_processing.py"
+    script.write_text(BATCH_PROCESSING.format(root=str(ROOT), files=3))
+    with home.waiting() as session:
+        assert len(set(session.create("few", IMAGE, cmd="python", args=str(script), replicas=5))) == 5
+    assert shares(home.root, 5) == [[[0], [1], [2], [], []]] * 2
+
+
+def test_the_documentation_s_example_on_the_command_line(home: Home) -> None:
+    script = home.root / "batch_processing.py"
+    script.write_text("import os\nopen('done_' + os.environ['REPLICA_ID'], 'w').write(os.environ['REPLICA_COUNT'])\n")
+    words = f"create -c 8 -m 32 -r 100 -n fits-processing headless {ANALYSIS}".split()
+    home.skahactl(*words, "--wait", "--", "python", str(script))
+    done = {path.name: path.read_text() for path in home.root.glob("done_*")}
+    assert done == {f"done_{number}": "100" for number in range(1, 101)}
+
+
+def test_a_job_without_a_name_gets_one_that_is_shown(home: Home) -> None:
+    script = home.root / "process_data.py"
+    script.write_text("print('processed')")
+    made = home.skahactl("create", "headless", IMAGE, "-r", "5", "--wait", "--", "python3", str(script))
+    (job,) = json.loads(home.skahactl("get", "jobs", "-o", "json").stdout)
+    assert (job["replicas"], job["status"]) == (5, "Completed")
+    assert f"the job is named {job['name']}" in made.stderr
+    assert job["name"].startswith("astronomy-")
+
+
+def test_the_package_s_own_example_and_one_that_never_closes(home: Home) -> None:
+    """As scripts, as people write them; what is left open at the end of one says nothing."""
+    example = inspect.cleandoc(skahactl.session.__doc__ or "").replace("python", "true")
+    body = example[example.index("    async with") :].split("\n\n")[0].replace('"/path/to/batch_processing.py"', "")
+    wrapped = "import asyncio\nfrom skahactl.session import AsyncSession\nasync def main():\n" + body
+    (home.root / "example.py").write_text(f"{wrapped}\n        print(len(ids))\nasyncio.run(main())\n")
+    assert home.run(sys.executable, "-W", "error", "example.py").stdout == "100\n"
+    (home.root / "left_open.py").write_text(
+        f"from skahactl.session import Session\nprint(Session().create('left-open', {IMAGE!r}, cmd='true'))\n"
+    )
+    assert home.run(sys.executable, "left_open.py").stderr == ""
+
+
+def test_arguments_and_environment_arrive_as_they_stand(home: Home) -> None:
+    words = ["two  blanks", "$HOME", "a=b", '"', "", "é\n", Path("/arc/x y"), 7]
+    code = "import sys, json, os; json.dump([sys.argv[1:], os.environ['SPECS'], os.environ['COUNT']], open('got', 'w'))"
+    with home.waiting() as session:
+        session.create(
+            "as-it-stands", IMAGE, cmd="python", args=["-c", code, *words], env={"SPECS": "a|b=c\n", "COUNT": 3}
+        )
+    wait_until(lambda: (home.root / "got").exists() and (home.root / "got").read_text().endswith("]"))
+    assert json.loads((home.root / "got").read_text()) == [[str(word) for word in words], "a|b=c\n", "3"]
+
+
+def test_looking_and_destroying(home: Home) -> None:
+    async def main() -> None:
+        async with home.session() as session:
+            (quick,) = await session.create("quick", IMAGE, cmd="echo", args="one two")
+            slow = await session.create("slow", IMAGE, cmd="sleep", args=["60"], replicas=2)
+            while [row["status"] for row in await session.info(quick)] != ["Completed"]:
+                await asyncio.sleep(0.05)
+            assert await session.logs(quick) == {quick: "one two\n"}
+            assert await session.logs([quick, "nosuchid"]) == {quick: "one two\n", "nosuchid": ""}
+            assert [row["id"] for row in await session.info([slow[1], "nosuchid", quick])] == [slow[1], quick]
+            assert {row["id"] for row in await session.fetch()} == {quick, *slow}
+            assert [row["id"] for row in await session.fetch(kind="headless", status="completed")] == [quick]
+            assert await session.fetch(kind="notebook") == []
+            assert set(await session.events(slow)) == set(slow)
+            assert isinstance(await session.stats(), dict)
+            assert await session.destroy_with("slo", status="Completed") == {}
+            assert await session.destroy_with("slo", status="Running") == dict.fromkeys(slow, True)
+            assert await session.destroy_with("^qui.*-[a-z0-9]{5}$") == {quick: True}
+            assert await session.destroy([]) == {}
+            assert await session.fetch() == []
+
+    asyncio.run(main())
+    states = {
+        row["replica"]: row["state"] for row in json.loads(home.skahactl("get", "replicas/slow", "-o", "json").stdout)
+    }
+    assert states == {1: "Deleted", 2: "Deleted"}
+
+
+def test_each_call_is_a_run_of_its_own(home: Home) -> None:
+    with home.waiting() as session:
+        first = session.create("again", IMAGE, cmd="true", replicas=2)
+        second = session.create("again", IMAGE, cmd="true", replicas=2)
+        assert not set(first) & set(second)
+        assert len({row["name"] for row in session.info([*first, *second])}) == 4
+    (job,) = json.loads(home.skahactl("get", "jobs", "-o", "json").stdout)
+    assert job["run"] == 2
+
+
+def test_several_at_once_on_one_session_on_two_and_on_threads(home: Home) -> None:
+    async def main() -> list[list[str]]:
+        async with home.session() as one, home.session() as other:
+            return await asyncio.gather(
+                one.create("alike", IMAGE, cmd="true", replicas=3),
+                one.create("alike", IMAGE, cmd="true", replicas=3),
+                other.create("alike", IMAGE, cmd="true", replicas=3),
+                other.create("unlike", IMAGE, cmd="true", replicas=3),
+            )
+
+    made = [session for ids in asyncio.run(main()) for session in ids]
+    with home.waiting() as shared:
+        threads = [
+            threading.Thread(target=lambda n=n: made.extend(shared.create(f"thread-{n}", IMAGE, cmd="true")))
+            for n in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert len(set(made)) == 15
+        assert {row["id"] for row in shared.fetch()} == set(made)
+
+
+def test_a_session_in_a_notebook_opens_closes_and_opens_again(home: Home) -> None:
+    """Where a loop runs already, as in a notebook."""
+
+    async def cell() -> None:
+        session = home.waiting()
+        assert len(session.create("notebook", IMAGE, cmd="true")) == 1
+        session.close()
+        session.close()
+        assert len(session.fetch()) == 1
+        session.close()
+
+    asyncio.run(cell())
+    assert not [thread for thread in threading.enumerate() if thread.name == "skahactl"]
+
+
+def test_not_open_and_not_configured(home: Home) -> None:
+    with pytest.raises(UsageError, match="the session is not open"):
+        asyncio.run(home.session().fetch())
+    nowhere = Session("nowhere", environ=home.environ)
+    with pytest.raises(UsageError, match="nowhere"):
+        nowhere.fetch()
+    nowhere.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "skahactl"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"name": "Bad_Name"}, 'name = "bad-name"'),
+        ({"replicas": 0}, "at least 1"),
+        ({"replicas": "3"}, "a whole number"),
+        ({"cmd": None, "args": ["x"]}, "args need a cmd"),
+        ({"args": [1.5]}, r"command\[2\]"),
+        ({"args": ["a\0b"]}, "NUL"),
+        ({"kind": "notebok"}, "did you mean 'notebook'"),
+        ({"kind": "notebook"}, "drops it for a notebook"),
+        ({"image": "x y"}, "image"),
+        ({"cores": -1}, "resources.cores"),
+        ({"gpus": 1, "gpu": 1}, "two names of one thing"),
+        ({"env": ["A=B"]}, "a mapping"),
+        ({"env": {"A B": "1"}}, "no name of a variable"),
+        ({"env": {"HOME": "/x"}}, "the platform sets this variable"),
+        ({"env": {"X": 1.5}}, "quote it"),
+    ],
+    ids=repr,
+)
+def test_wrong_arguments_are_told_before_anything_is_sent(home: Home, wrong: dict[str, Any], words: str) -> None:
+    with home.waiting() as session:
+        with pytest.raises(UsageError, match=words):
+            session.create(**{"name": "wrong", "image": IMAGE, "cmd": "true", **wrong})
+        with pytest.raises(UsageError, match="empty session id"):
+            session.destroy("")
+        assert session.fetch() == []
+
+
+def test_help_reads_well() -> None:
+    text = pydoc.plain(pydoc.render_doc(AsyncSession)) + pydoc.plain(pydoc.render_doc(Session))
+    for word in ("in the order of the replicas", "CreateError", "replicas: 'int' = 1", "args: '", "REPLICA_ID"):
+        assert text.count(word) >= 2, word
+    for name in ("create", "fetch", "info", "logs", "events", "destroy", "destroy_with", "stats"):
+        assert (getattr(Session, name).__doc__ or "").strip(), name
+        assert getattr(Session, name).__doc__ == getattr(AsyncSession, name).__doc__
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with running(tmp_path / "server", {"seed": 11}) as started:
+        yield started
+
+
+def session_of(tmp_path: Path, server: Server) -> Session:
+    """A session on this server, of a machine that has nothing else."""
+    there = Workplace(tmp_path / "here", server)
+    return Session(environ=there.environ, directory=str(there.root))
+
+
+def test_lost_replies_make_no_copies_and_the_ids_are_right(tmp_path: Path, server: Server) -> None:
+    faults = ("drop_before", "drop_after", "error_after", "gateway_after", "late_visible", "unavailable", "slow_reply")
+    server.tell("plan", faults=dict.fromkeys(faults, 0.08), late=[0.3, 1.5])
+    other = add_other(server, "lost-1-abcde")
+    with session_of(tmp_path, server) as session:
+        ids = session.create("lost", IMAGE.replace("astronomy", "astroml"), cmd="true", args=["a  b"], replicas=60)
+    state = server.state()
+    mine = [row for row in state["sessions"] if row["alive"] and row["id"] != other]
+    assert [row["id"] for row in sorted(mine, key=lambda row: int(row["replica"]))] == ids
+    assert Counter(int(row["replica"]) for row in mine) == Counter(range(1, 61))
+    assert {tuple(row["argv"]) for row in mine} == {("true", "a  b")}
+    assert sum(state["faults"].values()) >= 25
+
+
+def test_what_could_not_be_created_is_told_with_what_was(tmp_path: Path, server: Server) -> None:
+    server.tell("plan", faults={"refuse": 0.3}, fault_sends=99)
+    with session_of(tmp_path, server) as session, pytest.raises(CreateError) as caught:
+        session.create("partial", IMAGE, cmd="true", replicas=20)
+    error = caught.value
+    alive = {int(row["replica"]): row["id"] for row in server.state()["sessions"] if row["alive"]}
+    assert 0 < len(error.failures) < 20
+    assert error.ids == [alive.get(replica) for replica in range(1, 21)]
+    assert set(error.failures) == set(range(1, 21)) - set(alive)
+    assert f"{len(error.failures)} of 20 replicas of partial" in str(error)
+
+
+def test_credentials_that_end_on_the_way_lose_no_id(tmp_path: Path, server: Server) -> None:
+    server.tell("plan", post_latency=0.2)
+    caught: list[CreateError] = []
+    with session_of(tmp_path, server) as session:
+
+        def create() -> None:
+            with pytest.raises(CreateError) as error:
+                session.create("expires", IMAGE, cmd="true", replicas=60)
+            caught.append(error.value)
+
+        thread = threading.Thread(target=create)
+        thread.start()
+        wait_until(lambda: sum(row["visible"] <= time.time() for row in server.state()["sessions"]) >= 10)
+        server.tell("plan", deny="expired")
+        thread.join(60)
+        with pytest.raises(AuthError):
+            session.fetch()
+    alive = {int(row["replica"]): row["id"] for row in server.state()["sessions"] if row["alive"]}
+    (error,) = caught
+    assert {n: found for n, found in enumerate(error.ids, 1) if found} == alive
+    assert "not logged in" in str(error)
+
+
+def test_another_user_s_answer_destroys_nothing(tmp_path: Path, server: Server) -> None:
+    with session_of(tmp_path, server) as session:
+        ids = session.create("mine", IMAGE, cmd="true", replicas=2)
+        server.tell("plan", user="bob")
+        with pytest.raises(AuthError, match="bob"):
+            session.destroy(ids)
+        server.tell("plan", user="alice")
+        server.tell("plan", delete_ignored=1)
+        assert session.destroy([*ids, "nosuchid"]) == {ids[0]: True, ids[1]: True, "nosuchid": True}
+
+
+def test_an_interruption_ends_a_create_and_leaves_a_record(tmp_path: Path, server: Server) -> None:
+    """Ctrl-C in a script, the stop button of a notebook."""
+    there = Workplace(tmp_path / "there", server)
+    server.tell("plan", post_latency=0.3)
+    there.write(
+        "script.py",
+        f"from skahactl.session import Session\nwith Session() as s:\n"
+        f"    s.create('stopped', {IMAGE!r}, cmd='true', replicas=200)\n",
+    )
+    process = subprocess.Popen(
+        [sys.executable, "script.py"], cwd=there.root, env=there.environ, stderr=subprocess.PIPE, text=True
+    )
+    wait_until(lambda: server.counts().get("create", 0) >= 10)
+    process.send_signal(2)
+    said = process.communicate(timeout=30)[1]
+    assert "KeyboardInterrupt" in said
+    made = server.counts()["create"]
+    assert made < 200
+    rows = there.data("get", "replicas", "stopped")
+    assert {row["session"] for row in rows if row["session"]} == {
+        row["id"] for row in server.state()["sessions"] if row["alive"]
+    }
