@@ -26,10 +26,13 @@ _OF_JOBS = ("jobs", "replicas", "items", "events")
 _JOB_ARGUMENTS = ("targets", "words", "job", "more")
 _MOST = 1000  # replicas in one answer
 
-#: The last run of each job on a server, the newest first.
+#: The last run of each job, the newest first: on the server of the profile, as its newest run knows it; everywhere if
+#: no run was made with the profile.
 _LAST_RUNS = """
+WITH here AS (SELECT jobs.server FROM runs JOIN jobs ON jobs.id = runs.job
+              WHERE runs.profile IN (?1, ?2) ORDER BY runs.id DESC LIMIT 1)
 SELECT jobs.name, max(runs.id) AS run, runs.number FROM runs JOIN jobs ON jobs.id = runs.job
-WHERE ?1 IS NULL OR jobs.server = ?1 GROUP BY jobs.name ORDER BY run DESC
+WHERE jobs.server IN here OR NOT EXISTS (SELECT 1 FROM here) GROUP BY jobs.name ORDER BY run DESC
 """
 _TALLY = "SELECT replicas, state FROM tallies WHERE run = ? AND replicas > 0 ORDER BY replicas DESC"
 _HAS_SESSION = "SELECT 1 FROM attempts WHERE run = ? AND session IS NOT NULL LIMIT 1"
@@ -69,7 +72,7 @@ def replicas(context: Any) -> Offers:
 
 def profiles(context: Any) -> Offers:
     """Names of profiles."""
-    from skahactl.profiles import names
+    from skahactl.profile_names import names
 
     return [(name, "") for name in names(os.environ)]
 
@@ -89,7 +92,7 @@ def _jobs(context: Any, *, only_with_sessions: bool) -> Offers:
         return [(f"{name}/{number}", state) for number, state in _replicas(context, name, start)]
     with _Ledger() as ledger:
         found = []
-        for job, run, number in ledger.rows(_LAST_RUNS, _server(context)):
+        for job, run, number in ledger.last_runs(context):
             if not job.startswith(name) or (only_with_sessions and not ledger.rows(_HAS_SESSION, run)):
                 continue
             counts = ", ".join(f"{count} {state}" for count, state in ledger.rows(_TALLY, run))
@@ -100,30 +103,29 @@ def _jobs(context: Any, *, only_with_sessions: bool) -> Offers:
 
 def _replicas(context: Any, job: str, start: str) -> list[tuple[int, str]]:
     with _Ledger() as ledger:
-        runs = [run for name, run, _ in ledger.rows(_LAST_RUNS, _server(context)) if name == job]
+        runs = [run for name, run, _ in ledger.last_runs(context) if name == job]
         rows = ledger.rows(_REPLICAS, runs[0]) if runs else []
         return [(number, state) for number, state in rows if str(number).startswith(start)][:_MOST]
 
 
 def _before(context: Any) -> list[str]:
     """The words that were given for the jobs of this command, the word in progress left out."""
-    found: list[str] = []
-    for name in _JOB_ARGUMENTS:
-        value = context.get(name)
-        found += value.raw_tokens if value is not None else ()
-    return found
+    return [word for name in _JOB_ARGUMENTS for word in _given(context, name)]
 
 
-def _server(context: Any) -> str | None:
-    """The server of the profile in force; None, which stands for all, if there is no telling."""
-    from skahactl.errors import SkahactlError
-    from skahactl.profiles import choose
+def _chosen(context: Any) -> str:
+    """The name or path of the profile in force."""
+    from skahactl.profile_names import default_name
 
-    value = context.get("--profile")
-    try:
-        return choose(value.raw if value is not None else None, os.environ).server
-    except (SkahactlError, OSError):
-        return None
+    named = [*_given(context, "profile"), os.environ.get("SKAHACTL_PROFILE"), default_name(os.environ), "local"]
+    return next(name for name in named if name)
+
+
+def _given(context: Any, name: str) -> list[str]:
+    """The words for one argument; quicker than to ask the context, which looks for options first."""
+    return [
+        token.value for argument in context.arguments if argument.field_info.name == name for token in argument.tokens
+    ]
 
 
 class _Ledger:
@@ -145,6 +147,15 @@ class _Ledger:
         except sqlite3.Error:
             self._connection = None
         return self
+
+    def last_runs(self, context: Any) -> list[Any]:
+        """Of each job on the chosen profile's server: its name, its last run, and that run's number."""
+        from skahactl.paths import config_dir
+        from skahactl.profile_names import is_path
+
+        name = _chosen(context)
+        path = name if is_path(name) else config_dir(os.environ) / "profiles" / f"{name}.toml"
+        return self.rows(_LAST_RUNS, name, os.path.abspath(os.path.expanduser(path)))
 
     def rows(self, sql: str, *values: object) -> list[Any]:
         import sqlite3

@@ -6,19 +6,23 @@ The last step ends once there is an account, so that nobody runs 600 replicas on
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from skahactl.errors import ProfileError
-from skahactl.paths import config_dir, home, write_atomically
+from skahactl.paths import home
 from skahactl.profile import LOCAL_SERVER, Auth, ClientSettings, Profile, Registry
+from skahactl.profile_names import BUILT_IN as BUILT_IN
+from skahactl.profile_names import ENVIRONMENT as ENVIRONMENT
+from skahactl.profile_names import default_name as default_name
+from skahactl.profile_names import file_of as file_of
+from skahactl.profile_names import forget_default as forget_default
+from skahactl.profile_names import is_path as is_path
+from skahactl.profile_names import names as names
+from skahactl.profile_names import set_default as set_default
+from skahactl.profile_names import written
 from skahactl.words import did_you_mean
-
-BUILT_IN = ("local", "canfar")
-ENVIRONMENT = "environment"  # the name of what SKAHACTL_SERVER alone describes
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 #: What this process did not see committed did not happen: nothing to settle, and nothing is far away.
 LOCAL_CLIENT = ClientSettings(settle=0.0, poll_min=0.2, backoff=1.0, log_patience=0.0, grace=0.0)
@@ -62,45 +66,9 @@ def load(name_or_path: str, environ: Mapping[str, str] | None = None) -> Profile
     )
 
 
-def names(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """The profiles that can be named: the built-in ones, and those with a file."""
-    environ = os.environ if environ is None else environ
-    return tuple(dict.fromkeys((*BUILT_IN, *_written(environ))))
-
-
-def default_name(environ: Mapping[str, str]) -> str | None:
-    """What ``profile use`` or ``login`` set; None before."""
-    try:
-        text = _default_file(environ).read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
-    return text or None
-
-
-def set_default(name: str, environ: Mapping[str, str]) -> None:
-    """Makes ``name`` the profile of commands that name none."""
-    write_atomically(_default_file(environ), f"{name}\n".encode(), 0o644)
-
-
-def forget_default(environ: Mapping[str, str]) -> None:
-    """No profile is chosen for good any more."""
-    _default_file(environ).unlink(missing_ok=True)
-
-
 def load_file(path: Path, name: str, environ: Mapping[str, str]) -> Profile:
     """The profile ``name`` from a file that is not at its place yet."""
     return _read(path, name, environ, _built_in(name, environ))
-
-
-def file_of(name: str, environ: Mapping[str, str]) -> Path:
-    """Where the profile of this name has its file, if it has one; ProfileError for what cannot be a name."""
-    if not _NAME.fullmatch(name):
-        raise ProfileError(f"'{name}' cannot be the name of a profile", hint="use letters, digits, '-', '_' and '.'")
-    return config_dir(environ) / "profiles" / f"{name}.toml"
-
-
-def is_path(text: str) -> bool:
-    return "/" in text or text.endswith(".toml")
 
 
 def _read(path: Path, name: str, environ: Mapping[str, str], built_in: Profile | None) -> Profile:
@@ -147,27 +115,18 @@ def _overridden(profile: Profile, environ: Mapping[str, str]) -> Profile:
 def _require_no_account(environ: Mapping[str, str]) -> None:
     """Nothing was chosen: fine for whoever has no account, else a choice has to be made."""
     certificate = home(environ) / ".ssl" / "cadcproxy.pem"
-    written = [name for name in _written(environ) if name != "local"]
+    own = [name for name in written(environ) if name != "local"]
     if certificate.exists():
         reason = f"there is a certificate at {certificate}"
     elif environ.get("SKAHACTL_TOKEN") or environ.get("SKAHACTL_CERTIFICATE"):
         reason = "credentials are set in the environment"
-    elif written:
-        reason = f"there {'is a profile' if len(written) == 1 else 'are profiles'} {', '.join(written)}"
+    elif own:
+        reason = f"there {'is a profile' if len(own) == 1 else 'are profiles'} {', '.join(own)}"
     else:
         return
-    other = written[0] if written else "canfar"
+    other = own[0] if own else "canfar"
     raise ProfileError(
         f"where to run? No profile is chosen, and {reason}",
         hint=f"once: -p {other}, or -p local for this machine; for good: skahactl profile use {other}",
         code="no-profile",
     )
-
-
-def _written(environ: Mapping[str, str]) -> tuple[str, ...]:
-    folder = config_dir(environ) / "profiles"
-    return tuple(sorted(path.stem for path in folder.glob("*.toml") if _NAME.fullmatch(path.stem)))
-
-
-def _default_file(environ: Mapping[str, str]) -> Path:
-    return config_dir(environ) / "default-profile"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_type_hints
 
 from cyclopts import App, Group, Parameter
 
@@ -51,6 +51,7 @@ def app(page: str | None = None) -> App:
     for verb, (place, line, group) in VERBS.items():
         root.command(place, name=verb, help=line, group=groups[group])
     root.meta.group_parameters = Group("Everywhere, before or after the verb", sort_key=len(GROUPS) + 1)
+    everywhere.__annotations__ = get_type_hints(everywhere, include_extras=True)  # read once, not at each look
     root.meta.default(everywhere)
     if page in VERBS:
         from skahactl.help_pages import complete_page

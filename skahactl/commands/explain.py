@@ -10,8 +10,41 @@ from skahactl.context import current
 from skahactl.errors import Exit
 
 #: What Tab offers, without reading what they mean.
-KEYS = tuple(
-    ["name", "image", "kind", "command", "shell", "replicas", "session-name", "after", "resources", "resources.cores", "resources.ram", "resources.gpus", "env", "items", "items.file", "items.glob", "items.values", "items.csv", "items.matrix", "items.strategy", "items.per-replica", "items.each", "items.duplicates", "limits", "limits.alive", "limits.pending", "limits.pending-timeout", "retry", "retry.attempts", "logs", "logs.keep", "vars", "common", "job"]
+KEYS = (
+    "name",
+    "image",
+    "kind",
+    "command",
+    "shell",
+    "replicas",
+    "session-name",
+    "after",
+    "resources",
+    "resources.cores",
+    "resources.ram",
+    "resources.gpus",
+    "env",
+    "items",
+    "items.file",
+    "items.glob",
+    "items.values",
+    "items.csv",
+    "items.matrix",
+    "items.strategy",
+    "items.per-replica",
+    "items.each",
+    "items.duplicates",
+    "limits",
+    "limits.alive",
+    "limits.pending",
+    "limits.pending-timeout",
+    "retry",
+    "retry.attempts",
+    "logs",
+    "logs.keep",
+    "vars",
+    "common",
+    "job",
 )
 
 if TYPE_CHECKING:
