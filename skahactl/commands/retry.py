@@ -86,12 +86,19 @@ async def _retry(
     dry_run: bool,
 ) -> int:
     from skahactl.engine.again import Again, choose_retries, preview_retry
+    from skahactl.engine.look import take_known, taken_back
+    from skahactl.engine.whose import refuse_other_user
     from skahactl.render.outcomes import show_outcome
 
     found = one_job(word, replicas)
     chosen_items = None if items is None else lines_of(items)
     async with opened(found.profile, found.run.directory) as here:
+        listing = await unless_stopped(here.stop, here.client.sessions())
+        refuse_other_user(here.profile, (found.run,), listing.user)
+        if not dry_run:
+            take_known(here.ledger, here.profile.client, found.run, listing)
         chosen = choose_retries(here.ledger, found.run, found.numbers, wanted, chosen_items)
+        chosen = chosen.without(here.ledger, found.run, taken_back(here.ledger, found.run.id, listing))
         for step in chosen.left:
             here.context.warn(f"{found.run.key.name}/{step.replica}: {step.reason}")
         if not chosen.replicas:
@@ -100,7 +107,6 @@ async def _retry(
         if dry_run:
             outcome = preview_retry(here.ledger, here.profile, found.run, chosen, "asked for")
         else:
-            await unless_stopped(here.stop, here.client.sessions())
             again = Again(here.ledger, here.client, here.profile, here.clock, here.reporter, here.stop)
             again.deadline = deadline(timeout, here.clock)
             outcome = await again.retry(found.run, chosen, wait, "asked for")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from skahactl import states
@@ -34,6 +34,16 @@ class Chosen:
 
     replicas: dict[int, tuple[int, ...] | None]
     left: tuple[Step, ...] = ()  # those that were named and cannot be
+
+    def without(self, ledger: Ledger, run: Run, back: Mapping[int, str]) -> Chosen:
+        """Without those whose session turned out to be alive: replica and state."""
+        found = tuple(
+            Step(row.number, row.name, "keep", f"{back[row.number]} after all: a live replica is never retried")
+            for row in replicas.replica_states(ledger, run.id)
+            if row.number in back and row.number in self.replicas
+        )
+        kept = {number: positions for number, positions in self.replicas.items() if number not in back}
+        return Chosen(kept, (*self.left, *found))
 
 
 def choose_retries(

@@ -48,7 +48,7 @@ def decide(
     if last is None:
         return _first(job, foreign, wishes)
     if last.run.deleting:
-        if last.run.ended is not None or not _alive(last):
+        if not _alive(last):
             return Decision("create", f"run {last.run.number} was deleted")
         return Decision("replace", f"run {last.run.number} is being deleted")
     changed = differences(last.run.content, job.content, job.sources)

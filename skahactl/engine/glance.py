@@ -41,7 +41,7 @@ def glance(ledger: Ledger, run: Run, listing: Listing | None) -> Glance:
     """The run as ``listing`` shows it; without one, or if it has ended, as the ledger holds it."""
     if listing is None or run.ended is not None:
         return Glance(run)
-    from skahactl.engine.observe import Adopt, Gone, Missing, Seen, Watch, observe
+    from skahactl.engine.observe import UNSEEN, Adopt, Gone, Missing, Seen, Watch, observe
     from skahactl.ledger.looks import twins_of
 
     watch = Watch(run, replica_states(ledger, run.id), attempts_of(ledger, run.id))
@@ -60,6 +60,8 @@ def glance(ledger: Ledger, run: Run, listing: Listing | None) -> Glance:
                 url=change.session.url or row.url,
                 observed=listing.received,
             )
+        elif isinstance(change, Missing) and _is_forgotten(change.attempt, run, listing):
+            seen = replace(change.attempt, state=states.EXPIRED, reason=UNSEEN)
         elif isinstance(change, Missing):
             seen = replace(change.attempt, reason=change.attempt.reason or NOT_LISTED)
         elif isinstance(change, Gone):
@@ -73,6 +75,12 @@ def glance(ledger: Ledger, run: Run, listing: Listing | None) -> Glance:
         key[0]: row for key, row in changed.items() if known_states[key[0]] == (key[1], before[key])
     }
     return Glance(run, changed, latest, listing.received)
+
+
+def _is_forgotten(attempt: AttemptRow, run: Run, listing: Listing) -> bool:
+    """Whether the session was last looked at so long ago that it may have ended, and been forgotten, since."""
+    seen = max(at for at in (attempt.created, attempt.recorded, attempt.observed, run.observed) if at is not None)
+    return listing.requested - seen > listing.memory
 
 
 def summary(ledger: Ledger, before: RunSummary, seen: Glance) -> RunSummary:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from skahactl.engine.decide import Decision, Wishes, decide
 from skahactl.engine.drive import gate_for
-from skahactl.engine.look import shows_more
+from skahactl.engine.look import as_seen, shows_more
 from skahactl.errors import UsageError
 from skahactl.job import Job
 from skahactl.ledger import runs
@@ -31,8 +31,9 @@ class History:
         return JobKey(self.profile.server, self.listing.user or "", name)
 
     def last(self, name: str) -> RunSummary | None:
+        """Its last run; sessions of it that are alive, though they were taken for gone, count as alive."""
         run = runs.last_run(self.ledger, self.key(name))
-        return None if run is None else runs.summaries(self.ledger, [run])[0]
+        return None if run is None else as_seen(self.ledger, runs.summaries(self.ledger, [run])[0], self.listing)
 
     def decide(self, job: Job, wishes: Wishes, now: float, coming: set[str] | None = None) -> Decision:
         """``coming``: jobs that get a new run first."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
 from skahactl import states
-from skahactl.engine.observe import Adopt, Change, Gone, Missing, Seen, Stray, Twin, Watch, observe
+from skahactl.engine.observe import Adopt, Change, Gone, Missing, Seen, Stray, Twin, Watch, observe, state_of
 from skahactl.engine.plan import backoff
 from skahactl.ledger import looks, replicas
 from skahactl.ledger.attempts import attempts_of, known_sessions, set_attempt
-from skahactl.ledger.records import AttemptRow, Run
+from skahactl.ledger.records import AttemptRow, Run, RunSummary
 from skahactl.ledger.runs import run_by_id, set_run
 from skahactl.ledger.store import Ledger
 from skahactl.profile import ClientSettings
@@ -134,6 +135,37 @@ def shows_more(ledger: Ledger, run_id: int, listing: Listing) -> bool:
         isinstance(change, Adopt | Twin) or (isinstance(change, Seen) and change.state != change.attempt.state)
         for change in changes
     )
+
+
+def as_seen(ledger: Ledger, last: RunSummary, listing: Listing) -> RunSummary:
+    """The run with those of its sessions that ``listing`` shows alive, though they were taken for gone, counted as
+    alive. Writes nothing."""
+    back = taken_back(ledger, last.run.id, listing)
+    if not back:
+        return last
+    rows = replicas.replica_states(ledger, last.run.id)
+    counts = states.zero_filled(Counter(back.get(row.number, row.state) for row in rows))
+    return replace(last, counts=counts, status=states.job_status(counts, last.retriable))
+
+
+def taken_back(ledger: Ledger, run_id: int, listing: Listing) -> dict[int, str]:
+    """Replicas whose latest session was taken for gone, and is listed alive: the state that it means."""
+    watch = watch_of(ledger, run_id)
+    listed = {session.id: session for session in listing.sessions}
+    back: dict[int, str] = {}
+    for replica, attempt in watch.latest().items():
+        if attempt.state in states.ENDED and attempt.session in listed:
+            state = state_of(listed[attempt.session], attempt.state)
+            if state in states.ALIVE:
+                back[replica] = state
+    return back
+
+
+def take_known(ledger: Ledger, settings: ClientSettings, run: Run, listing: Listing) -> None:
+    """Writes what ``listing`` shows of the sessions that the ledger knows; others are not judged, so that this needs
+    no lock."""
+    everyone = frozenset(row.number for row in replicas.replica_states(ledger, run.id))
+    Lookout(ledger, settings).take(run, listing, everyone)
 
 
 def end_unsent(ledger: Ledger, attempt: AttemptRow, state: str, reason: str, at: float) -> None:

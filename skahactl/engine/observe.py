@@ -16,6 +16,8 @@ from skahactl.skaha.models import Listing, Session
 
 #: Two lists that do not show a session must be this far apart, in seconds, before it counts as gone.
 AGREEMENT = 10.0
+#: Why an attempt is Expired.
+UNSEEN = "the platform no longer knows the session, and nobody saw how it ended"
 #: Reasons that begin so mark an attempt that is deleted because it waited too long.
 PENDING_TIMEOUT = "pending-timeout"
 
@@ -120,7 +122,7 @@ def _absent(attempt: AttemptRow, listing: Listing, deleting: bool) -> Change:
         return Missing(attempt)
     if listing.requested - attempt.missing_since < AGREEMENT:
         return Missing(attempt)
-    return Gone(attempt, states.EXPIRED, "the platform no longer knows the session, and nobody saw how it ended")
+    return Gone(attempt, states.EXPIRED, UNSEEN)
 
 
 def state_of(session: Session, before: str) -> str:

@@ -13,7 +13,8 @@ from skahactl.engine.driver import Driver
 from skahactl.engine.plan import Gate
 from skahactl.engine.report import Silent
 from skahactl.engine.stop import Stop
-from skahactl.errors import AuthError, BusyError, SkahactlError, UsageError
+from skahactl.engine.whose import refuse_other_user
+from skahactl.errors import BusyError, SkahactlError, UsageError
 from skahactl.job import Job, Limits
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempt_of_session, attempts_of, known_sessions
@@ -23,7 +24,6 @@ from skahactl.ledger.records import JobKey
 from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
 from skahactl.skaha.client import Client
-from skahactl.skaha.models import Listing
 
 #: How often, and how far apart in seconds, the list is read for sessions that are to be gone.
 TRIES, PAUSE = 20, 0.5
@@ -83,7 +83,8 @@ async def delete_ids(ledger: Ledger, client: Client, profile: Profile, ids: Sequ
     if "" in ids:
         raise UsageError("an empty session id")
     known = known_sessions(ledger)
-    _refuse_wrong_user(ledger, profile, {known[one][0] for one in ids if one in known}, await client.sessions())
+    theirs = [runs.run_by_id(ledger, run_id) for run_id in {known[one][0] for one in ids if one in known}]
+    refuse_other_user(profile, filter(None, theirs), (await client.sessions()).user)
     for one in ids:
         if one in known:
             replicas.ask_delete(ledger, known[one][0], [known[one][1]])
@@ -106,13 +107,3 @@ async def delete_ids(ledger: Ledger, client: Client, profile: Profile, ids: Sequ
         if attempt is not None and attempt.state in states.ALIVE:
             record_gone(ledger, attempt, states.DELETED, "deleted", time.time(), None)
     return {one: one not in left for one in ids}
-
-
-def _refuse_wrong_user(ledger: Ledger, profile: Profile, run_ids: set[int], listing: Listing) -> None:
-    for run_id in run_ids:
-        run = runs.run_by_id(ledger, run_id)
-        if run is not None and listing.user and run.key.user and listing.user != run.key.user:
-            raise AuthError(
-                f"{profile.name} says you are {listing.user}, but {run.key.name} is {run.key.user}'s",
-                hint="nothing was changed. Log in as that user, or choose another profile",
-            )

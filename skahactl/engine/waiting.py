@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from skahactl import states
 from skahactl.clock import Clock
 from skahactl.engine.look import watch_of
-from skahactl.engine.observe import Gone, Seen, Watch, observe
+from skahactl.engine.observe import Gone, Missing, Seen, Watch, observe
 from skahactl.engine.pace import Pace
 from skahactl.engine.report import Reporter, RunProgress
 from skahactl.engine.stop import Stop
@@ -47,6 +47,7 @@ class Waiter:
     condition: str
     deadline: float | None
     _ends: dict[tuple[int, int, int], str] = field(default_factory=dict)
+    _missing: dict[tuple[int, int, int], float] = field(default_factory=dict)
 
     async def wait(self, awaited: Sequence[Awaited]) -> tuple[Exit, tuple[str, ...]]:
         """DONE when the condition holds for all; NO as soon as it cannot, with the words why."""
@@ -112,11 +113,18 @@ class Waiter:
         found = {replica.number: replica.state for replica in watch.replicas}
         known = known_sessions(self.ledger).keys() | twins_of(self.ledger)
         numbers = {replica.number: replica.attempt for replica in watch.replicas}
-        for change in observe(watch, listing, known, frozenset(found)):
+        for change in observe(self._remembered(watch), listing, known, frozenset(found)):
+            attempt = getattr(change, "attempt", None)
+            if attempt is None:
+                continue
+            key = (attempt.run_id, attempt.replica, attempt.number)
+            if isinstance(change, Missing):
+                self._missing.setdefault(key, attempt.missing_since or listing.requested)
+                continue
             if not isinstance(change, Seen | Gone):
                 continue
-            attempt = change.attempt
-            key = (attempt.run_id, attempt.replica, attempt.number)
+            if isinstance(change, Seen):
+                self._missing.pop(key, None)
             if change.state in states.ENDED:
                 self._ends[key] = change.state
             if numbers[attempt.replica] == attempt.number and found[attempt.replica] in states.ALIVE:
@@ -126,6 +134,14 @@ class Waiter:
                 found[replica] = state
         self._shown[watch.run.id] = tuple(found.values())
         return found
+
+    def _remembered(self, watch: Watch) -> Watch:
+        """With what this wait has missed in an earlier list: nobody may be there to write it down."""
+        attempts = (
+            replace(one, missing_since=one.missing_since or self._missing.get((one.run_id, one.replica, one.number)))
+            for one in watch.attempts
+        )
+        return replace(watch, attempts=tuple(attempts))
 
     def _show(self, awaited: Sequence[Awaited], begun: float) -> None:
         fresh = [run for one in awaited if (run := run_by_id(self.ledger, one.run.id)) is not None]

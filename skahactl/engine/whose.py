@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from skahactl.errors import AuthError
 from skahactl.job import Job
 from skahactl.ledger import runs
-from skahactl.ledger.records import JobKey
+from skahactl.ledger.records import JobKey, Run
 from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
+
+
+def refuse_other_user(profile: Profile, driven: Iterable[Run], user: str | None) -> None:
+    """AuthError if one of these runs is another's than ``user``'s, whom the server says we are: its list of sessions
+    says nothing of them."""
+    for run in driven:
+        if user and run.key.user and user != run.key.user:
+            raise AuthError(
+                f"{profile.name} says you are {user}, but {run.key.name} is {run.key.user}'s",
+                hint="nothing was changed. Log in as that user, or choose another profile with -p",
+            )
 
 
 def refuse_wrong_user(ledger: Ledger, profile: Profile, jobs: Sequence[Job], user: str | None) -> None:

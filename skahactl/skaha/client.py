@@ -48,6 +48,7 @@ class Client:
         self.server = profile.server
         self._where = f"{profile.name} ({profile.host})"  # as errors name it
         self._registry = profile.registry
+        self._memory = profile.local.memory if profile.is_local else profile.client.memory
         self._clock = clock
         self._environ = environ
         self._exchange = Exchange(profile, transport, clock, environ, report, verbose)
@@ -91,7 +92,7 @@ class Client:
         """The caller's sessions, in one list call."""
         requested = self._clock.now()
         found = _read(replies.sessions, _good(await self._send("GET", "/session")))
-        return Listing(found, requested, self._clock.now(), self.user)
+        return Listing(found, requested, self._clock.now(), self.user, self._memory)
 
     async def session(self, id: str) -> Session | None:
         """One session; None if the platform knows none of ours with this id (404)."""

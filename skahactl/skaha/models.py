@@ -23,12 +23,14 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One list call: ``requested`` and ``received`` are wall times around it, ``user`` whom the server says we are."""
+    """One list call: ``requested`` and ``received`` are wall times around it, ``user`` whom the server says we are.
+    ``memory``: for so many seconds after its end a session is listed."""
 
     sessions: tuple[Session, ...]
     requested: float
     received: float
     user: str | None
+    memory: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
