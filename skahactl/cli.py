@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from skahactl.context import Context, enter
 from skahactl.errors import Exit, SkahactlError
@@ -20,8 +21,8 @@ def run() -> NoReturn:
     gc.set_threshold(50_000)  # starting makes many objects and no garbage
     _open_missing_streams()
     code = main(sys.argv[1:])
-    with contextlib.suppress(BrokenPipeError):
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        _let_go(stream)
     sys.exit(code)
 
 
@@ -55,6 +56,8 @@ def main(argv: Sequence[str]) -> int:
     except SkahactlError as error:
         return _tell(context, error)
     except OSError as error:
+        if error.errno == errno.EIO and error.filename is None:
+            return Exit.TERMINATED  # the terminal is gone, and its SIGHUP not here yet
         return _tell(context, _from_system(error))
     except Exception as error:
         return _tell(context, _unexpected(error, context))
@@ -96,14 +99,22 @@ def _terminated(number: int, frame: FrameType | None) -> NoReturn:
 
 def _silence_stdout() -> Exit:
     """The reader of the pipe went away: say nothing, and keep the interpreter's last flush from saying it."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _let_go(sys.stdout)
     return Exit.PIPE
+
+
+def _let_go(stream: TextIO) -> None:
+    """Flushes what is left; where that cannot be, the interpreter's own last flush is not to complain of it."""
+    try:
+        stream.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _tell(context: Context, error: SkahactlError) -> int:
     """The error in words on stderr, or as one JSON object with ``-o json``."""
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):
         if context.output in ("json", "jsonl"):
             import json
 

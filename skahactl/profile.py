@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from skahactl.job import Limits, Resources
 
@@ -45,6 +45,11 @@ class ClientSettings:
     ca_file: str | None = None  # extra certificate authorities to trust
 
 
+#: For the local platform. What this process did not see committed did not happen: nothing to settle, and nothing is
+#: far away.
+LOCAL_CLIENT = ClientSettings(settle=0.0, poll_min=0.2, backoff=1.0, log_patience=0.0, grace=0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
     """The embedded platform: worker slots (None: processors), where commands run (None: the caller's), memory in s."""
@@ -68,6 +73,12 @@ class Profile:
     client: ClientSettings = ClientSettings()
     local: LocalSettings = LocalSettings()
     login_url: str = "https://ws.cadc-ccda.hia-iha.nrc-cnrc.gc.ca/cred/generate?daysValid=30"
+
+    def at(self, server: str) -> Profile:
+        """The same for another server; between the local platform and a real one the client's settings change too."""
+        if (server == LOCAL_SERVER) == self.is_local:
+            return replace(self, server=server)
+        return replace(self, server=server, client=LOCAL_CLIENT if server == LOCAL_SERVER else ClientSettings())
 
     @property
     def is_local(self) -> bool:

@@ -17,7 +17,7 @@ from skahactl import durations
 from skahactl.errors import ProfileError
 from skahactl.job import Limits, Resources
 from skahactl.paths import home
-from skahactl.profile import LOCAL_SERVER, Auth, Profile, Registry
+from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry
 from skahactl.words import nearest
 
 
@@ -132,7 +132,7 @@ def read(path: Path, name: str, environ: Mapping[str, str], built_in: Profile | 
     problems = list(_contradictions(file, built_in))
     if problems:
         raise ProfileError("\n".join(problems), where=str(path))
-    return _profile(file, path, name, environ, built_in or Profile(name, LOCAL_SERVER))
+    return _profile(file, path, name, environ, built_in or Profile(name, LOCAL_SERVER, client=LOCAL_CLIENT))
 
 
 def known_keys(place: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -149,13 +149,13 @@ def _profile(file: _File, path: Path, name: str, environ: Mapping[str, str], bas
     def full(text: str | None) -> str | None:
         return None if text is None else absolute(text, path.parent, environ)
 
+    base = base.at(file.server or base.server)
     resources, limits = file.defaults.resources, file.defaults.limits
     paths = {"ca_file": full(file.client.ca_file), "directory": full(file.local.directory)}
     profile = replace(
         base,
         name=name,
         path=str(path),
-        server=file.server or base.server,
         registry=Registry(
             file.registry or base.registry.host,
             file.registry_user,

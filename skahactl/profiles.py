@@ -12,7 +12,7 @@ from pathlib import Path
 
 from skahactl.errors import ProfileError
 from skahactl.paths import home
-from skahactl.profile import LOCAL_SERVER, Auth, ClientSettings, Profile, Registry
+from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry
 from skahactl.profile_names import BUILT_IN as BUILT_IN
 from skahactl.profile_names import ENVIRONMENT as ENVIRONMENT
 from skahactl.profile_names import default_name as default_name
@@ -24,9 +24,6 @@ from skahactl.profile_names import set_default as set_default
 from skahactl.profile_names import written
 from skahactl.words import did_you_mean
 
-#: What this process did not see committed did not happen: nothing to settle, and nothing is far away.
-LOCAL_CLIENT = ClientSettings(settle=0.0, poll_min=0.2, backoff=1.0, log_patience=0.0, grace=0.0)
-
 
 def choose(name: str | None, environ: Mapping[str, str]) -> Profile:
     """The profile of a command: ``-p`` (a name or a path), SKAHACTL_PROFILE, ``profile use``, local.
@@ -36,7 +33,7 @@ def choose(name: str | None, environ: Mapping[str, str]) -> Profile:
     chosen = name or environ.get("SKAHACTL_PROFILE") or None
     server = environ.get("SKAHACTL_SERVER")
     if server and chosen in (None, ENVIRONMENT):
-        return _overridden(Profile(ENVIRONMENT, LOCAL_SERVER), environ)
+        return _overridden(Profile(ENVIRONMENT, LOCAL_SERVER, client=LOCAL_CLIENT), environ)
     chosen = chosen or default_name(environ)
     if chosen is None:
         _require_no_account(environ)
@@ -97,7 +94,7 @@ def _overridden(profile: Profile, environ: Mapping[str, str]) -> Profile:
         from skahactl.profile_file import server_address
 
         try:
-            profile = replace(profile, server=server_address(server))
+            profile = profile.at(server_address(server))
         except ValueError as error:
             raise ProfileError(f"SKAHACTL_SERVER: {error}") from None
     if profile.is_local:

@@ -1,0 +1,115 @@
+"""A person's desk for tests: an empty home, a folder with manifests, the real command, the local platform."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+COMMAND = (sys.executable, "-m", "skahactl")
+Done = subprocess.CompletedProcess[str]
+
+
+@dataclass
+class Desk:
+    """Runs ``skahactl`` with nothing of the real user's: everything lies below ``root``."""
+
+    root: Path
+    extra: dict[str, str] = field(default_factory=dict)  # more environment
+
+    def __post_init__(self) -> None:
+        (self.root / "home").mkdir(parents=True, exist_ok=True)
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        mine = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(self.root / "home"),
+            "SKAHACTL_STATE_DIR": str(self.state),
+            "SKAHACTL_PROFILE": "local",
+            "SKAHACTL_DEBUG": "1",
+            "LANG": "C.UTF-8",
+        }
+        return {**mine, **self.extra}
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def job(self, name: str, shell: str, replicas: int = 1, more: str = "", file: str | None = None) -> str:
+        """A manifest of a shell line; its file's name. ``more`` are further lines, after the top keys."""
+        file = file or f"{name}.toml"
+        self.write(file, f"name = '{name}'\nimage = 'x/y:1'\nreplicas = {replicas}\nshell = '''{shell}'''\n{more}\n")
+        return file
+
+    def slots(self, number: int, **local: float) -> None:
+        """The local platform with so many slots, and other settings of [local]."""
+        lines = "".join(f"{key.replace('_', '-')} = {value}\n" for key, value in local.items())
+        self.write("profile.toml", f"server = 'local'\n[local]\nslots = {number}\n{lines}")
+        self.extra["SKAHACTL_PROFILE"] = str(self.root / "profile.toml")
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """Started, not waited for; ``options`` are Popen's."""
+        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(
+            [*COMMAND, *words], **{**pipes, "cwd": self.root, "env": self.environ, "text": True, **options}
+        )
+
+    def run(self, *words: str, exit: int | None = 0, timeout: float = 60, **options: Any) -> Done:
+        """Run to its end; another exit code than ``exit``, a traceback, or no end in time is an error."""
+        process = self.start(*words, **options)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            raise AssertionError(f"skahactl {' '.join(words)} did not end in {timeout} s\n{out}\n{err}") from None
+        assert "Traceback" not in (err or ""), err
+        if exit is not None:
+            assert process.returncode == exit, f"skahactl {' '.join(words)}: {process.returncode}\n{out}\n{err}"
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def data(self, *words: str, exit: int = 0) -> Any:
+        """What it prints with ``-o json``."""
+        return json.loads(self.run(*words, "-o", "json", exit=exit).stdout)
+
+    def states(self, job: str) -> list[str]:
+        return [row["state"] for row in self.data("get", "replicas", job)]
+
+    def clear(self, *jobs: str) -> None:
+        """Ends what a test left running."""
+        self.run("delete", *jobs, "--ignore-not-found", exit=None)
+
+
+def wait_for(holds: Callable[[], bool], seconds: float = 20, every: float = 0.02) -> None:
+    limit = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < limit, "it did not come true in time"
+        time.sleep(every)
+
+
+def end(process: subprocess.Popen[str], number: int = signal.SIGKILL, timeout: float = 30) -> tuple[int, str, str]:
+    """Sends a signal and waits: exit code, stdout, stderr."""
+    process.send_signal(number)
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+def overlapping(stamps: Sequence[tuple[float, float]]) -> bool:
+    """Whether any two spans of time overlap."""
+    return any(second[0] < first[1] for first, second in itertools.pairwise(sorted(stamps)))

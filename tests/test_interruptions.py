@@ -1,0 +1,258 @@
+"""Ctrl-C, closed terminals, gone readers, full disks: each ends soon, says what is, and leaves the job whole."""
+
+from __future__ import annotations
+
+import os
+import pty
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.desk import COMMAND, Desk, end, wait_for
+
+SOON = 5.0  # seconds
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path)
+    desk.slots(4)
+    yield desk
+    desk.clear("long")
+
+
+@pytest.fixture
+def long(desk: Desk) -> str:
+    """A manifest whose replicas say that they began, and run for long."""
+    return desk.job("long", "echo begun; sleep 100", 2)
+
+
+def is_running(desk: Desk) -> Callable[[], bool]:
+    return lambda: desk.states("long") == ["Running"] * 2
+
+
+def is_whole(desk: Desk) -> bool:
+    with sqlite3.connect(desk.state / "ledger.sqlite3") as connection:
+        answer: bool = connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    connection.close()
+    return answer
+
+
+def driven(desk: Desk) -> bool:
+    return any(row["driver"] for row in desk.data("get", "jobs"))
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 143, "terminated"),
+    ],
+)
+def test_a_driver_that_is_stopped_says_how_to_go_on_look_and_stop(
+    desk: Desk, long: str, number: int, code: int, word: str
+) -> None:
+    process = desk.start("apply", long, "--wait")
+    wait_for(lambda: driven(desk) and is_running(desk)())
+    begun = time.monotonic()
+    ended, out, err = end(process, number)
+    assert (ended, out) == (code, "")
+    assert time.monotonic() - begun < SOON
+    assert word in err
+    for advice in ("skahactl resume long", "skahactl get replicas long", "skahactl delete long"):
+        assert advice in err
+    assert "Traceback" not in err
+    assert desk.states("long") == ["Running"] * 2  # the job goes on
+    assert not driven(desk)
+
+
+@pytest.mark.parametrize("words", [("logs", "-f", "long"), ("wait", "long"), ("get", "replicas", "long", "-w")])
+def test_what_only_looks_is_interrupted_at_once(desk: Desk, long: str, words: tuple[str, ...]) -> None:
+    desk.run("apply", long)
+    process = desk.start(*words)
+    time.sleep(1.2)
+    begun = time.monotonic()
+    code, _, err = end(process, signal.SIGINT)
+    assert code == 130
+    assert time.monotonic() - begun < SOON
+    assert "Traceback" not in err
+
+
+class Terminal:
+    """A command in a real terminal; ``text`` is what it showed."""
+
+    def __init__(self, desk: Desk, *words: str):
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
+            os.chdir(desk.root)
+            os.execvpe(COMMAND[0], [*COMMAND, *words], {**desk.environ, "TERM": "xterm"})
+        self.text = b""
+
+    def read_until(self, word: bytes, seconds: float = 20) -> None:
+        limit = time.monotonic() + seconds
+        os.set_blocking(self.master, False)
+        while word not in self.text:
+            assert time.monotonic() < limit, self.text
+            self._read()
+            time.sleep(0.02)
+
+    def ended(self, seconds: float = 10) -> int:
+        """The exit code."""
+        limit = time.monotonic() + seconds
+        while True:
+            self._read()
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._read()
+                self.close()
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() > limit:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                raise AssertionError(f"it did not end: {self.text!r}")
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        if self.master >= 0:
+            os.close(self.master)
+            self.master = -1
+
+    def _read(self) -> None:
+        if self.master < 0:
+            return
+        os.set_blocking(self.master, False)
+        try:
+            while data := os.read(self.master, 65536):
+                self.text += data
+        except OSError:
+            return
+
+
+def test_ctrl_c_at_a_terminal_leaves_a_clean_screen_and_advice(desk: Desk, long: str) -> None:
+    terminal = Terminal(desk, "apply", long, "--wait")
+    terminal.read_until(b"2 Running")
+    os.write(terminal.master, b"\x03")
+    assert terminal.ended(SOON) == 130
+    assert b"skahactl resume long" in terminal.text
+    assert terminal.text.rfind(b"\x1b[?25h") > terminal.text.rfind(b"\x1b[?25l")  # the cursor is back
+    assert b"Traceback" not in terminal.text
+
+
+def test_ctrl_c_at_a_terminal_ends_a_followed_log(desk: Desk, long: str) -> None:
+    desk.run("apply", long)
+    terminal = Terminal(desk, "logs", "-f", "long")
+    terminal.read_until(b"begun")
+    os.write(terminal.master, b"\x03")
+    assert terminal.ended(SOON) == 130
+    assert b"Traceback" not in terminal.text
+
+
+@pytest.mark.parametrize("words", [("apply", "long.toml", "--wait"), ("logs", "-f", "long")])
+def test_a_closed_terminal_ends_the_command_and_not_the_job(desk: Desk, long: str, words: tuple[str, ...]) -> None:
+    desk.run("apply", long)
+    terminal = Terminal(desk, *words)
+    terminal.read_until(b"begun" if words[0] == "logs" else b"Running")
+    terminal.close()
+    assert terminal.ended(SOON) == 143
+    assert desk.states("long") == ["Running"] * 2
+
+
+def test_a_reader_that_goes_away_is_no_error(desk: Desk, long: str) -> None:
+    desk.run("apply", long)
+    line = f"{sys.executable} -m skahactl {{}} | {{}}; exit ${{{{PIPESTATUS[0]}}}}"
+    for words, reader in (("get jobs", "head -1"), ("apply long.toml", "true"), ("logs long", "head -c 3")):
+        done = subprocess.run(
+            ["bash", "-c", line.format(words, reader)],
+            cwd=desk.root,
+            env=desk.environ,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode in (0, 141), done.stderr
+        assert "Traceback" not in done.stderr
+        assert "Broken" not in done.stderr
+
+
+def test_a_reader_that_went_away_before_the_first_word(desk: Desk, long: str) -> None:
+    desk.run("apply", long)
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = desk.start("get", "jobs", stdout=writing)
+    os.close(writing)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (141, "")
+
+
+def test_a_command_substitution_returns_at_once(desk: Desk, long: str) -> None:
+    begun = time.monotonic()
+    done = subprocess.run(
+        ["bash", "-c", f"x=$({sys.executable} -m skahactl apply long.toml 2>&1); echo got $?"],
+        cwd=desk.root,
+        env=desk.environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout == "got 0\n"
+    assert time.monotonic() - begun < 2 * SOON  # the replicas run for 100 s
+    wait_for(is_running(desk))
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_the_caller_closed(desk: Desk, closed: str) -> None:
+    desk.job("quick", "echo done", 1)
+    line = f"{sys.executable} -m skahactl apply quick.toml --wait {closed}"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=desk.root, env=desk.environ, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert desk.states("quick") == ["Completed"]
+    assert desk.run("logs", "quick").stdout == "done\n"
+
+
+def file_size(limit: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+
+def test_a_disk_that_is_full_while_a_log_is_kept(desk: Desk) -> None:
+    desk.job("wordy", "sleep 1.2; head -c 400000 /dev/zero | tr '\\0' x; echo", 1)
+    desk.run("apply", "wordy.toml")  # the worker has room
+    done = desk.run("resume", "wordy", "--timeout", "4s", exit=None, preexec_fn=file_size(200_000))
+    assert done.returncode == 5, done.stderr
+    assert "wordy" in done.stderr
+    assert "File too large" in done.stderr or "disk" in done.stderr
+    assert is_whole(desk)
+    assert desk.states("wordy") == ["Completed"]  # the end is recorded first
+    desk.run("resume", "wordy")
+    assert len(desk.run("logs", "wordy").stdout) == 400_001
+
+
+@pytest.mark.parametrize("limit", [30_000, 90_000])
+def test_a_disk_that_is_full_while_the_ledger_is_written(desk: Desk, limit: int) -> None:
+    desk.job("wide", "true", 40)
+    done = desk.run("apply", "wide.toml", "--wait", exit=None, timeout=60, preexec_fn=file_size(limit))
+    assert done.returncode != 0
+    assert "ledger" in done.stderr or "disk" in done.stderr or "File too large" in done.stderr, done.stderr
+    desk.run("apply", "wide.toml", "--wait")
+    assert is_whole(desk)
+    assert desk.states("wide") == ["Completed"] * 40
+
+
+def test_a_state_directory_that_cannot_be_written(desk: Desk, long: str) -> None:
+    desk.extra["SKAHACTL_STATE_DIR"] = "/proc/skahactl"
+    done = desk.run("apply", long, exit=2)
+    assert "/proc/skahactl" in done.stderr
+    assert "SKAHACTL_STATE_DIR" in done.stderr
+    desk.extra.pop("SKAHACTL_STATE_DIR")
