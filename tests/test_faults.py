@@ -5,7 +5,10 @@ Everything a seed decides is drawn from the number that a failure prints.
 
 from __future__ import annotations
 
+import contextlib
 import random
+import socket
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -289,21 +292,125 @@ def test_a_session_of_our_very_name_that_was_not_made_here_is_left_alone(place: 
     assert {row["id"] for row in state["sessions"] if row["alive"]} == others | {stray}
 
 
-def test_refused_connections_are_certain_and_the_same_command_goes_on_later(tmp_path: Path) -> None:
+def test_a_gateway_that_answers_for_the_server_and_the_same_command_later(tmp_path: Path) -> None:
     with running(tmp_path / "server", {"seed": 5}) as server:
         here = Workplace(tmp_path / "here", server)
         here.write("job.toml", JOB.format(replicas=3))
         server.tell("outage", kind="gateway", seconds=600)
-        assert here.run("apply", "job.toml", expect=4).returncode == 4
+        here.run("apply", "job.toml", expect=4)
+        assert server.counts().get("create", 0) == 0
         server.tell("outage", seconds=0)
         here.run("apply", "job.toml")
         assert_one_each(here, server.state(), set(), 3)
 
 
+def test_refused_connections_are_certain_and_nothing_is_looked_for(tmp_path: Path) -> None:
+    """The port closes in mid-run and opens again: what met a closed port is sent again at once, not after settling."""
+    plan = {"seed": 5, "post_latency": 0.15}
+    with running(tmp_path / "server", plan) as server:
+        port = Door(int(server.base.rpartition(":")[2]))
+        here = Workplace(tmp_path / "here", server, {"settle": 60, "concurrency": 2})
+        through = server.url.replace(server.base, f"http://127.0.0.1:{port.number}")
+        here.write("profile.toml", (here.root / "profile.toml").read_text().replace(server.url, through))
+        here.write("job.toml", JOB.format(replicas=12))
+        port.close()
+        refused = here.run("apply", "job.toml", expect=4)
+        assert "Connection refused" in refused.stderr
+        port.open()
+        process = here.start("apply", "job.toml", "--wait", "--timeout", "50s")
+        try:
+            while server.counts().get("create", 0) < 4:
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.01)
+            port.close()
+            time.sleep(2)
+            port.open()
+            until = time.monotonic() + 30
+            while sum(row["alive"] for row in server.state()["sessions"]) < 12 and time.monotonic() < until:
+                time.sleep(0.1)
+        finally:
+            process.terminate()
+            said = process.communicate(timeout=30)[1]
+        assert "Connection refused" in said
+        assert_one_each(here, server.state(), set(), 12)
+        assert server.counts()["create"] == 12
+
+
+class Door:
+    """A port that leads to the server, and can be closed as if nobody listened there: what is under way is answered
+    first, and then no connection is left."""
+
+    def __init__(self, behind: int):
+        self._behind = behind
+        self._closed = False
+        self._asked: dict[socket.socket, bool] = {}  # connections from clients, and whether an answer is outstanding
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.number = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def open(self) -> None:
+        self._closed = False
+        self._listener = socket.create_server(("127.0.0.1", self.number))
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def close(self) -> None:
+        self._closed = True
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for client, asked in list(self._asked.items()):
+            if not asked:
+                self._hang_up(client)
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, server = listener.accept()[0], socket.create_connection(("127.0.0.1", self._behind))
+                self._asked[client] = False
+                threading.Thread(target=self._ask, args=(client, server), daemon=True).start()
+                threading.Thread(target=self._answer, args=(client, server), daemon=True).start()
+
+    def _ask(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := client.recv(1 << 16):
+                self._asked[client] = True
+                server.sendall(data)
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_WR)
+
+    def _answer(self, client: socket.socket, server: socket.socket) -> None:
+        with server, contextlib.suppress(OSError):
+            while data := server.recv(1 << 16):
+                client.sendall(data)
+                self._asked[client] = False
+                if self._closed:
+                    break
+        self._hang_up(client)
+
+    def _hang_up(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
+
+
+def test_the_user_changes_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    """From one answer to the next the server takes us for somebody else: nothing more is done, nothing is undone."""
+    with running(tmp_path / "server", {"seed": 5, "post_latency": 0.1, "running": [600, 600]}) as server:
+        here = Workplace(tmp_path / "here", server, {"concurrency": 2})
+        here.write("job.toml", JOB.format(replicas=20))
+        server.tell("plan", switch_user=[4, "bob"])
+        told = here.run("apply", "job.toml", "--wait", expect=3)
+        assert "says you are bob" in told.stderr
+        state = server.state()
+        alices = {row["id"] for row in state["sessions"] if row["user"] == "alice"}
+        assert all(row["deletes"] == 0 for row in state["sessions"])
+        assert len(state["sessions"]) - len(alices) <= 2, "no more than what was on its way"
+        ledger = {row["session"] for row in here.data("get", "replicas", "fits", "--cached")}
+        assert ledger - {None} == {row["id"] for row in state["sessions"]}, "nothing that was made is forgotten"
+
+
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
-        ({"faults": {"refuse": 1.0}}, "the cluster refused"),
+        ({"faults": {"refuse": 1.0}}, "the cluster refused the session; the server's words: jobs.batch \""),
         ({"strict_images": True, "images": ["x"]}, "No authentication provided for unknown or private image."),
     ],
 )

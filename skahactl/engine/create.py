@@ -39,6 +39,7 @@ class Creator:
     on_end: Callable[[], None]
     results: dict[tuple[int, int], Created] = field(default_factory=dict)
     denied: Created | None = None
+    user: str | None = None  # whose the runs are; once the platform takes us for another, nothing more is sent
     stopping: bool = False
     failure: BaseException | None = None
     _queue: list[tuple[int, int]] = field(default_factory=list)
@@ -100,6 +101,7 @@ class Creator:
         self.on_end()
 
     async def _create(self, run_id: int, number: int) -> None:
+        self._check_user()
         if self.denied is not None:
             return
         prepared = await self.journal.write(lambda: self._intend(run_id, number))
@@ -113,6 +115,12 @@ class Creator:
             self.denied = created
         ended = self.clock.now()
         await self.journal.write(lambda: attempts.settle(self.ledger, intent, created, ended, again))
+
+    def _check_user(self) -> None:
+        now = self.client.user
+        if self.denied is None and self.user and now and now != self.user:
+            words = ServerWords("other-user", None, f"the platform says you are {now}, but the job is {self.user}'s")
+            self.denied = Created("auth", error=words)
 
     async def _sent(self, request: Request, name: str) -> Created:
         try:

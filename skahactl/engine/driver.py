@@ -67,6 +67,7 @@ class Driver:
         self._wake = asyncio.Event()
         self._journal = Journal(self.ledger)
         self._creator = Creator(self.client, self.ledger, self._journal, self.clock, settings, self._wake.set)
+        self._creator.user = next((run.key.user for run in self.runs), None)
         self._remover = Remover(self.client, self.clock, settings.concurrency, self._wake.set, settings.settle / 24)
         self._finisher = Finisher(self.client, self.ledger, self.clock, settings, self._wake.set, self.reporter.say)
         self._lookout = Lookout(self.ledger, settings)

@@ -8,6 +8,7 @@ No credential ever comes into a message: bodies of 401 may echo the token and ar
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 from http import HTTPStatus
@@ -26,6 +27,7 @@ REFUSED = "the server does not accept this certificate ({})"
 LOG_IN = "log in with: skahactl login"
 
 _NOT_MADE = {404, 405}
+_NO_JOB = re.compile(r'jobs\.batch \\?"[^"\\]*\\?" not found')
 
 
 def created(reply: Reply) -> Created:
@@ -42,7 +44,7 @@ def created(reply: Reply) -> Created:
     if reply.status == HTTPStatus.BAD_REQUEST:
         return Created("refused", error=_said("refused", reply, reply.words, _refusal_hint(reply.text)))
     if reply.status == 500 and "jobs.batch" in reply.text and "not found" in reply.text:
-        return Created("refused", error=_said("rejected", reply, "the cluster refused the session", REJECTED_HINT))
+        return Created("refused", error=_said("rejected", reply, _rejected(reply), REJECTED_HINT))
     if reply.status in _NOT_MADE:
         return Created("not-created", error=_said("no-such-service", reply, reply.words, WRONG_URL), retry_after=None)
     if reply.own_503:
@@ -107,6 +109,13 @@ def _refusal_hint(text: str) -> str | None:
     if "must come from one of" in text:
         return "name the image with its registry, or set registry in the profile"
     return None
+
+
+def _rejected(reply: Reply) -> str:
+    """The server's words without the frames of its libraries around them."""
+    told = _NO_JOB.search(reply.words)
+    words = told[0].replace("\\", "") if told else reply.words[:200]
+    return f"the cluster refused the session; the server's words: {words}"
 
 
 def _redirected(reply: Reply) -> str:
