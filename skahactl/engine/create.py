@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -27,6 +29,9 @@ ATTEMPT_VARIABLE = "SKAHACTL_ATTEMPT"
 class Creator:
     """Sends creates, at most ``settings.concurrency`` at a time, and remembers which are on their way.
 
+    As many intents again are written ahead, and an outcome is written while the next request is on its way: a
+    connection never waits for the disk.
+
     ``results``: the last outcome of each (run, replica). ``denied``: the platform said to log in; nothing more is
     sent until ``resume``.
     """
@@ -42,13 +47,17 @@ class Creator:
     user: str | None = None  # whose the runs are; once the platform takes us for another, nothing more is sent
     stopping: bool = False
     failure: BaseException | None = None
-    _queue: list[tuple[int, int]] = field(default_factory=list)
+    _queue: deque[tuple[int, int]] = field(default_factory=deque)
     _flying: dict[tuple[int, int], asyncio.Task[None]] = field(default_factory=dict)
     _touched: set[tuple[int, int]] = field(default_factory=set)
     _unsent: dict[tuple[int, int], int] = field(default_factory=dict)
+    _unanswered: int = 0  # of those that fly: how many have no answer yet
+
+    def __post_init__(self) -> None:
+        self._slots = asyncio.Semaphore(self.settings.concurrency)
 
     def submit(self, run_id: int, numbers: list[int]) -> None:
-        self._queue += [(run_id, number) for number in numbers]
+        self._queue.extend((run_id, number) for number in numbers)
         self._start_more()
 
     def queued(self, run_id: int) -> frozenset[int]:
@@ -85,9 +94,10 @@ class Creator:
             await asyncio.wait(list(self._flying.values()))
 
     def _start_more(self) -> None:
-        while self._queue and len(self._flying) < self.settings.concurrency and not self.stopping:
-            key = self._queue.pop(0)
+        while self._queue and self._unanswered < 2 * self.settings.concurrency and not self.stopping:
+            key = self._queue.popleft()
             self._touched.add(key)
+            self._unanswered += 1
             task = asyncio.create_task(self._create(*key))
             self._flying[key] = task
             task.add_done_callback(partial(self._landed, key))
@@ -98,29 +108,60 @@ class Creator:
             self.stopping = True
             self.failure = task.exception()
         self._start_more()
-        self.on_end()
+        if self.idle:
+            self.on_end()
 
     async def _create(self, run_id: int, number: int) -> None:
-        self._check_user()
-        if self.denied is not None:
+        try:
+            answered = await self._answered(run_id, number)
+        finally:
+            self._unanswered -= 1
+            self._start_more()
+        if answered is None:
             return
-        prepared = await self.journal.write(lambda: self._intend(run_id, number))
-        if prepared is None:
-            return
-        intent, request = prepared
-        created = await self._sent(request, intent.name)
+        intent, created = answered
         again = self._again(run_id, number, created)
         self.results[(run_id, number)] = created
-        if created.outcome == "auth":
-            self.denied = created
         ended = self.clock.now()
         await self.journal.write(lambda: attempts.settle(self.ledger, intent, created, ended, again))
+
+    async def _answered(self, run_id: int, number: int) -> tuple[Intent, Created] | None:
+        """The intent written, the request sent and answered; None if it was not sent after all."""
+        self._check_user()
+        if self.denied is not None:
+            return None
+        prepared = await self.journal.write(lambda: self._intend(run_id, number))
+        if prepared is None:
+            return None
+        intent, request = prepared
+        async with self._slot(intent):
+            self._check_user()
+            if self.stopping or self.denied is not None:
+                await self.journal.write(lambda: attempts.withdraw(self.ledger, intent))
+                return None
+            created = await self._sent(request, intent.name)
+            if created.outcome == "auth":
+                self.denied = created
+        return intent, created
 
     def _check_user(self) -> None:
         now = self.client.user
         if self.denied is None and self.user and now and now != self.user:
             words = ServerWords("other-user", None, f"the platform says you are {now}, but the job is {self.user}'s")
             self.denied = Created("auth", error=words)
+
+    @asynccontextmanager
+    async def _slot(self, intent: Intent) -> AsyncIterator[None]:
+        try:
+            await self._slots.acquire()
+        except asyncio.CancelledError:
+            with self.ledger.transaction():
+                attempts.withdraw(self.ledger, intent)
+            raise
+        try:
+            yield
+        finally:
+            self._slots.release()
 
     async def _sent(self, request: Request, name: str) -> Created:
         try:

@@ -14,7 +14,7 @@ from skahactl.clock import Clock
 from skahactl.engine import steps
 from skahactl.engine.create import Creator
 from skahactl.engine.finish import Finisher
-from skahactl.engine.look import Lookout, watch_of
+from skahactl.engine.look import Lookout
 from skahactl.engine.observe import Watch
 from skahactl.engine.pace import Pace
 from skahactl.engine.plan import Gate, Step
@@ -25,7 +25,7 @@ from skahactl.errors import AuthError, SkahactlError, TimedOut, UnreachableError
 from skahactl.ledger.attempts import close_open_sends
 from skahactl.ledger.journal import Journal
 from skahactl.ledger.records import Run
-from skahactl.ledger.runs import run_by_id, set_run, summaries
+from skahactl.ledger.runs import set_run, summaries
 from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
 from skahactl.skaha.client import Client
@@ -135,7 +135,7 @@ class Driver:
 
     def _act(self, run: Run, listing: Listing, cautious: bool) -> bool:
         """Plans and starts what one run needs; True when it needs nothing more from this driver."""
-        watch = watch_of(self.ledger, run.id)
+        watch = self._lookout.watch(run)
         queued = self._creator.queued(run.id)
         now = self.clock.now()
         gate = self.gates(watch.run)
@@ -143,7 +143,7 @@ class Driver:
         self.first_steps.setdefault(run.id, plan)
         if not cautious:
             self._start(watch, listing, plan)
-            watch = watch_of(self.ledger, run.id)
+            watch = self._lookout.watch(run)
         return self._is_done(watch, plan, listing)
 
     def _start(self, watch: Watch, listing: Listing, plan: tuple[Step, ...]) -> None:
@@ -193,6 +193,8 @@ class Driver:
         """Until the next look is due, or something ended that may let more begin."""
         at_once = self._creator.idle and self._finisher.to_confirm and self._outage is None
         seconds = 0.0 if at_once else self._pace.interval(any(self._doubtful(run) for run in self.runs))
+        if not self.follow and self._outage is None:
+            seconds = min(seconds, self._until_due())
         if self.deadline is not None:
             if self.clock.now() >= self.deadline:
                 raise TimedOut("timed out; the job goes on", hint="the same command goes on from here")
@@ -200,12 +202,24 @@ class Driver:
         self._wake.clear()
         await self.stop.sleep(self.clock, seconds, self._wake if self._may_go_on() else None)
 
+    def _until_due(self) -> float:
+        """Seconds until what one pass still has to do may be done: a try again, the last look for a create."""
+        now = self.clock.now()
+        settle = self.profile.client.settle
+        times = [time for run in self.runs for time in steps.due(self._lookout.watch(run), settle) if time > now]
+        return min(times, default=float("inf")) - now
+
     def _may_go_on(self) -> bool:
-        """Whether the end of a create or of a log may be worth a look before its time."""
-        return not self.follow or self.profile.client.poll_min < 1.0
+        """Whether the end of all creates or of all logs that are under way is worth a look before its time: where one
+        pass ends with it, where the platform is near, and where nothing else is left to do."""
+        return (
+            not self.follow
+            or self.profile.client.poll_min < 1.0
+            or all(steps.is_ended(self._lookout.watch(run)) for run in self.runs)
+        )
 
     def _doubtful(self, run: Run) -> bool:
-        return steps.is_doubtful(watch_of(self.ledger, run.id))
+        return steps.is_doubtful(self._lookout.watch(run))
 
     def _raise_failures(self) -> None:
         for part in (self._creator, self._finisher, self._remover):
@@ -248,9 +262,8 @@ class Driver:
 
     def _progress(self) -> None:
         views = []
-        runs = [found for run in self.runs if (found := run_by_id(self.ledger, run.id)) is not None]
-        for summary in summaries(self.ledger, runs):
-            watch = watch_of(self.ledger, summary.run.id)
+        watches = [self._lookout.watch(run) for run in self.runs]
+        for watch, summary in zip(watches, summaries(self.ledger, [watch.run for watch in watches]), strict=True):
             views.append(
                 RunProgress(
                     summary,

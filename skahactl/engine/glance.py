@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from skahactl import states
-from skahactl.ledger.attempts import attempts_of, known_sessions
+from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.records import AttemptRow, ReplicaRow, Run, RunSummary
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.store import Ledger
@@ -41,11 +41,11 @@ def glance(ledger: Ledger, run: Run, listing: Listing | None) -> Glance:
     """The run as ``listing`` shows it; without one, or if it has ended, as the ledger holds it."""
     if listing is None or run.ended is not None:
         return Glance(run)
+    from skahactl.engine.look import known_of
     from skahactl.engine.observe import UNSEEN, Adopt, Gone, Missing, Seen, Watch, observe
-    from skahactl.ledger.looks import twins_of
 
     watch = Watch(run, replica_states(ledger, run.id), attempts_of(ledger, run.id))
-    sessions = known_sessions(ledger).keys() | twins_of(ledger)
+    sessions = known_of(ledger, watch, listing)
     changed: dict[tuple[int, int], AttemptRow] = {}
     for change in observe(watch, listing, sessions, frozenset()):
         if isinstance(change, Seen | Adopt):

@@ -11,7 +11,7 @@ from skahactl.engine.look import as_seen, shows_more
 from skahactl.errors import UsageError
 from skahactl.job import Job
 from skahactl.ledger import runs
-from skahactl.ledger.attempts import known_sessions
+from skahactl.ledger.attempts import known_among
 from skahactl.ledger.records import JobKey, Run, RunSummary
 from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
@@ -48,10 +48,11 @@ class History:
     def foreign(self, job: Job) -> dict[int, list[Session]]:
         """Sessions with exactly the names of the job's replicas that this ledger never made, by replica."""
         numbers = {replica.name: replica.number for replica in job.replicas}
-        known = known_sessions(self.ledger)
+        named = [session for session in self.listing.sessions if session.name in numbers]
+        known = known_among(self.ledger, (session.id for session in named))
         found: dict[int, list[Session]] = {}
-        for session in self.listing.sessions:
-            if session.id not in known and session.name in numbers:
+        for session in named:
+            if session.id not in known:
                 found.setdefault(numbers[session.name], []).append(session)
         return found
 

@@ -9,7 +9,7 @@ from skahactl import states
 from skahactl.engine.observe import Adopt, Change, Gone, Missing, Seen, Stray, Twin, Watch, observe, state_of
 from skahactl.engine.plan import backoff
 from skahactl.ledger import looks, replicas
-from skahactl.ledger.attempts import attempts_of, known_sessions, set_attempt
+from skahactl.ledger.attempts import attempts_of, known_among, set_attempt
 from skahactl.ledger.records import AttemptRow, Run, RunSummary
 from skahactl.ledger.runs import run_by_id, set_run
 from skahactl.ledger.store import Ledger
@@ -22,6 +22,30 @@ def watch_of(ledger: Ledger, run_id: int) -> Watch:
     run = run_by_id(ledger, run_id)
     assert run is not None
     return Watch(run, replicas.replica_states(ledger, run_id), attempts_of(ledger, run_id))
+
+
+class Watches:
+    """What ``watch_of`` says, read again only when the ledger has changed since."""
+
+    def __init__(self, ledger: Ledger):
+        self._ledger = ledger
+        self._held: dict[int, Watch] = {}
+        self._version: tuple[int, int, int] | None = None
+
+    def of(self, run_id: int) -> Watch:
+        version = self._ledger.version()
+        if version != self._version:
+            self._held, self._version = {}, version
+        if run_id not in self._held:
+            self._held[run_id] = watch_of(self._ledger, run_id)
+        return self._held[run_id]
+
+
+def known_of(ledger: Ledger, watch: Watch, listing: Listing) -> frozenset[str]:
+    """The listed session ids that this ledger holds, twins and other runs' included."""
+    own = {attempt.session for attempt in watch.attempts}
+    listed = {session.id for session in listing.sessions}
+    return frozenset(listed & own) | known_among(ledger, listed - own)
 
 
 @dataclass
@@ -43,17 +67,22 @@ class Lookout:
     _doubts: dict[tuple[int, int, int], Doubt] = field(default_factory=dict)
     _settled: set[tuple[int, int, int]] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self._watches = Watches(self.ledger)
+
+    def watch(self, run: Run) -> Watch:
+        """The run as the ledger holds it now."""
+        return self._watches.of(run.id)
+
     def take(self, run: Run, listing: Listing, in_flight: frozenset[int]) -> tuple[Change, ...]:
         """Writes what ``listing`` shows of the run, in one transaction, and returns it."""
         with self.ledger.transaction():
-            watch = watch_of(self.ledger, run.id)
-            known = known_sessions(self.ledger)
-            twins = looks.twins_of(self.ledger)
-            changes = observe(watch, listing, known.keys() | twins, in_flight)
+            set_run(self.ledger, run.id, observed=listing.received)  # first, so that what is read next stays as it is
+            watch = self.watch(run)
+            changes = observe(watch, listing, known_of(self.ledger, watch, listing), in_flight)
             for change in changes:
                 self._write(change, run, listing)
             self._count_looks(watch, listing, in_flight)
-            set_run(self.ledger, run.id, observed=listing.received)
             if watch.run.ended is not None and any(_is_alive(change) for change in changes):
                 set_run(self.ledger, run.id, ended=None)
         return changes
@@ -127,10 +156,11 @@ def _is_alive(change: Change) -> bool:
 def shows_more(ledger: Ledger, run_id: int, listing: Listing) -> bool:
     """Whether ``listing`` shows of a run that has ended what asks for another pass: a session that was taken for gone,
     or a copy of a create in doubt. Writes nothing."""
-    twins = looks.twins_of(ledger)
-    if any(session.id in looks.twins_of(ledger, run_id) for session in listing.sessions):
+    twins = looks.twins_of(ledger, run_id)
+    if any(session.id in twins for session in listing.sessions):
         return True
-    changes = observe(watch_of(ledger, run_id), listing, known_sessions(ledger).keys() | twins, frozenset())
+    watch = watch_of(ledger, run_id)
+    changes = observe(watch, listing, known_of(ledger, watch, listing), frozenset())
     return any(
         isinstance(change, Adopt | Twin) or (isinstance(change, Seen) and change.state != change.attempt.state)
         for change in changes

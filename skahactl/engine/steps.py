@@ -98,6 +98,16 @@ def is_doubtful(watch: Watch) -> bool:
     )
 
 
+def due(watch: Watch, settle: float) -> list[float]:
+    """Wall times from which on creates may be sent that may not be sent before."""
+    times = [replica.not_before for replica in watch.replicas if replica.not_before is not None]
+    return times + [
+        attempt.doubt_ended + settle
+        for attempt in watch.latest().values()
+        if attempt.state == states.UNSETTLED and attempt.doubt_ended is not None
+    ]
+
+
 def is_ended(watch: Watch) -> bool:
     """Whether nothing of the run goes on, or may go on, by itself."""
     if watch.run.deleting:

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from skahactl import states
 from skahactl.clock import Clock
-from skahactl.engine.look import watch_of
+from skahactl.engine.look import known_of, watch_of
 from skahactl.engine.observe import Gone, Missing, Seen, Watch, observe
 from skahactl.engine.pace import Pace
 from skahactl.engine.report import Reporter, RunProgress
 from skahactl.engine.stop import Stop
 from skahactl.errors import Exit, TimedOut, UnreachableError
-from skahactl.ledger.attempts import known_sessions
 from skahactl.ledger.lock import living_driver
-from skahactl.ledger.looks import twins_of
 from skahactl.ledger.records import Run, RunSummary
 from skahactl.ledger.runs import run_by_id, summaries
 from skahactl.ledger.store import Ledger
@@ -111,7 +109,7 @@ class Waiter:
     def _states(self, watch: Watch, listing: Listing) -> dict[int, str]:
         """The state of each replica as ledger and list together show it."""
         found = {replica.number: replica.state for replica in watch.replicas}
-        known = known_sessions(self.ledger).keys() | twins_of(self.ledger)
+        known = known_of(self.ledger, watch, listing)
         numbers = {replica.number: replica.attempt for replica in watch.replicas}
         for change in observe(self._remembered(watch), listing, known, frozenset(found)):
             attempt = getattr(change, "attempt", None)

@@ -6,7 +6,7 @@ on, earlier runs of the same content counted in. So a session with that name can
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -56,6 +56,16 @@ def known_sessions(ledger: Ledger) -> dict[str, tuple[int, int, int]]:
     return {row["session"]: (row["run"], row["replica"], row["number"]) for row in rows}
 
 
+def known_among(ledger: Ledger, sessions: Iterable[str]) -> frozenset[str]:
+    """Those of these session ids that this ledger holds, as an attempt's or as a twin's."""
+    rows = ledger.rows(
+        "SELECT session FROM attempts WHERE session IN (SELECT value FROM json_each(?1))"
+        " UNION SELECT session FROM twins WHERE session IN (SELECT value FROM json_each(?1))",
+        codec.dump(list(sessions)),
+    )
+    return frozenset(row["session"] for row in rows)
+
+
 def intend(ledger: Ledger, run_id: int, number: int, now: float) -> Intent | None:
     """Writes that a create is about to be sent; None if it may not be, because a delete was asked for. To be called
     in a transaction that is durable before the request leaves."""
@@ -87,9 +97,12 @@ _CREATABLE = (states.HELD, states.UNSETTLED, states.FAILED)
 
 def _next_name(ledger: Ledger, name: str) -> str:
     """The whole name of the next attempt under ``name``."""
-    used = {
-        row["name"] for row in ledger.rows("SELECT name FROM attempts WHERE name = ?1 OR name GLOB ?1 || '-*'", name)
-    }
+    rows = ledger.rows(  # "." follows "-": every name that begins with this one and a "-", found by the index
+        "SELECT name FROM attempts WHERE name = ?1 UNION SELECT name FROM attempts"
+        " WHERE name > ?1 || '-' AND name < ?1 || '.'",
+        name,
+    )
+    used = {row["name"] for row in rows}
     if name not in used:
         return name
     count = 2
@@ -112,7 +125,22 @@ def _write_intent(ledger: Ledger, intent: Intent, now: float) -> None:
         " WHERE run = ? AND number = ?",
         (intent.attempt, intent.run_id, intent.replica),
     )
-    execute("UPDATE runs SET started = coalesce(started, ?), ended = NULL WHERE id = ?", (now, intent.run_id))
+    execute(
+        "UPDATE runs SET started = coalesce(started, ?), ended = NULL"
+        " WHERE id = ? AND (started IS NULL OR ended IS NOT NULL)",
+        (now, intent.run_id),
+    )
+
+
+def withdraw(ledger: Ledger, intent: Intent) -> None:
+    """Takes an intent back whose request certainly never left: that send does not count."""
+    key = (intent.run_id, intent.replica, intent.attempt)
+    ledger.connection.execute(
+        "DELETE FROM sends WHERE run = ? AND replica = ? AND attempt = ? AND number = ?", (*key, intent.send)
+    )
+    ledger.connection.execute("UPDATE attempts SET sends = sends - 1 WHERE run = ? AND replica = ? AND number = ?", key)
+    if not _doubted(ledger, key):
+        _to(ledger, key, states.HELD, None)
 
 
 def settle(ledger: Ledger, intent: Intent, created: Created, now: float, again: float | None) -> None:

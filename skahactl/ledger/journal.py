@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 from skahactl.ledger.store import Ledger
 
 T = TypeVar("T")
+#: Seconds that a write waits for its neighbours at the most, however slow the disk is.
+LONGEST = 0.2
 
 
 class Journal:
     """Collects writes while others are on their way and commits them together; a write's result comes when it is
-    durable. For one event loop."""
+    durable. For one event loop, which stands still while the disk works: so at most a third of its time."""
 
     def __init__(self, ledger: Ledger, linger: float = 0.003):
         self._ledger = ledger
@@ -35,11 +37,15 @@ class Journal:
             await self._task
 
     async def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        linger = self._linger
         while self._waiting:
-            await asyncio.sleep(self._linger)
+            await asyncio.sleep(linger)
             batch, self._waiting = self._waiting, []
+            begun = loop.time()
             try:
                 results = self._commit(batch)
+                linger = min(LONGEST, max(self._linger, 2 * (loop.time() - begun)))
             except Exception as error:
                 for _, future in batch:
                     if not future.cancelled():

@@ -25,6 +25,7 @@ class Ledger:
     def __init__(self, connection: sqlite3.Connection, state_dir: Path):
         self.connection = connection
         self.state_dir = state_dir
+        self._undone = 0
 
     @property
     def path(self) -> Path:
@@ -42,9 +43,15 @@ class Ledger:
                 yield self.connection
                 self.connection.execute("COMMIT")
             except BaseException:
+                self._undone += 1
                 with contextlib.suppress(sqlite3.Error):
                     self.connection.execute("ROLLBACK")
                 raise
+
+    def version(self) -> tuple[int, int, int]:
+        """Another value after every change of the ledger, by this connection or by others."""
+        others = self.row("PRAGMA data_version")
+        return self.connection.total_changes, self._undone, 0 if others is None else int(others[0])
 
     def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
         with told(self.path):
@@ -126,7 +133,7 @@ def told(path: Path) -> Iterator[None]:
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
     connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA journal_mode = TRUNCATE")
+    connection.execute("PRAGMA journal_mode = PERSIST")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -32000")
     return connection

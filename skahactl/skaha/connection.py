@@ -14,6 +14,7 @@ from skahactl.profile import Profile
 from skahactl.skaha import credentials
 from skahactl.skaha.failures import LOG_IN, REFUSED
 from skahactl.skaha.handshake import refusal
+from skahactl.skaha.lanes import Lanes
 
 _SOON = 3600.0
 
@@ -29,8 +30,8 @@ class Connection(httpx.AsyncBaseTransport):
         self._profile = profile
         self._environ = environ
         self._now = now
-        self._inner: httpx.AsyncHTTPTransport | None = None
-        self._former: list[httpx.AsyncHTTPTransport] = []  # answers may still be read from them
+        self._inner: Lanes | None = None
+        self._former: list[Lanes] = []  # answers may still be read from them
         self._seen: tuple[int, int, int] | None = None
         self._ends: float | None = None
         self._refused = False
@@ -76,7 +77,7 @@ class Connection(httpx.AsyncBaseTransport):
     def _is_over(self) -> bool:
         return self._ends is not None and self._ends <= self._now()
 
-    def _renewed(self) -> httpx.AsyncHTTPTransport:
+    def _renewed(self) -> Lanes:
         """A transport with the certificate as it is now; AuthError, and the former one stays, if it is of no use."""
         credentials.check(self._profile, self._now(), self._environ)
         seen = self._signature()
@@ -101,14 +102,17 @@ class Connection(httpx.AsyncBaseTransport):
         return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _transport(profile: Profile, environ: Mapping[str, str], context: ssl.SSLContext) -> httpx.AsyncHTTPTransport:
-    most = profile.client.concurrency
-    limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=20.0)
+def _transport(profile: Profile, environ: Mapping[str, str], context: ssl.SSLContext) -> Lanes:
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=20.0)
     proxy = proxy_for(profile.server, environ)
-    try:
-        return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy)
-    except (ValueError, ImportError) as error:
-        raise ProfileError(f"the proxy {_host(proxy)} of the environment cannot be used: {error}") from None
+
+    def lane() -> httpx.AsyncBaseTransport:
+        try:
+            return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy)
+        except (ValueError, ImportError) as error:
+            raise ProfileError(f"the proxy {_host(proxy)} of the environment cannot be used: {error}") from None
+
+    return Lanes(lane, profile.client.concurrency)
 
 
 def proxy_for(server: str, environ: Mapping[str, str]) -> str | None:

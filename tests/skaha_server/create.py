@@ -107,9 +107,11 @@ def _name(name: str | None) -> str:
 
 
 def _interactive_limit(kind: str, user: str, plan: Plan, cluster: Cluster) -> None:
+    if kind == "headless":
+        return
     now = cluster.now()
     alive = [s for s in cluster.of(user) if s.kind != "headless" and s.status(now) in ("Pending", "Running")]
-    if kind != "headless" and len(alive) >= plan.max_interactive:
+    if len(alive) >= plan.max_interactive:
         raise words(400, f"User {user} has reached the maximum of {plan.max_interactive} active sessions.")
 
 
