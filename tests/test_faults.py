@@ -240,11 +240,19 @@ def test_what_is_no_list_of_ours_changes_nothing(place: Any, mood: Row, code: in
     assert_one_each(here, server.state(), others, 3)
 
 
-def test_one_empty_list_changes_nothing(place: Any) -> None:
+def test_empty_lists_take_nothing_for_good(place: Any) -> None:
+    """Two of them make sessions Expired; what is seen again is taken back before anything is started in its stead."""
     server, here, others = place
     server.tell("plan", list_empty=True)
-    here.run("apply", "job.toml", expect=None)
+    here.run("apply", "job.toml", expect=1)
+    assert {row["state"] for row in here.data("get", "replicas", "fits")} == {"Expired"}
     server.tell("plan", list_empty=False)
+    assert "1-3" not in here.run("retry", "fits", "--expired", "--dry-run", expect=1).stdout
+    assert "run 1 has not ended: 3 Running" in here.run("apply", "job.toml", "--rerun", "--dry-run", expect=1).stdout
+    assert "run 1 has not ended: 3 Running" in here.run("apply", "job.toml", "--rerun", expect=1).stderr
+    assert {row["state"] for row in here.data("get", "replicas", "fits", "--cached")} == {"Expired"}
+    here.run("retry", "fits", "--expired")
+    assert {row["state"] for row in here.data("get", "replicas", "fits", "--cached")} == {"Running"}
     here.run("apply", "job.toml")
     assert server.state()["requests"]["create"] == 3
     assert_one_each(here, server.state(), others, 3)

@@ -121,13 +121,16 @@ def test_an_end_that_is_forgotten_soon_is_seen_by_a_driver(tmp_path: Path) -> No
 def test_an_end_that_nobody_saw_is_expired_until_a_person_says_more(tmp_path: Path) -> None:
     plan = {"memory": 0.5, "running": [0.2, 0.3]}
     with running(tmp_path / "server", plan) as server:
-        here = Workplace(tmp_path / "here", server)
+        here = Workplace(tmp_path / "here", server, {"memory": 0.5})
         here.write(
             "job.toml",
             'name = "lone"\nimage = "images.canfar.net/skaha/astroml:latest"\ncommand = [\'x\']\nreplicas = 4\n',
         )
         here.run("apply", "job.toml")
         wait_until_forgotten(server)
+        assert {row["state"] for row in here.data("get", "replicas", "lone")} == {"Expired"}
+        assert [row["status"] for row in here.data("get", "jobs")] == ["Unknown"]
+        assert here.data("describe", "lone")["job"]["status"] == "Unknown"
         for _ in range(2):  # looks twice, ten seconds apart; then only says so
             here.run("apply", "job.toml", expect=1)
             assert {row["state"] for row in here.data("get", "replicas", "lone")} == {"Expired"}
