@@ -162,6 +162,22 @@ def test_the_example_has_all_keys() -> None:
     assert missing == []
 
 
+def test_the_mistakes_shown_are_told_so(tmp_path: Path, here: dict[str, str]) -> None:
+    bad = [
+        'name = "bad"',
+        'image = "skaha/astronomy:latest"',
+        'command = "python run.py --all *.fits"',
+        "replica = 3",
+        "",
+        "",
+        "[env]",
+        "OMP_NUM_THREADS = 4",
+    ]
+    (tmp_path / "work" / "bad.toml").write_text("\n".join(bad))
+    done = shell("skahactl validate bad.toml", tmp_path / "work", here)
+    assert (done.returncode, done.stdout) == (2, block("mistakes", ""))
+
+
 def test_the_profile_shown_loads(tmp_path: Path) -> None:
     (tmp_path / "canfar.toml").write_text(block("profile", "toml"), encoding="utf-8")
     profile = profiles.load(str(tmp_path / "canfar.toml"))
