@@ -19,6 +19,7 @@ from skahactl.errors import Exit, SkahactlError
 def run() -> NoReturn:
     """The console script."""
     gc.set_threshold(50_000)  # starting makes many objects and no garbage
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # a command line of its own, with click and rich
     _open_missing_streams()
     code = main(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):

@@ -81,7 +81,7 @@ class Connection(httpx.AsyncBaseTransport):
         """A transport with the certificate as it is now; AuthError, and the former one stays, if it is of no use."""
         credentials.check(self._profile, self._now(), self._environ)
         seen = self._signature()
-        context = credentials.server_context(self._profile, self._environ)
+        context = self._trusted()
         credentials.load(context, self._profile)
         inner = _transport(self._profile, self._environ, context)
         if self._inner is not None:
@@ -91,6 +91,13 @@ class Connection(httpx.AsyncBaseTransport):
         self._ends = credentials.ends_at(self._profile)
         self._refused = False
         return inner
+
+    def _trusted(self) -> ssl.SSLContext:
+        """Whom we trust; reading the authorities takes as long as many requests, so not where nothing asks for it."""
+        server = self._profile.server
+        if server.startswith("http://") and proxy_for(server, self._environ) is None:
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        return credentials.server_context(self._profile, self._environ)
 
     def _signature(self) -> tuple[int, int, int] | None:
         if self._profile.auth.certificate is None:
