@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from skahactl.shells.edits import MANIFEST_VERBS, rewritten, swapped
 
 _HELPERS = r"""
-# Adds those of the words that begin with what was typed.
+# Adds those of the words that begin with what was typed; a comma needs no quoting.
 _skahactl_offer() {
-  local word quoted
+  local word quoted typed="${cur//\\/}"
   for word in "$@"; do
-    [[ "$word" == "${cur}"* ]] && { printf -v quoted '%q' "$word"; COMPREPLY+=("$quoted"); }
+    [[ "$word" == "$typed"* ]] || continue
+    printf -v quoted '%q' "$word"
+    COMPREPLY+=("${quoted//\\,/,}")
   done
 }
 
@@ -33,7 +35,8 @@ _skahactl_ask() {
 _skahactl_files() {
   local name typed="$cur"
   case "$typed" in
-    \'* | \"*) typed="${typed:1}" ;;
+    \'*) typed="${typed//\'/}" ;;
+    \"*) typed="${typed//\"/}" ;;
     *) typed="${typed//\\/}" ;;
   esac
   [[ "$typed" == \~/* ]] && typed="$HOME/${typed:2}"

@@ -19,7 +19,7 @@ end
 
 # Helper: manifests and directories
 function __fish_skahactl_manifests
-    __fish_complete_path (commandline -ct) | string match --regex '^[^\t]*(?:\.toml|/)(?:\t.*)?$'
+    complete -C "'' "(commandline -ct) | string match --regex '^[^\t]*(?:\.toml|/)(?:\t.*)?$'
 end
 
 # No files but where they are meant

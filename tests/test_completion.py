@@ -1,0 +1,211 @@
+"""Completion: the committed scripts, real shells on a pseudo terminal, and what Tab is answered."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from skahactl import shells as scripts
+from skahactl.ledger.store import open_ledger
+from skahactl.manifest.explain import keys
+from tests import ledgers, shells
+
+COMPLETIONS = shells.ROOT / "completions"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a ledger, a profile, and a directory ``work`` to stand in.
+
+    Jobs, the newest first: ``tiles-new``, 3 replicas that wait for their first session; ``tiles-b``, 12 replicas with
+    sessions; ``survey``.
+    """
+    home = tmp_path_factory.mktemp("home")
+    with open_ledger(home / ".local" / "state" / "skahactl") as ledger:
+        for name, count, started in (("survey", 2, 2), ("tiles-b", 12, 12), ("tiles-new", 3, 0)):
+            run = ledgers.add(ledger, ledgers.job(name, count))
+            ledgers.start(ledger, run, range(1, started + 1))
+    profiles = home / ".config" / "skahactl" / "profiles"
+    profiles.mkdir(parents=True)
+    (profiles / "lagoon.toml").write_text('server = "https://skaha.example.org/skaha/v1"\n')
+    work = home / "work"
+    (work / "a dir").mkdir(parents=True)
+    for name in ("first.toml", "notes.txt", "a dir/my job.toml"):
+        (work / name).write_text("")
+    return home
+
+
+@pytest.fixture(scope="module", params=list(shells.SHELLS))
+def shell(request: pytest.FixtureRequest, place: Path) -> Iterator[shells.Shell]:
+    program = request.param.partition("_")[0]
+    if shutil.which(program) is None and not os.environ.get("CI"):
+        pytest.skip(f"{program} is not installed")
+    opened = shells.SHELLS[request.param](place / "work", shells.environment(place))
+    yield opened
+    opened.close()
+
+
+class TestShells:
+    """What is typed, what Tab shows, and what it must not show."""
+
+    @pytest.mark.parametrize(
+        ("typed", "shown", "hidden"),
+        [
+            pytest.param("skahactl ", ("apply", "describe", "completion"), ("tiles-b", "first.toml"), id="empty"),
+            pytest.param("skahactl lo", ("login", "logs"), ("apply",), id="prefix"),
+            pytest.param("skahactl des", ("cribe",), (), id="one"),
+            pytest.param("skahactl -p local -o json des", ("cribe",), (), id="after-options"),
+            pytest.param("skahactl logs --f", ("--failed", "--follow"), ("--tail",), id="options"),
+            pytest.param("skahactl wait --pro", ("file",), (), id="global-option"),
+            pytest.param("skahactl get jobs -o j", ("json", "jsonl"), ("toml",), id="option-value"),
+            pytest.param("skahactl split --strategy s", ("stripe", "size"), ("chunk",), id="choice"),
+            pytest.param("skahactl wait --for ", ("complete", "running", "deleted"), (), id="choice-of-ours"),
+            pytest.param("skahactl explain items.", ("file", "strategy"), ("resources",), id="key"),
+            pytest.param("skahactl profile ", ("list", "use", "check"), ("apply",), id="below-a-verb"),
+            pytest.param("skahactl completion ", ("bash", "zsh", "fish", "install"), (), id="shells"),
+            pytest.param("skahactl logs t", ("tiles-new", "tiles-b"), ("survey",), id="jobs"),
+            pytest.param("skahactl logs -p local tiles-b/1", ("b/1", "b/10", "b/11", "b/12"), ("b/2",), id="replicas"),
+            pytest.param("skahactl wait tiles-b/12", ("/12",), ("/1 ",), id="one-replica"),
+            pytest.param("skahactl get replicas tiles-b -r 1,1", ("1,10", "1,11", "1,12"), ("1,2",), id="comma"),
+            pytest.param("skahactl get events su", ("vey",), (), id="noun-that-is-a-verb"),
+            pytest.param("skahactl get ", ("jobs", "replicas", "survey"), ("first.toml",), id="nouns"),
+            pytest.param("skahactl get jobs --state Failed,R", ("Running", "Refused"), ("Held",), id="states"),
+            pytest.param("skahactl -p ", ("local", "canfar", "lagoon"), ("apply",), id="profiles"),
+            pytest.param("skahactl profile use la", ("goon",), (), id="profile"),
+            pytest.param("skahactl apply ", ("a dir", "first.toml"), ("notes", "survey"), id="manifests"),
+            pytest.param("skahactl diff -f f", ("irst.toml",), (), id="manifest"),
+            pytest.param("skahactl logs survey --save n", ("otes.txt",), (), id="any-file"),
+            pytest.param("skahactl create headless img -- n", ("otes.txt",), (), id="after-dashes"),
+        ],
+    )
+    def test_tab(self, shell: shells.Shell, typed: str, shown: tuple[str, ...], hidden: tuple[str, ...]) -> None:
+        screen = shell.tab(typed, *shown) if not typed.startswith("skahactl apply ") else self._files(shell, typed)
+        assert not [word for word in hidden if word in screen.replace(typed, "")], screen
+        assert "Traceback" not in screen
+
+    def _files(self, shell: shells.Shell, typed: str) -> str:
+        """Shells show the blank of a name as they like."""
+        screen = shell.tab(typed, "dir/", "first.toml").replace("\\ ", " ")
+        assert "a dir/" in screen
+        return screen
+
+    def test_a_path_with_blanks(self, shell: shells.Shell) -> None:
+        shell.tab("skahactl validate a\\ dir/m", "y\\ job.toml")
+
+    def test_newest_first_and_only_what_has_sessions(self, shell: shells.Shell) -> None:
+        screen = shell.tab("skahactl describe ", "tiles-new", "tiles-b", "survey")
+        assert screen.index("tiles-new") < screen.index("tiles-b") < screen.index("survey")
+        screen = shell.tab("skahactl delete ", "tiles-b", "survey")
+        assert "tiles-new" not in screen
+
+
+class TestAnswers:
+    """``skahactl __complete``, as the scripts call it."""
+
+    def ask(self, home: Path, *words: str, **environ: str) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "skahactl", "__complete", *words],
+            env={**shells.environment(home), **environ},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.split("\x1fbegin\n")[1].splitlines()
+
+    def test_jobs_say_how_they_stand(self, place: Path) -> None:
+        assert self.ask(place, "logs", "") == [
+            "tiles-new\trun 1: 3 Held",
+            "tiles-b\trun 1: 12 Pending",
+            "survey\trun 1: 2 Pending",
+        ]
+
+    def test_a_job_is_offered_once(self, place: Path) -> None:
+        assert [line.split("\t")[0] for line in self.ask(place, "wait", "survey", "")] == ["tiles-new", "tiles-b"]
+
+    @pytest.mark.parametrize("verb", ["retry", "delete", "renew"])
+    def test_only_jobs_with_sessions(self, place: Path, verb: str) -> None:
+        assert [line.split("\t")[0] for line in self.ask(place, verb, "t")] == ["tiles-b"]
+
+    @pytest.mark.parametrize("verb", ["describe", "events", "logs", "mark", "prune", "resume", "wait"])
+    def test_all_jobs(self, place: Path, verb: str) -> None:
+        assert len(self.ask(place, verb, "t")) == 2
+
+    @pytest.mark.parametrize("words", [("-r", "3"), ("--replicas=3",), ("--replicas", "3")])
+    def test_replicas_of_the_job(self, place: Path, words: tuple[str, ...]) -> None:
+        assert self.ask(place, "delete", "tiles-new", *words) == ["3\tHeld"]
+
+    def test_jobs_of_the_chosen_profile_alone(self, tmp_path: Path) -> None:
+        with open_ledger(tmp_path / "state") as ledger:
+            for server in ("local", "https://other.example.org/skaha/v1"):
+                run = ledgers.add(ledger, ledgers.job(f"on-{server[:5]}", 1), server=server)
+                with ledger.transaction() as connection:
+                    connection.execute("UPDATE runs SET profile = ? WHERE id = ?", (server[:5], run.id))
+        found = {
+            profile: [
+                line.split("\t")[0] for line in self.ask(tmp_path, *words, SKAHACTL_STATE_DIR=f"{tmp_path}/state")
+            ]
+            for profile, words in {
+                "local": ("-p", "local", "logs", ""),
+                "https": ("logs", "-p", "https", ""),
+                "never used": ("logs", "--profile=lagoon", ""),
+            }.items()
+        }
+        assert found == {"local": ["on-local"], "https": ["on-https"], "never used": ["on-https", "on-local"]}
+
+    @pytest.mark.parametrize("content", [None, b"", b"no database" * 1000])
+    def test_a_broken_ledger_offers_nothing(self, tmp_path: Path, content: bytes | None) -> None:
+        if content is not None:
+            (tmp_path / "state").mkdir()
+            (tmp_path / "state" / "ledger.sqlite3").write_bytes(content)
+        for words in (("logs", ""), ("logs", "x", "-r", ""), ("get", "jobs", ""), ("delete", "x/")):
+            assert self.ask(tmp_path, *words, SKAHACTL_STATE_DIR=f"{tmp_path}/state") == []
+        assert not (tmp_path / "state").exists() or len(list((tmp_path / "state").iterdir())) == 1
+
+    def test_nonsense_offers_nothing(self, place: Path) -> None:
+        assert self.ask(place, "nonsense", "--frob", "") == []
+        assert self.ask(place, "logs", "--frob", "") == []
+        assert self.ask(place) == []
+
+
+class TestScripts:
+    @pytest.mark.parametrize("shell", scripts.SHELLS)
+    def test_the_committed_script_is_what_is_generated(self, shell: scripts.Shell) -> None:
+        path = COMPLETIONS / scripts.FILES[shell]
+        assert path.read_text() == scripts.script(shell), f"write it anew: skahactl completion {shell} > {path}"
+
+    @pytest.mark.parametrize("shell", scripts.SHELLS)
+    def test_completion_prints_and_installs_it(self, tmp_path: Path, shell: str) -> None:
+        path = COMPLETIONS / scripts.FILES[shell]  # type: ignore[index]
+        printed = self.run(tmp_path, "completion", shell)
+        assert (printed.stdout, printed.stderr) == (path.read_text(), "")
+        installed = self.run(tmp_path, "completion", "install", SHELL=f"/usr/bin/{shell}")
+        places = {
+            "bash": ".local/share/bash-completion/completions/skahactl.bash",
+            "zsh": ".zsh/completions/_skahactl",
+            "fish": ".config/fish/completions/skahactl.fish",
+        }
+        assert (tmp_path / places[shell]).read_text() == path.read_text()
+        assert f"{tmp_path / places[shell]}: written" in installed.stderr
+        assert installed.stdout == ""
+
+    def test_keys_of_explain_are_all_offered(self) -> None:
+        from skahactl.commands.explain import KEYS
+
+        assert set(keys()) == set(KEYS)
+
+    def run(self, home: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "skahactl", *words],
+            env={**shells.environment(home), **environ},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
