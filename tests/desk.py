@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -89,7 +91,37 @@ class Desk:
         return json.loads(self.run(*words, "-o", "json", exit=exit).stdout)
 
     def states(self, job: str) -> list[str]:
+        """The replicas' states, as ``get`` shows them."""
         return [row["state"] for row in self.data("get", "replicas", job)]
+
+    def recorded(self, job: str) -> list[str]:
+        """The replicas' states in the last run, as the ledger holds them: what a driver keeps up to date."""
+        return [
+            row[0]
+            for row in self._rows(
+                "SELECT state FROM replicas WHERE run = (SELECT max(runs.id) FROM runs JOIN jobs ON jobs.id = job"
+                " WHERE name = ?) ORDER BY number",
+                job,
+            )
+        ]
+
+    def run_of(self, job: str) -> int:
+        """The number of the last run."""
+        return int(self._rows("SELECT max(number) FROM runs JOIN jobs ON jobs.id = job WHERE name = ?", job)[0][0])
+
+    def is_driven(self, job: str) -> bool:
+        return bool(self._rows("SELECT pid FROM drivers JOIN jobs ON jobs.id = job WHERE name = ?", job))
+
+    def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """From the ledger; none before it is there."""
+        path = self.state / "ledger.sqlite3"
+        if not path.exists():
+            return []
+        with contextlib.closing(sqlite3.connect(path, timeout=20)) as connection:
+            try:
+                return connection.execute(sql, values).fetchall()
+            except sqlite3.OperationalError:
+                return []
 
     def clear(self, *jobs: str) -> None:
         """Ends what a test left running."""

@@ -45,10 +45,6 @@ def is_whole(desk: Desk) -> bool:
     return answer
 
 
-def driven(desk: Desk) -> bool:
-    return any(row["driver"] for row in desk.data("get", "jobs"))
-
-
 @pytest.mark.parametrize(
     ("number", "code", "word"),
     [
@@ -61,7 +57,7 @@ def test_a_driver_that_is_stopped_says_how_to_go_on_look_and_stop(
     desk: Desk, long: str, number: int, code: int, word: str
 ) -> None:
     process = desk.start("apply", long, "--wait")
-    wait_for(lambda: driven(desk) and is_running(desk)())
+    wait_for(lambda: desk.is_driven("long") and desk.recorded("long") == ["Running"] * 2)
     begun = time.monotonic()
     ended, out, err = end(process, number)
     assert (ended, out) == (code, "")
@@ -71,7 +67,7 @@ def test_a_driver_that_is_stopped_says_how_to_go_on_look_and_stop(
         assert advice in err
     assert "Traceback" not in err
     assert desk.states("long") == ["Running"] * 2  # the job goes on
-    assert not driven(desk)
+    assert not desk.is_driven("long")
 
 
 @pytest.mark.parametrize("words", [("logs", "-f", "long"), ("wait", "long"), ("get", "replicas", "long", "-w")])
@@ -218,7 +214,7 @@ def test_streams_that_the_caller_closed(desk: Desk, closed: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert desk.states("quick") == ["Completed"]
+    assert desk.recorded("quick") == ["Completed"]
     assert desk.run("logs", "quick").stdout == "done\n"
 
 
@@ -234,7 +230,7 @@ def test_a_disk_that_is_full_while_a_log_is_kept(desk: Desk) -> None:
     assert "wordy" in done.stderr
     assert "File too large" in done.stderr or "disk" in done.stderr
     assert is_whole(desk)
-    assert desk.states("wordy") == ["Completed"]  # the end is recorded first
+    assert desk.recorded("wordy") == ["Completed"]  # the end is recorded first
     desk.run("resume", "wordy")
     assert len(desk.run("logs", "wordy").stdout) == 400_001
 
@@ -247,7 +243,7 @@ def test_a_disk_that_is_full_while_the_ledger_is_written(desk: Desk, limit: int)
     assert "ledger" in done.stderr or "disk" in done.stderr or "File too large" in done.stderr, done.stderr
     desk.run("apply", "wide.toml", "--wait")
     assert is_whole(desk)
-    assert desk.states("wide") == ["Completed"] * 40
+    assert desk.recorded("wide") == ["Completed"] * 40
 
 
 def test_a_state_directory_that_cannot_be_written(desk: Desk, long: str) -> None:

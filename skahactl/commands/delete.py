@@ -90,7 +90,8 @@ async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_
         gone = Exit.DONE
         for target in found:
             if target.run is None:
-                gone = worst([gone, await _session(here, removal, target.session or target.word, dry_run)])
+                ended = await _session(here, removal, target.session or target.word, dry_run, ignore_not_found)
+                gone = worst([gone, ended])
             elif dry_run:
                 parts.append(await removal.preview(target.run, target.numbers))
             else:
@@ -110,11 +111,14 @@ def _is_id(word: str) -> bool:
     return "/" not in word
 
 
-async def _session(here: Opened, removal: Removal, session: str, dry_run: bool) -> Exit:
+async def _session(here: Opened, removal: Removal, session: str, dry_run: bool, ignore_not_found: bool) -> Exit:
     """A session that has no record here, by its id, or by its whole name if it is the only one of that name."""
     listing = await here.stop.guard(here.client.sessions())
     matching = [one for one in listing.sessions if session in (one.id, one.name)]
     where = f"on {here.profile.name} ({here.profile.host})"
+    if not matching and ignore_not_found:
+        here.context.say(f"there is no job, replica or session '{session}' {where}; nothing to delete")
+        return Exit.DONE
     if not matching:
         raise UsageError(f"there is no job, replica or session '{session}' {where}", hint="skahactl get sessions")
     if len(matching) > 1:

@@ -27,7 +27,7 @@ def mark(
     /,
     *,
     replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"], completer=completers.replicas)] = None,
-    items: Annotated[FileName | None, Parameter(metavar="FILE")] = None,
+    items: Annotated[FileName | None, Parameter(metavar="FILE", allow_leading_hyphen=True)] = None,
     expired: bool = False,
 ) -> int:
     """Record what you found out about replicas that ended unseen; nothing is sent.

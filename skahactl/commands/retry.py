@@ -20,7 +20,7 @@ def retry(
     replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"], completer=completers.replicas)] = None,
     failed: bool = False,
     expired: bool = False,
-    items: Annotated[FileName | None, Parameter(metavar="FILE")] = None,
+    items: Annotated[FileName | None, Parameter(metavar="FILE", allow_leading_hyphen=True)] = None,
     wait: bool = False,
     timeout: str | None = None,
     dry_run: bool = False,

@@ -38,12 +38,15 @@ def one_job(word: str, replicas: str | None = None) -> Found:
 def lines_of(path: str) -> tuple[str, ...]:
     """The items in a file, one a line; ``-`` is standard input. Blank lines are passed over."""
     context = current()
+    if path.startswith("-") and path != "-":
+        raise UsageError(f"--items needs a file, not '{path}'", hint="a file of that name is ./" + path)
     if path == "-":
         text = context.stdin.read()
     else:
         with open(path, "rb") as stream:
             text = stream.read()
-    found = tuple(line for line in text.decode("utf-8", "surrogateescape").splitlines() if line.strip())
+    lines = (line.rstrip("\r") for line in text.decode("utf-8", "surrogateescape").split("\n"))
+    found = tuple(line for line in lines if line.strip())
     if not found:
         raise UsageError("there is no item in it", where=path)
     return found

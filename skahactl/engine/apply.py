@@ -116,6 +116,8 @@ class Applier:
             assert last is not None
             if not await self._replace(last, part):
                 return part, None
+        if decision.action == "create" and last is not None and not (self.wishes.rerun or self.wishes.replace):
+            self.reporter.say(f"{job.name}: {decision.reason}")
         run = self._add(job, history)
         if decision.action == "adopt":
             assert self.wishes.adopt is not None

@@ -13,6 +13,7 @@ from skahactl.render.summary import head, standing
 from skahactl.render.tables import data_text
 
 ARROW = " -> "
+_EXPLAINED = frozenset({"refuse", "ended", "delete"})  # what did nothing says why
 _MOST_ERRORS = 10  # different ones; more are a wall that nobody reads
 
 
@@ -72,7 +73,7 @@ def _say_outcome(context: Context, where: str, job: JobOutcome) -> None:
 def _headline(job: JobOutcome) -> str:
     """How it stands; before that, what was done, or, unless it was seen to its end, why nothing was."""
     done = done_text(job.steps)
-    if job.status and job.watched:
+    if job.status and job.watched and (done or job.action not in _EXPLAINED):
         return standing(job.status, job.counts)
     said = done or job.reason or job.action
     return f"{said}; {standing(job.status, job.counts)}" if job.status else said
