@@ -25,7 +25,8 @@ class Remover:
     repeat: float = REPEAT
     tries: dict[str, int] = field(default_factory=dict)
     failure: BaseException | None = None  # a mistake of ours, to be raised by the driver
-    _last: dict[str, float] = field(default_factory=dict)
+    _last: dict[str, float] = field(default_factory=dict)  # when a DELETE was answered
+    _asking: set[str] = field(default_factory=set)  # whose DELETE waits for its turn, or is on its way
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _slots: asyncio.Semaphore | None = None
 
@@ -34,9 +35,9 @@ class Remover:
         shows them."""
         now = self.clock.now()
         for session in sessions:
-            if now - self._last.get(session, float("-inf")) < self.repeat:
+            if session in self._asking or now - self._last.get(session, float("-inf")) < self.repeat:
                 continue
-            self._last[session] = now
+            self._asking.add(session)
             task = asyncio.create_task(self._delete(session))
             self._tasks.add(task)
             task.add_done_callback(self._done)
@@ -65,5 +66,8 @@ class Remover:
             self.tries[session] = self.tries.get(session, 0) + 1
             try:
                 await self.client.delete(session)
+                self._last[session] = self.clock.now()
             except (UnreachableError, AuthError):
-                self._last.pop(session, None)  # the next look tries again
+                pass  # the next look tries again
+            finally:
+                self._asking.discard(session)
