@@ -21,6 +21,7 @@ from skahactl.engine.plan import Gate, Step
 from skahactl.engine.remove import Remover
 from skahactl.engine.report import Reporter, RunProgress
 from skahactl.engine.stop import Stop
+from skahactl.engine.why import Why
 from skahactl.errors import AuthError, SkahactlError, TimedOut, UnreachableError
 from skahactl.ledger.attempts import close_open_sends
 from skahactl.ledger.journal import Journal
@@ -77,7 +78,7 @@ class Driver:
         self._last_good = self.clock.monotonic()
         self._told: set[str] = set()
         self.undeleted: set[str] = set()
-        self._why: dict[int, tuple[tuple[int, str], ...]] = {}
+        self._why = Why(self.client, self.clock)
 
     @property
     def results(self) -> dict[tuple[int, int], Created]:
@@ -93,7 +94,8 @@ class Driver:
             while not await self._pass():
                 await self._pause()
         finally:
-            await asyncio.gather(self._creator.stop(5.0), self._remover.stop(), self._finisher.stop())
+            ends = (self._creator.stop(5.0), self._remover.stop(), self._finisher.stop(), self._why.stop())
+            await asyncio.gather(*ends)
             await self._journal.close()
             for run in self.runs:
                 close_open_sends(self.ledger, run.id, self.clock.now())
@@ -222,7 +224,7 @@ class Driver:
         return steps.is_doubtful(self._lookout.watch(run))
 
     def _raise_failures(self) -> None:
-        for part in (self._creator, self._finisher, self._remover):
+        for part in (self._creator, self._finisher, self._remover, self._why):
             if part.failure is not None:
                 raise part.failure
         denied = self._creator.denied
@@ -269,7 +271,7 @@ class Driver:
                     summary,
                     tuple(replica.state for replica in watch.replicas),
                     steps.longest(watch, self.clock.now()),
-                    self._why.get(summary.run.id, ()),
+                    self._why.words(watch) if self.follow else (),
                     self._begun,
                     self.clock.now(),
                 )

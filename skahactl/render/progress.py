@@ -41,6 +41,7 @@ class PlainReporter:
         self._interval = interval
         self._told: dict[int, tuple[float, str]] = {}
         self._due: dict[int, str] = {}
+        self._reasons: set[tuple[int, str]] = set()
 
     def say(self, text: str) -> None:
         with contextlib.suppress(OSError):
@@ -58,11 +59,20 @@ class PlainReporter:
                 self._tell(key, line)
             else:
                 self._due[key] = line
+            self._say_why(run)
 
     def close(self) -> None:
         """Tells what was held back."""
         for key, line in list(self._due.items()):
             self._tell(key, line)
+
+    def _say_why(self, run: RunProgress) -> None:
+        """What Pending replicas wait for, each reason once."""
+        key = run.summary.run.id
+        for number, words in run.why:
+            if (key, words) not in self._reasons:
+                self._reasons.add((key, words))
+                self.say(f"{head_of(run.summary.run)}: replica {number} is Pending: {words}")
 
     def _tell(self, key: int, line: str) -> None:
         self._due.pop(key, None)
