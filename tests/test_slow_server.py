@@ -1,0 +1,103 @@
+"""Requests that hang, and sessions to be used: a signal ends the command soon, --wait shows where to go."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from skahactl.clock import SystemClock
+from skahactl.engine.precheck import precheck
+from skahactl.errors import UnreachableError
+from skahactl.profile import Profile
+from skahactl.skaha.client import Client
+from tests import ledgers
+from tests.skaha_server.process import running
+from tests.workplace import Workplace, kill
+
+JOB = "name = 'tiles'\nimage = 'images.canfar.net/skaha/astroml:latest'\ncommand = ['run.sh']\nreplicas = 3\n"
+PATIENT = {"timeout": 60, "settle": 3}
+
+
+@pytest.mark.parametrize("words", [("apply", "job.toml", "--wait"), ("wait", "tiles"), ("delete", "tiles")])
+def test_interrupted_while_a_list_hangs(tmp_path: Path, words: tuple[str, ...]) -> None:
+    with running(tmp_path / "server", {}) as server:
+        here = Workplace(tmp_path / "here", server, PATIENT)
+        here.write("job.toml", JOB)
+        here.run("apply", "job.toml")
+        server.tell("plan", list_latency=60)
+        before = server.counts().get("list", 0)
+        process = here.start(*words)
+        try:
+            _until(lambda: server.counts().get("list", 0) > before)
+            begun = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=20)
+        finally:
+            kill(process)
+        assert process.returncode == 130, err
+        assert time.monotonic() - begun < 4
+        server.tell("plan", list_latency=0)
+
+
+def test_interrupted_while_creates_hang_and_taken_up_later(tmp_path: Path) -> None:
+    with running(tmp_path / "server", {"post_latency": 60}) as server:
+        here = Workplace(tmp_path / "here", server, PATIENT)
+        here.write("job.toml", JOB)
+        process = here.start("apply", "job.toml", "--wait")
+        try:
+            _until(lambda: server.counts().get("create", 0) == 3)
+            begun = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=20)
+        finally:
+            kill(process)
+        assert process.returncode == 143, err
+        assert time.monotonic() - begun < 7  # five seconds for what is on its way
+        assert "skahactl resume tiles" in err
+        server.tell("plan", post_latency=0)
+        here.run("apply", "job.toml")
+        names = [row["name"] for row in server.state()["sessions"] if row["alive"]]
+        assert len(names) == len(set(names)) == 3
+
+
+def test_an_interactive_session_is_waited_for_and_its_address_printed(tmp_path: Path) -> None:
+    with running(tmp_path / "server", {"pending": [0.3, 0.5]}) as server:
+        here = Workplace(tmp_path / "here", server)
+        image = "images.canfar.net/skaha/astroml:latest"
+        done = here.run("create", "notebook", image, "-n", "look", "--wait")
+        assert done.stdout.startswith("http")
+        assert done.stdout.count("\n") == 1
+        again = here.data("create", "notebook", image, "-n", "other", "--wait")
+        assert again["jobs"][0]["status"] == "Running"
+        assert again["jobs"][0]["steps"][0]["url"].startswith("http")
+
+
+@pytest.mark.parametrize(("status", "passes"), [(404, True), (500, True), (None, False)])
+def test_a_server_that_does_not_tell_what_it_offers(tmp_path: Path, status: int | None, passes: bool) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if status is None:
+            raise httpx.ConnectError("no way", request=request)
+        return httpx.Response(status) if request.url.path.endswith("/context") else httpx.Response(200, json=[])
+
+    async def check() -> tuple[str, ...]:
+        profile = Profile("test", "http://127.0.0.1:1/skaha/v1")
+        async with Client(profile, transport=httpx.MockTransport(answer), clock=SystemClock(), environ={}) as client:
+            return await precheck([ledgers.job("tiles", 2)], client, profile, tmp_path, {}, time.time())
+
+    if passes:
+        asyncio.run(check())
+    else:
+        with pytest.raises(UnreachableError):
+            asyncio.run(check())
+
+
+def _until(holds, seconds: float = 20) -> None:  # type: ignore[no-untyped-def]
+    limit = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
