@@ -243,8 +243,9 @@ replicas = 3
 
 def test_after_a_failed_shard_the_merge_is_skipped_and_runs_when_it_is_done(desk: Desk) -> None:
     desk.write("chain.toml", CHAIN)
-    desk.run("apply", "chain.toml", "--wait", exit=1)
+    first = desk.run("apply", "chain.toml", "--wait", exit=1)
     assert desk.recorded("merge") == ["Skipped"]
+    assert "after shards, which is Failed" in first.stderr
     before = ledger_text(desk)
     desk.run("apply", "chain.toml", "--wait", exit=1)
     assert ledger_text(desk) == before

@@ -142,6 +142,17 @@ def test_ctrl_c_at_a_terminal_leaves_a_clean_screen_and_advice(desk: Desk, long:
     assert b"Traceback" not in terminal.text
 
 
+@pytest.mark.parametrize(("answer", "code", "runs"), [(b"\x03", 130, 1), (b"n\r", 1, 1), (b"y\r", 0, 2)])
+def test_a_question_is_answered_or_left(desk: Desk, long: str, answer: bytes, code: int, runs: int) -> None:
+    desk.run("apply", long)
+    terminal = Terminal(desk, "apply", long, "--replace")
+    terminal.read_until(b"[y/N]")
+    assert b"2 Running" in terminal.text or b"Pending" in terminal.text
+    os.write(terminal.master, answer)
+    assert terminal.ended(2 * SOON) == code
+    assert desk.run_of("long") == runs
+
+
 def test_ctrl_c_at_a_terminal_ends_a_followed_log(desk: Desk, long: str) -> None:
     desk.run("apply", long)
     terminal = Terminal(desk, "logs", "-f", "long")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -114,4 +115,21 @@ def confirm(context: Context, yes: bool, words: str) -> bool:
         return False
     context.stderr.write(f"{words}\nGo on? [y/N] ")
     context.stderr.flush()
-    return context.stdin.readline().strip().lower() in (b"y", b"yes")
+    with _signals_as_usual():
+        return context.stdin.readline().strip().lower() in (b"y", b"yes")
+
+
+@contextlib.contextmanager
+def _signals_as_usual() -> Iterator[None]:
+    """While a question waits for its answer, the event loop does not run, and could not tell of a signal."""
+    usual: dict[int, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

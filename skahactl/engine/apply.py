@@ -169,6 +169,8 @@ class Applier:
             if part.action == "keep" and summary.run.ended is not None:
                 part.reason = f"run {summary.run.number} has ended"
             part.watched = self.wait and failure is None
+            if summary.counts[states.SKIPPED]:
+                part.hint = f"skipped: {outcome.skip_reason(self.ledger, summary.run.id)}"
             part.exit = result_of(part, summary, self.wait) if failure is None else failure.exit
 
     def _driver(self, to_drive: list[Run], *, follow: bool, create: bool) -> Driver:

@@ -81,6 +81,12 @@ def unsuccessful(ledger: Ledger, run_id: int) -> tuple[int, ...]:
     return tuple(replica.number for replica in replica_states(ledger, run_id) if replica.state in bad)
 
 
+def skip_reason(ledger: Ledger, run_id: int) -> str:
+    """Why replicas of this run were Skipped."""
+    reasons = [row.reason for row in replica_states(ledger, run_id) if row.state == states.SKIPPED and row.reason]
+    return reasons[0] if reasons else "what it comes after did not complete"
+
+
 def decided(name: str, decision: Decision, run: Run | None, digest: str) -> JobOutcome:
     """The part of a job before anything is done."""
     return JobOutcome(
