@@ -22,7 +22,7 @@ _ESCAPES = re.compile(
     r"\x1b\[[0-9;?<>=]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[=>78]|[\x07\r\x0e\x0f]"
 )
 _COMPLETIONS = ROOT / "completions"
-_ZSH = "unsetopt beep; setopt no_always_last_prompt; LISTMAX=10000; autoload -Uz compinit; compinit -u -D"
+_ZSH = "unsetopt beep; setopt no_always_last_prompt no_list_ambiguous; LISTMAX=10000; autoload -Uz compinit; compinit -u -D"
 
 
 class Shell:
@@ -42,22 +42,25 @@ class Shell:
 
     def tab(self, typed: str, *words: str) -> str:
         """Types, presses Tab until the words are shown, and gives all that was shown since the first Tab."""
-        self.send("\x03")  # whatever was on the line goes
+        self.send("\x15")  # whatever was on the line goes
         self.drain()
+        self.send("\r")
+        self.wait_for(PROMPT)
         self.send(typed)
+        self.wait_for(typed.strip()[-4:])
         self.drain()
         shown = ""
-        for _ in range(4):
+        for _ in range(3):
             self.send("\t")
             with contextlib.suppress(AssertionError):
-                return shown + self.wait_for(*words, seconds=5) + self.drain()
+                return shown + self.wait_for(*words, seconds=4) + self.drain()
             shown, self._screen = shown + self._screen, ""
         raise AssertionError(f"Tab after {typed!r} shows no {words} but {_clean(shown)!r}")
 
     def send(self, text: str) -> None:
         os.write(self.terminal, text.encode())
 
-    def wait_for(self, *texts: str, seconds: float = 30) -> str:
+    def wait_for(self, *texts: str, seconds: float = 10) -> str:
         """What the shell wrote until all of ``texts`` were there; AssertionError if they do not come."""
         deadline = time.monotonic() + seconds
         while not all(text in _clean(self._screen) for text in texts):
@@ -68,7 +71,7 @@ class Shell:
 
     def drain(self) -> str:
         """All there is, until nothing more has come for a while."""
-        while self._read(0.2):
+        while self._read(0.12):
             pass
         text, self._screen = _clean(self._screen), ""
         return text
@@ -112,7 +115,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def bash(folder: Path, environ: Mapping[str, str]) -> Shell:
-    setup = f"bind 'set bell-style none'; bind 'set page-completions off'; source '{_COMPLETIONS / 'skahactl.bash'}'"
+    setup = f"bind 'set bell-style none'; bind 'set show-all-if-ambiguous on'; source '{_COMPLETIONS / 'skahactl.bash'}'"
     return Shell(["bash", "--norc", "--noprofile", "-i"], folder, {**environ, "PS1": PROMPT}, setup)
 
 

@@ -71,7 +71,6 @@ class TestShells:
             pytest.param("skahactl completion ", ("bash", "zsh", "fish", "install"), (), id="shells"),
             pytest.param("skahactl logs t", ("tiles-new", "tiles-b"), ("survey",), id="jobs"),
             pytest.param("skahactl logs -p local tiles-b/1", ("b/1", "b/10", "b/11", "b/12"), ("b/2",), id="replicas"),
-            pytest.param("skahactl wait tiles-b/12", ("/12",), ("/1 ",), id="one-replica"),
             pytest.param("skahactl get replicas tiles-b -r 1,1", ("1,10", "1,11", "1,12"), ("1,2",), id="comma"),
             pytest.param("skahactl get events su", ("vey",), (), id="noun-that-is-a-verb"),
             pytest.param("skahactl get ", ("jobs", "replicas", "survey"), ("first.toml",), id="nouns"),

@@ -31,6 +31,8 @@ def improved(text: str) -> str:
     text = swapped(text, "_cyclopts_skahactl", "_skahactl", 0)
     text = swapped(text, "compadd -d _cyc_disp -a", "compadd -V skahactl -d _cyc_disp -a")
     text = swapped(text, "  local line state\n", f"  local line state\n\n{_AFTER_DASHES}")
+    # options after a verb are the verb's: else zsh takes them out of the words that the verb is looked for in
+    text = swapped(text, "_arguments -C \\\n", '_arguments -C -A "-*" \\\n', 0)
     return _manifests_only(text).rstrip("\n") + "\n" + _END
 
 

@@ -1,0 +1,171 @@
+"""How the package is put together: which way imports run, what starts with what, and how large things may be."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "skahactl"
+
+#: From low to high: a module imports from its own layer and from those before it, never from a later one.
+LAYERS = (
+    ("errors", "clock", "states", "words", "durations", "ranges", "paths"),
+    ("job", "profile", "profile_names"),
+    ("split", "helpers"),
+    ("profile_file", "profile_text", "profiles", "manifest"),
+    ("skaha",),
+    ("local",),
+    ("platforms",),
+    ("ledger",),
+    ("targets", "shapes"),
+    ("engine", "logs"),
+    ("session", "own_loop"),
+    ("context", "completers"),
+    ("render",),
+    ("options", "help_pages", "version"),
+    ("commands", "shells", "verbs"),
+    ("complaints",),
+    ("cli",),
+    ("__main__",),
+)
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+
+#: Pairs that look forward all the same: a package's own front, or a type that is named only.
+ALLOWED: set[tuple[str, str]] = set()
+
+TOP = {
+    ".ci",
+    ".gitignore",
+    "CHANGELOG.md",
+    "LICENSE",
+    "README.md",
+    "completions",
+    "configs",
+    "pyproject.toml",
+    "skahactl",
+    "tests",
+}
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = [*MODULES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "configs").rglob("*.py"))]
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def part(module: str) -> str:
+    """The layer's word of ``skahactl.engine.plan``: engine."""
+    return module.split(".")[1]
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of ours that a module imports, at its top or late; what only a type checker reads is left out."""
+    tree = ast.parse(path.read_text())
+    hidden = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for part in node.body
+        for inner in ast.walk(part)
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in hidden:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found |= {
+                f"{node.module}.{alias.name}" if node.module == "skahactl" else node.module for alias in node.names
+            }
+    return {name for name in found if name.startswith("skahactl.") and not name.endswith("__version__")}
+
+
+def test_every_module_has_its_layer() -> None:
+    parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
+    assert parts - {"__init__"} == set(RANK)
+
+
+def test_imports_run_one_way() -> None:
+    wrong = []
+    for path in MODULES:
+        own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for module in imported(path):
+            if own != "__init__" and RANK[part(module)] > RANK[own] and (named(path), part(module)) not in ALLOWED:
+                wrong.append(f"{named(path)} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("words", "never"),
+    [
+        (["--version"], {"cyclopts", "rich", "httpx", "pydantic", "sqlite3", "asyncio"}),
+        (["--help"], {"httpx", "pydantic", "sqlite3", "asyncio", "rich.live", "rich.progress"}),
+        (["apply", "--help"], {"httpx", "pydantic", "sqlite3", "rich.live", "rich.progress"}),
+        (["split", "--of", "3", "--replica", "1", __file__], {"httpx", "pydantic", "sqlite3", "asyncio", "rich"}),
+        (["__complete", "logs", ""], {"httpx", "pydantic", "asyncio", "rich", "skahactl.ledger", "skahactl.profile"}),
+        (["__complete", "get", "jobs", "-r", ""], {"httpx", "pydantic", "asyncio", "rich", "skahactl.ledger"}),
+        (["get", "jobs", "--cached"], {"httpx", "asyncio"}),
+    ],
+    ids=" ".join,
+)
+def test_what_a_start_does_not_pay_for(tmp_path: Path, words: list[str], never: set[str]) -> None:
+    code = (
+        "import sys, runpy\nsys.argv[0] = 'skahactl'\nfrom skahactl.cli import run\n"
+        "try:\n    run()\nfinally:\n    print('\\n' + '\\n'.join(sys.modules), file=sys.stderr)\n"
+    )
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], env=environ, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stderr
+    assert not never & set(done.stderr.splitlines())
+
+
+def test_help_of_all_imports_no_command(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom skahactl.cli import main\nmain(['--help'])\n"
+        "print([name for name in sys.modules if name.startswith('skahactl.commands')], file=sys.stderr)"
+    )
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
+    assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_modules_and_functions_are_small(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            length = node.end_lineno - body[0].lineno + 1 if body else 0
+            assert length <= 50, f"{node.name} has {length} lines below its docstring"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_nothing_is_left_for_later_and_nothing_of_ours_is_patched(path: Path) -> None:
+    text = path.read_text()
+    for word in (
+        "TO" + "DO",
+        "FIX" + "ME",
+        "X" + "XX",
+        "monkeypatch" + ".setattr",
+        "mock" + ".patch",
+        "unittest" + ".mock",
+    ):
+        assert word not in text, word
+
+
+def test_the_top_of_the_repository() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("no git here")
+    assert {line.split("/")[0] for line in listed.stdout.splitlines()} == TOP
