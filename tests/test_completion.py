@@ -63,7 +63,7 @@ class TestShells:
             pytest.param("skahactl -p local -o json des", ("cribe",), (), id="after-options"),
             pytest.param("skahactl logs --f", ("--failed", "--follow"), ("--tail",), id="options"),
             pytest.param("skahactl wait --pro", ("file",), (), id="global-option"),
-            pytest.param("skahactl get jobs -o j", ("json", "jsonl"), ("toml",), id="option-value"),
+            pytest.param("skahactl get jobs -o j", ("json", "jsonl"), ("apply",), id="option-value"),
             pytest.param("skahactl split --strategy s", ("stripe", "size"), ("chunk",), id="choice"),
             pytest.param("skahactl wait --for ", ("complete", "running", "deleted"), (), id="choice-of-ours"),
             pytest.param("skahactl explain items.", ("file", "strategy"), ("resources",), id="key"),

@@ -41,9 +41,9 @@ def create(
 
     Examples:
 
-      skahactl create headless images.canfar.net/skaha/astronomy:latest -r 5 -- python3 /scripts/process_data.py
-      skahactl create -c 8 -m 32 -r 100 -n fits headless skaha/astronomy:latest -- python3 work.py
-      skahactl create headless skaha/astronomy:latest --dry-run -o toml -- python3 work.py > job.toml
+      skahactl create headless skaha/astronomy:latest -r 5 -- python3 work.py
+      skahactl create headless skaha/astronomy:latest -c 8 -m 32 -n fits --wait
+      skahactl create headless skaha/astronomy:latest --dry-run -o toml > job.toml
 
     Parameters
     ----------

@@ -122,7 +122,7 @@ def add(
 
     Examples:
 
-    skahactl profile add mine --server https://skaha.example.org/skaha/v1 --auth token --token-file ~/.token
+    skahactl profile add mine --server https://skaha.example.org/skaha/v1
     """
     from skahactl import profiles
     from skahactl.commands.profile_add import Answers, written

@@ -85,9 +85,9 @@ def split(
 
     skahactl split tiles.txt | xargs -r -d '\\n' -n 1 process-tile
 
-    skahactl split -s size -0 --glob '/arc/projects/survey/*.fits' | xargs -r -0 measure
+    skahactl split -s size -0 --glob 'survey/*.fits' | xargs -r -0 measure
 
-    skahactl split tiles.txt --unless '/arc/projects/survey/out/{}.OK' -- process-tile --tile {}
+    skahactl split tiles.txt --unless 'out/{}.OK' -- process-tile --tile {}
 
     skahactl split tiles.txt --count --of 600
     """

@@ -1,0 +1,236 @@
+"""The command line as a person meets it: every command with help, with mistakes, with words from other tools."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from skahactl.help_pages import examples
+from skahactl.ledger.store import open_ledger
+from skahactl.verbs import VERBS, app
+from tests import ledgers
+
+ROOT = Path(__file__).resolve().parent.parent
+PROFILE_WORDS = ("list", "show", "use", "add", "remove", "check")
+COMMANDS = (*VERBS, *(f"profile {word}" for word in PROFILE_WORDS))
+
+#: What is missing, or wrong, in a call of each command; every one of these is refused before anything is done.
+MISSING = (
+    "apply",
+    "apply -f",
+    "create",
+    "create headless",
+    "validate",
+    "diff",
+    "resume",
+    "retry",
+    "describe",
+    "logs",
+    "logs tiles -r",
+    "events",
+    "wait",
+    "delete",
+    "mark",
+    "mark tiles",
+    "mark tiles completed",
+    "renew",
+    "split --of",
+    "profile use",
+    "profile add",
+    "profile remove",
+    "completion",
+    "get -o",
+    "--log-file",
+)
+UNKNOWN = (
+    "resume nojob",
+    "retry nojob",
+    "get jobs nojob",
+    "get replicas nojob",
+    "describe nojob",
+    "logs nojob",
+    "wait nojob",
+    "delete nojob",
+    "mark nojob completed --expired",
+    "renew nojob",
+    "prune nojob --yes",
+    "apply nofile.toml",
+    "validate nofile.toml",
+    "diff nofile.toml",
+    "explain nokey",
+    "profile show noprofile",
+    "profile use noprofile",
+    "-p noprofile get jobs",
+    "login noprofile",
+    "completion noshell",
+)
+WORDS = {
+    "aply job.toml": "did you mean 'apply'?",
+    "lgos tiles": "did you mean 'logs'?",
+    "wait tilse": "did you mean 'tiles'?",
+    "wait --timeuot 3 tiles": "did you mean '--timeout'?",
+    "apply --dry-rnu job.toml": "did you mean '--dry-run'?",
+    "get jbos": "did you mean 'get jobs'?",
+    "get -o jsn": "did you mean 'json'?",
+    "profile lst": "did you mean 'list'?",
+    "profile use cafnar": "did you mean 'canfar'?",
+    "explain resuorces": "did you mean 'resources'?",
+    "create hedless img": "did you mean 'headless'?",
+    "ps": "skahactl get sessions",
+    "info": "skahactl describe SESSION",
+    "run": "skahactl create headless IMAGE -- COMMAND",
+    "launch": "skahactl create headless IMAGE -- COMMAND",
+    "submit": "skahactl apply job.toml",
+    "cancel": "skahactl delete JOB",
+    "scancel": "skahactl delete JOB",
+    "squeue": "skahactl get replicas --state Running,Pending",
+    "prune survey-": "skahactl delete survey-",
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose ledger knows ``tiles``."""
+    made = tmp_path_factory.mktemp("home")
+    ledger, _ = ledgers.survey(made / ".local" / "state" / "skahactl")
+    ledger.close()
+    return made
+
+
+def skahactl(home: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "skahactl", *words],
+        cwd=home,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": str(ROOT)},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def refused(home: Path, line: str) -> str:
+    """The message, when a call is refused as the design says: exit 2, nothing on stdout, one message, no traceback."""
+    done = skahactl(home, *line.split())
+    assert (done.returncode, done.stdout) == (2, ""), done
+    first, *hints = done.stderr.splitlines()
+    assert first.startswith("skahactl: ")
+    assert all(hint.startswith("  ") for hint in hints)
+    assert len(hints) <= 2
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help(home: Path, command: str) -> None:
+    done = skahactl(home, *command.split(), "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: skahactl")
+    assert "--profile -p" in done.stdout
+    assert "--log-file" in done.stdout
+
+
+@pytest.mark.parametrize("command", [word for word in COMMANDS if word != "profile"])
+def test_help_shows_examples_as_they_are_written(home: Path, command: str) -> None:
+    shown = skahactl(home, *command.split(), "--help").stdout.splitlines()
+    lines = examples_of(command)
+    assert 1 <= len(lines) <= 4
+    for line in lines:
+        assert f"  {line}" in shown
+
+
+@pytest.mark.parametrize("line", MISSING)
+def test_a_missing_argument(home: Path, line: str) -> None:
+    refused(home, line)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_an_unknown_option(home: Path, command: str) -> None:
+    assert "--no-such-option" in refused(home, f"{command} --no-such-option")
+
+
+@pytest.mark.parametrize("line", UNKNOWN)
+def test_an_unknown_name(home: Path, line: str) -> None:
+    assert re.search(r"no(job|file|key|profile|shell)", refused(home, line))
+
+
+@pytest.mark.parametrize("line", WORDS)
+def test_other_words(home: Path, line: str) -> None:
+    assert WORDS[line] in refused(home, line)
+
+
+def test_options_go_before_and_after_the_verb(home: Path) -> None:
+    calls = (
+        "-o name -p local get jobs --cached",
+        "get jobs --cached -o name -p local",
+        "get -plocal jobs -oname --cached",
+    )
+    assert {skahactl(home, *line.split()).stdout for line in calls} == {"tiles\n"}
+
+
+def test_version(home: Path) -> None:
+    from skahactl import __version__
+
+    assert skahactl(home, "--version").stdout == f"{__version__}\n"
+    told = skahactl(home, "-v", "--version").stdout
+    for word in ("python", "platform", "cyclopts", "httpx", "sqlite", f"{home}/.local/state/skahactl", "local"):
+        assert word in told
+
+
+@pytest.mark.parametrize("words", [("apply", "-", "--dry-run"), ("diff", "-f", "-"), ("validate", "-")])
+def test_a_manifest_on_standard_input(home: Path, words: tuple[str, ...]) -> None:
+    manifest = 'name = "piped"\nimage = "images.canfar.net/a/b:1"\ncommand = ["true"]\n'
+    done = skahactl(home, *words, stdin=manifest)
+    assert done.returncode == (1 if words[0] == "diff" else 0), done.stderr
+    assert "piped" in done.stdout
+
+
+def test_a_line_for_each_request(home: Path, tmp_path: Path) -> None:
+    log = tmp_path / "requests.log"
+    done = skahactl(home, "-v", "--log-file", str(log), "get", "sessions")
+    lines = [line for line in done.stderr.splitlines() if "GET" in line]
+    assert len(lines) == 1
+    assert lines[0] in log.read_text()
+    assert "GET" not in skahactl(home, "get", "sessions").stderr
+
+
+def examples_of(command: str) -> list[str]:
+    verb = app()
+    for word in command.split():
+        verb = verb[word]
+    assert verb.default_command is not None
+    return examples(verb.default_command.__doc__ or "")
+
+
+def calls_in(line: str) -> list[list[str]]:
+    """The calls of skahactl in a shell line: what stands between pipes, ``&&`` and ``<( )``."""
+    found = []
+    for piece in re.split(r"\||&&|<\(|\)|>", line):
+        words = shlex.split(piece)
+        if "skahactl" in words:
+            piped = ["tiles"] if words[0] == "xargs" else []
+            found.append([*words[words.index("skahactl") + 1 :], *piped])
+    return found
+
+
+@pytest.mark.parametrize("command", [word for word in COMMANDS if word != "profile"])
+def test_examples_are_true(command: str) -> None:
+    """Every example is what the parser takes, with options in their places and values of their kinds."""
+    from skahactl.options import take_globals
+
+    root = app()
+    calls = [call for line in examples_of(command) for call in calls_in(line)]
+    assert any(call[: len(command.split())] == command.split() or command.split()[0] in call for call in calls)
+    for call in calls:
+        _, words = take_globals(call)
+        root.parse_args(words, exit_on_error=False, print_error=False)
+
+
+def test_the_ledger_is_left_alone(home: Path) -> None:
+    with open_ledger(home / ".local" / "state" / "skahactl") as ledger:
+        assert [row["name"] for row in ledger.rows("SELECT name FROM jobs")] == ["tiles"]
