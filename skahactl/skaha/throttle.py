@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 class Throttle:
     """At most ``limit`` holders of a slot at once, in order of asking; ``limit`` moves between 1 and ``most``.
 
-    A struggle (503, timeout) halves the limit, once for all creates that were under way together; as many successes
-    as the limit is wide raise it by one.
+    A struggle (503, timeout) halves the limit, once for all creates that were under way together; every
+    second success raises it by one, so that a few refusals among many creates cost little.
     """
 
     def __init__(self, most: int) -> None:
@@ -35,7 +35,7 @@ class Throttle:
 
     def succeeded(self) -> None:
         self._successes += 1
-        if self._successes >= self.limit and self.limit < self.most:
+        if self._successes >= 2 and self.limit < self.most:
             self.limit += 1
             self._successes = 0
             self._wake()

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.pairs import compare
+from tests.benchmarks.table import Table
 from tests.skaha_server.process import ROOT
 
 BYTES = int(os.environ.get("LOGS_BYTES", "1000000000"))
@@ -75,7 +76,7 @@ def serving(size: int, rate: int) -> Iterator[str]:
 
 @pytest.mark.parametrize(("rate", "pairs"), [(0, PAIRS), (GIGABIT, min(PAIRS, 3))])
 @pytest.mark.parametrize("count", [1, 100])
-def test_logs(tmp_path: Path, count: int, rate: int, pairs: int) -> None:
+def test_logs(tmp_path: Path, count: int, rate: int, pairs: int, table: Table) -> None:
     size = BYTES // count
     sessions = [f"s{number:07d}" for number in range(count)]
     with serving(size, rate) as url:
@@ -96,4 +97,4 @@ def test_logs(tmp_path: Path, count: int, rate: int, pairs: int) -> None:
             )
             assert shown is None or len(shown.stdout) == size * count
     where = "at 1 Gbit/s" if rate else "on this machine"
-    print(f"\n{pair.line(f'logs of {count} with {size / 1e6:.0f} MB, {where}; curl')}", end="")
+    table.pair(f"logs of {count} with {size / 1e6:.0f} MB, {where}", "curl", pair, "1.5, 100 MB")

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.pairs import Pair, compare, measure
+from tests.benchmarks.pairs import compare, measure
+from tests.benchmarks.table import Table
 from tests.splitting import SPLIT
 
 LINES = int(os.environ.get("SPLIT_LINES", "20000000"))
@@ -52,55 +53,46 @@ def shell(line: str) -> list[str]:
     return ["sh", "-c", line]
 
 
-def report(what: str, pair: Pair) -> Pair:
-    print(f"\n{pair.line(what)}", end="")
-    return pair
-
-
-def test_starting_up(tmp_path: Path) -> None:
+def test_starting_up(tmp_path: Path, table: Table) -> None:
     (tmp_path / "empty.py").write_text(EMPTY)
     (tmp_path / "list").write_text("a\nb\nc\n")
     split = [*SPLIT, "-n", "1/2", str(tmp_path / "list")]
     pair = compare(split, [sys.executable, str(tmp_path / "empty.py"), "a"], pairs=max(PAIRS, 15))
-    assert report("start: split of three lines, an empty cyclopts program", pair).ratio < 1.5
+    table.pair("split of three lines", "an empty cyclopts program", pair, "1.3")
 
 
 @pytest.mark.parametrize("total", [2, 10, 600])
-def test_stripe(list_: Path, total: int) -> None:
+def test_stripe(list_: Path, total: int, table: Table) -> None:
     ours = f"{OURS} -s stripe -n 2/{total}"
     awk = f"mawk 'NR%{total}==2%{total}'"
     file = compare(shell(f"exec {ours} {list_}"), shell(f"exec {awk} {list_}"), pairs=PAIRS)
-    assert report(f"stripe 2/{total} of a file, mawk", file).ratio < 1
+    table.pair(f"split -s stripe -n 2/{total}, a file", "mawk", file, "1")
     pipe = compare(shell(f"cat {list_} | {ours}"), shell(f"cat {list_} | {awk}"), pairs=PAIRS)
-    assert report(f"stripe 2/{total} of a pipe, mawk", pipe).ratio < 1
+    table.pair(f"split -s stripe -n 2/{total}, a pipe", "mawk", pipe, "1")
     gnu = f"split -n r/2/{total}"
-    report(
-        f"stripe 2/{total} of a file, GNU split -n r",
-        compare(shell(f"{ours} {list_}"), shell(f"{gnu} {list_}"), pairs=PAIRS),
-    )
+    whole = compare(shell(f"{ours} {list_}"), shell(f"{gnu} {list_}"), pairs=PAIRS)
+    table.pair(f"split -s stripe -n 2/{total}, a file", "GNU split -n r", whole, "")
     piped = compare(shell(f"cat {list_} | {ours}"), shell(f"cat {list_} | {gnu}"), pairs=PAIRS)
-    report(f"stripe 2/{total} of a pipe, GNU split -n r", piped)
+    table.pair(f"split -s stripe -n 2/{total}, a pipe", "GNU split -n r", piped, "")
 
 
 @pytest.mark.parametrize(("replica", "total"), [(1, 2), (1, 10), (5, 10), (10, 10), (300, 600)])
-def test_chunk_of_a_file(list_: Path, tmp_path: Path, replica: int, total: int) -> None:
+def test_chunk_of_a_file(list_: Path, tmp_path: Path, replica: int, total: int, table: Table) -> None:
     """Against counting the lines twice and copying as many bytes as the share has."""
     ours = [*SPLIT, "-n", f"{replica}/{total}", str(list_)]
     share = tmp_path / "share"
     measure(ours, stdout=share)
     theirs = shell(f"wc -l < {list_} > /dev/null; wc -l < {list_} > /dev/null; cat {share}")
     pair = compare(ours, theirs, pairs=PAIRS, stdout=tmp_path / "out")
-    report(f"chunk {replica}/{total} of a file, twice wc -l and a copy", pair)
-    assert pair.ours.peak < 100e6
-    assert pair.ratio < 2
+    table.pair(f"split -n {replica}/{total}, a file", "twice wc -l and a copy", pair, "2, 100 MB")
 
 
 @pytest.mark.parametrize(("replica", "total"), [(1, 10), (10, 10)])
-def test_chunk_of_a_pipe(list_: Path, replica: int, total: int) -> None:
+def test_chunk_of_a_pipe(list_: Path, replica: int, total: int, table: Table) -> None:
     """Memory, below twice the input (the list itself when this replica is the first, little when it is the last)."""
     ours = shell(f"cat {list_} | {OURS} -n {replica}/{total}")
     before, last = (replica - 1) * LINES // total, replica * LINES // total
     awk = f"mawk '{{ line[NR] = $0 }} END {{ for (i = {before} + 1; i <= {last}; i++) print line[i] }}'"
     pair = compare(ours, shell(f"cat {list_} | {awk}"), pairs=1)
-    report(f"chunk {replica}/{total} of a pipe, mawk with an array", pair)
-    assert pair.ours.peak < 2 * list_.stat().st_size + 50e6
+    aim = f"{2 * list_.stat().st_size / 1e6:.0f} MB"
+    table.pair(f"split -n {replica}/{total}, a pipe", "mawk with an array", pair, aim)

@@ -6,9 +6,12 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+#: Pairs that take longer, in seconds, count from the first.
+WARM_UP = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +29,31 @@ class Pair:
     ours: Measured
     theirs: Measured
     ratio: float
-
-    def line(self, what: str) -> str:
-        times = f"{self.ours.seconds:8.3f} s  {self.theirs.seconds:8.3f} s  ratio {self.ratio:5.2f}"
-        return f"{what:58s} {times}  peak {self.ours.peak / 1e6:7.1f} MB {self.theirs.peak / 1e6:7.1f} MB"
+    pairs: int
 
 
 def compare(ours: Sequence[str], theirs: Sequence[str], *, pairs: int = 5, **how: object) -> Pair:
     """Runs both once unmeasured, then alternately ``pairs`` times; ``how`` is for ``measure``."""
-    runs = [(measure(ours, **how), measure(theirs, **how)) for _ in range(pairs + 1)][1:]  # type: ignore[arg-type]
+    return alternate(lambda: measure(ours, **how), lambda: measure(theirs, **how), pairs)  # type: ignore[arg-type]
+
+
+def alternate(ours: Callable[[], Measured], theirs: Callable[[], Measured], pairs: int = 5) -> Pair:
+    """As ``compare``, for what needs more around a command than its words; long runs are not warmed up."""
+    runs = [(ours(), theirs())]
+    if runs[0][0].seconds + runs[0][1].seconds < WARM_UP:
+        runs = []
+    runs += [(ours(), theirs()) for _ in range(pairs - len(runs))]
     ratio = statistics.median(mine.seconds / other.seconds for mine, other in runs)
-    return Pair(_median([mine for mine, _ in runs]), _median([other for _, other in runs]), ratio)
+    return Pair(_median([mine for mine, _ in runs]), _median([other for _, other in runs]), ratio, pairs)
 
 
 def measure(
-    command: Sequence[str], *, stdout: Path | None = None, env: Mapping[str, str] | None = None, code: int = 0
+    command: Sequence[str],
+    *,
+    stdout: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    code: int = 0,
 ) -> Measured:
     """One run of ``command``, stdin from /dev/null, stdout to a file or /dev/null.
 
@@ -48,7 +61,7 @@ def measure(
     is never below that of the process that started it.
     """
     words = [sys.executable, "-I", "-S", "-c", STARTER, str(stdout or os.devnull), *command]
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env, text=True)
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env, cwd=cwd, text=True)
     seconds, peak, status = done.stderr.split()[-3:]
     if os.waitstatus_to_exitcode(int(status)) != code:
         raise RuntimeError(f"{command} ended with {os.waitstatus_to_exitcode(int(status))}: {done.stderr}")

@@ -1,0 +1,20 @@
+"""One table for all benchmarks of a run, printed at its end."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.benchmarks.table import Table
+
+_TABLE = pytest.StashKey[Table]()
+
+
+@pytest.fixture(scope="session")
+def table(request: pytest.FixtureRequest) -> Table:
+    return request.config.stash.setdefault(_TABLE, Table())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    table = config.stash.get(_TABLE, None)
+    if table is not None and table.rows:
+        terminalreporter.write_line("\n" + table.markdown() + "\n")
