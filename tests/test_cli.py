@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -106,7 +107,7 @@ def skahactl(home: Path, *words: str, stdin: str = "") -> subprocess.CompletedPr
     return subprocess.run(
         [sys.executable, "-m", "skahactl", *words],
         cwd=home,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": str(ROOT)},
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": str(ROOT), "SURVEY_TOKEN": "very-secret"},
         input=stdin,
         capture_output=True,
         text=True,
@@ -234,3 +235,21 @@ def test_examples_are_true(command: str) -> None:
 def test_the_ledger_is_left_alone(home: Path) -> None:
     with open_ledger(home / ".local" / "state" / "skahactl") as ledger:
         assert [row["name"] for row in ledger.rows("SELECT name FROM jobs")] == ["tiles"]
+
+
+def test_a_dry_run_shows_what_would_be_sent(home: Path) -> None:
+    """As data the very form, with references in place of secrets; for people the first, before encoding."""
+    manifest = (
+        'name = "dry"\nimage = "images.canfar.net/a/b:1"\nshell = "echo $HOME {replica}"\nreplicas = 3\n'
+        '[env]\nTOKEN = { from-env = "SURVEY_TOKEN" }\n'
+    )
+    data = json.loads(skahactl(home, "apply", "-", "--dry-run", "-o", "json", stdin=manifest).stdout)
+    sent = [step["request"] for step in data["jobs"][0]["steps"]]
+    assert [request["cmd"] for request in sent] == ["bash"] * 3
+    assert sent[2]["args"].startswith("-c echo\\\\x20")
+    assert sent[0]["env"] == ["TOKEN=<env:SURVEY_TOKEN>", "REPLICA_ID=1", "REPLICA_COUNT=3"]
+    shown = skahactl(home, "apply", "-", "--dry-run", stdin=manifest).stdout
+    assert "  args   -c 'echo $HOME 1'\n" in shown
+    assert "2-3: the same but for command, env REPLICA_ID" in shown
+    assert "  env    TOKEN=<env:SURVEY_TOKEN>\n" in shown
+    assert "very-secret" not in shown + json.dumps(data)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skahactl.commands.opening import Opened, confirm, deadline, opened, run, unless_stopped, variables
-from skahactl.context import current
+from skahactl.context import Context, current
 
 if TYPE_CHECKING:
     from skahactl.engine.outcome import Outcome
@@ -68,7 +68,7 @@ async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: Asked) -> int:
         applier = applier_for(here, asked)
         if asked.dry_run:
             outcome = await unless_stopped(here.stop, applier.preview(jobs))
-            show_outcome(here.context, outcome)
+            _show_preview(here.context, outcome, jobs)
             return int(outcome.exit)
         try:
             outcome = await applier.apply(jobs)
@@ -78,6 +78,18 @@ async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: Asked) -> int:
             _in_words_of_create(outcome)
         show_outcome(here.context, outcome)
         return int(outcome.exit)
+
+
+def _show_preview(context: Context, outcome: Outcome, jobs: Sequence[Job]) -> None:
+    """The plan, and what would be sent."""
+    from skahactl.render.outcomes import show_outcome
+    from skahactl.render.requests import add_requests, show_requests
+
+    if context.machine_readable:
+        add_requests(outcome, jobs)
+    show_outcome(context, outcome)
+    if context.output in ("table", "wide"):
+        show_requests(context, outcome, jobs)
 
 
 def applier_for(here: Opened, asked: Asked) -> Applier:
