@@ -257,6 +257,7 @@ def test_after_a_failed_shard_the_merge_is_skipped_and_runs_when_it_is_done(desk
     assert desk.run_of("merge") == 2
 
 
+@pytest.mark.slow
 def test_a_stale_merge_runs_anew_and_only_once(desk: Desk) -> None:
     desk.write("ok", "")
     shards, merge = desk.job("shards", "true", 2), desk.job("merge", "true", 1, file="merge.toml")
@@ -273,13 +274,14 @@ def test_after_a_job_that_nobody_knows_is_an_error(desk: Desk) -> None:
     merge = desk.job("merge", "true", 1)
     desk.write(merge, "after = ['shard']\n" + (desk.root / merge).read_text())
     desk.job("shards", "true", 1)
-    for words in (("apply", merge), ("apply", merge, "--dry-run"), ("apply", merge, "shards.toml", "--wait")):
+    for words in (("apply", merge, "--dry-run"), ("apply", merge, "shards.toml", "--wait")):
         done = desk.run(*words, exit=2)
         assert "merge comes after shard" in done.stderr
     assert "did you mean 'shards'" in done.stderr
     assert desk.data("get", "jobs") == []
 
 
+@pytest.mark.slow
 def test_two_jobs_of_one_name_are_an_error(desk: Desk) -> None:
     desk.job("tiles", "true", 1)
     desk.job("tiles", "true", 1, file="other.toml")
@@ -352,6 +354,7 @@ def test_resumed_from_another_directory(desk: Desk) -> None:
     assert list((desk.root / "elsewhere").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_retry_in_its_forms(desk: Desk) -> None:
     desk.job("forms", '[ -e "ok-$REPLICA_ID" ]', 4)
     desk.write("ok-1", "")
@@ -403,6 +406,7 @@ def _text(desk: Desk, text: str) -> int:
     return os.open(path, os.O_RDONLY)
 
 
+@pytest.mark.slow
 def test_marked_by_hand(desk: Desk, long: str) -> None:
     desk.job("marked", "exit 1", 3)
     desk.run("apply", "marked.toml", "--wait", exit=1)
@@ -481,6 +485,7 @@ def test_wait_for_each_condition(desk: Desk, long: str) -> None:
     assert "resume held" in desk.run("wait", "held", "--timeout", "20s", exit=1).stderr
 
 
+@pytest.mark.slow
 def test_renew_says_what_changed(desk: Desk, long: str) -> None:
     desk.run("apply", long)
     wait_for(lambda: desk.states("long") == ["Running"] * 2)

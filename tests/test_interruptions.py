@@ -50,7 +50,7 @@ def is_whole(desk: Desk) -> bool:
     [
         (signal.SIGINT, 130, "interrupted"),
         (signal.SIGTERM, 143, "terminated"),
-        (signal.SIGHUP, 143, "terminated"),
+        pytest.param(signal.SIGHUP, 143, "terminated", marks=pytest.mark.slow),
     ],
 )
 def test_a_driver_that_is_stopped_says_how_to_go_on_look_and_stop(
@@ -70,7 +70,10 @@ def test_a_driver_that_is_stopped_says_how_to_go_on_look_and_stop(
     assert not desk.is_driven("long")
 
 
-@pytest.mark.parametrize("words", [("logs", "-f", "long"), ("wait", "long"), ("get", "replicas", "long", "-w")])
+@pytest.mark.parametrize(
+    "words",
+    [("logs", "-f", "long"), ("wait", "long"), pytest.param(("get", "replicas", "long", "-w"), marks=pytest.mark.slow)],
+)
 def test_what_only_looks_is_interrupted_at_once(desk: Desk, long: str, words: tuple[str, ...]) -> None:
     desk.run("apply", long)
     process = desk.start(*words)
@@ -216,7 +219,7 @@ def test_a_command_substitution_returns_at_once(desk: Desk, long: str) -> None:
     wait_for(is_running(desk))
 
 
-@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [pytest.param("2>&-", marks=pytest.mark.slow), "<&- >&- 2>&-"])
 def test_streams_that_the_caller_closed(desk: Desk, closed: str) -> None:
     desk.job("quick", "echo done", 1)
     line = f"{sys.executable} -m skahactl apply quick.toml --wait {closed}"
@@ -234,9 +237,9 @@ def file_size(limit: int) -> Callable[[], None]:
 
 
 def test_a_disk_that_is_full_while_a_log_is_kept(desk: Desk) -> None:
-    desk.job("wordy", "sleep 1.2; head -c 400000 /dev/zero | tr '\\0' x; echo", 1)
+    desk.job("wordy", "sleep 0.8; head -c 400000 /dev/zero | tr '\\0' x; echo", 1)
     desk.run("apply", "wordy.toml")  # the worker has room
-    done = desk.run("resume", "wordy", "--timeout", "4s", exit=None, preexec_fn=file_size(200_000))
+    done = desk.run("resume", "wordy", "--timeout", "2.5s", exit=None, preexec_fn=file_size(200_000))
     assert done.returncode == 5, done.stderr
     assert "wordy" in done.stderr
     assert "File too large" in done.stderr or "disk" in done.stderr
@@ -246,7 +249,7 @@ def test_a_disk_that_is_full_while_a_log_is_kept(desk: Desk) -> None:
     assert len(desk.run("logs", "wordy").stdout) == 400_001
 
 
-@pytest.mark.parametrize("limit", [30_000, 90_000])
+@pytest.mark.parametrize("limit", [pytest.param(30_000, marks=pytest.mark.slow), 90_000])
 def test_a_disk_that_is_full_while_the_ledger_is_written(desk: Desk, limit: int) -> None:
     desk.job("wide", "true", 40)
     done = desk.run("apply", "wide.toml", "--wait", exit=None, timeout=60, preexec_fn=file_size(limit))

@@ -23,7 +23,14 @@ JOB = "name = 'tiles'\nimage = 'images.canfar.net/skaha/astroml:latest'\ncommand
 PATIENT = {"timeout": 60, "settle": 3}
 
 
-@pytest.mark.parametrize("words", [("apply", "job.toml", "--wait"), ("wait", "tiles"), ("delete", "tiles")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("apply", "job.toml", "--wait"),
+        pytest.param(("wait", "tiles"), marks=pytest.mark.slow),
+        pytest.param(("delete", "tiles"), marks=pytest.mark.slow),
+    ],
+)
 def test_interrupted_while_a_list_hangs(tmp_path: Path, words: tuple[str, ...]) -> None:
     with running(tmp_path / "server", {}) as server:
         here = Workplace(tmp_path / "here", server, PATIENT)
