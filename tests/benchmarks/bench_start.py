@@ -12,6 +12,7 @@ import pytest
 from skahactl.ledger.store import open_ledger
 from tests import ledgers
 from tests.benchmarks.pairs import compare
+from tests.benchmarks.table import Table
 
 pytestmark = pytest.mark.benchmark
 
@@ -61,21 +62,22 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids=["version", "help", "split", "tab", "get-jobs"],
 )
-def test_start_against_an_empty_program(place: Path, words: list[str], most: float) -> None:
+def test_start_against_an_empty_program(place: Path, words: list[str], most: float, table: Table) -> None:
+    shown = " ".join(words)
     words = [str(place / word) if word == "three" else word for word in words]
     ours = [sys.executable, "-m", "skahactl", *words]
     theirs = [sys.executable, str(place / "empty.py"), *words]
     pair = compare(ours, theirs, pairs=PAIRS, env=environ(place))
-    print(pair.line(" ".join(words[:2])))
+    table.pair(shown, "an empty cyclopts program", pair, str(most))
     assert pair.ratio <= most
 
 
-def test_help_against_canfar(place: Path) -> None:
+def test_help_against_canfar(place: Path, table: Table) -> None:
     canfar = shutil.which("canfar", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if canfar is None:
         pytest.skip("canfar is not installed")
     pair = compare([sys.executable, "-m", "skahactl", "--help"], [canfar, "--help"], pairs=5, env=environ(place))
-    print(pair.line("--help, canfar --help"))
+    table.pair("--help", "canfar --help", pair, "0.5")
     assert pair.ratio < 0.5
 
 
