@@ -115,7 +115,9 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def bash(folder: Path, environ: Mapping[str, str]) -> Shell:
-    setup = f"bind 'set bell-style none'; bind 'set show-all-if-ambiguous on'; source '{_COMPLETIONS / 'skahactl.bash'}'"
+    setup = (
+        f"bind 'set bell-style none'; bind 'set show-all-if-ambiguous on'; source '{_COMPLETIONS / 'skahactl.bash'}'"
+    )
     return Shell(["bash", "--norc", "--noprofile", "-i"], folder, {**environ, "PS1": PROMPT}, setup)
 
 
