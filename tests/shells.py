@@ -22,7 +22,10 @@ _ESCAPES = re.compile(
     r"\x1b\[[0-9;?<>=]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[=>78]|[\x07\r\x0e\x0f]"
 )
 _COMPLETIONS = ROOT / "completions"
-_ZSH = "unsetopt beep; setopt no_always_last_prompt no_list_ambiguous; LISTMAX=10000; autoload -Uz compinit; compinit -u -D"
+_ZSH = (
+    "unsetopt beep; setopt no_always_last_prompt no_list_ambiguous; LISTMAX=10000; "
+    "autoload -Uz compinit; compinit -u -D"
+)
 
 
 class Shell:
