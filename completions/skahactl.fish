@@ -599,7 +599,7 @@ complete -c skahactl -n '__fish_skahactl_using_command retry' -s h -d 'Display t
 complete -c skahactl -n '__fish_skahactl_using_command retry' -l version -d 'Display application version.'
 complete -c skahactl -n '__fish_skahactl_using_command retry' -l replicas -x -k -a '(__fish_skahactl_complete)' -d 'These replicas, however they ended: 1-10,17.'
 complete -c skahactl -n '__fish_skahactl_using_command retry' -s r -x -k -a '(__fish_skahactl_complete)' -d 'These replicas, however they ended: 1-10,17.'
-complete -c skahactl -n '__fish_skahactl_using_command retry' -l failed -d 'Those that Failed or were Refused.'
+complete -c skahactl -n '__fish_skahactl_using_command retry' -l failed -d 'Those that Failed (what is meant without a choice).'
 complete -c skahactl -n '__fish_skahactl_using_command retry' -l expired -d 'Those that Expired: gone, and nobody saw the end.'
 complete -c skahactl -n '__fish_skahactl_using_command retry' -l items -r -F -d 'The replicas that have one of the items in this file; - is standard input.'
 complete -c skahactl -n '__fish_skahactl_using_command retry' -l wait -d 'Drive the job to its end.'

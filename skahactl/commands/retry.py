@@ -27,8 +27,8 @@ def retry(
 ) -> int:
     """Start new attempts of replicas that ended badly; live ones never.
 
-    Without a choice the Failed and the Refused ones. With each = true an attempt runs only the items that did not
-    end with 0. Examples:
+    Without a choice the Failed ones; others only when named with -r. With each = true an attempt runs only the items
+    that did not end with 0. Examples:
 
       skahactl retry tiles --wait
       skahactl retry tiles --expired
@@ -43,7 +43,7 @@ def retry(
     replicas
         These replicas, however they ended: 1-10,17.
     failed
-        Those that Failed or were Refused.
+        Those that Failed (what is meant without a choice).
     expired
         Those that Expired: gone, and nobody saw the end.
     items
@@ -57,8 +57,8 @@ def retry(
     """
     if items is not None and (replicas or failed or expired):
         raise UsageError("--items and -r, --failed or --expired: choose one way of naming replicas")
-    wanted = (frozenset({states.FAILED, states.REFUSED}) if failed or not expired else frozenset()) | (
-        frozenset({states.EXPIRED}) if expired else frozenset()
+    wanted = frozenset({states.FAILED} if failed or not expired else ()) | frozenset(
+        {states.EXPIRED} if expired else ()
     )
     codes = [
         run(lambda word=word: _retry(word, replicas, wanted, items, wait, timeout, dry_run))  # type: ignore[misc]

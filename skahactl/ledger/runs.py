@@ -25,8 +25,25 @@ def add_run(
     directory: str | None = None,
 ) -> Run:
     """The next run of ``job``, every replica Held; in one transaction. ``directory``: where the command stands."""
+    with ledger.transaction():
+        run_id = _insert_run(ledger, key, job, profile, after_runs, now, directory)
+        _insert_replicas(ledger, run_id, job)
+        run = run_by_id(ledger, run_id)
+    assert run is not None
+    return run
+
+
+def _insert_run(
+    ledger: Ledger,
+    key: JobKey,
+    job: Job,
+    profile: str,
+    after_runs: dict[str, int],
+    now: float,
+    directory: str | None,
+) -> int:
+    owner = job_id(ledger, key)
     with ledger.transaction() as connection:
-        owner = job_id(ledger, key)
         number = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM runs WHERE job = ?", (owner,)).fetchone()
         cursor = connection.execute(
             "INSERT INTO runs (job, number, profile, digest, kind, image, content, limits, attempts, keep, after,"
@@ -50,7 +67,11 @@ def add_run(
                 directory,
             ),
         )
-        run_id = cursor.lastrowid
+    return int(cursor.lastrowid or 0)
+
+
+def _insert_replicas(ledger: Ledger, run_id: int, job: Job) -> None:
+    with ledger.transaction() as connection:
         connection.executemany(
             "INSERT INTO replicas (run, number, name, request, items, item_count, each, state, allowed)"
             " VALUES (?,?,?,?,?,?,?,?,?)",
@@ -69,9 +90,6 @@ def add_run(
                 for replica in job.replicas
             ),
         )
-        run = run_by_id(ledger, int(run_id or 0))
-    assert run is not None
-    return run
 
 
 def job_id(ledger: Ledger, key: JobKey) -> int:

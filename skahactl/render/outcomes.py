@@ -38,9 +38,9 @@ def show_outcome(context: Context, outcome: Outcome) -> None:
 
 
 def _print_names(context: Context, job: JobOutcome) -> None:
-    """The job where all its replicas took part, else each replica that did: words that are targets again."""
+    """The job where all its replicas took part, or none had to; else each replica that did. Words are targets."""
     acted = [step["replica"] for step in job.steps if step["action"] in ACTIVE]
-    if len(acted) == len(job.steps):
+    if not acted or len(acted) == len(job.steps):
         context.out(job.name)
         return
     for number in acted:
