@@ -54,6 +54,7 @@ UNKNOWN = (
     "get jobs nojob",
     "get replicas nojob",
     "describe nojob",
+    "events nojob",
     "logs nojob",
     "wait nojob",
     "delete nojob",

@@ -83,10 +83,17 @@ def _chosen(place: Place, targets: Sequence[Target], seen: Listing) -> list[Aske
         if target.is_job:
             chosen += _of_job(place, target, seen)
         else:
-            word = target.session or target.word
-            identifier = next((s.id for s in seen.sessions if s.name == word), word)
-            chosen.append(Asked(identifier, target.word))
+            chosen.append(_of_session(target, seen))
     return chosen
+
+
+def _of_session(target: Target, seen: Listing) -> Asked:
+    """A session named itself; one that neither the ledger nor the platform knows is a mistake."""
+    word = target.session or target.word
+    found = next((s.id for s in seen.sessions if word in (s.id, s.name)), None)
+    if found is None and target.run is None:
+        raise UsageError(f"there is no job or session '{target.word}'", hint="'skahactl get sessions' lists them")
+    return Asked(found or word, target.word)
 
 
 def _of_job(place: Place, target: Target, seen: Listing) -> list[Asked]:
