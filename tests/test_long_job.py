@@ -19,7 +19,7 @@ from skahactl.ledger.records import AttemptRow, JobKey
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import add_run
 from skahactl.ledger.store import open_ledger
-from skahactl.profile import Auth, Profile
+from skahactl.profile import Auth, ClientSettings, Profile
 from skahactl.skaha.client import Client
 from tests.simulated_time import EPOCH, SimulatedClock, SimulatedLoop, run
 from tests.skaha_server.app import App
@@ -116,11 +116,15 @@ def test_an_outage_between_a_log_and_the_next_list_is_waited_out(tmp_path: Path)
 
 
 async def drive(
-    tmp_path: Path, text: str, transport: AppTransport, clock: SimulatedClock
+    tmp_path: Path,
+    text: str,
+    transport: AppTransport,
+    clock: SimulatedClock,
+    settings: ClientSettings = ClientSettings(),  # noqa: B008
 ) -> tuple[list[str], tuple[AttemptRow, ...]]:
     """Drives the job to its end; the states of its replicas and its attempts, as the ledger has them."""
     (tmp_path / "job.toml").write_text(text)
-    profile = Profile("day", "http://skaha.test/skaha/v1", auth=Auth("token", token_env="T"))
+    profile = Profile("day", "http://skaha.test/skaha/v1", auth=Auth("token", token_env="T"), client=settings)
     job = manifest.resolve(manifest.load([str(tmp_path / "job.toml")]), profile, variables={})[0]
     environ = {"T": "a-token"}
     with open_ledger(tmp_path) as ledger:

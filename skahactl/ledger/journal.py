@@ -10,7 +10,7 @@ from skahactl.ledger.store import Ledger
 
 T = TypeVar("T")
 #: Seconds that a write waits for its neighbours at the most, however slow the disk is.
-LONGEST = 0.2
+LONGEST = 0.1
 
 
 class Journal:

@@ -59,6 +59,7 @@ def _steps(curve: dict[int, float] | dict[int, int]) -> str:
 DAY = """
 import asyncio, resource, sys, tempfile
 from pathlib import Path
+from skahactl.profile import ClientSettings
 from tests.simulated_time import EPOCH, SimulatedClock, SimulatedLoop, run
 from tests.skaha_server.app import App
 from tests.skaha_server.plan import Plan
@@ -70,6 +71,7 @@ HOUR = 3600.0
 loop = SimulatedLoop()
 clock = SimulatedClock(loop)
 plan = Plan.of({"seed": 4, "pending": [5, 900], "running": [float(sys.argv[2]) * HOUR] * 2, "log_lines": 5})
+app = App(plan, clock)
 peaks = []
 with tempfile.TemporaryDirectory() as folder:
     async def watch():
@@ -78,11 +80,12 @@ with tempfile.TemporaryDirectory() as folder:
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     async def both():
         task = asyncio.create_task(watch())
-        result = await drive(Path(folder), JOB % int(sys.argv[1]), AppTransport(App(plan, clock)), clock)
+        slowly = ClientSettings(poll_max=900)
+        result = await drive(Path(folder), JOB % int(sys.argv[1]), AppTransport(app), clock, slowly)
         task.cancel()
         return result
     run(loop, both())
-print((clock.now() - EPOCH) / HOUR, peaks[0] / 1024, peaks[-1] / 1024)
+print((clock.now() - EPOCH) / HOUR, app.counts["list"], peaks[0] / 1024, peaks[-1] / 1024)
 """
 
 
@@ -91,7 +94,7 @@ def test_memory_of_a_day(table: Table, hours: int) -> None:
     """5,000 replicas that all run for a day: a driver that polls, in simulated time, with the server in its process."""
     done = subprocess.run([sys.executable, "-c", DAY, "5000", str(hours)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    driven, first, last = map(float, done.stdout.split())
+    driven, lists, first, last = map(float, done.stdout.split())
     table.add(
         "memory of apply --wait, 5,000 replicas, a day of simulated polling",
         "itself after the first hour",
@@ -99,5 +102,5 @@ def test_memory_of_a_day(table: Table, hours: int) -> None:
         f"{last:.0f} MB, {first:.0f} MB",
         1,
         "bounded",
-        f"{driven:.1f} hours, test server included",
+        f"{driven:.1f} hours, {lists:.0f} lists, test server included",
     )

@@ -26,7 +26,7 @@ keep = "{}"
 pytestmark = [pytest.mark.benchmark, pytest.mark.skipif(not shutil.which("parallel"), reason="needs GNU parallel")]
 
 
-@pytest.mark.parametrize("keep", ["all", "none"])
+@pytest.mark.parametrize("keep", ["all"])
 def test_apply_wait_of_many_small_replicas(tmp_path: Path, table: Table, keep: str) -> None:
     """Ledger, queue, workers, and with ``all`` a kept log each: all that a rehearsal has."""
     count = itertools.count()
