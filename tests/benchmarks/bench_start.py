@@ -69,7 +69,6 @@ def test_start_against_an_empty_program(place: Path, words: list[str], most: flo
     theirs = [sys.executable, str(place / "empty.py"), *words]
     pair = compare(ours, theirs, pairs=PAIRS, env=environ(place))
     table.pair(shown, "an empty cyclopts program", pair, str(most))
-    assert pair.ratio <= most
 
 
 def test_help_against_canfar(place: Path, table: Table) -> None:
@@ -78,7 +77,6 @@ def test_help_against_canfar(place: Path, table: Table) -> None:
         pytest.skip("canfar is not installed")
     pair = compare([sys.executable, "-m", "skahactl", "--help"], [canfar, "--help"], pairs=5, env=environ(place))
     table.pair("--help", "canfar --help", pair, "0.5")
-    assert pair.ratio < 0.5
 
 
 def environ(place: Path) -> dict[str, str]:
