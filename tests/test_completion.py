@@ -16,6 +16,8 @@ from skahactl.ledger.store import open_ledger
 from skahactl.manifest.explain import keys
 from tests import ledgers, shells
 
+pytestmark = pytest.mark.once
+
 COMPLETIONS = shells.ROOT / "completions"
 
 

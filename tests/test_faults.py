@@ -19,6 +19,8 @@ import pytest
 from tests.skaha_server.process import Server, running
 from tests.workplace import Workplace, kill
 
+pytestmark = pytest.mark.once
+
 REPLICAS = 100
 FAULTS = {
     "drop_before": 0.06,

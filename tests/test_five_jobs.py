@@ -13,6 +13,8 @@ import pytest
 from tests.skaha_server.process import Server, running
 from tests.workplace import Workplace, kill
 
+pytestmark = pytest.mark.once
+
 JOB = """
 name = "tiles"
 image = "images.canfar.net/skaha/astroml:latest"

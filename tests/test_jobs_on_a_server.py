@@ -13,6 +13,8 @@ import pytest
 from tests.skaha_server.process import Server, running
 from tests.workplace import Workplace
 
+pytestmark = pytest.mark.once
+
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 Row = dict[str, Any]

@@ -59,7 +59,8 @@ def test_several_manifests_go_on_in_one_loop_with_one_list_call_a_look(tmp_path:
     (last,) = (row for row in state["sessions"] if row["name"].startswith("four"))
     assert last["asked"] > max(ended)
     span = last["ends"] - min(row["asked"] for row in state["sessions"])
-    assert state["list_calls"] <= 6 + span / 0.5, "one list for all of them"
+    looks = 6 + 2 * span / 0.5  # one a poll, and one when creates or logs are done; each job its own would be 4 a poll
+    assert state["list_calls"] <= looks, "one list for all of them"
 
 
 def test_sessions_of_another_machine_are_taken_over_or_counted_as_gone(tmp_path: Path, server: Server) -> None:

@@ -22,6 +22,8 @@ from tests.skaha_server import FakeSkaha, Plan, logs, mangle
 from tests.skaha_server.messages import Refusal
 from tests.skaha_server.process import TOKEN, running
 
+pytestmark = pytest.mark.once
+
 IMAGE = "images.canfar.net/skaha/terminal:1.1.1"
 FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}
 Body = Callable[[FakeSkaha, httpx.AsyncClient], Awaitable[None]]

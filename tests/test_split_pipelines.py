@@ -14,6 +14,8 @@ import pytest
 
 from tests.splitting import environment
 
+pytestmark = pytest.mark.once
+
 README = Path(__file__).parents[1] / "README.md"
 REPLICAS = 3
 TILES = ["271.281", "271.282", "with blank", "it's", '"quoted"', "$HOME", "a;b", "300.1", "300.2", "last"]

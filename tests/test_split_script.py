@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from tests.splitting import environment, run, share
 
+pytestmark = pytest.mark.once
+
 #: Shells and awks, each pair on a PATH that has nothing else.
 IMAGES = {
     "dash-mawk": (("dash",), ("mawk",)),
