@@ -21,7 +21,7 @@ from skahactl.profile import LOCAL_SERVER, Profile
 from skahactl.render.grid import CELLS, draw
 from skahactl.render.outcomes import show_outcome
 from skahactl.render.progress import PlainReporter, expected, reporter
-from skahactl.render.summary import summary_line
+from skahactl.render.summary import head, standing
 from skahactl.render.tables import cells, columns_of, plain_lines, show, sort_rows
 from skahactl.render.timeline import timeline
 
@@ -60,12 +60,12 @@ def written(place: Context) -> tuple[str, str]:
 
 def test_a_summary_begins_with_the_job_and_where() -> None:
     some = progress(mixed(completed=2, running=1, held=3)).summary
-    assert (
-        summary_line(CANFAR, some) == "tiles on canfar (ws-uv.canfar.net): Running: 2 Completed, 1 Running, 3 Held of 6"
-    )
+    assert head("tiles", CANFAR) == "tiles on canfar (ws-uv.canfar.net)"
+    assert standing(some.status, some.counts) == "Running: 2 Completed, 1 Running, 3 Held of 6"
     every = progress(mixed(completed=1)).summary
     local = Profile("local", LOCAL_SERVER)
-    assert summary_line(local, every) == "tiles on local (this machine): Completed, 1 replica"
+    assert head("tiles", local) == "tiles on local (this machine)"
+    assert standing(every.status, every.counts) == "Completed, 1 replica"
 
 
 class Times:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from skahactl import states
 from skahactl.clock import Clock
@@ -232,10 +232,3 @@ def _mark_replicas(ledger: Ledger, run: Run, numbers: Sequence[int], state: str,
     for attempt in attempts_of(ledger, run.id):
         if attempt.replica in marked and attempt.state == states.EXPIRED:
             replicas.add_note(ledger, run.id, now, f"marked {state} by hand", attempt.replica)
-
-
-def with_run(profile: Profile, run: Run) -> Profile:
-    """The profile, its local platform running where the run's own command stood."""
-    if not profile.is_local or profile.local.directory is not None or run.directory is None:
-        return profile
-    return replace(profile, local=replace(profile.local, directory=run.directory))

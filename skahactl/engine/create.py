@@ -88,11 +88,6 @@ class Creator:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def drained(self) -> None:
-        """Returns when nothing waits or is on its way."""
-        while self._flying:
-            await asyncio.wait(list(self._flying.values()))
-
     def _start_more(self) -> None:
         while self._queue and self._unanswered < 2 * self.settings.concurrency and not self.stopping:
             key = self._queue.popleft()

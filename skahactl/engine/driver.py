@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from skahactl import states
 from skahactl.clock import Clock
 from skahactl.engine import steps
 from skahactl.engine.create import Creator
@@ -176,8 +175,9 @@ class Driver:
             return False
         listed = frozenset(session.id for session in listing.sessions)
         left = steps.to_delete(watch, listed, self.clock.now(), self.ledger)
-        self.undeleted = {session for session in left if self._remover.tries.get(session, 0) >= MOST_DELETES}
-        return bool(set(left) - self.undeleted)
+        staying = {session for session in left if self._remover.tries.get(session, 0) >= MOST_DELETES}
+        self.undeleted = (self.undeleted & listed) | staying
+        return bool(set(left) - staying)
 
     def _is_done(self, watch: Watch, plan: tuple[Step, ...], listing: Listing) -> bool:
         busy = any(step.action == "delete" for step in plan) or (self.create and bool(self._to_create(watch.run, plan)))
@@ -277,8 +277,3 @@ class Driver:
                 )
             )
         self.reporter.progress(views)
-
-
-def ended_well(ledger: Ledger, runs: tuple[Run, ...]) -> bool:
-    """Whether every replica of these runs completed."""
-    return all(summary.status == states.COMPLETED for summary in summaries(ledger, runs))

@@ -63,7 +63,6 @@ class Lookout:
     ledger: Ledger
     settings: ClientSettings
     strays: dict[str, str] = field(default_factory=dict)  # session id to name
-    restarts: int = 0
     _doubts: dict[tuple[int, int, int], Doubt] = field(default_factory=dict)
     _settled: set[tuple[int, int, int]] = field(default_factory=set)
 
@@ -126,7 +125,6 @@ class Lookout:
     def _note_restart(self, change: Seen, run: Run, at: float) -> None:
         before, now = change.attempt.started, change.session.started
         if before is not None and now is not None and now > before + 1 and change.state in states.ALIVE:
-            self.restarts += 1
             replicas.add_note(
                 self.ledger, run.id, at, f"the platform restarted {change.attempt.name}", change.attempt.replica
             )

@@ -6,6 +6,7 @@ on, earlier runs of the same content counted in. So a session with that name can
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from skahactl import states
 from skahactl.ledger import codec
 from skahactl.ledger.records import AttemptRow
 from skahactl.ledger.store import Ledger
+from skahactl.manifest.names import attempt_name
 from skahactl.skaha.models import Created
 
 
@@ -103,12 +105,7 @@ def _next_name(ledger: Ledger, name: str) -> str:
         name,
     )
     used = {row["name"] for row in rows}
-    if name not in used:
-        return name
-    count = 2
-    while f"{name}-{count}" in used:
-        count += 1
-    return f"{name}-{count}"
+    return next(wanted for count in itertools.count(1) if (wanted := attempt_name(name, count)) not in used)
 
 
 def _write_intent(ledger: Ledger, intent: Intent, now: float) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from skahactl import states
-from skahactl.job import Request
 from skahactl.ledger import codec
 from skahactl.ledger.records import ItemRow, Note, ReplicaRow
 from skahactl.ledger.store import Ledger
@@ -48,12 +47,6 @@ def replica(ledger: Ledger, run_id: int, number: int) -> ReplicaRow:
     row = ledger.row("SELECT * FROM replicas WHERE run = ? AND number = ?", run_id, number)
     assert row is not None
     return codec.replica_value(row)
-
-
-def request_of(ledger: Ledger, run_id: int, number: int) -> Request:
-    row = ledger.row("SELECT request FROM replicas WHERE run = ? AND number = ?", run_id, number)
-    assert row is not None
-    return codec.request_value(row["request"])
 
 
 def set_states(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 
 from skahactl import states
@@ -233,12 +232,6 @@ def forget(ledger: Ledger, run_ids: Iterable[int]) -> None:
     with ledger.transaction() as connection:
         connection.executemany("DELETE FROM runs WHERE id = ?", ((run_id,) for run_id in run_ids))
         connection.execute("DELETE FROM jobs WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.job = jobs.id)")
-
-
-def open_runs(ledger: Ledger, server: str) -> tuple[Run, ...]:
-    """Runs that have not ended, on this server."""
-    rows: list[sqlite3.Row] = ledger.rows(f"{_RUNS} WHERE server = ? AND runs.ended IS NULL ORDER BY runs.id", server)
-    return tuple(codec.run_value(row) for row in rows)
 
 
 def set_after_runs(ledger: Ledger, run_id: int, numbers: dict[str, int]) -> None:

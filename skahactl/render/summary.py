@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from skahactl import states
-from skahactl.ledger.records import Run, RunSummary
+from skahactl.ledger.records import Run
 from skahactl.profile import Profile
 from skahactl.words import counted
-
-
-def summary_line(profile: Profile, summary: RunSummary) -> str:
-    """``tiles on canfar (ws-uv.canfar.net): Running: 12 Completed, 4 Running, 80 Held of 96``."""
-    return f"{head(summary.run.key.name, profile)}: {standing(summary.status, summary.counts)}"
 
 
 def head(name: str, profile: Profile) -> str:

@@ -87,11 +87,6 @@ def bounds(count: int, replica: int, total: int) -> tuple[int, int]:
     return start, start + size + (replica <= longer)
 
 
-def striped(count: int, replica: int, total: int) -> int:
-    """How many of ``count`` items the stripe of ``replica`` has."""
-    return (count - replica) // total + 1 if count >= replica else 0
-
-
 def balanced(weights: Sequence[int], total: int) -> list[int]:
     """The replica (from 1) of each position, balanced by weight: longest processing time first.
 
