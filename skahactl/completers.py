@@ -30,7 +30,7 @@ _MOST = 1000  # replicas in one answer
 #: no run was made with the profile.
 _LAST_RUNS = """
 WITH here AS (SELECT jobs.server FROM runs JOIN jobs ON jobs.id = runs.job
-              WHERE runs.profile IN (?1, ?2) ORDER BY runs.id DESC LIMIT 1)
+              WHERE runs.profile IN (?, ?) ORDER BY runs.id DESC LIMIT 1)
 SELECT jobs.name, max(runs.id) AS run, runs.number FROM runs JOIN jobs ON jobs.id = runs.job
 WHERE jobs.server IN here OR NOT EXISTS (SELECT 1 FROM here) GROUP BY jobs.name ORDER BY run DESC
 """

@@ -33,9 +33,10 @@ class Intent:
 def attempts_of(ledger: Ledger, run_id: int, replica: int | None = None) -> tuple[AttemptRow, ...]:
     """Every attempt of the run, or of one replica, by replica and number."""
     rows = ledger.rows(
-        f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE run = ?1 AND (?2 IS NULL OR replica = ?2)"
+        f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE run = ? AND (? IS NULL OR replica = ?)"
         " ORDER BY replica, number",
         run_id,
+        replica,
         replica,
     )
     return tuple(codec.attempt_value(row) for row in rows)
@@ -60,10 +61,12 @@ def known_sessions(ledger: Ledger) -> dict[str, tuple[int, int, int]]:
 
 def known_among(ledger: Ledger, sessions: Iterable[str]) -> frozenset[str]:
     """Those of these session ids that this ledger holds, as an attempt's or as a twin's."""
+    asked = codec.dump(list(sessions))
     rows = ledger.rows(
-        "SELECT session FROM attempts WHERE session IN (SELECT value FROM json_each(?1))"
-        " UNION SELECT session FROM twins WHERE session IN (SELECT value FROM json_each(?1))",
-        codec.dump(list(sessions)),
+        "SELECT session FROM attempts WHERE session IN (SELECT value FROM json_each(?))"
+        " UNION SELECT session FROM twins WHERE session IN (SELECT value FROM json_each(?))",
+        asked,
+        asked,
     )
     return frozenset(row["session"] for row in rows)
 
@@ -100,8 +103,10 @@ _CREATABLE = (states.HELD, states.UNSETTLED, states.FAILED)
 def _next_name(ledger: Ledger, name: str) -> str:
     """The whole name of the next attempt under ``name``."""
     rows = ledger.rows(  # "." follows "-": every name that begins with this one and a "-", found by the index
-        "SELECT name FROM attempts WHERE name = ?1 UNION SELECT name FROM attempts"
-        " WHERE name > ?1 || '-' AND name < ?1 || '.'",
+        "SELECT name FROM attempts WHERE name = ? UNION SELECT name FROM attempts"
+        " WHERE name > ? || '-' AND name < ? || '.'",
+        name,
+        name,
         name,
     )
     used = {row["name"] for row in rows}

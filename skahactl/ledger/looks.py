@@ -12,7 +12,7 @@ from skahactl.skaha.models import Session
 
 def twins_of(ledger: Ledger, run_id: int | None = None) -> frozenset[str]:
     """Session ids of twins found so far, of one run or of all."""
-    rows = ledger.rows("SELECT session FROM twins WHERE ?1 IS NULL OR run = ?1", run_id)
+    rows = ledger.rows("SELECT session FROM twins WHERE ? IS NULL OR run = ?", run_id, run_id)
     return frozenset(row["session"] for row in rows)
 
 

@@ -136,7 +136,8 @@ def job_keys(ledger: Ledger, server: str | None = None) -> tuple[JobKey, ...]:
     """Every job with a record, the one with the newest run first."""
     rows = ledger.rows(
         "SELECT server, user, name FROM jobs JOIN runs ON runs.job = jobs.id"
-        " WHERE ?1 IS NULL OR server = ?1 GROUP BY jobs.id ORDER BY max(runs.created) DESC, max(runs.id) DESC",
+        " WHERE ? IS NULL OR server = ? GROUP BY jobs.id ORDER BY max(runs.created) DESC, max(runs.id) DESC",
+        server,
         server,
     )
     return tuple(JobKey(row["server"], row["user"], row["name"]) for row in rows)
