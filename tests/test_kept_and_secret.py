@@ -14,6 +14,8 @@ from tests.skaha_server.process import TOKEN, Server, running
 from tests.test_faults import JOB
 from tests.workplace import Workplace
 
+pytestmark = pytest.mark.once
+
 IMAGE = 'image = "images.canfar.net/skaha/astroml:latest"'
 
 

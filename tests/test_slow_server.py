@@ -19,6 +19,8 @@ from tests import ledgers
 from tests.skaha_server.process import running
 from tests.workplace import Workplace, kill
 
+pytestmark = pytest.mark.once
+
 JOB = "name = 'tiles'\nimage = 'images.canfar.net/skaha/astroml:latest'\ncommand = ['run.sh']\nreplicas = 3\n"
 PATIENT = {"timeout": 60, "settle": 3}
 

@@ -14,6 +14,8 @@ import pytest
 from tests.skaha_server.process import Server, running
 from tests.workplace import Workplace
 
+pytestmark = pytest.mark.once
+
 JOB = """
 name = "many"
 image = "images.canfar.net/skaha/astroml:latest"
