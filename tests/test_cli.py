@@ -16,6 +16,8 @@ from skahactl.ledger.store import open_ledger
 from skahactl.verbs import VERBS, app
 from tests import ledgers
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parent.parent
 PROFILE_WORDS = ("list", "show", "use", "add", "remove", "check")
 COMMANDS = (*VERBS, *(f"profile {word}" for word in PROFILE_WORDS))

@@ -27,6 +27,8 @@ from tests import ledgers
 from tests.skaha_server.process import ROOT, Server, running
 from tests.workplace import Workplace
 
+pytestmark = pytest.mark.once
+
 
 def words(text: str) -> list[str]:
     """The fields as the manual lists them."""

@@ -28,6 +28,8 @@ from tests.log_server import lines
 from tests.skaha_server.process import ROOT, Server, running
 from tests.workplace import Workplace
 
+pytestmark = pytest.mark.once
+
 
 class Here:
     """A home with a ledger whose runs have ended, and whose logs were kept."""
