@@ -29,6 +29,11 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_ended)
         return future
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Threads end in real time: a time limit in simulated seconds would be over at once."""
+        del timeout
+        await super().shutdown_default_executor()
+
     def _thread_ended(self, _: asyncio.Future[Any]) -> None:
         self.threads -= 1
 
