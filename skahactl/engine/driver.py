@@ -20,6 +20,7 @@ from skahactl.engine.plan import Gate, Step
 from skahactl.engine.remove import Remover
 from skahactl.engine.report import Reporter, RunProgress
 from skahactl.engine.stop import Stop
+from skahactl.engine.whose import refuse_other_user
 from skahactl.engine.why import Why
 from skahactl.errors import AuthError, SkahactlError, TimedOut, UnreachableError
 from skahactl.ledger.attempts import close_open_sends
@@ -130,7 +131,7 @@ class Driver:
                 raise
             self._begin_outage(error)
             return None
-        self._check_user(listing)
+        refuse_other_user(self.profile, self.runs, listing.user)
         self._end_outage()
         return listing
 
@@ -247,14 +248,6 @@ class Driver:
         if self._outage is not None:
             self.reporter.say(f"{self.profile.name} answers again")
             self._outage = None
-
-    def _check_user(self, listing: Listing) -> None:
-        for run in self.runs:
-            if listing.user and run.key.user and listing.user != run.key.user:
-                raise AuthError(
-                    f"{self.profile.name} says you are {listing.user}, but {run.key.name} is {run.key.user}'s",
-                    hint="nothing was changed. Log in as that user, or choose another profile with -p",
-                )
 
     def _report_strays(self) -> None:
         for session, name in self._lookout.strays.items():
