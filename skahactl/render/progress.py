@@ -82,7 +82,11 @@ class PlainReporter:
 
 class LiveReporter:
     """A picture of every job, painted at each poll and, for its clock and for a resize, every ``tick`` seconds. The
-    terminal may be closed meanwhile; the work goes on."""
+    terminal may be closed meanwhile; the work goes on.
+
+    One thread alone writes to the terminal: an interrupt reaches the main thread only, so it can come between what
+    was written and what is remembered of it nowhere.
+    """
 
     def __init__(
         self,
@@ -96,53 +100,71 @@ class LiveReporter:
         from skahactl.render.streams import shows_unicode
         from skahactl.render.terminal import Picture
 
+        self._stream = stream
         self._picture: Picture = Picture(stream, environ, size)
         self._unicode = shows_unicode(stream)
         self._monotonic = monotonic
         self._tick = tick
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._changed = threading.Condition()
+        self._said: list[str] = []
         self._runs: tuple[RunProgress, ...] = ()
         self._at = 0.0
+        self._news = self._closed = False
+        self._thread = threading.Thread(target=self._keep_painting, name="progress", daemon=True)
+        self._thread.start()
 
     def say(self, text: str) -> None:
-        with self._lock, contextlib.suppress(OSError):
-            self._picture.above(one_line(text))
-            self._paint()
+        with self._changed:
+            self._said.append(one_line(text))
+            self._tell()
 
     def progress(self, runs: Sequence[RunProgress]) -> None:
-        with self._lock, contextlib.suppress(OSError):
+        with self._changed:
             self._runs, self._at = tuple(runs), self._monotonic()
-            self._paint()
-        if self._thread is None and not self._stop.is_set():
-            thread = threading.Thread(target=self._keep_painting, name="progress", daemon=True)
-            thread.start()
-            self._thread = thread  # not before: an interrupt may come in between, and close joins it
+            self._tell()
 
     def close(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        with self._lock, contextlib.suppress(OSError):
-            self._picture.close()
+        """Everything said is on the terminal then, and the picture is gone. What is said later is a plain line."""
+        with self._changed:
+            self._closed = True
+            self._tell()
+        self._thread.join()
+
+    def _tell(self) -> None:
+        if not self._thread.is_alive():
+            self._write_said()
+        self._news = True
+        self._changed.notify()
 
     def _keep_painting(self) -> None:
+        closed = False
+        while not closed:
+            with self._changed:
+                self._changed.wait_for(lambda: self._news, self._tick)
+                said, runs, at, closed = self._said, self._runs, self._at, self._closed
+                self._said, self._news = [], False
+            with contextlib.suppress(OSError):
+                for line in said:
+                    self._picture.above(line)
+                if not closed:
+                    self._paint(runs, at)
         with contextlib.suppress(OSError):
-            while not self._stop.wait(self._tick):
-                with self._lock:
-                    if not self._stop.is_set():
-                        self._paint()
+            self._picture.close()
 
-    def _paint(self) -> None:
+    def _write_said(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write("".join(f"{line}\n" for line in self._said))
+            self._stream.flush()
+        self._said = []
+
+    def _paint(self, runs: Sequence[RunProgress], at: float) -> None:
         from skahactl.render.grid import draw
 
-        if not self._runs:
+        if not runs:
             return
-        passed = self._monotonic() - self._at
-        runs = [replace(run, now=run.now + passed, longest=_later(run, passed)) for run in self._runs]
-        self._picture.paint(lambda size: draw(runs, size, self._unicode))
+        passed = self._monotonic() - at
+        later = [replace(run, now=run.now + passed, longest=_later(run, passed)) for run in runs]
+        self._picture.paint(lambda size: draw(later, size, self._unicode))
 
 
 def _later(run: RunProgress, passed: float) -> tuple[tuple[int, float], ...]:
