@@ -17,6 +17,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.skaha_server import FakeSkaha, Plan, logs, mangle
 from tests.skaha_server.messages import Refusal
@@ -211,6 +213,19 @@ def test_text_that_breaks_the_template(args: str, status: int) -> None:
     with pytest.raises(Refusal) as refusal:
         mangle.container("echo", args, [], {})
     assert refusal.value.reply.status == status
+
+
+NAMES = st.one_of(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,6}", fullmatch=True), st.sampled_from(["Yes", "null", "oN"]))
+VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12)
+
+
+@given(VALUES, VALUES, st.lists(st.tuples(NAMES, VALUES)))
+def test_the_short_way_of_plain_text_gives_what_the_template_gives(
+    cmd: str, args: str, env: list[tuple[str, str]]
+) -> None:
+    entries = [f"{name}={value}" for name, value in env]
+    short = mangle.plain(cmd, args, entries)
+    assert short is None or short == mangle.parsed(mangle.assembled(cmd, args, entries), {})
 
 
 def test_a_fixed_server_takes_text_as_it_is() -> None:

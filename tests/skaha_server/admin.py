@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import TYPE_CHECKING
 
 from tests.skaha_server import logs
@@ -118,6 +119,8 @@ def state(app: App) -> dict[str, object]:
         "list_calls": app.counts["list"],
         "log_bytes": app.log_bytes,
         "connections": dict(app.connections),
+        "create_seconds": list(app.create_seconds),
+        "cpu_seconds": time.process_time(),  # of this process, its start included
     }
 
 

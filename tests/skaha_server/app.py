@@ -30,6 +30,7 @@ class App:
         self.outage: tuple[str, float] | None = None  # kind, until when
         self.calls = 0
         self.connections: Counter[str] = Counter(ever=0, open=0, most=0)
+        self.create_seconds: list[float] = []  # from each create's arrival to its answer
 
     async def handle(self, call: Call) -> Reply:
         """The answer to any request; never raises."""
@@ -131,6 +132,7 @@ class App:
     # create
 
     async def _post(self, call: Call, id: str | None, user: str) -> Reply:
+        asked = self.clock.monotonic()
         given = parameters.read(call)
         if id is not None:
             return self._renew(user, id, given.first("action"))
@@ -138,7 +140,7 @@ class App:
         name = given.first("name") or ""
         fault = self.dealer.create(name, env.get("REPLICA_ID"))
         self.requests.append({"at": self.clock.now(), "pairs": given.pairs, "fault": fault, "query": call.query})
-        await self.clock.sleep(self.plan.post_latency / 2)
+        await self._until(asked + self.plan.post_latency / 2)
         refused = self._not_made(fault, name)
         if refused is not None:
             return refused
@@ -146,8 +148,13 @@ class App:
         if made.refused or fault == "refuse":
             raise create.refusal(made)
         session = self._made(made.session, fault)
-        await self.clock.sleep(self.plan.post_latency / 2)
+        await self._until(asked + self.plan.post_latency)
+        self.create_seconds.append(self.clock.monotonic() - asked)
         return await self._told(session, fault)
+
+    async def _until(self, moment: float) -> None:
+        """Sleeps; what this server itself needs for a create is part of the create's latency, not added to it."""
+        await self.clock.sleep(max(0.0, moment - self.clock.monotonic()))
 
     def _not_made(self, fault: str | None, name: str) -> Reply | None:
         if fault == "drop_before":

@@ -74,11 +74,12 @@ async def _send(connection: h11.Connection, writer: asyncio.StreamWriter, reply:
     headers = [("Content-Length", str(length)), *reply.headers.items()]
     if reply.content_type is not None and length:
         headers.append(("Content-Type", reply.content_type))
-    writer.write(connection.send(h11.Response(status_code=reply.status, headers=headers)) or b"")
-    for part in () if head else parts:
-        writer.write(connection.send(h11.Data(data=part)) or b"")
+    begun = connection.send(h11.Response(status_code=reply.status, headers=headers)) or b""
+    for part in () if head else parts:  # the head leaves with the first part, as Tomcat sends it
+        writer.write(begun + (connection.send(h11.Data(data=part)) or b""))
+        begun = b""
         await writer.drain()
-    writer.write(connection.send(h11.EndOfMessage()) or b"")
+    writer.write(begun + (connection.send(h11.EndOfMessage()) or b""))
     await writer.drain()
 
 
