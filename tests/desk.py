@@ -112,6 +112,11 @@ class Desk:
     def is_driven(self, job: str) -> bool:
         return bool(self._rows("SELECT pid FROM drivers JOIN jobs ON jobs.id = job WHERE name = ?", job))
 
+    def is_asked_to_go(self, job: str) -> bool:
+        """Whether a delete of its last run is on record."""
+        sql = "SELECT deleting FROM runs JOIN jobs ON jobs.id = job WHERE name = ? ORDER BY number DESC"
+        return bool(self._rows(sql, job)[0][0])
+
     def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """From the ledger; none before it is there."""
         path = self.state / "ledger.sqlite3"

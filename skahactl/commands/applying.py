@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from skahactl.commands.ending import telling
 from skahactl.commands.opening import Opened, confirm, deadline, opened, run, unless_stopped, variables
 from skahactl.context import Context, current
 
@@ -70,10 +71,8 @@ async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: Asked) -> int:
             outcome = await unless_stopped(here.stop, applier.preview(jobs))
             _show_preview(here.context, outcome, jobs)
             return int(outcome.exit)
-        try:
+        with telling(here, lambda: applier.known):
             outcome = await applier.apply(jobs)
-        finally:
-            here.reporter.close()
         if asked.creating:
             _in_words_of_create(outcome)
         show_outcome(here.context, outcome)

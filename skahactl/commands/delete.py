@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from skahactl import completers
+from skahactl.commands.ending import telling
 from skahactl.commands.opening import Opened, opened, run
 from skahactl.completers import FileName
 from skahactl.context import current
@@ -14,6 +15,7 @@ from skahactl.errors import Exit, UsageError, worst
 
 if TYPE_CHECKING:
     from skahactl.engine.removal import Removal
+    from skahactl.ledger.records import Run
 
 
 def delete(
@@ -71,7 +73,7 @@ def _names(files: list[str]) -> list[str]:
 
 
 async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_not_found: bool, forget: bool) -> Exit:
-    from skahactl.engine.outcome import JobOutcome, Outcome
+    from skahactl.engine.outcome import Outcome
     from skahactl.engine.removal import Removal
     from skahactl.render.outcomes import show_outcome
     from skahactl.targets import Target, find
@@ -86,25 +88,28 @@ async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_
                     raise
                 here.context.say(f"{error.message}; nothing to delete")
         removal = Removal(here.ledger, here.client, here.profile, here.clock, here.reporter, here.stop)
-        parts: list[JobOutcome] = []
+        outcome = Outcome(here.profile, dry_run, removal.parts)
         gone = Exit.DONE
-        for target in found:
-            if target.run is None:
-                ended = await _session(here, removal, target.session or target.word, dry_run, ignore_not_found)
-                gone = worst([gone, ended])
-            elif dry_run:
-                parts.append(await removal.preview(target.run, target.numbers))
-            else:
-                part = await removal.delete(target.run, target.numbers)
-                parts.append(part)
-                if forget and part.exit is Exit.DONE and target.numbers is None:
-                    size = await removal.forget(target.run)
-                    here.context.say(f"{target.run.key.name}: record forgotten, {size} bytes of logs removed")
-        here.reporter.close()
-        outcome = Outcome(here.profile, dry_run, parts)
-        if parts:
+        with telling(here, lambda: outcome):
+            for target in found:
+                if target.run is None:
+                    ended = await _session(here, removal, target.session or target.word, dry_run, ignore_not_found)
+                    gone = worst([gone, ended])
+                elif dry_run:
+                    await removal.preview(target.run, target.numbers)
+                else:
+                    await _run(here, removal, target.run, target.numbers, forget)
+        if outcome.jobs:
             show_outcome(here.context, outcome)
         return worst([gone, outcome.exit])
+
+
+async def _run(here: Opened, removal: Removal, run: Run, numbers: tuple[int, ...] | None, forget: bool) -> None:
+    """A run, or some of its replicas; with ``forget`` its record too, once nothing of it is left."""
+    part = await removal.delete(run, numbers)
+    if forget and part.exit is Exit.DONE and numbers is None:
+        size = await removal.forget(run)
+        here.context.say(f"{run.key.name}: record forgotten, {size} bytes of logs removed")
 
 
 def _is_id(word: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from skahactl import completers
+from skahactl.commands.ending import telling
 from skahactl.commands.opening import deadline, opened, run
 from skahactl.commands.targeting import one_job
 
@@ -45,7 +46,7 @@ async def _resume(job: str, timeout: str | None, break_lock: bool) -> int:
     async with opened(found.profile, found.run.directory) as here:
         until = deadline(timeout, here.clock)
         again = Again(here.ledger, here.client, here.profile, here.clock, here.reporter, here.stop, until, break_lock)
-        outcome = await again.resume(found.run)
-        here.reporter.close()
+        with telling(here, lambda: again.known):
+            outcome = await again.resume(found.run)
         show_outcome(here.context, outcome)
         return int(outcome.exit)

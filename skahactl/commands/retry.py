@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from skahactl import completers, states
+from skahactl.commands.ending import telling
 from skahactl.commands.opening import deadline, opened, run, unless_stopped
 from skahactl.commands.targeting import lines_of, one_job
 from skahactl.completers import FileName
@@ -109,7 +110,7 @@ async def _retry(
         else:
             again = Again(here.ledger, here.client, here.profile, here.clock, here.reporter, here.stop)
             again.deadline = deadline(timeout, here.clock)
-            outcome = await again.retry(found.run, chosen, wait, "asked for")
-        here.reporter.close()
+            with telling(here, lambda: again.known):
+                outcome = await again.retry(found.run, chosen, wait, "asked for")
         show_outcome(here.context, outcome)
         return int(outcome.exit)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from skahactl import states
 from skahactl.clock import Clock
-from skahactl.engine import outcome
-from skahactl.engine.apply import result_of
+from skahactl.engine import outcome, verdict
 from skahactl.engine.drive import gates_under, released
 from skahactl.engine.driver import Driver
 from skahactl.engine.outcome import JobOutcome, Outcome
@@ -19,7 +18,7 @@ from skahactl.errors import AnswerNo, BusyError, UsageError
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.lock import JobLock, acquire
-from skahactl.ledger.records import Run
+from skahactl.ledger.records import Run, RunSummary
 from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
 from skahactl.skaha.client import Client
@@ -97,7 +96,8 @@ def _more(number: int) -> str:
 
 @dataclass
 class Again:
-    """Drives one run again; takes its lock, unless another command has it and will do the work."""
+    """Drives one run again; takes its lock, unless another command has it and will do the work. ``known``: what has
+    become of it, also where an error ends the command."""
 
     ledger: Ledger
     client: Client
@@ -107,6 +107,7 @@ class Again:
     stop: Stop
     deadline: float | None = None
     break_lock: bool = False
+    known: Outcome | None = None
 
     async def resume(self, run: Run) -> Outcome:
         """To the end. AnswerNo for a run that was deleted."""
@@ -133,6 +134,7 @@ class Again:
     ) -> Outcome:
         locks: list[JobLock] = [acquire(self.ledger, run.key, self.clock.now(), break_lock=self.break_lock)]
         part = JobOutcome(run.key.name, action, reason, run.number, run.digest)
+        self.known = Outcome(self.profile, False, [part])
         driver = Driver(
             self.ledger,
             self.client,
@@ -151,21 +153,20 @@ class Again:
             raise error.leaving([run.key.name]) from None
         finally:
             released(locks)
-        steps = (*extra, *driver.first_steps.get(run.id, ()))
+            steps = (*extra, *driver.first_steps.get(run.id, ()))
+            part.steps = outcome.done_steps(self.ledger, run.id, steps, driver.results)
+            summary = self._fill(part, run)
         part.watched = follow
-        part.steps = outcome.done_steps(self.ledger, run.id, steps, driver.results)
-        self._fill(part, run)
-        summary = part.summary
-        assert summary is not None
-        part.exit = result_of(part, summary, follow)
-        return Outcome(self.profile, False, [part])
+        part.exit = verdict.of_driven(part, summary, follow)
+        return self.known
 
-    def _fill(self, part: JobOutcome, run: Run) -> None:
+    def _fill(self, part: JobOutcome, run: Run) -> RunSummary:
         fresh = runs.run_by_id(self.ledger, run.id)
         assert fresh is not None
         summary = runs.summaries(self.ledger, [fresh])[0]
         part.summary, part.status, part.counts = summary, summary.status, summary.counts
         part.failed = outcome.unsuccessful(self.ledger, run.id)
+        return summary
 
 
 def preview_retry(ledger: Ledger, profile: Profile, run: Run, chosen: Chosen, reason: str) -> Outcome:

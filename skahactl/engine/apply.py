@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from skahactl import states
 from skahactl.clock import Clock
-from skahactl.engine import outcome
+from skahactl.engine import outcome, verdict
 from skahactl.engine.decide import Decision, Wishes
 from skahactl.engine.drive import gate_for, gates_under, released, wait_for_lock
 from skahactl.engine.driver import Driver
@@ -30,7 +30,8 @@ from skahactl.skaha.client import Client
 
 @dataclass
 class Applier:
-    """One call of apply. ``confirm`` is asked with words before a run is replaced; False ends it."""
+    """One call of apply. ``confirm`` is asked with words before a run is replaced; False ends it. ``known``: what has
+    become of the jobs that were begun, also where an error ends the whole."""
 
     ledger: Ledger
     client: Client
@@ -44,6 +45,7 @@ class Applier:
     break_lock: bool = False
     directory: str | None = None
     confirm: Callable[[str], bool] = lambda words: False
+    known: Outcome | None = None
     _locks: list[JobLock] = field(default_factory=list)
 
     async def preview(self, jobs: Sequence[Job]) -> Outcome:
@@ -58,7 +60,7 @@ class Applier:
             last = history.last(job.name)
             decision = history.decide(job, self.wishes, self.clock.now(), coming)
             part = outcome.decided(job.name, decision, None if last is None else last.run, job.digest)
-            part.exit = _exit_of(decision, last)
+            part.exit = verdict.of_decision(decision, last)
             if decision.action in ("create", "replace", "adopt"):
                 coming.add(job.name)
                 part.run = (0 if last is None else last.run.number) + 1
@@ -80,30 +82,31 @@ class Applier:
             decisions = {job.name: history.decide(job, self.wishes, self.clock.now()) for job in jobs}
             _refuse_foreign(decisions)
             await self._take_locks(jobs, history, decisions)
-            parts: list[JobOutcome] = []
+            self.known = Outcome(self.profile, False, [])
             todo: dict[int, JobOutcome] = {}
             to_drive: list[Run] = []
             for job in jobs:
-                part, run = await self._begin(job, history)
-                parts.append(part)
+                part, run = await self._begin(job, history, self.known)
                 if run is not None:
                     todo[run.id] = part
                     to_drive.append(run)
             if to_drive:
                 await self._drive(to_drive, todo)
-            return Outcome(self.profile, False, parts)
+            return self.known
         except Interrupted as error:
             begun = [(job.name, history.last(job.name)) for job in jobs]
             raise error.leaving([name for name, last in begun if last and last.run.ended is None]) from None
         finally:
             released(self._locks)
 
-    async def _begin(self, job: Job, history: History) -> tuple[JobOutcome, Run | None]:
-        """Decides under the lock and makes the run; with a run if there is something to drive."""
+    async def _begin(self, job: Job, history: History, known: Outcome) -> tuple[JobOutcome, Run | None]:
+        """Decides under the lock and makes the run; its part, which is ``known`` at once, and the run if there is
+        something to drive."""
         last = history.last(job.name)
         decision = history.decide(job, self.wishes, self.clock.now())
         part = outcome.decided(job.name, decision, None if last is None else last.run, job.digest)
-        part.exit = _exit_of(decision, last)
+        part.exit = verdict.of_decision(decision, last)
+        known.jobs.append(part)
         if decision.action in ("refuse", "ended", "foreign"):
             _show(part, last)
             part.watched = living_driver(self.ledger, history.key(job.name)) is not None
@@ -136,7 +139,10 @@ class Applier:
             return True
         self.reporter.say(f"{part.name}: deleting run {last.run.number}: {part.reason}")
         replicas.ask_delete(self.ledger, last.run.id, None)
-        await self._driver([last.run], follow=True, create=False).drive()
+        try:
+            await self._driver([last.run], follow=True, create=False).drive()
+        finally:
+            _show(part, self._summaries([last.run])[0])
         if alive and self.profile.client.grace:
             self.reporter.say(f"{part.name}: run {last.run.number} is gone; waiting {self.profile.client.grace:g} s")
             await self.stop.sleep(self.clock, self.profile.client.grace)
@@ -171,7 +177,7 @@ class Applier:
             part.watched = self.wait and failure is None
             if summary.counts[states.SKIPPED]:
                 part.hint = f"skipped: {outcome.skip_reason(self.ledger, summary.run.id)}"
-            part.exit = result_of(part, summary, self.wait) if failure is None else failure.exit
+            part.exit = verdict.of_driven(part, summary, self.wait) if failure is None else failure.exit
 
     def _driver(self, to_drive: list[Run], *, follow: bool, create: bool) -> Driver:
         return Driver(
@@ -228,30 +234,6 @@ def _refuse_foreign(decisions: Mapping[str, Decision]) -> None:
     for decision in decisions.values():
         if decision.action == "foreign":
             raise UsageError(decision.reason, hint=decision.hint, code="foreign")
-
-
-def result_of(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
-    """Driven to the end: how it ended. Else: whether every step that was planned was done, held ones included."""
-    if waited or _is_over(summary):
-        return Exit.DONE if _went_well(summary) else Exit.NO
-    bad = {"refused", "not created", "in doubt"}
-    return Exit.NO if any(step["outcome"] in bad for step in part.steps) else Exit.DONE
-
-
-def _is_over(summary: RunSummary) -> bool:
-    return summary.status in (states.COMPLETED, states.FAILED, states.DELETED, states.UNKNOWN)
-
-
-def _went_well(summary: RunSummary) -> bool:
-    if summary.run.kind != "headless":
-        return summary.counts[states.RUNNING] + summary.counts[states.COMPLETED] == summary.run.total
-    return summary.status == states.COMPLETED
-
-
-def _exit_of(decision: Decision, last: RunSummary | None) -> Exit:
-    if decision.action == "ended":
-        return Exit.DONE if last is not None and _went_well(last) else Exit.NO
-    return {"refuse": Exit.NO, "foreign": Exit.USAGE}.get(decision.action, Exit.DONE)
 
 
 def _show(part: JobOutcome, summary: RunSummary | None) -> None:

@@ -59,10 +59,11 @@ class Outcome:
     profile: Profile
     dry_run: bool
     jobs: list[JobOutcome]
+    ended_by: Exit | None = None  # an error that ended the whole
 
     @property
     def exit(self) -> Exit:
-        return worst([job.exit for job in self.jobs])
+        return worst([job.exit for job in self.jobs]) if self.ended_by is None else self.ended_by
 
     def data(self) -> dict[str, object]:
         """The outcome shape."""

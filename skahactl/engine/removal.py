@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from skahactl import states
 from skahactl.clock import Clock
@@ -32,7 +32,7 @@ TRIES, PAUSE = 8, 1.0
 
 @dataclass
 class Removal:
-    """One call of delete."""
+    """One call of delete. ``parts``: what has become of each run so far, also where an error ends the whole."""
 
     ledger: Ledger
     client: Client
@@ -40,25 +40,30 @@ class Removal:
     clock: Clock
     reporter: Reporter
     stop: Stop
+    parts: list[JobOutcome] = field(default_factory=list)
 
-    async def preview(self, run: Run, numbers: Sequence[int] | None) -> JobOutcome:
+    async def preview(self, run: Run, numbers: Sequence[int] | None) -> None:
         """What delete would do."""
         listing = await self.stop.guard(self.client.sessions())
-        return self._part(run, numbers, listing, done=False)
+        self.parts.append(self._part(run, numbers, listing))
 
     async def delete(self, run: Run, numbers: Sequence[int] | None) -> JobOutcome:
         """Deletes the sessions of a run, or of some of its replicas, and verifies it."""
         listing = await self.stop.guard(self.client.sessions())
         self._check_user(run, listing)
-        planned = self._part(run, numbers, listing, done=False)
+        part = self._part(run, numbers, listing)
+        self.parts.append(part)
         replicas.ask_delete(self.ledger, run.id, numbers)
         try:
             undeleted = await self._carry_out(run, numbers)
         except Interrupted as error:
             error.hint = "the delete is on record: the same command goes on with it, and so does whoever drives the job"
             raise
-        part = self._part(run, numbers, await self.stop.guard(self.client.sessions()), done=True)
-        part.steps = _joined(planned.steps, part.steps, undeleted)
+        finally:
+            self._fill(part, run)
+        latest = self._latest(run)
+        for step in part.steps:
+            step.update(_ending(latest.get(_number(step)), undeleted))
         part.exit = Exit.NO if undeleted else Exit.DONE
         if not any(step["action"] == "delete" for step in part.steps):
             part.reason = "nothing of it is left to delete"
@@ -134,21 +139,28 @@ class Removal:
                 hint="nothing was deleted. Log in as that user, or choose another profile with -p",
             )
 
-    def _part(self, run: Run, numbers: Sequence[int] | None, listing: Listing, done: bool) -> JobOutcome:
-        fresh = runs.run_by_id(self.ledger, run.id) or run
-        part = JobOutcome(run.key.name, "delete", "a delete was asked for", run.number, run.digest)
-        summary = runs.summaries(self.ledger, [fresh])[0]
-        part.summary, part.status, part.counts, part.watched = summary, summary.status, summary.counts, True
+    def _part(self, run: Run, numbers: Sequence[int] | None, listing: Listing) -> JobOutcome:
+        """A run's part, with the steps as planned."""
+        part = JobOutcome(run.key.name, "delete", "a delete was asked for", run.number, run.digest, watched=True)
+        self._fill(part, run)
         listed = {session.id for session in listing.sessions}
-        latest = {attempt.replica: attempt for attempt in attempts_of(self.ledger, run.id)}
+        latest = self._latest(run)
         chosen = None if numbers is None else set(numbers)
         for row in replicas.replica_states(self.ledger, run.id):
             if chosen is None or row.number in chosen:
-                part.steps.append(_step(row, latest.get(row.number), listed, done))
+                part.steps.append(_step(row, latest.get(row.number), listed))
         return part
 
+    def _latest(self, run: Run) -> dict[int, AttemptRow]:
+        return {attempt.replica: attempt for attempt in attempts_of(self.ledger, run.id)}
 
-def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str], done: bool) -> dict[str, object]:
+    def _fill(self, part: JobOutcome, run: Run) -> None:
+        """How the run stands by the record."""
+        summary = runs.summaries(self.ledger, [runs.run_by_id(self.ledger, run.id) or run])[0]
+        part.summary, part.status, part.counts = summary, summary.status, summary.counts
+
+
+def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str]) -> dict[str, object]:
     there = attempt is not None and attempt.session in listed
     needed = there or row.state in states.ALIVE or row.state == states.HELD
     return {
@@ -156,20 +168,22 @@ def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str], done:
         "name": row.name if attempt is None else attempt.name,
         "action": "delete" if needed else "keep",
         "reason": row.state,
-        "outcome": "done" if done else "planned",
+        "outcome": "planned",
         "session": None if attempt is None else attempt.session,
         "attempt": None if attempt is None else attempt.number,
         "error": None,
     }
 
 
-def _joined(
-    planned: list[dict[str, object]], after: list[dict[str, object]], undeleted: set[str]
-) -> list[dict[str, object]]:
-    """The steps as planned, with how each ended."""
-    rows = []
-    for before, now in zip(planned, after, strict=True):
-        stays = now["session"] in undeleted or now["name"] in undeleted
-        words = {"code": "stays", "http_status": None, "message": "the platform still lists it", "hint": None}
-        rows.append({**before, "outcome": "stays" if stays else "done", "error": words if stays else None})
-    return rows
+def _number(step: Mapping[str, object]) -> int:
+    number = step["replica"]
+    assert isinstance(number, int)
+    return number
+
+
+def _ending(attempt: AttemptRow | None, undeleted: set[str]) -> dict[str, object]:
+    """How a planned step ended, by the replica's latest attempt."""
+    if attempt is None or not {attempt.session, attempt.name} & undeleted:
+        return {"outcome": "done", "error": None}
+    words = {"code": "stays", "http_status": None, "message": "the platform still lists it", "hint": None}
+    return {"outcome": "stays", "error": words}

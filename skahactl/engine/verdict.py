@@ -1,0 +1,34 @@
+"""The exit code that one job's part of a command deserves."""
+
+from __future__ import annotations
+
+from skahactl import states
+from skahactl.engine.decide import Decision
+from skahactl.engine.outcome import JobOutcome
+from skahactl.errors import Exit
+from skahactl.ledger.records import RunSummary
+
+
+def of_driven(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
+    """Driven to the end: how it ended. Else: whether every step that was planned was done, held ones included."""
+    if waited or _is_over(summary):
+        return Exit.DONE if _went_well(summary) else Exit.NO
+    bad = {"refused", "not created", "in doubt"}
+    return Exit.NO if any(step["outcome"] in bad for step in part.steps) else Exit.DONE
+
+
+def _is_over(summary: RunSummary) -> bool:
+    return summary.status in (states.COMPLETED, states.FAILED, states.DELETED, states.UNKNOWN)
+
+
+def _went_well(summary: RunSummary) -> bool:
+    if summary.run.kind != "headless":
+        return summary.counts[states.RUNNING] + summary.counts[states.COMPLETED] == summary.run.total
+    return summary.status == states.COMPLETED
+
+
+def of_decision(decision: Decision, last: RunSummary | None) -> Exit:
+    """Of what was decided, before anything is done: an ended run's result counts again."""
+    if decision.action == "ended":
+        return Exit.DONE if last is not None and _went_well(last) else Exit.NO
+    return {"refuse": Exit.NO, "foreign": Exit.USAGE}.get(decision.action, Exit.DONE)

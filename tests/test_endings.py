@@ -1,0 +1,92 @@
+"""What a command tells although something ends it: the error on stderr, and what is known by then as data on stdout."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.desk import Desk, Done, end, wait_for
+from tests.skaha_server.process import running
+from tests.workplace import Workplace
+
+JSON = ("-o", "json")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    desk = Desk(tmp_path)
+    desk.slots(4, kill_after=0.5)
+    return desk
+
+
+@pytest.fixture
+def long(desk: Desk) -> Iterator[str]:
+    """A manifest whose replicas run for long."""
+    yield desk.job("long", "sleep 100", 2)
+    desk.clear("long")
+
+
+def told(done: Done) -> tuple[Any, Any]:
+    """The outcome on stdout, and the error: the last line of stderr."""
+    return json.loads(done.stdout), json.loads(done.stderr.splitlines()[-1])
+
+
+def test_out_of_time_the_outcome_is_printed_all_the_same(desk: Desk, long: str) -> None:
+    outcome, error = told(desk.run("apply", long, "--wait", "--timeout", "1s", *JSON, exit=5))
+    assert (error["code"], outcome["exit"]) == ("timeout", 5)
+    (job,) = outcome["jobs"]
+    assert (job["name"], job["run"], sum(job["counts"].values())) == ("long", 1, 2)
+    assert [step["action"] for step in job["steps"]] == ["create"] * 2
+    wait_for(lambda: desk.states("long") == ["Running"] * 2)
+    outcome, error = told(desk.run("resume", "long", "--timeout", "0.5s", *JSON, exit=5))
+    assert (error["code"], outcome["exit"], outcome["jobs"][0]["counts"]["Running"]) == ("timeout", 5, 2)
+    assert desk.run("apply", long, "--wait", "--timeout", "0.5s", exit=5).stdout == ""
+
+
+def test_interrupted_the_outcome_is_printed_all_the_same(desk: Desk, long: str) -> None:
+    process = desk.start("apply", long, "--wait", *JSON)
+    wait_for(lambda: desk.recorded("long") == ["Running"] * 2)
+    code, out, err = end(process, signal.SIGINT)
+    assert code == 130
+    assert json.loads(out)["exit"] == 130
+    assert json.loads(out)["jobs"][0]["counts"]["Running"] == 2
+    assert json.loads(err.splitlines()[-1])["code"] == "interrupted"
+
+
+def test_a_delete_that_is_interrupted_tells_what_it_did(desk: Desk, long: str) -> None:
+    desk.run("apply", desk.job("done", "true"), "--wait")
+    driver = desk.start("apply", long, "--wait")
+    wait_for(lambda: desk.recorded("long") == ["Running"] * 2)
+    driver.send_signal(signal.SIGSTOP)  # it will not carry out the delete
+    try:
+        process = desk.start("delete", "done", "long", *JSON)
+        wait_for(lambda: desk.is_asked_to_go("long"))
+        code, out, err = end(process, signal.SIGTERM)
+    finally:
+        driver.send_signal(signal.SIGCONT)
+        driver.communicate(timeout=30)
+    assert code == 143, err
+    outcome = json.loads(out)
+    assert (outcome["exit"], [job["name"] for job in outcome["jobs"]]) == (143, ["done", "long"])
+    assert [{step["outcome"] for step in job["steps"]} for job in outcome["jobs"]] == [{"done"}, {"planned"}]
+    assert "on record" in json.loads(err.splitlines()[-1])["hint"]
+
+
+def test_an_outage_that_outlasts_the_timeout_leaves_what_was_known(tmp_path: Path) -> None:
+    with running(tmp_path / "server", {"seed": 3}) as server:
+        here = Workplace(tmp_path / "here", server)
+        here.write("job.toml", 'name = "fits"\nimage = "images.canfar.net/a/b:1"\ncommand = ["true"]\nreplicas = 3\n')
+        process = here.start("apply", "job.toml", "--wait", "--timeout", "6s", *JSON)
+        wait_for(lambda: server.counts().get("create", 0) == 3)
+        server.tell("outage", kind="drop")
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 5, err
+        (job,) = json.loads(out)["jobs"]
+        assert (job["run"], len(job["steps"])) == (1, 3)
+        assert "does not answer" in err
+        assert json.loads(err.splitlines()[-1])["code"] == "timeout"
