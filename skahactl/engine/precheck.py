@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ async def precheck(
 ) -> tuple[str, ...]:
     """Warnings; raises for what the platform is certain to refuse, for secrets that cannot be read, and for a server
     that failed the canary and a job that needs the encoding."""
-    options = await _options(client)
+    options, listed = await asyncio.gather(_options(client), _listed(client))
     problems = [] if options is None else [p for job in jobs for p in _resource_problems(job, options)]
     if problems:
         raise ManifestError(tuple(problems))
@@ -28,7 +29,7 @@ async def precheck(
             wire.secret_texts(request, environ)
     warnings = [warning for job in jobs for warning in job.warnings]
     warnings += _encoding(jobs, profile, state_dir, now)
-    warnings += await _images(jobs, client, profile)
+    warnings += _images(jobs, listed, profile)
     return (*warnings, *_certificate(profile, now))
 
 
@@ -40,6 +41,14 @@ async def _options(client: Client) -> Options | None:
         if error.code == "unreachable":
             raise
         return None
+
+
+async def _listed(client: Client) -> set[str]:
+    """The public images; none for a platform that does not tell."""
+    try:
+        return {str(image.get("id")) for image in await client.images()}
+    except UnreachableError:
+        return set()
 
 
 def _resource_problems(job: Job, options: Options) -> Iterable[Problem]:
@@ -99,11 +108,7 @@ def _encoding(jobs: Sequence[Job], profile: Profile, state_dir: Path, now: float
     return []
 
 
-async def _images(jobs: Sequence[Job], client: Client, profile: Profile) -> list[str]:
-    try:
-        listed = {str(image.get("id")) for image in await client.images()}
-    except UnreachableError:
-        return []
+def _images(jobs: Sequence[Job], listed: set[str], profile: Profile) -> list[str]:
     if not listed or profile.registry.user is not None:
         return []
     return [

@@ -9,17 +9,17 @@ from typing import Any, TypeVar
 from skahactl.ledger.store import Ledger
 
 T = TypeVar("T")
-#: Seconds that a write waits for its neighbours at the most, however slow the disk is.
-LONGEST = 0.1
+#: Seconds that a write waits for its neighbours: the first of a series, those that follow it on a quick disk, and at
+#: the most, however slow the disk is.
+FIRST, SHORTEST, LONGEST = 0.003, 0.02, 0.1
 
 
 class Journal:
     """Collects writes while others are on their way and commits them together; a write's result comes when it is
     durable. For one event loop, which stands still while the disk works: so at most a third of its time."""
 
-    def __init__(self, ledger: Ledger, linger: float = 0.003):
+    def __init__(self, ledger: Ledger):
         self._ledger = ledger
-        self._linger = linger
         self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -38,14 +38,14 @@ class Journal:
 
     async def _flush(self) -> None:
         loop = asyncio.get_running_loop()
-        linger = self._linger
+        linger = FIRST
         while self._waiting:
             await asyncio.sleep(linger)
             batch, self._waiting = self._waiting, []
             begun = loop.time()
             try:
                 results = self._commit(batch)
-                linger = min(LONGEST, max(self._linger, 2 * (loop.time() - begun)))
+                linger = min(LONGEST, max(SHORTEST, 2 * (loop.time() - begun)))
             except Exception as error:
                 for _, future in batch:
                     if not future.cancelled():
