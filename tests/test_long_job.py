@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from skahactl import manifest
+from skahactl.engine.desk import Desk
 from skahactl.engine.driver import Driver
 from skahactl.engine.plan import Gate
 from skahactl.engine.report import Silent
@@ -130,10 +131,8 @@ async def drive(
     with open_ledger(tmp_path) as ledger:
         made = add_run(ledger, JobKey(profile.server, "alice", job.name), job, profile.name, {}, clock.now())
         async with Client(profile, transport=transport, clock=clock, environ=environ) as client:
-            driver = Driver(
-                ledger, client, profile, clock, Silent(), (made,), follow=True, gates=lambda _: Gate(), stop=Stop()
-            )
-            await driver.drive()
+            desk = Desk(ledger, client, profile, clock, Silent(), Stop())
+            await Driver(desk, (made,), follow=True, gates=lambda _: Gate()).drive()
         return [replica.state for replica in replica_states(ledger, made.id)], attempts_of(ledger, made.id)
 
 

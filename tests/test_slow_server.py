@@ -11,8 +11,12 @@ import httpx
 import pytest
 
 from skahactl.clock import SystemClock
+from skahactl.engine.desk import Desk
 from skahactl.engine.precheck import precheck
+from skahactl.engine.report import Silent
+from skahactl.engine.stop import Stop
 from skahactl.errors import UnreachableError
+from skahactl.ledger.store import open_ledger
 from skahactl.profile import Profile
 from skahactl.skaha.client import Client
 from tests import ledgers
@@ -95,8 +99,11 @@ def test_a_server_that_does_not_tell_what_it_offers(tmp_path: Path, status: int 
 
     async def check() -> tuple[str, ...]:
         profile = Profile("test", "http://127.0.0.1:1/skaha/v1")
-        async with Client(profile, transport=httpx.MockTransport(answer), clock=SystemClock(), environ={}) as client:
-            return await precheck([ledgers.job("tiles", 2)], client, profile, tmp_path, {}, time.time())
+        clock = SystemClock()
+        async with Client(profile, transport=httpx.MockTransport(answer), clock=clock, environ={}) as client:
+            with open_ledger(tmp_path) as ledger:
+                desk = Desk(ledger, client, profile, clock, Silent(), Stop())
+                return await precheck([ledgers.job("tiles", 2)], desk, {})
 
     if passes:
         asyncio.run(check())

@@ -61,14 +61,12 @@ async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: Asked) -> int:
     from skahactl.render.outcomes import show_outcome
 
     async with opened(profile) as here:
-        warnings = await unless_stopped(
-            here.stop, precheck(jobs, here.client, profile, here.state_dir, here.context.environ, here.clock.now())
-        )
+        warnings = await unless_stopped(here.desk.stop, precheck(jobs, here.desk, here.context.environ))
         for warning in warnings:
-            here.reporter.say(f"warning: {warning}")
+            here.desk.reporter.say(f"warning: {warning}")
         applier = applier_for(here, asked)
         if asked.dry_run:
-            outcome = await unless_stopped(here.stop, applier.preview(jobs))
+            outcome = await unless_stopped(here.desk.stop, applier.preview(jobs))
             _show_preview(here.context, outcome, jobs)
             return int(outcome.exit)
         with telling(here, lambda: applier.known):
@@ -96,15 +94,10 @@ def applier_for(here: Opened, asked: Asked) -> Applier:
     from skahactl.engine.decide import Wishes
 
     return Applier(
-        here.ledger,
-        here.client,
-        here.profile,
-        here.clock,
-        here.reporter,
-        here.stop,
+        here.desk,
         Wishes(asked.rerun, asked.replace, asked.adopt),
         wait=asked.wait,
-        deadline=deadline(asked.timeout, here.clock),
+        deadline=deadline(asked.timeout, here.desk.clock),
         break_lock=asked.break_lock,
         directory=here.context.cwd,
         confirm=lambda words: confirm(here.context, asked.yes, words),

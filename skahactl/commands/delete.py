@@ -82,13 +82,13 @@ async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_
         found: list[Target] = []
         for word in words:
             try:
-                found += find(here.ledger, here.profile, [word], replicas=replicas, sessions=_is_id(word))
+                found += find(here.desk.ledger, here.desk.profile, [word], replicas=replicas, sessions=_is_id(word))
             except UsageError as error:
                 if not ignore_not_found:
                     raise
                 here.context.say(f"{error.message}; nothing to delete")
-        removal = Removal(here.ledger, here.client, here.profile, here.clock, here.reporter, here.stop)
-        outcome = Outcome(here.profile, dry_run, removal.parts)
+        removal = Removal(here.desk)
+        outcome = Outcome(here.desk.profile, dry_run, removal.parts)
         gone = Exit.DONE
         with telling(here, lambda: outcome):
             for target in found:
@@ -118,9 +118,9 @@ def _is_id(word: str) -> bool:
 
 async def _session(here: Opened, removal: Removal, session: str, dry_run: bool, ignore_not_found: bool) -> Exit:
     """A session that has no record here, by its id, or by its whole name if it is the only one of that name."""
-    listing = await here.stop.guard(here.client.sessions())
+    listing = await here.desk.stop.guard(here.desk.client.sessions())
     matching = [one for one in listing.sessions if session in (one.id, one.name)]
-    where = f"on {here.profile.name} ({here.profile.host})"
+    where = f"on {here.desk.profile.name} ({here.desk.profile.host})"
     if not matching and ignore_not_found:
         here.context.say(f"there is no job, replica or session '{session}' {where}; nothing to delete")
         return Exit.DONE

@@ -44,7 +44,7 @@ async def _diff(profile: Profile, jobs: tuple[Job, ...]) -> int:
     from skahactl.render.outcomes import show_outcome
 
     async with opened(profile) as here:
-        outcome = await unless_stopped(here.stop, applier_for(here, Asked(dry_run=True)).preview(jobs))
+        outcome = await unless_stopped(here.desk.stop, applier_for(here, Asked(dry_run=True)).preview(jobs))
         for part in outcome.jobs:
             part.exit = Exit.NO if changes(part) else Exit.DONE
         show_outcome(here.context, outcome)

@@ -20,14 +20,14 @@ def telling(here: Opened, known: Callable[[], Outcome | None]) -> Iterator[None]
     try:
         yield
     except SkahactlError as error:
-        here.reporter.close()
+        here.desk.reporter.close()
         outcome = known()
         if outcome is not None and outcome.jobs and here.context.machine_readable:
             outcome.ended_by = error.exit
             _show(here, outcome)
         raise
     finally:
-        here.reporter.close()
+        here.desk.reporter.close()
 
 
 def _show(here: Opened, outcome: Outcome) -> None:

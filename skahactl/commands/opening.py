@@ -7,7 +7,6 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from skahactl.clock import Clock, SystemClock
@@ -18,10 +17,8 @@ from skahactl.paths import state_dir
 from skahactl.profile import Profile
 
 if TYPE_CHECKING:
-    from skahactl.engine.report import Reporter
+    from skahactl.engine.desk import Desk
     from skahactl.engine.stop import Stop
-    from skahactl.ledger.store import Ledger
-    from skahactl.skaha.client import Client
 
 T = TypeVar("T")
 
@@ -31,13 +28,7 @@ class Opened:
     """All that a command which writes needs."""
 
     context: Context
-    profile: Profile
-    ledger: Ledger
-    client: Client
-    clock: Clock
-    reporter: Reporter
-    stop: Stop
-    state_dir: Path
+    desk: Desk
 
 
 @contextlib.asynccontextmanager
@@ -46,6 +37,7 @@ async def opened(profile: Profile | None = None, directory: str | None = None) -
 
     ``directory``: where the local platform runs commands, if the profile does not say; else the working directory.
     """
+    from skahactl.engine.desk import Desk
     from skahactl.engine.stop import Stop
     from skahactl.ledger.store import open_ledger
     from skahactl.platforms import open_client
@@ -55,8 +47,7 @@ async def opened(profile: Profile | None = None, directory: str | None = None) -
     context = current()
     chosen = profile or choose(context.profile, context.environ)
     clock = SystemClock()
-    where = state_dir(context.environ)
-    ledger = open_ledger(where)
+    ledger = open_ledger(state_dir(context.environ))
     shown = reporter(context)
     stop = Stop()
     try:
@@ -70,7 +61,7 @@ async def opened(profile: Profile | None = None, directory: str | None = None) -
         )
         async with client:
             with stop.handling():
-                yield Opened(context, chosen, ledger, client, clock, shown, stop, where)
+                yield Opened(context, Desk(ledger, client, chosen, clock, shown, stop))
     finally:
         shown.close()
         ledger.close()

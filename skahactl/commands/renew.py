@@ -44,9 +44,9 @@ async def _renew(words: list[str], replicas: str | None, dry_run: bool) -> int:
     from skahactl.targets import find
 
     async with opened() as here:
-        found = find(here.ledger, here.profile, words, replicas=replicas, sessions=True)
-        renewal = Renewal(here.ledger, here.client, here.profile, here.clock, here.stop)
+        found = find(here.desk.ledger, here.desk.profile, words, replicas=replicas, sessions=True)
+        renewal = Renewal(here.desk)
         outcome = await renewal.renew(found, dry_run)
-        here.reporter.close()
+        here.desk.reporter.close()
         show_outcome(here.context, outcome)
         return int(outcome.exit)

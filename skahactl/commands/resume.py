@@ -44,8 +44,8 @@ async def _resume(job: str, timeout: str | None, break_lock: bool) -> int:
 
     found = one_job(job)
     async with opened(found.profile, found.run.directory) as here:
-        until = deadline(timeout, here.clock)
-        again = Again(here.ledger, here.client, here.profile, here.clock, here.reporter, here.stop, until, break_lock)
+        until = deadline(timeout, here.desk.clock)
+        again = Again(here.desk, until, break_lock)
         with telling(here, lambda: again.known):
             outcome = await again.resume(found.run)
         show_outcome(here.context, outcome)

@@ -94,22 +94,22 @@ async def _retry(
     found = one_job(word, replicas)
     chosen_items = None if items is None else lines_of(items)
     async with opened(found.profile, found.run.directory) as here:
-        listing = await unless_stopped(here.stop, here.client.sessions())
-        refuse_other_user(here.profile, (found.run,), listing.user)
+        listing = await unless_stopped(here.desk.stop, here.desk.client.sessions())
+        refuse_other_user(here.desk.profile, (found.run,), listing.user)
         if not dry_run:
-            take_known(here.ledger, here.profile.client, found.run, listing)
-        chosen = choose_retries(here.ledger, found.run, found.numbers, wanted, chosen_items)
-        chosen = chosen.without(here.ledger, found.run, taken_back(here.ledger, found.run.id, listing))
+            take_known(here.desk.ledger, here.desk.profile.client, found.run, listing)
+        chosen = choose_retries(here.desk.ledger, found.run, found.numbers, wanted, chosen_items)
+        chosen = chosen.without(here.desk.ledger, found.run, taken_back(here.desk.ledger, found.run.id, listing))
         for step in chosen.left:
             here.context.warn(f"{found.run.key.name}/{step.replica}: {step.reason}")
         if not chosen.replicas:
             here.context.say(f"{found.run.key.name}: nothing to retry")
             return Exit.NO if chosen.left else Exit.DONE
         if dry_run:
-            outcome = preview_retry(here.ledger, here.profile, found.run, chosen, "asked for")
+            outcome = preview_retry(here.desk.ledger, here.desk.profile, found.run, chosen, "asked for")
         else:
-            again = Again(here.ledger, here.client, here.profile, here.clock, here.reporter, here.stop)
-            again.deadline = deadline(timeout, here.clock)
+            again = Again(here.desk)
+            again.deadline = deadline(timeout, here.desk.clock)
             with telling(here, lambda: again.known):
                 outcome = await again.retry(found.run, chosen, wait, "asked for")
         show_outcome(here.context, outcome)

@@ -55,22 +55,12 @@ async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
 
     async with opened() as here:
         awaited = []
-        for target in find(here.ledger, here.profile, words):
+        for target in find(here.desk.ledger, here.desk.profile, words):
             if target.run is None:
                 raise UsageError(f"'{target.word}' has no record here", hint="'skahactl get jobs' lists the jobs")
             awaited.append(Awaited(target.run, target.numbers))
-        waiter = Waiter(
-            here.ledger,
-            here.client,
-            here.profile,
-            here.clock,
-            here.reporter,
-            here.stop,
-            condition,
-            deadline(timeout, here.clock),
-        )
-        code, told = await waiter.wait(awaited)
-        here.reporter.close()
+        code, told = await Waiter(here.desk, condition, deadline(timeout, here.desk.clock)).wait(awaited)
+        here.desk.reporter.close()
         for line in told:
             here.context.say(line)
         return code

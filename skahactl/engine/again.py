@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from skahactl import states
-from skahactl.clock import Clock
 from skahactl.engine import outcome, verdict
+from skahactl.engine.desk import Desk
 from skahactl.engine.drive import gates_under, released
 from skahactl.engine.driver import Driver
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import Step
-from skahactl.engine.report import Reporter
-from skahactl.engine.stop import Interrupted, Stop
+from skahactl.engine.stop import Interrupted
 from skahactl.errors import AnswerNo, BusyError, UsageError
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of
@@ -21,7 +20,6 @@ from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import Run, RunSummary
 from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
-from skahactl.skaha.client import Client
 
 #: What a retry may start again when it is named itself; live ones never.
 RETRIABLE = (states.FAILED, states.REFUSED, states.EXPIRED, states.DELETED, states.SKIPPED, states.COMPLETED)
@@ -99,12 +97,7 @@ class Again:
     """Drives one run again; takes its lock, unless another command has it and will do the work. ``known``: what has
     become of it, also where an error ends the command."""
 
-    ledger: Ledger
-    client: Client
-    profile: Profile
-    clock: Clock
-    reporter: Reporter
-    stop: Stop
+    desk: Desk
     deadline: float | None = None
     break_lock: bool = False
     known: Outcome | None = None
@@ -117,36 +110,25 @@ class Again:
 
     async def retry(self, run: Run, chosen: Chosen, wait: bool, reason: str) -> Outcome:
         """Lets the chosen have one more attempt, and drives: one pass, or to the end with ``wait``."""
-        replicas.allow_again(self.ledger, run.id, chosen.replicas)
+        replicas.allow_again(self.desk.ledger, run.id, chosen.replicas)
         try:
             return await self._drive(run, "retry", follow=wait, extra=chosen.left, reason=reason)
         except BusyError as error:
             if wait:
                 raise
-            self.reporter.say(f"{error.message}; it starts the new attempts")
+            self.desk.reporter.say(f"{error.message}; it starts the new attempts")
             part = JobOutcome(run.key.name, "retry", reason, run.number, run.digest, watched=True)
-            part.steps = outcome.done_steps(self.ledger, run.id, chosen.left, {})
+            part.steps = outcome.done_steps(self.desk.ledger, run.id, chosen.left, {})
             self._fill(part, run)
-            return Outcome(self.profile, False, [part])
+            return Outcome(self.desk.profile, False, [part])
 
     async def _drive(
         self, run: Run, action: str, follow: bool, extra: tuple[Step, ...] = (), reason: str = "from the ledger"
     ) -> Outcome:
-        locks: list[JobLock] = [acquire(self.ledger, run.key, self.clock.now(), break_lock=self.break_lock)]
+        locks: list[JobLock] = [acquire(self.desk.ledger, run.key, self.desk.clock.now(), break_lock=self.break_lock)]
         part = JobOutcome(run.key.name, action, reason, run.number, run.digest)
-        self.known = Outcome(self.profile, False, [part])
-        driver = Driver(
-            self.ledger,
-            self.client,
-            self.profile,
-            self.clock,
-            self.reporter,
-            (run,),
-            follow,
-            gates_under(self.ledger, locks),
-            self.stop,
-            self.deadline,
-        )
+        self.known = Outcome(self.desk.profile, False, [part])
+        driver = Driver(self.desk, (run,), follow, gates_under(self.desk.ledger, locks), self.deadline)
         try:
             await driver.drive()
         except Interrupted as error:
@@ -154,18 +136,18 @@ class Again:
         finally:
             released(locks)
             steps = (*extra, *driver.first_steps.get(run.id, ()))
-            part.steps = outcome.done_steps(self.ledger, run.id, steps, driver.results)
+            part.steps = outcome.done_steps(self.desk.ledger, run.id, steps, driver.results)
             summary = self._fill(part, run)
         part.watched = follow
         part.exit = verdict.of_driven(part, summary, follow)
         return self.known
 
     def _fill(self, part: JobOutcome, run: Run) -> RunSummary:
-        fresh = runs.run_by_id(self.ledger, run.id)
+        fresh = runs.run_by_id(self.desk.ledger, run.id)
         assert fresh is not None
-        summary = runs.summaries(self.ledger, [fresh])[0]
+        summary = runs.summaries(self.desk.ledger, [fresh])[0]
         part.summary, part.status, part.counts = summary, summary.status, summary.counts
-        part.failed = outcome.unsuccessful(self.ledger, run.id)
+        part.failed = outcome.unsuccessful(self.desk.ledger, run.id)
         return summary
 
 

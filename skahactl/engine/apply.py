@@ -6,26 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from skahactl import states
-from skahactl.clock import Clock
 from skahactl.engine import outcome, verdict
 from skahactl.engine.decide import Decision, Wishes
+from skahactl.engine.desk import Desk
 from skahactl.engine.drive import gate_for, gates_under, released, wait_for_lock
 from skahactl.engine.driver import Driver
 from skahactl.engine.history import History, in_order
 from skahactl.engine.observe import Watch
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import plan_run
-from skahactl.engine.report import Reporter
-from skahactl.engine.stop import Interrupted, Stop
+from skahactl.engine.stop import Interrupted
 from skahactl.engine.whose import refuse_wrong_user
 from skahactl.errors import BusyError, Exit, SkahactlError, UsageError
 from skahactl.job import Job
 from skahactl.ledger import adopt, replicas, runs
 from skahactl.ledger.lock import JobLock, acquire, living_driver
 from skahactl.ledger.records import JobKey, Run, RunSummary
-from skahactl.ledger.store import Ledger
-from skahactl.profile import Profile
-from skahactl.skaha.client import Client
 
 
 @dataclass
@@ -33,12 +29,7 @@ class Applier:
     """One call of apply. ``confirm`` is asked with words before a run is replaced; False ends it. ``known``: what has
     become of the jobs that were begun, also where an error ends the whole."""
 
-    ledger: Ledger
-    client: Client
-    profile: Profile
-    clock: Clock
-    reporter: Reporter
-    stop: Stop
+    desk: Desk
     wishes: Wishes
     wait: bool = False
     deadline: float | None = None
@@ -50,39 +41,39 @@ class Applier:
 
     async def preview(self, jobs: Sequence[Job]) -> Outcome:
         """What apply would do, from one look; nothing is written."""
-        listing = await self.client.sessions()
-        refuse_wrong_user(self.ledger, self.profile, jobs, listing.user)
-        history = History(self.ledger, self.profile, listing)
+        listing = await self.desk.client.sessions()
+        refuse_wrong_user(self.desk.ledger, self.desk.profile, jobs, listing.user)
+        history = History(self.desk.ledger, self.desk.profile, listing)
         history.refuse_unknown_after(jobs)
         coming: set[str] = set()
         parts = []
         for job in in_order(jobs):
             last = history.last(job.name)
-            decision = history.decide(job, self.wishes, self.clock.now(), coming)
+            decision = history.decide(job, self.wishes, self.desk.clock.now(), coming)
             part = outcome.decided(job.name, decision, None if last is None else last.run, job.digest)
             part.exit = verdict.of_decision(decision, last)
             if decision.action in ("create", "replace", "adopt"):
                 coming.add(job.name)
                 part.run = (0 if last is None else last.run.number) + 1
             watch = self._virtual(job, history.key(job.name), decision, last)
-            gate = gate_for(self.ledger, watch.run, coming)
-            part.steps = outcome.planned_steps(plan_run(watch, self.clock.now(), gate=gate))
+            gate = gate_for(self.desk.ledger, watch.run, coming)
+            part.steps = outcome.planned_steps(plan_run(watch, self.desk.clock.now(), gate=gate))
             _show(part, last if decision.action in ("keep", "ended", "refuse") else None)
             parts.append(part)
-        return Outcome(self.profile, True, parts)
+        return Outcome(self.desk.profile, True, parts)
 
     async def apply(self, jobs: Sequence[Job]) -> Outcome:
         """Makes it so. Raises what stops the whole: no login, no platform, another driver, an interruption."""
-        listing = await self.stop.guard(self.client.sessions())
-        refuse_wrong_user(self.ledger, self.profile, jobs, listing.user)
-        history = History(self.ledger, self.profile, listing)
+        listing = await self.desk.stop.guard(self.desk.client.sessions())
+        refuse_wrong_user(self.desk.ledger, self.desk.profile, jobs, listing.user)
+        history = History(self.desk.ledger, self.desk.profile, listing)
         history.refuse_unknown_after(jobs)
         jobs = in_order(jobs)
         try:
-            decisions = {job.name: history.decide(job, self.wishes, self.clock.now()) for job in jobs}
+            decisions = {job.name: history.decide(job, self.wishes, self.desk.clock.now()) for job in jobs}
             _refuse_foreign(decisions)
             await self._take_locks(jobs, history, decisions)
-            self.known = Outcome(self.profile, False, [])
+            self.known = Outcome(self.desk.profile, False, [])
             todo: dict[int, JobOutcome] = {}
             to_drive: list[Run] = []
             for job in jobs:
@@ -103,28 +94,28 @@ class Applier:
         """Decides under the lock and makes the run; its part, which is ``known`` at once, and the run if there is
         something to drive."""
         last = history.last(job.name)
-        decision = history.decide(job, self.wishes, self.clock.now())
+        decision = history.decide(job, self.wishes, self.desk.clock.now())
         part = outcome.decided(job.name, decision, None if last is None else last.run, job.digest)
         part.exit = verdict.of_decision(decision, last)
         known.jobs.append(part)
         if decision.action in ("refuse", "ended", "foreign"):
             _show(part, last)
-            part.watched = living_driver(self.ledger, history.key(job.name)) is not None
+            part.watched = living_driver(self.desk.ledger, history.key(job.name)) is not None
             return part, None
         if decision.action == "keep":
             assert last is not None
-            runs.set_limits(self.ledger, last.run.id, job.limits, job.keep, job.attempts)
+            runs.set_limits(self.desk.ledger, last.run.id, job.limits, job.keep, job.attempts)
             return part, last.run
         if decision.action == "replace":
             assert last is not None
             if not await self._replace(last, part):
                 return part, None
         if decision.action == "create" and last is not None and not (self.wishes.rerun or self.wishes.replace):
-            self.reporter.say(f"{job.name}: {decision.reason}")
+            self.desk.reporter.say(f"{job.name}: {decision.reason}")
         run = self._add(job, history)
         if decision.action == "adopt":
             assert self.wishes.adopt is not None
-            adopt.adopt_sessions(self.ledger, run, history.foreign(job), self.wishes.adopt, self.clock.now())
+            adopt.adopt_sessions(self.desk.ledger, run, history.foreign(job), self.wishes.adopt, self.desk.clock.now())
         part.run = run.number
         return part, run
 
@@ -135,22 +126,24 @@ class Applier:
             part.action, part.exit, part.hint = "refuse", Exit.NO, "say --yes to replace it"
             return False
         if last.run.started is None:
-            replicas.ask_delete(self.ledger, last.run.id, None)
+            replicas.ask_delete(self.desk.ledger, last.run.id, None)
             return True
-        self.reporter.say(f"{part.name}: deleting run {last.run.number}: {part.reason}")
-        replicas.ask_delete(self.ledger, last.run.id, None)
+        self.desk.reporter.say(f"{part.name}: deleting run {last.run.number}: {part.reason}")
+        replicas.ask_delete(self.desk.ledger, last.run.id, None)
         try:
             await self._driver([last.run], follow=True, create=False).drive()
         finally:
             _show(part, self._summaries([last.run])[0])
-        if alive and self.profile.client.grace:
-            self.reporter.say(f"{part.name}: run {last.run.number} is gone; waiting {self.profile.client.grace:g} s")
-            await self.stop.sleep(self.clock, self.profile.client.grace)
+        grace = self.desk.profile.client.grace
+        if alive and grace:
+            self.desk.reporter.say(f"{part.name}: run {last.run.number} is gone; waiting {grace:g} s")
+            await self.desk.stop.sleep(self.desk.clock, grace)
         return True
 
     def _add(self, job: Job, history: History) -> Run:
-        profile, key = self.profile.path or self.profile.name, history.key(job.name)
-        return runs.add_run(self.ledger, key, job, profile, history.runs_before(job), self.clock.now(), self.directory)
+        desk, key = self.desk, history.key(job.name)
+        profile = desk.profile.path or desk.profile.name
+        return runs.add_run(desk.ledger, key, job, profile, history.runs_before(job), desk.clock.now(), self.directory)
 
     async def _drive(self, to_drive: list[Run], parts: Mapping[int, JobOutcome]) -> None:
         driver = self._driver(to_drive, follow=self.wait, create=True)
@@ -169,30 +162,19 @@ class Applier:
         for summary in self._summaries(driven):
             part = parts[summary.run.id]
             plan = driver.first_steps.get(summary.run.id, ())
-            part.steps = outcome.done_steps(self.ledger, summary.run.id, plan, driver.results)
+            part.steps = outcome.done_steps(self.desk.ledger, summary.run.id, plan, driver.results)
             _show(part, summary)
-            part.failed = outcome.unsuccessful(self.ledger, summary.run.id)
+            part.failed = outcome.unsuccessful(self.desk.ledger, summary.run.id)
             if part.action == "keep" and summary.run.ended is not None:
                 part.reason = f"run {summary.run.number} has ended"
             part.watched = self.wait and failure is None
             if summary.counts[states.SKIPPED]:
-                part.hint = f"skipped: {outcome.skip_reason(self.ledger, summary.run.id)}"
+                part.hint = f"skipped: {outcome.skip_reason(self.desk.ledger, summary.run.id)}"
             part.exit = verdict.of_driven(part, summary, self.wait) if failure is None else failure.exit
 
     def _driver(self, to_drive: list[Run], *, follow: bool, create: bool) -> Driver:
-        return Driver(
-            self.ledger,
-            self.client,
-            self.profile,
-            self.clock,
-            self.reporter,
-            tuple(to_drive),
-            follow,
-            gates_under(self.ledger, self._locks),
-            self.stop,
-            self.deadline,
-            create,
-        )
+        gates = gates_under(self.desk.ledger, self._locks)
+        return Driver(self.desk, tuple(to_drive), follow, gates, self.deadline, create)
 
     async def _take_locks(self, jobs: Sequence[Job], history: History, decisions: Mapping[str, Decision]) -> None:
         for job in sorted(jobs, key=lambda job: job.name):
@@ -200,7 +182,7 @@ class Applier:
             if decision.action in ("refuse", "ended"):
                 continue
             try:
-                self._locks.append(acquire(self.ledger, key, self.clock.now(), break_lock=self.break_lock))
+                self._locks.append(acquire(self.desk.ledger, key, self.desk.clock.now(), break_lock=self.break_lock))
             except BusyError:
                 if decision.action == "keep":
                     self._update_limits(job, history)
@@ -208,26 +190,26 @@ class Applier:
                     raise
                 last = history.last(job.name)
                 assert last is not None
-                replicas.ask_delete(self.ledger, last.run.id, None)
-                self._locks.append(await wait_for_lock(self.ledger, key, self.clock, self.stop))
+                replicas.ask_delete(self.desk.ledger, last.run.id, None)
+                self._locks.append(await wait_for_lock(self.desk.ledger, key, self.desk.clock, self.desk.stop))
 
     def _update_limits(self, job: Job, history: History) -> None:
         """Changed limits reach the driver that holds the lock."""
         last = history.last(job.name)
         if last is not None:
-            runs.set_limits(self.ledger, last.run.id, job.limits, job.keep, job.attempts)
+            runs.set_limits(self.desk.ledger, last.run.id, job.limits, job.keep, job.attempts)
 
     def _summaries(self, driven: list[Run]) -> tuple[RunSummary, ...]:
-        fresh = [found for run in driven if (found := runs.run_by_id(self.ledger, run.id)) is not None]
-        return runs.summaries(self.ledger, fresh)
+        fresh = [found for run in driven if (found := runs.run_by_id(self.desk.ledger, run.id)) is not None]
+        return runs.summaries(self.desk.ledger, fresh)
 
     def _virtual(self, job: Job, key: JobKey, decision: Decision, last: RunSummary | None) -> Watch:
         from skahactl.engine.look import watch_of
         from skahactl.engine.virtual import as_if_added
 
         if last is not None and decision.action in ("keep", "ended", "refuse", "foreign"):
-            return watch_of(self.ledger, last.run.id)
-        return as_if_added(job, key, self.clock.now())
+            return watch_of(self.desk.ledger, last.run.id)
+        return as_if_added(job, key, self.desk.clock.now())
 
 
 def _refuse_foreign(decisions: Mapping[str, Decision]) -> None:

@@ -9,17 +9,16 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from skahactl.clock import Clock
 from skahactl.engine import steps
 from skahactl.engine.create import Creator
+from skahactl.engine.desk import Desk
 from skahactl.engine.finish import Finisher
 from skahactl.engine.look import Lookout
 from skahactl.engine.observe import Watch
 from skahactl.engine.pace import Pace
 from skahactl.engine.plan import Gate, Step
 from skahactl.engine.remove import Remover
-from skahactl.engine.report import Reporter, RunProgress
-from skahactl.engine.stop import Stop
+from skahactl.engine.report import RunProgress
 from skahactl.engine.whose import refuse_other_user
 from skahactl.engine.why import Why
 from skahactl.errors import AuthError, SkahactlError, TimedOut, UnreachableError
@@ -27,9 +26,6 @@ from skahactl.ledger.attempts import close_open_sends
 from skahactl.ledger.journal import Journal
 from skahactl.ledger.records import Run
 from skahactl.ledger.runs import set_run, summaries
-from skahactl.ledger.store import Ledger
-from skahactl.profile import Profile
-from skahactl.skaha.client import Client
 from skahactl.skaha.models import Created, Listing
 
 #: Seconds that plain apply goes on against a platform that does not take creates for now.
@@ -48,37 +44,33 @@ class Driver:
     plan. ``deadline``: wall time after which TimedOut is raised. ``first_steps`` holds each run's first plan.
     """
 
-    ledger: Ledger
-    client: Client
-    profile: Profile
-    clock: Clock
-    reporter: Reporter
+    desk: Desk
     runs: tuple[Run, ...]
     follow: bool
     gates: Callable[[Run], Gate]
-    stop: Stop
     deadline: float | None = None
     create: bool = True  # False: nothing is created, only deletes and looks
     first_steps: dict[int, tuple[Step, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        settings = self.profile.client
-        if self.profile.is_local:
-            settings = replace(settings, memory=self.profile.local.memory)
+        client, ledger, profile, clock = self.desk.client, self.desk.ledger, self.desk.profile, self.desk.clock
+        settings = profile.client
+        if profile.is_local:
+            settings = replace(settings, memory=profile.local.memory)
         self._wake = asyncio.Event()
-        self._journal = Journal(self.ledger)
-        self._creator = Creator(self.client, self.ledger, self._journal, self.clock, settings, self._wake.set)
+        self._journal = Journal(ledger)
+        self._creator = Creator(client, ledger, self._journal, clock, settings, self._wake.set)
         self._creator.user = next((run.key.user for run in self.runs), None)
-        self._remover = Remover(self.client, self.clock, settings.concurrency, self._wake.set, settings.settle / 24)
-        self._finisher = Finisher(self.client, self.ledger, self.clock, settings, self._wake.set, self.reporter.say)
-        self._lookout = Lookout(self.ledger, settings)
-        self._pace = Pace(self.clock, settings)
-        self._begun = self.clock.now()
+        self._remover = Remover(client, clock, settings.concurrency, self._wake.set, settings.settle / 24)
+        self._finisher = Finisher(client, ledger, clock, settings, self._wake.set, self.desk.reporter.say)
+        self._lookout = Lookout(ledger, settings)
+        self._pace = Pace(clock, settings)
+        self._begun = clock.now()
         self._outage: str | None = None
-        self._last_good = self.clock.monotonic()
+        self._last_good = self.desk.clock.monotonic()
         self._told: set[str] = set()
         self.undeleted: set[str] = set()
-        self._why = Why(self.client, self.clock)
+        self._why = Why(self.desk.client, self.desk.clock)
 
     @property
     def results(self) -> dict[tuple[int, int], Created]:
@@ -89,7 +81,7 @@ class Driver:
         """Until it is so. Raises Stop's interruption, TimedOut, AuthError, UnreachableError, what else went wrong;
         the ledger is whole whatever happens."""
         for run in self.runs:
-            close_open_sends(self.ledger, run.id, self.clock.now())
+            close_open_sends(self.desk.ledger, run.id, self.desk.clock.now())
         try:
             while not await self._pass():
                 await self._pause()
@@ -98,7 +90,7 @@ class Driver:
             await asyncio.gather(*ends)
             await self._journal.close()
             for run in self.runs:
-                close_open_sends(self.ledger, run.id, self.clock.now())
+                close_open_sends(self.desk.ledger, run.id, self.desk.clock.now())
 
     async def _pass(self) -> bool:
         """One look and what follows; True when there is nothing left to do."""
@@ -120,18 +112,18 @@ class Driver:
     async def _look(self) -> Listing | None:
         self._creator.begin_look()
         try:
-            listing = await self.stop.guard(self.client.sessions())
+            listing = await self.desk.stop.guard(self.desk.client.sessions())
         except AuthError as error:
             if not self.follow:
                 raise
             self._begin_outage(error)
             return None
         except UnreachableError as error:
-            if not self.follow and self.clock.monotonic() - self._last_good > PATIENCE:
+            if not self.follow and self.desk.clock.monotonic() - self._last_good > PATIENCE:
                 raise
             self._begin_outage(error)
             return None
-        refuse_other_user(self.profile, self.runs, listing.user)
+        refuse_other_user(self.desk.profile, self.runs, listing.user)
         self._end_outage()
         return listing
 
@@ -139,7 +131,7 @@ class Driver:
         """Plans and starts what one run needs; True when it needs nothing more from this driver."""
         watch = self._lookout.watch(run)
         queued = self._creator.queued(run.id)
-        now = self.clock.now()
+        now = self.desk.clock.now()
         gate = self.gates(watch.run)
         plan = steps.planned(watch, now, gate, queued, self._lookout.settled(run))
         self.first_steps.setdefault(run.id, plan)
@@ -152,10 +144,10 @@ class Driver:
         run = watch.run
         listed = frozenset(session.id for session in listing.sessions)
         self._remover.remove(self._lookout.twins(run, listing))
-        self._remover.remove(steps.to_delete(watch, listed, self.clock.now(), self.ledger))
+        self._remover.remove(steps.to_delete(watch, listed, self.desk.clock.now(), self.desk.ledger))
         self._finisher.begin(run, steps.unread(watch), listed)
-        now = self.clock.now()
-        steps.carry_out_quiet(self.ledger, watch, plan, self._lookout.settled(run), now)
+        now = self.desk.clock.now()
+        steps.carry_out_quiet(self.desk.ledger, watch, plan, self._lookout.settled(run), now)
         if self.create:
             numbers = self._to_create(run, plan)
             self._remover.remove(steps.to_replace(watch, numbers, listed))
@@ -175,7 +167,7 @@ class Driver:
         if not watch.run.deleting and not any(replica.deleting for replica in watch.replicas):
             return False
         listed = frozenset(session.id for session in listing.sessions)
-        left = steps.to_delete(watch, listed, self.clock.now(), self.ledger)
+        left = steps.to_delete(watch, listed, self.desk.clock.now(), self.desk.ledger)
         staying = {session for session in left if self._remover.tries.get(session, 0) >= MOST_DELETES}
         self.undeleted = (self.undeleted & listed) | staying
         return bool(set(left) - staying)
@@ -188,7 +180,7 @@ class Driver:
             if steps.unread(watch):
                 return False
             if watch.run.ended is None:
-                set_run(self.ledger, watch.run.id, ended=self.clock.now())
+                set_run(self.desk.ledger, watch.run.id, ended=self.desk.clock.now())
             return True
         return (not self.follow and not steps.unread(watch)) or steps.is_up(watch)
 
@@ -199,16 +191,16 @@ class Driver:
         if not self.follow and self._outage is None:
             seconds = min(seconds, self._until_due())
         if self.deadline is not None:
-            if self.clock.now() >= self.deadline:
+            if self.desk.clock.now() >= self.deadline:
                 raise TimedOut("timed out; the job goes on", hint="the same command goes on from here")
-            seconds = min(seconds, max(0.0, self.deadline - self.clock.now()))
+            seconds = min(seconds, max(0.0, self.deadline - self.desk.clock.now()))
         self._wake.clear()
-        await self.stop.sleep(self.clock, seconds, self._wake if self._may_go_on() else None)
+        await self.desk.stop.sleep(self.desk.clock, seconds, self._wake if self._may_go_on() else None)
 
     def _until_due(self) -> float:
         """Seconds until what one pass still has to do may be done: a try again, the last look for a create."""
-        now = self.clock.now()
-        settle = self.profile.client.settle
+        now = self.desk.clock.now()
+        settle = self.desk.profile.client.settle
         times = [time for run in self.runs for time in steps.due(self._lookout.watch(run), settle) if time > now]
         return min(times, default=float("inf")) - now
 
@@ -217,7 +209,7 @@ class Driver:
         pass ends with it, where the platform is near, and where nothing else is left to do."""
         return (
             not self.follow
-            or self.profile.client.poll_min < 1.0
+            or self.desk.profile.client.poll_min < 1.0
             or all(steps.is_ended(self._lookout.watch(run)) for run in self.runs)
         )
 
@@ -240,33 +232,33 @@ class Driver:
         self._pace.failed()
         if self._outage is None:
             self._outage = error.message
-            self.reporter.say(f"{self.profile.name} does not answer: {error.message}; trying again")
+            self.desk.reporter.say(f"{self.desk.profile.name} does not answer: {error.message}; trying again")
 
     def _end_outage(self) -> None:
         self._pace.looked()
-        self._last_good = self.clock.monotonic()
+        self._last_good = self.desk.clock.monotonic()
         if self._outage is not None:
-            self.reporter.say(f"{self.profile.name} answers again")
+            self.desk.reporter.say(f"{self.desk.profile.name} answers again")
             self._outage = None
 
     def _report_strays(self) -> None:
         for session, name in self._lookout.strays.items():
             if session not in self._told:
                 self._told.add(session)
-                self.reporter.say(f"stray: session {session} is named {name}, but was not made here; left alone")
+                self.desk.reporter.say(f"stray: session {session} is named {name}, but was not made here; left alone")
 
     def _progress(self) -> None:
         views = []
         watches = [self._lookout.watch(run) for run in self.runs]
-        for watch, summary in zip(watches, summaries(self.ledger, [watch.run for watch in watches]), strict=True):
+        for watch, summary in zip(watches, summaries(self.desk.ledger, [watch.run for watch in watches]), strict=True):
             views.append(
                 RunProgress(
                     summary,
                     tuple(replica.state for replica in watch.replicas),
-                    steps.longest(watch, self.clock.now()),
+                    steps.longest(watch, self.desk.clock.now()),
                     self._why.words(watch) if self.follow else (),
                     self._begun,
-                    self.clock.now(),
+                    self.desk.clock.now(),
                 )
             )
-        self.reporter.progress(views)
+        self.desk.reporter.progress(views)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from skahactl import states
 from skahactl.clock import SystemClock
+from skahactl.engine.desk import Desk
 from skahactl.engine.drive import released
 from skahactl.engine.driver import Driver
 from skahactl.engine.plan import Gate
@@ -46,8 +47,8 @@ async def create_once(
     try:
         run = runs.add_run(ledger, key, job, profile.path or profile.name, {}, clock.now(), directory)
         runs.set_limits(ledger, run.id, Limits(), job.keep, 1)
-        driver = Driver(ledger, client, profile, clock, Silent(), (run,), False, lambda watched: Gate(), Stop(), None)
-        await driver.drive()
+        desk = Desk(ledger, client, profile, clock, Silent(), Stop())
+        await Driver(desk, (run,), False, lambda watched: Gate()).drive()
     except SkahactlError as error:
         stopped = error
     finally:

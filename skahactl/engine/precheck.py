@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from skahactl.durations import short
+from skahactl.engine.desk import Desk
 from skahactl.errors import AnswerNo, ManifestError, Problem, UnreachableError
 from skahactl.job import Job, Request
 from skahactl.profile import Profile
@@ -15,12 +16,10 @@ from skahactl.skaha.client import Client
 from skahactl.skaha.models import Options
 
 
-async def precheck(
-    jobs: Sequence[Job], client: Client, profile: Profile, state_dir: Path, environ: Mapping[str, str], now: float
-) -> tuple[str, ...]:
+async def precheck(jobs: Sequence[Job], desk: Desk, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Warnings; raises for what the platform is certain to refuse, for secrets that cannot be read, and for a server
     that failed the canary and a job that needs the encoding."""
-    options, listed = await asyncio.gather(_options(client), _listed(client))
+    options, listed = await asyncio.gather(_options(desk.client), _listed(desk.client))
     problems = [] if options is None else [p for job in jobs for p in _resource_problems(job, options)]
     if problems:
         raise ManifestError(tuple(problems))
@@ -28,9 +27,10 @@ async def precheck(
         for request in _secret_kinds(job):
             wire.secret_texts(request, environ)
     warnings = [warning for job in jobs for warning in job.warnings]
-    warnings += _encoding(jobs, profile, state_dir, now)
-    warnings += _images(jobs, listed, profile)
-    return (*warnings, *_certificate(profile, now))
+    now = desk.clock.now()
+    warnings += _encoding(jobs, desk.profile, desk.ledger.state_dir, now)
+    warnings += _images(jobs, listed, desk.profile)
+    return (*warnings, *_certificate(desk.profile, now))
 
 
 async def _options(client: Client) -> Options | None:

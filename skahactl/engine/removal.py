@@ -6,22 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from skahactl import states
-from skahactl.clock import Clock
+from skahactl.engine.desk import Desk
 from skahactl.engine.drive import gates_under, released, wait_for_lock
 from skahactl.engine.driver import Driver
 from skahactl.engine.forget import forget_job
 from skahactl.engine.outcome import JobOutcome
-from skahactl.engine.report import Reporter
-from skahactl.engine.stop import Interrupted, Stop
+from skahactl.engine.stop import Interrupted
 from skahactl.errors import AuthError, BusyError, Exit
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import AttemptRow, Run
 from skahactl.ledger.replicas import ReplicaState
-from skahactl.ledger.store import Ledger
-from skahactl.profile import Profile
-from skahactl.skaha.client import Client
 from skahactl.skaha.models import Listing
 
 #: Seconds that a living driver is given to carry out a delete before we say that it was told.
@@ -34,26 +30,21 @@ TRIES, PAUSE = 8, 1.0
 class Removal:
     """One call of delete. ``parts``: what has become of each run so far, also where an error ends the whole."""
 
-    ledger: Ledger
-    client: Client
-    profile: Profile
-    clock: Clock
-    reporter: Reporter
-    stop: Stop
+    desk: Desk
     parts: list[JobOutcome] = field(default_factory=list)
 
     async def preview(self, run: Run, numbers: Sequence[int] | None) -> None:
         """What delete would do."""
-        listing = await self.stop.guard(self.client.sessions())
+        listing = await self.desk.stop.guard(self.desk.client.sessions())
         self.parts.append(self._part(run, numbers, listing))
 
     async def delete(self, run: Run, numbers: Sequence[int] | None) -> JobOutcome:
         """Deletes the sessions of a run, or of some of its replicas, and verifies it."""
-        listing = await self.stop.guard(self.client.sessions())
+        listing = await self.desk.stop.guard(self.desk.client.sessions())
         self._check_user(run, listing)
         part = self._part(run, numbers, listing)
         self.parts.append(part)
-        replicas.ask_delete(self.ledger, run.id, numbers)
+        replicas.ask_delete(self.desk.ledger, run.id, numbers)
         try:
             undeleted = await self._carry_out(run, numbers)
         except Interrupted as error:
@@ -73,27 +64,27 @@ class Removal:
 
     async def forget(self, run: Run) -> int:
         """Forgets every run of the job, once nobody drives it; how many bytes of logs went with it."""
-        lock = await wait_for_lock(self.ledger, run.key, self.clock, self.stop)
+        lock = await wait_for_lock(self.desk.ledger, run.key, self.desk.clock, self.desk.stop)
         try:
-            return forget_job(self.ledger, run.key.server, run.key.user, run.key.name)
+            return forget_job(self.desk.ledger, run.key.server, run.key.user, run.key.name)
         finally:
             released([lock])
 
     async def delete_session(self, session: str) -> bool:
         """Deletes a session that the ledger knows nothing of; whether it is gone."""
         for _ in range(TRIES):
-            await self.stop.guard(self.client.delete(session))
-            if await self.stop.guard(self.client.session(session)) is None:
+            await self.desk.stop.guard(self.desk.client.delete(session))
+            if await self.desk.stop.guard(self.desk.client.session(session)) is None:
                 return True
-            await self.stop.sleep(self.clock, PAUSE)
+            await self.desk.stop.sleep(self.desk.clock, PAUSE)
         return False
 
     async def _carry_out(self, run: Run, numbers: Sequence[int] | None) -> set[str]:
         """Sees to it that nothing is listed any more; what still is, in spite of all."""
         try:
-            lock = acquire(self.ledger, run.key, self.clock.now())
+            lock = acquire(self.desk.ledger, run.key, self.desk.clock.now())
         except BusyError as error:
-            self.reporter.say(f"{error.message}; it carries out the delete")
+            self.desk.reporter.say(f"{error.message}; it carries out the delete")
             return await self._carried_out(run, numbers)
         driver = self._driver(run, lock)
         try:
@@ -103,39 +94,28 @@ class Removal:
         return driver.undeleted
 
     async def _carried_out(self, run: Run, numbers: Sequence[int] | None) -> set[str]:
-        begun = self.clock.now()
+        begun = self.desk.clock.now()
         while True:
             left = {attempt.name for attempt in self._alive(run, numbers)}
-            if not left or self.clock.now() - begun > LONGEST_WAIT:
+            if not left or self.desk.clock.now() - begun > LONGEST_WAIT:
                 return left
-            await self.stop.sleep(self.clock, 0.5)
+            await self.desk.stop.sleep(self.desk.clock, 0.5)
 
     def _alive(self, run: Run, numbers: Sequence[int] | None) -> list[AttemptRow]:
         chosen = None if numbers is None else set(numbers)
         return [
             attempt
-            for attempt in attempts_of(self.ledger, run.id)
+            for attempt in attempts_of(self.desk.ledger, run.id)
             if attempt.state in states.ALIVE and (chosen is None or attempt.replica in chosen)
         ]
 
     def _driver(self, run: Run, lock: JobLock) -> Driver:
-        return Driver(
-            self.ledger,
-            self.client,
-            self.profile,
-            self.clock,
-            self.reporter,
-            (run,),
-            False,
-            gates_under(self.ledger, [lock]),
-            self.stop,
-            create=False,
-        )
+        return Driver(self.desk, (run,), False, gates_under(self.desk.ledger, [lock]), create=False)
 
     def _check_user(self, run: Run, listing: Listing) -> None:
         if listing.user and run.key.user and listing.user != run.key.user:
             raise AuthError(
-                f"{self.profile.name} says you are {listing.user}, but {run.key.name} is {run.key.user}'s",
+                f"{self.desk.profile.name} says you are {listing.user}, but {run.key.name} is {run.key.user}'s",
                 hint="nothing was deleted. Log in as that user, or choose another profile with -p",
             )
 
@@ -146,17 +126,17 @@ class Removal:
         listed = {session.id for session in listing.sessions}
         latest = self._latest(run)
         chosen = None if numbers is None else set(numbers)
-        for row in replicas.replica_states(self.ledger, run.id):
+        for row in replicas.replica_states(self.desk.ledger, run.id):
             if chosen is None or row.number in chosen:
                 part.steps.append(_step(row, latest.get(row.number), listed))
         return part
 
     def _latest(self, run: Run) -> dict[int, AttemptRow]:
-        return {attempt.replica: attempt for attempt in attempts_of(self.ledger, run.id)}
+        return {attempt.replica: attempt for attempt in attempts_of(self.desk.ledger, run.id)}
 
     def _fill(self, part: JobOutcome, run: Run) -> None:
         """How the run stands by the record."""
-        summary = runs.summaries(self.ledger, [runs.run_by_id(self.ledger, run.id) or run])[0]
+        summary = runs.summaries(self.desk.ledger, [runs.run_by_id(self.desk.ledger, run.id) or run])[0]
         part.summary, part.status, part.counts = summary, summary.status, summary.counts
 
 

@@ -6,16 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from skahactl.clock import Clock
 from skahactl.durations import iso
+from skahactl.engine.desk import Desk
 from skahactl.engine.outcome import JobOutcome, Outcome
-from skahactl.engine.stop import Stop
 from skahactl.errors import Exit, UnreachableError, UsageError
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import attempts_of
-from skahactl.ledger.store import Ledger
-from skahactl.profile import Profile
-from skahactl.skaha.client import Client
 from skahactl.skaha.models import Session
 from skahactl.targets import Target
 
@@ -32,27 +28,27 @@ class _Asked:
 
 @dataclass
 class Renewal:
-    ledger: Ledger
-    client: Client
-    profile: Profile
-    clock: Clock
-    stop: Stop
+    desk: Desk
 
     async def renew(self, targets: Sequence[Target], dry_run: bool) -> Outcome:
         """One step a live session: ``done`` if its deadline moved, ``unchanged`` if not, ``refused`` with words."""
-        before = {session.id: session for session in (await self.stop.guard(self.client.sessions())).sessions}
+        before = {session.id: session for session in (await self.desk.stop.guard(self.desk.client.sessions())).sessions}
         parts: list[JobOutcome] = []
         asked = [one for target in targets for one in self._live(target, before, parts)]
         words: dict[str, str | None] = {}
         if not dry_run:
-            slots = asyncio.Semaphore(self.profile.client.concurrency)
+            slots = asyncio.Semaphore(self.desk.profile.client.concurrency)
             await asyncio.gather(*(self._ask(one.session.id, words, slots) for one in asked))
-        after = before if dry_run else {one.id: one for one in (await self.stop.guard(self.client.sessions())).sessions}
+        after = (
+            before
+            if dry_run
+            else {one.id: one for one in (await self.desk.stop.guard(self.desk.client.sessions())).sessions}
+        )
         for one in asked:
             one.part.steps.append(_step(one, words.get(one.session.id), after, dry_run))
             if one.part.steps[-1]["outcome"] == "refused":
                 one.part.exit = Exit.NO
-        return Outcome(self.profile, dry_run, parts)
+        return Outcome(self.desk.profile, dry_run, parts)
 
     def _live(self, target: Target, listed: dict[str, Session], parts: list[JobOutcome]) -> list[_Asked]:
         alive = ("Pending", "Running")
@@ -64,12 +60,12 @@ class Renewal:
             parts.append(part)
             return [_Asked(part, 1, None, session)] if session.status in alive else []
         part = JobOutcome(target.run.key.name, "renew", "asked for", target.run.number, target.run.digest, watched=True)
-        summary = runs.summaries(self.ledger, [target.run])[0]
+        summary = runs.summaries(self.desk.ledger, [target.run])[0]
         part.summary, part.status, part.counts = summary, summary.status, summary.counts
         parts.append(part)
         return [
             _Asked(part, attempt.replica, attempt.number, listed[attempt.session])
-            for attempt in attempts_of(self.ledger, target.run.id)
+            for attempt in attempts_of(self.desk.ledger, target.run.id)
             if attempt.session in listed
             and (target.numbers is None or attempt.replica in target.numbers)
             and listed[attempt.session].status in alive
@@ -77,9 +73,9 @@ class Renewal:
 
     async def _ask(self, session: str, words: dict[str, str | None], slots: asyncio.Semaphore) -> None:
         async with slots:
-            self.stop.check()
+            self.desk.stop.check()
             try:
-                words[session] = await self.stop.guard(self.client.renew(session))
+                words[session] = await self.desk.stop.guard(self.desk.client.renew(session))
             except UnreachableError as error:
                 words[session] = error.message
 

@@ -6,19 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from skahactl import states
-from skahactl.clock import Clock
+from skahactl.engine.desk import Desk
 from skahactl.engine.look import known_of, watch_of
 from skahactl.engine.observe import Gone, Missing, Seen, Watch, observe
 from skahactl.engine.pace import Pace
-from skahactl.engine.report import Reporter, RunProgress
-from skahactl.engine.stop import Stop
+from skahactl.engine.report import RunProgress
 from skahactl.errors import Exit, TimedOut, UnreachableError
 from skahactl.ledger.lock import living_driver
 from skahactl.ledger.records import Run, RunSummary
 from skahactl.ledger.runs import run_by_id, summaries
-from skahactl.ledger.store import Ledger
-from skahactl.profile import Profile
-from skahactl.skaha.client import Client
 from skahactl.skaha.models import Listing
 
 CONDITIONS = ("complete", "running", "deleted")
@@ -36,12 +32,7 @@ class Awaited:
 class Waiter:
     """Waits for several runs at once, with one list call a look; ends are remembered while it lasts."""
 
-    ledger: Ledger
-    client: Client
-    profile: Profile
-    clock: Clock
-    reporter: Reporter
-    stop: Stop
+    desk: Desk
     condition: str
     deadline: float | None
     _ends: dict[tuple[int, int, int], str] = field(default_factory=dict)
@@ -49,8 +40,8 @@ class Waiter:
 
     async def wait(self, awaited: Sequence[Awaited]) -> tuple[Exit, tuple[str, ...]]:
         """DONE when the condition holds for all; NO as soon as it cannot, with the words why."""
-        pace = Pace(self.clock, self.profile.client)
-        begun = self.clock.now()
+        pace = Pace(self.desk.clock, self.desk.profile.client)
+        begun = self.desk.clock.now()
         while True:
             listing = await self._look(pace)
             if listing is not None:
@@ -60,26 +51,26 @@ class Waiter:
                     return Exit.NO, tuple(words for answer, words in answers if answer is False)
                 if all(answer is True for answer, _ in answers):
                     return Exit.DONE, tuple(words for _, words in answers)
-            if self.deadline is not None and self.clock.now() >= self.deadline:
+            if self.deadline is not None and self.desk.clock.now() >= self.deadline:
                 raise TimedOut(f"timed out waiting for {self.condition}", hint="the job goes on as it was")
             seconds = pace.interval()
             if self.deadline is not None:
-                seconds = min(seconds, max(0.05, self.deadline - self.clock.now()))
-            await self.stop.sleep(self.clock, seconds)
+                seconds = min(seconds, max(0.05, self.deadline - self.desk.clock.now()))
+            await self.desk.stop.sleep(self.desk.clock, seconds)
 
     async def _look(self, pace: Pace) -> Listing | None:
         try:
-            listing = await self.stop.guard(self.client.sessions())
+            listing = await self.desk.stop.guard(self.desk.client.sessions())
         except UnreachableError as error:
             pace.failed()
-            self.reporter.say(f"{self.profile.name} does not answer: {error.message}; trying again")
+            self.desk.reporter.say(f"{self.desk.profile.name} does not answer: {error.message}; trying again")
             return None
         pace.looked()
         return listing
 
     def _judge(self, one: Awaited, listing: Listing) -> tuple[bool | None, str]:
         """True, False, or None for not yet; with words."""
-        watch = watch_of(self.ledger, one.run.id)
+        watch = watch_of(self.desk.ledger, one.run.id)
         shown = self._states(watch, listing)
         chosen = {n: s for n, s in shown.items() if one.numbers is None or n in one.numbers}
         name = one.run.key.name
@@ -101,7 +92,7 @@ class Waiter:
         going = [state for state in chosen.values() if state in states.ALIVE]
         if not going and all(state == states.COMPLETED for state in chosen.values()):
             return True, f"{name}: Completed"
-        if not going and living_driver(self.ledger, watch.run.key) is None:
+        if not going and living_driver(self.desk.ledger, watch.run.key) is None:
             left = {n: s for n, s in chosen.items() if s != states.COMPLETED}
             return False, f"{name}: {_counted(left)}, and nobody drives it; go on with: skahactl resume {name}"
         return None, ""
@@ -109,7 +100,7 @@ class Waiter:
     def _states(self, watch: Watch, listing: Listing) -> dict[int, str]:
         """The state of each replica as ledger and list together show it."""
         found = {replica.number: replica.state for replica in watch.replicas}
-        known = known_of(self.ledger, watch, listing)
+        known = known_of(self.desk.ledger, watch, listing)
         numbers = {replica.number: replica.attempt for replica in watch.replicas}
         for change in observe(self._remembered(watch), listing, known, frozenset(found)):
             attempt = getattr(change, "attempt", None)
@@ -142,15 +133,15 @@ class Waiter:
         return replace(watch, attempts=tuple(attempts))
 
     def _show(self, awaited: Sequence[Awaited], begun: float) -> None:
-        fresh = [run for one in awaited if (run := run_by_id(self.ledger, one.run.id)) is not None]
+        fresh = [run for one in awaited if (run := run_by_id(self.desk.ledger, one.run.id)) is not None]
         views = []
-        for summary in summaries(self.ledger, fresh):
+        for summary in summaries(self.desk.ledger, fresh):
             shown = self._shown[summary.run.id]
             counts = states.zero_filled({state: shown.count(state) for state in set(shown)})
             status = states.job_status(counts, summary.retriable)
             seen = RunSummary(summary.run, counts, status, summary.retriable, summary.items, summary.driver)
-            views.append(RunProgress(seen, shown, started=begun, now=self.clock.now()))
-        self.reporter.progress(views)
+            views.append(RunProgress(seen, shown, started=begun, now=self.desk.clock.now()))
+        self.desk.reporter.progress(views)
 
     _shown: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
