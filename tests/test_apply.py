@@ -195,6 +195,20 @@ def test_a_second_driver_is_told_who_drives(desk: Desk, long: str) -> None:
     end(driver, signal.SIGTERM)
 
 
+def test_of_several_jobs_those_that_nobody_drives_go_on(desk: Desk, long: str) -> None:
+    driver = driving(desk, "long", "apply", long, "--wait")
+    desk.job("short", "true", 2)
+    outcome = desk.data("apply", long, "short.toml", "--wait", exit=6)
+    assert outcome["exit"] == 6
+    busy, done = outcome["jobs"]
+    assert (busy["action"], busy["steps"], done["counts"]["Completed"]) == ("busy", [], 2)
+    assert f"process {driver.pid} " in busy["reason"]
+    told = desk.run("apply", "short.toml", long, "-q", exit=6).stderr
+    assert f"another command drives long: process {driver.pid} " in told
+    assert "short" not in told
+    end(driver, signal.SIGTERM)
+
+
 def test_a_driver_whose_lock_was_broken_ends(desk: Desk, long: str) -> None:
     driver = driving(desk, "long", "apply", long, "--wait")
     with contextlib.closing(sqlite3.connect(desk.state / "ledger.sqlite3", isolation_level=None)) as connection:
@@ -296,8 +310,10 @@ def test_changed_limits_reach_a_living_driver(desk: Desk) -> None:
     driver = desk.start("apply", "steered.toml", "--wait")
     wait_for(lambda: desk.is_driven("steered") and desk.recorded("steered").count("Running") == 1)
     assert desk.recorded("steered").count("Held") == 3
-    desk.job("steered", "sleep 100", 4, "[limits]\nalive = 3")
-    desk.run("apply", "steered.toml", exit=6)
+    desk.job("steered", "sleep 100", 4, "[limits]\nalive = 3\n[logs]\nkeep = 'none'")
+    told = desk.run("apply", "steered.toml", exit=6).stderr
+    assert "it goes by the changed [limits] and [logs] from now on" in told
+    assert "changed" not in desk.run("apply", "steered.toml", exit=6).stderr
     wait_for(lambda: desk.recorded("steered").count("Running") == 3)
     desk.run("delete", "steered")
     assert driver.wait(20) == 1

@@ -72,11 +72,14 @@ class Applier:
         try:
             decisions = {job.name: history.decide(job, self.wishes, self.desk.clock.now()) for job in jobs}
             _refuse_foreign(decisions)
-            await self._take_locks(jobs, history, decisions)
+            busy = await self._take_locks(jobs, history, decisions)
             self.known = Outcome(self.desk.profile, False, [])
             todo: dict[int, JobOutcome] = {}
             to_drive: list[Run] = []
             for job in jobs:
+                if job.name in busy:
+                    self.known.jobs.append(_left_to(busy[job.name], job, history.last(job.name)))
+                    continue
                 part, run = await self._begin(job, history, self.known)
                 if run is not None:
                     todo[run.id] = part
@@ -176,28 +179,46 @@ class Applier:
         gates = gates_under(self.desk.ledger, self._locks)
         return Driver(self.desk, tuple(to_drive), follow, gates, self.deadline, create)
 
-    async def _take_locks(self, jobs: Sequence[Job], history: History, decisions: Mapping[str, Decision]) -> None:
+    async def _take_locks(
+        self, jobs: Sequence[Job], history: History, decisions: Mapping[str, Decision]
+    ) -> dict[str, BusyError]:
+        """By job, who drives it already; the others are gone on with. Raises it where there is no other."""
+        busy: dict[str, BusyError] = {}
         for job in sorted(jobs, key=lambda job: job.name):
             decision, key = decisions[job.name], history.key(job.name)
             if decision.action in ("refuse", "ended"):
                 continue
             try:
                 self._locks.append(acquire(self.desk.ledger, key, self.desk.clock.now(), break_lock=self.break_lock))
-            except BusyError:
+            except BusyError as error:
+                if decision.action == "replace" and self.confirm(f"{job.name}: {decision.reason}"):
+                    last = history.last(job.name)
+                    assert last is not None
+                    replicas.ask_delete(self.desk.ledger, last.run.id, None)
+                    self._locks.append(await wait_for_lock(self.desk.ledger, key, self.desk.clock, self.desk.stop))
+                    continue
                 if decision.action == "keep":
-                    self._update_limits(job, history)
-                if decision.action != "replace" or not self.confirm(f"{job.name}: {decision.reason}"):
+                    self._hand_on_limits(job, history, error)
+                if len(jobs) == 1:
                     raise
-                last = history.last(job.name)
-                assert last is not None
-                replicas.ask_delete(self.desk.ledger, last.run.id, None)
-                self._locks.append(await wait_for_lock(self.desk.ledger, key, self.desk.clock, self.desk.stop))
+                busy[job.name] = error
+        return busy
 
-    def _update_limits(self, job: Job, history: History) -> None:
-        """Changed limits reach the driver that holds the lock."""
+    def _hand_on_limits(self, job: Job, history: History, error: BusyError) -> None:
+        """Changed limits reach the driver that holds the lock; ``error`` says so."""
         last = history.last(job.name)
-        if last is not None:
-            runs.set_limits(self.desk.ledger, last.run.id, job.limits, job.keep, job.attempts)
+        if last is None:
+            return
+        run = last.run
+        changed = {
+            "[limits]": job.limits != run.limits,
+            "[retry]": job.attempts != run.attempts,
+            "[logs]": job.keep != run.keep,
+        }
+        if any(changed.values()):
+            runs.set_limits(self.desk.ledger, run.id, job.limits, job.keep, job.attempts)
+            words = " and ".join(table for table, differs in changed.items() if differs)
+            error.message += f"; it goes by the changed {words} from now on"
 
     def _summaries(self, driven: list[Run]) -> tuple[RunSummary, ...]:
         fresh = [found for run in driven if (found := runs.run_by_id(self.desk.ledger, run.id)) is not None]
@@ -216,6 +237,14 @@ def _refuse_foreign(decisions: Mapping[str, Decision]) -> None:
     for decision in decisions.values():
         if decision.action == "foreign":
             raise UsageError(decision.reason, hint=decision.hint, code="foreign")
+
+
+def _left_to(driver: BusyError, job: Job, last: RunSummary | None) -> JobOutcome:
+    """The part of a job that another command drives."""
+    part = JobOutcome(job.name, "busy", driver.message, digest=job.digest, exit=driver.exit, hint=driver.hint)
+    part.watched = True
+    _show(part, last)
+    return part
 
 
 def _show(part: JobOutcome, summary: RunSummary | None) -> None:

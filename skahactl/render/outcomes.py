@@ -13,7 +13,8 @@ from skahactl.render.summary import head, standing
 from skahactl.render.tables import data_text
 
 ARROW = " -> "
-_EXPLAINED = frozenset({"refuse", "ended", "delete"})  # what did nothing says why
+_EXPLAINED = frozenset({"refuse", "ended", "delete", "busy"})  # what did nothing says why
+_DENIED = frozenset({"refuse", "busy"})  # said with -q too
 _MOST_ERRORS = 10  # different ones; more are a wall that nobody reads
 
 
@@ -59,12 +60,13 @@ def _print_plan(context: Context, where: str, job: JobOutcome) -> None:
 
 
 def _say_outcome(context: Context, where: str, job: JobOutcome) -> None:
-    context.say(one_line(f"{where}: {_headline(job)}"))
+    say = context.warn if job.action in _DENIED else context.say
+    say(one_line(f"{where}: {_headline(job)}"))
     for line in difference_lines(job.data()["differences"]):  # type: ignore[arg-type]
-        context.say(f"  {line}")
+        say(f"  {line}")
     _say_errors(context, job)
     for line in _advice(job):
-        context.say(f"  {line}")
+        say(f"  {line}")
     if job.watched and job.summary is not None and job.summary.run.kind != "headless":
         for url in filter(None, (step.get("url") for step in job.steps)):
             context.out(str(url))
