@@ -116,16 +116,15 @@ def _let_go(stream: TextIO) -> None:
 
 def _tell(context: Context, error: SkahactlError) -> int:
     """The error in words on stderr, or as one JSON object with ``-o json``."""
-    with contextlib.suppress(OSError):
-        if context.output in ("json", "jsonl"):
-            import json
+    if context.output in ("json", "jsonl"):
+        import json
 
-            context.warn(json.dumps(error.data(), ensure_ascii=False))
-        else:
-            where = f"{error.where}: " if error.where else ""
-            context.warn(f"skahactl: {where}{error.message}")
-            if error.hint:
-                context.warn(f"  {error.hint}")
+        context.warn(json.dumps(error.data(), ensure_ascii=False))
+    else:
+        where = f"{error.where}: " if error.where else ""
+        context.warn(f"skahactl: {where}{error.message}")
+        if error.hint:
+            context.warn(f"  {error.hint}")
     return int(error.exit)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -42,9 +43,10 @@ class Context:
             self.warn(text)
 
     def warn(self, text: str) -> None:
-        """What a person must know."""
-        self.stderr.write(text + "\n")
-        self.stderr.flush()
+        """What a person must know. A stderr that is full or gone is no reason to stop, nor to fail."""
+        with contextlib.suppress(OSError):
+            self.stderr.write(text + "\n")
+            self.stderr.flush()
 
     def debug(self, text: str) -> None:
         """A line of ``-v``, to stderr and to the log file if one was asked for."""

@@ -232,6 +232,21 @@ def test_streams_that_the_caller_closed(desk: Desk, closed: str) -> None:
     assert desk.run("logs", "quick").stdout == "done\n"
 
 
+def test_a_stderr_that_is_full_changes_no_exit_code(desk: Desk) -> None:
+    desk.job("quick", "echo done", 1)
+    desk.job("bad", "exit 3", 1)
+    with open("/dev/full", "w") as full:
+        for words, code in (
+            (("apply", "quick.toml"), 0),
+            (("apply", "quick.toml", "--wait"), 0),
+            (("apply", "bad.toml", "--wait"), 1),
+            (("get", "replicas", "nobody"), 2),
+            (("delete", "quick"), 0),
+        ):
+            desk.run(*words, stderr=full, exit=code)
+        assert desk.run("get", "jobs", stdout=full, exit=1).stderr.endswith("No space left on device\n")
+
+
 def file_size(limit: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
