@@ -158,7 +158,7 @@ def _still(run: Run, attempt: AttemptRow) -> float | None:
 
 
 def _log(attempt: AttemptRow | None) -> Row:
-    """Where the log is kept; ``complete`` is None where none is."""
-    if attempt is None or attempt.log_path is None:
+    """Where the log is kept; ``complete`` is None where none is. A log without a byte is complete, and has no file."""
+    if attempt is None or (attempt.log_path is None and (attempt.log, attempt.log_bytes) != ("kept", 0)):
         return {"path": None, "bytes": None, "complete": None}
     return {"path": attempt.log_path, "bytes": attempt.log_bytes, "complete": attempt.log == "kept"}

@@ -42,10 +42,27 @@ def test_logs_are_kept_as_the_manifest_says_and_their_size_is_told(tmp_path: Pat
     assert here.data("describe", "kept")["log_bytes"] == size
     assert (size > 0) == bool(wanted)
     assert len(here.run("logs", "kept").stdout.splitlines()) == 18, "while the platform has them, they can be read"
+    told = here.data("prune", "--older-than", "0s", "--dry-run")
+    assert [row["log_bytes"] for row in told] == [size]
     here.run("prune", "--older-than", "0s", "--logs", "--yes")
     assert [path for path in folder.rglob("*") if path.is_file()] == []
     here.run("prune", "--older-than", "0s", "--yes")
     assert here.data("get", "jobs") == []
+
+
+def test_replicas_that_wrote_nothing_leave_nothing_behind(tmp_path: Path, server: Server) -> None:
+    server.tell("plan", fail=1.0, log_lines=0)
+    here = Workplace(tmp_path / "here", server, {"log-patience": 0})
+    here.write("job.toml", f'name = "mute"\n{IMAGE}\ncommand = ["x"]\nreplicas = 2\n')
+    here.run("apply", "job.toml", "--wait", expect=1)
+    rows = here.data("get", "replicas", "mute")
+    assert [row["log"] for row in rows] == [{"path": None, "bytes": 0, "complete": True}] * 2
+    assert here.run("get", "replicas", "mute", "-o", "wide").stdout.count("  empty") == 2
+    folder = here.root / "state" / "logs"
+    size = sum(path.stat().st_size for path in folder.rglob("*.events"))
+    assert here.data("describe", "mute")["log_bytes"] == size > 0
+    here.run("prune", "--older-than", "0s", "--yes")
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
 
 
 def test_several_manifests_go_on_in_one_loop_with_one_list_call_a_look(tmp_path: Path, server: Server) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from skahactl import shapes, states
 from skahactl.commands.looking import Place, ask, look, placed, tell_failed_look
 from skahactl.engine import gather
+from skahactl.engine.forget import kept_bytes
 from skahactl.engine.glance import glance
 from skahactl.errors import AuthError, Exit, UnreachableError, UsageError, worst
 from skahactl.ledger.attempts import attempts_of
@@ -70,7 +69,7 @@ def _of_run(place: Place, target: Target, listing: Listing | None) -> Described:
     data: Row = {
         "job": job,
         "keep_logs": run.keep,
-        "log_bytes": _disk_use(job["logs"]),
+        "log_bytes": kept_bytes(ledger, run),
         "after": list(run.after),
         "replicas": _replicas(place, target, run, listing, attempts),
         "history": [shapes.note(note) for note in notes_of(ledger, run.id) if _is_noted(note.replica, target)],
@@ -95,17 +94,6 @@ def _is_meant(row: AttemptRow, target: Target) -> bool:
 
 def _is_noted(replica: int | None, target: Target) -> bool:
     return replica is None or target.numbers is None or replica in target.numbers
-
-
-def _disk_use(folder: object) -> int:
-    """Bytes of the kept logs of a run."""
-    total = 0
-    if isinstance(folder, str) and Path(folder).is_dir():
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    total += entry.stat().st_size
-    return total
 
 
 def _events(place: Place, described: Described) -> list[Row]:

@@ -39,6 +39,7 @@ def prune(
 
     skahactl -p canfar prune --older-than 90d
     """
+    from skahactl.engine.forget import kept_bytes
     from skahactl.ledger.store import open_ledger, read_ledger
     from skahactl.paths import state_dir
     from skahactl.profiles import choose
@@ -49,7 +50,7 @@ def prune(
     before = time.time() - _age(older_than)
     with read_ledger(where) if dry_run else open_ledger(where) as ledger:
         chosen, spared = _chosen(ledger, profile, jobs, before)
-        every = [_Old(summary, _size(ledger, summary.run)) for summary in chosen]
+        every = [_Old(summary, kept_bytes(ledger, summary.run)) for summary in chosen]
         found = [old for old in every if old.size or not logs]
         _show(context, found)
         place = f"{', '.join(jobs) or 'every job'} on {profile.name} ({profile.host})"
@@ -74,7 +75,7 @@ def prune(
 
 @dataclass(frozen=True, slots=True)
 class _Old:
-    """A run that may go, and the bytes of its kept logs."""
+    """A run that may go, and the bytes of its kept logs on disk, whatever the record says."""
 
     summary: RunSummary
     size: int
@@ -116,16 +117,6 @@ def _unknown(name: str, profile: Profile) -> UsageError:
         hint=f"prune forgets old records on this machine; to end sessions: skahactl delete {name}",
         code="unknown-target",
     )
-
-
-def _size(ledger: Ledger, run: Run) -> int:
-    """Bytes on disk, not what the record says."""
-    import os
-
-    from skahactl.ledger.attempts import attempts_of
-
-    paths = {attempt.log_path for attempt in attempts_of(ledger, run.id) if attempt.log_path is not None}
-    return sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
 
 
 def _show(context: Context, found: list[_Old]) -> None:

@@ -99,7 +99,9 @@ def _sizes(row: Mapping[str, Any], now: float) -> str:
 
 def _log(row: Mapping[str, Any], now: float) -> str | None:
     path = row["log"]["path"]
-    return None if path is None else path + ("" if row["log"]["complete"] else " (incomplete)")
+    if path is None:
+        return "empty" if row["log"]["bytes"] == 0 else None
+    return str(path) + ("" if row["log"]["complete"] else " (incomplete)")
 
 
 def _owner(row: Mapping[str, Any]) -> str:
