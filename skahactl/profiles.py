@@ -91,7 +91,7 @@ def _overridden(profile: Profile, environ: Mapping[str, str]) -> Profile:
     """The profile with what the environment says instead."""
     server, token, certificate = (environ.get(f"SKAHACTL_{key}") for key in ("SERVER", "TOKEN", "CERTIFICATE"))
     if server:
-        from skahactl.profile_file import server_address
+        from skahactl.profile_keys import server_address
 
         try:
             profile = profile.at(server_address(server))

@@ -16,7 +16,8 @@ import pytest
 from skahactl import profiles
 from skahactl.errors import ProfileError
 from skahactl.job import Limits, Resources
-from skahactl.profile import Auth
+from skahactl.profile import Auth, ClientSettings, LocalSettings
+from skahactl.profile_keys import known_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 FULL = """
@@ -148,6 +149,96 @@ def test_a_mistake_is_told_with_its_key_and_never_its_secret(home: Home, text: s
     assert says in told.value.message
     assert told.value.where == str(path)
     assert "s3cret" not in str(told.value.data())
+
+
+SERVER = 'server = "https://a/skaha/v1"\n'
+TEXT = "expected a valid string"
+WHOLE = "expected a valid integer"
+NUMBER = "expected a valid number"
+DURATION = "is no duration: write 30s, 5m, 2h, 1d or 1h30m"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("registry = 1", f"registry: {TEXT}"),
+        ('registry = ""', "registry: String should have at least 1 character"),
+        ('registry-secret-file = [""]', f"registry-secret-file: {TEXT}"),
+        ("auth = 3", "auth: expected a table"),
+        ('client = ["timeout"]', "client: expected a table"),
+        ("vars = true", "vars: expected a table"),
+        ('defaults.limits = "2h"', "defaults.limits: expected a table"),
+        ("auth = {}", "auth.method: missing"),
+        ("auth.method = []", "auth.method: expected 'x509', 'token' or 'none'"),
+        ('auth.method = "X509"', "auth.method: expected 'x509', 'token' or 'none'"),
+        ("auth = { method = 'x509', certificate = 1979-05-27 }", f"auth.certificate: {TEXT}"),
+        ("defaults.resources.cores = true", f"defaults.resources.cores: {NUMBER}"),
+        ('defaults.resources.cores = "2"', f"defaults.resources.cores: {NUMBER}"),
+        ("defaults.resources.cores = 0", "defaults.resources.cores: expected greater than 0"),
+        ("defaults.resources.ram = nan", "defaults.resources.ram: expected greater than 0"),
+        (f"defaults.resources.ram = 1{'0' * 400}", f"defaults.resources.ram: {NUMBER}"),
+        ("defaults.resources.gpus = true", f"defaults.resources.gpus: {WHOLE}"),
+        ("defaults.resources.gpus = 1.0", f"defaults.resources.gpus: {WHOLE}"),
+        ("defaults.limits.alive = 0", "defaults.limits.alive: expected greater than or equal to 1"),
+        ("defaults.limits.pending-timeout = true", f"defaults.limits.pending-timeout: 'True' {DURATION}"),
+        ("client.concurrency = 129", "client.concurrency: expected less than or equal to 128"),
+        ("client.timeout = 0", "client.timeout: expected greater than 0"),
+        ('client.timeout = "0s"', "client.timeout: expected greater than 0"),
+        ("client.timeout = -1", "client.timeout: expected greater than or equal to 0"),
+        ("client.settle = nan", "client.settle: expected greater than or equal to 0"),
+        ('client.settle = "-2h"', f"client.settle: '-2h' {DURATION}"),
+        ("client.settle = 07:32:00", f"client.settle: {NUMBER}"),
+        (f"client.settle = 1{'0' * 400}", f"client.settle: {NUMBER}"),
+        ("local.slots = 2.0", f"local.slots: {WHOLE}"),
+        ("local.kill-after = {}", f"local.kill-after: {NUMBER}"),
+        ("vars.x = []", f"vars.x: {TEXT}"),
+        ("client.poll_min = 1", "client.poll_min: unknown key; did you mean 'poll-min'?"),
+        ("Registry = 1", "Registry: unknown key; did you mean 'registry'?"),
+        ("defaults.zzz = 1", "defaults.zzz: unknown key; known: resources, limits"),
+        ("auth = { method = 'none', zzz = 1 }", f"auth.zzz: unknown key; known: {', '.join(known_keys(('auth',)))}"),
+        ("slots = 1", "slots: unknown key; it belongs below [local]"),
+        ("memory = 1", "memory: unknown key; it belongs below [client]"),
+        ('client."*" = 1', f"client.*: unknown key; known: {', '.join(known_keys(('client',)))}"),
+        ('registry-secret-env = "E"', "registry-user: goes with registry-secret-env or registry-secret-file, one of"),
+        ('auth = { method = "none", token-env = "E" }', 'belong to method = "token", and this is "none"'),
+        ('auth = { method = "none", certificate = "c" }', 'auth.certificate: belongs to method = "x509", and this is'),
+    ],
+)
+def test_what_a_key_may_not_hold(home: Home, line: str, says: str) -> None:
+    home.write("bad", f"{SERVER}{line}\n")
+    with pytest.raises(ProfileError) as told:
+        profiles.load("bad", home.environ)
+    assert says in told.value.message
+    assert told.value.message.count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "value"),
+    [
+        ("defaults.resources.cores = 2", "resources", Resources(cores=2.0)),
+        ("defaults.resources.ram = 0.5", "resources", Resources(ram=0.5)),
+        ("defaults.resources = {}", "resources", Resources()),
+        ("defaults.limits = { pending = 1, pending-timeout = 0 }", "limits", Limits(pending=1, pending_timeout=0.0)),
+        ("vars = { n = -1, t = true, 'a b' = '' }", "vars", {"n": "-1", "t": "true", "a b": ""}),
+        ("client.timeout = inf", "client", ClientSettings(timeout=float("inf"))),
+        ('client = { settle = 0, memory = "1h30m" }', "client", ClientSettings(settle=0.0, memory=5400.0)),
+        ("local = { slots = 1, memory = 2 }", "local", LocalSettings(slots=1, memory=2.0)),
+        ('auth.method = "none"', "auth", Auth()),
+    ],
+)
+def test_what_a_key_may_hold(home: Home, line: str, field: str, value: object) -> None:
+    home.write("good", f"{SERVER}{line}\n")
+    found = getattr(profiles.load("good", home.environ), field)
+    assert found == value
+    assert repr(found) == repr(value)  # 2.0 and 2 are equal, and not alike
+
+
+def test_problems_come_in_the_order_of_the_keys_and_strange_ones_last(home: Home) -> None:
+    home.write("bad", "x = 1\nclient.y = 2\nclient.settle = []\nserver = 1\nauth.zzz = 1\n")
+    with pytest.raises(ProfileError) as told:
+        profiles.load("bad", home.environ)
+    keys = [line.partition(":")[0] for line in told.value.message.split("\n")]
+    assert keys == ["server", "auth.method", "auth.zzz", "client.settle", "client.y", "x"]
 
 
 def test_every_mistake_of_a_file_is_told_at_once(home: Home) -> None:

@@ -17,7 +17,7 @@ LAYERS = (
     ("errors", "clock", "states", "words", "durations", "ranges", "paths"),
     ("job", "profile", "profile_names"),
     ("split", "helpers"),
-    ("profile_file", "profile_text", "profiles", "manifest"),
+    ("profile_file", "profile_keys", "profile_text", "profiles", "manifest"),
     ("skaha",),
     ("local",),
     ("platforms",),

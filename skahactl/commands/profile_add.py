@@ -30,7 +30,7 @@ def written(name: str, given: Answers, context: Context, check: bool) -> Profile
     """Writes the file of the profile and reads it back; nothing is left behind if the server does not answer."""
     from skahactl import profiles
     from skahactl.paths import write_atomically
-    from skahactl.profile_file import server_address
+    from skahactl.profile_keys import server_address
     from skahactl.profile_text import new_file
 
     path = profiles.file_of(name, context.environ)
