@@ -18,8 +18,9 @@ from skahactl.errors import Exit, SkahactlError
 
 def run() -> NoReturn:
     """The console script."""
-    gc.set_threshold(50_000)  # starting makes many objects and no garbage
-    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # a command line of its own, with click and rich
+    gc.set_threshold(100_000)  # starting makes many objects and no garbage
+    for unused in ("httpx._main", "h2"):  # a command line of its own, with click and rich; HTTP/2, if it is there
+        sys.modules.setdefault(unused, None)  # type: ignore[arg-type]
     _open_missing_streams()
     code = main(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
