@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import lru_cache
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
 _WHOLE = re.compile(r"\s*(?:\d+(?:\.\d+)?[smhd]?\s*)+")
@@ -35,6 +36,7 @@ def short(seconds: float) -> str:
     return f"{days} d" + (f" {rest} h" if rest else "")
 
 
+@lru_cache(maxsize=1024)  # rows of one look share most of their times
 def iso(epoch: float | None) -> str | None:
     """ISO 8601 UTC with seconds; None stays None."""
     return None if epoch is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))

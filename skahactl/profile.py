@@ -62,6 +62,8 @@ class LocalSettings:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
+    """A profile with everything that its file and the built-in defaults say."""
+
     name: str
     server: str  # base URL, version included, without a trailing slash; LOCAL_SERVER for the embedded platform
     path: str | None = None  # the file it was read from; None: built in

@@ -7,11 +7,15 @@ The shape of outcomes is engine.outcome's.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from skahactl import states
 from skahactl.durations import iso
 from skahactl.job import Limits, Resources
 from skahactl.ledger.records import AttemptRow, ItemRow, Note, ReplicaRow, Run, RunSummary
-from skahactl.skaha.models import Event, Session
+
+if TYPE_CHECKING:
+    from skahactl.skaha.models import Event, Session
 
 Row = dict[str, object]
 

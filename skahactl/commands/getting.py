@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from skahactl import states
 from skahactl.commands.looking import Place, chosen_states, limited, look, placed, tell_failed_look
@@ -12,9 +13,11 @@ from skahactl.errors import Exit, SkahactlError, UsageError
 from skahactl.ledger.records import Run
 from skahactl.render.tables import show, sort_rows
 from skahactl.shapes import Row
-from skahactl.skaha.models import Listing
 from skahactl.targets import Target, find
 from skahactl.words import nearest
+
+if TYPE_CHECKING:
+    from skahactl.skaha.models import Listing
 
 NOUNS = ("jobs", "replicas", "items", "sessions", "events", "images", "resources", "stats")
 _OF_THE_LEDGER = ("jobs", "replicas", "items")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from skahactl import shapes, states
-from skahactl.engine.glance import Glance, glance, summary
-from skahactl.ledger.attempts import attempts_of, known_sessions
+from skahactl.engine.glance import Glance, glance, latest_attempts, summary
+from skahactl.ledger.attempts import known_sessions
 from skahactl.ledger.records import AttemptRow, Driver, Run, RunSummary
 from skahactl.ledger.replicas import items_of, replicas_of
 from skahactl.ledger.runs import last_runs, run_by_id, summaries
 from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
 from skahactl.shapes import Row
-from skahactl.skaha.models import Listing
 from skahactl.targets import Target, current_user
+
+if TYPE_CHECKING:
+    from skahactl.skaha.models import Listing
 
 
 def runs_in_question(ledger: Ledger, profile: Profile, targets: Sequence[Target]) -> tuple[Run, ...]:
@@ -28,7 +31,7 @@ def runs_in_question(ledger: Ledger, profile: Profile, targets: Sequence[Target]
 
 def jobs(ledger: Ledger, runs: Sequence[Run], listing: Listing | None, *, folders: bool = True) -> list[Row]:
     """A row for each run; where its logs are kept only with ``folders``, which takes time for thousands."""
-    seen = [summary(ledger, before, glance(ledger, before.run, listing)) for before in summaries(ledger, runs)]
+    seen = [summary(before, glance(ledger, before.run, listing)) for before in summaries(ledger, runs)]
     deadlines = _deadlines(ledger, [run.id for run in runs if run.ended is None])
     folder = _log_folders(ledger) if folders else _unasked
     return [shapes.job(_without_dead(one), logs=folder(one.run), deadline=deadlines.get(one.run.id)) for one in seen]
@@ -40,7 +43,7 @@ def replicas(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], lis
     found: list[Row] = []
     for run in runs:
         seen = glance(ledger, run, listing)
-        latest = {row.replica: seen.attempt(row) for row in attempts_of(ledger, run.id)}
+        latest = latest_attempts(ledger, seen)
         rows = replicas_of(ledger, run.id, chosen.get(run.id))
         found.extend(shapes.replica(seen.dated_run(), seen.replica(row), latest.get(row.number)) for row in rows)
     return found
@@ -90,7 +93,7 @@ def session_owners(ledger: Ledger) -> Callable[[str], tuple[Run, int, int] | Non
 
 def chosen_attempts(ledger: Ledger, target: Target, seen: Glance) -> list[AttemptRow]:
     """The latest attempts of the replicas that a target names, as they look now."""
-    latest = {row.replica: seen.attempt(row) for row in attempts_of(ledger, seen.run.id)}
+    latest = latest_attempts(ledger, seen)
     return [row for number, row in latest.items() if target.numbers is None or number in target.numbers]
 
 

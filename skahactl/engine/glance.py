@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from skahactl import states
-from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.attempts import attempts_of, known_of
 from skahactl.ledger.records import AttemptRow, ReplicaRow, Run, RunSummary
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.store import Ledger
-from skahactl.skaha.models import Listing
+
+if TYPE_CHECKING:
+    from skahactl.engine.observe import Watch
+    from skahactl.skaha.models import Listing
 
 NOT_LISTED = "the platform did not list it when last looked at"
 
@@ -19,16 +23,20 @@ NOT_LISTED = "the platform did not list it when last looked at"
 @dataclass(frozen=True, slots=True)
 class Glance:
     """A run as it looks now. ``attempts``: those whose look differs from the ledger's, by replica and number;
-    ``states`` and ``reasons`` of the replicas whose latest attempt is one of them; ``observed``: when."""
+    ``latest``: of these the ones that say how their replica is; ``observed``: when; ``held``: what the ledger holds,
+    where it had to be read for this."""
 
     run: Run
     attempts: Mapping[tuple[int, int], AttemptRow] = field(default_factory=dict)
     latest: Mapping[int, AttemptRow] = field(default_factory=dict)
     observed: float | None = None
+    held: Watch | None = None
 
     def replica(self, row: ReplicaRow) -> ReplicaRow:
         changed = self.latest.get(row.number)
-        return row if changed is None else replace(row, state=changed.state, reason=changed.reason)
+        if changed is None or (changed.state, changed.reason) == (row.state, row.reason):
+            return row
+        return replace(row, state=changed.state, reason=changed.reason)
 
     def attempt(self, row: AttemptRow) -> AttemptRow:
         return self.attempts.get((row.replica, row.number), row)
@@ -41,11 +49,10 @@ def glance(ledger: Ledger, run: Run, listing: Listing | None) -> Glance:
     """The run as ``listing`` shows it; without one, or if it has ended, as the ledger holds it."""
     if listing is None or run.ended is not None:
         return Glance(run)
-    from skahactl.engine.look import known_of
     from skahactl.engine.observe import UNSEEN, Adopt, Gone, Missing, Seen, Watch, observe
 
     watch = Watch(run, replica_states(ledger, run.id), attempts_of(ledger, run.id))
-    sessions = known_of(ledger, watch, listing)
+    sessions = known_of(ledger, watch.attempts, listing)
     changed: dict[tuple[int, int], AttemptRow] = {}
     for change in observe(watch, listing, sessions, frozenset()):
         if isinstance(change, Seen | Adopt):
@@ -74,7 +81,7 @@ def glance(ledger: Ledger, run: Run, listing: Listing | None) -> Glance:
     latest = {  # a replica that was moved on since, to a retry or a delete, is what the ledger says
         key[0]: row for key, row in changed.items() if known_states[key[0]] == (key[1], before[key])
     }
-    return Glance(run, changed, latest, listing.received)
+    return Glance(run, changed, latest, listing.received, watch)
 
 
 def _is_forgotten(attempt: AttemptRow, run: Run, listing: Listing) -> bool:
@@ -83,11 +90,17 @@ def _is_forgotten(attempt: AttemptRow, run: Run, listing: Listing) -> bool:
     return listing.requested - seen > listing.memory
 
 
-def summary(ledger: Ledger, before: RunSummary, seen: Glance) -> RunSummary:
+def latest_attempts(ledger: Ledger, seen: Glance) -> dict[int, AttemptRow]:
+    """The newest attempt of every replica that has one, as it looks now."""
+    rows = attempts_of(ledger, seen.run.id) if seen.held is None else seen.held.attempts
+    return {row.replica: seen.attempt(row) for row in rows}
+
+
+def summary(before: RunSummary, seen: Glance) -> RunSummary:
     """The counts and status of a run as it looks now."""
-    if not seen.latest:
+    if seen.held is None or not seen.latest:
         return replace(before, run=seen.dated_run())
-    rows = replica_states(ledger, seen.run.id)
+    rows = seen.held.replicas
     now = [seen.latest[row.number].state if row.number in seen.latest else row.state for row in rows]
     retriable = sum(
         state == states.FAILED and row.attempt < row.allowed and not row.deleting

@@ -9,7 +9,7 @@ from skahactl import states
 from skahactl.engine.observe import Adopt, Change, Gone, Missing, Seen, Stray, Twin, Watch, observe, state_of
 from skahactl.engine.plan import backoff
 from skahactl.ledger import looks, replicas
-from skahactl.ledger.attempts import attempts_of, known_among, set_attempt
+from skahactl.ledger.attempts import attempts_of, known_of, set_attempt
 from skahactl.ledger.records import AttemptRow, Run, RunSummary
 from skahactl.ledger.runs import run_by_id, set_run
 from skahactl.ledger.store import Ledger
@@ -39,13 +39,6 @@ class Watches:
         if run_id not in self._held:
             self._held[run_id] = watch_of(self._ledger, run_id)
         return self._held[run_id]
-
-
-def known_of(ledger: Ledger, watch: Watch, listing: Listing) -> frozenset[str]:
-    """The listed session ids that this ledger holds, twins and other runs' included."""
-    own = {attempt.session for attempt in watch.attempts}
-    listed = {session.id for session in listing.sessions}
-    return frozenset(listed & own) | known_among(ledger, listed - own)
 
 
 @dataclass
@@ -78,7 +71,7 @@ class Lookout:
         with self.ledger.transaction():
             set_run(self.ledger, run.id, observed=listing.received)  # first, so that what is read next stays as it is
             watch = self.watch(run)
-            changes = observe(watch, listing, known_of(self.ledger, watch, listing), in_flight)
+            changes = observe(watch, listing, known_of(self.ledger, watch.attempts, listing), in_flight)
             for change in changes:
                 self._write(change, run, listing)
             self._count_looks(watch, listing, in_flight)
@@ -158,7 +151,7 @@ def shows_more(ledger: Ledger, run_id: int, listing: Listing) -> bool:
     if any(session.id in twins for session in listing.sessions):
         return True
     watch = watch_of(ledger, run_id)
-    changes = observe(watch, listing, known_of(ledger, watch, listing), frozenset())
+    changes = observe(watch, listing, known_of(ledger, watch.attempts, listing), frozenset())
     return any(
         isinstance(change, Adopt | Twin) or (isinstance(change, Seen) and change.state != change.attempt.state)
         for change in changes

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from skahactl import states
 from skahactl.ledger.records import AttemptRow, Run
 from skahactl.ledger.replicas import ReplicaState
-from skahactl.skaha.models import Listing, Session
+
+if TYPE_CHECKING:
+    from skahactl.skaha.models import Listing, Session
 
 #: Two lists that do not show a session must be this far apart, in seconds, before it counts as gone.
 AGREEMENT = 10.0

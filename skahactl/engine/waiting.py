@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from skahactl import states
 from skahactl.engine.desk import Desk
-from skahactl.engine.look import known_of, watch_of
+from skahactl.engine.look import watch_of
 from skahactl.engine.observe import Gone, Missing, Seen, Watch, observe
 from skahactl.engine.pace import Pace
 from skahactl.engine.report import RunProgress
 from skahactl.errors import Exit, TimedOut, UnreachableError
+from skahactl.ledger.attempts import known_of
 from skahactl.ledger.lock import living_driver
 from skahactl.ledger.records import Run, RunSummary
 from skahactl.ledger.runs import run_by_id, summaries
@@ -100,7 +101,7 @@ class Waiter:
     def _states(self, watch: Watch, listing: Listing) -> dict[int, str]:
         """The state of each replica as ledger and list together show it."""
         found = {replica.number: replica.state for replica in watch.replicas}
-        known = known_of(self.desk.ledger, watch, listing)
+        known = known_of(self.desk.ledger, watch.attempts, listing)
         numbers = {replica.number: replica.attempt for replica in watch.replicas}
         for change in observe(self._remembered(watch), listing, known, frozenset(found)):
             attempt = getattr(change, "attempt", None)

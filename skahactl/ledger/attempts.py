@@ -10,13 +10,16 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from skahactl import states
 from skahactl.ledger import codec
 from skahactl.ledger.records import AttemptRow
 from skahactl.ledger.store import Ledger
 from skahactl.manifest.names import attempt_name
-from skahactl.skaha.models import Created
+
+if TYPE_CHECKING:
+    from skahactl.skaha.models import Created, Listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,13 @@ def known_among(ledger: Ledger, sessions: Iterable[str]) -> frozenset[str]:
         asked,
     )
     return frozenset(row["session"] for row in rows)
+
+
+def known_of(ledger: Ledger, attempts: Iterable[AttemptRow], listing: Listing) -> frozenset[str]:
+    """The listed session ids that this ledger holds; ``attempts`` are those of it that have been read already."""
+    own = {attempt.session for attempt in attempts}
+    listed = {session.id for session in listing.sessions}
+    return frozenset(listed & own) | known_among(ledger, listed - own)
 
 
 def intend(ledger: Ledger, run_id: int, number: int, now: float) -> Intent | None:

@@ -75,20 +75,25 @@ def run_value(row: sqlite3.Row) -> Run:
     )
 
 
+REPLICA_COLUMNS = "run, number, name, request, items, each, state, reason, attempt, allowed, not_before, deleting"
+
+
 def replica_value(row: sqlite3.Row) -> ReplicaRow:
+    """A row of REPLICA_COLUMNS, in their order."""
+    run, number, name, request, items, each, state, reason, attempt, allowed, not_before, deleting = row
     return ReplicaRow(
-        run_id=row["run"],
-        number=row["number"],
-        name=row["name"],
-        request=request_value(row["request"]),
-        items=tuple(json.loads(row["items"])),
-        each=each_value(row["each"]),
-        state=row["state"],
-        reason=row["reason"],
-        attempt=row["attempt"],
-        allowed=row["allowed"],
-        not_before=row["not_before"],
-        deleting=bool(row["deleting"]),
+        run_id=run,
+        number=number,
+        name=name,
+        request=request_value(request),
+        items=tuple(json.loads(items)),
+        each=each_value(each),
+        state=state,
+        reason=reason,
+        attempt=attempt,
+        allowed=allowed,
+        not_before=not_before,
+        deleting=bool(deleting),
     )
 
 

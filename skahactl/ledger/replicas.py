@@ -38,13 +38,13 @@ def replica_states(ledger: Ledger, run_id: int) -> tuple[ReplicaState, ...]:
 
 def replicas_of(ledger: Ledger, run_id: int, numbers: Sequence[int] | None = None) -> tuple[ReplicaRow, ...]:
     """Whole rows, all or those with these numbers, in order."""
-    rows = ledger.rows("SELECT * FROM replicas WHERE run = ? ORDER BY number", run_id)
+    rows = ledger.rows(f"SELECT {codec.REPLICA_COLUMNS} FROM replicas WHERE run = ? ORDER BY number", run_id)
     chosen = None if numbers is None else set(numbers)
     return tuple(codec.replica_value(row) for row in rows if chosen is None or row["number"] in chosen)
 
 
 def replica(ledger: Ledger, run_id: int, number: int) -> ReplicaRow:
-    row = ledger.row("SELECT * FROM replicas WHERE run = ? AND number = ?", run_id, number)
+    row = ledger.row(f"SELECT {codec.REPLICA_COLUMNS} FROM replicas WHERE run = ? AND number = ?", run_id, number)
     assert row is not None
     return codec.replica_value(row)
 

@@ -6,7 +6,6 @@ replica's number and its resolved request. Secrets count by reference; the order
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 
@@ -40,6 +39,8 @@ def legal(text: str) -> str:
 
 def tag(job: str, number: int, request: Request) -> str:
     """Five base-32 characters in lower case."""
+    import hashlib  # most commands make no name
+
     text = json.dumps([job, number, request_data(request)], separators=(",", ":"), ensure_ascii=True)
     bits = int.from_bytes(hashlib.sha256(text.encode("ascii")).digest()[:4], "big") >> 7
     return "".join(_DIGITS[bits >> shift & 31] for shift in (20, 15, 10, 5, 0))
