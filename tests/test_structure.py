@@ -111,21 +111,62 @@ def test_imports_run_one_way() -> None:
         (["split", "--of", "3", "--replica", "1", __file__], {"httpx", "pydantic", "sqlite3", "asyncio", "rich"}),
         (["__complete", "logs", ""], {"httpx", "pydantic", "asyncio", "rich", "skahactl.ledger", "skahactl.profile"}),
         (["__complete", "get", "jobs", "-r", ""], {"httpx", "pydantic", "asyncio", "rich", "skahactl.ledger"}),
-        (["get", "jobs", "--cached"], {"httpx", "asyncio"}),
+        (["get", "jobs", "--cached"], {"httpx", "asyncio", "pydantic", "skahactl.skaha.models"}),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",  # a set has no order of its own
 )
 def test_what_a_start_does_not_pay_for(tmp_path: Path, words: list[str], never: set[str]) -> None:
+    assert not never & imports_of(words, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def with_a_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a profile in a file, and a job that has ended here."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".config/skahactl/profiles").mkdir(parents=True)
+    (home / ".config/skahactl/profiles/local.toml").write_text("[local]\nslots = 1\n")
+    job = home / "job.toml"
+    job.write_text('name = "tiles"\nimage = "images.canfar.net/skaha/astroml:latest"\ncommand = ["true"]\n')
+    assert "pydantic" in imports_of(["apply", str(job), "--wait"], home)  # manifests are read by it: it can be seen
+    return home
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "get jobs --cached",
+        "get jobs",
+        "get replicas tiles",
+        "get sessions",
+        "get stats",
+        "describe tiles",
+        "logs tiles",
+        "events tiles",
+        "wait tiles",
+        "mark tiles completed -r 1",
+        "retry tiles --failed --dry-run",
+        "delete tiles --dry-run",
+        "resume tiles",
+        "prune --dry-run",
+        "profile show local",
+    ],
+)
+def test_a_verb_without_a_manifest_does_not_pay_for_reading_one(with_a_job: Path, words: str) -> None:
+    assert not {"pydantic", "rich", "skahactl.manifest.schema"} & imports_of(words.split(), with_a_job)
+
+
+def imports_of(words: list[str], home: Path) -> set[str]:
+    """The modules that a command has imported when it ends, and ends well."""
     code = (
-        "import sys, runpy\nsys.argv[0] = 'skahactl'\nfrom skahactl.cli import run\n"
+        "import sys\nsys.argv[0] = 'skahactl'\nfrom skahactl.cli import run\n"
         "try:\n    run()\nfinally:\n    print('\\n' + '\\n'.join(sys.modules), file=sys.stderr)\n"
     )
-    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code, *words], env=environ, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
     assert done.returncode == 0, done.stderr
-    assert not never & set(done.stderr.splitlines())
+    return set(done.stderr.splitlines())
 
 
 def test_help_of_all_imports_no_command(tmp_path: Path) -> None:
