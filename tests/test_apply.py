@@ -534,3 +534,15 @@ def test_delete_in_its_forms(desk: Desk, long: str) -> None:
     desk.run("delete", "nothing", "--ignore-not-found")
     desk.run("apply", long)  # starts the next run
     assert desk.run_of("long") == 2
+
+
+def test_a_delete_that_ends_nothing_says_so(desk: Desk) -> None:
+    desk.run("apply", desk.job("short", "true", 2), "--wait")
+    assert "nothing of it was alive" in desk.run("delete", "short", "-r", "1").stderr
+    told = desk.run("delete", "short").stderr
+    assert "nothing of it was alive; what the platform still listed is gone; Completed, 2 replicas" in told
+    assert desk.data("get", "sessions") == []
+    outcome = desk.data("delete", "short")
+    assert outcome["jobs"][0]["reason"] == "nothing of it is left to delete"
+    assert {step["action"] for step in outcome["jobs"][0]["steps"]} == {"keep"}
+    assert desk.recorded("short") == ["Completed"] * 2

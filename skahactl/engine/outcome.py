@@ -37,6 +37,7 @@ class JobOutcome:
     hint: str | None = None
     summary: RunSummary | None = None
     failed: tuple[int, ...] = ()  # replicas that are Failed, Refused or Expired
+    explained: bool = False  # the reason says more than what was done
     watched: bool = False  # whether a command saw, or will see, it to its end
 
     def data(self) -> dict[str, object]:

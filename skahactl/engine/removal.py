@@ -56,10 +56,10 @@ class Removal:
         for step in part.steps:
             step.update(_ending(latest.get(_number(step)), undeleted))
         part.exit = Exit.NO if undeleted else Exit.DONE
-        if not any(step["action"] == "delete" for step in part.steps):
-            part.reason = "nothing of it is left to delete"
         if undeleted:
             part.hint = "the platform keeps listing some of its sessions; the same command tries again"
+        else:
+            _explain(part)
         return part
 
     async def forget(self, run: Run) -> int:
@@ -153,6 +153,16 @@ def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str]) -> di
         "attempt": None if attempt is None else attempt.number,
         "error": None,
     }
+
+
+def _explain(part: JobOutcome) -> None:
+    """A delete that ended nothing says so."""
+    before = {step["reason"] for step in part.steps if step["action"] == "delete"}
+    if not before:
+        part.reason = "nothing of it is left to delete"
+    elif before <= states.ENDED:
+        part.reason = "nothing of it was alive; what the platform still listed is gone"
+        part.explained = True
 
 
 def _number(step: Mapping[str, object]) -> int:

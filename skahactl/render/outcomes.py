@@ -75,9 +75,9 @@ def _say_outcome(context: Context, where: str, job: JobOutcome) -> None:
 def _headline(job: JobOutcome) -> str:
     """How it stands; before that, what was done, or, unless it was seen to its end, why nothing was."""
     done = done_text(job.steps)
-    if job.status and job.watched and (done or job.action not in _EXPLAINED):
+    if job.status and job.watched and not job.explained and (done or job.action not in _EXPLAINED):
         return standing(job.status, job.counts)
-    said = done or job.reason or job.action
+    said = (not job.explained and done) or job.reason or job.action
     return f"{said}; {standing(job.status, job.counts)}" if job.status else said
 
 
