@@ -213,8 +213,8 @@ def test_another_user_changes_nothing(place: Any) -> None:
     server, here, others = place
     before = server.state()
     server.tell("plan", user="bob")
-    here.run("apply", "job.toml", expect=3)
-    here.run("delete", "fits", expect=3)
+    assert "nothing was changed" in here.run("apply", "job.toml", expect=3).stderr
+    assert "nothing was deleted" in here.run("delete", "fits", expect=3).stderr
     assert server.state()["requests"]["create"] == 3
     server.tell("plan", user="alice")
     here.run("apply", "job.toml")

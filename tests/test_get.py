@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -24,7 +23,8 @@ from skahactl.ledger import replicas, runs
 from skahactl.ledger.store import FILE, open_ledger
 from skahactl.profile import LOCAL_SERVER, Profile
 from tests import ledgers
-from tests.skaha_server.process import ROOT, Server, running
+from tests.home import Home
+from tests.skaha_server.process import Server, running
 from tests.workplace import Workplace
 
 pytestmark = pytest.mark.once
@@ -46,27 +46,12 @@ REPLICA_FIELDS = words(
 STATES = ["Held", "Unsettled", "Pending", "Running", "Completed", "Failed", "Refused", "Expired", "Deleted", "Skipped"]
 
 
-class Home:
-    """The command with a state directory of its own, on the local platform unless told otherwise."""
-
-    def __init__(self, root: Path):
-        self.root = root
-        self.state = root / "state"
-        self.environ = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
-            "HOME": str(root),
-            "SKAHACTL_STATE_DIR": str(self.state),
-            "SKAHACTL_PROFILE": "local",
-            "SKAHACTL_DEBUG": "1",
-        }
+class Shown(Home):
+    """What the command shows, as text, as lines, as data."""
 
     def run(self, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "skahactl", *words]
-        done = subprocess.run(command, env=self.environ, cwd=self.root, capture_output=True, text=True, timeout=60)
-        assert "Traceback" not in done.stderr, done.stderr
-        assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
+        out, err = self.ended(self.start(*words), expect)
+        return subprocess.CompletedProcess(words, expect, out.decode(), err)
 
     def lines(self, *words: str) -> list[str]:
         return self.run(*words).stdout.splitlines()
@@ -77,9 +62,9 @@ class Home:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     """``tiles`` in six states, and ``merge``, Held as a whole; only read by the tests."""
-    made = Home(tmp_path_factory.mktemp("home"))
+    made = Shown(tmp_path_factory.mktemp("home"))
     ledger, _ = ledgers.survey(made.state)
     with ledger:
         ledgers.add(ledger, ledgers.job("merge", 1, after=("tiles",)), now=ledgers.NOW + 10)
@@ -96,7 +81,7 @@ def columns(line: str) -> list[str]:
     return re.split(r" {2,}", line)
 
 
-def test_jobs_as_a_table(home: Home) -> None:
+def test_jobs_as_a_table(home: Shown) -> None:
     lines = home.lines("get", "jobs", "--cached")
     assert [columns(line)[:9] for line in lines] == [
         ["NAME", "RUN", "STATUS", "COMPLETED", "RUNNING", "PENDING", "HELD", "FAILED", "OTHER"],
@@ -105,7 +90,7 @@ def test_jobs_as_a_table(home: Home) -> None:
     ]
 
 
-def test_a_table_in_a_pipe_is_a_line_a_row_and_nothing_is_cut(home: Home) -> None:
+def test_a_table_in_a_pipe_is_a_line_a_row_and_nothing_is_cut(home: Shown) -> None:
     lines = home.lines("get", "replicas", "tiles", "--cached", "-o", "wide")
     assert len(lines) == 7
     assert len({len(columns(line)) for line in lines}) == 1
@@ -113,7 +98,7 @@ def test_a_table_in_a_pipe_is_a_line_a_row_and_nothing_is_cut(home: Home) -> Non
     assert max(map(len, lines)) > 100
 
 
-def test_jobs_have_the_fields_of_the_manual(home: Home) -> None:
+def test_jobs_have_the_fields_of_the_manual(home: Shown) -> None:
     tiles = next(row for row in home.data("get", "jobs", "--cached") if row["name"] == "tiles")
     assert list(tiles) == JOB_FIELDS
     assert tiles["counts"] == {**dict.fromkeys(STATES, 0), **dict.fromkeys(STATES[2:6:1], 1), "Completed": 2, "Held": 1}
@@ -123,7 +108,7 @@ def test_jobs_have_the_fields_of_the_manual(home: Home) -> None:
     assert tiles["logs"] == f"{home.state}/logs/alice@local/tiles/1-20251124T160000Z"
 
 
-def test_replicas_have_the_fields_of_the_manual(home: Home) -> None:
+def test_replicas_have_the_fields_of_the_manual(home: Shown) -> None:
     rows = home.data("get", "tiles", "--cached")
     assert all(list(row) == REPLICA_FIELDS for row in rows)
     first, last = rows[0], rows[-1]
@@ -136,7 +121,7 @@ def test_replicas_have_the_fields_of_the_manual(home: Home) -> None:
 
 
 def test_items_follow_their_replica_unless_they_told_their_own_end(tmp_path: Path) -> None:
-    home = Home(tmp_path)
+    home = Shown(tmp_path)
     ledger, run = ledgers.survey(home.state)
     with ledger:
         replicas.record_items(ledger, run.id, 3, 1, [(1, 0), (2, 7)])
@@ -150,7 +135,7 @@ def test_items_follow_their_replica_unless_they_told_their_own_end(tmp_path: Pat
     assert list(rows[0]) == ["job", "run", "replica", "position", "item", "state", "attempt", "exit_code"]
 
 
-def test_jsonl_toml_and_names(home: Home) -> None:
+def test_jsonl_toml_and_names(home: Shown) -> None:
     lines = home.lines("get", "replicas", "tiles", "--cached", "-o", "jsonl")
     assert [json.loads(line) for line in lines] == home.data("get", "replicas", "tiles", "--cached")
     found = tomllib.loads(home.run("get", "jobs", "--cached", "-o", "toml").stdout)
@@ -161,7 +146,7 @@ def test_jsonl_toml_and_names(home: Home) -> None:
     assert failed == ["tiles/3", "tiles/4"]
 
 
-def test_names_are_targets_again(home: Home) -> None:
+def test_names_are_targets_again(home: Shown) -> None:
     names = home.lines("get", "replicas", "tiles", "--cached", "-o", "name")
     rows = home.data("get", "replicas", *names, "--cached")
     assert [f"{row['job']}/{row['replica']}" for row in rows] == names
@@ -171,7 +156,7 @@ def test_names_are_targets_again(home: Home) -> None:
     "words",
     [("get", "tiles"), ("get", "replica", "tiles"), ("get", "replicas/tiles"), ("get", "replicas", "job/tiles")],
 )
-def test_ways_to_say_replicas_of_a_job(home: Home, words: tuple[str, ...]) -> None:
+def test_ways_to_say_replicas_of_a_job(home: Shown, words: tuple[str, ...]) -> None:
     assert len(home.lines(*words, "--cached", "--no-headers")) == 6
 
 
@@ -185,19 +170,19 @@ def test_ways_to_say_replicas_of_a_job(home: Home, words: tuple[str, ...]) -> No
         ("resources.cores", [1, 2, 3, 4, 5, 6]),
     ],
 )
-def test_sorting_puts_the_unknown_last(home: Home, key: str, order: list[int]) -> None:
+def test_sorting_puts_the_unknown_last(home: Shown, key: str, order: list[int]) -> None:
     rows = home.data("get", "tiles", "--cached", "--sort-by", key)
     assert [row["replica"] for row in rows] == order
 
 
-def test_limit_says_what_is_left_out(home: Home) -> None:
+def test_limit_says_what_is_left_out(home: Shown) -> None:
     done = home.run("get", "tiles", "--cached", "--limit", "2", "--no-headers")
     assert len(done.stdout.splitlines()) == 2
     assert done.stderr == "4 more rows not shown (--limit 2)\n"
 
 
 def test_runs_of_a_job(tmp_path: Path) -> None:
-    home = Home(tmp_path)
+    home = Shown(tmp_path)
     ledger, _ = ledgers.survey(home.state)
     with ledger:
         ledgers.add(ledger, ledgers.job("tiles", 2), now=ledgers.NOW + 1000)
@@ -226,13 +211,13 @@ def test_runs_of_a_job(tmp_path: Path) -> None:
         (("events",), "whose events?"),
     ],
 )
-def test_mistakes_are_told_and_nothing_is_printed(home: Home, words: tuple[str, ...], said: str) -> None:
+def test_mistakes_are_told_and_nothing_is_printed(home: Shown, words: tuple[str, ...], said: str) -> None:
     done = home.run(*words, expect=2)
     assert done.stdout == ""
     assert said in done.stderr
 
 
-def test_what_is_read_is_not_written(home: Home) -> None:
+def test_what_is_read_is_not_written(home: Shown) -> None:
     before = (home.state / FILE).read_bytes()
     home.run("get", "jobs", "--cached")
     home.run("describe", "tiles", "--cached")
@@ -240,14 +225,14 @@ def test_what_is_read_is_not_written(home: Home) -> None:
 
 
 def test_without_a_ledger_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
-    home = Home(tmp_path)
+    home = Shown(tmp_path)
     done = home.run("get", "jobs", "--cached")
     assert (done.stdout, done.stderr) == ("", "no jobs\n")
     assert home.data("get", "jobs", "--cached") == []
     assert not home.state.exists()
 
 
-def test_describe_tells_it_all(home: Home) -> None:
+def test_describe_tells_it_all(home: Shown) -> None:
     text = home.run("describe", "tiles", "--cached").stdout
     assert text.startswith("tiles on local (this machine)\n")
     for part in (
@@ -265,7 +250,7 @@ def test_describe_tells_it_all(home: Home) -> None:
     assert all("waited" in line for line in timeline[2:7])
 
 
-def test_describe_as_data(home: Home) -> None:
+def test_describe_as_data(home: Shown) -> None:
     found = json.loads(home.run("describe", "tiles/3", "--cached", "-o", "json").stdout)
     assert list(found["job"]) == JOB_FIELDS
     (replica,) = found["replicas"]
@@ -396,7 +381,7 @@ def test_watching_appends_what_changed_until_the_end(tmp_path: Path, server: Ser
         assert process.wait(timeout=30) == 0
 
 
-def test_nothing_heavy_is_imported_for_a_pipe(home: Home) -> None:
+def test_nothing_heavy_is_imported_for_a_pipe(home: Shown) -> None:
     words = "import sys; from skahactl.cli import main; code = main(['get', 'jobs', '--cached']); "
     check = "heavy = {'httpx', 'pydantic', 'rich', 'asyncio'} & set(sys.modules); sys.exit(' '.join(heavy) or code)"
     done = subprocess.run([sys.executable, "-c", words + check], env=home.environ, capture_output=True, text=True)

@@ -24,41 +24,19 @@ from skahactl.ledger.replicas import record_items
 from skahactl.ledger.store import open_ledger
 from skahactl.logs.places import log_path
 from tests import ledgers
+from tests.home import Home
 from tests.log_server import lines
-from tests.skaha_server.process import ROOT, Server, running
+from tests.skaha_server.process import Server, running
 from tests.workplace import Workplace
 
 pytestmark = pytest.mark.once
 
 
-class Here:
+class Here(Home):
     """A home with a ledger whose runs have ended, and whose logs were kept."""
 
-    def __init__(self, root: Path):
-        self.root = root
-        self.state = root / "state"
-        self.environ = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
-            "HOME": str(root),
-            "SKAHACTL_STATE_DIR": str(self.state),
-            "SKAHACTL_DEBUG": "1",
-        }
-
-    def start(self, *words: str, **others: object) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "skahactl", *words],
-            cwd=self.root,
-            env=self.environ,
-            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **others},  # type: ignore[call-overload]
-        )
-
     def run(self, *words: str, expect: int = 0) -> tuple[bytes, str]:
-        process = self.start(*words)
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == expect, (process.returncode, out[-2000:], err.decode()[-2000:])
-        assert b"Traceback" not in err
-        return out, err.decode()
+        return self.ended(self.start(*words), expect)
 
     def job(
         self, name: str, logs: Mapping[int, bytes | None], *, total: int = 0, now: float = 0.0, **others: object

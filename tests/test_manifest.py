@@ -543,7 +543,9 @@ def test_validate(tmp_path: Path) -> None:
     assert "job.toml:3: replicas: expected at least 1" in done.stderr
     assert "job.toml:5: env.HOME: the platform sets" in done.stderr
     assert call(tmp_path, "validate").returncode == 2
-    assert call(tmp_path, "validate", "job.toml", "--var", "x").returncode == 2
+    for verb in ("validate", "diff", "apply"):
+        done = call(tmp_path, verb, "job.toml", "--var", "x")
+        assert (done.returncode, done.stderr) == (2, "skahactl: --var x: expected K=V such as survey=dr6\n")
 
 
 def test_explain_and_schema(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skahactl.commands.ending import telling
-from skahactl.commands.opening import Opened, confirm, deadline, opened, run, unless_stopped, variables
+from skahactl.commands.opening import Opened, confirm, deadline, opened, run, unless_stopped
 from skahactl.context import Context, current
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Asked:
 def apply_files(files: Sequence[str], asked: Asked, sets: Sequence[str], words: list[str]) -> int:
     """Loads and resolves the files, and applies what they say."""
     from skahactl.manifest import read
+    from skahactl.manifest.tables import variables
     from skahactl.skaha.wire import problems
 
     context = current()

@@ -6,23 +6,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from skahactl import completers
+from skahactl.commands.named import Replicas, RunNumber, Target
 from skahactl.errors import UsageError
 
 
 def describe(
-    *targets: Annotated[
-        str,
-        Parameter(
-            name="TARGET",
-            help="JOB, JOB/REPLICAS (tiles/1-10,17), session name or id.",
-            completer=completers.jobs,
-        ),
-    ],
-    replicas: Annotated[
-        str | None, Parameter(name=["--replicas", "-r"], completer=completers.replicas, help="These replicas: 1-10,17.")
-    ] = None,
-    run: Annotated[int | None, Parameter(help="An earlier run, by its number.")] = None,
+    *targets: Target,
+    replicas: Replicas = None,
+    run: RunNumber = None,
     cached: Annotated[bool, Parameter(help="As this machine knows it; no look at the platform.")] = False,
 ) -> int:
     """Show a job with its replicas, attempts, times, history, logs, and why it is Pending.

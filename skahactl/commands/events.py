@@ -6,24 +6,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from skahactl import completers
+from skahactl.commands.named import Replicas, RunNumber, Target
 from skahactl.errors import UsageError
 
 
 def events(
-    *targets: Annotated[
-        str,
-        Parameter(
-            name="TARGET",
-            help="JOB, JOB/REPLICAS (tiles/1-10,17), session name or id.",
-            completer=completers.jobs,
-        ),
-    ],
-    replicas: Annotated[
-        str | None,
-        Parameter(name=["--replicas", "-r"], completer=completers.replicas, help="Of these replicas: 1-10,17."),
-    ] = None,
-    run: Annotated[int | None, Parameter(help="Of an earlier run, by its number.")] = None,
+    *targets: Target,
+    replicas: Replicas = None,
+    run: RunNumber = None,
     sort_by: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="A field of -o json or a column.")] = None,
     no_headers: Annotated[bool, Parameter(help="Without the line of titles.")] = False,
     limit: Annotated[int | None, Parameter(help="At most so many rows.")] = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from skahactl import completers
+from skahactl.commands.named import Replicas, RunNumber
 
 
 def get(
@@ -21,11 +22,8 @@ def get(
     state: Annotated[
         str | None, Parameter(help="In these states only: Running,Failed.", completer=completers.states)
     ] = None,
-    replicas: Annotated[
-        str | None,
-        Parameter(name=["--replicas", "-r"], completer=completers.replicas, help="Of these replicas: 1-10,17."),
-    ] = None,
-    run: Annotated[int | None, Parameter(help="Of an earlier run, by its number.")] = None,
+    replicas: Replicas = None,
+    run: RunNumber = None,
     watch: Annotated[bool, Parameter(name=["--watch", "-w"], help="Go on, and show what changes.")] = False,
     cached: Annotated[bool, Parameter(help="As this machine knows it; no look at the platform.")] = False,
     sort_by: Annotated[

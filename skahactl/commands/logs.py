@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from skahactl import completers
+from skahactl.commands.named import Replicas, RunNumber, Target
 from skahactl.completers import FileName
 from skahactl.context import current
 from skahactl.errors import UsageError
@@ -16,18 +16,8 @@ if TYPE_CHECKING:
 
 
 def logs(
-    *targets: Annotated[
-        str,
-        Parameter(
-            name="TARGET",
-            help="JOB, JOB/REPLICAS (tiles/1-10,17), session name or id.",
-            completer=completers.jobs,
-        ),
-    ],
-    replicas: Annotated[
-        str | None,
-        Parameter(name=["--replicas", "-r"], completer=completers.replicas, help="Of these replicas: 1-10,17."),
-    ] = None,
+    *targets: Target,
+    replicas: Replicas = None,
     item: Annotated[
         str | None, Parameter(help="Of this item alone: its text, or its place in get items, from 1.")
     ] = None,
@@ -38,7 +28,7 @@ def logs(
         FileName | None, Parameter(metavar="DIR", help="Write each log to a file of its own in this directory.")
     ] = None,
     attempt: Annotated[str | None, Parameter(help="An earlier attempt by its number, or all.")] = None,
-    run: Annotated[int | None, Parameter(help="Of an earlier run.")] = None,
+    run: RunNumber = None,
     prefix: Annotated[
         Literal["auto", "always", "never"],
         Parameter(help="Name the replica before each line; auto: if there are many."),

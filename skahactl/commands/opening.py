@@ -87,17 +87,6 @@ def deadline(timeout: str | None, clock: Clock) -> float | None:
         raise UsageError(str(error), where="--timeout") from error
 
 
-def variables(words: list[str]) -> dict[str, str]:
-    """``--var K=V`` as a table."""
-    found: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise UsageError(f"'{word}' is no variable: write --var NAME=VALUE", where="--var")
-        found[key] = value
-    return found
-
-
 def confirm(context: Context, yes: bool, words: str) -> bool:
     """Asks on a terminal; elsewhere only ``--yes`` will do."""
     if yes:

@@ -12,7 +12,8 @@ from skahactl.engine.driver import Driver
 from skahactl.engine.forget import forget_job
 from skahactl.engine.outcome import JobOutcome
 from skahactl.engine.stop import Interrupted
-from skahactl.errors import AuthError, BusyError, Exit
+from skahactl.engine.whose import refuse_other_user
+from skahactl.errors import BusyError, Exit
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.lock import JobLock, acquire
@@ -41,7 +42,7 @@ class Removal:
     async def delete(self, run: Run, numbers: Sequence[int] | None) -> JobOutcome:
         """Deletes the sessions of a run, or of some of its replicas, and verifies it."""
         listing = await self.desk.stop.guard(self.desk.client.sessions())
-        self._check_user(run, listing)
+        refuse_other_user(self.desk.profile, (run,), listing.user, nothing="nothing was deleted")
         part = self._part(run, numbers, listing)
         self.parts.append(part)
         replicas.ask_delete(self.desk.ledger, run.id, numbers)
@@ -111,13 +112,6 @@ class Removal:
 
     def _driver(self, run: Run, lock: JobLock) -> Driver:
         return Driver(self.desk, (run,), False, gates_under(self.desk.ledger, [lock]), create=False)
-
-    def _check_user(self, run: Run, listing: Listing) -> None:
-        if listing.user and run.key.user and listing.user != run.key.user:
-            raise AuthError(
-                f"{self.desk.profile.name} says you are {listing.user}, but {run.key.name} is {run.key.user}'s",
-                hint="nothing was deleted. Log in as that user, or choose another profile with -p",
-            )
 
     def _part(self, run: Run, numbers: Sequence[int] | None, listing: Listing) -> JobOutcome:
         """A run's part, with the steps as planned."""

@@ -12,14 +12,16 @@ from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
 
 
-def refuse_other_user(profile: Profile, driven: Iterable[Run], user: str | None) -> None:
+def refuse_other_user(
+    profile: Profile, driven: Iterable[Run], user: str | None, nothing: str = "nothing was changed"
+) -> None:
     """AuthError if one of these runs is another's than ``user``'s, whom the server says we are: its list of sessions
-    says nothing of them."""
+    says nothing of them. ``nothing``: how the hint says that there was no harm."""
     for run in driven:
         if user and run.key.user and user != run.key.user:
             raise AuthError(
                 f"{profile.name} says you are {user}, but {run.key.name} is {run.key.user}'s",
-                hint="nothing was changed. Log in as that user, or choose another profile with -p",
+                hint=f"{nothing}. Log in as that user, or choose another profile with -p",
             )
 
 
