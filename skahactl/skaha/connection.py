@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -79,25 +80,31 @@ class Connection(httpx.AsyncBaseTransport):
 
     def _renewed(self) -> Lanes:
         """A transport with the certificate as it is now; AuthError, and the former one stays, if it is of no use."""
-        credentials.check(self._profile, self._now(), self._environ)
         seen = self._signature()
-        context = self._trusted()
+        ends, context = self._checked()
         credentials.load(context, self._profile)
         inner = _transport(self._profile, self._environ, context)
         if self._inner is not None:
             self._former.append(self._inner)
         self._inner, self._context, self._accepted = inner, context, False
         self._seen = seen
-        self._ends = credentials.ends_at(self._profile)
+        self._ends = ends
         self._refused = False
         return inner
 
-    def _trusted(self) -> ssl.SSLContext:
-        """Whom we trust; reading the authorities takes as long as many requests, so not where nothing asks for it."""
+    def _checked(self) -> tuple[float | None, ssl.SSLContext]:
+        """When our certificate ends, and whom we trust. Reading the authorities takes as long as many requests: not
+        where nothing asks for it, and elsewhere beside whatever else has to be done before the first request."""
         server = self._profile.server
         if server.startswith("http://") and proxy_for(server, self._environ) is None:
-            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        return credentials.server_context(self._profile, self._environ)
+            ends = credentials.check(self._profile, self._now(), self._environ)
+            return ends, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            trusted = beside.submit(credentials.server_context, self._profile, self._environ)
+            ends = credentials.check(self._profile, self._now(), self._environ)
+            import httpcore  # noqa: F401  # by httpx, with its first connection
+
+            return ends, trusted.result()
 
     def _signature(self) -> tuple[int, int, int] | None:
         if self._profile.auth.certificate is None:

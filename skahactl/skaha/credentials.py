@@ -34,13 +34,17 @@ class Chain:
     ends: float
 
 
-def check(profile: Profile, now: float, environ: Mapping[str, str]) -> None:
-    """AuthError with a plain message unless the profile's credentials can be used now; ProfileError for the channel."""
+def check(profile: Profile, now: float, environ: Mapping[str, str]) -> float | None:
+    """When the profile's certificate ends (epoch seconds); None where it needs none.
+
+    AuthError with a plain message unless its credentials can be used now; ProfileError for the channel.
+    """
     require_safe_channel(profile)
     if profile.auth.method == "x509":
-        _require_current(_certificate_path(profile.auth), now, profile.name)
-    elif profile.auth.method == "token":
+        return _current(_certificate_path(profile.auth), now, profile.name).ends
+    if profile.auth.method == "token":
         token(profile.auth, environ, profile.name)
+    return None
 
 
 def ends_at(profile: Profile) -> float | None:
@@ -147,7 +151,7 @@ def require_safe_channel(profile: Profile) -> None:
         raise ProfileError(f"a certificate needs https, and {profile.server} is not", where=profile.path)
 
 
-def _require_current(path: Path, now: float, name: str) -> None:
+def _current(path: Path, now: float, name: str) -> Chain:
     chain = inspect(path, name)
     if chain.ends <= now:
         raise AuthError(
@@ -162,6 +166,7 @@ def _require_current(path: Path, now: float, name: str) -> None:
             where=str(path),
             hint="is the clock of this machine right?",
         )
+    return chain
 
 
 def _certificate_path(auth: Auth) -> Path:
@@ -208,8 +213,8 @@ def _require_key(data: bytes, first: x509.Certificate, path: Path, name: str) ->
     block = next(_blocks(data, b"PRIVATE KEY"), None)
     if block is None:
         raise AuthError("there is no private key in this file, only the certificate", where=str(path), hint=_hint(name))
-    try:
-        key = load_pem_private_key(block, password=None)
+    try:  # to prove that an RSA key is a good one takes longer than all the rest; that it is this one will do
+        key = load_pem_private_key(block, password=None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
         raise AuthError("the private key is encrypted, and nobody is asked for its password", where=str(path)) from None
     except Exception:  # cryptography names many; the key itself is never part of the message
