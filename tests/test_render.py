@@ -19,10 +19,11 @@ from skahactl.ledger.records import AttemptRow, JobKey, Run, RunSummary
 from skahactl.manifest.content import Difference
 from skahactl.profile import LOCAL_SERVER, Profile
 from skahactl.render.grid import CELLS, draw
+from skahactl.render.layout import cells, columns_of, plain_lines
 from skahactl.render.outcomes import show_outcome
-from skahactl.render.progress import PlainReporter, expected, reporter
-from skahactl.render.summary import head, standing
-from skahactl.render.tables import cells, columns_of, plain_lines, show, sort_rows
+from skahactl.render.progress import PlainReporter, reporter
+from skahactl.render.summary import expected, head, standing
+from skahactl.render.tables import show, sort_rows
 from skahactl.render.timeline import timeline
 
 CANFAR = Profile("canfar", "https://ws-uv.canfar.net/skaha/v1")

@@ -10,9 +10,9 @@ from skahactl.durations import ago, short
 from skahactl.ledger.records import AttemptRow
 from skahactl.profile import Profile
 from skahactl.render.columns import epoch
+from skahactl.render.layout import cells, columns_of, plain_lines
 from skahactl.render.streams import is_screen, one_line, shows_unicode
 from skahactl.render.summary import counts_text, head
-from skahactl.render.tables import cells, columns_of, plain_lines
 from skahactl.render.timeline import timeline
 
 _LABEL = 12

@@ -9,9 +9,8 @@ from rich.text import Text
 from skahactl import ranges, states
 from skahactl.durations import short
 from skahactl.engine.report import RunProgress
-from skahactl.render.progress import times_text
 from skahactl.render.streams import one_line
-from skahactl.render.summary import head_of
+from skahactl.render.summary import head_of, times_text
 from skahactl.render.terminal import STYLES, Size
 from skahactl.words import counted
 

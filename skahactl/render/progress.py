@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 from skahactl.context import Context
-from skahactl.durations import short
 from skahactl.engine.report import Reporter, RunProgress, Silent
 from skahactl.render.streams import is_screen, one_line
 from skahactl.render.summary import head_of, standing
@@ -169,24 +168,3 @@ class LiveReporter:
 
 def _later(run: RunProgress, passed: float) -> tuple[tuple[int, float], ...]:
     return tuple((number, seconds + passed) for number, seconds in run.longest)
-
-
-def expected(run: RunProgress) -> float | None:
-    """Seconds until the end, if the rest goes as what has ended so far; None while too little has."""
-    from skahactl import states
-
-    began = run.summary.run.started
-    total = sum(run.summary.counts.values())
-    ended = sum(run.summary.counts[state] for state in states.ENDED)
-    if began is None or ended < max(2, total // 50) or ended >= total:
-        return None
-    return (run.now - began) / ended * (total - ended)
-
-
-def times_text(run: RunProgress) -> str:
-    """``12 min, about 25 min left``."""
-    began = run.summary.run.started or run.started
-    if began is None:
-        return ""
-    left = expected(run)
-    return short(run.now - began) + (f", about {short(left)} left" if left is not None else "")

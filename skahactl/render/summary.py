@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from skahactl import states
+from skahactl.durations import short
+from skahactl.engine.report import RunProgress
 from skahactl.ledger.records import Run
 from skahactl.profile import Profile
 from skahactl.words import counted
@@ -31,6 +33,25 @@ def standing(status: str | None, counts: Mapping[str, int]) -> str:
 def counts_text(counts: Mapping[str, int]) -> str:
     """The states that there are: ``12 Completed, 4 Running``."""
     return ", ".join(f"{counts[state]} {state}" for state in _ORDER if counts.get(state)) or "0 replicas"
+
+
+def expected(run: RunProgress) -> float | None:
+    """Seconds until the end, if the rest goes as what has ended so far; None while too little has."""
+    began = run.summary.run.started
+    total = sum(run.summary.counts.values())
+    ended = sum(run.summary.counts[state] for state in states.ENDED)
+    if began is None or ended < max(2, total // 50) or ended >= total:
+        return None
+    return (run.now - began) / ended * (total - ended)
+
+
+def times_text(run: RunProgress) -> str:
+    """``12 min, about 25 min left``."""
+    began = run.summary.run.started or run.started
+    if began is None:
+        return ""
+    left = expected(run)
+    return short(run.now - began) + (f", about {short(left)} left" if left is not None else "")
 
 
 _ORDER = (

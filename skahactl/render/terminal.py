@@ -11,8 +11,8 @@ from rich.text import Text
 
 from skahactl import states
 from skahactl.render.columns import Column
+from skahactl.render.layout import column_widths
 from skahactl.render.streams import has_colour
-from skahactl.render.tables import column_widths
 from skahactl.words import counted
 
 #: Of the 16 colours that every theme, light or dark, chooses for itself.

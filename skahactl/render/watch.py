@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from skahactl.context import Context
 from skahactl.render.columns import VIEWS
+from skahactl.render.layout import cells, column_widths, columns_of, plain_lines
 from skahactl.render.streams import is_screen, one_line
-from skahactl.render.tables import cells, column_widths, columns_of, data_text, plain_lines
+from skahactl.render.tables import data_text
 from skahactl.shapes import Row
 
 if TYPE_CHECKING:
