@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
@@ -21,7 +21,7 @@ class Pair:
     """A certificate and its key."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
     @property
     def pem(self) -> bytes:
@@ -32,9 +32,12 @@ class Pair:
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def issued(name: str, by: Pair | None = None, days: float = 1.0, since: float = -2.0) -> Pair:
-    """A certificate for ``name``, signed by ``by`` or by itself, valid from ``since`` to ``days`` days from now."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def issued(name: str, by: Pair | None = None, days: float = 1.0, since: float = -2.0, bits: int | None = None) -> Pair:
+    """A certificate for ``name``, signed by ``by`` or by itself, valid from ``since`` to ``days`` days from now.
+
+    Its key is of the quick kind, or RSA with so many bits.
+    """
+    key = ec.generate_private_key(ec.SECP256R1()) if bits is None else rsa.generate_private_key(65537, bits)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (
         x509.CertificateBuilder()

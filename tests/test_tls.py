@@ -165,6 +165,14 @@ def test_every_other_fault_of_a_file_has_its_words(tmp_path: Path) -> None:
     _refused(tmp_path, "cannot be read")
 
 
+def test_an_rsa_key_as_proxies_have_it_is_known_from_another(tmp_path: Path) -> None:
+    mine, another = issued("alice", bits=2048), issued("alice", bits=2048)
+    path = file(tmp_path / "mine.pem", mine.pem, mine.key_pem)
+    found = credentials.check(_profile("https://127.0.0.1/skaha/v1", path), time.time(), {})
+    assert found == mine.certificate.not_valid_after_utc.timestamp()
+    _refused(file(tmp_path / "cert.pem", mine.pem, another.key_pem), "not the one of its private key")
+
+
 def _refused(path: Path, words: str) -> None:
     with pytest.raises(AuthError, match=words) as told:
         credentials.check(_profile("https://127.0.0.1/skaha/v1", path), time.time(), {})
