@@ -218,6 +218,9 @@ def test_the_servers_words_are_told_and_a_page_is_its_status() -> None:
     page = created(answer(502, HTML, "text/html")).error
     assert page is not None
     assert (page.message, page.http_status) == ("Bad Gateway", 502)
+    away = created(answer(503, "temporarily unavailable: null\n")).error
+    assert away is not None
+    assert away.message == "temporarily unavailable"
     noisy = created(answer(400, "a\x1b[31mred\x07\nline")).error
     assert noisy is not None
     assert noisy.message == "a [31mred line"

@@ -77,6 +77,17 @@ def test_a_delete_that_is_interrupted_tells_what_it_did(desk: Desk, long: str) -
     assert "on record" in json.loads(err.splitlines()[-1])["hint"]
 
 
+def test_an_error_as_data_is_the_last_line_whatever_is_said_before(desk: Desk) -> None:
+    desk.write("loud.toml", "name = 'loud'\nimage = 'x/y:1'\ncommand = ['tail', '-f', '/dev/null', '$HOME']\n")
+    words = ("apply", "loud.toml", "--wait", "--timeout", "0.5s", *JSON)
+    lines = desk.run(*words, exit=5).stderr.splitlines()
+    assert lines[0].startswith("warning: ")
+    assert json.loads(lines[-1])["code"] == "timeout"
+    (line,) = desk.run(*words, "-q", exit=5).stderr.splitlines()
+    assert json.loads(line)["code"] == "timeout"
+    desk.clear("loud")
+
+
 def test_an_outage_that_outlasts_the_timeout_leaves_what_was_known(tmp_path: Path) -> None:
     with running(tmp_path / "server", {"seed": 3}) as server:
         here = Workplace(tmp_path / "here", server)

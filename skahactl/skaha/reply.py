@@ -12,6 +12,7 @@ UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 _SAFE_401 = ("Token has expired", "Unauthorized", "Invalid JWT token", "Cannot validate token using user info endpoint")
 _LONGEST = 600
+_NO_NAME = ": null"  # what a server's words end with where it has no name for what it speaks of
 _MARKUP = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 
 
@@ -48,7 +49,7 @@ class Reply:
         text = self.text
         for secret in self.secrets:
             text = text.replace(secret, "***")
-        text = UNPRINTABLE.sub(" ", text)
+        text = UNPRINTABLE.sub(" ", text).removesuffix(_NO_NAME)
         return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
 
     @property
