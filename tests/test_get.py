@@ -261,6 +261,28 @@ def test_describe_as_data(home: Shown) -> None:
     assert found["history"] == []
 
 
+def test_what_waits_on_a_server_is_drawn_as_waiting(tmp_path: Path) -> None:
+    """startTime is when the platform took the session in; it may be Pending for long after that."""
+    with running(tmp_path / "server", {"pending": [100, 100]}) as server:
+        here = Workplace(tmp_path / "here", server)
+        here.run("create", "headless", "images.canfar.net/a/b:1", "-n", "queue", "-r", "2", "--", "x")
+        server.tell("plan", pending=[0, 0])
+        here.run("create", "headless", "images.canfar.net/a/b:1", "-n", "up", "--", "x")
+        first = here.data("get", "replicas", "queue")[0]
+        assert (first["state"], first["started"] is None) == ("Pending", False)
+        assert drawn(here, "queue") == ["Pending, waited"] * 2
+        assert drawn(here, "up") == ["waited, runs"]
+        here.run("delete", "queue", "up")
+        assert drawn(here, "queue") == ["Deleted, waited"] * 2
+        assert drawn(here, "up") == ["Deleted, waited, ran"]
+
+
+def drawn(here: Workplace, job: str) -> list[str]:
+    """What the timeline says of each attempt, without the numbers."""
+    lines = here.run("describe", job).stdout.partition("Timeline")[2].partition("\n\n")[0].splitlines()[2:]
+    return [re.sub(r" \d+ (ms|s|min)", "", re.split(" {2,}", line)[-1]) for line in lines]
+
+
 def elsewhere(tmp_path: Path, server: Server) -> tuple[Workplace, dict[int, str]]:
     """A job of four on the server: 1 Running and 2 Completed there, 3 not there any more, 4 Held; the ledger has all
     three Pending."""

@@ -66,6 +66,7 @@ def glance(ledger: Ledger, run: Run, listing: Listing | None) -> Glance:
                 deadline=change.session.expires or row.deadline,
                 url=change.session.url or row.url,
                 observed=listing.received,
+                pending_since=_pending_since(row, change.state, listing.received),
             )
         elif isinstance(change, Missing) and _is_forgotten(change.attempt, run, listing):
             seen = replace(change.attempt, state=states.EXPIRED, reason=UNSEEN)
@@ -82,6 +83,13 @@ def glance(ledger: Ledger, run: Run, listing: Listing | None) -> Glance:
         key[0]: row for key, row in changed.items() if known_states[key[0]] == (key[1], before[key])
     }
     return Glance(run, changed, latest, listing.received, watch)
+
+
+def _pending_since(row: AttemptRow, state: str, seen: float) -> float | None:
+    """As ledger.looks would write it."""
+    if state == row.state:
+        return row.pending_since
+    return seen if state == states.PENDING else None
 
 
 def _is_forgotten(attempt: AttemptRow, run: Run, listing: Listing) -> bool:

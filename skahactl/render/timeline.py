@@ -38,7 +38,8 @@ def spans(attempts: Sequence[AttemptRow], now: float) -> list[Span]:
     found = []
     for row in attempts:
         ended = now if row.state in states.ALIVE else row.finished or row.observed or row.started or row.created
-        started = None if row.started is None else max(row.started, row.created)
+        waits = row.started is None or row.pending_since is not None  # a server's start is when it was admitted
+        started = None if waits else max(row.started or row.created, row.created)
         found.append(Span(row.replica, row.number, row.state, row.created, started, max(ended, row.created)))
     return found
 
@@ -101,7 +102,10 @@ def _note(span: Span) -> str:
 
 def _balance(every: Sequence[Span]) -> list[str]:
     """The shortest, the middle and the longest run of what completed, and what that says of the split."""
-    done = sorted((span for span in every if span.state == states.COMPLETED), key=lambda span: span.ran)
+    done = sorted(
+        (span for span in every if span.state == states.COMPLETED and span.started is not None),
+        key=lambda span: span.ran,
+    )
     if len(done) < 3:
         return []
     shortest, middle, longest = done[0], done[len(done) // 2], done[-1]
