@@ -146,6 +146,7 @@ class _Command:
             context.warn(line)
         if shown.error is not None and shown.failed:
             context.warn(f"{self._where(targets[0])}: {counted(len(shown.failed), 'log')} could not be read")
+            shown.error.where = shown.error.where or f"{self.profile.name} ({self.profile.host})"
             raise shown.error
         if shown.error is not None:
             context.warn(f"{self._where(targets[0])}: shown from this machine; {shown.error.message}")

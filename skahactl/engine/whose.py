@@ -20,7 +20,8 @@ def refuse_other_user(
     for run in driven:
         if user and run.key.user and user != run.key.user:
             raise AuthError(
-                f"{profile.name} says you are {user}, but {run.key.name} is {run.key.user}'s",
+                f"the server says you are {user}, but {run.key.name} is {run.key.user}'s",
+                where=f"{profile.name} ({profile.host})",
                 hint=f"{nothing}. Log in as that user, or choose another profile with -p",
             )
 
@@ -36,6 +37,7 @@ def refuse_wrong_user(ledger: Ledger, profile: Profile, jobs: Sequence[Job], use
             ours = runs.last_run(ledger, JobKey(profile.server, user, job.name))
             if theirs is not None and theirs.ended is None and ours is None:
                 raise AuthError(
-                    f"{profile.name} says you are {user}, but {job.name} is {other}'s, and goes on",
+                    f"the server says you are {user}, but {job.name} is {other}'s, and goes on",
+                    where=f"{profile.name} ({profile.host})",
                     hint="nothing was changed. Log in as that user, choose another profile with -p, or rename the job",
                 )

@@ -60,6 +60,8 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, AuthError | UnreachableError) and error.where is None:
+            error.where = self._where
         await self._exchange.aclose()
 
     @property
