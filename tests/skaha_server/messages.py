@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 TEXT = "text/plain"
+_ROWS = json.JSONEncoder(separators=(",\n    ", ": "), ensure_ascii=False)
 
 
 @dataclass
@@ -93,7 +94,10 @@ def page(status: int, title: str) -> Reply:
 
 def pretty(data: object) -> Reply:
     """JSON as Gson prints it: null fields left out by whoever made ``data``."""
-    return Reply(200, json.dumps(data, indent=2, ensure_ascii=False).encode(), "application/json")
+    if not isinstance(data, list):
+        return Reply(200, json.dumps(data, indent=2, ensure_ascii=False).encode(), "application/json")
+    rows = ",\n  ".join(map(_ROWS.encode, data))  # an indent would make the list of a large job slow
+    return Reply(200, f"[\n  {rows}\n]".encode(), "application/json")
 
 
 def compact(data: object) -> Reply:

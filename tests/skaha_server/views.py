@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime
 
 from tests.skaha_server.plan import Plan
@@ -11,6 +12,7 @@ CORES = list(range(1, 17))
 RAM = [1, 2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 26, 28, 30, 32, 36, 40, 44, 48, 56, 64, 80, 92, 112, 128, 140, 170, 192]
 
 
+@functools.lru_cache(65536)  # every list of a large job says the same times
 def instant(seconds: float, *, always_seconds: bool = False) -> str:
     """ISO 8601 as Java prints it: seconds are left out when they are zero."""
     time = datetime.fromtimestamp(int(seconds), UTC)
