@@ -1,8 +1,9 @@
-"""``split``: starting up against an empty cyclopts program, long lists against mawk, GNU split and wc.
+"""``split`` of a long list against what people use: mawk, GNU split, wc, and the older Python helper.
 
-    pytest -m benchmark tests/benchmarks/bench_split.py -s
+    python -m pytest -m benchmark tests/benchmarks/bench_split.py -s
 
-SPLIT_LINES sets the length of the list (default 20,000,000 lines, 1.1 GB), SPLIT_PAIRS the pairs of runs (5).
+SPLIT_LINES sets the length of the list (default 20,000,000 lines, 1 GB), SPLIT_PAIRS the pairs of runs (5). GNU split
+has no equal of chunk: its ``-n l/K/N`` cuts by bytes.
 """
 
 from __future__ import annotations
@@ -10,25 +11,26 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.benchmarks.pairs import compare, measure
+from tests.benchmarks.peers import needs_canfar
 from tests.benchmarks.table import Table
 from tests.splitting import SPLIT
 
 LINES = int(os.environ.get("SPLIT_LINES", "20000000"))
 PAIRS = int(os.environ.get("SPLIT_PAIRS", "5"))
 OURS = " ".join(SPLIT)
-
-EMPTY = """
-from cyclopts import App
-app = App()
-@app.default
-def main(*lists: str): pass
-app(result_action="return_value")
+#: argv: chunk or stripe, replica, total, and a file unless stdin is read.
+HELPER = """
+import sys
+from canfar.helpers import distributed
+lines = open(sys.argv[4], "rb") if len(sys.argv) > 4 else sys.stdin.buffer
+sys.stdout.buffer.writelines(getattr(distributed, sys.argv[1])(lines, int(sys.argv[2]), int(sys.argv[3])))
 """
 
 pytestmark = [
@@ -38,61 +40,94 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def list_(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Names of 55 bytes, like those of images in a survey."""
-    path = tmp_path_factory.mktemp("lists") / "list"
-    with open(path, "wb") as stream:
+def place() -> Iterator[Path]:
+    """A directory in memory, if there is room for two lists, so that no disk is measured."""
+    memory = Path("/dev/shm")
+    room = memory.is_dir() and shutil.disk_usage(memory).free > 2 * 55 * LINES
+    with tempfile.TemporaryDirectory(dir=memory if room else None) as made:
+        yield Path(made)
+
+
+@pytest.fixture(scope="module")
+def list_(place: Path) -> Path:
+    """Names of 52 bytes, like those of images in a survey."""
+    with open(place / "list", "wb") as stream:
         for first in range(0, LINES, 100_000):
             names = range(first, min(LINES, first + 100_000))
             stream.write(b"".join(b"/arc/projects/survey/tiles/tile-%08d-r-calexp.fits\n" % name for name in names))
-    yield path
-    path.unlink()
+    return place / "list"
+
+
+@pytest.fixture(scope="module")
+def helper(place: Path) -> str:
+    """The older helper in a program, as the words of a shell's line."""
+    (place / "helper.py").write_text(HELPER)
+    return f"{sys.executable} {place / 'helper.py'}"
 
 
 def shell(line: str) -> list[str]:
     return ["sh", "-c", line]
 
 
-def test_starting_up(tmp_path: Path, table: Table) -> None:
-    (tmp_path / "empty.py").write_text(EMPTY)
-    (tmp_path / "list").write_text("a\nb\nc\n")
-    split = [*SPLIT, "-n", "1/2", str(tmp_path / "list")]
-    pair = compare(split, [sys.executable, str(tmp_path / "empty.py"), "a"], pairs=max(PAIRS, 15))
-    table.pair("split of three lines", "an empty cyclopts program", pair, "1.3")
+def row(table: Table, what: str, against: str, ours: str, theirs: str, aim: str, out: Path | None = None) -> None:
+    pair = compare(shell(ours), shell(theirs), pairs=PAIRS, stdout=out)
+    table.pair(f"split {what}, {LINES:,} lines", against, pair, aim)
 
 
-@pytest.mark.parametrize("total", [2, 10, 600])
-def test_stripe(list_: Path, total: int, table: Table) -> None:
-    ours = f"{OURS} -s stripe -n 2/{total}"
-    awk = f"mawk 'NR%{total}==2%{total}'"
-    file = compare(shell(f"exec {ours} {list_}"), shell(f"exec {awk} {list_}"), pairs=PAIRS)
-    table.pair(f"split -s stripe -n 2/{total}, a file", "mawk", file, "1")
-    pipe = compare(shell(f"cat {list_} | {ours}"), shell(f"cat {list_} | {awk}"), pairs=PAIRS)
-    table.pair(f"split -s stripe -n 2/{total}, a pipe", "mawk", pipe, "1")
-    gnu = f"split -n r/2/{total}"
-    whole = compare(shell(f"{ours} {list_}"), shell(f"{gnu} {list_}"), pairs=PAIRS)
-    table.pair(f"split -s stripe -n 2/{total}, a file", "GNU split -n r", whole, "")
-    piped = compare(shell(f"cat {list_} | {ours}"), shell(f"cat {list_} | {gnu}"), pairs=PAIRS)
-    table.pair(f"split -s stripe -n 2/{total}, a pipe", "GNU split -n r", piped, "")
+@pytest.mark.parametrize("total", [10, 600])
+def test_stripe_of_a_file(list_: Path, total: int, table: Table) -> None:
+    ours = f"exec {OURS} -s stripe -n 2/{total} {list_}"
+    row(table, f"-s stripe -n 2/{total} FILE", "mawk", ours, f"exec mawk 'NR%{total}==2' {list_}", "1")
 
 
-@pytest.mark.parametrize(("replica", "total"), [(1, 2), (1, 10), (5, 10), (10, 10), (300, 600)])
-def test_chunk_of_a_file(list_: Path, tmp_path: Path, replica: int, total: int, table: Table) -> None:
+def test_stripe_of_a_pipe(list_: Path, table: Table) -> None:
+    ours = f"cat {list_} | {OURS} -s stripe -n 2/10"
+    row(table, "-s stripe -n 2/10 < PIPE", "mawk", ours, f"cat {list_} | mawk 'NR%10==2'", "1")
+
+
+def test_stripe_against_gnu_split(list_: Path, table: Table) -> None:
+    ours, theirs = f"{OURS} -s stripe -n 2/10", "split -n r/2/10"
+    row(table, "-s stripe -n 2/10 FILE", "GNU split -n r/2/10", f"exec {ours} {list_}", f"exec {theirs} {list_}", "")
+    ours, theirs = f"cat {list_} | {ours}", f"cat {list_} | {theirs}"
+    row(table, "-s stripe -n 2/10 < PIPE", "GNU split -n r/2/10", ours, theirs, "")
+
+
+@needs_canfar
+@pytest.mark.parametrize("strategy", ["stripe", "chunk"])
+def test_against_the_older_helper(list_: Path, helper: str, strategy: str, table: Table) -> None:
+    ours, theirs = f"exec {OURS} -s {strategy} -n 5/10 {list_}", f"exec {helper} {strategy} 5 10 {list_}"
+    row(table, f"-s {strategy} -n 5/10 FILE", f"canfar's distributed.{strategy}", ours, theirs, "1")
+
+
+@pytest.mark.parametrize("replica", [5, 10])
+def test_chunk_of_a_file(list_: Path, replica: int, table: Table) -> None:
     """Against counting the lines twice and copying as many bytes as the share has."""
-    ours = [*SPLIT, "-n", f"{replica}/{total}", str(list_)]
-    share = tmp_path / "share"
+    ours = [*SPLIT, "-n", f"{replica}/10", str(list_)]
+    share = list_.with_name("share")
     measure(ours, stdout=share)
-    theirs = shell(f"wc -l < {list_} > /dev/null; wc -l < {list_} > /dev/null; cat {share}")
-    pair = compare(ours, theirs, pairs=PAIRS, stdout=tmp_path / "out")
-    table.pair(f"split -n {replica}/{total}, a file", "twice wc -l and a copy", pair, "2, 100 MB")
+    count = f"wc -l < {list_} > /dev/null"
+    theirs = f"{count}; {count}; cat {share}"
+    out = list_.with_name("out")
+    row(
+        table,
+        f"-n {replica}/10 FILE",
+        "wc -l twice, copying the share",
+        f"exec {' '.join(ours)}",
+        theirs,
+        "1, 100 MB",
+        out,
+    )
 
 
-@pytest.mark.parametrize(("replica", "total"), [(1, 10), (10, 10)])
-def test_chunk_of_a_pipe(list_: Path, replica: int, total: int, table: Table) -> None:
-    """Memory, below twice the input (the list itself when this replica is the first, little when it is the last)."""
-    ours = shell(f"cat {list_} | {OURS} -n {replica}/{total}")
-    before, last = (replica - 1) * LINES // total, replica * LINES // total
-    awk = f"mawk '{{ line[NR] = $0 }} END {{ for (i = {before} + 1; i <= {last}; i++) print line[i] }}'"
-    pair = compare(ours, shell(f"cat {list_} | {awk}"), pairs=1)
+def test_chunk_against_mawk(list_: Path, table: Table) -> None:
+    first, last = 4 * LINES // 10, 5 * LINES // 10
+    theirs = f"wc -l < {list_} > /dev/null; exec mawk 'NR>{last} {{exit}} NR>{first}' {list_}"
+    row(table, "-n 5/10 FILE", "wc -l and mawk", f"exec {OURS} -n 5/10 {list_}", theirs, "")
+
+
+@needs_canfar
+def test_chunk_of_a_pipe(list_: Path, helper: str, table: Table) -> None:
+    """Memory, below twice the input: the first replica has to hold what the others get until the end is known."""
+    ours, theirs = f"cat {list_} | {OURS} -n 1/10", f"cat {list_} | {helper} chunk 1 10"
     aim = f"{2 * list_.stat().st_size / 1e6:.0f} MB"
-    table.pair(f"split -n {replica}/{total}, a pipe", "mawk with an array", pair, aim)
+    row(table, "-n 1/10 < PIPE", "canfar's distributed.chunk", ours, theirs, aim)

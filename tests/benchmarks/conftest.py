@@ -9,9 +9,13 @@ from tests.benchmarks.table import Table
 _TABLE = pytest.StashKey[Table]()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_TABLE] = Table()
+
+
 @pytest.fixture(scope="session")
 def table(request: pytest.FixtureRequest) -> Table:
-    return request.config.stash.setdefault(_TABLE, Table())
+    return request.config.stash[_TABLE]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Pairs that take longer, in seconds, count from the first.
-WARM_UP = 10.0
+#: Pairs that take longer, in seconds, count from the first: what a first run has to find costs them little.
+WARM_UP = 2.0
+#: Of pairs that take longer, in seconds, three are enough.
+LONG = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +35,29 @@ class Pair:
 
 
 def compare(ours: Sequence[str], theirs: Sequence[str], *, pairs: int = 5, **how: object) -> Pair:
-    """Runs both once unmeasured, then alternately ``pairs`` times; ``how`` is for ``measure``."""
+    """Runs both alternately, ``pairs`` times; ``how`` is for ``measure``."""
     return alternate(lambda: measure(ours, **how), lambda: measure(theirs, **how), pairs)  # type: ignore[arg-type]
 
 
 def alternate(ours: Callable[[], Measured], theirs: Callable[[], Measured], pairs: int = 5) -> Pair:
-    """As ``compare``, for what needs more around a command than its words; long runs are not warmed up."""
+    """As ``compare``, for what needs more around a command than its words.
+
+    A first pair that is short is not counted; if it is LONG, at most three pairs are run.
+    """
     runs = [(ours(), theirs())]
-    if runs[0][0].seconds + runs[0][1].seconds < WARM_UP:
+    seconds = sum(one.seconds for one in runs[0])
+    if seconds < WARM_UP:
         runs = []
+    if seconds > LONG:
+        pairs = min(pairs, 3)
     runs += [(ours(), theirs()) for _ in range(pairs - len(runs))]
     ratio = statistics.median(mine.seconds / other.seconds for mine, other in runs)
-    return Pair(_median([mine for mine, _ in runs]), _median([other for _, other in runs]), ratio, pairs)
+    return Pair(median([mine for mine, _ in runs]), median([other for _, other in runs]), ratio, pairs)
+
+
+def median(runs: Sequence[Measured]) -> Measured:
+    """The median of the seconds, and the highest peak."""
+    return Measured(statistics.median(run.seconds for run in runs), max(run.peak for run in runs))
 
 
 def measure(
@@ -77,7 +90,3 @@ pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ, file_actions=action
 _, status, usage = os.wait4(pid, 0)
 print("", time.perf_counter() - start, usage.ru_maxrss, status, file=sys.stderr)
 """
-
-
-def _median(runs: Sequence[Measured]) -> Measured:
-    return Measured(statistics.median(run.seconds for run in runs), max(run.peak for run in runs))
