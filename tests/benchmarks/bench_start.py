@@ -23,11 +23,6 @@ import sys
 from typing import Annotated
 from cyclopts import App, Parameter
 app = App(name="empty", version="1")
-def offered(context):
-    return ["one", "two"]
-@app.command
-def logs(*targets: Annotated[str, Parameter(completer=offered)]):
-    pass
 @app.command
 def split(*lists: str, share: Annotated[str, Parameter(name=["--share", "-n"])] = ""):
     print(*lists)
@@ -57,10 +52,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--version"], "1.3"),
         (["--help"], "1.5"),
         (["split", "-n", "1/3", "three"], "1.3"),
-        (["__complete", "logs", "job-99"], "1.3"),
         (["get", "jobs", "--cached"], "3"),
     ],
-    ids=["version", "help", "split", "tab", "get-jobs"],
+    ids=["version", "help", "split", "get-jobs"],
 )
 def test_start_against_an_empty_program(place: Path, words: list[str], most: str, table: Table) -> None:
     shown = " ".join(words)

@@ -18,10 +18,12 @@ LONG = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run: seconds from start to end, and the most memory that any one process of it held, in bytes."""
+    """One run: seconds from start to end, the most memory that any one process of it held, in bytes, and the seconds
+    of processor time that it had, which tell more than the others on a machine that does other things besides."""
 
     seconds: float
     peak: int
+    cpu: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,9 @@ def alternate(ours: Callable[[], Measured], theirs: Callable[[], Measured], pair
 
 
 def median(runs: Sequence[Measured]) -> Measured:
-    """The median of the seconds, and the highest peak."""
-    return Measured(statistics.median(run.seconds for run in runs), max(run.peak for run in runs))
+    """The median of the seconds and of the processor's, and the highest peak."""
+    seconds, cpu = (statistics.median(times) for times in zip(*((run.seconds, run.cpu) for run in runs), strict=True))
+    return Measured(seconds, max(run.peak for run in runs), cpu)
 
 
 def measure(
@@ -75,18 +78,18 @@ def measure(
     """
     words = [sys.executable, "-I", "-S", "-c", STARTER, str(stdout or os.devnull), *command]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env, cwd=cwd, text=True)
-    seconds, peak, status = done.stderr.split()[-3:]
+    seconds, peak, cpu, status = done.stderr.split()[-4:]
     if os.waitstatus_to_exitcode(int(status)) != code:
         raise RuntimeError(f"{command} ended with {os.waitstatus_to_exitcode(int(status))}: {done.stderr}")
-    return Measured(float(seconds), int(peak) * (1 if sys.platform == "darwin" else 1024))
+    return Measured(float(seconds), int(peak) * (1 if sys.platform == "darwin" else 1024), float(cpu))
 
 
-#: Runs argv[2:] with stdout to argv[1]; the last words on stderr are seconds, peak, and the wait status.
+#: Runs argv[2:] with stdout to argv[1]; the last words on stderr: seconds, peak, processor time, wait status.
 STARTER = """
 import os, sys, time
 actions = [(os.POSIX_SPAWN_OPEN, 1, sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)]
 start = time.perf_counter()
 pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ, file_actions=actions)
 _, status, usage = os.wait4(pid, 0)
-print("", time.perf_counter() - start, usage.ru_maxrss, status, file=sys.stderr)
+print("", time.perf_counter() - start, usage.ru_maxrss, usage.ru_utime + usage.ru_stime, status, file=sys.stderr)
 """
