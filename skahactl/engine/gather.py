@@ -44,8 +44,9 @@ def replicas(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], lis
     for run in runs:
         seen = glance(ledger, run, listing)
         latest = latest_attempts(ledger, seen)
+        dated = seen.dated_run()
         rows = replicas_of(ledger, run.id, chosen.get(run.id))
-        found.extend(shapes.replica(seen.dated_run(), seen.replica(row), latest.get(row.number)) for row in rows)
+        found.extend(shapes.replica(dated, seen.replica(row), latest.get(row.number)) for row in rows)
     return found
 
 
