@@ -13,11 +13,13 @@ import httpx
 from skahactl.errors import AuthError, ProfileError
 from skahactl.profile import Profile
 from skahactl.skaha import credentials
+from skahactl.skaha.direct import Direct
 from skahactl.skaha.failures import LOG_IN, REFUSED
 from skahactl.skaha.handshake import refusal
 from skahactl.skaha.lanes import Lanes
 
 _SOON = 3600.0
+_KEPT = 20.0  # seconds that a connection without a request is kept
 
 
 class Connection(httpx.AsyncBaseTransport):
@@ -117,10 +119,12 @@ class Connection(httpx.AsyncBaseTransport):
 
 
 def _transport(profile: Profile, environ: Mapping[str, str], context: ssl.SSLContext) -> Lanes:
-    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=20.0)
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEPT)
     proxy = proxy_for(profile.server, environ)
 
     def lane() -> httpx.AsyncBaseTransport:
+        if proxy is None:
+            return Direct(context, _KEPT)
         try:
             return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy)
         except (ValueError, ImportError) as error:
