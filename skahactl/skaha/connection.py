@@ -13,7 +13,6 @@ import httpx
 from skahactl.errors import AuthError, ProfileError
 from skahactl.profile import Profile
 from skahactl.skaha import credentials
-from skahactl.skaha.direct import Direct
 from skahactl.skaha.failures import LOG_IN, REFUSED
 from skahactl.skaha.handshake import refusal
 from skahactl.skaha.lanes import Lanes
@@ -104,7 +103,7 @@ class Connection(httpx.AsyncBaseTransport):
         with ThreadPoolExecutor(max_workers=1) as beside:
             trusted = beside.submit(credentials.server_context, self._profile, self._environ)
             ends = credentials.check(self._profile, self._now(), self._environ)
-            import httpcore  # noqa: F401  # by httpx, with its first connection
+            import httpcore  # noqa: F401  # as the first connection does
 
             return ends, trusted.result()
 
@@ -124,6 +123,8 @@ def _transport(profile: Profile, environ: Mapping[str, str], context: ssl.SSLCon
 
     def lane() -> httpx.AsyncBaseTransport:
         if proxy is None:
+            from skahactl.skaha.direct import Direct
+
             return Direct(context, _KEPT)
         try:
             return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy)
