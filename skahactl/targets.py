@@ -95,6 +95,10 @@ class _Finder:
 
     def one(self, word: str, as_session: bool) -> Target:
         name, slash, numbers = word.partition("/")
+        if not name:  # as of a variable that is not set: never anything without a name
+            raise UsageError(
+                f"'{word}' names no job and no session", hint="write JOB, JOB/REPLICAS, a session's name or id"
+            )
         if slash and self._replicas is not None:
             raise UsageError(f"'{word}' names replicas, and so does -r {self._replicas}", hint="give one of the two")
         run = self._last(name)

@@ -536,6 +536,20 @@ def test_delete_in_its_forms(desk: Desk, long: str) -> None:
     assert desk.run_of("long") == 2
 
 
+def test_one_unknown_target_and_nothing_is_deleted(desk: Desk, long: str) -> None:
+    desk.run("apply", long)
+    for words, hint in (
+        (("long", "lnog"), "did you mean 'long'?"),
+        (("long", "nothing/3"), "jobs there: long"),
+        (("long", ""), "names no job"),
+        (("long/1", long), f"skahactl delete -f {long}"),
+    ):
+        assert hint in desk.run("delete", *words, exit=2).stderr
+    assert "Deleted" not in desk.recorded("long")
+    desk.run("delete", "job", "long")
+    assert desk.recorded("long") == ["Deleted"] * 2
+
+
 def test_a_delete_that_ends_nothing_says_so(desk: Desk) -> None:
     desk.run("apply", desk.job("short", "true", 2), "--wait")
     assert "nothing of it was alive" in desk.run("delete", "short", "-r", "1").stderr

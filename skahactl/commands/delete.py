@@ -16,6 +16,8 @@ from skahactl.errors import Exit, UsageError, worst
 if TYPE_CHECKING:
     from skahactl.engine.removal import Removal
     from skahactl.ledger.records import Run
+    from skahactl.skaha.models import Session
+    from skahactl.targets import Target
 
 
 def delete(
@@ -76,32 +78,71 @@ async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_
     from skahactl.engine.outcome import Outcome
     from skahactl.engine.removal import Removal
     from skahactl.render.outcomes import show_outcome
-    from skahactl.targets import Target, find
 
     async with opened() as here:
-        found: list[Target] = []
-        for word in words:
-            try:
-                found += find(here.desk.ledger, here.desk.profile, [word], replicas=replicas, sessions=_is_id(word))
-            except UsageError as error:
-                if not ignore_not_found:
-                    raise
-                here.context.say(f"{error.message}; nothing to delete")
+        found = _found(here, words, replicas, ignore_not_found)
+        others = await _sessions(here, [target.word for target in found if target.run is None], ignore_not_found)
         removal = Removal(here.desk)
         outcome = Outcome(here.desk.profile, dry_run, removal.parts)
         gone = Exit.DONE
         with telling(here, lambda: outcome):
             for target in found:
-                if target.run is None:
-                    ended = await _session(here, removal, target.session or target.word, dry_run, ignore_not_found)
-                    gone = worst([gone, ended])
-                elif dry_run:
+                if target.run is not None and dry_run:
                     await removal.preview(target.run, target.numbers)
-                else:
+                elif target.run is not None:
                     await _run(here, removal, target.run, target.numbers, forget)
+            for session in others:
+                gone = worst([gone, await _session(here, removal, session, dry_run)])
         if outcome.jobs:
             show_outcome(here.context, outcome)
         return worst([gone, outcome.exit])
+
+
+def _found(here: Opened, words: list[str], replicas: str | None, ignore_not_found: bool) -> list[Target]:
+    """What the words mean; a word that the ledger does not know may be a session."""
+    from skahactl.targets import find
+
+    try:
+        return list(find(here.desk.ledger, here.desk.profile, words, replicas=replicas, sessions=True))
+    except UsageError as error:
+        if not ignore_not_found:
+            raise
+        if len(words) == 1:
+            here.context.say(f"{error.message}; nothing to delete")
+            return []
+    return [target for word in words for target in _found(here, [word], replicas, ignore_not_found)]
+
+
+async def _sessions(here: Opened, words: list[str], ignore_not_found: bool) -> list[Session]:
+    """Those that have no record here, by their ids, or by a whole name that only one has. All are looked for before
+    anything is deleted."""
+    if not words:
+        return []
+    listed = (await here.desk.stop.guard(here.desk.client.sessions())).sessions
+    where = f"on {here.desk.profile.name} ({here.desk.profile.host})"
+    found: list[Session] = []
+    for word in words:
+        matching = [one for one in listed if word in (one.id, one.name)]
+        if len(matching) > 1:
+            ids = ", ".join(one.id for one in matching)
+            raise UsageError(f"{len(matching)} sessions are named '{word}' {where}", hint=f"name one by its id: {ids}")
+        if not matching and not ignore_not_found:
+            names = [one.name for one in listed]
+            raise UsageError(f"there is no job, replica or session '{word}' {where}", hint=_hint(here, word, names))
+        if not matching:
+            here.context.say(f"there is no job, replica or session '{word}' {where}; nothing to delete")
+        found += matching
+    return found
+
+
+def _hint(here: Opened, word: str, sessions: list[str]) -> str:
+    from skahactl.targets import job_names
+    from skahactl.words import did_you_mean
+
+    if word.endswith(".toml"):
+        return f"to delete the jobs of a manifest: skahactl delete -f {word}"
+    guess = did_you_mean(word, [*job_names(here.desk.ledger, here.desk.profile), *sessions])
+    return guess or "skahactl get jobs and skahactl get sessions show what there is"
 
 
 async def _run(here: Opened, removal: Removal, run: Run, numbers: tuple[int, ...] | None, forget: bool) -> None:
@@ -112,24 +153,9 @@ async def _run(here: Opened, removal: Removal, run: Run, numbers: tuple[int, ...
         here.context.say(f"{run.key.name}: record forgotten, {size} bytes of logs removed")
 
 
-def _is_id(word: str) -> bool:
-    return "/" not in word
-
-
-async def _session(here: Opened, removal: Removal, session: str, dry_run: bool, ignore_not_found: bool) -> Exit:
-    """A session that has no record here, by its id, or by its whole name if it is the only one of that name."""
-    listing = await here.desk.stop.guard(here.desk.client.sessions())
-    matching = [one for one in listing.sessions if session in (one.id, one.name)]
+async def _session(here: Opened, removal: Removal, chosen: Session, dry_run: bool) -> Exit:
+    """A session that has no record here."""
     where = f"on {here.desk.profile.name} ({here.desk.profile.host})"
-    if not matching and ignore_not_found:
-        here.context.say(f"there is no job, replica or session '{session}' {where}; nothing to delete")
-        return Exit.DONE
-    if not matching:
-        raise UsageError(f"there is no job, replica or session '{session}' {where}", hint="skahactl get sessions")
-    if len(matching) > 1:
-        ids = ", ".join(one.id for one in matching)
-        raise UsageError(f"{len(matching)} sessions are named '{session}' {where}", hint=f"name one by its id: {ids}")
-    chosen = matching[0]
     if dry_run:
         here.context.say(f"session {chosen.id} ({chosen.name}, {chosen.status}) {where}: to delete (dry run)")
         return Exit.DONE
