@@ -56,4 +56,9 @@ def get(
     """
     from skahactl.commands.getting import Asked, run_get
 
-    return run_get(words, Asked(state, replicas, run, watch, cached, sort_by, not no_headers, limit))
+    asked = Asked(state, replicas, run, watch, cached, sort_by, not no_headers, limit)
+    if watch:
+        from skahactl.commands.watching import run_watch
+
+        return run_watch(words, asked)
+    return run_get(words, asked)

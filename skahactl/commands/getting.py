@@ -40,7 +40,7 @@ class Asked:
 
 
 def run_get(words: Sequence[str], asked: Asked) -> int:
-    """The exit code of ``get``."""
+    """The exit code of one look."""
     with placed() as place:
         return Query(place, words, asked).run()
 
@@ -62,10 +62,6 @@ class Query:
         self._refuse_contradictions()
 
     def run(self) -> int:
-        if self.asked.watch:
-            from skahactl.commands.watching import watch
-
-            return watch(self)
         if self.noun in _OF_THE_LEDGER:
             return self._from_ledger()
         return self._from_platform()

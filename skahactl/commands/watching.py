@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from skahactl.clock import Clock, SystemClock
-from skahactl.commands.looking import check_user, tell_failed_look
+from skahactl.commands.getting import Asked, Query
+from skahactl.commands.looking import check_user, placed, tell_failed_look
 from skahactl.engine import gather
 from skahactl.engine.glance import look_is_due
 from skahactl.errors import AuthError, Exit, SkahactlError, UnreachableError
 from skahactl.render.watch import watched
 
 if TYPE_CHECKING:
-    from skahactl.commands.getting import Query
     from skahactl.skaha.client import Client
     from skahactl.skaha.models import Listing
 
@@ -23,9 +23,10 @@ _FIRST = 1.0  # seconds between looks, at the beginning
 _SLOWER = 1.1
 
 
-def watch(query: Query, clock: Clock | None = None) -> int:
+def run_watch(words: Sequence[str], asked: Asked) -> int:
     """Shows the rows again and again; ends when all that was named has ended, else by a signal."""
-    return asyncio.run(_Watch(query, clock or SystemClock()).run())
+    with placed() as place:
+        return asyncio.run(_Watch(Query(place, words, asked), SystemClock()).run())
 
 
 class _Watch:
