@@ -87,13 +87,13 @@ def _advice(place: Place) -> str:
 
 def _text(given: object) -> str:
     if not isinstance(given, str):
-        raise ValueError("expected a valid string")
+        raise ValueError("expected text in quotes")
     return given
 
 
 def _name(given: object) -> str:
     if given == "":
-        raise ValueError("String should have at least 1 character")
+        raise ValueError("expected at least one character")
     return _text(given)
 
 
@@ -116,31 +116,31 @@ def _word(given: object) -> str:
 
 def _count(given: object) -> int:
     if isinstance(given, bool) or not isinstance(given, int):
-        raise ValueError("expected a valid integer")
+        raise ValueError("expected a whole number")
     if given < 1:
-        raise ValueError("expected greater than or equal to 1")
+        raise ValueError("expected 1 or more")
     return given
 
 
 def _connections(given: object) -> int:
     if _count(given) > 128:
-        raise ValueError("expected less than or equal to 128")
+        raise ValueError("expected 128 or less")
     return _count(given)
 
 
 def _amount(given: object) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float):
-        raise ValueError("expected a valid number")
+        raise ValueError("expected a number")
     return _positive(_float(given))
 
 
 def _seconds(given: object) -> float:
     """A number, or a text as ``durations.parse`` reads it."""
     if not isinstance(given, str | int | float):
-        raise ValueError("expected a valid number")
+        raise ValueError("expected a number")
     seconds = durations.parse(given) if isinstance(given, str | bool) else _float(given)
     if not seconds >= 0:  # not a number included
-        raise ValueError("expected greater than or equal to 0")
+        raise ValueError("expected 0 or more")
     return seconds
 
 
@@ -152,12 +152,12 @@ def _float(given: float) -> float:
     try:
         return float(given)
     except OverflowError:
-        raise ValueError("expected a valid number") from None
+        raise ValueError("expected a number") from None
 
 
 def _positive(number: float) -> float:
     if not number > 0:
-        raise ValueError("expected greater than 0")
+        raise ValueError("expected more than 0")
     return number
 
 
