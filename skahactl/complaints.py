@@ -48,6 +48,13 @@ FOREIGN = {
     "open": "describe SESSION (it shows the URL)",
 }
 
+#: Options of other tools whose sense is had in another way.
+_NOT_HERE = {
+    ("logs", "--since"): "lines of a log have no time of their own; --tail N shows the last ones",
+    ("events", "--since"): "the platform keeps events for about an hour; all of them are shown",
+    ("apply", "--force"): "--replace ends the run that goes on, and starts the next",
+}
+
 _EVERYWHERE = ("--profile", "--output", "--quiet", "--verbose", "--log-file", "--help")
 
 
@@ -85,6 +92,8 @@ def _advice(verb: str, verbs: list[str]) -> str:
 
 def _unknown_option(error: UnknownOptionError, who: str, page: str) -> UsageError:
     name = (error.token.keyword or error.token.value).partition("=")[0]
+    if (who, name) in _NOT_HERE:
+        return UsageError(f"{who} has no option '{name}'", hint=_NOT_HERE[who, name])
     known = [option for argument in error.argument_collection for option in argument.names if option.startswith("--")]
     return UsageError(f"{who} has no option '{name}'", hint=did_you_mean(name, [*known, *_EVERYWHERE]) or page)
 

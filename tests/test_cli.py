@@ -94,6 +94,13 @@ WORDS = {
     "scancel": "skahactl delete JOB",
     "squeue": "skahactl get replicas --state Running,Pending",
     "prune survey-": "skahactl delete survey-",
+    "logs tiles --since yesterday": "--tail N",
+    "apply job.toml --force": "--replace",
+    "apply empty/": "no manifest in this directory",
+    "apply tiels": "did you mean 'tiles.toml'?",
+    "retry tiles --items missing.txt": "missing.txt: the items cannot be read",
+    "mark tiles completed --items missing.txt": "missing.txt: the items cannot be read",
+    "profile add x --server https://x/skaha/v1 --auth token": "--token-file FILE or --token-env NAME",
 }
 
 
@@ -103,6 +110,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("home")
     ledger, _ = ledgers.survey(made / ".local" / "state" / "skahactl")
     ledger.close()
+    (made / "empty").mkdir()
+    (made / "tiles.toml").touch()
     return made
 
 
@@ -157,6 +166,14 @@ def test_an_unknown_option(home: Path, command: str) -> None:
 @pytest.mark.parametrize("line", UNKNOWN)
 def test_an_unknown_name(home: Path, line: str) -> None:
     assert re.search(r"no(job|file|key|profile|shell)", refused(home, line))
+
+
+@pytest.mark.parametrize("verb", ["describe", "logs", "wait", "delete", "renew", "retry", "apply", "diff"])
+def test_a_variable_that_is_not_set(home: Path, verb: str) -> None:
+    """``delete "$JOB"``: no name is never a name."""
+    done = skahactl(home, verb, "")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "names no job" in done.stderr or "the name of a manifest is empty" in done.stderr
 
 
 @pytest.mark.parametrize("line", WORDS)

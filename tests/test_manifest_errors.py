@@ -60,6 +60,8 @@ WRONG = [
     ("command = ['x']\nshell = 'y'", 4, ["both command and shell"]),
     # resources
     ("[resources]\ncores = '8'", 4, ["resources.cores: expected a number", "write it without quotes: 8"]),
+    ("[resources]\ncores = ' 8'", 4, ["resources.cores: expected a number", "write it without quotes: 8"]),
+    ("[resources]\nram = '4GB'", 4, ["resources.ram: expected a number", "write it without quotes, in GB: 4"]),
     ("[resources]\ncores = 0.5", 4, ["expected a number of at least 1, found 0.5"]),
     ("[resources]\ncores = nan", 4, ["expected a number of at least 1"]),
     ("[resources]\nram = inf", 4, ["expected a number of at least 1"]),

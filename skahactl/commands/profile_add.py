@@ -58,9 +58,12 @@ def written(name: str, given: Answers, context: Context, check: bool) -> Profile
 
 def _asked(given: Answers, context: Context) -> Answers:
     """Completed on a terminal; elsewhere what is missing is an error."""
+    at_terminal = context.stdin.isatty() and context.stderr.isatty()
+    if given.auth == "token" and given.token_file is None and given.token_env is None and not at_terminal:
+        raise UsageError("--auth token needs --token-file FILE or --token-env NAME")
     if given.server is not None and (given.auth is not None or _implied(given) is not None):
         return replace(given, auth=given.auth or _implied(given))
-    if not (context.stdin.isatty() and context.stderr.isatty()):
+    if not at_terminal:
         missing = "--server" if given.server is None else "--auth x509, token or none"
         raise UsageError(f"profile add needs {missing}", hint="skahactl profile add NAME --server URL --auth METHOD")
     server = given.server or _ask(context, "Server (https://HOST/skaha/v1)", None)

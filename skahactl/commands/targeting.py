@@ -43,8 +43,11 @@ def lines_of(path: str) -> tuple[str, ...]:
     if path == "-":
         text = context.stdin.read()
     else:
-        with open(path, "rb") as stream:
-            text = stream.read()
+        try:
+            with open(path, "rb") as stream:
+                text = stream.read()
+        except OSError as error:
+            raise UsageError(f"the items cannot be read: {error.strerror}", where=path) from None
     lines = (line.rstrip("\r") for line in text.decode("utf-8", "surrogateescape").split("\n"))
     found = tuple(line for line in lines if line.strip())
     if not found:

@@ -48,6 +48,9 @@ class Renewal:
             one.part.steps.append(_step(one, words.get(one.session.id), after, dry_run))
             if one.part.steps[-1]["outcome"] == "refused":
                 one.part.exit = Exit.NO
+        for part in parts:
+            if not part.steps:
+                part.reason, part.explained = "nothing of it is alive, so there is nothing to renew", True
         return Outcome(self.desk.profile, dry_run, parts)
 
     def _live(self, target: Target, listed: dict[str, Session], parts: list[JobOutcome]) -> list[_Asked]:

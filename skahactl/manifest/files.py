@@ -16,7 +16,7 @@ from skahactl.errors import ManifestError, Problem
 from skahactl.manifest import rules, several, tables, values, wording
 from skahactl.manifest.places import Places, scan
 from skahactl.manifest.schema import JobTable
-from skahactl.words import did_you_mean
+from skahactl.words import did_you_mean, nearest
 
 STDIN = "-"
 
@@ -109,6 +109,9 @@ class _Raw:
 def _files(paths: Sequence[str], found: list[Problem]) -> Iterator[str]:
     seen: set[str] = set()
     for given in paths:
+        if not given:
+            found.append(Problem("command line", "the name of a manifest is empty"))
+            continue
         path = os.path.expanduser(given)
         names = [given]
         if given != STDIN and os.path.isdir(path):
@@ -163,7 +166,7 @@ def _text(file: str, stdin: BinaryIO | None, found: list[Problem]) -> str | None
             with open(os.path.expanduser(file), "rb") as stream:
                 data = stream.read()
     except OSError as error:
-        found.append(Problem(file, f"cannot be read: {error.strerror}"))
+        found.append(Problem(file, f"cannot be read: {error.strerror}", hint=_nearest(file)))
         return None
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n")
@@ -171,6 +174,19 @@ def _text(file: str, stdin: BinaryIO | None, found: list[Problem]) -> str | None
         line = data.count(b"\n", 0, error.start) + 1
         found.append(Problem(file, "not UTF-8, as TOML must be", line))
         return None
+
+
+def _nearest(file: str) -> str | None:
+    """The manifest beside it that may be meant, where there is no such file."""
+    folder, name = os.path.split(os.path.expanduser(file))
+    if os.path.exists(os.path.join(folder, name)):
+        return None
+    try:
+        beside = [one.removesuffix(".toml") for one in os.listdir(folder or ".") if one.endswith(".toml")]
+    except OSError:
+        return None
+    guess = nearest(name.removesuffix(".toml"), beside)
+    return None if guess is None else f"did you mean '{os.path.join(os.path.dirname(file), guess)}.toml'?"
 
 
 def _syntax(file: str, text: str, message: str) -> Problem:

@@ -212,6 +212,8 @@ def duration(value: object) -> object:
 
 def _placeholder(value: str, expected: str) -> str:
     if "{" not in value:
-        plain = f": write it without quotes: {value}" if re.fullmatch(r"\d+(\.\d+)?", value) else ""
-        raise wrong(f'expected {expected}, or text with a placeholder such as "{{ram}}", found {show(value)}{plain}')
+        plain = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(|G|GB|Gi|GiB)\s*", value)
+        unit = ", in GB" if plain and plain[2] else ""
+        hint = None if plain is None else f"write it without quotes{unit}: {plain[1]}"
+        raise wrong(f'expected {expected}, or text with a placeholder such as "{{ram}}", found {show(value)}', hint)
     return value
