@@ -13,7 +13,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,67 +58,73 @@ class Seen:
         return cls(requests["create"], requests["list"], alive, latency, state["cpu_seconds"])
 
 
-@pytest.fixture(scope="module")
-def start_up(tmp_path_factory: pytest.TempPathFactory) -> float:
-    """Seconds of ``apply`` for one replica on a server that answers at once."""
-    root = tmp_path_factory.mktemp("one")
-    runs = [applied(root, {}, 1, []).seconds for _ in range(6)]
-    return statistics.median(runs[1:])
-
-
-@pytest.mark.parametrize("latency", [0.3, 0.05])
-@pytest.mark.parametrize("replicas", [100, 500])
-def test_apply(tmp_path: Path, table: Table, start_up: float, replicas: int, latency: float) -> None:
-    plan = {"post_latency": latency}
-    seen: list[Seen] = []
-    pair = alternate(lambda: applied(tmp_path, plan, replicas, seen), lambda: created(tmp_path, plan, replicas, []))
+@pytest.mark.parametrize(
+    ("replicas", "latency", "pairs"), [(100, 0.3, 5), (100, 0.05, 9), (500, 0.3, 3), (500, 0.05, 5)]
+)
+def test_apply(tmp_path: Path, table: Table, replicas: int, latency: float, pairs: int) -> None:
+    runs = Runs(tmp_path, {"post_latency": latency}, replicas)
+    pair = alternate(runs.ours, runs.theirs, pairs)
     what = f"apply, {replicas} replicas, {latency:g} s a create, {CONNECTIONS} connections"
     table.pair(what, "canfar, AsyncSession.create", pair, "1")
     ideal = math.ceil(replicas / CONNECTIONS) * latency
-    beyond = pair.ours.seconds - start_up
-    remark = f"beyond start-up of {start_up:.2f} s; {served(seen)}"
-    add(table, what, "the ideal", beyond, ideal, pair.pairs, "1.10", remark)
+    ratio = runs.beyond(pair.pairs) / ideal
+    medians = f"{number(runs.beyond(pair.pairs))}, {number(ideal)} s"
+    table.add(what, "the ideal", ratio, medians, pair.pairs, "at most 1.10", reached("1.10", ratio, 0), runs.remark())
 
 
 @pytest.mark.parametrize("replicas", [100, 500])
-def test_apply_with_faults(tmp_path: Path, table: Table, start_up: float, replicas: int) -> None:
+def test_apply_with_faults(tmp_path: Path, table: Table, replicas: int) -> None:
     """What is lost late is settled, and sent again if it is not there: the ideal, a settling and a create."""
     latency = 0.05
     plan = {"post_latency": latency, "faults": FAULTS, "fault_sends": 1, "late": [0.5, 1.5]}
-    seen: list[Seen] = []
-    known: list[int] = []
-    pair = alternate(lambda: applied(tmp_path, plan, replicas, seen), lambda: created(tmp_path, plan, replicas, known))
-    good = all(one.alive == Counter(range(1, replicas + 1)) for one in seen)
-    what = f"apply, {replicas} replicas, {latency:g} s a create, one reply in five lost, refused or late"
-    lost = f"canfar in {pair.theirs.seconds:.1f} s knew {min(known)} of {replicas}"
-    creates = max(one.creates for one in seen)
-    ideal = math.ceil(creates / CONNECTIONS) * latency + SETTLE + latency
-    beyond = pair.ours.seconds - start_up
-    remark = f"{lost}; a 503 or 504 halves the connections for a while; {served(seen)}"
-    add(table, what, "the ideal, resends and settling", beyond, ideal, pair.pairs, "1.10", remark, good)
+    runs = Runs(tmp_path, plan, replicas)
+    pair = alternate(runs.ours, runs.theirs)
+    one_each = all(one.alive == Counter(range(1, replicas + 1)) for one in runs.seen)
+    ideal = math.ceil(max(one.creates for one in runs.seen) / CONNECTIONS) * latency + SETTLE + latency
+    beyond = runs.beyond(pair.pairs)
+    lost = f"canfar knew {min(runs.known)} of {replicas} after {pair.theirs.seconds:.1f} s"
+    table.add(
+        f"apply, {replicas} replicas, {latency:g} s a create, one reply in five lost, refused or late",
+        "the ideal, resends and settling",
+        beyond / ideal,
+        f"{number(beyond)}, {number(ideal)} s",
+        pair.pairs,
+        f"at most 1.10, {'one each' if one_each else 'NOT one each'}",
+        reached("1.10", beyond / ideal, 0) and one_each,
+        f"{lost}; {runs.remark()}",
+    )
 
 
-def add(
-    table: Table,
-    what: str,
-    against: str,
-    beyond: float,
-    ideal: float,
-    runs: int,
-    most: str,
-    remark: str,
-    one_each: bool | None = None,
-) -> None:
-    """``one_each``: also told and judged, whether every replica had exactly one session."""
-    met = reached(most, beyond / ideal, 0) and one_each is not False
-    aim = f"at most {most}" if one_each is None else f"at most {most}, {'one each' if one_each else 'NOT one each'}"
-    table.add(what, against, beyond / ideal, f"{number(beyond)}, {number(ideal)} s", runs, aim, met, remark)
+@dataclass
+class Runs:
+    """Both clients on fresh servers with the same plan, and what was seen of them."""
 
+    root: Path
+    plan: Mapping[str, object]
+    replicas: int
+    took: list[tuple[float, float]] = field(default_factory=list)  # seconds of one replica at once, and of all
+    seen: list[Seen] = field(default_factory=list)
+    known: list[int] = field(default_factory=list)  # how many sessions canfar was told of
 
-def served(seen: list[Seen]) -> str:
-    latency = 1000 * statistics.median(one.latency for one in seen)
-    cpu = statistics.median(one.cpu for one in seen)
-    return f"server: {latency:.1f} ms a create, {cpu:.1f} s of CPU, {max(one.lists for one in seen)} lists"
+    def ours(self) -> Measured:
+        start_up = applied(self.root, {}, 1, []).seconds
+        measured = applied(self.root, self.plan, self.replicas, self.seen)
+        self.took.append((start_up, measured.seconds))
+        return measured
+
+    def theirs(self) -> Measured:
+        return created(self.root, self.plan, self.replicas, self.known)
+
+    def beyond(self, pairs: int) -> float:
+        """Median seconds of the last ``pairs`` applies beyond the start-up before each."""
+        return statistics.median(whole - start_up for start_up, whole in self.took[-pairs:])
+
+    def remark(self) -> str:
+        start_up = statistics.median(start_up for start_up, _ in self.took)
+        latency = 1000 * statistics.median(one.latency for one in self.seen)
+        cpu = statistics.median(one.cpu for one in self.seen)
+        server = f"server: {latency:.1f} ms a create, {cpu:.1f} s of CPU"
+        return f"beyond start-up, {start_up:.2f} s; {server}, {max(one.lists for one in self.seen)} lists"
 
 
 def applied(root: Path, plan: Mapping[str, object], replicas: int, seen: list[Seen]) -> Measured:
