@@ -101,3 +101,27 @@ def test_an_outage_that_outlasts_the_timeout_leaves_what_was_known(tmp_path: Pat
         assert (job["run"], len(job["steps"])) == (1, 3)
         assert "does not answer" in err
         assert json.loads(err.splitlines()[-1])["code"] == "timeout"
+
+
+def test_who_asked_for_data_gets_data_where_nothing_was_to_be_done(desk: Desk) -> None:
+    desk.run("apply", desk.job("short", "true"), "--wait")
+    (job,) = desk.data("retry", "short")["jobs"]
+    assert (job["action"], job["reason"], job["steps"]) == ("retry", "nothing to retry", [])
+    assert desk.data("delete", "nothing", "--ignore-not-found")["jobs"] == []
+    assert desk.run("retry", "short").stdout == ""
+    assert "nothing to retry" in desk.run("retry", "short").stderr
+
+
+def test_a_session_of_no_job_that_is_deleted_is_told_as_data_too(tmp_path: Path) -> None:
+    with running(tmp_path / "server", {"seed": 3}) as server:
+        here = Workplace(tmp_path / "here", server)
+        theirs = server.tell("session", name="theirs-1")["id"]
+        for words, outcome in ((("--dry-run",), "planned"), ((), "done")):
+            (job,) = here.data("delete", "theirs-1", *words)["jobs"]
+            (step,) = job["steps"]
+            assert (job["name"], step["session"], step["outcome"]) == ("theirs-1", theirs, outcome)
+        assert here.data("get", "sessions") == []
+        stays = server.tell("session", name="theirs-2")["id"]
+        server.tell("plan", delete_ignored=100)
+        told = here.data("delete", stays, expect=1)
+        assert (told["exit"], told["jobs"][0]["steps"][0]["error"]["code"]) == (1, "stays")

@@ -93,7 +93,7 @@ async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_
                     await _run(here, removal, target.run, target.numbers, forget)
             for session in others:
                 gone = worst([gone, await _session(here, removal, session, dry_run)])
-        if outcome.jobs:
+        if outcome.jobs or here.context.machine_readable:
             show_outcome(here.context, outcome)
         return worst([gone, outcome.exit])
 
@@ -154,16 +154,20 @@ async def _run(here: Opened, removal: Removal, run: Run, numbers: tuple[int, ...
 
 
 async def _session(here: Opened, removal: Removal, chosen: Session, dry_run: bool) -> Exit:
-    """A session that has no record here."""
+    """A session that has no record here: told in a line, and as data a part of its own."""
     where = f"on {here.desk.profile.name} ({here.desk.profile.host})"
     if dry_run:
         here.context.say(f"session {chosen.id} ({chosen.name}, {chosen.status}) {where}: to delete (dry run)")
-        return Exit.DONE
-    if await removal.delete_session(chosen.id):
+        part = removal.of_session(chosen, "planned")
+    elif await removal.delete_session(chosen.id):
         here.context.say(f"session {chosen.id} ({chosen.name}) {where}: deleted")
-        return Exit.DONE
-    here.context.warn(f"session {chosen.id} ({chosen.name}) {where}: still listed after {_tries()} deletes")
-    return Exit.NO
+        part = removal.of_session(chosen, "done")
+    else:
+        here.context.warn(f"session {chosen.id} ({chosen.name}) {where}: still listed after {_tries()} deletes")
+        part = removal.of_session(chosen, "stays")
+    if here.context.machine_readable:
+        removal.parts.append(part)
+    return part.exit
 
 
 def _tries() -> int:

@@ -86,7 +86,7 @@ async def _retry(
     timeout: str | None,
     dry_run: bool,
 ) -> int:
-    from skahactl.engine.again import Again, choose_retries, preview_retry
+    from skahactl.engine.again import Again, choose_retries, preview_retry, untried
     from skahactl.engine.look import take_known, taken_back
     from skahactl.engine.whose import refuse_other_user
     from skahactl.render.outcomes import show_outcome
@@ -104,7 +104,10 @@ async def _retry(
             here.context.warn(f"{found.run.key.name}/{step.replica}: {step.reason}")
         if not chosen.replicas:
             here.context.say(f"{found.run.key.name}: nothing to retry")
-            return Exit.NO if chosen.left else Exit.DONE
+            outcome = untried(here.desk.ledger, here.desk.profile, found.run, chosen, dry_run)
+            if here.context.machine_readable:
+                show_outcome(here.context, outcome)
+            return int(outcome.exit)
         if dry_run:
             outcome = preview_retry(here.desk.ledger, here.desk.profile, found.run, chosen, "asked for")
         else:

@@ -13,7 +13,7 @@ from skahactl.engine.driver import Driver
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import Step
 from skahactl.engine.stop import Interrupted
-from skahactl.errors import AnswerNo, BusyError, UsageError
+from skahactl.errors import AnswerNo, BusyError, Exit, UsageError
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.lock import JobLock, acquire
@@ -160,6 +160,16 @@ def preview_retry(ledger: Ledger, profile: Profile, run: Run, chosen: Chosen, re
     summary = runs.summaries(ledger, [run])[0]
     part.summary, part.status, part.counts = summary, summary.status, summary.counts
     return Outcome(profile, True, [part])
+
+
+def untried(ledger: Ledger, profile: Profile, run: Run, chosen: Chosen, dry_run: bool) -> Outcome:
+    """Of a retry that found nothing to try again: no, if replicas were named that cannot be."""
+    outcome = preview_retry(ledger, profile, run, chosen, "nothing to retry")
+    outcome.dry_run = dry_run
+    outcome.jobs[0].exit = Exit.NO if chosen.left else Exit.DONE
+    for step in outcome.jobs[0].steps:
+        step["outcome"] = "planned" if dry_run else "unchanged"
+    return outcome
 
 
 def mark(

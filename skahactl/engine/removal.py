@@ -19,12 +19,13 @@ from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import AttemptRow, Run
 from skahactl.ledger.replicas import ReplicaState
-from skahactl.skaha.models import Listing
+from skahactl.skaha.models import Listing, Session
 
 #: Seconds that a living driver is given to carry out a delete before we say that it was told.
 LONGEST_WAIT = 300.0
 #: How often a session outside the ledger is asked to go, and how long to wait in between.
 TRIES, PAUSE = 8, 1.0
+_STAYS = {"code": "stays", "http_status": None, "message": "the platform still lists it", "hint": None}
 
 
 @dataclass
@@ -79,6 +80,26 @@ class Removal:
                 return True
             await self.desk.stop.sleep(self.desk.clock, PAUSE)
         return False
+
+    def of_session(self, session: Session, outcome: str) -> JobOutcome:
+        """The part of a session that the ledger knows nothing of: planned, done or stays."""
+        part = JobOutcome(
+            session.name, "delete", "a delete was asked for", exit=Exit.NO if outcome == "stays" else Exit.DONE
+        )
+        error = _STAYS if outcome == "stays" else None
+        part.steps.append(
+            {
+                "replica": None,
+                "name": session.name,
+                "action": "delete",
+                "reason": session.status,
+                "outcome": outcome,
+                "session": session.id,
+                "attempt": None,
+                "error": error,
+            }
+        )
+        return part
 
     async def _carry_out(self, run: Run, numbers: Sequence[int] | None) -> set[str]:
         """Sees to it that nothing is listed any more; what still is, in spite of all."""
@@ -169,5 +190,4 @@ def _ending(attempt: AttemptRow | None, undeleted: set[str]) -> dict[str, object
     """How a planned step ended, by the replica's latest attempt."""
     if attempt is None or not {attempt.session, attempt.name} & undeleted:
         return {"outcome": "done", "error": None}
-    words = {"code": "stays", "http_status": None, "message": "the platform still lists it", "hint": None}
-    return {"outcome": "stays", "error": words}
+    return {"outcome": "stays", "error": dict(_STAYS)}
