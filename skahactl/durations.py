@@ -7,8 +7,8 @@ import time
 from functools import lru_cache
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
-_WHOLE = re.compile(r"\s*(?:\d+(?:\.\d+)?[smhd]?\s*)+")
-_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_WHOLE = re.compile(r"\s*(?:\d+(?:\.\d+)?\s*[smhd]?\s*)+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 
 
 def parse(text: str | int | float) -> float:

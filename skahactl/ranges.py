@@ -9,7 +9,7 @@ def parse(text: str, top: int | None = None) -> tuple[int, ...]:
     """The numbers of ``1-10,17`` in order, each once; ``top`` is the largest allowed. ValueError names the bad part."""
     chosen: set[int] = set()
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
+        first, dash, last = (word.strip() for word in part.partition("-"))
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise ValueError(f"'{part}' is no replica range: write 3, 1-10 or 1-10,17")
         low, high = int(first), int(last or first)

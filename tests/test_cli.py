@@ -94,6 +94,7 @@ WORDS = {
     "scancel": "skahactl delete JOB",
     "squeue": "skahactl get replicas --state Running,Pending",
     "prune survey-": "skahactl delete survey-",
+    "jobs": "skahactl get jobs",
     "logs tiles --since yesterday": "--tail N",
     "apply job.toml --force": "--replace",
     "apply empty/": "no manifest in this directory",

@@ -109,6 +109,10 @@ def test_who_asked_for_data_gets_data_where_nothing_was_to_be_done(desk: Desk) -
     assert (job["action"], job["reason"], job["steps"]) == ("retry", "nothing to retry", [])
     assert desk.data("delete", "nothing", "--ignore-not-found")["jobs"] == []
     assert desk.run("retry", "short").stdout == ""
+    assert "nothing to retry" in desk.run("retry", "jobs", "short").stderr
+    assert desk.run("retry", "short", "-r", "1", "--dry-run").returncode == 0
+    desk.run("retry", "short/1", "nothing", exit=2)
+    assert [row["attempt"] for row in desk.data("get", "replicas", "short")] == [1], "one is unknown: none is retried"
     assert "nothing to retry" in desk.run("retry", "short").stderr
 
 

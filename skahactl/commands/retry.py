@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -9,7 +10,7 @@ from cyclopts import Parameter
 from skahactl import completers, states
 from skahactl.commands.ending import telling
 from skahactl.commands.opening import deadline, opened, run, unless_stopped
-from skahactl.commands.targeting import lines_of, one_job
+from skahactl.commands.targeting import Found, lines_of, one_job, without_noun
 from skahactl.completers import FileName
 from skahactl.errors import Exit, UsageError, worst
 
@@ -61,27 +62,28 @@ def retry(
     wanted = frozenset({states.FAILED} if failed or not expired else ()) | frozenset(
         {states.EXPIRED} if expired else ()
     )
+    listed = None if items is None else lines_of(items)
+    every = [one_job(word, replicas) for word in _merged(without_noun((job, *more)))]  # before any is retried
     codes = [
-        run(lambda word=word: _retry(word, replicas, wanted, items, wait, timeout, dry_run))  # type: ignore[misc]
-        for word in _merged(job, more)
+        run(lambda found=found: _retry(found, wanted, listed, wait, timeout, dry_run))  # type: ignore[misc]
+        for found in every
     ]
     return worst([Exit(code) for code in codes])
 
 
-def _merged(job: str, more: tuple[str, ...]) -> list[str]:
+def _merged(words: list[str]) -> list[str]:
     """Words of the same job as one: ``tiles/1 tiles/2`` is ``tiles/1,2``."""
     found: dict[str, list[str]] = {}
-    for word in (job, *more):
-        name, _, numbers = word.removeprefix("replicas/").removeprefix("jobs/").partition("/")
+    for word in words:
+        name, _, numbers = re.sub(r"^(replica|job)s?/(?=[a-z])", "", word).partition("/")
         found.setdefault(name, []).append(numbers)
     return [name if "" in numbers else f"{name}/{','.join(numbers)}" for name, numbers in found.items()]
 
 
 async def _retry(
-    word: str,
-    replicas: str | None,
+    found: Found,
     wanted: frozenset[str],
-    items: str | None,
+    items: tuple[str, ...] | None,
     wait: bool,
     timeout: str | None,
     dry_run: bool,
@@ -91,14 +93,12 @@ async def _retry(
     from skahactl.engine.whose import refuse_other_user
     from skahactl.render.outcomes import show_outcome
 
-    found = one_job(word, replicas)
-    chosen_items = None if items is None else lines_of(items)
     async with opened(found.profile, found.run.directory) as here:
         listing = await unless_stopped(here.desk.stop, here.desk.client.sessions())
         refuse_other_user(here.desk.profile, (found.run,), listing.user)
         if not dry_run:
             take_known(here.desk.ledger, here.desk.profile.client, found.run, listing)
-        chosen = choose_retries(here.desk.ledger, found.run, found.numbers, wanted, chosen_items)
+        chosen = choose_retries(here.desk.ledger, found.run, found.numbers, wanted, items)
         chosen = chosen.without(here.desk.ledger, found.run, taken_back(here.desk.ledger, found.run.id, listing))
         for step in chosen.left:
             here.context.warn(f"{found.run.key.name}/{step.replica}: {step.reason}")

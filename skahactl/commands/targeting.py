@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from skahactl.context import current
@@ -33,6 +34,22 @@ def one_job(word: str, replicas: str | None = None) -> Found:
     if target.run is None:
         raise UsageError(f"'{word}' is no job with a record here", hint="'skahactl get jobs' lists them")
     return Found(profile, target.run, target.numbers)
+
+
+def without_noun(words: Sequence[str]) -> list[str]:
+    """The words without ``jobs`` or the like before them, as kubectl has it, unless a job is called so."""
+    from skahactl.ledger.store import read_ledger
+    from skahactl.paths import state_dir
+    from skahactl.profiles import choose
+    from skahactl.targets import NOUNS, job_names
+
+    if len(words) < 2 or words[0] not in NOUNS:
+        return list(words)
+    context = current()
+    profile = choose(context.profile, context.environ)
+    with read_ledger(state_dir(context.environ)) as ledger:
+        known = words[0] in job_names(ledger, profile)
+    return list(words if known else words[1:])
 
 
 def lines_of(path: str) -> tuple[str, ...]:
