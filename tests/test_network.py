@@ -219,3 +219,24 @@ def test_a_handshake_that_nobody_answers_is_certain() -> None:
         return (await client.create(Request("headless", "images.canfar.net/a/b:1"), "n")).outcome
 
     assert with_client(wire, use, timeout=0.3) == "not-created"
+
+
+class TwoAddresses(asyncio.SelectorEventLoop):
+    """Every host has two addresses."""
+
+    async def getaddrinfo(self, host: Any, port: Any, **how: Any) -> Any:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{last}", port)) for last in (1, 2)]
+
+
+def test_a_host_of_two_addresses_that_both_refuse_is_told_in_the_words_of_the_system() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    profile = Profile("test", f"http://skaha.test:{port}/skaha/v1")
+
+    async def look() -> None:
+        async with open_client(profile, environ={}) as client:
+            await client.sessions()
+
+    with asyncio.Runner(loop_factory=TwoAddresses) as runner, pytest.raises(UnreachableError) as error:
+        runner.run(look())
+    assert error.value.message == "no connection: Connection refused"

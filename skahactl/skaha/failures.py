@@ -146,8 +146,9 @@ def _told(error: httpx.HTTPError | Exception) -> str:
 def _system_words(error: Exception) -> str | None:
     """What the system said, such as "Connection refused"; the libraries above it only say that it failed."""
     told = [link for link in chain(error) if isinstance(link, OSError) and link.errno]
-    if not told:
-        return None
+    if not told:  # a host of several addresses: asyncio lists what was said of each, in its text alone
+        number = re.search(r"\[Errno (\d+)\]", str(error))
+        return None if number is None else os.strerror(int(number[1]))
     return told[-1].strerror if isinstance(told[-1], socket.gaierror) else os.strerror(told[-1].errno or 0)
 
 
