@@ -2,7 +2,7 @@
 
     python -m pytest -m benchmark tests/benchmarks/bench_split.py -s
 
-SPLIT_LINES sets the length of the list (default 20,000,000 lines, 1 GB), SPLIT_PAIRS the pairs of runs (5). GNU split
+SPLIT_LINES sets the length of the list (default 20,000,000 lines, 1.1 GB), SPLIT_PAIRS the pairs of runs (5). GNU split
 has no equal of chunk: its ``-n l/K/N`` cuts by bytes.
 """
 
@@ -50,7 +50,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def list_(place: Path) -> Path:
-    """Names of 52 bytes, like those of images in a survey."""
+    """Lines of 55 bytes, names like those of images in a survey."""
     with open(place / "list", "wb") as stream:
         for first in range(0, LINES, 100_000):
             names = range(first, min(LINES, first + 100_000))
