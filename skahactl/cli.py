@@ -130,6 +130,8 @@ def _tell(context: Context, error: SkahactlError) -> int:
 
 
 def _from_system(error: OSError) -> SkahactlError:
+    if error.errno == errno.ENOENT and error.filename is None:  # as os.getcwd says it
+        return SkahactlError("the working directory is gone", hint="cd to one that is there", code="system")
     name = error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else error.filename
     return SkahactlError(error.strerror or str(error), where=str(name) if name else None, code="system")
 

@@ -24,7 +24,7 @@ class Context:
     log_file: str | None = None
     command: tuple[str, ...] | None = None  # of split: the words after ``--``
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    cwd: str = field(default_factory=os.getcwd)
+    cwd: str = field(default_factory=lambda: _here())
     stdin: BinaryIO = field(default_factory=lambda: sys.stdin.buffer)
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
     stderr: TextIO = field(default_factory=lambda: sys.stderr)
@@ -55,6 +55,14 @@ class Context:
                 stream.write(text + "\n")
         if self.verbose:
             self.warn(text)
+
+
+def _here() -> str:
+    """The working directory; where it was deleted meanwhile, as the shell last knew it."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return os.environ.get("PWD", os.sep)
 
 
 _current: ContextVar[Context] = ContextVar("skahactl_context")

@@ -58,6 +58,17 @@ def test_interrupted_the_outcome_is_printed_all_the_same(desk: Desk, long: str) 
     assert json.loads(err.splitlines()[-1])["code"] == "interrupted"
 
 
+def test_an_interruption_speaks_of_the_jobs_that_were_driven(desk: Desk, long: str) -> None:
+    driver = desk.start("apply", long, "--wait")
+    wait_for(lambda: desk.recorded("long") == ["Running"] * 2)
+    process = desk.start("apply", long, desk.job("slow", "sleep 100"), "--wait")
+    wait_for(lambda: desk.recorded("slow") == ["Running"])
+    code, _, err = end(process, signal.SIGINT)
+    assert (code, "interrupted; slow goes on" in err) == (130, True)
+    end(driver, signal.SIGTERM)
+    desk.clear("slow")
+
+
 def test_a_delete_that_is_interrupted_tells_what_it_did(desk: Desk, long: str) -> None:
     desk.run("apply", desk.job("done", "true"), "--wait")
     driver = desk.start("apply", long, "--wait")

@@ -232,6 +232,20 @@ def test_streams_that_the_caller_closed(desk: Desk, closed: str) -> None:
     assert desk.run("logs", "quick").stdout == "done\n"
 
 
+def test_a_working_directory_that_is_gone(desk: Desk) -> None:
+    file = desk.root / desk.job("quick", "echo done", 1)
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        line = 'mkdir there && cd there && rmdir ../there && exec "$@"'
+        command = ["sh", "-c", line, "sh", sys.executable, "-m", "skahactl", *words]
+        return subprocess.run(command, cwd=desk.root, env=desk.environ, capture_output=True, text=True, timeout=30)
+
+    assert run("validate", str(file), "-o", "name").stdout == "quick\n"
+    assert run("get", "jobs").stderr == "no jobs\n"
+    told = run("apply", "quick.toml")
+    assert (told.returncode, told.stderr.splitlines()[0]) == (1, "skahactl: the working directory is gone")
+
+
 def test_a_stderr_that_is_full_changes_no_exit_code(desk: Desk) -> None:
     desk.job("quick", "echo done", 1)
     desk.job("bad", "exit 3", 1)

@@ -69,6 +69,7 @@ class Applier:
         history = History(self.desk.ledger, self.desk.profile, listing)
         history.refuse_unknown_after(jobs)
         jobs = in_order(jobs)
+        busy: dict[str, BusyError] = {}
         try:
             decisions = {job.name: history.decide(job, self.wishes, self.desk.clock.now()) for job in jobs}
             _refuse_foreign(decisions)
@@ -88,7 +89,7 @@ class Applier:
                 await self._drive(to_drive, todo)
             return self.known
         except Interrupted as error:
-            begun = [(job.name, history.last(job.name)) for job in jobs]
+            begun = [(job.name, history.last(job.name)) for job in jobs if job.name not in busy]
             raise error.leaving([name for name, last in begun if last and last.run.ended is None]) from None
         finally:
             released(self._locks)
