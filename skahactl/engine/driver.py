@@ -198,11 +198,13 @@ class Driver:
         await self.desk.stop.sleep(self.desk.clock, seconds, self._wake if self._may_go_on() else None)
 
     def _until_due(self) -> float:
-        """Seconds until what one pass still has to do may be done: a try again, the last look for a create."""
+        """Seconds until what one pass still has to do may be done: a try again, the last look for a create. Of many
+        that are due one after the other, each look serves several."""
         now = self.desk.clock.now()
-        settle = self.desk.profile.client.settle
-        times = [time for run in self.runs for time in steps.due(self._lookout.watch(run), settle) if time > now]
-        return min(times, default=float("inf")) - now
+        settings = self.desk.profile.client
+        times = [t for run in self.runs for t in steps.due(self._lookout.watch(run), settings.settle) if t > now]
+        together = min(settings.poll_min, settings.settle / 40)
+        return max(together, min(times, default=float("inf")) - now)
 
     def _may_go_on(self) -> bool:
         """Whether the end of all creates or of all logs that are under way is worth a look before its time: where one

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from skahactl.ledger.store import Ledger
 
 T = TypeVar("T")
-#: Seconds that a write waits for its neighbours: the first of a series, those that follow it on a quick disk, and at
-#: the most, however slow the disk is.
+#: Seconds that a write waits for its neighbours: at least, after another commit on a quick disk, and at the most,
+#: however slow the disk is.
 FIRST, SHORTEST, LONGEST = 0.003, 0.02, 0.1
 
 
@@ -22,6 +22,8 @@ class Journal:
         self._ledger = ledger
         self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
         self._task: asyncio.Task[None] | None = None
+        self._ended = float("-inf")  # when the last commit did, and how long the next one waits from then
+        self._rest = 0.0
 
     async def write(self, change: Callable[[], T]) -> T:
         """Runs ``change`` in a transaction and returns what it returned, once that is on disk."""
@@ -38,19 +40,20 @@ class Journal:
 
     async def _flush(self) -> None:
         loop = asyncio.get_running_loop()
-        linger = FIRST
         while self._waiting:
-            await asyncio.sleep(linger)
+            await asyncio.sleep(max(FIRST, self._ended + self._rest - loop.time()))
             batch, self._waiting = self._waiting, []
             begun = loop.time()
             try:
                 results = self._commit(batch)
-                linger = min(LONGEST, max(SHORTEST, 2 * (loop.time() - begun)))
             except Exception as error:
                 for _, future in batch:
                     if not future.cancelled():
                         future.set_exception(error)
                 continue
+            finally:
+                self._ended = loop.time()
+                self._rest = min(LONGEST, max(SHORTEST, 2 * (self._ended - begun)))
             for (_, future), result in zip(batch, results, strict=True):
                 if not future.cancelled():
                     future.set_result(result)
