@@ -74,6 +74,7 @@ def test_applied_twice_nothing_changes(desk: Desk, long: str) -> None:
     assert again["jobs"][0]["differences"] == []
 
 
+@pytest.mark.once
 def test_applied_after_the_end_nothing_starts_and_the_exit_is_the_runs(desk: Desk) -> None:
     desk.job("good", "echo $REPLICA_ID of $REPLICA_COUNT", 2)
     desk.job("bad", "exit $REPLICA_ID", 1)
@@ -133,6 +134,7 @@ case $REPLICA_ID in 2) exit 3;; 3) kill -SEGV $$;; 4) exec /no/such/command;; *)
     assert all(row["log"]["complete"] for row in desk.data("get", "replicas", "mixed"))
 
 
+@pytest.mark.once
 def test_changed_content_is_refused_with_differences_and_the_ways_out(desk: Desk, long: str) -> None:
     desk.run("apply", long)
     desk.job("long", "sleep 101", 2)
@@ -329,6 +331,7 @@ def test_what_waits_too_long_fails(desk: Desk) -> None:
     assert "pending-timeout" in failed["reason"]
 
 
+@pytest.mark.once
 def test_secrets_are_in_no_file_and_no_output_of_ours(desk: Desk) -> None:
     word, other = "hush-hush-7d1", "psst-psst-9c4"
     desk.write("token", other + "\n")
@@ -450,6 +453,7 @@ def test_ended_unseen_is_expired_also_for_plain_apply(desk: Desk) -> None:
     desk.run("apply", "unseen.toml")
 
 
+@pytest.mark.once
 def test_create_in_its_forms(desk: Desk) -> None:
     image = "images.canfar.net/skaha/astronomy:latest"
     desk.write("work.py", "import os; print(os.environ['REPLICA_ID'], os.environ.get('FOO'), os.environ['SECRET'])")
@@ -487,6 +491,7 @@ def test_create_of_a_job_that_goes_on_tells_its_own_ways_out(desk: Desk, long: s
     assert "--replace" not in done.stderr
 
 
+@pytest.mark.once
 def test_wait_for_each_condition(desk: Desk, long: str) -> None:
     desk.run("apply", long)
     desk.run("wait", "long", "--for", "running", "--timeout", "20s")
@@ -520,6 +525,7 @@ def test_errors_are_one_json_object(desk: Desk) -> None:
         assert json.loads(done.stderr)["exit"] == code
 
 
+@pytest.mark.once
 def test_delete_in_its_forms(desk: Desk, long: str) -> None:
     desk.run("apply", long)
     plan = desk.run("delete", "long/1", "--dry-run")

@@ -16,6 +16,8 @@ from tests.workplace import Workplace
 
 JSON = ("-o", "json")
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
