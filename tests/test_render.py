@@ -94,17 +94,19 @@ def test_plain_lines_come_when_counts_change_and_not_too_often() -> None:
     ]
 
 
-def test_the_last_change_is_told_at_the_end() -> None:
+@pytest.mark.parametrize("told", [False, True])
+def test_the_last_change_is_told_at_the_end_unless_the_command_does(told: bool) -> None:
     stream, times = io.StringIO(), Times()
     plain = PlainReporter(stream, monotonic=times, interval=5)
     plain.progress([progress(mixed(running=1))])
     plain.progress([progress(mixed(completed=1))])
     plain.say("a log\x1b[2J was lost\n")
+    plain.close(told=told)
     plain.close()
     assert stream.getvalue().splitlines() == [
         "tiles on canfar (ws-uv.canfar.net): Running, 1 replica",
         "a log?[2J was lost ",
-        "tiles on canfar (ws-uv.canfar.net): Completed, 1 replica",
+        *([] if told else ["tiles on canfar (ws-uv.canfar.net): Completed, 1 replica"]),
     ]
 
 

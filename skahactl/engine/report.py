@@ -32,8 +32,8 @@ class Reporter(Protocol):
     def progress(self, runs: Sequence[RunProgress]) -> None:
         """Where things stand; called once a poll, cheap to ignore."""
 
-    def close(self) -> None:
-        """Leaves the screen and the cursor clean."""
+    def close(self, *, told: bool = False) -> None:
+        """Leaves the screen and the cursor clean. ``told``: how things stand is said by the command itself now."""
 
 
 class Silent:
@@ -45,5 +45,5 @@ class Silent:
     def progress(self, runs: Sequence[RunProgress]) -> None:
         del runs
 
-    def close(self) -> None:
-        return None
+    def close(self, *, told: bool = False) -> None:
+        del told

@@ -60,10 +60,12 @@ class PlainReporter:
                 self._due[key] = line
             self._say_why(run)
 
-    def close(self) -> None:
-        """Tells what was held back."""
+    def close(self, *, told: bool = False) -> None:
+        """Tells what was held back, unless it is ``told`` already."""
         for key, line in list(self._due.items()):
-            self._tell(key, line)
+            if not told:
+                self._tell(key, line)
+        self._due.clear()
 
     def _say_why(self, run: RunProgress) -> None:
         """What Pending replicas wait for, each reason once."""
@@ -122,8 +124,9 @@ class LiveReporter:
             self._runs, self._at = tuple(runs), self._monotonic()
             self._tell()
 
-    def close(self) -> None:
+    def close(self, *, told: bool = False) -> None:
         """Everything said is on the terminal then, and the picture is gone. What is said later is a plain line."""
+        del told
         with self._changed:
             self._closed = True
             self._tell()
