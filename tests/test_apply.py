@@ -11,8 +11,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -21,20 +19,6 @@ from tests.desk import Desk, end, overlapping, wait_for
 OUTCOME = {"profile", "server", "dry_run", "exit", "jobs"}
 PART = {"name", "run", "digest", "action", "reason", "differences", "status", "counts", "steps"}
 STEP = {"replica", "name", "action", "reason", "outcome", "session", "attempt", "error"}
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    desk = Desk(tmp_path)
-    desk.slots(4, kill_after=0.5)
-    return desk
-
-
-@pytest.fixture
-def long(desk: Desk) -> Iterator[str]:
-    """A manifest whose replicas run for long."""
-    yield desk.job("long", "sleep 100", 2)
-    desk.clear("long")
 
 
 def ledger_text(desk: Desk) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,6 @@ from tests.workplace import Workplace
 JSON = ("-o", "json")
 
 pytestmark = pytest.mark.once
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    desk = Desk(tmp_path)
-    desk.slots(4, kill_after=0.5)
-    return desk
-
-
-@pytest.fixture
-def long(desk: Desk) -> Iterator[str]:
-    """A manifest whose replicas run for long."""
-    yield desk.job("long", "sleep 100", 2)
-    desk.clear("long")
 
 
 def told(done: Done) -> tuple[Any, Any]:
