@@ -123,9 +123,10 @@ def _count(given: object) -> int:
 
 
 def _connections(given: object) -> int:
-    if _count(given) > 128:
+    number = _count(given)
+    if number > 128:
         raise ValueError("expected 128 or less")
-    return _count(given)
+    return number
 
 
 def _amount(given: object) -> float:

@@ -44,16 +44,11 @@ def test_interrupted_while_a_list_hangs(tmp_path: Path, words: tuple[str, ...]) 
         here.run("apply", "job.toml")
         server.tell("plan", list_latency=60)
         before = server.counts().get("list", 0)
-        process = here.start(*words)
-        try:
-            _until(lambda: server.counts().get("list", 0) > before)
-            begun = time.monotonic()
-            process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=20)
-        finally:
-            kill(process)
-        assert process.returncode == 130, err
-        assert time.monotonic() - begun < 4
+        code, err, seconds = _stopped(
+            here.start(*words), signal.SIGINT, lambda: server.counts().get("list", 0) > before
+        )
+        assert code == 130, err
+        assert seconds < 4
         server.tell("plan", list_latency=0)
 
 
@@ -62,15 +57,9 @@ def test_interrupted_while_creates_hang_and_taken_up_later(tmp_path: Path) -> No
         here = Workplace(tmp_path / "here", server, PATIENT)
         here.write("job.toml", JOB)
         process = here.start("apply", "job.toml", "--wait")
-        try:
-            _until(lambda: server.counts().get("create", 0) == 3)
-            begun = time.monotonic()
-            process.send_signal(signal.SIGTERM)
-            _, err = process.communicate(timeout=20)
-        finally:
-            kill(process)
-        assert process.returncode == 143, err
-        assert time.monotonic() - begun < 7  # five seconds for what is on its way
+        code, err, seconds = _stopped(process, signal.SIGTERM, lambda: server.counts().get("create", 0) == 3)
+        assert code == 143, err
+        assert seconds < 7  # five seconds for what is on its way
         assert "skahactl resume tiles" in err
         server.tell("plan", post_latency=0)
         here.run("apply", "job.toml")
@@ -110,6 +99,18 @@ def test_a_server_that_does_not_tell_what_it_offers(tmp_path: Path, status: int 
     else:
         with pytest.raises(UnreachableError):
             asyncio.run(check())
+
+
+def _stopped(process, number: int, when) -> tuple[int, str, float]:  # type: ignore[no-untyped-def]
+    """Sends the signal as soon as it is ``when``: exit code, stderr, and the seconds that it took to end."""
+    try:
+        _until(when)
+        begun = time.monotonic()
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    finally:
+        kill(process)
+    return process.returncode, err, time.monotonic() - begun
 
 
 def _until(holds, seconds: float = 20) -> None:  # type: ignore[no-untyped-def]

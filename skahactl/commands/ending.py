@@ -19,7 +19,6 @@ def telling(here: Opened, known: Callable[[], Outcome | None]) -> Iterator[None]
     and the like, the outcome that is ``known`` by then goes to stdout before, its ``exit`` that of the error."""
     try:
         yield
-        here.desk.reporter.close(told=here.context.output in ("table", "wide"))
     except SkahactlError as error:
         here.desk.reporter.close()
         outcome = known()
@@ -27,8 +26,7 @@ def telling(here: Opened, known: Callable[[], Outcome | None]) -> Iterator[None]
             outcome.ended_by = error.exit
             _show(here, outcome)
         raise
-    finally:
-        here.desk.reporter.close()
+    here.desk.reporter.close(told=here.context.output in ("table", "wide"))
 
 
 def _show(here: Opened, outcome: Outcome) -> None:

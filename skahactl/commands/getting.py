@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from skahactl import states
 from skahactl.commands.looking import Place, chosen_states, limited, look, placed, tell_failed_look
+from skahactl.completers import NOUNS
 from skahactl.engine import gather
 from skahactl.errors import Exit, SkahactlError, UsageError
 from skahactl.ledger.records import Run
@@ -19,7 +20,6 @@ from skahactl.words import nearest
 if TYPE_CHECKING:
     from skahactl.skaha.models import Listing
 
-NOUNS = ("jobs", "replicas", "items", "sessions", "events", "images", "resources", "stats")
 _OF_THE_LEDGER = ("jobs", "replicas", "items")
 _WATCHED = (*_OF_THE_LEDGER, "sessions")
 _SESSION_STATES = (states.PENDING, states.RUNNING, states.COMPLETED, states.FAILED, "Terminating")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -10,7 +9,7 @@ from cyclopts import Parameter
 from skahactl import completers, states
 from skahactl.commands.ending import telling
 from skahactl.commands.opening import deadline, opened, run, unless_stopped
-from skahactl.commands.targeting import Found, lines_of, one_job, without_noun
+from skahactl.commands.targeting import Found, jobs_named, lines_of
 from skahactl.completers import FileName
 from skahactl.errors import Exit, UsageError, worst
 
@@ -63,21 +62,12 @@ def retry(
         {states.EXPIRED} if expired else ()
     )
     listed = None if items is None else lines_of(items)
-    every = [one_job(word, replicas) for word in _merged(without_noun((job, *more)))]  # before any is retried
+    every = jobs_named((job, *more), replicas)  # all of them, before any is retried
     codes = [
         run(lambda found=found: _retry(found, wanted, listed, wait, timeout, dry_run))  # type: ignore[misc]
         for found in every
     ]
     return worst([Exit(code) for code in codes])
-
-
-def _merged(words: list[str]) -> list[str]:
-    """Words of the same job as one: ``tiles/1 tiles/2`` is ``tiles/1,2``."""
-    found: dict[str, list[str]] = {}
-    for word in words:
-        name, _, numbers = re.sub(r"^(replica|job)s?/(?=[a-z])", "", word).partition("/")
-        found.setdefault(name, []).append(numbers)
-    return [name if "" in numbers else f"{name}/{','.join(numbers)}" for name, numbers in found.items()]
 
 
 async def _retry(

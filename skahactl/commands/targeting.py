@@ -22,6 +22,11 @@ class Found:
 
 def one_job(word: str, replicas: str | None = None) -> Found:
     """The last run of a job, named as ``JOB`` or ``JOB/REPLICAS``. UsageError if it is not known."""
+    return jobs_named([word], replicas)[0]
+
+
+def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[Found]:
+    """The runs that the words name, each once with all its replicas that they name. UsageError if one is not known."""
     from skahactl.ledger.store import read_ledger
     from skahactl.paths import state_dir
     from skahactl.profiles import choose
@@ -30,26 +35,19 @@ def one_job(word: str, replicas: str | None = None) -> Found:
     context = current()
     profile = choose(context.profile, context.environ)
     with read_ledger(state_dir(context.environ)) as ledger:
-        target = find(ledger, profile, [word], replicas=replicas)[0]
-    if target.run is None:
-        raise UsageError(f"'{word}' is no job with a record here", hint="'skahactl get jobs' lists them")
-    return Found(profile, target.run, target.numbers)
-
-
-def without_noun(words: Sequence[str]) -> list[str]:
-    """The words without ``jobs`` or the like before them, as kubectl has it, unless a job is called so."""
-    from skahactl.ledger.store import read_ledger
-    from skahactl.paths import state_dir
-    from skahactl.profiles import choose
-    from skahactl.targets import NOUNS, job_names
-
-    if len(words) < 2 or words[0] not in NOUNS:
-        return list(words)
-    context = current()
-    profile = choose(context.profile, context.environ)
-    with read_ledger(state_dir(context.environ)) as ledger:
-        known = words[0] in job_names(ledger, profile)
-    return list(words if known else words[1:])
+        targets = find(ledger, profile, words, replicas=replicas)
+    found: dict[int, Found] = {}
+    for target in targets:
+        if target.run is None:
+            raise UsageError(f"'{target.word}' is no job with a record here", hint="'skahactl get jobs' lists them")
+        numbers = target.numbers
+        before = found.get(target.run.id)
+        if before is not None and before.numbers is not None and numbers is not None:
+            numbers = tuple(sorted({*before.numbers, *numbers}))
+        elif before is not None:
+            numbers = None
+        found[target.run.id] = Found(profile, target.run, numbers)
+    return list(found.values())
 
 
 def lines_of(path: str) -> tuple[str, ...]:
