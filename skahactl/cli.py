@@ -14,6 +14,7 @@ from typing import NoReturn, TextIO
 
 from skahactl.context import Context, enter
 from skahactl.errors import Exit, SkahactlError
+from skahactl.signals import heard
 
 
 def run() -> NoReturn:
@@ -40,9 +41,7 @@ def main(argv: Sequence[str]) -> int:
     """One call of ``skahactl`` with these words; never raises, never prints a traceback."""
     from skahactl.options import take_globals
 
-    signal.signal(signal.SIGTERM, _terminated)
-    with contextlib.suppress(ValueError, AttributeError):
-        signal.signal(signal.SIGHUP, _terminated)
+    _take_signals()
     context = Context()
     try:
         options, words = take_globals(argv)
@@ -65,6 +64,14 @@ def main(argv: Sequence[str]) -> int:
     except Exception as error:
         return _tell(context, _unexpected(error, context))
     return code
+
+
+def _take_signals() -> None:
+    for number in heard():
+        if number != signal.SIGINT:  # Python's own: KeyboardInterrupt
+            signal.signal(number, _terminated)
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # so that children of ours can be waited for
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 class Terminated(BaseException):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import resource
 import signal
 import sqlite3
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.desk import COMMAND, Desk, end, wait_for
+from tests.terminal import Terminal
 
 SOON = 5.0  # seconds
 
@@ -70,6 +70,15 @@ def test_a_driver_that_is_stopped_says_how_to_go_on_look_and_stop(
     assert not desk.is_driven("long")
 
 
+def test_a_driver_under_nohup_outlives_its_terminal(desk: Desk, long: str) -> None:
+    process = desk.start("apply", long, "--wait", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    wait_for(lambda: desk.is_driven("long"))
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.5)
+    assert end(process, signal.SIGTERM)[0] == 143
+
+
 @pytest.mark.parametrize(
     "words",
     [("logs", "-f", "long"), ("wait", "long"), pytest.param(("get", "replicas", "long", "-w"), marks=pytest.mark.slow)],
@@ -85,58 +94,12 @@ def test_what_only_looks_is_interrupted_at_once(desk: Desk, long: str, words: tu
     assert "Traceback" not in err
 
 
-class Terminal:
-    """A command in a real terminal; ``text`` is what it showed."""
-
-    def __init__(self, desk: Desk, *words: str):
-        self.pid, self.master = pty.fork()
-        if self.pid == 0:
-            os.chdir(desk.root)
-            os.execvpe(COMMAND[0], [*COMMAND, *words], {**desk.environ, "TERM": "xterm"})
-        self.text = b""
-
-    def read_until(self, word: bytes, seconds: float = 20) -> None:
-        limit = time.monotonic() + seconds
-        os.set_blocking(self.master, False)
-        while word not in self.text:
-            assert time.monotonic() < limit, self.text
-            self._read()
-            time.sleep(0.02)
-
-    def ended(self, seconds: float = 10) -> int:
-        """The exit code."""
-        limit = time.monotonic() + seconds
-        while True:
-            self._read()
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self._read()
-                self.close()
-                return os.waitstatus_to_exitcode(status)
-            if time.monotonic() > limit:
-                os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
-                raise AssertionError(f"it did not end: {self.text!r}")
-            time.sleep(0.02)
-
-    def close(self) -> None:
-        if self.master >= 0:
-            os.close(self.master)
-            self.master = -1
-
-    def _read(self) -> None:
-        if self.master < 0:
-            return
-        os.set_blocking(self.master, False)
-        try:
-            while data := os.read(self.master, 65536):
-                self.text += data
-        except OSError:
-            return
+def terminal_of(desk: Desk, *words: str) -> Terminal:
+    return Terminal([*COMMAND, *words], desk.root, desk.environ)
 
 
 def test_ctrl_c_at_a_terminal_leaves_a_clean_screen_and_advice(desk: Desk, long: str) -> None:
-    terminal = Terminal(desk, "apply", long, "--wait")
+    terminal = terminal_of(desk, "apply", long, "--wait")
     terminal.read_until(b"2 Running")
     os.write(terminal.master, b"\x03")
     assert terminal.ended(SOON) == 130
@@ -148,7 +111,7 @@ def test_ctrl_c_at_a_terminal_leaves_a_clean_screen_and_advice(desk: Desk, long:
 @pytest.mark.parametrize(("answer", "code", "runs"), [(b"\x03", 130, 1), (b"n\r", 1, 1), (b"y\r", 0, 2)])
 def test_a_question_is_answered_or_left(desk: Desk, long: str, answer: bytes, code: int, runs: int) -> None:
     desk.run("apply", long)
-    terminal = Terminal(desk, "apply", long, "--replace")
+    terminal = terminal_of(desk, "apply", long, "--replace")
     terminal.read_until(b"[y/N]")
     assert b"2 Running" in terminal.text or b"Pending" in terminal.text
     os.write(terminal.master, answer)
@@ -158,7 +121,7 @@ def test_a_question_is_answered_or_left(desk: Desk, long: str, answer: bytes, co
 
 def test_ctrl_c_at_a_terminal_ends_a_followed_log(desk: Desk, long: str) -> None:
     desk.run("apply", long)
-    terminal = Terminal(desk, "logs", "-f", "long")
+    terminal = terminal_of(desk, "logs", "-f", "long")
     terminal.read_until(b"begun")
     os.write(terminal.master, b"\x03")
     assert terminal.ended(SOON) == 130
@@ -168,7 +131,7 @@ def test_ctrl_c_at_a_terminal_ends_a_followed_log(desk: Desk, long: str) -> None
 @pytest.mark.parametrize("words", [("apply", "long.toml", "--wait"), ("logs", "-f", "long")])
 def test_a_closed_terminal_ends_the_command_and_not_the_job(desk: Desk, long: str, words: tuple[str, ...]) -> None:
     desk.run("apply", long)
-    terminal = Terminal(desk, *words)
+    terminal = terminal_of(desk, *words)
     terminal.read_until(b"begun" if words[0] == "logs" else b"Running")
     terminal.close()
     assert terminal.ended(SOON) == 143

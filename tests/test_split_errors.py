@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.splitting import SPLIT, environment, run
+from tests.terminal import Terminal
 
 LIST = b"a\nb\nc\n"
 SESSION = {"skaha_sessionid": "k9p2x0aa"}
@@ -185,6 +186,53 @@ def test_an_interruption_reaches_the_command(number: int, code: int, tmp_path: P
         process.send_signal(number)
         assert process.stdout.readline() == b"stopped\n"
         assert process.wait(timeout=10) == code
+
+
+def test_ctrl_c_at_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
+    """The terminal tells both; a second SIGINT would cut short what the command does at the first."""
+    code = (
+        "import signal, time; signal.signal(signal.SIGINT, lambda *_: print('told', flush=True)); "
+        "print('started', flush=True); time.sleep(2); print('over', flush=True)"
+    )
+    words = [*SPLIT, "-n", "1/1", "list", "--", SPLIT[0], "-c", code, "{}"]
+    terminal = Terminal(words, _with_list(tmp_path), environment())
+    terminal.read_until(b"started")
+    os.kill(terminal.pid, signal.SIGSTOP)  # so that a second one cannot melt into the first
+    os.write(terminal.master, b"\x03")
+    terminal.read_until(b"told")
+    os.kill(terminal.pid, signal.SIGCONT)
+    assert terminal.ended() == 130
+    assert terminal.text.count(b"told") == 1
+    assert b"over" in terminal.text  # the command went on, and was awaited
+    assert terminal.text.count(b"started") == 1  # no further item
+
+
+def test_what_the_caller_ignores_stays_ignored(tmp_path: Path) -> None:
+    """``nohup skahactl split ...`` outlives its terminal, and so does the command; other signals still end them."""
+    line = "echo started; sleep 5 & wait; echo $?"
+    words = ["nohup", *SPLIT, "-n", "1/1", "list", "--", "sh", "-c", line, "{}"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=_with_list(tmp_path), env=environment()) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"started\n"
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=0.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 143
+
+
+def test_a_caller_that_ignores_the_end_of_children(tmp_path: Path) -> None:
+    """As some supervisors do; what is inherited so makes every wait for a child fail."""
+    done = subprocess.run(
+        [*SPLIT, "-n", "1/1", "list", "--", "sh", "-c", 'echo "$0"; exit 3', "{}"],
+        capture_output=True,
+        cwd=_with_list(tmp_path),
+        env=environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        timeout=20,
+    )
+    assert (done.stdout, done.returncode) == (LIST, 1)
+    assert b"failed with exit code 3: a" in done.stderr
 
 
 def test_no_items_no_command() -> None:

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "skahactl"
 
 #: From low to high: a module imports from its own layer and from those before it, never from a later one.
 LAYERS = (
-    ("errors", "clock", "states", "words", "durations", "ranges", "paths"),
+    ("errors", "clock", "states", "words", "durations", "ranges", "paths", "signals"),
     ("job", "profile", "profile_names"),
     ("split", "helpers"),
     ("profile_file", "profile_keys", "profile_text", "profiles", "manifest"),

@@ -15,6 +15,7 @@ from skahactl.durations import parse
 from skahactl.errors import UsageError
 from skahactl.paths import state_dir
 from skahactl.profile import Profile
+from skahactl.signals import heard
 
 if TYPE_CHECKING:
     from skahactl.engine.desk import Desk
@@ -107,7 +108,7 @@ def _signals_as_usual() -> Iterator[None]:
         signal.SIGTERM: signal.SIG_DFL,
         signal.SIGHUP: signal.SIG_DFL,
     }
-    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    before = {number: signal.signal(number, usual[number]) for number in heard()}
     try:
         yield
     finally:

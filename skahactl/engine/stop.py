@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from skahactl.clock import Clock
 from skahactl.errors import Exit, SkahactlError
+from skahactl.signals import heard
 
 T = TypeVar("T")
 
@@ -46,9 +47,9 @@ class Stop:
 
     @contextlib.contextmanager
     def handling(self) -> Iterator[Stop]:
-        """Takes INT, TERM and HUP while it lasts; a second INT is the system's again."""
+        """Takes the signals that are heard while it lasts; a second INT is the system's again."""
         loop = asyncio.get_running_loop()
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        numbers = heard()
         for number in numbers:
             loop.add_signal_handler(number, self._arrive, number)
         try:

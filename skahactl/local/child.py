@@ -10,6 +10,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from skahactl.local import processes
+from skahactl.signals import INTERRUPTIONS
+
+#: As in a container: what Python changed, and what whoever called us (nohup, a script's ``&``) may have ignored.
+_DEFAULT = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGQUIT, *INTERRUPTIONS)
 
 
 class Spare:
@@ -66,7 +70,7 @@ def _attend(gate: int, others: Sequence[int]) -> NoReturn:
         for other in others:
             os.close(other)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+        for number in _DEFAULT:
             signal.signal(number, signal.SIG_DFL)
         with open(gate, "rb") as pipe:
             data = pipe.read()

@@ -16,6 +16,7 @@ from skahactl.errors import UsageError
 from skahactl.local.api import Platform
 from skahactl.local.asgi import Gate
 from skahactl.profile import LocalSettings
+from skahactl.signals import heard
 
 ADDRESS = "127.0.0.1"
 
@@ -79,7 +80,9 @@ def _answer(platform: Platform, token: str, listener: socket.socket) -> None:
 def _hangup_is_term() -> Iterator[None]:
     """A closed terminal ends the server as TERM does. uvicorn takes INT and TERM alone; another handler that raised
     in the middle of its loop would leave it hanging."""
-    before = signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGHUP)
+    if signal.SIGHUP in heard():
+        signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
     try:
         yield
     finally:

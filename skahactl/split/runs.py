@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
+from types import FrameType
 
 from skahactl.errors import UsageError
+from skahactl.signals import heard
 from skahactl.split.sources import shown
-
-INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_each(command: Sequence[str], items: Iterable[bytes], warn: Callable[[str], None]) -> int:
@@ -36,9 +35,11 @@ def run_each(command: Sequence[str], items: Iterable[bytes], warn: Callable[[str
 
 def _run(words: list[bytes]) -> str | None:
     """None, or how it ended when that was not well. What interrupts us reaches the command, from its start on."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
+    signal.signal(signal.SIGCHLD, _noted)
+    awaited = {*heard(), signal.SIGCHLD}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     try:
-        code = os.waitstatus_to_exitcode(_waited(_started(words, before), before))
+        code = os.waitstatus_to_exitcode(_waited(_started(words, before), awaited))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if code == 0:
@@ -60,13 +61,32 @@ def _started(words: list[bytes], mask: Iterable[int]) -> int:
         raise UsageError(f"cannot run this command: {error.strerror}", where=shown(words[0])) from error
 
 
-def _waited(pid: int, mask: Iterable[int]) -> int:
-    """Its wait status; what interrupts us is passed on to it, and its end awaited."""
-    try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        return os.waitpid(pid, 0)[1]
-    except BaseException as interruption:
-        with suppress(ProcessLookupError, ChildProcessError):
-            os.kill(pid, signal.SIGINT if isinstance(interruption, KeyboardInterrupt) else signal.SIGTERM)
-            os.waitpid(pid, 0)
-        raise
+def _waited(pid: int, signals: Collection[int]) -> int:
+    """Its wait status; interruptions are passed on to it, its end awaited, and the last of them then ours again.
+
+    The signals are waited for, not handled: one that came just before a ``waitpid`` began would be heard only after
+    the command's own end.
+    """
+    interruption = 0
+    while True:
+        number, everybody = _next(signals)
+        if number != signal.SIGCHLD:
+            interruption = number
+            if not everybody:
+                os.kill(pid, number)
+        elif (ended := os.waitpid(pid, os.WNOHANG)) != (0, 0):
+            if interruption:
+                signal.raise_signal(interruption)  # still blocked here: it arrives with the old mask
+            return ended[1]
+
+
+def _next(numbers: Collection[int]) -> tuple[int, bool]:
+    """The next of these signals, and whether the terminal sent it, which tells the command as well (Ctrl-C)."""
+    if not hasattr(signal, "sigwaitinfo"):
+        return signal.sigwait(numbers), False
+    info = signal.sigwaitinfo(numbers)
+    return info.si_signo, info.si_code > 0  # positive: from the kernel
+
+
+def _noted(number: int, frame: FrameType | None) -> None:
+    """Nothing to do; without a handler some systems throw a blocked SIGCHLD away."""

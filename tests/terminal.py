@@ -1,0 +1,60 @@
+"""A command in a terminal of its own: keys in, all that was written out."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+class Terminal:
+    """A command in a real terminal; ``text`` is what it showed."""
+
+    def __init__(self, words: Sequence[str], folder: Path, environ: Mapping[str, str]):
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            os.execvpe(words[0], list(words), {**environ, "TERM": "xterm"})
+        self.text = b""
+
+    def read_until(self, word: bytes, seconds: float = 20) -> None:
+        limit = time.monotonic() + seconds
+        os.set_blocking(self.master, False)
+        while word not in self.text:
+            assert time.monotonic() < limit, self.text
+            self._read()
+            time.sleep(0.02)
+
+    def ended(self, seconds: float = 10) -> int:
+        """The exit code."""
+        limit = time.monotonic() + seconds
+        while True:
+            self._read()
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._read()
+                self.close()
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() > limit:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                raise AssertionError(f"it did not end: {self.text!r}")
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        if self.master >= 0:
+            os.close(self.master)
+            self.master = -1
+
+    def _read(self) -> None:
+        if self.master < 0:
+            return
+        os.set_blocking(self.master, False)
+        try:
+            while data := os.read(self.master, 65536):
+                self.text += data
+        except OSError:
+            return
