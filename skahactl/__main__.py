@@ -1,5 +1,5 @@
 """``python -m skahactl``."""
 
-from skahactl.cli import run
+from skahactl.console import run
 
 run()

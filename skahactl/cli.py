@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import gc
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 from skahactl.context import Context, enter
 from skahactl.errors import Exit, SkahactlError
 from skahactl.signals import heard
 
 
-def run() -> NoReturn:
-    """The console script."""
-    gc.set_threshold(100_000)  # starting makes many objects and no garbage
-    for unused in ("httpx._main", "h2"):  # a command line of its own, with click and rich; HTTP/2, if it is there
-        sys.modules.setdefault(unused, None)  # type: ignore[arg-type]
-    _open_missing_streams()
-    code = main(sys.argv[1:])
-    for stream in (sys.stdout, sys.stderr):
-        _let_go(stream)
-    gc.freeze()  # all goes with the process; to look it through for cycles first took a fifth of every command's time
-    sys.exit(code)
-
-
-def _open_missing_streams() -> None:
-    """A stream that the caller closed (``<&-``): nothing to read, and an error to write, but for stderr."""
-    for name, mode, flags in (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.open(os.devnull, flags), mode, encoding="utf-8"))  # noqa: SIM115
-
-
 def main(argv: Sequence[str]) -> int:
     """One call of ``skahactl`` with these words; never raises, never prints a traceback."""
-    from skahactl.options import take_globals
-
-    _take_signals()
     context = Context()
     try:
+        _take_signals()
+        from skahactl.options import take_globals
+
         options, words = take_globals(argv)
         context = Context(**options)
         enter(context)
@@ -54,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     except Terminated:
         return Exit.TERMINATED
     except BrokenPipeError:
-        return _silence_stdout()
+        return Exit.PIPE
     except SkahactlError as error:
         return _tell(context, error)
     except OSError as error:
@@ -67,9 +44,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _take_signals() -> None:
+    """What interrupts is an exception from now on."""
     for number in heard():
-        if number != signal.SIGINT:  # Python's own: KeyboardInterrupt
-            signal.signal(number, _terminated)
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _terminated)
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # so that children of ours can be waited for
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
@@ -105,21 +82,6 @@ def _call(words: list[str], context: Context) -> int:
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:
     raise Terminated
-
-
-def _silence_stdout() -> Exit:
-    """The reader of the pipe went away: say nothing, and keep the interpreter's last flush from saying it."""
-    _let_go(sys.stdout)
-    return Exit.PIPE
-
-
-def _let_go(stream: TextIO) -> None:
-    """Flushes what is left; where that cannot be, the interpreter's own last flush is not to complain of it."""
-    try:
-        stream.flush()
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _tell(context: Context, error: SkahactlError) -> int:

@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import termios
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+
+def keep_output(terminal: int) -> None:
+    """Ctrl-C throws away what the terminal has not read yet; a real one has, when a person presses it."""
+    modes = termios.tcgetattr(terminal)
+    modes[3] |= termios.NOFLSH
+    termios.tcsetattr(terminal, termios.TCSANOW, modes)
 
 
 class Terminal:
@@ -16,6 +24,7 @@ class Terminal:
     def __init__(self, words: Sequence[str], folder: Path, environ: Mapping[str, str]):
         self.pid, self.master = pty.fork()
         if self.pid == 0:
+            keep_output(0)
             os.chdir(folder)
             os.execvpe(words[0], list(words), {**environ, "TERM": "xterm"})
         self.text = b""

@@ -347,12 +347,14 @@ def test_secrets_are_in_no_file_and_no_output_of_ours(desk: Desk) -> None:
             assert other.encode() not in text, path
 
 
-def test_resumed_from_another_directory(desk: Desk) -> None:
+@pytest.mark.parametrize("words", [("resume", "placed"), ("apply", "../placed.toml", "--wait")])
+def test_gone_on_with_from_another_directory(desk: Desk, words: tuple[str, ...]) -> None:
+    """As cron does; all replicas of a run run where it was applied first."""
     (desk.root / "here").mkdir()
     (desk.root / "elsewhere").mkdir()
     desk.job("placed", "echo ran > made-$REPLICA_ID", 2, "[limits]\nalive = 1")
     desk.run("apply", "../placed.toml", cwd=desk.root / "here")
-    desk.run("resume", "placed", cwd=desk.root / "elsewhere")
+    desk.run(*words, cwd=desk.root / "elsewhere")
     assert sorted(path.name for path in (desk.root / "here").iterdir()) == ["made-1", "made-2"]
     assert list((desk.root / "elsewhere").iterdir()) == []
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.desk import Desk, Done, end, wait_for
+from tests.desk import Desk, Done, end, overlapping, wait_for
 from tests.skaha_server.process import running
 from tests.workplace import Workplace
 
@@ -112,6 +113,37 @@ def test_who_asked_for_data_gets_data_where_nothing_was_to_be_done(desk: Desk) -
     desk.run("retry", "short/1", "nothing", exit=2)
     assert [row["attempt"] for row in desk.data("get", "replicas", "short")] == [1], "one is unknown: none is retried"
     assert "nothing to retry" in desk.run("retry", "short").stderr
+
+
+def test_several_jobs_are_retried_in_one_loop_and_told_as_one_outcome(desk: Desk) -> None:
+    desk.slots(4)
+    work = f"{sys.executable} -c 'import time; begun = time.time(); time.sleep(1); print(begun, time.time())' >> $OUT"
+    for name in ("one", "two"):
+        desk.job(name, f"OUT={name}.times; {work}; [ -e ready ]", 1)
+    desk.run("apply", "one.toml", "two.toml", "--wait", exit=1)
+    desk.write("ready", "")
+    outcome = desk.data("retry", "one", "two", "--wait")
+    assert (outcome["exit"], [job["name"] for job in outcome["jobs"]]) == (0, ["one", "two"])
+    assert {job["status"] for job in outcome["jobs"]} == {"Completed"}
+    last = [(desk.root / f"{name}.times").read_text().splitlines()[-1].split() for name in ("one", "two")]
+    assert overlapping([(float(begun), float(ended)) for begun, ended in last])
+
+
+def test_a_retry_leaves_a_driven_job_to_its_driver_and_drives_the_others(desk: Desk) -> None:
+    desk.slots(4)
+    desk.job("driven", "[ $REPLICA_ID = 1 ] && [ ! -e ready ] && exit 1; sleep 100", 2)
+    desk.job("other", "[ -e ready ]")
+    desk.run("apply", "other.toml", "--wait", exit=1)
+    driver = desk.start("apply", "driven.toml", "--wait")
+    wait_for(lambda: desk.recorded("driven") == ["Failed", "Running"])
+    desk.write("ready", "")
+    outcome = desk.data("retry", "driven", "other", "--wait", exit=6)
+    busy, other = outcome["jobs"]
+    assert (busy["action"], busy["counts"]["Running"]) == ("busy", 1)
+    assert (other["action"], other["status"]) == ("retry", "Completed")
+    wait_for(lambda: desk.recorded("driven") == ["Running", "Running"])
+    end(driver, signal.SIGTERM)
+    desk.clear("driven")
 
 
 def test_a_session_of_no_job_that_is_deleted_is_told_as_data_too(tmp_path: Path) -> None:

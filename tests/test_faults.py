@@ -249,7 +249,9 @@ def test_empty_lists_take_nothing_for_good(place: Any) -> None:
     here.run("apply", "job.toml", expect=1)
     assert {row["state"] for row in here.data("get", "replicas", "fits")} == {"Expired"}
     server.tell("plan", list_empty=False)
-    assert "1-3" not in here.run("retry", "fits", "--expired", "--dry-run", expect=1).stdout
+    plan = here.run("retry", "fits", "--expired", "--dry-run", expect=1).stdout
+    assert "keep  1-3  Running after all" in plan
+    assert "retry  1-3" not in plan
     assert "run 1 has not ended: 3 Running" in here.run("apply", "job.toml", "--rerun", "--dry-run", expect=1).stdout
     assert "run 1 has not ended: 3 Running" in here.run("apply", "job.toml", "--rerun", expect=1).stderr
     assert {row["state"] for row in here.data("get", "replicas", "fits", "--cached")} == {"Expired"}

@@ -85,8 +85,10 @@ def test_a_driver_under_nohup_outlives_its_terminal(desk: Desk, long: str) -> No
 )
 def test_what_only_looks_is_interrupted_at_once(desk: Desk, long: str, words: tuple[str, ...]) -> None:
     desk.run("apply", long)
-    process = desk.start(*words)
-    time.sleep(1.2)
+    process = desk.start(*words, "-v")
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("GET "):  # it has begun to look
+        assert process.poll() is None
     begun = time.monotonic()
     code, _, err = end(process, signal.SIGINT)
     assert code == 130

@@ -23,6 +23,7 @@ import pytest
 from skahactl.ledger import replicas
 from tests import ledgers
 from tests.skaha_server.process import ROOT
+from tests.terminal import keep_output
 
 SIZES = [(80, 24), (200, 50)]
 
@@ -78,6 +79,7 @@ class Terminal:
         self.screen = pyte.Screen(*size)
         self._stream = pyte.ByteStream(self.screen)
         self.master, slave = pty.openpty()
+        keep_output(slave)
         self.raw = b""
         self._set_size(size)
         self.process = subprocess.Popen(

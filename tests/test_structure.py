@@ -31,6 +31,7 @@ LAYERS = (
     ("commands", "shells", "verbs"),
     ("complaints",),
     ("cli",),
+    ("console",),
     ("__main__",),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
@@ -158,7 +159,7 @@ def test_a_verb_without_a_manifest_does_not_pay_for_reading_one(with_a_job: Path
 def imports_of(words: list[str], home: Path) -> set[str]:
     """The modules that a command has imported when it ends, and ends well."""
     code = (
-        "import sys\nsys.argv[0] = 'skahactl'\nfrom skahactl.cli import run\n"
+        "import sys\nsys.argv[0] = 'skahactl'\nfrom skahactl.console import run\n"
         "try:\n    run()\nfinally:\n    print('\\n' + '\\n'.join(sys.modules), file=sys.stderr)\n"
     )
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": str(ROOT)}

@@ -41,7 +41,7 @@ class Place:
         return open_client(
             self.profile,
             environ=self.context.environ,
-            directory=self.profile.local.directory or self.context.cwd,
+            directory=self.context.cwd,
             report=self.context.debug,
             verbose=self.context.verbose,
         )

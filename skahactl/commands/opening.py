@@ -33,11 +33,8 @@ class Opened:
 
 
 @contextlib.asynccontextmanager
-async def opened(profile: Profile | None = None, directory: str | None = None) -> AsyncIterator[Opened]:
-    """Opens ledger and client for the profile of this call, and takes INT, TERM and HUP while it lasts.
-
-    ``directory``: where the local platform runs commands, if the profile does not say; else the working directory.
-    """
+async def opened(profile: Profile | None = None) -> AsyncIterator[Opened]:
+    """Opens ledger and client for the profile of this call, and takes INT, TERM and HUP while it lasts."""
     from skahactl.engine.desk import Desk
     from skahactl.engine.stop import Stop
     from skahactl.ledger.store import open_ledger
@@ -56,7 +53,7 @@ async def opened(profile: Profile | None = None, directory: str | None = None) -
             chosen,
             clock=clock,
             environ=context.environ,
-            directory=chosen.local.directory or directory or context.cwd,
+            directory=context.cwd,
             report=context.debug,
             verbose=context.verbose,
         )

@@ -43,7 +43,7 @@ async def _resume(job: str, timeout: str | None, break_lock: bool) -> int:
     from skahactl.render.outcomes import show_outcome
 
     found = one_job(job)
-    async with opened(found.profile, found.run.directory) as here:
+    async with opened(found.profile) as here:
         until = deadline(timeout, here.desk.clock)
         again = Again(here.desk, until, break_lock)
         with telling(here, lambda: again.known):

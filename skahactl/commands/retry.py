@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from skahactl import completers, states
 from skahactl.commands.ending import telling
-from skahactl.commands.opening import deadline, opened, run, unless_stopped
+from skahactl.commands.opening import Opened, deadline, opened, run, unless_stopped
 from skahactl.commands.targeting import Found, jobs_named, lines_of
 from skahactl.completers import FileName
-from skahactl.errors import Exit, UsageError, worst
+from skahactl.errors import UsageError
+from skahactl.ledger.records import Run
+
+if TYPE_CHECKING:
+    from skahactl.engine.again import Chosen
+    from skahactl.skaha.models import Listing
+
+REASON = "asked for"
 
 
 def retry(
@@ -63,47 +72,58 @@ def retry(
     )
     listed = None if items is None else lines_of(items)
     every = jobs_named((job, *more), replicas)  # all of them, before any is retried
-    codes = [
-        run(lambda found=found: _retry(found, wanted, listed, wait, timeout, dry_run))  # type: ignore[misc]
-        for found in every
-    ]
-    return worst([Exit(code) for code in codes])
+    return run(lambda: _retry(every, Wanted(wanted, listed, wait, timeout, dry_run)))
 
 
-async def _retry(
-    found: Found,
-    wanted: frozenset[str],
-    items: tuple[str, ...] | None,
-    wait: bool,
-    timeout: str | None,
-    dry_run: bool,
-) -> int:
-    from skahactl.engine.again import Again, choose_retries, preview_retry, untried
-    from skahactl.engine.look import take_known, taken_back
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for, of every job alike."""
+
+    states: frozenset[str]
+    items: tuple[str, ...] | None
+    wait: bool
+    timeout: str | None
+    dry_run: bool
+
+
+async def _retry(every: Sequence[Found], wanted: Wanted) -> int:
+    """One outcome of all, which are driven in one loop."""
+    from skahactl.engine.again import Again, preview_retry, untried
+    from skahactl.engine.outcome import Outcome
     from skahactl.engine.whose import refuse_other_user
     from skahactl.render.outcomes import show_outcome
 
-    async with opened(found.profile, found.run.directory) as here:
+    async with opened(every[0].profile) as here:
+        whole = Outcome(every[0].profile, wanted.dry_run, [])
         listing = await unless_stopped(here.desk.stop, here.desk.client.sessions())
-        refuse_other_user(here.desk.profile, (found.run,), listing.user)
-        if not dry_run:
-            take_known(here.desk.ledger, here.desk.profile.client, found.run, listing)
-        chosen = choose_retries(here.desk.ledger, found.run, found.numbers, wanted, items)
-        chosen = chosen.without(here.desk.ledger, found.run, taken_back(here.desk.ledger, found.run.id, listing))
-        for step in chosen.left:
-            here.context.warn(f"{found.run.key.name}/{step.replica}: {step.reason}")
-        if not chosen.replicas:
-            here.context.say(f"{found.run.key.name}: nothing to retry")
-            outcome = untried(here.desk.ledger, here.desk.profile, found.run, chosen, dry_run)
-            if here.context.machine_readable:
-                show_outcome(here.context, outcome)
-            return int(outcome.exit)
-        if dry_run:
-            outcome = preview_retry(here.desk.ledger, here.desk.profile, found.run, chosen, "asked for")
-        else:
-            again = Again(here.desk)
-            again.deadline = deadline(timeout, here.desk.clock)
-            with telling(here, lambda: again.known):
-                outcome = await again.retry(found.run, chosen, wait, "asked for")
-        show_outcome(here.context, outcome)
-        return int(outcome.exit)
+        refuse_other_user(here.desk.profile, [found.run for found in every], listing.user)
+        chosen: list[tuple[Run, Chosen]] = []
+        for found in every:
+            these = _chosen(here, found, wanted, listing)
+            if not these.replicas:
+                whole.jobs.append(untried(here.desk.ledger, found.run, these, wanted.dry_run))
+            elif wanted.dry_run:
+                whole.jobs.append(preview_retry(here.desk.ledger, found.run, these, REASON))
+            else:
+                chosen.append((found.run, these))
+        if chosen:
+            again = Again(here.desk, deadline(wanted.timeout, here.desk.clock))
+            with telling(here, lambda: None if again.known is None else whole.with_jobs(again.known.jobs)):
+                whole = whole.with_jobs((await again.retry(chosen, wanted.wait, REASON)).jobs)
+        show_outcome(here.context, whole)
+        return int(whole.exit)
+
+
+def _chosen(here: Opened, found: Found, wanted: Wanted, listing: Listing) -> Chosen:
+    """Without those that live after all; what cannot be retried is said."""
+    from skahactl.engine.again import choose_retries
+    from skahactl.engine.look import take_known, taken_back
+
+    ledger, run = here.desk.ledger, found.run
+    if not wanted.dry_run:
+        take_known(ledger, here.desk.profile.client, run, listing)
+    chosen = choose_retries(ledger, run, found.numbers, wanted.states, wanted.items)
+    chosen = chosen.without(ledger, run, taken_back(ledger, run.id, listing))
+    for step in chosen.left:
+        here.context.warn(f"{run.key.name}/{step.replica}: {step.reason}")
+    return chosen

@@ -19,7 +19,6 @@ from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import Run, RunSummary
 from skahactl.ledger.store import Ledger
-from skahactl.profile import Profile
 
 #: What a retry may start again when it is named itself; live ones never.
 RETRIABLE = (states.FAILED, states.REFUSED, states.EXPIRED, states.DELETED, states.SKIPPED, states.COMPLETED)
@@ -94,8 +93,8 @@ def _more(number: int) -> str:
 
 @dataclass
 class Again:
-    """Drives one run again; takes its lock, unless another command has it and will do the work. ``known``: what has
-    become of it, also where an error ends the command."""
+    """Drives runs again, all in one loop; takes their locks, and leaves a run that another command drives to it.
+    ``known``: what has become of them, also where an error ends the command."""
 
     desk: Desk
     deadline: float | None = None
@@ -103,44 +102,70 @@ class Again:
     known: Outcome | None = None
 
     async def resume(self, run: Run) -> Outcome:
-        """To the end. AnswerNo for a run that was deleted."""
+        """To the end. AnswerNo for a run that was deleted, BusyError for one that is driven already."""
         if run.deleting:
             raise AnswerNo(f"run {run.number} of {run.key.name} was deleted", hint="apply starts the next run")
-        return await self._drive(run, "resume", follow=True)
+        return await self._drive([(run, ())], "resume", "from the ledger", follow=True)
 
-    async def retry(self, run: Run, chosen: Chosen, wait: bool, reason: str) -> Outcome:
-        """Lets the chosen have one more attempt, and drives: one pass, or to the end with ``wait``."""
-        replicas.allow_again(self.desk.ledger, run.id, chosen.replicas)
-        try:
-            return await self._drive(run, "retry", follow=wait, extra=chosen.left, reason=reason)
-        except BusyError as error:
-            if wait:
-                raise
-            self.desk.reporter.say(f"{error.message}; it starts the new attempts")
-            part = JobOutcome(run.key.name, "retry", reason, run.number, run.digest, watched=True)
-            part.steps = outcome.done_steps(self.desk.ledger, run.id, chosen.left, {})
-            self._fill(part, run)
-            return Outcome(self.desk.profile, False, [part])
+    async def retry(self, wanted: Sequence[tuple[Run, Chosen]], wait: bool, reason: str) -> Outcome:
+        """Lets the chosen of each run have one more attempt, and drives: one pass, or to the end with ``wait``.
+
+        Who drives a run already starts its new attempts; with ``wait`` that is a BusyError if there is no other run.
+        """
+        for run, chosen in wanted:
+            replicas.allow_again(self.desk.ledger, run.id, chosen.replicas)
+        return await self._drive([(run, chosen.left) for run, chosen in wanted], "retry", reason, follow=wait)
 
     async def _drive(
-        self, run: Run, action: str, follow: bool, extra: tuple[Step, ...] = (), reason: str = "from the ledger"
+        self, work: Sequence[tuple[Run, tuple[Step, ...]]], action: str, reason: str, follow: bool
     ) -> Outcome:
-        locks: list[JobLock] = [acquire(self.desk.ledger, run.key, self.desk.clock.now(), break_lock=self.break_lock)]
-        part = JobOutcome(run.key.name, action, reason, run.number, run.digest)
-        self.known = Outcome(self.desk.profile, False, [part])
-        driver = Driver(self.desk, (run,), follow, gates_under(self.desk.ledger, locks), self.deadline)
+        locks: list[JobLock] = []
+        driven: list[tuple[Run, tuple[Step, ...], JobOutcome]] = []
+        self.known = Outcome(self.desk.profile, False, [])
+        try:
+            for run, left in work:
+                part = JobOutcome(run.key.name, action, reason, run.number, run.digest)
+                try:
+                    locks.append(acquire(self.desk.ledger, run.key, self.desk.clock.now(), break_lock=self.break_lock))
+                    driven.append((run, left, part))
+                except BusyError as error:
+                    if follow and len(work) == 1:
+                        raise
+                    self._leave(error, run, left, part, follow)
+                self.known.jobs.append(part)
+            if driven:
+                await self._together(driven, locks, follow)
+        finally:
+            released(locks)
+        return self.known
+
+    async def _together(
+        self, driven: Sequence[tuple[Run, tuple[Step, ...], JobOutcome]], locks: Sequence[JobLock], follow: bool
+    ) -> None:
+        """Drives them; their parts say afterwards what became of them, however that ends."""
+        every = tuple(run for run, _, _ in driven)
+        driver = Driver(self.desk, every, follow, gates_under(self.desk.ledger, locks), self.deadline)
         try:
             await driver.drive()
         except Interrupted as error:
-            raise error.leaving([run.key.name]) from None
+            raise error.leaving([run.key.name for run in every]) from None
         finally:
-            released(locks)
-            steps = (*extra, *driver.first_steps.get(run.id, ()))
-            part.steps = outcome.done_steps(self.desk.ledger, run.id, steps, driver.results)
-            summary = self._fill(part, run)
-        part.watched = follow
-        part.exit = verdict.of_driven(part, summary, follow)
-        return self.known
+            for run, left, part in driven:
+                steps = (*left, *driver.first_steps.get(run.id, ()))
+                part.steps = outcome.done_steps(self.desk.ledger, run.id, steps, driver.results)
+                part.exit = verdict.of_driven(part, self._fill(part, run), follow)
+        for _, _, part in driven:
+            part.watched = follow
+
+    def _leave(self, driver: BusyError, run: Run, left: tuple[Step, ...], part: JobOutcome, follow: bool) -> None:
+        """The part of a run that another command drives, and goes on driving."""
+        part.watched = True
+        part.steps = outcome.done_steps(self.desk.ledger, run.id, left, {})
+        self._fill(part, run)
+        if follow:
+            part.action, part.reason, part.exit, part.hint = "busy", driver.message, driver.exit, driver.hint
+        else:
+            self.desk.reporter.say(f"{driver.message}; it starts the new attempts")
 
     def _fill(self, part: JobOutcome, run: Run) -> RunSummary:
         fresh = runs.run_by_id(self.desk.ledger, run.id)
@@ -151,7 +176,7 @@ class Again:
         return summary
 
 
-def preview_retry(ledger: Ledger, profile: Profile, run: Run, chosen: Chosen, reason: str) -> Outcome:
+def preview_retry(ledger: Ledger, run: Run, chosen: Chosen, reason: str) -> JobOutcome:
     """What retry would do."""
     part = JobOutcome(run.key.name, "retry", reason, run.number, run.digest)
     names = {row.number: row.name for row in replicas.replica_states(ledger, run.id)}
@@ -159,17 +184,17 @@ def preview_retry(ledger: Ledger, profile: Profile, run: Run, chosen: Chosen, re
     part.steps = outcome.planned_steps([*steps, *chosen.left])
     summary = runs.summaries(ledger, [run])[0]
     part.summary, part.status, part.counts = summary, summary.status, summary.counts
-    return Outcome(profile, True, [part])
+    return part
 
 
-def untried(ledger: Ledger, profile: Profile, run: Run, chosen: Chosen, dry_run: bool) -> Outcome:
+def untried(ledger: Ledger, run: Run, chosen: Chosen, dry_run: bool) -> JobOutcome:
     """Of a retry that found nothing to try again: no, if replicas were named that cannot be."""
-    outcome = preview_retry(ledger, profile, run, chosen, "nothing to retry")
-    outcome.dry_run = dry_run
-    outcome.jobs[0].exit = Exit.NO if chosen.left else Exit.DONE
-    for step in outcome.jobs[0].steps:
+    part = preview_retry(ledger, run, chosen, "nothing to retry")
+    part.exit = Exit.NO if chosen.left else Exit.DONE
+    part.explained = True
+    for step in part.steps:
         step["outcome"] = "planned" if dry_run else "unchanged"
-    return outcome
+    return part
 
 
 def mark(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,6 +42,7 @@ class Creator:
     clock: Clock
     settings: ClientSettings
     on_end: Callable[[], None]
+    directories: Mapping[int, str | None]  # of each run: where the local platform runs it
     results: dict[tuple[int, int], Created] = field(default_factory=dict)
     denied: Created | None = None
     user: str | None = None  # whose the runs are; once the platform takes us for another, nothing more is sent
@@ -134,7 +135,7 @@ class Creator:
             if self.stopping or self.denied is not None:
                 await self.journal.write(lambda: attempts.withdraw(self.ledger, intent))
                 return None
-            created = await self._sent(request, intent.name)
+            created = await self._sent(run_id, request, intent.name)
             if created.outcome == "auth":
                 self.denied = created
         return intent, created
@@ -158,9 +159,9 @@ class Creator:
         finally:
             self._slots.release()
 
-    async def _sent(self, request: Request, name: str) -> Created:
+    async def _sent(self, run_id: int, request: Request, name: str) -> Created:
         try:
-            return await self.client.create(request, name)
+            return await self.client.create(request, name, self.directories.get(run_id))
         except SkahactlError as error:  # before anything left: a secret that cannot be read, say
             return Created("refused", error=ServerWords(error.code, None, error.message, error.hint))
 

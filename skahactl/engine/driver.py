@@ -59,7 +59,8 @@ class Driver:
             settings = replace(settings, memory=profile.local.memory)
         self._wake = asyncio.Event()
         self._journal = Journal(ledger)
-        self._creator = Creator(client, ledger, self._journal, clock, settings, self._wake.set)
+        directories = {run.id: run.directory for run in self.runs}
+        self._creator = Creator(client, ledger, self._journal, clock, settings, self._wake.set, directories)
         self._creator.user = next((run.key.user for run in self.runs), None)
         self._remover = Remover(client, clock, settings.concurrency, self._wake.set, settings.settle / 24)
         self._finisher = Finisher(client, ledger, clock, settings, self._wake.set, self.desk.reporter.say)

@@ -66,6 +66,10 @@ class Outcome:
     def exit(self) -> Exit:
         return worst([job.exit for job in self.jobs]) if self.ended_by is None else self.ended_by
 
+    def with_jobs(self, more: Iterable[JobOutcome]) -> Outcome:
+        """Ours and these."""
+        return Outcome(self.profile, self.dry_run, [*self.jobs, *more])
+
     def data(self) -> dict[str, object]:
         """The outcome shape."""
         return {

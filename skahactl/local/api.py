@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from threading import Event
 
 from skahactl.local import answers, checks, environment, pages, parameters, queue, template, views, workers
 from skahactl.local.answers import Answer, Refusal, bad, missing
@@ -25,7 +24,7 @@ _RESOURCES = ("session", "context", "image", "repository")
 class Platform:
     """Answers requests from any thread; holds nothing but its settings.
 
-    ``directory``: where commands run unless the settings name one; ``environ``: of the creating process.
+    ``directory``: where commands run unless the settings or the caller name one; ``environ``: of the creating process.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class Platform:
     ):
         self.root = os.path.abspath(state_dir / "local")
         self.settings, self.environ, self.now = settings, environ, now
-        self.directory = os.path.abspath(os.path.expanduser(settings.directory or directory))
+        self.directory = directory
         self.slots = max(1, settings.slots or os.cpu_count() or 1)
         self.user = environment.user()
 
@@ -104,7 +103,7 @@ class Platform:
             if call.method == "DELETE":
                 return self._delete(store, parts)
             form = parameters.of_post(call.query, call.headers, call.body)
-            return self._renew(store, form, parts[0]) if parts else self._create(store, form, call.abandoned)
+            return self._renew(store, form, parts[0]) if parts else self._create(store, form, call)
 
     def _open(self) -> sqlite3.Connection:
         """The queue, after what every request does first: reap, forget, top up."""
@@ -133,28 +132,29 @@ class Platform:
             raise
         launch(self.root, booked, self.settings.kill_after)
 
-    def _create(self, store: sqlite3.Connection, form: parameters.Parameters, abandoned: Event) -> Answer:
+    def _create(self, store: sqlite3.Connection, form: parameters.Parameters, call: Call) -> Answer:
         wanted = checks.wanted(form)
         session = checks.new_id()
-        order = self._order(wanted, session)
+        order = self._order(wanted, session, self.settings.directory or call.directory or self.directory)
 
         def enqueue() -> None:
             queue.enqueue(store, order, time.time())
-            if abandoned.is_set():
+            if call.abandoned.is_set():
                 raise Abandoned
 
         self._staff(store, enqueue)
         return answers.text(session + "\n")
 
-    def _order(self, wanted: checks.Wanted, session: str) -> queue.Order:
+    def _order(self, wanted: checks.Wanted, session: str, directory: str) -> queue.Order:
         """What the session is to run: the server's template step, and the environment built around its result."""
         job = f"skaha-headless-{self.user}-{session}".lower()
-        platform = environment.platform(session, wanted.cores, self.directory, self.environ)
+        place = os.path.abspath(os.path.expanduser(directory))
+        platform = environment.platform(session, wanted.cores, place, self.environ)
         decoded = template.decode(wanted.cmd, wanted.args, wanted.env, user=self.user, job=job, platform=platform)
         checks.check_host_name(wanted.name, job)
         env = (*environment.ground(self.environ), *decoded.env, *platform)
         return queue.Order(
-            session, wanted.name, wanted.image, wanted.cores, wanted.ram, wanted.gpus, decoded.argv, env, self.directory
+            session, wanted.name, wanted.image, wanted.cores, wanted.ram, wanted.gpus, decoded.argv, env, place
         )
 
     def _list(self, store: sqlite3.Connection, call: Call) -> Answer:

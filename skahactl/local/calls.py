@@ -13,7 +13,8 @@ from skahactl.local.answers import Refusal
 class Call:
     """A request: header names in lower case, ``query`` without its question mark.
 
-    ``abandoned`` is set when nobody waits for the answer any more: a create that is not committed by then never is.
+    ``directory``: where a created session is to run, if the caller says. ``abandoned`` is set when nobody waits for
+    the answer any more: a create that is not committed by then never is.
     """
 
     method: str
@@ -21,6 +22,7 @@ class Call:
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    directory: str | None = None
     abandoned: Event = field(default_factory=Event)
 
     @property

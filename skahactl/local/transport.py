@@ -17,6 +17,7 @@ from skahactl.local.api import Platform
 from skahactl.local.calls import Call
 from skahactl.local.store import StoreError
 from skahactl.profile import LocalSettings
+from skahactl.skaha.exchange import DIRECTORY
 
 #: Bytes of a log read at once.
 PIECE = 256 * 1024
@@ -45,7 +46,8 @@ class LocalTransport(httpx.AsyncBaseTransport):
         headers = {name.lower(): value for name, value in request.headers.items()}
         body = await request.aread()
         url = request.url
-        call = Call(request.method, url.path, url.query.decode("ascii"), headers, body)
+        directory = request.extensions.get(DIRECTORY)
+        call = Call(request.method, url.path, url.query.decode("ascii"), headers, body, directory)
         try:
             answer = await self._answered(call)
         except (OSError, sqlite3.Error, StoreError) as error:

@@ -74,8 +74,10 @@ class Client:
         """How many creates are sent at once at present."""
         return self._throttle.limit
 
-    async def create(self, request: Request, name: str) -> Created:
+    async def create(self, request: Request, name: str, directory: str | None = None) -> Created:
         """Sends one create, once, after waiting for its turn, and says what became of it.
+
+        ``directory``: where its command is to run, for a platform on this machine; no server hears of it.
 
         Raises UsageError, before anything is sent, for a secret that cannot be read.
         """
@@ -83,7 +85,7 @@ class Client:
         extra = credentials.registry_header(self._registry, self._environ)
         secrets = [*wire.secret_texts(request, self._environ), *extra.values()]
         async with self._throttle.slot():
-            result = await self._created(form, wire.masked_fields(request, name), extra, secrets)
+            result = await self._created(form, wire.masked_fields(request, name), extra, secrets, directory)
             if result.error is not None and (result.error.code == "timeout" or result.error.http_status in _STRUGGLES):
                 self._throttle.struggled()
             elif result.outcome == "created":
@@ -161,10 +163,17 @@ class Client:
         return note
 
     async def _created(
-        self, form: wire.Fields, shown: wire.Fields, extra: Mapping[str, str], secrets: Iterable[str]
+        self,
+        form: wire.Fields,
+        shown: wire.Fields,
+        extra: Mapping[str, str],
+        secrets: Iterable[str],
+        directory: str | None,
     ) -> Created:
         try:
-            reply = await self._exchange.send("POST", "/session", form=form, shown=shown, extra=extra, secrets=secrets)
+            reply = await self._exchange.send(
+                "POST", "/session", form=form, shown=shown, extra=extra, secrets=secrets, directory=directory
+            )
         except AuthError as error:
             return Created("auth", error=ServerWords(error.code, None, error.message, error.hint))
         except FAILURES as error:

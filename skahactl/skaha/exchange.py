@@ -17,6 +17,8 @@ from skahactl.skaha.reply import Reply
 #: What a request may end with instead of an answer; httpx lets errors of TLS through as they are while it reads.
 FAILURES = (httpx.HTTPError, ssl.SSLError)
 LOCAL_URL = "http://local/skaha/v1"
+#: The extension of a request that names the directory to run in.
+DIRECTORY = "skahactl.directory"
 
 
 class Exchange:
@@ -51,10 +53,12 @@ class Exchange:
         shown: wire.Fields | None = None,
         extra: Mapping[str, str] | None = None,
         secrets: Iterable[str] = (),
+        directory: str | None = None,
     ) -> Reply:
         """One request below the base, its answer read whole. Raises AuthError, or one of FAILURES.
 
-        ``shown`` is the form as it may be told; ``secrets`` are taken out of the server's words.
+        ``shown`` is the form as it may be told; ``secrets`` are taken out of the server's words; ``directory`` is for
+        a transport that runs commands, and not part of the request.
         """
         who = self._who()
         headers = {**who, **(extra or {})}
@@ -66,7 +70,12 @@ class Exchange:
         result: object = "cancelled"
         try:
             response = await self._client().request(
-                method, self._url(path), params=params, content=content, headers=headers
+                method,
+                self._url(path),
+                params=params,
+                content=content,
+                headers=headers,
+                extensions=None if directory is None else {DIRECTORY: directory},
             )
             result = response.status_code
         except FAILURES as error:
