@@ -366,7 +366,7 @@ def test_workers_killed_again_and_again(tmp_path: Path) -> None:
     async def run() -> dict[str, str]:
         nonlocal killed
         async with platform(tmp_path, kill_after=0.3) as client:
-            line = "echo $0 >> names; sleep 0.05; echo $0 >> done"
+            line = "echo $0 >> names; until [ -e go ]; do sleep 0.02; done; sleep 0.05; echo $0 >> done"
             for number in range(60):
                 await create(client, f"job-{number}", "sh", "-c", line, str(number))
             while True:
@@ -375,9 +375,10 @@ def test_workers_killed_again_and_again(tmp_path: Path) -> None:
                 if set(seen.values()) <= {"Completed", "Failed"}:
                     return seen
                 workers = processes(f"skahactl.local.worker\0{tmp_path}/")
-                if workers and chance.random() < 0.4:
+                if workers and (not killed or chance.random() < 0.4):
                     os.kill(chance.choice(workers), signal.SIGKILL)
                     killed += 1
+                    (tmp_path / "go").touch()
                 await asyncio.sleep(chance.uniform(0, 0.1))
 
     statuses = asyncio.run(run())

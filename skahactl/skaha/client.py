@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar
@@ -15,7 +15,7 @@ from skahactl.errors import AuthError, UnreachableError
 from skahactl.job import Request
 from skahactl.profile import Profile
 from skahactl.skaha import credentials, failures, replies, wire
-from skahactl.skaha.exchange import FAILURES, Exchange
+from skahactl.skaha.exchange import FAILURES, Exchange, Prepared
 from skahactl.skaha.models import Created, Event, Listing, Options, ServerWords, Session
 from skahactl.skaha.reply import Reply
 from skahactl.skaha.throttle import Throttle
@@ -84,8 +84,15 @@ class Client:
         form = wire.fields(request, name, self._environ)
         extra = credentials.registry_header(self._registry, self._environ)
         secrets = [*wire.secret_texts(request, self._environ), *extra.values()]
+        shown = wire.masked_fields(request, name)
+        try:
+            prepared = self._exchange.prepared(
+                "POST", "/session", form=form, shown=shown, extra=extra, secrets=secrets, directory=directory
+            )
+        except AuthError as error:
+            return _denied(error)
         async with self._throttle.slot():
-            result = await self._created(form, wire.masked_fields(request, name), extra, secrets, directory)
+            result = await self._created(prepared)
             if result.error is not None and (result.error.code == "timeout" or result.error.http_status in _STRUGGLES):
                 self._throttle.struggled()
             elif result.outcome == "created":
@@ -108,8 +115,9 @@ class Client:
     @asynccontextmanager
     async def log(self, id: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """The log as it is now, in pieces as they come; empty for a session without a pod, or unknown."""
+        prepared = self._exchange.prepared("GET", _path(id), params={"view": "logs"})
         try:
-            async with self._exchange.stream(_path(id), {"view": "logs"}) as answer:
+            async with self._exchange.stream(prepared) as answer:
                 if isinstance(answer, Reply):
                     raise failures.raised(answer)
                 yield _told(answer)
@@ -162,20 +170,11 @@ class Client:
             raise UnreachableError(f"the platform says that it is not available: {note}")
         return note
 
-    async def _created(
-        self,
-        form: wire.Fields,
-        shown: wire.Fields,
-        extra: Mapping[str, str],
-        secrets: Iterable[str],
-        directory: str | None,
-    ) -> Created:
+    async def _created(self, prepared: Prepared) -> Created:
         try:
-            reply = await self._exchange.send(
-                "POST", "/session", form=form, shown=shown, extra=extra, secrets=secrets, directory=directory
-            )
+            reply = await self._exchange.send(prepared)
         except AuthError as error:
-            return Created("auth", error=ServerWords(error.code, None, error.message, error.hint))
+            return _denied(error)
         except FAILURES as error:
             return failures.created_by(error)
         return failures.created(reply)
@@ -183,12 +182,17 @@ class Client:
     async def _send(
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, form: wire.Fields | None = None
     ) -> Reply:
+        prepared = self._exchange.prepared(method, path, params=params, form=form)
         try:
-            return await self._exchange.send(method, path, params=params, form=form)
+            return await self._exchange.send(prepared)
         except FAILURES as error:
             told = failures.raised_by(error)
             told.where = self._where
             raise told from None
+
+
+def _denied(error: AuthError) -> Created:
+    return Created("auth", error=ServerWords(error.code, None, error.message, error.hint))
 
 
 async def _told(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import httpx
 
@@ -19,6 +20,22 @@ FAILURES = (httpx.HTTPError, ssl.SSLError)
 LOCAL_URL = "http://local/skaha/v1"
 #: The extension of a request that names the directory to run in.
 DIRECTORY = "skahactl.directory"
+_HEADERS = {
+    "Accept": "*/*",
+    "Accept-Encoding": "gzip, deflate",
+    "Connection": "keep-alive",
+    "User-Agent": f"skahactl/{__version__}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that only has to be sent: nothing is left to compute between two requests on a connection."""
+
+    request: httpx.Request
+    path: str
+    shown: wire.Fields | None  # the form as it may be told
+    secrets: tuple[str, ...]  # are taken out of the server's words
 
 
 class Exchange:
@@ -41,9 +58,9 @@ class Exchange:
         self._environ = environ
         self._report = report
         self._verbose = verbose
-        self._http: httpx.AsyncClient | None = None
+        self._timeout = httpx.Timeout(profile.client.timeout, pool=None).as_dict()
 
-    async def send(
+    def prepared(
         self,
         method: str,
         path: str,
@@ -54,88 +71,79 @@ class Exchange:
         extra: Mapping[str, str] | None = None,
         secrets: Iterable[str] = (),
         directory: str | None = None,
-    ) -> Reply:
-        """One request below the base, its answer read whole. Raises AuthError, or one of FAILURES.
+    ) -> Prepared:
+        """One request below the base, with the credentials as they are now. Raises AuthError.
 
         ``shown`` is the form as it may be told; ``secrets`` are taken out of the server's words; ``directory`` is for
         a transport that runs commands, and not part of the request.
         """
-        who = self._who()
-        headers = {**who, **(extra or {})}
+        who = credentials.headers(self._profile, self._environ)
+        headers = {**_HEADERS, **who, **(extra or {})}
         content = None
         if form is not None:
             headers["Content-Type"] = wire.CONTENT_TYPE
             content = wire.body(form)
+        extensions: dict[str, object] = {"timeout": self._timeout}
+        if directory is not None:
+            extensions[DIRECTORY] = directory
+        request = httpx.Request(
+            method, self._url(path), params=params, headers=headers, content=content, extensions=extensions
+        )
+        return Prepared(request, path, shown, (*secrets, *_tokens(who)))
+
+    async def send(self, prepared: Prepared) -> Reply:
+        """Sends it, once, and reads the answer whole. Raises one of FAILURES, or AuthError."""
         started = self._clock.monotonic()
         result: object = "cancelled"
         try:
-            response = await self._client().request(
-                method,
-                self._url(path),
-                params=params,
-                content=content,
-                headers=headers,
-                extensions=None if directory is None else {DIRECTORY: directory},
-            )
+            response = await self._transport.handle_async_request(prepared.request)
+            try:
+                body = await response.aread()
+            finally:
+                await response.aclose()
             result = response.status_code
         except FAILURES as error:
             result = type(error).__name__
             raise
         finally:
-            self._note(method, path, result, started, shown)
-        return self._reply(response, [*secrets, *_tokens(who)])
+            self._note(prepared, result, started)
+        return self._reply(prepared, response, body)
 
     @asynccontextmanager
-    async def stream(self, path: str, params: Mapping[str, str]) -> AsyncIterator[AsyncIterator[bytes] | Reply]:
-        """A GET whose body comes in pieces; anything but 200 is read whole and given as a Reply instead."""
+    async def stream(self, prepared: Prepared) -> AsyncIterator[AsyncIterator[bytes] | Reply]:
+        """An answer whose body comes in pieces; anything but 200 is read whole and given as a Reply instead."""
         started = self._clock.monotonic()
-        who = self._who()
-        async with self._client().stream("GET", self._url(path), params=params, headers=who) as response:
-            self._note("GET", path, response.status_code, started, None)
+        response = await self._transport.handle_async_request(prepared.request)
+        try:
+            self._note(prepared, response.status_code, started)
             if response.status_code == 200:
                 self._remember(response)
                 yield response.aiter_bytes()
             else:
-                await response.aread()
-                yield self._reply(response, _tokens(who))
+                yield self._reply(prepared, response, await response.aread())
+        finally:
+            await response.aclose()
 
     async def aclose(self) -> None:
-        if self._http is not None:
-            await self._http.aclose()
-            self._http = None
-        else:
-            await self._transport.aclose()
-
-    def _client(self) -> httpx.AsyncClient:
-        if self._http is None:
-            self._http = httpx.AsyncClient(
-                transport=self._transport,
-                timeout=httpx.Timeout(self._profile.client.timeout, pool=None),
-                headers={"User-Agent": f"skahactl/{__version__}"},
-                follow_redirects=False,
-                trust_env=False,  # proxies are the connection's; .netrc is for login alone
-            )
-        return self._http
+        await self._transport.aclose()
 
     def _url(self, path: str) -> str:
         if path == "/availability":  # beside the version, not below it (skaha-api 1)
             return self._base.rsplit("/", 1)[0] + path
         return self._base + path
 
-    def _reply(self, response: httpx.Response, secrets: Iterable[str]) -> Reply:
+    def _reply(self, prepared: Prepared, response: httpx.Response, body: bytes) -> Reply:
         self._remember(response)
-        return Reply(response.status_code, response.headers, response.content, secrets)
+        return Reply(response.status_code, response.headers, body, prepared.secrets)
 
     def _remember(self, response: httpx.Response) -> None:
         self.user = response.headers.get("x-vo-authenticated") or self.user
 
-    def _who(self) -> dict[str, str]:
-        return credentials.headers(self._profile, self._environ)
-
-    def _note(self, method: str, path: str, result: object, started: float, shown: wire.Fields | None) -> None:
-        self._report(f"{method} {self._url(path)} {result} {self._clock.monotonic() - started:.2f} s")
-        if self._verbose >= 2 and shown is not None:
-            for key, text in shown:
+    def _note(self, prepared: Prepared, result: object, started: float) -> None:
+        took = self._clock.monotonic() - started
+        self._report(f"{prepared.request.method} {self._url(prepared.path)} {result} {took:.2f} s")
+        if self._verbose >= 2 and prepared.shown is not None:
+            for key, text in prepared.shown:
                 self._report(f"  {key}={text}")
 
 
