@@ -139,7 +139,7 @@ def test_an_attempt_of_each_runs_what_did_not_end_well(tmp_path: Path) -> None:
         assert replicas.positions_to_run(ledger, run.id, row) == (1,)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(moves=st.lists(st.tuples(st.integers(1, 6), st.sampled_from(states.STATES)), max_size=30))
 def test_tallies_are_what_counting_gives(tmp_path: Path, moves: list[tuple[int, str]]) -> None:
     with open_ledger(tmp_path) as ledger:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from skahactl.errors import UnreachableError
@@ -40,7 +40,6 @@ def read(tail: Tail, text: bytes, size: int = 60_000) -> None:
     asyncio.run(body())
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3000), st.booleans()), min_size=1, max_size=8),
     st.integers(300, 5000),
@@ -86,7 +85,6 @@ def test_an_empty_answer_means_nothing() -> None:
     assert out.getvalue() == lines(0, 20)
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=20), st.integers(0, 12))
 def test_the_last_lines_are_those_of_tail(parts: list[bytes], count: int) -> None:
     text = b"".join(parts)
@@ -120,7 +118,6 @@ def test_the_last_lines_of_a_long_file_are_found_from_its_end(tmp_path: Path) ->
     assert place == 360_000 * 32
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.binary(max_size=30), min_size=1, max_size=6), min_size=1, max_size=4), st.randoms())
 def test_prefixed_lines_are_never_mixed(texts: list[list[bytes]], draw: object) -> None:
     out: list[bytes] = []

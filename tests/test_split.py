@@ -20,7 +20,7 @@ from skahactl.split.shares import balanced, bounds
 from skahactl.split.sources import HEAD, PIECE
 from tests.splitting import SPLIT, environment, run, share
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 #: Bytes with many ends of lines and no NUL.
 texts = st.lists(st.sampled_from([b"\n", b"a", b"bc", b"\r\n", b"\xff", b" ", b"x" * 300]), max_size=80).map(b"".join)
 totals = st.one_of(st.integers(1, 12), st.integers(1, 10_000))
@@ -222,7 +222,6 @@ def test_size_balances_and_keeps_the_order_of_the_list(tmp_path: Path) -> None:
     assert run("-s", "size", "--all", "--of", "2", stdin=list_, cwd=tmp_path).stdout.startswith(b"1\ta\n1\tb\n2\tc\n")
 
 
-@settings(deadline=None)  # brute force
 @given(st.lists(st.integers(0, 30), max_size=8), st.integers(1, 4))
 def test_size_is_within_the_bound_of_the_best(weights: list[int], total: int) -> None:
     owners = balanced(weights, total)

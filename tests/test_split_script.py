@@ -60,7 +60,7 @@ def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return Image(request.param, tmp_path_factory.mktemp("image"))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(text=texts, strategy=st.sampled_from(["chunk", "stripe"]), total=st.integers(1, 12), data=st.data())
 def test_the_same_shares(image: Image, text: bytes, strategy: str, total: int, data: st.DataObject) -> None:
     replica = data.draw(st.integers(1, total))

@@ -50,7 +50,7 @@ def check(command: tuple[str, ...], env: tuple[tuple[str, str], ...]) -> None:
     assert arrived(asked) == (list(command), list(env))
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(COMMAND, ENV)
 @example(("",), (("A", ""),))
 @example(("sh", "", "a", ""), ())
@@ -64,7 +64,7 @@ def test_arrives_byte_for_byte(command: tuple[str, ...], env: tuple[tuple[str, s
 
 
 @pytest.mark.slow
-@settings(max_examples=12_000, deadline=None)
+@settings(max_examples=12_000)
 @given(COMMAND, ENV)
 def test_arrives_byte_for_byte_at_length(command: tuple[str, ...], env: tuple[tuple[str, str], ...]) -> None:
     check(command, env)

@@ -110,6 +110,8 @@ async def _retry(every: Sequence[Found], wanted: Wanted) -> int:
             again = Again(here.desk, deadline(wanted.timeout, here.desk.clock))
             with telling(here, lambda: None if again.known is None else whole.with_jobs(again.known.jobs)):
                 whole = whole.with_jobs((await again.retry(chosen, wanted.wait, REASON)).jobs)
+        names = [found.run.key.name for found in every]
+        whole.jobs.sort(key=lambda part: names.index(part.name))
         show_outcome(here.context, whole)
         return int(whole.exit)
 
