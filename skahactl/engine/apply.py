@@ -14,7 +14,7 @@ from skahactl.engine.driver import Driver
 from skahactl.engine.history import History, in_order
 from skahactl.engine.observe import Watch
 from skahactl.engine.outcome import JobOutcome, Outcome
-from skahactl.engine.plan import plan_run
+from skahactl.engine.plan import Step, plan_run, with_adopted
 from skahactl.engine.stop import Interrupted
 from skahactl.engine.whose import refuse_wrong_user
 from skahactl.errors import BusyError, Exit, SkahactlError, UsageError
@@ -38,6 +38,7 @@ class Applier:
     confirm: Callable[[str], bool] = lambda words: False
     known: Outcome | None = None
     _locks: list[JobLock] = field(default_factory=list)
+    _adopted: dict[int, Mapping[int, Step]] = field(default_factory=dict)  # by run
 
     async def preview(self, jobs: Sequence[Job]) -> Outcome:
         """What apply would do, from one look; nothing is written."""
@@ -55,12 +56,19 @@ class Applier:
             if decision.action in ("create", "replace", "adopt"):
                 coming.add(job.name)
                 part.run = (0 if last is None else last.run.number) + 1
-            watch = self._virtual(job, history.key(job.name), decision, last)
-            gate = gate_for(self.desk.ledger, watch.run, coming)
-            part.steps = outcome.planned_steps(plan_run(watch, self.desk.clock.now(), gate=gate))
+            part.steps = outcome.planned_steps(self._planned(job, history, decision, coming))
             _show(part, last if decision.action in ("keep", "ended", "refuse") else None)
             parts.append(part)
         return Outcome(self.desk.profile, True, parts)
+
+    def _planned(self, job: Job, history: History, decision: Decision, coming: set[str]) -> tuple[Step, ...]:
+        """As if what was decided had been done; nothing where somebody has to choose first."""
+        if decision.action == "foreign":
+            return ()
+        watch = self._virtual(job, history.key(job.name), decision, history.last(job.name))
+        plan = plan_run(watch, self.desk.clock.now(), gate=gate_for(self.desk.ledger, watch.run, coming))
+        adopted = history.adoption(job, self._rest) if decision.action == "adopt" else {}
+        return with_adopted(plan, adopted)
 
     async def apply(self, jobs: Sequence[Job]) -> Outcome:
         """Makes it so. Raises what stops the whole: no login, no platform, another driver, an interruption."""
@@ -118,8 +126,8 @@ class Applier:
             self.desk.reporter.say(f"{job.name}: {decision.reason}")
         run = self._add(job, history)
         if decision.action == "adopt":
-            assert self.wishes.adopt is not None
-            adopt.adopt_sessions(self.desk.ledger, run, history.foreign(job), self.wishes.adopt, self.desk.clock.now())
+            self._adopted[run.id] = history.adoption(job, self._rest)
+            adopt.adopt_sessions(self.desk.ledger, run, history.foreign(job), self._rest, self.desk.clock.now())
         part.run = run.number
         return part, run
 
@@ -165,7 +173,7 @@ class Applier:
     ) -> None:
         for summary in self._summaries(driven):
             part = parts[summary.run.id]
-            plan = driver.first_steps.get(summary.run.id, ())
+            plan = with_adopted(driver.first_steps.get(summary.run.id, ()), self._adopted.get(summary.run.id, {}))
             part.steps = outcome.done_steps(self.desk.ledger, summary.run.id, plan, driver.results)
             _show(part, summary)
             part.failed = outcome.unsuccessful(self.desk.ledger, summary.run.id)
@@ -225,11 +233,17 @@ class Applier:
         fresh = [found for run in driven if (found := runs.run_by_id(self.desk.ledger, run.id)) is not None]
         return runs.summaries(self.desk.ledger, fresh)
 
+    @property
+    def _rest(self) -> str:
+        """What becomes of replicas without a session when those of the others are taken over."""
+        assert self.wishes.adopt is not None
+        return self.wishes.adopt
+
     def _virtual(self, job: Job, key: JobKey, decision: Decision, last: RunSummary | None) -> Watch:
         from skahactl.engine.look import watch_of
         from skahactl.engine.virtual import as_if_added
 
-        if last is not None and decision.action in ("keep", "ended", "refuse", "foreign"):
+        if last is not None and decision.action in ("keep", "ended", "refuse"):
             return watch_of(self.desk.ledger, last.run.id)
         return as_if_added(job, key, self.desk.clock.now())
 

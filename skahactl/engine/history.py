@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from skahactl.engine.decide import Decision, Wishes, decide
 from skahactl.engine.drive import gate_for
 from skahactl.engine.look import as_seen, shows_more
+from skahactl.engine.plan import Step
 from skahactl.errors import UsageError
 from skahactl.job import Job
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import known_among
 from skahactl.ledger.records import JobKey, Run, RunSummary
 from skahactl.ledger.store import Ledger
+from skahactl.manifest.names import first_name
 from skahactl.profile import Profile
 from skahactl.skaha.models import Listing, Session
 from skahactl.words import did_you_mean
@@ -46,15 +48,35 @@ class History:
         return decision
 
     def foreign(self, job: Job) -> dict[int, list[Session]]:
-        """Sessions with exactly the names of the job's replicas that this ledger never made, by replica."""
+        """Sessions with exactly the names of the job's replicas, or of later attempts at them, that this ledger never
+        made, by replica."""
         numbers = {replica.name: replica.number for replica in job.replicas}
-        named = [session for session in self.listing.sessions if session.name in numbers]
-        known = known_among(self.ledger, (session.id for session in named))
+        named: list[tuple[int, Session]] = []
+        for session in self.listing.sessions:
+            number = numbers.get(session.name) or numbers.get(first_name(session.name))
+            if number is not None:
+                named.append((number, session))
+        known = known_among(self.ledger, (session.id for _, session in named))
         found: dict[int, list[Session]] = {}
-        for session in named:
+        for number, session in named:
             if session.id not in known:
-                found.setdefault(numbers[session.name], []).append(session)
+                found.setdefault(number, []).append(session)
         return found
+
+    def adoption(self, job: Job, rest: str) -> dict[int, Step]:
+        """What becomes of the replicas of a job whose sessions are taken over; those to be created are left out.
+        ``rest``: as for ``adopt_sessions``."""
+        found = self.foreign(job)
+        steps = {
+            replica.number: Step(replica.number, replica.name, "adopt", "a session of its name is there")
+            for replica in job.replicas
+            if replica.number in found
+        }
+        if rest == "expired":
+            for replica in job.replicas:
+                gone = Step(replica.number, replica.name, "expire", "no session of its name is there")
+                steps.setdefault(replica.number, gone)
+        return steps
 
     def runs_before(self, job: Job) -> dict[str, int]:
         """The newest run, 0 without one, of each job that ``job`` comes after."""

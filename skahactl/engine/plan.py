@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from skahactl import states
@@ -22,7 +22,7 @@ LONGEST_BACKOFF = 300.0
 class Step:
     """What will be done for one replica, and why.
 
-    action: create | retry | resend | hold | keep | adopt | replace | skip | give-up | expire | delete
+    action: create | retry | resend | hold | keep | adopt | skip | give-up | expire | delete
     """
 
     replica: int
@@ -145,3 +145,9 @@ def gate_of(after: tuple[str, ...], status: Mapping[str, str | None]) -> Gate:
         if status.get(name) != states.COMPLETED:
             return Gate(open=False, reason=f"after {name}, which is {status.get(name) or 'not applied yet'}")
     return Gate()
+
+
+def with_adopted(plan: Iterable[Step], adopted: Mapping[int, Step]) -> tuple[Step, ...]:
+    """The plan of a run whose sessions were taken over, with what that meant for its replicas."""
+    steps = {step.replica: step for step in plan} | dict(adopted)
+    return tuple(steps[number] for number in sorted(steps))

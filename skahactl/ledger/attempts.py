@@ -6,7 +6,6 @@ on, earlier runs of the same content counted in. So a session with that name can
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,7 +15,7 @@ from skahactl import states
 from skahactl.ledger import codec
 from skahactl.ledger.records import AttemptRow
 from skahactl.ledger.store import Ledger
-from skahactl.manifest.names import attempt_name
+from skahactl.manifest.names import attempt_name, first_name
 
 if TYPE_CHECKING:
     from skahactl.skaha.models import Created, Listing
@@ -111,7 +110,7 @@ _CREATABLE = (states.HELD, states.UNSETTLED, states.FAILED)
 
 
 def _next_name(ledger: Ledger, name: str) -> str:
-    """The whole name of the next attempt under ``name``."""
+    """The whole name of the next attempt under ``name``: past every one that was made or taken over."""
     rows = ledger.rows(  # "." follows "-": every name that begins with this one and a "-", found by the index
         "SELECT name FROM attempts WHERE name = ? UNION SELECT name FROM attempts"
         " WHERE name > ? || '-' AND name < ? || '.'",
@@ -119,8 +118,8 @@ def _next_name(ledger: Ledger, name: str) -> str:
         name,
         name,
     )
-    used = {row["name"] for row in rows}
-    return next(wanted for count in itertools.count(1) if (wanted := attempt_name(name, count)) not in used)
+    used = [row["name"][len(name) + 1 :] or "1" for row in rows if first_name(row["name"]) == name]
+    return attempt_name(name, max(map(int, used), default=0) + 1)
 
 
 def _write_intent(ledger: Ledger, intent: Intent, now: float) -> None:

@@ -16,6 +16,7 @@ LEGAL = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
 LONGEST_TEXT = 50
 _DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
+_LATER = re.compile(r"-(?:[2-9]|[1-9][0-9]+)$")
 _ILLEGAL = re.compile(r"[^a-z0-9-]+")
 
 
@@ -27,6 +28,11 @@ def whole_name(text: str, job: str, number: int, request: Request) -> str:
 def attempt_name(name: str, attempt: int) -> str:
     """The name of a later attempt: ``tiles-17-k3x2a-2``; the first has the whole name itself."""
     return name if attempt < 2 else f"{name}-{attempt}"
+
+
+def first_name(name: str) -> str:
+    """The whole name that ``attempt_name`` made this one from: ``tiles-17-k3x2a``, also of ``tiles-17-k3x2a-2``."""
+    return _LATER.sub("", name)
 
 
 def legal(text: str) -> str:
