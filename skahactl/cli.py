@@ -24,6 +24,8 @@ def main(argv: Sequence[str]) -> int:
         options, words = take_globals(argv)
         context = Context(**options)
         enter(context)
+        if context.log_file is not None:
+            context.log_file.open()
         code = _call(words, context)
         context.stdout.flush()
     except KeyboardInterrupt:
@@ -40,6 +42,9 @@ def main(argv: Sequence[str]) -> int:
         return _tell(context, _from_system(error))
     except Exception as error:
         return _tell(context, _unexpected(error, context))
+    finally:
+        if context.log_file is not None:
+            context.log_file.close()
     return code
 
 

@@ -10,7 +10,42 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import BinaryIO, TextIO
 
+from skahactl.errors import UsageError
+
 OUTPUTS = ("table", "wide", "name", "json", "jsonl", "toml")
+
+
+class LogFile:
+    """The file of ``--log-file``: opened once, before anything is done, so that nothing of it can fail later."""
+
+    def __init__(self, path: str):
+        self._path = path
+        self._handle: int | None = None
+        self._told = False
+
+    def open(self) -> None:
+        """Raises UsageError, which names it, where it cannot be opened."""
+        try:
+            self._handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise UsageError(f"the log file cannot be opened: {error.strerror}", where=self._path) from error
+
+    def write(self, line: str) -> str | None:
+        """Adds the line. Where that cannot be, what to say of it: once, and no reason to stop."""
+        if self._handle is None:
+            return None
+        try:
+            os.write(self._handle, (line + "\n").encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            told, self._told = self._told, True
+            return None if told else f"{self._path}: the log file cannot be written: {error.strerror}"
+        return None
+
+    def close(self) -> None:
+        if self._handle is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._handle)
+            self._handle = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +56,7 @@ class Context:
     output: str = "table"
     quiet: bool = False
     verbose: int = 0
-    log_file: str | None = None
+    log_file: LogFile | None = None
     command: tuple[str, ...] | None = None  # of split: the words after ``--``
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     cwd: str = field(default_factory=lambda: _here())
@@ -51,8 +86,9 @@ class Context:
     def debug(self, text: str) -> None:
         """A line of ``-v``, to stderr and to the log file if one was asked for."""
         if self.log_file is not None:
-            with open(self.log_file, "a", encoding="utf-8") as stream:
-                stream.write(text + "\n")
+            failure = self.log_file.write(text)
+            if failure is not None:
+                self.warn(f"skahactl: {failure}")
         if self.verbose:
             self.warn(text)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from skahactl.context import OUTPUTS
+from skahactl.context import OUTPUTS, LogFile
 from skahactl.errors import UsageError
 from skahactl.words import nearest
 
@@ -46,7 +46,7 @@ def take_globals(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
                     raise UsageError(f"{word} needs a value")
                 value = argv[at]
                 at += 1
-            taken[_VALUED[name]] = value
+            taken[_VALUED[name]] = LogFile(value) if name == "--log-file" else value
         else:
             words.append(word)
     if taken.get("output", "table") not in OUTPUTS:

@@ -226,6 +226,30 @@ def test_a_stderr_that_is_full_changes_no_exit_code(desk: Desk) -> None:
         assert desk.run("get", "jobs", stdout=full, exit=1).stderr.endswith("No space left on device\n")
 
 
+def test_a_log_file_that_cannot_be_opened(desk: Desk) -> None:
+    desk.job("quick", "echo done", 1)
+    for path, reason in (("gone/x.log", "No such file or directory"), (".", "Is a directory")):
+        told = desk.run("apply", "quick.toml", "--log-file", path, exit=2).stderr
+        assert told == f"skahactl: {path}: the log file cannot be opened: {reason}\n"
+    assert desk.run("get", "jobs").stderr == "no jobs\n"
+
+
+def test_a_log_file_that_cannot_be_written_stops_nothing(desk: Desk) -> None:
+    desk.job("quick", "echo done", 2)
+    done = desk.run("apply", "quick.toml", "--wait", "--log-file", "/dev/full")
+    assert done.stderr.count("/dev/full: the log file cannot be written: No space left on device") == 1
+    assert desk.recorded("quick") == ["Completed"] * 2
+
+
+def test_a_log_file_whose_folder_goes(desk: Desk) -> None:
+    desk.job("quick", "rm -rf folder; echo done", 2)
+    (desk.root / "folder").mkdir()
+    done = desk.run("apply", "quick.toml", "--wait", "--log-file", "folder/x.log")
+    assert not (desk.root / "folder").exists()
+    assert "log file" not in done.stderr
+    assert desk.recorded("quick") == ["Completed"] * 2
+
+
 def file_size(limit: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 

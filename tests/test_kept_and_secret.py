@@ -65,6 +65,19 @@ def test_replicas_that_wrote_nothing_leave_nothing_behind(tmp_path: Path, server
     assert [path for path in folder.rglob("*") if path.is_file()] == []
 
 
+def test_events_that_cannot_be_kept_stop_no_driver(tmp_path: Path, server: Server) -> None:
+    server.tell("plan", fail=1.0, running=[1.0, 1.5])
+    here = Workplace(tmp_path / "here", server)
+    here.write("job.toml", f'name = "full"\n{IMAGE}\ncommand = ["x"]\nreplicas = 2\n')
+    here.run("apply", "job.toml")
+    for number in (1, 2):
+        in_the_way = Path(here.data("get", "jobs", "full")[0]["logs"]) / f"{number}.1.log.events"
+        in_the_way.mkdir(parents=True)
+    told = here.run("resume", "full", expect=1).stderr
+    assert told.count("the events cannot be kept: Is a directory") == 1
+    assert [row["log"]["complete"] for row in here.data("get", "replicas", "full")] == [True, True]
+
+
 def test_several_manifests_go_on_in_one_loop_with_one_list_call_a_look(tmp_path: Path, server: Server) -> None:
     server.tell("plan", running=[1.5, 2.0])
     here = Workplace(tmp_path / "here", server, {"poll-min": 0.5, "poll-max": 0.5})

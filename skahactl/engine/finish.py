@@ -130,9 +130,7 @@ class Finisher:
             self._put_off()
             return  # read again at the next look
         except SkahactlError as error:
-            if not self._told_disk:
-                self.say(f"{error.where}: {error.message}; {error.hint}")
-                self._told_disk = True
+            self._tell_disk(f"{error.where}: {error.message}; {error.hint}")
             return
         key = _key(attempt)
         if fetched.bytes == 0 and self.clock.now() - self._first_try[key] < self.settings.log_patience:
@@ -141,12 +139,23 @@ class Finisher:
         self._moved = True
 
     async def _keep_events(self, attempt: AttemptRow, path: str) -> None:
+        """Beside the log; what the disk has against it is told, and the log is kept all the same."""
         from pathlib import Path
 
         events = await self.client.events(attempt.session or "")
-        if events:
-            rows = [f"{event.last}  {event.type}  {event.reason}  {event.message}" for event in events]
+        if not events:
+            return
+        rows = [f"{event.last}  {event.type}  {event.reason}  {event.message}" for event in events]
+        try:
             write_atomically(Path(path), ("\n".join(rows) + "\n").encode())
+        except OSError as error:
+            self._tell_disk(f"{path}: the events cannot be kept: {error.strerror or error}")
+
+    def _tell_disk(self, text: str) -> None:
+        """Once, however many files it is."""
+        if not self._told_disk:
+            self.say(text)
+            self._told_disk = True
 
     def _record(self, attempt: AttemptRow, fetched: keep.Fetched, complete: bool) -> None:
         state = "kept" if complete else "incomplete"
