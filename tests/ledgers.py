@@ -11,7 +11,7 @@ from skahactl import states
 from skahactl.job import Each, Job, Limits, Replica, Request, Resources
 from skahactl.ledger import attempts, replicas, runs
 from skahactl.ledger.records import JobKey, Run
-from skahactl.ledger.store import Ledger, open_ledger
+from skahactl.ledger.store import FILE, Ledger, open_ledger
 from skahactl.profile import LOCAL_SERVER
 from skahactl.skaha.models import Created, ServerWords
 
@@ -110,3 +110,8 @@ def survey(state_dir: Path) -> tuple[Ledger, Run]:
 def with_each(made: Job, each: Each) -> Job:
     """The job with its first replica running its command once an item."""
     return dataclasses.replace(made, replicas=(dataclasses.replace(made.replicas[0], each=each), *made.replicas[1:]))
+
+
+def changes(state_dir: Path) -> int:
+    """SQLite's own count of the transactions that changed the file."""
+    return int.from_bytes((state_dir / FILE).read_bytes()[24:28], "big")

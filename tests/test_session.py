@@ -22,6 +22,7 @@ import pytest
 import skahactl.session
 from skahactl.errors import AuthError, CreateError, UsageError
 from skahactl.session import AsyncSession, Session
+from tests.ledgers import changes
 from tests.skaha_server.process import ROOT, Server, running
 from tests.test_faults import add_other
 from tests.workplace import Workplace
@@ -394,3 +395,43 @@ def test_an_interruption_ends_a_create_and_leaves_a_record(tmp_path: Path, serve
     assert {row["session"] for row in rows if row["session"]} == {
         row["id"] for row in server.state()["sessions"] if row["alive"]
     }
+
+
+def test_a_full_disk_is_told_and_nothing_is_sent(tmp_path: Path, server: Server) -> None:
+    there = Workplace(tmp_path / "there", server)
+    there.write(
+        "script.py",
+        f"""
+import os, resource
+from skahactl.errors import LedgerError
+from skahactl.session import Session
+with Session() as session:
+    session.create("first", {IMAGE!r}, cmd="true")
+    size = os.path.getsize(os.environ["SKAHACTL_STATE_DIR"] + "/ledger.sqlite3")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 8192, resource.RLIM_INFINITY))
+    try:
+        session.create("second", {IMAGE!r}, cmd="true", replicas=500)
+    except LedgerError as error:
+        print(error.message)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print(len(session.create("third", {IMAGE!r}, cmd="true")))
+""",
+    )
+    words = [sys.executable, "script.py"]
+    done = subprocess.run(words, cwd=there.root, env=there.environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    said, third = done.stdout.splitlines()
+    assert said.startswith("the ledger cannot be used")
+    assert third == "1"
+    assert server.counts()["create"] == 2
+    assert {row["name"] for row in there.data("get", "jobs")} == {"first", "third"}
+
+
+def test_many_are_destroyed_with_few_writes(tmp_path: Path, server: Server) -> None:
+    there = Workplace(tmp_path / "here", server)
+    with session_of(tmp_path, server) as session:
+        ids = session.create("many", IMAGE, cmd="true", replicas=40)
+        before = changes(there.root / "state")
+        assert session.destroy(ids) == dict.fromkeys(ids, True)
+        assert changes(there.root / "state") - before <= 2
+    assert {row["state"] for row in there.data("get", "replicas", "many")} == {"Deleted"}

@@ -46,11 +46,12 @@ async def create_once(
     stopped: SkahactlError | None = None
     try:
         run = runs.add_run(ledger, key, job, profile.path or profile.name, {}, clock.now(), directory)
-        runs.set_limits(ledger, run.id, Limits(), job.keep, 1)
         desk = Desk(ledger, client, profile, clock, Silent(), Stop())
-        await Driver(desk, (run,), False, lambda watched: Gate()).drive()
-    except SkahactlError as error:
-        stopped = error
+        try:
+            runs.set_limits(ledger, run.id, Limits(), job.keep, 1)
+            await Driver(desk, (run,), False, lambda watched: Gate()).drive()
+        except SkahactlError as error:
+            stopped = error
     finally:
         released([lock])
     rows = replicas.replica_states(ledger, run.id)
@@ -86,9 +87,13 @@ async def delete_ids(ledger: Ledger, client: Client, profile: Profile, ids: Sequ
     known = known_sessions(ledger)
     theirs = [runs.run_by_id(ledger, run_id) for run_id in {known[one][0] for one in ids if one in known}]
     refuse_other_user(profile, filter(None, theirs), (await client.sessions()).user)
+    chosen: dict[int, set[int]] = {}
     for one in ids:
         if one in known:
-            replicas.ask_delete(ledger, known[one][0], [known[one][1]])
+            chosen.setdefault(known[one][0], set()).add(known[one][1])
+    with ledger.transaction():
+        for run_id, numbers in chosen.items():
+            replicas.ask_delete(ledger, run_id, numbers)
     slots = asyncio.Semaphore(profile.client.concurrency)
 
     async def ask(one: str) -> None:
@@ -103,8 +108,9 @@ async def delete_ids(ledger: Ledger, client: Client, profile: Profile, ids: Sequ
         if not left:
             break
         await asyncio.sleep(PAUSE)
-    for one in set(ids) - left:
-        attempt = attempt_of_session(ledger, one)
-        if attempt is not None and attempt.state in states.ALIVE:
-            record_gone(ledger, attempt, states.DELETED, "deleted", time.time(), None)
+    with ledger.transaction():
+        for one in set(ids) - left:
+            attempt = attempt_of_session(ledger, one)
+            if attempt is not None and attempt.state in states.ALIVE:
+                record_gone(ledger, attempt, states.DELETED, "deleted", time.time(), None)
     return {one: one not in left for one in ids}

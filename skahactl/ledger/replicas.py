@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from skahactl import states
@@ -60,14 +60,15 @@ def set_states(
         )
 
 
-def ask_delete(ledger: Ledger, run_id: int, numbers: Sequence[int] | None) -> None:
+def ask_delete(ledger: Ledger, run_id: int, numbers: Collection[int] | None) -> None:
     """Writes that these replicas (None: the whole run) are to be deleted: no intent is recorded for them any more,
     whoever drives carries it out. What was never created is Deleted at once."""
     with ledger.transaction() as connection:
         if numbers is None:
             connection.execute("UPDATE runs SET deleting = 1 WHERE id = ?", (run_id,))
         targets = [row["number"] for row in ledger.rows("SELECT number FROM replicas WHERE run = ?", run_id)]
-        chosen = targets if numbers is None else [number for number in targets if number in set(numbers)]
+        wanted = set(targets if numbers is None else numbers)
+        chosen = [number for number in targets if number in wanted]
         connection.executemany(
             "UPDATE replicas SET deleting = 1 WHERE run = ? AND number = ?", ((run_id, number) for number in chosen)
         )
