@@ -23,6 +23,8 @@ from skahactl.skaha.client import Client
 from skahactl.skaha.models import Created, ServerWords
 
 ATTEMPT_VARIABLE = "SKAHACTL_ATTEMPT"
+#: Seconds that what is on its way may still take once an end is wanted.
+PATIENCE = 5.0
 
 
 @dataclass
@@ -78,16 +80,32 @@ class Creator:
         """Replicas with a create on its way at any moment since ``begin_look``."""
         return frozenset(number for run, number in self._touched | set(self._flying) if run == run_id)
 
-    async def stop(self, patience: float) -> None:
-        """Sends nothing more; waits at most ``patience`` seconds for what is on its way, then lets go of it."""
+    async def stop(self, hurry: asyncio.Event | None) -> None:
+        """Sends nothing more, and waits for what is on its way: until it is answered or times out by itself, but at
+        most PATIENCE seconds after ``hurry`` was set, or this was cancelled; None: from now on. Then lets go of it."""
         self.stopping = True
         self._queue.clear()
         tasks = list(self._flying.values())
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=patience)
+        if not tasks:
+            return
+        try:
+            if hurry is not None:
+                await self._until_answered(tasks, hurry)
+        finally:
+            _, late = await asyncio.wait(tasks, timeout=PATIENCE)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+    async def _until_answered(self, tasks: list[asyncio.Task[None]], hurry: asyncio.Event) -> None:
+        answered = asyncio.ensure_future(asyncio.wait(tasks, timeout=self.settings.timeout))
+        hurried = asyncio.ensure_future(hurry.wait())
+        try:
+            await asyncio.wait((answered, hurried), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in (answered, hurried):
+                one.cancel()
+            await asyncio.gather(answered, hurried, return_exceptions=True)
 
     def _start_more(self) -> None:
         while self._queue and self._unanswered < 2 * self.settings.concurrency and not self.stopping:

@@ -19,6 +19,7 @@ from skahactl.engine.pace import Pace
 from skahactl.engine.plan import Gate, Step
 from skahactl.engine.remove import Remover
 from skahactl.engine.report import RunProgress
+from skahactl.engine.stop import Interrupted
 from skahactl.engine.whose import refuse_other_user
 from skahactl.engine.why import Why
 from skahactl.errors import AuthError, SkahactlError, TimedOut, UnreachableError
@@ -80,18 +81,32 @@ class Driver:
 
     async def drive(self) -> None:
         """Until it is so. Raises Stop's interruption, TimedOut, AuthError, UnreachableError, what else went wrong;
-        the ledger is whole whatever happens."""
+        the ledger is whole whatever happens.
+
+        Creates on their way are waited for, unless somebody wants an end: by a signal, a time that is over, or by
+        giving up this call."""
         for run in self.runs:
             close_open_sends(self.desk.ledger, run.id, self.desk.clock.now())
+        soon = True
         try:
             while not await self._pass():
                 await self._pause()
+        except Exception as error:
+            soon = isinstance(error, Interrupted | TimedOut)
+            raise
         finally:
-            ends = (self._creator.stop(5.0), self._remover.stop(), self._finisher.stop(), self._why.stop())
-            await asyncio.gather(*ends)
+            await self._end(soon)
+
+    async def _end(self, soon: bool) -> None:
+        creates = self._creator.stop(None if soon else self.desk.stop.arrived)
+        try:
+            await asyncio.gather(creates, self._remover.stop(), self._finisher.stop(), self._why.stop())
+        finally:
             await self._journal.close()
             for run in self.runs:
                 close_open_sends(self.desk.ledger, run.id, self.desk.clock.now())
+        if not soon:
+            self.desk.stop.check()
 
     async def _pass(self) -> bool:
         """One look and what follows; True when there is nothing left to do."""

@@ -39,11 +39,11 @@ class Interrupted(SkahactlError):
 
 
 class Stop:
-    """Whether a signal arrived; sleeps that end when one does."""
+    """Whether a signal ``arrived``; sleeps that end when one does."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        self._arrived = asyncio.Event()
+        self.arrived = asyncio.Event()
 
     @contextlib.contextmanager
     def handling(self) -> Iterator[Stop]:
@@ -65,7 +65,7 @@ class Stop:
     async def guard(self, work: Awaitable[T]) -> T:
         """``work``, given up with Interrupted when a signal arrives."""
         task = asyncio.ensure_future(work)
-        watch = asyncio.ensure_future(self._arrived.wait())
+        watch = asyncio.ensure_future(self.arrived.wait())
         try:
             await asyncio.wait([task, watch], return_when=asyncio.FIRST_COMPLETED)
             if task.done():
@@ -80,7 +80,7 @@ class Stop:
     async def sleep(self, clock: Clock, seconds: float, wake: asyncio.Event | None = None) -> None:
         """Sleeps, at most until ``wake`` or a signal; raises Interrupted for a signal."""
         self.check()
-        waiting = [asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(self._arrived.wait())]
+        waiting = [asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(self.arrived.wait())]
         if wake is not None:
             waiting.append(asyncio.ensure_future(wake.wait()))
         try:
@@ -93,6 +93,6 @@ class Stop:
 
     def _arrive(self, number: int) -> None:
         self.signal = number
-        self._arrived.set()
+        self.arrived.set()
         if number == signal.SIGINT:
             asyncio.get_running_loop().remove_signal_handler(number)
