@@ -91,6 +91,18 @@ def test_lists_longer_than_any_buffer(strategy: str, pipe: bool) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["chunk", "stripe"])
+@pytest.mark.parametrize("name", ["/proc/self/mountinfo", "/sys/devices/system/cpu/online"])
+def test_a_file_whose_size_is_not_that_of_its_bytes(name: str, strategy: str) -> None:
+    """/proc says 0, /sys a page, some FUSE file systems either."""
+    if not os.path.exists(name):
+        pytest.skip(f"no {name} here")
+    lines = Path(name).read_bytes().splitlines(keepends=True)
+    assert lines
+    parts = [run(name, "-s", strategy, "-n", f"{replica}/2").stdout.splitlines(keepends=True) for replica in (1, 2)]
+    assert sorted(parts[0] + parts[1]) == sorted(lines)
+
+
+@pytest.mark.parametrize("strategy", ["chunk", "stripe"])
 def test_a_line_of_10_mb(strategy: str, tmp_path: Path) -> None:
     long = bytes(range(11, 256)) * 42_000
     (tmp_path / "list").write_bytes(b"a\n" + long + b"\nb\n")

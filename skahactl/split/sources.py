@@ -146,6 +146,8 @@ def _opened(name: str, fd: int) -> Source:
     while len(head) < HEAD and (piece := os.read(fd, HEAD - len(head))):
         head += piece
     end = None if begin is None else max(begin, status.st_size)
+    if begin is not None and end is not None and len(head) != min(HEAD, end - begin):
+        begin = end = None  # the size is not that of its bytes: /proc, /sys, some FUSE file systems
     return Source(shown(name), fd, head, b"\0" in head, begin, end)
 
 
