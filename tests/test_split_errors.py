@@ -235,6 +235,41 @@ def test_a_caller_that_ignores_the_end_of_children(tmp_path: Path) -> None:
     assert b"failed with exit code 3: a" in done.stderr
 
 
+def test_the_reader_of_a_command_goes_away(tmp_path: Path) -> None:
+    """The items that nobody will read of are left; a command that only a pipe of its own killed has failed."""
+    line = '"$@" | head -n 1; echo "${PIPESTATUS[0]}"'
+    for_ever = "trap '' TERM; echo \"$0\" >> started; while echo y; do :; done"
+    words = ["bash", "-c", line, "bash", *SPLIT, "-n", "1/1", "list", "--", "sh", "-c", for_ever, "{}"]
+    done = subprocess.run(words, capture_output=True, cwd=_with_list(tmp_path), env=environment(), timeout=60)
+    assert (done.stdout, done.stderr) == (b"y\n141\n", b"")
+    assert (tmp_path / "started").read_bytes() == b"a\n"
+
+    done = run("-n", "1/1", "--", "sh", "-c", "kill -PIPE $$", "{}", stdin=LIST)
+    assert b"killed by SIGPIPE: a\nskahactl split: killed by SIGPIPE: b" in done.stderr
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("command", ["./script", "script"])
+def test_a_script_that_does_not_say_what_runs_it(command: str, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for place in (tmp_path, tmp_path / "bin"):
+        (place / "script").write_text('echo "got $1"\n')
+        (place / "script").chmod(0o755)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    done = run("-n", "1/1", "list", "--", command, "{}", cwd=_with_list(tmp_path), env={"PATH": path})
+    assert (done.stdout, done.stderr, done.returncode) == (b"got a\ngot b\ngot c\n", b"", 0)
+
+
+def test_an_item_too_long_for_a_command_or_a_name() -> None:
+    long = b"x" * 3_000_000
+    done = run("-n", "1/1", "--unless", "out/{}.OK", "--", "echo", "{}", stdin=b"a\n" + long + b"\nb\n")
+    assert (done.stdout, done.returncode) == (b"a\nb\n", 1)
+    first, last = done.stderr.splitlines()
+    assert first.startswith(b"skahactl split: too long for a command: xxx")
+    assert first.endswith(b"... (3000000 bytes)")
+    assert last == b"skahactl split: 1 of 3 items failed"
+
+
 def test_no_items_no_command() -> None:
     done = run("-n", "2/2", "--", "no-such-command", stdin=b"a\n")
     assert (done.stdout, done.stderr, done.returncode) == (b"", b"", 0)

@@ -12,7 +12,7 @@ from skahactl.errors import UsageError
 from skahactl.split.lines import everything, item, lines
 from skahactl.split.sources import open_list, shown
 
-_ABSENT = (errno.ENOENT, errno.ENOTDIR)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 class Finished(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -11,13 +12,16 @@ from skahactl.errors import UsageError
 from skahactl.signals import heard
 from skahactl.split.sources import shown
 
+SHELL = b"/bin/sh"
+LONGEST = 1000  # bytes of an item in a message
+
 
 def run_each(command: Sequence[str], items: Iterable[bytes], warn: Callable[[str], None]) -> int:
     """Runs ``command`` for one item after the other and goes on after failures, which ``warn`` names.
 
     ``{}`` is the item, wherever it stands; a command without it gets the item as its last argument. The command
     reads nothing (its stdin is /dev/null: the list may be on ours). Returns how many failed. Raises UsageError
-    if the command cannot be started at all.
+    if the command cannot be started at all, and BrokenPipeError when one ended because nobody reads what it prints.
     """
     words = [os.fsencode(word) for word in command]
     if not any(b"{}" in word for word in words[1:]):
@@ -27,7 +31,7 @@ def run_each(command: Sequence[str], items: Iterable[bytes], warn: Callable[[str
         done += 1
         if end := _run([word.replace(b"{}", item) for word in words]):
             failed += 1
-            warn(f"skahactl split: {end}: {shown(item)}")
+            warn(f"skahactl split: {end}: {_name(item)}")
     if failed:
         warn(f"skahactl split: {failed} of {done} items failed")
     return failed
@@ -40,14 +44,23 @@ def _run(words: list[bytes]) -> str | None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     try:
         code = os.waitstatus_to_exitcode(_waited(_started(words, before), awaited))
+    except _TooLong:
+        return "too long for a command"
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if code == 0:
         return None
+    if code == -signal.SIGPIPE and _nobody_reads():
+        raise BrokenPipeError
     return f"failed with exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
 
 
+class _TooLong(Exception):
+    """The words of one item are more than the system passes to a command."""
+
+
 def _started(words: list[bytes], mask: Iterable[int]) -> int:
+    """Its process; a script that does not say what runs it is run by sh, as a shell and execvp do."""
     try:
         return os.posix_spawnp(
             words[0],
@@ -58,7 +71,32 @@ def _started(words: list[bytes], mask: Iterable[int]) -> int:
             setsigdef=[signal.SIGPIPE],  # which Python ignores, and the command should not
         )
     except OSError as error:
+        if error.errno == errno.E2BIG:
+            raise _TooLong from error
+        path = _found(words[0]) if error.errno == errno.ENOEXEC and words[0] != SHELL else None
+        if path is not None:
+            return _started([SHELL, path, *words[1:]], mask)
         raise UsageError(f"cannot run this command: {error.strerror}", where=shown(words[0])) from error
+
+
+def _found(command: bytes) -> bytes | None:
+    from shutil import which
+
+    return which(command)
+
+
+def _nobody_reads() -> bool:
+    """Has the reader of our stdout or stderr gone away? A command can be killed by a pipe or a socket of its own."""
+    from select import POLLERR, POLLHUP, poll
+
+    asked = poll()
+    for fd in (1, 2):
+        asked.register(fd, 0)
+    return any(events & (POLLERR | POLLHUP) for _, events in asked.poll(0))
+
+
+def _name(item: bytes) -> str:
+    return shown(item) if len(item) <= LONGEST else f"{shown(item[:LONGEST])}... ({len(item)} bytes)"
 
 
 def _waited(pid: int, signals: Collection[int]) -> int:
