@@ -23,6 +23,9 @@ from skahactl.ledger import adopt, replicas, runs
 from skahactl.ledger.lock import JobLock, acquire, living_driver
 from skahactl.ledger.records import JobKey, Run, RunSummary
 
+#: What begins nothing and writes nothing.
+_NOTHING = frozenset({"refuse", "ended", "foreign"})
+
 
 @dataclass
 class Applier:
@@ -65,7 +68,7 @@ class Applier:
         """As if what was decided had been done; nothing where somebody has to choose first."""
         if decision.action == "foreign":
             return ()
-        watch = self._virtual(job, history.key(job.name), decision, history.last(job.name))
+        watch = self._virtual(job, history, decision)
         plan = plan_run(watch, self.desk.clock.now(), gate=gate_for(self.desk.ledger, watch.run, coming))
         adopted = history.adoption(job, self._rest) if decision.action == "adopt" else {}
         return with_adopted(plan, adopted)
@@ -79,7 +82,7 @@ class Applier:
         jobs = in_order(jobs)
         busy: dict[str, BusyError] = {}
         try:
-            decisions = {job.name: history.decide(job, self.wishes, self.desk.clock.now()) for job in jobs}
+            decisions = self._decided(jobs, history)
             _refuse_foreign(decisions)
             busy = await self._take_locks(jobs, history, decisions)
             self.known = Outcome(self.desk.profile, False, [])
@@ -102,15 +105,36 @@ class Applier:
         finally:
             released(self._locks)
 
+    def _decided(self, jobs: Sequence[Job], history: History) -> dict[str, Decision]:
+        """Before any lock; ``jobs`` in order."""
+        decisions: dict[str, Decision] = {}
+        coming: set[str] = set()
+        for job in jobs:
+            decisions[job.name] = decision = history.decide(job, self.wishes, self.desk.clock.now(), coming)
+            if decision.action in ("create", "replace", "adopt"):
+                coming.add(job.name)
+        return decisions
+
     async def _begin(self, job: Job, history: History, known: Outcome) -> tuple[JobOutcome, Run | None]:
         """Decides under the lock and makes the run; its part, which is ``known`` at once, and the run if there is
-        something to drive."""
+        something to drive. Before a run is left alone, or followed by the next, its ends are noted, its logs kept."""
         last = history.last(job.name)
         decision = history.decide(job, self.wishes, self.desk.clock.now())
+        if last is not None and last.run.ended is None and decision.action in ("refuse", "create"):
+            if not last.run.deleting and self._may_lock(history.key(job.name)):
+                await self._driver([last.run], follow=False, create=False).drive()
+            last = history.last(job.name)
+            decision = history.decide(job, self.wishes, self.desk.clock.now())
         part = outcome.decided(job.name, decision, None if last is None else last.run, job.digest)
         part.exit = verdict.of_decision(decision, last)
+        if decision.action not in _NOTHING:
+            try:
+                self._lock(history.key(job.name))
+            except BusyError as error:  # it was to be left alone, until another of these jobs had a new run
+                known.jobs.append(_left_to(error, job, last))
+                return known.jobs[-1], None
         known.jobs.append(part)
-        if decision.action in ("refuse", "ended", "foreign"):
+        if decision.action in _NOTHING:
             _show(part, last)
             part.watched = living_driver(self.desk.ledger, history.key(job.name)) is not None
             return part, None
@@ -195,10 +219,10 @@ class Applier:
         busy: dict[str, BusyError] = {}
         for job in sorted(jobs, key=lambda job: job.name):
             decision, key = decisions[job.name], history.key(job.name)
-            if decision.action in ("refuse", "ended"):
+            if decision.action in _NOTHING:
                 continue
             try:
-                self._locks.append(acquire(self.desk.ledger, key, self.desk.clock.now(), break_lock=self.break_lock))
+                self._lock(key)
             except BusyError as error:
                 if decision.action == "replace" and self.confirm(f"{job.name}: {decision.reason}"):
                     last = history.last(job.name)
@@ -212,6 +236,18 @@ class Applier:
                     raise
                 busy[job.name] = error
         return busy
+
+    def _lock(self, key: JobKey) -> None:
+        """BusyError if another command holds it."""
+        if all(lock.key != key for lock in self._locks):
+            self._locks.append(acquire(self.desk.ledger, key, self.desk.clock.now(), break_lock=self.break_lock))
+
+    def _may_lock(self, key: JobKey) -> bool:
+        try:
+            self._lock(key)
+        except BusyError:
+            return False
+        return True
 
     def _hand_on_limits(self, job: Job, history: History, error: BusyError) -> None:
         """Changed limits reach the driver that holds the lock; ``error`` says so."""
@@ -239,13 +275,15 @@ class Applier:
         assert self.wishes.adopt is not None
         return self.wishes.adopt
 
-    def _virtual(self, job: Job, key: JobKey, decision: Decision, last: RunSummary | None) -> Watch:
-        from skahactl.engine.look import watch_of
-        from skahactl.engine.virtual import as_if_added
+    def _virtual(self, job: Job, history: History, decision: Decision) -> Watch:
+        from skahactl.engine.glance import watch_seen
+        from skahactl.engine.virtual import as_if_added, as_if_limited
 
-        if last is not None and decision.action in ("keep", "ended", "refuse"):
-            return watch_of(self.desk.ledger, last.run.id)
-        return as_if_added(job, key, self.desk.clock.now())
+        last = history.last(job.name)
+        if last is None or decision.action not in ("keep", "ended", "refuse"):
+            return as_if_added(job, history.key(job.name), self.desk.clock.now())
+        watch = watch_seen(self.desk.ledger, last.run, history.listing, self.desk.profile.client)
+        return as_if_limited(watch, job) if decision.action == "keep" else watch
 
 
 def _refuse_foreign(decisions: Mapping[str, Decision]) -> None:

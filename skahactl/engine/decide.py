@@ -100,7 +100,8 @@ def _after_the_end(
             hint="--rerun starts the next run with the manifest as it is now; to keep what is there, change nothing",
         )
     when = ago(last.run.ended, now)
-    return Decision("ended", f"run {number} ended {when}: {last.status}; --rerun starts the next run")
+    again = f"skahactl retry {last.run.key.name} tries what failed again, " if last.counts[states.FAILED] else ""
+    return Decision("ended", f"run {number} ended {when}: {last.status}; {again}--rerun starts the next run")
 
 
 def _while_it_goes(job: Job, last: RunSummary, changed: tuple[Difference, ...], wishes: Wishes, now: float) -> Decision:

@@ -190,7 +190,7 @@ class Driver:
 
     def _is_done(self, watch: Watch, plan: tuple[Step, ...], listing: Listing) -> bool:
         busy = any(step.action == "delete" for step in plan) or (self.create and bool(self._to_create(watch.run, plan)))
-        if busy or steps.is_doubtful(watch) or self._creator.queued(watch.run.id) or self._still_listed(watch, listing):
+        if busy or self._is_doubtful(watch) or self._creator.queued(watch.run.id) or self._still_listed(watch, listing):
             return False
         if steps.is_ended(watch):
             if steps.unread(watch):
@@ -199,6 +199,12 @@ class Driver:
                 set_run(self.desk.ledger, watch.run.id, ended=self.desk.clock.now())
             return True
         return (not self.follow and not steps.unread(watch)) or steps.is_up(watch)
+
+    def _is_doubtful(self, watch: Watch) -> bool:
+        """What is in doubt is sent again in the end, or given up: who does neither does not wait for it."""
+        if self.create or any(replica.deleting for replica in watch.replicas) or watch.run.deleting:
+            return steps.is_doubtful(watch)
+        return steps.is_missing(watch)
 
     async def _pause(self) -> None:
         """Until the next look is due, or something ended that may let more begin."""

@@ -15,6 +15,7 @@ from skahactl.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from skahactl.engine.observe import Watch
+    from skahactl.profile import ClientSettings
     from skahactl.skaha.models import Listing
 
 NOT_LISTED = "the platform did not list it when last looked at"
@@ -96,6 +97,23 @@ def _is_forgotten(attempt: AttemptRow, run: Run, listing: Listing) -> bool:
     """Whether the session was last looked at so long ago that it may have ended, and been forgotten, since."""
     seen = max(at for at in (attempt.created, attempt.recorded, attempt.observed, run.observed) if at is not None)
     return listing.requested - seen > listing.memory
+
+
+def watch_seen(ledger: Ledger, run: Run, listing: Listing, settings: ClientSettings) -> Watch:
+    """The run as a look at ``listing`` would leave it in the ledger."""
+    from skahactl.engine.look import watch_of
+    from skahactl.engine.plan import backoff
+
+    seen = glance(ledger, run, listing)
+    held = watch_of(ledger, run.id) if seen.held is None else seen.held
+    rows = []
+    for row in held.replicas:
+        now = seen.latest.get(row.number)
+        if now is not None and now.state != row.state:
+            again = listing.received + backoff(settings.backoff, now.number) if now.state == states.FAILED else None
+            row = replace(row, state=now.state, reason=now.reason, not_before=again)
+        rows.append(row)
+    return replace(held, run=seen.dated_run(), replicas=tuple(rows), attempts=tuple(map(seen.attempt, held.attempts)))
 
 
 def latest_attempts(ledger: Ledger, seen: Glance) -> dict[int, AttemptRow]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from skahactl import states
 from skahactl.engine.decide import Decision, Wishes, decide
 from skahactl.engine.drive import gate_for
+from skahactl.engine.glance import glance, summary
 from skahactl.engine.look import as_seen, shows_more
 from skahactl.engine.plan import Step
 from skahactl.errors import UsageError
@@ -33,9 +35,12 @@ class History:
         return JobKey(self.profile.server, self.listing.user or "", name)
 
     def last(self, name: str) -> RunSummary | None:
-        """Its last run; sessions of it that are alive, though they were taken for gone, count as alive."""
+        """Its last run as the list shows it; sessions that were taken for gone, and are alive, count as alive."""
         run = runs.last_run(self.ledger, self.key(name))
-        return None if run is None else as_seen(self.ledger, runs.summaries(self.ledger, [run])[0], self.listing)
+        if run is None:
+            return None
+        seen = summary(runs.summaries(self.ledger, [run])[0], glance(self.ledger, run, self.listing))
+        return as_seen(self.ledger, seen, self.listing)
 
     def decide(self, job: Job, wishes: Wishes, now: float, coming: set[str] | None = None) -> Decision:
         """``coming``: jobs that get a new run first."""
@@ -43,8 +48,14 @@ class History:
         foreign = {} if last is not None else self.foreign(job)
         stale = None if last is None else self._stale(last.run, coming or set())
         decision = decide(job, last, foreign, wishes, stale, now)
-        if decision.action == "ended" and last is not None and shows_more(self.ledger, last.run.id, self.listing):
+        if decision.action != "ended" or last is None:
+            return decision
+        if last.run.ended is None:
+            return Decision("keep", f"run {last.run.number} has come to its end")
+        if shows_more(self.ledger, last.run.id, self.listing):
             return Decision("keep", f"run {last.run.number} had ended, but the platform shows more of it")
+        if job.attempts > last.run.attempts and last.counts[states.FAILED]:
+            return Decision("keep", f"run {last.run.number} has failed replicas, which may be tried again now")
         return decision
 
     def foreign(self, job: Job) -> dict[int, list[Session]]:
@@ -103,8 +114,8 @@ class History:
             newest = runs.last_run(self.ledger, JobKey(run.key.server, run.key.user, name))
             if name in coming or (newest is not None and newest.number > number):
                 return f"{name} has a newer run than the one that run {run.number} came after"
-        if run.after and run.started is None and gate_for(self.ledger, run, coming).open:
-            return f"run {run.number} was skipped, and what it comes after is Completed by now"
+        if run.after and run.started is None and not gate_for(self.ledger, run, coming).never:
+            return f"run {run.number} was skipped, and what it comes after goes on, or is Completed by now"
         return None
 
 

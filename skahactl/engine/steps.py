@@ -93,9 +93,16 @@ def unread(watch: Watch) -> list[AttemptRow]:
 
 def is_doubtful(watch: Watch) -> bool:
     """Whether something waits for another look: a create in doubt, or a session that one list did not show."""
-    return any(replica.state == states.UNSETTLED for replica in watch.replicas) or any(
-        attempt.missing_since is not None and attempt.state in states.ALIVE for attempt in watch.attempts
-    )
+    return is_unsettled(watch) or is_missing(watch)
+
+
+def is_unsettled(watch: Watch) -> bool:
+    return any(replica.state == states.UNSETTLED for replica in watch.replicas)
+
+
+def is_missing(watch: Watch) -> bool:
+    """Whether one list did not show a session, and a second has not agreed yet."""
+    return any(attempt.missing_since is not None and attempt.state in states.ALIVE for attempt in watch.attempts)
 
 
 def due(watch: Watch, settle: float) -> list[float]:

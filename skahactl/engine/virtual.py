@@ -1,6 +1,8 @@
-"""A job as if its next run had just been added: what a dry run plans on."""
+"""Jobs as if what apply decided had been written: what a dry run plans on."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from skahactl import states
 from skahactl.engine.observe import Watch
@@ -38,3 +40,10 @@ def as_if_added(job: Job, key: JobKey, now: float) -> Watch:
         for replica in job.replicas
     )
     return Watch(run, rows, ())
+
+
+def as_if_limited(watch: Watch, job: Job) -> Watch:
+    """A run that goes on, with what its manifest may change in it: as ledger.runs.set_limits would write it."""
+    run = replace(watch.run, limits=job.limits, keep=job.keep, attempts=job.attempts)
+    rows = tuple(replace(row, allowed=max(row.allowed, job.attempts)) for row in watch.replicas)
+    return replace(watch, run=run, replicas=rows)
