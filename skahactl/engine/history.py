@@ -39,8 +39,10 @@ class History:
         run = runs.last_run(self.ledger, self.key(name))
         if run is None:
             return None
-        seen = summary(runs.summaries(self.ledger, [run])[0], glance(self.ledger, run, self.listing))
-        return as_seen(self.ledger, seen, self.listing)
+        held = runs.summaries(self.ledger, [run])[0]
+        if run.ended is not None:
+            return as_seen(self.ledger, held, self.listing)
+        return summary(held, glance(self.ledger, run, self.listing))
 
     def decide(self, job: Job, wishes: Wishes, now: float, coming: set[str] | None = None) -> Decision:
         """``coming``: jobs that get a new run first."""
