@@ -91,10 +91,12 @@ def _terminated(number: int, frame: FrameType | None) -> NoReturn:
 
 def _tell(context: Context, error: SkahactlError) -> int:
     """The error in words on stderr, or as one JSON object with ``-o json``."""
+    if error.hint:
+        error.hint = context.pasteable(error.hint)
     if context.output in ("json", "jsonl"):
         import json
 
-        context.warn(json.dumps(error.data(), ensure_ascii=False))
+        context.tell(json.dumps(error.data(), ensure_ascii=False))
     else:
         where = f"{error.where}: " if error.where else ""
         context.warn(f"skahactl: {where}{error.message}")

@@ -14,6 +14,9 @@ from skahactl.errors import UsageError
 
 OUTPUTS = ("table", "wide", "name", "json", "jsonl", "toml")
 
+#: The verbs that look for jobs and sessions where the profile says.
+_OF_JOBS = "apply|create|delete|describe|diff|events|get|logs|mark|prune|renew|resume|retry|wait"
+
 
 class LogFile:
     """The file of ``--log-file``: opened once, before anything is done, so that nothing of it can fail later."""
@@ -78,7 +81,11 @@ class Context:
             self.warn(text)
 
     def warn(self, text: str) -> None:
-        """What a person must know. A stderr that is full or gone is no reason to stop, nor to fail."""
+        """What a person must know."""
+        self.tell(self.pasteable(text))
+
+    def tell(self, text: str) -> None:
+        """A line of stderr as it stands. One that is full or gone is no reason to stop, nor to fail."""
         with contextlib.suppress(OSError):
             self.stderr.write(text + "\n")
             self.stderr.flush()
@@ -90,7 +97,17 @@ class Context:
             if failure is not None:
                 self.warn(f"skahactl: {failure}")
         if self.verbose:
-            self.warn(text)
+            self.tell(text)
+
+    def pasteable(self, text: str) -> str:
+        """The text, its commands with the ``-p`` of this call, if it had one: so that they mean the same jobs."""
+        if self.profile is None or "skahactl " not in text:
+            return text
+        import re
+        import shlex
+
+        call = f"skahactl -p {shlex.quote(self.profile)} "
+        return re.sub(rf"\bskahactl (?=(?:{_OF_JOBS})\b)", lambda found: call, text)
 
 
 def _here() -> str:

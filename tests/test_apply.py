@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -553,3 +554,27 @@ def test_a_delete_that_ends_nothing_says_so(desk: Desk) -> None:
     assert "nothing to renew" in desk.run("renew", "short").stderr
     assert {step["action"] for step in outcome["jobs"][0]["steps"]} == {"keep"}
     assert desk.recorded("short") == ["Completed"] * 2
+
+
+def test_a_profile_found_by_name_is_shown_by_its_name_and_commands_can_be_pasted(desk: Desk) -> None:
+    profiles = desk.root / "home" / ".config" / "skahactl" / "profiles"
+    profiles.mkdir(parents=True)
+    (profiles / "slow.toml").write_text("server = 'local'\n[local]\nslots = 1\n")
+    job = desk.job("bad", "exit 3", 2)
+    done = desk.run("apply", job, "-p", "slow", "--wait", exit=1)
+    assert {line.split(":")[0] for line in done.stderr.splitlines() if line.startswith("bad on")} == {
+        "bad on slow (this machine)"
+    }
+    assert done.stderr.splitlines()[-1].endswith(
+        "; see skahactl -p slow logs bad --failed, skahactl -p slow get replicas bad"
+    )
+    (row,) = desk.data("get", "jobs", "-p", "slow")
+    assert row["profile"] == "slow"
+    desk.job("held", "sleep 100", 2)
+    told = desk.run("apply", "held.toml", "-p", "slow").stderr
+    assert told.endswith("skahactl -p slow resume held sees it to its end\n")
+    refused = desk.run("mark", "held", "completed", "-r", "1", "-p", "./profile.toml", "-o", "json", exit=1).stderr
+    assert json.loads(refused)["hint"].endswith("skahactl -p ./profile.toml resume held")
+    desk.run("delete", "held", "-p", "slow")
+    assert "-p" not in desk.run("apply", "held.toml").stderr
+    desk.run("delete", "held")

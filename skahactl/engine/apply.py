@@ -178,8 +178,8 @@ class Applier:
 
     def _add(self, job: Job, history: History) -> Run:
         desk, key = self.desk, history.key(job.name)
-        profile = desk.profile.path or desk.profile.name
-        return runs.add_run(desk.ledger, key, job, profile, history.runs_before(job), desk.clock.now(), self.directory)
+        before, now = history.runs_before(job), desk.clock.now()
+        return runs.add_run(desk.ledger, key, job, desk.profile.name, before, now, self.directory)
 
     async def _drive(self, to_drive: list[Run], parts: Mapping[int, JobOutcome]) -> None:
         driver = self._driver(to_drive, follow=self.wait, create=True)

@@ -45,7 +45,7 @@ async def create_once(
     lock = await _lock(ledger, key, clock)
     stopped: SkahactlError | None = None
     try:
-        run = runs.add_run(ledger, key, job, profile.path or profile.name, {}, clock.now(), directory)
+        run = runs.add_run(ledger, key, job, profile.name, {}, clock.now(), directory)
         desk = Desk(ledger, client, profile, clock, Silent(), Stop())
         try:
             runs.set_limits(ledger, run.id, Limits(), job.keep, 1)

@@ -124,4 +124,5 @@ def _certificate(profile: Profile, now: float) -> list[str]:
     end = ends_at(profile)
     if end is None or end - now > 2 * 86400:
         return []
-    return [f"the certificate of {profile.name} ends in {short(end - now)}; 'skahactl login' gets a new one in time"]
+    login = f"skahactl login {profile.name}"
+    return [f"the certificate of {profile.name} ends in {short(end - now)}; '{login}' gets a new one in time"]

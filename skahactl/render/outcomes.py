@@ -23,6 +23,8 @@ def show_outcome(context: Context, outcome: Outcome) -> None:
 
     A dry run's plan and differences are what was asked for, so as a table they go to stdout.
     """
+    for job in outcome.jobs:
+        job.hint = job.hint and context.pasteable(job.hint)
     if context.machine_readable:
         data = outcome.data()
         context.stdout.write(data_text(context.output, "jobs", data["jobs"] if context.output == "jsonl" else data))
