@@ -259,6 +259,10 @@ def test_describe_as_data(home: Shown) -> None:
         (1, "Failed", "s0110003")
     ]
     assert found["history"] == []
+    both = json.loads(home.run("describe", "tiles/3", "merge", "--cached", "-o", "json").stdout)
+    assert [one["job"]["name"] for one in both] == ["tiles", "merge"]
+    lines = home.run("describe", "tiles/3", "merge", "--cached", "-o", "jsonl").stdout.splitlines()
+    assert [json.loads(line) for line in lines] == both
 
 
 def test_what_waits_on_a_server_is_drawn_as_waiting(tmp_path: Path) -> None:

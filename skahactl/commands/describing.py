@@ -12,7 +12,7 @@ from skahactl.commands.looking import Place, ask, look, placed, tell_failed_look
 from skahactl.engine import gather
 from skahactl.engine.forget import kept_bytes
 from skahactl.engine.glance import glance
-from skahactl.errors import AuthError, Exit, UnreachableError, UsageError, worst
+from skahactl.errors import AuthError, Exit, UnreachableError, UsageError
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.records import AttemptRow, Run
 from skahactl.ledger.replicas import notes_of
@@ -35,26 +35,33 @@ class Described:
 
 
 def run_describe(words: Sequence[str], replicas: str | None, run: int | None, cached: bool) -> int:
-    """The exit code of ``describe``."""
+    """The exit code of ``describe``. One list call serves all targets; of several, data is one list."""
     with placed() as place:
         targets = find(place.ledger, place.profile, words, replicas=replicas, run=run)
-        codes = [Exit(_describe(place, target, cached)) for target in targets]
-        return int(worst(codes))
+        runs = [target.run for target in targets if target.run is not None]
+        listing, error = look(place, runs, cached) if runs else (None, None)
+        described = [_described(place, target, listing, cached) for target in targets]
+        if place.context.machine_readable:
+            data = [one.data for one in described]
+            place.context.stdout.write(
+                data_text(place.context.output, "described", data[0] if len(data) == 1 else data)
+            )
+        else:
+            for one in described:
+                _print(place, one)
+        if error is None:
+            return Exit.DONE
+        place.context.stdout.flush()
+        return tell_failed_look(place, runs, error)
 
 
-def _describe(place: Place, target: Target, cached: bool) -> int:
+def _described(place: Place, target: Target, listing: Listing | None, cached: bool) -> Described:
     if target.run is None:
-        _print(place, Described({"session": _foreign(place, target, cached)}))
-        return Exit.DONE
-    listing, error = look(place, [target.run], cached)
+        return Described({"session": _foreign(place, target, cached)})
     described = _of_run(place, target, listing)
     if listing is not None:
         described.data["events"] = _events(place, described)
-    _print(place, described)
-    if error is None:
-        return Exit.DONE
-    place.context.stdout.flush()
-    return tell_failed_look(place, [target.run], error)
+    return described
 
 
 def _of_run(place: Place, target: Target, listing: Listing | None) -> Described:
@@ -138,11 +145,8 @@ def _foreign(place: Place, target: Target, cached: bool) -> Row:
 
 
 def _print(place: Place, described: Described) -> None:
-    context = place.context
-    if context.machine_readable:
-        context.stdout.write(data_text(context.output, "described", described.data))
-        return
     from skahactl.render.description import description
 
+    context = place.context
     for line in description(context, place.profile, described.data, described.attempts, time.time()):
         context.out(line)
