@@ -154,6 +154,13 @@ def test_carriage_returns_are_mentioned_and_stay() -> None:
     assert run("-n", "1/2", stdin=b"a\rb\n").stderr == b""
 
 
+def test_carriage_returns_of_excluded_items_are_mentioned(tmp_path: Path) -> None:
+    (tmp_path / "done.txt").write_bytes(b"a\r\n")
+    done = run("-n", "1/1", "--exclude", "done.txt", stdin=b"a\nb\n", cwd=tmp_path)
+    assert done.stdout == b"a\nb\n"
+    assert b"done.txt: lines end with a carriage return" in done.stderr
+
+
 def test_the_rest_of_an_open_file_is_the_list(tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(b"header\na\nb\nc\n")
     for strategy, printed in (("chunk", b"a\nb\n"), ("stripe", b"a\nc\n")):

@@ -126,6 +126,12 @@ def test_refusals(image: Image, words: list[str], env: dict[str, str], message: 
     assert message in done.stderr.decode()
 
 
+def test_no_list(image: Image) -> None:
+    done = image.run(["-n", "1/3"], stdin=None)
+    assert (done.stdout, done.returncode) == (b"", 2)
+    assert b"no list: standard input is /dev/null" in done.stderr
+
+
 def test_the_script_runs_where_it_is_piped_to(tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(b"1\n2\n3\n")
     script = run("--script").stdout

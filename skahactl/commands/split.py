@@ -49,8 +49,12 @@ def split(
             name=["--share", "-n"], allow_leading_hyphen=True, help="I/N: replica I of N; with --all or --count also N."
         ),
     ] = None,
-    replica: Annotated[int | None, Parameter(help="Which replica, from 1. Default: REPLICA_ID.")] = None,
-    of: Annotated[int | None, Parameter(help="How many replicas. Default: REPLICA_COUNT.")] = None,
+    replica: Annotated[
+        str | None, Parameter(allow_leading_hyphen=True, help="Which replica, from 1. Default: REPLICA_ID.")
+    ] = None,
+    of: Annotated[
+        str | None, Parameter(allow_leading_hyphen=True, help="How many replicas. Default: REPLICA_COUNT.")
+    ] = None,
     null: Annotated[bool, Parameter(name=["--null", "-0"], help="End items with NUL instead of newline.")] = False,
     glob: Annotated[
         list[str] | None, Parameter(help="Items are the names that match, sorted by bytes; ** for any depth.")
@@ -109,7 +113,7 @@ def split(
     sources = tuple(open_all(lists, glob or (), stdin))
     if mine is None:
         context.say("skahactl split: REPLICA_ID and REPLICA_COUNT are not set: every item is meant")
-    for source in sources:
+    for source in (*(done.sources if done else ()), *sources):
         if source.carriage_returns:
             context.say(f"skahactl split: {source.name}: lines end with a carriage return, which stays in the items")
     order = Order(sources, strategy, mine or Share(1, 1), done, null, every, count, context.output, context.command)
@@ -144,22 +148,25 @@ def _refuse_unknown_options(lists: Sequence[str]) -> None:
             raise UsageError(f"split has no option '{word}'", hint=hint)
 
 
-def _share(text: str | None, replica: int | None, of: int | None, all_of_them: bool) -> Share | None:
+def _share(text: str | None, replica: str | None, of: str | None, all_of_them: bool) -> Share | None:
     """Whose items; None: everybody's, since nothing says which. With ``all_of_them`` the total alone counts."""
     if text is not None and (replica is not None or of is not None):
         raise UsageError("-n says which replica of how many, and so do --replica and --of: give one of the two")
     try:
         if text is not None:
-            replica, of = _parsed(text, all_of_them)
+            number, total = _parsed(text, all_of_them)
+        else:
+            number = None if replica is None else shares.whole_number(replica, "--replica")
+            total = None if of is None else shares.whole_number(of, "--of")
         if not all_of_them:
-            return shares.share(replica, of, current().environ)
-        return Share(1, shares.known_total(of, current().environ))
+            return shares.share(number, total, current().environ)
+        return Share(1, shares.known_total(total, current().environ))
     except ValueError as error:
         hint = "give --of N" if all_of_them else "give -n I/N, or --replica I --of N; replicas count from 1"
         raise UsageError(str(error), hint=hint) from error
 
 
-def _parsed(text: str, all_of_them: bool) -> tuple[int, int]:
+def _parsed(text: str, all_of_them: bool) -> tuple[int | None, int | None]:
     first, slash, second = text.partition("/")
     if slash:
         return shares.checked(

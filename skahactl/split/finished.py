@@ -10,16 +10,18 @@ from typing import NamedTuple
 
 from skahactl.errors import UsageError
 from skahactl.split.lines import everything, item, lines
-from skahactl.split.sources import open_list, shown
+from skahactl.split.sources import Source, open_list, shown
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 class Finished(NamedTuple):
-    """``named``: the items of the ``--exclude`` files. ``result``: where an item's result is, ``{}`` for the item."""
+    """``named``: the items of the ``--exclude`` files, ``sources``. ``result``: where an item's result is, ``{}`` for
+    the item."""
 
     named: frozenset[bytes]
     result: bytes | None
+    sources: tuple[Source, ...] = ()
 
     def has(self, item: bytes) -> bool:
         """Is the item named, or its result a file that is not empty?"""
@@ -35,9 +37,9 @@ def finished(excludes: Sequence[str], unless: str | None, stdin: int) -> Finishe
         )
     if "-" in excludes:
         raise UsageError("--exclude reads files", hint="in bash, --exclude <(command) reads what a command prints")
-    sources = [open_list(name, stdin) for name in excludes]
+    sources = tuple(open_list(name, stdin) for name in excludes)
     named = frozenset(item(line, True) for source in sources for line in lines(everything([source], True)))
-    return Finished(named, None if unless is None else os.fsencode(os.path.expanduser(unless)))
+    return Finished(named, None if unless is None else os.fsencode(os.path.expanduser(unless)), sources)
 
 
 def _written(path: bytes) -> bool:

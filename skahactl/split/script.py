@@ -8,7 +8,7 @@ from skahactl.split.shares import Share
 
 _SCRIPT = r"""#!/bin/sh
 # This replica's share of a list, one item a line; the shares of "skahactl split". Needs sh and awk, nothing else.
-#   sh split.sh [-s chunk|stripe] [-n I/N] [LIST...]        lists, or standard input
+#   sh split.sh [-s chunk|stripe] [-n I/N] [LIST...]        lists of lines (not of NULs), or standard input
 # REPLICA_ID (1..N) and REPLICA_COUNT (N) say which share, unless -n does. Made by skahactl @VERSION@.
 LC_ALL=C
 export LC_ALL
@@ -60,6 +60,7 @@ done
 
 if [ $# -eq 0 ]; then
     [ ! -t 0 ] || die 'no list: standard input is a terminal'
+    ! [ /dev/stdin -ef /dev/null ] 2>/dev/null || die 'no list: standard input is /dev/null'
     set -- -
 fi
 count=$#

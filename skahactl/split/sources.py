@@ -87,12 +87,18 @@ class Source(NamedTuple):
 def open_all(lists: Sequence[str], globs: Sequence[str], stdin: int) -> list[Source]:
     """Every list, in order, then what the globs match; without either, standard input.
 
-    Raises UsageError naming what cannot be opened, and for a terminal or /dev/null where a list should be.
+    Raises UsageError naming what cannot be opened, for a terminal or /dev/null where a list should be, and for what
+    a shell makes of ``--glob *.txt``: the first of the names as the pattern, the others as lists.
     """
     if not lists and not globs:
         return [_standard_input(stdin)]
     if lists.count("-") > 1:
         raise UsageError("standard input ('-') can be read only once")
+    if lists and (plain := next((pattern for pattern in globs if not set("*?[").intersection(pattern)), None)):
+        raise UsageError(
+            f"--glob '{shown(plain)}' has no wildcard, and there are lists besides",
+            hint="quote the pattern, or the shell replaces it: --glob '*.fits'",
+        )
     sources = [open_list(name, stdin) for name in lists]
     return [*sources, matches(globs)] if globs else sources
 
