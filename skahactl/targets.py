@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from skahactl import ranges
 from skahactl.errors import UsageError
@@ -23,14 +24,15 @@ _PLATFORM_ID = re.compile(r"[a-z][a-z0-9]{7}")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What one word means.
+    """What one word means, or several that name replicas of one run.
 
     ``run`` and ``numbers``: a run, and which of its replicas (None: all). ``session``: the platform's id, or, where
-    the ledger knows nothing of it (``run`` is None), the word that may be an id or a name there. ``word``: as typed.
+    the ledger knows nothing of it (``run`` is None), the word that may be an id or a name there. ``word``: as typed,
+    or one for all that were.
     """
 
     run: Run | None
-    numbers: tuple[int, ...] | None
+    numbers: frozenset[int] | None
     session: str | None
     word: str
 
@@ -49,14 +51,19 @@ def find(
     run: int | None = None,
     sessions: bool = False,
 ) -> tuple[Target, ...]:
-    """What ``words`` mean on the profile's server, in their order.
+    """What ``words`` mean on the profile's server, in their order; those that name one run are one target.
 
     ``replicas`` is ``-r`` and ``run`` is ``--run``: both for jobs only; without ``run`` the last run is meant. With
     ``sessions`` a word that the ledger does not know may be any session of the platform; without, only one that
     looks like a platform's id. Raises UsageError, with the nearest names, for what is unknown.
     """
     finder = _Finder(ledger, profile, replicas, run)
-    return tuple(finder.one(word, as_session) for word, as_session in _without_nouns(finder, words, sessions))
+    return _joined(finder.one(word, as_session) for word, as_session in _without_nouns(finder, words, sessions))
+
+
+def by_run(targets: Iterable[Target]) -> tuple[Target, ...]:
+    """The targets with one for each run, also where sessions of it were named: each of them stands for its replica."""
+    return _joined(target if target.run is None else replace(target, session=None) for target in targets)
 
 
 def current_user(ledger: Ledger, profile: Profile) -> str:
@@ -68,6 +75,26 @@ def job_names(ledger: Ledger, profile: Profile) -> tuple[str, ...]:
     """The jobs with a record on the profile's server, the newest first."""
     mine = {current_user(ledger, profile), ""}
     return tuple(dict.fromkeys(key.name for key in job_keys(ledger, profile.server) if key.user in mine))
+
+
+def _joined(targets: Iterable[Target]) -> tuple[Target, ...]:
+    """Jobs and replicas of one run as one target, in the place of the first; one that names the whole job wins."""
+    found: dict[int | str | None, list[Target]] = {}
+    for target in targets:
+        key = target.session if target.run is None or target.session is not None else target.run.id
+        found.setdefault(key, []).append(target)
+    return tuple(_one(same) for same in found.values())
+
+
+def _one(targets: Sequence[Target]) -> Target:
+    """All of these, which mean the same run or session."""
+    first = targets[0]
+    if len(targets) == 1 or first.run is None or first.session is not None:
+        return first
+    if any(target.numbers is None for target in targets):
+        return Target(first.run, None, None, first.run.key.name)
+    numbers = frozenset[int]().union(*(target.numbers or () for target in targets))
+    return Target(first.run, numbers, None, f"{first.run.key.name}/{ranges.text(numbers)}")
 
 
 def _without_nouns(finder: _Finder, words: Sequence[str], sessions: bool) -> Iterable[tuple[str, bool]]:
@@ -92,6 +119,8 @@ class _Finder:
         self._replicas = replicas
         self._run = run
         self._user = current_user(ledger, profile)
+        self._last = functools.cache(self._found_last)  # words often name replicas of one run
+        self._by_id = functools.cache(lambda run_id: run_by_id(ledger, run_id))
 
     def one(self, word: str, as_session: bool) -> Target:
         name, slash, numbers = word.partition("/")
@@ -111,12 +140,12 @@ class _Finder:
         if attempt is None:
             raise self._unknown(name)
         self._refuse_job_options(word)
-        return Target(run_by_id(self._ledger, attempt.run_id), (attempt.replica,), attempt.session or word, word)
+        return Target(self._by_id(attempt.run_id), frozenset({attempt.replica}), attempt.session or word, word)
 
     def knows(self, name: str) -> bool:
         return self._last(name) is not None
 
-    def _last(self, name: str) -> Run | None:
+    def _found_last(self, name: str) -> Run | None:
         """The last run of the job; one from before the server had said who we are counts as ours."""
         users = dict.fromkeys((self._user, ""))
         found = [last_run(self._ledger, JobKey(self._profile.server, user, name)) for user in users]
@@ -127,7 +156,7 @@ class _Finder:
         if numbers is None:
             return Target(run, None, None, word)
         try:
-            return Target(run, ranges.parse(numbers, run.total), None, word)
+            return Target(run, frozenset(ranges.parse(numbers, run.total)), None, word)
         except ValueError as error:
             raise UsageError(f"{run.key.name}: {error}") from None
 
@@ -143,7 +172,7 @@ class _Finder:
         """The attempt whose session has this id or this whole name, on this server."""
         by_id = attempt_of_session(self._ledger, word)
         for attempt in (by_id,) if by_id is not None else attempts_named(self._ledger, word):
-            run = run_by_id(self._ledger, attempt.run_id)
+            run = self._by_id(attempt.run_id)
             if run is not None and run.key.server == self._profile.server:
                 return attempt
         return None

@@ -482,6 +482,7 @@ def test_create_of_a_job_that_goes_on_tells_its_own_ways_out(desk: Desk, long: s
 def test_wait_for_each_condition(desk: Desk, long: str) -> None:
     desk.run("apply", long)
     desk.run("wait", "long", "--for", "running", "--timeout", "20s")
+    assert desk.run("wait", "long/2", "long/1", "--for", "running").stderr.count("long: Running") == 1
     waiting = desk.start("wait", "long", "--for", "deleted")
     desk.run("delete", "long")
     assert waiting.wait(20) == 0
@@ -500,6 +501,8 @@ def test_renew_says_what_changed(desk: Desk, long: str) -> None:
     told = desk.data("renew", "long")["jobs"][0]["steps"]
     assert {step["outcome"] for step in told} <= {"done", "unchanged"}
     assert len(told) == 2
+    (part,) = desk.data("renew", "long/2", "long/1")["jobs"]
+    assert [step["replica"] for step in part["steps"]] == [1, 2]
     desk.run("renew", "nothing", exit=2)
 
 

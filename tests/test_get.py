@@ -265,6 +265,12 @@ def test_describe_as_data(home: Shown) -> None:
     assert [json.loads(line) for line in lines] == both
 
 
+def test_replicas_of_one_job_are_described_together(home: Shown) -> None:
+    described = json.loads(home.run("describe", "tiles/4", "tiles-1-abcde", "tiles/3", "--cached", "-o", "json").stdout)
+    assert [row["replica"] for row in described["replicas"]] == [1, 3, 4]
+    assert home.run("describe", "tiles/4", "tiles/1", "--cached").stdout.count("tiles on local") == 1
+
+
 def test_what_waits_on_a_server_is_drawn_as_waiting(tmp_path: Path) -> None:
     """startTime is when the platform took the session in; it may be Pending for long after that."""
     with running(tmp_path / "server", {"pending": [100, 100]}) as server:
@@ -336,6 +342,8 @@ def test_sessions_are_the_platforms_with_what_they_are_to_us(tmp_path: Path, ser
     assert rows[other]["skahactl"] is None
     assert rows[other]["userid"] == "alice"
     assert here.run("get", "sessions", "field", "-o", "name").stdout.split() == sorted([ids[1], ids[2]])
+    named = here.data("get", "sessions", "field/1", "field/2", ids[2], "my-notebook")
+    assert {row["id"] for row in named} == {ids[1], ids[2], other}
     (notebook,) = here.data("get", "sessions", "my-notebook")
     assert notebook["id"] == other
     assert "no session 'a1b2c3d4'" in here.run("get", "sessions", "a1b2c3d4", expect=2).stderr

@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skahactl import states
+from skahactl.engine.again import mark
 from skahactl.errors import BusyError, LedgerError
 from skahactl.job import Each
 from skahactl.ledger import attempts, replicas, runs
@@ -95,6 +97,34 @@ def test_no_intent_for_what_is_being_deleted(tmp_path: Path) -> None:
         replicas.ask_delete(ledger, run.id, None)
         with ledger.transaction():
             assert attempts.intend(ledger, run.id, 3, 1.0) is None
+
+
+class Read(tuple[int, ...]):
+    """Numbers that count how often they are read through."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[int]:
+        self.times += 1
+        return super().__iter__()
+
+    def __contains__(self, number: object) -> bool:
+        self.times += 1
+        return super().__contains__(number)
+
+
+def test_thousands_of_replicas_are_not_compared_with_each_of_thousands(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        run = ledgers.add(ledger, ledgers.job("fits", 50))
+        numbers = Read(range(1, 41))
+        replicas.ask_delete(ledger, run.id, numbers)
+        assert numbers.times == 1
+        again = Read(range(1, 41))
+        assert mark(ledger, run, states.COMPLETED, again, None, 2.0) == tuple(range(1, 41))
+        assert again.times == 1
+        assert [row.number for row in replicas.replica_states(ledger, run.id) if row.state == states.HELD] == [
+            *range(41, 51)
+        ]
 
 
 def test_a_name_is_never_used_twice(tmp_path: Path) -> None:

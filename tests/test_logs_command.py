@@ -76,6 +76,7 @@ def test_one_log_is_its_bytes_and_several_have_prefixes(here: Here) -> None:
     assert err == "tiles/3: it wrote nothing\n"
     assert here.run("logs", "tiles/1-2", "--prefix", "never")[0] == b"one\nand \xff no endtwo\n"
     assert here.run("logs", "job/tiles/2", "--prefix", "always")[0] == b"tiles/2 | two\n"
+    assert here.run("logs", "tiles/2", "tiles/1", "tiles/2")[0] == out
 
 
 def test_tail_failed_and_objects(here: Here) -> None:

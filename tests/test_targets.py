@@ -12,7 +12,7 @@ from skahactl.errors import UsageError
 from skahactl.ledger.records import Run
 from skahactl.ledger.store import Ledger
 from skahactl.profile import LOCAL_SERVER, Profile
-from skahactl.targets import Target, find, job_names
+from skahactl.targets import Target, by_run, find, job_names
 from tests import ledgers
 
 LOCAL = Profile("local", LOCAL_SERVER)
@@ -52,17 +52,17 @@ def test_nouns_before_a_target_change_nothing(survey: tuple[Ledger, Run], words:
 
 @pytest.mark.parametrize("words", [["tiles/1-2,5"], ["replicas/tiles/5,1-2"], ["replicas", "tiles/1-2,5"]])
 def test_replicas_after_a_slash(survey: tuple[Ledger, Run], words: list[str]) -> None:
-    assert only(find(survey[0], LOCAL, words)).numbers == (1, 2, 5)
+    assert only(find(survey[0], LOCAL, words)).numbers == frozenset({1, 2, 5})
 
 
 def test_replicas_by_option(survey: tuple[Ledger, Run]) -> None:
-    assert only(find(survey[0], LOCAL, ["tiles"], replicas="2-3")).numbers == (2, 3)
+    assert only(find(survey[0], LOCAL, ["tiles"], replicas="2-3")).numbers == frozenset({2, 3})
 
 
 def test_a_job_that_is_called_like_a_noun_wins(survey: tuple[Ledger, Run]) -> None:
     ledger, _ = survey
     items = ledgers.add(ledger, ledgers.job("items", 4))
-    assert only(find(ledger, LOCAL, ["items/2"])) == Target(items, (2,), None, "items/2")
+    assert only(find(ledger, LOCAL, ["items/2"])) == Target(items, frozenset({2}), None, "items/2")
     assert [target.run for target in find(ledger, LOCAL, ["items", "tiles"])] == [items, survey[1]]
 
 
@@ -71,8 +71,47 @@ def test_a_session_by_id_and_by_whole_name(survey: tuple[Ledger, Run]) -> None:
     identifier = ledgers.session_of(run, 4)
     for words in ([identifier], ["tiles-4-abcde"], [f"sessions/{identifier}"], ["session", identifier]):
         target = only(find(ledger, LOCAL, words))
-        assert (target.run, target.numbers, target.session) == (run, (4,), identifier)
+        assert (target.run, target.numbers, target.session) == (run, {4}, identifier)
         assert not target.is_job
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers", "word"),
+    [
+        (["tiles/5", "tiles/1-2", "tiles/2"], {1, 2, 5}, "tiles/1-2,5"),
+        (["tiles/5", "job/tiles", "tiles/1"], None, "tiles"),
+        (["tiles", "tiles"], None, "tiles"),
+    ],
+)
+def test_words_that_name_one_run_are_one_target(
+    survey: tuple[Ledger, Run], words: list[str], numbers: set[int] | None, word: str
+) -> None:
+    target = only(find(survey[0], LOCAL, words))
+    assert (target.run, target.numbers, target.session, target.word) == (survey[1], numbers, None, word)
+
+
+def test_targets_stand_where_the_first_of_their_words_did(survey: tuple[Ledger, Run]) -> None:
+    ledger, tiles = survey
+    other = ledgers.add(ledger, ledgers.job("merge", 2))
+    found = find(ledger, LOCAL, ["tiles/2", "merge", "a1b2c3d4", "tiles/1", "a1b2c3d4"])
+    assert [(one.run, one.numbers, one.session) for one in found] == [
+        (tiles, {1, 2}, None),
+        (other, None, None),
+        (None, None, "a1b2c3d4"),
+    ]
+
+
+def test_a_session_stays_one_unless_runs_are_asked_for(survey: tuple[Ledger, Run]) -> None:
+    ledger, run = survey
+    found = find(ledger, LOCAL, ["tiles-4-abcde", "tiles/1", ledgers.session_of(run, 2), "a1b2c3d4"])
+    assert [(one.numbers, one.session is None) for one in found] == [
+        ({4}, False),
+        ({1}, True),
+        ({2}, False),
+        (None, False),
+    ]
+    runs = by_run(found)
+    assert [(one.run, one.numbers, one.session) for one in runs] == [(run, {1, 2, 4}, None), (None, None, "a1b2c3d4")]
 
 
 def test_a_session_that_the_ledger_does_not_know(survey: tuple[Ledger, Run]) -> None:
@@ -138,7 +177,7 @@ def test_an_attempt_in_doubt_has_no_id_yet(survey: tuple[Ledger, Run]) -> None:
     ledger, run = survey
     ledgers.doubt(ledger, run, 6)
     target = only(find(ledger, LOCAL, ["tiles-6-abcde"]))
-    assert (target.run, target.numbers, target.session) == (run, (6,), "tiles-6-abcde")
+    assert (target.run, target.numbers, target.session) == (run, {6}, "tiles-6-abcde")
 
 
 def test_blanks_in_ranges_and_durations_are_no_mistakes() -> None:

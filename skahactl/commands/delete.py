@@ -78,9 +78,10 @@ async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_
     from skahactl.engine.outcome import Outcome
     from skahactl.engine.removal import Removal
     from skahactl.render.outcomes import show_outcome
+    from skahactl.targets import by_run
 
     async with opened() as here:
-        found = _found(here, words, replicas, ignore_not_found)
+        found = by_run(_found(here, words, replicas, ignore_not_found))
         others = await _sessions(here, [target.word for target in found if target.run is None], ignore_not_found)
         removal = Removal(here.desk)
         outcome = Outcome(here.desk.profile, dry_run, removal.parts)
@@ -145,7 +146,7 @@ def _hint(here: Opened, word: str, sessions: list[str]) -> str:
     return guess or "skahactl get jobs and skahactl get sessions show what there is"
 
 
-async def _run(here: Opened, removal: Removal, run: Run, numbers: tuple[int, ...] | None, forget: bool) -> None:
+async def _run(here: Opened, removal: Removal, run: Run, numbers: frozenset[int] | None, forget: bool) -> None:
     """A run, or some of its replicas; with ``forget`` its record too, once nothing of it is left."""
     part = await removal.delete(run, numbers)
     if forget and part.exit is Exit.DONE and numbers is None:

@@ -21,7 +21,7 @@ from skahactl.render.tables import data_text
 from skahactl.shapes import Row
 from skahactl.skaha.client import Client
 from skahactl.skaha.models import Listing
-from skahactl.targets import Target, find
+from skahactl.targets import Target, by_run, find
 
 _MOST_ASKED = 3  # Pending replicas of a job whose events are asked for
 
@@ -37,7 +37,7 @@ class Described:
 def run_describe(words: Sequence[str], replicas: str | None, run: int | None, cached: bool) -> int:
     """The exit code of ``describe``. One list call serves all targets; of several, data is one list."""
     with placed() as place:
-        targets = find(place.ledger, place.profile, words, replicas=replicas, run=run)
+        targets = by_run(find(place.ledger, place.profile, words, replicas=replicas, run=run))
         runs = [target.run for target in targets if target.run is not None]
         listing, error = look(place, runs, cached) if runs else (None, None)
         described = [_described(place, target, listing, cached) for target in targets]

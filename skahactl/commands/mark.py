@@ -71,10 +71,10 @@ def _mark(job: str, state: str, replicas: str | None, items: str | None, expired
     found = one_job(job, replicas)
     listed = None if items is None else lines_of(items)
     with open_ledger(state_dir(context.environ)) as ledger:
-        numbers = found.numbers or ()
+        numbers = found.numbers or frozenset()
         if expired:
             rows = replica_states(ledger, found.run.id)
-            numbers = tuple(row.number for row in rows if row.state == states.EXPIRED)
+            numbers = frozenset(row.number for row in rows if row.state == states.EXPIRED)
         changed = again.mark(ledger, found.run, state, numbers, listed, time.time())
     name = found.run.key.name
     if not changed:

@@ -113,7 +113,7 @@ class _Command:
     def _chosen(self, targets: Sequence[Target], part: Part | None) -> list[AttemptLog]:
         choice = self.choice
         if part is not None:
-            targets = [replace(targets[0], numbers=(part.replica,))]
+            targets = [replace(targets[0], numbers=frozenset({part.replica}))]
             if choice.attempt is None and part.marked:
                 choice = replace(choice, attempt=part.attempt)
         return [log for place, target in enumerate(targets) for log in logs_of(self.ledger, target, place, choice)]

@@ -17,7 +17,7 @@ class Found:
 
     profile: Profile
     run: Run
-    numbers: tuple[int, ...] | None
+    numbers: frozenset[int] | None
 
 
 def one_job(word: str, replicas: str | None = None) -> Found:
@@ -30,24 +30,18 @@ def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[Found]
     from skahactl.ledger.store import read_ledger
     from skahactl.paths import state_dir
     from skahactl.profiles import choose
-    from skahactl.targets import find
+    from skahactl.targets import by_run, find
 
     context = current()
     profile = choose(context.profile, context.environ)
     with read_ledger(state_dir(context.environ)) as ledger:
-        targets = find(ledger, profile, words, replicas=replicas)
-    found: dict[int, Found] = {}
+        targets = by_run(find(ledger, profile, words, replicas=replicas))
+    found: list[Found] = []
     for target in targets:
         if target.run is None:
             raise UsageError(f"'{target.word}' is no job with a record here", hint="'skahactl get jobs' lists them")
-        numbers = target.numbers
-        before = found.get(target.run.id)
-        if before is not None and before.numbers is not None and numbers is not None:
-            numbers = tuple(sorted({*before.numbers, *numbers}))
-        elif before is not None:
-            numbers = None
-        found[target.run.id] = Found(profile, target.run, numbers)
-    return list(found.values())
+        found.append(Found(profile, target.run, target.numbers))
+    return found
 
 
 def lines_of(path: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from skahactl import states
@@ -43,7 +43,7 @@ class Chosen:
 
 
 def choose_retries(
-    ledger: Ledger, run: Run, numbers: Sequence[int] | None, wanted: frozenset[str], items: Sequence[str] | None
+    ledger: Ledger, run: Run, numbers: Collection[int] | None, wanted: frozenset[str], items: Sequence[str] | None
 ) -> Chosen:
     """``numbers``: replicas named themselves; else those in one of the ``wanted`` states; ``items``: those that have
     one of these items. UsageError for an item that the run does not have."""
@@ -198,15 +198,16 @@ def untried(ledger: Ledger, run: Run, chosen: Chosen, dry_run: bool) -> JobOutco
 
 
 def mark(
-    ledger: Ledger, run: Run, state: str, numbers: Sequence[int], items: Sequence[str] | None, now: float
+    ledger: Ledger, run: Run, state: str, numbers: Collection[int], items: Sequence[str] | None, now: float
 ) -> tuple[int, ...]:
     """Writes what a person found out; the replicas that it changed. AnswerNo for a live one.
 
     With ``items`` each item is marked, and a replica counts as Completed when all of its items do."""
+    chosen = set(numbers)
     alive = [
         row.number
         for row in replicas.replica_states(ledger, run.id)
-        if row.number in set(numbers) and row.state not in states.ENDED
+        if row.number in chosen and row.state not in states.ENDED
     ]
     if alive:
         raise AnswerNo(
@@ -216,8 +217,8 @@ def mark(
     if items is not None:
         return _mark_items(ledger, run, state, items, now)
     with ledger.transaction():
-        _mark_replicas(ledger, run, numbers, state, now)
-    return tuple(numbers)
+        _mark_replicas(ledger, run, chosen, state, now)
+    return tuple(sorted(chosen))
 
 
 def _mark_items(ledger: Ledger, run: Run, state: str, items: Sequence[str], now: float) -> tuple[int, ...]:
@@ -241,7 +242,7 @@ def _mark_items(ledger: Ledger, run: Run, state: str, items: Sequence[str], now:
     return tuple(sorted(positions))
 
 
-def _mark_replicas(ledger: Ledger, run: Run, numbers: Sequence[int], state: str, now: float) -> None:
+def _mark_replicas(ledger: Ledger, run: Run, numbers: Collection[int], state: str, now: float) -> None:
     if not numbers:
         return
     replicas.set_states(ledger, run.id, numbers, state, "marked by hand")

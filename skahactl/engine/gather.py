@@ -15,7 +15,7 @@ from skahactl.ledger.runs import last_runs, run_by_id, summaries
 from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
 from skahactl.shapes import Row
-from skahactl.targets import Target, current_user
+from skahactl.targets import Target, by_run, current_user
 
 if TYPE_CHECKING:
     from skahactl.skaha.models import Listing
@@ -72,7 +72,7 @@ def sessions(ledger: Ledger, targets: Sequence[Target], listing: Listing) -> lis
     """The platform's sessions, with whose they are; of the targets alone where there are any."""
     owners = session_owners(ledger)
     found = [shapes.session(session, owners(session.id)) for session in listing.sessions]
-    return [row for row in found if _is_meant(row, targets)] if targets else found
+    return _meant(found, targets) if targets else found
 
 
 def session_owners(ledger: Ledger) -> Callable[[str], tuple[Run, int, int] | None]:
@@ -103,16 +103,9 @@ def is_over(rows: Iterable[Row]) -> bool:
     return all(row.get("state", row.get("status")) in (*states.ENDED, states.UNKNOWN) for row in rows)
 
 
-def _numbers(targets: Sequence[Target]) -> dict[int, tuple[int, ...] | None]:
+def _numbers(targets: Sequence[Target]) -> dict[int, frozenset[int] | None]:
     """Run id to the replicas wanted; None: all."""
-    chosen: dict[int, tuple[int, ...] | None] = {}
-    for target in targets:
-        if target.run is None:
-            continue
-        before = chosen.get(target.run.id, ())
-        both = None if before is None or target.numbers is None else (*before, *target.numbers)
-        chosen[target.run.id] = both
-    return chosen
+    return {target.run.id: target.numbers for target in by_run(targets) if target.run is not None}
 
 
 def _own_ends(ledger: Ledger, run: Run) -> set[tuple[int, int]]:
@@ -120,16 +113,21 @@ def _own_ends(ledger: Ledger, run: Run) -> set[tuple[int, int]]:
     return {(row["replica"], row["position"]) for row in rows}
 
 
-def _is_meant(row: Row, targets: Sequence[Target]) -> bool:
-    ours = row["skahactl"]
-    for target in targets:
-        if target.session is not None and target.session in (row["id"], row.get("name")):
+def _meant(rows: Iterable[Row], targets: Sequence[Target]) -> list[Row]:
+    """Those of these sessions that the targets name, themselves or as replicas of a job."""
+    words = {target.session for target in targets if target.session is not None}
+    jobs = {(t.run.key.name, t.run.number): t.numbers for t in targets if t.is_job and t.run is not None}
+
+    def is_meant(row: Row) -> bool:
+        if row["id"] in words or row.get("name") in words:
             return True
-        if target.is_job and isinstance(ours, dict) and target.run is not None:
-            same = (ours["job"], ours["run"]) == (target.run.key.name, target.run.number)
-            if same and (target.numbers is None or ours["replica"] in target.numbers):
-                return True
-    return False
+        ours = row["skahactl"]
+        if not isinstance(ours, dict) or (ours["job"], ours["run"]) not in jobs:
+            return False
+        numbers = jobs[ours["job"], ours["run"]]
+        return numbers is None or ours["replica"] in numbers
+
+    return [row for row in rows if is_meant(row)]
 
 
 def _deadlines(ledger: Ledger, run_ids: Sequence[int]) -> dict[int, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from skahactl import states
@@ -35,12 +35,12 @@ class Removal:
     desk: Desk
     parts: list[JobOutcome] = field(default_factory=list)
 
-    async def preview(self, run: Run, numbers: Sequence[int] | None) -> None:
+    async def preview(self, run: Run, numbers: Collection[int] | None) -> None:
         """What delete would do."""
         listing = await self.desk.stop.guard(self.desk.client.sessions())
         self.parts.append(self._part(run, numbers, listing))
 
-    async def delete(self, run: Run, numbers: Sequence[int] | None) -> JobOutcome:
+    async def delete(self, run: Run, numbers: Collection[int] | None) -> JobOutcome:
         """Deletes the sessions of a run, or of some of its replicas, and verifies it."""
         listing = await self.desk.stop.guard(self.desk.client.sessions())
         refuse_other_user(self.desk.profile, (run,), listing.user, nothing="nothing was deleted")
@@ -101,7 +101,7 @@ class Removal:
         )
         return part
 
-    async def _carry_out(self, run: Run, numbers: Sequence[int] | None) -> set[str]:
+    async def _carry_out(self, run: Run, numbers: Collection[int] | None) -> set[str]:
         """Sees to it that nothing is listed any more; what still is, in spite of all."""
         try:
             lock = acquire(self.desk.ledger, run.key, self.desk.clock.now())
@@ -115,7 +115,7 @@ class Removal:
             released([lock])
         return driver.undeleted
 
-    async def _carried_out(self, run: Run, numbers: Sequence[int] | None) -> set[str]:
+    async def _carried_out(self, run: Run, numbers: Collection[int] | None) -> set[str]:
         begun = self.desk.clock.now()
         while True:
             left = {attempt.name for attempt in self._alive(run, numbers)}
@@ -123,7 +123,7 @@ class Removal:
                 return left
             await self.desk.stop.sleep(self.desk.clock, 0.5)
 
-    def _alive(self, run: Run, numbers: Sequence[int] | None) -> list[AttemptRow]:
+    def _alive(self, run: Run, numbers: Collection[int] | None) -> list[AttemptRow]:
         chosen = None if numbers is None else set(numbers)
         return [
             attempt
@@ -134,7 +134,7 @@ class Removal:
     def _driver(self, run: Run, lock: JobLock) -> Driver:
         return Driver(self.desk, (run,), False, gates_under(self.desk.ledger, [lock]), create=False)
 
-    def _part(self, run: Run, numbers: Sequence[int] | None, listing: Listing) -> JobOutcome:
+    def _part(self, run: Run, numbers: Collection[int] | None, listing: Listing) -> JobOutcome:
         """A run's part, with the steps as planned."""
         part = JobOutcome(run.key.name, "delete", "a delete was asked for", run.number, run.digest, watched=True)
         self._fill(part, run)

@@ -23,10 +23,10 @@ CONDITIONS = ("complete", "running", "deleted")
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
-    """A run, some of its replicas or all (None), and how it came out: Exit once known, with words."""
+    """A run that is waited for: some of its replicas, or all (None)."""
 
     run: Run
-    numbers: tuple[int, ...] | None
+    numbers: frozenset[int] | None
 
 
 @dataclass
@@ -38,6 +38,7 @@ class Waiter:
     deadline: float | None
     _ends: dict[tuple[int, int, int], str] = field(default_factory=dict)
     _missing: dict[tuple[int, int, int], float] = field(default_factory=dict)
+    _shown: dict[int, tuple[str, ...]] = field(default_factory=dict)  # by run: the states of its replicas
 
     async def wait(self, awaited: Sequence[Awaited]) -> tuple[Exit, tuple[str, ...]]:
         """DONE when the condition holds for all; NO as soon as it cannot, with the words why."""
@@ -143,8 +144,6 @@ class Waiter:
             seen = RunSummary(summary.run, counts, status, summary.retriable, summary.items, summary.driver)
             views.append(RunProgress(seen, shown, started=begun, now=self.desk.clock.now()))
         self.desk.reporter.progress(views)
-
-    _shown: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 def _judge_running(name: str, chosen: dict[int, str]) -> tuple[bool | None, str]:

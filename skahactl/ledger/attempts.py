@@ -35,11 +35,9 @@ class Intent:
 def attempts_of(ledger: Ledger, run_id: int, replica: int | None = None) -> tuple[AttemptRow, ...]:
     """Every attempt of the run, or of one replica, by replica and number."""
     rows = ledger.rows(
-        f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE run = ? AND (? IS NULL OR replica = ?)"
+        f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE run = ?{'' if replica is None else ' AND replica = ?'}"
         " ORDER BY replica, number",
-        run_id,
-        replica,
-        replica,
+        *((run_id,) if replica is None else (run_id, replica)),
     )
     return tuple(codec.attempt_value(row) for row in rows)
 

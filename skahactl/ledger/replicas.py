@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from skahactl import states
@@ -26,17 +26,17 @@ class ReplicaState:
     deleting: int
 
 
-def replica_states(ledger: Ledger, run_id: int) -> tuple[ReplicaState, ...]:
-    """Every replica of the run, in order."""
+def replica_states(ledger: Ledger, run_id: int, number: int | None = None) -> tuple[ReplicaState, ...]:
+    """Every replica of the run, or the one of this number, in order."""
     rows = ledger.rows(
         "SELECT number, name, state, reason, attempt, allowed, not_before, deleting FROM replicas"
-        " WHERE run = ? ORDER BY number",
-        run_id,
+        f" WHERE run = ?{'' if number is None else ' AND number = ?'} ORDER BY number",
+        *((run_id,) if number is None else (run_id, number)),
     )
     return tuple(ReplicaState(*row) for row in rows)
 
 
-def replicas_of(ledger: Ledger, run_id: int, numbers: Sequence[int] | None = None) -> tuple[ReplicaRow, ...]:
+def replicas_of(ledger: Ledger, run_id: int, numbers: Collection[int] | None = None) -> tuple[ReplicaRow, ...]:
     """Whole rows, all or those with these numbers, in order."""
     rows = ledger.rows(f"SELECT {codec.REPLICA_COLUMNS} FROM replicas WHERE run = ? ORDER BY number", run_id)
     chosen = None if numbers is None else set(numbers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,13 +68,13 @@ def logs_of(ledger: Ledger, target: Target, place: int, choice: Choice) -> tuple
     if target.run is None:
         return (AttemptLog((place, 0, 0), target.word, target.session, ""),)
     run = target.run
-    chosen = None if target.numbers is None else set(target.numbers)
+    (only,) = target.numbers if target.numbers is not None and len(target.numbers) == 1 else (None,)
     rows: dict[int, list[AttemptRow]] = {}
-    for row in attempts_of(ledger, run.id):
+    for row in attempts_of(ledger, run.id, only):
         rows.setdefault(row.replica, []).append(row)
     found: list[AttemptLog] = []
-    for replica in replica_states(ledger, run.id):
-        if chosen is not None and replica.number not in chosen:
+    for replica in replica_states(ledger, run.id, only):
+        if target.numbers is not None and replica.number not in target.numbers:
             continue
         own = rows.get(replica.number, [])
         if choice.failed and not _has_failed(replica, own, choice.failed_sessions):
@@ -83,7 +83,7 @@ def logs_of(ledger: Ledger, target: Target, place: int, choice: Choice) -> tuple
     return tuple(found)
 
 
-def part_of(ledger: Ledger, run: Run, item: str, numbers: Sequence[int] | None) -> Part:
+def part_of(ledger: Ledger, run: Run, item: str, numbers: Collection[int] | None) -> Part:
     """Where the item is: by its text, or by its place in ``get items``; UsageError if there is none."""
     items = [row for row in items_of(ledger, run.id) if numbers is None or row.replica in numbers]
     if not items:
