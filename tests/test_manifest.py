@@ -104,6 +104,72 @@ def test_a_word_that_is_almost_a_placeholder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("rest", "way"),
+    [
+        (
+            "shell = 'process.sh {item} > x'\nitems = { per-replica = 1, values = ['a', 'b c'] }",
+            '[env] TILE = "{item}", and "$TILE"',
+        ),
+        (
+            "shell = 'process.sh {item}'\nitems = { per-replica = 1, values = ['a', '`id`'], each = true }",
+            'write "$ITEM"',
+        ),
+        ("shell = 'echo {t}'\nitems = { matrix = { t = ['a', 'c;rm -rf x'] } }", 'write "$ITEM_T"'),
+        ("shell = 'echo {item.name}'\nitems = { matrix = { name = ['a', \"it's\"] } }", 'write "$ITEM_NAME"'),
+        ("command = ['/bin/bash', '-ec', 'x {item}']\nitems = { per-replica = 1, values = ['a', '$HOME'] }", '"$TILE"'),
+    ],
+)
+def test_an_item_that_a_shell_would_read(tmp_path: Path, rest: str, way: str) -> None:
+    (warning,) = job(tmp_path, rest).warnings
+    assert "becomes part of what the shell reads" in warning
+    assert "(item 2) is no plain word there" in warning
+    assert way in warning
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "shell = 'process.sh {item} {index}'\nitems = { per-replica = 1, values = ['a', 'x/b-1.2_c,d@e%f+g=h:i'] }",
+        "shell = 'process.sh \"$ITEM\"'\nitems = { per-replica = 1, values = ['a', 'b c'], each = true }",
+        "command = ['process.sh', '{item}']\nitems = { per-replica = 1, values = ['a', 'b c'] }",
+        "shell = 'process.sh \"$T\"'\nenv.T = '{item}'\nitems = { per-replica = 1, values = ['b c'] }",
+    ],
+)
+def test_an_item_that_no_shell_reads_otherwise(tmp_path: Path, rest: str) -> None:
+    assert job(tmp_path, rest).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["command = ['x', '{item}', '{tile}']", "command = ['x', '{item}', '--t={tile}']", "shell = 'x {item} {tile}'"],
+)
+def test_a_placeholder_that_no_item_has(tmp_path: Path, line: str) -> None:
+    (warning,) = job(tmp_path, f"{line}\nitems = {{ per-replica = 1, values = ['a'] }}").warnings
+    assert "'{tile}' stays as it is; of the items there are {item}" in warning
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "command = ['awk', '{print}', '{item}']",
+        "command = ['python3', '-c', '{tile}', '{item}']",
+        "command = ['x', '{item}', 'a{tile}', '{}', '{A}', '{a,b}']",
+        "shell = \"awk '{print}' {item} ${tile} {a,b} {tile}s\"",
+    ],
+)
+def test_other_braces_stay_silent(tmp_path: Path, line: str) -> None:
+    assert job(tmp_path, f"{line}\nitems = {{ per-replica = 1, values = ['a'] }}").warnings == ()
+
+
+def test_a_command_of_one_word_with_blanks(tmp_path: Path) -> None:
+    (warning,) = job(tmp_path, "command = ['python run.py']").warnings
+    assert '"python run.py" is one word' in warning
+    assert warning.endswith('for several write command = ["python", "run.py"]')
+    (tmp_path / "python run.py").touch()
+    assert job(tmp_path, "command = ['python run.py']").warnings == ()
+
+
+@pytest.mark.parametrize(
     ("image", "full"),
     [
         ("skaha/astroml", "images.example.net/skaha/astroml:latest"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from skahactl.errors import Problem
 from skahactl.job import Secret
+from skahactl.manifest.each import variable
 from skahactl.manifest.files import Draft
 from skahactl.manifest.lists import Items, located
 from skahactl.manifest.places import Path
@@ -18,6 +22,7 @@ ALL_ITEMS = Template((Word("items"),))
 
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "csh", "tcsh"})
 _FOR_A_SHELL = re.compile(r"\$\{?[A-Za-z_]|[>|*]")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_@%+=:,./-]")  # what a shell may read in its own way
 _LIKE_A_WORD = re.compile(r"[a-z][a-z0-9_.-]*")
 
 
@@ -94,6 +99,11 @@ def warnings(texts: Texts, job: Job) -> Iterator[str]:
             guess = nearest(word, job.known) if _LIKE_A_WORD.fullmatch(word) else None
             if guess and path[0] not in ("session-name", "resources"):
                 yield f"{places.where(path)}: '{{{word}}}' stays as it is; did you mean '{{{guess}}}'?"
+            elif job.items and not guess and _stands_alone(word, path, table.command, table.shell):
+                known = ", ".join(f"{{{one}}}" for one in sorted(job.item_words))
+                yield f"{places.where(path)}: '{{{word}}}' stays as it is; of the items there are {known}"
+    yield from _pasted(texts, job)
+    yield from _one_word(job)
     for number, word in enumerate(table.command or []):
         found = None if _has_shell(table.command or [], number) else _FOR_A_SHELL.search(word)
         if found:
@@ -103,6 +113,74 @@ def warnings(texts: Texts, job: Job) -> Iterator[str]:
                 "no shell reads it; if one should, write shell = '''...''' instead of command"
             )
             return
+
+
+def _stands_alone(word: str, path: Path, command: list[str] | None, shell: str | None) -> bool:
+    """Whether ``{word}`` is a word of a command, or the value of an option, where it is hardly code (as awk's)."""
+    if path[0] not in ("command", "shell") or not _LIKE_A_WORD.fullmatch(word):
+        return False
+    if path[0] == "command" and command:
+        number = int(path[1])
+        if _has_shell(command, number) or command[0].endswith("awk"):
+            return False
+        return bool(re.search(rf"(?:^|=)\{{{re.escape(word)}\}}$", command[number]))
+    return bool(re.search(rf'(?:^|[\s="])\{{{re.escape(word)}\}}(?=["\s]|$)', shell or ""))
+
+
+def _pasted(texts: Texts, job: Job) -> Iterator[str]:
+    """Items that become part of a shell's text, where the shell would read them in its own way."""
+    items, argv = job.items, job.draft.table.command or []
+    for path, template in _templates(texts, job.draft) if items else ():
+        if path[0] != "shell" and not (path[0] == "command" and _is_script(argv, int(path[1]))):
+            continue
+        for word in sorted(template.words & job.item_words):
+            found = _first_unsafe(job, word)
+            if items and found:
+                position, value = found
+                where = job.draft.places.where(path)
+                yield (
+                    f"{where}: '{{{word}}}' becomes part of what the shell reads, and {json.dumps(value)} "
+                    f"({items.place(position)}) is no plain word there; {_safe_way(job, word)}"
+                )
+                return
+
+
+def _first_unsafe(job: Job, word: str) -> tuple[int, str] | None:
+    """The first value of a word of the items that is no plain word of a shell, with its item's position."""
+    items = job.items
+    assert items is not None
+    column = word.removeprefix("item.")
+    if word == "item" or column not in items.columns:
+        values: Iterator[str] = iter(items.texts)
+    else:
+        place = items.columns.index(column)
+        values = (row[place] for row in items.rows)
+    return next(((position, value) for position, value in enumerate(values) if _UNSAFE.search(value)), None)
+
+
+def _safe_way(job: Job, word: str) -> str:
+    if word != "item":
+        return f'write "${variable(word.removeprefix("item."))}", which the shell takes as it is'
+    if job.each:
+        return 'write "$ITEM", which the shell takes as it is'
+    return f'write [env] TILE = "{{{word}}}", and "$TILE", which the shell takes as it is'
+
+
+def _one_word(job: Job) -> Iterator[str]:
+    """A command of one element that looks like several."""
+    argv = job.draft.table.command or []
+    if (
+        len(argv) != 1
+        or not re.search(r"\S\s+\S", argv[0])
+        or os.path.exists(os.path.join(job.draft.directory, argv[0]))
+    ):
+        return
+    try:
+        listed = ", ".join(json.dumps(word, ensure_ascii=False) for word in shlex.split(argv[0]))
+    except ValueError:
+        listed = "..."
+    where, word = job.draft.places.where(("command", 0)), json.dumps(argv[0], ensure_ascii=False)
+    yield f"{where}: {word} is one word, a program with blanks in its name; for several write command = [{listed}]"
 
 
 def of_one_item(texts: Texts, draft: Draft, each: bool) -> Iterator[tuple[Path, Template]]:
@@ -155,6 +233,15 @@ def _strict(template: Template, path: Path, job: Job) -> Iterator[Problem]:
     text = "".join(part for part in template.parts if isinstance(part, str))
     if not template.unknown and ("{" in text or "}" in text):
         yield places.problem(path, "a brace that belongs to no placeholder", "a placeholder is a known word in { }")
+
+
+def _is_script(argv: list[str], number: int) -> bool:
+    """Whether the word is the text of ``bash -c``."""
+    return (
+        number >= 2
+        and re.fullmatch(r"-[a-z]*c", argv[number - 1]) is not None
+        and argv[number - 2].rpartition("/")[2] in _SHELLS
+    )
 
 
 def _has_shell(argv: list[str], number: int) -> bool:
