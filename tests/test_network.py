@@ -182,6 +182,60 @@ def test_silence_in_the_middle_is_told() -> None:
         with_client(Wire([answer]), use, timeout=0.3)
 
 
+def trickling(connection: socket.socket) -> None:
+    """Each piece comes in time, the end never."""
+    connection.sendall(head(b"Content-Length: 100000\r\n"))
+    for _ in range(200):
+        connection.sendall(b" ")
+        time.sleep(0.1)
+
+
+def test_an_answer_that_never_ends_is_a_late_one() -> None:
+    with pytest.raises(UnreachableError, match="no answer in time"):
+        with_client(Wire([trickling]), lambda client: client.sessions(), timeout=0.5)
+
+
+def test_a_create_whose_answer_never_ends_is_in_doubt() -> None:
+    request = Request("headless", "images.canfar.net/a/b:1")
+    made = with_client(Wire([trickling]), lambda client: client.create(request, "n"), timeout=0.5)
+    assert (made.outcome, made.error.code) == ("ambiguous", "timeout")
+
+
+def test_a_log_may_come_as_slowly_as_it_likes() -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(head(b"Content-Length: 15\r\n"))
+        for _ in range(15):
+            connection.sendall(b".")
+            time.sleep(0.1)
+
+    assert with_client(Wire([answer]), read, timeout=0.5) == b"." * 15
+
+
+def test_waiting_for_a_connection_is_no_late_answer() -> None:
+    """What was not sent is not in doubt."""
+
+    def slow(connection: socket.socket) -> None:
+        time.sleep(0.6)
+        created(connection)
+
+    async def use(client: Client) -> list[str]:
+        request = Request("headless", "images.canfar.net/a/b:1")
+        made = await asyncio.gather(*(client.create(request, f"n-{number}") for number in range(5)))
+        return [one.outcome for one in made]
+
+    assert with_client(Wire([slow] * 5), use, timeout=1.0, concurrency=1) == ["created"] * 5
+
+
+def test_an_answer_without_end_is_not_taken_in() -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(head(PLAIN))
+        while True:
+            connection.sendall(TEXT)
+
+    with pytest.raises(UnreachableError, match="more than 256 MiB"):
+        with_client(Wire([answer]), lambda client: client.sessions(), timeout=20.0)
+
+
 @pytest.mark.parametrize("asleep", [False, True], ids=["seen by the loop", "unseen"])
 def test_a_create_never_goes_over_a_connection_that_has_ended(asleep: bool) -> None:
     """It would be in doubt for no reason."""

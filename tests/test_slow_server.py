@@ -52,6 +52,30 @@ def test_interrupted_while_a_list_hangs(tmp_path: Path, words: tuple[str, ...]) 
         server.tell("plan", list_latency=0)
 
 
+def test_a_list_that_hangs_does_not_outlast_the_timeout(tmp_path: Path) -> None:
+    with running(tmp_path / "server", {}) as server:
+        here = Workplace(tmp_path / "here", server, PATIENT)
+        here.write("job.toml", JOB)
+        here.run("apply", "job.toml")
+        server.tell("plan", list_latency=50)
+        for words in (["apply", "job.toml", "--wait"], ["wait", "tiles"], ["resume", "tiles"]):
+            done = here.run(*words, "--timeout", "1s", expect=5, timeout=30)
+            assert "timed out" in done.stderr
+        server.tell("plan", list_latency=0)
+
+
+def test_a_list_that_never_ends_is_an_outage(tmp_path: Path) -> None:
+    with running(tmp_path / "server", {}) as server:
+        here = Workplace(tmp_path / "here", server, {"timeout": 1})
+        here.write("job.toml", JOB)
+        here.run("apply", "job.toml")
+        server.tell("plan", list_trickles=True)
+        assert "no answer in time" in here.run("get", "sessions", expect=4, timeout=30).stderr
+        done = here.run("resume", "tiles", "--timeout", "4s", expect=5, timeout=30)
+        assert "does not answer: no answer in time" in done.stderr
+        server.tell("plan", list_trickles=False)
+
+
 def test_interrupted_while_creates_hang_and_taken_up_later(tmp_path: Path) -> None:
     with running(tmp_path / "server", {"post_latency": 60}) as server:
         here = Workplace(tmp_path / "here", server, PATIENT)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skahactl.commands.ending import telling
-from skahactl.commands.opening import Opened, confirm, deadline, opened, run, unless_stopped
+from skahactl.commands.opening import Opened, confirm, deadline, opened, run
 from skahactl.context import Context, current
 
 if TYPE_CHECKING:
@@ -59,15 +59,18 @@ def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: Asked) -> int:
 
 async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: Asked) -> int:
     from skahactl.engine.precheck import precheck
+    from skahactl.engine.stop import seconds_left
     from skahactl.render.outcomes import show_outcome
 
     async with opened(profile) as here:
-        warnings = await unless_stopped(here.desk.stop, precheck(jobs, here.desk, here.context.environ))
+        applier = applier_for(here, asked)
+        left = seconds_left(applier.deadline, here.desk.clock)
+        warnings = await here.desk.stop.guard(precheck(jobs, here.desk, here.context.environ), left)
         for warning in warnings:
             here.desk.reporter.say(f"warning: {warning}")
-        applier = applier_for(here, asked)
         if asked.dry_run:
-            outcome = await unless_stopped(here.desk.stop, applier.preview(jobs))
+            left = seconds_left(applier.deadline, here.desk.clock)
+            outcome = await here.desk.stop.guard(applier.preview(jobs), left)
             _show_preview(here.context, outcome, jobs)
             return int(outcome.exit)
         with telling(here, lambda: applier.known):

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from skahactl import completers, states
 from skahactl.commands.ending import telling
-from skahactl.commands.opening import Opened, deadline, opened, run, unless_stopped
+from skahactl.commands.opening import Opened, deadline, opened, run
 from skahactl.commands.targeting import Found, jobs_named, lines_of
 from skahactl.completers import FileName
 from skahactl.errors import UsageError
@@ -90,12 +90,14 @@ async def _retry(every: Sequence[Found], wanted: Wanted) -> int:
     """One outcome of all, which are driven in one loop."""
     from skahactl.engine.again import Again, preview_retry, untried
     from skahactl.engine.outcome import Outcome
+    from skahactl.engine.stop import seconds_left
     from skahactl.engine.whose import refuse_other_user
     from skahactl.render.outcomes import show_outcome
 
     async with opened(every[0].profile) as here:
         whole = Outcome(every[0].profile, wanted.dry_run, [])
-        listing = await unless_stopped(here.desk.stop, here.desk.client.sessions())
+        until = deadline(wanted.timeout, here.desk.clock)
+        listing = await here.desk.stop.guard(here.desk.client.sessions(), seconds_left(until, here.desk.clock))
         refuse_other_user(here.desk.profile, [found.run for found in every], listing.user)
         chosen: list[tuple[Run, Chosen]] = []
         for found in every:
@@ -107,7 +109,7 @@ async def _retry(every: Sequence[Found], wanted: Wanted) -> int:
             else:
                 chosen.append((found.run, these))
         if chosen:
-            again = Again(here.desk, deadline(wanted.timeout, here.desk.clock))
+            again = Again(here.desk, until)
             with telling(here, lambda: None if again.known is None else whole.with_jobs(again.known.jobs)):
                 whole = whole.with_jobs((await again.retry(chosen, wanted.wait, REASON)).jobs)
         names = [found.run.key.name for found in every]

@@ -15,7 +15,7 @@ from skahactl.engine.history import History, in_order
 from skahactl.engine.observe import Watch
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import Step, plan_run, with_adopted
-from skahactl.engine.stop import Interrupted
+from skahactl.engine.stop import Interrupted, seconds_left
 from skahactl.engine.whose import refuse_wrong_user
 from skahactl.errors import BusyError, Exit, SkahactlError, UsageError
 from skahactl.job import Job
@@ -75,7 +75,8 @@ class Applier:
 
     async def apply(self, jobs: Sequence[Job]) -> Outcome:
         """Makes it so. Raises what stops the whole: no login, no platform, another driver, an interruption."""
-        listing = await self.desk.stop.guard(self.desk.client.sessions())
+        left = seconds_left(self.deadline, self.desk.clock)
+        listing = await self.desk.stop.guard(self.desk.client.sessions(), left)
         refuse_wrong_user(self.desk.ledger, self.desk.profile, jobs, listing.user)
         history = History(self.desk.ledger, self.desk.profile, listing)
         history.refuse_unknown_after(jobs)

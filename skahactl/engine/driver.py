@@ -19,7 +19,7 @@ from skahactl.engine.pace import Pace
 from skahactl.engine.plan import Gate, Step
 from skahactl.engine.remove import Remover
 from skahactl.engine.report import RunProgress
-from skahactl.engine.stop import Interrupted
+from skahactl.engine.stop import Interrupted, seconds_left
 from skahactl.engine.whose import refuse_other_user
 from skahactl.engine.why import Why
 from skahactl.errors import AuthError, SkahactlError, TimedOut, UnreachableError
@@ -128,7 +128,8 @@ class Driver:
     async def _look(self) -> Listing | None:
         self._creator.begin_look()
         try:
-            listing = await self.desk.stop.guard(self.desk.client.sessions())
+            left = seconds_left(self.deadline, self.desk.clock)
+            listing = await self.desk.stop.guard(self.desk.client.sessions(), left)
         except AuthError as error:
             if not self.follow:
                 raise

@@ -9,10 +9,13 @@ from collections.abc import Awaitable, Iterator, Sequence
 from typing import TypeVar
 
 from skahactl.clock import Clock
-from skahactl.errors import Exit, SkahactlError
+from skahactl.errors import Exit, SkahactlError, TimedOut
 from skahactl.signals import heard
 
 T = TypeVar("T")
+
+#: Seconds that a look at the very end of ``--timeout`` has: what has come true by then counts.
+_LAST_LOOK = 1.0
 
 
 class Interrupted(SkahactlError):
@@ -62,20 +65,20 @@ class Stop:
         if self.signal is not None:
             raise Interrupted(self.signal)
 
-    async def guard(self, work: Awaitable[T]) -> T:
-        """``work``, given up with Interrupted when a signal arrives."""
+    async def guard(self, work: Awaitable[T], seconds: float | None = None) -> T:
+        """``work``, given up with Interrupted when a signal arrives, with TimedOut when it takes so many seconds."""
         task = asyncio.ensure_future(work)
         watch = asyncio.ensure_future(self.arrived.wait())
         try:
-            await asyncio.wait([task, watch], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([task, watch], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
         finally:
             for one in (task, watch):
                 one.cancel()
             await asyncio.gather(task, watch, return_exceptions=True)
-        assert self.signal is not None
-        raise Interrupted(self.signal)
+        self.check()
+        raise TimedOut("timed out; the platform did not answer", hint="the same command goes on from here")
 
     async def sleep(self, clock: Clock, seconds: float, wake: asyncio.Event | None = None) -> None:
         """Sleeps, at most until ``wake`` or a signal; raises Interrupted for a signal."""
@@ -96,3 +99,8 @@ class Stop:
         self.arrived.set()
         if number == signal.SIGINT:
             asyncio.get_running_loop().remove_signal_handler(number)
+
+
+def seconds_left(deadline: float | None, clock: Clock) -> float | None:
+    """How long a look may take that begins now; None without a ``deadline``, which is wall time."""
+    return None if deadline is None else max(_LAST_LOOK, deadline - clock.now())

@@ -11,6 +11,7 @@ from skahactl.engine.look import watch_of
 from skahactl.engine.observe import Gone, Missing, Seen, Watch, observe
 from skahactl.engine.pace import Pace
 from skahactl.engine.report import RunProgress
+from skahactl.engine.stop import seconds_left
 from skahactl.errors import Exit, TimedOut, UnreachableError
 from skahactl.ledger.attempts import known_of
 from skahactl.ledger.lock import living_driver
@@ -62,7 +63,8 @@ class Waiter:
 
     async def _look(self, pace: Pace) -> Listing | None:
         try:
-            listing = await self.desk.stop.guard(self.desk.client.sessions())
+            left = seconds_left(self.deadline, self.desk.clock)
+            listing = await self.desk.stop.guard(self.desk.client.sessions(), left)
         except UnreachableError as error:
             pace.failed()
             self.desk.reporter.say(f"{self.desk.profile.name} does not answer: {error.message}; trying again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from skahactl import __version__
 from skahactl.clock import Clock
 from skahactl.profile import Profile
 from skahactl.skaha import credentials, wire
+from skahactl.skaha.lanes import BEGUN
 from skahactl.skaha.reply import Reply
 
 #: What a request may end with instead of an answer; httpx lets errors of TLS through as they are while it reads.
@@ -20,6 +22,9 @@ FAILURES = (httpx.HTTPError, ssl.SSLError)
 LOCAL_URL = "http://local/skaha/v1"
 #: The extension of a request that names the directory to run in.
 DIRECTORY = "skahactl.directory"
+#: An answer may come in pieces; the whole of it has so many times the profile's timeout, and so many bytes.
+_LONGEST = 2.0
+_LARGEST = 256 << 20
 _HEADERS = {
     "Accept": "*/*",
     "Accept-Encoding": "gzip, deflate",
@@ -59,6 +64,7 @@ class Exchange:
         self._report = report
         self._verbose = verbose
         self._timeout = httpx.Timeout(profile.client.timeout, pool=None).as_dict()
+        self._longest = _LONGEST * profile.client.timeout
 
     def prepared(
         self,
@@ -96,11 +102,12 @@ class Exchange:
         started = self._clock.monotonic()
         result: object = "cancelled"
         try:
-            response = await self._transport.handle_async_request(prepared.request)
-            try:
-                body = await response.aread()
-            finally:
-                await response.aclose()
+            async with self._in_time(prepared.request):
+                response = await self._transport.handle_async_request(prepared.request)
+                try:
+                    body = await _whole(response)
+                finally:
+                    await response.aclose()
             result = response.status_code
         except FAILURES as error:
             result = type(error).__name__
@@ -111,21 +118,37 @@ class Exchange:
 
     @asynccontextmanager
     async def stream(self, prepared: Prepared) -> AsyncIterator[AsyncIterator[bytes] | Reply]:
-        """An answer whose body comes in pieces; anything but 200 is read whole and given as a Reply instead."""
+        """An answer whose body comes in pieces, however long; anything but 200 is read whole and given as a Reply
+        instead."""
         started = self._clock.monotonic()
-        response = await self._transport.handle_async_request(prepared.request)
+        async with self._in_time(prepared.request):
+            response = await self._transport.handle_async_request(prepared.request)
         try:
             self._note(prepared, response.status_code, started)
             if response.status_code == 200:
                 self._remember(response)
                 yield response.aiter_bytes()
             else:
-                yield self._reply(prepared, response, await response.aread())
+                async with self._in_time(prepared.request, begun=True):
+                    body = await _whole(response)
+                yield self._reply(prepared, response, body)
         finally:
             await response.aclose()
 
     async def aclose(self) -> None:
         await self._transport.aclose()
+
+    @asynccontextmanager
+    async def _in_time(self, request: httpx.Request, *, begun: bool = False) -> AsyncIterator[None]:
+        """ReadTimeout unless what is done in it ends soon enough, from the request's turn on: each piece of an answer
+        may be in time, and its end never come."""
+        try:
+            async with asyncio.timeout(self._longest if begun else None) as limit:
+                now = asyncio.get_running_loop().time
+                request.extensions[BEGUN] = lambda: limit.reschedule(now() + self._longest)
+                yield
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("the answer did not end in time", request=request) from error
 
     def _url(self, path: str) -> str:
         if path == "/availability":  # beside the version, not below it (skaha-api 1)
@@ -145,6 +168,16 @@ class Exchange:
         if self._verbose >= 2 and prepared.shown is not None:
             for key, text in prepared.shown:
                 self._report(f"  {key}={text}")
+
+
+async def _whole(response: httpx.Response) -> bytes:
+    pieces, size = [], 0
+    async for piece in response.aiter_bytes():
+        size += len(piece)
+        if size > _LARGEST:
+            raise httpx.RemoteProtocolError(f"an answer of more than {_LARGEST >> 20} MiB is not read")
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _tokens(who: Mapping[str, str]) -> list[str]:

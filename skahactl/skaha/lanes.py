@@ -11,6 +11,9 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx
 
+#: The extension of a request that is called, if it is there, when its turn has come.
+BEGUN = "skahactl.begun"
+
 
 class Lanes(httpx.AsyncBaseTransport):
     """At most ``most`` requests at once, in order of asking, each on a transport that ``make`` made; the one used last
@@ -30,6 +33,8 @@ class Lanes(httpx.AsyncBaseTransport):
             self._free.release()
             raise
         try:
+            if BEGUN in request.extensions:
+                request.extensions[BEGUN]()
             response = await lane.handle_async_request(request)
         except BaseException:
             self._give_back(lane)

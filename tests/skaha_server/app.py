@@ -247,6 +247,8 @@ class App:
             return messages.page(200, "Sign in to the network")
         if view == "stats":
             return messages.compact(views.STATS)
+        if self.plan.list_trickles:
+            return messages.trickle()
         now = self.clock.now()
         sessions = [] if self.plan.list_empty else self.cluster.of(user)
         rows = [views.session_object(session, now, self.plan) for session in sessions]

@@ -79,6 +79,7 @@ async def _send(connection: h11.Connection, writer: asyncio.StreamWriter, reply:
         writer.write(begun + (connection.send(h11.Data(data=part)) or b""))
         begun = b""
         await writer.drain()
+        await asyncio.sleep(reply.pause)
     writer.write(begun + (connection.send(h11.EndOfMessage()) or b""))
     await writer.drain()
 

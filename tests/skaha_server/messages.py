@@ -33,6 +33,7 @@ class Reply:
     content_type: str | None = TEXT
     headers: dict[str, str] = field(default_factory=dict)
     length: int | None = None  # of a body that comes in parts
+    pause: float = 0.0  # seconds after each part
     drop: str | None = None
 
 
@@ -102,3 +103,8 @@ def pretty(data: object) -> Reply:
 
 def compact(data: object) -> Reply:
     return Reply(200, json.dumps(data, separators=(",", ":")).encode(), "application/json")
+
+
+def trickle() -> Reply:
+    """An answer that keeps coming for minutes and says nothing."""
+    return Reply(200, (b" " for _ in range(1000)), "application/json", length=1000, pause=0.2)

@@ -63,6 +63,7 @@ class Plan:
     call_faults: dict[str, float] = field(default_factory=dict)  # CALL_FAULTS, for get, logs, events and delete
 
     list_page: bool = False  # a list is a proxy's HTML page, with 200
+    list_trickles: bool = False  # a list comes a blank at a time
     list_empty: bool = False
     delete_ignored: int = 0  # the first so many deletes of each session say 200 and do nothing
     logs_empty: int = 0  # the first so many reads of each log are empty
