@@ -146,7 +146,7 @@ def test_deleted_while_it_is_driven_the_driver_ends_and_says_so(desk: Desk, long
     driver = driving(desk, "long", "apply", long, "--wait")
     done = desk.run("delete", "long")
     assert "carries out the delete" in done.stderr
-    _, err = driver.communicate(timeout=20)
+    _, err = driver.communicate(timeout=120)
     assert driver.returncode == 1
     assert "was deleted by another command" in err
     assert desk.recorded("long") == ["Deleted"] * 2
@@ -156,7 +156,7 @@ def test_deleted_while_it_is_driven_the_driver_ends_and_says_so(desk: Desk, long
 def test_deleted_and_forgotten_while_it_is_driven(desk: Desk, long: str) -> None:
     driver = driving(desk, "long", "apply", long, "--wait")
     desk.run("delete", "long", "--forget")
-    _, err = driver.communicate(timeout=20)
+    _, err = driver.communicate(timeout=120)
     assert driver.returncode == 1
     assert "should not have happened" not in err
     assert desk.data("get", "jobs") == []
@@ -166,7 +166,7 @@ def test_replaced_while_it_is_driven(desk: Desk, long: str) -> None:
     driver = driving(desk, "long", "apply", long, "--wait")
     desk.job("long", "echo new", 2)
     desk.run("apply", long, "--replace", "--yes", "--wait")
-    _, err = driver.communicate(timeout=20)
+    _, err = driver.communicate(timeout=120)
     assert driver.returncode == 1
     assert "run 1 was deleted" in err
     assert desk.recorded("long") == ["Completed"] * 2
@@ -200,7 +200,7 @@ def test_a_driver_whose_lock_was_broken_ends(desk: Desk, long: str) -> None:
     driver = driving(desk, "long", "apply", long, "--wait")
     with contextlib.closing(sqlite3.connect(desk.state / "ledger.sqlite3", isolation_level=None)) as connection:
         connection.execute("UPDATE drivers SET host = 'elsewhere', pid = 7")  # as --break-lock on that machine does
-    _, err = driver.communicate(timeout=20)
+    _, err = driver.communicate(timeout=120)
     assert driver.returncode == 6
     assert "process 7 on elsewhere" in err
     assert desk.run("apply", long, exit=6).stderr.count("elsewhere") == 1
@@ -208,10 +208,9 @@ def test_a_driver_whose_lock_was_broken_ends(desk: Desk, long: str) -> None:
 
 
 def test_the_time_is_over_and_the_job_goes_on(desk: Desk, long: str) -> None:
-    begun = time.monotonic()
     done = desk.run("apply", long, "--wait", "--timeout", "1s", exit=5)
-    assert time.monotonic() - begun < 10
     assert "goes on" in done.stderr
+    assert set(desk.recorded("long")) <= {"Held", "Pending", "Running"}, "it waited for their end"
     desk.run("wait", "long", "--timeout", "0.5s", exit=5)
     wait_for(lambda: desk.states("long") == ["Running"] * 2)
     desk.run("apply", long)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import socket
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -16,8 +18,9 @@ from typing import Any
 
 import pytest
 
+from tests.desk import wait_for
 from tests.skaha_server.process import Server, running
-from tests.workplace import Workplace, kill
+from tests.workplace import IMPATIENT, Workplace, kill
 
 pytestmark = pytest.mark.once
 
@@ -65,7 +68,7 @@ def test_each_replica_has_one_session_at_the_end(tmp_path: Path, seed: int) -> N
     }
     with running(tmp_path / "server", plan) as server:
         others = {add_other(server, name) for name in OTHERS}
-        here = Workplace(tmp_path / "here", server)
+        here = Workplace(tmp_path / "here", server, IMPATIENT)
         here.write("job.toml", JOB.format(replicas=REPLICAS))
         kill_at_random(here, server, random.Random(seed), times=3)
         settle(here)
@@ -91,7 +94,7 @@ def kill_at_random(here: Workplace, server: Server, draw: random.Random, times: 
     for _ in range(times):
         before = sum(server.counts().values())
         process = here.start("apply", "job.toml")
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while sum(server.counts().values()) == before and process.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
         time.sleep(draw.choice((0.0, draw.uniform(0, 0.3), draw.uniform(0, 1.5))))
@@ -147,7 +150,7 @@ def test_unavailable_for_a_while_drops_nothing_and_doubles_nothing(tmp_path: Pat
                 assert process.poll() is None, process.communicate()
                 time.sleep(0.02)
             server.tell("outage", kind="unavailable", seconds=2.5)
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=120)
         finally:
             kill(process)
         assert process.returncode == 0, f"{out}\n{err}"
@@ -320,87 +323,114 @@ def test_refused_connections_are_certain_and_nothing_is_looked_for(tmp_path: Pat
     """The port closes in mid-run and opens again: what met a closed port is sent again at once, not after settling."""
     plan = {"seed": 5, "post_latency": 0.15}
     with running(tmp_path / "server", plan) as server:
-        port = Door(int(server.base.rpartition(":")[2]))
-        here = Workplace(tmp_path / "here", server, {"settle": 60, "concurrency": 2})
+        port = Door(int(server.base.rpartition(":")[2]), at_once=2)
+        here = Workplace(tmp_path / "here", server, {"settle": 600, "concurrency": 2})
         through = server.url.replace(server.base, f"http://127.0.0.1:{port.number}")
         here.write("profile.toml", (here.root / "profile.toml").read_text().replace(server.url, through))
         here.write("job.toml", JOB.format(replicas=12))
         port.close()
         refused = here.run("apply", "job.toml", expect=4)
         assert "Connection refused" in refused.stderr
-        port.open()
-        process = here.start("apply", "job.toml", "--wait", "--timeout", "50s")
+        port.open(creates=4)
+        process = here.start("apply", "job.toml", "--wait", "--timeout", "300s")
         try:
-            while server.counts().get("create", 0) < 4:
-                assert process.poll() is None, process.communicate()
-                time.sleep(0.01)
-            port.close()
-            time.sleep(2)
+            assert process.stderr is not None
+            said = next((line for line in process.stderr if "Connection refused" in line), None)
+            assert said is not None, "it ended before the port closed"
+            wait_for(lambda: met_a_closed_port(here) > 0, 60)
+            assert server.counts()["create"] < 12
             port.open()
-            until = time.monotonic() + 30
-            while sum(row["alive"] for row in server.state()["sessions"]) < 12 and time.monotonic() < until:
-                time.sleep(0.1)
+            wait_for(lambda: sum(row["alive"] for row in server.state()["sessions"]) == 12, 120)
         finally:
             process.terminate()
-            said = process.communicate(timeout=30)[1]
-        assert "Connection refused" in said
+            process.communicate(timeout=60)
         assert_one_each(here, server.state(), set(), 12)
         assert server.counts()["create"] == 12
 
 
-class Door:
-    """A port that leads to the server, and can be closed as if nobody listened there: what is under way is answered
-    first, and then no connection is left."""
+def met_a_closed_port(here: Workplace) -> int:
+    """How many creates certainly made nothing."""
+    with contextlib.closing(sqlite3.connect(here.root / "state" / "ledger.sqlite3", timeout=20)) as connection:
+        return int(connection.execute("SELECT count(*) FROM sends WHERE outcome = 'not-created'").fetchone()[0])
 
-    def __init__(self, behind: int):
+
+class Door:
+    """A port that leads to the server, one request a connection, and can be closed as if nobody listened there.
+
+    It closes by itself after some creates, at a moment when as many are on their way as the client sends ``at_once``:
+    then no create can be just arriving, so that the end of the listener cuts off none; and answered they are all.
+    """
+
+    def __init__(self, behind: int, at_once: int):
         self._behind = behind
-        self._closed = False
-        self._asked: dict[socket.socket, bool] = {}  # connections from clients, and whether an answer is outstanding
+        self._at_once = at_once
+        self._left: int | None = None  # creates after which it closes
+        self._open_creates = 0
+        self._changed = threading.Condition()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.number = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        self._start()
 
-    def open(self) -> None:
-        self._closed = False
+    def open(self, creates: int | None = None) -> None:
+        """Until it is closed; ``creates``: until more than so many have come."""
+        self._left = creates
         self._listener = socket.create_server(("127.0.0.1", self.number))
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        self._start()
 
     def close(self) -> None:
-        self._closed = True
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for client, asked in list(self._asked.items()):
-            if not asked:
-                self._hang_up(client)
+
+    def _start(self) -> None:
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                client, server = listener.accept()[0], socket.create_connection(("127.0.0.1", self._behind))
-                self._asked[client] = False
-                threading.Thread(target=self._ask, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._answer, args=(client, server), daemon=True).start()
+                threading.Thread(target=self._serve, args=(listener.accept()[0],), daemon=True).start()
 
-    def _ask(self, client: socket.socket, server: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := client.recv(1 << 16):
-                self._asked[client] = True
-                server.sendall(data)
-        with contextlib.suppress(OSError):
-            server.shutdown(socket.SHUT_WR)
+    def _serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._behind)) as server:
+            request = one_message(client)
+            create = request.startswith(b"POST")
+            if create:
+                self._comes()
+            server.sendall(request)
+            answer = one_message(server)
+            if create:
+                self._goes()
+            client.sendall(answer.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
 
-    def _answer(self, client: socket.socket, server: socket.socket) -> None:
-        with server, contextlib.suppress(OSError):
-            while data := server.recv(1 << 16):
-                client.sendall(data)
-                self._asked[client] = False
-                if self._closed:
-                    break
-        self._hang_up(client)
+    def _comes(self) -> None:
+        with self._changed:
+            self._open_creates += 1
+            if self._left is None:
+                return
+            self._left -= 1
+            if self._left < 0 and self._open_creates == self._at_once:
+                self._left = None
+                self.close()
+                self._changed.notify_all()
 
-    def _hang_up(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            client.shutdown(socket.SHUT_RDWR)
+    def _goes(self) -> None:
+        """Once it may be answered: a door that is about to close waits for the others."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._left is None or self._left >= 0)
+            self._open_creates -= 1
+
+
+def one_message(stream: socket.socket) -> bytes:
+    """A request or an answer; what came of it, if it ends early."""
+    data = b""
+    while True:
+        head, end, body = data.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+        if end and len(body) >= (int(length[1]) if length else 0):
+            return data
+        more = stream.recv(1 << 16)
+        if not more:
+            return data
+        data += more
 
 
 def test_the_user_changes_in_the_middle_of_a_run(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from skahactl.session import AsyncSession, Session
 from tests.ledgers import changes
 from tests.skaha_server.process import ROOT, Server, running
 from tests.test_faults import add_other
-from tests.workplace import Workplace
+from tests.workplace import IMPATIENT, Workplace
 
 IMAGE = "images.canfar.net/skaha/astronomy:latest"
 ANALYSIS = "images.canfar.net/your/analysis-container:latest"
@@ -307,9 +308,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield started
 
 
-def session_of(tmp_path: Path, server: Server) -> Session:
+def session_of(tmp_path: Path, server: Server, client: Mapping[str, float] = MappingProxyType({})) -> Session:
     """A session on this server, of a machine that has nothing else."""
-    there = Workplace(tmp_path / "here", server)
+    there = Workplace(tmp_path / "here", server, client)
     return Session(environ=there.environ, directory=str(there.root))
 
 
@@ -317,7 +318,7 @@ def test_lost_replies_make_no_copies_and_the_ids_are_right(tmp_path: Path, serve
     faults = ("drop_before", "drop_after", "error_after", "gateway_after", "late_visible", "unavailable", "slow_reply")
     server.tell("plan", faults=dict.fromkeys(faults, 0.08), late=[0.3, 1.5])
     other = add_other(server, "lost-1-abcde")
-    with session_of(tmp_path, server) as session:
+    with session_of(tmp_path, server, IMPATIENT) as session:
         ids = session.create("lost", IMAGE.replace("astronomy", "astroml"), cmd="true", args=["a  b"], replicas=60)
     state = server.state()
     mine = [row for row in state["sessions"] if row["alive"] and row["id"] != other]
@@ -342,18 +343,18 @@ def test_what_could_not_be_created_is_told_with_what_was(tmp_path: Path, server:
 def test_credentials_that_end_on_the_way_lose_no_id(tmp_path: Path, server: Server) -> None:
     server.tell("plan", post_latency=0.2)
     caught: list[CreateError] = []
-    with session_of(tmp_path, server) as session:
+    with session_of(tmp_path, server, {"concurrency": 4}) as session:
 
         def create() -> None:
             with pytest.raises(CreateError) as error:
-                session.create("expires", IMAGE, cmd="true", replicas=60)
+                session.create("expires", IMAGE, cmd="true", replicas=200)
             caught.append(error.value)
 
         thread = threading.Thread(target=create)
         thread.start()
         wait_until(lambda: sum(row["visible"] <= time.time() for row in server.state()["sessions"]) >= 10)
         server.tell("plan", deny="expired")
-        thread.join(60)
+        thread.join(120)
         with pytest.raises(AuthError):
             session.fetch()
     alive = {int(row["replica"]): row["id"] for row in server.state()["sessions"] if row["alive"]}
@@ -387,7 +388,7 @@ def test_an_interruption_ends_a_create_and_leaves_a_record(tmp_path: Path, serve
     )
     wait_until(lambda: server.counts().get("create", 0) >= 10)
     process.send_signal(2)
-    said = process.communicate(timeout=30)[1]
+    said = process.communicate(timeout=60)[1]
     assert "KeyboardInterrupt" in said
     made = server.counts()["create"]
     assert made < 200

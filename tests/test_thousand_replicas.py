@@ -59,7 +59,7 @@ def since(server: Server, before: Mapping[str, int]) -> dict[str, int]:
 @pytest.mark.parametrize("replicas", [150, pytest.param(1000, marks=pytest.mark.slow)])
 def test_as_a_whole(tmp_path: Path, replicas: int) -> None:
     with running(tmp_path / "server", {"running": [0.5, 1.5], "log_lines": 3}) as server:
-        here = Workplace(tmp_path / "here", server, {"poll-min": 1, "poll-max": 2})
+        here = Workplace(tmp_path / "here", server, {"poll-min": 1, "poll-max": 2, "settle": 2400})
         here.write("job.toml", JOB.format(replicas=replicas))
         begun = time.monotonic()
         memory, descriptors = measured(here, "apply", "job.toml", "--wait")

@@ -15,9 +15,12 @@ from typing import Any
 
 from tests.skaha_server.process import ROOT, TOKEN, Server
 
-#: Seconds, short enough for tests; lateness and slow replies of the server stay below ``settle``.
+#: With a server whose replies come late, or never.
+IMPATIENT = {"timeout": 1}
+#: Seconds, short enough for tests; lateness and slow replies of the server stay below ``settle``. ``timeout`` is
+#: beyond what a busy machine needs for an answer: what a test counts on is not in doubt.
 CLIENT = {
-    "timeout": 1,
+    "timeout": 60,
     "settle": 3,
     "poll-min": 0.2,
     "poll-max": 1,
@@ -68,14 +71,14 @@ class Workplace:
             text=True,
         )
 
-    def run(self, *words: str, expect: int | None = 0, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, expect: int | None = 0, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Runs a command; another exit code than ``expect`` is an error that shows what it said."""
         process = self.start(*words)
         try:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGTERM)
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=60)
             raise AssertionError(f"skahactl {' '.join(words)} did not end in {timeout} s\n{out}\n{err}") from None
         assert "Traceback" not in err, err
         if expect is not None:
@@ -97,4 +100,4 @@ class Workplace:
 def kill(process: subprocess.Popen[str]) -> None:
     """SIGKILL, and its pipes closed; a process that has ended by itself is only reaped."""
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
