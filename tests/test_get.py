@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +22,8 @@ import pytest
 from skahactl import states
 from skahactl.engine import gather
 from skahactl.ledger import replicas, runs
+from skahactl.ledger.lock import acquire
+from skahactl.ledger.records import JobKey
 from skahactl.ledger.store import FILE, open_ledger
 from skahactl.profile import LOCAL_SERVER, Profile
 from tests import ledgers
@@ -413,6 +417,53 @@ def test_watching_appends_what_changed_until_the_end(tmp_path: Path, server: Ser
         rest = process.stdout.read().splitlines()
         assert [columns(line)[:2] for line in rest] == [["field/1", "Completed"]]
         assert process.wait(timeout=30) == 0
+
+
+def test_items_of_several_jobs_that_do_not_change_are_shown_once(tmp_path: Path) -> None:
+    home = Shown(tmp_path)
+    ledger, tiles = ledgers.survey(home.state)
+    with ledger:
+        ledgers.add(ledger, ledgers.job("fields", 1, items=[["tile1a"]]))
+        process = home.start("get", "items", "tiles/1", "fields", "--cached", "-w", "-o", "jsonl")
+        assert process.stdout is not None
+        assert process.stderr is not None
+        guard = threading.Timer(30, process.kill)
+        guard.start()
+        with process.stdout, process.stderr, contextlib.closing(SimpleNamespace(close=guard.cancel)):
+            rows = [json.loads(process.stdout.readline()) for _ in range(3)]
+            replicas.record_items(ledger, tiles.id, 1, 1, [(2, 7)])
+            rows.append(json.loads(process.stdout.readline()))
+            process.kill()
+            process.wait()
+    assert [(row["job"], row["item"], row["state"]) for row in rows] == [
+        ("tiles", "tile1a", "Completed"),
+        ("tiles", "tile1b", "Completed"),
+        ("fields", "tile1a", "Held"),
+        ("tiles", "tile1b", "Failed"),
+    ]
+
+
+def test_a_driver_that_is_gone_is_not_shown_though_its_process_number_lives(tmp_path: Path) -> None:
+    home = Shown(tmp_path)
+    ledger, run = ledgers.survey(home.state)
+    with ledger, multiprocessing.get_context("spawn").Pool(1) as others:
+        pid = others.apply(_drive_and_let_go, (home.state, run.key))
+        job = json.loads(home.run("describe", "tiles", "--cached", "-o", "json").stdout)["job"]
+        assert (others.apply(os.getpid), job["driver"]) == (pid, None)
+        lock = acquire(ledger, run.key, ledgers.NOW)
+        assert home.data("get", "jobs", "--cached")[0]["driver"] is not None
+        lock.release()
+
+
+def _drive_and_let_go(state: Path, key: JobKey) -> int:
+    """Leaves the row of a driver whose process goes on, and holds no lock."""
+    with open_ledger(state) as ledger:
+        lock = acquire(ledger, key, ledgers.NOW)
+        rows = ledger.rows("SELECT * FROM drivers")
+        lock.release()
+        marks = ",".join("?" * len(rows[0]))
+        ledger.connection.execute(f"INSERT INTO drivers VALUES ({marks})", tuple(rows[0]))
+    return os.getpid()
 
 
 def test_nothing_heavy_is_imported_for_a_pipe(home: Shown) -> None:

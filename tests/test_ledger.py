@@ -127,6 +127,14 @@ def test_thousands_of_replicas_are_not_compared_with_each_of_thousands(tmp_path:
         ]
 
 
+def test_whose_sessions_are_is_asked_of_those_alone(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        run = ledgers.add(ledger, ledgers.job("fits", 50))
+        ledgers.start(ledger, run, range(1, 51))
+        asked = [ledgers.session_of(run, 7), "a1b2c3d4"]
+        assert attempts.known_sessions(ledger, asked) == {ledgers.session_of(run, 7): (run.id, 7, 1)}
+
+
 def test_a_name_is_never_used_twice(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
         names = []

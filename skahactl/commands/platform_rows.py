@@ -63,7 +63,7 @@ def events(place: Place, targets: Sequence[Target]) -> list[Row]:
 
 
 def _rows(place: Place, chosen: Sequence[Asked], answers: Sequence[Sequence[Event] | None]) -> list[Row]:
-    owners = gather.session_owners(place.ledger)
+    owners = gather.session_owners(place.ledger, (one.session for one in chosen))
     rows: list[Row] = []
     for one, found in zip(chosen, answers, strict=True):
         owner = owners(one.session)

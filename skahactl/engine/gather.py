@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from skahactl import shapes, states
 from skahactl.engine.glance import Glance, glance, latest_attempts, summary
 from skahactl.ledger.attempts import known_sessions
-from skahactl.ledger.records import AttemptRow, Driver, Run, RunSummary
+from skahactl.ledger.records import AttemptRow, Run, RunSummary
 from skahactl.ledger.replicas import items_of, replicas_of
 from skahactl.ledger.runs import last_runs, run_by_id, summaries
 from skahactl.ledger.store import Ledger
@@ -34,7 +33,9 @@ def jobs(ledger: Ledger, runs: Sequence[Run], listing: Listing | None, *, folder
     seen = [summary(before, glance(ledger, before.run, listing)) for before in summaries(ledger, runs)]
     deadlines = _deadlines(ledger, [run.id for run in runs if run.ended is None])
     folder = _log_folders(ledger) if folders else _unasked
-    return [shapes.job(_without_dead(one), logs=folder(one.run), deadline=deadlines.get(one.run.id)) for one in seen]
+    return [
+        shapes.job(_without_dead(ledger, one), logs=folder(one.run), deadline=deadlines.get(one.run.id)) for one in seen
+    ]
 
 
 def replicas(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], listing: Listing | None) -> list[Row]:
@@ -70,14 +71,14 @@ def items(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], listin
 
 def sessions(ledger: Ledger, targets: Sequence[Target], listing: Listing) -> list[Row]:
     """The platform's sessions, with whose they are; of the targets alone where there are any."""
-    owners = session_owners(ledger)
+    owners = session_owners(ledger, (session.id for session in listing.sessions))
     found = [shapes.session(session, owners(session.id)) for session in listing.sessions]
     return _meant(found, targets) if targets else found
 
 
-def session_owners(ledger: Ledger) -> Callable[[str], tuple[Run, int, int] | None]:
-    """A function from session id to run, replica, attempt."""
-    known = known_sessions(ledger)
+def session_owners(ledger: Ledger, sessions: Iterable[str]) -> Callable[[str], tuple[Run, int, int] | None]:
+    """A function from one of these session ids to run, replica, attempt."""
+    known = known_sessions(ledger, sessions)
     runs: dict[int, Run | None] = {}
 
     def owner(identifier: str) -> tuple[Run, int, int] | None:
@@ -153,26 +154,12 @@ def _log_folders(ledger: Ledger) -> Callable[[Run], str | None]:
     return lambda run: None if run.keep == "none" else str(log_path(ledger.state_dir, run, 1, 1).parent)
 
 
-def _without_dead(summary: RunSummary) -> RunSummary:
-    """Without a driver of this machine that is gone; the lock itself is left alone."""
+def _without_dead(ledger: Ledger, summary: RunSummary) -> RunSummary:
+    """Without a driver of this machine that is gone; its row is left alone."""
+    if summary.driver is None:
+        return summary
     from dataclasses import replace
 
-    return summary if summary.driver is None or _may_live(summary.driver) else replace(summary, driver=None)
+    from skahactl.ledger.lock import living_driver
 
-
-def _may_live(driver: Driver) -> bool:
-    import socket
-
-    from skahactl.ledger.lock import boot_id
-
-    if driver.host != socket.gethostname():
-        return True
-    if driver.boot != boot_id():
-        return False
-    try:
-        os.kill(driver.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return replace(summary, driver=living_driver(ledger, summary.run.key))

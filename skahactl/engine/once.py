@@ -84,7 +84,7 @@ async def delete_ids(ledger: Ledger, client: Client, profile: Profile, ids: Sequ
     AuthError, before anything is changed, if the server takes us for another user than their jobs'."""
     if "" in ids:
         raise UsageError("an empty session id")
-    known = known_sessions(ledger)
+    known = known_sessions(ledger, ids)
     theirs = [runs.run_by_id(ledger, run_id) for run_id in {known[one][0] for one in ids if one in known}]
     refuse_other_user(profile, filter(None, theirs), (await client.sessions()).user)
     chosen: dict[int, set[int]] = {}

@@ -53,9 +53,12 @@ def attempts_named(ledger: Ledger, name: str) -> tuple[AttemptRow, ...]:
     return tuple(codec.attempt_value(row) for row in rows)
 
 
-def known_sessions(ledger: Ledger) -> dict[str, tuple[int, int, int]]:
-    """Every session id this ledger holds: run, replica, attempt."""
-    rows = ledger.rows("SELECT session, run, replica, number FROM attempts WHERE session IS NOT NULL")
+def known_sessions(ledger: Ledger, sessions: Iterable[str]) -> dict[str, tuple[int, int, int]]:
+    """Those of these session ids that are of an attempt: run, replica, attempt."""
+    rows = ledger.rows(
+        "SELECT session, run, replica, number FROM attempts WHERE session IN (SELECT value FROM json_each(?))",
+        codec.dump(list(sessions)),
+    )
     return {row["session"]: (row["run"], row["replica"], row["number"]) for row in rows}
 
 

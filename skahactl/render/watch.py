@@ -72,7 +72,7 @@ class AppendedRows:
         self._context = context
         self._noun = noun
         self._headers = headers
-        self._before: dict[str, Mapping[str, object]] = {}
+        self._before: dict[tuple[object, ...], Mapping[str, object]] = {}
         self._widths: list[int] = []
 
     def show(self, rows: Sequence[Row], now: float) -> None:
@@ -102,9 +102,9 @@ class AppendedRows:
             context.stdout.write("".join(f"{line}\n" for line in lines))
 
 
-def _key(noun: str, row: Row) -> str:
-    position = row.get("position", "")
-    return f"{row.get('replica', '')}/{position}/{VIEWS[noun].name(row)}"
+def _key(noun: str, row: Row) -> tuple[object, ...]:
+    """What makes a row the same one at every look."""
+    return (*(row.get(field) for field in ("job", "run", "replica", "position")), VIEWS[noun].name(row))
 
 
 def _news(row: Row) -> Mapping[str, object]:
