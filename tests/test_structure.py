@@ -36,9 +36,6 @@ LAYERS = (
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
-#: Pairs that look forward all the same: a package's own front, or a type that is named only.
-ALLOWED: set[tuple[str, str]] = set()
-
 TOP = {
     ".ci",
     ".gitignore",
@@ -98,7 +95,7 @@ def test_imports_run_one_way() -> None:
     for path in MODULES:
         own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         for module in imported(path):
-            if own != "__init__" and RANK[part(module)] > RANK[own] and (named(path), part(module)) not in ALLOWED:
+            if own != "__init__" and RANK[part(module)] > RANK[own]:
                 wrong.append(f"{named(path)} imports {module}")
     assert not wrong, "\n".join(wrong)
 

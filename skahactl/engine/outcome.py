@@ -13,6 +13,7 @@ from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.records import AttemptRow, Run, RunSummary
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.store import Ledger
+from skahactl.manifest.content import Difference
 from skahactl.profile import Profile
 from skahactl.skaha.models import Created
 
@@ -31,7 +32,7 @@ class JobOutcome:
     digest: str | None = None
     status: str | None = None
     counts: dict[str, int] = field(default_factory=lambda: states.zero_filled({}))
-    differences: tuple[object, ...] = ()
+    differences: tuple[Difference, ...] = ()
     steps: list[dict[str, object]] = field(default_factory=list)
     exit: Exit = Exit.DONE
     hint: str | None = None
@@ -48,7 +49,7 @@ class JobOutcome:
             "action": self.action,
             "reason": self.reason,
             "hint": self.hint,
-            "differences": [d.data() for d in self.differences],  # type: ignore[attr-defined]
+            "differences": [difference.data() for difference in self.differences],
             "status": self.status,
             "counts": self.counts,
             "steps": self.steps,
@@ -122,14 +123,14 @@ def done_steps(
         replica = now[step.replica]
         result = results.get((run_id, step.replica))
         attempt = latest.get(step.replica)
-        row = _step(step.replica, replica.name, step.action, step.reason, _word(step, replica.state, result), attempt)
+        row = _step(step.replica, replica.name, step.action, step.reason, _word(step, replica.state), attempt)
         if replica.state == states.REFUSED or (step.action in ACTIVE and replica.state == states.HELD):
             row["error"] = result.error.data() if result and result.error else _words(replica.reason)
         rows.append(row)
     return rows
 
 
-def _word(step: Step, state: str, result: Created | None) -> str:
+def _word(step: Step, state: str) -> str:
     if step.action == "hold" and state == states.HELD:
         return "held"
     if step.action not in ACTIVE:
@@ -140,7 +141,6 @@ def _word(step: Step, state: str, result: Created | None) -> str:
         return "not created"
     if state == states.UNSETTLED:
         return "in doubt"
-    del result
     return "done"
 
 

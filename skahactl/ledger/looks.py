@@ -10,9 +10,9 @@ from skahactl.ledger.store import Ledger
 from skahactl.skaha.models import Session
 
 
-def twins_of(ledger: Ledger, run_id: int | None = None) -> frozenset[str]:
-    """Session ids of twins found so far, of one run or of all."""
-    rows = ledger.rows("SELECT session FROM twins WHERE ? IS NULL OR run = ?", run_id, run_id)
+def twins_of(ledger: Ledger, run_id: int) -> frozenset[str]:
+    """Session ids of the run's twins found so far."""
+    rows = ledger.rows("SELECT session FROM twins WHERE run = ?", run_id)
     return frozenset(row["session"] for row in rows)
 
 

@@ -96,7 +96,7 @@ class AttemptRow:
     doubts: int  # of these, ambiguous ones (those whose end is unknown included)
     doubt_ended: float | None  # when the last ambiguous one ended
     twins: int  # ambiguous creates that are accounted for: sessions adopted, or deleted as twins
-    log: str  # none | kept | lost | incomplete | cut
+    log: str  # none | kept | unwanted | lost | incomplete | cut | perhaps cut | pruned
     log_path: str | None  # absolute
     log_bytes: int | None
     exit_code: int | None = None  # never told by the server; by `mark` or an item marker only

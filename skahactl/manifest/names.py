@@ -11,9 +11,6 @@ import re
 
 from skahactl.job import Request, Secret
 
-#: What servers take as a name without harm (skaha-api 3.5).
-LEGAL = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
-
 LONGEST_TEXT = 50
 _DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
 _LATER = re.compile(r"-(?:[2-9]|[1-9][0-9]+)$")

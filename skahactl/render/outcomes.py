@@ -8,6 +8,7 @@ from typing import Any
 from skahactl import ranges, states
 from skahactl.context import Context
 from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome
+from skahactl.manifest.content import Difference
 from skahactl.render.streams import has_colour, one_line
 from skahactl.render.summary import head, standing
 from skahactl.render.tables import data_text
@@ -53,7 +54,7 @@ def _print_names(context: Context, job: JobOutcome) -> None:
 def _print_plan(context: Context, where: str, job: JobOutcome) -> None:
     run = f" (run {job.run})" if job.run is not None else ""
     context.out(one_line(f"{where}: {job.action}{run}: {job.reason}"))
-    for line in difference_lines(job.data()["differences"]):  # type: ignore[arg-type]
+    for line in difference_lines(job.differences):
         context.out(f"  {_coloured(context, line)}")
     for line in step_lines(job.steps):
         context.out(f"  {line}")
@@ -64,7 +65,7 @@ def _print_plan(context: Context, where: str, job: JobOutcome) -> None:
 def _say_outcome(context: Context, where: str, job: JobOutcome) -> None:
     say = context.warn if job.action in _DENIED else context.say
     say(one_line(f"{where}: {_headline(job)}"))
-    for line in difference_lines(job.data()["differences"]):  # type: ignore[arg-type]
+    for line in difference_lines(job.differences):
         say(f"  {line}")
     _say_errors(context, job)
     for line in _advice(job):
@@ -137,13 +138,13 @@ def _coloured(context: Context, difference: str) -> str:
     return styled(context.stdout, context.environ, parts)
 
 
-def difference_lines(differences: Iterable[Mapping[str, Any]]) -> list[str]:
+def difference_lines(differences: Iterable[Difference]) -> list[str]:
     """``image: "a:1" -> "a:2" (profile default)``."""
     lines = []
     for difference in differences:
-        source = f" ({difference['source']})" if difference["source"] else ""
-        change = f"{_value(difference['old'])}{ARROW}{_value(difference['new'])}"
-        lines.append(one_line(f"{difference['path']}: {change}{source}"))
+        source = f" ({difference.source})" if difference.source else ""
+        change = f"{_value(difference.old)}{ARROW}{_value(difference.new)}"
+        lines.append(one_line(f"{difference.path}: {change}{source}"))
     return lines
 
 
