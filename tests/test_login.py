@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import os
@@ -16,10 +17,16 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
 from skahactl import profiles
-from skahactl.errors import ProfileError
+from skahactl.clock import SystemClock
+from skahactl.errors import AuthError, ProfileError
+from skahactl.job import Request
+from skahactl.profile import Auth, Profile
+from skahactl.skaha import credentials
+from skahactl.skaha.client import Client
 from skahactl.skaha.login import require_https
 from tests.certificates import Pair, file, issued
 
@@ -210,6 +217,55 @@ def test_profiles_without_certificates_say_what_to_do(home: Home) -> None:
     (folder / "t.toml").write_text('server = "https://a/skaha/v1"\n[auth]\nmethod = "token"\ntoken-file = "~/t"\n')
     assert f"{home.root}/t" in home.login("t", expect=2)
     assert "needs no login" in home.login("local")
+
+
+def test_what_the_environment_alone_describes_never_becomes_the_default(home: Home, service: Service) -> None:
+    home.netrc()
+    extra = {"SKAHACTL_SERVER": "https://skaha.test/skaha/v1", "SKAHACTL_CERTIFICATE": str(home.certificate)}
+    environ = {**home.environ, **extra}
+    for words in (["login", "environment"], ["get", "sessions"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "skahactl", *words], env=environ, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == (2 if words[0] == "login" else 3)
+        assert "SKAHACTL_CERTIFICATE" in done.stderr
+        assert "skahactl login" not in done.stderr
+    assert profiles.default_name(home.environ) is None
+    assert service.asked == []
+
+
+@pytest.mark.parametrize(
+    ("auth", "says"),
+    [
+        ('method = "x509"', "log in with: skahactl login mine"),
+        ('method = "token"\ntoken-env = "T"', "put a new token into the variable T"),
+        ('method = "none"', "profile mine has no credentials"),
+    ],
+)
+def test_whoever_is_not_known_is_told_how_to_log_in_there(auth: str, says: str) -> None:
+    """For a list and for a create alike."""
+    kind, _, rest = auth.removeprefix('method = "').partition('"')
+    profile = Profile("mine", "http://skaha.test/skaha/v1", auth=Auth(kind, token_env="T" if rest else None))
+
+    hints: list[str | None] = []
+
+    async def main() -> None:
+        transport = httpx.MockTransport(lambda request: httpx.Response(401))
+        async with Client(profile, transport=transport, clock=SystemClock(), environ={"T": "abc"}) as client:
+            made = await client.create(Request("headless", "images.canfar.net/a/b:1"), "n")
+            hints.append(made.error and made.error.hint)
+            await client.sessions()
+
+    with pytest.raises(AuthError) as told:
+        asyncio.run(main())
+    hints.append(told.value.hint)
+    assert [says in (hint or "") for hint in hints] == [True, True]
+
+
+def test_a_missing_token_names_no_login(tmp_path: Path) -> None:
+    with pytest.raises(AuthError) as told:
+        credentials.token(Auth("token", token_file=str(tmp_path / "none")), {}, "rel2")
+    assert told.value.hint == "put one there (mode 0600), or set SKAHACTL_TOKEN"
 
 
 def test_a_password_goes_over_https_only() -> None:

@@ -40,6 +40,7 @@ def login(
     chosen = _chosen(profile or context.profile, context)
     if chosen.auth.method != "x509" or chosen.auth.certificate is None:
         return _without_certificate(chosen, context)
+    _require_name(chosen)
     service.require_https(chosen.login_url)
     name, password = _account(chosen.login_url, user, context)
     chain = service.fetch(chosen, name, password, context.environ, context.debug)
@@ -58,6 +59,18 @@ def _chosen(name: str | None, context: Context) -> Profile:
     if wanted is None or (name is None and wanted == "local"):
         wanted = "canfar"
     return profiles.choose(wanted, context.environ)
+
+
+def _require_name(profile: Profile) -> None:
+    """What the environment alone describes has no login-url of its own, and is no profile to be used from now on."""
+    from skahactl.profiles import ENVIRONMENT
+
+    if profile.name == ENVIRONMENT:
+        raise UsageError(
+            f"SKAHACTL_SERVER names {profile.host}, and no profile says how to log in there",
+            hint="put a certificate where SKAHACTL_CERTIFICATE says, or write a profile: "
+            f"skahactl profile add NAME --server {profile.server} --auth x509",
+        )
 
 
 def _without_certificate(profile: Profile, context: Context) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote
@@ -11,7 +12,7 @@ from urllib.parse import quote
 import httpx
 
 from skahactl.clock import Clock
-from skahactl.errors import AuthError, UnreachableError
+from skahactl.errors import AuthError, SkahactlError, UnreachableError
 from skahactl.job import Request
 from skahactl.profile import Profile
 from skahactl.skaha import credentials, failures, replies, wire
@@ -47,6 +48,7 @@ class Client:
     ) -> None:
         self.server = profile.server
         self._where = f"{profile.name} ({profile.host})"  # as errors name it
+        self._way_in = credentials.way_in(profile)
         self._registry = profile.registry
         self._memory = profile.local.memory if profile.is_local else profile.client.memory
         self._clock = clock
@@ -60,8 +62,8 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, AuthError | UnreachableError) and error.where is None:
-            error.where = self._where
+        if isinstance(error, AuthError | UnreachableError):
+            self._named(error)
         await self._exchange.aclose()
 
     @property
@@ -97,6 +99,8 @@ class Client:
                 self._throttle.struggled()
             elif result.outcome == "created":
                 self._throttle.succeeded()
+        if result.error is not None and result.error.hint == failures.LOG_IN:
+            return replace(result, error=replace(result.error, hint=self._way_in))
         return result
 
     async def sessions(self) -> Listing:
@@ -186,9 +190,13 @@ class Client:
         try:
             return await self._exchange.send(prepared)
         except FAILURES as error:
-            told = failures.raised_by(error)
-            told.where = self._where
-            raise told from None
+            raise self._named(failures.raised_by(error)) from None
+
+    def _named(self, error: SkahactlError) -> SkahactlError:
+        """With the server it is of, and how to log in there."""
+        error.where = error.where or self._where
+        error.hint = self._way_in if error.hint == failures.LOG_IN else error.hint
+        return error
 
 
 def _denied(error: AuthError) -> Created:

@@ -5,6 +5,7 @@ Credentials travel over https or to loopback only. A file that others may read i
 
 from __future__ import annotations
 
+import shlex
 import ssl
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -17,11 +18,13 @@ from skahactl import durations
 from skahactl.errors import AuthError, ProfileError
 from skahactl.job import Secret
 from skahactl.profile import Auth, Profile, Registry
+from skahactl.profile_names import ENVIRONMENT
 from skahactl.skaha.secrets import read_secret
 
 if TYPE_CHECKING:
     from cryptography import x509
 
+_AGAIN = "put a new certificate where SKAHACTL_CERTIFICATE says"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -78,7 +81,7 @@ def registry_header(registry: Registry, environ: Mapping[str, str]) -> dict[str,
 def token(auth: Auth, environ: Mapping[str, str], name: str) -> str:
     """The bearer token, from its file or variable."""
     if auth.token_file is not None:
-        text = _private_text(Path(auth.token_file), "token", name).strip()
+        text = _private_text(Path(auth.token_file), "token", "put one there (mode 0600), or set SKAHACTL_TOKEN").strip()
         where = auth.token_file
     elif auth.token_env is not None:
         text = environ.get(auth.token_env, "").strip()
@@ -94,7 +97,7 @@ def token(auth: Auth, environ: Mapping[str, str], name: str) -> str:
 
 def inspect(path: Path, name: str) -> Chain:
     """The certificate file at ``path``, checked: private, with the key of its first certificate. AuthError if not."""
-    data = _private_text(path, "certificate", name).encode()
+    data = _private_text(path, "certificate", _hint(name)).encode()
     chain = _certificates(data, path, name)
     _require_key(data, chain[0], path, name)
     return Chain(
@@ -133,6 +136,18 @@ def load(context: ssl.SSLContext, profile: Profile) -> None:
         raise AuthError(
             f"the certificate cannot be used: {_reason(error)}", where=str(path), hint=_hint(profile.name)
         ) from None
+
+
+def way_in(profile: Profile) -> str:
+    """What to do where the server does not know who we are, or no longer."""
+    auth = profile.auth
+    if auth.method == "x509":
+        return f"log in with: {_login(profile.name)}" if profile.name != ENVIRONMENT else _AGAIN
+    if auth.method == "token":
+        return f"put a new token into {auth.token_file or f'the variable {auth.token_env}'}"
+    if profile.name == ENVIRONMENT:
+        return "set SKAHACTL_TOKEN or SKAHACTL_CERTIFICATE"
+    return f"profile {profile.name} has no credentials; they are named below [auth] of its file"
 
 
 def require_safe_channel(profile: Profile) -> None:
@@ -181,16 +196,16 @@ def _registry_secret(registry: Registry) -> Secret | None:
     return Secret("file", registry.secret_file) if registry.secret_file is not None else None
 
 
-def _private_text(path: Path, what: str, name: str) -> str:
-    """The text of a file that only its owner may read."""
+def _private_text(path: Path, what: str, hint: str) -> str:
+    """The text of a file that only its owner may read; ``hint`` says how to come to one."""
     try:
         with path.open("rb") as stream:
             mode = path.stat().st_mode
             data = stream.read(1 << 20)
     except FileNotFoundError:
-        raise AuthError(f"there is no {what}", where=str(path), hint=_hint(name), code="not-logged-in") from None
+        raise AuthError(f"there is no {what}", where=str(path), hint=hint, code="not-logged-in") from None
     except OSError as error:
-        raise AuthError(f"the {what} cannot be read: {error.strerror}", where=str(path), hint=_hint(name)) from None
+        raise AuthError(f"the {what} cannot be read: {error.strerror}", where=str(path), hint=hint) from None
     if mode & 0o077:
         raise AuthError(
             f"the {what} can be read by others (mode {mode & 0o777:04o})", where=str(path), hint=f"chmod 600 {path}"
@@ -241,7 +256,11 @@ def _blocks(data: bytes, what: bytes) -> Iterator[bytes]:
 
 
 def _hint(name: str) -> str:
-    return f"get a new one with: skahactl login {name}"
+    return f"get a new one with: {_login(name)}" if name != ENVIRONMENT else _AGAIN
+
+
+def _login(name: str) -> str:
+    return f"skahactl login {shlex.quote(name)}"
 
 
 def _reason(error: OSError | ssl.SSLError) -> str:

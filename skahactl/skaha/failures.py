@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import httpx
 
 REFUSED = "the server does not accept this certificate ({})"
-LOG_IN = "log in with: skahactl login"
+#: What an error says to do until the client, which knows the profile, says how.
+LOG_IN = "log in"
 
 _NOT_MADE = {404, 405}
 _NO_JOB = re.compile(r'jobs\.batch \\?"[^"\\]*\\?" not found')
