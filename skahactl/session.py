@@ -18,23 +18,18 @@ notebooks too.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import os
-import re
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from skahactl.errors import CreateError, UsageError
+from skahactl.errors import CreateError
+from skahactl.opening import Opening
 from skahactl.own_loop import OwnLoop
+from skahactl.skaha import choices
 
 __all__ = ["AsyncSession", "CreateError", "Session"]
-
-if TYPE_CHECKING:
-    from skahactl.ledger.store import Ledger
-    from skahactl.profile import Profile
-    from skahactl.skaha.client import Client
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,7 +39,8 @@ class AsyncSession:
     """The sessions of one user on one platform.
 
     ``profile`` is a profile's name or path, None for the default (what ``skahactl profile use`` chose; the local
-    platform where nothing was). Use it with ``async with``. Errors are those of skahactl.errors.
+    platform where nothing was). Use it with ``async with``; without, it opens itself at first use, and the end of the
+    program closes it. Errors are those of skahactl.errors.
     """
 
     def __init__(
@@ -55,52 +51,37 @@ class AsyncSession:
         directory: str | None = None,
         report: Callable[[str], None] | None = None,
     ):
-        self._profile_name = profile
-        self._environ = os.environ if environ is None else environ
         self._directory = directory
-        self._report = report
-        self._names: dict[str, asyncio.Lock] = {}
-        self._stack = contextlib.AsyncExitStack()
-        self._open: tuple[Profile, Ledger, Client] | None = None
+        self._opening = Opening(profile, os.environ if environ is None else environ, directory, report)
 
     async def __aenter__(self) -> Self:
-        from skahactl.ledger.store import open_ledger
-        from skahactl.paths import state_dir
-        from skahactl.platforms import open_client
-        from skahactl.profiles import choose
-
-        profile = choose(self._profile_name, self._environ)
-        client = open_client(profile, environ=self._environ, directory=self._directory, report=self._report)
-        await self._stack.enter_async_context(client)
-        ledger = self._stack.enter_context(open_ledger(state_dir(self._environ)))
-        self._open = (profile, ledger, client)
+        await self._opening.get()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._open = None
-        await self._stack.aclose()
+        await self._opening.close()
 
     async def create(
         self,
         name: str,
         image: str,
-        kind: str = "headless",
         cores: float | None = None,
         ram: float | None = None,
-        gpus: int | None = None,
+        kind: str = "headless",
+        gpu: int | None = None,
         cmd: str | None = None,
         args: Sequence[str | os.PathLike[str] | int] | str | None = None,
         env: Mapping[str, Any] | None = None,
         replicas: int = 1,
         *,
-        gpu: int | None = None,
+        gpus: int | None = None,
     ) -> list[str]:
         """Creates ``replicas`` sessions and returns their ids, in the order of the replicas.
 
         Each call is a run of its own of the job ``name``. Every replica has REPLICA_ID (from 1) and REPLICA_COUNT in
         its environment. ``args`` is a list, or a string that is split on blanks; each element of a list arrives as it
         stands, with the placeholders that a manifest has, such as {replica}. ``cores`` and ``ram`` (GB) left out mean
-        flexible resources; ``gpu`` is another name of ``gpus``. A create whose answer is lost is looked for, and never
+        flexible resources; ``gpus`` is another name of ``gpu``. A create whose answer is lost is looked for, and never
         made twice.
 
         Raises:
@@ -113,16 +94,16 @@ class AsyncSession:
         from skahactl.manifest import called, draft, resolve
         from skahactl.skaha.wire import problems
 
-        profile, ledger, client = self._opened()
-        table = {"name": name, "image": image, "kind": kind.lower(), "replicas": replicas}
-        if kind.lower() != "headless" and replicas == 1:
+        profile, ledger, client = await self._opening.get()
+        table = {"name": name, "image": image, "kind": called.kind(kind), "replicas": replicas}
+        if table["kind"] != "headless" and replicas == 1:
             del table["replicas"]
         table.update(called.command(cmd, args))
         table.update(resources=called.resources(cores, ram, gpus, gpu), env=called.variables(env))
         present = {key: value for key, value in table.items() if value != {}}
         made = draft(present, directory=self._directory, file="create")
         (job,) = resolve([made], profile, check=lambda request: problems(request))
-        async with self._names.setdefault(name, asyncio.Lock()):
+        async with self._opening.one_at_a_time(name):
             ids, failures = await create_once(ledger, client, profile, job, self._directory or os.getcwd())
         if failures:
             raise CreateError(name, ids, failures)
@@ -134,70 +115,76 @@ class AsyncSession:
         """The user's sessions as the platform tells them, one list call; ``kind`` and ``status`` choose among them.
         ``view`` is accepted for callers of older clients: "all" is what is always returned."""
         del view
-        _, _, client = self._opened()
+        wanted_kind = None if kind is None else choices.kind(kind)
+        wanted_status = None if status is None else choices.status(status)
+        _, _, client = await self._opening.get()
         listing = await client.sessions()
         return [
             dict(session.raw)
             for session in listing.sessions
-            if (kind is None or session.kind.lower() == kind.lower())
-            and (status is None or session.status.lower() == status.lower())
+            if wanted_kind in (None, session.kind.lower()) and wanted_status in (None, choices.today(session.status))
         ]
 
-    async def info(self, ids: str | Sequence[str]) -> list[dict[str, Any]]:
+    async def info(self, ids: str | Iterable[str]) -> list[dict[str, Any]]:
         """What the platform tells of each session that it knows, in the order of ``ids``; one list call."""
-        _, _, client = self._opened()
+        names = choices.ids(ids)
+        _, _, client = await self._opening.get()
         listed = {session.id: session for session in (await client.sessions()).sessions}
-        return [dict(listed[one].raw) for one in _listed(ids) if one in listed]
+        return [dict(listed[one].raw) for one in names if one in listed]
 
-    async def logs(self, ids: str | Sequence[str]) -> dict[str, str]:
-        """The log of each session as it is now; empty for one that the platform does not know (any more)."""
-        _, _, client = self._opened()
+    async def logs(self, ids: str | Iterable[str], verbose: bool = False) -> dict[str, str] | None:
+        """The log of each session as it is now; empty for one that the platform does not know (any more).
+        With ``verbose`` they are printed, and None is returned."""
+        names = choices.ids(ids)
+        _, _, client = await self._opening.get()
         slots = asyncio.Semaphore(8)
 
         async def read(one: str) -> str:
             async with slots, client.log(one) as chunks:
                 return b"".join([chunk async for chunk in chunks]).decode("utf-8", "replace")
 
-        names = _listed(ids)
-        return dict(zip(names, await asyncio.gather(*map(read, names)), strict=True))
+        found = dict(zip(names, await asyncio.gather(*map(read, names)), strict=True))
+        if verbose:
+            _print(found)
+        return None if verbose else found
 
-    async def events(self, ids: str | Sequence[str]) -> dict[str, list[dict[str, str]]]:
-        """The scheduling events of each session: why it is Pending. Empty without a pod."""
-        _, _, client = self._opened()
+    async def events(self, ids: str | Iterable[str], verbose: bool = False) -> dict[str, list[dict[str, str]]] | None:
+        """The scheduling events of each session: why it is Pending. Empty without a pod. With ``verbose`` they are
+        printed, and None is returned."""
+        names = choices.ids(ids)
+        _, _, client = await self._opening.get()
         found: dict[str, list[dict[str, str]]] = {}
-        for one in _listed(ids):
+        for one in names:
             rows = await client.events(one) or ()
             found[one] = [
                 {"type": e.type, "reason": e.reason, "message": e.message, "first": e.first, "last": e.last}
                 for e in rows
             ]
-        return found
+        if verbose:
+            _print({one: "\n".join("  ".join(row.values()) for row in found[one]) for one in names})
+        return None if verbose else found
 
-    async def destroy(self, ids: str | Sequence[str]) -> dict[str, bool]:
+    async def destroy(self, ids: str | Iterable[str]) -> dict[str, bool]:
         """Deletes sessions and looks whether they are gone: True for each that is."""
         from skahactl.engine.once import delete_ids
 
-        profile, ledger, client = self._opened()
-        return await delete_ids(ledger, client, profile, _listed(ids))
+        names = choices.ids(ids)
+        profile, ledger, client = await self._opening.get()
+        return await delete_ids(ledger, client, profile, names)
 
     async def destroy_with(self, prefix: str, kind: str = "headless", status: str = "Completed") -> dict[str, bool]:
-        """Deletes the sessions whose name begins with ``prefix`` (or matches it, where it is a regular expression) and
-        that have this kind and status; True for each that is gone."""
-        pattern = re.compile(prefix if re.search(r"[.^$*+?{}\[\]()|\\]", prefix) else re.escape(prefix))
+        """Deletes the sessions whose name begins with ``prefix`` (or has a part that matches it, where it is a regular
+        expression) and that have this kind and status; True for each that is gone."""
+        pattern = choices.name_pattern(prefix)
         chosen = [
-            str(one["id"]) for one in await self.fetch(kind=kind, status=status) if pattern.match(str(one["name"]))
+            str(one["id"]) for one in await self.fetch(kind=kind, status=status) if pattern.search(str(one["name"]))
         ]
         return await self.destroy(chosen)
 
     async def stats(self) -> dict[str, Any]:
         """How much of the platform is in use, as it tells it; not every platform does."""
-        _, _, client = self._opened()
+        _, _, client = await self._opening.get()
         return await client.stats()
-
-    def _opened(self) -> tuple[Profile, Ledger, Client]:
-        if self._open is None:
-            raise UsageError("the session is not open", hint="use it with 'async with AsyncSession() as session:'")
-        return self._open
 
 
 def _sync(
@@ -227,8 +214,13 @@ class Session:
         report: Callable[[str], None] | None = None,
     ):
         self._session = AsyncSession(profile, environ=environ, directory=directory, report=report)
+        self._before: list[object] = []  # the loops of other processes
+        self._begin()
+
+    def _begin(self) -> None:
         self._loop: OwnLoop | None = None
         self._opening = threading.Lock()
+        self._process = os.getpid()
 
     def __enter__(self) -> Self:
         self._start()
@@ -248,6 +240,7 @@ class Session:
 
     def close(self) -> None:
         """Closes the connection and ends the thread; the next call opens anew."""
+        self._after_fork()
         with self._opening:
             if self._loop is None:
                 return
@@ -262,7 +255,14 @@ class Session:
             raise
         return loop.run(work)
 
+    def _after_fork(self) -> None:
+        """Threads do not outlive a fork: the new process opens its own."""
+        if self._process != os.getpid():
+            self._before.append(self._loop)
+            self._begin()
+
     def _start(self) -> OwnLoop:
+        self._after_fork()
         with self._opening:
             if self._loop is None:
                 loop = OwnLoop()
@@ -275,5 +275,6 @@ class Session:
             return self._loop
 
 
-def _listed(ids: str | Sequence[str]) -> list[str]:
-    return [ids] if isinstance(ids, str) else list(ids)
+def _print(texts: Mapping[str, str]) -> None:
+    for one, text in texts.items():
+        print(f"Session ID: {one}\n\n{text}")

@@ -217,6 +217,12 @@ def test_a_line_for_each_request(home: Path, tmp_path: Path) -> None:
     assert "GET" not in skahactl(home, "get", "sessions").stderr
 
 
+def test_a_command_quoted_as_a_whole(home: Path) -> None:
+    words = ("create", "headless", "images.canfar.net/a/b:1", "--dry-run", "-n", "quoted", "--")
+    assert "without the quotes" in skahactl(home, *words, "sleep 60").stderr
+    assert "without the quotes" not in skahactl(home, *words, "sleep", "60").stderr
+
+
 def examples_of(command: str) -> list[str]:
     verb = app()
     for word in command.split():

@@ -253,9 +253,61 @@ def test_a_session_in_a_notebook_opens_closes_and_opens_again(home: Home) -> Non
     assert not [thread for thread in threading.enumerate() if thread.name == "skahactl"]
 
 
-def test_not_open_and_not_configured(home: Home) -> None:
-    with pytest.raises(UsageError, match="the session is not open"):
-        asyncio.run(home.session().fetch())
+def test_a_session_that_nobody_opened(home: Home) -> None:
+    """As examples use it; in one loop after the other, and several calls at once."""
+    session = home.session()
+
+    async def both() -> list[list[str]]:
+        return await asyncio.gather(*(session.create(f"by-itself-{n}", IMAGE, cmd="true") for n in (1, 2)))
+
+    made = [session for ids in asyncio.run(both()) for session in ids]
+    assert {row["id"] for row in asyncio.run(session.fetch())} == set(made)
+
+
+def test_a_session_after_a_fork(home: Home) -> None:
+    (home.root / "fork.py").write_text(
+        "import os, sys\nfrom skahactl.session import Session\n"
+        f"session = Session()\nsession.create('parent', {IMAGE!r}, cmd='true')\n"
+        "child = os.fork()\n"
+        "print(len(session.fetch()), flush=True)\n"
+        "session.close()\n"
+        "sys.exit(0 if child == 0 else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    assert home.run(sys.executable, "fork.py").stdout == "1\n1\n"
+
+
+def test_the_order_of_older_clients_and_their_words(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    with home.waiting() as session:
+        (made,) = session.create("test", IMAGE, 2, 8, "headless", None, "echo", "one two", {"X": "1"}, 1)
+        wait_until(lambda: session.fetch(kind="headless", status="Succeeded"))
+        (row,) = session.fetch("headless", "Succeeded", "all")
+        assert (row["id"], row["status"]) == (made, "Completed")
+        assert session.logs(made, verbose=True) is None
+        assert session.events([made], verbose=True) is None
+        assert capsys.readouterr().out.startswith(f"Session ID: {made}\n\none two\n")
+        assert session.fetch(status="Error") == []
+        assert session.destroy_with("[a-z0-9]{5}$", kind="headless", status="Succeeded") == {made: True}
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda s: s.fetch(kind="headles"), "no kind of sessions 'headles'"),
+        (lambda s: s.fetch(status="Done"), "no status of sessions 'Done'"),
+        (lambda s: s.destroy_with("x", status="Complete"), "no status of sessions 'Complete'"),
+        (lambda s: s.destroy_with("(x"), "no regular expression"),
+        (lambda s: s.destroy_with(None), "a prefix is text"),
+        (lambda s: s.info(None), "the id of a session, or a list"),
+        (lambda s: s.destroy([None]), "the id of a session, or a list"),
+        (lambda s: s.logs(3), "the id of a session, or a list"),
+    ],
+)
+def test_wrong_choices(home: Home, call: Callable[[Session], object], words: str) -> None:
+    with home.waiting() as session, pytest.raises(UsageError, match=words):
+        call(session)
+
+
+def test_not_configured(home: Home) -> None:
     nowhere = Session("nowhere", environ=home.environ)
     with pytest.raises(UsageError, match="nowhere"):
         nowhere.fetch()
@@ -271,6 +323,11 @@ def test_not_open_and_not_configured(home: Home) -> None:
         ({"replicas": "3"}, "a whole number"),
         ({"cmd": None, "args": ["x"]}, "args need a cmd"),
         ({"args": [1.5]}, r"command\[2\]"),
+        ({"args": 3}, "args is a list of words"),
+        ({"args": {"a": 1}}, "args is a list of words"),
+        ({"cmd": "sleep 60"}, "cmd is one word, the program's"),
+        ({"kind": 8}, "a kind of session is text, not 8"),
+        ({"env": {"X": None}}, "env: X has no value"),
         ({"args": ["a\0b"]}, "NUL"),
         ({"kind": "notebok"}, "did you mean 'notebook'"),
         ({"kind": "notebook"}, "drops it for a notebook"),

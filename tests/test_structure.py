@@ -24,7 +24,7 @@ LAYERS = (
     ("ledger",),
     ("targets", "shapes"),
     ("engine", "logs"),
-    ("session", "own_loop"),
+    ("session", "opening", "own_loop"),
     ("context", "completers"),
     ("render",),
     ("options", "help_pages", "version"),

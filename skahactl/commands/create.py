@@ -76,6 +76,8 @@ def create(
 
     _check_kind(kind)
     words = list(command[1:] if command[:1] == ("--",) else command)
+    if len(words) == 1 and len(words[0].split()) > 1:
+        current().warn(f"the command is one word, '{words[0]}': write -- {words[0]} without the quotes")
     table = _table(kind.lower(), image, words, name or _made_name(image), replicas)
     resources = {"cores": cores, "ram": ram, "gpus": gpus}
     table["resources"] = {key: _plain(value) for key, value in resources.items() if value is not None}
