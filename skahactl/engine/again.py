@@ -10,8 +10,10 @@ from skahactl.engine import outcome, verdict
 from skahactl.engine.desk import Desk
 from skahactl.engine.drive import gates_under, released
 from skahactl.engine.driver import Driver
+from skahactl.engine.look import watch_of
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import Step
+from skahactl.engine.steps import is_ended, unread
 from skahactl.engine.stop import Interrupted
 from skahactl.errors import AnswerNo, BusyError, Exit, UsageError
 from skahactl.ledger import replicas, runs
@@ -202,7 +204,8 @@ def mark(
 ) -> tuple[int, ...]:
     """Writes what a person found out; the replicas that it changed. AnswerNo for a live one.
 
-    With ``items`` each item is marked, and a replica counts as Completed when all of its items do."""
+    With ``items`` each item is marked, and a replica counts as Completed when all of its items do. Where nothing goes
+    on after that, the run has ended."""
     chosen = set(numbers)
     alive = [
         row.number
@@ -251,3 +254,6 @@ def _mark_replicas(ledger: Ledger, run: Run, numbers: Collection[int], state: st
     for attempt in attempts_of(ledger, run.id):
         if attempt.replica in marked and attempt.state == states.EXPIRED:
             replicas.add_note(ledger, run.id, now, f"marked {state} by hand", attempt.replica)
+    watch = watch_of(ledger, run.id)
+    if watch.run.ended is None and is_ended(watch) and not unread(watch):
+        runs.set_run(ledger, run.id, ended=now)
