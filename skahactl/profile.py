@@ -87,6 +87,11 @@ class Profile:
         return self.server == LOCAL_SERVER
 
     @property
+    def memory(self) -> float:
+        """Seconds that the platform remembers an ended headless session."""
+        return self.local.memory if self.is_local else self.client.memory
+
+    @property
     def host(self) -> str:
         """The server's host as summaries name it; "this machine" for the embedded platform."""
         if self.is_local:

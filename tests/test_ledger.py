@@ -22,7 +22,7 @@ from skahactl.job import Each
 from skahactl.ledger import attempts, replicas, runs
 from skahactl.ledger.lock import acquire, living_driver
 from skahactl.ledger.records import JobKey
-from skahactl.ledger.schema import VERSION
+from skahactl.ledger.schema import VERSION, version_of
 from skahactl.ledger.store import FILE, open_ledger, read_ledger
 from skahactl.skaha.models import Created
 from tests import ledgers
@@ -55,6 +55,22 @@ def test_an_empty_file_of_the_oldest_version_is_migrated(tmp_path: Path) -> None
         assert ledgers.add(ledger, ledgers.job("fits", 2)).number == 1
 
 
+def test_one_of_the_first_version_is_migrated_with_what_it_holds(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        run = ledgers.add(ledger, ledgers.job("fits", 2))
+        ledgers.start(ledger, run, [1])
+        ledger.connection.execute("DROP TABLE forgotten")
+        ledger.connection.execute("PRAGMA user_version = 1")
+    for opened in (read_ledger, open_ledger):
+        with opened(tmp_path) as ledger:
+            assert version_of(ledger.connection) == VERSION
+            assert [one.number for one in runs.runs_of(ledger, run.key)] == [1]
+            assert attempts.known_among(ledger, [ledgers.session_of(run, 1)])
+    with open_ledger(tmp_path) as ledger:
+        runs.forget(ledger, [run.id], ledgers.NOW, 3600)
+        assert attempts.known_among(ledger, [ledgers.session_of(run, 1)])
+
+
 def test_a_damaged_one_is_told_and_never_overwritten(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
         ledgers.add(ledger, ledgers.job("fits", 500))
@@ -79,12 +95,34 @@ def test_runs_are_numbered_and_forgotten(tmp_path: Path) -> None:
         first, second = (ledgers.add(ledger, ledgers.job("fits", 3)) for _ in range(2))
         assert (first.number, second.number) == (1, 2)
         ledgers.start(ledger, first, [1, 2])
-        runs.forget(ledger, [first.id])
+        runs.forget(ledger, [first.id], ledgers.NOW, 3600)
         assert [run.number for run in runs.runs_of(ledger, first.key)] == [2]
         for table in ("replicas", "attempts", "sends", "tallies"):
             assert not ledger.rows(f"SELECT 1 FROM {table} WHERE run = ?", first.id), table
-        runs.forget(ledger, [second.id])
+        runs.forget(ledger, [second.id], ledgers.NOW, 3600)
         assert runs.job_keys(ledger) == ()
+
+
+def test_sessions_of_a_forgotten_run_are_known_while_they_may_be_listed(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        run = ledgers.add(ledger, ledgers.job("fits", 3))
+        ledgers.start(ledger, run, [1, 2])
+        ledgers.move(ledger, run, dict.fromkeys((1, 2), (states.COMPLETED, ledgers.NOW, ledgers.NOW + 10)))
+        ids = {ledgers.session_of(run, number) for number in (1, 2)}
+        runs.forget(ledger, [run.id], ledgers.NOW + 20, 3600)
+        assert attempts.known_among(ledger, {*ids, "another1"}) == ids
+        for since, first in ((3600, "fits-1-abcde-2"), (3620, "fits-1-abcde")):
+            run = ledgers.add(ledger, ledgers.job("fits", 3))
+            with ledger.transaction():
+                intent = attempts.intend(ledger, run.id, 1, ledgers.NOW + since)
+            assert intent is not None
+            assert intent.name == first
+            runs.forget(ledger, [run.id], ledgers.NOW + since, 3600)
+        assert attempts.known_among(ledger, ids) == frozenset()
+        ended_long_ago = ledgers.add(ledger, ledgers.job("fits", 1))
+        ledgers.start(ledger, ended_long_ago, [1])
+        runs.forget(ledger, [ended_long_ago.id], ledgers.NOW + 9000, 3600)
+        assert not ledger.rows("SELECT 1 FROM forgotten")
 
 
 def test_no_intent_for_what_is_being_deleted(tmp_path: Path) -> None:

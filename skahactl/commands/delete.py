@@ -89,7 +89,7 @@ async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_
         with telling(here, lambda: outcome):
             for target in found:
                 if target.run is not None and dry_run:
-                    await removal.preview(target.run, target.numbers)
+                    await removal.preview(target.run, target.numbers, forget)
                 elif target.run is not None:
                     await _run(here, removal, target.run, target.numbers, forget)
             for session in others:
@@ -151,7 +151,8 @@ async def _run(here: Opened, removal: Removal, run: Run, numbers: frozenset[int]
     part = await removal.delete(run, numbers)
     if forget and part.exit is Exit.DONE and numbers is None:
         size = await removal.forget(run)
-        here.context.say(f"{run.key.name}: record forgotten, {size} bytes of logs removed")
+        if size is not None:
+            here.context.say(f"{run.key.name}: record forgotten, {size} bytes of logs removed")
 
 
 async def _session(here: Opened, removal: Removal, chosen: Session, dry_run: bool) -> Exit:

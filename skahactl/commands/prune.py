@@ -10,11 +10,12 @@ from cyclopts import Parameter
 
 from skahactl import completers, durations
 from skahactl.context import Context, current
-from skahactl.errors import Exit, UsageError
+from skahactl.errors import BusyError, Exit, UsageError
 from skahactl.words import counted, size_text
 
 if TYPE_CHECKING:
-    from skahactl.ledger.records import Run, RunSummary
+    from skahactl.engine.forget import Prune
+    from skahactl.ledger.records import JobKey, RunSummary
     from skahactl.ledger.store import Ledger
     from skahactl.profile import Profile
 
@@ -39,7 +40,7 @@ def prune(
 
     skahactl -p canfar prune --older-than 90d
     """
-    from skahactl.engine.forget import kept_bytes
+    from skahactl.engine.forget import Prune, kept_bytes
     from skahactl.ledger.store import open_ledger, read_ledger
     from skahactl.paths import state_dir
     from skahactl.profiles import choose
@@ -56,20 +57,13 @@ def prune(
         place = f"{', '.join(jobs) or 'every job'} on {profile.name} ({profile.host})"
         for line in spared:
             context.say(f"{place}: {line}")
-        size = size_text(sum(old.size for old in found))
-        what = (
-            f"{size} of logs of {counted(len(found), 'run')}"
-            if logs
-            else f"{counted(len(found), 'run')}, {size} of logs"
-        )
         if dry_run or not found:
-            context.say(
-                f"{place}: {'would forget ' + what if found else f'nothing that ended more than {older_than} ago'}"
-            )
+            words = f"would forget {_what(found, logs)}" if found else f"nothing that ended more than {older_than} ago"
+            context.say(f"{place}: {words}")
             return Exit.DONE
-        _require_consent(context, yes, f"{place}: forget {what}?")
-        _forget(ledger, [old.summary.run for old in found], logs)
-    context.say(f"{place}: forgot {what}")
+        _require_consent(context, yes, f"{place}: forget {_what(found, logs)}?")
+        gone = _forget(context, profile, Prune(ledger, before, profile.memory, logs), found)
+    context.say(f"{place}: forgot {_what(gone, logs)}")
     return Exit.DONE
 
 
@@ -79,6 +73,11 @@ class _Old:
 
     summary: RunSummary
     size: int
+
+
+def _what(found: list[_Old], logs: bool) -> str:
+    size, number = size_text(sum(old.size for old in found)), counted(len(found), "run")
+    return f"{size} of logs of {number}" if logs else f"{number}, {size} of logs"
 
 
 def _age(text: str) -> float:
@@ -92,9 +91,9 @@ def _chosen(
     ledger: Ledger, profile: Profile, names: tuple[str, ...], before: float
 ) -> tuple[tuple[RunSummary, ...], list[str]]:
     """The ended runs from before that time, and what is to be said of those that stay."""
-    from skahactl import states
+    from skahactl.engine.forget import ended_before
     from skahactl.ledger.lock import living_driver
-    from skahactl.ledger.runs import job_keys, runs_of, summaries
+    from skahactl.ledger.runs import job_keys, runs_of
 
     keys = [key for key in job_keys(ledger, profile.server) if not names or key.name in names]
     for name in names:
@@ -102,13 +101,11 @@ def _chosen(
             raise _unknown(name, profile)
     driven = [key for key in keys if living_driver(ledger, key) is not None]
     runs = [run for key in keys if key not in driven for run in runs_of(ledger, key)]
-    ended = summaries(ledger, [run for run in runs if run.ended is not None and run.ended < before])
-    chosen = tuple(one for one in ended if not any(one.counts[state] for state in states.ALIVE))
     open_ones = sum(run.ended is None and run.created < before for run in runs)
     spared = [f"{key.name} is left alone, another command drives it" for key in driven]
     if open_ones:
         spared.append(f"{counted(open_ones, 'run')} without a known end stay; skahactl get jobs looks at them")
-    return chosen, spared
+    return ended_before(ledger, runs, before), spared
 
 
 def _unknown(name: str, profile: Profile) -> UsageError:
@@ -154,16 +151,20 @@ def _require_consent(context: Context, yes: bool, question: str) -> None:
         raise UsageError("nothing was forgotten", hint="--yes does it without asking")
 
 
-def _forget(ledger: Ledger, runs: list[Run], only_logs: bool) -> None:
-    """The logs first, so that none is left without a record."""
-    from skahactl.engine.forget import remove_logs
-    from skahactl.ledger.attempts import attempts_of, set_attempt
-    from skahactl.ledger.runs import forget
-
-    for run in runs:
-        remove_logs(ledger, run)
-        for attempt in attempts_of(ledger, run.id) if only_logs else ():
-            if attempt.log_path is not None:
-                set_attempt(ledger, attempt, {"log": "pruned", "log_path": None})
-    if not only_logs:
-        forget(ledger, [run.id for run in runs])
+def _forget(context: Context, profile: Profile, work: Prune, found: list[_Old]) -> list[_Old]:
+    """Those of them that went; what another command started again, or drives, stays, and is named."""
+    wanted: dict[JobKey, dict[int, _Old]] = {}
+    for old in found:
+        wanted.setdefault(old.summary.run.key, {})[old.summary.run.id] = old
+    gone: list[_Old] = []
+    for key, of_job in wanted.items():
+        try:
+            forgotten = work.prune(key, of_job, time.time())
+        except BusyError as error:
+            context.say(f"{error.message}; it is left alone")
+            continue
+        gone += [of_job[run.id] for run in forgotten]
+        if len(forgotten) < len(of_job):
+            left = counted(len(of_job) - len(forgotten), "run")
+            context.say(f"{key.name} on {profile.name} ({profile.host}): {left} changed meanwhile, left alone")
+    return gone

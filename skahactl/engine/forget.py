@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from skahactl import states
 from skahactl.ledger import runs
-from skahactl.ledger.attempts import attempts_of
-from skahactl.ledger.records import JobKey, Run
+from skahactl.ledger.attempts import attempts_of, forget_logs
+from skahactl.ledger.lock import acquire
+from skahactl.ledger.records import JobKey, Run, RunSummary
 from skahactl.ledger.store import Ledger
 from skahactl.logs import places
 
@@ -17,12 +21,53 @@ from skahactl.logs import places
 _OURS = re.compile(r"\.?\d+\.\d+\.log(\.events)?(\.new|\.joined)?")
 
 
-def forget_job(ledger: Ledger, server: str, user: str, name: str) -> int:
-    """Forgets every run of the job; how many bytes of logs went with it."""
-    found = runs.runs_of(ledger, JobKey(server, user, name))
+def forget_job(ledger: Ledger, key: JobKey, now: float, memory: float) -> int:
+    """Forgets every run of the job, whose lock the caller holds; how many bytes of logs went with it. ``memory``: as
+    for ``runs.forget``."""
+    found = runs.runs_of(ledger, key)
     size = sum(remove_logs(ledger, run) for run in found)
-    runs.forget(ledger, [run.id for run in found])
+    runs.forget(ledger, [run.id for run in found], now, memory)
     return size
+
+
+def ended_before(ledger: Ledger, every: Sequence[Run], before: float) -> tuple[RunSummary, ...]:
+    """Those of these runs that ended before that time, and of which nothing is alive."""
+    ended = runs.summaries(ledger, [run for run in every if run.ended is not None and run.ended < before])
+    return tuple(one for one in ended if not any(one.counts[state] for state in states.ALIVE))
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Forgets runs that ended before that time, or their logs alone. ``memory``: as for ``runs.forget``."""
+
+    ledger: Ledger
+    before: float
+    memory: float
+    only_logs: bool
+
+    def prune(self, key: JobKey, wanted: Collection[int], now: float) -> tuple[Run, ...]:
+        """Those of the ``wanted`` runs (ids) of a job that are still as old as that, once nobody can start them
+        again: they are forgotten. BusyError if another command drives the job.
+
+        The logs go first, so that none is left without a record."""
+        lock = acquire(self.ledger, key, now)
+        try:
+            chosen = self._still(key, wanted)
+            for run in chosen:
+                remove_logs(self.ledger, run)
+            with self.ledger.transaction():
+                chosen = self._still(key, {run.id for run in chosen})
+                if self.only_logs:
+                    forget_logs(self.ledger, [run.id for run in chosen])
+                else:
+                    runs.forget(self.ledger, [run.id for run in chosen], now, self.memory)
+            return chosen
+        finally:
+            lock.release()
+
+    def _still(self, key: JobKey, wanted: Collection[int]) -> tuple[Run, ...]:
+        every = [run for run in runs.runs_of(self.ledger, key) if run.id in wanted]
+        return tuple(one.run for one in ended_before(self.ledger, every, self.before))
 
 
 def remove_logs(ledger: Ledger, run: Run) -> int:

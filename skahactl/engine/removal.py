@@ -15,9 +15,9 @@ from skahactl.engine.stop import Interrupted
 from skahactl.engine.whose import refuse_other_user
 from skahactl.errors import BusyError, Exit
 from skahactl.ledger import replicas, runs
-from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.attempts import attempts_of, runs_with
 from skahactl.ledger.lock import JobLock, acquire
-from skahactl.ledger.records import AttemptRow, Run
+from skahactl.ledger.records import AttemptRow, JobKey, Run
 from skahactl.ledger.replicas import ReplicaState
 from skahactl.skaha.models import Listing, Session
 
@@ -35,20 +35,24 @@ class Removal:
     desk: Desk
     parts: list[JobOutcome] = field(default_factory=list)
 
-    async def preview(self, run: Run, numbers: Collection[int] | None) -> None:
-        """What delete would do."""
+    async def preview(self, run: Run, numbers: Collection[int] | None, forget: bool) -> None:
+        """What delete would do; with ``forget`` to earlier runs of the job too."""
         listing = await self.desk.stop.guard(self.desk.client.sessions())
         self.parts.append(self._part(run, numbers, listing))
+        if forget and numbers is None:
+            earlier = [one for one in await self.still_listed(run.key) if one.id != run.id]
+            self.parts += [self._part(one, None, listing) for one in earlier]
 
-    async def delete(self, run: Run, numbers: Collection[int] | None) -> JobOutcome:
-        """Deletes the sessions of a run, or of some of its replicas, and verifies it."""
+    async def delete(self, run: Run, numbers: Collection[int] | None, lock: JobLock | None = None) -> JobOutcome:
+        """Deletes the sessions of a run, or of some of its replicas, and verifies it. ``lock``: the job's, if the
+        caller holds it."""
         listing = await self.desk.stop.guard(self.desk.client.sessions())
         refuse_other_user(self.desk.profile, (run,), listing.user, nothing="nothing was deleted")
         part = self._part(run, numbers, listing)
         self.parts.append(part)
         replicas.ask_delete(self.desk.ledger, run.id, numbers)
         try:
-            undeleted = await self._carry_out(run, numbers)
+            undeleted = await self._carry_out(run, numbers, lock)
         except Interrupted as error:
             error.hint = "the delete is on record: the same command goes on with it, and so does whoever drives the job"
             raise
@@ -64,13 +68,23 @@ class Removal:
             _explain(part)
         return part
 
-    async def forget(self, run: Run) -> int:
-        """Forgets every run of the job, once nobody drives it; how many bytes of logs went with it."""
+    async def forget(self, run: Run) -> int | None:
+        """Forgets every run of the job, once nobody drives it and the platform lists no session of any; how many
+        bytes of logs went with it, None if sessions stay."""
         lock = await wait_for_lock(self.desk.ledger, run.key, self.desk.clock, self.desk.stop)
         try:
-            return forget_job(self.desk.ledger, run.key.server, run.key.user, run.key.name)
+            parts = [await self.delete(one, None, lock) for one in await self.still_listed(run.key)]
+            if any(part.exit is not Exit.DONE for part in parts):
+                return None
+            return forget_job(self.desk.ledger, run.key, self.desk.clock.now(), self.desk.profile.memory)
         finally:
             released([lock])
+
+    async def still_listed(self, key: JobKey) -> list[Run]:
+        """The runs of a job of which the platform lists sessions, oldest first."""
+        listing = await self.desk.stop.guard(self.desk.client.sessions())
+        holding = runs_with(self.desk.ledger, [session.id for session in listing.sessions])
+        return [run for run in runs.runs_of(self.desk.ledger, key) if run.id in holding]
 
     async def delete_session(self, session: str) -> bool:
         """Deletes a session that the ledger knows nothing of; whether it is gone."""
@@ -101,10 +115,10 @@ class Removal:
         )
         return part
 
-    async def _carry_out(self, run: Run, numbers: Collection[int] | None) -> set[str]:
+    async def _carry_out(self, run: Run, numbers: Collection[int] | None, held: JobLock | None) -> set[str]:
         """Sees to it that nothing is listed any more; what still is, in spite of all."""
         try:
-            lock = acquire(self.desk.ledger, run.key, self.desk.clock.now())
+            lock = held or acquire(self.desk.ledger, run.key, self.desk.clock.now())
         except BusyError as error:
             self.desk.reporter.say(f"{error.message}; it carries out the delete")
             return await self._carried_out(run, numbers)
@@ -112,7 +126,7 @@ class Removal:
         try:
             await driver.drive()
         finally:
-            released([lock])
+            released([lock] if held is None else [])
         return driver.undeleted
 
     async def _carried_out(self, run: Run, numbers: Collection[int] | None) -> set[str]:

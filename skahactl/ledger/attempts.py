@@ -63,15 +63,26 @@ def known_sessions(ledger: Ledger, sessions: Iterable[str]) -> dict[str, tuple[i
 
 
 def known_among(ledger: Ledger, sessions: Iterable[str]) -> frozenset[str]:
-    """Those of these session ids that this ledger holds, as an attempt's or as a twin's."""
+    """Those of these session ids that this ledger holds, as an attempt's or as a twin's, or of a forgotten run."""
     asked = codec.dump(list(sessions))
     rows = ledger.rows(
-        "SELECT session FROM attempts WHERE session IN (SELECT value FROM json_each(?))"
-        " UNION SELECT session FROM twins WHERE session IN (SELECT value FROM json_each(?))",
-        asked,
+        "SELECT session FROM attempts WHERE session IN (SELECT value FROM json_each(?1))"
+        " UNION SELECT session FROM twins WHERE session IN (SELECT value FROM json_each(?1))"
+        " UNION SELECT session FROM forgotten WHERE session IN (SELECT value FROM json_each(?1))",
         asked,
     )
     return frozenset(row["session"] for row in rows)
+
+
+def runs_with(ledger: Ledger, sessions: Iterable[str]) -> frozenset[int]:
+    """The runs that hold any of these session ids, as an attempt's or as a twin's."""
+    asked = codec.dump(list(sessions))
+    rows = ledger.rows(
+        "SELECT run FROM attempts WHERE session IN (SELECT value FROM json_each(?1))"
+        " UNION SELECT run FROM twins WHERE session IN (SELECT value FROM json_each(?1))",
+        asked,
+    )
+    return frozenset(row["run"] for row in rows)
 
 
 def known_of(ledger: Ledger, attempts: Iterable[AttemptRow], listing: Listing) -> frozenset[str]:
@@ -102,7 +113,7 @@ def intend(ledger: Ledger, run_id: int, number: int, now: float) -> Intent | Non
     if open_one is not None:
         intent = Intent(run_id, number, open_one["number"], open_one["name"], open_one["sends"] + 1)
     else:
-        intent = Intent(run_id, number, row["attempt"] + 1, _next_name(ledger, row["name"]), 1)
+        intent = Intent(run_id, number, row["attempt"] + 1, _next_name(ledger, row["name"], now), 1)
     _write_intent(ledger, intent, now)
     return intent
 
@@ -110,14 +121,16 @@ def intend(ledger: Ledger, run_id: int, number: int, now: float) -> Intent | Non
 _CREATABLE = (states.HELD, states.UNSETTLED, states.FAILED)
 
 
-def _next_name(ledger: Ledger, name: str) -> str:
-    """The whole name of the next attempt under ``name``: past every one that was made or taken over."""
+def _next_name(ledger: Ledger, name: str, now: float) -> str:
+    """The whole name of the next attempt under ``name``: past every one that was made or taken over, and that the
+    platform may still list of a forgotten run."""
     rows = ledger.rows(  # "." follows "-": every name that begins with this one and a "-", found by the index
-        "SELECT name FROM attempts WHERE name = ? UNION SELECT name FROM attempts"
-        " WHERE name > ? || '-' AND name < ? || '.'",
+        "SELECT name FROM attempts WHERE name = ?1 UNION SELECT name FROM attempts"
+        " WHERE name > ?1 || '-' AND name < ?1 || '.'"
+        " UNION SELECT name FROM forgotten WHERE name = ?1 AND until > ?2"
+        " UNION SELECT name FROM forgotten WHERE name > ?1 || '-' AND name < ?1 || '.' AND until > ?2",
         name,
-        name,
-        name,
+        now,
     )
     used = [row["name"][len(name) + 1 :] or "1" for row in rows if first_name(row["name"]) == name]
     return attempt_name(name, max(map(int, used), default=0) + 1)
@@ -240,3 +253,12 @@ def set_attempt(
             )
         if state is not None:
             _to(ledger, key, state, reason)
+
+
+def forget_logs(ledger: Ledger, run_ids: Iterable[int]) -> None:
+    """Writes that the kept logs of these runs were removed."""
+    with ledger.transaction() as connection:
+        connection.executemany(
+            "UPDATE attempts SET log = 'pruned', log_path = NULL WHERE run = ? AND log_path IS NOT NULL",
+            ((run_id,) for run_id in run_ids),
+        )

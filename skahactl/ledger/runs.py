@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from skahactl import states
 from skahactl.job import Job, Limits
@@ -228,9 +228,19 @@ def set_run(ledger: Ledger, run_id: int, **columns: object) -> None:
         connection.execute(f"UPDATE runs SET {names} WHERE id = ?", (*columns.values(), run_id))
 
 
-def forget(ledger: Ledger, run_ids: Iterable[int]) -> None:
-    """Deletes the records of these runs, and of jobs that have none left. The caller removes their logs."""
+def forget(ledger: Ledger, run_ids: Collection[int], now: float, memory: float) -> None:
+    """Deletes the records of these runs, and of jobs that have none left. The caller removes their logs. Sessions that
+    the platform may still list stay known: it remembers an ended one for ``memory`` seconds, an interactive one for a
+    day (skaha-api 9)."""
     with ledger.transaction() as connection:
+        connection.execute("DELETE FROM forgotten WHERE until <= ?", (now,))
+        connection.executemany(
+            "INSERT OR REPLACE INTO forgotten SELECT session, attempts.name,"
+            " coalesce(finished, runs.observed, recorded, attempts.created)"
+            " + CASE kind WHEN 'headless' THEN ?1 ELSE max(?1, 86400) END AS until"
+            " FROM attempts JOIN runs ON runs.id = run WHERE run = ?2 AND session IS NOT NULL AND until > ?3",
+            ((memory, run_id, now) for run_id in run_ids),
+        )
         connection.executemany("DELETE FROM runs WHERE id = ?", ((run_id,) for run_id in run_ids))
         connection.execute("DELETE FROM jobs WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.job = jobs.id)")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 
-VERSION = 1
+VERSION = 2
 
 _TABLES = """
 CREATE TABLE jobs (
@@ -88,8 +88,14 @@ CREATE TRIGGER run_forgotten AFTER DELETE ON runs BEGIN
 END;
 """
 
-#: Migrations: version n to n + 1. The first creates everything.
-MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS,)
+#: Sessions of forgotten runs, for as long as the platform may list them.
+_FORGOTTEN = """
+CREATE TABLE forgotten (session TEXT PRIMARY KEY, name TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX forgotten_name ON forgotten (name);
+"""
+
+#: Migrations: version n to n + 1. The first makes an empty file a ledger.
+MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS, _FORGOTTEN)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -1,0 +1,108 @@
+"""``prune`` and ``delete --forget``: what they forget is not in use, and what comes after them starts anew."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from skahactl.ledger.lock import acquire
+from skahactl.ledger.records import JobKey
+from skahactl.ledger.store import FILE, open_ledger
+from tests import ledgers
+from tests.desk import COMMAND, Desk, end, wait_for
+from tests.terminal import Terminal
+
+pytestmark = pytest.mark.once
+
+
+def listed(desk: Desk) -> list[str]:
+    return [row["id"] for row in desk.data("get", "sessions")]
+
+
+def test_what_starts_again_while_prune_asks_is_left_alone(desk: Desk) -> None:
+    desk.job("pr", "test ! -e go || sleep 100")
+    desk.run("apply", "pr.toml", "--wait")
+    terminal = Terminal([*COMMAND, "prune", "pr", "--older-than", "0s"], desk.root, desk.environ)
+    terminal.read_until(b"[y/N]")
+    desk.write("go", "")
+    driver = desk.start("retry", "pr", "-r", "1", "--wait")
+    wait_for(lambda: desk.recorded("pr") == ["Running"])
+    os.write(terminal.master, b"y\n")
+    assert terminal.ended(20) == 0
+    assert b"another command drives pr" in terminal.text
+    assert b"forgot 0 runs" in terminal.text
+    assert desk.recorded("pr") == ["Running"]
+    end(driver)
+    terminal = Terminal([*COMMAND, "prune", "pr", "--older-than", "0s"], desk.root, desk.environ)
+    assert terminal.ended(20) == 0
+    assert b"without a known end stay" in terminal.text
+    desk.clear("pr")
+
+
+def test_what_was_started_again_and_is_not_driven_is_left_alone(desk: Desk) -> None:
+    desk.job("pr", "test ! -e go || sleep 100")
+    desk.run("apply", "pr.toml", "--wait")
+    terminal = Terminal([*COMMAND, "prune", "pr", "--older-than", "0s"], desk.root, desk.environ)
+    terminal.read_until(b"[y/N]")
+    desk.write("go", "")
+    desk.run("retry", "pr", "-r", "1")
+    os.write(terminal.master, b"y\n")
+    assert terminal.ended(20) == 0
+    assert b"1 run changed meanwhile, left alone" in terminal.text
+    assert desk.run_of("pr") == 1
+    desk.clear("pr")
+
+
+def test_runs_of_a_job_that_is_driven_stay(desk: Desk) -> None:
+    desk.job("pr", "true")
+    desk.run("apply", "pr.toml", "--wait")
+    with open_ledger(desk.state) as ledger:
+        (row,) = ledger.rows("SELECT server, user, name FROM jobs")
+        lock = acquire(ledger, JobKey(*row), 1.0)
+        done = desk.run("prune", "--older-than", "0s", "--yes")
+        lock.release()
+    assert "pr is left alone, another command drives it" in done.stderr
+    assert done.stdout == ""
+    assert desk.run_of("pr") == 1
+
+
+def test_removing_logs_of_many_replicas_is_one_write(desk: Desk) -> None:
+    desk.job("many", "echo x", 12)
+    desk.run("apply", "many.toml", "--wait")
+    before = ledgers.changes(desk.state)
+    desk.run("prune", "--logs", "--older-than", "0s", "--yes")
+    assert ledgers.changes(desk.state) - before <= 3  # the lock, the logs, the lock
+    with closing(sqlite3.connect(desk.state / FILE)) as connection:
+        assert set(connection.execute("SELECT log, log_path FROM attempts")) == {("pruned", None)}
+
+
+def test_a_pruned_job_starts_anew_although_its_sessions_are_listed(desk: Desk) -> None:
+    desk.job("anew", "true", 2)
+    desk.run("apply", "anew.toml", "--wait")
+    before = listed(desk)
+    desk.run("prune", "--yes", "--older-than", "0s")
+    assert listed(desk) == before
+    done = desk.run("apply", "anew.toml", "--wait")
+    assert "stray" not in done.stderr
+    names = [row["name"] for row in desk.data("get", "sessions")]
+    assert len(names) == len(set(names)) == 4
+
+
+def test_a_forgotten_job_starts_anew_whatever_runs_it_had(desk: Desk) -> None:
+    desk.job("anew", "true", 2)
+    desk.run("apply", "anew.toml", "--wait")
+    desk.run("apply", "anew.toml", "--wait", "--rerun")
+    planned = desk.data("delete", "anew", "--forget", "--dry-run")["jobs"]
+    assert sorted((part["run"], {step["action"] for step in part["steps"]} == {"delete"}) for part in planned) == [
+        (1, True),
+        (2, True),
+    ]
+    done = desk.data("delete", "anew", "--forget")
+    assert sorted(part["run"] for part in done["jobs"]) == [1, 2]
+    assert listed(desk) == []
+    assert desk.data("get", "jobs") == []
+    desk.run("apply", "anew.toml", "--wait")
+    assert len(listed(desk)) == 2
