@@ -398,7 +398,7 @@ complete -c skahactl -n '__fish_skahactl_using_command mark' -l version -d 'Disp
 complete -c skahactl -n '__fish_skahactl_using_command mark' -l replicas -x -k -a '(__fish_skahactl_complete)' -d 'These replicas: 1-10,17.'
 complete -c skahactl -n '__fish_skahactl_using_command mark' -s r -x -k -a '(__fish_skahactl_complete)' -d 'These replicas: 1-10,17.'
 complete -c skahactl -n '__fish_skahactl_using_command mark' -l items -r -F -d 'The items in this file, one a line; - is standard input.'
-complete -c skahactl -n '__fish_skahactl_using_command mark' -l expired -d 'Every replica that is Expired.'
+complete -c skahactl -n '__fish_skahactl_using_command mark' -l expired -d 'Every replica that is Expired, of those that were named if any were.'
 complete -c skahactl -n '__fish_skahactl_using_command mark' -l profile -x -k -a '(__fish_skahactl_complete)' -d 'Where to run: a profile, or its file.'
 complete -c skahactl -n '__fish_skahactl_using_command mark' -s p -x -k -a '(__fish_skahactl_complete)' -d 'Where to run: a profile, or its file.'
 complete -c skahactl -n '__fish_skahactl_using_command mark' -l output -x -a 'table wide name json jsonl toml' -d 'How data is shown: table (if nothing is said), wide, name, json, jsonl, toml.'

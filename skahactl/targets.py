@@ -11,6 +11,7 @@ from skahactl import ranges
 from skahactl.errors import UsageError
 from skahactl.ledger.attempts import attempt_of_session, attempts_named
 from skahactl.ledger.records import AttemptRow, JobKey, Run
+from skahactl.ledger.replicas import replicas_of
 from skahactl.ledger.runs import job_keys, last_run, run_by_id, runs_of, users_seen
 from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
@@ -28,13 +29,15 @@ class Target:
 
     ``run`` and ``numbers``: a run, and which of its replicas (None: all). ``session``: the platform's id, or, where
     the ledger knows nothing of it (``run`` is None), the word that may be an id or a name there. ``word``: as typed,
-    or one for all that were.
+    or one for all that were. ``past``: it is a session whose replica has had a later attempt, and is not what the
+    replica is now.
     """
 
     run: Run | None
     numbers: frozenset[int] | None
     session: str | None
     word: str
+    past: bool = False
 
     @property
     def is_job(self) -> bool:
@@ -64,6 +67,17 @@ def find(
 def by_run(targets: Iterable[Target]) -> tuple[Target, ...]:
     """The targets with one for each run, also where sessions of it were named: each of them stands for its replica."""
     return _joined(target if target.run is None else replace(target, session=None) for target in targets)
+
+
+def refuse_past(targets: Iterable[Target]) -> None:
+    """UsageError for a session whose replica has had a later attempt: the replica as it is now was not named."""
+    for target in targets:
+        if target.past and target.run is not None and target.numbers is not None:
+            replica = f"{target.run.key.name}/{ranges.text(target.numbers)}"
+            raise UsageError(
+                f"'{target.word}' is the session of an earlier attempt of {replica}, which has a later one",
+                hint=f"for the replica as it is now: {replica}",
+            )
 
 
 def current_user(ledger: Ledger, profile: Profile) -> str:
@@ -140,7 +154,9 @@ class _Finder:
         if attempt is None:
             raise self._unknown(name)
         self._refuse_job_options(word)
-        return Target(self._by_id(attempt.run_id), frozenset({attempt.replica}), attempt.session or word, word)
+        past = replicas_of(self._ledger, attempt.run_id, (attempt.replica,))[0].attempt > attempt.number
+        run = self._by_id(attempt.run_id)
+        return Target(run, frozenset({attempt.replica}), attempt.session or word, word, past)
 
     def knows(self, name: str) -> bool:
         return self._last(name) is not None

@@ -81,8 +81,10 @@ async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_
     from skahactl.targets import by_run
 
     async with opened() as here:
-        found = by_run(_found(here, words, replicas, ignore_not_found))
+        every = _found(here, words, replicas, ignore_not_found)
+        found = by_run(target for target in every if not target.past)  # the replica's session of now was not named
         others = await _sessions(here, [target.word for target in found if target.run is None], ignore_not_found)
+        others += await _sessions(here, [target.session or target.word for target in every if target.past], True)
         removal = Removal(here.desk)
         outcome = Outcome(here.desk.profile, dry_run, removal.parts)
         gone = Exit.DONE

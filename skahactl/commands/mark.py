@@ -41,7 +41,7 @@ def mark(
     Parameters
     ----------
     job
-        The job.
+        JOB or JOB/REPLICAS.
     state
         completed or failed.
     replicas
@@ -49,14 +49,12 @@ def mark(
     items
         The items in this file, one a line; - is standard input.
     expired
-        Every replica that is Expired.
+        Every replica that is Expired, of those that were named if any were.
     """
     from skahactl.words import did_you_mean
 
     if state.lower() not in WORDS:
         raise UsageError(f"a replica is marked completed or failed, not '{state}'", hint=did_you_mean(state, WORDS))
-    if [replicas is not None, items is not None, expired].count(True) != 1:
-        raise UsageError("mark needs one of -r LIST, --items FILE or --expired", hint="which replicas do you mean?")
     return _mark(job, WORDS[state.lower()], replicas, items, expired)
 
 
@@ -66,19 +64,24 @@ def _mark(job: str, state: str, replicas: str | None, items: str | None, expired
     from skahactl.ledger.store import open_ledger
     from skahactl.paths import state_dir
     from skahactl.ranges import text
+    from skahactl.render.summary import head_of
 
     context = current()
     found = one_job(job, replicas)
+    named = expired or found.numbers is not None
+    if named == (items is not None):
+        raise UsageError("mark needs -r LIST or --expired, or else --items FILE", hint="which replicas do you mean?")
     listed = None if items is None else lines_of(items)
     with open_ledger(state_dir(context.environ)) as ledger:
         numbers = found.numbers or frozenset()
         if expired:
             rows = replica_states(ledger, found.run.id)
-            numbers = frozenset(row.number for row in rows if row.state == states.EXPIRED)
+            within = found.numbers or range(1, found.run.total + 1)
+            numbers = frozenset(row.number for row in rows if row.state == states.EXPIRED and row.number in within)
         changed = again.mark(ledger, found.run, state, numbers, listed, time.time())
-    name = found.run.key.name
+    where = head_of(found.run)
     if not changed:
-        context.say(f"{name}: no replica is Expired; nothing marked")
+        context.say(f"{where}: no replica of those is Expired; nothing marked")
         return Exit.DONE
-    context.say(f"{name}: replica {text(changed)} marked {state}")
+    context.say(f"{where}: replica {text(changed)} marked {state}")
     return Exit.DONE

@@ -41,10 +41,11 @@ def renew(
 async def _renew(words: list[str], replicas: str | None, dry_run: bool) -> int:
     from skahactl.engine.renewal import Renewal
     from skahactl.render.outcomes import show_outcome
-    from skahactl.targets import by_run, find
+    from skahactl.targets import by_run, find, refuse_past
 
     async with opened() as here:
         found = find(here.desk.ledger, here.desk.profile, words, replicas=replicas, sessions=True)
+        refuse_past(found)
         renewal = Renewal(here.desk)
         outcome = await renewal.renew(by_run(found), dry_run)
         here.desk.reporter.close()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from skahactl.skaha.models import Listing
 
 REASON = "asked for"
+_TWO_WAYS = "--items and -r, --failed or --expired: choose one way of naming replicas"
 
 
 def retry(
@@ -66,18 +67,18 @@ def retry(
         Show what would be tried again.
     """
     if items is not None and (replicas or failed or expired):
-        raise UsageError("--items and -r, --failed or --expired: choose one way of naming replicas")
-    wanted = frozenset({states.FAILED} if failed or not expired else ()) | frozenset(
-        {states.EXPIRED} if expired else ()
-    )
+        raise UsageError(_TWO_WAYS)
+    wanted = frozenset(state for state, asked in ((states.FAILED, failed), (states.EXPIRED, expired)) if asked)
     listed = None if items is None else lines_of(items)
     every = jobs_named((job, *more), replicas)  # all of them, before any is retried
+    if items is not None and any(found.numbers is not None for found in every):
+        raise UsageError(_TWO_WAYS, hint="with --items name the job alone")
     return run(lambda: _retry(every, Wanted(wanted, listed, wait, timeout, dry_run)))
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What was asked for, of every job alike."""
+    """What was asked for, of every job alike; ``states``: those of --failed and --expired."""
 
     states: frozenset[str]
     items: tuple[str, ...] | None
@@ -88,7 +89,7 @@ class Wanted:
 
 async def _retry(every: Sequence[Found], wanted: Wanted) -> int:
     """One outcome of all, which are driven in one loop."""
-    from skahactl.engine.again import Again, preview_retry, untried
+    from skahactl.engine.again import Again, goes_on, preview_retry, untried
     from skahactl.engine.outcome import Outcome
     from skahactl.engine.stop import seconds_left
     from skahactl.engine.whose import refuse_other_user
@@ -102,8 +103,9 @@ async def _retry(every: Sequence[Found], wanted: Wanted) -> int:
         chosen: list[tuple[Run, Chosen]] = []
         for found in every:
             these = _chosen(here, found, wanted, listing)
-            if not these.replicas:
-                whole.jobs.append(untried(here.desk.ledger, found.run, these, wanted.dry_run))
+            follow = wanted.wait and not wanted.dry_run
+            if not these.replicas and not (follow and goes_on(here.desk.ledger, found.run, these)):
+                whole.jobs.append(untried(here.desk.ledger, found.run, these, wanted.dry_run, follow))
             elif wanted.dry_run:
                 whole.jobs.append(preview_retry(here.desk.ledger, found.run, these, REASON))
             else:

@@ -26,22 +26,32 @@ def one_job(word: str, replicas: str | None = None) -> Found:
 
 
 def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[Found]:
-    """The runs that the words name, each once with all its replicas that they name. UsageError if one is not known."""
+    """The last runs that the words name, each once with all its replicas that they name.
+
+    UsageError for what is not known, and for a session of an earlier run or of an earlier attempt: what is done to
+    them would be done beside what runs now.
+    """
     from skahactl.ledger.store import read_ledger
     from skahactl.paths import state_dir
     from skahactl.profiles import choose
-    from skahactl.targets import by_run, find
+    from skahactl.targets import by_run, find, refuse_past
 
     context = current()
     profile = choose(context.profile, context.environ)
     with read_ledger(state_dir(context.environ)) as ledger:
-        targets = by_run(find(ledger, profile, words, replicas=replicas))
-    found: list[Found] = []
-    for target in targets:
-        if target.run is None:
-            raise UsageError(f"'{target.word}' is no job with a record here", hint="'skahactl get jobs' lists them")
-        found.append(Found(profile, target.run, target.numbers))
-    return found
+        targets = find(ledger, profile, words, replicas=replicas)
+        refuse_past(targets)
+        for target in targets:
+            if target.run is None:
+                raise UsageError(f"'{target.word}' is no job with a record here", hint="'skahactl get jobs' lists them")
+            (last,) = find(ledger, profile, [target.run.key.name])
+            if last.run is not None and last.run.id != target.run.id:
+                raise UsageError(
+                    f"'{target.word}' is a session of run {target.run.number} of {target.run.key.name}, whose last "
+                    f"run is {last.run.number}",
+                    hint="only the last run of a job goes on",
+                )
+    return [Found(profile, target.run, target.numbers) for target in by_run(targets) if target.run is not None]
 
 
 def lines_of(path: str) -> tuple[str, ...]:

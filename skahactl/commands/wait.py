@@ -51,11 +51,13 @@ def wait(
 
 async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
     from skahactl.engine.waiting import Awaited, Waiter
-    from skahactl.targets import by_run, find
+    from skahactl.targets import by_run, find, refuse_past
 
     async with opened() as here:
         awaited = []
-        for target in by_run(find(here.desk.ledger, here.desk.profile, words)):
+        found = find(here.desk.ledger, here.desk.profile, words)
+        refuse_past(found)
+        for target in by_run(found):
             if target.run is None:
                 raise UsageError(f"'{target.word}' has no record here", hint="'skahactl get jobs' lists the jobs")
             awaited.append(Awaited(target.run, target.numbers))

@@ -18,7 +18,7 @@ from skahactl.engine.stop import Interrupted
 from skahactl.errors import AnswerNo, BusyError, Exit, UsageError
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of
-from skahactl.ledger.lock import JobLock, acquire
+from skahactl.ledger.lock import JobLock, acquire, living_driver
 from skahactl.ledger.records import Run, RunSummary
 from skahactl.ledger.store import Ledger
 
@@ -47,13 +47,16 @@ class Chosen:
 def choose_retries(
     ledger: Ledger, run: Run, numbers: Collection[int] | None, wanted: frozenset[str], items: Sequence[str] | None
 ) -> Chosen:
-    """``numbers``: replicas named themselves; else those in one of the ``wanted`` states; ``items``: those that have
-    one of these items. UsageError for an item that the run does not have."""
+    """``numbers``: replicas named themselves; ``wanted``: those in one of these states, of the named ones if there are
+    any; neither: the Failed ones. ``items``: those that have one of these items. UsageError for an item that the run
+    does not have."""
     if items is not None:
         return _with_items(ledger, run, items)
     rows = replicas.replica_states(ledger, run.id)
-    if numbers is None:
-        return Chosen({row.number: None for row in rows if row.state in wanted})
+    if wanted or numbers is None:
+        meant = wanted or {states.FAILED}
+        within = numbers or range(1, run.total + 1)
+        return Chosen({row.number: None for row in rows if row.state in meant and row.number in within})
     named = set(numbers)
     left = tuple(
         Step(row.number, row.name, "keep", f"{row.state}: a live replica is never retried")
@@ -115,7 +118,8 @@ class Again:
         Who drives a run already starts its new attempts; with ``wait`` that is a BusyError if there is no other run.
         """
         for run, chosen in wanted:
-            replicas.allow_again(self.desk.ledger, run.id, chosen.replicas)
+            if chosen.replicas:  # a run without any is seen to its end as it is
+                replicas.allow_again(self.desk.ledger, run.id, chosen.replicas)
         return await self._drive([(run, chosen.left) for run, chosen in wanted], "retry", reason, follow=wait)
 
     async def _drive(
@@ -189,11 +193,20 @@ def preview_retry(ledger: Ledger, run: Run, chosen: Chosen, reason: str) -> JobO
     return part
 
 
-def untried(ledger: Ledger, run: Run, chosen: Chosen, dry_run: bool) -> JobOutcome:
-    """Of a retry that found nothing to try again: no, if replicas were named that cannot be."""
+def goes_on(ledger: Ledger, run: Run, chosen: Chosen) -> bool:
+    """Whether a run has not ended, so that a retry with nothing to try again can still see it to its end."""
+    fresh = runs.run_by_id(ledger, run.id)
+    return bool(chosen.left) or (fresh is not None and fresh.ended is None)
+
+
+def untried(ledger: Ledger, run: Run, chosen: Chosen, dry_run: bool, follow: bool) -> JobOutcome:
+    """Of a retry that found nothing to try again: no, if replicas were named that cannot be; with ``follow``, of a run
+    that has ended, how it ended."""
     part = preview_retry(ledger, run, chosen, "nothing to retry")
-    part.exit = Exit.NO if chosen.left else Exit.DONE
+    assert part.summary is not None
+    part.exit = verdict.of_driven(part, part.summary, follow) if follow else Exit.NO if chosen.left else Exit.DONE
     part.explained = True
+    part.watched = living_driver(ledger, run.key) is not None
     for step in part.steps:
         step["outcome"] = "planned" if dry_run else "unchanged"
     return part
