@@ -498,6 +498,10 @@ def test_a_place_without_lines_has_the_nearest_table() -> None:
         ("env.A=1.50", ("env", "A"), {"env": {"A": "1.50"}}),
         ("tiles.env.A=2026-01-02", ("tiles", "env", "A"), {"tiles": {"env": {"A": "2026-01-02"}}}),
         ("env.A=3", ("env", "A"), {"env": {"A": 3}}),
+        ("env.A=0x10", ("env", "A"), {"env": {"A": "0x10"}}),
+        ("env.A=1_000", ("env", "A"), {"env": {"A": "1_000"}}),
+        ("vars.a=+3", ("vars", "a"), {"vars": {"a": "+3"}}),
+        ("replicas=1_000", ("replicas",), {"replicas": 1000}),
         ("a=1\nb = 2", ("a",), {"a": "1\nb = 2"}),
     ],
 )

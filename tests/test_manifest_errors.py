@@ -255,6 +255,19 @@ def test_a_directory_a_file_given_twice_and_a_missing_one(tmp_path: Path) -> Non
     ]
 
 
+def test_a_directory_is_what_a_shell_would_give(tmp_path: Path) -> None:
+    write(tmp_path, SIMPLE)
+    for name in (".hidden.toml", "._job.toml"):
+        (tmp_path / name).write_bytes(b"\0 no manifest")
+    (tmp_path / "folder.toml").mkdir()
+    (only,) = read([str(tmp_path)], LOCAL)
+    assert only.manifest == f"{tmp_path}/job.toml"
+    (tmp_path / "z.toml").symlink_to("gone.toml")
+    with pytest.raises(ManifestError) as caught:
+        read([str(tmp_path)], LOCAL)
+    assert caught.value.problems[0].text() == f"{tmp_path}/z.toml: cannot be read: No such file or directory"
+
+
 def test_one_problem_for_each_list_of_many(tmp_path: Path) -> None:
     (tmp_path / "items.txt").write_text("a\n" + "\n" * 500)
     found = problems(tmp_path, SIMPLE + "replicas = 1\n[items]\nfile = 'items.txt'\neach = true\n")

@@ -126,16 +126,23 @@ def _files(paths: Sequence[str], found: list[Problem]) -> Iterator[str]:
 
 
 def _inside(given: str, path: str, found: list[Problem]) -> list[str]:
-    """The manifests of a directory, as names that begin with how it was given."""
+    """The manifests of a directory, as names that begin with how it was given: what ``*.toml`` gives in a shell.
+
+    A link that leads nowhere is one of them, so that it is told of.
+    """
     try:
-        names = sorted(name for name in os.listdir(path) if name.endswith(".toml"))
+        names = sorted(name for name in os.listdir(path) if name.endswith(".toml") and not name.startswith("."))
     except OSError as error:
         found.append(Problem(given, f"cannot be read: {error.strerror}"))
         return []
-    names = [os.path.join(given, name) for name in names if os.path.isfile(os.path.join(path, name))]
+    names = [os.path.join(given, name) for name in names if _is_file(os.path.join(path, name))]
     if not names:
         found.append(Problem(given, "no manifest in this directory", hint="manifests are called *.toml"))
     return names
+
+
+def _is_file(path: str) -> bool:
+    return os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
 
 
 def _jobs(file: str, stdin: BinaryIO | None, found: list[Problem]) -> Iterator[_Raw]:
@@ -179,7 +186,7 @@ def _text(file: str, stdin: BinaryIO | None, found: list[Problem]) -> str | None
 def _nearest(file: str) -> str | None:
     """The manifest beside it that may be meant, where there is no such file."""
     folder, name = os.path.split(os.path.expanduser(file))
-    if os.path.exists(os.path.join(folder, name)):
+    if os.path.lexists(os.path.join(folder, name)):
         return None
     try:
         beside = [one.removesuffix(".toml") for one in os.listdir(folder or ".") if one.endswith(".toml")]

@@ -47,15 +47,17 @@ def setting(text: str) -> tuple[tuple[str, ...], Table]:
         made = tomllib.loads(f"{key} = {value}")
     except tomllib.TOMLDecodeError:
         return keys, plain
-    wanted = len(made) == 1 and not (keys[-2:-1] in (("env",), ("vars",)) and _has_spellings(made, keys))
+    wanted = len(made) == 1 and not (keys[-2:-1] in (("env",), ("vars",)) and _has_spellings(made, keys, value))
     return keys, made if wanted else plain
 
 
-def _has_spellings(table: Table, keys: tuple[str, ...]) -> bool:
-    """Whether the value is a float or a date, of which as text only the spelling given is right."""
+def _has_spellings(table: Table, keys: tuple[str, ...], written: str) -> bool:
+    """Whether the value is a number or a date in one of several spellings, of which as text only that one is right."""
     here: Any = table
     for name in keys:
         here = here[name]
+    if isinstance(here, int) and not isinstance(here, bool):
+        return str(here) != written.strip()
     return not isinstance(here, str | int | dict | list)
 
 
