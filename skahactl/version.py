@@ -5,7 +5,18 @@ from __future__ import annotations
 from skahactl import __version__
 from skahactl.context import Context
 
-_DEPENDENCIES = ("cryptography", "cyclopts", "httpx", "pydantic", "rich", "tomli-w", "uvicorn")
+_DEPENDENCIES = (
+    "certifi",
+    "cryptography",
+    "cyclopts",
+    "httpcore",
+    "httpx",
+    "pydantic",
+    "rich",
+    "sniffio",
+    "tomli-w",
+    "uvicorn",
+)
 
 
 def told(context: Context) -> str:

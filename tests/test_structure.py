@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -208,3 +210,21 @@ def test_the_top_of_the_repository() -> None:
     if listed.returncode != 0:
         pytest.skip("no git here")
     assert {line.split("/")[0] for line in listed.stdout.splitlines()} == TOP
+
+
+def test_what_is_imported_is_declared_and_told_with_the_version() -> None:
+    from skahactl.context import Context
+    from skahactl.version import told
+
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.split(r"[<>=~! ]", line)[0] for line in declared}
+    foreign = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                foreign |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                foreign.add(node.module.split(".")[0])
+    foreign -= {*sys.stdlib_module_names, "skahactl", "_typeshed", "pydantic_core"}  # the last comes with pydantic
+    assert {name.replace("_", "-") for name in foreign} <= names
+    assert names <= {line.split()[0] for line in told(Context(verbose=1)).splitlines()}

@@ -9,11 +9,11 @@ from skahactl.errors import Exit
 def schema() -> int:
     """Print the JSON Schema of manifests, with which an editor completes and checks them.
 
-    A manifest names it in its first line: #:schema ./skahactl.json
+    A manifest names it in its first line: #:schema ./skahactl.schema.json
 
     Examples:
 
-    skahactl schema > skahactl.json
+    skahactl schema > skahactl.schema.json
     """
     import json
 
