@@ -44,11 +44,15 @@ EXPIRED = (18 * HOUR, 18.7 * HOUR)
 
 
 class Counting(AppTransport):
-    """Adds up the bytes that come back."""
+    """Adds up the bytes that come back, and notes every request: its wall time from the start, method and path."""
 
-    moved = 0
+    def __init__(self, app: App):
+        super().__init__(app)
+        self.moved = 0
+        self.asked: list[tuple[float, str, str]] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append((self.app.clock.now() - EPOCH, request.method, request.url.path))
         response = await super().handle_async_request(request)
         self.moved += len(await response.aread())
         return response
@@ -93,6 +97,21 @@ def seconds_to_see(session: Session) -> float:
     window = [ended, ended + session.memory]
     blind = sum(max(0.0, min(window[1], end) - max(window[0], start)) for start, end in (OUTAGE, NAP, EXPIRED))
     return max(0.0, session.memory - blind)
+
+
+def test_after_a_sleep_the_first_list_changes_nothing_on_the_server(tmp_path: Path) -> None:
+    """Two have ended meanwhile and make room for two more, which wait for another list."""
+    loop = SimulatedLoop()
+    nap = (600.0, 1800.0)
+    clock = SimulatedClock(loop, nap)
+    transport = Counting(App(Plan.of({"running": [1200, 1200]}), clock))
+    states, _ = run(loop, drive(tmp_path, JOB.format(replicas=4, alive=2), transport, clock))
+    assert states == ["Completed"] * 4
+    woken = [(method, path) for at, method, path in transport.asked if at >= sum(nap)]
+    lists = [place for place, asked in enumerate(woken) if asked == ("GET", "/skaha/v1/session")]
+    creates = [place for place, (method, _) in enumerate(woken) if method == "POST"]
+    assert {method for method, _ in woken[: lists[1]]} == {"GET"}
+    assert lists[1] < creates[0] < lists[2], "at the second they come"
 
 
 class AwayAfterALog(AppTransport):

@@ -1,0 +1,67 @@
+"""What one look after the other writes: adopted sessions, doubts that are settled; with a real ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from skahactl.engine.look import Lookout
+from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.records import Run
+from skahactl.ledger.store import Ledger, open_ledger
+from skahactl.profile import ClientSettings
+from skahactl.skaha.models import Listing, Session
+from tests import ledgers
+from tests.ledgers import NOW
+
+NAME = "tiles-1-abcde"
+SETTINGS = ClientSettings(settle=120)
+NONE: frozenset[int] = frozenset()
+
+
+@pytest.fixture
+def doubtful(tmp_path: Path) -> Iterator[tuple[Ledger, Run]]:
+    """A run of one replica whose create ended in doubt, a second after NOW."""
+    with open_ledger(tmp_path) as ledger:
+        run = ledgers.add(ledger, ledgers.job("tiles", 1))
+        ledgers.doubt(ledger, run, 1)
+        yield ledger, run
+
+
+def listing(after: float, *sessions: str) -> Listing:
+    """Requested so many seconds after NOW."""
+    rows = tuple(Session(id, NAME, "headless", "Running", "alice", "i", NOW + 2, None, None) for id in sessions)
+    return Listing(rows, NOW + after, NOW + after + 1, "alice")
+
+
+def test_a_doubt_that_made_a_session_makes_no_stranger_ours(doubtful: tuple[Ledger, Run]) -> None:
+    ledger, run = doubtful
+    lookout = Lookout(ledger, SETTINGS)
+    lookout.take(run, listing(10, "mine"), NONE)
+    assert [attempt.session for attempt in attempts_of(ledger, run.id)] == ["mine"]
+    again = listing(20, "mine", "stranger")
+    lookout.take(run, again, NONE)
+    assert lookout.strays == {"stranger": NAME}
+    assert lookout.twins(run, again) == (), "nothing is to be deleted"
+
+
+def test_a_doubt_is_settled_by_three_looks_however_late_they_come(doubtful: tuple[Ledger, Run]) -> None:
+    ledger, run = doubtful
+    lookout = Lookout(ledger, SETTINGS)
+    settled = []
+    for after in (1000, 2000, 3000):
+        lookout.take(run, listing(after), NONE)
+        settled.append(lookout.settled(run))
+    assert settled == [frozenset(), frozenset(), frozenset({1})]
+
+
+def test_a_doubt_is_settled_by_a_look_begun_after_the_time_is_up(doubtful: tuple[Ledger, Run]) -> None:
+    ledger, run = doubtful
+    lookout = Lookout(ledger, SETTINGS)
+    for after in (10, 20, 30, 120):
+        lookout.take(run, listing(after), NONE)
+        assert lookout.settled(run) == frozenset()
+    lookout.take(run, listing(121), NONE)
+    assert lookout.settled(run) == {1}
