@@ -167,10 +167,16 @@ class Applier:
             return True
         self.desk.reporter.say(f"{part.name}: deleting run {last.run.number}: {part.reason}")
         replicas.ask_delete(self.desk.ledger, last.run.id, None)
+        driver = self._driver([last.run], follow=True, create=False)
         try:
-            await self._driver([last.run], follow=True, create=False).drive()
+            await driver.drive()
         finally:
             _show(part, self._summaries([last.run])[0])
+        if driver.undeleted:
+            part.reason = f"the platform keeps listing {len(driver.undeleted)} sessions of run {last.run.number}"
+            part.hint = "the same command tries again"
+            part.action, part.exit = "refuse", verdict.of_undeleted(driver.undeleted)
+            return False
         grace = self.desk.profile.client.grace
         if alive and grace:
             self.desk.reporter.say(f"{part.name}: run {last.run.number} is gone; waiting {grace:g} s")

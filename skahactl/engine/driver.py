@@ -59,19 +59,21 @@ class Driver:
         if profile.is_local:
             settings = replace(settings, memory=profile.local.memory)
         self._wake = asyncio.Event()
+        self._one_pass = not (self.follow and self.create)  # it ends although sessions go on
         self._journal = Journal(ledger)
         directories = {run.id: run.directory for run in self.runs}
         self._creator = Creator(client, ledger, self._journal, clock, settings, self._wake.set, directories)
         self._creator.user = next((run.key.user for run in self.runs), None)
-        self._remover = Remover(client, clock, settings.concurrency, self._wake.set, settings.settle / 24)
-        self._finisher = Finisher(client, ledger, clock, settings, self._wake.set, self.desk.reporter.say)
+        say = self.desk.reporter.say
+        self._remover = Remover(client, clock, settings.concurrency, self._wake.set, say, settings.settle / 24)
+        self._finisher = Finisher(client, ledger, clock, settings, self._wake.set, say)
         self._lookout = Lookout(ledger, settings)
         self._pace = Pace(clock, settings)
         self._begun = clock.now()
         self._outage: str | None = None
         self._last_good = self.desk.clock.monotonic()
         self._told: set[str] = set()
-        self.undeleted: set[str] = set()
+        self.undeleted: dict[str, SkahactlError | None] = {}  # sessions that stay, and why their last DELETE failed
         self._why = Why(self.desk.client, self.desk.clock)
 
     @property
@@ -161,7 +163,8 @@ class Driver:
         run = watch.run
         listed = frozenset(session.id for session in listing.sessions)
         self._remover.remove(self._lookout.twins(run, listing))
-        self._remover.remove(steps.to_delete(watch, listed, self.desk.clock.now(), self.desk.ledger))
+        to_go = steps.to_delete(watch, listed, self.desk.clock.now(), self.desk.ledger)
+        self._remover.remove(one for one in to_go if not (self._one_pass and one in self.undeleted))
         self._finisher.begin(run, steps.unread(watch), listed)
         now = self.desk.clock.now()
         steps.carry_out_quiet(self.desk.ledger, watch, plan, self._lookout.settled(run), now)
@@ -186,12 +189,13 @@ class Driver:
         listed = frozenset(session.id for session in listing.sessions)
         left = steps.to_delete(watch, listed, self.desk.clock.now(), self.desk.ledger)
         staying = {session for session in left if self._remover.tries.get(session, 0) >= MOST_DELETES}
-        self.undeleted = (self.undeleted & listed) | staying
+        self.undeleted = {one: self._remover.errors.get(one) for one in (self.undeleted.keys() & listed) | staying}
         return bool(set(left) - staying)
 
     def _is_done(self, watch: Watch, plan: tuple[Step, ...], listing: Listing) -> bool:
-        busy = any(step.action == "delete" for step in plan) or (self.create and bool(self._to_create(watch.run, plan)))
-        if busy or self._is_doubtful(watch) or self._creator.queued(watch.run.id) or self._still_listed(watch, listing):
+        if self._still_listed(watch, listing) or self._is_busy(watch, plan):
+            return False
+        if self._is_doubtful(watch) or self._creator.queued(watch.run.id):
             return False
         if steps.is_ended(watch):
             if steps.unread(watch):
@@ -199,7 +203,13 @@ class Driver:
             if watch.run.ended is None:
                 set_run(self.desk.ledger, watch.run.id, ended=self.desk.clock.now())
             return True
-        return (not self.follow and not steps.unread(watch)) or steps.is_up(watch)
+        return (self._one_pass and not steps.unread(watch)) or steps.is_up(watch)
+
+    def _is_busy(self, watch: Watch, plan: tuple[Step, ...]) -> bool:
+        """Whether something is still to be deleted or created; what stays in spite of all is not waited for."""
+        staying = {number for number, attempt in watch.latest().items() if attempt.session in self.undeleted}
+        deletes = any(step.action == "delete" and step.replica not in staying for step in plan)
+        return deletes or (self.create and bool(self._to_create(watch.run, plan)))
 
     def _is_doubtful(self, watch: Watch) -> bool:
         """What is in doubt is sent again in the end, or given up: who does neither does not wait for it."""
@@ -246,12 +256,13 @@ class Driver:
             if part.failure is not None:
                 raise part.failure
         denied = self._creator.denied
-        if denied is None:
+        if self.follow:
+            self._creator.denied = None  # credentials are read again before the next try
             return
-        if not self.follow:
+        self._remover.check(PATIENCE)
+        if denied is not None:
             error = denied.error
             raise AuthError(error.message if error else "refused", hint=error.hint if error else None)
-        self._creator.denied = None  # credentials are read again before the next try
 
     def _begin_outage(self, error: SkahactlError) -> None:
         self._pace.failed()

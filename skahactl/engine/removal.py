@@ -6,12 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from skahactl import states
+from skahactl.engine import verdict
 from skahactl.engine.desk import Desk
 from skahactl.engine.drive import gates_under, released, wait_for_lock
 from skahactl.engine.driver import Driver
 from skahactl.engine.forget import forget_job
 from skahactl.engine.outcome import JobOutcome
 from skahactl.engine.stop import Interrupted
+from skahactl.engine.verdict import Undeleted
 from skahactl.engine.whose import refuse_other_user
 from skahactl.errors import BusyError, Exit
 from skahactl.ledger import replicas, runs
@@ -61,7 +63,7 @@ class Removal:
         latest = self._latest(run)
         for step in part.steps:
             step.update(_ending(latest.get(_number(step)), undeleted))
-        part.exit = Exit.NO if undeleted else Exit.DONE
+        part.exit = verdict.of_undeleted(undeleted)
         if undeleted:
             part.hint = "the platform keeps listing some of its sessions; the same command tries again"
         else:
@@ -115,13 +117,13 @@ class Removal:
         )
         return part
 
-    async def _carry_out(self, run: Run, numbers: Collection[int] | None, held: JobLock | None) -> set[str]:
+    async def _carry_out(self, run: Run, numbers: Collection[int] | None, held: JobLock | None) -> Undeleted:
         """Sees to it that nothing is listed any more; what still is, in spite of all."""
         try:
             lock = held or acquire(self.desk.ledger, run.key, self.desk.clock.now())
         except BusyError as error:
             self.desk.reporter.say(f"{error.message}; it carries out the delete")
-            return await self._carried_out(run, numbers)
+            return dict.fromkeys(await self._carried_out(run, numbers))
         driver = self._driver(run, lock)
         try:
             await driver.drive()
@@ -200,8 +202,12 @@ def _number(step: Mapping[str, object]) -> int:
     return number
 
 
-def _ending(attempt: AttemptRow | None, undeleted: set[str]) -> dict[str, object]:
+def _ending(attempt: AttemptRow | None, undeleted: Undeleted) -> dict[str, object]:
     """How a planned step ended, by the replica's latest attempt."""
-    if attempt is None or not {attempt.session, attempt.name} & undeleted:
+    stays = undeleted.keys() & ({attempt.session, attempt.name} if attempt is not None else set())
+    if not stays:
         return {"outcome": "done", "error": None}
-    return {"outcome": "stays", "error": dict(_STAYS)}
+    error = undeleted[stays.pop()]
+    if error is None:
+        return {"outcome": "stays", "error": dict(_STAYS)}
+    return {"outcome": "stays", "error": {**_STAYS, "message": error.message, "hint": error.hint}}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from skahactl import states
 from skahactl.engine.decide import Decision
 from skahactl.engine.outcome import JobOutcome
-from skahactl.errors import Exit
+from skahactl.errors import Exit, SkahactlError, worst
 from skahactl.ledger.records import RunSummary
+
+#: Sessions (or names) that stay although they were to go, and what their last DELETE failed with, if it did.
+Undeleted = Mapping[str, SkahactlError | None]
 
 
 def of_driven(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
@@ -32,3 +37,8 @@ def of_decision(decision: Decision, last: RunSummary | None) -> Exit:
     if decision.action == "ended":
         return Exit.DONE if last is not None and _went_well(last) else Exit.NO
     return {"refuse": Exit.NO, "foreign": Exit.USAGE}.get(decision.action, Exit.DONE)
+
+
+def of_undeleted(undeleted: Undeleted) -> Exit:
+    """Of a delete: whether nothing stays; else as the server refused or failed, or that it is just so."""
+    return worst([Exit.NO if error is None else error.exit for error in undeleted.values()])

@@ -63,6 +63,9 @@ class App:
         if call.method not in allowed:
             raise words(405, f"unsupported: HTTP {call.method}", Allow=", ".join(allowed))
         user = self._user(call)
+        if kind in self.plan.answers:
+            status, content_type, body = self.plan.answers[kind]
+            return Reply(int(status), body.encode(), content_type)
         reply = await self._endpoint(call, kind, segments[2:], user)
         if reply.status < 400 and reply.drop is None and reply.content_type != "text/html":
             reply.headers = {"server": "OpenCADC/cadc-rest", "x-vo-authenticated": user, **reply.headers}

@@ -62,6 +62,7 @@ class Plan:
     list_faults: dict[str, float] = field(default_factory=dict)  # CALL_FAULTS
     call_faults: dict[str, float] = field(default_factory=dict)  # CALL_FAULTS, for get, logs, events and delete
 
+    answers: dict[str, list[str]] = field(default_factory=dict)  # by kind of call: [status, content type, body]
     list_page: bool = False  # a list is a proxy's HTML page, with 200
     list_trickles: bool = False  # a list comes a blank at a time
     list_empty: bool = False

@@ -1,0 +1,73 @@
+"""A delete ends, and says how: sessions that stay, servers that refuse DELETE or break at it, while the list works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.skaha_server.process import Server, running
+from tests.workplace import Workplace
+
+JOB = "name = 'tiles'\nimage = 'images.canfar.net/skaha/astroml:latest'\ncommand = ['sleep', '1000']\nreplicas = 3\n"
+MANY = 12  # DELETEs of one session until it is reported
+
+Place = tuple[Server, Workplace]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A server where three replicas run for long."""
+    with running(tmp_path / "server", {"running": [3000, 3000]}) as server:
+        here = Workplace(tmp_path / "here", server)
+        here.write("job.toml", JOB)
+        here.run("apply", "job.toml")
+        yield server, here
+
+
+def test_sessions_that_stay_are_reported(place: Place) -> None:
+    server, here = place
+    server.tell("plan", delete_ignored=100)
+    outcome = here.data("delete", "tiles", expect=1)
+    (job,) = outcome["jobs"]
+    assert outcome["exit"] == 1
+    assert [step["outcome"] for step in job["steps"]] == ["stays"] * 3
+    assert {step["error"]["message"] for step in job["steps"]} == {"the platform still lists it"}
+    assert server.counts()["delete"] <= 3 * (MANY + 1), "asked again at intervals, not all the time"
+    server.tell("plan", delete_ignored=0)
+    here.run("delete", "tiles")
+    assert {row["state"] for row in here.data("get", "replicas", "tiles")} == {"Deleted"}
+
+
+def test_a_server_that_refuses_deletes_is_told_of_at_once(place: Place) -> None:
+    server, here = place
+    server.tell("plan", answers={"delete": [403, "text/plain", "Not authorized to use the skaha system\n"]})
+    done = here.run("delete", "tiles", expect=3)
+    assert "Not authorized to use the skaha system" in done.stderr
+    assert server.counts()["delete"] <= 2 * 3
+
+
+@pytest.mark.parametrize(
+    "answer", [[500, "text/plain", "unexpected exception: it broke"], [502, "text/html", "<html>"]]
+)
+def test_a_server_that_breaks_at_deletes_is_told_of_in_its_words(place: Place, answer: list[object]) -> None:
+    server, here = place
+    server.tell("plan", answers={"delete": answer})
+    outcome = here.data("delete", "tiles", expect=4)
+    assert outcome["exit"] == 4
+    for step in outcome["jobs"][0]["steps"]:
+        assert step["outcome"] == "stays"
+        assert step["error"]["message"].startswith(f"the server answered {answer[0]}")
+    assert server.counts()["delete"] <= 3 * (MANY + 1)
+    done = here.run("delete", "tiles", expect=4)
+    assert f"a delete failed: the server answered {answer[0]}" in done.stderr
+
+
+def test_what_stays_is_not_replaced(place: Place) -> None:
+    server, here = place
+    server.tell("plan", delete_ignored=100)
+    here.write("job.toml", JOB.replace("1000", "2000"))
+    done = here.run("apply", "job.toml", "--replace", "--yes", expect=1)
+    assert "the platform keeps listing 3 sessions of run 1" in done.stderr
+    assert server.counts()["create"] == 3
