@@ -60,7 +60,7 @@ class Applier:
                 coming.add(job.name)
                 part.run = (0 if last is None else last.run.number) + 1
             part.steps = outcome.planned_steps(self._planned(job, history, decision, coming))
-            _show(part, last if decision.action in ("keep", "ended", "refuse") else None)
+            outcome.show(part, last if decision.action in ("keep", "ended", "refuse") else None)
             parts.append(part)
         return Outcome(self.desk.profile, True, parts)
 
@@ -91,7 +91,7 @@ class Applier:
             to_drive: list[Run] = []
             for job in jobs:
                 if job.name in busy:
-                    self.known.jobs.append(_left_to(busy[job.name], job, history.last(job.name)))
+                    self.known.jobs.append(outcome.left_to(busy[job.name], job, history.last(job.name)))
                     continue
                 part, run = await self._begin(job, history, self.known)
                 if run is not None:
@@ -132,11 +132,11 @@ class Applier:
             try:
                 self._lock(history.key(job.name))
             except BusyError as error:  # it was to be left alone, until another of these jobs had a new run
-                known.jobs.append(_left_to(error, job, last))
+                known.jobs.append(outcome.left_to(error, job, last))
                 return known.jobs[-1], None
         known.jobs.append(part)
         if decision.action in _NOTHING:
-            _show(part, last)
+            outcome.show(part, last)
             part.watched = living_driver(self.desk.ledger, history.key(job.name)) is not None
             return part, None
         if decision.action == "keep":
@@ -171,7 +171,7 @@ class Applier:
         try:
             await driver.drive()
         finally:
-            _show(part, self._summaries([last.run])[0])
+            outcome.show(part, self._summaries([last.run])[0])
         if driver.undeleted:
             part.reason = f"the platform keeps listing {len(driver.undeleted)} sessions of run {last.run.number}"
             part.hint = "the same command tries again"
@@ -206,7 +206,7 @@ class Applier:
             part = parts[summary.run.id]
             plan = with_adopted(driver.first_steps.get(summary.run.id, ()), self._adopted.get(summary.run.id, {}))
             part.steps = outcome.done_steps(self.desk.ledger, summary.run.id, plan, driver.results)
-            _show(part, summary)
+            outcome.show(part, summary)
             part.failed = outcome.unsuccessful(self.desk.ledger, summary.run.id)
             if part.action == "keep" and summary.run.ended is not None:
                 part.reason = f"run {summary.run.number} has ended"
@@ -297,18 +297,3 @@ def _refuse_foreign(decisions: Mapping[str, Decision]) -> None:
     for decision in decisions.values():
         if decision.action == "foreign":
             raise UsageError(decision.reason, hint=decision.hint, code="foreign")
-
-
-def _left_to(driver: BusyError, job: Job, last: RunSummary | None) -> JobOutcome:
-    """The part of a job that another command drives."""
-    part = JobOutcome(job.name, "busy", driver.message, digest=job.digest, exit=driver.exit, hint=driver.hint)
-    part.watched = True
-    _show(part, last)
-    return part
-
-
-def _show(part: JobOutcome, summary: RunSummary | None) -> None:
-    if summary is None:
-        return
-    part.summary = summary
-    part.run, part.status, part.counts = summary.run.number, summary.status, summary.counts

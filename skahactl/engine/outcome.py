@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from skahactl import states
 from skahactl.engine.decide import Decision
 from skahactl.engine.plan import Step
-from skahactl.errors import Exit, worst
+from skahactl.errors import BusyError, Exit, worst
+from skahactl.job import Job
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.records import AttemptRow, Run, RunSummary
 from skahactl.ledger.replicas import replica_states
@@ -105,6 +106,22 @@ def decided(name: str, decision: Decision, run: Run | None, digest: str) -> JobO
         differences=decision.differences,
         hint=decision.hint,
     )
+
+
+def left_to(driver: BusyError, job: Job, last: RunSummary | None) -> JobOutcome:
+    """The part of a job that another command drives."""
+    part = JobOutcome(job.name, "busy", driver.message, digest=job.digest, exit=driver.exit, hint=driver.hint)
+    part.watched = True
+    show(part, last)
+    return part
+
+
+def show(part: JobOutcome, summary: RunSummary | None) -> None:
+    """How its run stands."""
+    if summary is None:
+        return
+    part.summary = summary
+    part.run, part.status, part.counts = summary.run.number, summary.status, summary.counts
 
 
 def planned_steps(plan: Iterable[Step]) -> list[dict[str, object]]:
