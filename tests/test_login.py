@@ -148,7 +148,9 @@ def test_a_wrong_password_changes_nothing(home: Home) -> None:
     home.certificate.parent.mkdir()
     file(home.certificate, b"the former one")
     home.netrc("wrong")
-    assert "user name or password is wrong" in home.login(expect=3)
+    said = home.login(expect=3)
+    assert "user name or password is wrong" in said
+    assert f"{home.root}/.netrc" in said
     assert home.certificate.read_bytes() == b"the former one"
     assert profiles.default_name(home.environ) is None
 
@@ -165,6 +167,59 @@ def test_an_answer_without_a_certificate_changes_nothing(
     assert home.certificate.read_bytes() == b"the former one"
     assert os.listdir(home.certificate.parent) == ["cadcproxy.pem"]
     assert len(service.asked) == 1, "redirects are not followed"
+
+
+@pytest.mark.parametrize(
+    ("since", "days", "says"), [(-20.0, -10.0, "the certificate expired"), (5.0, 10.0, "valid only from")]
+)
+def test_a_certificate_that_is_not_valid_now_changes_nothing(
+    home: Home, service: Service, since: float, days: float, says: str
+) -> None:
+    old = issued("alice", service.authority, since=since, days=days)
+    service.answer = (200, old.pem + old.key_pem)
+    home.certificate.parent.mkdir()
+    file(home.certificate, b"the former one")
+    home.netrc()
+    assert says in home.login(expect=4)
+    assert home.certificate.read_bytes() == b"the former one"
+    assert os.listdir(home.certificate.parent) == ["cadcproxy.pem"]
+    assert profiles.default_name(home.environ) is None
+
+
+def test_a_page_without_end_is_no_certificate(home: Home, service: Service) -> None:
+    service.answer = (200, b"-" * (2 << 20))
+    home.netrc()
+    assert "a large page" in home.login(expect=4)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "says"),
+    [
+        ("http://127.0.0.1:abc", "this is no address of a proxy"),
+        ("http://[::1", "this is no address of a proxy"),
+        ("socks5://h:1", "SOCKS proxies are not supported"),
+        ("ftp://u:secret@h", "not by 'ftp'"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_told(home: Home, proxy: str, says: str) -> None:
+    """For login and for any other command."""
+    url = "https://login.test/cred"
+    text = f'server = "https://skaha.test/skaha/v1"\n[auth]\nmethod = "x509"\nlogin-url = "{url}"\n'
+    folder = home.root / ".config/skahactl/profiles"
+    (folder / "away.toml").write_text(text)
+    (folder / "open.toml").write_text(text.split("[auth]")[0])
+    file(home.root / ".netrc", b"machine login.test login alice password secret\n")
+    for words in (["login", "away"], ["get", "sessions", "-p", "open"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "skahactl", *words],
+            env={**home.environ, "https_proxy": proxy},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 2, done.stderr
+        assert says in done.stderr
+        assert "secret" not in done.stderr
 
 
 def test_passwords_that_others_can_read_are_not_used(home: Home, service: Service) -> None:

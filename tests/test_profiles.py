@@ -348,6 +348,20 @@ def test_list_use_add_and_remove(home: Home) -> None:
     assert "built in" in home.run("profile", "remove", "canfar", expect=2).stderr
 
 
+def test_paths_given_to_add_are_those_of_the_working_directory(home: Home) -> None:
+    here = home.root / "work"
+    here.mkdir()
+    words = ["--server", "https://a/skaha/v1", "--no-check", "--ca-file", "/etc/ca.pem"]
+    for name, option, given in (("a", "--token-file", "t/token"), ("b", "--certificate", "~/c.pem")):
+        command = [sys.executable, "-m", "skahactl", "profile", "add", name, *words, option, given]
+        done = subprocess.run(command, cwd=here, env=home.environ, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+    tables = [tomllib.loads((home.root / f".config/skahactl/profiles/{name}.toml").read_text()) for name in ("a", "b")]
+    assert tables[0]["auth"]["token-file"] == "~/work/t/token"
+    assert tables[1]["auth"]["certificate"] == "~/c.pem"
+    assert [table["client"]["ca-file"] for table in tables] == ["/etc/ca.pem"] * 2
+
+
 def test_a_list_is_told_even_if_a_file_is_wrong(home: Home) -> None:
     home.write("bad", "x = 1\n")
     out = home.run("profile", "list").stdout

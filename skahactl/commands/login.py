@@ -12,6 +12,7 @@ from skahactl.errors import AuthError, Exit, UsageError
 
 if TYPE_CHECKING:
     from skahactl.profile import Profile
+    from skahactl.skaha.login import Account
 
 
 def login(
@@ -33,6 +34,7 @@ def login(
     skahactl login canfar --user alice
     """
     from skahactl import profiles
+    from skahactl.clock import SystemClock
     from skahactl.durations import iso
     from skahactl.skaha import login as service
 
@@ -42,8 +44,8 @@ def login(
         return _without_certificate(chosen, context)
     _require_name(chosen)
     service.require_https(chosen.login_url)
-    name, password = _account(chosen.login_url, user, context)
-    chain = service.fetch(chosen, name, password, context.environ, context.debug)
+    account = _account(chosen.login_url, user, context)
+    chain = service.fetch(chosen, account, SystemClock(), context.environ, context.debug)
     context.say(f"{chosen.auth.certificate}: valid until {iso(chain.ends)}")
     if profiles.default_name(context.environ) != chosen.name:
         profiles.set_default(chosen.name, context.environ)
@@ -86,9 +88,9 @@ def _without_certificate(profile: Profile, context: Context) -> int:
     return Exit.DONE
 
 
-def _account(url: str, user: str | None, context: Context) -> tuple[str, str]:
+def _account(url: str, user: str | None, context: Context) -> Account:
     """User name and password: from netrc, else asked for on the terminal."""
-    from skahactl.skaha.login import netrc_account
+    from skahactl.skaha.login import Account, netrc_account
 
     found = netrc_account(url, user, context.environ)
     if found is not None:
@@ -109,4 +111,4 @@ def _account(url: str, user: str | None, context: Context) -> tuple[str, str]:
     password = getpass.getpass(f"Password of {user}: ", stream=context.stderr)
     if not password:
         raise AuthError("no password was given")
-    return user, password
+    return Account(user, password)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from skahactl.context import Context
 from skahactl.errors import ProfileError, UsageError
+from skahactl.paths import home
 
 if TYPE_CHECKING:
     from skahactl.profile import Profile
@@ -43,7 +45,7 @@ def written(name: str, given: Answers, context: Context, check: bool) -> Profile
         server = server_address(answers.server or "")
     except ValueError as error:
         raise UsageError(f"{error}", where="--server") from None
-    text = new_file(_tables(answers), server, answers.registry)
+    text = new_file(_tables(answers, context), server, answers.registry)
     draft = path.with_name(f"{path.stem}.draft")
     write_atomically(draft, text.encode(), 0o644)
     try:
@@ -97,18 +99,30 @@ def _ask(context: Context, question: str, default: str | None) -> str:
     return answer
 
 
-def _tables(answers: Answers) -> dict[str, dict[str, str]]:
+def _tables(answers: Answers, context: Context) -> dict[str, dict[str, str]]:
+    def whole(path: str | None) -> str | None:
+        return None if path is None else _as_written(path, context)
+
     certificate = answers.certificate or ("~/.ssl/cadcproxy.pem" if answers.auth == "x509" else None)
     auth = {
         "method": answers.auth,
-        "certificate": certificate,
-        "token-file": answers.token_file,
+        "certificate": whole(certificate),
+        "token-file": whole(answers.token_file),
         "token-env": answers.token_env,
     }
     tables = {"auth": {key: text for key, text in auth.items() if text is not None}}
     if answers.ca_file is not None:
-        tables["client"] = {"ca-file": answers.ca_file}
+        tables["client"] = {"ca-file": _as_written(answers.ca_file, context)}
     return tables
+
+
+def _as_written(path: str, context: Context) -> str:
+    """A path of the command line as a person writes it into a profile, where it would mean the profile's folder."""
+    if path.startswith("~"):
+        return path
+    full = os.path.abspath(os.path.join(context.cwd, path))
+    below = str(home(context.environ)).rstrip("/") + "/"
+    return f"~/{full.removeprefix(below)}" if full.startswith(below) else full
 
 
 def _require_answer(profile: Profile, context: Context) -> None:

@@ -119,19 +119,36 @@ class Connection(httpx.AsyncBaseTransport):
 
 def _transport(profile: Profile, environ: Mapping[str, str], context: ssl.SSLContext) -> Lanes:
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEPT)
-    proxy = proxy_for(profile.server, environ)
+    proxy = usable_proxy(profile.server, environ)
 
     def lane() -> httpx.AsyncBaseTransport:
         if proxy is None:
             from skahactl.skaha.direct import Direct
 
             return Direct(context, _KEPT)
-        try:
-            return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy)
-        except (ValueError, ImportError) as error:
-            raise ProfileError(f"the proxy {_host(proxy)} of the environment cannot be used: {error}") from None
+        return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy)
 
     return Lanes(lane, profile.client.concurrency)
+
+
+def usable_proxy(server: str, environ: Mapping[str, str]) -> str | None:
+    """As ``proxy_for``; ProfileError, which does not tell the proxy's password, for one that cannot be used."""
+    proxy = proxy_for(server, environ)
+    if proxy is None:
+        return None
+    kind = proxy.split("://", 1)[0].lower()
+    where = f"{urlsplit(server).scheme}_proxy or all_proxy of the environment"
+    if kind.startswith("socks"):
+        raise ProfileError("SOCKS proxies are not supported", where=where, hint="name an http:// proxy, or none")
+    if kind not in ("http", "https"):
+        raise ProfileError(f"a proxy is spoken to by http or https, not by '{kind}'", where=where)
+    try:
+        known = bool(httpx.URL(proxy).host)
+    except httpx.InvalidURL:
+        known = False
+    if not known:
+        raise ProfileError("this is no address of a proxy", where=where, hint="write it as http://HOST:PORT")
+    return proxy
 
 
 def proxy_for(server: str, environ: Mapping[str, str]) -> str | None:
@@ -156,7 +173,3 @@ def _exempt(host: str, listed: str) -> bool:
         if domain == "*" or (domain and (host == domain or host.endswith(f".{domain}"))):
             return True
     return False
-
-
-def _host(proxy: str | None) -> str:
-    return urlsplit(proxy or "").hostname or "?"

@@ -44,7 +44,7 @@ def check(profile: Profile, now: float, environ: Mapping[str, str]) -> float | N
     """
     require_safe_channel(profile)
     if profile.auth.method == "x509":
-        return _current(_certificate_path(profile.auth), now, profile.name).ends
+        return current(_certificate_path(profile.auth), now, profile.name).ends
     if profile.auth.method == "token":
         token(profile.auth, environ, profile.name)
     return None
@@ -166,7 +166,8 @@ def require_safe_channel(profile: Profile) -> None:
         raise ProfileError(f"a certificate needs https, and {profile.server} is not", where=profile.path)
 
 
-def _current(path: Path, now: float, name: str) -> Chain:
+def current(path: Path, now: float, name: str) -> Chain:
+    """As ``inspect``, and valid at ``now``."""
     chain = inspect(path, name)
     if chain.ends <= now:
         raise AuthError(

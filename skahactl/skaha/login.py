@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from skahactl.clock import Clock
 from skahactl.errors import AuthError, ProfileError, UnreachableError
 from skahactl.paths import home, write_atomically
 from skahactl.profile import Profile
@@ -27,7 +29,16 @@ def require_https(url: str) -> None:
     raise ProfileError(f"a password goes over https only, and login-url is {url}")
 
 
-def netrc_account(url: str, user: str | None, environ: Mapping[str, str]) -> tuple[str, str] | None:
+@dataclass(frozen=True, slots=True)
+class Account:
+    """``file``: where it was found; None if a person was asked."""
+
+    user: str
+    password: str = field(repr=False)
+    file: str | None = None
+
+
+def netrc_account(url: str, user: str | None, environ: Mapping[str, str]) -> Account | None:
     """User and password for the host of ``url`` from ``NETRC`` or ``~/.netrc``; None if it has none, or another's."""
     import netrc
 
@@ -42,29 +53,33 @@ def netrc_account(url: str, user: str | None, environ: Mapping[str, str]) -> tup
         raise AuthError("the file with your passwords cannot be read", where=str(path)) from None
     if found is None or not found[0] or not found[2] or (user is not None and found[0] != user):
         return None
-    return found[0], found[2]
+    return Account(found[0], found[2], str(path))
 
 
 def fetch(
-    profile: Profile, user: str, password: str, environ: Mapping[str, str], report: Callable[[str], None]
+    profile: Profile, account: Account, clock: Clock, environ: Mapping[str, str], report: Callable[[str], None]
 ) -> Chain:
     """Gets a certificate from the profile's login-url and writes it, mode 0600, in place of the former one.
 
     Raises AuthError for a wrong password, UnreachableError for anything that is no certificate; the former one stays.
     """
     assert profile.auth.certificate is not None
-    response = _asked(profile, user, password, environ)
-    report(f"GET {_shown(profile.login_url)} {response.status_code}")
-    if response.status_code in (401, 403):
-        raise AuthError(f"user name or password is wrong ({_host(profile)} answered {response.status_code})")
-    if response.status_code != 200:
-        raise UnreachableError(f"{_host(profile)} gave no certificate: it answered {response.status_code}")
+    status, content = _asked(profile, account, clock, environ)
+    report(f"GET {_shown(profile.login_url)} {status}")
+    if status in (401, 403):
+        raise AuthError(
+            f"user name or password is wrong ({_host(profile)} answered {status})",
+            where=account.file,
+            hint=None if account.file is None else "the account was taken from this file; --user takes another one",
+        )
+    if status != 200:
+        raise UnreachableError(f"{_host(profile)} gave no certificate: it answered {status}")
     path = Path(profile.auth.certificate)
     draft = path.with_name(f".{path.name}.new")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(draft, response.content)
+    write_atomically(draft, content)
     try:
-        chain = credentials.inspect(draft, profile.name)
+        chain = credentials.current(draft, clock.now(), profile.name)
         draft.replace(path)
     except AuthError as error:
         raise UnreachableError(f"{_host(profile)} gave no usable certificate: {error.message}") from None
@@ -73,30 +88,40 @@ def fetch(
     return chain
 
 
-def _asked(profile: Profile, user: str, password: str, environ: Mapping[str, str]) -> httpx.Response:
+def _asked(profile: Profile, account: Account, clock: Clock, environ: Mapping[str, str]) -> tuple[int, bytes]:
+    """Status and body."""
     import httpx
 
     from skahactl.skaha import failures
-    from skahactl.skaha.connection import proxy_for
+    from skahactl.skaha.connection import usable_proxy
 
     client = httpx.Client(
         verify=credentials.server_context(profile, environ),
-        proxy=proxy_for(profile.login_url, environ),
+        proxy=usable_proxy(profile.login_url, environ),
         timeout=profile.client.timeout,
         follow_redirects=False,
         trust_env=False,
     )
-    problem: Exception | None = None
     with client:
         try:
-            response = client.get(profile.login_url, auth=(user, password))
+            with client.stream("GET", profile.login_url, auth=(account.user, account.password)) as response:
+                return response.status_code, _read(response, profile, clock)
         except httpx.HTTPError as error:
             problem = failures.raised_by(error)
-    if problem is not None:
-        raise problem
-    if len(response.content) > _LARGEST:
-        raise UnreachableError(f"{_host(profile)} gave no certificate, but a large page")
-    return response
+    raise problem
+
+
+def _read(response: httpx.Response, profile: Profile, clock: Clock) -> bytes:
+    """The whole of an answer that comes to an end."""
+    latest = clock.monotonic() + 2 * profile.client.timeout
+    body = b""
+    for piece in response.iter_bytes():
+        body += piece
+        if len(body) > _LARGEST:
+            raise UnreachableError(f"{_host(profile)} gave no certificate, but a large page")
+        if clock.monotonic() > latest:
+            raise UnreachableError(f"{_host(profile)} gave no certificate in time")
+    return body
 
 
 def _host(profile: Profile) -> str:
