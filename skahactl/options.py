@@ -19,9 +19,12 @@ _FLAGS = {
     "-vvv": ("verbose", 2),
 }
 
+#: The verbs whose words are manifests: after ``--`` each is a file, whatever it begins with.
+_OF_FILES = ("apply", "diff", "validate")
+
 
 def take_globals(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """The fields of Context that argv sets, and the words that remain. Nothing after ``--`` is looked at."""
+    """The fields of Context that argv sets, and the words that remain. Nothing after ``--`` is an option."""
     taken: dict[str, Any] = {}
     words: list[str] = []
     at = 0
@@ -34,7 +37,10 @@ def take_globals(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
             if words[:1] == ["split"]:  # which has lists before it, of any number
                 taken["command"] = tuple(argv[at:])
                 break
-            words += [word, *argv[at:]]
+            rest = argv[at:]
+            if words[:1] and words[0] in _OF_FILES:
+                rest = [f"./{one}" if one.startswith("-") and one != "-" else one for one in rest]
+            words += [word, *rest]
             break
         name, equals, value = _parts(word)
         if word in _FLAGS:

@@ -208,6 +208,20 @@ def test_a_manifest_on_standard_input(home: Path, words: tuple[str, ...]) -> Non
     assert "piped" in done.stdout
 
 
+def test_words_after_two_hyphens_are_files(home: Path) -> None:
+    manifest = 'name = "{}"\nimage = "images.canfar.net/a/b:1"\ncommand = ["true"]\n'
+    (home / "-a.toml").write_text(manifest.format("one"))
+    (home / "--dry-run").write_text(manifest.format("two"))
+    (home / "v.toml").write_text(manifest.format("three"))
+    done = skahactl(home, "validate", "-o", "name", "--", "-a.toml", "v.toml", "--dry-run")
+    assert (done.returncode, done.stdout) == (0, "one\nthree\ntwo\n"), done.stderr
+    done = skahactl(home, "validate", "-o", "name", "--", "-", stdin=manifest.format("four"))
+    assert done.stdout == "four\n"
+    done = skahactl(home, "apply", "--", "v.toml", "--wait")
+    assert done.returncode == 2
+    assert "./--wait: cannot be read: No such file or directory" in done.stderr
+
+
 def test_a_line_for_each_request(home: Path, tmp_path: Path) -> None:
     log = tmp_path / "requests.log"
     done = skahactl(home, "-v", "--log-file", str(log), "get", "sessions")
