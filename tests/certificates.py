@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+HOST = "skaha.test"  # what a certificate is for beside 127.0.0.1; no resolver knows it
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 
@@ -54,7 +55,8 @@ def issued(name: str, by: Pair | None = None, days: float = 1.0, since: float = 
         builder = builder.add_extension(_SIGNS, critical=True)
     else:
         address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        names = x509.SubjectAlternativeName([address, x509.DNSName(HOST)])
+        builder = builder.add_extension(names, critical=False)
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.key.public_key())
         builder = builder.add_extension(identifier, critical=False)
     return Pair(builder.sign(by.key if by else key, hashes.SHA256()), key)
