@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import sqlite3
@@ -258,6 +259,22 @@ def test_one_driver_a_job_known_to_be_gone_when_it_is(tmp_path: Path) -> None:
         lock.release()
         assert living_driver(ledger, KEY) is None
     holder.close()
+
+
+def test_who_looks_for_a_driver_makes_nothing_and_is_taken_for_none(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        lock = acquire(ledger, KEY, 1.0)
+        (row,) = ledger.rows("SELECT * FROM drivers")
+        lock.release()
+        ledger.connection.execute("INSERT INTO drivers VALUES (?,?,?,?,?)", tuple(row))
+        (path,) = (tmp_path / "locks").iterdir()
+        with path.open("rb") as another:
+            fcntl.flock(another, fcntl.LOCK_SH)  # as a command has it that looks at the same time
+            assert living_driver(ledger, KEY) is None
+        path.unlink()
+        path.parent.rmdir()
+        assert living_driver(ledger, KEY) is None
+        assert not path.parent.exists()
 
 
 def test_a_holder_on_another_machine_is_never_presumed_dead(tmp_path: Path) -> None:

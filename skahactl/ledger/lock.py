@@ -83,11 +83,8 @@ def living_driver(ledger: Ledger, key: JobKey) -> Driver | None:
     )
     if row is None:
         return None
-    if row["host"] == socket.gethostname():
-        stream = _kernel_lock(ledger.state_dir, row["job"])
-        if stream is not None:
-            stream.close()
-            return None
+    if row["host"] == socket.gethostname() and not _is_held(ledger.state_dir, row["job"]):
+        return None
     return Driver(*row[:4])
 
 
@@ -110,13 +107,31 @@ def _patient_lock(state_dir: Path, job: int) -> IO[bytes] | None:
 
 
 def _kernel_lock(state_dir: Path, job: int) -> IO[bytes] | None:
-    stream = open(made_private(state_dir / "locks") / f"{job}.lock", "ab")  # noqa: SIM115 (held as long as the lock)
+    path = _lock_path(state_dir, job)
+    made_private(path.parent)
+    stream = open(path, "ab")  # noqa: SIM115 (held as long as the lock)
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         stream.close()
         return None
     return stream
+
+
+def _is_held(state_dir: Path, job: int) -> bool:
+    """Whether a process of this machine holds the kernel lock; nothing is written to find out."""
+    try:
+        with open(_lock_path(state_dir, job), "rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)  # a shared one: a file system may refuse readers others
+    except FileNotFoundError:
+        return False
+    except (BlockingIOError, PermissionError):  # who may not ask believes the ledger
+        return True
+    return False
+
+
+def _lock_path(state_dir: Path, job: int) -> Path:
+    return state_dir / "locks" / f"{job}.lock"
 
 
 def _busy(key: JobKey, holder: Driver | None) -> BusyError:
