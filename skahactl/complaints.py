@@ -14,7 +14,7 @@ from skahactl.words import did_you_mean
 if TYPE_CHECKING:
     from cyclopts.argument import Argument
 
-#: What other tools call it, and what it is called here.
+#: What other tools call it, and what it is called here; a noun in the singular is found by its plural.
 FOREIGN = {
     "ps": "get sessions",
     "list": "get jobs",
@@ -30,6 +30,7 @@ FOREIGN = {
     "kill": "delete JOB",
     "stop": "delete JOB",
     "rm": "delete JOB",
+    "remove": "delete JOB",
     "squeue": "get replicas --state Running,Pending",
     "sacct": "get replicas JOB",
     "sinfo": "get stats",
@@ -44,13 +45,31 @@ FOREIGN = {
     "resources": "get resources",
     "start": "resume JOB",
     "log": "logs JOB",
+    "cat": "logs JOB",
     "tail": "logs -f JOB",
+    "watch": "get jobs -w",
     "rerun": "apply --rerun job.toml",
+    "restart": "apply --rerun job.toml",
+    "replace": "apply --replace job.toml",
+    "requeue": "retry JOB",
+    "resubmit": "retry JOB",
+    "release": "retry JOB",
+    "scontrol": "describe JOB (scontrol requeue: retry JOB)",
+    "pods": "get replicas",
     "rollout": "wait JOB",
     "config": "profile list",
     "auth": "login",
+    "server": "profile list",
+    "version": "--version",
     "context": "get resources",
     "open": "describe SESSION (it shows the URL)",
+}
+
+#: Verbs of other tools that nothing here answers to.
+_NOTHING = {
+    "pause": "sessions cannot be paused; skahactl delete JOB ends them",
+    "suspend": "sessions cannot be paused; skahactl delete JOB ends them",
+    "logout": "there is nothing to log out of; a certificate is a file ('skahactl profile show' names it)",
 }
 
 #: Options of other tools whose sense is had in another way.
@@ -69,7 +88,7 @@ def explained(error: CycloptsError, words: Sequence[str]) -> UsageError:
 
     verb = next((word for word in words if not word.startswith("-")), "")
     if verb and verb not in VERBS:
-        return UsageError(f"there is no command '{verb}'", hint=_advice(verb, list(VERBS)))
+        return UsageError(f"there is no command '{verb}'", hint=_advice(verb, words, list(VERBS)))
     place = " ".join(error.command_chain or ()) or verb
     page = f"see 'skahactl {place} --help'" if place else "see 'skahactl --help'"
     who = place or "skahactl"
@@ -89,9 +108,14 @@ def explained(error: CycloptsError, words: Sequence[str]) -> UsageError:
     return UsageError(" ".join(str(error).split()), hint=page)
 
 
-def _advice(verb: str, verbs: list[str]) -> str:
-    if verb in FOREIGN:
-        return f"here that is: skahactl {FOREIGN[verb]}"
+def _advice(verb: str, words: Sequence[str], verbs: list[str]) -> str:
+    if verb == "help":
+        asked = next((f"{word} " for word in words if word in verbs), "")
+        return f"here that is: skahactl {asked}--help"
+    if verb in _NOTHING:
+        return _NOTHING[verb]
+    if here := FOREIGN.get(verb) or FOREIGN.get(verb + "s"):
+        return f"here that is: skahactl {here}"
     return did_you_mean(verb, verbs) or "'skahactl --help' lists the commands"
 
 
@@ -100,15 +124,20 @@ def _unknown_option(error: UnknownOptionError, who: str, page: str) -> UsageErro
     if (who, name) in _NOT_HERE:
         return UsageError(f"{who} has no option '{name}'", hint=_NOT_HERE[who, name])
     known = [option for argument in error.argument_collection for option in argument.names if option.startswith("--")]
-    return UsageError(f"{who} has no option '{name}'", hint=did_you_mean(name, [*known, *_EVERYWHERE]) or page)
+    return _no_option(name, known, who, page)
 
 
 def _unknown_command(error: UnknownCommandError, who: str, page: str) -> UsageError:
     word = (error.unused_tokens or [""])[0]
     if word.startswith("-"):
-        return UsageError(f"{who} has no option '{word}'", hint=did_you_mean(word, _EVERYWHERE) or page)
+        return _no_option(word, [], who, page)
     known = [name for name in error.app or () if not name.startswith("-")]
     return UsageError(f"{who} has no command '{word}'", hint=did_you_mean(word, known) or page)
+
+
+def _no_option(name: str, known: Sequence[str], who: str, page: str) -> UsageError:
+    of_all = ("--version",) if who == "skahactl" else ()
+    return UsageError(f"{who} has no option '{name}'", hint=did_you_mean(name, [*known, *_EVERYWHERE, *of_all]) or page)
 
 
 def _missing(error: MissingArgumentError, who: str, page: str) -> UsageError:
