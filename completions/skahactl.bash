@@ -22,7 +22,7 @@ _skahactl_ask() {
     found+=("${line%%$'\t'*}")
   done < <("$command" __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
   compopt -o nosort 2>/dev/null
-  _skahactl_offer "${found[@]}"
+  [[ ${#found[@]} -eq 0 ]] || _skahactl_offer "${found[@]}"
 }
 
 # Files and directories; only files that end with $1, if it is given. readline quotes the names.
@@ -35,7 +35,7 @@ _skahactl_files() {
   esac
   [[ "$typed" == \~/* ]] && typed="$HOME/${typed:2}"
   while IFS= read -r name; do
-    [[ -d "$name" || -z "$1" || "$name" == *"$1" ]] && COMPREPLY+=("$name")
+    [[ -d "$name" || -z "${1-}" || "$name" == *"${1-}" ]] && COMPREPLY+=("$name")
   done < <(compgen -f -- "$typed")
   compopt -o filenames 2>/dev/null
 }
@@ -69,7 +69,7 @@ _skahactl() {
       fi
     else
       # Non-option word - only add to cmd_path if it's a valid command
-      [[ "$all_commands" == *"|${cmd_path[*]}${cmd_path[0]:+ }$word|"* ]] || break
+      [[ "$all_commands" == *"|${cmd_path[*]-}${cmd_path[0]:+ }$word|"* ]] || break
       cmd_path+=("$word")
     fi
   done
@@ -105,12 +105,12 @@ _skahactl() {
   COMPREPLY=()
   for ((i=1; i<COMP_CWORD; i++)); do
     if [[ "${COMP_WORDS[i]}" == -- ]]; then
-      [[ "${cmd_path[0]}" == create || "${cmd_path[0]}" == split ]] && _skahactl_files
+      [[ "${cmd_path[0]-}" == create || "${cmd_path[0]-}" == split ]] && _skahactl_files
       return
     fi
   done
 
-  case "${cmd_path[0]}" in
+  case "${cmd_path[0]-}" in
     apply | diff | validate) manifests=.toml ;;
   esac
 
@@ -147,7 +147,7 @@ _skahactl() {
       fi
       ;;
     1)
-      case "${cmd_path[@]}" in
+      case "${cmd_path[*]-}" in
         "apply")
           if [[ ${cur} == -* ]]; then
             _skahactl_offer "--file" "-f" "--dry-run" "--wait" "--timeout" "--rerun" "--replace" "--yes" "-y" "--adopt" "--set" "--var" "--break-lock" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
@@ -206,7 +206,7 @@ _skahactl() {
             fi
             case "$_value_prev" in
               --shell)
-                _skahactl_offer "bash" "zsh" "fish" "install"
+                _skahactl_offer "bash" "zsh" "fish"
                 ;;
               --profile)
                 _skahactl_ask
@@ -224,7 +224,17 @@ _skahactl() {
                 _skahactl_files "$manifests"
                 ;;
               *)
-                _skahactl_offer "bash" "zsh" "fish" "install"
+                case ${positional_count} in
+                  0)
+                    _skahactl_offer "bash" "zsh" "fish" "install"
+                    ;;
+                  1)
+                    _skahactl_offer "bash" "zsh" "fish"
+                    ;;
+                  *)
+                    COMPREPLY=()
+                    ;;
+                esac
                 ;;
             esac
           fi
@@ -1106,7 +1116,7 @@ _skahactl() {
       esac
       ;;
     2)
-      case "${cmd_path[@]}" in
+      case "${cmd_path[*]-}" in
         "profile add")
           if [[ ${cur} == -* ]]; then
             _skahactl_offer "--server" "--auth" "--certificate" "--token-file" "--token-env" "--registry" "--ca-file" "--check" "--no-check" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"

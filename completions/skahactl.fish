@@ -173,7 +173,7 @@ complete -c skahactl -n '__fish_skahactl_using_command apply' -l log-file -r -F 
 complete -c skahactl -n '__fish_skahactl_using_command completion' -l help -d 'Display this message and exit.'
 complete -c skahactl -n '__fish_skahactl_using_command completion' -s h -d 'Display this message and exit.'
 complete -c skahactl -n '__fish_skahactl_using_command completion' -l version -d 'Display application version.'
-complete -c skahactl -n '__fish_skahactl_using_command completion' -l shell -x -a 'bash zsh fish install' -d 'What to install for; your login shell.'
+complete -c skahactl -n '__fish_skahactl_using_command completion' -l shell -x -a 'bash zsh fish' -d 'The same, as an option.'
 complete -c skahactl -n '__fish_skahactl_using_command completion' -l profile -x -k -a '(__fish_skahactl_complete)' -d 'Where to run: a profile, or its file.'
 complete -c skahactl -n '__fish_skahactl_using_command completion' -s p -x -k -a '(__fish_skahactl_complete)' -d 'Where to run: a profile, or its file.'
 complete -c skahactl -n '__fish_skahactl_using_command completion' -l output -x -a 'table wide name json jsonl toml' -d 'How data is shown: table (if nothing is said), wide, name, json, jsonl, toml.'
@@ -185,6 +185,7 @@ complete -c skahactl -n '__fish_skahactl_using_command completion' -s v -d 'A li
 complete -c skahactl -n '__fish_skahactl_using_command completion' -l log-file -r -F -d 'Write the lines of -v to the end of this file.'
 # Positionals for: completion
 complete -c skahactl -n '__fish_skahactl_using_command completion; and test (__fish_skahactl_positional_index 1) = 0' -f -a 'bash zsh fish install'
+complete -c skahactl -n '__fish_skahactl_using_command completion; and test (__fish_skahactl_positional_index 1) = 1' -f -a 'bash zsh fish'
 
 # Options for: create
 complete -c skahactl -n '__fish_skahactl_using_command create' -l help -d 'Display this message and exit.'

@@ -71,6 +71,10 @@ class TestShells:
             pytest.param("skahactl explain items.", ("file", "strategy"), ("resources",), id="key"),
             pytest.param("skahactl profile ", ("list", "use", "check"), ("apply",), id="below-a-verb"),
             pytest.param("skahactl completion ", ("bash", "zsh", "fish", "install"), (), id="shells"),
+            pytest.param("skahactl completion install ", ("bash", "zsh", "fish"), (), id="installed"),
+            pytest.param(
+                "skahactl completion install --shell ", ("bash", "zsh", "fish"), ("install\n",), id="for-shell"
+            ),
             pytest.param("skahactl logs t", ("tiles-new", "tiles-b"), ("survey",), id="jobs"),
             pytest.param("skahactl logs -p local tiles-b/1", ("b/1", "b/10", "b/11", "b/12"), ("b/2",), id="replicas"),
             pytest.param("skahactl get replicas tiles-b -r 1,1", ("1,10", "1,11", "1,12"), ("1,2",), id="comma"),
@@ -181,6 +185,22 @@ class TestScripts:
         path = COMPLETIONS / scripts.FILES[shell]
         assert path.read_text() == scripts.script(shell), f"write it anew: skahactl completion {shell} > {path}"
 
+    @pytest.mark.parametrize(
+        "words", [["", "a"], ["a", ""], ["profile", ""], ["nonsense", ""], ["logs", ""], ["create", "x", "--", ""]]
+    )
+    def test_a_shell_that_is_strict_about_variables(self, tmp_path: Path, words: list[str]) -> None:
+        line = 'set -u; . "$1"; shift; COMP_WORDS=(skahactl "$@"); COMP_CWORD=$#; _skahactl; echo "${#COMPREPLY[@]}"'
+        done = subprocess.run(
+            ["bash", "-c", line, "bash", str(COMPLETIONS / scripts.FILES["bash"]), *words],
+            env=shells.environment(tmp_path),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.stderr == ""
+        assert done.stdout
+
     @pytest.mark.parametrize("shell", scripts.SHELLS)
     def test_completion_prints_and_installs_it(self, tmp_path: Path, shell: str) -> None:
         path = COMPLETIONS / scripts.FILES[shell]  # type: ignore[index]
@@ -195,6 +215,9 @@ class TestScripts:
         assert (tmp_path / places[shell]).read_text() == path.read_text()
         assert f"{tmp_path / places[shell]}: written" in installed.stderr
         assert installed.stdout == ""
+        (tmp_path / places[shell]).unlink()
+        self.run(tmp_path, "completion", "install", shell, SHELL="/bin/tcsh")
+        assert (tmp_path / places[shell]).read_text() == path.read_text()
 
     def test_keys_of_explain_are_all_offered(self) -> None:
         from skahactl.commands.explain import KEYS

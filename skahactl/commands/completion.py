@@ -12,17 +12,21 @@ from skahactl.errors import Exit, UsageError
 from skahactl.shells import FILES, SHELLS, Shell, script
 
 if TYPE_CHECKING:
-    Word = str
-else:
-    Word = Literal["bash", "zsh", "fish", "install"] | str  # what Tab offers; others are refused in our words
+    Word = Name = str
+else:  # what Tab offers; others are refused in our words
+    Word = Literal["bash", "zsh", "fish", "install"] | str
+    Name = Literal["bash", "zsh", "fish"] | str
 
 
 def completion(
     what: Annotated[Word, Parameter(name="SHELL", show_choices=False, help="bash, zsh, fish, or install.")],
+    for_shell: Annotated[
+        Name | None, Parameter(name="FOR", show_choices=False, help="What to install for; your login shell.")
+    ] = None,
     /,
     *,
     shell: Annotated[
-        Word | None, Parameter(metavar="SHELL", show_choices=False, help="What to install for; your login shell.")
+        Name | None, Parameter(metavar="SHELL", show_choices=False, help="The same, as an option.")
     ] = None,
 ) -> int:
     """Print the completion script of a shell, or put it where the shell looks.
@@ -38,10 +42,13 @@ def completion(
     skahactl completion install
     """
     context = current()
+    if for_shell is not None and shell is not None:
+        raise UsageError("install takes one shell", hint=f"skahactl completion install {shell}")
+    shell = for_shell or shell
     if what == "install":
         return _install(_known(shell or _login_shell(context)), context)
     if shell is not None:
-        raise UsageError("--shell belongs to install", hint=f"skahactl completion {what}, or install --shell {shell}")
+        raise UsageError("a second shell belongs to install", hint=f"skahactl completion {what}, or install {shell}")
     context.stdout.write(script(_known(what)))
     return Exit.DONE
 
@@ -59,9 +66,7 @@ def _known(word: str) -> Shell:
 def _login_shell(context: Context) -> str:
     name = Path(context.environ.get("SHELL", "")).name
     if name not in SHELLS:
-        raise UsageError(
-            "which shell? $SHELL does not name bash, zsh or fish", hint="skahactl completion install --shell bash"
-        )
+        raise UsageError("which shell? $SHELL does not name bash, zsh or fish", hint="skahactl completion install bash")
     return name
 
 

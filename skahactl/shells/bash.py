@@ -28,7 +28,7 @@ _skahactl_ask() {
     found+=("${line%%$'\t'*}")
   done < <("$command" __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
   compopt -o nosort 2>/dev/null
-  _skahactl_offer "${found[@]}"
+  [[ ${#found[@]} -eq 0 ]] || _skahactl_offer "${found[@]}"
 }
 
 # Files and directories; only files that end with $1, if it is given. readline quotes the names.
@@ -41,7 +41,7 @@ _skahactl_files() {
   esac
   [[ "$typed" == \~/* ]] && typed="$HOME/${typed:2}"
   while IFS= read -r name; do
-    [[ -d "$name" || -z "$1" || "$name" == *"$1" ]] && COMPREPLY+=("$name")
+    [[ -d "$name" || -z "${1-}" || "$name" == *"${1-}" ]] && COMPREPLY+=("$name")
   done < <(compgen -f -- "$typed")
   compopt -o filenames 2>/dev/null
 }
@@ -52,7 +52,7 @@ _AFTER_DASHES = """\
   COMPREPLY=()
   for ((i=1; i<COMP_CWORD; i++)); do
     if [[ "${COMP_WORDS[i]}" == -- ]]; then
-      [[ "${cmd_path[0]}" == create || "${cmd_path[0]}" == split ]] && _skahactl_files
+      [[ "${cmd_path[0]-}" == create || "${cmd_path[0]-}" == split ]] && _skahactl_files
       return
     fi
   done
@@ -97,13 +97,14 @@ def improved(text: str, paths: Sequence[str]) -> str:
     text = swapped(
         text,
         '      if [[ " $all_commands " =~ " $word " ]]; then\n        cmd_path+=("$word")\n      fi\n',
-        '      [[ "$all_commands" == *"|${cmd_path[*]}${cmd_path[0]:+ }$word|"* ]] || break\n'
+        '      [[ "$all_commands" == *"|${cmd_path[*]-}${cmd_path[0]:+ }$word|"* ]] || break\n'
         '      cmd_path+=("$word")\n',
     )
+    text = swapped(text, 'case "${cmd_path[@]}" in', 'case "${cmd_path[*]-}" in', 0)  # for a shell with set -u
     text = swapped(text, "  local cur prev\n", "  local cur prev i manifests=\n")
     text = swapped(text, "  local i skip_next=0\n", "  local skip_next=0\n")
     verbs = " | ".join(MANIFEST_VERBS)
-    manifests = f'  case "${{cmd_path[0]}}" in\n    {verbs}) manifests=.toml ;;\n  esac\n\n'
+    manifests = f'  case "${{cmd_path[0]-}}" in\n    {verbs}) manifests=.toml ;;\n  esac\n\n'
     level = "  # Determine command level"
     text = swapped(text, level, _AFTER_DASHES + manifests + level)
     text = swapped(text, "\n_skahactl() {\n", f"{_HELPERS}\n_skahactl() {{\n")
