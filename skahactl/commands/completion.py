@@ -12,7 +12,8 @@ from skahactl.errors import Exit, UsageError
 from skahactl.shells import FILES, SHELLS, Shell, script
 
 if TYPE_CHECKING:
-    Word = Name = str
+    Word = str
+    Name = str
 else:  # what Tab offers; others are refused in our words
     Word = Literal["bash", "zsh", "fish", "install"] | str
     Name = Literal["bash", "zsh", "fish"] | str
