@@ -268,6 +268,16 @@ def test_a_directory_is_what_a_shell_would_give(tmp_path: Path) -> None:
     assert caught.value.problems[0].text() == f"{tmp_path}/z.toml: cannot be read: No such file or directory"
 
 
+@pytest.mark.parametrize(
+    ("written", "arrives"), [("0x10", "16"), ("1_000", "1000"), ("+3", "3"), ("-1_0  # ten", "-10"), ("0b11", "3")]
+)
+def test_a_number_of_the_environment_in_another_spelling(tmp_path: Path, written: str, arrives: str) -> None:
+    (found,) = problems(tmp_path, f"{SIMPLE}replicas = 1_0\n[env]\nA = 17\nX = {written}\nB = '''\nC = 0x10\n'''\n")
+    spelled = written.split()[0]
+    assert (found.key, found.message) == ("env.X", f"{spelled} would arrive as {arrives}")
+    assert found.hint == f'quote it: "{spelled}"'
+
+
 def test_one_problem_for_each_list_of_many(tmp_path: Path) -> None:
     (tmp_path / "items.txt").write_text("a\n" + "\n" * 500)
     found = problems(tmp_path, SIMPLE + "replicas = 1\n[items]\nfile = 'items.txt'\neach = true\n")

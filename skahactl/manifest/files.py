@@ -14,11 +14,14 @@ from pydantic import ValidationError
 
 from skahactl.errors import ManifestError, Problem
 from skahactl.manifest import rules, several, tables, values, wording
-from skahactl.manifest.places import Places, scan
+from skahactl.manifest.places import Path, Places, dotted, scan
 from skahactl.manifest.schema import JobTable
 from skahactl.words import did_you_mean, nearest
 
 STDIN = "-"
+
+#: At the end of a line a whole number of TOML that is no plain decimal.
+_ODD = re.compile(r"=\s*((?:[+-]?\d+(?:_\d+)+|\+\d+|-0|0x[\da-fA-F_]+|0o[0-7_]+|0b[01_]+))\s*(?:#.*)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +158,19 @@ def _jobs(file: str, stdin: BinaryIO | None, found: list[Problem]) -> Iterator[_
         found.append(_syntax(file, text, str(error)))
         return
     lines = scan(text)
+    found += _odd_numbers(file, text, lines)
     for table, places in several.jobs(data, Places(file, lines), found):
         yield _Raw(table, places, _directory(file), file)
+
+
+def _odd_numbers(file: str, text: str, lines: Mapping[Path, int]) -> Iterator[Problem]:
+    """Whole numbers of [env] and [vars] in another spelling than the one that would arrive."""
+    rows = text.split("\n")
+    for path, line in lines.items():
+        written = _ODD.search(rows[line - 1]) if path[-2:-1] in (("env",), ("vars",)) else None
+        if written is not None:
+            message = f"{written[1]} would arrive as {int(written[1], 0)}"
+            yield Problem(file, message, line, dotted(path), f'quote it: "{written[1]}"')
 
 
 def _directory(file: str) -> str:
