@@ -580,3 +580,15 @@ def test_a_profile_found_by_name_is_shown_by_its_name_and_commands_can_be_pasted
     desk.run("delete", "held", "-p", "slow")
     assert "-p" not in desk.run("apply", "held.toml").stderr
     desk.run("delete", "held")
+
+
+@pytest.mark.once
+def test_steps_have_one_shape_whatever_the_command(desk: Desk, long: str) -> None:
+    parts = [desk.data("apply", long), desk.data("renew", "long")]
+    wait_for(lambda: desk.states("long") == ["Running"] * 2)
+    parts += [desk.data("delete", "long/1", "--dry-run"), desk.data("delete", "long/1")]
+    stray = desk.data("get", "replicas", "long")[1]["session"]
+    (desk.state / "ledger.sqlite3").unlink()
+    parts += [desk.data("delete", stray, "--dry-run"), desk.data("delete", stray)]
+    shapes = {tuple(step) for part in parts for step in part["jobs"][0]["steps"]}
+    assert shapes == {("replica", "name", "action", "reason", "outcome", "session", "attempt", "url", "error")}

@@ -126,7 +126,7 @@ def show(part: JobOutcome, summary: RunSummary | None) -> None:
 
 def planned_steps(plan: Iterable[Step]) -> list[dict[str, object]]:
     """Steps of a dry run."""
-    return [_step(step.replica, step.name, step.action, step.reason, "planned") for step in plan]
+    return [step_row(step.replica, step.name, step.action, step.reason, "planned") for step in plan]
 
 
 def done_steps(
@@ -140,7 +140,8 @@ def done_steps(
         replica = now[step.replica]
         result = results.get((run_id, step.replica))
         attempt = latest.get(step.replica)
-        row = _step(step.replica, replica.name, step.action, step.reason, _word(step, replica.state), attempt)
+        row = step_row(step.replica, replica.name, step.action, step.reason, _word(step, replica.state))
+        row |= of_attempt(attempt)
         if replica.state == states.REFUSED or (step.action in ACTIVE and replica.state == states.HELD):
             row["error"] = result.error.data() if result and result.error else _words(replica.reason)
         rows.append(row)
@@ -165,17 +166,17 @@ def _words(reason: str | None) -> dict[str, object] | None:
     return None if reason is None else {"code": "refused", "http_status": None, "message": reason, "hint": None}
 
 
-def _step(
-    replica: int, name: str, action: str, reason: str, outcome: str, attempt: AttemptRow | None = None
-) -> dict[str, object]:
-    return {
-        "replica": replica,
-        "name": name if attempt is None else attempt.name,
-        "action": action,
-        "reason": reason,
-        "outcome": outcome,
-        "session": None if attempt is None else attempt.session,
-        "attempt": None if attempt is None else attempt.number,
-        "url": None if attempt is None else attempt.url,
-        "error": None,
-    }
+def of_attempt(attempt: AttemptRow | None) -> dict[str, object]:
+    """What a step's row has of the replica's latest attempt."""
+    if attempt is None:
+        return {}
+    return {"name": attempt.name, "session": attempt.session, "attempt": attempt.number, "url": attempt.url}
+
+
+def step_row(replica: int | None, name: str, action: str, reason: str, outcome: str) -> dict[str, object]:
+    """A step as the outcome shape has it, whatever the command; what is known of its session is for the caller to
+    add."""
+    row: dict[str, object] = dict.fromkeys(
+        ("replica", "name", "action", "reason", "outcome", "session", "attempt", "url", "error")
+    )
+    return row | {"replica": replica, "name": name, "action": action, "reason": reason, "outcome": outcome}

@@ -11,7 +11,7 @@ from skahactl.engine.desk import Desk
 from skahactl.engine.drive import gates_under, released, wait_for_lock
 from skahactl.engine.driver import Driver
 from skahactl.engine.forget import forget_job
-from skahactl.engine.outcome import JobOutcome
+from skahactl.engine.outcome import JobOutcome, of_attempt, step_row
 from skahactl.engine.stop import Interrupted
 from skahactl.engine.verdict import Undeleted
 from skahactl.engine.whose import refuse_other_user
@@ -103,18 +103,8 @@ class Removal:
             session.name, "delete", "a delete was asked for", exit=Exit.NO if outcome == "stays" else Exit.DONE
         )
         error = _STAYS if outcome == "stays" else None
-        part.steps.append(
-            {
-                "replica": None,
-                "name": session.name,
-                "action": "delete",
-                "reason": session.status,
-                "outcome": outcome,
-                "session": session.id,
-                "attempt": None,
-                "error": error,
-            }
-        )
+        made = {"session": session.id, "url": session.url, "error": error}
+        part.steps.append(step_row(None, session.name, "delete", session.status, outcome) | made)
         return part
 
     async def _carry_out(self, run: Run, numbers: Collection[int] | None, held: JobLock | None) -> Undeleted:
@@ -174,16 +164,8 @@ class Removal:
 def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str]) -> dict[str, object]:
     there = attempt is not None and attempt.session in listed
     needed = there or row.state in states.ALIVE or row.state == states.HELD
-    return {
-        "replica": row.number,
-        "name": row.name if attempt is None else attempt.name,
-        "action": "delete" if needed else "keep",
-        "reason": row.state,
-        "outcome": "planned",
-        "session": None if attempt is None else attempt.session,
-        "attempt": None if attempt is None else attempt.number,
-        "error": None,
-    }
+    action = "delete" if needed else "keep"
+    return step_row(row.number, row.name, action, row.state, "planned") | of_attempt(attempt)
 
 
 def _explain(part: JobOutcome) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from skahactl.durations import iso
 from skahactl.engine.desk import Desk
-from skahactl.engine.outcome import JobOutcome, Outcome
+from skahactl.engine.outcome import JobOutcome, Outcome, step_row
 from skahactl.errors import Exit, UnreachableError, UsageError
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import attempts_of
@@ -90,13 +90,5 @@ def _step(one: _Asked, words: str | None, after: dict[str, Session], dry_run: bo
     outcome = "planned" if dry_run else "refused" if words else "done" if moved else "unchanged"
     reason = f"deadline {iso(old) or 'unknown'}" + (f", now {iso(new)}" if moved else "")
     error = {"code": "renew", "http_status": None, "message": words, "hint": None} if words else None
-    return {
-        "replica": one.replica,
-        "name": one.session.name,
-        "action": "renew",
-        "reason": reason,
-        "outcome": outcome,
-        "session": one.session.id,
-        "attempt": one.attempt,
-        "error": error,
-    }
+    made = {"session": one.session.id, "attempt": one.attempt, "url": one.session.url, "error": error}
+    return step_row(one.replica, one.session.name, "renew", reason, outcome) | made

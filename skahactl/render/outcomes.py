@@ -71,7 +71,7 @@ def _say_outcome(context: Context, where: str, job: JobOutcome) -> None:
     for line in _advice(job):
         say(f"  {line}")
     if job.watched and job.summary is not None and job.summary.run.kind != "headless":
-        for url in filter(None, (step.get("url") for step in job.steps)):
+        for url in filter(None, (step["url"] for step in job.steps if step["action"] not in ("delete", "renew"))):
             context.out(str(url))
 
 
