@@ -25,6 +25,7 @@ from skahactl.skaha import replies
 from skahactl.skaha.client import Client
 from skahactl.skaha.connection import proxy_for
 from skahactl.skaha.models import Created, Event
+from skahactl.skaha.reply import Reply
 from skahactl.skaha.throttle import Throttle
 
 TOKEN = "eyJhbGciOi.the-token.c2ln"
@@ -209,6 +210,32 @@ def test_retry_after_is_read_in_both_forms() -> None:
     assert created(answer(503, words, Retry_After="soon")).retry_after is None
 
 
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [("100000000", 3600.0), ("9" * 400, 3600.0), ("\u00b2", None), ("\u0663", None), ("-5", None), ("1e3", None)],
+)
+def test_retry_after_holds_for_an_hour_at_most(told: str, seconds: float | None) -> None:
+    assert Reply(503, {"retry-after": told}, b"").retry_after == seconds
+
+
+def test_a_date_to_retry_after_is_within_an_hour_too() -> None:
+    headers = {"retry-after": "Mon, 23 Nov 2099 00:00:00 GMT", "date": "Mon, 23 Nov 2026 00:00:00 GMT"}
+    assert Reply(503, headers, b"").retry_after == 3600.0
+
+
+@pytest.mark.parametrize("body", ["OK", "OK\n", "created", "a1b2c3d4e", "1bcdefgh", "A1B2C3D4", "a1b2-3d4"])
+def test_a_word_is_no_session_id(body: str) -> None:
+    found = created(answer(200, body))
+    assert found.outcome == "ambiguous"
+    assert found.error is not None
+    assert found.error.message == "the server's answer holds no session id"
+
+
+def test_odd_numbers_in_options_are_left_out() -> None:
+    body = '{"cores": {"options": [1, "inf", 1e999, NaN, 4]}}'
+    assert exchange(Wire(answer(200, body)), lambda client: client.options()).cores == (1, 4)
+
+
 def test_the_servers_words_are_told_and_a_page_is_its_status() -> None:
     refused = created(answer(400, "Invalid value for 'cores': 17\n")).error
     assert refused is not None
@@ -356,7 +383,7 @@ def test_a_missing_session_and_a_missing_pod_are_none() -> None:
         exchange(Wire(answer(404, HTML, "text/html")), lambda c: c.session("x"))
 
 
-@pytest.mark.parametrize("body", [HTML, "{}", "[1]", "[{}]", '[{"id": "a"', "", "null", "\xff"])
+@pytest.mark.parametrize("body", [HTML, "{}", "[1]", "[{}]", '[{"id": "a"', "", "null", "\xff", "[" * 200_000])
 def test_what_is_no_list_of_sessions_is_never_read_as_an_empty_one(body: str) -> None:
     with pytest.raises(UnreachableError, match="no answer of a Skaha server"):
         exchange(Wire(answer(200, body)), lambda client: client.sessions())
@@ -384,6 +411,21 @@ def test_a_log_that_breaks_off_is_an_error_after_its_first_part() -> None:
     assert b"".join(got) == b"first part"
     with pytest.raises(AuthError):
         exchange(Wire(answer(401, "Unauthorized\n")), read)
+
+
+def test_a_web_page_is_no_log() -> None:
+    page = "<html>Sign in to WiFi</html>"
+    got = []
+
+    async def read(client: Client) -> None:
+        async with client.log("x") as pieces:
+            got.extend([piece async for piece in pieces])
+
+    with pytest.raises(UnreachableError, match="no answer of a Skaha server: a web page"):
+        exchange(Wire(answer(200, page, "text/html; charset=utf-8")), read)
+    assert not got
+    exchange(Wire(answer(200, page)), read)
+    assert b"".join(got).decode() == page, "a log may begin like a page"
 
 
 def test_creates_are_bounded_lowered_and_raised_again() -> None:

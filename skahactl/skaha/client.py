@@ -123,7 +123,7 @@ class Client:
         try:
             async with self._exchange.stream(prepared) as answer:
                 if isinstance(answer, Reply):
-                    raise failures.raised(answer)
+                    raise _no_skaha("a web page") if answer.status == 200 else failures.raised(answer)
                 yield _told(answer)
         except FAILURES as error:
             raise failures.raised_by(error) from None
@@ -229,4 +229,8 @@ def _read(reader: Callable[[bytes], Value], reply: Reply) -> Value:
         return reader(reply.body)
     except replies.Unreadable as error:
         words = "a web page" if reply.is_page else str(error)
-        raise UnreachableError(f"no answer of a Skaha server: {words}", hint=failures.WRONG_URL) from None
+        raise _no_skaha(words) from None
+
+
+def _no_skaha(words: str) -> UnreachableError:
+    return UnreachableError(f"no answer of a Skaha server: {words}", hint=failures.WRONG_URL)

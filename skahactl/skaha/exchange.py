@@ -118,14 +118,14 @@ class Exchange:
 
     @asynccontextmanager
     async def stream(self, prepared: Prepared) -> AsyncIterator[AsyncIterator[bytes] | Reply]:
-        """An answer whose body comes in pieces, however long; anything but 200 is read whole and given as a Reply
-        instead."""
+        """An answer whose body comes in pieces, however long; anything but 200, and a web page, is read whole and given
+        as a Reply instead."""
         started = self._clock.monotonic()
         async with self._in_time(prepared.request):
             response = await self._transport.handle_async_request(prepared.request)
         try:
             self._note(prepared, response.status_code, started)
-            if response.status_code == 200:
+            if response.status_code == 200 and "html" not in response.headers.get("content-type", "").lower():
                 self._remember(response)
                 yield response.aiter_bytes()
             else:

@@ -24,7 +24,7 @@ _STATUS = {
     "terminating": "Terminating",
 }
 _ABSENT = frozenset({"", "<none>"})
-_SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
+_SESSION_ID = re.compile(r"[a-z][a-z0-9]{7}")  # skaha-api 3.3
 _EVENT = re.compile(r"(\S+)\s+(\S+)\s+(.*?)\s+(\S+)\s+(\S+)\s*")
 _NOTE = re.compile(r"<(?:\w+:)?(available|note)\b[^>]*>([^<]*)<")
 
@@ -136,7 +136,7 @@ def availability(body: bytes) -> tuple[bool, str]:
 def _json(body: bytes, expected: str) -> object:
     try:
         data: object = json.loads(body)
-    except ValueError:  # UnicodeDecodeError included
+    except (ValueError, RecursionError):  # UnicodeDecodeError included
         raise Unreadable(f"the answer is not {expected}") from None
     return data
 
@@ -155,9 +155,9 @@ def _time(text: str | None) -> float | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _offered(raw: Mapping[str, object], key: str) -> tuple[int, ...]:
@@ -171,6 +171,6 @@ def _whole_numbers(offered: list[object]) -> list[int]:
     for item in offered:
         try:
             numbers.append(int(float(str(item))))
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
     return numbers

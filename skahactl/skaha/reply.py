@@ -12,6 +12,7 @@ UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 _SAFE_401 = ("Token has expired", "Unauthorized", "Invalid JWT token", "Cannot validate token using user info endpoint")
 _LONGEST = 600
+_LONGEST_PAUSE = 3600.0
 _NO_NAME = ": null"  # what a server's words end with where it has no name for what it speaks of
 _MARKUP = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 
@@ -54,14 +55,15 @@ class Reply:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds, from either form of the header; a date is taken against the server's own clock."""
+        """Seconds, an hour at most, from either form of the header; a date is taken against the server's own clock."""
         told = self.headers.get("retry-after", "").strip()
-        if told.isdigit():
-            return float(told)
+        if told.isascii() and told.isdecimal():
+            return min(_LONGEST_PAUSE, float(told))
         try:
             until = parsedate_to_datetime(told).timestamp()
-            return max(0.0, until - parsedate_to_datetime(self.headers["date"]).timestamp())
-        except (KeyError, ValueError, TypeError):
+            pause = until - parsedate_to_datetime(self.headers["date"]).timestamp()
+            return min(_LONGEST_PAUSE, max(0.0, pause))
+        except (KeyError, ValueError, TypeError, OverflowError):
             return None
 
     @property
