@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,9 +20,12 @@ from skahactl.logs import keep, places
 from skahactl.paths import write_atomically
 from skahactl.profile import ClientSettings
 from skahactl.skaha.client import Client
-from skahactl.skaha.models import Listing
+from skahactl.skaha.models import Event, Listing
 
 Key = tuple[int, int, int]
+
+#: How often the events of a session are asked for.
+TRIES = 3
 
 
 @dataclass
@@ -124,8 +128,6 @@ class Finisher:
             return
         try:
             fetched = await keep.fetch(self.client, attempt.session or "", path, marks=marks)
-            if path is not None and attempt.state == states.FAILED:
-                await self._keep_events(attempt, str(path) + ".events")
         except (UnreachableError, AuthError):
             self._put_off()
             return  # read again at the next look
@@ -137,12 +139,14 @@ class Finisher:
             return  # it may not be there yet
         self._unconfirmed[key] = (attempt, fetched, self.clock.now())
         self._moved = True
+        if path is not None and attempt.state == states.FAILED:
+            await self._keep_events(attempt, str(path) + ".events")
 
     async def _keep_events(self, attempt: AttemptRow, path: str) -> None:
-        """Beside the log; what the disk has against it is told, and the log is kept all the same."""
+        """Beside the log, which is kept whatever becomes of them; what the disk has against them is told."""
         from pathlib import Path
 
-        events = await self.client.events(attempt.session or "")
+        events = await self._events(attempt.session or "")
         if not events:
             return
         rows = [f"{event.last}  {event.type}  {event.reason}  {event.message}" for event in events]
@@ -150,6 +154,14 @@ class Finisher:
             write_atomically(Path(path), ("\n".join(rows) + "\n").encode())
         except OSError as error:
             self._tell_disk(f"{path}: the events cannot be kept: {error.strerror or error}")
+
+    async def _events(self, session: str) -> tuple[Event, ...] | None:
+        """None where a few tries did not get them: they are not worth more."""
+        for _ in range(TRIES):
+            with contextlib.suppress(UnreachableError, AuthError):
+                return await self.client.events(session)
+            await self.clock.sleep(self.settings.poll_min)
+        return None
 
     def _tell_disk(self, text: str) -> None:
         """Once, however many files it is."""

@@ -15,11 +15,12 @@ Undeleted = Mapping[str, SkahactlError | None]
 
 
 def of_driven(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
-    """Driven to the end: how it ended. Else: whether every step that was planned was done, held ones included."""
+    """Driven to the end: how it ended. Else: whether every step that was planned was done, held ones included; what
+    the platform did not take for now may be taken later."""
     if waited or _is_over(summary):
         return Exit.DONE if _went_well(summary) else Exit.NO
-    bad = {"refused", "not created", "in doubt"}
-    return Exit.NO if any(step["outcome"] in bad for step in part.steps) else Exit.DONE
+    codes = {"refused": Exit.NO, "not created": Exit.UNREACHABLE, "in doubt": Exit.UNREACHABLE}
+    return worst([codes.get(str(step["outcome"]), Exit.DONE) for step in part.steps])
 
 
 def _is_over(summary: RunSummary) -> bool:

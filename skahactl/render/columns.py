@@ -33,13 +33,13 @@ class View:
     name: Callable[[Mapping[str, Any]], str]
 
 
-def epoch(text: str | None) -> float | None:
-    """Seconds of an ISO time; None for what is none."""
-    if not text:
+def epoch(text: object) -> float | None:
+    """Seconds of an ISO time; None for what is none, as a platform may have it."""
+    if not isinstance(text, str):
         return None
     try:
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
