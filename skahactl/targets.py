@@ -11,7 +11,7 @@ from skahactl import ranges
 from skahactl.errors import UsageError
 from skahactl.ledger.attempts import attempt_of_session, attempts_named
 from skahactl.ledger.records import AttemptRow, JobKey, Run
-from skahactl.ledger.replicas import replicas_of
+from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import job_keys, last_run, run_by_id, runs_of, users_seen
 from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
@@ -154,7 +154,7 @@ class _Finder:
         if attempt is None:
             raise self._unknown(name)
         self._refuse_job_options(word)
-        past = replicas_of(self._ledger, attempt.run_id, (attempt.replica,))[0].attempt > attempt.number
+        past = replica_states(self._ledger, attempt.run_id, attempt.replica)[0].attempt > attempt.number
         run = self._by_id(attempt.run_id)
         return Target(run, frozenset({attempt.replica}), attempt.session or word, word, past)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from skahactl import durations, ranges
 from skahactl.errors import UsageError
 from skahactl.ledger.records import Run
-from skahactl.ledger.store import Ledger
+from skahactl.ledger.store import Ledger, open_ledger
+from skahactl.logs.choose import Choice, logs_of
 from skahactl.profile import LOCAL_SERVER, Profile
 from skahactl.targets import Target, by_run, find, job_names
 from tests import ledgers
@@ -112,6 +114,21 @@ def test_a_session_stays_one_unless_runs_are_asked_for(survey: tuple[Ledger, Run
     ]
     runs = by_run(found)
     assert [(one.run, one.numbers, one.session) for one in runs] == [(run, {1, 2, 4}, None), (None, None, "a1b2c3d4")]
+
+
+def test_a_session_is_found_without_reading_its_whole_run(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        done: list[int] = []
+        for many in (10, 1000):
+            run = ledgers.add(ledger, ledgers.job(f"of{many}", many))
+            ledgers.start(ledger, run, range(1, many + 1))
+            steps = itertools.count()
+            ledger.connection.set_progress_handler(lambda steps=steps: next(steps) < 0, 1)  # SQLite's own steps
+            (target,) = find(ledger, LOCAL, [ledgers.session_of(run, 3)])
+            assert logs_of(ledger, target, 0, Choice())
+            ledger.connection.set_progress_handler(None, 0)
+            done.append(next(steps))
+    assert done[1] < 2 * done[0]
 
 
 def test_a_session_that_the_ledger_does_not_know(survey: tuple[Ledger, Run]) -> None:
