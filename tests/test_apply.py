@@ -481,7 +481,7 @@ def test_create_of_a_job_that_goes_on_tells_its_own_ways_out(desk: Desk, long: s
 def test_wait_for_each_condition(desk: Desk, long: str) -> None:
     desk.run("apply", long)
     desk.run("wait", "long", "--for", "running", "--timeout", "20s")
-    assert desk.run("wait", "long/2", "long/1", "--for", "running").stderr.count("long: Running") == 1
+    assert desk.run("wait", "long/2", "long/1", "--for", "running").stderr.count("): Running\n") == 1
     waiting = desk.start("wait", "long", "--for", "deleted")
     desk.run("delete", "long")
     assert waiting.wait(20) == 0

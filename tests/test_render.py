@@ -277,8 +277,8 @@ def test_numbers_written_as_text_are_sorted_as_numbers() -> None:
     order = sort_rows("sessions", rows, "ramInUse")
     assert [row["name"] for row in order] == ["1", "0", "3", "2"]
     assert [row["name"] for row in sort_rows("sessions", rows, "-ramInUse")] == ["3", "0", "1", "2"]
-    with pytest.raises(UsageError, match="sessions cannot be sorted by 'ram'"):
-        sort_rows("sessions", rows, "ram")
+    with pytest.raises(UsageError, match="sessions cannot be sorted by 'rams'"):
+        sort_rows("sessions", rows, "rams")
 
 
 def test_columns_are_two_blanks_apart_and_right_ones_end_together() -> None:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import os
+import re
+from pathlib import Path
+
 import pytest
 
-from tests.desk import Desk, wait_for
+from skahactl import states
+from skahactl.render.columns import VIEWS
+from skahactl.render.layout import cells, columns_of
+from skahactl.render.tables import sort_rows
+from skahactl.render.terminal import console, print_table
+from tests.desk import COMMAND, Desk, wait_for
+from tests.skaha_server.process import running
+from tests.terminal import Terminal
+from tests.workplace import Workplace
 
 pytestmark = pytest.mark.once
 
@@ -102,3 +115,90 @@ def test_a_retry_that_waits_answers_for_the_job(desk: Desk) -> None:
     desk.write("go", "")
     _, err = waiting.communicate(timeout=60)
     assert (waiting.returncode, desk.recorded("slow")) == (0, ["Completed"]), err
+
+
+def test_wait_ends_where_nobody_creates_what_is_held(desk: Desk) -> None:
+    desk.run("apply", desk.job("held", "sleep 100", 3, "[limits]\nalive = 1"))
+    wait_for(lambda: desk.states("held").count("Running") == 1)
+    told = desk.run("wait", "held", "--for", "running", "--timeout", "30s", exit=1).stderr
+    assert told.startswith("held on ")
+    assert "2 Held (replica 2-3), and nobody drives it" in told
+    desk.run("wait", "held/1", "--for", "Running")
+    desk.clear("held")
+
+
+def test_conditions_of_wait_as_kubectl_writes_them(desk: Desk) -> None:
+    desk.run("apply", desk.job("short", "true"), "--wait")
+    for condition in ("condition=complete", "Complete", "condition=Completed", "Running"):
+        desk.run("wait", "short", "--for", condition)
+    desk.run("wait", "short", "--for", "condition=compleet", exit=2)
+
+
+def test_one_list_that_lacks_it_deletes_nothing(tmp_path: Path) -> None:
+    with running(tmp_path / "server", {"seed": 3}) as server:
+        here = Workplace(tmp_path / "here", server)
+        here.write("d.toml", 'name = "d"\nimage = "images.canfar.net/a/b:1"\ncommand = ["sleep", "9"]\n')
+        here.run("apply", "d.toml")
+        server.tell("plan", list_empty=True)
+        assert "timed out" in here.run("wait", "d", "--for", "deleted", "--timeout", "2s", expect=5).stderr
+
+
+def test_an_outage_is_told_once_by_wait(tmp_path: Path) -> None:
+    with running(tmp_path / "server", {"seed": 3}) as server:
+        here = Workplace(tmp_path / "here", server)
+        here.write("d.toml", 'name = "d"\nimage = "images.canfar.net/a/b:1"\ncommand = ["sleep", "9"]\n')
+        here.run("apply", "d.toml")
+        alive = [row["id"] for row in here.data("get", "sessions")]
+        server.tell("outage", kind="drop")
+        waiting = here.start("wait", "d")
+        wait_for(lambda: server.counts().get("outage", 0) >= 5)
+        server.tell("outage", seconds=0)
+        server.tell("finish", sessions=alive)
+        err = waiting.communicate(timeout=60)[1]
+        assert (err.count("does not answer"), err.count("answers again")) == (1, 1), err
+
+
+def test_followed_logs_that_are_lost_are_as_lost_as_shown_ones(desk: Desk) -> None:
+    desk.slots(4, memory=1)
+    desk.run("apply", desk.job("exp", "sleep 0.7"))
+    wait_for(lambda: desk.data("get", "sessions") == [])
+    desk.run("logs", "exp", exit=1)
+    desk.run("logs", "exp", "-f", exit=1)
+
+
+def test_what_a_person_declines_is_not_done(desk: Desk) -> None:
+    desk.run("apply", desk.job("old", "true"), "--wait")
+    terminal = Terminal([*COMMAND, "prune", "old", "--older-than", "0s"], desk.root, desk.environ)
+    terminal.read_until(b"[y/N]")
+    os.write(terminal.master, b"n\n")
+    assert terminal.ended(20) == 1
+    assert desk.run_of("old") == 1
+
+
+def test_rows_are_sorted_by_every_column_that_is_shown(desk: Desk) -> None:
+    more = "[items]\nvalues = ['a', 'b', 'c']"
+    desk.run("apply", desk.job("tiles", "test $REPLICA_ID = 2 # {item}", 3, more), "--wait", exit=1)
+    desk.run("apply", desk.job("one", "true"), "--wait")
+    rows = {noun: desk.data("get", noun) for noun in ("jobs", "sessions")}
+    rows |= {noun: desk.data("get", noun, "tiles") for noun in ("replicas", "items", "events")}
+    for noun, view in VIEWS.items():
+        for column in view.columns:
+            found = rows.get(noun, [])
+            for name in (column.title, column.title.lower(), f"-{column.title}"):
+                assert len(sort_rows(noun, found, name)) == len(found)
+    assert [row["replica"] for row in sort_rows("replicas", rows["replicas"], "-REPLICA")] == [3, 2, 1]
+    assert [row["name"] for row in sort_rows("jobs", rows["jobs"], "-FAILED")] == ["tiles", "one"]
+    assert [row["name"] for row in sort_rows("jobs", rows["jobs"], "items")] == ["tiles", "one"]
+
+
+@pytest.mark.parametrize(("name", "other"), [("fits-processing", {}), ("fits", {"Deleted": 100})])
+def test_ordinary_jobs_fit_a_terminal(name: str, other: dict[str, int]) -> None:
+    counts = states.zero_filled(other or {"Completed": 100})
+    row = {"name": name, "run": 1, "status": "Completed", "replicas": 100, "counts": counts, "created": None}
+    columns = columns_of("jobs", False)
+    stream = io.StringIO()
+    print_table(console(stream, {}, (80, 24)), columns, cells(columns, [row], 0.0), True)
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in stream.getvalue().splitlines()]
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= 80
+    assert "…" in lines[0] or "…" in lines[1]

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from skahactl import completers, durations
 from skahactl.context import Context, current
-from skahactl.errors import BusyError, Exit, UsageError
+from skahactl.errors import AnswerNo, BusyError, Exit, UsageError
 from skahactl.words import counted, size_text
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _chosen(
     open_ones = sum(run.ended is None and run.created < before for run in runs)
     spared = [f"{key.name} is left alone, another command drives it" for key in driven]
     if open_ones:
-        spared.append(f"{counted(open_ones, 'run')} without a known end stay; skahactl get jobs looks at them")
+        spared.append(f"{counted(open_ones, 'run')} without a known end stay; skahactl resume JOB sees how they ended")
     return ended_before(ledger, runs, before), spared
 
 
@@ -148,6 +148,8 @@ def _require_consent(context: Context, yes: bool, question: str) -> None:
 
     context.stdout.flush()
     if not confirm(context, yes, question):
+        if context.stdin.isatty() and context.stderr.isatty():
+            raise AnswerNo("nothing was forgotten")
         raise UsageError("nothing was forgotten", hint="--yes does it without asking")
 
 

@@ -181,7 +181,7 @@ class _Command:
         )
         async with self._client() as client:
             watch = Watch(self.ledger, targets, self.choice, client, self.context.say)
-            await Follower(
+            follower = Follower(
                 watch.look,
                 client.log,
                 lambda strand: out.followed(strand.label),
@@ -190,8 +190,9 @@ class _Command:
                 clock=SystemClock(),
                 pace=LOCAL if self.profile.is_local else REMOTE,
                 most=self.asked.most,
-            ).run()
-        return Exit.DONE
+            )
+            await follower.run()
+        return Exit.NO if follower.lost or (watch.left_out and not follower.moved) else Exit.DONE
 
 
 def _has_many(target: Target) -> bool:

@@ -40,7 +40,8 @@ def wait(
     from skahactl.engine.waiting import CONDITIONS
     from skahactl.words import did_you_mean
 
-    condition = for_.lower().removeprefix("condition=").removesuffix("d") if for_.lower() == "completed" else for_
+    condition = for_.lower().removeprefix("condition=")
+    condition = {"completed": "complete"}.get(condition, condition)
     if condition not in CONDITIONS:
         hint = did_you_mean(condition, CONDITIONS)
         raise UsageError(f"--for takes complete, running or deleted, not '{for_}'", hint=hint)
@@ -51,6 +52,7 @@ def wait(
 
 async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
     from skahactl.engine.waiting import Awaited, Waiter
+    from skahactl.render.summary import head
     from skahactl.targets import by_run, find, refuse_past
 
     async with opened() as here:
@@ -63,6 +65,6 @@ async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
             awaited.append(Awaited(target.run, target.numbers))
         code, told = await Waiter(here.desk, condition, deadline(timeout, here.desk.clock)).wait(awaited)
         here.desk.reporter.close()
-        for line in told:
-            here.context.say(line)
+        for run_of, why in told:
+            here.context.say(f"{head(run_of.key.name, here.desk.profile)}: {why}")
         return code

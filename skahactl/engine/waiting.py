@@ -40,9 +40,10 @@ class Waiter:
     _ends: dict[tuple[int, int, int], str] = field(default_factory=dict)
     _missing: dict[tuple[int, int, int], float] = field(default_factory=dict)
     _shown: dict[int, tuple[str, ...]] = field(default_factory=dict)  # by run: the states of its replicas
+    _is_out: bool = False  # the platform does not answer, and that was told
 
-    async def wait(self, awaited: Sequence[Awaited]) -> tuple[Exit, tuple[str, ...]]:
-        """DONE when the condition holds for all; NO as soon as it cannot, with the words why."""
+    async def wait(self, awaited: Sequence[Awaited]) -> tuple[Exit, tuple[tuple[Run, str], ...]]:
+        """DONE when the condition holds for all; NO as soon as it cannot: of which runs, and the words why."""
         pace = Pace(self.desk.clock, self.desk.profile.client)
         begun = self.desk.clock.now()
         while True:
@@ -50,10 +51,11 @@ class Waiter:
             if listing is not None:
                 answers = [self._judge(one, listing) for one in awaited]
                 self._show(awaited, begun)
+                told = [(one.run, answer, words) for one, (answer, words) in zip(awaited, answers, strict=True)]
                 if any(answer is False for answer, _ in answers):
-                    return Exit.NO, tuple(words for answer, words in answers if answer is False)
+                    return Exit.NO, tuple((run, words) for run, answer, words in told if answer is False)
                 if all(answer is True for answer, _ in answers):
-                    return Exit.DONE, tuple(words for _, words in answers)
+                    return Exit.DONE, tuple((run, words) for run, _, words in told)
             if self.deadline is not None and self.desk.clock.now() >= self.deadline:
                 raise TimedOut(f"timed out waiting for {self.condition}", hint="the job goes on as it was")
             seconds = pace.interval()
@@ -67,8 +69,13 @@ class Waiter:
             listing = await self.desk.stop.guard(self.desk.client.sessions(), left)
         except UnreachableError as error:
             pace.failed()
-            self.desk.reporter.say(f"{self.desk.profile.name} does not answer: {error.message}; trying again")
+            if not self._is_out:
+                self.desk.reporter.say(f"{self.desk.profile.name} does not answer: {error.message}; trying again")
+            self._is_out = True
             return None
+        if self._is_out:
+            self.desk.reporter.say(f"{self.desk.profile.name} answers again")
+        self._is_out = False
         pace.looked()
         return listing
 
@@ -77,28 +84,28 @@ class Waiter:
         watch = watch_of(self.desk.ledger, one.run.id)
         shown = self._states(watch, listing)
         chosen = {n: s for n, s in shown.items() if one.numbers is None or n in one.numbers}
-        name = one.run.key.name
-        if self.condition == "deleted":
+        if self.condition == "deleted":  # what lived is gone once two lists have agreed on it
             ids = {attempt.session for attempt in watch.attempts if attempt.replica in chosen}
-            left = sum(1 for session in listing.sessions if session.id in ids)
-            held = sum(1 for state in chosen.values() if state in (states.HELD, states.UNSETTLED))
-            return (True, f"{name}: deleted") if not left and not held else (None, "")
+            listed = any(session.id in ids for session in listing.sessions)
+            left = any(state not in states.ENDED for state in chosen.values())
+            return (None, "") if listed or left else (True, "deleted")
         if self.condition == "running":
-            return _judge_running(name, chosen)
-        return self._judge_complete(watch, chosen)
+            return self._judge_reached(watch, chosen, states.RUNNING, frozenset({states.RUNNING, states.COMPLETED}))
+        return self._judge_reached(watch, chosen, states.COMPLETED, frozenset({states.COMPLETED}))
 
-    def _judge_complete(self, watch: Watch, chosen: dict[int, str]) -> tuple[bool | None, str]:
-        name = watch.run.key.name
+    def _judge_reached(
+        self, watch: Watch, chosen: dict[int, str], wanted: str, enough: frozenset[str]
+    ) -> tuple[bool | None, str]:
+        """``enough``: the states in which a replica is as ``wanted``, or was."""
+        left = {n: s for n, s in chosen.items() if s not in enough}
+        if not left:
+            return True, wanted
         again = {r.number for r in watch.replicas if r.state == states.FAILED and r.attempt < r.allowed}
-        lost = {n: s for n, s in chosen.items() if s in states.ENDED and s != states.COMPLETED and n not in again}
+        lost = {n: s for n, s in left.items() if s in states.ENDED and n not in again}
         if lost:
-            return False, f"{name}: {_counted(lost)}"
-        going = [state for state in chosen.values() if state in states.ALIVE]
-        if not going and all(state == states.COMPLETED for state in chosen.values()):
-            return True, f"{name}: Completed"
-        if not going and living_driver(self.desk.ledger, watch.run.key) is None:
-            left = {n: s for n, s in chosen.items() if s != states.COMPLETED}
-            return False, f"{name}: {_counted(left)}, and nobody drives it; go on with: skahactl resume {name}"
+            return False, _counted(lost)
+        if not states.ALIVE & set(left.values()) and living_driver(self.desk.ledger, watch.run.key) is None:
+            return False, f"{_counted(left)}, and nobody drives it; go on with: skahactl resume {watch.run.key.name}"
         return None, ""
 
     def _states(self, watch: Watch, listing: Listing) -> dict[int, str]:
@@ -146,13 +153,6 @@ class Waiter:
             seen = RunSummary(summary.run, counts, status, summary.retriable, summary.items, summary.driver)
             views.append(RunProgress(seen, shown, started=begun, now=self.desk.clock.now()))
         self.desk.reporter.progress(views)
-
-
-def _judge_running(name: str, chosen: dict[int, str]) -> tuple[bool | None, str]:
-    if all(state in (states.RUNNING, states.COMPLETED) for state in chosen.values()):
-        return True, f"{name}: Running"
-    lost = {n: s for n, s in chosen.items() if s in states.ENDED and s != states.COMPLETED}
-    return (False, f"{name}: {_counted(lost)}") if lost else (None, "")
 
 
 def _counted(chosen: dict[int, str]) -> str:

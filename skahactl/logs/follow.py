@@ -49,6 +49,7 @@ class Follower:
         self._failing = 0  # failures in a row
         self._told: set[str] = set()
         self.moved = 0  # bytes read, in all
+        self.lost = False  # a log is neither there nor here any more
 
     async def run(self) -> None:
         """Until every log has ended and no other will appear. The first look's errors are raised; a later outage is
@@ -133,6 +134,7 @@ class Follower:
             one.busy = False
         one.after(strand, tail.moved > moved, tail.seen > before)
         if one.done and strand.state == GONE and not tail.seen:
+            self.lost = True
             self._say(f"{strand.label}: the platform has forgotten its log, and it was not kept")
         now = self._clock.monotonic()
         one.due = now + self._pace.reading(tail.seen, one.idle, now - began)

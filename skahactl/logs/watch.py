@@ -39,6 +39,7 @@ class Watch:
         self._absent: dict[str, int] = {}  # session: lists in a row that did not show it
         self._last: dict[str, str] = {}
         self._told: set[str] = set()
+        self.left_out = False  # replicas are still to be created, and nobody does it
 
     async def look(self) -> Look:
         logs: list[AttemptLog] = []
@@ -71,6 +72,7 @@ class Watch:
         if len(there) < len(logs):
             name = target.word if target.run is None else target.run.key.name
             held = any(log.state in (states.HELD, states.UNSETTLED) for log in logs if log not in there)
+            self.left_out = self.left_out or held
             advice = f"; no command drives the job: skahactl resume {name}" if held else ""
             self._tell_once(f"{name}: {counted(len(logs) - len(there), 'replica')} without a session{advice}")
         return there

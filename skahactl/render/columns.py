@@ -16,13 +16,19 @@ Cell = Callable[[Mapping[str, Any], float], object]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``cell`` gives the text of a row at a time (epoch seconds); None and "" are shown as ``-``."""
+    """``cell`` gives the text of a row at a time (epoch seconds); None and "" are shown as ``-``. ``by``: what rows are
+    sorted by, where it is not the cell."""
 
     title: str
     cell: Cell
     wide: bool = False  # only with -o wide
     right: bool = False
     is_state: bool = False  # coloured by state
+    by: Callable[[Mapping[str, Any]], object] | None = None
+
+    def rank(self, row: Mapping[str, Any]) -> object:
+        """What ``row`` is sorted by; None where it is unknown."""
+        return self.cell(row, 0.0) if self.by is None else self.by(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ def epoch(text: object) -> float | None:
 
 
 def _field(key: str, title: str | None = None, **options: bool) -> Column:
-    return Column(title or key.upper(), lambda row, now: row.get(key), **options)
+    return Column(title or key.upper(), lambda row, now: row.get(key), by=lambda row: row.get(key), **options)
 
 
 def _since(key: str, title: str, **options: bool) -> Column:
@@ -54,7 +60,7 @@ def _since(key: str, title: str, **options: bool) -> Column:
         at = epoch(row.get(key))
         return None if at is None else short(now - at)
 
-    return Column(title, cell, **options)
+    return Column(title, cell, by=lambda row: row.get(key), **options)
 
 
 def _until(key: str, title: str, **options: bool) -> Column:
@@ -62,16 +68,18 @@ def _until(key: str, title: str, **options: bool) -> Column:
         at = epoch(row.get(key))
         return None if at is None else f"in {short(at - now)}" if at > now else f"{short(now - at)} ago"
 
-    return Column(title, cell, **options)
+    return Column(title, cell, by=lambda row: row.get(key), **options)
 
 
 def _count(state: str) -> Column:
     return Column(state.upper(), lambda row, now: row["counts"][state], right=True)
 
 
+_REST = (states.UNSETTLED, states.REFUSED, states.EXPIRED, states.DELETED, states.SKIPPED)
+
+
 def _other_counts(row: Mapping[str, Any], now: float) -> str:
-    rest = (states.UNSETTLED, states.REFUSED, states.EXPIRED, states.DELETED, states.SKIPPED)
-    return ", ".join(f"{row['counts'][state]} {state}" for state in rest if row["counts"][state])
+    return ", ".join(f"{row['counts'][state]} {state}" for state in _REST if row["counts"][state])
 
 
 def _items_done(row: Mapping[str, Any], now: float) -> str | None:
@@ -87,6 +95,14 @@ def _ran(row: Mapping[str, Any], now: float) -> str | None:
     if finished is not None:
         return short(finished - started)
     return short(now - started) if row["state"] == states.RUNNING else None
+
+
+def _ran_seconds(row: Mapping[str, Any]) -> float | None:
+    """The same as a number; of what runs, until it was last looked at."""
+    started, finished = epoch(row["started"]), epoch(row["finished"])
+    if finished is None and row["state"] == states.RUNNING:
+        finished = epoch(row["observed"])
+    return None if started is None or finished is None else finished - started
 
 
 def _sizes(row: Mapping[str, Any], now: float) -> str:
@@ -110,22 +126,35 @@ def _owner(row: Mapping[str, Any]) -> str:
     return f"{ours['job']}/{ours['replica']}" if ours and ours.get("job") else ""
 
 
-_REPLICA = Column("REPLICA", lambda row, now: _owner(row))
+def _owner_rank(row: Mapping[str, Any]) -> str | None:
+    """By job, then by number."""
+    name, _, number = _owner(row).partition("/")
+    return f"{name} {number:>9}" if name else None
+
+
+_REPLICA = Column("REPLICA", lambda row, now: _owner(row), by=_owner_rank)
 
 _JOBS = View(
     (
         _field("name"),
         _field("run", right=True),
         _field("status", is_state=True),
-        Column("COMPLETED", lambda row, now: f"{row['counts'][states.COMPLETED]}/{row['replicas']}", right=True),
+        Column(
+            "COMPLETED",
+            lambda row, now: f"{row['counts'][states.COMPLETED]}/{row['replicas']}",
+            right=True,
+            by=lambda row: row["counts"][states.COMPLETED],
+        ),
         _count(states.RUNNING),
         _count(states.PENDING),
         _count(states.HELD),
         _count(states.FAILED),
-        Column("OTHER", _other_counts),
+        Column("OTHER", _other_counts, by=lambda row: sum(row["counts"][state] for state in _REST)),
         _since("created", "AGE"),
         _since("ended", "ENDED", wide=True),
-        Column("ITEMS", _items_done, wide=True),
+        Column(
+            "ITEMS", _items_done, wide=True, by=lambda row: row["items"]["completed"] if row["items"]["total"] else None
+        ),
         _until("deadline", "DEADLINE", wide=True),
         _field("image", wide=True),
         _field("user", wide=True),
@@ -146,13 +175,13 @@ _REPLICAS = View(
         _field("session"),
         Column("ITEMS", lambda row, now: len(row["items"]) or None, right=True),
         _since("started", "STARTED"),
-        Column("TIME", _ran),
+        Column("TIME", _ran, by=_ran_seconds),
         _field("reason"),
         _field("run", wide=True, right=True),
         _field("name", wide=True),
-        Column("RESOURCES", _sizes, wide=True),
+        Column("RESOURCES", _sizes, wide=True, by=lambda row: row["resources"]["cores"]),
         _until("deadline", "DEADLINE", wide=True),
-        Column("LOG", _log, wide=True),
+        Column("LOG", _log, wide=True, by=lambda row: row["log"]["bytes"]),
         _field("url", wide=True),
     ),
     _owner,
@@ -193,7 +222,7 @@ _SESSIONS = View(
 
 _EVENTS = View(
     (
-        Column("REPLICA", lambda row, now: _owner(row) or row["session"]),
+        Column("REPLICA", lambda row, now: _owner(row) or row["session"], by=_owner_rank),
         _field("type"),
         _field("reason"),
         _since("last", "SEEN"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from skahactl.context import Context
@@ -70,10 +70,10 @@ def sort_rows(noun: str, rows: Sequence[Row], key: str | None) -> list[Row]:
     if key is None:
         return list(rows)
     name = key.removeprefix("-")
-    path = _path_of(noun, name, rows)
-    known = [row for row in rows if _value(row, path) is not None]
-    unknown = [row for row in rows if _value(row, path) is None]
-    known.sort(key=lambda row: _rank(_value(row, path)), reverse=key.startswith("-"))
+    value = _value_of(noun, name, rows)
+    known = [row for row in rows if value(row) is not None]
+    unknown = [row for row in rows if value(row) is None]
+    known.sort(key=lambda row: _rank(value(row)), reverse=key.startswith("-"))
     return known + unknown
 
 
@@ -89,28 +89,29 @@ def _show_table(context: Context, noun: str, rows: Sequence[Row], headers: bool,
     context.stdout.write("".join(f"{line}\n" for line in plain_lines(columns, texts, headers)))
 
 
-def _path_of(noun: str, name: str, rows: Sequence[Row]) -> tuple[str, ...]:
-    """The field that ``name`` means."""
-    fields = sorted({key for row in rows[:100] for key in _dotted(row)})
-    if name in fields:
-        return tuple(name.split("."))
+def _value_of(noun: str, name: str, rows: Sequence[Row]) -> Callable[[Row], Any]:
+    """The field or the column that ``name`` means: a field as it is written, a column, or a field in other letters."""
+    fields = sorted(_fields(rows[:100]))
+    columns = {column.title.lower(): column for column in VIEWS[noun].columns}
+    if name not in fields and name.lower() in columns:
+        return columns[name.lower()].rank
     lower = {field.lower(): field for field in fields}
-    titles = {"age": "created", "time": "started", "completed": "counts.Completed", "attempt": "attempt"}
-    match = lower.get(name.lower()) or lower.get(f"counts.{name.lower()}") or titles.get(name.lower())
+    match = name if name in fields else lower.get(name.lower()) or lower.get(f"counts.{name.lower()}")
     if match is None and rows:
         raise UsageError(
             f"{noun} cannot be sorted by '{name}'",
-            hint=did_you_mean(name, fields) or f"there are {', '.join(fields)}",
+            hint=did_you_mean(name, [*fields, *columns]) or f"there are {', '.join(fields)}",
         )
-    return tuple((match or name).split("."))
+    path = tuple((match or name).split("."))
+    return lambda row: _value(row, path)
 
 
-def _dotted(row: Mapping[str, object]) -> list[str]:
-    found = list(row)
-    for key, value in row.items():
-        if isinstance(value, Mapping):
-            found.extend(f"{key}.{part}" for part in value)
-    return found
+def _fields(rows: Sequence[Row]) -> set[str]:
+    """Dotted, where the value is itself one of fields: that has no order."""
+    found = {key for row in rows for key in row}
+    nested = {key for row in rows for key, value in row.items() if isinstance(value, Mapping)}
+    inner = {f"{key}.{part}" for row in rows for key in nested for part in row.get(key) or ()}  # type: ignore[attr-defined]
+    return (found - nested) | inner
 
 
 def _value(row: Mapping[str, Any], path: tuple[str, ...]) -> Any:

@@ -31,6 +31,7 @@ STYLES = {
 
 Size = tuple[int, int]
 _NARROWEST = 10  # what is cut keeps at least so much
+_SHORTEST = 4  # and a title over numbers
 
 
 def console(stream: TextIO, environ: Mapping[str, str], size: Size | None = None) -> Console:
@@ -110,17 +111,26 @@ def _line(columns: Sequence[Column], texts: Sequence[str], widths: Sequence[int]
 
 
 def _fitting(columns: Sequence[Column], texts: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """Widths that fit, the widest columns made narrower first; None if that would leave too little of one."""
+    """Widths that fit, the widest columns made narrower first, and if need be the titles over numbers cut; None if
+    that would leave too little of one."""
     widths = column_widths(columns, texts)
+    least = [max(_NARROWEST, len(column.title)) for column in columns]
+    _make_narrower(widths, least, room)
+    numbers = [max([_SHORTEST, *(len(line[place]) for line in texts)]) for place in range(len(columns))]
+    least = [numbers[place] if column.right else least[place] for place, column in enumerate(columns)]
+    _make_narrower(widths, least, room)
+    return widths if _whole(widths) <= room else None
+
+
+def _make_narrower(widths: list[int], least: Sequence[int], room: int) -> None:
+    """The widest first, none below its ``least``, until they fit or none is left."""
     while _whole(widths) > room:
-        widest = max(range(len(widths)), key=widths.__getitem__)
-        second = max([width for place, width in enumerate(widths) if place != widest], default=0)
-        least = max(_NARROWEST, len(columns[widest].title))
-        narrower = max(least, second - 1, widths[widest] - (_whole(widths) - room))
-        if narrower >= widths[widest]:
-            return None
-        widths[widest] = narrower
-    return widths
+        loose = [place for place, width in enumerate(widths) if width > least[place]]
+        if not loose:
+            return
+        widest = max(loose, key=widths.__getitem__)
+        second = max([widths[place] for place in loose if place != widest], default=0)
+        widths[widest] = max(least[widest], second - 1, widths[widest] - (_whole(widths) - room))
 
 
 def _whole(widths: Sequence[int]) -> int:
