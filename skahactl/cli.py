@@ -69,10 +69,14 @@ def _call(words: list[str], context: Context) -> int:
         return Exit.DONE
     from cyclopts import CycloptsError
 
-    from skahactl.options import asked_page
+    from skahactl.options import asked_page, asks_for_help
     from skahactl.verbs import app
 
     root = app(asked_page(words))
+    if asks_for_help(words) and not context.stdout.isatty():
+        from skahactl.help_pages import without_boxes
+
+        without_boxes(root)
     if words[:1] == ["__complete"]:
         root(words)
         return Exit.DONE

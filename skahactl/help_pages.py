@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cyclopts import App
+    from cyclopts.help import HelpEntry, HelpPanel
+    from rich.console import Console, ConsoleOptions
 
+_WIDE = 100_000
 _PARAMETERS = "\nParameters\n----------\n"
 
 
@@ -18,6 +21,14 @@ def complete_page(verb: App) -> None:
     for name in verb.resolved_commands():
         if not name.startswith("-"):
             complete_page(verb[name])
+
+
+def without_boxes(root: App) -> None:
+    """Pages for what is no terminal: one row a line, columns two blanks apart, nothing wrapped."""
+    from rich.console import Console
+
+    root.console = Console(width=_WIDE, no_color=True, highlight=False, markup=False, emoji=False)
+    root.help_formatter = _Rows()
 
 
 def text(docstring: str) -> str:
@@ -35,6 +46,30 @@ def text(docstring: str) -> str:
 def examples(docstring: str) -> list[str]:
     """The command lines below ``Examples:``."""
     return _lines(inspect.cleandoc(docstring).partition(_PARAMETERS)[0].partition("Examples:")[2])
+
+
+class _Rows:
+    """What would be a box as its title and rows."""
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        if not panel.entries:
+            return
+        rows = [(" ".join(entry.display_labels_with_metavar), _described(entry, console)) for entry in panel.entries]
+        width = max(len(label) for label, _ in rows)
+        console.out(f"{panel.title}\n", highlight=False)
+        for label, description in rows:
+            console.out(f"  {label:<{width}}  {description}".rstrip(), highlight=False)
+        console.out("", highlight=False)
+
+    def render_usage(self, console: Console, options: ConsoleOptions, usage: object) -> None:
+        console.out(f"Usage: {usage}".rstrip() + "\n", highlight=False)
+
+
+def _described(entry: HelpEntry, console: Console) -> str:
+    with console.capture() as captured:
+        console.print(entry.description, end="")
+    choices = f"[choices: {', '.join(entry.choices)}]" if entry.choices else ""
+    return " ".join(part for part in (captured.get().strip(), choices, "[required]" if entry.required else "") if part)
 
 
 def _lines(after: str) -> list[str]:

@@ -66,10 +66,13 @@ def take_globals(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
 def asked_page(words: Sequence[str]) -> str | None:
     """The verb whose help page is asked for."""
+    return next((word for word in words if not word.startswith("-")), None) if asks_for_help(words) else None
+
+
+def asks_for_help(words: Sequence[str]) -> bool:
+    """Is it a help page that will be shown? Without any word it is that of all."""
     asked = words[: words.index("--")] if "--" in words else words
-    if not {"--help", "-h"}.intersection(asked):
-        return None
-    return next((word for word in asked if not word.startswith("-")), None)
+    return not words or not {"--help", "-h"}.isdisjoint(asked)
 
 
 def _parts(word: str) -> tuple[str, str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -15,6 +16,7 @@ from skahactl.help_pages import examples
 from skahactl.ledger.store import open_ledger
 from skahactl.verbs import VERBS, app
 from tests import ledgers
+from tests.terminal import Terminal
 
 pytestmark = pytest.mark.once
 
@@ -164,10 +166,27 @@ def test_help(home: Path, command: str) -> None:
     assert done.stdout.startswith("Usage: skahactl")
     assert "--profile -p" in done.stdout
     assert "--log-file" in done.stdout
+    assert not {"│", "╭"}.intersection(done.stdout)
     if command not in ("", "profile"):
         lines = examples_of(command)
         assert 1 <= len(lines) <= 4
         assert {f"  {line}" for line in lines} <= set(done.stdout.splitlines())
+
+
+def test_help_that_is_piped_has_a_row_a_line(home: Path) -> None:
+    lines = skahactl(home, "split", "--help").stdout.splitlines()
+    assert "  --glob STR...         Items are the names that match, sorted by bytes; ** for any depth." in lines
+    assert any(line.endswith("size <TAB>bytes, for every replica.") for line in lines)
+    assert "  --strategy -s CHOICE  Contiguous blocks; every N-th item; or equal sums of file sizes. " in "\n".join(
+        lines
+    )
+
+
+def test_help_on_a_terminal_has_boxes(home: Path) -> None:
+    words = [sys.executable, "-m", "skahactl", "split", "--help"]
+    terminal = Terminal(words, home, {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home)})
+    assert terminal.ended() == 0
+    assert "╭─ Parameters".encode() in terminal.text
 
 
 @pytest.mark.parametrize("line", MISSING)

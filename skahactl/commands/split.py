@@ -50,10 +50,12 @@ def split(
         ),
     ] = None,
     replica: Annotated[
-        str | None, Parameter(allow_leading_hyphen=True, help="Which replica, from 1. Default: REPLICA_ID.")
+        str | None,
+        Parameter(metavar="INT", allow_leading_hyphen=True, help="Which replica, from 1. Default: REPLICA_ID."),
     ] = None,
     of: Annotated[
-        str | None, Parameter(allow_leading_hyphen=True, help="How many replicas. Default: REPLICA_COUNT.")
+        str | None,
+        Parameter(metavar="INT", allow_leading_hyphen=True, help="How many replicas. Default: REPLICA_COUNT."),
     ] = None,
     null: Annotated[bool, Parameter(name=["--null", "-0"], help="End items with NUL instead of newline.")] = False,
     glob: Annotated[
