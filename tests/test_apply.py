@@ -592,3 +592,19 @@ def test_steps_have_one_shape_whatever_the_command(desk: Desk, long: str) -> Non
     parts += [desk.data("delete", stray, "--dry-run"), desk.data("delete", stray)]
     shapes = {tuple(step) for part in parts for step in part["jobs"][0]["steps"]}
     assert shapes == {("replica", "name", "action", "reason", "outcome", "session", "attempt", "url", "error")}
+
+
+def test_a_changed_list_is_told_without_hashes(desk: Desk) -> None:
+    for name in ("a.x", "b.x", "c.y"):
+        desk.write(name, "")
+    job = desk.job("listed", "true", 1, "items = { glob = ['*.x', '*.y'], each = true }")
+    desk.run("apply", job, "--wait")
+    (desk.root / "a.x").rename(desk.root / "d.x")
+    told = desk.run("diff", job, exit=1).stdout.splitlines()[1:]
+    assert told[0] == "  items.hash: those recorded -> others, as many (items file)"
+    desk.write("e.x", "")
+    told = desk.run("diff", job, exit=1).stdout.splitlines()[1:]
+    assert told[0] == "  items.count: 3 -> 4 (items file)"
+    assert not any("hash" in line for line in told)
+    data = desk.data("diff", job, exit=1)
+    assert "items.hash" in [row["path"] for row in data["jobs"][0]["differences"]]

@@ -150,7 +150,7 @@ def from_glob(patterns: str | list[str], places: Places, directory: str, found: 
             path.encode("utf-8")
         except UnicodeEncodeError:
             found.append(places.problem(("items", "glob"), f"{os.fsencode(path)!r} is not UTF-8"))
-    return Items(sorted(paths, key=os.fsencode), file=None if isinstance(patterns, list) else patterns)
+    return Items(sorted(paths, key=os.fsencode), file=patterns if isinstance(patterns, str) else ", ".join(patterns))
 
 
 def from_matrix(matrix: dict[str, list[str]], places: Places, found: list[Problem]) -> Items | None:

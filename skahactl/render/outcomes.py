@@ -16,6 +16,10 @@ from skahactl.render.tables import data_text
 ARROW = " -> "
 _EXPLAINED = frozenset({"refuse", "ended", "delete", "busy"})  # what did nothing says why
 _DENIED = frozenset({"refuse", "busy"})  # said with -q too
+_HASHES = {
+    "items.hash": f"those recorded{ARROW}others, as many",
+    "items.shares": f"those recorded{ARROW}others, as the sizes are now",
+}
 _MOST_ERRORS = 10  # different ones; more are a wall that nobody reads
 
 
@@ -139,11 +143,16 @@ def _coloured(context: Context, difference: str) -> str:
 
 
 def difference_lines(differences: Iterable[Difference]) -> list[str]:
-    """``image: "a:1" -> "a:2" (profile default)``."""
+    """``image: "a:1" -> "a:2" (profile default)``. A hash says nothing to a person: it is told in words, and where the
+    number of items differs not at all."""
+    listed = list(differences)
+    counted = any(difference.path == "items.count" for difference in listed)
     lines = []
-    for difference in differences:
+    for difference in listed:
+        if difference.path in _HASHES and counted:
+            continue
         source = f" ({difference.source})" if difference.source else ""
-        change = f"{_value(difference.old)}{ARROW}{_value(difference.new)}"
+        change = _HASHES.get(difference.path) or f"{_value(difference.old)}{ARROW}{_value(difference.new)}"
         lines.append(one_line(f"{difference.path}: {change}{source}"))
     return lines
 
