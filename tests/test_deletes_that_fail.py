@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from skahactl.engine.remove import Remover
+from skahactl.errors import UnreachableError
+from skahactl.platforms import open_client
+from skahactl.profile import Auth, ClientSettings, Profile
+from tests.simulated_time import SimulatedClock, SimulatedLoop, run
 from tests.skaha_server.process import Server, running
 from tests.workplace import Workplace
 
@@ -71,3 +76,25 @@ def test_what_stays_is_not_replaced(place: Place) -> None:
     done = here.run("apply", "job.toml", "--replace", "--yes", expect=1)
     assert "the platform keeps listing 3 sessions of run 1" in done.stderr
     assert server.counts()["create"] == 3
+
+
+def test_deletes_that_only_fail_are_an_error_in_the_end() -> None:
+    """A server that hangs at each: their number alone would take too long to tell."""
+    loop, said = SimulatedLoop(), []
+    clock = SimulatedClock(loop)
+    nowhere = Profile("test", "http://127.0.0.1:1/skaha/v1", auth=Auth(), client=ClientSettings())
+
+    async def main() -> None:
+        async with open_client(nowhere, environ={}) as client:
+            remover = Remover(client, clock, 4, lambda: None, said.append)
+            remover.remove(["abcdefgh", "bcdefghi"])
+            await remover.stop()
+            remover.check(120.0)
+            await clock.sleep(121.0)
+            remover.remove(["abcdefgh"])
+            await remover.stop()
+            with pytest.raises(UnreachableError):
+                remover.check(120.0)
+
+    run(loop, main())
+    assert len(said) == 1, "once, however many they are"
