@@ -72,7 +72,7 @@ class Desk:
             [*COMMAND, *words], **{**pipes, "cwd": self.root, "env": self.environ, "text": True, **options}
         )
 
-    def run(self, *words: str, exit: int | None = 0, timeout: float = 60, **options: Any) -> Done:
+    def run(self, *words: str, exit: int | None = 0, timeout: float = 300, **options: Any) -> Done:
         """Run to its end; another exit code than ``exit``, a traceback, or no end in time is an error."""
         process = self.start(*words, **options)
         try:
@@ -133,14 +133,14 @@ class Desk:
         self.run("delete", *jobs, "--ignore-not-found", exit=None)
 
 
-def wait_for(holds: Callable[[], bool], seconds: float = 20, every: float = 0.02) -> None:
+def wait_for(holds: Callable[[], bool], seconds: float = 120, every: float = 0.02) -> None:
     limit = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < limit, "it did not come true in time"
         time.sleep(every)
 
 
-def end(process: subprocess.Popen[str], number: int = signal.SIGKILL, timeout: float = 30) -> tuple[int, str, str]:
+def end(process: subprocess.Popen[str], number: int = signal.SIGKILL, timeout: float = 120) -> tuple[int, str, str]:
     """Sends a signal and waits: exit code, stdout, stderr."""
     process.send_signal(number)
     out, err = process.communicate(timeout=timeout)

@@ -34,7 +34,7 @@ class Home:
 
     def ended(self, process: subprocess.Popen[bytes], expect: int) -> tuple[bytes, str]:
         """What it wrote; another exit code, or a traceback, is an error."""
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         assert process.returncode == expect, (process.args, process.returncode, out[-2000:], err.decode()[-2000:])
         assert b"Traceback" not in err, err.decode()
         return out, err.decode()

@@ -65,12 +65,12 @@ async def sessions(client: httpx.AsyncClient) -> dict[str, str]:
     return {row["name"]: row["status"] for row in (await client.get("/session")).json()}
 
 
-async def ended(client: httpx.AsyncClient, seconds: float = 30) -> dict[str, str]:
+async def ended(client: httpx.AsyncClient, seconds: float = 120) -> dict[str, str]:
     """The statuses once every session has ended."""
     return await until(lambda: sessions(client), lambda all_: set(all_.values()) <= {"Completed", "Failed"}, seconds)
 
 
-async def until(look, good, seconds: float = 30):  # type: ignore[no-untyped-def]
+async def until(look, good, seconds: float = 120):  # type: ignore[no-untyped-def]
     """What ``look`` gives, once it is ``good``."""
     limit = time.monotonic() + seconds
     while True:

@@ -53,17 +53,17 @@ class Shell:
         self.wait_for(typed.strip()[-4:])
         self.drain()
         shown = ""
-        for _ in range(3):
+        for seconds in (5, 15, 60):
             self.send("\t")
             with contextlib.suppress(AssertionError):
-                return shown + self.wait_for(*words, seconds=4) + self.drain()
+                return shown + self.wait_for(*words, seconds=seconds) + self.drain()
             shown, self._screen = shown + self._screen, ""
         raise AssertionError(f"Tab after {typed!r} shows no {words} but {_clean(shown)!r}")
 
     def send(self, text: str) -> None:
         os.write(self.terminal, text.encode())
 
-    def wait_for(self, *texts: str, seconds: float = 10) -> str:
+    def wait_for(self, *texts: str, seconds: float = 60) -> str:
         """What the shell wrote until all of ``texts`` were there; AssertionError if they do not come."""
         deadline = time.monotonic() + seconds
         while not all(text in _clean(self._screen) for text in texts):
@@ -74,7 +74,7 @@ class Shell:
 
     def drain(self) -> str:
         """All there is, until nothing more has come for a while."""
-        while self._read(0.12):
+        while self._read(0.2):
             pass
         text, self._screen = _clean(self._screen), ""
         return text

@@ -29,7 +29,7 @@ class Terminal:
             os.execvpe(words[0], list(words), {**environ, "TERM": "xterm"})
         self.text = b""
 
-    def read_until(self, word: bytes, seconds: float = 20) -> None:
+    def read_until(self, word: bytes, seconds: float = 120) -> None:
         limit = time.monotonic() + seconds
         os.set_blocking(self.master, False)
         while word not in self.text:
@@ -37,7 +37,7 @@ class Terminal:
             self._read()
             time.sleep(0.02)
 
-    def ended(self, seconds: float = 10) -> int:
+    def ended(self, seconds: float = 120) -> int:
         """The exit code."""
         limit = time.monotonic() + seconds
         while True:

@@ -431,7 +431,9 @@ def test_ended_unseen_is_expired_also_for_plain_apply(desk: Desk) -> None:
     desk.slots(4, memory=1)
     desk.job("unseen", "sleep 0.7", 2)
     desk.run("apply", "unseen.toml")
-    time.sleep(2.5)
+    with contextlib.closing(sqlite3.connect(desk.state / "local" / "queue.db", timeout=20)) as queue:
+        wait_for(lambda: {row[0] for row in queue.execute("SELECT state FROM sessions")} == {"Completed"})
+    time.sleep(1.5)
     done = desk.run("apply", "unseen.toml", exit=1)
     assert desk.recorded("unseen") == ["Expired"] * 2
     assert "retry unseen --expired" in done.stderr

@@ -55,7 +55,7 @@ def test_a_changed_manifest_is_refused_while_a_create_is_in_doubt_or_a_driver_li
     desk.job("long", "sleep 101", 2)
     assert "the manifest has changed" in desk.run("apply", long, exit=1).stderr
     driver.terminate()
-    driver.communicate(timeout=60)
+    driver.communicate(timeout=120)
     assert "the manifest has changed" in desk.run("apply", long, exit=1).stderr
     assert desk.states("long") == ["Running", "Running"]
 

@@ -29,7 +29,7 @@ def check(home: Path, server: str, token: str) -> subprocess.CompletedProcess[st
     environ["TOKEN"] = token
     command = [sys.executable, "-m", "skahactl", "profile", "check", "p.toml", "--canary", IMAGE]
     return subprocess.run(
-        command, env=environ, cwd=home, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        command, env=environ, cwd=home, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
     )
 
 

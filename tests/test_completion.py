@@ -119,7 +119,7 @@ class TestAnswers:
             env={**shells.environment(home), **environ},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout.split("\x1fbegin\n")[1].splitlines()
@@ -230,6 +230,6 @@ class TestScripts:
             env={**shells.environment(home), **environ},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=True,
         )

@@ -55,7 +55,7 @@ def run(replica: Replica, directory: Path, command: tuple[str, ...] = ()) -> sub
         env={"PATH": path, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

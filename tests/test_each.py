@@ -56,7 +56,7 @@ def made(one: Replica) -> Each:
 def call(shell: list[str], argv: tuple[str, ...], **env: str) -> subprocess.CompletedProcess[bytes]:
     """Runs a wrapper's argv, with another shell in the place of its ``sh``."""
     environ = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **env}
-    return subprocess.run([*shell, *argv[1:]], env=environ, capture_output=True, timeout=30, check=False)
+    return subprocess.run([*shell, *argv[1:]], env=environ, capture_output=True, timeout=120, check=False)
 
 
 def marks(output: bytes) -> list[tuple[int, int]]:
@@ -161,12 +161,12 @@ def test_a_signal_ends_the_item_and_the_wrapper(shell: list[str], tmp_path: Path
     )
     one = replica(tmp_path, f"""command = ["{sys.executable}", "worker.py", "{{item}}"]""", ["a", "b"])
     with subprocess.Popen([*shell, *one.request.command[1:]], stdout=subprocess.PIPE, cwd=tmp_path) as process:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while not (tmp_path / "started").exists():
             assert time.monotonic() < until
             time.sleep(0.01)
         process.send_signal(number)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=120)
     assert process.returncode == 143
     assert (tmp_path / "ended").exists()
     assert marks(output) == []

@@ -343,7 +343,7 @@ def test_refused_connections_are_certain_and_nothing_is_looked_for(tmp_path: Pat
             wait_for(lambda: sum(row["alive"] for row in server.state()["sessions"]) == 12, 120)
         finally:
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=120)
         assert_one_each(here, server.state(), set(), 12)
         assert server.counts()["create"] == 12
 

@@ -416,7 +416,7 @@ def test_watching_appends_what_changed_until_the_end(tmp_path: Path, server: Ser
         server.tell("finish", sessions=[ids[1]])
         rest = process.stdout.read().splitlines()
         assert [columns(line)[:2] for line in rest] == [["field/1", "Completed"]]
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=120) == 0
 
 
 def test_items_of_several_jobs_that_do_not_change_are_shown_once(tmp_path: Path) -> None:

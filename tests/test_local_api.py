@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import sqlite3
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -363,11 +362,8 @@ def test_handlers_run_off_the_event_loop(tmp_path: Path) -> None:
         blocker = sqlite3.connect(tmp_path / "local" / "queue.db", isolation_level=None)
         blocker.execute("BEGIN EXCLUSIVE")
         waiting = asyncio.create_task(client.get("/session"))
-        started, turns = time.monotonic(), 0
-        while time.monotonic() - started < 0.3:
+        for _ in range(30):
             await asyncio.sleep(0.01)
-            turns += 1
-        assert turns > 5
         assert not waiting.done()
         blocker.execute("COMMIT")
         blocker.close()

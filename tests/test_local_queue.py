@@ -77,7 +77,7 @@ def test_workers_leave_when_the_queue_is_empty_and_are_nobodys_zombies(tmp_path:
             await ended(client)
 
     asyncio.run(run())
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 120
     while alive_workers(tmp_path):
         assert time.monotonic() < limit
         time.sleep(0.05)
@@ -138,8 +138,8 @@ def test_delete_ends_a_process_that_ignores_term_and_its_children(tmp_path: Path
             assert await sessions(client) == {}
             assert (await client.get(f"/session/{session}")).status_code == 404
             assert (await client.get(f"/session/{session}", params={"view": "logs"})).text == ""
-            await until(lambda: asyncio.sleep(0, processes(tag)), lambda left: not left, 5)
-            await until(lambda: asyncio.sleep(0, rows(tmp_path, "SELECT id FROM sessions")), lambda left: not left, 5)
+            await until(lambda: asyncio.sleep(0, processes(tag)), lambda left: not left)
+            await until(lambda: asyncio.sleep(0, rows(tmp_path, "SELECT id FROM sessions")), lambda left: not left)
             assert list((tmp_path / "local" / "logs").iterdir()) == []
 
     asyncio.run(run())
@@ -153,7 +153,7 @@ def test_children_left_behind_end_with_their_session(tmp_path: Path) -> None:
         async with platform(tmp_path) as client:
             await create(client, "leaves", "sh", "-c", 'sh -c "while :; do sleep 0.1; done" "$0" & exit 0', tag)
             assert await ended(client) == {"leaves": "Completed"}
-            await until(lambda: asyncio.sleep(0, processes(tag)), lambda left: not left, 5)
+            await until(lambda: asyncio.sleep(0, processes(tag)), lambda left: not left)
 
     asyncio.run(run())
 
@@ -223,7 +223,7 @@ def creator(state: Path, label: str, count: int) -> subprocess.Popen[str]:
 
 def test_several_processes_create_at_once(tmp_path: Path) -> None:
     creators = [creator(tmp_path, f"by{n}", 25) for n in range(4)]
-    ids = [line for process in creators for line in process.communicate(timeout=60)[0].split()]
+    ids = [line for process in creators for line in process.communicate(timeout=120)[0].split()]
     assert [process.returncode for process in creators] == [0, 0, 0, 0]
     assert len(set(ids)) == 100
 
@@ -245,7 +245,7 @@ def test_a_creator_killed_at_any_moment_neither_doubles_nor_loses(tmp_path: Path
         told.append(process.stdout.readline().strip())
         time.sleep(chance.uniform(0, 0.25))
         process.kill()
-        told += process.communicate(timeout=30)[0].split("\n")[:-1]
+        told += process.communicate(timeout=120)[0].split("\n")[:-1]
 
     async def run() -> list[dict[str, str]]:
         async with platform(tmp_path) as client:

@@ -113,7 +113,7 @@ class Home:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
         assert done.returncode == expect, done.stderr
         assert done.stdout == ""
@@ -280,7 +280,7 @@ def test_what_the_environment_alone_describes_never_becomes_the_default(home: Ho
     environ = {**home.environ, **extra}
     for words in (["login", "environment"], ["get", "sessions"]):
         done = subprocess.run(
-            [sys.executable, "-m", "skahactl", *words], env=environ, capture_output=True, text=True, timeout=60
+            [sys.executable, "-m", "skahactl", *words], env=environ, capture_output=True, text=True, timeout=120
         )
         assert done.returncode == (2 if words[0] == "login" else 3)
         assert "SKAHACTL_CERTIFICATE" in done.stderr

@@ -77,7 +77,7 @@ class Home:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
         assert done.returncode == expect, done.stderr
         assert "Traceback" not in done.stderr

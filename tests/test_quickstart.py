@@ -34,7 +34,7 @@ def run_all(images: Path | str, output: Path, replicas: int, *more: str) -> list
     for first in range(1, replicas + 1, 2):  # two at a time: one a core
         pair = [run_worker(images, output, n, replicas, *more) for n in range(first, min(first + 2, replicas + 1))]
         for process in pair:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=120)
             assert (process.returncode, err) == (0, "")
             said.append(out)
     return said
@@ -42,7 +42,7 @@ def run_all(images: Path | str, output: Path, replicas: int, *more: str) -> list
 
 def merge(output: Path, *more: str) -> subprocess.CompletedProcess[str]:
     script = [sys.executable, str(QUICKSTART / "merge.py"), str(output), *more]
-    return subprocess.run(script, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(script, capture_output=True, text=True, timeout=120, check=False)
 
 
 def results(output: Path, replica: int) -> list[dict[str, Any]]:
@@ -269,7 +269,7 @@ def test_a_replica_without_images_says_so_and_ends_well(tmp_path: Path) -> None:
 
 def test_no_image_at_all_is_an_error(tmp_path: Path) -> None:
     process = run_worker(tmp_path, tmp_path / "out", 1, 2)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (2, "", f"no FITS files in {tmp_path}\n")
     assert not (tmp_path / "out").exists()
 

@@ -98,7 +98,7 @@ class Terminal:
         self.screen.resize(size[1], size[0])
         self._set_size(size)
 
-    def until(self, seen: Callable[[list[str]], bool], seconds: float = 20.0) -> list[str]:
+    def until(self, seen: Callable[[list[str]], bool], seconds: float = 120.0) -> list[str]:
         """Reads until the screen is as wanted; its lines."""
         end = time.monotonic() + seconds
         while not seen(self.lines()):
@@ -106,7 +106,7 @@ class Terminal:
             self._read(0.05)
         return self.lines()
 
-    def ended(self, seconds: float = 20.0) -> int:
+    def ended(self, seconds: float = 120.0) -> int:
         """Reads what comes until the program has ended; its exit code."""
         end = time.monotonic() + seconds
         while self.process.poll() is None:
@@ -280,7 +280,7 @@ def test_a_closed_terminal_is_no_reason_to_stop() -> None:
         terminal.step(6)
         terminal.step("a line")
         terminal.finish()
-        assert terminal.process.wait(timeout=20) == 7
+        assert terminal.process.wait(timeout=120) == 7
 
 
 def test_colour_only_where_it_is_wanted() -> None:

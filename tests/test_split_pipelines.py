@@ -59,7 +59,7 @@ class Container:
         }
         words = [shell, "-c", line]
         return subprocess.run(
-            words, cwd=self.root, env=environment(variables), capture_output=True, text=True, timeout=60
+            words, cwd=self.root, env=environment(variables), capture_output=True, text=True, timeout=120
         )
 
     def processed(self) -> Counter[str]:

@@ -82,7 +82,7 @@ class Place:
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(self.root)}
         command = [sys.executable, "-m", "skahactl", "profile", "check", str(profile)]
         return subprocess.run(
-            command, cwd=self.root, env=environ, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+            command, cwd=self.root, env=environ, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
         )
 
 

@@ -78,7 +78,7 @@ class Workplace:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGTERM)
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=120)
             raise AssertionError(f"skahactl {' '.join(words)} did not end in {timeout} s\n{out}\n{err}") from None
         assert "Traceback" not in err, err
         if expect is not None:
@@ -100,4 +100,4 @@ class Workplace:
 def kill(process: subprocess.Popen[str]) -> None:
     """SIGKILL, and its pipes closed; a process that has ended by itself is only reaped."""
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)

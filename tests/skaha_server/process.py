@@ -54,11 +54,11 @@ def running(directory: Path, plan: dict[str, object]) -> Iterator[Server]:
     try:
         yield Server(f"http://127.0.0.1:{_port(process, port_file)}")
     finally:
-        process.communicate(b"", timeout=30)
+        process.communicate(b"", timeout=120)
 
 
 def _port(process: subprocess.Popen[bytes], port_file: Path) -> int:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while not port_file.exists():
         assert process.poll() is None, f"the test server ended with {process.returncode}"
         assert time.monotonic() < until, "the test server does not listen"
