@@ -15,6 +15,8 @@ from tests.simulated_time import SimulatedClock, SimulatedLoop, run
 from tests.skaha_server.process import Server, running
 from tests.workplace import Workplace
 
+pytestmark = pytest.mark.once
+
 JOB = "name = 'tiles'\nimage = 'images.canfar.net/skaha/astroml:latest'\ncommand = ['sleep', '1000']\nreplicas = 3\n"
 MANY = 12  # DELETEs of one session until it is reported
 
