@@ -66,9 +66,11 @@ def known_among(ledger: Ledger, sessions: Iterable[str]) -> frozenset[str]:
     """Those of these session ids that this ledger holds, as an attempt's or as a twin's, or of a forgotten run."""
     asked = codec.dump(list(sessions))
     rows = ledger.rows(
-        "SELECT session FROM attempts WHERE session IN (SELECT value FROM json_each(?1))"
-        " UNION SELECT session FROM twins WHERE session IN (SELECT value FROM json_each(?1))"
-        " UNION SELECT session FROM forgotten WHERE session IN (SELECT value FROM json_each(?1))",
+        "SELECT session FROM attempts WHERE session IN (SELECT value FROM json_each(?))"
+        " UNION SELECT session FROM twins WHERE session IN (SELECT value FROM json_each(?))"
+        " UNION SELECT session FROM forgotten WHERE session IN (SELECT value FROM json_each(?))",
+        asked,
+        asked,
         asked,
     )
     return frozenset(row["session"] for row in rows)
@@ -78,8 +80,9 @@ def runs_with(ledger: Ledger, sessions: Iterable[str]) -> frozenset[int]:
     """The runs that hold any of these session ids, as an attempt's or as a twin's."""
     asked = codec.dump(list(sessions))
     rows = ledger.rows(
-        "SELECT run FROM attempts WHERE session IN (SELECT value FROM json_each(?1))"
-        " UNION SELECT run FROM twins WHERE session IN (SELECT value FROM json_each(?1))",
+        "SELECT run FROM attempts WHERE session IN (SELECT value FROM json_each(?))"
+        " UNION SELECT run FROM twins WHERE session IN (SELECT value FROM json_each(?))",
+        asked,
         asked,
     )
     return frozenset(row["run"] for row in rows)
@@ -125,12 +128,13 @@ def _next_name(ledger: Ledger, name: str, now: float) -> str:
     """The whole name of the next attempt under ``name``: past every one that was made or taken over, and that the
     platform may still list of a forgotten run."""
     rows = ledger.rows(  # "." follows "-": every name that begins with this one and a "-", found by the index
-        "SELECT name FROM attempts WHERE name = ?1 UNION SELECT name FROM attempts"
-        " WHERE name > ?1 || '-' AND name < ?1 || '.'"
-        " UNION SELECT name FROM forgotten WHERE name = ?1 AND until > ?2"
-        " UNION SELECT name FROM forgotten WHERE name > ?1 || '-' AND name < ?1 || '.' AND until > ?2",
-        name,
-        now,
+        "SELECT name FROM attempts WHERE name = ? UNION SELECT name FROM attempts"
+        " WHERE name > ? || '-' AND name < ? || '.'"
+        " UNION SELECT name FROM forgotten WHERE name = ? AND until > ?"
+        " UNION SELECT name FROM forgotten WHERE name > ? || '-' AND name < ? || '.' AND until > ?",
+        *(name, name, name),
+        *(name, now),
+        *(name, name, now),
     )
     used = [row["name"][len(name) + 1 :] or "1" for row in rows if first_name(row["name"]) == name]
     return attempt_name(name, max(map(int, used), default=0) + 1)

@@ -237,9 +237,9 @@ def forget(ledger: Ledger, run_ids: Collection[int], now: float, memory: float) 
         connection.executemany(
             "INSERT OR REPLACE INTO forgotten SELECT session, attempts.name,"
             " coalesce(finished, runs.observed, recorded, attempts.created)"
-            " + CASE kind WHEN 'headless' THEN ?1 ELSE max(?1, 86400) END AS until"
-            " FROM attempts JOIN runs ON runs.id = run WHERE run = ?2 AND session IS NOT NULL AND until > ?3",
-            ((memory, run_id, now) for run_id in run_ids),
+            " + CASE kind WHEN 'headless' THEN ? ELSE max(?, 86400) END AS until"
+            " FROM attempts JOIN runs ON runs.id = run WHERE run = ? AND session IS NOT NULL AND until > ?",
+            ((memory, memory, run_id, now) for run_id in run_ids),
         )
         connection.executemany("DELETE FROM runs WHERE id = ?", ((run_id,) for run_id in run_ids))
         connection.execute("DELETE FROM jobs WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.job = jobs.id)")
