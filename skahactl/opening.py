@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sqlite3
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -60,9 +61,17 @@ class Opening:
     def _come_here(self) -> None:
         here = (os.getpid(), asyncio.get_running_loop())
         if self._where not in (None, here):
-            self._elsewhere.append((self._stack, self._open, self._where))
+            self._leave()
             self._begin()
         self._where = here
+
+    def _leave(self) -> None:
+        """Of another loop the ledger alone can be closed from here; of another process nothing is touched."""
+        assert self._where is not None
+        self._elsewhere.append((self._stack, self._open, self._where))
+        if self._open is not None and self._where[0] == os.getpid():
+            with contextlib.suppress(sqlite3.ProgrammingError):  # it was opened in another thread
+                self._open[1].close()
 
     async def _opened(self) -> tuple[Profile, Ledger, Client]:
         from skahactl.ledger.store import open_ledger

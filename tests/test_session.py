@@ -263,6 +263,12 @@ def test_a_session_that_nobody_opened(home: Home) -> None:
     made = [session for ids in asyncio.run(both()) for session in ids]
     assert {row["id"] for row in asyncio.run(session.fetch())} == set(made)
 
+    async def leave() -> None:
+        async with session:
+            pass
+
+    asyncio.run(leave())
+
 
 def test_a_session_after_a_fork(home: Home) -> None:
     (home.root / "fork.py").write_text(
