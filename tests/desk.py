@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.terminal import Terminal
+
 ROOT = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-m", "skahactl")
 Done = subprocess.CompletedProcess[str]
@@ -71,6 +73,10 @@ class Desk:
         return subprocess.Popen(
             [*COMMAND, *words], **{**pipes, "cwd": self.root, "env": self.environ, "text": True, **options}
         )
+
+    def at_a_terminal(self, *words: str) -> Terminal:
+        """Started in a terminal of its own."""
+        return Terminal([*COMMAND, *words], self.root, self.environ)
 
     def run(self, *words: str, exit: int | None = 0, timeout: float = 300, **options: Any) -> Done:
         """Run to its end; another exit code than ``exit``, a traceback, or no end in time is an error."""

@@ -12,8 +12,7 @@ from skahactl.ledger.lock import acquire
 from skahactl.ledger.records import JobKey
 from skahactl.ledger.store import FILE, open_ledger
 from tests import ledgers
-from tests.desk import COMMAND, Desk, end, wait_for
-from tests.terminal import Terminal
+from tests.desk import Desk, end, wait_for
 
 pytestmark = pytest.mark.once
 
@@ -25,7 +24,7 @@ def listed(desk: Desk) -> list[str]:
 def test_what_starts_again_while_prune_asks_is_left_alone(desk: Desk) -> None:
     desk.job("pr", "test ! -e go || sleep 100")
     desk.run("apply", "pr.toml", "--wait")
-    terminal = Terminal([*COMMAND, "prune", "pr", "--older-than", "0s"], desk.root, desk.environ)
+    terminal = desk.at_a_terminal("prune", "pr", "--older-than", "0s")
     terminal.read_until(b"[y/N]")
     desk.write("go", "")
     driver = desk.start("retry", "pr", "-r", "1", "--wait")
@@ -36,7 +35,7 @@ def test_what_starts_again_while_prune_asks_is_left_alone(desk: Desk) -> None:
     assert b"forgot 0 runs" in terminal.text
     assert desk.recorded("pr") == ["Running"]
     end(driver)
-    terminal = Terminal([*COMMAND, "prune", "pr", "--older-than", "0s"], desk.root, desk.environ)
+    terminal = desk.at_a_terminal("prune", "pr", "--older-than", "0s")
     assert terminal.ended(20) == 0
     assert b"without a known end stay" in terminal.text
     desk.clear("pr")
@@ -45,7 +44,7 @@ def test_what_starts_again_while_prune_asks_is_left_alone(desk: Desk) -> None:
 def test_what_was_started_again_and_is_not_driven_is_left_alone(desk: Desk) -> None:
     desk.job("pr", "test ! -e go || sleep 100")
     desk.run("apply", "pr.toml", "--wait")
-    terminal = Terminal([*COMMAND, "prune", "pr", "--older-than", "0s"], desk.root, desk.environ)
+    terminal = desk.at_a_terminal("prune", "pr", "--older-than", "0s")
     terminal.read_until(b"[y/N]")
     desk.write("go", "")
     desk.run("retry", "pr", "-r", "1")

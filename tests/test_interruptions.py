@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.desk import COMMAND, Desk, end, wait_for
-from tests.terminal import Terminal
+from tests.desk import Desk, end, wait_for
 
 #: What a driver that heard nothing would wait for, in seconds: longer than any test does.
 LONG = 3600
@@ -92,12 +91,8 @@ def test_what_only_looks_is_interrupted_at_once(desk: Desk, long: str, words: tu
     assert "Traceback" not in err
 
 
-def terminal_of(desk: Desk, *words: str) -> Terminal:
-    return Terminal([*COMMAND, *words], desk.root, desk.environ)
-
-
 def test_ctrl_c_at_a_terminal_leaves_a_clean_screen_and_advice(desk: Desk, long: str) -> None:
-    terminal = terminal_of(desk, "apply", long, "--wait")
+    terminal = desk.at_a_terminal("apply", long, "--wait")
     terminal.read_until(b"2 Running")
     os.write(terminal.master, b"\x03")
     assert terminal.ended() == 130
@@ -109,7 +104,7 @@ def test_ctrl_c_at_a_terminal_leaves_a_clean_screen_and_advice(desk: Desk, long:
 @pytest.mark.parametrize(("answer", "code", "runs"), [(b"\x03", 130, 1), (b"n\r", 1, 1), (b"y\r", 0, 2)])
 def test_a_question_is_answered_or_left(desk: Desk, long: str, answer: bytes, code: int, runs: int) -> None:
     desk.run("apply", long)
-    terminal = terminal_of(desk, "apply", long, "--replace")
+    terminal = desk.at_a_terminal("apply", long, "--replace")
     terminal.read_until(b"[y/N]")
     assert b"2 Running" in terminal.text or b"Pending" in terminal.text
     os.write(terminal.master, answer)
@@ -119,7 +114,7 @@ def test_a_question_is_answered_or_left(desk: Desk, long: str, answer: bytes, co
 
 def test_ctrl_c_at_a_terminal_ends_a_followed_log(desk: Desk, long: str) -> None:
     desk.run("apply", long)
-    terminal = terminal_of(desk, "logs", "-f", "long")
+    terminal = desk.at_a_terminal("logs", "-f", "long")
     terminal.read_until(b"begun")
     os.write(terminal.master, b"\x03")
     assert terminal.ended() == 130
@@ -129,7 +124,7 @@ def test_ctrl_c_at_a_terminal_ends_a_followed_log(desk: Desk, long: str) -> None
 @pytest.mark.parametrize("words", [("apply", "long.toml", "--wait"), ("logs", "-f", "long")])
 def test_a_closed_terminal_ends_the_command_and_not_the_job(desk: Desk, long: str, words: tuple[str, ...]) -> None:
     desk.run("apply", long)
-    terminal = terminal_of(desk, *words)
+    terminal = desk.at_a_terminal(*words)
     terminal.read_until(b"begun" if words[0] == "logs" else b"Running")
     terminal.close()
     assert terminal.ended() == 143

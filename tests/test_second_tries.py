@@ -14,9 +14,8 @@ from skahactl.render.columns import VIEWS
 from skahactl.render.layout import cells, columns_of
 from skahactl.render.tables import sort_rows
 from skahactl.render.terminal import console, print_table
-from tests.desk import COMMAND, Desk, wait_for
+from tests.desk import Desk, wait_for
 from tests.skaha_server.process import running
-from tests.terminal import Terminal
 from tests.workplace import Workplace
 
 pytestmark = pytest.mark.once
@@ -168,7 +167,7 @@ def test_followed_logs_that_are_lost_are_as_lost_as_shown_ones(desk: Desk) -> No
 
 def test_what_a_person_declines_is_not_done(desk: Desk) -> None:
     desk.run("apply", desk.job("old", "true"), "--wait")
-    terminal = Terminal([*COMMAND, "prune", "old", "--older-than", "0s"], desk.root, desk.environ)
+    terminal = desk.at_a_terminal("prune", "old", "--older-than", "0s")
     terminal.read_until(b"[y/N]")
     os.write(terminal.master, b"n\n")
     assert terminal.ended(20) == 1

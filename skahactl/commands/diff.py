@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skahactl.commands.manifests import Files, Manifest, Sets, Variables, given
-from skahactl.commands.opening import opened, run, unless_stopped
+from skahactl.commands.opening import opened, run
 from skahactl.context import current
 from skahactl.errors import Exit
 
@@ -44,7 +44,7 @@ async def _diff(profile: Profile, jobs: tuple[Job, ...]) -> int:
     from skahactl.render.outcomes import show_outcome
 
     async with opened(profile) as here:
-        outcome = await unless_stopped(here.desk.stop, applier_for(here, Asked(dry_run=True)).preview(jobs))
+        outcome = await here.desk.stop.guard(applier_for(here, Asked(dry_run=True)).preview(jobs))
         for part in outcome.jobs:
             part.exit = Exit.NO if changes(part) else Exit.DONE
         show_outcome(here.context, outcome)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +19,6 @@ from skahactl.signals import heard
 
 if TYPE_CHECKING:
     from skahactl.engine.desk import Desk
-    from skahactl.engine.stop import Stop
 
 T = TypeVar("T")
 
@@ -68,11 +67,6 @@ async def opened(profile: Profile | None = None) -> AsyncIterator[Opened]:
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Enters the event loop, once a command."""
     return asyncio.run(main())
-
-
-async def unless_stopped(stop: Stop, work: Awaitable[T]) -> T:
-    """``work``, given up when a signal arrives."""
-    return await stop.guard(work)
 
 
 def deadline(timeout: str | None, clock: Clock) -> float | None:

@@ -101,9 +101,9 @@ async def _retry(every: Sequence[Found], wanted: Wanted) -> int:
         listing = await here.desk.stop.guard(here.desk.client.sessions(), seconds_left(until, here.desk.clock))
         refuse_other_user(here.desk.profile, [found.run for found in every], listing.user)
         chosen: list[tuple[Run, Chosen]] = []
+        follow = wanted.wait and not wanted.dry_run
         for found in every:
             these = _chosen(here, found, wanted, listing)
-            follow = wanted.wait and not wanted.dry_run
             if not these.replicas and not (follow and goes_on(here.desk.ledger, found.run, these)):
                 whole.jobs.append(untried(here.desk.ledger, found.run, these, wanted.dry_run, follow))
             elif wanted.dry_run:

@@ -31,6 +31,7 @@ def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[Found]
     UsageError for what is not known, and for a session of an earlier run or of an earlier attempt: what is done to
     them would be done beside what runs now.
     """
+    from skahactl.ledger.runs import last_run
     from skahactl.ledger.store import read_ledger
     from skahactl.paths import state_dir
     from skahactl.profiles import choose
@@ -44,11 +45,11 @@ def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[Found]
         for target in targets:
             if target.run is None:
                 raise UsageError(f"'{target.word}' is no job with a record here", hint="'skahactl get jobs' lists them")
-            (last,) = find(ledger, profile, [target.run.key.name])
-            if last.run is not None and last.run.id != target.run.id:
+            last = last_run(ledger, target.run.key)
+            if last is not None and last.id != target.run.id:
                 raise UsageError(
                     f"'{target.word}' is a session of run {target.run.number} of {target.run.key.name}, whose last "
-                    f"run is {last.run.number}",
+                    f"run is {last.number}",
                     hint="only the last run of a job goes on",
                 )
     return [Found(profile, target.run, target.numbers) for target in by_run(targets) if target.run is not None]

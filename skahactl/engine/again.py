@@ -177,7 +177,7 @@ class Again:
         fresh = runs.run_by_id(self.desk.ledger, run.id)
         assert fresh is not None
         summary = runs.summaries(self.desk.ledger, [fresh])[0]
-        part.summary, part.status, part.counts = summary, summary.status, summary.counts
+        outcome.show(part, summary)
         part.failed = outcome.unsuccessful(self.desk.ledger, run.id)
         return summary
 
@@ -188,8 +188,7 @@ def preview_retry(ledger: Ledger, run: Run, chosen: Chosen, reason: str) -> JobO
     names = {row.number: row.name for row in replicas.replica_states(ledger, run.id)}
     steps = [Step(number, names[number], "retry", reason) for number in sorted(chosen.replicas)]
     part.steps = outcome.planned_steps([*steps, *chosen.left])
-    summary = runs.summaries(ledger, [run])[0]
-    part.summary, part.status, part.counts = summary, summary.status, summary.counts
+    outcome.show(part, runs.summaries(ledger, [run])[0])
     return part
 
 

@@ -9,12 +9,11 @@ from skahactl import states
 from skahactl.engine import outcome, verdict
 from skahactl.engine.decide import Decision, Wishes
 from skahactl.engine.desk import Desk
-from skahactl.engine.drive import gate_for, gates_under, released, wait_for_lock
+from skahactl.engine.drive import gates_under, released, wait_for_lock
 from skahactl.engine.driver import Driver
 from skahactl.engine.history import History, in_order
-from skahactl.engine.observe import Watch
 from skahactl.engine.outcome import JobOutcome, Outcome
-from skahactl.engine.plan import Step, plan_run, with_adopted
+from skahactl.engine.plan import Step, with_adopted
 from skahactl.engine.stop import Interrupted, seconds_left
 from skahactl.engine.whose import refuse_wrong_user
 from skahactl.errors import BusyError, Exit, SkahactlError, UsageError
@@ -25,6 +24,8 @@ from skahactl.ledger.records import JobKey, Run, RunSummary
 
 #: What begins nothing and writes nothing.
 _NOTHING = frozenset({"refuse", "ended", "foreign"})
+#: What gives a job its next run.
+_NEXT = frozenset({"create", "replace", "adopt"})
 
 
 @dataclass
@@ -45,33 +46,29 @@ class Applier:
 
     async def preview(self, jobs: Sequence[Job]) -> Outcome:
         """What apply would do, from one look; nothing is written."""
+        from skahactl.engine.virtual import planned
+
         listing = await self.desk.client.sessions()
         refuse_wrong_user(self.desk.ledger, self.desk.profile, jobs, listing.user)
         history = History(self.desk.ledger, self.desk.profile, listing)
         history.refuse_unknown_after(jobs)
+        jobs = in_order(jobs)
+        decisions = self._decided(jobs, history)
         coming: set[str] = set()
         parts = []
-        for job in in_order(jobs):
-            last = history.last(job.name)
-            decision = history.decide(job, self.wishes, self.desk.clock.now(), coming)
+        for job in jobs:
+            last, decision = history.last(job.name), decisions[job.name]
             part = outcome.decided(job.name, decision, None if last is None else last.run, job.digest)
             part.exit = verdict.of_decision(decision, last)
-            if decision.action in ("create", "replace", "adopt"):
+            if decision.action in _NEXT:
                 coming.add(job.name)
                 part.run = (0 if last is None else last.run.number) + 1
-            part.steps = outcome.planned_steps(self._planned(job, history, decision, coming))
+            part.steps = outcome.planned_steps(
+                planned(self.desk, history, job, decision, last, coming, self.wishes.adopt)
+            )
             outcome.show(part, last if decision.action in ("keep", "ended", "refuse") else None)
             parts.append(part)
         return Outcome(self.desk.profile, True, parts)
-
-    def _planned(self, job: Job, history: History, decision: Decision, coming: set[str]) -> tuple[Step, ...]:
-        """As if what was decided had been done; nothing where somebody has to choose first."""
-        if decision.action == "foreign":
-            return ()
-        watch = self._virtual(job, history, decision)
-        plan = plan_run(watch, self.desk.clock.now(), gate=gate_for(self.desk.ledger, watch.run, coming))
-        adopted = history.adoption(job, self._rest) if decision.action == "adopt" else {}
-        return with_adopted(plan, adopted)
 
     async def apply(self, jobs: Sequence[Job]) -> Outcome:
         """Makes it so. Raises what stops the whole: no login, no platform, another driver, an interruption."""
@@ -112,7 +109,7 @@ class Applier:
         coming: set[str] = set()
         for job in jobs:
             decisions[job.name] = decision = history.decide(job, self.wishes, self.desk.clock.now(), coming)
-            if decision.action in ("create", "replace", "adopt"):
+            if decision.action in _NEXT:
                 coming.add(job.name)
         return decisions
 
@@ -281,16 +278,6 @@ class Applier:
         """What becomes of replicas without a session when those of the others are taken over."""
         assert self.wishes.adopt is not None
         return self.wishes.adopt
-
-    def _virtual(self, job: Job, history: History, decision: Decision) -> Watch:
-        from skahactl.engine.glance import watch_seen
-        from skahactl.engine.virtual import as_if_added, as_if_limited
-
-        last = history.last(job.name)
-        if last is None or decision.action not in ("keep", "ended", "refuse"):
-            return as_if_added(job, history.key(job.name), self.desk.clock.now())
-        watch = watch_seen(self.desk.ledger, last.run, history.listing, self.desk.profile.client)
-        return as_if_limited(watch, job) if decision.action == "keep" else watch
 
 
 def _refuse_foreign(decisions: Mapping[str, Decision]) -> None:

@@ -93,11 +93,7 @@ def unread(watch: Watch) -> list[AttemptRow]:
 
 def is_doubtful(watch: Watch) -> bool:
     """Whether something waits for another look: a create in doubt, or a session that one list did not show."""
-    return is_unsettled(watch) or is_missing(watch)
-
-
-def is_unsettled(watch: Watch) -> bool:
-    return any(replica.state == states.UNSETTLED for replica in watch.replicas)
+    return any(replica.state == states.UNSETTLED for replica in watch.replicas) or is_missing(watch)
 
 
 def is_missing(watch: Watch) -> bool:

@@ -5,10 +5,40 @@ from __future__ import annotations
 from dataclasses import replace
 
 from skahactl import states
+from skahactl.engine.decide import Decision
+from skahactl.engine.desk import Desk
+from skahactl.engine.drive import gate_for
+from skahactl.engine.glance import watch_seen
+from skahactl.engine.history import History
 from skahactl.engine.observe import Watch
+from skahactl.engine.plan import Step, plan_run, with_adopted
 from skahactl.job import Job
-from skahactl.ledger.records import JobKey, Run
+from skahactl.ledger.records import JobKey, Run, RunSummary
 from skahactl.ledger.replicas import ReplicaState
+
+
+def planned(
+    desk: Desk,
+    history: History,
+    job: Job,
+    decision: Decision,
+    last: RunSummary | None,
+    coming: set[str],
+    rest: str | None,
+) -> tuple[Step, ...]:
+    """As if what was decided had been done; nothing where somebody has to choose first. ``coming``: jobs that get a new
+    run first; ``rest``: as for ``adopt_sessions``, where sessions are taken over."""
+    now = desk.clock.now()
+    if decision.action == "foreign":
+        return ()
+    if last is None or decision.action not in ("keep", "ended", "refuse"):
+        watch = as_if_added(job, history.key(job.name), now)
+    else:
+        watch = watch_seen(desk.ledger, last.run, history.listing, desk.profile.client)
+    if decision.action == "keep":
+        watch = as_if_limited(watch, job)
+    plan = plan_run(watch, now, gate=gate_for(desk.ledger, watch.run, coming))
+    return plan if rest is None or decision.action != "adopt" else with_adopted(plan, history.adoption(job, rest))
 
 
 def as_if_added(job: Job, key: JobKey, now: float) -> Watch:
