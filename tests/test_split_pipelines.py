@@ -1,4 +1,4 @@
-"""The pipelines of the README's chapter on ``split``, each run as a reader would paste it, in every replica."""
+"""The pipelines of the manual's page on ``split``, each run as a reader would paste it, in every replica."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.splitting import environment
 
 pytestmark = pytest.mark.once
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "skahactl" / "manual" / "split.md"
 REPLICAS = 3
 TILES = ["271.281", "271.282", "with blank", "it's", '"quoted"', "$HOME", "a;b", "300.1", "300.2", "last"]
 FITS = ["b.fits", "a.fits", "with blank.fits", "C.fits", "d.fits"]
@@ -24,7 +24,7 @@ FITS = ["b.fits", "a.fits", "with blank.fits", "C.fits", "d.fits"]
 
 def blocks(chapter: str) -> list[str]:
     """The fenced blocks of shell between the comments of this name."""
-    found = re.search(rf"<!-- {chapter} -->(.*?)<!-- /{chapter} -->", README.read_text(), re.DOTALL)
+    found = re.search(rf"<!-- {chapter} -->(.*?)<!-- /{chapter} -->", PAGE.read_text(), re.DOTALL)
     return re.findall(r"^```(?:ba)?sh\n(.*?)^```$", found[1], re.DOTALL | re.MULTILINE) if found else []
 
 

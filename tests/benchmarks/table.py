@@ -48,7 +48,7 @@ class Table:
         print("\n" + " | ".join(self.rows[-1]), end="", flush=True)
 
     def markdown(self) -> str:
-        """For the README: what machine it was, the table, and how long it took."""
+        """For the manual's page benchmarks: which machine it was, the table, and how long it took."""
         lines = [" | ".join(row) for row in (_HEAD, ("---",) * len(_HEAD), *self.rows)]
         table = "\n".join(f"| {line.rstrip()} |" for line in lines)
         return f"{self._above()}\n\n{table}\n\n{self._below()}"
