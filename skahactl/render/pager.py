@@ -1,0 +1,51 @@
+"""Long text on a terminal, shown through a pager."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from typing import TextIO
+
+_DEFAULT = "less -FRX"
+
+
+def show(text: str, stdout: TextIO, environ: Mapping[str, str], *, lines: int | None = None) -> None:
+    """Writes ``text``, with a pager if ``stdout`` is a terminal and the text has more lines than it.
+
+    ``text`` can contain escape sequences for colours. The pager is SKAHACTL_PAGER, else PAGER, else ``less -FRX``; an
+    empty value, ``cat``, or a program that does not exist means none. ``lines`` is the height of the terminal,
+    measured if it is None.
+    """
+    command = _pager(environ)
+    if not command or not stdout.isatty() or text.count("\n") < (lines or shutil.get_terminal_size().lines):
+        stdout.write(text)
+        return
+    stdout.flush()
+    _run(command, text)
+
+
+def _pager(environ: Mapping[str, str]) -> list[str]:
+    """The words of the pager's command; none if there is no pager."""
+    setting = next((environ[name] for name in ("SKAHACTL_PAGER", "PAGER") if name in environ), _DEFAULT)
+    try:
+        words = shlex.split(setting)
+    except ValueError:
+        return []
+    usable = words and words[0] != "cat" and shutil.which(words[0], path=environ.get("PATH"))
+    return words if usable else []
+
+
+def _run(command: list[str], text: str) -> None:
+    """Runs the pager until the user leaves it. Ctrl-C belongs to the pager; leaving it early is not an error."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, encoding="utf-8", errors="replace") as pager:
+            try:
+                pager.communicate(text)
+            except BrokenPipeError:
+                pager.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,220 @@
+"""Pages of the manual: which exist, and one as plain text, for a terminal, or in the language of man pages.
+
+The pages are the Markdown files in ``skahactl/manual``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+    from rich.console import RenderableType
+
+_DIRECTORY = Path(__file__).parents[1] / "manual"
+_BULLET = "*"
+
+
+class BlockKind(Enum):
+    TITLE = "title"
+    HEADING = "heading"
+    TEXT = "text"
+    ITEM = "item"
+    TABLE = "table"
+    CODE = "code"
+
+
+class Emphasis(Enum):
+    NONE = "none"
+    CODE = "code"
+    STRONG = "strong"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of text that looks the same throughout; it keeps the line breaks of the file."""
+
+    text: str
+    emphasis: Emphasis = Emphasis.NONE
+
+
+Spans = list[Span]
+
+
+@dataclass(frozen=True, slots=True)
+class PageBlock:
+    """One block of a page: its text; of an item also the mark before it; of a table its rows, the header first."""
+
+    kind: BlockKind
+    spans: Spans = field(default_factory=list)
+    mark: str = ""
+    rows: list[list[Spans]] = field(default_factory=list)
+
+
+def topics() -> list[str]:
+    """The names of all pages, sorted."""
+    return sorted(path.stem for path in _DIRECTORY.glob("*.md"))
+
+
+def read(topic: str) -> str:
+    """The Markdown of a page, with the names of other pages instead of links to them.
+
+    Raises FileNotFoundError if there is no such page.
+    """
+    text = (_DIRECTORY / f"{topic}.md").read_text(encoding="utf-8")
+    return re.sub(r"\[([^]]*)\]\([\w-]+\.md\)", r"\1", text)
+
+
+def title(topic: str) -> str:
+    """The title of a page."""
+    return read(topic).partition("\n")[0].removeprefix("# ")
+
+
+def plain(text: str) -> str:
+    """A page as plain text: line breaks as in the file, tables in columns two spaces apart, code indented.
+
+    Code within a sentence keeps its backticks, so that a reader sees where it ends.
+    """
+    parts: list[str] = []
+    previous = None
+    for block in blocks(text):
+        separator = "\n" if block.kind is previous is BlockKind.ITEM else "\n\n"
+        parts += [separator if parts else "", _plain(block)]
+        previous = block.kind
+    return "".join(parts) + "\n"
+
+
+def rich(text: str) -> RenderableType:
+    """A page for a terminal."""
+    from rich.markdown import Markdown
+
+    return Markdown(text, code_theme="ansi_dark", hyperlinks=False)
+
+
+def roff(text: str) -> str:
+    """A page in the language of man pages; its title and headings are subsections."""
+    return "\n".join(line for block in blocks(text) for line in _roff(block)) + "\n"
+
+
+def escape_roff(text: str) -> str:
+    """Text that troff prints as it is."""
+    text = text.replace("\\", "\\e").replace("-", "\\-")
+    return re.sub(r"^([.'])", r"\\&\1", text, flags=re.MULTILINE)
+
+
+# --- Markdown to blocks ---
+
+
+def blocks(text: str) -> Iterator[PageBlock]:
+    """The blocks of a page in order. Comments are left out."""
+    from markdown_it import MarkdownIt
+
+    tokens = iter(MarkdownIt("commonmark").enable("table").parse(text))
+    mark = ""
+    for token in tokens:
+        match token.type:
+            case "heading_open":
+                kind = BlockKind.TITLE if token.tag == "h1" else BlockKind.HEADING
+                yield PageBlock(kind, _spans(next(tokens)))
+            case "list_item_open":
+                mark = f"{token.info}." if token.info else _BULLET
+            case "paragraph_open":
+                yield PageBlock(BlockKind.ITEM if mark else BlockKind.TEXT, _spans(next(tokens)), mark)
+                mark = ""
+            case "fence":
+                yield PageBlock(BlockKind.CODE, [Span(token.content.rstrip("\n"))])
+            case "table_open":
+                yield PageBlock(BlockKind.TABLE, rows=_rows(tokens))
+
+
+def _rows(tokens: Iterator[Token]) -> list[list[Spans]]:
+    """Takes the tokens of a table."""
+    rows: list[list[Spans]] = []
+    for token in tokens:
+        match token.type:
+            case "tr_open":
+                rows.append([])
+            case "inline":
+                rows[-1].append(_spans(token))
+            case "table_close":
+                break
+    return rows
+
+
+def _spans(inline: Token) -> Spans:
+    spans: Spans = []
+    emphasis = Emphasis.NONE
+    for token in inline.children or []:
+        match token.type:
+            case "strong_open":
+                emphasis = Emphasis.STRONG
+            case "strong_close":
+                emphasis = Emphasis.NONE
+            case "code_inline":
+                spans.append(Span(token.content, Emphasis.CODE))
+            case "softbreak":
+                spans.append(Span("\n"))
+            case "text":
+                spans.append(Span(token.content, emphasis))
+    return spans
+
+
+# --- blocks to plain text ---
+
+
+def _plain(block: PageBlock) -> str:
+    text = "".join(f"`{span.text}`" if span.emphasis is Emphasis.CODE else span.text for span in block.spans)
+    match block.kind:
+        case BlockKind.TITLE:
+            return f"{text}\n{'=' * len(text)}"
+        case BlockKind.HEADING:
+            return f"{text}\n{'-' * len(text)}"
+        case BlockKind.ITEM:
+            return f"{block.mark} " + text.replace("\n", "\n" + " " * (len(block.mark) + 1))
+        case BlockKind.CODE:
+            return re.sub(r"^(?=.)", "    ", text, flags=re.MULTILINE)
+        case BlockKind.TABLE:
+            return "\n".join(_columns([["".join(span.text for span in cell) for cell in row] for row in block.rows]))
+        case BlockKind.TEXT:
+            return text
+
+
+def _columns(rows: list[list[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield ("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))).rstrip()
+
+
+# --- blocks to man pages ---
+
+
+def _roff(block: PageBlock) -> Iterator[str]:
+    text = _roff_text(block.spans)
+    match block.kind:
+        case BlockKind.TITLE | BlockKind.HEADING:
+            yield f".SS {text}"
+        case BlockKind.TEXT:
+            yield from (".PP", text)
+        case BlockKind.ITEM:
+            mark = "\\(bu" if block.mark == _BULLET else block.mark
+            yield from (f'.IP "{mark}" 4', text)
+        case BlockKind.CODE:
+            yield from (".PP", ".RS 4", ".nf", text, ".fi", ".RE")
+        case BlockKind.TABLE:
+            for term, *cells in block.rows[1:]:
+                yield from (".TP", _roff_text(term), "; ".join(_roff_text(cell) for cell in cells if cell))
+
+
+def _roff_text(spans: Spans) -> str:
+    fonts: dict[Emphasis, Callable[[str], str]] = {
+        Emphasis.NONE: str,
+        Emphasis.CODE: "\\fB{}\\fR".format,
+        Emphasis.STRONG: "\\fB{}\\fR".format,
+    }
+    text = "".join(fonts[span.emphasis](escape_roff(span.text)) for span in spans)
+    return re.sub(r"\n +", "\n", text)
