@@ -1,3 +1,3 @@
-"""skahactl: declarative batch work on Skaha, the session service of the CANFAR Science Platform."""
+"""Batch jobs on Skaha, the session service of the CANFAR Science Platform."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""A stand-in for a sampler: a random walk from the cell's own seed."""
+"""A stand-in for a sampler: a random walk with a seed of its own."""
 
 import argparse
 import json

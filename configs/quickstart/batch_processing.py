@@ -1,8 +1,8 @@
 """One replica's work: find the stars in its share of the images.
 
 Every replica lists the same images in the same order and takes its own chunk, by REPLICA_ID and REPLICA_COUNT.
-It writes container_<REPLICA_ID>_results.json; merge.py joins these. A file that cannot be read is reported in
-there with the reason, and is no failure. Standard library only, apart from skahactl's own helper.
+It writes container_<REPLICA_ID>_results.json; merge.py joins these. A file that cannot be read is listed there with the
+reason, and does not count as a failure. The worker needs only the standard library and skahactl's own helper.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def walk(folder: str) -> Iterator[str]:
 
 
 def process(path: Path, sigmas: float, min_pixels: int) -> dict[str, object]:
-    """A file's measures, or why there are none."""
+    """Measure one file, or return why it cannot be measured."""
     try:
         result = {"file": str(path), "status": "measured", **measure(read_image(path), sigmas, min_pixels)}
         print(f"{path.name}: {result['star_count']} stars", flush=True)
@@ -80,7 +80,7 @@ def process(path: Path, sigmas: float, min_pixels: int) -> dict[str, object]:
 
 
 def write(folder: Path, replica: int, replicas: int, results: list[dict[str, object]]) -> None:
-    """Whole or not at all: a replica that is killed leaves no half file for the merge."""
+    """Write the results under another name and rename them, so that a killed replica leaves no partial file."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"container_{replica}_results.json"
     draft = target.with_suffix(f".{os.getpid()}.part")

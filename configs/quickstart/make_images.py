@@ -1,8 +1,8 @@
-"""Makes the quickstart's star fields: always the same bytes, from a seed, with the standard library alone.
+"""Make the star fields of the quickstart: always the same bytes, from a seed, with only the standard library.
 
     python3 make_images.py [FOLDER]
 
-Values are rounded to 1/64 before they are stored, so that the last bit of a machine's exp() does not show.
+Values are rounded to 1/64 before they are stored, so that the last bit of exp() on a machine has no effect.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SPACING = 14.0  # pixels between two stars
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One image to make. ``flaw``: a few pixels undefined, by BLANK (integers) or NaN."""
+    """One image to make. With ``flaw``, a few pixels are undefined: BLANK (integers) or NaN."""
 
     name: str
     width: int
@@ -100,7 +100,7 @@ def add_star(sky: list[float], field: Field, x: float, y: float, peak: float, wi
 
 
 def stored(field: Field, values: list[float]) -> bytes:
-    """The values as the file holds them: big-endian, scaled and rounded for integers."""
+    """The values as stored in the file: big-endian, scaled and rounded for integers."""
     if field.bitpix > 0:
         lowest, highest = (
             (0, 255) if field.bitpix == 8 else (-(2 ** (field.bitpix - 1)) + 1, 2 ** (field.bitpix - 1) - 1)

@@ -1,6 +1,6 @@
-"""Joins the replicas' results into final_results.json and prints the brightest stars.
+"""Join the results of the replicas into final_results.json and print the brightest stars.
 
-It ends with 1, and writes nothing, if a replica's results are missing or do not belong together.
+It exits with 1 and writes nothing if results of a replica are missing, or come from different jobs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def problem(parts: list[dict[str, Any]]) -> str | None:
-    """Why these results are not those of one whole job, if so."""
+    """Why these results are not those of one complete job; None if they are."""
     if not parts:
         return "no container_*_results.json"
     counts = {part["replicas"] for part in parts}

@@ -1,4 +1,4 @@
-"""Reads the first plain 2-D image of a FITS file with the standard library alone.
+"""Read the first plain 2-D image of a FITS file with only the standard library.
 
 Plain: the primary HDU or an IMAGE extension, NAXIS = 2, both axes at least 1, not compressed by tiles. The first
 one in the file counts. BSCALE, BZERO and BLANK are applied; the file may be gzipped. Layout: FITS standard 4.0.
@@ -118,7 +118,7 @@ def value(text: str) -> str:
 
 
 def description(header: Header) -> str:
-    """``image`` for a plain 2-D image, otherwise words for what the HDU is."""
+    """``image`` for a plain 2-D image, otherwise what the HDU contains, for people."""
     kind = header.get("XTENSION", "IMAGE")
     if kind != "IMAGE":
         return "a tile-compressed image" if header.get("ZIMAGE") == "T" else f"a {kind} extension"

@@ -1,4 +1,4 @@
-"""Measures an image and finds its stars, with the standard library alone."""
+"""Measure an image and find its stars, with only the standard library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stand-in for the merge: joins the shards' numbers, and fails if one shard's are missing."""
+"""A stand-in for the merge: it joins the numbers of the shards, and fails if those of one shard are missing."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""A stand-in for a shard's work: writes down what it was asked. A file fail/<shard> in the folder of the results
+"""A stand-in for the work of a shard: it records its request. A file fail/<shard> in the folder of the results
 makes that shard fail, once."""
 
 import json
@@ -12,7 +12,7 @@ print(f"shard {shard} of {count}, attempt {os.environ.get('SKAHACTL_ATTEMPT', '1
 failure = results / "fail" / str(shard)
 if failure.exists():
     failure.unlink()
-    sys.exit(f"shard {shard} fails as it was told")
+    sys.exit(f"shard {shard} fails on request")
 specs = [line.split("|") for line in os.environ["VCP_SPECS"].splitlines()]
 content = {"shard": shard, "count": count, "specs": specs, "numbers": list(range(shard, 1000, count))}
 results.mkdir(parents=True, exist_ok=True)

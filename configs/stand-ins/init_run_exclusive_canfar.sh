@@ -1,5 +1,5 @@
 #!/bin/sh
-# A stand-in for the command of that name in unions/shapepipe: notes that a tile was done.
+# A stand-in for the command of that name in unions/shapepipe: it records that a tile is done.
 # A file fail/TILE in the run directory makes that tile fail, once.
 set -eu
 while getopts j:p:e:d: option; do

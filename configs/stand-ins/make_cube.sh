@@ -1,5 +1,5 @@
 #!/bin/sh
-# A stand-in for the making of a cube: make_cube.sh GALAXY RESULTS, with TOKEN in the environment.
+# A stand-in for the program that makes a cube: make_cube.sh GALAXY RESULTS, with TOKEN in the environment.
 set -eu
 [ -n "$TOKEN" ] || { echo "no token" >&2; exit 1; }
 mkdir -p "$2"
