@@ -6,12 +6,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from skahactl.commands.named import Replicas, RunNumber, Target
+from skahactl.commands.named import Replicas, RunNumber, TargetWord
 from skahactl.errors import UsageError
 
 
 def describe(
-    *targets: Target,
+    *targets: TargetWord,
     replicas: Replicas = None,
     run: RunNumber = None,
     cached: Annotated[bool, Parameter(help="As this machine knows it; no look at the platform.")] = False,

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from skahactl.commands.named import Replicas, RunNumber, Target
+from skahactl.commands.named import Replicas, RunNumber, TargetWord
 from skahactl.errors import UsageError
 
 
 def events(
-    *targets: Target,
+    *targets: TargetWord,
     replicas: Replicas = None,
     run: RunNumber = None,
     sort_by: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="A field of -o json or a column.")] = None,

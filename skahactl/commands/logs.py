@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from skahactl.commands.named import Replicas, RunNumber, Target
+from skahactl.commands.named import Replicas, RunNumber, TargetWord
 from skahactl.completers import FileName
 from skahactl.context import current
 from skahactl.errors import UsageError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def logs(
-    *targets: Target,
+    *targets: TargetWord,
     replicas: Replicas = None,
     item: Annotated[
         str | None, Parameter(help="Of this item alone: its text, or its place in get items, from 1.")

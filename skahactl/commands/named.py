@@ -11,8 +11,8 @@ from cyclopts import Parameter
 
 from skahactl import completers
 
-#: ``*targets: Target``.
-Target = Annotated[
+#: ``*targets: TargetWord``.
+TargetWord = Annotated[
     str,
     Parameter(
         name="TARGET",

@@ -32,12 +32,12 @@ def serve(
 
     skahactl serve --port 8080 --token-file ~/.config/skahactl/serve.token
     """
-    from skahactl.local import serve as local
+    from skahactl.local.serve import serve as run_server
     from skahactl.paths import made_private, state_dir
 
     context = current()
     profile = _local_profile(context)
-    local.serve(
+    run_server(
         made_private(state_dir(context.environ)),
         profile.local,
         context.cwd,
