@@ -56,8 +56,8 @@ def _replica(pattern: Pattern, number: int, values: dict[str, str], wrong: dict[
     each = _each(pattern, values, share) if pattern.each and items else None
     argv = each_item.command(each, range(1, len(share) + 1)) if each else _argv(pattern, words, texts)
     request = Request(pattern.kind, pattern.image, argv, env, resources)
-    session_name = pattern.texts.session_name.render(words)
-    return Replica(number, whole_name(session_name, pattern.name, number, request), request, texts, each)
+    given_name = pattern.texts.session_name.render(words)
+    return Replica(number, whole_name(given_name, pattern.name, number, request), request, texts, each)
 
 
 def _item_values(items: Items, position: int) -> dict[str, str]:
