@@ -9,20 +9,20 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from skahactl.context import Context, enter
+from skahactl.context import Invocation, enter
 from skahactl.errors import Exit, SkahactlError
-from skahactl.signals import heard
+from skahactl.signals import handled_signals
 
 
 def main(argv: Sequence[str]) -> int:
     """One call of ``skahactl`` with these words; never raises, never prints a traceback."""
-    context = Context()
+    context = Invocation()
     try:
         _take_signals()
         from skahactl.options import take_globals
 
         options, words = take_globals(argv)
-        context = Context(**options)
+        context = Invocation(**options)
         enter(context)
         if context.log_file is not None:
             context.log_file.open()
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _take_signals() -> None:
     """What interrupts is an exception from now on."""
-    for number in heard():
+    for number in handled_signals():
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _terminated)
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # so that children of ours can be waited for
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -60,12 +60,12 @@ class Terminated(BaseException):
     """SIGTERM or SIGHUP arrived."""
 
 
-def _call(words: list[str], context: Context) -> int:
+def _call(words: list[str], context: Invocation) -> int:
     """Nothing of a verb is imported before it is called."""
     if words == ["--version"]:
-        from skahactl.version import told
+        from skahactl.version import format_version
 
-        context.out(told(context))
+        context.out(format_version(context))
         return Exit.DONE
     from cyclopts import CycloptsError
 
@@ -83,9 +83,9 @@ def _call(words: list[str], context: Context) -> int:
     try:
         result = root(words or ["--help"], exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        from skahactl.complaints import explained
+        from skahactl.complaints import explain_argument_error
 
-        raise explained(error, words) from error
+        raise explain_argument_error(error, words) from error
     return int(result) if isinstance(result, int) else Exit.DONE
 
 
@@ -93,7 +93,7 @@ def _terminated(number: int, frame: FrameType | None) -> NoReturn:
     raise Terminated
 
 
-def _tell(context: Context, error: SkahactlError) -> int:
+def _tell(context: Invocation, error: SkahactlError) -> int:
     """The error in words on stderr, or as one JSON object with ``-o json``."""
     if error.hint:
         error.hint = context.pasteable(error.hint)
@@ -116,7 +116,7 @@ def _from_system(error: OSError) -> SkahactlError:
     return SkahactlError(error.strerror or str(error), where=str(name) if name else None, code="system")
 
 
-def _unexpected(error: Exception, context: Context) -> SkahactlError:
+def _unexpected(error: Exception, context: Invocation) -> SkahactlError:
     """A mistake of ours: the place in a word, the rest on demand."""
     import traceback
 

@@ -82,7 +82,7 @@ _NOT_HERE = {
 _EVERYWHERE = ("--profile", "--output", "--quiet", "--verbose", "--log-file", "--help")
 
 
-def explained(error: CycloptsError, words: Sequence[str]) -> UsageError:
+def explain_argument_error(error: CycloptsError, words: Sequence[str]) -> UsageError:
     """The parser's complaint about these words in ours."""
     from skahactl.verbs import VERBS
 
@@ -97,7 +97,7 @@ def explained(error: CycloptsError, words: Sequence[str]) -> UsageError:
     if isinstance(error, UnknownCommandError):
         return _unknown_command(error, who, page)
     if isinstance(error, CoercionError):
-        return _wrong_value(error, page)
+        return _invalid_value(error, page)
     if isinstance(error, MissingArgumentError):
         return _missing(error, who, page)
     if isinstance(error, RepeatArgumentError):
@@ -151,7 +151,7 @@ def _missing(error: MissingArgumentError, who: str, page: str) -> UsageError:
     return UsageError(f"{who} needs {_name(argument)}", hint=f"as in: {shown[0]}" if shown else page)
 
 
-def _wrong_value(error: CoercionError, page: str) -> UsageError:
+def _invalid_value(error: CoercionError, page: str) -> UsageError:
     name = _name(error.argument) if error.argument is not None else "the value"
     value = error.token.value if error.token is not None else ""
     choices = error.argument.get_choices(force=True) if error.argument is not None else None

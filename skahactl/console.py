@@ -8,7 +8,7 @@ from typing import NoReturn, TextIO
 
 def run() -> NoReturn:
     """``skahactl`` as a command. Ctrl-C before there is anything to tell, or after all is told, is the system's."""
-    _leave_ctrl_c()
+    _restore_default_sigint()
     import gc
     import sys
 
@@ -19,14 +19,14 @@ def run() -> NoReturn:
 
     _open_missing_streams()
     code = main(sys.argv[1:])
-    _leave_ctrl_c()
+    _restore_default_sigint()
     for stream in (sys.stdout, sys.stderr):
-        _let_go(stream)
+        _flush_quietly(stream)
     gc.freeze()  # all goes with the process; to look it through for cycles first took a fifth of every command's time
     sys.exit(code)
 
 
-def _leave_ctrl_c() -> None:
+def _restore_default_sigint() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -41,7 +41,7 @@ def _open_missing_streams() -> None:
             setattr(sys, name, open(os.open(os.devnull, flags), mode, encoding="utf-8"))  # noqa: SIM115
 
 
-def _let_go(stream: TextIO) -> None:
+def _flush_quietly(stream: TextIO) -> None:
     """Flushes what is left; where that cannot be, the interpreter's own last flush is not to complain of it."""
     import contextlib
     import os

@@ -52,7 +52,7 @@ class LogFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class Invocation:
     """One call of the command line. Data goes to ``stdout``, everything else to ``stderr``."""
 
     profile: str | None = None
@@ -62,7 +62,7 @@ class Context:
     log_file: LogFile | None = None
     command: tuple[str, ...] | None = None  # of split: the words after ``--``
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    cwd: str = field(default_factory=lambda: _here())
+    cwd: str = field(default_factory=lambda: _working_directory())
     stdin: BinaryIO = field(default_factory=lambda: sys.stdin.buffer)
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
     stderr: TextIO = field(default_factory=lambda: sys.stderr)
@@ -110,7 +110,7 @@ class Context:
         return re.sub(rf"\bskahactl (?=(?:{_OF_JOBS})\b)", lambda found: call, text)
 
 
-def _here() -> str:
+def _working_directory() -> str:
     """The working directory; where it was deleted meanwhile, as the shell last knew it."""
     try:
         return os.getcwd()
@@ -118,17 +118,17 @@ def _here() -> str:
         return os.environ.get("PWD", os.sep)
 
 
-_current: ContextVar[Context] = ContextVar("skahactl_context")
+_current: ContextVar[Invocation] = ContextVar("skahactl_context")
 
 
-def current() -> Context:
+def current() -> Invocation:
     """The context of this call; a plain one outside the command line."""
     try:
         return _current.get()
     except LookupError:
-        return Context()
+        return Invocation()
 
 
-def enter(context: Context) -> None:
+def enter(context: Invocation) -> None:
     """Makes ``context`` the current one; for cli.main alone."""
     _current.set(context)

@@ -11,7 +11,7 @@ _WHOLE = re.compile(r"\s*(?:\d+(?:\.\d+)?\s*[smhd]?\s*)+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 
 
-def parse(text: str | int | float) -> float:
+def parse_duration(text: str | int | float) -> float:
     """Seconds of ``30``, ``30s``, ``5m``, ``2h``, ``1d``, ``1h30m``; ValueError says what is allowed."""
     if isinstance(text, bool) or (not isinstance(text, int | float) and not _WHOLE.fullmatch(text)):
         raise ValueError(f"'{text}' is no duration: write 30s, 5m, 2h, 1d or 1h30m")
@@ -20,7 +20,7 @@ def parse(text: str | int | float) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
 
 
-def short(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """The two largest units at most: ``45 s``, ``3 min``, ``2 h 5 min``, ``3 d 4 h``."""
     total = max(0, round(seconds))
     if total < 60:
@@ -37,11 +37,11 @@ def short(seconds: float) -> str:
 
 
 @lru_cache(maxsize=1024)  # rows of one look share most of their times
-def iso(epoch: float | None) -> str | None:
+def iso_time(epoch: float | None) -> str | None:
     """ISO 8601 UTC with seconds; None stays None."""
     return None if epoch is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
 
 
-def ago(epoch: float | None, now: float) -> str:
+def time_ago(epoch: float | None, now: float) -> str:
     """``3 min ago``; ``-`` for None."""
-    return "-" if epoch is None else f"{short(now - epoch)} ago"
+    return "-" if epoch is None else f"{format_duration(now - epoch)} ago"

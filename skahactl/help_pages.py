@@ -17,7 +17,7 @@ _PARAMETERS = "\nParameters\n----------\n"
 def complete_page(verb: App) -> None:
     """Gives a verb, and the words below it, its whole text; the line that is its help among others goes."""
     if verb.default_command is not None:
-        verb.help = text(verb.default_command.__doc__ or "")
+        verb.help = page_text(verb.default_command.__doc__ or "")
     for name in verb.resolved_commands():
         if not name.startswith("-"):
             complete_page(verb[name])
@@ -28,10 +28,10 @@ def without_boxes(root: App) -> None:
     from rich.console import Console
 
     root.console = Console(width=_WIDE, no_color=True, highlight=False, markup=False, emoji=False)
-    root.help_formatter = _Rows()
+    root.help_formatter = _HelpRows()
 
 
-def text(docstring: str) -> str:
+def page_text(docstring: str) -> str:
     """The short line, the paragraphs, and the examples below a line of their own."""
     prose, _, _ = inspect.cleandoc(docstring).partition(_PARAMETERS)
     before, _, after = prose.partition("Examples:")
@@ -48,13 +48,15 @@ def examples(docstring: str) -> list[str]:
     return _lines(inspect.cleandoc(docstring).partition(_PARAMETERS)[0].partition("Examples:")[2])
 
 
-class _Rows:
+class _HelpRows:
     """What would be a box as its title and rows."""
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
         if not panel.entries:
             return
-        rows = [(" ".join(entry.display_labels_with_metavar), _described(entry, console)) for entry in panel.entries]
+        rows = [
+            (" ".join(entry.display_labels_with_metavar), _description_lines(entry, console)) for entry in panel.entries
+        ]
         width = max(len(label) for label, _ in rows)
         console.out(f"{panel.title}\n", highlight=False)
         for label, description in rows:
@@ -65,7 +67,7 @@ class _Rows:
         console.out(f"Usage: {usage}".rstrip() + "\n", highlight=False)
 
 
-def _described(entry: HelpEntry, console: Console) -> str:
+def _description_lines(entry: HelpEntry, console: Console) -> str:
     with console.capture() as captured:
         console.print(entry.description, end="")
     choices = f"[choices: {', '.join(entry.choices)}]" if entry.choices else ""

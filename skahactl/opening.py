@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skahactl.ledger.store import Ledger
+    from skahactl.ledger.database import Ledger
     from skahactl.profile import Profile
     from skahactl.skaha.client import Client
 
 
-class Opening:
+class SessionRuntime:
     """Opens once for each process and event loop: nothing that is open outlives a fork, or its loop."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Opening:
                 self._open[1].close()
 
     async def _opened(self) -> tuple[Profile, Ledger, Client]:
-        from skahactl.ledger.store import open_ledger
+        from skahactl.ledger.database import open_ledger
         from skahactl.paths import state_dir
         from skahactl.platforms import open_client
         from skahactl.profiles import choose

@@ -28,7 +28,7 @@ def state_dir(environ: Mapping[str, str]) -> Path:
     return (Path(base) if base else home(environ) / ".local" / "state") / "skahactl"
 
 
-def made_private(path: Path) -> Path:
+def make_private(path: Path) -> Path:
     """``path`` as a directory of mode 0700, made if need be; LedgerError if it cannot be."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from skahactl.clock import Clock, SystemClock
-from skahactl.paths import made_private, state_dir
+from skahactl.paths import make_private, state_dir
 from skahactl.profile import Profile
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _transport(profile: Profile, clock: Clock, environ: Mapping[str, str], direc
     if profile.is_local:
         from skahactl.local.transport import LocalTransport
 
-        return LocalTransport(made_private(state_dir(environ)), profile.local, directory, environ, clock.now)
+        return LocalTransport(make_private(state_dir(environ)), profile.local, directory, environ, clock.now)
     from skahactl.skaha.connection import Connection
 
     return Connection(profile, environ, clock.now)

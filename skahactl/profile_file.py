@@ -13,9 +13,9 @@ from skahactl.errors import ProfileError
 from skahactl.job import Limits, Resources
 from skahactl.paths import home
 from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry
-from skahactl.profile_keys import checked
+from skahactl.profile_keys import check_table
 
-Table = Mapping[str, Any]
+TomlContent = Mapping[str, Any]
 
 
 def read(path: Path, name: str, environ: Mapping[str, str], built_in: Profile | None = None) -> Profile:
@@ -26,7 +26,7 @@ def read(path: Path, name: str, environ: Mapping[str, str], built_in: Profile | 
         raise ProfileError(f"the profile cannot be read: {error.strerror}", where=str(path)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProfileError(f"this is no TOML: {error}", where=str(path)) from None
-    file, problems = checked(data)
+    file, problems = check_table(data)
     problems = problems or list(_contradictions(file, built_in))
     if problems:
         raise ProfileError("\n".join(problems), where=str(path))
@@ -40,7 +40,7 @@ def absolute(text: str, folder: Path, environ: Mapping[str, str]) -> str:
     return os.path.abspath(folder / os.path.expanduser(text))
 
 
-def _profile(file: Table, path: Path, name: str, environ: Mapping[str, str], base: Profile) -> Profile:
+def _profile(file: TomlContent, path: Path, name: str, environ: Mapping[str, str], base: Profile) -> Profile:
     def full(text: str | None) -> str | None:
         return None if text is None else absolute(text, path.parent, environ)
 
@@ -69,12 +69,12 @@ def _profile(file: Table, path: Path, name: str, environ: Mapping[str, str], bas
     return replace(profile, auth=kept, login_url=auth.get("login-url", base.login_url))
 
 
-def _fields(table: Table, paths: Mapping[str, Any] = {}) -> dict[str, Any]:
+def _fields(table: TomlContent, paths: Mapping[str, Any] = {}) -> dict[str, Any]:
     """What the file says under the names of our fields, paths made whole; the rest keeps its default."""
     return {key.replace("-", "_"): paths[key](value) if key in paths else value for key, value in table.items()}
 
 
-def _contradictions(file: Table, built_in: Profile | None) -> Iterator[str]:
+def _contradictions(file: TomlContent, built_in: Profile | None) -> Iterator[str]:
     if "server" not in file and built_in is None:
         yield "server: missing; write the address, as in https://ws-uv.canfar.net/skaha/v1"
     auth = file.get("auth")

@@ -13,11 +13,11 @@ from skahactl.words import nearest
 
 #: A value as TOML has it, to the value as it is used; ValueError says what was expected.
 Reader = Callable[[object], object]
-Table = Mapping[str, Union[Reader, "Table"]]
+TomlTable = Mapping[str, Union[Reader, "TomlTable"]]
 Place = tuple[str, ...]
 
 
-def checked(data: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
+def check_table(data: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
     """What the file says, read, by the keys that it has; and every problem in it, each with its key."""
     problems: list[str] = []
     return _values(FILE, data, (), problems), problems
@@ -25,7 +25,7 @@ def checked(data: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
 
 def known_keys(place: Place = ()) -> tuple[str, ...]:
     """The keys that may stand below ``place``, as they are written."""
-    table: Reader | Table | None = FILE
+    table: Reader | TomlTable | None = FILE
     for part in place:
         table = table.get(part) if isinstance(table, Mapping) else None
     return tuple(key for key in table if key != _ANY) if isinstance(table, Mapping) else ()
@@ -46,7 +46,7 @@ def server_address(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-def _values(table: Table, given: Mapping[str, object], place: Place, problems: list[str]) -> dict[str, Any]:
+def _values(table: TomlTable, given: Mapping[str, object], place: Place, problems: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     expected = dict.fromkeys(given, table[_ANY]) if _ANY in table else table
     for key, kind in expected.items():
@@ -65,7 +65,7 @@ def _values(table: Table, given: Mapping[str, object], place: Place, problems: l
     return found
 
 
-def _value(kind: Reader | Table, given: object, place: Place, problems: list[str]) -> object:
+def _value(kind: Reader | TomlTable, given: object, place: Place, problems: list[str]) -> object:
     if not isinstance(kind, Mapping):
         return kind(given)
     if not isinstance(given, Mapping):
@@ -139,7 +139,7 @@ def _seconds(given: object) -> float:
     """A number, or a text as ``durations.parse`` reads it."""
     if not isinstance(given, str | int | float):
         raise ValueError("expected a number")
-    seconds = durations.parse(given) if isinstance(given, str | bool) else _float(given)
+    seconds = durations.parse_duration(given) if isinstance(given, str | bool) else _float(given)
     if not seconds >= 0:  # not a number included
         raise ValueError("expected 0 or more")
     return seconds
@@ -165,7 +165,7 @@ def _positive(number: float) -> float:
 #: A key of any name.
 _ANY = "*"
 
-FILE: Table = {
+FILE: TomlTable = {
     "server": _server,
     "registry": _name,
     "registry-user": _name,

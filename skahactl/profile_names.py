@@ -18,10 +18,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 def names(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """The profiles that can be named: the built-in ones, and those with a file."""
     environ = os.environ if environ is None else environ
-    return tuple(dict.fromkeys((*BUILT_IN, *written(environ))))
+    return tuple(dict.fromkeys((*BUILT_IN, *written_profiles(environ))))
 
 
-def written(environ: Mapping[str, str]) -> tuple[str, ...]:
+def written_profiles(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The names of those that have a file."""
     folder = config_dir(environ) / "profiles"
     return tuple(sorted(path.stem for path in folder.glob("*.toml") if _NAME.fullmatch(path.stem)))

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from skahactl.profile import ClientSettings, LocalSettings, Profile
 
 
-def as_data(profile: Profile) -> dict[str, object]:
+def profile_data(profile: Profile) -> dict[str, object]:
     """Everything, defaults included; null for what is not set."""
     return {"name": profile.name, "path": profile.path, **_tables(profile)}
 
 
-def as_toml(profile: Profile) -> str:
+def profile_toml(profile: Profile) -> str:
     """The same as a profile's TOML; what is not set is left out, where it comes from is a comment."""
     import tomli_w
 
@@ -22,11 +22,11 @@ def as_toml(profile: Profile) -> str:
 
 def new_file(tables: Mapping[str, Mapping[str, str]], server: str, registry: str | None) -> str:
     """The text of a new profile: what was answered, and in comments what else may stand in it."""
-    lines = ["# A profile of skahactl: where to run, and defaults for manifests.", f"server = {_quoted(server)}"]
+    lines = ["# A profile of skahactl: where to run, and defaults for manifests.", f"server = {_quote_key(server)}"]
     if registry is not None:
-        lines.append(f"registry = {_quoted(registry)}  # put before images that name none")
+        lines.append(f"registry = {_quote_key(registry)}  # put before images that name none")
     for table, entries in tables.items():
-        lines += ["", f"[{table}]", *(f"{key} = {_quoted(text)}" for key, text in entries.items())]
+        lines += ["", f"[{table}]", *(f"{key} = {_quote_key(text)}" for key, text in entries.items())]
     return "\n".join([*lines, "", *_SUGGESTIONS, ""])
 
 
@@ -87,7 +87,7 @@ def _without_none(table: Mapping[str, object]) -> dict[str, object]:
     return known
 
 
-def _quoted(text: str) -> str:
+def _quote_key(text: str) -> str:
     import json
 
     return json.dumps(text, ensure_ascii=False)

@@ -21,7 +21,7 @@ from skahactl.profile_names import forget_default as forget_default
 from skahactl.profile_names import is_path as is_path
 from skahactl.profile_names import names as names
 from skahactl.profile_names import set_default as set_default
-from skahactl.profile_names import written
+from skahactl.profile_names import written_profiles
 from skahactl.words import did_you_mean
 
 
@@ -112,7 +112,7 @@ def _overridden(profile: Profile, environ: Mapping[str, str]) -> Profile:
 def _require_no_account(environ: Mapping[str, str]) -> None:
     """Nothing was chosen: fine for whoever has no account, else a choice has to be made."""
     certificate = home(environ) / ".ssl" / "cadcproxy.pem"
-    own = [name for name in written(environ) if name != "local"]
+    own = [name for name in written_profiles(environ) if name != "local"]
     if certificate.exists():
         reason = f"there is a certificate at {certificate}"
     elif environ.get("SKAHACTL_TOKEN") or environ.get("SKAHACTL_CERTIFICATE"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def parse(text: str, top: int | None = None) -> tuple[int, ...]:
+def parse_ranges(text: str, top: int | None = None) -> tuple[int, ...]:
     """The numbers of ``1-10,17`` in order, each once; ``top`` is the largest allowed. ValueError names the bad part."""
     chosen: set[int] = set()
     for part in text.split(","):
@@ -21,7 +21,7 @@ def parse(text: str, top: int | None = None) -> tuple[int, ...]:
     return tuple(sorted(chosen))
 
 
-def text(numbers: Iterable[int]) -> str:
+def format_ranges(numbers: Iterable[int]) -> str:
     """``1-3,7`` of 1, 2, 3, 7."""
     parts: list[str] = []
     run: list[int] = []

@@ -25,7 +25,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from skahactl.errors import CreateError
-from skahactl.opening import Opening
+from skahactl.opening import SessionRuntime
 from skahactl.own_loop import OwnLoop
 from skahactl.skaha import choices
 
@@ -52,7 +52,7 @@ class AsyncSession:
         report: Callable[[str], None] | None = None,
     ):
         self._directory = directory
-        self._opening = Opening(profile, os.environ if environ is None else environ, directory, report)
+        self._opening = SessionRuntime(profile, os.environ if environ is None else environ, directory, report)
 
     async def __aenter__(self) -> Self:
         await self._opening.get()
@@ -91,15 +91,17 @@ class AsyncSession:
             BusyError: another command drives a job of this name, and does not end within a minute.
         """
         from skahactl.engine.once import create_once
-        from skahactl.manifest import called, draft, resolve
+        from skahactl.manifest import called
+        from skahactl.manifest.files import draft
+        from skahactl.manifest.jobs import resolve
         from skahactl.skaha.wire import problems
 
         profile, ledger, client = await self._opening.get()
-        table = {"name": name, "image": image, "kind": called.kind(kind), "replicas": replicas}
+        table = {"name": name, "image": image, "kind": called.named_kind(kind), "replicas": replicas}
         if table["kind"] != "headless" and replicas == 1:
             del table["replicas"]
-        table.update(called.command(cmd, args))
-        table.update(resources=called.resources(cores, ram, gpus, gpu), env=called.variables(env))
+        table.update(called.command_words(cmd, args))
+        table.update(resources=called.resource_table(cores, ram, gpus, gpu), env=called.env_table(env))
         present = {key: value for key, value in table.items() if value != {}}
         made = draft(present, directory=self._directory, file="create")
         (job,) = resolve([made], profile, check=lambda request: problems(request))
@@ -115,19 +117,20 @@ class AsyncSession:
         """The user's sessions as the platform tells them, one list call; ``kind`` and ``status`` choose among them.
         ``view`` is accepted for callers of older clients: "all" is what is always returned."""
         del view
-        wanted_kind = None if kind is None else choices.kind(kind)
-        wanted_status = None if status is None else choices.status(status)
+        wanted_kind = None if kind is None else choices.known_kind(kind)
+        wanted_status = None if status is None else choices.known_status(status)
         _, _, client = await self._opening.get()
         listing = await client.sessions()
         return [
             dict(session.raw)
             for session in listing.sessions
-            if wanted_kind in (None, session.kind.lower()) and wanted_status in (None, choices.today(session.status))
+            if wanted_kind in (None, session.kind.lower())
+            and wanted_status in (None, choices.current_options(session.status))
         ]
 
     async def info(self, ids: str | Iterable[str]) -> list[dict[str, Any]]:
         """What the platform tells of each session that it knows, in the order of ``ids``; one list call."""
-        names = choices.ids(ids)
+        names = choices.session_ids(ids)
         _, _, client = await self._opening.get()
         listed = {session.id: session for session in (await client.sessions()).sessions}
         return [dict(listed[one].raw) for one in names if one in listed]
@@ -135,7 +138,7 @@ class AsyncSession:
     async def logs(self, ids: str | Iterable[str], verbose: bool = False) -> dict[str, str] | None:
         """The log of each session as it is now; empty for one that the platform does not know (any more).
         With ``verbose`` they are printed, and None is returned."""
-        names = choices.ids(ids)
+        names = choices.session_ids(ids)
         _, _, client = await self._opening.get()
         slots = asyncio.Semaphore(8)
 
@@ -151,7 +154,7 @@ class AsyncSession:
     async def events(self, ids: str | Iterable[str], verbose: bool = False) -> dict[str, list[dict[str, str]]] | None:
         """The scheduling events of each session: why it is Pending. Empty without a pod. With ``verbose`` they are
         printed, and None is returned."""
-        names = choices.ids(ids)
+        names = choices.session_ids(ids)
         _, _, client = await self._opening.get()
         found: dict[str, list[dict[str, str]]] = {}
         for one in names:
@@ -168,7 +171,7 @@ class AsyncSession:
         """Deletes sessions and looks whether they are gone: True for each that is."""
         from skahactl.engine.once import delete_ids
 
-        names = choices.ids(ids)
+        names = choices.session_ids(ids)
         profile, ledger, client = await self._opening.get()
         return await delete_ids(ledger, client, profile, names)
 

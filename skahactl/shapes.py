@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skahactl import states
-from skahactl.durations import iso
+from skahactl.durations import iso_time
 from skahactl.job import Limits, Resources
 from skahactl.ledger.records import AttemptRow, ItemRow, Note, ReplicaRow, Run, RunSummary
 
@@ -40,14 +40,14 @@ def job(summary: RunSummary, *, logs: str | None, deadline: float | None = None)
         "items": {key: summary.items.get(key, 0) for key in ("total", "completed", "failed")},
         "attempts": run.attempts,
         "limits": _limits(run.limits),
-        "created": iso(run.created),
-        "started": iso(run.started),
-        "ended": iso(run.ended),
-        "observed": iso(run.observed),
-        "deadline": iso(deadline),
+        "created": iso_time(run.created),
+        "started": iso_time(run.started),
+        "ended": iso_time(run.ended),
+        "observed": iso_time(run.observed),
+        "deadline": iso_time(deadline),
         "manifest": run.manifest,
         "logs": logs,
-        "driver": None if driver is None else {"host": driver.host, "pid": driver.pid, "since": iso(driver.since)},
+        "driver": None if driver is None else {"host": driver.host, "pid": driver.pid, "since": iso_time(driver.since)},
     }
 
 
@@ -81,11 +81,11 @@ def attempt(row: AttemptRow) -> Row:
         "state": row.state,
         "reason": row.reason,
         "session": row.session,
-        "created": iso(row.created),
-        "started": iso(row.started),
-        "finished": iso(row.finished),
-        "observed": iso(row.observed),
-        "deadline": iso(row.deadline),
+        "created": iso_time(row.created),
+        "started": iso_time(row.started),
+        "finished": iso_time(row.finished),
+        "observed": iso_time(row.observed),
+        "deadline": iso_time(row.deadline),
         "sends": row.sends,
         "exit_code": row.exit_code,
         "log": _log(row),
@@ -133,7 +133,7 @@ def event(session_id: str, owner: tuple[Run, int] | None, found: Event) -> Row:
 
 def note(row: Note) -> Row:
     """An event of a run's history."""
-    return {"at": iso(row.at), "replica": row.replica, "text": row.text}
+    return {"at": iso_time(row.at), "replica": row.replica, "text": row.text}
 
 
 def _limits(limits: Limits) -> Row:
@@ -146,13 +146,13 @@ def _resources(resources: Resources) -> Row:
 
 def _times(run: Run, attempt: AttemptRow | None) -> Row:
     if attempt is None:
-        return {"started": None, "finished": None, "observed": iso(run.observed), "deadline": None}
+        return {"started": None, "finished": None, "observed": iso_time(run.observed), "deadline": None}
     seen = max((at for at in (attempt.observed, _still(run, attempt)) if at is not None), default=None)
     return {
-        "started": iso(attempt.started),
-        "finished": iso(attempt.finished),
-        "observed": iso(seen),
-        "deadline": iso(attempt.deadline),
+        "started": iso_time(attempt.started),
+        "finished": iso_time(attempt.finished),
+        "observed": iso_time(seen),
+        "deadline": iso_time(attempt.deadline),
     }
 
 

@@ -7,6 +7,6 @@ import signal
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def heard() -> list[signal.Signals]:
+def handled_signals() -> list[signal.Signals]:
     """Those to act upon: what the caller ignores (nohup, the ``&`` of a script) stays ignored."""
     return [number for number in INTERRUPTIONS if signal.getsignal(number) != signal.SIG_IGN]

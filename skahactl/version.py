@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skahactl import __version__
-from skahactl.context import Context
+from skahactl.context import Invocation
 
 _DEPENDENCIES = (
     "certifi",
@@ -19,7 +19,7 @@ _DEPENDENCIES = (
 )
 
 
-def told(context: Context) -> str:
+def format_version(context: Invocation) -> str:
     """The version alone, or with ``-v`` lines of name and value; no secret is among them."""
     if not context.verbose:
         return __version__
@@ -28,7 +28,7 @@ def told(context: Context) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
 
-def _rows(context: Context) -> list[tuple[str, str]]:
+def _rows(context: Invocation) -> list[tuple[str, str]]:
     import os
     import platform
     import sqlite3
@@ -54,7 +54,7 @@ def _rows(context: Context) -> list[tuple[str, str]]:
     return rows
 
 
-def _profile(context: Context) -> str:
+def _profile(context: Invocation) -> str:
     from skahactl.errors import SkahactlError
     from skahactl.profiles import choose
 

@@ -20,12 +20,12 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
     return f"did you mean '{found}'?" if found else None
 
 
-def counted(number: int, noun: str, plural: str | None = None) -> str:
+def count_noun(number: int, noun: str, plural: str | None = None) -> str:
     """``1 replica``, ``3 replicas``."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
-def size_text(count: int) -> str:
+def format_size(count: int) -> str:
     """Bytes as people read them: ``512 B``, ``1.4 MB``, ``23 GB`` (powers of 1000)."""
     size, unit = float(count), "B"
     for larger in ("kB", "MB", "GB", "TB"):

@@ -10,10 +10,10 @@ from types import MappingProxyType
 from skahactl import states
 from skahactl.job import Each, Job, Limits, Replica, Request, Resources
 from skahactl.ledger import attempts, replicas, runs
+from skahactl.ledger.database import FILE, Ledger, open_ledger
 from skahactl.ledger.records import JobKey, Run
-from skahactl.ledger.store import FILE, Ledger, open_ledger
 from skahactl.profile import LOCAL_SERVER
-from skahactl.skaha.models import Created, ServerWords
+from skahactl.skaha.models import CreateResult, ServerError
 
 NOW = 1_764_000_000.0  # 2025-11-24T16:00:00Z
 
@@ -56,21 +56,23 @@ def start(
         for number in numbers:
             intent = attempts.intend(ledger, run.id, number, now)
             assert intent is not None
-            created = Created("created", id=ids.get(number) or session_of(run, number, intent.attempt))
+            created = CreateResult("created", id=ids.get(number) or session_of(run, number, intent.attempt))
             attempts.settle(ledger, intent, created, now + 1, None)
 
 
 def refuse(ledger: Ledger, run: Run, number: int, words: str, now: float = NOW) -> None:
     intent = attempts.intend(ledger, run.id, number, now)
     assert intent is not None
-    attempts.settle(ledger, intent, Created("refused", error=ServerWords("bad-request", 400, words)), now + 1, None)
+    attempts.settle(
+        ledger, intent, CreateResult("refused", error=ServerError("bad-request", 400, words)), now + 1, None
+    )
 
 
 def doubt(ledger: Ledger, run: Run, number: int, now: float = NOW) -> None:
     intent = attempts.intend(ledger, run.id, number, now)
     assert intent is not None
     attempts.settle(
-        ledger, intent, Created("ambiguous", error=ServerWords("timeout", None, "no answer")), now + 1, None
+        ledger, intent, CreateResult("ambiguous", error=ServerError("timeout", None, "no answer")), now + 1, None
     )
 
 

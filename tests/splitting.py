@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from skahactl.split.order import Order, carry_out
+from skahactl.split.order import SplitRequest, execute
 from skahactl.split.shares import Share
 from skahactl.split.sources import open_all
 
@@ -46,7 +46,7 @@ def share(
             names = [f"/dev/fd/{feeder.stdout.fileno()}" for feeder in feeders]  # type: ignore[union-attr]
         sources = tuple(open_all(names, (), 0))
         with open(Path(place, "out"), "wb+") as out:
-            carry_out(Order(sources, strategy, Share(replica, total), null=null), out.fileno(), print)
+            execute(SplitRequest(sources, strategy, Share(replica, total), null=null), out.fileno(), print)
             out.seek(0)
             answer = out.read()
         for source in sources:

@@ -34,7 +34,7 @@ def check(home: Path, server: str, token: str) -> subprocess.CompletedProcess[st
 
 
 def remembered(home: Path, server: str, later: float = 0.0) -> bool | None:
-    return canary.remembered(home / ".local/state/skahactl", server, time.time() + later)
+    return canary.remembered_result(home / ".local/state/skahactl", server, time.time() + later)
 
 
 @contextlib.contextmanager
@@ -153,4 +153,4 @@ def test_a_canary_without_a_word_proves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"s": 1}', '{"s": {"arrived": 1, "at": "x"}}'])
 def test_a_spoilt_memory_is_no_memory(tmp_path: Path, text: str) -> None:
     (tmp_path / "canary.json").write_text(text)
-    assert canary.remembered(tmp_path, "s", time.time()) is None
+    assert canary.remembered_result(tmp_path, "s", time.time()) is None

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from skahactl.help_pages import examples
-from skahactl.ledger.store import open_ledger
+from skahactl.ledger.database import open_ledger
 from skahactl.verbs import VERBS, app
 from tests import ledgers
 from tests.terminal import Terminal

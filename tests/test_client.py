@@ -24,8 +24,8 @@ from skahactl.profile import Auth, ClientSettings, Profile, Registry
 from skahactl.skaha import replies
 from skahactl.skaha.client import Client
 from skahactl.skaha.connection import proxy_for
-from skahactl.skaha.models import Created, Event
-from skahactl.skaha.reply import Reply
+from skahactl.skaha.models import CreateResult, Event
+from skahactl.skaha.reply import HttpReply
 from skahactl.skaha.throttle import Throttle
 
 TOKEN = "eyJhbGciOi.the-token.c2ln"
@@ -110,15 +110,15 @@ def exchange(wire: Wire, use: Use, lines: list[str] | None = None, verbose: int 
     return asyncio.run(main())
 
 
-def created(reply: bytes | None, request: Request = REQUEST) -> Created:
-    found: Created = exchange(Wire(reply), lambda client: client.create(request, "fits-1-abcde"))
+def created(reply: bytes | None, request: Request = REQUEST) -> CreateResult:
+    found: CreateResult = exchange(Wire(reply), lambda client: client.create(request, "fits-1-abcde"))
     return found
 
 
 def test_a_create_is_one_ascii_form_without_a_query() -> None:
     wire = Wire(answer(200, "abcd1234\n", x_vo_authenticated="alice"))
     made = exchange(wire, lambda client: client.create(replace(REQUEST, env=(("A", "é = 1"),)), "fits-1-abcde"))
-    assert made == Created("created", "abcd1234")
+    assert made == CreateResult("created", "abcd1234")
     assert wire.heads[0].startswith("POST /skaha/v1/session HTTP/1.1\r\n")
     assert wire.header("content-type") == "application/x-www-form-urlencoded; charset=UTF-8"
     assert wire.header("user-agent") == f"skahactl/{__version__}"
@@ -215,12 +215,12 @@ def test_retry_after_is_read_in_both_forms() -> None:
     [("100000000", 3600.0), ("9" * 400, 3600.0), ("\u00b2", None), ("\u0663", None), ("-5", None), ("1e3", None)],
 )
 def test_retry_after_holds_for_an_hour_at_most(told: str, seconds: float | None) -> None:
-    assert Reply(503, {"retry-after": told}, b"").retry_after == seconds
+    assert HttpReply(503, {"retry-after": told}, b"").retry_after == seconds
 
 
 def test_a_date_to_retry_after_is_within_an_hour_too() -> None:
     headers = {"retry-after": "Mon, 23 Nov 2099 00:00:00 GMT", "date": "Mon, 23 Nov 2026 00:00:00 GMT"}
-    assert Reply(503, headers, b"").retry_after == 3600.0
+    assert HttpReply(503, headers, b"").retry_after == 3600.0
 
 
 @pytest.mark.parametrize("body", ["OK", "OK\n", "created", "a1b2c3d4e", "1bcdefgh", "A1B2C3D4", "a1b2-3d4"])
@@ -256,7 +256,7 @@ def test_no_connection_is_certain_and_a_late_answer_is_not() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
-    async def main() -> tuple[Created, Created, Created]:
+    async def main() -> tuple[CreateResult, CreateResult, CreateResult]:
         late = Wire(answer(200, "abcd1234"), delay=0.8)
         async with late.listening():
             made = []
@@ -341,9 +341,9 @@ ROW = {"id": "a1b2c3d4", "userid": "alice", "type": "headless", "status": "Runni
 
 
 def test_replies_of_every_server_version_are_read_alike() -> None:
-    (new,) = replies.sessions(json.dumps([{**ROW, "startTime": "2025-04-10T15:45Z", "connectURL": ""}]).encode())
+    (new,) = replies.parse_sessions(json.dumps([{**ROW, "startTime": "2025-04-10T15:45Z", "connectURL": ""}]).encode())
     old_row = {**ROW, "startTime": "2025-04-10T15:45:00Z", "connectURL": "not-applicable", "expiryTime": "<none>"}
-    (old,) = replies.sessions(json.dumps([{**old_row, "ramInUse": "<none>", "requestedRAM": "16G"}]).encode())
+    (old,) = replies.parse_sessions(json.dumps([{**old_row, "ramInUse": "<none>", "requestedRAM": "16G"}]).encode())
     assert new == old
     assert (new.started, new.expires, new.url) == (1744299900.0, None, None)
     words = {
@@ -353,12 +353,12 @@ def test_replies_of_every_server_version_are_read_alike() -> None:
         "Complete": "Completed",
     }
     words |= {"Unknown": "Pending", "": "Pending", "Terminating": "Terminating", "Running": "Running"}
-    assert {word: replies.status(word) for word in words} == words
+    assert {word: replies.parse_status(word) for word in words} == words
 
 
 def test_options_may_be_numbers_or_texts() -> None:
     body = b'{"cores":{"options":[1,"2",4.0]},"memoryGB":{"options":["8"]},"maxInteractiveSessions":"5"}'
-    options = replies.options(body)
+    options = replies.parse_options(body)
     assert (options.cores, options.ram, options.gpus) == ((1, 2, 4), (8,), ())
 
 
@@ -368,12 +368,12 @@ def test_events_with_blanks_and_placeholders() -> None:
         "Warning   FailedScheduling   0/9 nodes are available: 9 Insufficient cpu.   <none>   2026-11-22T16:00:00Z\n"
     )
     message = "0/9 nodes are available: 9 Insufficient cpu."
-    assert replies.events(table.encode()) == (
+    assert replies.parse_events(table.encode()) == (
         Event("Warning", "FailedScheduling", message, "<none>", "2026-11-22T16:00:00Z"),
     )
-    assert replies.events(b"<none>\n") == ()
-    with pytest.raises(replies.Unreadable):
-        replies.events(b"error: You must be logged in\nto the server\n")
+    assert replies.parse_events(b"<none>\n") == ()
+    with pytest.raises(replies.UnreadableReply):
+        replies.parse_events(b"error: You must be logged in\nto the server\n")
 
 
 def test_a_missing_session_and_a_missing_pod_are_none() -> None:
@@ -513,7 +513,7 @@ def test_proxies_of_the_environment_are_honoured(server: str, environ: dict[str,
 
 
 def test_a_proxy_that_cannot_be_reached_is_no_connection() -> None:
-    async def main() -> Created:
+    async def main() -> CreateResult:
         environ = {**ENVIRON, "HTTPS_PROXY": "http://127.0.0.1:9"}
         async with open_client(profile("https://a.example.invalid/skaha/v1"), environ=environ) as client:
             return await client.create(REQUEST, "n")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from skahactl import shells as scripts
-from skahactl.ledger.store import open_ledger
-from skahactl.manifest.explain import keys
+from skahactl.ledger.database import open_ledger
+from skahactl.manifest.explain import manifest_keys
 from tests import ledgers, shells
 
 pytestmark = pytest.mark.once
@@ -222,7 +222,7 @@ class TestScripts:
     def test_keys_of_explain_are_all_offered(self) -> None:
         from skahactl.commands.explain import KEYS
 
-        assert set(keys()) == set(KEYS)
+        assert set(manifest_keys()) == set(KEYS)
 
     def run(self, home: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from skahactl import states
-from skahactl.engine.decide import Decision, Wishes, decide
+from skahactl.engine.decide import ApplyWishes, Decision, decide
 from skahactl.job import Job
 from skahactl.ledger.records import RunSummary
 from tests.test_observe import RUN, session
@@ -23,7 +23,7 @@ def last(retriable: int = 0, **counts: int) -> RunSummary:
     return RunSummary(run, full, states.job_status(full, retriable), retriable)
 
 
-def decision(job: Job, found: RunSummary | None, wishes: Wishes = Wishes(), **others: object) -> Decision:  # noqa: B008
+def decision(job: Job, found: RunSummary | None, wishes: ApplyWishes = ApplyWishes(), **others: object) -> Decision:  # noqa: B008
     return decide(job, found, others.get("foreign", {}), wishes, others.get("stale"), NOW)  # type: ignore[arg-type]
 
 
@@ -36,7 +36,7 @@ def test_sessions_of_exactly_its_names_need_a_choice() -> None:
     foreign = decision(replace(JOB, replicas=()), None, foreign=found)
     assert foreign.action == "foreign"
     assert "--adopt create" in str(foreign.hint)
-    assert decision(JOB, None, Wishes(adopt="expired"), foreign=found).action == "adopt"
+    assert decision(JOB, None, ApplyWishes(adopt="expired"), foreign=found).action == "adopt"
 
 
 def test_unchanged_and_alive_goes_on() -> None:
@@ -48,7 +48,7 @@ def test_unchanged_and_alive_goes_on() -> None:
 @pytest.mark.parametrize("state", ["Completed", "Failed", "Expired", "Refused", "Skipped"])
 def test_unchanged_and_ended_starts_nothing(state: str) -> None:
     assert decision(JOB, last(**{state: 2})).action == "ended"
-    assert decision(JOB, last(**{state: 2}), Wishes(rerun=True)).action == "create"
+    assert decision(JOB, last(**{state: 2}), ApplyWishes(rerun=True)).action == "create"
     assert decision(JOB, last(**{state: 2}), stale="shards has a newer run").action == "create"
 
 
@@ -58,9 +58,9 @@ def test_changed_is_refused_with_every_difference_and_its_source() -> None:
         assert answer.action == "refuse"
         (difference,) = answer.differences
         assert (difference.path, difference.old, difference.new, difference.source) == ("image", "i", "j", "--set")
-    assert decision(CHANGED, last(Running=1), Wishes(rerun=True)).action == "refuse"
-    assert decision(CHANGED, last(Completed=1), Wishes(rerun=True)).action == "create"
-    assert decision(CHANGED, last(Running=1), Wishes(replace=True)).action == "replace"
+    assert decision(CHANGED, last(Running=1), ApplyWishes(rerun=True)).action == "refuse"
+    assert decision(CHANGED, last(Completed=1), ApplyWishes(rerun=True)).action == "create"
+    assert decision(CHANGED, last(Running=1), ApplyWishes(replace=True)).action == "replace"
 
 
 def test_changed_before_anything_was_sent_replaces_in_silence() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from skahactl.engine.remove import Remover
+from skahactl.engine.remove import DeleteQueue
 from skahactl.errors import UnreachableError
 from skahactl.platforms import open_client
 from skahactl.profile import Auth, ClientSettings, Profile
@@ -88,7 +88,7 @@ def test_deletes_that_only_fail_are_an_error_in_the_end() -> None:
 
     async def main() -> None:
         async with open_client(nowhere, environ={}) as client:
-            remover = Remover(client, clock, 4, lambda: None, said.append)
+            remover = DeleteQueue(client, clock, 4, lambda: None, said.append)
             remover.remove(["abcdefgh", "bcdefghi"])
             await remover.stop()
             remover.check(120.0)

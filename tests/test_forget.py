@@ -8,9 +8,9 @@ from contextlib import closing
 
 import pytest
 
+from skahactl.ledger.database import FILE, open_ledger
 from skahactl.ledger.lock import acquire
 from skahactl.ledger.records import JobKey
-from skahactl.ledger.store import FILE, open_ledger
 from tests import ledgers
 from tests.desk import Desk, end, wait_for
 

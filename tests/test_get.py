@@ -22,9 +22,9 @@ import pytest
 from skahactl import states
 from skahactl.engine import gather
 from skahactl.ledger import replicas, runs
+from skahactl.ledger.database import FILE, open_ledger
 from skahactl.ledger.lock import acquire
 from skahactl.ledger.records import JobKey
-from skahactl.ledger.store import FILE, open_ledger
 from skahactl.profile import LOCAL_SERVER, Profile
 from tests import ledgers
 from tests.home import Home
@@ -488,7 +488,7 @@ def test_any_number_of_jobs_takes_the_same_few_queries(tmp_path: Path) -> None:
             made = many
             statements: list[str] = []
             ledger.connection.set_trace_callback(statements.append)
-            rows = gather.jobs(ledger, gather.runs_in_question(ledger, profile, ()), None)
+            rows = gather.job_rows(ledger, gather.runs_in_question(ledger, profile, ()), None)
             ledger.connection.set_trace_callback(None)
             assert len(rows) == many
             asked[many] = len(statements)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skahactl.job import Job
-from skahactl.manifest.shares import shares
+from skahactl.manifest.shares import share_items
 from tests.manifests import HEAD, job, problems
 
 USED = 'command = ["x", "{items}"]\n'
@@ -212,7 +212,7 @@ def test_items_alike_are_alike_wherever_they_come_from(tmp_path: Path) -> None:
 
 @given(st.integers(1, 200), st.integers(1, 40), st.sampled_from(["chunk", "stripe", "size"]), st.randoms())
 def test_every_item_goes_to_exactly_one_replica(count: int, total: int, strategy: str, draw: object) -> None:
-    made = shares(count, total, strategy, [number * 7 % 13 for number in range(count)])
+    made = share_items(count, total, strategy, [number * 7 % 13 for number in range(count)])
     assert len(made) == total
     assert sorted(position for share in made for position in share) == list(range(count))
     if strategy != "size":
@@ -223,7 +223,7 @@ def test_every_item_goes_to_exactly_one_replica(count: int, total: int, strategy
 def test_stripes_are_those_of_gnu_split(tmp_path: Path, count: int, total: int) -> None:
     path = tmp_path / "list"
     path.write_text("".join(f"{number}\n" for number in range(count)))
-    made: list[Sequence[int]] = shares(count, total, "stripe")
+    made: list[Sequence[int]] = share_items(count, total, "stripe")
     for replica in {1, 2, total}:
         if replica <= total:
             done = subprocess.run(["split", "-n", f"r/{replica}/{total}", str(path)], capture_output=True, check=True)

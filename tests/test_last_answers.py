@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from skahactl.engine.desk import Desk
+from skahactl.engine.desk import Runtime
 from skahactl.engine.driver import Driver
 from skahactl.engine.plan import Gate
-from skahactl.engine.report import Silent
+from skahactl.engine.report import SilentReporter
 from skahactl.engine.stop import Interrupted, Stop
 from skahactl.errors import AuthError, TimedOut
 from skahactl.ledger.attempts import attempts_of
-from skahactl.ledger.store import open_ledger
+from skahactl.ledger.database import open_ledger
 from skahactl.profile import Auth, ClientSettings, Profile
 from skahactl.skaha.client import Client
 from tests import ledgers
@@ -92,7 +92,7 @@ def run_until(
             until = None if limit is None else clock.now() + limit
             async with Client(profile, transport=AppTransport(app), clock=clock, environ={"T": "a-token"}) as client:
                 with Stop().handling() as stop:
-                    desk = Desk(ledger, client, profile, clock, Silent(), stop)
+                    desk = Runtime(ledger, client, profile, clock, SilentReporter(), stop)
                     driver = Driver(desk, (made,), False, lambda _: Gate(), deadline=until)
                     task = asyncio.create_task(driver.drive())
                     if expired:

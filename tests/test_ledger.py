@@ -17,15 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skahactl import states
-from skahactl.engine.again import mark
+from skahactl.engine.again import mark_results
 from skahactl.errors import BusyError, LedgerError
 from skahactl.job import Each
 from skahactl.ledger import attempts, replicas, runs
+from skahactl.ledger.database import FILE, VERSION, open_ledger, read_ledger, schema_version
 from skahactl.ledger.lock import acquire, living_driver
 from skahactl.ledger.records import JobKey
-from skahactl.ledger.schema import VERSION, version_of
-from skahactl.ledger.store import FILE, open_ledger, read_ledger
-from skahactl.skaha.models import Created
+from skahactl.skaha.models import CreateResult
 from tests import ledgers
 
 KEY = JobKey("local", "alice", "fits")
@@ -64,7 +63,7 @@ def test_one_of_the_first_version_is_migrated_with_what_it_holds(tmp_path: Path)
         ledger.connection.execute("PRAGMA user_version = 1")
     for opened in (read_ledger, open_ledger):
         with opened(tmp_path) as ledger:
-            assert version_of(ledger.connection) == VERSION
+            assert schema_version(ledger.connection) == VERSION
             assert [one.number for one in runs.runs_of(ledger, run.key)] == [1]
             assert attempts.known_among(ledger, [ledgers.session_of(run, 1)])
     with open_ledger(tmp_path) as ledger:
@@ -159,7 +158,7 @@ def test_thousands_of_replicas_are_not_compared_with_each_of_thousands(tmp_path:
         replicas.ask_delete(ledger, run.id, numbers)
         assert numbers.times == 1
         again = Read(range(1, 41))
-        assert mark(ledger, run, states.COMPLETED, again, None, 2.0) == tuple(range(1, 41))
+        assert mark_results(ledger, run, states.COMPLETED, again, None, 2.0) == tuple(range(1, 41))
         assert again.times == 1
         assert [row.number for row in replicas.replica_states(ledger, run.id) if row.state == states.HELD] == [
             *range(41, 51)
@@ -183,7 +182,7 @@ def test_a_name_is_never_used_twice(tmp_path: Path) -> None:
                 with ledger.transaction():
                     intent = attempts.intend(ledger, run.id, 1, 1.0)
                     assert intent is not None
-                    attempts.settle(ledger, intent, Created("created", id=f"i{len(names)}"), 2.0, None)
+                    attempts.settle(ledger, intent, CreateResult("created", id=f"i{len(names)}"), 2.0, None)
                 names.append(intent.name)
                 row = attempts.attempts_of(ledger, run.id, 1)[-1]
                 attempts.set_attempt(ledger, row, state=states.FAILED)

@@ -10,12 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from skahactl.local import scalar, words
-from skahactl.local.template import Rejected, decode, expand
+from skahactl.local.template import TemplateRejected, decode_request, expand_variables
 from tests.local_platform import encoded
 
 
 def argv(args: str | None, cmd: str | None = "cmd") -> tuple[str, ...]:
-    return decode(cmd, args, []).argv
+    return decode_request(cmd, args, []).argv
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def argv(args: str | None, cmd: str | None = "cmd") -> tuple[str, ...]:
 )
 def test_arguments(args: str | None, expected: tuple[str, ...] | None) -> None:
     expected = tuple(str(args).split()) if expected is None else expected
-    assert decode("cmd", args, [], user="alice").argv == ("cmd", *expected)
+    assert decode_request("cmd", args, [], user="alice").argv == ("cmd", *expected)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_arguments(args: str | None, expected: tuple[str, ...] | None) -> None:
 )
 def test_what_is_rejected(text: str, status: int, body: str) -> None:
     for parameters in (("cmd", text, []), (text, None, []), ("cmd", None, [f"A={text}"])):
-        with pytest.raises(Rejected) as caught:
-            decode(*parameters)
+        with pytest.raises(TemplateRejected) as caught:
+            decode_request(*parameters)
         assert caught.value.status == status
         if not (parameters[1] is None and body.endswith("flow sequence")):
             assert body in caught.value.body
@@ -99,8 +99,8 @@ def test_what_is_rejected(text: str, status: int, body: str) -> None:
 )
 def test_words_that_another_yaml_library_reads_differently(word: str) -> None:
     for parameters in (("cmd", word, []), (word, None, []), ("cmd", None, [f"A={word}"])):
-        with pytest.raises(Rejected) as caught:
-            decode(*parameters, job="skaha-headless-me-a1234567")
+        with pytest.raises(TemplateRejected) as caught:
+            decode_request(*parameters, job="skaha-headless-me-a1234567")
         assert caught.value.status == 500
         assert "io.kubernetes.client.openapi.ApiException" in caught.value.body
         assert 'jobs.batch \\"skaha-headless-me-a1234567\\" not found' in caught.value.body
@@ -125,7 +125,7 @@ def test_words_that_survive() -> None:
         "-",
         "+",
     ):
-        assert not words.reread(word), word
+        assert not words.is_reread_word(word), word
 
 
 @pytest.mark.parametrize(
@@ -141,18 +141,18 @@ def test_words_that_survive() -> None:
     ],
 )
 def test_environment(entries: list[str], expected: tuple[tuple[str, str], ...]) -> None:
-    assert decode("cmd", None, entries).env == expected
+    assert decode_request("cmd", None, entries).env == expected
 
 
 @pytest.mark.parametrize("entry", ["=v", "1A=x", "A B=x", "yes=1", "y=1", "null=1", "A:B=x", "é=x"])
 def test_names_that_kubernetes_refuses(entry: str) -> None:
-    with pytest.raises(Rejected, match="not found"):
-        decode("cmd", None, [entry])
+    with pytest.raises(TemplateRejected, match="not found"):
+        decode_request("cmd", None, [entry])
 
 
 def test_commands_may_name_variables() -> None:
     platform = (("HOME", "/home/me"), ("A", "last"))
-    decoded = decode("\\$(HOME)/run", "\\$(A) \\$(B) \\$\\$(A)", ["A=first", "B=\\$(A)b"], platform=platform)
+    decoded = decode_request("\\$(HOME)/run", "\\$(A) \\$(B) \\$\\$(A)", ["A=first", "B=\\$(A)b"], platform=platform)
     assert decoded.argv == ("/home/me/run", "last", "firstb", "$(A)")
     assert decoded.env == (("A", "first"), ("B", "firstb"))
 
@@ -162,7 +162,7 @@ def test_commands_may_name_variables() -> None:
     [("$(A", "$(A"), ("$", "$"), ("a$", "a$"), ("$$$(A)", "$1"), ("$()", "$()"), ("$A", "$A"), ("$((A)", "$((A)")],
 )
 def test_expansion(text: str, expected: str) -> None:
-    assert expand(text, {"A": "1"}) == expected
+    assert expand_variables(text, {"A": "1"}) == expected
 
 
 printable = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12) | st.text(
@@ -170,12 +170,12 @@ printable = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12)
 )
 
 
-@given(st.lists(printable.filter(lambda text: not words.reread(text)), max_size=5))
+@given(st.lists(printable.filter(lambda text: not words.is_reread_word(text)), max_size=5))
 @example(["", "$0", "a b", "\n", "\\", '"', "$(HOME)", "$$", "y y"])
 def test_encoded_arguments_and_values_arrive_unchanged(texts: list[str]) -> None:
     sent = " ".join(encoded(text) for text in texts) if texts else None
     entries = [f"A{number}={encoded(text)}" for number, text in enumerate(texts)]
-    decoded = decode("cmd", sent, entries, platform=(("HOME", "/home/me"),))
+    decoded = decode_request("cmd", sent, entries, platform=(("HOME", "/home/me"),))
     assert decoded.argv == ("cmd", *texts)
     assert decoded.env == tuple((f"A{number}", text) for number, text in enumerate(texts))
 
@@ -183,7 +183,7 @@ def test_encoded_arguments_and_values_arrive_unchanged(texts: list[str]) -> None
 def sequence(document: str) -> list[str] | None:
     """The whole document as a sequence of scalars; None if it is not."""
     try:
-        items, end = scalar.sequence(document, 0)
+        items, end = scalar.parse_sequence(document, 0)
     except scalar.ScalarError:
         return None
     return items if end == len(document) else None
@@ -223,5 +223,5 @@ def test_quoted_scalars_are_read_as_a_yaml_parser_reads_them(text: str) -> None:
 
 @given(st.text(max_size=20), st.text(max_size=20), st.lists(st.text(max_size=10), max_size=3))
 def test_nothing_else_is_ever_raised(cmd: str, args: str, env: list[str]) -> None:
-    with contextlib.suppress(Rejected):
-        assert decode(cmd, args, env).argv
+    with contextlib.suppress(TemplateRejected):
+        assert decode_request(cmd, args, env).argv

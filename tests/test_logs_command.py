@@ -19,9 +19,9 @@ import pytest
 
 from skahactl import states
 from skahactl.ledger import attempts, runs
+from skahactl.ledger.database import open_ledger
 from skahactl.ledger.records import Run
 from skahactl.ledger.replicas import record_items
-from skahactl.ledger.store import open_ledger
 from skahactl.logs.places import log_path
 from tests import ledgers
 from tests.home import Home

@@ -16,10 +16,10 @@ from skahactl.errors import UnreachableError
 from skahactl.logs.follow import Follower
 from skahactl.logs.keep import GAP
 from skahactl.logs.lines import LastLines, Lines, last_lines_at
-from skahactl.logs.pace import LOCAL, REMOTE, Pace
-from skahactl.logs.sinks import Chain
-from skahactl.logs.sinks import Look as Shape
-from skahactl.logs.strand import ENDED, GONE, LIVE, WAITING, Look, Strand
+from skahactl.logs.pace import LOCAL, REMOTE, ReadPace
+from skahactl.logs.sinks import WriterChain
+from skahactl.logs.sinks import WriterOptions as Shape
+from skahactl.logs.strand import ENDED, GONE, LIVE, WAITING, LogStream, StreamRead
 from skahactl.logs.tail import Tail
 from tests.log_server import lines
 from tests.simulated_time import SimulatedClock, SimulatedLoop, run
@@ -121,7 +121,7 @@ def test_the_last_lines_of_a_long_file_are_found_from_its_end(tmp_path: Path) ->
 @given(st.lists(st.lists(st.binary(max_size=30), min_size=1, max_size=6), min_size=1, max_size=4), st.randoms())
 def test_prefixed_lines_are_never_mixed(texts: list[list[bytes]], draw: object) -> None:
     out: list[bytes] = []
-    chains = [Chain(out.append, Shape(prefixed=True), f"job/{n}") for n, _ in enumerate(texts)]
+    chains = [WriterChain(out.append, Shape(prefixed=True), f"job/{n}") for n, _ in enumerate(texts)]
     waiting = [(n, part) for n, parts in enumerate(texts) for part in parts]
     order = sorted(range(len(waiting)), key=lambda at: (draw.random(), at))  # type: ignore[attr-defined]
     by_log: dict[int, Iterator[bytes]] = {n: iter(parts) for n, parts in enumerate(texts)}
@@ -181,7 +181,7 @@ class Platform:
         finally:
             self.open -= 1
 
-    async def look(self) -> Look:
+    async def look(self) -> StreamRead:
         self.looks += 1
         self._fail()
         now = self.clock.monotonic()
@@ -189,8 +189,8 @@ class Platform:
         for number, (session, end) in enumerate(self.ends.items(), 1):
             start = self.starts.get(session, 0.0)
             state = WAITING if now < start else LIVE if now < end else ENDED
-            found.append(Strand((0, number, 1), f"job/{number}", session, state))
-        return Look(tuple(found), False)
+            found.append(LogStream((0, number, 1), f"job/{number}", session, state))
+        return StreamRead(tuple(found), False)
 
     def _fail(self) -> None:
         if self.down is not None and self.down[0] <= self.clock.monotonic() < self.down[1]:
@@ -206,17 +206,17 @@ class Screen:
         self.latest = 0.0
         self.said: list[str] = []
 
-    def sink(self, strand: Strand) -> Chain:
+    def sink(self, strand: LogStream) -> WriterChain:
         def write(data: bytes) -> None:
             if data[:10].strip():
                 self.latest = max(self.latest, self.clock.monotonic() - float(data[:10]))
             self.text.setdefault(strand.session or "", bytearray()).extend(data)
 
-        return Chain(write, Shape(), strand.label)
+        return WriterChain(write, Shape(), strand.label)
 
 
 def followed(
-    platform: Callable[[SimulatedClock], Platform], pace: Pace, most: int = 32
+    platform: Callable[[SimulatedClock], Platform], pace: ReadPace, most: int = 32
 ) -> tuple[Platform, Screen, Follower]:
     loop = SimulatedLoop()
     clock = SimulatedClock(loop)
@@ -251,7 +251,9 @@ def test_here_lines_come_within_a_second_or_two() -> None:
 
 
 def test_idle_logs_are_read_seldom() -> None:
-    platform, screen, _ = followed(lambda clock: Platform(clock, 1, {"a": HOUR}, {"a": HOUR - 3.5}), Pace(look_most=30))
+    platform, screen, _ = followed(
+        lambda clock: Platform(clock, 1, {"a": HOUR}, {"a": HOUR - 3.5}), ReadPace(look_most=30)
+    )
     assert len(bytes(screen.text["a"]).splitlines()) == 3
     assert platform.reads < 10  # nothing is read before the session runs
 
@@ -289,16 +291,16 @@ def test_a_log_that_is_gone_goes_on_from_its_copy(tmp_path: Path) -> None:
     looks = iter([LIVE, GONE])
     out = io.BytesIO()
 
-    async def look() -> Look:
+    async def look() -> StreamRead:
         state = next(looks)
-        return Look((Strand((0, 1, 1), "job", "a", state, copy if state == GONE else None),), False)
+        return StreamRead((LogStream((0, 1, 1), "job", "a", state, copy if state == GONE else None),), False)
 
     @contextlib.asynccontextmanager
     async def reading(_: str) -> AsyncIterator[AsyncIterator[bytes]]:
         yield pieces(lines(1000, 2000))
 
-    def sink(_: Strand) -> Chain:
-        return Chain(out.write, Shape(), "job")
+    def sink(_: LogStream) -> WriterChain:
+        return WriterChain(out.write, Shape(), "job")
 
     follower = Follower(look, reading, sink, lambda: None, lambda text: None, clock=clock, pace=REMOTE)
     run(loop, follower.run())

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skahactl.errors import UnreachableError
-from skahactl.ledger.store import open_ledger
+from skahactl.ledger.database import open_ledger
 from skahactl.logs.keep import GAP, ROTATED, Fetched, fetch
 from skahactl.logs.overlap import overlap
 from skahactl.logs.places import log_path

@@ -10,16 +10,16 @@ import httpx
 import pytest
 
 from skahactl import manifest
-from skahactl.engine.desk import Desk
+from skahactl.engine.desk import Runtime
 from skahactl.engine.driver import Driver
 from skahactl.engine.plan import Gate
-from skahactl.engine.report import Silent
+from skahactl.engine.report import SilentReporter
 from skahactl.engine.stop import Stop
 from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.database import open_ledger
 from skahactl.ledger.records import AttemptRow, JobKey
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import add_run
-from skahactl.ledger.store import open_ledger
 from skahactl.profile import Auth, ClientSettings, Profile
 from skahactl.skaha.client import Client
 from tests.simulated_time import EPOCH, SimulatedClock, SimulatedLoop, run
@@ -150,7 +150,7 @@ async def drive(
     with open_ledger(tmp_path) as ledger:
         made = add_run(ledger, JobKey(profile.server, "alice", job.name), job, profile.name, {}, clock.now())
         async with Client(profile, transport=transport, clock=clock, environ=environ) as client:
-            desk = Desk(ledger, client, profile, clock, Silent(), Stop())
+            desk = Runtime(ledger, client, profile, clock, SilentReporter(), Stop())
             await Driver(desk, (made,), follow=True, gates=lambda _: Gate()).drive()
         return [replica.state for replica in replica_states(ledger, made.id)], attempts_of(ledger, made.id)
 

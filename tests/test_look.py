@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from skahactl.engine.look import Lookout
+from skahactl.engine.look import Recorder
 from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.database import Ledger, open_ledger
 from skahactl.ledger.records import Run
-from skahactl.ledger.store import Ledger, open_ledger
 from skahactl.profile import ClientSettings
 from skahactl.skaha.models import Listing, Session
 from tests import ledgers
@@ -38,7 +38,7 @@ def listing(after: float, *sessions: str) -> Listing:
 
 def test_a_doubt_that_made_a_session_makes_no_stranger_ours(doubtful: tuple[Ledger, Run]) -> None:
     ledger, run = doubtful
-    lookout = Lookout(ledger, SETTINGS)
+    lookout = Recorder(ledger, SETTINGS)
     lookout.take(run, listing(10, "mine"), NONE)
     assert [attempt.session for attempt in attempts_of(ledger, run.id)] == ["mine"]
     again = listing(20, "mine", "stranger")
@@ -49,7 +49,7 @@ def test_a_doubt_that_made_a_session_makes_no_stranger_ours(doubtful: tuple[Ledg
 
 def test_a_doubt_is_settled_by_three_looks_however_late_they_come(doubtful: tuple[Ledger, Run]) -> None:
     ledger, run = doubtful
-    lookout = Lookout(ledger, SETTINGS)
+    lookout = Recorder(ledger, SETTINGS)
     settled = []
     for after in (1000, 2000, 3000):
         lookout.take(run, listing(after), NONE)
@@ -59,7 +59,7 @@ def test_a_doubt_is_settled_by_three_looks_however_late_they_come(doubtful: tupl
 
 def test_a_doubt_is_settled_by_a_look_begun_after_the_time_is_up(doubtful: tuple[Ledger, Run]) -> None:
     ledger, run = doubtful
-    lookout = Lookout(ledger, SETTINGS)
+    lookout = Recorder(ledger, SETTINGS)
     for after in (10, 20, 30, 120):
         lookout.take(run, listing(after), NONE)
         assert lookout.settled(run) == frozenset()

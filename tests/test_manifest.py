@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from skahactl import manifest
 from skahactl.errors import UsageError
 from skahactl.job import Limits, Resources, Secret
-from skahactl.manifest import differences, draft, load, read, resolve
-from skahactl.manifest.content import digest
-from skahactl.manifest.explain import explain, json_schema, keys
-from skahactl.manifest.places import Places, scan
-from skahactl.manifest.tables import overlay, setting
-from skahactl.manifest.template import BUILT_IN, Word, parse
+from skahactl.manifest.content import content_digest, differences
+from skahactl.manifest.explain import explain_key, json_schema, manifest_keys
+from skahactl.manifest.files import draft, load
+from skahactl.manifest.jobs import read, resolve
+from skahactl.manifest.places import SourceMap, scan_source
+from skahactl.manifest.tables import overlay_table, parse_setting
+from skahactl.manifest.template import BUILT_IN, Placeholder, parse_template
 from skahactl.profile import Profile, Registry
 from tests.manifests import HEAD, LOCAL, job, jobs, write
 
@@ -344,7 +345,7 @@ def test_what_is_not_content(tmp_path: Path) -> None:
         "command = ['{item}'] # x\nreplicas = 2\nsession-name = '{name}-{replica}'\n[items]\nfile = 'two.txt'\n"
         "[env]\nB = '2'\nA = 1\n[limits]\nalive = 3\n[retry]\nattempts = 2\n[logs]\nkeep = 'none'\n",
     )
-    assert first.digest == second.digest == digest(first.content)
+    assert first.digest == second.digest == content_digest(first.content)
     assert [one.name for one in first.replicas] == [one.name for one in second.replicas]
     assert differences(first.content, second.content) == ()
     json.dumps(first.content)
@@ -403,31 +404,33 @@ WORDS = frozenset([*BUILT_IN, "ra", "item.ra"])
 
 @given(st.text(alphabet="{}$ nameitem.ra"))
 def test_a_text_without_known_words_stays(text: str) -> None:
-    template = parse(text, frozenset())
+    template = parse_template(text, frozenset())
     assert template.literal == text
 
 
-@given(st.lists(st.one_of(st.text(alphabet="ab ${}\n\"'"), st.sampled_from(sorted(WORDS)).map(Word)), max_size=8))
-def test_a_placeholder_is_a_known_word_with_no_brace_or_dollar_before_it(parts: list[str | Word]) -> None:
+@given(
+    st.lists(st.one_of(st.text(alphabet="ab ${}\n\"'"), st.sampled_from(sorted(WORDS)).map(Placeholder)), max_size=8)
+)
+def test_a_placeholder_is_a_known_word_with_no_brace_or_dollar_before_it(parts: list[str | Placeholder]) -> None:
     text = "".join(part if isinstance(part, str) else f"|{{{part.name}}}|" for part in parts)
     expected = "".join(part if isinstance(part, str) else f"|<{part.name}>|" for part in parts)
     values = {word: f"<{word}>" for word in WORDS}
-    assert parse(text, WORDS).render(values) == expected
+    assert parse_template(text, WORDS).render(values) == expected
 
 
 @given(st.sampled_from(sorted(WORDS)), st.sampled_from(["$", "{", "a", ""]))
 def test_what_stands_before_a_placeholder(word: str, before: str) -> None:
     values = {word: "value"}
     expected = f"{before}{{{word}}}" if before in ("$", "{") else f"{before}value"
-    assert parse(f"{before}{{{word}}}", WORDS).render(values) == expected
-    assert parse(f"{{{{{word}}}}}", WORDS).render({}) == f"{{{word}}}"
+    assert parse_template(f"{before}{{{word}}}", WORDS).render(values) == expected
+    assert parse_template(f"{{{{{word}}}}}", WORDS).render({}) == f"{{{word}}}"
 
 
 @given(st.text())
 def test_a_quoted_text_is_one_word_of_sh(text: str) -> None:
     import shlex
 
-    assert shlex.split(parse(text, frozenset()).shell({}, str)) == [text]
+    assert shlex.split(parse_template(text, frozenset()).shell({}, str)) == [text]
 
 
 # lines, and tables over tables
@@ -455,7 +458,7 @@ D = 1
  name = """x"""
 '''
     assert tomllib.loads(text)["shell"].endswith('""" x"')
-    assert scan(text) == {
+    assert scan_source(text) == {
         ("name",): 1,
         ("image",): 2,
         ("command",): 3,
@@ -475,11 +478,11 @@ D = 1
 
 @given(st.text(alphabet="ab.=[]{}\"'#\n \\", max_size=60))
 def test_any_text_can_be_scanned(text: str) -> None:
-    scan(text)
+    scan_source(text)
 
 
 def test_a_place_without_lines_has_the_nearest_table() -> None:
-    places = Places("f", {("job", 0): 4, ("common", "env"): 2}, (("job", 0), ("common",)), "a.")
+    places = SourceMap("f", {("job", 0): 4, ("common", "env"): 2}, (("job", 0), ("common",)), "a.")
     assert places.problem(("env", "X"), "m").text() == "f:2: common.env.X: m"
     assert places.problem(("image",), "m").text() == "f:4: a.image: m"
     assert places.problem((), "m").text() == "f:4: a: m"
@@ -506,13 +509,13 @@ def test_a_place_without_lines_has_the_nearest_table() -> None:
     ],
 )
 def test_a_setting(text: str, keys: tuple[str, ...], table: dict[str, object]) -> None:
-    assert setting(text) == (keys, table)
+    assert parse_setting(text) == (keys, table)
 
 
 def test_a_table_over_another() -> None:
     under = {"command": ["x"], "env": {"A": 1, "T": {"from-env": "X"}}, "items": {"file": "f", "each": True}}
     over = {"shell": "y", "env": {"T": {"from-file": "Y"}}, "items": {"glob": "g"}}
-    assert overlay(under, over) == {
+    assert overlay_table(under, over) == {
         "shell": "y",
         "env": {"A": 1, "T": {"from-file": "Y"}},
         "items": {"glob": "g", "each": True},
@@ -523,8 +526,8 @@ def test_a_table_over_another() -> None:
 
 
 def test_every_key_is_explained_with_an_example_that_is_right() -> None:
-    for key in keys():
-        text = explain(key)
+    for key in manifest_keys():
+        text = explain_key(key)
         assert text.startswith(f"{key}: ")
         if key not in ("common", "job"):
             example = "\n".join(line.removeprefix("  ") for line in text.split("\n\n")[-1].split("\n"))
@@ -543,9 +546,9 @@ def _filled(key: str, example: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_keys_are_explained_however_they_are_written() -> None:
-    assert explain("[resources]") == explain("resources")
-    assert explain("common.env.LEVEL") == explain("job.env") == explain("env")
-    assert explain("items.per_replica") == explain("items.per-replica")
+    assert explain_key("[resources]") == explain_key("resources")
+    assert explain_key("common.env.LEVEL") == explain_key("job.env") == explain_key("env")
+    assert explain_key("items.per_replica") == explain_key("items.per-replica")
 
 
 @pytest.mark.parametrize(
@@ -559,13 +562,13 @@ def test_keys_are_explained_however_they_are_written() -> None:
 )
 def test_an_unknown_key_is_answered_with_the_nearest(key: str, guess: str) -> None:
     with pytest.raises(UsageError) as caught:
-        explain(key)
+        explain_key(key)
     assert guess in (caught.value.hint or "")
 
 
 def test_the_schema_knows_every_key() -> None:
     schema = json.loads(json.dumps(json_schema()))
-    assert set(schema["properties"]) == {key for key in keys() if "." not in key}
+    assert set(schema["properties"]) == {key for key in manifest_keys() if "." not in key}
     assert "name" not in schema["$defs"]["Common"]["properties"]
     assert schema["$defs"]["Job"]["required"] == ["name"]
     assert "null" not in json.dumps(schema)
@@ -620,7 +623,7 @@ def test_validate(tmp_path: Path) -> None:
 def test_explain_and_schema(tmp_path: Path) -> None:
     done = call(tmp_path, "explain", "resources.cores")
     assert done.stdout.startswith("resources.cores: a number or text with a placeholder; optional\n")
-    assert call(tmp_path, "explain").stdout.count("\n") == len(keys())
+    assert call(tmp_path, "explain").stdout.count("\n") == len(manifest_keys())
     done = call(tmp_path, "explain", "cors")
     assert (done.returncode, done.stdout) == (2, "")
     assert "did you mean 'resources.cores'?" in done.stderr

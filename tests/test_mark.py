@@ -7,12 +7,12 @@ from pathlib import Path
 
 from skahactl import states
 from skahactl.engine import again
-from skahactl.engine.look import watch_of
+from skahactl.engine.look import snapshot_of
 from skahactl.engine.plan import Gate
-from skahactl.engine.steps import planned
+from skahactl.engine.steps import plan_snapshot
 from skahactl.ledger import attempts, runs
+from skahactl.ledger.database import Ledger, open_ledger
 from skahactl.ledger.records import Run
-from skahactl.ledger.store import Ledger, open_ledger
 from tests import ledgers
 from tests.home import Home
 
@@ -31,10 +31,10 @@ def test_what_is_marked_is_not_tried_again_and_the_run_has_ended(tmp_path: Path)
     home = Home(tmp_path)
     with open_ledger(home.state) as ledger:
         run = failed(ledger, "lost")
-        before = planned(watch_of(ledger, run.id), time.time(), Gate(), frozenset(), frozenset())
+        before = plan_snapshot(snapshot_of(ledger, run.id), time.time(), Gate(), frozenset(), frozenset())
         assert [step.action for step in before] == ["retry", "keep"]
         home.ended(home.start("mark", "tiles", "failed", "-r", "1"), 0)
-        after = planned(watch_of(ledger, run.id), time.time(), Gate(), frozenset(), frozenset())
+        after = plan_snapshot(snapshot_of(ledger, run.id), time.time(), Gate(), frozenset(), frozenset())
         assert [step.action for step in after] == ["keep", "keep"]
         (summary,) = runs.summaries(ledger, runs.runs_of(ledger, run.key))
         assert (summary.status, summary.run.ended is None) == (states.FAILED, False)
@@ -43,13 +43,13 @@ def test_what_is_marked_is_not_tried_again_and_the_run_has_ended(tmp_path: Path)
 def test_a_log_that_was_not_read_yet_keeps_the_run_open(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
         run = failed(ledger, "none")
-        again.mark(ledger, run, states.FAILED, [1], None, 5.0)
-        assert watch_of(ledger, run.id).run.ended is None
+        again.mark_results(ledger, run, states.FAILED, [1], None, 5.0)
+        assert snapshot_of(ledger, run.id).run.ended is None
 
 
 def test_what_goes_on_keeps_the_run_open(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
         run = failed(ledger, "lost")
         ledgers.move(ledger, run, {2: (states.RUNNING, 1.0, None)})
-        again.mark(ledger, run, states.COMPLETED, [1], None, 5.0)
-        assert watch_of(ledger, run.id).run.ended is None
+        again.mark_results(ledger, run, states.COMPLETED, [1], None, 5.0)
+        assert snapshot_of(ledger, run.id).run.ended is None

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skahactl.job import Request, Resources, Secret
-from skahactl.manifest.names import attempt_name, legal, whole_name
+from skahactl.manifest.names import attempt_name, legal_name, session_name
 from tests.manifests import job
 
 #: What servers take as a name without harm (skaha-api 3.5).
@@ -21,7 +21,7 @@ REQUEST = Request("headless", "a.b/c:1", ("x", "y"), (("A", "1"), ("REPLICA_ID",
 
 @given(st.text(), st.integers(1, 10**6), st.integers(1, 10**5))
 def test_every_name_is_legal(text: str, number: int, attempt: int) -> None:
-    name = attempt_name(whole_name(text, "tiles", number, REQUEST), attempt)
+    name = attempt_name(session_name(text, "tiles", number, REQUEST), attempt)
     assert LEGAL.fullmatch(name), name
     assert len(name) <= 63
 
@@ -42,14 +42,14 @@ def test_every_name_is_legal(text: str, number: int, attempt: int) -> None:
     ],
 )
 def test_a_text_made_legal(text: str, made: str) -> None:
-    assert legal(text) == made
+    assert legal_name(text) == made
 
 
 def test_a_name_is_the_same_everywhere() -> None:
     """Written down: another value would make every job of an older version look new."""
-    assert whole_name("tiles-17", "tiles", 17, REQUEST) == "tiles-17-bdc7u"
+    assert session_name("tiles-17", "tiles", 17, REQUEST) == "tiles-17-bdc7u"
     secret = replace(REQUEST, env=(("T", Secret("file", "/home/me/token", "~/token")),))
-    assert whole_name("t", "tiles", 1, secret) == whole_name(
+    assert session_name("t", "tiles", 1, secret) == session_name(
         "t", "tiles", 1, replace(REQUEST, env=(("T", Secret("file", "/Users/me/token", "~/token")),))
     )
 
@@ -68,14 +68,14 @@ OTHERS = [
 
 
 def test_a_name_says_what_it_runs() -> None:
-    names = {whole_name("t", "tiles", 1, request) for request in [REQUEST, *OTHERS]}
-    names |= {whole_name("t", "other", 1, REQUEST), whole_name("t", "tiles", 2, REQUEST)}
+    names = {session_name("t", "tiles", 1, request) for request in [REQUEST, *OTHERS]}
+    names |= {session_name("t", "other", 1, REQUEST), session_name("t", "tiles", 2, REQUEST)}
     assert len(names) == len(OTHERS) + 3
 
 
 def test_what_a_name_does_not_depend_on() -> None:
     turned = replace(REQUEST, env=REQUEST.env[::-1], resources=Resources(2.0, 4.0))
-    assert whole_name("t", "tiles", 1, turned) == whole_name("t", "tiles", 1, REQUEST)
+    assert session_name("t", "tiles", 1, turned) == session_name("t", "tiles", 1, REQUEST)
 
 
 def test_names_of_attempts() -> None:

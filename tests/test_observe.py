@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skahactl import states
-from skahactl.engine.observe import Adopt, Gone, Missing, Seen, Stray, Twin, Watch, observe
+from skahactl.engine.observe import Adopt, Duplicate, Gone, Missing, RunSnapshot, Seen, Unrecognised, observe
 from skahactl.job import Limits
 from skahactl.ledger.records import AttemptRow, JobKey, Run
 from skahactl.ledger.replicas import ReplicaState
@@ -37,10 +37,10 @@ def attempt(**changes: object) -> AttemptRow:
     return replace(row, **changes)  # type: ignore[arg-type]
 
 
-def watch(*attempts: AttemptRow, deleting: bool = False, current: int = 1) -> Watch:
+def watch(*attempts: AttemptRow, deleting: bool = False, current: int = 1) -> RunSnapshot:
     state = attempts[-1].state if attempts else states.HELD
     replica = ReplicaState(1, "fits-1-abcde", state, None, current if attempts else 0, 1, None, int(deleting))
-    return Watch(RUN, (replica,), attempts)
+    return RunSnapshot(RUN, (replica,), attempts)
 
 
 def test_a_listed_session_is_seen_with_its_state() -> None:
@@ -112,27 +112,27 @@ def test_nothing_unknown_is_judged_while_a_create_is_in_flight() -> None:
 def test_no_doubt_no_adoption() -> None:
     certain = attempt(state=states.HELD)
     (change,) = observe(watch(certain), listing(session("m")), set(), NONE)
-    assert isinstance(change, Stray)
+    assert isinstance(change, Unrecognised)
 
 
 def test_a_late_copy_beside_a_known_session_is_a_twin() -> None:
     known = attempt(state=states.RUNNING, session="a", recorded=20.0, sends=2, doubts=1, doubt_ended=30.0)
     seen, twin = observe(watch(known), listing(session("a"), session("b")), {"a"}, NONE)
     assert isinstance(seen, Seen)
-    assert twin == Twin(known, session("b"))
+    assert twin == Duplicate(known, session("b"))
 
 
 def test_a_doubt_is_answered_once() -> None:
     adopted = attempt(state=states.RUNNING, session="a", recorded=20.0, doubts=1, twins=1)
     _, change = observe(watch(adopted), listing(session("a"), session("b")), {"a"}, NONE)
-    assert isinstance(change, Stray)
+    assert isinstance(change, Unrecognised)
 
 
 def test_a_copy_of_an_earlier_attempt_is_a_twin() -> None:
     first = attempt(state=states.EXPIRED, doubts=1, doubt_ended=30.0)
     second = attempt(number=2, name="fits-1-abcde-2", state=states.RUNNING, session="b", recorded=20.0)
     changes = observe(watch(first, second, current=2), listing(session("a"), session("b", second.name)), {"b"}, NONE)
-    assert Twin(first, session("a")) in changes
+    assert Duplicate(first, session("a")) in changes
 
 
 def test_of_two_copies_the_one_that_got_furthest_is_kept() -> None:
@@ -140,7 +140,7 @@ def test_of_two_copies_the_one_that_got_furthest_is_kept() -> None:
     late, done = session("b", status="Pending", started=None), session("a", status="Completed")
     assert observe(watch(doubtful), listing(late, done), set(), NONE) == (
         Adopt(doubtful, done, states.COMPLETED),
-        Twin(doubtful, late),
+        Duplicate(doubtful, late),
     )
 
 
@@ -162,7 +162,7 @@ def test_never_more_are_taken_than_were_in_doubt(
     if has_session:
         listed.append(session("known"))
     changes = observe(watch(row), listing(*listed), {"known"}, NONE)
-    taken = [change for change in changes if isinstance(change, Adopt | Twin)]
+    taken = [change for change in changes if isinstance(change, Adopt | Duplicate)]
     assert len(taken) == min(copies, doubts - answered)
     assert sum(isinstance(change, Adopt) for change in changes) == (not has_session and len(taken) > 0)
     assert all(change.session.name == row.name for change in taken)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skahactl import states
-from skahactl.engine.observe import Watch
+from skahactl.engine.observe import RunSnapshot
 from skahactl.engine.plan import Doubts, Gate, backoff, gate_of, plan_run
 from skahactl.job import Limits
 from skahactl.ledger.replicas import ReplicaState
@@ -22,16 +22,16 @@ def replica(number: int, state: str, **changes: object) -> ReplicaState:
     return replace(ReplicaState(number, f"r-{number}", state, None, tried, 1, None, 0), **changes)  # type: ignore[arg-type]
 
 
-def watch(*replicas: ReplicaState, limits: Limits | None = None, **run: object) -> Watch:
+def watch(*replicas: ReplicaState, limits: Limits | None = None, **run: object) -> RunSnapshot:
     rows = tuple(
         attempt(replica=row.number, number=row.attempt, name=row.name, state=row.state)
         for row in replicas
         if row.attempt
     )
-    return Watch(replace(RUN, limits=limits or Limits(), total=len(replicas), **run), replicas, rows)  # type: ignore[arg-type]
+    return RunSnapshot(replace(RUN, limits=limits or Limits(), total=len(replicas), **run), replicas, rows)  # type: ignore[arg-type]
 
 
-def actions(found: Watch, **others: object) -> list[str]:
+def actions(found: RunSnapshot, **others: object) -> list[str]:
     return [step.action for step in plan_run(found, NOW, **others)]  # type: ignore[arg-type]
 
 
@@ -66,14 +66,14 @@ def test_nothing_is_created_for_what_is_to_be_deleted() -> None:
 def test_a_create_in_doubt_is_sent_again_only_when_settled() -> None:
     doubtful = replica(1, states.UNSETTLED)
     rows = (attempt(replica=1, name="r-1", created=NOW - 100, sends=1, doubts=1),)
-    found = Watch(RUN, (doubtful,), rows)
+    found = RunSnapshot(RUN, (doubtful,), rows)
     settled = Doubts(frozenset({1}))
     assert actions(found) == ["keep"]
     assert actions(found, doubts=settled) == ["resend"]
-    assert actions(Watch(RUN, (doubtful,), (replace(rows[0], sends=5),)), doubts=settled) == ["give-up"]
+    assert actions(RunSnapshot(RUN, (doubtful,), (replace(rows[0], sends=5),)), doubts=settled) == ["give-up"]
     old = replace(rows[0], created=NOW - 50 * 60 - 1)
-    assert actions(Watch(RUN, (doubtful,), (old,)), doubts=settled) == ["expire"]
-    assert actions(Watch(RUN, (replace(doubtful, not_before=NOW + 1),), rows), doubts=settled) == ["keep"]
+    assert actions(RunSnapshot(RUN, (doubtful,), (old,)), doubts=settled) == ["expire"]
+    assert actions(RunSnapshot(RUN, (replace(doubtful, not_before=NOW + 1),), rows), doubts=settled) == ["keep"]
 
 
 def test_after_opens_only_for_completed_jobs() -> None:

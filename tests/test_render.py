@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from skahactl import states
-from skahactl.context import Context
+from skahactl.context import Invocation
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.report import RunProgress
 from skahactl.errors import UsageError
@@ -23,7 +23,7 @@ from skahactl.render.layout import cells, columns_of, plain_lines
 from skahactl.render.outcomes import show_outcome
 from skahactl.render.progress import PlainReporter, reporter
 from skahactl.render.summary import expected, head, standing
-from skahactl.render.tables import show, sort_rows
+from skahactl.render.tables import show_rows, sort_rows
 from skahactl.render.timeline import timeline
 
 CANFAR = Profile("canfar", "https://ws-uv.canfar.net/skaha/v1")
@@ -48,12 +48,12 @@ def mixed(**counts: int) -> list[str]:
     return [state.capitalize() for state, number in counts.items() for _ in range(number)]
 
 
-def context(**others: object) -> Context:
+def context(**others: object) -> Invocation:
     values: dict[str, object] = {"environ": {}, "stdout": io.StringIO(), "stderr": io.StringIO(), **others}
-    return Context(**values)  # type: ignore[arg-type]
+    return Invocation(**values)  # type: ignore[arg-type]
 
 
-def written(place: Context) -> tuple[str, str]:
+def written(place: Invocation) -> tuple[str, str]:
     assert isinstance(place.stdout, io.StringIO)
     assert isinstance(place.stderr, io.StringIO)
     return place.stdout.getvalue(), place.stderr.getvalue()
@@ -268,7 +268,7 @@ def test_words_of_others_cannot_break_a_table() -> None:
     assert lines[1].split("  ")[1] == "evil?[31m name tab"
     assert len(lines) == 3
     place = context(output="name")
-    show(place, "sessions", [session("b", id="x\x1by")])
+    show_rows(place, "sessions", [session("b", id="x\x1by")])
     assert written(place)[0] == "x?y\n"
 
 

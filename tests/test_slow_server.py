@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from skahactl.clock import SystemClock
-from skahactl.engine.desk import Desk
+from skahactl.engine.desk import Runtime
 from skahactl.engine.precheck import precheck
-from skahactl.engine.report import Silent
+from skahactl.engine.report import SilentReporter
 from skahactl.engine.stop import Stop
 from skahactl.errors import UnreachableError
-from skahactl.ledger.store import open_ledger
+from skahactl.ledger.database import open_ledger
 from skahactl.profile import Profile
 from skahactl.skaha.client import Client
 from tests import ledgers
@@ -113,7 +113,7 @@ def test_a_server_that_does_not_tell_what_it_offers(tmp_path: Path, status: int 
         clock = SystemClock()
         async with Client(profile, transport=httpx.MockTransport(answer), clock=clock, environ={}) as client:
             with open_ledger(tmp_path) as ledger:
-                desk = Desk(ledger, client, profile, clock, Silent(), Stop())
+                desk = Runtime(ledger, client, profile, clock, SilentReporter(), Stop())
                 return await precheck([ledgers.job("tiles", 2)], desk, {})
 
     if passes:

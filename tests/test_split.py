@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from skahactl.errors import UsageError
-from skahactl.split.counting import LARGE, counted, nth, offset
+from skahactl.split.counting import LARGE, count_lines, line_offset, nth_line
 from skahactl.split.shares import balanced, bounds
 from skahactl.split.sources import HEAD, PIECE
 from tests.splitting import SPLIT, environment, run, share
@@ -278,7 +278,7 @@ def test_ties_go_by_position() -> None:
 def test_the_end_of_a_line_is_found(data: bytes, number: int) -> None:
     lines = lines_of(data)
     expected = 0 if number <= 0 else len(b"".join(lines[:number]))
-    assert nth(data, number, b"\n") == expected
+    assert nth_line(data, number, b"\n") == expected
 
 
 def test_large_files_are_counted_alike_with_and_without_wc(tmp_path: Path) -> None:
@@ -288,13 +288,13 @@ def test_large_files_are_counted_alike_with_and_without_wc(tmp_path: Path) -> No
     assert size > LARGE + 2 * PIECE
     with open(path, "rb") as stream:
         cuts = [size // 3, size // 2]
-        parts = list(counted(stream.fileno(), 5, size, b"\n", cuts))
+        parts = list(count_lines(stream.fileno(), 5, size, b"\n", cuts))
         data = path.read_bytes()
         assert [(part.begin, part.end) for part in parts] == [(5, cuts[0]), (cuts[0], cuts[1]), (cuts[1], size)]
         assert [part.marks for part in parts] == [data.count(b"\n", part.begin, part.end) for part in parts]
         for part in parts:
             for number in (1, part.marks // 2, part.marks // 2 + 1, part.marks):
-                at = offset(stream.fileno(), part, number, b"\n")
+                at = line_offset(stream.fileno(), part, number, b"\n")
                 assert data[at - 1 : at] == b"\n"
                 assert data.count(b"\n", part.begin, at) == number
 

@@ -213,8 +213,8 @@ def test_the_top_of_the_repository() -> None:
 
 
 def test_what_is_imported_is_declared_and_told_with_the_version() -> None:
-    from skahactl.context import Context
-    from skahactl.version import told
+    from skahactl.context import Invocation
+    from skahactl.version import format_version
 
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     names = {re.split(r"[<>=~! ]", line)[0] for line in declared}
@@ -227,4 +227,4 @@ def test_what_is_imported_is_declared_and_told_with_the_version() -> None:
                 foreign.add(node.module.split(".")[0])
     foreign -= {*sys.stdlib_module_names, "skahactl", "_typeshed", "pydantic_core"}  # the last comes with pydantic
     assert {name.replace("_", "-") for name in foreign} <= names
-    assert names <= {line.split()[0] for line in told(Context(verbose=1)).splitlines()}
+    assert names <= {line.split()[0] for line in format_version(Invocation(verbose=1)).splitlines()}

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import httpx
 
-from skahactl.engine.look import watch_of
+from skahactl.engine.look import snapshot_of
 from skahactl.engine.report import RunProgress
-from skahactl.engine.why import LONG, MOST, Why, told
+from skahactl.engine.why import LONG, MOST, PendingReasons, pending_reason
+from skahactl.ledger.database import open_ledger
 from skahactl.ledger.runs import summaries
-from skahactl.ledger.store import open_ledger
 from skahactl.profile import Profile
 from skahactl.render.progress import PlainReporter
 from skahactl.skaha.client import Client
@@ -56,9 +56,9 @@ def test_each_is_asked_once_a_few_of_a_run_and_only_after_a_while(tmp_path: Path
         clock = Frozen(ledgers.NOW + after)
         profile = Profile("test", "http://127.0.0.1:1/skaha/v1")
         async with Client(profile, transport=httpx.MockTransport(answer), clock=clock, environ={}) as client:
-            why = Why(client, clock)
+            why = PendingReasons(client, clock)
             for _ in range(5):
-                found = why.words(watch_of(ledger, run.id))
+                found = why.words(snapshot_of(ledger, run.id))
                 await asyncio.sleep(0.02)
             await why.stop()
             return found
@@ -83,7 +83,7 @@ def test_what_is_told() -> None:
     def made(*rows: tuple[str, str]) -> Sequence[Event]:
         return [Event(kind, reason, "words", "", "") for kind, reason in rows]
 
-    assert told(made(("Normal", "A"), ("Normal", "B"))) == "B: words"
-    assert told(made(("Warning", "A"), ("Normal", "B"))) == "A: words"
-    assert "no pod" in told(None)
-    assert "nothing" in told(())
+    assert pending_reason(made(("Normal", "A"), ("Normal", "B"))) == "B: words"
+    assert pending_reason(made(("Warning", "A"), ("Normal", "B"))) == "A: words"
+    assert "no pod" in pending_reason(None)
+    assert "nothing" in pending_reason(())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from skahactl.commands.manifests import Files, Manifest, Sets, Variables, given
+from skahactl.commands.manifests import Files, Manifest, Sets, Variables, read_manifests
 from skahactl.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def apply(
     break_lock
         Take the job from a command on another machine that is gone for good.
     """
-    from skahactl.commands.applying import Asked, apply_files
+    from skahactl.commands.applying import ApplyOptions, apply_files
 
-    files = given("apply", manifests, file, OPTIONS)
+    files = read_manifests("apply", manifests, file, OPTIONS)
     if adopt not in (None, "create", "expired"):
         raise UsageError(f"--adopt takes create or expired, not '{adopt}'")
-    asked = Asked(dry_run, wait, timeout, rerun, replace, yes, adopt, break_lock)
+    asked = ApplyOptions(dry_run, wait, timeout, rerun, replace, yes, adopt, break_lock)
     return Exit(apply_files(files, asked, sets or [], variables or []))

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skahactl.commands.ending import telling
-from skahactl.commands.opening import Opened, confirm, deadline, opened, run
-from skahactl.context import Context, current
+from skahactl.commands.ending import run_with_report
+from skahactl.commands.opening import WriteContext, confirm, deadline, open_write_context, run
+from skahactl.context import Invocation, current
 
 if TYPE_CHECKING:
     from skahactl.engine.outcome import Outcome
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ApplyOptions:
     """The options of apply."""
 
     dry_run: bool = False
@@ -31,23 +31,23 @@ class Asked:
     creating: bool = False  # by create, which has no --rerun and --replace
 
 
-def apply_files(files: Sequence[str], asked: Asked, sets: Sequence[str], words: list[str]) -> int:
+def apply_files(files: Sequence[str], asked: ApplyOptions, sets: Sequence[str], words: list[str]) -> int:
     """Loads and resolves the files, and applies what they say."""
-    from skahactl.manifest import read
-    from skahactl.manifest.tables import variables
+    from skahactl.manifest.jobs import read
+    from skahactl.manifest.tables import env_variables
     from skahactl.skaha.wire import problems
 
     context = current()
 
     def jobs(profile: Profile) -> tuple[Job, ...]:
         return read(
-            files, profile, sets=sets, variables=variables(words), stdin=context.stdin, check=lambda r: problems(r)
+            files, profile, sets=sets, variables=env_variables(words), stdin=context.stdin, check=lambda r: problems(r)
         )
 
     return apply_jobs(jobs, asked)
 
 
-def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: Asked) -> int:
+def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: ApplyOptions) -> int:
     """Applies the jobs that ``jobs`` makes for the chosen profile; the exit code."""
     from skahactl.profiles import choose
 
@@ -57,12 +57,12 @@ def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: Asked) -> int:
     return run(lambda: _apply(profile, made, asked))
 
 
-async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: Asked) -> int:
+async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: ApplyOptions) -> int:
     from skahactl.engine.precheck import precheck
     from skahactl.engine.stop import seconds_left
     from skahactl.render.outcomes import show_outcome
 
-    async with opened(profile) as here:
+    async with open_write_context(profile) as here:
         applier = applier_for(here, asked)
         left = seconds_left(applier.deadline, here.desk.clock)
         warnings = await here.desk.stop.guard(precheck(jobs, here.desk, here.context.environ), left)
@@ -73,15 +73,15 @@ async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: Asked) -> int:
             outcome = await here.desk.stop.guard(applier.preview(jobs), left)
             _show_preview(here.context, outcome, jobs)
             return int(outcome.exit)
-        with telling(here, lambda: applier.known):
+        with run_with_report(here, lambda: applier.known):
             outcome = await applier.apply(jobs)
         if asked.creating:
-            _in_words_of_create(outcome)
+            _hint_for_create(outcome)
         show_outcome(here.context, outcome)
         return int(outcome.exit)
 
 
-def _show_preview(context: Context, outcome: Outcome, jobs: Sequence[Job]) -> None:
+def _show_preview(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) -> None:
     """The plan, and what would be sent."""
     from skahactl.render.outcomes import show_outcome
     from skahactl.render.requests import add_requests, show_requests
@@ -93,13 +93,13 @@ def _show_preview(context: Context, outcome: Outcome, jobs: Sequence[Job]) -> No
         show_requests(context, outcome, jobs)
 
 
-def applier_for(here: Opened, asked: Asked) -> Applier:
+def applier_for(here: WriteContext, asked: ApplyOptions) -> Applier:
     from skahactl.engine.apply import Applier
-    from skahactl.engine.decide import Wishes
+    from skahactl.engine.decide import ApplyWishes
 
     return Applier(
         here.desk,
-        Wishes(asked.rerun, asked.replace, asked.adopt),
+        ApplyWishes(asked.rerun, asked.replace, asked.adopt),
         wait=asked.wait,
         deadline=deadline(asked.timeout, here.desk.clock),
         break_lock=asked.break_lock,
@@ -108,7 +108,7 @@ def applier_for(here: Opened, asked: Asked) -> Applier:
     )
 
 
-def _in_words_of_create(outcome: Outcome) -> None:
+def _hint_for_create(outcome: Outcome) -> None:
     """A job that was created before: what it was then is of no interest, and the ways out are create's."""
     for part in outcome.jobs:
         part.differences = ()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from skahactl.context import Context, current
+from skahactl.context import Invocation, current
 from skahactl.errors import Exit, UsageError
 from skahactl.shells import FILES, SHELLS, Shell, script
 
@@ -64,14 +64,14 @@ def _known(word: str) -> Shell:
     raise UsageError(f"there is no completion for '{word}'", hint=hint)
 
 
-def _login_shell(context: Context) -> str:
+def _login_shell(context: Invocation) -> str:
     name = Path(context.environ.get("SHELL", "")).name
     if name not in SHELLS:
         raise UsageError("which shell? $SHELL does not name bash, zsh or fish", hint="skahactl completion install bash")
     return name
 
 
-def _install(shell: Shell, context: Context) -> int:
+def _install(shell: Shell, context: Invocation) -> int:
     """Writes the script where the shell looks, and says what is left to do."""
     from skahactl.paths import write_atomically
 
@@ -85,7 +85,7 @@ def _install(shell: Shell, context: Context) -> int:
     return Exit.DONE
 
 
-def _place(shell: Shell, context: Context) -> tuple[Path, list[str]]:
+def _place(shell: Shell, context: Invocation) -> tuple[Path, list[str]]:
     """The directory, and what a person has to do besides. Their startup files are theirs: none is changed."""
     from skahactl.paths import home
 

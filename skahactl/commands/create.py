@@ -72,7 +72,7 @@ def create(
     dry_run
         Show what would be done; with -o toml the manifest of it.
     """
-    from skahactl.commands.applying import Asked, apply_jobs
+    from skahactl.commands.applying import ApplyOptions, apply_jobs
 
     _check_kind(kind)
     words = list(command[1:] if command[:1] == ("--",) else command)
@@ -88,7 +88,7 @@ def create(
         context.say(f"the job is named {table['name']}")
     if dry_run and context.output == "toml":
         return _print_manifest(table)
-    asked = Asked(dry_run=dry_run, wait=wait, timeout=timeout, rerun=True, creating=True)
+    asked = ApplyOptions(dry_run=dry_run, wait=wait, timeout=timeout, rerun=True, creating=True)
     return Exit(apply_jobs(lambda profile: _jobs(table, profile), asked))
 
 
@@ -135,7 +135,8 @@ def _env(words: list[str]) -> dict[str, Any]:
 
 
 def _jobs(table: dict[str, Any], profile: Profile) -> tuple[Job, ...]:
-    from skahactl.manifest import draft, resolve
+    from skahactl.manifest.files import draft
+    from skahactl.manifest.jobs import resolve
     from skahactl.skaha.wire import problems
 
     made = draft(table, directory=current().cwd)
@@ -146,7 +147,7 @@ def _print_manifest(table: dict[str, Any]) -> int:
     """The manifest that would do the same, checked before it is shown."""
     import tomli_w
 
-    from skahactl.manifest import draft
+    from skahactl.manifest.files import draft
 
     draft(table, directory=current().cwd)
     current().out(tomli_w.dumps(table).rstrip("\n"))

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from skahactl import completers
-from skahactl.commands.ending import telling
-from skahactl.commands.opening import Opened, opened, run
+from skahactl.commands.ending import run_with_report
+from skahactl.commands.opening import WriteContext, open_write_context, run
 from skahactl.completers import FileName
 from skahactl.context import current
 from skahactl.errors import Exit, UsageError, worst
 
 if TYPE_CHECKING:
-    from skahactl.engine.removal import Removal
+    from skahactl.engine.removal import JobDeletion
     from skahactl.ledger.records import Run
     from skahactl.skaha.models import Session
     from skahactl.targets import Target
@@ -69,26 +69,26 @@ def delete(
 def _names(files: list[str]) -> list[str]:
     if not files:
         return []
-    from skahactl.manifest import load
+    from skahactl.manifest.files import load
 
     return [draft.name for draft in load(files, stdin=current().stdin)]
 
 
 async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_not_found: bool, forget: bool) -> Exit:
     from skahactl.engine.outcome import Outcome
-    from skahactl.engine.removal import Removal
+    from skahactl.engine.removal import JobDeletion
     from skahactl.render.outcomes import show_outcome
     from skahactl.targets import by_run
 
-    async with opened() as here:
+    async with open_write_context() as here:
         every = _found(here, words, replicas, ignore_not_found)
         found = by_run(target for target in every if not target.past)  # the replica's session of now was not named
         others = await _sessions(here, [target.word for target in found if target.run is None], ignore_not_found)
         others += await _sessions(here, [target.session or target.word for target in every if target.past], True)
-        removal = Removal(here.desk)
+        removal = JobDeletion(here.desk)
         outcome = Outcome(here.desk.profile, dry_run, removal.parts)
         gone = Exit.DONE
-        with telling(here, lambda: outcome):
+        with run_with_report(here, lambda: outcome):
             for target in found:
                 if target.run is not None and dry_run:
                     await removal.preview(target.run, target.numbers, forget)
@@ -101,7 +101,7 @@ async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_
         return worst([gone, outcome.exit])
 
 
-def _found(here: Opened, words: list[str], replicas: str | None, ignore_not_found: bool) -> list[Target]:
+def _found(here: WriteContext, words: list[str], replicas: str | None, ignore_not_found: bool) -> list[Target]:
     """What the words mean; a word that the ledger does not know may be a session."""
     from skahactl.targets import find
 
@@ -116,7 +116,7 @@ def _found(here: Opened, words: list[str], replicas: str | None, ignore_not_foun
     return [target for word in words for target in _found(here, [word], replicas, ignore_not_found)]
 
 
-async def _sessions(here: Opened, words: list[str], ignore_not_found: bool) -> list[Session]:
+async def _sessions(here: WriteContext, words: list[str], ignore_not_found: bool) -> list[Session]:
     """Those that have no record here, by their ids, or by a whole name that only one has. All are looked for before
     anything is deleted."""
     if not words:
@@ -138,7 +138,7 @@ async def _sessions(here: Opened, words: list[str], ignore_not_found: bool) -> l
     return found
 
 
-def _hint(here: Opened, word: str, sessions: list[str]) -> str:
+def _hint(here: WriteContext, word: str, sessions: list[str]) -> str:
     from skahactl.targets import job_names
     from skahactl.words import did_you_mean
 
@@ -148,7 +148,9 @@ def _hint(here: Opened, word: str, sessions: list[str]) -> str:
     return guess or "skahactl get jobs and skahactl get sessions show what there is"
 
 
-async def _run(here: Opened, removal: Removal, run: Run, numbers: frozenset[int] | None, forget: bool) -> None:
+async def _run(
+    here: WriteContext, removal: JobDeletion, run: Run, numbers: frozenset[int] | None, forget: bool
+) -> None:
     """A run, or some of its replicas; with ``forget`` its record too, once nothing of it is left."""
     part = await removal.delete(run, numbers)
     if forget and part.exit is Exit.DONE and numbers is None:
@@ -157,7 +159,7 @@ async def _run(here: Opened, removal: Removal, run: Run, numbers: frozenset[int]
             here.context.say(f"{run.key.name}: record forgotten, {size} bytes of logs removed")
 
 
-async def _session(here: Opened, removal: Removal, chosen: Session, dry_run: bool) -> Exit:
+async def _session(here: WriteContext, removal: JobDeletion, chosen: Session, dry_run: bool) -> Exit:
     """A session that has no record here: told in a line, and as data a part of its own."""
     where = f"on {here.desk.profile.name} ({here.desk.profile.host})"
     if dry_run:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from skahactl import shapes, states
-from skahactl.commands.looking import Place, ask, look, placed, tell_failed_look
+from skahactl.commands.looking import ReadContext, ask_platform, open_read_context, poll_or_cached, report_failed_poll
 from skahactl.engine import gather
 from skahactl.engine.forget import kept_bytes
-from skahactl.engine.glance import glance
+from skahactl.engine.glance import view_run
 from skahactl.errors import AuthError, Exit, UnreachableError, UsageError
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.records import AttemptRow, Run
@@ -27,7 +27,7 @@ _MOST_ASKED = 3  # Pending replicas of a job whose events are asked for
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class DescribeQuery:
     """A target's data (the shape that -o json prints), and the attempts for the timeline."""
 
     data: Row
@@ -36,11 +36,11 @@ class Described:
 
 def run_describe(words: Sequence[str], replicas: str | None, run: int | None, cached: bool) -> int:
     """The exit code of ``describe``. One list call serves all targets; of several, data is one list."""
-    with placed() as place:
+    with open_read_context() as place:
         targets = by_run(find(place.ledger, place.profile, words, replicas=replicas, run=run))
         runs = [target.run for target in targets if target.run is not None]
-        listing, error = look(place, runs, cached) if runs else (None, None)
-        described = [_described(place, target, listing, cached) for target in targets]
+        listing, error = poll_or_cached(place, runs, cached) if runs else (None, None)
+        described = [_description_of(place, target, listing, cached) for target in targets]
         if place.context.machine_readable:
             data = [one.data for one in described]
             place.context.stdout.write(
@@ -52,27 +52,27 @@ def run_describe(words: Sequence[str], replicas: str | None, run: int | None, ca
         if error is None:
             return Exit.DONE
         place.context.stdout.flush()
-        return tell_failed_look(place, runs, error)
+        return report_failed_poll(place, runs, error)
 
 
-def _described(place: Place, target: Target, listing: Listing | None, cached: bool) -> Described:
+def _description_of(place: ReadContext, target: Target, listing: Listing | None, cached: bool) -> DescribeQuery:
     if target.run is None:
-        return Described({"session": _foreign(place, target, cached)})
+        return DescribeQuery({"session": _foreign(place, target, cached)})
     described = _of_run(place, target, listing)
     if listing is not None:
         described.data["events"] = _events(place, described)
     return described
 
 
-def _of_run(place: Place, target: Target, listing: Listing | None) -> Described:
+def _of_run(place: ReadContext, target: Target, listing: Listing | None) -> DescribeQuery:
     """The run as it is in the ledger now, after the list."""
     ledger = place.ledger
     assert target.run is not None
     run = run_by_id(ledger, target.run.id) or target.run
     target = replace(target, run=run)
-    seen = glance(ledger, run, listing)
-    attempts = tuple(row for row in map(seen.attempt, attempts_of(ledger, run.id)) if _is_meant(row, target))
-    (job,) = gather.jobs(ledger, [run], listing)
+    seen = view_run(ledger, run, listing)
+    attempts = tuple(row for row in map(seen.attempt, attempts_of(ledger, run.id)) if _matches_target(row, target))
+    (job,) = gather.job_rows(ledger, [run], listing)
     data: Row = {
         "job": job,
         "keep_logs": run.keep,
@@ -82,20 +82,20 @@ def _of_run(place: Place, target: Target, listing: Listing | None) -> Described:
         "history": [shapes.note(note) for note in notes_of(ledger, run.id) if _is_noted(note.replica, target)],
         "events": [],
     }
-    return Described(data, attempts)
+    return DescribeQuery(data, attempts)
 
 
 def _replicas(
-    place: Place, target: Target, run: Run, listing: Listing | None, attempts: Sequence[AttemptRow]
+    place: ReadContext, target: Target, run: Run, listing: Listing | None, attempts: Sequence[AttemptRow]
 ) -> list[Row]:
-    rows = gather.replicas(place.ledger, [target], [run], listing)
+    rows = gather.replica_rows(place.ledger, [target], [run], listing)
     tried: dict[object, list[Row]] = {}
     for attempt in attempts:
         tried.setdefault(attempt.replica, []).append(shapes.attempt(attempt))
     return [{**row, "tried": tried.get(row["replica"], [])} for row in rows]
 
 
-def _is_meant(row: AttemptRow, target: Target) -> bool:
+def _matches_target(row: AttemptRow, target: Target) -> bool:
     return target.numbers is None or row.replica in target.numbers
 
 
@@ -103,7 +103,7 @@ def _is_noted(replica: int | None, target: Target) -> bool:
     return replica is None or target.numbers is None or replica in target.numbers
 
 
-def _events(place: Place, described: Described) -> list[Row]:
+def _events(place: ReadContext, described: DescribeQuery) -> list[Row]:
     """Why the first few Pending replicas are; nothing if the platform does not tell."""
     latest = {row.replica: row for row in described.attempts}
     pending = [row for row in latest.values() if row.state == states.PENDING and row.session is not None]
@@ -117,11 +117,11 @@ def _events(place: Place, described: Described) -> list[Row]:
 
     with contextlib.suppress(AuthError, UnreachableError):
         if pending:
-            ask(place, question)
+            ask_platform(place, question)
     return found
 
 
-def _foreign(place: Place, target: Target, cached: bool) -> Row:
+def _foreign(place: ReadContext, target: Target, cached: bool) -> Row:
     """A session that this ledger does not know, as the platform tells it."""
     word = target.session or target.word
     if cached:
@@ -134,7 +134,7 @@ def _foreign(place: Place, target: Target, cached: bool) -> Row:
             session = next((one for one in listed if one.name == word), None)
         return None if session is None else shapes.session(session, None)
 
-    found = ask(place, question)
+    found = ask_platform(place, question)
     if found is None:
         raise UsageError(
             f"there is no job or session '{word}' on {place.name}",
@@ -144,7 +144,7 @@ def _foreign(place: Place, target: Target, cached: bool) -> Row:
     return found
 
 
-def _print(place: Place, described: Described) -> None:
+def _print(place: ReadContext, described: DescribeQuery) -> None:
     from skahactl.render.description import description
 
     context = place.context

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from skahactl.commands.manifests import Files, Manifest, Sets, Variables, given
-from skahactl.commands.opening import opened, run
+from skahactl.commands.manifests import Files, Manifest, Sets, Variables, read_manifests
+from skahactl.commands.opening import open_write_context, run
 from skahactl.context import current
 from skahactl.errors import Exit
 
@@ -28,11 +28,11 @@ def diff(
       skahactl diff job.toml
       skahactl diff job.toml --set resources.ram=64
     """
-    from skahactl.manifest import read
-    from skahactl.manifest.tables import variables as parsed
+    from skahactl.manifest.jobs import read
+    from skahactl.manifest.tables import env_variables as parsed
     from skahactl.profiles import choose
 
-    files = given("diff", manifests, file, ("--file", "--set", "--var", "--help"))
+    files = read_manifests("diff", manifests, file, ("--file", "--set", "--var", "--help"))
     context = current()
     profile = choose(context.profile, context.environ)
     jobs = read(files, profile, sets=sets or [], variables=parsed(variables or []), stdin=context.stdin)
@@ -40,11 +40,11 @@ def diff(
 
 
 async def _diff(profile: Profile, jobs: tuple[Job, ...]) -> int:
-    from skahactl.commands.applying import Asked, applier_for
+    from skahactl.commands.applying import ApplyOptions, applier_for
     from skahactl.render.outcomes import show_outcome
 
-    async with opened(profile) as here:
-        outcome = await here.desk.stop.guard(applier_for(here, Asked(dry_run=True)).preview(jobs))
+    async with open_write_context(profile) as here:
+        outcome = await here.desk.stop.guard(applier_for(here, ApplyOptions(dry_run=True)).preview(jobs))
         for part in outcome.jobs:
             part.exit = Exit.NO if changes(part) else Exit.DONE
         show_outcome(here.context, outcome)

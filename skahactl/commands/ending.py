@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from skahactl.errors import SkahactlError
 
 if TYPE_CHECKING:
-    from skahactl.commands.opening import Opened
+    from skahactl.commands.opening import WriteContext
     from skahactl.engine.outcome import Outcome
 
 
 @contextlib.contextmanager
-def telling(here: Opened, known: Callable[[], Outcome | None]) -> Iterator[None]:
+def run_with_report(here: WriteContext, known: Callable[[], Outcome | None]) -> Iterator[None]:
     """Ends the progress after the work in it. An error that ends the work is told on stderr alone; with ``-o json``
     and the like, the outcome that is ``known`` by then goes to stdout before, its ``exit`` that of the error."""
     try:
@@ -29,7 +29,7 @@ def telling(here: Opened, known: Callable[[], Outcome | None]) -> Iterator[None]
     here.desk.reporter.close(told=here.context.output in ("table", "wide"))
 
 
-def _show(here: Opened, outcome: Outcome) -> None:
+def _show(here: WriteContext, outcome: Outcome) -> None:
     """A reader that went away does not hide the error."""
     from skahactl.render.outcomes import show_outcome
 

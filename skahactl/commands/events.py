@@ -29,9 +29,9 @@ def events(
 
     skahactl events tiles/17 -o json
     """
-    from skahactl.commands.getting import Asked, run_get
+    from skahactl.commands.getting import GetOptions, run_get
 
     if not targets:
         raise UsageError("whose events?", hint="skahactl events JOB, or JOB/REPLICA")
-    asked = Asked(replicas=replicas, run=run, sort_by=sort_by, headers=not no_headers, limit=limit)
+    asked = GetOptions(replicas=replicas, run=run, sort_by=sort_by, headers=not no_headers, limit=limit)
     return run_get(("events", *targets), asked)

@@ -73,9 +73,9 @@ def explain(
 
     context = current()
     if key is not None:
-        context.out(explained.explain(key))
+        context.out(explained.explain_key(key))
         return Exit.DONE
-    known = explained.keys()
+    known = explained.manifest_keys()
     width = max(map(len, known)) + 2
     for name, meaning in known.items():
         context.out(f"{name:<{width}}{meaning}")

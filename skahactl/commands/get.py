@@ -54,11 +54,11 @@ def get(
 
     skahactl get sessions -o wide --sort-by startTime
     """
-    from skahactl.commands.getting import Asked, run_get
+    from skahactl.commands.getting import GetOptions, run_get
 
-    asked = Asked(state, replicas, run, watch, cached, sort_by, not no_headers, limit)
+    asked = GetOptions(state, replicas, run, watch, cached, sort_by, not no_headers, limit)
     if watch:
-        from skahactl.commands.watching import run_watch
+        from skahactl.commands.watching import watch_jobs
 
-        return run_watch(words, asked)
+        return watch_jobs(words, asked)
     return run_get(words, asked)

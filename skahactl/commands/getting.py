@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skahactl import states
-from skahactl.commands.looking import Place, chosen_states, limited, look, placed, tell_failed_look
+from skahactl.commands.looking import (
+    ReadContext,
+    limit_rows,
+    open_read_context,
+    parse_states,
+    poll_or_cached,
+    report_failed_poll,
+)
 from skahactl.completers import NOUNS
 from skahactl.engine import gather
 from skahactl.errors import Exit, SkahactlError, UsageError
 from skahactl.ledger.records import Run
-from skahactl.render.tables import show, sort_rows
+from skahactl.render.tables import show_rows, sort_rows
 from skahactl.shapes import Row
 from skahactl.targets import Target, find
 from skahactl.words import nearest
@@ -26,7 +33,7 @@ _SESSION_STATES = (states.PENDING, states.RUNNING, states.COMPLETED, states.FAIL
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class GetOptions:
     """The options of ``get``."""
 
     state: str | None = None
@@ -39,26 +46,26 @@ class Asked:
     limit: int | None = None
 
 
-def run_get(words: Sequence[str], asked: Asked) -> int:
+def run_get(words: Sequence[str], asked: GetOptions) -> int:
     """The exit code of one look."""
-    with placed() as place:
-        return Query(place, words, asked).run()
+    with open_read_context() as place:
+        return GetQuery(place, words, asked).run()
 
 
-class Query:
+class GetQuery:
     """One call of ``get``."""
 
-    def __init__(self, place: Place, words: Sequence[str], asked: Asked):
+    def __init__(self, place: ReadContext, words: Sequence[str], asked: GetOptions):
         self.place = place
         self.asked = asked
-        self.noun, self.words = _understood(words)
+        self.noun, self.words = _parse_query(words)
         self.guessed = not words or self.noun not in (_noun(words[0]), _noun(words[0].partition("/")[0]))
         if self.noun not in ("images", "resources", "stats"):
             unknown = [target.word for target in self.targets() if target.run is None]
             if self.guessed and unknown:
                 self._refuse_near_noun(unknown[0])
                 self.noun = "sessions"
-        self.states = chosen_states(asked.state, self._states())
+        self.states = parse_states(asked.state, self._states())
         self._refuse_contradictions()
 
     def run(self) -> int:
@@ -90,17 +97,17 @@ class Query:
         that what it holds is never older; without a list ``known`` runs will do."""
         ledger, targets = self.place.ledger, self.targets()
         if self.noun == "sessions":
-            found = [] if listing is None else gather.sessions(ledger, targets, listing)
+            found = [] if listing is None else gather.session_rows(ledger, targets, listing)
             if listing is not None:
                 self._refuse_unknown_sessions(targets, listing)
         else:
             runs = self.runs(targets) if known is None or listing is not None else known
             if self.noun == "jobs":
-                found = gather.jobs(ledger, runs, listing, folders=self.place.context.machine_readable)
+                found = gather.job_rows(ledger, runs, listing, folders=self.place.context.machine_readable)
             elif self.noun == "replicas":
-                found = gather.replicas(ledger, targets, runs, listing)
+                found = gather.replica_rows(ledger, targets, runs, listing)
             else:
-                found = gather.items(ledger, targets, runs, listing)
+                found = gather.item_rows(ledger, targets, runs, listing)
         return self.filtered(found)
 
     def filtered(self, rows: Sequence[Row]) -> list[Row]:
@@ -109,28 +116,28 @@ class Query:
         return sort_rows(self.noun, kept, self.asked.sort_by)
 
     def show(self, rows: Sequence[Row], raw: object = None) -> None:
-        shown = limited(self.place, rows, self.asked.limit)
-        show(self.place.context, self.noun, shown, headers=self.asked.headers, raw=raw)
+        shown = limit_rows(self.place, rows, self.asked.limit)
+        show_rows(self.place.context, self.noun, shown, headers=self.asked.headers, raw=raw)
 
     def _from_ledger(self) -> int:
         runs = self.runs(self.targets())
-        listing, error = look(self.place, runs, self.asked.cached)
+        listing, error = poll_or_cached(self.place, runs, self.asked.cached)
         self.show(self.rows(listing, runs))
         return int(Exit.DONE) if error is None else self._failed(runs, error)
 
     def _failed(self, runs: Sequence[Run], error: SkahactlError) -> int:
         self.place.context.stdout.flush()
-        return tell_failed_look(self.place, runs, error)
+        return report_failed_poll(self.place, runs, error)
 
     def _from_platform(self) -> int:
         from skahactl.commands import platform_rows
 
         if self.noun == "sessions":
-            self.show(self.rows(platform_rows.listing(self.place)))
+            self.show(self.rows(platform_rows.list_from_platform(self.place)))
         elif self.noun == "events":
-            self.show(self.filtered(platform_rows.events(self.place, self.targets())))
+            self.show(self.filtered(platform_rows.event_rows(self.place, self.targets())))
         else:
-            rows, raw = platform_rows.of(self.place, self.noun, self.words)
+            rows, raw = platform_rows.platform_rows(self.place, self.noun, self.words)
             self.show(sort_rows(self.noun, rows, self.asked.sort_by), raw)
         return Exit.DONE
 
@@ -169,7 +176,7 @@ class Query:
             raise UsageError("-r and --run are for a job: name it", hint=f"skahactl get {self.noun} JOB")
 
 
-def _understood(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+def _parse_query(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """The noun, and the words that are targets: ``get jobs tiles``, ``get job/tiles``, ``get tiles``, ``get``."""
     if not words:
         return "jobs", ()

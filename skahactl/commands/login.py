@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from skahactl import completers
-from skahactl.context import Context, current
+from skahactl.context import Invocation, current
 from skahactl.errors import AuthError, Exit, UsageError
 
 if TYPE_CHECKING:
@@ -35,25 +35,25 @@ def login(
     """
     from skahactl import profiles
     from skahactl.clock import SystemClock
-    from skahactl.durations import iso
+    from skahactl.durations import iso_time
     from skahactl.skaha import login as service
 
     context = current()
-    chosen = _chosen(profile or context.profile, context)
+    chosen = _choose_profile(profile or context.profile, context)
     if chosen.auth.method != "x509" or chosen.auth.certificate is None:
         return _without_certificate(chosen, context)
     _require_name(chosen)
     service.require_https(chosen.login_url)
     account = _account(chosen.login_url, user, context)
-    chain = service.fetch(chosen, account, SystemClock(), context.environ, context.debug)
-    context.say(f"{chosen.auth.certificate}: valid until {iso(chain.ends)}")
+    chain = service.fetch_certificate(chosen, account, SystemClock(), context.environ, context.debug)
+    context.say(f"{chosen.auth.certificate}: valid until {iso_time(chain.ends)}")
     if profiles.default_name(context.environ) != chosen.name:
         profiles.set_default(chosen.name, context.environ)
         context.say(f"{chosen.name} ({chosen.host}) is used from now on; choose with: skahactl profile use NAME")
     return Exit.DONE
 
 
-def _chosen(name: str | None, context: Context) -> Profile:
+def _choose_profile(name: str | None, context: Invocation) -> Profile:
     """The profile that is named or in use; canfar where that would be none, or this machine."""
     from skahactl import profiles
 
@@ -75,7 +75,7 @@ def _require_name(profile: Profile) -> None:
         )
 
 
-def _without_certificate(profile: Profile, context: Context) -> int:
+def _without_certificate(profile: Profile, context: Invocation) -> int:
     """What to do instead, for a profile that has no certificate to get."""
     if profile.auth.method == "token":
         place = profile.auth.token_file or f"the variable {profile.auth.token_env}"
@@ -88,7 +88,7 @@ def _without_certificate(profile: Profile, context: Context) -> int:
     return Exit.DONE
 
 
-def _account(url: str, user: str | None, context: Context) -> Account:
+def _account(url: str, user: str | None, context: Invocation) -> Account:
     """User name and password: from netrc, else asked for on the terminal."""
     from skahactl.skaha.login import Account, netrc_account
 

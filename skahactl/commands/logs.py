@@ -50,7 +50,7 @@ def logs(
 
     skahactl logs tiles --failed --save failed-logs
     """
-    from skahactl.commands.log_output import Asked
+    from skahactl.commands.log_output import LogsOptions
     from skahactl.commands.showing import run_logs
 
     context = current()
@@ -63,7 +63,7 @@ def logs(
         if value is not None and value < least:
             raise UsageError(f"{option} {value}: at least {least}")
     choice = _choice(failed, attempt, item)
-    return run_logs(context, targets, choice, Asked(replicas, run, follow, tail, save, prefix, most))
+    return run_logs(context, targets, choice, LogsOptions(replicas, run, follow, tail, save, prefix, most))
 
 
 def _choice(failed: bool, attempt: str | None, item: str | None) -> Choice:

@@ -9,16 +9,16 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from skahactl.context import Context, current
-from skahactl.durations import ago
-from skahactl.engine.glance import look_is_due
+from skahactl.context import Invocation, current
+from skahactl.durations import time_ago
+from skahactl.engine.glance import poll_is_due
 from skahactl.errors import AuthError, LedgerError, SkahactlError, UnreachableError, UsageError
+from skahactl.ledger.database import Ledger, read_ledger
 from skahactl.ledger.records import Run
-from skahactl.ledger.store import Ledger, read_ledger
 from skahactl.paths import state_dir
 from skahactl.profile import Profile
 from skahactl.profiles import choose
-from skahactl.words import counted, did_you_mean
+from skahactl.words import count_noun, did_you_mean
 
 if TYPE_CHECKING:
     from skahactl.skaha.client import Client
@@ -28,10 +28,10 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ReadContext:
     """Where a command looks."""
 
-    context: Context
+    context: Invocation
     profile: Profile
     ledger: Ledger
 
@@ -52,15 +52,15 @@ class Place:
 
 
 @contextlib.contextmanager
-def placed() -> Iterator[Place]:
+def open_read_context() -> Iterator[ReadContext]:
     """Profile and ledger of this call; the ledger is read, never written."""
     context = current()
     profile = choose(context.profile, context.environ)
     with read_ledger(state_dir(context.environ)) as ledger:
-        yield Place(context, profile, ledger)
+        yield ReadContext(context, profile, ledger)
 
 
-def ask(place: Place, question: Callable[[Client], Awaitable[T]]) -> T:
+def ask_platform(place: ReadContext, question: Callable[[Client], Awaitable[T]]) -> T:
     """Puts one question to the platform; what the client raises goes through."""
     import asyncio
 
@@ -71,19 +71,21 @@ def ask(place: Place, question: Callable[[Client], Awaitable[T]]) -> T:
     return asyncio.run(asked())
 
 
-def look(place: Place, runs: Sequence[Run], cached: bool) -> tuple[Listing | None, SkahactlError | None]:
+def poll_or_cached(
+    place: ReadContext, runs: Sequence[Run], cached: bool
+) -> tuple[Listing | None, SkahactlError | None]:
     """One list of sessions if these runs have not ended; the error if it failed. Nothing with ``cached``."""
-    if cached or not look_is_due(runs):
+    if cached or not poll_is_due(runs):
         return None, None
     try:
-        listing = ask(place, lambda client: client.sessions())
-        check_user(listing, runs)
+        listing = ask_platform(place, lambda client: client.sessions())
+        refuse_unknown_user(listing, runs)
     except (AuthError, UnreachableError, LedgerError) as error:
         return None, error
     return listing, None
 
 
-def check_user(listing: Listing, runs: Sequence[Run]) -> None:
+def refuse_unknown_user(listing: Listing, runs: Sequence[Run]) -> None:
     """A list of somebody else's sessions says nothing of ours: AuthError."""
     for run in runs:
         if listing.user and run.key.user and listing.user != run.key.user:
@@ -93,17 +95,17 @@ def check_user(listing: Listing, runs: Sequence[Run]) -> None:
             )
 
 
-def tell_failed_look(place: Place, runs: Sequence[Run], error: SkahactlError) -> int:
+def report_failed_poll(place: ReadContext, runs: Sequence[Run], error: SkahactlError) -> int:
     """Says that what is shown is the ledger's, how old that is, and why; the exit code."""
     seen = max((run.observed for run in runs if run.observed is not None), default=None)
-    age = f", last looked at {ago(seen, time.time())}" if seen is not None else ""
+    age = f", last looked at {time_ago(seen, time.time())}" if seen is not None else ""
     place.context.warn(f"{place.name}: shown as this machine knows it{age}: {error.message}")
     if error.hint:
         place.context.warn(f"  {error.hint}")
     return int(error.exit)
 
 
-def chosen_states(text: str | None, known: Sequence[str]) -> frozenset[str] | None:
+def parse_states(text: str | None, known: Sequence[str]) -> frozenset[str] | None:
     """``running,Failed`` as states; None for no choice. UsageError for what is none."""
     if text is None:
         return None
@@ -118,9 +120,9 @@ def chosen_states(text: str | None, known: Sequence[str]) -> frozenset[str] | No
     return frozenset(chosen)
 
 
-def limited(place: Place, rows: Sequence[T], limit: int | None) -> list[T]:
+def limit_rows(place: ReadContext, rows: Sequence[T], limit: int | None) -> list[T]:
     """The first ``limit`` rows; how many are left out is said."""
     if limit is None or len(rows) <= limit:
         return list(rows)
-    place.context.say(f"{counted(len(rows) - limit, 'more row')} not shown (--limit {limit})")
+    place.context.say(f"{count_noun(len(rows) - limit, 'more row')} not shown (--limit {limit})")
     return list(rows[:limit])

@@ -55,7 +55,9 @@ Variables = Annotated[
 ]
 
 
-def given(verb: str, manifests: Sequence[str], files: Sequence[str] | None, options: Sequence[str]) -> list[str]:
+def read_manifests(
+    verb: str, manifests: Sequence[str], files: Sequence[str] | None, options: Sequence[str]
+) -> list[str]:
     """All that were named; UsageError if none was, or if one is an option that ``verb`` does not have.
 
     ``options`` are those that it has, for the nearest one.

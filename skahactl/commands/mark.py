@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from skahactl import completers, states
-from skahactl.commands.targeting import lines_of, one_job
+from skahactl.commands.targeting import one_job, read_lines
 from skahactl.completers import FileName
 from skahactl.context import current
 from skahactl.errors import Exit, UsageError
@@ -60,10 +60,10 @@ def mark(
 
 def _mark(job: str, state: str, replicas: str | None, items: str | None, expired: bool) -> int:
     from skahactl.engine import again
+    from skahactl.ledger.database import open_ledger
     from skahactl.ledger.replicas import replica_states
-    from skahactl.ledger.store import open_ledger
     from skahactl.paths import state_dir
-    from skahactl.ranges import text
+    from skahactl.ranges import format_ranges
     from skahactl.render.summary import head_of
 
     context = current()
@@ -71,17 +71,17 @@ def _mark(job: str, state: str, replicas: str | None, items: str | None, expired
     named = expired or found.numbers is not None
     if named == (items is not None):
         raise UsageError("mark needs -r LIST or --expired, or else --items FILE", hint="which replicas do you mean?")
-    listed = None if items is None else lines_of(items)
+    listed = None if items is None else read_lines(items)
     with open_ledger(state_dir(context.environ)) as ledger:
         numbers = found.numbers or frozenset()
         if expired:
             rows = replica_states(ledger, found.run.id)
             within = found.numbers or range(1, found.run.total + 1)
             numbers = frozenset(row.number for row in rows if row.state == states.EXPIRED and row.number in within)
-        changed = again.mark(ledger, found.run, state, numbers, listed, time.time())
+        changed = again.mark_results(ledger, found.run, state, numbers, listed, time.time())
     where = head_of(found.run)
     if not changed:
         context.say(f"{where}: no replica of those is Expired; nothing marked")
         return Exit.DONE
-    context.say(f"{where}: replica {text(changed)} marked {state}")
+    context.say(f"{where}: replica {format_ranges(changed)} marked {state}")
     return Exit.DONE

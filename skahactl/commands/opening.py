@@ -10,33 +10,33 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from skahactl.clock import Clock, SystemClock
-from skahactl.context import Context, current
-from skahactl.durations import parse
+from skahactl.context import Invocation, current
+from skahactl.durations import parse_duration
 from skahactl.errors import UsageError
 from skahactl.paths import state_dir
 from skahactl.profile import Profile
-from skahactl.signals import heard
+from skahactl.signals import handled_signals
 
 if TYPE_CHECKING:
-    from skahactl.engine.desk import Desk
+    from skahactl.engine.desk import Runtime
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class WriteContext:
     """All that a command which writes needs."""
 
-    context: Context
-    desk: Desk
+    context: Invocation
+    desk: Runtime
 
 
 @contextlib.asynccontextmanager
-async def opened(profile: Profile | None = None) -> AsyncIterator[Opened]:
+async def open_write_context(profile: Profile | None = None) -> AsyncIterator[WriteContext]:
     """Opens ledger and client for the profile of this call, and takes INT, TERM and HUP while it lasts."""
-    from skahactl.engine.desk import Desk
+    from skahactl.engine.desk import Runtime
     from skahactl.engine.stop import Stop
-    from skahactl.ledger.store import open_ledger
+    from skahactl.ledger.database import open_ledger
     from skahactl.platforms import open_client
     from skahactl.profiles import choose
     from skahactl.render.progress import reporter
@@ -58,7 +58,7 @@ async def opened(profile: Profile | None = None) -> AsyncIterator[Opened]:
         )
         async with client:
             with stop.handling():
-                yield Opened(context, Desk(ledger, client, chosen, clock, shown, stop))
+                yield WriteContext(context, Runtime(ledger, client, chosen, clock, shown, stop))
     finally:
         shown.close()
         ledger.close()
@@ -74,12 +74,12 @@ def deadline(timeout: str | None, clock: Clock) -> float | None:
     if timeout is None:
         return None
     try:
-        return clock.now() + parse(timeout)
+        return clock.now() + parse_duration(timeout)
     except ValueError as error:
         raise UsageError(str(error), where="--timeout") from error
 
 
-def confirm(context: Context, yes: bool, words: str) -> bool:
+def confirm(context: Invocation, yes: bool, words: str) -> bool:
     """Asks on a terminal; elsewhere only ``--yes`` will do."""
     if yes:
         return True
@@ -99,7 +99,7 @@ def _signals_as_usual() -> Iterator[None]:
         signal.SIGTERM: signal.SIG_DFL,
         signal.SIGHUP: signal.SIG_DFL,
     }
-    before = {number: signal.signal(number, usual[number]) for number in heard()}
+    before = {number: signal.signal(number, usual[number]) for number in handled_signals()}
     try:
         yield
     finally:

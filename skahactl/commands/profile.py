@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from skahactl import completers
 from skahactl.completers import FileName
-from skahactl.context import Context, current
+from skahactl.context import Invocation, current
 from skahactl.errors import Exit, ProfileError, UsageError
 
 if TYPE_CHECKING:
@@ -70,14 +70,16 @@ def show(name: Name = None, /) -> int:
     skahactl profile show canfar
     """
     from skahactl import profiles
-    from skahactl.profile_text import as_data, as_toml
+    from skahactl.profile_text import profile_data, profile_toml
 
     context = current()
     profile = profiles.choose(name or context.profile, context.environ)
     if context.output in ("json", "jsonl"):
-        context.out(json.dumps(as_data(profile), ensure_ascii=False, indent=2 if context.output == "json" else None))
+        context.out(
+            json.dumps(profile_data(profile), ensure_ascii=False, indent=2 if context.output == "json" else None)
+        )
     else:
-        context.out(as_toml(profile).rstrip("\n"))
+        context.out(profile_toml(profile).rstrip("\n"))
     return Exit.DONE
 
 
@@ -125,11 +127,11 @@ def add(
     skahactl profile add mine --server https://skaha.example.org/skaha/v1
     """
     from skahactl import profiles
-    from skahactl.commands.profile_add import Answers, written
+    from skahactl.commands.profile_add import ProfileAnswers, write_profile
 
     context = current()
-    given = Answers(server, auth, certificate, token_file, token_env, registry, ca_file)
-    profile = written(name, given, context, check)
+    given = ProfileAnswers(server, auth, certificate, token_file, token_env, registry, ca_file)
+    profile = write_profile(name, given, context, check)
     context.say(f"{profile.path}: written; use it with -p {name}, or for good with: skahactl profile use {name}")
     if name in profiles.BUILT_IN:
         context.say(f"note: it takes the place of the built-in profile {name}")
@@ -188,7 +190,7 @@ def check(
     return run_check(profile, canary, timeout, context)
 
 
-def _used(context: Context) -> str | None:
+def _used(context: Invocation) -> str | None:
     """The name of the profile that a command would use now; None if none is chosen."""
     from skahactl import profiles
 
@@ -216,7 +218,7 @@ def _row(name: str, used: str | None, environ: Mapping[str, str]) -> dict[str, o
     }
 
 
-def _table(rows: list[dict[str, object]], context: Context) -> None:
+def _table(rows: list[dict[str, object]], context: Invocation) -> None:
     cells = [("", "NAME", "SERVER", "AUTH", "FILE")]
     for row in rows:
         server = row["error"] or ("this machine" if row["server"] == "local" else row["server"])

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from skahactl.context import Context
+from skahactl.context import Invocation
 from skahactl.errors import ProfileError, UsageError
 from skahactl.paths import home
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class ProfileAnswers:
     """What the options say; None: not said."""
 
     server: str | None
@@ -28,7 +28,7 @@ class Answers:
     ca_file: str | None
 
 
-def written(name: str, given: Answers, context: Context, check: bool) -> Profile:
+def write_profile(name: str, given: ProfileAnswers, context: Invocation, check: bool) -> Profile:
     """Writes the file of the profile and reads it back; nothing is left behind if the server does not answer."""
     from skahactl import profiles
     from skahactl.paths import write_atomically
@@ -40,7 +40,7 @@ def written(name: str, given: Answers, context: Context, check: bool) -> Profile
         raise ProfileError(
             f"there is a profile '{name}' already", where=str(path), hint="edit the file, or remove it first"
         )
-    answers = _asked(given, context)
+    answers = _answers(given, context)
     try:
         server = server_address(answers.server or "")
     except ValueError as error:
@@ -58,7 +58,7 @@ def written(name: str, given: Answers, context: Context, check: bool) -> Profile
     return replace(profile, path=str(path))
 
 
-def _asked(given: Answers, context: Context) -> Answers:
+def _answers(given: ProfileAnswers, context: Invocation) -> ProfileAnswers:
     """Completed on a terminal; elsewhere what is missing is an error."""
     at_terminal = context.stdin.isatty() and context.stderr.isatty()
     if given.auth == "token" and given.token_file is None and given.token_env is None and not at_terminal:
@@ -68,26 +68,26 @@ def _asked(given: Answers, context: Context) -> Answers:
     if not at_terminal:
         missing = "--server" if given.server is None else "--auth x509, token or none"
         raise UsageError(f"profile add needs {missing}", hint="skahactl profile add NAME --server URL --auth METHOD")
-    server = given.server or _ask(context, "Server (https://HOST/skaha/v1)", None)
-    auth = given.auth or _implied(given) or _ask(context, "Log in with: x509, token or none", "x509")
+    server = given.server or _prompt(context, "Server (https://HOST/skaha/v1)", None)
+    auth = given.auth or _implied(given) or _prompt(context, "Log in with: x509, token or none", "x509")
     if auth not in ("x509", "token", "none"):
         raise UsageError(f"'{auth}' is none of x509, token, none")
     token_file = given.token_file
     if auth == "token" and token_file is None and given.token_env is None:
-        token_file = _ask(context, "File that holds the token", None)
-    registry = given.registry or _ask(context, "Registry of images that name none", "none")
+        token_file = _prompt(context, "File that holds the token", None)
+    registry = given.registry or _prompt(context, "Registry of images that name none", "none")
     return replace(
         given, server=server, auth=auth, token_file=token_file, registry=None if registry == "none" else registry
     )
 
 
-def _implied(given: Answers) -> str | None:
+def _implied(given: ProfileAnswers) -> str | None:
     if given.token_file is not None or given.token_env is not None:
         return "token"
     return "x509" if given.certificate is not None else None
 
 
-def _ask(context: Context, question: str, default: str | None) -> str:
+def _prompt(context: Invocation, question: str, default: str | None) -> str:
     context.stderr.write(question + (f" [{default}]" if default else "") + ": ")
     context.stderr.flush()
     line = context.stdin.readline()
@@ -99,7 +99,7 @@ def _ask(context: Context, question: str, default: str | None) -> str:
     return answer
 
 
-def _tables(answers: Answers, context: Context) -> dict[str, dict[str, str]]:
+def _tables(answers: ProfileAnswers, context: Invocation) -> dict[str, dict[str, str]]:
     def whole(path: str | None) -> str | None:
         return None if path is None else _as_written(path, context)
 
@@ -116,7 +116,7 @@ def _tables(answers: Answers, context: Context) -> dict[str, dict[str, str]]:
     return tables
 
 
-def _as_written(path: str, context: Context) -> str:
+def _as_written(path: str, context: Invocation) -> str:
     """A path of the command line as a person writes it into a profile, where it would mean the profile's folder."""
     if path.startswith("~"):
         return path
@@ -125,7 +125,7 @@ def _as_written(path: str, context: Context) -> str:
     return f"~/{full.removeprefix(below)}" if full.startswith(below) else full
 
 
-def _require_answer(profile: Profile, context: Context) -> None:
+def _require_answer(profile: Profile, context: Invocation) -> None:
     """UnreachableError unless a Skaha server answers there; no credentials are shown to it yet."""
     from skahactl.platforms import open_client
     from skahactl.profile import Auth

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from skahactl.clock import SystemClock
-from skahactl.context import Context
-from skahactl.durations import iso, parse, short
+from skahactl.context import Invocation
+from skahactl.durations import format_duration, iso_time, parse_duration
 from skahactl.errors import AnswerNo, Exit, UsageError
 
 if TYPE_CHECKING:
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from skahactl.skaha.models import Options
 
 
-def run_check(profile: Profile, canary: str | None, timeout: str, context: Context) -> int:
+def run_check(profile: Profile, canary: str | None, timeout: str, context: Invocation) -> int:
     """Prints what holds; raises for the first thing that does not."""
     try:
-        seconds = parse(timeout)
+        seconds = parse_duration(timeout)
     except ValueError as error:
         raise UsageError(str(error), where="--timeout") from None
-    return asyncio.run(_checked(profile, canary, seconds, context, SystemClock()))
+    return asyncio.run(_check_server(profile, canary, seconds, context, SystemClock()))
 
 
-async def _checked(profile: Profile, image: str | None, timeout: float, context: Context, clock: Clock) -> int:
+async def _check_server(profile: Profile, image: str | None, timeout: float, context: Invocation, clock: Clock) -> int:
     from skahactl.platforms import open_client
     from skahactl.skaha import credentials
 
@@ -51,11 +51,13 @@ async def _checked(profile: Profile, image: str | None, timeout: float, context:
         if image is not None:
             await _canary(client, profile, image, timeout, context, clock)
         else:
-            context.out(f"encoding     {_remembered(profile, context, clock.now())}")
+            context.out(f"encoding     {_remembered_canary(profile, context, clock.now())}")
     return Exit.DONE
 
 
-async def _canary(client: Client, profile: Profile, image: str, timeout: float, context: Context, clock: Clock) -> None:
+async def _canary(
+    client: Client, profile: Profile, image: str, timeout: float, context: Invocation, clock: Clock
+) -> None:
     from skahactl.manifest.values import names_host
     from skahactl.paths import state_dir
     from skahactl.skaha import canary
@@ -63,8 +65,8 @@ async def _canary(client: Client, profile: Profile, image: str, timeout: float, 
     if profile.registry.host and not names_host(image):
         image = f"{profile.registry.host.rstrip('/')}/{image}"
     context.say(f"starting one small session of {image}; it is deleted again")
-    verdict = await canary.run(client, image, clock, timeout=timeout, patience=profile.client.log_patience)
-    canary.remember(state_dir(context.environ), profile.server, verdict.arrived, clock.now())
+    verdict = await canary.run_canary(client, image, clock, timeout=timeout, patience=profile.client.log_patience)
+    canary.remember_result(state_dir(context.environ), profile.server, verdict.arrived, clock.now())
     if verdict.arrived:
         context.out("encoding     proven: command and environment arrived byte for byte; remembered for 30 days")
         return
@@ -88,7 +90,7 @@ def _credentials(profile: Profile, now: float) -> str:
     if auth.method == "token":
         return f"token from {auth.token_file or f'${auth.token_env}'}"
     ends = ends_at(profile)
-    left = "" if ends is None else f", valid until {iso(ends)} ({short(ends - now)})"
+    left = "" if ends is None else f", valid until {iso_time(ends)} ({format_duration(ends - now)})"
     return f"certificate {auth.certificate}{left}"
 
 
@@ -104,11 +106,11 @@ def _resources(options: Options) -> str:
     return ", ".join(parts)
 
 
-def _remembered(profile: Profile, context: Context, now: float) -> str:
+def _remembered_canary(profile: Profile, context: Invocation, now: float) -> str:
     from skahactl.paths import state_dir
-    from skahactl.skaha.canary import remembered
+    from skahactl.skaha.canary import remembered_result
 
-    known = remembered(state_dir(context.environ), profile.server, now)
+    known = remembered_result(state_dir(context.environ), profile.server, now)
     if known is None:
         return f"not proven here; prove it with: skahactl profile check {profile.name} --canary IMAGE"
     return "proven by a canary" if known else "different, as a canary showed"

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from skahactl import completers, durations
-from skahactl.context import Context, current
+from skahactl.context import Invocation, current
 from skahactl.errors import AnswerNo, BusyError, Exit, UsageError
-from skahactl.words import counted, size_text
+from skahactl.words import count_noun, format_size
 
 if TYPE_CHECKING:
     from skahactl.engine.forget import Prune
+    from skahactl.ledger.database import Ledger
     from skahactl.ledger.records import JobKey, RunSummary
-    from skahactl.ledger.store import Ledger
     from skahactl.profile import Profile
 
 
@@ -41,7 +41,7 @@ def prune(
     skahactl -p canfar prune --older-than 90d
     """
     from skahactl.engine.forget import Prune, kept_bytes
-    from skahactl.ledger.store import open_ledger, read_ledger
+    from skahactl.ledger.database import open_ledger, read_ledger
     from skahactl.paths import state_dir
     from skahactl.profiles import choose
 
@@ -51,38 +51,42 @@ def prune(
     before = time.time() - _age(older_than)
     with read_ledger(where) if dry_run else open_ledger(where) as ledger:
         chosen, spared = _chosen(ledger, profile, jobs, before)
-        every = [_Old(summary, kept_bytes(ledger, summary.run)) for summary in chosen]
+        every = [_OldRuns(summary, kept_bytes(ledger, summary.run)) for summary in chosen]
         found = [old for old in every if old.size or not logs]
         _show(context, found)
         place = f"{', '.join(jobs) or 'every job'} on {profile.name} ({profile.host})"
         for line in spared:
             context.say(f"{place}: {line}")
         if dry_run or not found:
-            words = f"would forget {_what(found, logs)}" if found else f"nothing that ended more than {older_than} ago"
+            words = (
+                f"would forget {_describe_target(found, logs)}"
+                if found
+                else f"nothing that ended more than {older_than} ago"
+            )
             context.say(f"{place}: {words}")
             return Exit.DONE
-        _require_consent(context, yes, f"{place}: forget {_what(found, logs)}?")
+        _require_consent(context, yes, f"{place}: forget {_describe_target(found, logs)}?")
         gone = _forget(context, profile, Prune(ledger, before, profile.memory, logs), found)
-    context.say(f"{place}: forgot {_what(gone, logs)}")
+    context.say(f"{place}: forgot {_describe_target(gone, logs)}")
     return Exit.DONE
 
 
 @dataclass(frozen=True, slots=True)
-class _Old:
+class _OldRuns:
     """A run that may go, and the bytes of its kept logs on disk, whatever the record says."""
 
     summary: RunSummary
     size: int
 
 
-def _what(found: list[_Old], logs: bool) -> str:
-    size, number = size_text(sum(old.size for old in found)), counted(len(found), "run")
+def _describe_target(found: list[_OldRuns], logs: bool) -> str:
+    size, number = format_size(sum(old.size for old in found)), count_noun(len(found), "run")
     return f"{size} of logs of {number}" if logs else f"{number}, {size} of logs"
 
 
 def _age(text: str) -> float:
     try:
-        return durations.parse(text)
+        return durations.parse_duration(text)
     except ValueError as error:
         raise UsageError(str(error), where="--older-than") from error
 
@@ -104,7 +108,9 @@ def _chosen(
     open_ones = sum(run.ended is None and run.created < before for run in runs)
     spared = [f"{key.name} is left alone, another command drives it" for key in driven]
     if open_ones:
-        spared.append(f"{counted(open_ones, 'run')} without a known end stay; skahactl resume JOB sees how they ended")
+        spared.append(
+            f"{count_noun(open_ones, 'run')} without a known end stay; skahactl resume JOB sees how they ended"
+        )
     return ended_before(ledger, runs, before), spared
 
 
@@ -116,14 +122,14 @@ def _unknown(name: str, profile: Profile) -> UsageError:
     )
 
 
-def _show(context: Context, found: list[_Old]) -> None:
+def _show(context: Invocation, found: list[_OldRuns]) -> None:
     """The runs that go, as data."""
     rows = [
         {
             "name": old.summary.run.key.name,
             "run": old.summary.run.number,
             "status": old.summary.status,
-            "ended": durations.iso(old.summary.run.ended),
+            "ended": durations.iso_time(old.summary.run.ended),
             "log_bytes": old.size,
         }
         for old in found
@@ -139,11 +145,11 @@ def _show(context: Context, found: list[_Old]) -> None:
         return
     width = max((len(str(row["name"])) for row in rows), default=0)
     for row in rows:
-        size = size_text(int(str(row["log_bytes"])))
+        size = format_size(int(str(row["log_bytes"])))
         context.out(f"{row['name']:<{width}}  run {row['run']}  {row['status']}  ended {row['ended']}  logs {size}")
 
 
-def _require_consent(context: Context, yes: bool, question: str) -> None:
+def _require_consent(context: Invocation, yes: bool, question: str) -> None:
     from skahactl.commands.opening import confirm
 
     context.stdout.flush()
@@ -153,12 +159,12 @@ def _require_consent(context: Context, yes: bool, question: str) -> None:
         raise UsageError("nothing was forgotten", hint="--yes does it without asking")
 
 
-def _forget(context: Context, profile: Profile, work: Prune, found: list[_Old]) -> list[_Old]:
+def _forget(context: Invocation, profile: Profile, work: Prune, found: list[_OldRuns]) -> list[_OldRuns]:
     """Those of them that went; what another command started again, or drives, stays, and is named."""
-    wanted: dict[JobKey, dict[int, _Old]] = {}
+    wanted: dict[JobKey, dict[int, _OldRuns]] = {}
     for old in found:
         wanted.setdefault(old.summary.run.key, {})[old.summary.run.id] = old
-    gone: list[_Old] = []
+    gone: list[_OldRuns] = []
     for key, of_job in wanted.items():
         try:
             forgotten = work.prune(key, of_job, time.time())
@@ -167,6 +173,6 @@ def _forget(context: Context, profile: Profile, work: Prune, found: list[_Old]) 
             continue
         gone += [of_job[run.id] for run in forgotten]
         if len(forgotten) < len(of_job):
-            left = counted(len(of_job) - len(forgotten), "run")
+            left = count_noun(len(of_job) - len(forgotten), "run")
             context.say(f"{key.name} on {profile.name} ({profile.host}): {left} changed meanwhile, left alone")
     return gone

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from skahactl import completers
-from skahactl.commands.opening import opened, run
+from skahactl.commands.opening import open_write_context, run
 from skahactl.errors import UsageError
 
 
@@ -43,7 +43,7 @@ async def _renew(words: list[str], replicas: str | None, dry_run: bool) -> int:
     from skahactl.render.outcomes import show_outcome
     from skahactl.targets import by_run, find, refuse_past
 
-    async with opened() as here:
+    async with open_write_context() as here:
         found = find(here.desk.ledger, here.desk.profile, words, replicas=replicas, sessions=True)
         refuse_past(found)
         renewal = Renewal(here.desk)

@@ -7,8 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from skahactl import completers
-from skahactl.commands.ending import telling
-from skahactl.commands.opening import deadline, opened, run
+from skahactl.commands.ending import run_with_report
+from skahactl.commands.opening import deadline, open_write_context, run
 from skahactl.commands.targeting import one_job
 
 
@@ -39,14 +39,14 @@ def resume(
 
 
 async def _resume(job: str, timeout: str | None, break_lock: bool) -> int:
-    from skahactl.engine.again import Again
+    from skahactl.engine.again import Retry
     from skahactl.render.outcomes import show_outcome
 
     found = one_job(job)
-    async with opened(found.profile) as here:
+    async with open_write_context(found.profile) as here:
         until = deadline(timeout, here.desk.clock)
-        again = Again(here.desk, until, break_lock)
-        with telling(here, lambda: again.known):
+        again = Retry(here.desk, until, break_lock)
+        with run_with_report(here, lambda: again.known):
             outcome = await again.resume(found.run)
         show_outcome(here.context, outcome)
         return int(outcome.exit)

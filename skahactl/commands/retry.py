@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from skahactl import completers, states
-from skahactl.commands.ending import telling
-from skahactl.commands.opening import Opened, deadline, opened, run
-from skahactl.commands.targeting import Found, jobs_named, lines_of
+from skahactl.commands.ending import run_with_report
+from skahactl.commands.opening import WriteContext, deadline, open_write_context, run
+from skahactl.commands.targeting import FoundJob, jobs_named, read_lines
 from skahactl.completers import FileName
 from skahactl.errors import UsageError
 from skahactl.ledger.records import Run
 
 if TYPE_CHECKING:
-    from skahactl.engine.again import Chosen
+    from skahactl.engine.again import RetryChoice
     from skahactl.skaha.models import Listing
 
 REASON = "asked for"
@@ -69,15 +69,15 @@ def retry(
     if items is not None and (replicas or failed or expired):
         raise UsageError(_TWO_WAYS)
     wanted = frozenset(state for state, asked in ((states.FAILED, failed), (states.EXPIRED, expired)) if asked)
-    listed = None if items is None else lines_of(items)
+    listed = None if items is None else read_lines(items)
     every = jobs_named((job, *more), replicas)  # all of them, before any is retried
     if items is not None and any(found.numbers is not None for found in every):
         raise UsageError(_TWO_WAYS, hint="with --items name the job alone")
-    return run(lambda: _retry(every, Wanted(wanted, listed, wait, timeout, dry_run)))
+    return run(lambda: _retry(every, RetryOptions(wanted, listed, wait, timeout, dry_run)))
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RetryOptions:
     """What was asked for, of every job alike; ``states``: those of --failed and --expired."""
 
     states: frozenset[str]
@@ -87,32 +87,32 @@ class Wanted:
     dry_run: bool
 
 
-async def _retry(every: Sequence[Found], wanted: Wanted) -> int:
+async def _retry(every: Sequence[FoundJob], wanted: RetryOptions) -> int:
     """One outcome of all, which are driven in one loop."""
-    from skahactl.engine.again import Again, goes_on, preview_retry, untried
+    from skahactl.engine.again import Retry, is_unfinished, nothing_to_retry, preview_retry
     from skahactl.engine.outcome import Outcome
     from skahactl.engine.stop import seconds_left
-    from skahactl.engine.whose import refuse_other_user
+    from skahactl.engine.whose import check_owner
     from skahactl.render.outcomes import show_outcome
 
-    async with opened(every[0].profile) as here:
+    async with open_write_context(every[0].profile) as here:
         whole = Outcome(every[0].profile, wanted.dry_run, [])
         until = deadline(wanted.timeout, here.desk.clock)
         listing = await here.desk.stop.guard(here.desk.client.sessions(), seconds_left(until, here.desk.clock))
-        refuse_other_user(here.desk.profile, [found.run for found in every], listing.user)
-        chosen: list[tuple[Run, Chosen]] = []
+        check_owner(here.desk.profile, [found.run for found in every], listing.user)
+        chosen: list[tuple[Run, RetryChoice]] = []
         follow = wanted.wait and not wanted.dry_run
         for found in every:
             these = _chosen(here, found, wanted, listing)
-            if not these.replicas and not (follow and goes_on(here.desk.ledger, found.run, these)):
-                whole.jobs.append(untried(here.desk.ledger, found.run, these, wanted.dry_run, follow))
+            if not these.replicas and not (follow and is_unfinished(here.desk.ledger, found.run, these)):
+                whole.jobs.append(nothing_to_retry(here.desk.ledger, found.run, these, wanted.dry_run, follow))
             elif wanted.dry_run:
                 whole.jobs.append(preview_retry(here.desk.ledger, found.run, these, REASON))
             else:
                 chosen.append((found.run, these))
         if chosen:
-            again = Again(here.desk, until)
-            with telling(here, lambda: None if again.known is None else whole.with_jobs(again.known.jobs)):
+            again = Retry(here.desk, until)
+            with run_with_report(here, lambda: None if again.known is None else whole.with_jobs(again.known.jobs)):
                 whole = whole.with_jobs((await again.retry(chosen, wanted.wait, REASON)).jobs)
         names = [found.run.key.name for found in every]
         whole.jobs.sort(key=lambda part: names.index(part.name))
@@ -120,16 +120,16 @@ async def _retry(every: Sequence[Found], wanted: Wanted) -> int:
         return int(whole.exit)
 
 
-def _chosen(here: Opened, found: Found, wanted: Wanted, listing: Listing) -> Chosen:
+def _chosen(here: WriteContext, found: FoundJob, wanted: RetryOptions, listing: Listing) -> RetryChoice:
     """Without those that live after all; what cannot be retried is said."""
     from skahactl.engine.again import choose_retries
-    from skahactl.engine.look import take_known, taken_back
+    from skahactl.engine.look import record_known_sessions, withdrawn_ends
 
     ledger, run = here.desk.ledger, found.run
     if not wanted.dry_run:
-        take_known(ledger, here.desk.profile.client, run, listing)
+        record_known_sessions(ledger, here.desk.profile.client, run, listing)
     chosen = choose_retries(ledger, run, found.numbers, wanted.states, wanted.items)
-    chosen = chosen.without(ledger, run, taken_back(ledger, run.id, listing))
+    chosen = chosen.without(ledger, run, withdrawn_ends(ledger, run.id, listing))
     for step in chosen.left:
         here.context.warn(f"{run.key.name}/{step.replica}: {step.reason}")
     return chosen

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from skahactl.context import Context, current
+from skahactl.context import Invocation, current
 from skahactl.errors import Exit, UsageError
 from skahactl.profile import Profile
 
@@ -32,13 +32,13 @@ def serve(
 
     skahactl serve --port 8080 --token-file ~/.config/skahactl/serve.token
     """
-    from skahactl.local.serve import serve as run_server
-    from skahactl.paths import made_private, state_dir
+    from skahactl.local.serve import run_server
+    from skahactl.paths import make_private, state_dir
 
     context = current()
     profile = _local_profile(context)
     run_server(
-        made_private(state_dir(context.environ)),
+        make_private(state_dir(context.environ)),
         profile.local,
         context.cwd,
         context.environ,
@@ -49,7 +49,7 @@ def serve(
     return Exit.DONE
 
 
-def _local_profile(context: Context) -> Profile:
+def _local_profile(context: Invocation) -> Profile:
     from skahactl import profiles
 
     profile = profiles.load(context.profile or "local", context.environ)
@@ -60,7 +60,7 @@ def _local_profile(context: Context) -> Profile:
     return profile
 
 
-def _tell(context: Context, url: str, token: str | None, kept: Path) -> None:
+def _tell(context: Invocation, url: str, token: str | None, kept: Path) -> None:
     """The URL is the data; the rest is for people. A token that came from a file is not shown."""
     context.out(url)
     context.stdout.flush()

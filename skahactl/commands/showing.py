@@ -9,18 +9,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from skahactl.clock import SystemClock
-from skahactl.commands.log_output import Asked, LogOutput
-from skahactl.context import Context
+from skahactl.commands.log_output import LogOutput, LogsOptions
+from skahactl.context import Invocation
 from skahactl.errors import AuthError, Exit, SkahactlError, UnreachableError, UsageError, worst
-from skahactl.ledger.store import Ledger, read_ledger
+from skahactl.ledger.database import Ledger, read_ledger
 from skahactl.logs.choose import AttemptLog, Choice, Part, logs_of, part_of
-from skahactl.logs.show import Shown, show
-from skahactl.logs.tell import is_lost, told, why_empty
+from skahactl.logs.show import Shown, show_logs
+from skahactl.logs.tell import describe_log, is_lost, why_empty
 from skahactl.paths import state_dir
 from skahactl.profile import Profile
 from skahactl.profiles import choose
 from skahactl.targets import Target, find
-from skahactl.words import counted
+from skahactl.words import count_noun
 
 if TYPE_CHECKING:
     from skahactl.skaha.client import Client
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 _AT_ONCE = 8  # logs read ahead while one is shown
 
 
-def run_logs(context: Context, words: Sequence[str], choice: Choice, asked: Asked) -> int:
+def run_logs(context: Invocation, words: Sequence[str], choice: Choice, asked: LogsOptions) -> int:
     """The exit code of ``logs``."""
     profile = choose(context.profile, context.environ)
     with read_ledger(state_dir(context.environ)) as ledger:
-        return asyncio.run(_Command(context, profile, ledger, choice, asked).run(words))
+        return asyncio.run(_LogsCommand(context, profile, ledger, choice, asked).run(words))
 
 
-class _Command:
+class _LogsCommand:
     """One call of ``logs``."""
 
-    def __init__(self, context: Context, profile: Profile, ledger: Ledger, choice: Choice, asked: Asked):
+    def __init__(self, context: Invocation, profile: Profile, ledger: Ledger, choice: Choice, asked: LogsOptions):
         self.context = context
         self.profile = profile
         self.ledger = ledger
@@ -63,7 +63,7 @@ class _Command:
                 client = await stack.enter_async_context(self._client())
             read = None if client is None else client.log
             tail = None if part is not None and part.marked else self.asked.tail
-            shown = await show(logs, read, out.sink, at_once=min(self.asked.most, _AT_ONCE), tail=tail)
+            shown = await show_logs(logs, read, out.sink, at_once=min(self.asked.most, _AT_ONCE), tail=tail)
             self.context.stdout.flush()
             statuses = await self._statuses(client, shown)
         out.told_files(self._where(targets[0]))
@@ -140,12 +140,14 @@ class _Command:
     def _told(self, shown: Shown, statuses: dict[str, str] | None, targets: Sequence[Target], no_item: bool) -> int:
         """Says what is missing and why; the exit code."""
         context = self.context
-        for line in told([(log.label, "an unfinished copy; the platform has nothing more") for log in shown.partial]):
+        for line in describe_log(
+            [(log.label, "an unfinished copy; the platform has nothing more") for log in shown.partial]
+        ):
             context.say(line)
-        for line in told([(log.label, why_empty(log, statuses)) for log in shown.empty]):
+        for line in describe_log([(log.label, why_empty(log, statuses)) for log in shown.empty]):
             context.warn(line)
         if shown.error is not None and shown.failed:
-            context.warn(f"{self._where(targets[0])}: {counted(len(shown.failed), 'log')} could not be read")
+            context.warn(f"{self._where(targets[0])}: {count_noun(len(shown.failed), 'log')} could not be read")
             shown.error.where = shown.error.where or f"{self.profile.name} ({self.profile.host})"
             raise shown.error
         if shown.error is not None:
@@ -174,13 +176,13 @@ class _Command:
     async def _follow(self, targets: Sequence[Target]) -> int:
         from skahactl.logs.follow import Follower
         from skahactl.logs.pace import LOCAL, REMOTE
-        from skahactl.logs.watch import Watch
+        from skahactl.logs.watch import SessionWatch
 
         out = LogOutput(
             self.context, self.asked, targets, None, self.choice, several=len(targets) > 1 or _has_many(targets[0])
         )
         async with self._client() as client:
-            watch = Watch(self.ledger, targets, self.choice, client, self.context.say)
+            watch = SessionWatch(self.ledger, targets, self.choice, client, self.context.say)
             follower = Follower(
                 watch.look,
                 client.log,

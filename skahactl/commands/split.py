@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from skahactl.completers import FileName
-from skahactl.context import Context, current
+from skahactl.context import Invocation, current
 from skahactl.errors import Exit, UsageError
 from skahactl.split import shares
 from skahactl.split.shares import Share
 
 if TYPE_CHECKING:
-    from skahactl.split.finished import Finished
+    from skahactl.split.finished import FinishedItems
 
 OPTIONS = (
     "--strategy",
@@ -107,7 +107,7 @@ def split(
         said = not (share is None and replica is None and of is None)
         return _print_script(context, strategy, _share(share, replica, of, False) if said else None, lists)
     mine = _share(share, replica, of, every or count)
-    from skahactl.split.order import Order, carry_out
+    from skahactl.split.order import SplitRequest, execute
     from skahactl.split.sources import open_all
 
     stdin = context.stdin.fileno()
@@ -118,8 +118,10 @@ def split(
     for source in (*(done.sources if done else ()), *sources):
         if source.carriage_returns:
             context.say(f"skahactl split: {source.name}: lines end with a carriage return, which stays in the items")
-    order = Order(sources, strategy, mine or Share(1, 1), done, null, every, count, context.output, context.command)
-    return carry_out(order, context.stdout.fileno(), context.warn)
+    order = SplitRequest(
+        sources, strategy, mine or Share(1, 1), done, null, every, count, context.output, context.command
+    )
+    return execute(order, context.stdout.fileno(), context.warn)
 
 
 def _refuse_contradictions(given: Mapping[str, object], output: str) -> None:
@@ -179,15 +181,15 @@ def _parsed(text: str, all_of_them: bool) -> tuple[int | None, int | None]:
     return 1, shares.whole_number(text, "the number of replicas of -n")
 
 
-def _finished(excludes: Sequence[str], unless: str | None, stdin: int) -> Finished | None:
+def _finished(excludes: Sequence[str], unless: str | None, stdin: int) -> FinishedItems | None:
     if not excludes and unless is None:
         return None
-    from skahactl.split.finished import finished
+    from skahactl.split.finished import read_finished
 
-    return finished(excludes, unless, stdin)
+    return read_finished(excludes, unless, stdin)
 
 
-def _print_script(context: Context, strategy: str, mine: Share | None, lists: Sequence[str]) -> int:
+def _print_script(context: Invocation, strategy: str, mine: Share | None, lists: Sequence[str]) -> int:
     from skahactl import __version__
     from skahactl.split.script import script
 

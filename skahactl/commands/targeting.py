@@ -12,7 +12,7 @@ from skahactl.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundJob:
     """A run, which of its replicas were named (None: none in particular), and the profile in force."""
 
     profile: Profile
@@ -20,19 +20,19 @@ class Found:
     numbers: frozenset[int] | None
 
 
-def one_job(word: str, replicas: str | None = None) -> Found:
+def one_job(word: str, replicas: str | None = None) -> FoundJob:
     """The last run of a job, named as ``JOB`` or ``JOB/REPLICAS``. UsageError if it is not known."""
     return jobs_named([word], replicas)[0]
 
 
-def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[Found]:
+def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[FoundJob]:
     """The last runs that the words name, each once with all its replicas that they name.
 
     UsageError for what is not known, and for a session of an earlier run or of an earlier attempt: what is done to
     them would be done beside what runs now.
     """
+    from skahactl.ledger.database import read_ledger
     from skahactl.ledger.runs import last_run
-    from skahactl.ledger.store import read_ledger
     from skahactl.paths import state_dir
     from skahactl.profiles import choose
     from skahactl.targets import by_run, find, refuse_past
@@ -52,10 +52,10 @@ def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[Found]
                     f"run is {last.number}",
                     hint="only the last run of a job goes on",
                 )
-    return [Found(profile, target.run, target.numbers) for target in by_run(targets) if target.run is not None]
+    return [FoundJob(profile, target.run, target.numbers) for target in by_run(targets) if target.run is not None]
 
 
-def lines_of(path: str) -> tuple[str, ...]:
+def read_lines(path: str) -> tuple[str, ...]:
     """The items in a file, one a line; ``-`` is standard input. Blank lines are passed over."""
     context = current()
     if path.startswith("-") and path != "-":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from skahactl.commands.manifests import Files, Manifest, Sets, Variables, given
-from skahactl.context import Context, current
+from skahactl.commands.manifests import Files, Manifest, Sets, Variables, read_manifests
+from skahactl.context import Invocation, current
 from skahactl.errors import Exit, ProfileError
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ def validate(*manifests: Manifest, file: Files = None, sets: Sets = None, variab
 
     skahactl validate stages/ --set replicas=10
     """
-    from skahactl.manifest import read
-    from skahactl.manifest.tables import variables as parsed
+    from skahactl.manifest.jobs import read
+    from skahactl.manifest.tables import env_variables as parsed
     from skahactl.skaha.wire import problems
 
     context = current()
-    paths = given("validate", manifests, file, ("--file", "--set", "--var", "--help"))
+    paths = read_manifests("validate", manifests, file, ("--file", "--set", "--var", "--help"))
     words = parsed(variables or [])
     jobs = read(paths, _profile(context), sets=sets or [], variables=words, stdin=context.stdin, check=problems)
     for warning in dict.fromkeys(warning for job in jobs for warning in job.warnings):
@@ -36,7 +36,7 @@ def validate(*manifests: Manifest, file: Files = None, sets: Sets = None, variab
     return Exit.DONE
 
 
-def _profile(context: Context) -> Profile:
+def _profile(context: Invocation) -> Profile:
     """The profile that would be used; a manifest can be checked before there is one."""
     from skahactl.profile import LOCAL_SERVER, Profile
     from skahactl.profiles import choose
@@ -50,7 +50,7 @@ def _profile(context: Context) -> Profile:
         return Profile("none", LOCAL_SERVER)
 
 
-def _show(jobs: tuple[Job, ...], context: Context) -> None:
+def _show(jobs: tuple[Job, ...], context: Invocation) -> None:
     """One line a job, or data: name, replicas, items (null without [items]), manifest."""
     import json
 
@@ -72,11 +72,11 @@ def _show(jobs: tuple[Job, ...], context: Context) -> None:
 
 
 def _line(job: Job) -> str:
-    from skahactl.words import counted
+    from skahactl.words import count_noun
 
-    parts = [job.name, job.kind, counted(len(job.replicas), "replica")]
+    parts = [job.name, job.kind, count_noun(len(job.replicas), "replica")]
     if _items(job) is not None:
-        parts.append(counted(_items(job) or 0, "item"))
+        parts.append(count_noun(_items(job) or 0, "item"))
     parts.append(job.image)
     return "  ".join(parts)
 

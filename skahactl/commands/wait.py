@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from skahactl import completers
-from skahactl.commands.opening import deadline, opened, run
+from skahactl.commands.opening import deadline, open_write_context, run
 from skahactl.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -51,19 +51,19 @@ def wait(
 
 
 async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
-    from skahactl.engine.waiting import Awaited, Waiter
+    from skahactl.engine.waiting import JobWaiter, WaitTarget
     from skahactl.render.summary import head
     from skahactl.targets import by_run, find, refuse_past
 
-    async with opened() as here:
+    async with open_write_context() as here:
         awaited = []
         found = find(here.desk.ledger, here.desk.profile, words)
         refuse_past(found)
         for target in by_run(found):
             if target.run is None:
                 raise UsageError(f"'{target.word}' has no record here", hint="'skahactl get jobs' lists the jobs")
-            awaited.append(Awaited(target.run, target.numbers))
-        code, told = await Waiter(here.desk, condition, deadline(timeout, here.desk.clock)).wait(awaited)
+            awaited.append(WaitTarget(target.run, target.numbers))
+        code, told = await JobWaiter(here.desk, condition, deadline(timeout, here.desk.clock)).wait(awaited)
         here.desk.reporter.close()
         for run_of, why in told:
             here.context.say(f"{head(run_of.key.name, here.desk.profile)}: {why}")

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from skahactl.clock import Clock, SystemClock
-from skahactl.commands.getting import Asked, Query
-from skahactl.commands.looking import check_user, placed, tell_failed_look
+from skahactl.commands.getting import GetOptions, GetQuery
+from skahactl.commands.looking import open_read_context, refuse_unknown_user, report_failed_poll
 from skahactl.engine import gather
-from skahactl.engine.glance import look_is_due
+from skahactl.engine.glance import poll_is_due
 from skahactl.errors import AuthError, Exit, SkahactlError, UnreachableError
-from skahactl.render.watch import watched
+from skahactl.render.watch import watched_view
 
 if TYPE_CHECKING:
     from skahactl.skaha.client import Client
@@ -23,17 +23,17 @@ _FIRST = 1.0  # seconds between looks, at the beginning
 _SLOWER = 1.1
 
 
-def run_watch(words: Sequence[str], asked: Asked) -> int:
+def watch_jobs(words: Sequence[str], asked: GetOptions) -> int:
     """Shows the rows again and again; ends when all that was named has ended, else by a signal."""
-    with placed() as place:
-        return asyncio.run(_Watch(Query(place, words, asked), SystemClock()).run())
+    with open_read_context() as place:
+        return asyncio.run(_Watcher(GetQuery(place, words, asked), SystemClock()).run())
 
 
-class _Watch:
-    def __init__(self, query: Query, clock: Clock):
+class _Watcher:
+    def __init__(self, query: GetQuery, clock: Clock):
         self.query = query
         self.clock = clock
-        self.shown = watched(query.place.context, query.noun, query.asked.headers)
+        self.shown = watched_view(query.place.context, query.noun, query.asked.headers)
         self.outage: SkahactlError | None = None
         self.answered = False
 
@@ -65,17 +65,17 @@ class _Watch:
         """A list, if one may tell anything new; what fails is said when it begins and when it ends."""
         query = self.query
         runs = query.runs(query.targets())
-        if client is None or (query.noun != "sessions" and not look_is_due(runs)):
+        if client is None or (query.noun != "sessions" and not poll_is_due(runs)):
             return None
         try:
             listing = await client.sessions()
             if query.noun != "sessions":
-                check_user(listing, runs)
+                refuse_unknown_user(listing, runs)
         except (AuthError, UnreachableError) as error:
             if query.noun == "sessions" and not self.answered:
                 raise
             if self.outage is None:
-                tell_failed_look(query.place, runs, error)
+                report_failed_poll(query.place, runs, error)
             self.outage = error
             return None
         if self.outage is not None:
@@ -90,5 +90,5 @@ class _Watch:
             return False
         runs = query.runs(query.targets())
         return all(run.ended is not None for run in runs) or gather.is_over(
-            gather.jobs(query.place.ledger, runs, listing)
+            gather.job_rows(query.place.ledger, runs, listing)
         )

@@ -7,33 +7,33 @@ from dataclasses import dataclass
 
 from skahactl import states
 from skahactl.engine import outcome, verdict
-from skahactl.engine.desk import Desk
-from skahactl.engine.drive import gates_under, released
+from skahactl.engine.desk import Runtime
+from skahactl.engine.drive import gates_of_jobs, release_locks
 from skahactl.engine.driver import Driver
-from skahactl.engine.look import watch_of
+from skahactl.engine.look import snapshot_of
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import Step
-from skahactl.engine.steps import is_ended, unread
+from skahactl.engine.steps import is_ended, unread_logs
 from skahactl.engine.stop import Interrupted
 from skahactl.errors import AnswerNo, BusyError, Exit, UsageError
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.database import Ledger
 from skahactl.ledger.lock import JobLock, acquire, living_driver
 from skahactl.ledger.records import Run, RunSummary
-from skahactl.ledger.store import Ledger
 
 #: What a retry may start again when it is named itself; live ones never.
 RETRIABLE = (states.FAILED, states.REFUSED, states.EXPIRED, states.DELETED, states.SKIPPED, states.COMPLETED)
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class RetryChoice:
     """Replicas to try again, with the positions of their items where only some are asked for."""
 
     replicas: dict[int, tuple[int, ...] | None]
     left: tuple[Step, ...] = ()  # those that were named and cannot be
 
-    def without(self, ledger: Ledger, run: Run, back: Mapping[int, str]) -> Chosen:
+    def without(self, ledger: Ledger, run: Run, back: Mapping[int, str]) -> RetryChoice:
         """Without those whose session turned out to be alive: replica and state."""
         found = tuple(
             Step(row.number, row.name, "keep", f"{back[row.number]} after all: a live replica is never retried")
@@ -41,12 +41,12 @@ class Chosen:
             if row.number in back and row.number in self.replicas
         )
         kept = {number: positions for number, positions in self.replicas.items() if number not in back}
-        return Chosen(kept, (*self.left, *found))
+        return RetryChoice(kept, (*self.left, *found))
 
 
 def choose_retries(
     ledger: Ledger, run: Run, numbers: Collection[int] | None, wanted: frozenset[str], items: Sequence[str] | None
-) -> Chosen:
+) -> RetryChoice:
     """``numbers``: replicas named themselves; ``wanted``: those in one of these states, of the named ones if there are
     any; neither: the Failed ones. ``items``: those that have one of these items. UsageError for an item that the run
     does not have."""
@@ -56,17 +56,17 @@ def choose_retries(
     if wanted or numbers is None:
         meant = wanted or {states.FAILED}
         within = numbers or range(1, run.total + 1)
-        return Chosen({row.number: None for row in rows if row.state in meant and row.number in within})
+        return RetryChoice({row.number: None for row in rows if row.state in meant and row.number in within})
     named = set(numbers)
     left = tuple(
         Step(row.number, row.name, "keep", f"{row.state}: a live replica is never retried")
         for row in rows
         if row.number in named and row.state not in RETRIABLE
     )
-    return Chosen({row.number: None for row in rows if row.number in named and row.state in RETRIABLE}, left)
+    return RetryChoice({row.number: None for row in rows if row.number in named and row.state in RETRIABLE}, left)
 
 
-def _with_items(ledger: Ledger, run: Run, items: Sequence[str]) -> Chosen:
+def _with_items(ledger: Ledger, run: Run, items: Sequence[str]) -> RetryChoice:
     wanted = set(items)
     found: dict[int, list[int]] = {}
     seen: set[str] = set()
@@ -89,7 +89,7 @@ def _with_items(ledger: Ledger, run: Run, items: Sequence[str]) -> Chosen:
         for number, positions in found.items()
         if number not in skipped
     }
-    return Chosen(chosen, left)
+    return RetryChoice(chosen, left)
 
 
 def _more(number: int) -> str:
@@ -97,11 +97,11 @@ def _more(number: int) -> str:
 
 
 @dataclass
-class Again:
+class Retry:
     """Drives runs again, all in one loop; takes their locks, and leaves a run that another command drives to it.
     ``known``: what has become of them, also where an error ends the command."""
 
-    desk: Desk
+    desk: Runtime
     deadline: float | None = None
     break_lock: bool = False
     known: Outcome | None = None
@@ -112,7 +112,7 @@ class Again:
             raise AnswerNo(f"run {run.number} of {run.key.name} was deleted", hint="apply starts the next run")
         return await self._drive([(run, ())], "resume", "from the ledger", follow=True)
 
-    async def retry(self, wanted: Sequence[tuple[Run, Chosen]], wait: bool, reason: str) -> Outcome:
+    async def retry(self, wanted: Sequence[tuple[Run, RetryChoice]], wait: bool, reason: str) -> Outcome:
         """Lets the chosen of each run have one more attempt, and drives: one pass, or to the end with ``wait``.
 
         Who drives a run already starts its new attempts; with ``wait`` that is a BusyError if there is no other run.
@@ -142,7 +142,7 @@ class Again:
             if driven:
                 await self._together(driven, locks, follow)
         finally:
-            released(locks)
+            release_locks(locks)
         return self.known
 
     async def _together(
@@ -150,7 +150,7 @@ class Again:
     ) -> None:
         """Drives them; their parts say afterwards what became of them, however that ends."""
         every = tuple(run for run, _, _ in driven)
-        driver = Driver(self.desk, every, follow, gates_under(self.desk.ledger, locks), self.deadline)
+        driver = Driver(self.desk, every, follow, gates_of_jobs(self.desk.ledger, locks), self.deadline)
         try:
             await driver.drive()
         except Interrupted as error:
@@ -158,15 +158,15 @@ class Again:
         finally:
             for run, left, part in driven:
                 steps = (*left, *driver.first_steps.get(run.id, ()))
-                part.steps = outcome.done_steps(self.desk.ledger, run.id, steps, driver.results)
-                part.exit = verdict.of_driven(part, self._fill(part, run), follow)
+                part.steps = outcome.done_rows(self.desk.ledger, run.id, steps, driver.results)
+                part.exit = verdict.exit_of_driven(part, self._fill(part, run), follow)
         for _, _, part in driven:
             part.watched = follow
 
     def _leave(self, driver: BusyError, run: Run, left: tuple[Step, ...], part: JobOutcome, follow: bool) -> None:
         """The part of a run that another command drives, and goes on driving."""
         part.watched = True
-        part.steps = outcome.done_steps(self.desk.ledger, run.id, left, {})
+        part.steps = outcome.done_rows(self.desk.ledger, run.id, left, {})
         self._fill(part, run)
         if follow:
             part.action, part.reason, part.exit, part.hint = "busy", driver.message, driver.exit, driver.hint
@@ -177,33 +177,33 @@ class Again:
         fresh = runs.run_by_id(self.desk.ledger, run.id)
         assert fresh is not None
         summary = runs.summaries(self.desk.ledger, [fresh])[0]
-        outcome.show(part, summary)
-        part.failed = outcome.unsuccessful(self.desk.ledger, run.id)
+        outcome.job_outcome(part, summary)
+        part.failed = outcome.unsuccessful_exit(self.desk.ledger, run.id)
         return summary
 
 
-def preview_retry(ledger: Ledger, run: Run, chosen: Chosen, reason: str) -> JobOutcome:
+def preview_retry(ledger: Ledger, run: Run, chosen: RetryChoice, reason: str) -> JobOutcome:
     """What retry would do."""
     part = JobOutcome(run.key.name, "retry", reason, run.number, run.digest)
     names = {row.number: row.name for row in replicas.replica_states(ledger, run.id)}
     steps = [Step(number, names[number], "retry", reason) for number in sorted(chosen.replicas)]
-    part.steps = outcome.planned_steps([*steps, *chosen.left])
-    outcome.show(part, runs.summaries(ledger, [run])[0])
+    part.steps = outcome.planned_rows([*steps, *chosen.left])
+    outcome.job_outcome(part, runs.summaries(ledger, [run])[0])
     return part
 
 
-def goes_on(ledger: Ledger, run: Run, chosen: Chosen) -> bool:
+def is_unfinished(ledger: Ledger, run: Run, chosen: RetryChoice) -> bool:
     """Whether a run has not ended, so that a retry with nothing to try again can still see it to its end."""
     fresh = runs.run_by_id(ledger, run.id)
     return bool(chosen.left) or (fresh is not None and fresh.ended is None)
 
 
-def untried(ledger: Ledger, run: Run, chosen: Chosen, dry_run: bool, follow: bool) -> JobOutcome:
+def nothing_to_retry(ledger: Ledger, run: Run, chosen: RetryChoice, dry_run: bool, follow: bool) -> JobOutcome:
     """Of a retry that found nothing to try again: no, if replicas were named that cannot be; with ``follow``, of a run
     that has ended, how it ended."""
     part = preview_retry(ledger, run, chosen, "nothing to retry")
     assert part.summary is not None
-    part.exit = verdict.of_driven(part, part.summary, follow) if follow else Exit.NO if chosen.left else Exit.DONE
+    part.exit = verdict.exit_of_driven(part, part.summary, follow) if follow else Exit.NO if chosen.left else Exit.DONE
     part.explained = True
     part.watched = living_driver(ledger, run.key) is not None
     for step in part.steps:
@@ -211,7 +211,7 @@ def untried(ledger: Ledger, run: Run, chosen: Chosen, dry_run: bool, follow: boo
     return part
 
 
-def mark(
+def mark_results(
     ledger: Ledger, run: Run, state: str, numbers: Collection[int], items: Sequence[str] | None, now: float
 ) -> tuple[int, ...]:
     """Writes what a person found out; the replicas that it changed. AnswerNo for a live one.
@@ -266,6 +266,6 @@ def _mark_replicas(ledger: Ledger, run: Run, numbers: Collection[int], state: st
     for attempt in attempts_of(ledger, run.id):
         if attempt.replica in marked and attempt.state == states.EXPIRED:
             replicas.add_note(ledger, run.id, now, f"marked {state} by hand", attempt.replica)
-    watch = watch_of(ledger, run.id)
-    if watch.run.ended is None and is_ended(watch) and not unread(watch):
+    watch = snapshot_of(ledger, run.id)
+    if watch.run.ended is None and is_ended(watch) and not unread_logs(watch):
         runs.set_run(ledger, run.id, ended=now)

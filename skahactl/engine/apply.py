@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 
 from skahactl import states
 from skahactl.engine import outcome, verdict
-from skahactl.engine.decide import Decision, Wishes
-from skahactl.engine.desk import Desk
-from skahactl.engine.drive import gates_under, released, wait_for_lock
+from skahactl.engine.decide import ApplyWishes, Decision
+from skahactl.engine.desk import Runtime
+from skahactl.engine.drive import gates_of_jobs, release_locks, wait_for_lock
 from skahactl.engine.driver import Driver
-from skahactl.engine.history import History, in_order
+from skahactl.engine.history import RunHistory, in_order
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import Step, with_adopted
 from skahactl.engine.stop import Interrupted, seconds_left
-from skahactl.engine.whose import refuse_wrong_user
+from skahactl.engine.whose import check_user
 from skahactl.errors import BusyError, Exit, SkahactlError, UsageError
 from skahactl.job import Job
-from skahactl.ledger import adopt, replicas, runs
+from skahactl.ledger import replicas, runs
 from skahactl.ledger.lock import JobLock, acquire, living_driver
 from skahactl.ledger.records import JobKey, Run, RunSummary
 
@@ -33,8 +33,8 @@ class Applier:
     """One call of apply. ``confirm`` is asked with words before a run is replaced; False ends it. ``known``: what has
     become of the jobs that were begun, also where an error ends the whole."""
 
-    desk: Desk
-    wishes: Wishes
+    desk: Runtime
+    wishes: ApplyWishes
     wait: bool = False
     deadline: float | None = None
     break_lock: bool = False
@@ -46,11 +46,11 @@ class Applier:
 
     async def preview(self, jobs: Sequence[Job]) -> Outcome:
         """What apply would do, from one look; nothing is written."""
-        from skahactl.engine.virtual import planned
+        from skahactl.engine.virtual import plan_new_run
 
         listing = await self.desk.client.sessions()
-        refuse_wrong_user(self.desk.ledger, self.desk.profile, jobs, listing.user)
-        history = History(self.desk.ledger, self.desk.profile, listing)
+        check_user(self.desk.ledger, self.desk.profile, jobs, listing.user)
+        history = RunHistory(self.desk.ledger, self.desk.profile, listing)
         history.refuse_unknown_after(jobs)
         jobs = in_order(jobs)
         decisions = self._decided(jobs, history)
@@ -58,15 +58,15 @@ class Applier:
         parts = []
         for job in jobs:
             last, decision = history.last(job.name), decisions[job.name]
-            part = outcome.decided(job.name, decision, None if last is None else last.run, job.digest)
-            part.exit = verdict.of_decision(decision, last)
+            part = outcome.decision_outcome(job.name, decision, None if last is None else last.run, job.digest)
+            part.exit = verdict.exit_of_decision(decision, last)
             if decision.action in _NEXT:
                 coming.add(job.name)
                 part.run = (0 if last is None else last.run.number) + 1
-            part.steps = outcome.planned_steps(
-                planned(self.desk, history, job, decision, last, coming, self.wishes.adopt)
+            part.steps = outcome.planned_rows(
+                plan_new_run(self.desk, history, job, decision, last, coming, self.wishes.adopt)
             )
-            outcome.show(part, last if decision.action in ("keep", "ended", "refuse") else None)
+            outcome.job_outcome(part, last if decision.action in ("keep", "ended", "refuse") else None)
             parts.append(part)
         return Outcome(self.desk.profile, True, parts)
 
@@ -74,8 +74,8 @@ class Applier:
         """Makes it so. Raises what stops the whole: no login, no platform, another driver, an interruption."""
         left = seconds_left(self.deadline, self.desk.clock)
         listing = await self.desk.stop.guard(self.desk.client.sessions(), left)
-        refuse_wrong_user(self.desk.ledger, self.desk.profile, jobs, listing.user)
-        history = History(self.desk.ledger, self.desk.profile, listing)
+        check_user(self.desk.ledger, self.desk.profile, jobs, listing.user)
+        history = RunHistory(self.desk.ledger, self.desk.profile, listing)
         history.refuse_unknown_after(jobs)
         jobs = in_order(jobs)
         busy: dict[str, BusyError] = {}
@@ -88,7 +88,7 @@ class Applier:
             to_drive: list[Run] = []
             for job in jobs:
                 if job.name in busy:
-                    self.known.jobs.append(outcome.left_to(busy[job.name], job, history.last(job.name)))
+                    self.known.jobs.append(outcome.outcome_left_to(busy[job.name], job, history.last(job.name)))
                     continue
                 part, run = await self._begin(job, history, self.known)
                 if run is not None:
@@ -101,9 +101,9 @@ class Applier:
             begun = [(job.name, history.last(job.name)) for job in jobs if job.name not in busy]
             raise error.leaving([name for name, last in begun if last and last.run.ended is None]) from None
         finally:
-            released(self._locks)
+            release_locks(self._locks)
 
-    def _decided(self, jobs: Sequence[Job], history: History) -> dict[str, Decision]:
+    def _decided(self, jobs: Sequence[Job], history: RunHistory) -> dict[str, Decision]:
         """Before any lock; ``jobs`` in order."""
         decisions: dict[str, Decision] = {}
         coming: set[str] = set()
@@ -113,7 +113,7 @@ class Applier:
                 coming.add(job.name)
         return decisions
 
-    async def _begin(self, job: Job, history: History, known: Outcome) -> tuple[JobOutcome, Run | None]:
+    async def _begin(self, job: Job, history: RunHistory, known: Outcome) -> tuple[JobOutcome, Run | None]:
         """Decides under the lock and makes the run; its part, which is ``known`` at once, and the run if there is
         something to drive. Before a run is left alone, or followed by the next, its ends are noted, its logs kept."""
         last = history.last(job.name)
@@ -123,17 +123,17 @@ class Applier:
                 await self._driver([last.run], follow=False, create=False).drive()
             last = history.last(job.name)
             decision = history.decide(job, self.wishes, self.desk.clock.now())
-        part = outcome.decided(job.name, decision, None if last is None else last.run, job.digest)
-        part.exit = verdict.of_decision(decision, last)
+        part = outcome.decision_outcome(job.name, decision, None if last is None else last.run, job.digest)
+        part.exit = verdict.exit_of_decision(decision, last)
         if decision.action not in _NOTHING:
             try:
                 self._lock(history.key(job.name))
             except BusyError as error:  # it was to be left alone, until another of these jobs had a new run
-                known.jobs.append(outcome.left_to(error, job, last))
+                known.jobs.append(outcome.outcome_left_to(error, job, last))
                 return known.jobs[-1], None
         known.jobs.append(part)
         if decision.action in _NOTHING:
-            outcome.show(part, last)
+            outcome.job_outcome(part, last)
             part.watched = living_driver(self.desk.ledger, history.key(job.name)) is not None
             return part, None
         if decision.action == "keep":
@@ -149,7 +149,7 @@ class Applier:
         run = self._add(job, history)
         if decision.action == "adopt":
             self._adopted[run.id] = history.adoption(job, self._rest)
-            adopt.adopt_sessions(self.desk.ledger, run, history.foreign(job), self._rest, self.desk.clock.now())
+            runs.adopt_sessions(self.desk.ledger, run, history.foreign(job), self._rest, self.desk.clock.now())
         part.run = run.number
         return part, run
 
@@ -168,11 +168,11 @@ class Applier:
         try:
             await driver.drive()
         finally:
-            outcome.show(part, self._summaries([last.run])[0])
+            outcome.job_outcome(part, self._summaries([last.run])[0])
         if driver.undeleted:
             part.reason = f"the platform keeps listing {len(driver.undeleted)} sessions of run {last.run.number}"
             part.hint = "the same command tries again"
-            part.action, part.exit = "refuse", verdict.of_undeleted(driver.undeleted)
+            part.action, part.exit = "refuse", verdict.exit_of_undeleted(driver.undeleted)
             return False
         grace = self.desk.profile.client.grace
         if alive and grace:
@@ -180,7 +180,7 @@ class Applier:
             await self.desk.stop.sleep(self.desk.clock, grace)
         return True
 
-    def _add(self, job: Job, history: History) -> Run:
+    def _add(self, job: Job, history: RunHistory) -> Run:
         desk, key = self.desk, history.key(job.name)
         before, now = history.runs_before(job), desk.clock.now()
         return runs.add_run(desk.ledger, key, job, desk.profile.name, before, now, self.directory)
@@ -202,22 +202,22 @@ class Applier:
         for summary in self._summaries(driven):
             part = parts[summary.run.id]
             plan = with_adopted(driver.first_steps.get(summary.run.id, ()), self._adopted.get(summary.run.id, {}))
-            part.steps = outcome.done_steps(self.desk.ledger, summary.run.id, plan, driver.results)
-            outcome.show(part, summary)
-            part.failed = outcome.unsuccessful(self.desk.ledger, summary.run.id)
+            part.steps = outcome.done_rows(self.desk.ledger, summary.run.id, plan, driver.results)
+            outcome.job_outcome(part, summary)
+            part.failed = outcome.unsuccessful_exit(self.desk.ledger, summary.run.id)
             if part.action == "keep" and summary.run.ended is not None:
                 part.reason = f"run {summary.run.number} has ended"
             part.watched = self.wait and failure is None
             if summary.counts[states.SKIPPED]:
                 part.hint = f"skipped: {outcome.skip_reason(self.desk.ledger, summary.run.id)}"
-            part.exit = verdict.of_driven(part, summary, self.wait) if failure is None else failure.exit
+            part.exit = verdict.exit_of_driven(part, summary, self.wait) if failure is None else failure.exit
 
     def _driver(self, to_drive: list[Run], *, follow: bool, create: bool) -> Driver:
-        gates = gates_under(self.desk.ledger, self._locks)
+        gates = gates_of_jobs(self.desk.ledger, self._locks)
         return Driver(self.desk, tuple(to_drive), follow, gates, self.deadline, create)
 
     async def _take_locks(
-        self, jobs: Sequence[Job], history: History, decisions: Mapping[str, Decision]
+        self, jobs: Sequence[Job], history: RunHistory, decisions: Mapping[str, Decision]
     ) -> dict[str, BusyError]:
         """By job, who drives it already; the others are gone on with. Raises it where there is no other."""
         busy: dict[str, BusyError] = {}
@@ -253,7 +253,7 @@ class Applier:
             return False
         return True
 
-    def _hand_on_limits(self, job: Job, history: History, error: BusyError) -> None:
+    def _hand_on_limits(self, job: Job, history: RunHistory, error: BusyError) -> None:
         """Changed limits reach the driver that holds the lock; ``error`` says so."""
         last = history.last(job.name)
         if last is None:

@@ -15,12 +15,11 @@ from skahactl.errors import SkahactlError
 from skahactl.job import Request
 from skahactl.ledger import attempts, replicas
 from skahactl.ledger.attempts import Intent
-from skahactl.ledger.journal import Journal
-from skahactl.ledger.store import Ledger
+from skahactl.ledger.database import Journal, Ledger
 from skahactl.manifest import each
 from skahactl.profile import ClientSettings
 from skahactl.skaha.client import Client
-from skahactl.skaha.models import Created, ServerWords
+from skahactl.skaha.models import CreateResult, ServerError
 
 ATTEMPT_VARIABLE = "SKAHACTL_ATTEMPT"
 #: Seconds that what is on its way may still take once an end is wanted.
@@ -45,8 +44,8 @@ class Creator:
     settings: ClientSettings
     on_end: Callable[[], None]
     directories: Mapping[int, str | None]  # of each run: where the local platform runs it
-    results: dict[tuple[int, int], Created] = field(default_factory=dict)
-    denied: Created | None = None
+    results: dict[tuple[int, int], CreateResult] = field(default_factory=dict)
+    denied: CreateResult | None = None
     user: str | None = None  # whose the runs are; once the platform takes us for another, nothing more is sent
     stopping: bool = False
     failure: BaseException | None = None
@@ -139,7 +138,7 @@ class Creator:
         ended = self.clock.now()
         await self.journal.write(lambda: attempts.settle(self.ledger, intent, created, ended, again))
 
-    async def _answered(self, run_id: int, number: int) -> tuple[Intent, Created] | None:
+    async def _answered(self, run_id: int, number: int) -> tuple[Intent, CreateResult] | None:
         """The intent written, the request sent and answered; None if it was not sent after all."""
         self._check_user()
         if self.denied is not None:
@@ -161,8 +160,8 @@ class Creator:
     def _check_user(self) -> None:
         now = self.client.user
         if self.denied is None and self.user and now and now != self.user:
-            words = ServerWords("other-user", None, f"the platform says you are {now}, but the job is {self.user}'s")
-            self.denied = Created("auth", error=words)
+            words = ServerError("other-user", None, f"the platform says you are {now}, but the job is {self.user}'s")
+            self.denied = CreateResult("auth", error=words)
 
     @asynccontextmanager
     async def _slot(self, intent: Intent) -> AsyncIterator[None]:
@@ -177,11 +176,11 @@ class Creator:
         finally:
             self._slots.release()
 
-    async def _sent(self, run_id: int, request: Request, name: str) -> Created:
+    async def _sent(self, run_id: int, request: Request, name: str) -> CreateResult:
         try:
             return await self.client.create(request, name, self.directories.get(run_id))
         except SkahactlError as error:  # before anything left: a secret that cannot be read, say
-            return Created("refused", error=ServerWords(error.code, None, error.message, error.hint))
+            return CreateResult("refused", error=ServerError(error.code, None, error.message, error.hint))
 
     def _intend(self, run_id: int, number: int) -> tuple[Intent, Request] | None:
         intent = attempts.intend(self.ledger, run_id, number, self.clock.now())
@@ -189,7 +188,7 @@ class Creator:
             return None
         return intent, request_for(self.ledger, intent)
 
-    def _again(self, run_id: int, number: int, created: Created) -> float | None:
+    def _again(self, run_id: int, number: int, created: CreateResult) -> float | None:
         key = (run_id, number)
         if created.outcome not in ("not-created", "auth"):
             self._unsent.pop(key, None)
@@ -207,7 +206,7 @@ def request_for(ledger: Ledger, intent: Intent) -> Request:
     row = replicas.replica(ledger, intent.run_id, intent.replica)
     command, env = row.request.command, row.request.env
     if row.each is not None:
-        command = each.command(row.each, replicas.positions_to_run(ledger, intent.run_id, row))
+        command = each.each_command(row.each, replicas.positions_to_run(ledger, intent.run_id, row))
     if intent.attempt > 1:
         env = (*env, (ATTEMPT_VARIABLE, str(intent.attempt)))
     return Request(row.request.kind, row.request.image, command, env, row.request.resources)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from skahactl import states
-from skahactl.durations import ago, short
+from skahactl.durations import format_duration, time_ago
 from skahactl.job import Job
 from skahactl.ledger.records import RunSummary
 from skahactl.manifest.content import Difference, differences
@@ -14,7 +14,7 @@ from skahactl.skaha.models import Session
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class ApplyWishes:
     """What the caller asked for besides the manifest."""
 
     rerun: bool = False
@@ -39,14 +39,14 @@ def decide(
     job: Job,
     last: RunSummary | None,
     foreign: Mapping[int, Sequence[Session]],
-    wishes: Wishes,
+    wishes: ApplyWishes,
     stale: str | None,
     now: float,
 ) -> Decision:
     """``foreign``: sessions on the server with exactly a replica's name that this ledger never made, by replica.
     ``stale``: why an ended run is to be run anew, because what it came after has a newer run."""
     if last is None:
-        return _first(job, foreign, wishes)
+        return _decide_first(job, foreign, wishes)
     if last.run.deleting:
         if not _alive(last):
             return Decision("create", f"run {last.run.number} was deleted")
@@ -55,17 +55,17 @@ def decide(
     if last.run.digest == job.digest:
         changed = ()
     if _ended(last):
-        return _after_the_end(last, changed, wishes, stale, now)
+        return _decide_ended(last, changed, wishes, stale, now)
     if wishes.rerun and not changed:
         return Decision(
             "refuse",
             f"run {last.run.number} has not ended: {_alive_words(last, now)}",
             hint="--rerun starts the next run once the last has ended; --replace ends it first",
         )
-    return _while_it_goes(job, last, changed, wishes, now)
+    return _decide_unfinished(job, last, changed, wishes, now)
 
 
-def _first(job: Job, foreign: Mapping[int, Sequence[Session]], wishes: Wishes) -> Decision:
+def _decide_first(job: Job, foreign: Mapping[int, Sequence[Session]], wishes: ApplyWishes) -> Decision:
     if not foreign:
         return Decision("create", "no run of it is known here")
     found = sum(len(sessions) for sessions in foreign.values())
@@ -84,8 +84,8 @@ def _first(job: Job, foreign: Mapping[int, Sequence[Session]], wishes: Wishes) -
     )
 
 
-def _after_the_end(
-    last: RunSummary, changed: tuple[Difference, ...], wishes: Wishes, stale: str | None, now: float
+def _decide_ended(
+    last: RunSummary, changed: tuple[Difference, ...], wishes: ApplyWishes, stale: str | None, now: float
 ) -> Decision:
     number = last.run.number
     if wishes.rerun or wishes.replace:
@@ -99,12 +99,14 @@ def _after_the_end(
             changed,
             hint="--rerun starts the next run with the manifest as it is now; to keep what is there, change nothing",
         )
-    when = ago(last.run.ended, now)
+    when = time_ago(last.run.ended, now)
     again = f"skahactl retry {last.run.key.name} tries what failed again, " if last.counts[states.FAILED] else ""
     return Decision("ended", f"run {number} ended {when}: {last.status}; {again}--rerun starts the next run")
 
 
-def _while_it_goes(job: Job, last: RunSummary, changed: tuple[Difference, ...], wishes: Wishes, now: float) -> Decision:
+def _decide_unfinished(
+    job: Job, last: RunSummary, changed: tuple[Difference, ...], wishes: ApplyWishes, now: float
+) -> Decision:
     del job
     number = last.run.number
     if wishes.replace:
@@ -135,5 +137,5 @@ def _alive(last: RunSummary) -> int:
 
 def _alive_words(last: RunSummary, now: float) -> str:
     parts = [f"{last.counts[state]} {state}" for state in states.STATES if last.counts[state]]
-    age = "" if last.run.started is None else f", oldest {short(now - last.run.started)}"
+    age = "" if last.run.started is None else f", oldest {format_duration(now - last.run.started)}"
     return ", ".join(parts) + age

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from skahactl.clock import Clock
 from skahactl.engine.report import Reporter
 from skahactl.engine.stop import Stop
-from skahactl.ledger.store import Ledger
+from skahactl.ledger.database import Ledger
 from skahactl.profile import Profile
 from skahactl.skaha.client import Client
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Runtime:
     """Opened once a command, closed by whoever opened it. ``stop``: set by a signal; every wait is given up then."""
 
     ledger: Ledger

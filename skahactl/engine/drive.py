@@ -9,9 +9,9 @@ from skahactl.engine.plan import Gate, gate_of
 from skahactl.engine.stop import Stop
 from skahactl.errors import BusyError
 from skahactl.ledger import runs
+from skahactl.ledger.database import Ledger
 from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import JobKey, Run
-from skahactl.ledger.store import Ledger
 
 #: Seconds that a replaced run's driver may take to carry out the delete.
 LONGEST_WAIT = 600.0
@@ -36,7 +36,7 @@ def gate_for(ledger: Ledger, run: Run, coming: set[str], record: bool = False) -
     return gate
 
 
-def gates_under(ledger: Ledger, locks: Iterable[JobLock]) -> Callable[[Run], Gate]:
+def gates_of_jobs(ledger: Ledger, locks: Iterable[JobLock]) -> Callable[[Run], Gate]:
     """``gate_for`` for a driver: BusyError as soon as one of its locks was taken with --break-lock."""
     held = {lock.key: lock for lock in locks}
 
@@ -59,6 +59,6 @@ async def wait_for_lock(ledger: Ledger, key: JobKey, clock: Clock, stop: Stop) -
         await stop.sleep(clock, 0.5)
 
 
-def released(locks: Iterable[JobLock]) -> None:
+def release_locks(locks: Iterable[JobLock]) -> None:
     for lock in locks:
         lock.release()

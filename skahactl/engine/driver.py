@@ -11,23 +11,23 @@ from dataclasses import dataclass, field, replace
 
 from skahactl.engine import steps
 from skahactl.engine.create import Creator
-from skahactl.engine.desk import Desk
-from skahactl.engine.finish import Finisher
-from skahactl.engine.look import Lookout
-from skahactl.engine.observe import Watch
-from skahactl.engine.pace import Pace
+from skahactl.engine.desk import Runtime
+from skahactl.engine.finish import LogCollector
+from skahactl.engine.look import Recorder
+from skahactl.engine.observe import RunSnapshot
+from skahactl.engine.pace import PollPace
 from skahactl.engine.plan import Gate, Step
-from skahactl.engine.remove import Remover
+from skahactl.engine.remove import DeleteQueue
 from skahactl.engine.report import RunProgress
 from skahactl.engine.stop import Interrupted, seconds_left
-from skahactl.engine.whose import refuse_other_user
-from skahactl.engine.why import Why
+from skahactl.engine.whose import check_owner
+from skahactl.engine.why import PendingReasons
 from skahactl.errors import AuthError, SkahactlError, TimedOut, UnreachableError
 from skahactl.ledger.attempts import close_open_sends
-from skahactl.ledger.journal import Journal
+from skahactl.ledger.database import Journal
 from skahactl.ledger.records import Run
 from skahactl.ledger.runs import set_run, summaries
-from skahactl.skaha.models import Created, Listing
+from skahactl.skaha.models import CreateResult, Listing
 
 #: Seconds that plain apply goes on against a platform that does not take creates for now.
 PATIENCE = 120.0
@@ -45,7 +45,7 @@ class Driver:
     plan. ``deadline``: wall time after which TimedOut is raised. ``first_steps`` holds each run's first plan.
     """
 
-    desk: Desk
+    desk: Runtime
     runs: tuple[Run, ...]
     follow: bool
     gates: Callable[[Run], Gate]
@@ -65,19 +65,19 @@ class Driver:
         self._creator = Creator(client, ledger, self._journal, clock, settings, self._wake.set, directories)
         self._creator.user = next((run.key.user for run in self.runs), None)
         say = self.desk.reporter.say
-        self._remover = Remover(client, clock, settings.concurrency, self._wake.set, say, settings.settle / 24)
-        self._finisher = Finisher(client, ledger, clock, settings, self._wake.set, say)
-        self._lookout = Lookout(ledger, settings)
-        self._pace = Pace(clock, settings)
+        self._remover = DeleteQueue(client, clock, settings.concurrency, self._wake.set, say, settings.settle / 24)
+        self._finisher = LogCollector(client, ledger, clock, settings, self._wake.set, say)
+        self._lookout = Recorder(ledger, settings)
+        self._pace = PollPace(clock, settings)
         self._begun = clock.now()
         self._outage: str | None = None
         self._last_good = self.desk.clock.monotonic()
         self._told: set[str] = set()
         self.undeleted: dict[str, SkahactlError | None] = {}  # sessions that stay, and why their last DELETE failed
-        self._why = Why(self.desk.client, self.desk.clock)
+        self._why = PendingReasons(self.desk.client, self.desk.clock)
 
     @property
-    def results(self) -> dict[tuple[int, int], Created]:
+    def results(self) -> dict[tuple[int, int], CreateResult]:
         """The last outcome of each (run id, replica) that a create was sent for."""
         return dict(self._creator.results)
 
@@ -142,7 +142,7 @@ class Driver:
                 raise
             self._begin_outage(error)
             return None
-        refuse_other_user(self.desk.profile, self.runs, listing.user)
+        check_owner(self.desk.profile, self.runs, listing.user)
         self._end_outage()
         return listing
 
@@ -152,22 +152,22 @@ class Driver:
         queued = self._creator.queued(run.id)
         now = self.desk.clock.now()
         gate = self.gates(watch.run)
-        plan = steps.planned(watch, now, gate, queued, self._lookout.settled(run))
+        plan = steps.plan_snapshot(watch, now, gate, queued, self._lookout.settled(run))
         self.first_steps.setdefault(run.id, plan)
         if not cautious:
             self._start(watch, listing, plan)
             watch = self._lookout.watch(run)
         return self._is_done(watch, plan, listing)
 
-    def _start(self, watch: Watch, listing: Listing, plan: tuple[Step, ...]) -> None:
+    def _start(self, watch: RunSnapshot, listing: Listing, plan: tuple[Step, ...]) -> None:
         run = watch.run
         listed = frozenset(session.id for session in listing.sessions)
         self._remover.remove(self._lookout.twins(run, listing))
         to_go = steps.to_delete(watch, listed, self.desk.clock.now(), self.desk.ledger)
         self._remover.remove(one for one in to_go if not (self._one_pass and one in self.undeleted))
-        self._finisher.begin(run, steps.unread(watch), listed)
+        self._finisher.begin(run, steps.unread_logs(watch), listed)
         now = self.desk.clock.now()
-        steps.carry_out_quiet(self.desk.ledger, watch, plan, self._lookout.settled(run), now)
+        steps.apply_offline_steps(self.desk.ledger, watch, plan, self._lookout.settled(run), now)
         if self.create:
             numbers = self._to_create(run, plan)
             self._remover.remove(steps.to_replace(watch, numbers, listed))
@@ -182,7 +182,7 @@ class Driver:
         first = {step.replica for step in self.first_steps.get(run.id, ()) if step.action != "hold"}
         return [number for number in numbers if number in first]
 
-    def _still_listed(self, watch: Watch, listing: Listing) -> bool:
+    def _still_listed(self, watch: RunSnapshot, listing: Listing) -> bool:
         """Whether a session that is to be deleted is still there, and not yet past hope."""
         if not watch.run.deleting and not any(replica.deleting for replica in watch.replicas):
             return False
@@ -192,26 +192,26 @@ class Driver:
         self.undeleted = {one: self._remover.errors.get(one) for one in (self.undeleted.keys() & listed) | staying}
         return bool(set(left) - staying)
 
-    def _is_done(self, watch: Watch, plan: tuple[Step, ...], listing: Listing) -> bool:
+    def _is_done(self, watch: RunSnapshot, plan: tuple[Step, ...], listing: Listing) -> bool:
         if self._still_listed(watch, listing) or self._is_busy(watch, plan):
             return False
         if self._is_doubtful(watch) or self._creator.queued(watch.run.id):
             return False
         if steps.is_ended(watch):
-            if steps.unread(watch):
+            if steps.unread_logs(watch):
                 return False
             if watch.run.ended is None:
                 set_run(self.desk.ledger, watch.run.id, ended=self.desk.clock.now())
             return True
-        return (self._one_pass and not steps.unread(watch)) or steps.is_up(watch)
+        return (self._one_pass and not steps.unread_logs(watch)) or steps.is_up(watch)
 
-    def _is_busy(self, watch: Watch, plan: tuple[Step, ...]) -> bool:
+    def _is_busy(self, watch: RunSnapshot, plan: tuple[Step, ...]) -> bool:
         """Whether something is still to be deleted or created; what stays in spite of all is not waited for."""
         staying = {number for number, attempt in watch.latest().items() if attempt.session in self.undeleted}
         deletes = any(step.action == "delete" and step.replica not in staying for step in plan)
         return deletes or (self.create and bool(self._to_create(watch.run, plan)))
 
-    def _is_doubtful(self, watch: Watch) -> bool:
+    def _is_doubtful(self, watch: RunSnapshot) -> bool:
         """What is in doubt is sent again in the end, or given up: who does neither does not wait for it."""
         if self.create or any(replica.deleting for replica in watch.replicas) or watch.run.deleting:
             return steps.is_doubtful(watch)
@@ -235,7 +235,7 @@ class Driver:
         that are due one after the other, each look serves several."""
         now = self.desk.clock.now()
         settings = self.desk.profile.client
-        times = [t for run in self.runs for t in steps.due(self._lookout.watch(run), settings.settle) if t > now]
+        times = [t for run in self.runs for t in steps.due_times(self._lookout.watch(run), settings.settle) if t > now]
         together = min(settings.poll_min, settings.settle / 40)
         return max(together, min(times, default=float("inf")) - now)
 
@@ -291,7 +291,7 @@ class Driver:
                 RunProgress(
                     summary,
                     tuple(replica.state for replica in watch.replicas),
-                    steps.longest(watch, self.desk.clock.now()),
+                    steps.longest_running(watch, self.desk.clock.now()),
                     self._why.words(watch) if self.follow else (),
                     self._begun,
                     self.desk.clock.now(),

@@ -14,8 +14,8 @@ from skahactl.clock import Clock
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
 from skahactl.ledger import replicas
 from skahactl.ledger.attempts import set_attempt
+from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import AttemptRow, Run
-from skahactl.ledger.store import Ledger
 from skahactl.logs import keep, places
 from skahactl.paths import write_atomically
 from skahactl.profile import ClientSettings
@@ -29,7 +29,7 @@ TRIES = 3
 
 
 @dataclass
-class Finisher:
+class LogCollector:
     """Reads the logs of ended attempts, a few at a time; each counts as kept once a list requested after the read
     still showed its session."""
 

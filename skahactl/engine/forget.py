@@ -12,9 +12,9 @@ from pathlib import Path
 from skahactl import states
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import attempts_of, forget_logs
+from skahactl.ledger.database import Ledger
 from skahactl.ledger.lock import acquire
 from skahactl.ledger.records import JobKey, Run, RunSummary
-from skahactl.ledger.store import Ledger
 from skahactl.logs import places
 
 #: ``017.1.log``, its events, and what a write that was cut off left of it.

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from skahactl import shapes, states
-from skahactl.engine.glance import Glance, glance, latest_attempts, summary
+from skahactl.engine.glance import RunView, latest_attempts, view_run, view_summary
 from skahactl.ledger.attempts import known_sessions
+from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import AttemptRow, Run, RunSummary
 from skahactl.ledger.replicas import items_of, replicas_of
 from skahactl.ledger.runs import last_runs, run_by_id, summaries
-from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
 from skahactl.shapes import Row
 from skahactl.targets import Target, by_run, current_user
@@ -28,22 +28,22 @@ def runs_in_question(ledger: Ledger, profile: Profile, targets: Sequence[Target]
     return tuple(run for run in last_runs(ledger, profile.server) if run.key.user in mine)
 
 
-def jobs(ledger: Ledger, runs: Sequence[Run], listing: Listing | None, *, folders: bool = True) -> list[Row]:
+def job_rows(ledger: Ledger, runs: Sequence[Run], listing: Listing | None, *, folders: bool = True) -> list[Row]:
     """A row for each run; where its logs are kept only with ``folders``, which takes time for thousands."""
-    seen = [summary(before, glance(ledger, before.run, listing)) for before in summaries(ledger, runs)]
+    seen = [view_summary(before, view_run(ledger, before.run, listing)) for before in summaries(ledger, runs)]
     deadlines = _deadlines(ledger, [run.id for run in runs if run.ended is None])
-    folder = _log_folders(ledger) if folders else _unasked
+    folder = _log_folders(ledger) if folders else _unpolled
     return [
         shapes.job(_without_dead(ledger, one), logs=folder(one.run), deadline=deadlines.get(one.run.id)) for one in seen
     ]
 
 
-def replicas(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], listing: Listing | None) -> list[Row]:
+def replica_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], listing: Listing | None) -> list[Row]:
     """A row for each replica of the runs, or for those that the targets name."""
     chosen = _numbers(targets)
     found: list[Row] = []
     for run in runs:
-        seen = glance(ledger, run, listing)
+        seen = view_run(ledger, run, listing)
         latest = latest_attempts(ledger, seen)
         dated = seen.dated_run()
         rows = replicas_of(ledger, run.id, chosen.get(run.id))
@@ -51,12 +51,12 @@ def replicas(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], lis
     return found
 
 
-def items(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], listing: Listing | None) -> list[Row]:
+def item_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], listing: Listing | None) -> list[Row]:
     """A row for each item; one that has told no end of its own has its replica's state."""
     chosen = _numbers(targets)
     found: list[Row] = []
     for run in runs:
-        seen = glance(ledger, run, listing)
+        seen = view_run(ledger, run, listing)
         wanted = chosen.get(run.id)
         own = _own_ends(ledger, run)
         for row in items_of(ledger, run.id):
@@ -69,11 +69,11 @@ def items(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], listin
     return found
 
 
-def sessions(ledger: Ledger, targets: Sequence[Target], listing: Listing) -> list[Row]:
+def session_rows(ledger: Ledger, targets: Sequence[Target], listing: Listing) -> list[Row]:
     """The platform's sessions, with whose they are; of the targets alone where there are any."""
     owners = session_owners(ledger, (session.id for session in listing.sessions))
     found = [shapes.session(session, owners(session.id)) for session in listing.sessions]
-    return _meant(found, targets) if targets else found
+    return _matches(found, targets) if targets else found
 
 
 def session_owners(ledger: Ledger, sessions: Iterable[str]) -> Callable[[str], tuple[Run, int, int] | None]:
@@ -93,7 +93,7 @@ def session_owners(ledger: Ledger, sessions: Iterable[str]) -> Callable[[str], t
     return owner
 
 
-def chosen_attempts(ledger: Ledger, target: Target, seen: Glance) -> list[AttemptRow]:
+def chosen_attempts(ledger: Ledger, target: Target, seen: RunView) -> list[AttemptRow]:
     """The latest attempts of the replicas that a target names, as they look now."""
     latest = latest_attempts(ledger, seen)
     return [row for number, row in latest.items() if target.numbers is None or number in target.numbers]
@@ -114,7 +114,7 @@ def _own_ends(ledger: Ledger, run: Run) -> set[tuple[int, int]]:
     return {(row["replica"], row["position"]) for row in rows}
 
 
-def _meant(rows: Iterable[Row], targets: Sequence[Target]) -> list[Row]:
+def _matches(rows: Iterable[Row], targets: Sequence[Target]) -> list[Row]:
     """Those of these sessions that the targets name, themselves or as replicas of a job."""
     words = {target.session for target in targets if target.session is not None}
     jobs = {(t.run.key.name, t.run.number): t.numbers for t in targets if t.is_job and t.run is not None}
@@ -143,7 +143,7 @@ def _deadlines(ledger: Ledger, run_ids: Sequence[int]) -> dict[int, float]:
     return {row["run"]: row["first"] for row in rows}
 
 
-def _unasked(run: Run) -> None:
+def _unpolled(run: Run) -> None:
     del run
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from skahactl import states
 from skahactl.ledger.attempts import attempts_of, known_of
+from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import AttemptRow, ReplicaRow, Run, RunSummary
 from skahactl.ledger.replicas import replica_states
-from skahactl.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from skahactl.engine.observe import Watch
+    from skahactl.engine.observe import RunSnapshot
     from skahactl.profile import ClientSettings
     from skahactl.skaha.models import Listing
 
@@ -22,7 +22,7 @@ NOT_LISTED = "the platform did not list it when last looked at"
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class RunView:
     """A run as it looks now. ``attempts``: those whose look differs from the ledger's, by replica and number;
     ``latest``: of these the ones that say how their replica is; ``observed``: when; ``held``: what the ledger holds,
     where it had to be read for this."""
@@ -31,7 +31,7 @@ class Glance:
     attempts: Mapping[tuple[int, int], AttemptRow] = field(default_factory=dict)
     latest: Mapping[int, AttemptRow] = field(default_factory=dict)
     observed: float | None = None
-    held: Watch | None = None
+    held: RunSnapshot | None = None
 
     def replica(self, row: ReplicaRow) -> ReplicaRow:
         changed = self.latest.get(row.number)
@@ -46,13 +46,13 @@ class Glance:
         return self.run if self.observed is None else replace(self.run, observed=self.observed)
 
 
-def glance(ledger: Ledger, run: Run, listing: Listing | None) -> Glance:
+def view_run(ledger: Ledger, run: Run, listing: Listing | None) -> RunView:
     """The run as ``listing`` shows it; without one, or if it has ended, as the ledger holds it."""
     if listing is None or run.ended is not None:
-        return Glance(run)
-    from skahactl.engine.observe import UNSEEN, Adopt, Gone, Missing, Seen, Watch, observe
+        return RunView(run)
+    from skahactl.engine.observe import UNSEEN, Adopt, Gone, Missing, RunSnapshot, Seen, observe
 
-    watch = Watch(run, replica_states(ledger, run.id), attempts_of(ledger, run.id))
+    watch = RunSnapshot(run, replica_states(ledger, run.id), attempts_of(ledger, run.id))
     sessions = known_of(ledger, watch.attempts, listing)
     changed: dict[tuple[int, int], AttemptRow] = {}
     for change in observe(watch, listing, sessions, frozenset()):
@@ -83,7 +83,7 @@ def glance(ledger: Ledger, run: Run, listing: Listing | None) -> Glance:
     latest = {  # a replica that was moved on since, to a retry or a delete, is what the ledger says
         key[0]: row for key, row in changed.items() if known_states[key[0]] == (key[1], before[key])
     }
-    return Glance(run, changed, latest, listing.received, watch)
+    return RunView(run, changed, latest, listing.received, watch)
 
 
 def _pending_since(row: AttemptRow, state: str, seen: float) -> float | None:
@@ -99,13 +99,13 @@ def _is_forgotten(attempt: AttemptRow, run: Run, listing: Listing) -> bool:
     return listing.requested - seen > listing.memory
 
 
-def watch_seen(ledger: Ledger, run: Run, listing: Listing, settings: ClientSettings) -> Watch:
+def snapshot_with_list(ledger: Ledger, run: Run, listing: Listing, settings: ClientSettings) -> RunSnapshot:
     """The run as a look at ``listing`` would leave it in the ledger."""
-    from skahactl.engine.look import watch_of
+    from skahactl.engine.look import snapshot_of
     from skahactl.engine.plan import backoff
 
-    seen = glance(ledger, run, listing)
-    held = watch_of(ledger, run.id) if seen.held is None else seen.held
+    seen = view_run(ledger, run, listing)
+    held = snapshot_of(ledger, run.id) if seen.held is None else seen.held
     rows = []
     for row in held.replicas:
         now = seen.latest.get(row.number)
@@ -116,13 +116,13 @@ def watch_seen(ledger: Ledger, run: Run, listing: Listing, settings: ClientSetti
     return replace(held, run=seen.dated_run(), replicas=tuple(rows), attempts=tuple(map(seen.attempt, held.attempts)))
 
 
-def latest_attempts(ledger: Ledger, seen: Glance) -> dict[int, AttemptRow]:
+def latest_attempts(ledger: Ledger, seen: RunView) -> dict[int, AttemptRow]:
     """The newest attempt of every replica that has one, as it looks now."""
     rows = attempts_of(ledger, seen.run.id) if seen.held is None else seen.held.attempts
     return {row.replica: seen.attempt(row) for row in rows}
 
 
-def summary(before: RunSummary, seen: Glance) -> RunSummary:
+def view_summary(before: RunSummary, seen: RunView) -> RunSummary:
     """The counts and status of a run as it looks now."""
     if seen.held is None or not seen.latest:
         return replace(before, run=seen.dated_run())
@@ -137,6 +137,6 @@ def summary(before: RunSummary, seen: Glance) -> RunSummary:
     return replace(before, run=seen.dated_run(), counts=counts, status=status, retriable=retriable)
 
 
-def look_is_due(runs: Sequence[Run]) -> bool:
+def poll_is_due(runs: Sequence[Run]) -> bool:
     """Whether the platform may know more of these runs than the ledger."""
     return any(run.ended is None for run in runs)

@@ -6,25 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from skahactl import states
-from skahactl.engine.decide import Decision, Wishes, decide
+from skahactl.engine.decide import ApplyWishes, Decision, decide
 from skahactl.engine.drive import gate_for
-from skahactl.engine.glance import glance, summary
-from skahactl.engine.look import as_seen, shows_more
+from skahactl.engine.glance import view_run, view_summary
+from skahactl.engine.look import shows_more, with_listed_sessions
 from skahactl.engine.plan import Step
 from skahactl.errors import UsageError
 from skahactl.job import Job
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import known_among
+from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import JobKey, Run, RunSummary
-from skahactl.ledger.store import Ledger
-from skahactl.manifest.names import first_name
+from skahactl.manifest.names import base_session_name
 from skahactl.profile import Profile
 from skahactl.skaha.models import Listing, Session
 from skahactl.words import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class RunHistory:
     """Answers from the ledger and one list of sessions."""
 
     ledger: Ledger
@@ -41,10 +41,10 @@ class History:
             return None
         held = runs.summaries(self.ledger, [run])[0]
         if run.ended is not None:
-            return as_seen(self.ledger, held, self.listing)
-        return summary(held, glance(self.ledger, run, self.listing))
+            return with_listed_sessions(self.ledger, held, self.listing)
+        return view_summary(held, view_run(self.ledger, run, self.listing))
 
-    def decide(self, job: Job, wishes: Wishes, now: float, coming: set[str] | None = None) -> Decision:
+    def decide(self, job: Job, wishes: ApplyWishes, now: float, coming: set[str] | None = None) -> Decision:
         """``coming``: jobs that get a new run first."""
         last = self.last(job.name)
         foreign = {} if last is not None else self.foreign(job)
@@ -66,7 +66,7 @@ class History:
         numbers = {replica.name: replica.number for replica in job.replicas}
         named: list[tuple[int, Session]] = []
         for session in self.listing.sessions:
-            number = numbers.get(session.name) or numbers.get(first_name(session.name))
+            number = numbers.get(session.name) or numbers.get(base_session_name(session.name))
             if number is not None:
                 named.append((number, session))
         known = known_among(self.ledger, (session.id for _, session in named))

@@ -6,43 +6,54 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from skahactl import states
-from skahactl.engine.observe import Adopt, Change, Gone, Missing, Seen, Stray, Twin, Watch, observe, state_of
+from skahactl.engine.observe import (
+    Adopt,
+    Change,
+    Duplicate,
+    Gone,
+    Missing,
+    RunSnapshot,
+    Seen,
+    Unrecognised,
+    observe,
+    state_of,
+)
 from skahactl.engine.plan import backoff
-from skahactl.ledger import looks, replicas
+from skahactl.ledger import attempts, replicas
 from skahactl.ledger.attempts import attempts_of, known_of, set_attempt
+from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import AttemptRow, Run, RunSummary
 from skahactl.ledger.runs import run_by_id, set_run
-from skahactl.ledger.store import Ledger
 from skahactl.profile import ClientSettings
 from skahactl.skaha.models import Listing
 
 
-def watch_of(ledger: Ledger, run_id: int) -> Watch:
+def snapshot_of(ledger: Ledger, run_id: int) -> RunSnapshot:
     """The run as the ledger holds it now."""
     run = run_by_id(ledger, run_id)
     assert run is not None
-    return Watch(run, replicas.replica_states(ledger, run_id), attempts_of(ledger, run_id))
+    return RunSnapshot(run, replicas.replica_states(ledger, run_id), attempts_of(ledger, run_id))
 
 
-class Watches:
+class SnapshotCache:
     """What ``watch_of`` says, read again only when the ledger has changed since."""
 
     def __init__(self, ledger: Ledger):
         self._ledger = ledger
-        self._held: dict[int, Watch] = {}
+        self._held: dict[int, RunSnapshot] = {}
         self._version: tuple[int, int, int] | None = None
 
-    def of(self, run_id: int) -> Watch:
+    def of(self, run_id: int) -> RunSnapshot:
         version = self._ledger.version()
         if version != self._version:
             self._held, self._version = {}, version
         if run_id not in self._held:
-            self._held[run_id] = watch_of(self._ledger, run_id)
+            self._held[run_id] = snapshot_of(self._ledger, run_id)
         return self._held[run_id]
 
 
 @dataclass
-class Doubt:
+class AmbiguousSend:
     """How often an unsettled attempt has been looked for since its last create ended."""
 
     ended: float
@@ -50,19 +61,19 @@ class Doubt:
 
 
 @dataclass
-class Lookout:
+class Recorder:
     """Turns listings into ledger writes; remembers between looks what need not be durable."""
 
     ledger: Ledger
     settings: ClientSettings
     strays: dict[str, str] = field(default_factory=dict)  # session id to name
-    _doubts: dict[tuple[int, int, int], Doubt] = field(default_factory=dict)
+    _doubts: dict[tuple[int, int, int], AmbiguousSend] = field(default_factory=dict)
     _settled: set[tuple[int, int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._watches = Watches(self.ledger)
+        self._watches = SnapshotCache(self.ledger)
 
-    def watch(self, run: Run) -> Watch:
+    def watch(self, run: Run) -> RunSnapshot:
         """The run as the ledger holds it now."""
         return self._watches.of(run.id)
 
@@ -81,7 +92,7 @@ class Lookout:
 
     def twins(self, run: Run, listing: Listing) -> tuple[str, ...]:
         """Sessions listed now that are twins of this run's attempts: to be deleted, again if need be."""
-        twins = looks.twins_of(self.ledger, run.id)
+        twins = attempts.duplicates_of(self.ledger, run.id)
         return tuple(session.id for session in listing.sessions if session.id in twins)
 
     def settled(self, run: Run) -> frozenset[int]:
@@ -92,23 +103,23 @@ class Lookout:
         at = listing.received
         if isinstance(change, Seen):
             self._note_restart(change, run, at)
-            looks.record_seen(self.ledger, change.attempt, change.session, change.state, at)
+            attempts.record_seen(self.ledger, change.attempt, change.session, change.state, at)
             if change.state == states.FAILED and change.attempt.state != states.FAILED:
                 self._back_off(change.attempt, at)
         elif isinstance(change, Adopt):
-            looks.record_adopted(self.ledger, change.attempt, change.session, change.state, at)
+            attempts.record_adopted(self.ledger, change.attempt, change.session, change.state, at)
             if change.state == states.FAILED:
                 self._back_off(change.attempt, at)
-        elif isinstance(change, Twin):
-            looks.record_twin(self.ledger, change.attempt, change.session.id, at)
+        elif isinstance(change, Duplicate):
+            attempts.record_duplicate(self.ledger, change.attempt, change.session.id, at)
         elif isinstance(change, Missing):
-            looks.record_missing(self.ledger, change.attempt, listing.requested)
+            attempts.record_missing(self.ledger, change.attempt, listing.requested)
         elif isinstance(change, Gone):
             again = None
             if change.state == states.FAILED:
                 again = at + backoff(self.settings.backoff, change.attempt.number)
-            looks.record_gone(self.ledger, change.attempt, change.state, change.reason, at, again)
-        elif isinstance(change, Stray):
+            attempts.record_gone(self.ledger, change.attempt, change.state, change.reason, at, again)
+        elif isinstance(change, Unrecognised):
             self.strays[change.session.id] = change.session.name
 
     def _back_off(self, attempt: AttemptRow, at: float) -> None:
@@ -122,7 +133,7 @@ class Lookout:
                 self.ledger, run.id, at, f"the platform restarted {change.attempt.name}", change.attempt.replica
             )
 
-    def _count_looks(self, watch: Watch, listing: Listing, in_flight: frozenset[int]) -> None:
+    def _count_looks(self, watch: RunSnapshot, listing: Listing, in_flight: frozenset[int]) -> None:
         """An unsettled attempt that this list did not show: one more look; settled after enough of them."""
         needed = 1 if self.settings.settle == 0 else 3
         for replica, attempt in watch.latest().items():
@@ -132,7 +143,7 @@ class Lookout:
             ended = attempt.doubt_ended if attempt.doubt_ended is not None else attempt.created
             doubt = self._doubts.get(key)
             if doubt is None or doubt.ended != ended:
-                doubt = self._doubts[key] = Doubt(ended)
+                doubt = self._doubts[key] = AmbiguousSend(ended)
                 self._settled.discard(key)
             if listing.requested >= ended:
                 doubt.looks += 1
@@ -147,21 +158,21 @@ def _is_alive(change: Change) -> bool:
 def shows_more(ledger: Ledger, run_id: int, listing: Listing) -> bool:
     """Whether ``listing`` shows of a run that has ended what asks for another pass: a session that was taken for gone,
     or a copy of a create in doubt. Writes nothing."""
-    twins = looks.twins_of(ledger, run_id)
+    twins = attempts.duplicates_of(ledger, run_id)
     if any(session.id in twins for session in listing.sessions):
         return True
-    watch = watch_of(ledger, run_id)
+    watch = snapshot_of(ledger, run_id)
     changes = observe(watch, listing, known_of(ledger, watch.attempts, listing), frozenset())
     return any(
-        isinstance(change, Adopt | Twin) or (isinstance(change, Seen) and change.state != change.attempt.state)
+        isinstance(change, Adopt | Duplicate) or (isinstance(change, Seen) and change.state != change.attempt.state)
         for change in changes
     )
 
 
-def as_seen(ledger: Ledger, last: RunSummary, listing: Listing) -> RunSummary:
+def with_listed_sessions(ledger: Ledger, last: RunSummary, listing: Listing) -> RunSummary:
     """The run with those of its sessions that ``listing`` shows alive, though they were taken for gone, counted as
     alive. Writes nothing."""
-    back = taken_back(ledger, last.run.id, listing)
+    back = withdrawn_ends(ledger, last.run.id, listing)
     if not back:
         return last
     rows = replicas.replica_states(ledger, last.run.id)
@@ -169,9 +180,9 @@ def as_seen(ledger: Ledger, last: RunSummary, listing: Listing) -> RunSummary:
     return replace(last, counts=counts, status=states.job_status(counts, last.retriable))
 
 
-def taken_back(ledger: Ledger, run_id: int, listing: Listing) -> dict[int, str]:
+def withdrawn_ends(ledger: Ledger, run_id: int, listing: Listing) -> dict[int, str]:
     """Replicas whose latest session was taken for gone, and is listed alive: the state that it means."""
-    watch = watch_of(ledger, run_id)
+    watch = snapshot_of(ledger, run_id)
     listed = {session.id: session for session in listing.sessions}
     back: dict[int, str] = {}
     for replica, attempt in watch.latest().items():
@@ -182,11 +193,11 @@ def taken_back(ledger: Ledger, run_id: int, listing: Listing) -> dict[int, str]:
     return back
 
 
-def take_known(ledger: Ledger, settings: ClientSettings, run: Run, listing: Listing) -> None:
+def record_known_sessions(ledger: Ledger, settings: ClientSettings, run: Run, listing: Listing) -> None:
     """Writes what ``listing`` shows of the sessions that the ledger knows; others are not judged, so that this needs
     no lock."""
     everyone = frozenset(row.number for row in replicas.replica_states(ledger, run.id))
-    Lookout(ledger, settings).take(run, listing, everyone)
+    Recorder(ledger, settings).take(run, listing, everyone)
 
 
 def end_unsent(ledger: Ledger, attempt: AttemptRow, state: str, reason: str, at: float) -> None:

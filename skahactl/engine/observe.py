@@ -26,7 +26,7 @@ PENDING_TIMEOUT = "pending-timeout"
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class RunSnapshot:
     """A run as the ledger holds it at the start of a look."""
 
     run: Run
@@ -57,7 +57,7 @@ class Adopt:
 
 
 @dataclass(frozen=True, slots=True)
-class Twin:
+class Duplicate:
     """A second session of a create in doubt, to be deleted."""
 
     attempt: AttemptRow
@@ -81,17 +81,17 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
-class Stray:
+class Unrecognised:
     """A session with one of our names that this ledger never made: reported, left alone."""
 
     replica: int
     session: Session
 
 
-Change = Seen | Adopt | Twin | Missing | Gone | Stray
+Change = Seen | Adopt | Duplicate | Missing | Gone | Unrecognised
 
 
-def observe(watch: Watch, listing: Listing, known: Set[str], in_flight: frozenset[int]) -> tuple[Change, ...]:
+def observe(watch: RunSnapshot, listing: Listing, known: Set[str], in_flight: frozenset[int]) -> tuple[Change, ...]:
     """The changes that ``listing`` makes to a run.
 
     ``known``: every session id this ledger holds, twins included. ``in_flight``: replicas with a create on its way
@@ -104,7 +104,7 @@ def observe(watch: Watch, listing: Listing, known: Set[str], in_flight: frozense
     )
 
 
-def _of_known(watch: Watch, listing: Listing, by_id: Mapping[str, Session]) -> Iterator[Change]:
+def _of_known(watch: RunSnapshot, listing: Listing, by_id: Mapping[str, Session]) -> Iterator[Change]:
     deleting = {replica.number for replica in watch.replicas if replica.deleting or watch.run.deleting}
     for attempt in watch.attempts:
         if attempt.session is None:
@@ -138,7 +138,7 @@ def state_of(session: Session, before: str) -> str:
     return before if before in (states.PENDING, states.RUNNING) else states.PENDING
 
 
-def _of_unknown(watch: Watch, listing: Listing, known: Set[str], in_flight: frozenset[int]) -> Iterator[Change]:
+def _of_unknown(watch: RunSnapshot, listing: Listing, known: Set[str], in_flight: frozenset[int]) -> Iterator[Change]:
     by_name: dict[str, list[Session]] = {}
     for session in listing.sessions:
         if session.id not in known:
@@ -149,23 +149,23 @@ def _of_unknown(watch: Watch, listing: Listing, known: Set[str], in_flight: froz
     current = {replica.number: replica.attempt for replica in watch.replicas}
     for attempt in watch.attempts:
         if attempt.name in by_name and attempt.replica not in in_flight:
-            yield from _attributed(attempt, by_name[attempt.name], current[attempt.replica] == attempt.number)
+            yield from _attribute(attempt, by_name[attempt.name], current[attempt.replica] == attempt.number)
     for replica in watch.replicas:
         if replica.name in by_name and replica.name not in tried and replica.number not in in_flight:
-            yield from (Stray(replica.number, session) for session in by_name[replica.name])
+            yield from (Unrecognised(replica.number, session) for session in by_name[replica.name])
 
 
-def _attributed(attempt: AttemptRow, sessions: list[Session], is_latest: bool) -> Iterator[Change]:
+def _attribute(attempt: AttemptRow, sessions: list[Session], is_latest: bool) -> Iterator[Change]:
     """Unknown sessions of exactly this attempt's name: as many as there are unanswered doubts are ours."""
     open_doubts = attempt.doubts - attempt.twins
     ranked = sorted(sessions, key=_preference)
     for place, session in enumerate(ranked):
         if place >= open_doubts:
-            yield Stray(attempt.replica, session)
+            yield Unrecognised(attempt.replica, session)
         elif place == 0 and attempt.session is None and is_latest:
             yield Adopt(attempt, session, state_of(session, states.UNSETTLED))
         else:
-            yield Twin(attempt, session)
+            yield Duplicate(attempt, session)
 
 
 def _preference(session: Session) -> tuple[int, float, str]:

@@ -8,21 +8,20 @@ from collections.abc import Sequence
 
 from skahactl import states
 from skahactl.clock import SystemClock
-from skahactl.engine.desk import Desk
-from skahactl.engine.drive import released
+from skahactl.engine.desk import Runtime
+from skahactl.engine.drive import release_locks
 from skahactl.engine.driver import Driver
 from skahactl.engine.plan import Gate
-from skahactl.engine.report import Silent
+from skahactl.engine.report import SilentReporter
 from skahactl.engine.stop import Stop
-from skahactl.engine.whose import refuse_other_user
+from skahactl.engine.whose import check_owner
 from skahactl.errors import BusyError, SkahactlError, UsageError
 from skahactl.job import Job, Limits
 from skahactl.ledger import replicas, runs
-from skahactl.ledger.attempts import attempt_of_session, attempts_of, known_sessions
+from skahactl.ledger.attempts import attempt_of_session, attempts_of, known_sessions, record_gone
+from skahactl.ledger.database import Ledger
 from skahactl.ledger.lock import JobLock, acquire
-from skahactl.ledger.looks import record_gone
 from skahactl.ledger.records import JobKey
-from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
 from skahactl.skaha.client import Client
 
@@ -46,14 +45,14 @@ async def create_once(
     stopped: SkahactlError | None = None
     try:
         run = runs.add_run(ledger, key, job, profile.name, {}, clock.now(), directory)
-        desk = Desk(ledger, client, profile, clock, Silent(), Stop())
+        desk = Runtime(ledger, client, profile, clock, SilentReporter(), Stop())
         try:
             runs.set_limits(ledger, run.id, Limits(), job.keep, 1)
             await Driver(desk, (run,), False, lambda watched: Gate()).drive()
         except SkahactlError as error:
             stopped = error
     finally:
-        released([lock])
+        release_locks([lock])
     rows = replicas.replica_states(ledger, run.id)
     sessions = {attempt.replica: attempt.session for attempt in attempts_of(ledger, run.id)}
     ids = [sessions.get(row.number) for row in rows]
@@ -86,7 +85,7 @@ async def delete_ids(ledger: Ledger, client: Client, profile: Profile, ids: Sequ
         raise UsageError("an empty session id")
     known = known_sessions(ledger, ids)
     theirs = [runs.run_by_id(ledger, run_id) for run_id in {known[one][0] for one in ids if one in known}]
-    refuse_other_user(profile, filter(None, theirs), (await client.sessions()).user)
+    check_owner(profile, filter(None, theirs), (await client.sessions()).user)
     chosen: dict[int, set[int]] = {}
     for one in ids:
         if one in known:

@@ -11,12 +11,12 @@ from skahactl.engine.plan import Step
 from skahactl.errors import BusyError, Exit, worst
 from skahactl.job import Job
 from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import AttemptRow, Run, RunSummary
 from skahactl.ledger.replicas import replica_states
-from skahactl.ledger.store import Ledger
 from skahactl.manifest.content import Difference
 from skahactl.profile import Profile
-from skahactl.skaha.models import Created
+from skahactl.skaha.models import CreateResult
 
 #: Actions that ask the platform for something.
 ACTIVE = frozenset({"create", "retry", "resend", "adopt", "delete", "renew"})
@@ -83,7 +83,7 @@ class Outcome:
         }
 
 
-def unsuccessful(ledger: Ledger, run_id: int) -> tuple[int, ...]:
+def unsuccessful_exit(ledger: Ledger, run_id: int) -> tuple[int, ...]:
     """Replicas that ended otherwise than well, of themselves."""
     bad = (states.FAILED, states.REFUSED, states.EXPIRED)
     return tuple(replica.number for replica in replica_states(ledger, run_id) if replica.state in bad)
@@ -95,7 +95,7 @@ def skip_reason(ledger: Ledger, run_id: int) -> str:
     return reasons[0] if reasons else "what it comes after did not complete"
 
 
-def decided(name: str, decision: Decision, run: Run | None, digest: str) -> JobOutcome:
+def decision_outcome(name: str, decision: Decision, run: Run | None, digest: str) -> JobOutcome:
     """The part of a job before anything is done."""
     return JobOutcome(
         name,
@@ -108,15 +108,15 @@ def decided(name: str, decision: Decision, run: Run | None, digest: str) -> JobO
     )
 
 
-def left_to(driver: BusyError, job: Job, last: RunSummary | None) -> JobOutcome:
+def outcome_left_to(driver: BusyError, job: Job, last: RunSummary | None) -> JobOutcome:
     """The part of a job that another command drives."""
     part = JobOutcome(job.name, "busy", driver.message, digest=job.digest, exit=driver.exit, hint=driver.hint)
     part.watched = True
-    show(part, last)
+    job_outcome(part, last)
     return part
 
 
-def show(part: JobOutcome, summary: RunSummary | None) -> None:
+def job_outcome(part: JobOutcome, summary: RunSummary | None) -> None:
     """How its run stands."""
     if summary is None:
         return
@@ -124,13 +124,13 @@ def show(part: JobOutcome, summary: RunSummary | None) -> None:
     part.run, part.status, part.counts = summary.run.number, summary.status, summary.counts
 
 
-def planned_steps(plan: Iterable[Step]) -> list[dict[str, object]]:
+def planned_rows(plan: Iterable[Step]) -> list[dict[str, object]]:
     """Steps of a dry run."""
     return [step_row(step.replica, step.name, step.action, step.reason, "planned") for step in plan]
 
 
-def done_steps(
-    ledger: Ledger, run_id: int, plan: Iterable[Step], results: Mapping[tuple[int, int], Created]
+def done_rows(
+    ledger: Ledger, run_id: int, plan: Iterable[Step], results: Mapping[tuple[int, int], CreateResult]
 ) -> list[dict[str, object]]:
     """Steps with what became of them."""
     now = {replica.number: replica for replica in replica_states(ledger, run_id)}
@@ -140,7 +140,7 @@ def done_steps(
         replica = now[step.replica]
         result = results.get((run_id, step.replica))
         attempt = latest.get(step.replica)
-        row = step_row(step.replica, replica.name, step.action, step.reason, _word(step, replica.state))
+        row = step_row(step.replica, replica.name, step.action, step.reason, _outcome_name(step, replica.state))
         row |= of_attempt(attempt)
         if replica.state == states.REFUSED or (step.action in ACTIVE and replica.state == states.HELD):
             row["error"] = result.error.data() if result and result.error else _words(replica.reason)
@@ -148,7 +148,7 @@ def done_steps(
     return rows
 
 
-def _word(step: Step, state: str) -> str:
+def _outcome_name(step: Step, state: str) -> str:
     if step.action == "hold" and state == states.HELD:
         return "held"
     if step.action not in ACTIVE:

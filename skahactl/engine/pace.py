@@ -12,7 +12,7 @@ JUMP = 30.0
 
 
 @dataclass
-class Pace:
+class PollPace:
     """The interval between looks: short at first, longer as the job ages, never above ``poll_max`` nor a quarter of
     the time that the platform remembers an ended session."""
 

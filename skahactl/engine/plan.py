@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from skahactl import states
-from skahactl.durations import short
-from skahactl.engine.observe import Watch
+from skahactl.durations import format_duration
+from skahactl.engine.observe import RunSnapshot
 from skahactl.ledger.records import AttemptRow
 from skahactl.ledger.replicas import ReplicaState
 
@@ -48,7 +48,12 @@ class Doubts:
 
 
 def plan_run(
-    watch: Watch, now: float, *, gate: Gate = Gate(), queued: frozenset[int] = frozenset(), doubts: Doubts = Doubts()
+    watch: RunSnapshot,
+    now: float,
+    *,
+    gate: Gate = Gate(),
+    queued: frozenset[int] = frozenset(),
+    doubts: Doubts = Doubts(),
 ) -> tuple[Step, ...]:
     """Steps for every replica, in order; ``queued``: creates already handed on, not planned again but counted."""
     latest = watch.latest()
@@ -71,7 +76,7 @@ def plan_run(
 class _Room:
     """How many more of this job's own sessions may be alive and pending."""
 
-    def __init__(self, watch: Watch, queued: frozenset[int]):
+    def __init__(self, watch: RunSnapshot, queued: frozenset[int]):
         self._limits = watch.run.limits
         alive = {replica.number for replica in watch.replicas if replica.state in states.ALIVE} | queued
         running = {replica.number for replica in watch.replicas if replica.state == states.RUNNING}
@@ -91,7 +96,7 @@ class _Room:
 
 
 def _step(
-    watch: Watch, replica: ReplicaState, attempt: AttemptRow | None, now: float, gate: Gate, doubts: Doubts
+    watch: RunSnapshot, replica: ReplicaState, attempt: AttemptRow | None, now: float, gate: Gate, doubts: Doubts
 ) -> Step:
     number, name = replica.number, attempt.name if attempt else replica.name
     if replica.deleting or watch.run.deleting:
@@ -102,7 +107,7 @@ def _step(
         return _held(replica, name, now, gate)
     if replica.state == states.FAILED and replica.attempt < replica.allowed:
         if (replica.not_before or 0.0) > now:
-            return Step(number, name, "hold", f"retry in {short((replica.not_before or 0.0) - now)}")
+            return Step(number, name, "hold", f"retry in {format_duration((replica.not_before or 0.0) - now)}")
         return Step(number, replica.name, "retry", f"attempt {replica.attempt} of {replica.allowed} failed")
     return Step(number, name, "keep", replica.state)
 
@@ -114,7 +119,9 @@ def _held(replica: ReplicaState, name: str, now: float, gate: Gate) -> Step:
         return Step(replica.number, name, "hold", gate.reason or "held")
     if (replica.not_before or 0.0) > now:
         why = replica.reason or "the platform asked to wait"
-        return Step(replica.number, name, "hold", f"{why}; again in {short((replica.not_before or 0.0) - now)}")
+        return Step(
+            replica.number, name, "hold", f"{why}; again in {format_duration((replica.not_before or 0.0) - now)}"
+        )
     return Step(replica.number, name, "create", replica.reason if replica.reason == "retry" else "not created yet")
 
 

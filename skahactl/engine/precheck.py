@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from skahactl.durations import short
-from skahactl.engine.desk import Desk
+from skahactl.durations import format_duration
+from skahactl.engine.desk import Runtime
 from skahactl.errors import AnswerNo, ManifestError, Problem, UnreachableError
 from skahactl.job import Job, Request
 from skahactl.profile import Profile
@@ -16,7 +16,7 @@ from skahactl.skaha.client import Client
 from skahactl.skaha.models import Options
 
 
-async def precheck(jobs: Sequence[Job], desk: Desk, environ: Mapping[str, str]) -> tuple[str, ...]:
+async def precheck(jobs: Sequence[Job], desk: Runtime, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Warnings; raises for what the platform is certain to refuse, for secrets that cannot be read, and for a server
     that failed the canary and a job that needs the encoding."""
     options, listed = await asyncio.gather(_options(desk.client), _listed(desk.client))
@@ -94,7 +94,7 @@ def _encoding(jobs: Sequence[Job], profile: Profile, state_dir: Path, now: float
         return []
     from skahactl.skaha import canary
 
-    answer = canary.remembered(state_dir, profile.server, now)
+    answer = canary.remembered_result(state_dir, profile.server, now)
     if answer is False:
         raise AnswerNo(
             f"{profile.host} does not give commands and values back as they were written, and this job needs that",
@@ -125,4 +125,4 @@ def _certificate(profile: Profile, now: float) -> list[str]:
     if end is None or end - now > 2 * 86400:
         return []
     login = f"skahactl login {profile.name}"
-    return [f"the certificate of {profile.name} ends in {short(end - now)}; '{login}' gets a new one in time"]
+    return [f"the certificate of {profile.name} ends in {format_duration(end - now)}; '{login}' gets a new one in time"]

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from skahactl import states
 from skahactl.engine import verdict
-from skahactl.engine.desk import Desk
-from skahactl.engine.drive import gates_under, released, wait_for_lock
+from skahactl.engine.desk import Runtime
+from skahactl.engine.drive import gates_of_jobs, release_locks, wait_for_lock
 from skahactl.engine.driver import Driver
 from skahactl.engine.forget import forget_job
 from skahactl.engine.outcome import JobOutcome, of_attempt, step_row
 from skahactl.engine.stop import Interrupted
 from skahactl.engine.verdict import Undeleted
-from skahactl.engine.whose import refuse_other_user
+from skahactl.engine.whose import check_owner
 from skahactl.errors import BusyError, Exit
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of, runs_with
@@ -31,10 +31,10 @@ _STAYS = {"code": "stays", "http_status": None, "message": "the platform still l
 
 
 @dataclass
-class Removal:
+class JobDeletion:
     """One call of delete. ``parts``: what has become of each run so far, also where an error ends the whole."""
 
-    desk: Desk
+    desk: Runtime
     parts: list[JobOutcome] = field(default_factory=list)
 
     async def preview(self, run: Run, numbers: Collection[int] | None, forget: bool) -> None:
@@ -49,7 +49,7 @@ class Removal:
         """Deletes the sessions of a run, or of some of its replicas, and verifies it. ``lock``: the job's, if the
         caller holds it."""
         listing = await self.desk.stop.guard(self.desk.client.sessions())
-        refuse_other_user(self.desk.profile, (run,), listing.user, nothing="nothing was deleted")
+        check_owner(self.desk.profile, (run,), listing.user, nothing="nothing was deleted")
         part = self._part(run, numbers, listing)
         self.parts.append(part)
         replicas.ask_delete(self.desk.ledger, run.id, numbers)
@@ -62,12 +62,12 @@ class Removal:
             self._fill(part, run)
         latest = self._latest(run)
         for step in part.steps:
-            step.update(_ending(latest.get(_number(step)), undeleted))
-        part.exit = verdict.of_undeleted(undeleted)
+            step.update(_deletion_result(latest.get(_number(step)), undeleted))
+        part.exit = verdict.exit_of_undeleted(undeleted)
         if undeleted:
             part.hint = "the platform keeps listing some of its sessions; the same command tries again"
         else:
-            _explain(part)
+            _deletion_reason(part)
         return part
 
     async def forget(self, run: Run) -> int | None:
@@ -80,7 +80,7 @@ class Removal:
                 return None
             return forget_job(self.desk.ledger, run.key, self.desk.clock.now(), self.desk.profile.memory)
         finally:
-            released([lock])
+            release_locks([lock])
 
     async def still_listed(self, key: JobKey) -> list[Run]:
         """The runs of a job of which the platform lists sessions, oldest first."""
@@ -118,7 +118,7 @@ class Removal:
         try:
             await driver.drive()
         finally:
-            released([lock] if held is None else [])
+            release_locks([lock] if held is None else [])
         return driver.undeleted
 
     async def _carried_out(self, run: Run, numbers: Collection[int] | None) -> set[str]:
@@ -138,7 +138,7 @@ class Removal:
         ]
 
     def _driver(self, run: Run, lock: JobLock) -> Driver:
-        return Driver(self.desk, (run,), False, gates_under(self.desk.ledger, [lock]), create=False)
+        return Driver(self.desk, (run,), False, gates_of_jobs(self.desk.ledger, [lock]), create=False)
 
     def _part(self, run: Run, numbers: Collection[int] | None, listing: Listing) -> JobOutcome:
         """A run's part, with the steps as planned."""
@@ -168,7 +168,7 @@ def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str]) -> di
     return step_row(row.number, row.name, action, row.state, "planned") | of_attempt(attempt)
 
 
-def _explain(part: JobOutcome) -> None:
+def _deletion_reason(part: JobOutcome) -> None:
     """A delete that ended nothing says so."""
     before = {step["reason"] for step in part.steps if step["action"] == "delete"}
     if not before:
@@ -184,7 +184,7 @@ def _number(step: Mapping[str, object]) -> int:
     return number
 
 
-def _ending(attempt: AttemptRow | None, undeleted: Undeleted) -> dict[str, object]:
+def _deletion_result(attempt: AttemptRow | None, undeleted: Undeleted) -> dict[str, object]:
     """How a planned step ended, by the replica's latest attempt."""
     stays = undeleted.keys() & ({attempt.session, attempt.name} if attempt is not None else set())
     if not stays:

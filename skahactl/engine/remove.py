@@ -15,7 +15,7 @@ REPEAT = 5.0
 
 
 @dataclass
-class Remover:
+class DeleteQueue:
     """Sends DELETEs, bounded; ``tries`` counts them by session id, ``errors`` is what the last one failed with."""
 
     client: Client

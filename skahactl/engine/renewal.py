@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from skahactl.durations import iso
-from skahactl.engine.desk import Desk
+from skahactl.durations import iso_time
+from skahactl.engine.desk import Runtime
 from skahactl.engine.outcome import JobOutcome, Outcome, step_row
 from skahactl.errors import Exit, UnreachableError, UsageError
 from skahactl.ledger import runs
@@ -17,7 +17,7 @@ from skahactl.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _RenewRequest:
     """One live session to be renewed."""
 
     part: JobOutcome
@@ -28,7 +28,7 @@ class _Asked:
 
 @dataclass
 class Renewal:
-    desk: Desk
+    desk: Runtime
 
     async def renew(self, targets: Sequence[Target], dry_run: bool) -> Outcome:
         """One step a live session: ``done`` if its deadline moved, ``unchanged`` if not, ``refused`` with words."""
@@ -53,7 +53,7 @@ class Renewal:
                 part.reason, part.explained = "nothing of it is alive, so there is nothing to renew", True
         return Outcome(self.desk.profile, dry_run, parts)
 
-    def _live(self, target: Target, listed: dict[str, Session], parts: list[JobOutcome]) -> list[_Asked]:
+    def _live(self, target: Target, listed: dict[str, Session], parts: list[JobOutcome]) -> list[_RenewRequest]:
         alive = ("Pending", "Running")
         if target.run is None:
             session = next((s for s in listed.values() if target.session in (s.id, s.name)), None)
@@ -61,13 +61,13 @@ class Renewal:
                 raise UsageError(f"there is no session '{target.word}'", hint="'skahactl get sessions' lists them")
             part = JobOutcome(session.name, "renew", "asked for", watched=True)
             parts.append(part)
-            return [_Asked(part, 1, None, session)] if session.status in alive else []
+            return [_RenewRequest(part, 1, None, session)] if session.status in alive else []
         part = JobOutcome(target.run.key.name, "renew", "asked for", target.run.number, target.run.digest, watched=True)
         summary = runs.summaries(self.desk.ledger, [target.run])[0]
         part.summary, part.status, part.counts = summary, summary.status, summary.counts
         parts.append(part)
         return [
-            _Asked(part, attempt.replica, attempt.number, listed[attempt.session])
+            _RenewRequest(part, attempt.replica, attempt.number, listed[attempt.session])
             for attempt in attempts_of(self.desk.ledger, target.run.id)
             if attempt.session in listed
             and (target.numbers is None or attempt.replica in target.numbers)
@@ -83,12 +83,12 @@ class Renewal:
                 words[session] = error.message
 
 
-def _step(one: _Asked, words: str | None, after: dict[str, Session], dry_run: bool) -> dict[str, object]:
+def _step(one: _RenewRequest, words: str | None, after: dict[str, Session], dry_run: bool) -> dict[str, object]:
     old, now = one.session.expires, after.get(one.session.id)
     new = None if now is None else now.expires
     moved = new is not None and (old is None or new > old + 1)
     outcome = "planned" if dry_run else "refused" if words else "done" if moved else "unchanged"
-    reason = f"deadline {iso(old) or 'unknown'}" + (f", now {iso(new)}" if moved else "")
+    reason = f"deadline {iso_time(old) or 'unknown'}" + (f", now {iso_time(new)}" if moved else "")
     error = {"code": "renew", "http_status": None, "message": words, "hint": None} if words else None
     made = {"session": one.session.id, "attempt": one.attempt, "url": one.session.url, "error": error}
     return step_row(one.replica, one.session.name, "renew", reason, outcome) | made

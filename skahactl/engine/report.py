@@ -36,7 +36,7 @@ class Reporter(Protocol):
         """Leaves the screen and the cursor clean. ``told``: how things stand is said by the command itself now."""
 
 
-class Silent:
+class SilentReporter:
     """Says nothing."""
 
     def say(self, text: str) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from skahactl.clock import Clock
 from skahactl.errors import Exit, SkahactlError, TimedOut
-from skahactl.signals import heard
+from skahactl.signals import handled_signals
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Stop:
     def handling(self) -> Iterator[Stop]:
         """Takes the signals that are heard while it lasts; a second INT is the system's again."""
         loop = asyncio.get_running_loop()
-        numbers = heard()
+        numbers = handled_signals()
         for number in numbers:
             loop.add_signal_handler(number, self._arrive, number)
         try:

@@ -14,7 +14,7 @@ from skahactl.ledger.records import RunSummary
 Undeleted = Mapping[str, SkahactlError | None]
 
 
-def of_driven(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
+def exit_of_driven(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
     """Driven to the end: how it ended. Else: whether every step that was planned was done, held ones included; what
     the platform did not take for now may be taken later."""
     if waited or _is_over(summary):
@@ -33,13 +33,13 @@ def _went_well(summary: RunSummary) -> bool:
     return summary.status == states.COMPLETED
 
 
-def of_decision(decision: Decision, last: RunSummary | None) -> Exit:
+def exit_of_decision(decision: Decision, last: RunSummary | None) -> Exit:
     """Of what was decided, before anything is done: an ended run's result counts again."""
     if decision.action == "ended":
         return Exit.DONE if last is not None and _went_well(last) else Exit.NO
     return {"refuse": Exit.NO, "foreign": Exit.USAGE}.get(decision.action, Exit.DONE)
 
 
-def of_undeleted(undeleted: Undeleted) -> Exit:
+def exit_of_undeleted(undeleted: Undeleted) -> Exit:
     """Of a delete: whether nothing stays; else as the server refused or failed, or that it is just so."""
     return worst([Exit.NO if error is None else error.exit for error in undeleted.values()])

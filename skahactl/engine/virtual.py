@@ -6,20 +6,20 @@ from dataclasses import replace
 
 from skahactl import states
 from skahactl.engine.decide import Decision
-from skahactl.engine.desk import Desk
+from skahactl.engine.desk import Runtime
 from skahactl.engine.drive import gate_for
-from skahactl.engine.glance import watch_seen
-from skahactl.engine.history import History
-from skahactl.engine.observe import Watch
+from skahactl.engine.glance import snapshot_with_list
+from skahactl.engine.history import RunHistory
+from skahactl.engine.observe import RunSnapshot
 from skahactl.engine.plan import Step, plan_run, with_adopted
 from skahactl.job import Job
 from skahactl.ledger.records import JobKey, Run, RunSummary
 from skahactl.ledger.replicas import ReplicaState
 
 
-def planned(
-    desk: Desk,
-    history: History,
+def plan_new_run(
+    desk: Runtime,
+    history: RunHistory,
     job: Job,
     decision: Decision,
     last: RunSummary | None,
@@ -32,16 +32,16 @@ def planned(
     if decision.action == "foreign":
         return ()
     if last is None or decision.action not in ("keep", "ended", "refuse"):
-        watch = as_if_added(job, history.key(job.name), now)
+        watch = snapshot_of_new_run(job, history.key(job.name), now)
     else:
-        watch = watch_seen(desk.ledger, last.run, history.listing, desk.profile.client)
+        watch = snapshot_with_list(desk.ledger, last.run, history.listing, desk.profile.client)
     if decision.action == "keep":
-        watch = as_if_limited(watch, job)
+        watch = with_new_limits(watch, job)
     plan = plan_run(watch, now, gate=gate_for(desk.ledger, watch.run, coming))
     return plan if rest is None or decision.action != "adopt" else with_adopted(plan, history.adoption(job, rest))
 
 
-def as_if_added(job: Job, key: JobKey, now: float) -> Watch:
+def snapshot_of_new_run(job: Job, key: JobKey, now: float) -> RunSnapshot:
     """Every replica Held, nothing tried; the run's id is 0."""
     run = Run(
         id=0,
@@ -69,10 +69,10 @@ def as_if_added(job: Job, key: JobKey, now: float) -> Watch:
         ReplicaState(replica.number, replica.name, states.HELD, None, 0, job.attempts, None, 0)
         for replica in job.replicas
     )
-    return Watch(run, rows, ())
+    return RunSnapshot(run, rows, ())
 
 
-def as_if_limited(watch: Watch, job: Job) -> Watch:
+def with_new_limits(watch: RunSnapshot, job: Job) -> RunSnapshot:
     """A run that goes on, with what its manifest may change in it: as ledger.runs.set_limits would write it."""
     run = replace(watch.run, limits=job.limits, keep=job.keep, attempts=job.attempts)
     rows = tuple(replace(row, allowed=max(row.allowed, job.attempts)) for row in watch.replicas)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from skahactl import states
-from skahactl.engine.desk import Desk
-from skahactl.engine.look import watch_of
-from skahactl.engine.observe import Gone, Missing, Seen, Watch, observe
-from skahactl.engine.pace import Pace
+from skahactl.engine.desk import Runtime
+from skahactl.engine.look import snapshot_of
+from skahactl.engine.observe import Gone, Missing, RunSnapshot, Seen, observe
+from skahactl.engine.pace import PollPace
 from skahactl.engine.report import RunProgress
 from skahactl.engine.stop import seconds_left
 from skahactl.errors import Exit, TimedOut, UnreachableError
@@ -23,7 +23,7 @@ CONDITIONS = ("complete", "running", "deleted")
 
 
 @dataclass(frozen=True, slots=True)
-class Awaited:
+class WaitTarget:
     """A run that is waited for: some of its replicas, or all (None)."""
 
     run: Run
@@ -31,10 +31,10 @@ class Awaited:
 
 
 @dataclass
-class Waiter:
+class JobWaiter:
     """Waits for several runs at once, with one list call a look; ends are remembered while it lasts."""
 
-    desk: Desk
+    desk: Runtime
     condition: str
     deadline: float | None
     _ends: dict[tuple[int, int, int], str] = field(default_factory=dict)
@@ -42,9 +42,9 @@ class Waiter:
     _shown: dict[int, tuple[str, ...]] = field(default_factory=dict)  # by run: the states of its replicas
     _is_out: bool = False  # the platform does not answer, and that was told
 
-    async def wait(self, awaited: Sequence[Awaited]) -> tuple[Exit, tuple[tuple[Run, str], ...]]:
+    async def wait(self, awaited: Sequence[WaitTarget]) -> tuple[Exit, tuple[tuple[Run, str], ...]]:
         """DONE when the condition holds for all; NO as soon as it cannot: of which runs, and the words why."""
-        pace = Pace(self.desk.clock, self.desk.profile.client)
+        pace = PollPace(self.desk.clock, self.desk.profile.client)
         begun = self.desk.clock.now()
         while True:
             listing = await self._look(pace)
@@ -63,7 +63,7 @@ class Waiter:
                 seconds = min(seconds, max(0.05, self.deadline - self.desk.clock.now()))
             await self.desk.stop.sleep(self.desk.clock, seconds)
 
-    async def _look(self, pace: Pace) -> Listing | None:
+    async def _look(self, pace: PollPace) -> Listing | None:
         try:
             left = seconds_left(self.deadline, self.desk.clock)
             listing = await self.desk.stop.guard(self.desk.client.sessions(), left)
@@ -79,9 +79,9 @@ class Waiter:
         pace.looked()
         return listing
 
-    def _judge(self, one: Awaited, listing: Listing) -> tuple[bool | None, str]:
+    def _judge(self, one: WaitTarget, listing: Listing) -> tuple[bool | None, str]:
         """True, False, or None for not yet; with words."""
-        watch = watch_of(self.desk.ledger, one.run.id)
+        watch = snapshot_of(self.desk.ledger, one.run.id)
         shown = self._states(watch, listing)
         chosen = {n: s for n, s in shown.items() if one.numbers is None or n in one.numbers}
         if self.condition == "deleted":  # what lived is gone once two lists have agreed on it
@@ -94,7 +94,7 @@ class Waiter:
         return self._judge_reached(watch, chosen, states.COMPLETED, frozenset({states.COMPLETED}))
 
     def _judge_reached(
-        self, watch: Watch, chosen: dict[int, str], wanted: str, enough: frozenset[str]
+        self, watch: RunSnapshot, chosen: dict[int, str], wanted: str, enough: frozenset[str]
     ) -> tuple[bool | None, str]:
         """``enough``: the states in which a replica is as ``wanted``, or was."""
         left = {n: s for n, s in chosen.items() if s not in enough}
@@ -108,7 +108,7 @@ class Waiter:
             return False, f"{_counted(left)}, and nobody drives it; go on with: skahactl resume {watch.run.key.name}"
         return None, ""
 
-    def _states(self, watch: Watch, listing: Listing) -> dict[int, str]:
+    def _states(self, watch: RunSnapshot, listing: Listing) -> dict[int, str]:
         """The state of each replica as ledger and list together show it."""
         found = {replica.number: replica.state for replica in watch.replicas}
         known = known_of(self.desk.ledger, watch.attempts, listing)
@@ -135,7 +135,7 @@ class Waiter:
         self._shown[watch.run.id] = tuple(found.values())
         return found
 
-    def _remembered(self, watch: Watch) -> Watch:
+    def _remembered(self, watch: RunSnapshot) -> RunSnapshot:
         """With what this wait has missed in an earlier list: nobody may be there to write it down."""
         attempts = (
             replace(one, missing_since=one.missing_since or self._missing.get((one.run_id, one.replica, one.number)))
@@ -143,7 +143,7 @@ class Waiter:
         )
         return replace(watch, attempts=tuple(attempts))
 
-    def _show(self, awaited: Sequence[Awaited], begun: float) -> None:
+    def _show(self, awaited: Sequence[WaitTarget], begun: float) -> None:
         fresh = [run for one in awaited if (run := run_by_id(self.desk.ledger, one.run.id)) is not None]
         views = []
         for summary in summaries(self.desk.ledger, fresh):
@@ -156,11 +156,11 @@ class Waiter:
 
 
 def _counted(chosen: dict[int, str]) -> str:
-    from skahactl.ranges import text
+    from skahactl.ranges import format_ranges
 
     words = []
     for state in states.STATES:
         numbers = [number for number, found in chosen.items() if found == state]
         if numbers:
-            words.append(f"{len(numbers)} {state} (replica {text(numbers)})")
+            words.append(f"{len(numbers)} {state} (replica {format_ranges(numbers)})")
     return ", ".join(words)

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from skahactl.errors import AuthError
 from skahactl.job import Job
 from skahactl.ledger import runs
+from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import JobKey, Run
-from skahactl.ledger.store import Ledger
 from skahactl.profile import Profile
 
 
-def refuse_other_user(
+def check_owner(
     profile: Profile, driven: Iterable[Run], user: str | None, nothing: str = "nothing was changed"
 ) -> None:
     """AuthError if one of these runs is another's than ``user``'s, whom the server says we are: its list of sessions
@@ -26,7 +26,7 @@ def refuse_other_user(
             )
 
 
-def refuse_wrong_user(ledger: Ledger, profile: Profile, jobs: Sequence[Job], user: str | None) -> None:
+def check_user(ledger: Ledger, profile: Profile, jobs: Sequence[Job], user: str | None) -> None:
     """AuthError if one of ``jobs`` is new for ``user``, whom the server says we are, while it goes on for another user
     that we were here before."""
     if not user:

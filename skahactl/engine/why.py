@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from skahactl import states
 from skahactl.clock import Clock
-from skahactl.engine.observe import Watch
+from skahactl.engine.observe import RunSnapshot
 from skahactl.errors import AuthError, UnreachableError
 from skahactl.ledger.records import AttemptRow
 from skahactl.skaha.client import Client
@@ -21,7 +21,7 @@ MOST = 3
 
 
 @dataclass
-class Why:
+class PendingReasons:
     """Asks in the background; an answer that does not come is not asked for again."""
 
     client: Client
@@ -31,7 +31,7 @@ class Why:
     _words: dict[str, str] = field(default_factory=dict)  # of sessions
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def words(self, watch: Watch) -> tuple[tuple[int, str], ...]:
+    def words(self, watch: RunSnapshot) -> tuple[tuple[int, str], ...]:
         """(replica number, words) of those that are Pending still; asks for what is due."""
         pending = [a for a in watch.latest().values() if a.state == states.PENDING and a.session is not None]
         asked = self._asked.setdefault(watch.run.id, set())
@@ -64,10 +64,10 @@ class Why:
             events = await self.client.events(session)
         except (AuthError, UnreachableError):
             return
-        self._words[session] = told(events)
+        self._words[session] = pending_reason(events)
 
 
-def told(events: Sequence[Event] | None) -> str:
+def pending_reason(events: Sequence[Event] | None) -> str:
     """The last warning, else the last event; without a pod there are none."""
     if events is None:
         return "queued, the platform has made no pod of it yet"

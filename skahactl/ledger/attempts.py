@@ -12,13 +12,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from skahactl import states
-from skahactl.ledger import codec
-from skahactl.ledger.records import AttemptRow
-from skahactl.ledger.store import Ledger
-from skahactl.manifest.names import attempt_name, first_name
+from skahactl.ledger.database import Ledger
+from skahactl.ledger.records import ATTEMPT_COLUMNS, AttemptRow, attempt_value, dump_json
+from skahactl.ledger.replicas import set_not_before
+from skahactl.manifest.names import attempt_name, base_session_name
+from skahactl.skaha.models import Session
 
 if TYPE_CHECKING:
-    from skahactl.skaha.models import Created, Listing
+    from skahactl.skaha.models import CreateResult, Listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,36 +36,36 @@ class Intent:
 def attempts_of(ledger: Ledger, run_id: int, replica: int | None = None) -> tuple[AttemptRow, ...]:
     """Every attempt of the run, or of one replica, by replica and number."""
     rows = ledger.rows(
-        f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE run = ?{'' if replica is None else ' AND replica = ?'}"
+        f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE run = ?{'' if replica is None else ' AND replica = ?'}"
         " ORDER BY replica, number",
         *((run_id,) if replica is None else (run_id, replica)),
     )
-    return tuple(codec.attempt_value(row) for row in rows)
+    return tuple(attempt_value(row) for row in rows)
 
 
 def attempt_of_session(ledger: Ledger, session: str) -> AttemptRow | None:
-    row = ledger.row(f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE session = ?", session)
-    return None if row is None else codec.attempt_value(row)
+    row = ledger.row(f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE session = ?", session)
+    return None if row is None else attempt_value(row)
 
 
 def attempts_named(ledger: Ledger, name: str) -> tuple[AttemptRow, ...]:
     """Attempts whose session has exactly this whole name."""
-    rows = ledger.rows(f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE name = ?", name)
-    return tuple(codec.attempt_value(row) for row in rows)
+    rows = ledger.rows(f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE name = ?", name)
+    return tuple(attempt_value(row) for row in rows)
 
 
 def known_sessions(ledger: Ledger, sessions: Iterable[str]) -> dict[str, tuple[int, int, int]]:
     """Those of these session ids that are of an attempt: run, replica, attempt."""
     rows = ledger.rows(
         "SELECT session, run, replica, number FROM attempts WHERE session IN (SELECT value FROM json_each(?))",
-        codec.dump(list(sessions)),
+        dump_json(list(sessions)),
     )
     return {row["session"]: (row["run"], row["replica"], row["number"]) for row in rows}
 
 
 def known_among(ledger: Ledger, sessions: Iterable[str]) -> frozenset[str]:
     """Those of these session ids that this ledger holds, as an attempt's or as a twin's, or of a forgotten run."""
-    asked = codec.dump(list(sessions))
+    asked = dump_json(list(sessions))
     rows = ledger.rows(
         "SELECT session FROM attempts WHERE session IN (SELECT value FROM json_each(?))"
         " UNION SELECT session FROM twins WHERE session IN (SELECT value FROM json_each(?))"
@@ -78,7 +79,7 @@ def known_among(ledger: Ledger, sessions: Iterable[str]) -> frozenset[str]:
 
 def runs_with(ledger: Ledger, sessions: Iterable[str]) -> frozenset[int]:
     """The runs that hold any of these session ids, as an attempt's or as a twin's."""
-    asked = codec.dump(list(sessions))
+    asked = dump_json(list(sessions))
     rows = ledger.rows(
         "SELECT run FROM attempts WHERE session IN (SELECT value FROM json_each(?))"
         " UNION SELECT run FROM twins WHERE session IN (SELECT value FROM json_each(?))",
@@ -136,7 +137,7 @@ def _next_name(ledger: Ledger, name: str, now: float) -> str:
         *(name, now),
         *(name, name, now),
     )
-    used = [row["name"][len(name) + 1 :] or "1" for row in rows if first_name(row["name"]) == name]
+    used = [row["name"][len(name) + 1 :] or "1" for row in rows if base_session_name(row["name"]) == name]
     return attempt_name(name, max(map(int, used), default=0) + 1)
 
 
@@ -172,7 +173,7 @@ def withdraw(ledger: Ledger, intent: Intent) -> None:
         _to(ledger, key, states.HELD, None)
 
 
-def settle(ledger: Ledger, intent: Intent, created: Created, now: float, again: float | None) -> None:
+def settle(ledger: Ledger, intent: Intent, created: CreateResult, now: float, again: float | None) -> None:
     """Writes how a create ended. ``again``: not before then, where it certainly created nothing."""
     key = (intent.run_id, intent.replica, intent.attempt)
     words = None if created.error is None else created.error.message
@@ -266,3 +267,66 @@ def forget_logs(ledger: Ledger, run_ids: Iterable[int]) -> None:
             "UPDATE attempts SET log = 'pruned', log_path = NULL WHERE run = ? AND log_path IS NOT NULL",
             ((run_id,) for run_id in run_ids),
         )
+
+
+def duplicates_of(ledger: Ledger, run_id: int) -> frozenset[str]:
+    """Session ids of the run's twins found so far."""
+    rows = ledger.rows("SELECT session FROM twins WHERE run = ?", run_id)
+    return frozenset(row["session"] for row in rows)
+
+
+def record_seen(ledger: Ledger, attempt: AttemptRow, session: Session, state: str, at: float) -> None:
+    """The session is listed. The first time that it is seen ended is its end; ``startTime`` that changed is a restart
+    by the platform, and noted by the caller."""
+    columns: dict[str, object] = {}
+    if attempt.missing_since is not None:
+        columns["missing_since"] = None
+    if session.started is not None and session.started != attempt.started:
+        columns["started"] = session.started
+    if session.expires is not None and session.expires != attempt.deadline:
+        columns["deadline"] = session.expires
+    if session.url and session.url != attempt.url:
+        columns["url"] = session.url
+    if state == attempt.state:
+        if columns:
+            set_attempt(ledger, attempt, columns)
+        return
+    columns["observed"] = at
+    columns["pending_since"] = at if state == states.PENDING else None
+    if state in (states.COMPLETED, states.FAILED):
+        columns["finished"] = at
+    set_attempt(ledger, attempt, columns, state=state)
+
+
+def record_adopted(ledger: Ledger, attempt: AttemptRow, session: Session, state: str, at: float) -> None:
+    """A create in doubt made this session; it answers one doubt."""
+    with ledger.transaction():
+        columns = {"session": session.id, "recorded": at, "twins": attempt.twins + 1, "missing_since": None}
+        set_attempt(ledger, attempt, {**columns, "pending_since": at}, state=states.PENDING)
+        record_seen(ledger, attempt, session, state, at)
+
+
+def record_duplicate(ledger: Ledger, attempt: AttemptRow, session: str, at: float) -> None:
+    """A twin, to be deleted; it answers one doubt, once."""
+    with ledger.transaction() as connection:
+        connection.execute(
+            "INSERT INTO twins (session, run, replica, attempt, seen) VALUES (?,?,?,?,?)",
+            (session, attempt.run_id, attempt.replica, attempt.number, at),
+        )
+        connection.execute(
+            "UPDATE attempts SET twins = twins + 1 WHERE run = ? AND replica = ? AND number = ?",
+            (attempt.run_id, attempt.replica, attempt.number),
+        )
+
+
+def record_missing(ledger: Ledger, attempt: AttemptRow, at: float) -> None:
+    if attempt.missing_since is None:
+        set_attempt(ledger, attempt, {"missing_since": at})
+
+
+def record_gone(ledger: Ledger, attempt: AttemptRow, state: str, reason: str, at: float, again: float | None) -> None:
+    """Not listed any more; ``again``: when a Failed one may be tried again."""
+    log = {"log": "lost"} if attempt.log == "none" and state != states.DELETED else {}
+    set_attempt(ledger, attempt, {"finished": at, "observed": at, **log}, state=state, reason=reason)
+    if again is not None:
+        set_not_before(ledger, attempt.run_id, attempt.replica, again)

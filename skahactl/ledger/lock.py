@@ -9,18 +9,18 @@ import time
 from pathlib import Path
 from typing import IO
 
-from skahactl.durations import iso
+from skahactl.durations import iso_time
 from skahactl.errors import BusyError
-from skahactl.ledger.records import Driver, JobKey
+from skahactl.ledger.database import Ledger
+from skahactl.ledger.records import DriverRecord, JobKey
 from skahactl.ledger.runs import job_id
-from skahactl.ledger.store import Ledger
-from skahactl.paths import made_private
+from skahactl.paths import make_private
 
 
 class JobLock:
     """Held until ``release`` or the end of the process."""
 
-    def __init__(self, ledger: Ledger, key: JobKey, job: int, stream: IO[bytes], driver: Driver):
+    def __init__(self, ledger: Ledger, key: JobKey, job: int, stream: IO[bytes], driver: DriverRecord):
         self._ledger = ledger
         self.key = key
         self._job = job
@@ -47,19 +47,19 @@ class JobLock:
         if not self.still_ours():
             raise _busy(self.key, self._holder())
 
-    def _holder(self) -> Driver | None:
+    def _holder(self) -> DriverRecord | None:
         row = self._ledger.row("SELECT host, boot, pid, since FROM drivers WHERE job = ?", self._job)
-        return None if row is None else Driver(*row)
+        return None if row is None else DriverRecord(*row)
 
 
 def acquire(ledger: Ledger, key: JobKey, now: float, *, break_lock: bool = False) -> JobLock:
     """The lock of a job; BusyError names its holder. On this machine a holder that is gone is known to be gone by the
     kernel; one on another machine is never presumed dead, unless ``break_lock``."""
-    me = Driver(socket.gethostname(), boot_id(), os.getpid(), now)
+    me = DriverRecord(socket.gethostname(), boot_id(), os.getpid(), now)
     with ledger.transaction() as connection:
         job = job_id(ledger, key)
         row = ledger.row("SELECT host, boot, pid, since FROM drivers WHERE job = ?", job)
-        holder = None if row is None else Driver(*row)
+        holder = None if row is None else DriverRecord(*row)
         if holder is not None and holder.host != me.host and not break_lock:
             raise _busy(key, holder)
         stream = _patient_lock(ledger.state_dir, job)
@@ -72,7 +72,7 @@ def acquire(ledger: Ledger, key: JobKey, now: float, *, break_lock: bool = False
     return JobLock(ledger, key, job, stream, me)
 
 
-def living_driver(ledger: Ledger, key: JobKey) -> Driver | None:
+def living_driver(ledger: Ledger, key: JobKey) -> DriverRecord | None:
     """Who drives the job now; None where nobody does, as far as this machine can know."""
     row = ledger.row(
         "SELECT drivers.host, drivers.boot, drivers.pid, drivers.since, drivers.job FROM drivers JOIN jobs"
@@ -85,7 +85,7 @@ def living_driver(ledger: Ledger, key: JobKey) -> Driver | None:
         return None
     if row["host"] == socket.gethostname() and not _is_held(ledger.state_dir, row["job"]):
         return None
-    return Driver(*row[:4])
+    return DriverRecord(*row[:4])
 
 
 def boot_id() -> str:
@@ -108,7 +108,7 @@ def _patient_lock(state_dir: Path, job: int) -> IO[bytes] | None:
 
 def _kernel_lock(state_dir: Path, job: int) -> IO[bytes] | None:
     path = _lock_path(state_dir, job)
-    made_private(path.parent)
+    make_private(path.parent)
     stream = open(path, "ab")  # noqa: SIM115 (held as long as the lock)
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -134,8 +134,10 @@ def _lock_path(state_dir: Path, job: int) -> Path:
     return state_dir / "locks" / f"{job}.lock"
 
 
-def _busy(key: JobKey, holder: Driver | None) -> BusyError:
-    who = "another command" if holder is None else f"process {holder.pid} on {holder.host} since {iso(holder.since)}"
+def _busy(key: JobKey, holder: DriverRecord | None) -> BusyError:
+    who = (
+        "another command" if holder is None else f"process {holder.pid} on {holder.host} since {iso_time(holder.since)}"
+    )
     return BusyError(
         f"another command drives {key.name}: {who}",
         hint="it goes on with the job; follow it with 'skahactl get replicas "

@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from skahactl import states
-from skahactl.ledger import codec
-from skahactl.ledger.records import ItemRow, Note, ReplicaRow
-from skahactl.ledger.store import Ledger
+from skahactl.ledger.database import Ledger
+from skahactl.ledger.records import REPLICA_COLUMNS, ItemRow, Note, ReplicaRow, dump_json, replica_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +37,15 @@ def replica_states(ledger: Ledger, run_id: int, number: int | None = None) -> tu
 
 def replicas_of(ledger: Ledger, run_id: int, numbers: Collection[int] | None = None) -> tuple[ReplicaRow, ...]:
     """Whole rows, all or those with these numbers, in order."""
-    rows = ledger.rows(f"SELECT {codec.REPLICA_COLUMNS} FROM replicas WHERE run = ? ORDER BY number", run_id)
+    rows = ledger.rows(f"SELECT {REPLICA_COLUMNS} FROM replicas WHERE run = ? ORDER BY number", run_id)
     chosen = None if numbers is None else set(numbers)
-    return tuple(codec.replica_value(row) for row in rows if chosen is None or row["number"] in chosen)
+    return tuple(replica_value(row) for row in rows if chosen is None or row["number"] in chosen)
 
 
 def replica(ledger: Ledger, run_id: int, number: int) -> ReplicaRow:
-    row = ledger.row(f"SELECT {codec.REPLICA_COLUMNS} FROM replicas WHERE run = ? AND number = ?", run_id, number)
+    row = ledger.row(f"SELECT {REPLICA_COLUMNS} FROM replicas WHERE run = ? AND number = ?", run_id, number)
     assert row is not None
-    return codec.replica_value(row)
+    return replica_value(row)
 
 
 def set_states(
@@ -88,7 +87,7 @@ def allow_again(ledger: Ledger, run_id: int, chosen: dict[int, tuple[int, ...] |
             " THEN 'Held' ELSE state END, reason = 'retry', allowed = attempt + 1, not_before = NULL, deleting = 0,"
             " chosen = ? WHERE run = ? AND number = ?",
             (
-                (None if positions is None else codec.dump(positions), run_id, number)
+                (None if positions is None else dump_json(positions), run_id, number)
                 for number, positions in chosen.items()
             ),
         )

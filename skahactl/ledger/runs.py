@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from skahactl import states
 from skahactl.job import Job, Limits
-from skahactl.ledger import codec
-from skahactl.ledger.records import Driver, JobKey, Run, RunSummary
-from skahactl.ledger.store import Ledger
+from skahactl.ledger.database import Ledger
+from skahactl.ledger.records import (
+    DriverRecord,
+    JobKey,
+    Run,
+    RunSummary,
+    dump_json,
+    each_text,
+    limits_text,
+    request_text,
+    run_value,
+)
+from skahactl.ledger.replicas import replica_states, set_states
+from skahactl.skaha.models import Session
 
 RUN_COLUMNS = "runs.*, jobs.server AS server, jobs.user AS user, jobs.name AS name"
 _RUNS = f"SELECT {RUN_COLUMNS} FROM runs JOIN jobs ON jobs.id = runs.job"
@@ -54,12 +65,12 @@ def _insert_run(
                 job.digest,
                 job.kind,
                 job.image,
-                codec.dump(job.content),
-                codec.limits_text(job.limits),
+                dump_json(job.content),
+                limits_text(job.limits),
                 job.attempts,
                 job.keep,
-                codec.dump(job.after),
-                codec.dump(after_runs),
+                dump_json(job.after),
+                dump_json(after_runs),
                 job.manifest,
                 now,
                 len(job.replicas),
@@ -79,10 +90,10 @@ def _insert_replicas(ledger: Ledger, run_id: int, job: Job) -> None:
                     run_id,
                     replica.number,
                     replica.name,
-                    codec.request_text(replica.request),
-                    codec.dump(replica.items),
+                    request_text(replica.request),
+                    dump_json(replica.items),
                     len(replica.items),
-                    codec.each_text(replica.each),
+                    each_text(replica.each),
                     states.HELD,
                     job.attempts,
                 )
@@ -103,7 +114,7 @@ def job_id(ledger: Ledger, key: JobKey) -> int:
 
 def run_by_id(ledger: Ledger, run_id: int) -> Run | None:
     row = ledger.row(f"{_RUNS} WHERE runs.id = ?", run_id)
-    return None if row is None else codec.run_value(row)
+    return None if row is None else run_value(row)
 
 
 def last_run(ledger: Ledger, key: JobKey) -> Run | None:
@@ -113,7 +124,7 @@ def last_run(ledger: Ledger, key: JobKey) -> Run | None:
         key.user,
         key.name,
     )
-    return None if row is None else codec.run_value(row)
+    return None if row is None else run_value(row)
 
 
 def runs_of(ledger: Ledger, key: JobKey) -> tuple[Run, ...]:
@@ -121,7 +132,7 @@ def runs_of(ledger: Ledger, key: JobKey) -> tuple[Run, ...]:
     rows = ledger.rows(
         f"{_RUNS} WHERE server = ? AND user = ? AND jobs.name = ? ORDER BY number", key.server, key.user, key.name
     )
-    return tuple(codec.run_value(row) for row in rows)
+    return tuple(run_value(row) for row in rows)
 
 
 def last_runs(ledger: Ledger, server: str) -> tuple[Run, ...]:
@@ -129,7 +140,7 @@ def last_runs(ledger: Ledger, server: str) -> tuple[Run, ...]:
     rows = ledger.rows(
         f"{_RUNS} WHERE server = ? AND runs.id IN (SELECT max(id) FROM runs GROUP BY job) ORDER BY runs.id DESC", server
     )
-    return tuple(codec.run_value(row) for row in rows)
+    return tuple(run_value(row) for row in rows)
 
 
 def job_keys(ledger: Ledger, server: str | None = None) -> tuple[JobKey, ...]:
@@ -176,7 +187,7 @@ def summaries(ledger: Ledger, runs: Sequence[Run]) -> tuple[RunSummary, ...]:
         )
     }
     drivers = {
-        row["job"]: (row["id"], Driver(row["host"], row["boot"], row["pid"], row["since"]))
+        row["job"]: (row["id"], DriverRecord(row["host"], row["boot"], row["pid"], row["since"]))
         for row in ledger.rows(
             "SELECT drivers.*, (SELECT max(id) FROM runs WHERE runs.job = drivers.job) AS id FROM drivers"
         )
@@ -190,7 +201,7 @@ def _summary(
     counts: dict[int, dict[str, int]],
     items: dict[int, dict[str, int]],
     retriable: dict[int, int],
-    driver_of: dict[int, Driver],
+    driver_of: dict[int, DriverRecord],
 ) -> RunSummary:
     own = states.zero_filled(counts.get(run.id, {}))
     again = retriable.get(run.id, 0)
@@ -216,7 +227,7 @@ def set_limits(ledger: Ledger, run_id: int, limits: Limits, keep: str, attempts:
     with ledger.transaction() as connection:
         connection.execute(
             "UPDATE runs SET limits = ?, keep = ?, attempts = ? WHERE id = ?",
-            (codec.limits_text(limits), keep, attempts, run_id),
+            (limits_text(limits), keep, attempts, run_id),
         )
         connection.execute("UPDATE replicas SET allowed = max(allowed, ?) WHERE run = ?", (attempts, run_id))
 
@@ -247,4 +258,27 @@ def forget(ledger: Ledger, run_ids: Collection[int], now: float, memory: float) 
 
 def set_after_runs(ledger: Ledger, run_id: int, numbers: dict[str, int]) -> None:
     """Which runs of the jobs it came after this run was started on."""
-    set_run(ledger, run_id, after_runs=codec.dump(numbers))
+    set_run(ledger, run_id, after_runs=dump_json(numbers))
+
+
+_ORDER = {states.RUNNING: 0, states.PENDING: 1, states.COMPLETED: 2}
+
+
+def adopt_sessions(ledger: Ledger, run: Run, found: Mapping[int, Sequence[Session]], rest: str, now: float) -> None:
+    """``found``: sessions by replica number; the one that got furthest and lives is taken, others are strays.
+    ``rest``: "create" leaves replicas without one Held, "expired" takes them as ended unseen."""
+    with ledger.transaction() as connection:
+        for number, sessions in found.items():
+            session = min(sessions, key=lambda one: (_ORDER.get(one.status, 3), one.started or 0.0, one.id))
+            connection.execute(
+                "INSERT INTO attempts (run, replica, number, name, state, session, recorded, created, pending_since,"
+                " sends) VALUES (?,?,1,?,'Pending',?,?,?,?,0)",
+                (run.id, number, session.name, session.id, now, now, now),
+            )
+            connection.execute(
+                "UPDATE replicas SET state = 'Pending', attempt = 1 WHERE run = ? AND number = ?", (run.id, number)
+            )
+        connection.execute("UPDATE runs SET started = ? WHERE id = ?", (now, run.id))
+        if rest == "expired":
+            missing = [replica.number for replica in replica_states(ledger, run.id) if replica.number not in found]
+            set_states(ledger, run.id, missing, states.EXPIRED, "no session of it was there when it was taken over")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """``log``: an open file descriptor and the number of bytes to send of it; whoever takes the answer closes it."""
 
     status: int
@@ -16,7 +16,7 @@ class Answer:
     log: tuple[int, int] | None = field(default=None)
 
 
-class Refusal(Exception):
+class HttpRefusal(Exception):
     """A request that is not served: HTTP status and body, text/plain."""
 
     def __init__(self, status: int, body: str, headers: dict[str, str] | None = None):
@@ -24,40 +24,40 @@ class Refusal(Exception):
         self.status, self.body, self.headers = status, body, headers or {}
 
 
-def bad(message: str) -> Refusal:
+def bad(message: str) -> HttpRefusal:
     """400, as the server answers an IllegalArgumentException."""
-    return Refusal(400, message + "\n")
+    return HttpRefusal(400, message + "\n")
 
 
-def missing(message: str) -> Refusal:
-    return Refusal(404, message + "\n")
+def missing(message: str) -> HttpRefusal:
+    return HttpRefusal(404, message + "\n")
 
 
-def text(body: str, status: int = 200) -> Answer:
+def text(body: str, status: int = 200) -> HttpAnswer:
     return _of(status, "text/plain", body)
 
 
-def xml(body: str) -> Answer:
+def xml(body: str) -> HttpAnswer:
     return _of(200, "text/xml", body)
 
 
-def html(body: str, status: int = 200) -> Answer:
+def html(body: str, status: int = 200) -> HttpAnswer:
     return _of(status, "text/html;charset=utf-8", body)
 
 
-def pretty(data: object) -> Answer:
+def pretty(data: object) -> HttpAnswer:
     """JSON as the server's library prints sessions and images: two blanks, no newline at the end."""
     return _of(200, "application/json", json.dumps(data, indent=2, ensure_ascii=False))
 
 
-def compact(data: object) -> Answer:
+def compact(data: object) -> HttpAnswer:
     return _of(200, "application/json", json.dumps(data, separators=(",", ":")))
 
 
-def empty() -> Answer:
-    return Answer(200, {"content-length": "0"})
+def empty() -> HttpAnswer:
+    return HttpAnswer(200, {"content-length": "0"})
 
 
-def _of(status: int, kind: str, body: str) -> Answer:
+def _of(status: int, kind: str, body: str) -> HttpAnswer:
     data = body.encode("utf-8", "backslashreplace")
-    return Answer(status, {"content-type": kind, "content-length": str(len(data))}, data)
+    return HttpAnswer(status, {"content-type": kind, "content-length": str(len(data))}, data)

@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 
 from skahactl.local import answers, checks, environment, pages, parameters, queue, template, views, workers
-from skahactl.local.answers import Answer, Refusal, bad, missing
-from skahactl.local.calls import Abandoned, Call
+from skahactl.local.answers import HttpAnswer, HttpRefusal, bad, missing
+from skahactl.local.calls import CallAbandoned, LocalCall
 from skahactl.local.launch import launch
 from skahactl.local.store import QUEUED, StoreError, connect, immediate, log_path, prepare
 from skahactl.profile import LocalSettings
@@ -39,19 +39,19 @@ class Platform:
         self.settings, self.environ, self.now = settings, environ, now
         self.directory = directory
         self.slots = max(1, settings.slots or os.cpu_count() or 1)
-        self.user = environment.user()
+        self.user = environment.local_user()
 
-    def answer(self, call: Call) -> Answer:
+    def answer(self, call: LocalCall) -> HttpAnswer:
         """The answer to a request.
 
         Raises OSError, sqlite3.Error or StoreError when the queue cannot be used; nothing was done then.
         """
         try:
             answer = self._routed(call)
-        except Refusal as refusal:
+        except HttpRefusal as refusal:
             plain = answers.text(refusal.body, refusal.status)
-            return Answer(plain.status, {**plain.headers, **refusal.headers}, plain.body)
-        except template.Rejected as rejected:
+            return HttpAnswer(plain.status, {**plain.headers, **refusal.headers}, plain.body)
+        except template.TemplateRejected as rejected:
             return answers.text(rejected.body, rejected.status)
         except sqlite3.OperationalError:
             raise
@@ -60,9 +60,9 @@ class Platform:
         if answer.status != 200:
             return answer
         known = {"server": "OpenCADC/cadc-rest", "x-vo-authenticated": self.user}
-        return Answer(answer.status, {**answer.headers, **known}, answer.body, answer.log)
+        return HttpAnswer(answer.status, {**answer.headers, **known}, answer.body, answer.log)
 
-    def _routed(self, call: Call) -> Answer:
+    def _routed(self, call: LocalCall) -> HttpAnswer:
         parts = call.path.split("/")[1:]
         if parts[0] == "skaha" and parts[1:] in ([], [""], ["index.html"], ["capabilities"], ["availability"]):
             return self._document(call, parts[-1])
@@ -77,7 +77,7 @@ class Platform:
             return answers.compact(pages.REPOSITORIES)
         return self._images(call)
 
-    def _document(self, call: Call, name: str) -> Answer:
+    def _document(self, call: LocalCall, name: str) -> HttpAnswer:
         call.allow("GET", "HEAD")
         if name == "capabilities":
             return answers.xml(pages.capabilities(f"{call.origin}/skaha"))
@@ -85,13 +85,13 @@ class Platform:
             return answers.empty() if "detail=min" in call.query.split("&") else answers.xml(pages.AVAILABILITY)
         return answers.html(pages.INDEX)
 
-    def _images(self, call: Call) -> Answer:
-        kind = parameters.of_query(call.query).one("type")
+    def _images(self, call: LocalCall) -> HttpAnswer:
+        kind = parameters.query_parameters(call.query).one("type")
         if kind is not None and kind not in (*checks.KINDS, "desktop-app"):
             raise bad(f"unknown type: {kind}")
         return answers.pretty([])
 
-    def _session(self, call: Call, parts: list[str]) -> Answer:
+    def _session(self, call: LocalCall, parts: list[str]) -> HttpAnswer:
         call.allow("GET", "POST", "DELETE")
         if len(parts) > 3:
             raise bad(f"Invalid request: {'/'.join(parts)}")
@@ -102,7 +102,7 @@ class Platform:
                 return self._get(store, call, parts[0]) if parts else self._list(store, call)
             if call.method == "DELETE":
                 return self._delete(store, parts)
-            form = parameters.of_post(call.query, call.headers, call.body)
+            form = parameters.post_parameters(call.query, call.headers, call.body)
             return self._renew(store, form, parts[0]) if parts else self._create(store, form, call)
 
     def _open(self) -> sqlite3.Connection:
@@ -113,7 +113,7 @@ class Platform:
             now = self.now()
             workers.reap(store, self.root, self.settings.kill_after, time.time(), REAPING)
             queue.forget(store, self.root, self.settings.memory, now)
-            if workers.short(store, self.slots):
+            if workers.missing_workers(store, self.slots):
                 self._staff(store, lambda: None)
         except BaseException:
             store.close()
@@ -132,80 +132,82 @@ class Platform:
             raise
         launch(self.root, booked, self.settings.kill_after)
 
-    def _create(self, store: sqlite3.Connection, form: parameters.Parameters, call: Call) -> Answer:
-        wanted = checks.wanted(form)
+    def _create(self, store: sqlite3.Connection, form: parameters.Parameters, call: LocalCall) -> HttpAnswer:
+        wanted = checks.session_request(form)
         session = checks.new_id()
         order = self._order(wanted, session, self.settings.directory or call.directory or self.directory)
 
         def enqueue() -> None:
             queue.enqueue(store, order, time.time())
             if call.abandoned.is_set():
-                raise Abandoned
+                raise CallAbandoned
 
         self._staff(store, enqueue)
         return answers.text(session + "\n")
 
-    def _order(self, wanted: checks.Wanted, session: str, directory: str) -> queue.Order:
+    def _order(self, wanted: checks.SessionRequest, session: str, directory: str) -> queue.QueuedSession:
         """What the session is to run: the server's template step, and the environment built around its result."""
         job = f"skaha-headless-{self.user}-{session}".lower()
         place = os.path.abspath(os.path.expanduser(directory))
-        platform = environment.platform(session, wanted.cores, place, self.environ)
-        decoded = template.decode(wanted.cmd, wanted.args, wanted.env, user=self.user, job=job, platform=platform)
+        platform = environment.platform_environment(session, wanted.cores, place, self.environ)
+        decoded = template.decode_request(
+            wanted.cmd, wanted.args, wanted.env, user=self.user, job=job, platform=platform
+        )
         checks.check_host_name(wanted.name, job)
-        env = (*environment.ground(self.environ), *decoded.env, *platform)
-        return queue.Order(
+        env = (*environment.base_environment(self.environ), *decoded.env, *platform)
+        return queue.QueuedSession(
             session, wanted.name, wanted.image, wanted.cores, wanted.ram, wanted.gpus, decoded.argv, env, place
         )
 
-    def _list(self, store: sqlite3.Connection, call: Call) -> Answer:
-        query = parameters.of_query(call.query)
+    def _list(self, store: sqlite3.Connection, call: LocalCall) -> HttpAnswer:
+        query = parameters.query_parameters(call.query)
         view, kind, state = query.one("view") or "", query.one("type"), query.one("status")
-        rows = queue.listing(store)
+        rows = queue.list_sessions(store)
         if view == "stats":
-            return answers.pretty(views.stats(rows, self.slots))
+            return answers.pretty(views.stats_view(rows, self.slots))
         if view.lower() == "interactive" or (kind is not None and kind.lower() != "headless"):
             return answers.pretty([])
-        chosen = [row for row in rows if state is None or views.status(row).lower() == state.lower()]
-        show = views.public if view == "all" else views.session
+        chosen = [row for row in rows if state is None or views.session_status(row).lower() == state.lower()]
+        show = views.public_view if view == "all" else views.session_view
         return answers.pretty([show(row, self.user) for row in chosen])
 
-    def _get(self, store: sqlite3.Connection, call: Call, session: str) -> Answer:
-        view = parameters.of_query(call.query).one("view")
+    def _get(self, store: sqlite3.Connection, call: LocalCall, session: str) -> HttpAnswer:
+        view = parameters.query_parameters(call.query).one("view")
         if view == "logs":
             return self._log(store, session)
         if view == "events":
-            row = queue.find(store, session)
+            row = queue.find_session(store, session)
             if row is None or row["started"] is None:
                 raise missing(f"session {session} not found.")
-            return answers.text(views.events(row))
+            return answers.text(views.events_view(row))
         if not session:  # the empty id filters nothing: the first session
-            row = next(iter(queue.listing(store)), None)
+            row = next(iter(queue.list_sessions(store)), None)
         else:
-            checks.label("canfar.net/id", session)
-            row = queue.find(store, session)
+            checks.host_label("canfar.net/id", session)
+            row = queue.find_session(store, session)
         if row is None:
             raise missing(f"session {session} not found")
-        return answers.pretty(views.session(row, self.user))
+        return answers.pretty(views.session_view(row, self.user))
 
-    def _log(self, store: sqlite3.Connection, session: str) -> Answer:
+    def _log(self, store: sqlite3.Connection, session: str) -> HttpAnswer:
         """The output so far; nothing for sessions that have none or are not known."""
         headers = {"content-type": "text/plain"}
-        row = queue.find(store, session)
+        row = queue.find_session(store, session)
         if row is None or row["state"] == QUEUED:
-            return Answer(200, headers)
+            return HttpAnswer(200, headers)
         try:
             log = os.open(log_path(self.root, row["id"]), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            return Answer(200, headers)
-        return Answer(200, headers, log=(log, os.fstat(log).st_size))
+            return HttpAnswer(200, headers)
+        return HttpAnswer(200, headers, log=(log, os.fstat(log).st_size))
 
-    def _delete(self, store: sqlite3.Connection, parts: list[str]) -> Answer:
+    def _delete(self, store: sqlite3.Connection, parts: list[str]) -> HttpAnswer:
         if not parts:
             raise bad("Cannot kill all sessions.")
         queue.delete(store, self.root, parts[0])
         return answers.empty()
 
-    def _renew(self, store: sqlite3.Connection, form: parameters.Parameters, session: str) -> Answer:
+    def _renew(self, store: sqlite3.Connection, form: parameters.Parameters, session: str) -> HttpAnswer:
         action = form.one("action")
         if action is None or not session:
             raise bad("Cannot modify an existing session")
@@ -217,7 +219,7 @@ class Platform:
         return answers.empty()
 
 
-def _desktop_apps(method: str, parts: list[str]) -> Answer:
+def _desktop_apps(method: str, parts: list[str]) -> HttpAnswer:
     """There are no desktops here, and so no apps in them (skaha-api 6)."""
     session, app = parts[0], parts[2] if len(parts) == 3 else None
     if method == "POST":

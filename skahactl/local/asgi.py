@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from skahactl.local import answers
-from skahactl.local.answers import Answer
+from skahactl.local.answers import HttpAnswer
 from skahactl.local.api import Platform
-from skahactl.local.calls import Call
+from skahactl.local.calls import LocalCall
 from skahactl.local.store import StoreError
 from skahactl.local.transport import LogStream
 
@@ -29,7 +29,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-class Gate:
+class AccessGate:
     """An ASGI application in front of a Platform.
 
     ``hosts``: the values of Host that are ours, in lower case.
@@ -48,13 +48,13 @@ class Gate:
         if body is None:
             refusal = _TOO_LARGE
         if refusal is not None:
-            await _send(refusal, send, self._threads, scope["method"])
+            await _send_reply(refusal, send, self._threads, scope["method"])
             return
         query = scope["query_string"].decode("latin-1")
-        call = Call(scope["method"], scope["path"], query, headers, body or b"")
-        await _send(await self._answered(call), send, self._threads, scope["method"])
+        call = LocalCall(scope["method"], scope["path"], query, headers, body or b"")
+        await _send_reply(await self._answered(call), send, self._threads, scope["method"])
 
-    def _refusal(self, pairs: list[tuple[str, bytes]]) -> Answer | None:
+    def _refusal(self, pairs: list[tuple[str, bytes]]) -> HttpAnswer | None:
         """403 for what a browser may have sent, 401 for who does not know the token."""
         values: dict[str, list[bytes]] = {}
         for name, value in pairs:
@@ -72,12 +72,12 @@ class Gate:
             return _unauthorized("Invalid token")
         return None
 
-    async def _answered(self, call: Call) -> Answer:
+    async def _answered(self, call: LocalCall) -> HttpAnswer:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._platform.answer, call)
         except (OSError, sqlite3.Error, StoreError) as error:
             plain = answers.text("temporarily unavailable: null\n", 503)
-            return Answer(
+            return HttpAnswer(
                 503, {**plain.headers, "retry-after": "30", "x-skahactl-reason": _one_line(error)}, plain.body
             )
         except Exception as error:
@@ -87,13 +87,13 @@ class Gate:
 _TOO_LARGE = answers.text(f"A request has at most {LARGEST_BODY} bytes.\n", 413)
 
 
-def _too_large(length: str | None) -> Answer | None:
+def _too_large(length: str | None) -> HttpAnswer | None:
     return _TOO_LARGE if length is not None and length.isdigit() and int(length) > LARGEST_BODY else None
 
 
-def _unauthorized(body: str) -> Answer:
+def _unauthorized(body: str) -> HttpAnswer:
     plain = answers.text(body, 401)
-    return Answer(401, {**plain.headers, "www-authenticate": 'Bearer realm="skahactl serve"'}, plain.body)
+    return HttpAnswer(401, {**plain.headers, "www-authenticate": 'Bearer realm="skahactl serve"'}, plain.body)
 
 
 def _one_line(error: Exception) -> str:
@@ -116,7 +116,7 @@ async def _body(receive: Receive) -> bytes | None:
             return b"".join(parts)
 
 
-async def _send(answer: Answer, send: Send, threads: ThreadPoolExecutor, method: str) -> None:
+async def _send_reply(answer: HttpAnswer, send: Send, threads: ThreadPoolExecutor, method: str) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
     if answer.status == 413:
         headers.append((b"connection", b"close"))

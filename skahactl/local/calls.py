@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import Event
 
-from skahactl.local.answers import Refusal
+from skahactl.local.answers import HttpRefusal
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class LocalCall:
     """A request: header names in lower case, ``query`` without its question mark.
 
     ``directory``: where a created session is to run, if the caller says. ``abandoned`` is set when nobody waits for
@@ -32,8 +32,8 @@ class Call:
     def allow(self, *methods: str) -> None:
         """405 for other methods."""
         if self.method not in methods:
-            raise Refusal(405, f"unsupported: HTTP {self.method}\n", {"allow": ", ".join(methods)})
+            raise HttpRefusal(405, f"unsupported: HTTP {self.method}\n", {"allow": ", ".join(methods)})
 
 
-class Abandoned(Exception):
+class CallAbandoned(Exception):
     """Nobody waits for the answer; nothing was created."""

@@ -18,7 +18,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SessionRequest:
     """A create that passed; ``name`` in lower case."""
 
     name: str
@@ -31,7 +31,7 @@ class Wanted:
     env: tuple[str, ...]
 
 
-def wanted(parameters: Parameters) -> Wanted:
+def session_request(parameters: Parameters) -> SessionRequest:
     """The checks 2 to 16; raises Refusal."""
     image = _image(parameters.one("image"))
     kind = _kind(parameters.one("type"))
@@ -44,7 +44,7 @@ def wanted(parameters: Parameters) -> Wanted:
             "sessions, on this machine. Choose a profile of a Skaha server."
         )
     gpus = _gpus(parameters.one("gpus"))
-    label("canfar.net/name", name.lower()[:63].rstrip("-"))
+    host_label("canfar.net/name", name.lower()[:63].rstrip("-"))
     if parameters.one("cmd") is None:
         raise bad(
             "The local platform cannot run an image's own entry point: it starts no images, only commands, on this "
@@ -54,7 +54,7 @@ def wanted(parameters: Parameters) -> Wanted:
         env = tuple(parameters.many("env"))
     except ValueError as error:
         raise bad(str(error)) from None
-    return Wanted(name.lower(), image, cores, ram, gpus, parameters.one("cmd"), parameters.one("args"), env)
+    return SessionRequest(name.lower(), image, cores, ram, gpus, parameters.one("cmd"), parameters.one("args"), env)
 
 
 def _image(image: str | None) -> str:
@@ -100,7 +100,7 @@ def _name(name: str | None) -> str:
     return name
 
 
-def label(key: str, value: str) -> None:
+def host_label(key: str, value: str) -> None:
     """A label's value as Kubernetes wants it, else Refusal."""
     if not value:
         raise bad(f"{key} label value cannot be blank")
@@ -113,7 +113,7 @@ def label(key: str, value: str) -> None:
 def check_host_name(name: str, job: str) -> None:
     """The pod's host name is the whole name: Kubernetes refuses the Job where that is no DNS label."""
     if len(name) > 63 or name.endswith("-") or name in ("y", "n"):
-        raise template.refused(job)
+        raise template.template_message(job)
 
 
 def new_id() -> str:

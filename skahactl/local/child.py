@@ -16,16 +16,16 @@ from skahactl.signals import INTERRUPTIONS
 _DEFAULT = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGQUIT, *INTERRUPTIONS)
 
 
-class Spare:
+class PreforkedChild:
     """A child in a session and process group of its own, that runs nothing until ``start``."""
 
     def __init__(self, lock: int):
         gate, self._gate = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            _attend(gate, (lock, self._gate))
+            _wait_for_command(gate, (lock, self._gate))
         os.close(gate)
-        self.born = processes.born(self.pid) or ""
+        self.born = processes.start_time(self.pid) or ""
 
     def start(self, argv: Sequence[str], env: Sequence[tuple[str, str]], directory: str, log: str) -> None:
         """Let it run a command; its output goes to the file ``log``, made for this user alone."""
@@ -63,7 +63,7 @@ class Spare:
         return status
 
 
-def _attend(gate: int, others: Sequence[int]) -> NoReturn:
+def _wait_for_command(gate: int, others: Sequence[int]) -> NoReturn:
     """In the child: wait for the order, then become the command. Never returns."""
     try:
         os.setsid()
@@ -75,12 +75,12 @@ def _attend(gate: int, others: Sequence[int]) -> NoReturn:
         with open(gate, "rb") as pipe:
             data = pipe.read()
         if len(data) > 8 and len(data) - 8 == int.from_bytes(data[:8], "big"):
-            _become(*marshal.loads(data[8:]))
+            _exec(*marshal.loads(data[8:]))
     finally:
         os._exit(127)
 
 
-def _become(argv: list[str], env: dict[str, str], directory: str, log: str) -> None:
+def _exec(argv: list[str], env: dict[str, str], directory: str, log: str) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (output, 1), (output, 2)):

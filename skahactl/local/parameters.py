@@ -27,11 +27,11 @@ class Parameters:
         return [value for key, value in self._pairs if key.lower() == name]
 
 
-def of_query(query: str) -> Parameters:
+def query_parameters(query: str) -> Parameters:
     return Parameters(_pairs(query, "utf-8"))
 
 
-def of_post(query: str, headers: Mapping[str, str], body: bytes) -> Parameters:
+def post_parameters(query: str, headers: Mapping[str, str], body: bytes) -> Parameters:
     """The parameters of a POST: query and form, a multipart's fields alone, and none at all for any other content."""
     content = Message()
     content["Content-Type"] = headers.get("content-type", "text/plain")

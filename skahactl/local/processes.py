@@ -11,7 +11,7 @@ LINUX = sys.platform.startswith("linux")
 
 
 @cache
-def boot() -> str:
+def boot_marker() -> str:
     """What differs from one start of the machine to the next."""
     if LINUX:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
@@ -19,7 +19,7 @@ def boot() -> str:
     return _output("sysctl", "-n", "kern.boottime")
 
 
-def born(pid: int) -> str | None:
+def start_time(pid: int) -> str | None:
     """When the process started, as a word to compare; None if there is none (a zombie is none)."""
     if LINUX:
         fields = _stat(pid)
@@ -29,9 +29,9 @@ def born(pid: int) -> str | None:
 
 def group_alive(pid: int, when: str, machine: str) -> bool:
     """Whether processes of the group ``pid`` remain whose leader was born ``when``, on the boot ``machine``."""
-    if machine != boot():
+    if machine != boot_marker():
         return False
-    leader = born(pid)
+    leader = start_time(pid)
     if leader is not None:
         return leader == when
     try:

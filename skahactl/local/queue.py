@@ -14,7 +14,7 @@ from skahactl.local.store import COMPLETED, FAILED, QUEUED, RUNNING, immediate, 
 DEADLINE, RENEWED = 1209600.0, 345600.0
 
 
-class Order(NamedTuple):
+class QueuedSession(NamedTuple):
     """What a session is to run, decoded: nothing is left of the request's form."""
 
     id: str
@@ -28,7 +28,7 @@ class Order(NamedTuple):
     directory: str
 
 
-def enqueue(store: sqlite3.Connection, order: Order, now: float) -> None:
+def enqueue(store: sqlite3.Connection, order: QueuedSession, now: float) -> None:
     """Inside a transaction: put a session at the end of the queue."""
     store.execute(
         "INSERT INTO sessions (id, name, image, cores, ram, gpus, argv, env, directory, state, created)"
@@ -100,7 +100,7 @@ def forget(store: sqlite3.Connection, root: str, memory: float, now: float) -> N
         store.execute("DELETE FROM sessions WHERE ended < ?", (now - memory,))
 
 
-def find(store: sqlite3.Connection, session: str) -> sqlite3.Row | None:
+def find_session(store: sqlite3.Connection, session: str) -> sqlite3.Row | None:
     """One session that is not deleted."""
     row: sqlite3.Row | None = store.execute(
         "SELECT * FROM sessions WHERE id = ? AND NOT deleted", (session,)
@@ -108,7 +108,7 @@ def find(store: sqlite3.Connection, session: str) -> sqlite3.Row | None:
     return row
 
 
-def listing(store: sqlite3.Connection) -> list[sqlite3.Row]:
+def list_sessions(store: sqlite3.Connection) -> list[sqlite3.Row]:
     """All sessions that are not deleted, by id: the order of Kubernetes' names (skaha-api 4)."""
     return store.execute(
         "SELECT id, name, image, cores, ram, gpus, state, created, started, expires, ended, reason"
@@ -116,7 +116,7 @@ def listing(store: sqlite3.Connection) -> list[sqlite3.Row]:
     ).fetchall()
 
 
-def outcome(status: int) -> tuple[str, int, str]:
+def end_of_status(status: int) -> tuple[str, int, str]:
     """State, exit code and reason of a wait status."""
     code = os.waitstatus_to_exitcode(status)
     if code == 0:

@@ -14,7 +14,7 @@ class GroupError(ValueError):
         self.illegal = illegal
 
 
-def split(text: str, separator: str) -> list[str]:
+def split_args(text: str, separator: str) -> list[str]:
     """Java's String.split for a plain separator: trailing empty parts vanish, unless nothing was split."""
     if separator not in text:
         return [text]
@@ -24,7 +24,7 @@ def split(text: str, separator: str) -> list[str]:
     return parts
 
 
-def replace(text: str) -> str:
+def replace_text(text: str) -> str:
     """What Matcher.appendReplacement makes of ``text`` for a pattern without groups that matched PLACEHOLDER."""
     result: list[str] = []
     cursor = 0

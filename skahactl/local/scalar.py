@@ -31,7 +31,7 @@ def check_printable(text: str) -> None:
             )
 
 
-def quoted(text: str, start: int) -> tuple[str, int]:
+def parse_quoted(text: str, start: int) -> tuple[str, int]:
     """The scalar whose opening quote is at ``start``, and the place after its closing quote."""
     result: list[str] = []
     cursor = start + 1
@@ -117,14 +117,14 @@ def _paired(text: str) -> str:
         raise ScalarError("special characters are not allowed") from None
 
 
-def sequence(text: str, start: int) -> tuple[list[str], int]:
+def parse_sequence(text: str, start: int) -> tuple[list[str], int]:
     """The flow sequence of quoted scalars whose bracket is at ``start``, and the place after its closing bracket."""
     items: list[str] = []
     cursor = _skip(text, start + 1)
     while text[cursor : cursor + 1] != "]":
         if text[cursor : cursor + 1] != '"':
             raise ScalarError("while parsing a flow sequence\nexpected ',' or ']', but got something else")
-        item, cursor = quoted(text, cursor)
+        item, cursor = parse_quoted(text, cursor)
         items.append(item)
         cursor = _skip(text, cursor)
         if text[cursor : cursor + 1] == ",":

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from skahactl.errors import UsageError
 from skahactl.local.api import Platform
-from skahactl.local.asgi import Gate
+from skahactl.local.asgi import AccessGate
 from skahactl.profile import LocalSettings
-from skahactl.signals import heard
+from skahactl.signals import handled_signals
 
 ADDRESS = "127.0.0.1"
 
 
-def serve(
+def run_server(
     state_dir: Path,
     settings: LocalSettings,
     directory: str,
@@ -47,20 +47,20 @@ def serve(
         try:
             platform = Platform(state_dir, settings, directory, environ)
             ready(f"http://{ADDRESS}:{number}/skaha/v1", token, kept)
-            _answer(platform, token, listener)
+            _serve_forever(platform, token, listener)
         finally:
             if token_file is None:
                 kept.unlink(missing_ok=True)
 
 
-def _answer(platform: Platform, token: str, listener: socket.socket) -> None:
+def _serve_forever(platform: Platform, token: str, listener: socket.socket) -> None:
     import uvicorn
 
     number = listener.getsockname()[1]
     hosts = frozenset(f"{host}:{number}" for host in (ADDRESS, "localhost"))
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="skahactl-serve") as threads:
         config = uvicorn.Config(
-            Gate(platform, token, hosts, threads),
+            AccessGate(platform, token, hosts, threads),
             log_config=None,
             log_level="critical",
             access_log=False,
@@ -81,7 +81,7 @@ def _hangup_is_term() -> Iterator[None]:
     """A closed terminal ends the server as TERM does. uvicorn takes INT and TERM alone; another handler that raised
     in the middle of its loop would leave it hanging."""
     before = signal.getsignal(signal.SIGHUP)
-    if signal.SIGHUP in heard():
+    if signal.SIGHUP in handled_signals():
         signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
     try:
         yield

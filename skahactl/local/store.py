@@ -44,7 +44,7 @@ class StoreError(Exception):
     """The queue's file cannot be used, with the reason and the way on."""
 
 
-def logs(root: str) -> str:
+def log_directory(root: str) -> str:
     return os.path.join(root, "logs")
 
 
@@ -58,7 +58,7 @@ def lock_path(root: str, worker: str) -> str:
 
 def prepare(root: str) -> None:
     """Make the platform's directories, for this user alone."""
-    for directory in (root, logs(root), os.path.join(root, "workers")):
+    for directory in (root, log_directory(root), os.path.join(root, "workers")):
         os.makedirs(directory, mode=0o700, exist_ok=True)
 
 

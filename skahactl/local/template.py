@@ -20,7 +20,7 @@ _NOT_TEXT = re.compile(
 )
 
 
-class Rejected(Exception):
+class TemplateRejected(Exception):
     """The server does not make the session: HTTP status and the whole body it answers."""
 
     def __init__(self, status: int, body: str):
@@ -29,7 +29,7 @@ class Rejected(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedSession:
     """What the container gets: ``argv`` (None: the image's own), and the user's environment in order."""
 
     command: str | None
@@ -41,7 +41,7 @@ class Decoded:
         return (*(() if self.command is None else (self.command,)), *(self.args or ()))
 
 
-def refused(job: str = "skaha-headless-job") -> Rejected:
+def template_message(job: str = "skaha-headless-job") -> TemplateRejected:
     """What a request gets whose Job Kubernetes refused: the create fails unseen, then the Job is not found."""
     status = {
         "kind": "Status",
@@ -54,14 +54,14 @@ def refused(job: str = "skaha-headless-job") -> Rejected:
         "code": 404,
     }
     body = json.dumps(status, separators=(",", ":"))
-    return Rejected(
+    return TemplateRejected(
         500,
         "unexpected exception: java.lang.RuntimeException: io.kubernetes.client.openapi.ApiException: "
         f"Message: Not Found\nHTTP response code: 404\nHTTP response body: {body}\n",
     )
 
 
-def decode(
+def decode_request(
     cmd: str | None,
     args: str | None,
     env: Sequence[str],
@@ -69,7 +69,7 @@ def decode(
     user: str = "user",
     job: str = "skaha-headless-job",
     platform: Sequence[tuple[str, str]] = (),
-) -> Decoded:
+) -> DecodedSession:
     """What runs for these parameters, or Rejected with the server's words.
 
     ``platform``: the variables that the platform sets after the user's, which ``$(NAME)`` in the command may name;
@@ -79,15 +79,15 @@ def decode(
     try:
         command, arguments, variables = _parsed(text)
     except scalar.ScalarError as error:
-        raise Rejected(500, f"unexpected exception: {error}") from None
+        raise TemplateRejected(500, f"unexpected exception: {error}") from None
     _check(command, arguments, variables, job)
     values = _expanded_env([*variables, *platform])
     mapping = dict(values)
-    return Decoded(
-        None if not command else expand(command[0], mapping),
+    return DecodedSession(
+        None if not command else expand_variables(command[0], mapping),
         None
         if arguments is None
-        else tuple(expand(argument, mapping) for argument in (*(command or ())[1:], *arguments)),
+        else tuple(expand_variables(argument, mapping) for argument in (*(command or ())[1:], *arguments)),
         tuple(values[: len(variables)]),
     )
 
@@ -97,12 +97,12 @@ def _assembled(cmd: str | None, args: str | None, env: Sequence[str]) -> str:
     rows: list[str] = []
     if cmd is not None:
         rows.append(f'command: ["{cmd}"]')
-    parts = [] if args is None else replacement.split(args, " ")
+    parts = [] if args is None else replacement.split_args(args, " ")
     if parts:
         rows.append("args: [" + ", ".join(f'"{part}"' for part in parts) + "]")
     rows.append("env:")
     for entry in env:
-        pair = replacement.split(entry, "=")
+        pair = replacement.split_args(entry, "=")
         if len(pair) == 2:
             rows += [f"- name: {pair[0]}", f'  value: "{pair[1]}"']
     return "\n".join(rows) + "\n"
@@ -111,11 +111,11 @@ def _assembled(cmd: str | None, args: str | None, env: Sequence[str]) -> str:
 def _replaced(text: str) -> str:
     """(b) The text as a Java replacement string."""
     try:
-        return replacement.replace(text)
+        return replacement.replace_text(text)
     except replacement.GroupError as error:
         if error.illegal:
-            raise Rejected(400, f"{error}\n") from None
-        raise Rejected(500, f"unexpected exception: java.lang.IndexOutOfBoundsException: {error}") from None
+            raise TemplateRejected(400, f"{error}\n") from None
+        raise TemplateRejected(500, f"unexpected exception: java.lang.IndexOutOfBoundsException: {error}") from None
 
 
 def _parsed(text: str) -> tuple[list[str] | None, list[str] | None, list[tuple[str, str]]]:
@@ -128,10 +128,10 @@ def _parsed(text: str) -> tuple[list[str] | None, list[str] | None, list[tuple[s
     args: list[str] | None = None
     cursor = 0
     if text.startswith("command: ["):
-        command, cursor = scalar.sequence(text, len("command: "))
+        command, cursor = scalar.parse_sequence(text, len("command: "))
         cursor = _end_of_line(text, cursor)
     if text.startswith("args: [", cursor):
-        args, cursor = scalar.sequence(text, cursor + len("args: "))
+        args, cursor = scalar.parse_sequence(text, cursor + len("args: "))
         cursor = _end_of_line(text, cursor)
     return command, args, _variables(text, cursor)
 
@@ -146,7 +146,7 @@ def _variables(text: str, cursor: int) -> list[tuple[str, str]]:
         if not text.startswith("- name: ", cursor) or not text.startswith('  value: "', line + 1):
             raise scalar.ScalarError("while parsing a block mapping\nexpected <block end>, but found something else")
         name = text[cursor + len("- name: ") : line].strip(" \t")
-        value, cursor = scalar.quoted(text, line + 1 + len("  value: "))
+        value, cursor = scalar.parse_quoted(text, line + 1 + len("  value: "))
         cursor = _end_of_line(text, cursor)
         pairs.append((name, value))
     return pairs
@@ -164,11 +164,11 @@ def _end_of_line(text: str, cursor: int) -> int:
 def _check(command: list[str] | None, args: list[str] | None, variables: Sequence[tuple[str, str]], job: str) -> None:
     """(d, e) What is read as something else after it was written again, and names that Kubernetes refuses."""
     values = [*(command or ()), *(args or ()), *(value for _, value in variables)]
-    if any(words.reread(value) for value in values):
-        raise refused(job)
+    if any(words.is_reread_word(value) for value in values):
+        raise template_message(job)
     for name, _ in variables:
         if not _ENV_NAME.fullmatch(name) or _NOT_TEXT.fullmatch(name):
-            raise refused(job)
+            raise template_message(job)
 
 
 def _expanded_env(variables: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -176,12 +176,12 @@ def _expanded_env(variables: Sequence[tuple[str, str]]) -> list[tuple[str, str]]
     known: dict[str, str] = {}
     result: list[tuple[str, str]] = []
     for name, value in variables:
-        known[name] = expand(value, known)
+        known[name] = expand_variables(value, known)
         result.append((name, known[name]))
     return result
 
 
-def expand(text: str, mapping: Mapping[str, str]) -> str:
+def expand_variables(text: str, mapping: Mapping[str, str]) -> str:
     """Kubernetes' expansion: ``$(NAME)`` where NAME is known, ``$$`` as one ``$``; everything else stays."""
 
     def value(match: re.Match[str]) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import httpx
 
-from skahactl.local.answers import Answer
+from skahactl.local.answers import HttpAnswer
 from skahactl.local.api import Platform
-from skahactl.local.calls import Call
+from skahactl.local.calls import LocalCall
 from skahactl.local.store import StoreError
 from skahactl.profile import LocalSettings
 from skahactl.skaha.exchange import DIRECTORY
@@ -47,7 +47,7 @@ class LocalTransport(httpx.AsyncBaseTransport):
         body = await request.aread()
         url = request.url
         directory = request.extensions.get(DIRECTORY)
-        call = Call(request.method, url.path, url.query.decode("ascii"), headers, body, directory)
+        call = LocalCall(request.method, url.path, url.query.decode("ascii"), headers, body, directory)
         try:
             answer = await self._answered(call)
         except (OSError, sqlite3.Error, StoreError) as error:
@@ -58,7 +58,7 @@ class LocalTransport(httpx.AsyncBaseTransport):
         stream = LogStream(*answer.log, self._threads)
         return httpx.Response(answer.status, headers=answer.headers, stream=stream, request=request)
 
-    async def _answered(self, call: Call) -> Answer:
+    async def _answered(self, call: LocalCall) -> HttpAnswer:
         future = self._threads.submit(self._platform.answer, call)
         try:
             return await asyncio.shield(asyncio.wrap_future(future))
@@ -71,7 +71,7 @@ class LocalTransport(httpx.AsyncBaseTransport):
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
 
 
-async def _settled(future: Future[Answer]) -> None:
+async def _settled(future: Future[HttpAnswer]) -> None:
     """Wait for a handler that nobody wants any more, however often we are cancelled; free what it answered."""
     while not future.done():
         try:

@@ -12,11 +12,11 @@ from skahactl.local import pages
 from skahactl.local.store import FAILED, QUEUED, RUNNING
 
 
-def status(row: sqlite3.Row) -> str:
+def session_status(row: sqlite3.Row) -> str:
     return "Pending" if row["state"] == QUEUED else str(row["state"])
 
 
-def session(row: sqlite3.Row, user: str) -> dict[str, object]:
+def session_view(row: sqlite3.Row, user: str) -> dict[str, object]:
     """The session object in the server's order; what is null there is absent here."""
     fixed = row["ram"] is not None
     started = row["started"]
@@ -28,7 +28,7 @@ def session(row: sqlite3.Row, user: str) -> dict[str, object]:
         "supplementalGroups": sorted(os.getgroups()),
         "image": row["image"],
         "type": "headless",
-        "status": status(row),
+        "status": session_status(row),
         "name": row["name"][:63].rstrip("-"),
         "startTime": None if started is None else start_time(started),
         "expiryTime": None if started is None else _seconds(row["expires"]),
@@ -41,9 +41,9 @@ def session(row: sqlite3.Row, user: str) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def public(row: sqlite3.Row, user: str) -> dict[str, object]:
+def public_view(row: sqlite3.Row, user: str) -> dict[str, object]:
     """What ``view=all`` shows of a session."""
-    whole = session(row, user)
+    whole = session_view(row, user)
     return {name: whole[name] for name in ("userid", "type", "status", "startTime") if name in whole}
 
 
@@ -61,7 +61,7 @@ def _cores(cores: float | None) -> str:
     return str(int(amount)) if amount == int(amount) else f"{amount:.3f}"
 
 
-def events(row: sqlite3.Row) -> str:
+def events_view(row: sqlite3.Row) -> str:
     """The events of a session that has started, as a table."""
     started = _seconds(row["started"])
     rows = [
@@ -70,17 +70,17 @@ def events(row: sqlite3.Row) -> str:
     ]
     if row["state"] == FAILED:
         rows.append(("Warning", "Failed", f"The command ended: {row['reason']}", _seconds(row["ended"])))
-    return table([("TYPE", "REASON", "MESSAGE", "FIRST-TIME", "LAST-TIME"), *((*line, line[3]) for line in rows)])
+    return text_table([("TYPE", "REASON", "MESSAGE", "FIRST-TIME", "LAST-TIME"), *((*line, line[3]) for line in rows)])
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
+def text_table(rows: Sequence[Sequence[str]]) -> str:
     """Columns as kubectl prints them: as wide as their widest, three blanks between."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "\n".join(lines) + "\n"
 
 
-def stats(rows: Sequence[sqlite3.Row], slots: int) -> dict[str, object]:
+def stats_view(rows: Sequence[sqlite3.Row], slots: int) -> dict[str, object]:
     """``view=stats``: here, the slots and what runs in them (skaha-api 4.3)."""
     running = [row for row in rows if row["state"] == RUNNING]
     cores = sum(row["cores"] or 1.0 for row in running)

@@ -16,7 +16,7 @@ _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 
 
-def reread(text: str) -> bool:
+def is_reread_word(text: str) -> bool:
     """Whether text that was written as a plain scalar comes back as something else, and is refused by the API."""
     if text in ("y", "Y", "n", "N"):
         return True

@@ -19,7 +19,7 @@ import sys
 import time
 
 from skahactl.local import processes, queue, workers
-from skahactl.local.child import Spare
+from skahactl.local.child import PreforkedChild
 from skahactl.local.store import FAILED, QUEUED, connect, immediate, lock_path, log_path
 
 #: Seconds between two looks for a deletion, a deadline, and dead fellow workers.
@@ -57,14 +57,14 @@ class Worker:
 
     def run(self) -> None:
         """Until the queue has been empty for a while, and nothing of a dead worker is left to end."""
-        spare, done = Spare(self.lock), None
+        spare, done = PreforkedChild(self.lock), None
         idle: float | None = None
         while True:
             leave = idle is not None and time.monotonic() - idle >= LINGER
             session, more = self._next(done, spare, leave)
             done = None
             if session is not None:
-                running, spare, idle = self._start(session, spare), Spare(self.lock), None
+                running, spare, idle = self._start(session, spare), PreforkedChild(self.lock), None
                 done = (session["id"], *self._follow(session["id"], running))
             elif more:
                 idle = time.monotonic() if idle is None else idle
@@ -73,7 +73,7 @@ class Worker:
                 spare.dismiss()
                 return
 
-    def _start(self, session: sqlite3.Row, spare: Spare) -> Spare:
+    def _start(self, session: sqlite3.Row, spare: PreforkedChild) -> PreforkedChild:
         argv, env = json.loads(session["argv"]), json.loads(session["env"])
         spare.start(argv, env, session["directory"], log_path(self.root, session["id"]))
         return spare
@@ -85,11 +85,11 @@ class Worker:
             if self.store.execute(query, (QUEUED,)).fetchone()[0]:
                 return
             self._wait(GLANCE)
-        if workers.ending(self.store):
+        if workers.worker_ending(self.store):
             self._wait()
         self._help()
 
-    def _next(self, done: End | None, spare: Spare, leave: bool) -> tuple[sqlite3.Row | None, bool]:
+    def _next(self, done: End | None, spare: PreforkedChild, leave: bool) -> tuple[sqlite3.Row | None, bool]:
         """Note the last end, claim the next session; (None, True): nothing to claim; (None, False): left for good."""
         limit = time.monotonic() + PATIENCE
         while True:
@@ -100,20 +100,20 @@ class Worker:
                     raise
                 time.sleep(1)
 
-    def _turn(self, done: End | None, spare: Spare, leave: bool) -> tuple[sqlite3.Row | None, bool]:
+    def _turn(self, done: End | None, spare: PreforkedChild, leave: bool) -> tuple[sqlite3.Row | None, bool]:
         with immediate(self.store):
             now = time.time()
             if done is not None:
                 session, state, code, reason = done
                 queue.end(self.store, self.root, session, state, now, code, reason)
-            claimed = queue.claim(self.store, self.worker, (spare.pid, spare.born, processes.boot()), now)
-            if claimed is not None or not leave or workers.ending(self.store):
+            claimed = queue.claim(self.store, self.worker, (spare.pid, spare.born, processes.boot_marker()), now)
+            if claimed is not None or not leave or workers.worker_ending(self.store):
                 return claimed, True
             self.store.execute("DELETE FROM workers WHERE id = ?", (self.worker,))
         os.unlink(lock_path(self.root, self.worker))
         return None, False
 
-    def _follow(self, session: str, running: Spare) -> tuple[str, int | None, str]:
+    def _follow(self, session: str, running: PreforkedChild) -> tuple[str, int | None, str]:
         """Wait for a session's process; end it when it is deleted or too old. State, exit code and reason."""
         while (status := running.poll()) is None:
             if not self._wait():
@@ -122,7 +122,7 @@ class Worker:
                 if verdict is not None:
                     self._end(running)
                     return FAILED, None, verdict
-        return queue.outcome(status)
+        return queue.end_of_status(status)
 
     def _verdict(self, session: str) -> str | None:
         """Why the session must end now, or None."""
@@ -131,7 +131,7 @@ class Worker:
             return "deleted"
         return "its deadline passed" if row["expires"] <= time.time() else None
 
-    def _end(self, running: Spare) -> None:
+    def _end(self, running: PreforkedChild) -> None:
         """TERM, ``kill_after`` seconds, KILL; the children of a process that is gone are killed as in a container."""
         processes.signal_group(running.pid, signal.SIGTERM)
         limit = time.monotonic() + self.kill_after

@@ -48,7 +48,7 @@ def reserve(store: sqlite3.Connection, root: str, slots: int, now: float) -> lis
         RUNNING,
     )
     wanted = min(slots - live, queued - (live - busy))
-    if wanted <= 0 and live == 0 and ending(store):
+    if wanted <= 0 and live == 0 and worker_ending(store):
         wanted = 1
     booked: list[tuple[str, int]] = []
     try:
@@ -67,7 +67,7 @@ def release(root: str, booked: list[tuple[str, int]]) -> None:
         os.close(lock)
 
 
-def short(store: sqlite3.Connection, slots: int) -> bool:
+def missing_workers(store: sqlite3.Connection, slots: int) -> bool:
     """Whether reserve may have something to book: a look that takes no lock on the queue."""
     if _count(store, "SELECT count(*) FROM workers WHERE NOT dead") >= slots:
         return False
@@ -87,7 +87,7 @@ def _book(store: sqlite3.Connection, root: str, now: float) -> tuple[str, int]:
     return worker, lock
 
 
-def ending(store: sqlite3.Connection) -> bool:
+def worker_ending(store: sqlite3.Connection) -> bool:
     """Whether sessions of dead workers are still being ended."""
     return store.execute("SELECT 1 FROM workers WHERE dead LIMIT 1").fetchone() is not None
 

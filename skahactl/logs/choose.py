@@ -10,9 +10,9 @@ from pathlib import Path
 from skahactl import states
 from skahactl.errors import UsageError
 from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import AttemptRow, ItemRow, Run
 from skahactl.ledger.replicas import ReplicaState, items_of, replica_states, replicas_of
-from skahactl.ledger.store import Ledger
 from skahactl.targets import Target
 from skahactl.words import did_you_mean
 

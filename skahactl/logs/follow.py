@@ -11,10 +11,10 @@ from pathlib import Path
 from skahactl.clock import Clock
 from skahactl.errors import AuthError, UnreachableError
 from skahactl.logs.overlap import blocks
-from skahactl.logs.pace import Pace
-from skahactl.logs.strand import ENDED, GONE, WAITING, Look, Sink, Strand
+from skahactl.logs.pace import ReadPace
+from skahactl.logs.strand import ENDED, GONE, WAITING, LogStream, StreamRead, StreamWriter
 from skahactl.logs.tail import Tail
-from skahactl.words import counted
+from skahactl.words import count_noun
 
 _PATIENCE = 5.0  # seconds that one round waits for its readings; slower ones go on beside the next
 _EMPTY_READS = 3  # of a log whose session has ended, before it counts as empty
@@ -26,14 +26,14 @@ class Follower:
 
     def __init__(
         self,
-        look: Callable[[], Awaitable[Look]],
+        look: Callable[[], Awaitable[StreamRead]],
         read: Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]],
-        sink: Callable[[Strand], Sink],
+        sink: Callable[[LogStream], StreamWriter],
         flush: Callable[[], object],
         say: Callable[[str], object],
         *,
         clock: Clock,
-        pace: Pace,
+        pace: ReadPace,
         most: int = 32,
     ):
         self._look = look
@@ -74,7 +74,7 @@ class Follower:
                 one.close()
             self._flush()
 
-    def _update(self, look: Look) -> None:
+    def _update(self, look: StreamRead) -> None:
         now = self._clock.monotonic()
         there = {strand.key for strand in look.strands}
         for key in [key for key, one in self._followed.items() if key not in there and one.tail is None]:
@@ -89,7 +89,7 @@ class Follower:
                 known.strand, known.due, known.empty = strand, now, 0
         waiting = sum(one.strand.state == WAITING for one in self._followed.values())
         if waiting and waiting == len(self._followed):
-            self._tell_once("waiting", f"waiting for {counted(waiting, 'log')}: nothing runs yet")
+            self._tell_once("waiting", f"waiting for {count_noun(waiting, 'log')}: nothing runs yet")
 
     async def _round(self) -> None:
         """Starts the readings that are due, and waits for them, but not for long."""
@@ -139,7 +139,7 @@ class Follower:
         now = self._clock.monotonic()
         one.due = now + self._pace.reading(tail.seen, one.idle, now - began)
 
-    async def _taken(self, strand: Strand, tail: Tail) -> bool:
+    async def _taken(self, strand: LogStream, tail: Tail) -> bool:
         if strand.kept is not None and strand.state in (ENDED, GONE):
             return await tail.read(_file(strand.kept))
         if strand.session is None or strand.state == GONE:
@@ -147,7 +147,7 @@ class Follower:
         async with self._read(strand.session) as chunks:
             return await tail.read(chunks)
 
-    async def _looked(self, before: Look) -> Look:
+    async def _looked(self, before: StreamRead) -> StreamRead:
         try:
             look = await self._look()
         except (UnreachableError, AuthError) as error:
@@ -184,7 +184,7 @@ class Follower:
 class _Followed:
     """One log on its way."""
 
-    def __init__(self, strand: Strand, due: float):
+    def __init__(self, strand: LogStream, due: float):
         self.strand = strand
         self.due = due
         self.tail: Tail | None = None
@@ -192,7 +192,7 @@ class _Followed:
         self.done = False
         self.idle = 0  # readings in a row without news
         self.empty = 0  # of them, empty ones after the end
-        self._sink: Sink | None = None
+        self._sink: StreamWriter | None = None
 
     @property
     def seen(self) -> int:
@@ -202,13 +202,13 @@ class _Followed:
     def may_begin(self) -> bool:
         return self.tail is None and not self.done and self.strand.state != WAITING
 
-    def begin(self, sink: Callable[[Strand], Sink]) -> Tail:
+    def begin(self, sink: Callable[[LogStream], StreamWriter]) -> Tail:
         if self.tail is None:
             self._sink = sink(self.strand)
             self.tail = Tail(self._sink)
         return self.tail
 
-    def after(self, strand: Strand, answered: bool, news: bool) -> None:
+    def after(self, strand: LogStream, answered: bool, news: bool) -> None:
         """Counts a reading that began when the log stood as ``strand`` says."""
         if answered and self._sink is not None:
             self._sink.release()

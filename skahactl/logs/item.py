@@ -10,7 +10,7 @@ from skahactl.logs.overlap import blocks
 from skahactl.manifest.each import MARK
 
 _IN_MEMORY = 8 << 20
-_LONGEST = 1 << 20  # bytes without a newline that are looked at together
+_LONGEST_MARK = 1 << 20  # bytes without a newline that are looked at together
 
 
 class ItemPart:
@@ -33,7 +33,7 @@ class ItemPart:
         text, newline, self._rest = (self._rest + data).rpartition(b"\n")
         if newline:
             self._take(text + newline)
-        if len(self._rest) > _LONGEST:
+        if len(self._rest) > _LONGEST_MARK:
             self._held.write(self._rest[:-256])
             self._rest = self._rest[-256:]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from skahactl.errors import SkahactlError
-from skahactl.logs.overlap import BLOCK, blocks, last, overlap, size_of
+from skahactl.logs.overlap import BLOCK, blocks, last_bytes, overlap, size_of
 from skahactl.profile import LOCAL_SERVER
 
 _LONG_ENOUGH = 256  # bytes before a newline that hold any mark
@@ -65,14 +65,14 @@ async def fetch(client: LogSource, session: str, path: Path | None, *, marks: bo
     temporary = path.with_name(f".{path.name}.new")
     reading = None
     try:
-        with _told(path):
+        with _describe_log(path):
             _make_folder(path.parent)
             reading = _Reading(temporary, path)
         async with client.log(session) as chunks:
             async for chunk in chunks:
-                with _told(path):
+                with _describe_log(path):
                     reading.take(chunk)
-        with _told(path):
+        with _describe_log(path):
             return await asyncio.to_thread(reading.settle, marks, client.server != LOCAL_SERVER)
     finally:
         if reading is not None:
@@ -85,7 +85,7 @@ def item_ends(stream: BinaryIO) -> tuple[tuple[int, int], ...]:
     """The item ends marked in a log that is open: (position, exit code)."""
     from skahactl.manifest import each
 
-    return tuple(each.ends(blocks(stream)))
+    return tuple(each.each_ends(blocks(stream)))
 
 
 class _Reading:
@@ -137,7 +137,7 @@ class _Reading:
                 for block in blocks(old):
                     joined.write(block)
                 if shared is None:
-                    joined.write(GAP if last(old, 1) == b"\n" else b"\n" + GAP)
+                    joined.write(GAP if last_bytes(old, 1) == b"\n" else b"\n" + GAP)
                 for block in blocks(self._new, shared or 0):
                     joined.write(block)
                 joined.flush()
@@ -178,7 +178,7 @@ async def _read_marks(client: LogSource, session: str, marks: bool) -> Fetched:
             size += len(chunk)
             if marks:
                 lines, newline, rest = (rest[-_LONG_ENOUGH:] + chunk).rpartition(b"\n")
-                found.extend(each.ends([lines + newline]))
+                found.extend(each.each_ends([lines + newline]))
     return Fetched(size, None, "kept" if size else "empty", None, tuple(found))
 
 
@@ -199,7 +199,7 @@ def _make_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _describe_log(path: Path) -> Iterator[None]:
     """What the disk says, in words that say what to do."""
     try:
         yield

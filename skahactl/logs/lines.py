@@ -10,7 +10,7 @@ from typing import IO, BinaryIO, cast
 
 from skahactl.logs.overlap import BLOCK, blocks
 
-_LONGEST = 1 << 20  # bytes of a line that is waited for; a longer one is broken
+_LONGEST_LINE = 1 << 20  # bytes of a line that is waited for; a longer one is broken
 _HELD = 32 << 20  # bytes of last lines that are held in memory
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 
@@ -32,7 +32,7 @@ class Lines:
             self._rest = rest
         else:
             self._rest += data
-        if len(self._rest) > _LONGEST:
+        if len(self._rest) > _LONGEST_LINE:
             self.close()
 
     def close(self) -> None:

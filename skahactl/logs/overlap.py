@@ -23,7 +23,7 @@ def overlap(old: BinaryIO, new: BinaryIO) -> int | None:
     Both are seekable; memory is bounded. Of several answers, as in a text of equal lines, the largest: such a text
     must not grow with every reading. The answer may exceed the size of ``old``, where that is a tail itself.
     """
-    tail = last(old, _PROBE)
+    tail = last_bytes(old, _PROBE)
     if len(tail) == _PROBE:
         for end in _ends_of(new, tail):
             if _same(old, new, end):
@@ -34,7 +34,7 @@ def overlap(old: BinaryIO, new: BinaryIO) -> int | None:
     return next((length for length in lengths if tail.endswith(head[:length])), None)
 
 
-def last(stream: BinaryIO, count: int) -> bytes:
+def last_bytes(stream: BinaryIO, count: int) -> bytes:
     """The last ``count`` bytes of a seekable stream, or all of fewer."""
     stream.seek(max(0, size_of(stream) - count))
     return stream.read()

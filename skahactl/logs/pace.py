@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class ReadPace:
     """Seconds, and bytes per second that the readings of one log may move on the average."""
 
     least: float = 2.0
@@ -31,6 +31,6 @@ class Pace:
         return min(self.look_most, self.look_least + age / 60)
 
 
-REMOTE = Pace()
+REMOTE = ReadPace()
 #: The embedded platform reads a file of this machine.
-LOCAL = Pace(least=0.5, most=20.0, most_idle=2.0, bytes_per_second=16e6, look_least=0.5, look_most=2.0)
+LOCAL = ReadPace(least=0.5, most=20.0, most_idle=2.0, bytes_per_second=16e6, look_least=0.5, look_most=2.0)

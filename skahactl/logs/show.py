@@ -21,7 +21,7 @@ _HELD = 2 << 20  # bytes of a log that waits for its turn
 _FAILURES = 3  # in a row, and the platform is not asked for the rest
 
 
-class Sink(Protocol):
+class PartWriter(Protocol):
     """Where one log goes: ``release`` at its end, then ``close``, or ``discard`` where it could not be read to it."""
 
     def __call__(self, data: bytes) -> None: ...
@@ -44,10 +44,10 @@ class Shown:
     error: SkahactlError | None = None
 
 
-async def show(
+async def show_logs(
     logs: Sequence[AttemptLog],
     read: Read | None,
-    sink: Callable[[AttemptLog], Sink],
+    sink: Callable[[AttemptLog], PartWriter],
     *,
     at_once: int,
     tail: int | None = None,
@@ -59,7 +59,7 @@ async def show(
     """
     shown = Shown()
     remote = [log.session for log in logs if log.whole is None and log.session is not None]
-    ahead = _Ahead(read, remote, at_once) if read is not None and remote else None
+    ahead = _ReadAhead(read, remote, at_once) if read is not None and remote else None
     try:
         for log in logs:
             await _one(log, ahead, sink(log), shown, tail)
@@ -69,7 +69,7 @@ async def show(
     return shown
 
 
-async def _one(log: AttemptLog, ahead: _Ahead | None, sink: Sink, shown: Shown, tail: int | None) -> None:
+async def _one(log: AttemptLog, ahead: _ReadAhead | None, sink: PartWriter, shown: Shown, tail: int | None) -> None:
     size, failed = 0, False
     try:
         if log.whole is not None:
@@ -98,7 +98,7 @@ async def _one(log: AttemptLog, ahead: _Ahead | None, sink: Sink, shown: Shown, 
     (shown.with_text if size else shown.empty).append(log)
 
 
-def _pour(path: Path, sink: Sink, tail: int | None) -> int:
+def _pour(path: Path, sink: PartWriter, tail: int | None) -> int:
     """Hands on a copy, or what of it is needed; its whole size."""
     with path.open("rb") as stream:
         for block in blocks(stream, 0 if tail is None else last_lines_at(stream, tail)):
@@ -106,22 +106,22 @@ def _pour(path: Path, sink: Sink, tail: int | None) -> int:
         return size_of(stream)
 
 
-class _Ahead:
+class _ReadAhead:
     """Readings of logs in order: begun before their turn, held up when they have enough, passed on when it comes."""
 
     def __init__(self, read: Read, sessions: Sequence[str], at_once: int):
         self._read = read
         self._waiting = deque(sessions)
         self._at_once = max(1, at_once)
-        self._running: deque[tuple[_Held, asyncio.Task[None]]] = deque()
+        self._running: deque[tuple[_HeldPart, asyncio.Task[None]]] = deque()
         self._tasks: list[asyncio.Task[None]] = []
         self._failures = 0
         self._last: SkahactlError | None = None
 
-    def next(self, sink: Sink) -> tuple[_Held, asyncio.Task[None]]:
+    def next(self, sink: PartWriter) -> tuple[_HeldPart, asyncio.Task[None]]:
         """Begins to hand the next log on; the task ends with it, and raises what the client raised."""
         while self._waiting and len(self._running) < self._at_once:
-            held = _Held()
+            held = _HeldPart()
             task = asyncio.create_task(self._pump(self._waiting.popleft(), held))
             self._tasks.append(task)
             self._running.append((held, task))
@@ -129,7 +129,7 @@ class _Ahead:
         held.begin(sink)
         return held, task
 
-    async def _pump(self, session: str, held: _Held) -> None:
+    async def _pump(self, session: str, held: _HeldPart) -> None:
         if self._failures >= _FAILURES and self._last is not None:
             raise self._last
         try:
@@ -150,14 +150,14 @@ class _Ahead:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-class _Held:
+class _HeldPart:
     """What was read of a log before its turn; from then on everything goes straight to its sink."""
 
     def __init__(self) -> None:
         self.size = 0
         self.turn = asyncio.Event()
         self._chunks: list[bytes] = []
-        self._sink: Sink | None = None
+        self._sink: PartWriter | None = None
 
     @property
     def is_full(self) -> bool:
@@ -170,7 +170,7 @@ class _Held:
         else:
             self._sink(chunk)
 
-    def begin(self, sink: Sink) -> None:
+    def begin(self, sink: PartWriter) -> None:
         for chunk in self._chunks:
             sink(chunk)
         self._chunks.clear()

@@ -17,7 +17,7 @@ from skahactl.logs.lines import LastLines, Lines, Write, prefix
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class WriterOptions:
     """How logs are shown: last lines, prefixes, colour, objects instead of lines, several at the same time."""
 
     tail: int | None = None
@@ -27,15 +27,15 @@ class Look:
     mixed: bool = False
 
 
-class Chain:
+class WriterChain:
     """One log's way out. ``release`` lets the last lines out, ``close`` what still waits."""
 
-    def __init__(self, write: Write, look: Look, label: str, part: Part | None = None):
-        self._lines: Lines | Objects | None = None
+    def __init__(self, write: Write, look: WriterOptions, label: str, part: Part | None = None):
+        self._lines: Lines | ObjectWriter | None = None
         self._item: ItemPart | None = None
         self._last: LastLines | None = None
         if look.objects:
-            write = self._lines = Objects(write, label)
+            write = self._lines = ObjectWriter(write, label)
         elif look.prefixed or look.mixed:
             write = self._lines = Lines(write, prefix(label, look.colour) if look.prefixed else b"")
         if look.tail is not None:
@@ -66,17 +66,17 @@ class Chain:
         return self._item is None or self._item.found
 
 
-class FileChain(Chain):
+class FileWriter(WriterChain):
     """One log's way to a file of its own, which is there when it is complete, and not before."""
 
-    def __init__(self, path: Path, look: Look, label: str, part: Part | None = None):
+    def __init__(self, path: Path, look: WriterOptions, label: str, part: Part | None = None):
         self.path = path
         self._part_file = path.with_name(f".{path.name}.part")
         self._stream: BinaryIO | None = None
-        super().__init__(self._write, Look(tail=look.tail), label, part)
+        super().__init__(self._write, WriterOptions(tail=look.tail), label, part)
 
     def _write(self, data: bytes) -> None:
-        with _told(self.path):
+        with _describe_read(self.path):
             if self._stream is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._stream = self._part_file.open("wb")
@@ -88,7 +88,7 @@ class FileChain(Chain):
 
     def close(self) -> None:
         if self._stream is not None:
-            with _told(self.path):
+            with _describe_read(self.path):
                 self._stream.close()
                 os.replace(self._part_file, self.path)
 
@@ -99,7 +99,7 @@ class FileChain(Chain):
             self._part_file.unlink(missing_ok=True)
 
 
-class Objects:
+class ObjectWriter:
     """Each line as a JSON object: ``{"log": "tiles/3", "line": "..."}``; bytes that are no UTF-8 are replaced."""
 
     def __init__(self, write: Write, label: str):
@@ -129,7 +129,7 @@ def file_name(log: AttemptLog, name: str, total: int, several_attempts: bool) ->
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _describe_read(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

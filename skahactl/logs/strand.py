@@ -10,7 +10,7 @@ WAITING, LIVE, ENDED, GONE = "waiting", "live", "ended", "gone"
 
 
 @dataclass(frozen=True, slots=True)
-class Strand:
+class LogStream:
     """The log of one attempt, as it stands: ``waiting`` (no log yet), ``live``, ``ended`` (the platform still has it),
     or ``gone``. ``kept``: the copy on this machine, if it is whole or all there is."""
 
@@ -22,14 +22,14 @@ class Strand:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class StreamRead:
     """What there is to follow now; ``more``: other attempts may still appear."""
 
-    strands: tuple[Strand, ...]
+    strands: tuple[LogStream, ...]
     more: bool
 
 
-class Sink(Protocol):
+class StreamWriter(Protocol):
     """Where the text of one log goes. ``release`` comes after its first reading, ``close`` after its last."""
 
     def __call__(self, data: bytes) -> None: ...

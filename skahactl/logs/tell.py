@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from skahactl import states
 from skahactl.logs.choose import AttemptLog
-from skahactl.words import counted
+from skahactl.words import count_noun
 
 _NAMED = 5
 
@@ -37,7 +37,7 @@ def is_lost(log: AttemptLog, statuses: Mapping[str, str] | None) -> bool:
     return why_empty(log, statuses) in (_LOST, _PRUNED)
 
 
-def told(reasons: Sequence[tuple[str, str]]) -> list[str]:
+def describe_log(reasons: Sequence[tuple[str, str]]) -> list[str]:
     """One line for each reason of (label, reason), which names the first few labels."""
     by_reason: dict[str, list[str]] = {}
     for label, reason in reasons:
@@ -48,4 +48,4 @@ def told(reasons: Sequence[tuple[str, str]]) -> list[str]:
 def _line(labels: list[str], reason: str) -> str:
     if len(labels) <= _NAMED:
         return f"{', '.join(labels)}: {reason}"
-    return f"{counted(len(labels), 'log')} ({', '.join(labels[:3])}, ...): {reason}"
+    return f"{count_noun(len(labels), 'log')} ({', '.join(labels[:3])}, ...): {reason}"

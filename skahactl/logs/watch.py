@@ -7,28 +7,33 @@ from dataclasses import replace
 from typing import Protocol
 
 from skahactl import states
+from skahactl.ledger.database import Ledger
 from skahactl.ledger.lock import living_driver
 from skahactl.ledger.runs import run_by_id
-from skahactl.ledger.store import Ledger
 from skahactl.logs.choose import AttemptLog, Choice, logs_of
-from skahactl.logs.strand import ENDED, GONE, LIVE, WAITING, Look, Strand
+from skahactl.logs.strand import ENDED, GONE, LIVE, WAITING, LogStream, StreamRead
 from skahactl.skaha.models import Listing
 from skahactl.targets import Target
-from skahactl.words import counted
+from skahactl.words import count_noun
 
 _STATES = {"Pending": WAITING, "Running": LIVE, "Terminating": LIVE, "Completed": ENDED, "Failed": ENDED}
 _LISTS = 2  # that agree before a session counts as gone
 
 
-class Lister(Protocol):
+class SessionLister(Protocol):
     async def sessions(self) -> Listing: ...
 
 
-class Watch:
+class SessionWatch:
     """Looks again and again at the logs of ``targets``; what nobody will create is told once, and left out."""
 
     def __init__(
-        self, ledger: Ledger, targets: Sequence[Target], choice: Choice, client: Lister, say: Callable[[str], object]
+        self,
+        ledger: Ledger,
+        targets: Sequence[Target],
+        choice: Choice,
+        client: SessionLister,
+        say: Callable[[str], object],
     ):
         self._ledger = ledger
         self._targets = targets
@@ -41,7 +46,7 @@ class Watch:
         self._told: set[str] = set()
         self.left_out = False  # replicas are still to be created, and nobody does it
 
-    async def look(self) -> Look:
+    async def look(self) -> StreamRead:
         logs: list[AttemptLog] = []
         more = False
         for place, target in enumerate(self._targets):
@@ -50,7 +55,7 @@ class Watch:
             logs += self._with_log(target, self._logs(target, place), driven)
         listing = await self._client.sessions() if any(log.whole is None for log in logs) else None
         listed = {} if listing is None else {session.id: session.status for session in listing.sessions}
-        return Look(tuple(self._strand(log, listed) for log in logs), more)
+        return StreamRead(tuple(self._strand(log, listed) for log in logs), more)
 
     def _is_driven(self, target: Target) -> bool:
         """Will a driver still make attempts?"""
@@ -74,11 +79,11 @@ class Watch:
             held = any(log.state in (states.HELD, states.UNSETTLED) for log in logs if log not in there)
             self.left_out = self.left_out or held
             advice = f"; no command drives the job: skahactl resume {name}" if held else ""
-            self._tell_once(f"{name}: {counted(len(logs) - len(there), 'replica')} without a session{advice}")
+            self._tell_once(f"{name}: {count_noun(len(logs) - len(there), 'replica')} without a session{advice}")
         return there
 
-    def _strand(self, log: AttemptLog, listed: dict[str, str]) -> Strand:
-        return Strand(log.key, log.label, log.session, self._state(log, listed), log.kept)
+    def _strand(self, log: AttemptLog, listed: dict[str, str]) -> LogStream:
+        return LogStream(log.key, log.label, log.session, self._state(log, listed), log.kept)
 
     def _state(self, log: AttemptLog, listed: dict[str, str]) -> str:
         if log.whole is not None:

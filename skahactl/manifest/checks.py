@@ -6,21 +6,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
 from skahactl.errors import Problem
 from skahactl.job import Replica, Request
-from skahactl.manifest.each import variable
+from skahactl.manifest.each import each_variable
 from skahactl.manifest.files import Draft
-from skahactl.manifest.items import source
+from skahactl.manifest.items import items_source
 from skahactl.manifest.lists import Items
 from skahactl.manifest.places import Path
-from skahactl.manifest.texts import Texts, of_one_item
-from skahactl.words import counted, did_you_mean
+from skahactl.manifest.texts import Templates, of_one_item
+from skahactl.words import count_noun, did_you_mean
 
 #: What cannot be sent in a request, in words with the way round; nothing for one that can.
 Check = Callable[[Request], tuple[str, ...]]
 
-_SHOWN = 5
+_MOST_SHOWN = 5
 
 
-def misused(draft: Draft, listed: Items, shares: Sequence[Sequence[int]], made: Texts) -> Iterator[Problem]:
+def misuse_problems(draft: Draft, listed: Items, shares: Sequence[Sequence[int]], made: Templates) -> Iterator[Problem]:
     """Items that nothing uses, and placeholders of one item where a replica has several."""
     table, places = draft.table.items, draft.places
     if table is None:
@@ -29,7 +29,7 @@ def misused(draft: Draft, listed: Items, shares: Sequence[Sequence[int]], made: 
     used = made.words & (made.item_words | {"items"})
     if not table.each and not used and (several or not listed.columns):
         yield places.problem(
-            source(table),
+            items_source(table),
             "nothing uses the items",
             "put {item} or {items} into command, or say each = true to run it once an item",
         )
@@ -45,7 +45,7 @@ def misused(draft: Draft, listed: Items, shares: Sequence[Sequence[int]], made: 
     yield from _clashes(draft, listed, table.each)
 
 
-def unsendable(draft: Draft, built: Sequence[Replica], check: Check) -> Iterator[Problem]:
+def unsendable_problems(draft: Draft, built: Sequence[Replica], check: Check) -> Iterator[Problem]:
     """What ``check`` says of the requests; one that differs only by its replica's number is not asked about again."""
     told: dict[str, int] = {}
     seen: set[Request] = set()
@@ -57,14 +57,14 @@ def unsendable(draft: Draft, built: Sequence[Replica], check: Check) -> Iterator
             seen.add(alike)
             for message in check(request):
                 told.setdefault(message, replica.number)
-    for message, number in list(told.items())[:_SHOWN]:
+    for message, number in list(told.items())[:_MOST_SHOWN]:
         which = f"replica {number}: " if len(built) > 1 else ""
         yield draft.places.problem(_key(message, draft), which + message, _fewer(message, draft))
-    if len(told) > _SHOWN:
-        yield draft.places.problem((), f"and {counted(len(told) - _SHOWN, 'more problem')} of this kind")
+    if len(told) > _MOST_SHOWN:
+        yield draft.places.problem((), f"and {count_noun(len(told) - _MOST_SHOWN, 'more problem')} of this kind")
 
 
-def unused(variables: Mapping[str, str], used: Set[str], known: Set[str]) -> Iterator[Problem]:
+def unused_problems(variables: Mapping[str, str], used: Set[str], known: Set[str]) -> Iterator[Problem]:
     """Words of --var that no job uses."""
     for name in variables:
         if name not in used:
@@ -72,7 +72,7 @@ def unused(variables: Mapping[str, str], used: Set[str], known: Set[str]) -> Ite
 
 
 def _clashes(draft: Draft, listed: Items, each: bool) -> Iterator[Problem]:
-    names = {variable(column) for column in listed.columns} | ({"ITEM"} if each else set())
+    names = {each_variable(column) for column in listed.columns} | ({"ITEM"} if each else set())
     for key in draft.table.env:
         if key in names:
             yield draft.places.problem(("env", key), "the items set this variable", "give yours another name")

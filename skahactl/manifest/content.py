@@ -23,7 +23,7 @@ class Difference:
         return {"path": self.path, "old": self.old, "new": self.new, "source": self.source}
 
 
-def digest(content: Mapping[str, object]) -> str:
+def content_digest(content: Mapping[str, object]) -> str:
     """SHA-256 of the canonical JSON, hex."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
@@ -39,13 +39,13 @@ def differences(
     before, after = dict(_leaves(old, "")), dict(_leaves(new, ""))
     paths = [*after, *(path for path in before if path not in after)]
     return tuple(
-        Difference(path, before.get(path), after.get(path), source(path, sources or {}))
+        Difference(path, before.get(path), after.get(path), source_of(path, sources or {}))
         for path in paths
         if before.get(path) != after.get(path)
     )
 
 
-def source(path: str, sources: Mapping[str, str]) -> str:
+def source_of(path: str, sources: Mapping[str, str]) -> str:
     """Where the value at ``path`` comes from: the entry of the longest path that it begins with."""
     while path:
         if path in sources:

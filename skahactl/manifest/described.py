@@ -8,13 +8,13 @@ from collections.abc import Mapping, Set
 
 from skahactl.manifest.files import Draft
 from skahactl.manifest.lists import Items
-from skahactl.manifest.places import dotted
-from skahactl.manifest.replicas import Pattern
+from skahactl.manifest.places import dotted_key
+from skahactl.manifest.replicas import JobTemplate
 from skahactl.manifest.schema import JobTable
 from skahactl.profile import Profile
 
 
-def content(pattern: Pattern, table: JobTable, resources: Mapping[str, float | str]) -> dict[str, object]:
+def job_content(pattern: JobTemplate, table: JobTable, resources: Mapping[str, float | str]) -> dict[str, object]:
     """The texts as written, with the words of [vars] that they use; a list of items as its count and hash."""
     made: dict[str, object] = {"kind": pattern.kind, "image": pattern.image, "replicas": pattern.total}
     if table.command:
@@ -35,7 +35,7 @@ def content(pattern: Pattern, table: JobTable, resources: Mapping[str, float | s
     return made
 
 
-def sources(
+def content_sources(
     draft: Draft, profile: Profile, given: Set[str], made: Mapping[str, object], items: Items | None
 ) -> dict[str, str]:
     """Where each part of the content comes from, if not from the manifest; ``given`` are the words of --var."""
@@ -49,9 +49,9 @@ def sources(
     words = made.get("vars")
     for word in words if isinstance(words, dict) else ():
         if word in given:
-            found[dotted(("vars", word))] = "--var"
+            found[dotted_key(("vars", word))] = "--var"
         elif word in profile.vars:
-            found[dotted(("vars", word))] = "profile default"
+            found[dotted_key(("vars", word))] = "profile default"
     return found
 
 
@@ -63,7 +63,7 @@ def _amount(amount: float | str) -> float | str:
     return int(amount) if isinstance(amount, float) and amount.is_integer() else amount
 
 
-def _items(pattern: Pattern, table: JobTable) -> dict[str, object]:
+def _items(pattern: JobTemplate, table: JobTable) -> dict[str, object]:
     assert pattern.items is not None
     assert table.items is not None
     made: dict[str, object] = {

@@ -34,7 +34,7 @@ exit "$skahactl_bad"
 """
 
 
-def command(each: Each, positions: Sequence[int]) -> tuple[str, ...]:
+def each_command(each: Each, positions: Sequence[int]) -> tuple[str, ...]:
     """The argv that runs the items at these positions, from 1, of the replica's own items."""
     words: list[str] = ["sh", "-c", each.script, "skahactl"]
     for position in positions:
@@ -43,7 +43,7 @@ def command(each: Each, positions: Sequence[int]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def script(
+def each_script(
     argv: Sequence[Template],
     env: Sequence[tuple[str, Template]],
     columns: Sequence[str],
@@ -59,8 +59,8 @@ def script(
     """
     parameters = _parameters(columns)
     shared = {word: text for word, text in values.items() if word not in parameters}
-    parameters["item"] = _item(columns, joined)
-    exports = [("ITEM", parameters["item"]), *((variable(name), parameters[f"item.{name}"]) for name in columns)]
+    parameters["item"] = _item_word(columns, joined)
+    exports = [("ITEM", parameters["item"]), *((each_variable(name), parameters[f"item.{name}"]) for name in columns)]
     exports += [(key, template.shell(shared, parameters.__getitem__)) for key, template in env]
     return _SCRIPT.format(
         exports="".join(f"{key}={text}\nexport {key}\n" for key, text in exports),
@@ -69,12 +69,12 @@ def script(
     )
 
 
-def variable(column: str) -> str:
+def each_variable(column: str) -> str:
     """The environment variable of a column: ``ITEM_RA_DEG`` for ``ra deg``."""
     return "ITEM_" + re.sub(r"[^A-Z0-9_]", "_", column.upper())
 
 
-def ends(chunks: Iterable[bytes]) -> Iterator[tuple[int, int]]:
+def each_ends(chunks: Iterable[bytes]) -> Iterator[tuple[int, int]]:
     """(position, exit code) of each mark in a log, in order, whatever the chunks; a few bytes are held at a time.
 
     A mark counts when its line is complete: a cut one may have lost a digit.
@@ -97,6 +97,6 @@ def _parameters(columns: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _item(columns: Sequence[str], joined: bool) -> str:
+def _item_word(columns: Sequence[str], joined: bool) -> str:
     """The item itself: the only or first parameter, or all of them with commas between."""
     return "','".join(f'"${{{2 + place}}}"' for place in range(len(columns) if joined else 1))

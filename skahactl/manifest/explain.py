@@ -53,27 +53,27 @@ def json_schema() -> dict[str, object]:
     }
 
 
-def keys() -> dict[str, str]:
+def manifest_keys() -> dict[str, str]:
     """Every key, dotted, with the first sentence of what it means."""
     found: dict[str, str] = {}
     root = _schema()
     for name, part in root["properties"].items():
         found[name] = _first(part["description"])
-        for inner, below in _table(root, part).items():
+        for inner, below in _explain_table(root, part).items():
             found[f"{name}.{inner}"] = _first(below["description"])
     return found | {"common": _first(_COMMON), "job": _first(_JOB)}
 
 
-def explain(key: str) -> str:
+def explain_key(key: str) -> str:
     """What ``key`` (``resources.cores``) means, what it may be, and an example.
 
     Raises:
         UsageError: there is no such key; with the nearest one.
     """
-    known = keys()
+    known = manifest_keys()
     name = key.strip().strip("[]").replace("_", "-")
     if name in ("common", "job"):
-        return _several(name)
+        return _several_types(name)
     for several in ("common.", "job."):
         name = name.removeprefix(several)
     if name.startswith(("env.", "vars.")):
@@ -82,7 +82,7 @@ def explain(key: str) -> str:
         raise _unknown(key, name, known)
     root = _schema()
     part = root["properties"][name.partition(".")[0]]
-    inner = _table(root, part)
+    inner = _explain_table(root, part)
     if "." in name:
         part, inner = inner[name.partition(".")[2]], {}
     needed = "required" if name in root["required"] else "optional"
@@ -93,7 +93,7 @@ def explain(key: str) -> str:
     return "\n".join([*lines, "", *(f"  {line}" for line in part["examples"][0].split("\n"))])
 
 
-def _several(name: str) -> str:
+def _several_types(name: str) -> str:
     example = '[common]\nimage = "images.canfar.net/skaha/astroml:latest"\n\n[[job]]\nname = "shards"\nreplicas = 40\n'
     example += '\n[[job]]\nname = "merge"\nafter = ["shards"]'
     lines = textwrap.wrap(_COMMON if name == "common" else _JOB, 78)
@@ -149,7 +149,7 @@ def _noise(key: str, value: object) -> bool:
     return (key == "title" and isinstance(value, str)) or (key == "default" and value in (None, {}, []))
 
 
-def _table(root: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+def _explain_table(root: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
     """The keys of the table that ``part`` is, none if it is no table of fixed keys."""
     name = part.get("$ref", "").rpartition("/")[2]
     return cast(dict[str, Any], root["$defs"][name]["properties"]) if name else {}

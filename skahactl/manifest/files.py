@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from skahactl.errors import ManifestError, Problem
 from skahactl.manifest import rules, several, tables, values, wording
-from skahactl.manifest.places import Path, Places, dotted, scan
+from skahactl.manifest.places import Path, SourceMap, dotted_key, scan_source
 from skahactl.manifest.schema import JobTable
 from skahactl.words import did_you_mean, nearest
 
@@ -34,7 +34,7 @@ class Draft:
 
     name: str
     table: JobTable
-    places: Places
+    places: SourceMap
     directory: str
     manifest: str | None = None
 
@@ -55,9 +55,9 @@ def load(
         ManifestError: with every problem of every file.
     """
     found: list[Problem] = []
-    drafts = collect(paths, found, sets=sets, variables=variables or {}, stdin=stdin)
+    drafts = collect_files(paths, found, sets=sets, variables=variables or {}, stdin=stdin)
     if found:
-        raise ManifestError(ordered(found))
+        raise ManifestError(order_jobs(found))
     return drafts
 
 
@@ -68,13 +68,13 @@ def draft(data: Mapping[str, Any], *, directory: str | None = None, file: str = 
         ManifestError: with every problem.
     """
     found: list[Problem] = []
-    made = _draft(dict(data), Places(file), directory or os.getcwd(), None, found)
+    made = _draft(dict(data), SourceMap(file), directory or os.getcwd(), None, found)
     if made is None or found:
-        raise ManifestError(ordered(found))
+        raise ManifestError(order_jobs(found))
     return made
 
 
-def collect(
+def collect_files(
     paths: Sequence[str],
     found: list[Problem],
     *,
@@ -88,23 +88,23 @@ def collect(
     raw = [job for file in files for job in _jobs(file, stdin, found)]
     raw = _set(raw, sets, found)
     drafts = [_draft(job.table, job.places, job.directory, job.manifest, found) for job in raw]
-    found += several.problems([(job.table, job.places) for job in raw])
+    found += several.problems_of_jobs([(job.table, job.places) for job in raw])
     found.sort(key=lambda problem: files.index(problem.file) if problem.file in files else len(files))
     return tuple(one for one in drafts if one is not None)
 
 
-def ordered(found: Sequence[Problem]) -> tuple[Problem, ...]:
+def order_jobs(found: Sequence[Problem]) -> tuple[Problem, ...]:
     """The problems of each file together, by line, those without one last in it; each once."""
     files = list(dict.fromkeys(problem.file for problem in found))
     return tuple(sorted(dict.fromkeys(found), key=lambda one: (files.index(one.file), one.line is None, one.line or 0)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Raw:
+class _RawDraft:
     """A job's table as it was read, ``[common]`` under it."""
 
     table: dict[str, Any]
-    places: Places
+    places: SourceMap
     directory: str
     manifest: str
 
@@ -148,7 +148,7 @@ def _is_file(path: str) -> bool:
     return os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
 
 
-def _jobs(file: str, stdin: BinaryIO | None, found: list[Problem]) -> Iterator[_Raw]:
+def _jobs(file: str, stdin: BinaryIO | None, found: list[Problem]) -> Iterator[_RawDraft]:
     text = _text(file, stdin, found)
     if text is None:
         return
@@ -157,10 +157,10 @@ def _jobs(file: str, stdin: BinaryIO | None, found: list[Problem]) -> Iterator[_
     except tomllib.TOMLDecodeError as error:
         found.append(_syntax(file, text, str(error)))
         return
-    lines = scan(text)
+    lines = scan_source(text)
     found += _odd_numbers(file, text, lines)
-    for table, places in several.jobs(data, Places(file, lines), found):
-        yield _Raw(table, places, _directory(file), file)
+    for table, places in several.job_tables(data, SourceMap(file, lines), found):
+        yield _RawDraft(table, places, _directory(file), file)
 
 
 def _odd_numbers(file: str, text: str, lines: Mapping[Path, int]) -> Iterator[Problem]:
@@ -170,7 +170,7 @@ def _odd_numbers(file: str, text: str, lines: Mapping[Path, int]) -> Iterator[Pr
         written = _ODD.search(rows[line - 1]) if path[-2:-1] in (("env",), ("vars",)) else None
         if written is not None:
             message = f"{written[1]} would arrive as {int(written[1], 0)}"
-            yield Problem(file, message, line, dotted(path), f'quote it: "{written[1]}"')
+            yield Problem(file, message, line, dotted_key(path), f'quote it: "{written[1]}"')
 
 
 def _directory(file: str) -> str:
@@ -223,10 +223,10 @@ def _syntax(file: str, text: str, message: str) -> Problem:
     return Problem(file, f"not TOML: {words}", line, None, hint)
 
 
-def _set(raw: list[_Raw], sets: Sequence[str], found: list[Problem]) -> list[_Raw]:
+def _set(raw: list[_RawDraft], sets: Sequence[str], found: list[Problem]) -> list[_RawDraft]:
     for text in sets:
         try:
-            keys, table = tables.setting(text)
+            keys, table = tables.parse_setting(text)
         except ValueError as error:
             found.append(Problem("--set", str(error)))
             continue
@@ -242,20 +242,20 @@ def _set(raw: list[_Raw], sets: Sequence[str], found: list[Problem]) -> list[_Ra
     return raw
 
 
-def _with(job: _Raw, keys: tuple[str, ...], table: dict[str, Any]) -> _Raw:
+def _with(job: _RawDraft, keys: tuple[str, ...], table: dict[str, Any]) -> _RawDraft:
     places = replace(job.places, sets=job.places.sets | {".".join(keys)})
-    return replace(job, table=tables.overlay(job.table, table), places=places)
+    return replace(job, table=tables.overlay_table(job.table, table), places=places)
 
 
 def _draft(
-    table: dict[str, Any], places: Places, directory: str, manifest: str | None, found: list[Problem]
+    table: dict[str, Any], places: SourceMap, directory: str, manifest: str | None, found: list[Problem]
 ) -> Draft | None:
-    wrong = list(rules.problems(table, places))
+    wrong = list(rules.rule_problems(table, places))
     made: JobTable | None = None
     try:
         made = JobTable.model_validate(table)
     except ValidationError as error:
-        wrong += wording.problems(error, places, table)
+        wrong += wording.validation_problems(error, places, table)
     found += wrong
     return None if made is None or wrong else Draft(made.name, made, places, directory, manifest)
 
@@ -263,6 +263,6 @@ def _draft(
 def _variable_problems(variables: Mapping[str, str]) -> Iterator[Problem]:
     for name in variables:
         try:
-            values.word(name)
+            values.check_word(name)
         except ValueError as error:
             yield Problem("--var", str(error), None, name)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from skahactl.manifest.places import Places
+from skahactl.manifest.places import SourceMap
 from skahactl.manifest.values import names_host
 from skahactl.profile import Profile
 
 
-def full_image(image: str, profile: Profile, places: Places, warnings: list[str]) -> str:
+def full_image(image: str, profile: Profile, places: SourceMap, warnings: list[str]) -> str:
     """``image`` with the profile's registry if it names none, and with ``:latest`` if it has no tag or digest."""
     if not names_host(image) and profile.registry.host:
         image = f"{profile.registry.host.rstrip('/')}/{image}"

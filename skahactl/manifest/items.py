@@ -6,28 +6,36 @@ import os
 from collections.abc import Iterator
 
 from skahactl.errors import Problem
-from skahactl.manifest.each import variable
-from skahactl.manifest.lists import SHOWN, Items, arc, from_csv, from_file, from_glob, from_matrix
-from skahactl.manifest.places import Path, Places, dotted
+from skahactl.manifest.each import each_variable
+from skahactl.manifest.lists import (
+    SHOWN,
+    Items,
+    items_from_csv,
+    items_from_file,
+    items_from_glob,
+    items_from_matrix,
+    missing_arc_hint,
+)
+from skahactl.manifest.places import Path, SourceMap, dotted_key
 from skahactl.manifest.schema import ItemsTable
 
 
-def read(table: ItemsTable, places: Places, directory: str, found: list[Problem]) -> Items | None:
+def read_items(table: ItemsTable, places: SourceMap, directory: str, found: list[Problem]) -> Items | None:
     """The items, or None with what is wrong in ``found``. Relative paths begin at ``directory``."""
     before = len(found)
     if table.file is not None:
-        items = from_file(table.file, places, directory, found)
+        items = items_from_file(table.file, places, directory, found)
     elif table.csv is not None:
-        items = from_csv(table.csv, places, directory, found)
+        items = items_from_csv(table.csv, places, directory, found)
     elif table.glob is not None:
-        items = from_glob(table.glob, places, directory, found)
+        items = items_from_glob(table.glob, places, directory, found)
     elif table.matrix is not None:
-        items = from_matrix(table.matrix, places, found)
+        items = items_from_matrix(table.matrix, places, found)
     else:
         items = Items(table.values or [])
     if items is None or len(found) > before:
         return None
-    key = source(table)
+    key = items_source(table)
     if not items.texts:
         found.append(places.problem(key, "no items", f"{items.file} has none" if items.file else None))
     found += _alike(items, places, key, table.duplicates)
@@ -35,7 +43,7 @@ def read(table: ItemsTable, places: Places, directory: str, found: list[Problem]
     return items if len(found) == before else None
 
 
-def source(table: ItemsTable) -> Path:
+def items_source(table: ItemsTable) -> Path:
     """The key that says where the items come from."""
     return (
         "items",
@@ -43,7 +51,7 @@ def source(table: ItemsTable) -> Path:
     )
 
 
-def sizes(items: Items, places: Places, directory: str, found: list[Problem]) -> list[int]:
+def item_sizes(items: Items, places: SourceMap, directory: str, found: list[Problem]) -> list[int]:
     """Bytes of the files that the items name."""
     weights, missing = [], []
     for position, text in enumerate(items.texts):
@@ -55,7 +63,9 @@ def sizes(items: Items, places: Places, directory: str, found: list[Problem]) ->
         text = items.texts[position]
         found.append(
             places.problem(
-                ("items", "strategy"), f"no file '{text}' ({items.place(position)}), so it has no size", arc(text)
+                ("items", "strategy"),
+                f"no file '{text}' ({items.place(position)}), so it has no size",
+                missing_arc_hint(text),
             )
         )
     if len(missing) > SHOWN:
@@ -65,7 +75,7 @@ def sizes(items: Items, places: Places, directory: str, found: list[Problem]) ->
     return weights
 
 
-def _alike(items: Items, places: Places, key: Path, allowed: bool) -> Iterator[Problem]:
+def _alike(items: Items, places: SourceMap, key: Path, allowed: bool) -> Iterator[Problem]:
     """Equal items, each told once with the first two places."""
     if allowed or len(set(items.texts)) == len(items.texts):
         return
@@ -79,7 +89,7 @@ def _alike(items: Items, places: Places, key: Path, allowed: bool) -> Iterator[P
                 line = items.lines[position] if items.lines else None
                 hint = "take one out, or say duplicates = true in [items]"
                 yield (
-                    Problem(items.file or places.file, message, line, dotted(key), hint)
+                    Problem(items.file or places.file, message, line, dotted_key(key), hint)
                     if line
                     else places.problem(key, message, hint)
                 )
@@ -87,10 +97,10 @@ def _alike(items: Items, places: Places, key: Path, allowed: bool) -> Iterator[P
         yield places.problem(key, f"and {len(told) - SHOWN:,} more equal items")
 
 
-def _columns(items: Items, places: Places, key: Path) -> Iterator[Problem]:
+def _columns(items: Items, places: SourceMap, key: Path) -> Iterator[Problem]:
     names: dict[str, str] = {}
     for column in items.columns:
-        made = variable(column)
+        made = each_variable(column)
         if not column or any(character in column for character in "{}"):
             yield places.problem(key, f"'{column}' is no name of a column", "a name without braces")
         elif made in names:

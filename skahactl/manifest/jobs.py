@@ -11,15 +11,15 @@ from skahactl.errors import ManifestError, Problem
 from skahactl.job import Job, Limits
 from skahactl.manifest import checks, described, items, replicas, texts
 from skahactl.manifest.checks import Check
-from skahactl.manifest.content import digest
-from skahactl.manifest.files import Draft, collect, ordered
+from skahactl.manifest.content import content_digest
+from skahactl.manifest.files import Draft, collect_files, order_jobs
 from skahactl.manifest.images import full_image
 from skahactl.manifest.lists import Items
-from skahactl.manifest.replicas import Pattern
-from skahactl.manifest.shares import shares
+from skahactl.manifest.replicas import JobTemplate
+from skahactl.manifest.shares import share_items
 from skahactl.manifest.values import names_host
 from skahactl.profile import Profile
-from skahactl.words import counted
+from skahactl.words import count_noun
 
 
 def read(
@@ -37,11 +37,11 @@ def read(
         ManifestError: with every problem of every file.
     """
     found: list[Problem] = []
-    drafts = collect(paths, found, sets=sets, variables=variables, stdin=stdin)
+    drafts = collect_files(paths, found, sets=sets, variables=variables, stdin=stdin)
     whole = not found
     jobs = _resolve(drafts, profile, variables or {}, check, found, whole)
     if found:
-        raise ManifestError(ordered(found))
+        raise ManifestError(order_jobs(found))
     return jobs
 
 
@@ -68,7 +68,7 @@ def resolve(
 
 
 @dataclass(slots=True)
-class _Work:
+class _ResolveWork:
     """One job on its way."""
 
     draft: Draft
@@ -94,34 +94,34 @@ def _resolve(
     for draft in drafts:
         words = {**draft.table.vars, **profile.vars, **variables}
         mine: list[Problem] = []
-        work = _Work(draft, profile, words, mine)
+        work = _ResolveWork(draft, profile, words, mine)
         job, names = _job(work, check, set(variables))
         used |= names
         known |= set(words) - set(variables) | names
         found += mine
         jobs += [job] if job is not None else []
     if whole:
-        found += checks.unused(variables, used, known)
+        found += checks.unused_problems(variables, used, known)
     return tuple(jobs)
 
 
-def _job(work: _Work, check: Check | None, given: set[str]) -> tuple[Job | None, frozenset[str]]:
+def _job(work: _ResolveWork, check: Check | None, given: set[str]) -> tuple[Job | None, frozenset[str]]:
     """The job, None if something is wrong, and the placeholders that it uses; ``given`` are the words of --var."""
     draft, table = work.draft, work.draft.table
     pattern, resources, words = _pattern(work)
     if pattern is None:
         return None, words
-    built = replicas.build(pattern, draft.places, work.found)
+    built = replicas.build_replicas(pattern, draft.places, work.found)
     if check is not None:
-        work.found += checks.unsendable(draft, built, check)
-    content = described.content(pattern, table, resources)
-    sources = work.sources | described.sources(draft, work.profile, given, content, pattern.items)
+        work.found += checks.unsendable_problems(draft, built, check)
+    content = described.job_content(pattern, table, resources)
+    sources = work.sources | described.content_sources(draft, work.profile, given, content, pattern.items)
     job = Job(
         name=draft.name,
         kind=table.kind,
         image=pattern.image,
         replicas=built,
-        digest=digest(content),
+        digest=content_digest(content),
         content=content,
         limits=_limits(work),
         attempts=table.retry.attempts or 1,
@@ -134,28 +134,30 @@ def _job(work: _Work, check: Check | None, given: set[str]) -> tuple[Job | None,
     return (None if work.found else job), words
 
 
-def _pattern(work: _Work) -> tuple[Pattern | None, Mapping[str, float | str], frozenset[str]]:
+def _pattern(work: _ResolveWork) -> tuple[JobTemplate | None, Mapping[str, float | str], frozenset[str]]:
     """What the replicas have in common, None if something is wrong; the resources as written; the words used."""
     draft, table, places = work.draft, work.draft.table, work.draft.places
-    listed = items.read(table.items, places, draft.directory, work.found) if table.items else None
+    listed = items.read_items(table.items, places, draft.directory, work.found) if table.items else None
     if table.items is not None and listed is None:
         return None, {}, frozenset(work.variables)
     total, resources = _total(work, listed), _resources(work)
-    setting = texts.Job(draft, work.variables, listed)
-    made = texts.read(setting, resources, table.session_name or ("{name}" if total == 1 else "{name}-{replica}"))
-    work.found += texts.problems(made, setting)
-    work.warnings += texts.warnings(made, setting)
+    setting = texts.TemplateSource(draft, work.variables, listed)
+    made = texts.read_templates(
+        setting, resources, table.session_name or ("{name}" if total == 1 else "{name}-{replica}")
+    )
+    work.found += texts.template_problems(made, setting)
+    work.warnings += texts.template_warnings(made, setting)
     shared = _shared(work, listed, total)
     if listed is not None and shared:
-        work.found += checks.misused(draft, listed, shared, made)
+        work.found += checks.misuse_problems(draft, listed, shared, made)
     if work.found:
         return None, resources, made.words
     image = _image(work)
-    pattern = Pattern(draft.name, table.kind, image, made, work.variables, total, setting.each, listed, shared)
+    pattern = JobTemplate(draft.name, table.kind, image, made, work.variables, total, setting.each, listed, shared)
     return pattern, resources, made.words
 
 
-def _image(work: _Work) -> str:
+def _image(work: _ResolveWork) -> str:
     given = work.draft.table.image
     image = full_image(given, work.profile, work.draft.places, work.warnings)
     if not names_host(given) and names_host(image):
@@ -163,7 +165,7 @@ def _image(work: _Work) -> str:
     return image
 
 
-def _total(work: _Work, listed: Items | None) -> int:
+def _total(work: _ResolveWork, listed: Items | None) -> int:
     """How many replicas; not more than there are items."""
     table = work.draft.table
     if listed is None or table.items is None:
@@ -176,24 +178,24 @@ def _total(work: _Work, listed: Items | None) -> int:
     if table.replicas > count:
         where = work.draft.places.where(("replicas",))
         work.warnings.append(
-            f"{where}: {counted(table.replicas, 'replica')} for {counted(count, 'item')}: {count} will do"
+            f"{where}: {count_noun(table.replicas, 'replica')} for {count_noun(count, 'item')}: {count} will do"
         )
     return min(table.replicas, count)
 
 
-def _shared(work: _Work, listed: Items | None, total: int) -> list[Sequence[int]]:
+def _shared(work: _ResolveWork, listed: Items | None, total: int) -> list[Sequence[int]]:
     table = work.draft.table.items
     if listed is None or table is None:
         return []
     weights: list[int] = []
     if table.strategy == "size":
-        weights = items.sizes(listed, work.draft.places, work.draft.directory, work.found)
+        weights = items.item_sizes(listed, work.draft.places, work.draft.directory, work.found)
         if work.found:
             return []
-    return shares(len(listed.texts), total, table.strategy, weights)
+    return share_items(len(listed.texts), total, table.strategy, weights)
 
 
-def _resources(work: _Work) -> dict[str, float | str]:
+def _resources(work: _ResolveWork) -> dict[str, float | str]:
     """The manifest's, or the profile's as a whole; what the platform does not use for a kind is not sent."""
     table = work.draft.table
     if table.resources is not None:
@@ -210,7 +212,7 @@ def _resources(work: _Work) -> dict[str, float | str]:
     return {key: amount for key, amount in amounts.items() if amount is not None}
 
 
-def _limits(work: _Work) -> Limits:
+def _limits(work: _ResolveWork) -> Limits:
     """Each limit from the manifest, or else from the profile."""
     own, default = work.draft.table.limits, work.profile.limits
     return Limits(

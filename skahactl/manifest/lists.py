@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from skahactl.errors import Problem
-from skahactl.manifest.places import Path, Places
+from skahactl.manifest.places import Path, SourceMap
 
 MOST = 10_000_000  # combinations of a matrix
 SHOWN = 10  # problems of one kind in one list
@@ -44,38 +44,38 @@ class Items:
         return f"line {self.lines[position]}" if self.lines else f"item {position + 1}"
 
 
-def located(path: str, directory: str, given: bool) -> str:
+def resolve_path(path: str, directory: str, given: bool) -> str:
     """An absolute path: ``~`` expanded; relative to the manifest; if ``given`` by --set, here if it exists here."""
     path = os.path.expanduser(path)
     here = os.path.abspath(path)
     return here if given and os.path.exists(here) else os.path.normpath(os.path.join(directory, path))
 
 
-def shown(path: str, key: Path, places: Places) -> str:
+def shown_items(path: str, key: Path, places: SourceMap) -> str:
     """The path of a list as a person can open it from here, as the manifest's own was given."""
     if path.startswith("~") or places.is_set(key):
         return path
     return os.path.join(os.path.dirname(places.file), path)
 
 
-def _content(path: str, key: Path, places: Places, directory: str, found: list[Problem]) -> bytes | None:
-    whole = located(path, directory, places.is_set(key))
+def _content(path: str, key: Path, places: SourceMap, directory: str, found: list[Problem]) -> bytes | None:
+    whole = resolve_path(path, directory, places.is_set(key))
     try:
         with open(whole, "rb") as stream:
             return stream.read()
     except OSError as error:
         beside = f"looked for {whole}" if whole != path else None
-        found.append(places.problem(key, f"cannot read '{path}': {error.strerror}", arc(whole) or beside))
+        found.append(places.problem(key, f"cannot read '{path}': {error.strerror}", missing_arc_hint(whole) or beside))
         return None
 
 
-def arc(path: str) -> str | None:
+def missing_arc_hint(path: str) -> str | None:
     if not path.startswith("/arc"):
         return None
     return "/arc is read where skahactl runs: run it in a session of the platform, or keep a copy of the list here"
 
 
-def _decoded(data: bytes, path: str, found: list[Problem]) -> str | None:
+def _decode(data: bytes, path: str, found: list[Problem]) -> str | None:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -83,10 +83,10 @@ def _decoded(data: bytes, path: str, found: list[Problem]) -> str | None:
         return None
 
 
-def from_file(path: str, places: Places, directory: str, found: list[Problem]) -> Items | None:
+def items_from_file(path: str, places: SourceMap, directory: str, found: list[Problem]) -> Items | None:
     data = _content(path, ("items", "file"), places, directory, found)
-    path = shown(path, ("items", "file"), places)
-    text = None if data is None else _decoded(data, path, found)
+    path = shown_items(path, ("items", "file"), places)
+    text = None if data is None else _decode(data, path, found)
     if data is None or text is None:
         return None
     end = "\0" if b"\0" in data[:65536] else "\n"
@@ -101,10 +101,10 @@ def from_file(path: str, places: Places, directory: str, found: list[Problem]) -
     return Items(lines, file=path, lines=range(1, len(lines) + 1))
 
 
-def from_csv(path: str, places: Places, directory: str, found: list[Problem]) -> Items | None:
+def items_from_csv(path: str, places: SourceMap, directory: str, found: list[Problem]) -> Items | None:
     data = _content(path, ("items", "csv"), places, directory, found)
-    path = shown(path, ("items", "csv"), places)
-    text = None if data is None else _decoded(data, path, found)
+    path = shown_items(path, ("items", "csv"), places)
+    text = None if data is None else _decode(data, path, found)
     if text is None:
         return None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -135,14 +135,16 @@ def _row_problem(row: list[str], header: tuple[str, ...]) -> str | None:
     return None if row[0].strip() else f"the first column, '{header[0]}', is the item, and empty here"
 
 
-def from_glob(patterns: str | list[str], places: Places, directory: str, found: list[Problem]) -> Items:
+def items_from_glob(patterns: str | list[str], places: SourceMap, directory: str, found: list[Problem]) -> Items:
     paths: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        whole = located(pattern, os.getcwd() if places.is_set(("items", "glob")) else directory, False)
+        whole = resolve_path(pattern, os.getcwd() if places.is_set(("items", "glob")) else directory, False)
         matches = glob.glob(whole, recursive=True)
         if not matches:
             found.append(
-                places.problem(("items", "glob"), f"nothing matches '{pattern}'", arc(whole) or f"looked for {whole}")
+                places.problem(
+                    ("items", "glob"), f"nothing matches '{pattern}'", missing_arc_hint(whole) or f"looked for {whole}"
+                )
             )
         paths.update(matches)
     for path in sorted(paths):
@@ -153,7 +155,7 @@ def from_glob(patterns: str | list[str], places: Places, directory: str, found: 
     return Items(sorted(paths, key=os.fsencode), file=patterns if isinstance(patterns, str) else ", ".join(patterns))
 
 
-def from_matrix(matrix: dict[str, list[str]], places: Places, found: list[Problem]) -> Items | None:
+def items_from_matrix(matrix: dict[str, list[str]], places: SourceMap, found: list[Problem]) -> Items | None:
     empty = [key for key, values in matrix.items() if not values]
     for key in empty:
         found.append(places.problem(("items", "matrix", key), "an empty list"))

@@ -17,9 +17,9 @@ _LATER = re.compile(r"-(?:[2-9]|[1-9][0-9]+)$")
 _ILLEGAL = re.compile(r"[^a-z0-9-]+")
 
 
-def whole_name(text: str, job: str, number: int, request: Request) -> str:
+def session_name(text: str, job: str, number: int, request: Request) -> str:
     """The name of the first attempt of replica ``number``: ``tiles-17-k3x2a``."""
-    return f"{legal(text)}-{tag(job, number, request)}"
+    return f"{legal_name(text)}-{name_tag(job, number, request)}"
 
 
 def attempt_name(name: str, attempt: int) -> str:
@@ -27,12 +27,12 @@ def attempt_name(name: str, attempt: int) -> str:
     return name if attempt < 2 else f"{name}-{attempt}"
 
 
-def first_name(name: str) -> str:
+def base_session_name(name: str) -> str:
     """The whole name that ``attempt_name`` made this one from: ``tiles-17-k3x2a``, also of ``tiles-17-k3x2a-2``."""
     return _LATER.sub("", name)
 
 
-def legal(text: str) -> str:
+def legal_name(text: str) -> str:
     """``text`` in lower case, other characters as ``-``, from a letter on, cut to LONGEST_TEXT characters."""
     made = _ILLEGAL.sub("-", text.lower()).strip("-")
     if not made[:1].isalpha():
@@ -40,7 +40,7 @@ def legal(text: str) -> str:
     return made[:LONGEST_TEXT].rstrip("-")
 
 
-def tag(job: str, number: int, request: Request) -> str:
+def name_tag(job: str, number: int, request: Request) -> str:
     """Five base-32 characters in lower case."""
     import hashlib  # most commands make no name
 

@@ -18,7 +18,7 @@ _TOKEN = re.compile(r"\"\"\"|'''|\"(?:[^\"\\]|\\.)*\"|'[^']*'|#|[\[\]{}]")
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class SourceMap:
     """The file of a job as it was given, the lines of its keys, and where in the file the job's keys may stand.
 
     ``roots`` are the tables that hold them, the nearest first: ``("job", 1)`` before ``("common",)``, or ``()``.
@@ -34,10 +34,10 @@ class Places:
     def problem(self, path: Path, message: str, hint: str | None = None, *, line: int | None = None) -> Problem:
         """What is wrong at the job's key ``path``; ``()`` is the job itself."""
         if self.is_set(path):
-            return Problem("--set", message, None, dotted(path), hint)
+            return Problem("--set", message, None, dotted_key(path), hint)
         found, root = self._find(path)
         label = "common." if root == ("common",) else self.label
-        key = (label + dotted(path)).rstrip(".") or None
+        key = (label + dotted_key(path)).rstrip(".") or None
         return Problem(self.file, message, found if line is None else line, key, hint)
 
     def line(self, path: Path) -> int | None:
@@ -55,17 +55,17 @@ class Places:
 
     def is_set(self, path: Path) -> bool:
         """Whether the key, or a table around it, was given by ``--set``."""
-        return any(dotted(path[:end]) in self.sets for end in range(1, len(path) + 1))
+        return any(dotted_key(path[:end]) in self.sets for end in range(1, len(path) + 1))
 
     def where(self, path: Path) -> str:
         """``file:line: key``, for warnings."""
         line = self.line(path)
         if self.is_set(path):
-            return f"--set {dotted(path)}"
-        return f"{self.file}{'' if line is None else f':{line}'}: {self.label}{dotted(path)}"
+            return f"--set {dotted_key(path)}"
+        return f"{self.file}{'' if line is None else f':{line}'}: {self.label}{dotted_key(path)}"
 
 
-def dotted(path: Path) -> str:
+def dotted_key(path: Path) -> str:
     """``items.matrix``; a number from 0 becomes ``[1]``."""
     text = ""
     for part in path:
@@ -73,7 +73,7 @@ def dotted(path: Path) -> str:
     return text.lstrip(".")
 
 
-def scan(text: str) -> dict[Path, int]:
+def scan_source(text: str) -> dict[Path, int]:
     """The line, from 1, of each key and table of a TOML text that ``tomllib`` accepts; those inside ``{}`` left out."""
     lines: dict[Path, int] = {}
     counts: dict[Path, int] = {}

@@ -9,23 +9,23 @@ from skahactl.errors import Problem
 from skahactl.job import Each, EnvValue, Replica, Request, Resources
 from skahactl.manifest import each as each_item
 from skahactl.manifest.lists import Items
-from skahactl.manifest.names import whole_name
-from skahactl.manifest.places import Places
+from skahactl.manifest.names import session_name
+from skahactl.manifest.places import SourceMap
 from skahactl.manifest.template import BUILT_IN, Template
-from skahactl.manifest.texts import ALL_ITEMS, Texts
+from skahactl.manifest.texts import ALL_ITEMS, Templates
 
-_SHOWN = 5
+_MOST_LISTED = 5
 _LEAST = {"cores": 1.0, "ram": 1.0, "gpus": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
+class JobTemplate:
     """What the replicas of a job have in common; ``shares`` are the positions of each one's items."""
 
     name: str
     kind: str
     image: str
-    texts: Texts
+    texts: Templates
     variables: Mapping[str, str]
     total: int
     each: bool = False
@@ -33,7 +33,7 @@ class Pattern:
     shares: Sequence[Sequence[int]] = ()
 
 
-def build(pattern: Pattern, places: Places, found: list[Problem]) -> tuple[Replica, ...]:
+def build_replicas(pattern: JobTemplate, places: SourceMap, found: list[Problem]) -> tuple[Replica, ...]:
     """Every replica, in order; what is wrong with single ones is put into ``found``."""
     values = {**pattern.variables, "name": pattern.name, "replicas": str(pattern.total)}
     wrong: dict[str, list[int]] = {}
@@ -46,7 +46,7 @@ def build(pattern: Pattern, places: Places, found: list[Problem]) -> tuple[Repli
     return tuple(made)
 
 
-def _replica(pattern: Pattern, number: int, values: dict[str, str], wrong: dict[str, list[int]]) -> Replica:
+def _replica(pattern: JobTemplate, number: int, values: dict[str, str], wrong: dict[str, list[int]]) -> Replica:
     items, share = pattern.items, pattern.shares[number - 1] if pattern.items else ()
     texts = tuple(items.texts[position] for position in share) if items else ()
     single = _item_values(items, share[0]) if items and len(share) == 1 else {}
@@ -54,10 +54,10 @@ def _replica(pattern: Pattern, number: int, values: dict[str, str], wrong: dict[
     resources = _resources(pattern.texts, words, number, wrong)
     env = _env(pattern, values if pattern.each else words, number, single)
     each = _each(pattern, values, share) if pattern.each and items else None
-    argv = each_item.command(each, range(1, len(share) + 1)) if each else _argv(pattern, words, texts)
+    argv = each_item.each_command(each, range(1, len(share) + 1)) if each else _argv(pattern, words, texts)
     request = Request(pattern.kind, pattern.image, argv, env, resources)
     given_name = pattern.texts.session_name.render(words)
-    return Replica(number, whole_name(given_name, pattern.name, number, request), request, texts, each)
+    return Replica(number, session_name(given_name, pattern.name, number, request), request, texts, each)
 
 
 def _item_values(items: Items, position: int) -> dict[str, str]:
@@ -69,25 +69,25 @@ def _item_values(items: Items, position: int) -> dict[str, str]:
     return values
 
 
-def _argv(pattern: Pattern, words: Mapping[str, str], items: Sequence[str]) -> tuple[str, ...]:
+def _argv(pattern: JobTemplate, words: Mapping[str, str], items: Sequence[str]) -> tuple[str, ...]:
     argv: list[str] = []
     for template in pattern.texts.command:
         argv += items if template == ALL_ITEMS else [template.render(words)]
     return tuple(argv)
 
 
-def _each(pattern: Pattern, values: Mapping[str, str], share: Sequence[int]) -> Each:
+def _each(pattern: JobTemplate, values: Mapping[str, str], share: Sequence[int]) -> Each:
     items, texts = pattern.items, pattern.texts
     assert items is not None
     env = [(key, value) for key, value in texts.env if isinstance(value, Template) and texts.uses_item(value)]
-    script = each_item.script(texts.command, env, items.columns, values, joined=items.joined)
+    script = each_item.each_script(texts.command, env, items.columns, values, joined=items.joined)
     if items.columns:
         return Each(script, tuple(items.rows[position] for position in share))
     return Each(script, tuple((items.texts[position],) for position in share))
 
 
 def _env(
-    pattern: Pattern, words: Mapping[str, str], number: int, single: Mapping[str, str]
+    pattern: JobTemplate, words: Mapping[str, str], number: int, single: Mapping[str, str]
 ) -> tuple[tuple[str, EnvValue], ...]:
     """The manifest's, the columns of a replica's only item, then what every replica has."""
     if pattern.kind != "headless":
@@ -100,11 +100,11 @@ def _env(
         elif not (pattern.each and texts.uses_item(value)):
             env.append((key, value.render(words)))
     if not pattern.each and single and pattern.items:
-        env += [(each_item.variable(column), single[f"item.{column}"]) for column in pattern.items.columns]
+        env += [(each_item.each_variable(column), single[f"item.{column}"]) for column in pattern.items.columns]
     return (*env, ("REPLICA_ID", str(number)), ("REPLICA_COUNT", str(pattern.total)))
 
 
-def _resources(texts: Texts, words: Mapping[str, str], number: int, wrong: dict[str, list[int]]) -> Resources:
+def _resources(texts: Templates, words: Mapping[str, str], number: int, wrong: dict[str, list[int]]) -> Resources:
     amounts: dict[str, float | None] = {"cores": None, "ram": None, "gpus": None}
     for key, value in texts.resources.items():
         text = value.render(words) if isinstance(value, Template) else None
@@ -113,7 +113,7 @@ def _resources(texts: Texts, words: Mapping[str, str], number: int, wrong: dict[
             wrong.setdefault(f"{key}\0{text}", []).append(number)
         amounts[key] = amount
     gpus = amounts["gpus"]
-    return Resources(_tidy(amounts["cores"]), _tidy(amounts["ram"]), int(gpus) if gpus else None)
+    return Resources(_tidy_number(amounts["cores"]), _tidy_number(amounts["ram"]), int(gpus) if gpus else None)
 
 
 def _amount(text: str, key: str) -> float | None:
@@ -127,21 +127,21 @@ def _amount(text: str, key: str) -> float | None:
     return amount
 
 
-def _tidy(amount: float | None) -> float | None:
+def _tidy_number(amount: float | None) -> float | None:
     """Whole numbers as such, so that 8 and 8.0 are one."""
     return int(amount) if amount is not None and float(amount).is_integer() else amount
 
 
-def _bad_resources(wrong: Mapping[str, list[int]], places: Places) -> Iterator[Problem]:
-    for problem, numbers in list(wrong.items())[:_SHOWN]:
+def _bad_resources(wrong: Mapping[str, list[int]], places: SourceMap) -> Iterator[Problem]:
+    for problem, numbers in list(wrong.items())[:_MOST_LISTED]:
         key, _, text = problem.partition("\0")
         kind = "whole number from 0" if key == "gpus" else "number of at least 1"
         yield places.problem(("resources", key), f"'{text}' is no {kind} ({_replicas(numbers)})")
-    if len(wrong) > _SHOWN:
-        yield places.problem(("resources",), f"and {len(wrong) - _SHOWN:,} more such values")
+    if len(wrong) > _MOST_LISTED:
+        yield places.problem(("resources",), f"and {len(wrong) - _MOST_LISTED:,} more such values")
 
 
-def _same_names(replicas: Sequence[Replica], places: Places) -> Iterator[Problem]:
+def _same_names(replicas: Sequence[Replica], places: SourceMap) -> Iterator[Problem]:
     first: dict[str, int] = {}
     for replica in replicas:
         other = first.setdefault(replica.name, replica.number)
@@ -155,10 +155,10 @@ def _same_names(replicas: Sequence[Replica], places: Places) -> Iterator[Problem
 
 
 def _replicas(numbers: Sequence[int]) -> str:
-    from skahactl.ranges import text
+    from skahactl.ranges import format_ranges
 
     return (
         f"replica {numbers[0]}"
         if len(numbers) == 1
-        else f"replicas {text(numbers[:20])}" + ", ..." * (len(numbers) > 20)
+        else f"replicas {format_ranges(numbers[:20])}" + ", ..." * (len(numbers) > 20)
     )

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from skahactl.errors import Problem
-from skahactl.manifest.places import Places
+from skahactl.manifest.places import SourceMap
 from skahactl.manifest.values import KINDS
 
 _SOURCES = ("file", "glob", "values", "csv", "matrix")
 _HEADLESS_ONLY = ("command", "shell", "env", "items", "retry")
 
 
-def problems(table: Mapping[str, Any], places: Places) -> Iterator[Problem]:
+def rule_problems(table: Mapping[str, Any], places: SourceMap) -> Iterator[Problem]:
     """Every broken rule."""
     if "command" in table and "shell" in table:
         yield places.problem(("shell",), "both command and shell are given", "one of the two says what to run")
@@ -24,7 +24,7 @@ def problems(table: Mapping[str, Any], places: Places) -> Iterator[Problem]:
         yield places.problem(("after",), f"'{name}' waits for itself")
 
 
-def _kind(table: Mapping[str, Any], places: Places) -> Iterator[Problem]:
+def _kind(table: Mapping[str, Any], places: SourceMap) -> Iterator[Problem]:
     kind = table.get("kind", "headless")
     if kind == "headless" or kind not in KINDS:
         return
@@ -38,7 +38,7 @@ def _kind(table: Mapping[str, Any], places: Places) -> Iterator[Problem]:
         yield places.problem(("replicas",), f"a {kind} job has one replica", 'only kind = "headless" has several')
 
 
-def _items(table: Mapping[str, Any], places: Places) -> Iterator[Problem]:
+def _items(table: Mapping[str, Any], places: SourceMap) -> Iterator[Problem]:
     items = table.get("items")
     if not isinstance(items, Mapping):
         return
@@ -50,7 +50,9 @@ def _items(table: Mapping[str, Any], places: Places) -> Iterator[Problem]:
     yield from _share(table, items, given, places)
 
 
-def _share(table: Mapping[str, Any], items: Mapping[str, Any], given: list[str], places: Places) -> Iterator[Problem]:
+def _share(
+    table: Mapping[str, Any], items: Mapping[str, Any], given: list[str], places: SourceMap
+) -> Iterator[Problem]:
     rows = [source for source in given if source in ("csv", "matrix")]
     if "replicas" in table and "per-replica" in items:
         yield places.problem(

@@ -26,24 +26,24 @@ _SECRET = {
     "maxProperties": 1,
 }
 
-Scalar = Annotated[str, BeforeValidator(values.scalar), WithJsonSchema(_SCALAR)]
+Scalar = Annotated[str, BeforeValidator(values.check_scalar), WithJsonSchema(_SCALAR)]
 EnvValue = Annotated[
     str | dict[str, str],
-    BeforeValidator(values.env_value),
+    BeforeValidator(values.check_env_value),
     WithJsonSchema({"anyOf": [_SCALAR, _SECRET]}),
 ]
-EnvName = Annotated[str, AfterValidator(values.variable)]
-VarName = Annotated[str, AfterValidator(values.word)]
-Amount = Annotated[float | str, BeforeValidator(values.amount), WithJsonSchema(_NUMBER)]
-Gpus = Annotated[int | str, BeforeValidator(values.gpus), WithJsonSchema(_WHOLE)]
+EnvName = Annotated[str, AfterValidator(values.check_variable)]
+VarName = Annotated[str, AfterValidator(values.check_word)]
+Amount = Annotated[float | str, BeforeValidator(values.check_amount), WithJsonSchema(_NUMBER)]
+Gpus = Annotated[int | str, BeforeValidator(values.check_gpus), WithJsonSchema(_WHOLE)]
 JobName = Annotated[
-    str, BeforeValidator(values.job_name), WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9-]*$"})
+    str, BeforeValidator(values.check_job_name), WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9-]*$"})
 ]
-Duration = Annotated[float, BeforeValidator(values.duration), WithJsonSchema({"type": ["string", "number"]})]
+Duration = Annotated[float, BeforeValidator(values.check_duration), WithJsonSchema({"type": ["string", "number"]})]
 Command = Annotated[
     list[str],
-    BeforeValidator(values.command),
-    AfterValidator(values.filled_command),
+    BeforeValidator(values.check_command),
+    AfterValidator(values.check_filled_command),
     WithJsonSchema({"type": "array", "items": {"type": "string"}, "minItems": 1}),
 ]
 
@@ -137,7 +137,7 @@ class JobTable(Table):
         description="The job's name: small letters, digits and '-', a letter first.",
         examples=['name = "fits-processing"'],
     )
-    image: Annotated[str, BeforeValidator(values.image)] = Field(
+    image: Annotated[str, BeforeValidator(values.check_image)] = Field(
         description="The container image. Without a registry, the profile's is put before it; without a tag, :latest.",
         examples=['image = "images.canfar.net/skaha/astroml:latest"'],
     )
@@ -150,7 +150,7 @@ class JobTable(Table):
         "The program and its arguments, one text each. Left out, with no shell: what the image starts by itself.",
         'command = ["python", "process.py", "--id", "{replica}"]',
     )
-    shell: Annotated[str, AfterValidator(values.shell)] | None = _key(
+    shell: Annotated[str, AfterValidator(values.check_shell)] | None = _key(
         "Instead of command: a text that bash runs.", "shell = '''process.sh {item} > {item}.log 2>&1'''"
     )
     replicas: Annotated[int, Field(ge=1, le=1_000_000)] | None = _key(

@@ -7,14 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from skahactl.errors import Problem
-from skahactl.manifest.places import Places
-from skahactl.manifest.tables import overlay
-from skahactl.manifest.values import show
+from skahactl.manifest.places import SourceMap
+from skahactl.manifest.tables import overlay_table
+from skahactl.manifest.values import show_value
 
 _KEYS = ("common", "job", "vars")
 
 
-def jobs(data: Mapping[str, Any], places: Places, found: list[Problem]) -> Iterator[tuple[dict[str, Any], Places]]:
+def job_tables(
+    data: Mapping[str, Any], places: SourceMap, found: list[Problem]
+) -> Iterator[tuple[dict[str, Any], SourceMap]]:
     """The tables of a file's jobs, what is common to all laid under each, and where their keys stand."""
     if "job" not in data and "common" not in data:
         if data:
@@ -26,19 +28,19 @@ def jobs(data: Mapping[str, Any], places: Places, found: list[Problem]) -> Itera
     common, tables = data.get("common", {}), data.get("job", [])
     if not isinstance(common, dict) or not isinstance(tables, list):
         return
-    shared = overlay({"vars": data["vars"]} if "vars" in data else {}, common)
+    shared = overlay_table({"vars": data["vars"]} if "vars" in data else {}, common)
     for number, table in enumerate(tables):
         if isinstance(table, dict):
             name = table.get("name")
             label = f"{name}." if isinstance(name, str) and name else f"job[{number + 1}]."
             roots = (("job", number), ("common",), ())
-            yield overlay(shared, table), replace(places, roots=roots, label=label)
+            yield overlay_table(shared, table), replace(places, roots=roots, label=label)
 
 
-def problems(raw: Sequence[tuple[Mapping[str, Any], Places]]) -> Iterator[Problem]:
+def problems_of_jobs(raw: Sequence[tuple[Mapping[str, Any], SourceMap]]) -> Iterator[Problem]:
     """Names given twice, and jobs that wait for each other; of tables as they were read, right or wrong."""
     named = [(str(table["name"]), table, places) for table, places in raw if isinstance(table.get("name"), str)]
-    first: dict[str, Places] = {}
+    first: dict[str, SourceMap] = {}
     for name, _, places in named:
         if name in first:
             line = first[name].line(("name",))
@@ -52,7 +54,7 @@ def problems(raw: Sequence[tuple[Mapping[str, Any], Places]]) -> Iterator[Proble
             yield places.problem(("after",), f"jobs that wait for each other: {' -> '.join([*circle, name])}")
 
 
-def _top_problems(data: Mapping[str, Any], places: Places) -> Iterator[Problem]:
+def _top_problems(data: Mapping[str, Any], places: SourceMap) -> Iterator[Problem]:
     for key in data:
         if key not in _KEYS:
             yield places.problem(
@@ -62,7 +64,7 @@ def _top_problems(data: Mapping[str, Any], places: Places) -> Iterator[Problem]:
             )
     common, tables = data.get("common", {}), data.get("job")
     if not isinstance(common, dict):
-        yield places.problem(("common",), f"expected a table, found {show(common)}")
+        yield places.problem(("common",), f"expected a table, found {show_value(common)}")
     elif "name" in common:
         yield places.problem(("common", "name"), "every job has its own name", "move it into a [[job]]")
     if tables is None or tables == []:
@@ -70,7 +72,7 @@ def _top_problems(data: Mapping[str, Any], places: Places) -> Iterator[Problem]:
     elif not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         yield places.problem(
             ("job",),
-            f"expected [[job]] tables, found {show(tables)}",
+            f"expected [[job]] tables, found {show_value(tables)}",
             "write [[job]] with double brackets" if isinstance(tables, dict) else None,
         )
 

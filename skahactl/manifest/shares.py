@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from skahactl.split.shares import balanced, bounds
 
 
-def shares(count: int, total: int, strategy: str, weights: Sequence[int] = ()) -> list[Sequence[int]]:
+def share_items(count: int, total: int, strategy: str, weights: Sequence[int] = ()) -> list[Sequence[int]]:
     """The positions of each replica, 1 to ``total``; ``weights`` are the items' sizes, for ``size`` alone."""
     if strategy == "stripe":
         return [range(replica, count, total) for replica in range(total)]

@@ -20,7 +20,7 @@ _RIVALS: dict[str, tuple[frozenset[str], ...]] = {
 _DOTTED = re.compile(r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)(?:\.(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+))*""")
 
 
-def overlay(under: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
+def overlay_table(under: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
     """A job's table: ``over``'s keys win, table by table; one that excludes another takes its place."""
     merged = _merged(under, over, "")
     items, below = over.get("items"), merged.get("items")
@@ -31,7 +31,7 @@ def overlay(under: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
     return merged
 
 
-def setting(text: str) -> tuple[tuple[str, ...], Table]:
+def parse_setting(text: str) -> tuple[tuple[str, ...], Table]:
     """``KEY=VALUE`` as the parts of its key and the table that it makes; the value is TOML, or else a string.
 
     Raises:
@@ -61,7 +61,7 @@ def _has_spellings(table: Table, keys: tuple[str, ...], written: str) -> bool:
     return not isinstance(here, str | int | dict | list)
 
 
-def variables(texts: Sequence[str]) -> dict[str, str]:
+def env_variables(texts: Sequence[str]) -> dict[str, str]:
     """``--var K=V`` as a mapping; the last of one name counts.
 
     Raises:
@@ -93,10 +93,10 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any], path: str) -> Tab
     for key, value in over.items():
         below = merged.get(key)
         if isinstance(value, dict) and isinstance(below, dict):
-            value = _merged(below, value, _inside(path, key))
+            value = _merged(below, value, _inside_table(path, key))
         merged[key] = value
     return merged
 
 
-def _inside(path: str, key: str) -> str:
+def _inside_table(path: str, key: str) -> str:
     return "env.*" if path == "env" else f"{path}.{key}".lstrip(".")

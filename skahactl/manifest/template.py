@@ -17,7 +17,7 @@ BUILT_IN = ("name", "replica", "replicas", "index", "item", "items")
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class Placeholder:
     """A placeholder."""
 
     name: str
@@ -27,17 +27,17 @@ class Word:
 class Template:
     """A text in parts: literal texts and placeholders, in order. ``unknown``: braces that were left as they are."""
 
-    parts: tuple[str | Word, ...]
+    parts: tuple[str | Placeholder, ...]
     unknown: tuple[str, ...] = ()
 
     @property
     def words(self) -> frozenset[str]:
-        return frozenset(part.name for part in self.parts if isinstance(part, Word))
+        return frozenset(part.name for part in self.parts if isinstance(part, Placeholder))
 
     @property
     def literal(self) -> str | None:
         """The text, if no placeholder is in it."""
-        return None if any(isinstance(part, Word) for part in self.parts) else self.render({})
+        return None if any(isinstance(part, Placeholder) for part in self.parts) else self.render({})
 
     def render(self, values: Mapping[str, str]) -> str:
         """The text with each placeholder's value; KeyError for one without."""
@@ -53,14 +53,14 @@ class Template:
             elif part.name in values:
                 text += values[part.name]
             else:
-                pieces += [quoted(text)] * bool(text) + [word(part.name)]
+                pieces += [escape_braces(text)] * bool(text) + [word(part.name)]
                 text = ""
-        return "".join(pieces + [quoted(text)] * bool(text or not pieces))
+        return "".join(pieces + [escape_braces(text)] * bool(text or not pieces))
 
 
-def parse(text: str, known: Container[str]) -> Template:
+def parse_template(text: str, known: Container[str]) -> Template:
     """``text`` in parts."""
-    parts: list[str | Word] = []
+    parts: list[str | Placeholder] = []
     unknown: list[str] = []
     literal, at = "", 0
     for braces in _BRACES.finditer(text):
@@ -73,12 +73,12 @@ def parse(text: str, known: Container[str]) -> Template:
         if escaped:
             literal += f"{{{escaped}}}"
             continue
-        parts += [literal] * bool(literal) + [Word(word)]
+        parts += [literal] * bool(literal) + [Placeholder(word)]
         literal = ""
     literal += text[at:]
     return Template((*parts, *[literal] * bool(literal)), tuple(unknown))
 
 
-def quoted(text: str) -> str:
+def escape_braces(text: str) -> str:
     """``text`` as one word of sh, in single quotes."""
     return "'" + text.replace("'", "'\\''") + "'"

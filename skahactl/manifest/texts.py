@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from skahactl.errors import Problem
 from skahactl.job import Secret
-from skahactl.manifest.each import variable
+from skahactl.manifest.each import each_variable
 from skahactl.manifest.files import Draft
-from skahactl.manifest.lists import Items, located
+from skahactl.manifest.lists import Items, resolve_path
 from skahactl.manifest.places import Path
-from skahactl.manifest.template import BUILT_IN, Template, Word, parse
+from skahactl.manifest.template import BUILT_IN, Placeholder, Template, parse_template
 from skahactl.words import did_you_mean, nearest
 
-ALL_ITEMS = Template((Word("items"),))
+ALL_ITEMS = Template((Placeholder("items"),))
 
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "csh", "tcsh"})
 _FOR_A_SHELL = re.compile(r"\$\{?[A-Za-z_]|[>|*]")
@@ -27,7 +27,7 @@ _LIKE_A_WORD = re.compile(r"[a-z][a-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class Templates:
     """What each replica's request is made of. ``words`` are the placeholders used anywhere."""
 
     command: tuple[Template, ...]
@@ -42,7 +42,7 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TemplateSource:
     """What the texts are read with: the draft, the words of [vars], the items, if any."""
 
     draft: Draft
@@ -65,20 +65,20 @@ class Job:
         return self.item_words | frozenset(BUILT_IN) | frozenset(self.variables)
 
 
-def read(job: Job, resources: Mapping[str, float | str], session_name: str) -> Texts:
+def read_templates(job: TemplateSource, resources: Mapping[str, float | str], session_name: str) -> Templates:
     """The templates of a job; what is wrong in them, ``problems`` tells."""
     table, known = job.draft.table, job.known
     argv = table.command or (["bash", "-c", table.shell] if table.shell else [])
-    command = tuple(parse(word, known) for word in argv)
+    command = tuple(parse_template(word, known) for word in argv)
     env = tuple((key, _env(key, value, job, known)) for key, value in table.env.items())
-    sized = {key: parse(value, known) if isinstance(value, str) else value for key, value in resources.items()}
-    name = parse(session_name, known)
+    sized = {key: parse_template(value, known) if isinstance(value, str) else value for key, value in resources.items()}
+    name = parse_template(session_name, known)
     every = [*command, name, *(t for _, t in env), *sized.values()]
     words = frozenset(word for template in every if isinstance(template, Template) for word in template.words)
-    return Texts(command, env, sized, name, words, job.item_words)
+    return Templates(command, env, sized, name, words, job.item_words)
 
 
-def problems(texts: Texts, job: Job) -> Iterator[Problem]:
+def template_problems(texts: Templates, job: TemplateSource) -> Iterator[Problem]:
     """Placeholders that cannot be where they are."""
     places = job.draft.places
     for path, template in _templates(texts, job.draft):
@@ -91,7 +91,7 @@ def problems(texts: Texts, job: Job) -> Iterator[Problem]:
             yield from _strict(template, path, job)
 
 
-def warnings(texts: Texts, job: Job) -> Iterator[str]:
+def template_warnings(texts: Templates, job: TemplateSource) -> Iterator[str]:
     """What is allowed, but hardly meant."""
     places, table = job.draft.places, job.draft.table
     for path, template in _templates(texts, job.draft):
@@ -102,7 +102,7 @@ def warnings(texts: Texts, job: Job) -> Iterator[str]:
             elif job.items and not guess and _stands_alone(word, path, table.command, table.shell):
                 known = ", ".join(f"{{{one}}}" for one in sorted(job.item_words))
                 yield f"{places.where(path)}: '{{{word}}}' stays as it is; of the items there are {known}"
-    yield from _pasted(texts, job)
+    yield from _pasted_words(texts, job)
     yield from _one_word(job)
     for number, word in enumerate(table.command or []):
         found = None if _has_shell(table.command or [], number) else _FOR_A_SHELL.search(word)
@@ -127,7 +127,7 @@ def _stands_alone(word: str, path: Path, command: list[str] | None, shell: str |
     return bool(re.search(rf'(?:^|[\s="])\{{{re.escape(word)}\}}(?=["\s]|$)', shell or ""))
 
 
-def _pasted(texts: Texts, job: Job) -> Iterator[str]:
+def _pasted_words(texts: Templates, job: TemplateSource) -> Iterator[str]:
     """Items that become part of a shell's text, where the shell would read them in its own way."""
     items, argv = job.items, job.draft.table.command or []
     for path, template in _templates(texts, job.draft) if items else ():
@@ -145,7 +145,7 @@ def _pasted(texts: Texts, job: Job) -> Iterator[str]:
                 return
 
 
-def _first_unsafe(job: Job, word: str) -> tuple[int, str] | None:
+def _first_unsafe(job: TemplateSource, word: str) -> tuple[int, str] | None:
     """The first value of a word of the items that is no plain word of a shell, with its item's position."""
     items = job.items
     assert items is not None
@@ -158,15 +158,15 @@ def _first_unsafe(job: Job, word: str) -> tuple[int, str] | None:
     return next(((position, value) for position, value in enumerate(values) if _UNSAFE.search(value)), None)
 
 
-def _safe_way(job: Job, word: str) -> str:
+def _safe_way(job: TemplateSource, word: str) -> str:
     if word != "item":
-        return f'write "${variable(word.removeprefix("item."))}", which the shell takes as it is'
+        return f'write "${each_variable(word.removeprefix("item."))}", which the shell takes as it is'
     if job.each:
         return 'write "$ITEM", which the shell takes as it is'
     return f'write [env] TILE = "{{{word}}}", and "$TILE", which the shell takes as it is'
 
 
-def _one_word(job: Job) -> Iterator[str]:
+def _one_word(job: TemplateSource) -> Iterator[str]:
     """A command of one element that looks like several."""
     argv = job.draft.table.command or []
     if (
@@ -183,24 +183,24 @@ def _one_word(job: Job) -> Iterator[str]:
     yield f"{where}: {word} is one word, a program with blanks in its name; for several write command = [{listed}]"
 
 
-def of_one_item(texts: Texts, draft: Draft, each: bool) -> Iterator[tuple[Path, Template]]:
+def of_one_item(texts: Templates, draft: Draft, each: bool) -> Iterator[tuple[Path, Template]]:
     """The templates that need to know one item when the request is made; with ``each``, the rest is done in it."""
     for path, template in _templates(texts, draft):
         if texts.uses_item(template) and not (each and path[0] in ("command", "shell", "env")):
             yield path, template
 
 
-def _env(key: str, value: str | dict[str, str], job: Job, known: frozenset[str]) -> Template | Secret:
+def _env(key: str, value: str | dict[str, str], job: TemplateSource, known: frozenset[str]) -> Template | Secret:
     if isinstance(value, str):
-        return parse(value, known)
+        return parse_template(value, known)
     if "from-env" in value:
         return Secret("env", value["from-env"])
     written = value["from-file"]
     given = job.draft.places.is_set(("env", key))
-    return Secret("file", located(written, job.draft.directory, given), written)
+    return Secret("file", resolve_path(written, job.draft.directory, given), written)
 
 
-def _templates(texts: Texts, draft: Draft) -> Iterator[tuple[Path, Template]]:
+def _templates(texts: Templates, draft: Draft) -> Iterator[tuple[Path, Template]]:
     """Each template with the key it stands at."""
     for number, template in enumerate(texts.command):
         if draft.table.command:
@@ -216,7 +216,7 @@ def _templates(texts: Texts, draft: Draft) -> Iterator[tuple[Path, Template]]:
     yield ("session-name",), texts.session_name
 
 
-def _about_items(job: Job, whole: bool) -> str:
+def _about_items(job: TemplateSource, whole: bool) -> str:
     if job.draft.table.items is None:
         return "there is no [items]; {{items}} gives {items}"
     if whole:
@@ -224,7 +224,7 @@ def _about_items(job: Job, whole: bool) -> str:
     return "only an element of command that is exactly {items} becomes one element an item; {{items}} gives {items}"
 
 
-def _strict(template: Template, path: Path, job: Job) -> Iterator[Problem]:
+def _strict(template: Template, path: Path, job: TemplateSource) -> Iterator[Problem]:
     """Where an unknown placeholder is an error."""
     places = job.draft.places
     for word in template.unknown:

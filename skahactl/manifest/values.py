@@ -25,12 +25,12 @@ _EXAMPLE = {"OMP_NUM_THREADS": "4"}
 _OURS = frozenset({"REPLICA_ID", "REPLICA_COUNT"})
 
 
-def wrong(message: str, hint: str | None = None) -> PydanticCustomError:
+def invalid(message: str, hint: str | None = None) -> PydanticCustomError:
     """An error in our words."""
     return PydanticCustomError("skahactl", "{message}", {"message": message, "hint": hint})
 
 
-def show(value: object) -> str:
+def show_value(value: object) -> str:
     """A value as a person wrote it, cut."""
     if isinstance(value, str):
         text = json.dumps(value, ensure_ascii=False)
@@ -42,37 +42,37 @@ def show(value: object) -> str:
     return "a list" if isinstance(value, list) else str(value)
 
 
-def job_name(value: object) -> object:
+def check_job_name(value: object) -> object:
     if not isinstance(value, str):
         return value
     if not _NAME.fullmatch(value):
         better = re.sub(r"[^a-z0-9-]+", "-", value.lower()).strip("-0123456789")
-        raise wrong(
-            f"expected small letters, digits and '-', a letter first, found {show(value)}",
+        raise invalid(
+            f"expected small letters, digits and '-', a letter first, found {show_value(value)}",
             f'for example name = "{better}"' if better else None,
         )
     if len(value) > LONGEST_NAME:
-        raise wrong(f"{len(value)} characters long, the longest name has {LONGEST_NAME}")
+        raise invalid(f"{len(value)} characters long, the longest name has {LONGEST_NAME}")
     return value
 
 
-def image(value: object) -> object:
+def check_image(value: object) -> object:
     if not isinstance(value, str):
         return value
     if not value.strip():
-        raise wrong("the image is empty")
+        raise invalid("the image is empty")
     bad = sorted(set(_IMAGE.sub("", value)))
     if bad:
-        shown = ", ".join(show(character) for character in bad[:5])
-        raise wrong(f"{shown} cannot stand in an image reference: {show(value)}", "like host/project/image:tag")
+        shown = ", ".join(show_value(character) for character in bad[:5])
+        raise invalid(f"{shown} cannot stand in an image reference: {show_value(value)}", "like host/project/image:tag")
     repository, _, digest = value.partition("@")
     head, slash, last = repository.rpartition("/")
     untagged = head + slash + last.partition(":")[0]
     parts = untagged.split("/")
     if "" in parts or value.endswith((":", "@")) or last.count(":") > 1 or "@" in digest:
-        raise wrong(f"{show(value)} is no image reference", "like host/project/image:tag")
+        raise invalid(f"{show_value(value)} is no image reference", "like host/project/image:tag")
     if any(part != part.lower() for part in parts[1 if names_host(value) else 0 :]):
-        raise wrong(f"image names are in small letters, only a tag may have others: {show(value)}")
+        raise invalid(f"image names are in small letters, only a tag may have others: {show_value(value)}")
     return value
 
 
@@ -82,57 +82,59 @@ def names_host(image: str) -> bool:
     return bool(slash) and ("." in first or ":" in first or first == "localhost")
 
 
-def command(value: object) -> object:
+def check_command(value: object) -> object:
     """A list of texts; a string is answered with the list to paste."""
     if not isinstance(value, str):
         return value
     shell = "shell = '''" + value.strip("\n") + "'''" if "'''" not in value else "shell = ..."
     if _SHELL_ONLY.search(value):
-        raise wrong("expected a list of words, found a string; what it says needs a shell", f"write {shell}")
+        raise invalid("expected a list of words, found a string; what it says needs a shell", f"write {shell}")
     try:
         words = shlex.split(value)
     except ValueError:
-        raise wrong("expected a list of words, found a string", f"write {shell}") from None
+        raise invalid("expected a list of words, found a string", f"write {shell}") from None
     if not words:
-        raise wrong("the command is empty", "leave it out to run what the image starts by itself")
+        raise invalid("the command is empty", "leave it out to run what the image starts by itself")
     listed = ", ".join(json.dumps(word, ensure_ascii=False) for word in words)
-    raise wrong("expected a list of words, found a string", f"write command = [{listed}]")
+    raise invalid("expected a list of words, found a string", f"write command = [{listed}]")
 
 
-def filled_command(value: list[str]) -> list[str]:
+def check_filled_command(value: list[str]) -> list[str]:
     if not value or not value[0]:
-        raise wrong("the command is empty", "leave it out to run what the image starts by itself")
+        raise invalid("the command is empty", "leave it out to run what the image starts by itself")
     return value
 
 
-def shell(value: str) -> str:
+def check_shell(value: str) -> str:
     if not value.strip():
-        raise wrong("the text is empty", "leave it out to run what the image starts by itself")
+        raise invalid("the text is empty", "leave it out to run what the image starts by itself")
     return value
 
 
-def variable(name: str) -> str:
+def check_variable(name: str) -> str:
     """A name in [env]."""
     if not isinstance(name, str):
         return name
     if name in _TOP:
-        raise wrong(f"'{name}' is a key of the manifest, but stands below [env]", "move it up, above the first [table]")
+        raise invalid(
+            f"'{name}' is a key of the manifest, but stands below [env]", "move it up, above the first [table]"
+        )
     if not _VARIABLE.fullmatch(name):
-        raise wrong(f"{show(name)} is no name of a variable", "letters, digits and '_', no digit first")
+        raise invalid(f"{show_value(name)} is no name of a variable", "letters, digits and '_', no digit first")
     if name in _PLATFORM or name.startswith("skaha_"):
-        raise wrong(
+        raise invalid(
             "the platform sets this variable itself, after and over [env]",
             f'set it where the command starts: command = ["env", "{name}={_EXAMPLE.get(name, "...")}", ...]',
         )
     if name in _OURS or name.startswith("SKAHACTL_"):
-        raise wrong(
+        raise invalid(
             "skahactl sets this variable itself",
             f'give yours another name, or command = ["env", "{name}=...", ...]',
         )
     return name
 
 
-def scalar(value: object) -> object:
+def check_scalar(value: object) -> object:
     """Text from a string, an integer or a boolean; a float or a date is to be quoted, since it has many spellings."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -141,72 +143,76 @@ def scalar(value: object) -> object:
     if isinstance(value, str):
         return value
     if isinstance(value, dict | list):
-        raise wrong(f"expected text, a whole number, true or false, found {show(value)}")
+        raise invalid(f"expected text, a whole number, true or false, found {show_value(value)}")
     kind = "a number with a point" if isinstance(value, float) else "a date or time"
-    raise wrong(f"{kind} can be written in more than one way, and only one arrives", f'quote it: "{value}"')
+    raise invalid(f"{kind} can be written in more than one way, and only one arrives", f'quote it: "{value}"')
 
 
-def env_value(value: object) -> object:
+def check_env_value(value: object) -> object:
     """A scalar as text, or a table with from-env or from-file."""
     if not isinstance(value, dict):
-        return scalar(value)
+        return check_scalar(value)
     keys = set(value)
     if len(keys) != 1 or not keys <= {"from-env", "from-file"}:
-        raise wrong(
+        raise invalid(
             "expected text, or a table with one of from-env and from-file",
             'for example { from-env = "TOKEN" }',
         )
     (key, source) = next(iter(value.items()))
     if not isinstance(source, str) or not source:
-        raise wrong(f"expected text for {key}, found {show(source)}")
+        raise invalid(f"expected text for {key}, found {show_value(source)}")
     if key == "from-env" and not _VARIABLE.fullmatch(source):
-        raise wrong(f"{show(source)} is no name of a variable", "from-env names a variable of your own environment")
+        raise invalid(
+            f"{show_value(source)} is no name of a variable", "from-env names a variable of your own environment"
+        )
     return value
 
 
-def word(name: str) -> str:
+def check_word(name: str) -> str:
     """A name in [vars]."""
     if not _WORD.fullmatch(name):
-        raise wrong(f"{show(name)} cannot be a placeholder", "letters, digits, '_' and '-', no digit first")
+        raise invalid(f"{show_value(name)} cannot be a placeholder", "letters, digits, '_' and '-', no digit first")
     if name in BUILT_IN:
-        raise wrong(f"'{{{name}}}' already means something", "give the word another name")
+        raise invalid(f"'{{{name}}}' already means something", "give the word another name")
     return name
 
 
-def amount(value: object) -> object:
+def check_amount(value: object) -> object:
     """Cores or GB: a number of at least 1, or text with a placeholder."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise wrong(f'expected a number, or text with a placeholder such as "{{ram}}", found {show(value)}')
+        raise invalid(f'expected a number, or text with a placeholder such as "{{ram}}", found {show_value(value)}')
     if isinstance(value, str):
         return _placeholder(value, "a number")
     if not 1 <= value < 1e9:
-        raise wrong(f"expected a number of at least 1, found {value}", "leave it out for flexible allocation")
+        raise invalid(f"expected a number of at least 1, found {value}", "leave it out for flexible allocation")
     return value
 
 
-def gpus(value: object) -> object:
+def check_gpus(value: object) -> object:
     """A whole number, or text with a placeholder."""
     if isinstance(value, str):
         return _placeholder(value, "a whole number")
     if isinstance(value, bool) or not isinstance(value, int):
-        raise wrong(f'expected a whole number, or text with a placeholder such as "{{gpus}}", found {show(value)}')
+        raise invalid(
+            f'expected a whole number, or text with a placeholder such as "{{gpus}}", found {show_value(value)}'
+        )
     if not 0 <= value < 1000:
-        raise wrong(f"expected a whole number from 0, found {value}")
+        raise invalid(f"expected a whole number from 0, found {value}")
     return value
 
 
-def duration(value: object) -> object:
+def check_duration(value: object) -> object:
     """Seconds of ``2h``."""
-    from skahactl.durations import parse
+    from skahactl.durations import parse_duration
 
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise wrong(f'expected a duration such as "2h", found {show(value)}')
+        raise invalid(f'expected a duration such as "2h", found {show_value(value)}')
     try:
-        seconds = parse(value)
+        seconds = parse_duration(value)
     except ValueError as error:
-        raise wrong(f"expected a duration: {error}") from None
+        raise invalid(f"expected a duration: {error}") from None
     if seconds <= 0:
-        raise wrong("expected a duration above zero", "leave it out to switch it off")
+        raise invalid("expected a duration above zero", "leave it out to switch it off")
     return seconds
 
 
@@ -215,5 +221,7 @@ def _placeholder(value: str, expected: str) -> str:
         plain = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(|G|GB|Gi|GiB)\s*", value)
         unit = ", in GB" if plain and plain[2] else ""
         hint = None if plain is None else f"write it without quotes{unit}: {plain[1]}"
-        raise wrong(f'expected {expected}, or text with a placeholder such as "{{ram}}", found {show(value)}', hint)
+        raise invalid(
+            f'expected {expected}, or text with a placeholder such as "{{ram}}", found {show_value(value)}', hint
+        )
     return value

@@ -8,9 +8,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from skahactl.errors import Problem
-from skahactl.manifest.places import Path, Places, dotted
+from skahactl.manifest.places import Path, SourceMap, dotted_key
 from skahactl.manifest.schema import JobTable
-from skahactl.manifest.values import show
+from skahactl.manifest.values import show_value
 from skahactl.words import did_you_mean
 
 _EXPECTED = {
@@ -56,12 +56,12 @@ FOREIGN = {
 }
 
 
-def problems(error: ValidationError, places: Places, table: Mapping[str, Any]) -> Iterator[Problem]:
+def validation_problems(error: ValidationError, places: SourceMap, table: Mapping[str, Any]) -> Iterator[Problem]:
     """Each finding, at its key in the file."""
     seen: set[Path] = set()
     for finding in error.errors(include_url=False):
         path = _path(table, finding["loc"])
-        message, hint = _words(finding["type"], finding.get("ctx", {}), finding.get("input"), path)
+        message, hint = _message(finding["type"], finding.get("ctx", {}), finding.get("input"), path)
         if path not in seen:
             seen.add(path)
             yield places.problem(path, message, hint)
@@ -75,7 +75,7 @@ def known_keys(path: Path = ()) -> dict[str, type[BaseModel] | None]:
     return _tables(model) if model else {}
 
 
-def unknown(path: Path) -> tuple[str, str | None]:
+def unknown_key(path: Path) -> tuple[str, str | None]:
     """Message and hint for a key that is not there."""
     *parts, key = (str(part) for part in path)
     table = ".".join(parts)
@@ -126,22 +126,22 @@ def _path(table: Mapping[str, Any], loc: tuple[str | int, ...]) -> Path:
     return path
 
 
-def _words(kind: str, context: Mapping[str, Any], found: object, path: Path) -> tuple[str, str | None]:
+def _message(kind: str, context: Mapping[str, Any], found: object, path: Path) -> tuple[str, str | None]:
     if kind == "skahactl":
         return context["message"], context["hint"]
     if kind == "extra_forbidden":
-        return unknown(path)
+        return unknown_key(path)
     if kind == "missing":
-        return "missing", f"every job needs {dotted(path)}"
+        return "missing", f"every job needs {dotted_key(path)}"
     if kind in ("greater_than_equal", "less_than_equal"):
         bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']:,}"
-        return f"expected {bound}, found {show(found)}", None
+        return f"expected {bound}, found {show_value(found)}", None
     if kind == "literal_error":
         choices = str(context["expected"]).replace(" or ", ", ").replace("'", "").split(", ")
         guess = did_you_mean(found, choices) if isinstance(found, str) else None
-        return f"expected one of {', '.join(choices)}, found {show(found)}", guess
+        return f"expected one of {', '.join(choices)}, found {show_value(found)}", guess
     if kind == "string_too_short":
         return "the text is empty", None
     expected = _EXPECTED.get(kind, "something else")
     hint = "write it without quotes" if expected == "a whole number" and str(found).isdigit() else None
-    return f"expected {expected}, found {show(found)}", hint
+    return f"expected {expected}, found {show_value(found)}", hint

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from skahactl import states
-from skahactl.durations import short
+from skahactl.durations import format_duration
 from skahactl.shapes import Row
 
 Cell = Callable[[Mapping[str, Any], float], object]
@@ -58,7 +58,7 @@ def _since(key: str, title: str, **options: bool) -> Column:
 
     def cell(row: Mapping[str, Any], now: float) -> str | None:
         at = epoch(row.get(key))
-        return None if at is None else short(now - at)
+        return None if at is None else format_duration(now - at)
 
     return Column(title, cell, by=lambda row: row.get(key), **options)
 
@@ -66,7 +66,13 @@ def _since(key: str, title: str, **options: bool) -> Column:
 def _until(key: str, title: str, **options: bool) -> Column:
     def cell(row: Mapping[str, Any], now: float) -> str | None:
         at = epoch(row.get(key))
-        return None if at is None else f"in {short(at - now)}" if at > now else f"{short(now - at)} ago"
+        return (
+            None
+            if at is None
+            else f"in {format_duration(at - now)}"
+            if at > now
+            else f"{format_duration(now - at)} ago"
+        )
 
     return Column(title, cell, by=lambda row: row.get(key), **options)
 
@@ -93,8 +99,8 @@ def _ran(row: Mapping[str, Any], now: float) -> str | None:
     if started is None:
         return None
     if finished is not None:
-        return short(finished - started)
-    return short(now - started) if row["state"] == states.RUNNING else None
+        return format_duration(finished - started)
+    return format_duration(now - started) if row["state"] == states.RUNNING else None
 
 
 def _ran_seconds(row: Mapping[str, Any]) -> float | None:
@@ -273,5 +279,5 @@ def _listed(value: object) -> object:
     if value and all(isinstance(part, int) and part > 0 for part in value):
         from skahactl import ranges
 
-        return ranges.text(value)
+        return ranges.format_ranges(value)
     return ", ".join(map(str, value))

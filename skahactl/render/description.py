@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from skahactl.context import Context
-from skahactl.durations import ago, short
+from skahactl.context import Invocation
+from skahactl.durations import format_duration, time_ago
 from skahactl.ledger.records import AttemptRow
 from skahactl.profile import Profile
 from skahactl.render.columns import epoch
@@ -20,7 +20,7 @@ _MOST_NOTES = 30
 
 
 def description(
-    context: Context, profile: Profile, data: Mapping[str, Any], attempts: Sequence[AttemptRow], now: float
+    context: Invocation, profile: Profile, data: Mapping[str, Any], attempts: Sequence[AttemptRow], now: float
 ) -> Iterator[str]:
     """The lines of what commands.describing gathered."""
     if "session" in data:
@@ -102,7 +102,7 @@ def _history(rows: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
         yield f"{len(rows) - _MOST_NOTES} earlier ones; -o json has them all"
     for row in rows[-_MOST_NOTES:]:
         who = f"replica {row['replica']}: " if row["replica"] is not None else ""
-        yield one_line(f"{ago(epoch(row['at']), now)}: {who}{row['text']}")
+        yield one_line(f"{time_ago(epoch(row['at']), now)}: {who}{row['text']}")
 
 
 def _section(title: str, lines: Sequence[str]) -> Iterator[str]:
@@ -128,19 +128,19 @@ def _items(items: Mapping[str, int]) -> str | None:
 def _limits(limits: Mapping[str, Any], attempts: int) -> str:
     parts = [f"{limits[key]} {key}" for key in ("alive", "pending") if limits[key] is not None]
     if limits["pending_timeout"] is not None:
-        parts.append(f"pending for {short(limits['pending_timeout'])}")
+        parts.append(f"pending for {format_duration(limits['pending_timeout'])}")
     return ", ".join([*parts, f"{attempts} attempt{'s' if attempts > 1 else ''} a replica"])
 
 
 def _when(text: str | None, now: float) -> str | None:
     at = epoch(text)
-    return None if at is None else f"{text} ({ago(at, now)})"
+    return None if at is None else f"{text} ({time_ago(at, now)})"
 
 
 def _driver(driver: Mapping[str, Any] | None, now: float) -> str:
     if driver is None:
         return "nobody"
-    return f"process {driver['pid']} on {driver['host']}, since {ago(epoch(driver['since']), now)}"
+    return f"process {driver['pid']} on {driver['host']}, since {time_ago(epoch(driver['since']), now)}"
 
 
 def _logs(folder: str | None, size: int, keep: str) -> str:
@@ -157,7 +157,7 @@ def _bytes(size: int) -> str:
     return f"{size} bytes"
 
 
-def _width(context: Context) -> int:
+def _width(context: Invocation) -> int:
     """Of a terminal its own, less the margin; elsewhere a page's."""
     if not is_screen(context.stdout, context.environ):
         return 98

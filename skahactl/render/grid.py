@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from skahactl import ranges, states
-from skahactl.durations import short
+from skahactl.durations import format_duration
 from skahactl.engine.report import RunProgress
 from skahactl.render.streams import one_line
 from skahactl.render.summary import head_of, times_text
 from skahactl.render.terminal import STYLES, Size
-from skahactl.words import counted
+from skahactl.words import count_noun
 
 #: A different character for every state, so that no colour is needed: (with Unicode, without).
 CELLS = {
@@ -66,7 +66,7 @@ def _remarks(run: RunProgress, columns: int) -> list[Text]:
     lines: list[Text] = []
     failed = _failed(run)
     if failed:
-        lines.append(Text(f"  failed: {ranges.text(failed)}", style=STYLES[states.FAILED]))
+        lines.append(Text(f"  failed: {ranges.format_ranges(failed)}", style=STYLES[states.FAILED]))
     if run.longest:
         lines.append(Text(_longest(run, columns), style="dim"))
     for number, words in run.why[:2]:
@@ -97,7 +97,7 @@ def _longest(run: RunProgress, columns: int) -> str:
     """As many stragglers as fit, the longest first."""
     text = "  longest running:"
     for place, (number, seconds) in enumerate(run.longest):
-        more = f"{',' if place else ''} replica {number} ({short(seconds)})"
+        more = f"{',' if place else ''} replica {number} ({format_duration(seconds)})"
         if place and len(text) + len(more) > columns:
             break
         text += more
@@ -118,7 +118,7 @@ def _grid(run: RunProgress, columns: int, room: int, unicode: bool) -> list[Text
     cells = [_most_telling(run.states[first : first + share]) for first in range(0, len(run.states), share)]
     rows = [_row(cells, first, width, share, label, unicode) for first in range(0, len(cells), width)]
     if share > 1:
-        rows.append(Text(f"  each cell is {counted(share, 'replica')} and shows the worst of them", style="dim"))
+        rows.append(Text(f"  each cell is {count_noun(share, 'replica')} and shows the worst of them", style="dim"))
     return rows
 
 
@@ -147,7 +147,7 @@ def _crowded(runs: Sequence[RunProgress], room: int) -> Text:
     lines = list(_one_line_each(ranked))
     if len(lines) > room:
         hidden = len(lines) - max(0, room - 1)
-        lines = [*lines[: max(0, room - 1)], Text(f"and {counted(hidden, 'more job', 'more jobs')}", style="dim")]
+        lines = [*lines[: max(0, room - 1)], Text(f"and {count_noun(hidden, 'more job', 'more jobs')}", style="dim")]
     return Text("\n").join(lines)
 
 
@@ -158,7 +158,7 @@ def _one_line_each(runs: Sequence[RunProgress]) -> Iterator[Text]:
         done = run.summary.counts[states.COMPLETED]
         line.append(f", {done} of {len(run.states)} Completed")
         if failed:
-            line.append(f", failed: {ranges.text(failed)}", style=STYLES[states.FAILED])
+            line.append(f", failed: {ranges.format_ranges(failed)}", style=STYLES[states.FAILED])
         yield line
 
 

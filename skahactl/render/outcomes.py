@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from skahactl import ranges, states
-from skahactl.context import Context
+from skahactl.context import Invocation
 from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome
 from skahactl.manifest.content import Difference
 from skahactl.render.streams import has_colour, one_line
@@ -23,7 +23,7 @@ _HASHES = {
 _MOST_ERRORS = 10  # different ones; more are a wall that nobody reads
 
 
-def show_outcome(context: Context, outcome: Outcome) -> None:
+def show_outcome(context: Invocation, outcome: Outcome) -> None:
     """Data and names to stdout, a summary of each job to stderr.
 
     A dry run's plan and differences are what was asked for, so as a table they go to stdout.
@@ -45,7 +45,7 @@ def show_outcome(context: Context, outcome: Outcome) -> None:
             _say_outcome(context, where, job)
 
 
-def _print_names(context: Context, job: JobOutcome) -> None:
+def _print_names(context: Invocation, job: JobOutcome) -> None:
     """The job where all its replicas took part, or none had to; else each replica that did. Words are targets."""
     acted = [step["replica"] for step in job.steps if step["action"] in ACTIVE]
     if not acted or len(acted) == len(job.steps):
@@ -55,7 +55,7 @@ def _print_names(context: Context, job: JobOutcome) -> None:
         context.out(f"{job.name}/{number}")
 
 
-def _print_plan(context: Context, where: str, job: JobOutcome) -> None:
+def _print_plan(context: Invocation, where: str, job: JobOutcome) -> None:
     run = f" (run {job.run})" if job.run is not None else ""
     context.out(one_line(f"{where}: {job.action}{run}: {job.reason}"))
     for line in difference_lines(job.differences):
@@ -66,7 +66,7 @@ def _print_plan(context: Context, where: str, job: JobOutcome) -> None:
         context.say(f"  {job.hint}")
 
 
-def _say_outcome(context: Context, where: str, job: JobOutcome) -> None:
+def _say_outcome(context: Invocation, where: str, job: JobOutcome) -> None:
     say = context.warn if job.action in _DENIED else context.say
     say(one_line(f"{where}: {_headline(job)}"))
     for line in difference_lines(job.differences):
@@ -88,7 +88,7 @@ def _headline(job: JobOutcome) -> str:
     return f"{said}; {standing(job.status, job.counts)}" if job.status else said
 
 
-def _say_errors(context: Context, job: JobOutcome) -> None:
+def _say_errors(context: Invocation, job: JobOutcome) -> None:
     for line in error_lines(job.steps):
         context.warn(f"  {line}")
 
@@ -97,7 +97,7 @@ def _advice(job: JobOutcome) -> list[str]:
     """What went wrong and where to look; what is left to do, and that nobody does it."""
     lines = [job.hint] if job.hint else []
     if job.failed:
-        shown = ranges.text(job.failed)
+        shown = ranges.format_ranges(job.failed)
         lines.append(f"not completed: {shown}; see skahactl logs {job.name} --failed, skahactl get replicas {job.name}")
     if job.counts[states.EXPIRED]:
         lines.append(
@@ -130,7 +130,7 @@ def done_text(steps: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def _coloured(context: Context, difference: str) -> str:
+def _coloured(context: Invocation, difference: str) -> str:
     """On a terminal the old value red and the new one green."""
     if not has_colour(context.stdout, context.environ):
         return difference
@@ -168,7 +168,7 @@ def step_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:
     grouped: dict[tuple[str, str], list[int]] = {}
     for step in steps:
         grouped.setdefault((step["action"], one_line(step["reason"] or "")), []).append(step["replica"])
-    texts = [(action, ranges.text(numbers), reason) for (action, reason), numbers in grouped.items()]
+    texts = [(action, ranges.format_ranges(numbers), reason) for (action, reason), numbers in grouped.items()]
     widths = [max((len(text[place]) for text in texts), default=0) for place in (0, 1)]
     return [f"{a.ljust(widths[0])}  {n.ljust(widths[1])}  {r}".rstrip() for a, n, r in texts]
 
@@ -182,7 +182,7 @@ def error_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:
             grouped.setdefault(words, []).append(step["replica"])
     lines = []
     for (message, hint), numbers in list(grouped.items())[:_MOST_ERRORS]:
-        lines.append(f"replica {ranges.text(numbers)}: {message}" + (f" ({hint})" if hint else ""))
+        lines.append(f"replica {ranges.format_ranges(numbers)}: {message}" + (f" ({hint})" if hint else ""))
     if len(grouped) > _MOST_ERRORS:
         lines.append(f"and {len(grouped) - _MOST_ERRORS} other errors; -o json has them all")
     return lines

@@ -9,22 +9,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
-from skahactl.context import Context
-from skahactl.engine.report import Reporter, RunProgress, Silent
+from skahactl.context import Invocation
+from skahactl.engine.report import Reporter, RunProgress, SilentReporter
 from skahactl.render.streams import is_screen, one_line
 from skahactl.render.summary import head_of, standing
 
 if TYPE_CHECKING:
-    from skahactl.render.terminal import Picture, Size
+    from skahactl.render.terminal import RepaintedDisplay, Size
 
 Monotonic = Callable[[], float]
 
 
-def reporter(context: Context) -> Reporter:
+def reporter(context: Invocation) -> Reporter:
     """For stderr as it is: LiveReporter on a terminal, PlainReporter elsewhere and with TERM=dumb; with ``-q``
     neither."""
     if context.quiet:
-        return Silent()
+        return SilentReporter()
     if is_screen(context.stderr, context.environ):
         return LiveReporter(context.stderr, context.environ)
     return PlainReporter(context.stderr)
@@ -99,10 +99,10 @@ class LiveReporter:
         size: Callable[[], Size] | None = None,
     ):
         from skahactl.render.streams import shows_unicode
-        from skahactl.render.terminal import Picture
+        from skahactl.render.terminal import RepaintedDisplay
 
         self._stream = stream
-        self._picture: Picture = Picture(stream, environ, size)
+        self._picture: RepaintedDisplay = RepaintedDisplay(stream, environ, size)
         self._unicode = shows_unicode(stream)
         self._monotonic = monotonic
         self._tick = tick

@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from skahactl.context import Context
+from skahactl.context import Invocation
 from skahactl.engine.outcome import Outcome
 from skahactl.job import Job, Request, Secret
-from skahactl.ranges import text as ranges_text
+from skahactl.ranges import format_ranges as ranges_text
 from skahactl.skaha.wire import masked_fields
 
 _SENT = frozenset({"create", "retry", "resend"})
@@ -27,7 +27,7 @@ def add_requests(outcome: Outcome, jobs: Sequence[Job]) -> None:
                 step["request"] = _form(replicas[int(str(step["replica"]))].request, str(step["name"]))
 
 
-def show_requests(context: Context, outcome: Outcome, jobs: Sequence[Job]) -> None:
+def show_requests(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) -> None:
     """The first request of each job, and how the others differ."""
     for part, job in _pairs(outcome, jobs):
         sent = [int(str(step["replica"])) for step in part.steps if step["action"] in _SENT]

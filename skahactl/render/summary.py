@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from skahactl import states
-from skahactl.durations import short
+from skahactl.durations import format_duration
 from skahactl.engine.report import RunProgress
 from skahactl.ledger.records import Run
 from skahactl.profile import Profile
-from skahactl.words import counted
+from skahactl.words import count_noun
 
 
 def head(name: str, profile: Profile) -> str:
@@ -26,7 +26,7 @@ def standing(status: str | None, counts: Mapping[str, int]) -> str:
     """``Completed, 6 replicas`` or ``Running: 12 Completed, 4 Running of 16``."""
     total = sum(counts.values())
     if status is not None and counts.get(status) == total:
-        return f"{status}, {counted(total, 'replica')}"
+        return f"{status}, {count_noun(total, 'replica')}"
     return f"{status or states.UNKNOWN}: {counts_text(counts)} of {total}"
 
 
@@ -51,7 +51,7 @@ def times_text(run: RunProgress) -> str:
     if began is None:
         return ""
     left = expected(run)
-    return short(run.now - began) + (f", about {short(left)} left" if left is not None else "")
+    return format_duration(run.now - began) + (f", about {format_duration(left)} left" if left is not None else "")
 
 
 _ORDER = (

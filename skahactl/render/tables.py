@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from skahactl.context import Context
+from skahactl.context import Invocation
 from skahactl.errors import UsageError
 from skahactl.render.columns import VIEWS
 from skahactl.render.layout import cells, columns_of, plain_lines
@@ -15,8 +15,8 @@ from skahactl.shapes import Row
 from skahactl.words import did_you_mean
 
 
-def show(
-    context: Context,
+def show_rows(
+    context: Invocation,
     noun: str,
     rows: Sequence[Row],
     *,
@@ -77,7 +77,7 @@ def sort_rows(noun: str, rows: Sequence[Row], key: str | None) -> list[Row]:
     return known + unknown
 
 
-def _show_table(context: Context, noun: str, rows: Sequence[Row], headers: bool, now: float) -> None:
+def _show_table(context: Invocation, noun: str, rows: Sequence[Row], headers: bool, now: float) -> None:
     columns = columns_of(noun, context.output == "wide")
     texts = cells(columns, rows, now)
     if is_screen(context.stdout, context.environ):

@@ -13,7 +13,7 @@ from skahactl import states
 from skahactl.render.columns import Column
 from skahactl.render.layout import column_widths
 from skahactl.render.streams import has_colour
-from skahactl.words import counted
+from skahactl.words import count_noun
 
 #: Of the 16 colours that every theme, light or dark, chooses for itself.
 STYLES = {
@@ -85,7 +85,7 @@ def watched_table(
     if len(texts) <= room:
         return _table(columns, texts, headers, widths)
     shown = max(1, room - 1)
-    more = counted(len(texts) - shown, "more row")
+    more = count_noun(len(texts) - shown, "more row")
     return Group(_table(columns, texts[:shown], headers, widths), Text(f"and {more}", style="dim"))
 
 
@@ -137,7 +137,7 @@ def _whole(widths: Sequence[int]) -> int:
     return sum(widths) + 2 * (len(widths) - 1)
 
 
-class Picture:
+class RepaintedDisplay:
     """A part of the terminal, below what was written before, that is painted again and again.
 
     Nothing else may write to the terminal while it is shown, but through ``above``. A changed size clears the

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from skahactl import states
-from skahactl.durations import short
+from skahactl.durations import format_duration
 from skahactl.ledger.records import AttemptRow
 
 _ENDS = {states.FAILED: "x", states.REFUSED: "!", states.EXPIRED: "~", states.DELETED: "d"}
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimelineSpan:
     """One attempt in time, epoch seconds. ``started`` is None if it never ran; ``ended`` is now for what is alive."""
 
     replica: int
@@ -33,14 +33,14 @@ class Span:
         return 0.0 if self.started is None else max(0.0, self.ended - self.started)
 
 
-def spans(attempts: Sequence[AttemptRow], now: float) -> list[Span]:
+def spans(attempts: Sequence[AttemptRow], now: float) -> list[TimelineSpan]:
     """Attempts whose times are known, in their order; the end of one that nobody saw is when it was last seen."""
     found = []
     for row in attempts:
         ended = now if row.state in states.ALIVE else row.finished or row.observed or row.started or row.created
         waits = row.started is None or row.pending_since is not None  # a server's start is when it was admitted
         started = None if waits else max(row.started or row.created, row.created)
-        found.append(Span(row.replica, row.number, row.state, row.created, started, max(ended, row.created)))
+        found.append(TimelineSpan(row.replica, row.number, row.state, row.created, started, max(ended, row.created)))
     return found
 
 
@@ -71,11 +71,11 @@ def timeline(
 
 def _scale(first: float, last: float, width: int) -> str:
     """The beginning and the length of the whole, over the bars."""
-    end = short(last - first)
+    end = format_duration(last - first)
     return f"0{end:>{max(1, width - 1)}}"
 
 
-def _bar(span: Span, first: float, last: float, width: int, fill: str) -> str:
+def _bar(span: TimelineSpan, first: float, last: float, width: int, fill: str) -> str:
     """``  ░░███x``: waiting, running, and a mark for an end that was not Completed."""
     whole = max(last - first, 1e-9)
 
@@ -92,15 +92,15 @@ def _bar(span: Span, first: float, last: float, width: int, fill: str) -> str:
     return f"{text[:-1] + mark if mark else text:<{width}}"
 
 
-def _note(span: Span) -> str:
-    waited = f"waited {short(span.waited)}"
+def _note(span: TimelineSpan) -> str:
+    waited = f"waited {format_duration(span.waited)}"
     if span.started is None:
         return f"{span.state}, {waited}"
-    ran = f"{'runs' if span.state == states.RUNNING else 'ran'} {short(span.ran)}"
+    ran = f"{'runs' if span.state == states.RUNNING else 'ran'} {format_duration(span.ran)}"
     return f"{'' if span.state in (states.COMPLETED, states.RUNNING) else span.state + ', '}{waited}, {ran}"
 
 
-def _balance(every: Sequence[Span]) -> list[str]:
+def _balance(every: Sequence[TimelineSpan]) -> list[str]:
     """The shortest, the middle and the longest run of what completed, and what that says of the split."""
     done = sorted(
         (span for span in every if span.state == states.COMPLETED and span.started is not None),
@@ -110,8 +110,8 @@ def _balance(every: Sequence[Span]) -> list[str]:
         return []
     shortest, middle, longest = done[0], done[len(done) // 2], done[-1]
     text = (
-        f"completed ones ran {short(shortest.ran)} at least, {short(middle.ran)} in the middle, "
-        f"{short(longest.ran)} at most (replica {longest.replica})"
+        f"completed ones ran {format_duration(shortest.ran)} at least, {format_duration(middle.ran)} in the middle, "
+        f"{format_duration(longest.ran)} at most (replica {longest.replica})"
     )
     if longest.ran > 60 and longest.ran > 2 * middle.ran:
         text += ": the split is unbalanced"

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from skahactl.context import Context
+from skahactl.context import Invocation
 from skahactl.render.columns import VIEWS
 from skahactl.render.layout import cells, column_widths, columns_of, plain_lines
 from skahactl.render.streams import is_screen, one_line
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 _RESTLESS = frozenset({"observed", "cpuCoresInUse", "ramInUse"})
 
 
-class Watched(Protocol):
+class WatchedView(Protocol):
     def show(self, rows: Sequence[Row], now: float) -> None:
         """The rows as they are now (epoch seconds)."""
 
     def close(self) -> None: ...
 
 
-def watched(context: Context, noun: str, headers: bool) -> Watched:
+def watched_view(context: Invocation, noun: str, headers: bool) -> WatchedView:
     """For stdout as it is and the format that was asked for."""
     if context.output in ("table", "wide") and is_screen(context.stdout, context.environ):
         return LiveTable(context, noun, headers)
@@ -40,10 +40,10 @@ def watched(context: Context, noun: str, headers: bool) -> Watched:
 class LiveTable:
     """The last table stays on the screen when it is closed."""
 
-    def __init__(self, context: Context, noun: str, headers: bool):
-        from skahactl.render.terminal import Picture
+    def __init__(self, context: Invocation, noun: str, headers: bool):
+        from skahactl.render.terminal import RepaintedDisplay
 
-        self._picture = Picture(context.stdout, context.environ)
+        self._picture = RepaintedDisplay(context.stdout, context.environ)
         self._noun = noun
         self._headers = headers
         self._columns = columns_of(noun, context.output == "wide")
@@ -68,7 +68,7 @@ class LiveTable:
 class AppendedRows:
     """Every row once, then each that changed, as soon as it did; widths are those of the first rows."""
 
-    def __init__(self, context: Context, noun: str, headers: bool):
+    def __init__(self, context: Invocation, noun: str, headers: bool):
         self._context = context
         self._noun = noun
         self._headers = headers

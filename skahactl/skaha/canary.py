@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from skahactl.errors import AnswerNo, AuthError, SkahactlError, TimedOut, UnreachableError
 from skahactl.job import Request, Resources
-from skahactl.paths import made_private, write_atomically
+from skahactl.paths import make_private, write_atomically
 
 if TYPE_CHECKING:
     from skahactl.clock import Clock
     from skahactl.skaha.client import Client
-    from skahactl.skaha.models import Created, ServerWords
+    from skahactl.skaha.models import CreateResult, ServerError
 
 MEMORY = 30 * 86400.0
 _FILE = "canary.json"
@@ -51,14 +51,14 @@ printf '%s\\n' '{_END}'
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CanaryResult:
     """Did everything arrive as it was sent? ``log`` is what the session printed."""
 
     arrived: bool
     log: bytes
 
 
-def remembered(state_dir: Path, server: str, now: float) -> bool | None:
+def remembered_result(state_dir: Path, server: str, now: float) -> bool | None:
     """What the last canary on this server said: True, it decodes; False, it does not; None: none in 30 days."""
     entry = _entries(state_dir).get(server)
     if not isinstance(entry, Mapping):
@@ -69,9 +69,9 @@ def remembered(state_dir: Path, server: str, now: float) -> bool | None:
     return arrived
 
 
-def remember(state_dir: Path, server: str, arrived: bool, now: float) -> None:
+def remember_result(state_dir: Path, server: str, arrived: bool, now: float) -> None:
     entries = {**_entries(state_dir), server: {"arrived": arrived, "at": now}}
-    write_atomically(made_private(state_dir) / _FILE, (json.dumps(entries, indent=2) + "\n").encode())
+    write_atomically(make_private(state_dir) / _FILE, (json.dumps(entries, indent=2) + "\n").encode())
 
 
 def request(image: str, resources: Resources) -> Request:
@@ -85,7 +85,7 @@ def expected() -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-async def run(client: Client, image: str, clock: Clock, *, timeout: float, patience: float) -> Verdict:
+async def run_canary(client: Client, image: str, clock: Clock, *, timeout: float, patience: float) -> CanaryResult:
     """Starts the canary, waits for its end, reads its log, and deletes it whatever happened.
 
     ``patience``: seconds for which a log that reads empty, or unfinished, is asked for again.
@@ -112,7 +112,7 @@ async def run(client: Client, image: str, clock: Clock, *, timeout: float, patie
             "the canary ended without a word, which proves nothing",
             hint="does the image have sh? Try another one; the platform's events may say more",
         )
-    return Verdict(expected() in log.replace(b"\r\n", b"\n"), log)
+    return CanaryResult(expected() in log.replace(b"\r\n", b"\n"), log)
 
 
 async def _ended(client: Client, id: str, clock: Clock, until: float) -> None:
@@ -162,8 +162,8 @@ async def _found(client: Client, name: str, clock: Clock, until: float) -> str |
     return None
 
 
-def _failure(created: Created) -> SkahactlError:
-    words: ServerWords | None = created.error
+def _failure(created: CreateResult) -> SkahactlError:
+    words: ServerError | None = created.error
     message = words.message if words is not None else "no answer"
     hint = words.hint if words is not None else None
     if created.outcome == "auth":

@@ -15,7 +15,7 @@ STATUSES = ("Pending", "Running", "Terminating", "Completed", "Failed")
 _FORMER = {"succeeded": "completed", "error": "failed"}
 
 
-def ids(given: str | Iterable[str]) -> list[str]:
+def session_ids(given: str | Iterable[str]) -> list[str]:
     """One id, or several."""
     if isinstance(given, str):
         return [given]
@@ -26,17 +26,17 @@ def ids(given: str | Iterable[str]) -> list[str]:
     raise UsageError("ids are the id of a session, or a list of them", hint='as create gives them: ["k9p2x0aa"]')
 
 
-def kind(asked: str) -> str:
+def known_kind(asked: str) -> str:
     """In small letters; UsageError for one that does not exist."""
     return _known(asked, "kind", KINDS)
 
 
-def status(asked: str) -> str:
+def known_status(asked: str) -> str:
     """In small letters and today's words; UsageError for one that does not exist."""
-    return today(_known(asked, "status", (*STATUSES, *map(str.capitalize, _FORMER))))
+    return current_options(_known(asked, "status", (*STATUSES, *map(str.capitalize, _FORMER))))
 
 
-def today(told: str) -> str:
+def current_options(told: str) -> str:
     """A status that a server told, likewise; whatever it is."""
     return _FORMER.get(told.lower(), told.lower())
 

@@ -16,16 +16,16 @@ from skahactl.errors import AuthError, SkahactlError, UnreachableError
 from skahactl.job import Request
 from skahactl.profile import Profile
 from skahactl.skaha import credentials, failures, replies, wire
-from skahactl.skaha.exchange import FAILURES, Exchange, Prepared
-from skahactl.skaha.models import Created, Event, Listing, Options, ServerWords, Session
-from skahactl.skaha.reply import Reply
+from skahactl.skaha.exchange import FAILURES, Exchange, PreparedRequest
+from skahactl.skaha.models import CreateResult, Event, Listing, Options, ServerError, Session
+from skahactl.skaha.reply import HttpReply
 from skahactl.skaha.throttle import Throttle
 
 _STRUGGLES = frozenset({429, 503, 504})
 Value = TypeVar("Value")
 
 
-def _silent(line: str) -> None:
+def _log_nothing(line: str) -> None:
     """Reports nothing."""
 
 
@@ -43,12 +43,12 @@ class Client:
         transport: httpx.AsyncBaseTransport,
         clock: Clock,
         environ: Mapping[str, str],
-        report: Callable[[str], None] = _silent,
+        report: Callable[[str], None] = _log_nothing,
         verbose: int = 0,
     ) -> None:
         self.server = profile.server
         self._where = f"{profile.name} ({profile.host})"  # as errors name it
-        self._way_in = credentials.way_in(profile)
+        self._way_in = credentials.login_hint(profile)
         self._registry = profile.registry
         self._memory = profile.local.memory if profile.is_local else profile.client.memory
         self._clock = clock
@@ -76,7 +76,7 @@ class Client:
         """How many creates are sent at once at present."""
         return self._throttle.limit
 
-    async def create(self, request: Request, name: str, directory: str | None = None) -> Created:
+    async def create(self, request: Request, name: str, directory: str | None = None) -> CreateResult:
         """Sends one create, once, after waiting for its turn, and says what became of it.
 
         ``directory``: where its command is to run, for a platform on this machine; no server hears of it.
@@ -106,7 +106,7 @@ class Client:
     async def sessions(self) -> Listing:
         """The caller's sessions, in one list call."""
         requested = self._clock.now()
-        found = _read(replies.sessions, _good(await self._send("GET", "/session")))
+        found = _read_reply(replies.parse_sessions, _require_success(await self._send("GET", "/session")))
         return Listing(found, requested, self._clock.now(), self.user, self._memory)
 
     async def session(self, id: str) -> Session | None:
@@ -114,7 +114,7 @@ class Client:
         reply = await self._send("GET", _path(id))
         if reply.status == 404 and not reply.is_page:
             return None
-        return _read(replies.one_session, _good(reply))
+        return _read_reply(replies.parse_one_session, _require_success(reply))
 
     @asynccontextmanager
     async def log(self, id: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -122,75 +122,75 @@ class Client:
         prepared = self._exchange.prepared("GET", _path(id), params={"view": "logs"})
         try:
             async with self._exchange.stream(prepared) as answer:
-                if isinstance(answer, Reply):
-                    raise _no_skaha("a web page") if answer.status == 200 else failures.raised(answer)
-                yield _told(answer)
+                if isinstance(answer, HttpReply):
+                    raise _no_skaha("a web page") if answer.status == 200 else failures.error_of_reply(answer)
+                yield _log_request(answer)
         except FAILURES as error:
-            raise failures.raised_by(error) from None
+            raise failures.error_of_exception(error) from None
 
     async def events(self, id: str) -> tuple[Event, ...] | None:
         """The events of the session's pod; None if it has no pod, now or any more."""
         reply = await self._send("GET", _path(id), params={"view": "events"})
         if reply.status == 404 and not reply.is_page:
             return None
-        return _read(replies.events, _good(reply))
+        return _read_reply(replies.parse_events, _require_success(reply))
 
     async def delete(self, id: str) -> None:
         """One DELETE. That it is answered proves nothing: look again (skaha-api 6)."""
         reply = await self._send("DELETE", _path(id))
         if reply.status != 404 or reply.is_page:  # servers before 1.0.0 said 404 of an unknown session
-            _good(reply)
+            _require_success(reply)
 
     async def renew(self, id: str) -> str | None:
         """Asks for a later deadline; None when done, else the server's words."""
         reply = await self._send("POST", _path(id), form=[("action", "renew")])
         if reply.status in (400, 404) and not reply.not_logged_in and not reply.is_page:
             return reply.words
-        _good(reply)
+        _require_success(reply)
         return None
 
     async def options(self) -> Options:
         """Which cores, GB and GPUs the platform offers."""
-        return _read(replies.options, _good(await self._send("GET", "/context")))
+        return _read_reply(replies.parse_options, _require_success(await self._send("GET", "/context")))
 
     async def images(self, kind: str | None = None) -> tuple[dict[str, object], ...]:
         """The public images that the platform has cached."""
         params = {"type": kind} if kind is not None else None
-        return _read(replies.images, _good(await self._send("GET", "/image", params=params)))
+        return _read_reply(replies.parse_images, _require_success(await self._send("GET", "/image", params=params)))
 
     async def repository(self) -> tuple[str, ...]:
         """The registries that images may come from."""
-        return _read(replies.hosts, _good(await self._send("GET", "/repository")))
+        return _read_reply(replies.parse_hosts, _require_success(await self._send("GET", "/repository")))
 
     async def stats(self) -> dict[str, object]:
         """How much of the cluster is in use, as the server has it; not every server has it (503)."""
-        reply = _good(await self._send("GET", "/session", params={"view": "stats"}))
-        return _read(lambda body: replies.mapping(body, "statistics"), reply)
+        reply = _require_success(await self._send("GET", "/session", params={"view": "stats"}))
+        return _read_reply(lambda body: replies.parse_mapping(body, "statistics"), reply)
 
     async def available(self) -> str:
         """The note of the platform's availability page; UnreachableError if it says it is not available."""
-        good, note = _read(replies.availability, _good(await self._send("GET", "/availability")))
+        good, note = _read_reply(replies.parse_availability, _require_success(await self._send("GET", "/availability")))
         if not good:
             raise UnreachableError(f"the platform says that it is not available: {note}")
         return note
 
-    async def _created(self, prepared: Prepared) -> Created:
+    async def _created(self, prepared: PreparedRequest) -> CreateResult:
         try:
             reply = await self._exchange.send(prepared)
         except AuthError as error:
             return _denied(error)
         except FAILURES as error:
-            return failures.created_by(error)
-        return failures.created(reply)
+            return failures.create_result_of_error(error)
+        return failures.create_result(reply)
 
     async def _send(
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, form: wire.Fields | None = None
-    ) -> Reply:
+    ) -> HttpReply:
         prepared = self._exchange.prepared(method, path, params=params, form=form)
         try:
             return await self._exchange.send(prepared)
         except FAILURES as error:
-            raise self._named(failures.raised_by(error)) from None
+            raise self._named(failures.error_of_exception(error)) from None
 
     def _named(self, error: SkahactlError) -> SkahactlError:
         """With the server it is of, and how to log in there."""
@@ -199,17 +199,17 @@ class Client:
         return error
 
 
-def _denied(error: AuthError) -> Created:
-    return Created("auth", error=ServerWords(error.code, None, error.message, error.hint))
+def _denied(error: AuthError) -> CreateResult:
+    return CreateResult("auth", error=ServerError(error.code, None, error.message, error.hint))
 
 
-async def _told(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _log_request(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The pieces of a log; a connection that breaks in the middle is told as ours."""
     try:
         async for piece in pieces:
             yield piece
     except FAILURES as error:
-        raise failures.raised_by(error) from None
+        raise failures.error_of_exception(error) from None
 
 
 def _path(id: str) -> str:
@@ -218,16 +218,16 @@ def _path(id: str) -> str:
     return f"/session/{quote(id, safe='')}"
 
 
-def _good(reply: Reply) -> Reply:
+def _require_success(reply: HttpReply) -> HttpReply:
     if not 200 <= reply.status < 300:
-        raise failures.raised(reply)
+        raise failures.error_of_reply(reply)
     return reply
 
 
-def _read(reader: Callable[[bytes], Value], reply: Reply) -> Value:
+def _read_reply(reader: Callable[[bytes], Value], reply: HttpReply) -> Value:
     try:
         return reader(reply.body)
-    except replies.Unreadable as error:
+    except replies.UnreadableReply as error:
         words = "a web page" if reply.is_page else str(error)
         raise _no_skaha(words) from None
 

@@ -14,8 +14,8 @@ from skahactl.errors import AuthError, ProfileError
 from skahactl.profile import Profile
 from skahactl.skaha import credentials
 from skahactl.skaha.failures import LOG_IN, REFUSED
-from skahactl.skaha.handshake import refusal
-from skahactl.skaha.lanes import Lanes
+from skahactl.skaha.handshake import tls_refusal
+from skahactl.skaha.lanes import ConnectionPool
 
 _SOON = 3600.0
 _KEPT = 20.0  # seconds that a connection without a request is kept
@@ -32,8 +32,8 @@ class Connection(httpx.AsyncBaseTransport):
         self._profile = profile
         self._environ = environ
         self._now = now
-        self._inner: Lanes | None = None
-        self._former: list[Lanes] = []  # answers may still be read from them
+        self._inner: ConnectionPool | None = None
+        self._former: list[ConnectionPool] = []  # answers may still be read from them
         self._seen: tuple[int, int, int] | None = None
         self._ends: float | None = None
         self._refused = False
@@ -67,7 +67,7 @@ class Connection(httpx.AsyncBaseTransport):
             return
         if proxy_for(self._profile.server, self._environ) is not None:
             return
-        reason = await refusal(request.url.host, request.url.port or 443, self._context)
+        reason = await tls_refusal(request.url.host, request.url.port or 443, self._context)
         if reason is not None:
             raise AuthError(REFUSED.format(reason), hint=LOG_IN, code="certificate") from None
 
@@ -79,7 +79,7 @@ class Connection(httpx.AsyncBaseTransport):
     def _is_over(self) -> bool:
         return self._ends is not None and self._ends <= self._now()
 
-    def _renewed(self) -> Lanes:
+    def _renewed(self) -> ConnectionPool:
         """A transport with the certificate as it is now; AuthError, and the former one stays, if it is of no use."""
         seen = self._signature()
         ends, context = self._checked()
@@ -117,18 +117,18 @@ class Connection(httpx.AsyncBaseTransport):
         return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _transport(profile: Profile, environ: Mapping[str, str], context: ssl.SSLContext) -> Lanes:
+def _transport(profile: Profile, environ: Mapping[str, str], context: ssl.SSLContext) -> ConnectionPool:
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEPT)
     proxy = usable_proxy(profile.server, environ)
 
     def lane() -> httpx.AsyncBaseTransport:
         if proxy is None:
-            from skahactl.skaha.direct import Direct
+            from skahactl.skaha.direct import DirectTransport
 
-            return Direct(context, _KEPT)
+            return DirectTransport(context, _KEPT)
         return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy)
 
-    return Lanes(lane, profile.client.concurrency)
+    return ConnectionPool(lane, profile.client.concurrency)
 
 
 def usable_proxy(server: str, environ: Mapping[str, str]) -> str | None:

@@ -29,7 +29,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class CertificateChain:
     """A certificate file that can be used: whose it is, and when the whole of it begins and ends (epoch seconds)."""
 
     subject: str
@@ -95,12 +95,12 @@ def token(auth: Auth, environ: Mapping[str, str], name: str) -> str:
     return text
 
 
-def inspect(path: Path, name: str) -> Chain:
+def inspect(path: Path, name: str) -> CertificateChain:
     """The certificate file at ``path``, checked: private, with the key of its first certificate. AuthError if not."""
     data = _private_text(path, "certificate", _hint(name)).encode()
     chain = _certificates(data, path, name)
     _require_key(data, chain[0], path, name)
-    return Chain(
+    return CertificateChain(
         subject=chain[0].subject.rfc4514_string(),
         begins=max(part.not_valid_before_utc.timestamp() for part in chain),
         ends=min(part.not_valid_after_utc.timestamp() for part in chain),
@@ -138,7 +138,7 @@ def load(context: ssl.SSLContext, profile: Profile) -> None:
         ) from None
 
 
-def way_in(profile: Profile) -> str:
+def login_hint(profile: Profile) -> str:
     """What to do where the server does not know who we are, or no longer."""
     auth = profile.auth
     if auth.method == "x509":
@@ -166,19 +166,19 @@ def require_safe_channel(profile: Profile) -> None:
         raise ProfileError(f"a certificate needs https, and {profile.server} is not", where=profile.path)
 
 
-def current(path: Path, now: float, name: str) -> Chain:
+def current(path: Path, now: float, name: str) -> CertificateChain:
     """As ``inspect``, and valid at ``now``."""
     chain = inspect(path, name)
     if chain.ends <= now:
         raise AuthError(
-            f"the certificate expired {durations.ago(chain.ends, now)}",
+            f"the certificate expired {durations.time_ago(chain.ends, now)}",
             where=str(path),
             hint=_hint(name),
             code="expired",
         )
     if chain.begins > now + 300:  # clocks differ a little
         raise AuthError(
-            f"the certificate is valid only from {durations.iso(chain.begins)}",
+            f"the certificate is valid only from {durations.iso_time(chain.begins)}",
             where=str(path),
             hint="is the clock of this machine right?",
         )

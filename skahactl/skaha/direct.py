@@ -20,7 +20,7 @@ _ERRORS = (
 )
 
 
-class Direct(httpx.AsyncBaseTransport):
+class DirectTransport(httpx.AsyncBaseTransport):
     """As httpx.AsyncHTTPTransport with one connection and no proxy; it ends with the same errors."""
 
     def __init__(self, context: ssl.SSLContext, keepalive: float) -> None:
@@ -45,13 +45,15 @@ class Direct(httpx.AsyncBaseTransport):
         )
         with _as_httpx():
             answer = await self._pool.handle_async_request(sent)
-        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions)
+        return httpx.Response(
+            answer.status, headers=answer.headers, stream=_DirectBody(answer), extensions=answer.extensions
+        )
 
     async def aclose(self) -> None:
         await self._pool.aclose()
 
 
-class _Body(httpx.AsyncByteStream):
+class _DirectBody(httpx.AsyncByteStream):
     def __init__(self, answer: httpcore.Response) -> None:
         self._answer = answer
 

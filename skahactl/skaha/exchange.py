@@ -15,7 +15,7 @@ from skahactl.clock import Clock
 from skahactl.profile import Profile
 from skahactl.skaha import credentials, wire
 from skahactl.skaha.lanes import BEGUN
-from skahactl.skaha.reply import Reply
+from skahactl.skaha.reply import HttpReply
 
 #: What a request may end with instead of an answer; httpx lets errors of TLS through as they are while it reads.
 FAILURES = (httpx.HTTPError, ssl.SSLError)
@@ -34,7 +34,7 @@ _HEADERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedRequest:
     """A request that only has to be sent: nothing is left to compute between two requests on a connection."""
 
     request: httpx.Request
@@ -77,7 +77,7 @@ class Exchange:
         extra: Mapping[str, str] | None = None,
         secrets: Iterable[str] = (),
         directory: str | None = None,
-    ) -> Prepared:
+    ) -> PreparedRequest:
         """One request below the base, with the credentials as they are now. Raises AuthError.
 
         ``shown`` is the form as it may be told; ``secrets`` are taken out of the server's words; ``directory`` is for
@@ -95,9 +95,9 @@ class Exchange:
         request = httpx.Request(
             method, self._url(path), params=params, headers=headers, content=content, extensions=extensions
         )
-        return Prepared(request, path, shown, (*secrets, *_tokens(who)))
+        return PreparedRequest(request, path, shown, (*secrets, *_request_tokens(who)))
 
-    async def send(self, prepared: Prepared) -> Reply:
+    async def send(self, prepared: PreparedRequest) -> HttpReply:
         """Sends it, once, and reads the answer whole. Raises one of FAILURES, or AuthError."""
         started = self._clock.monotonic()
         result: object = "cancelled"
@@ -105,7 +105,7 @@ class Exchange:
             async with self._in_time(prepared.request):
                 response = await self._transport.handle_async_request(prepared.request)
                 try:
-                    body = await _whole(response)
+                    body = await _read_whole(response)
                 finally:
                     await response.aclose()
             result = response.status_code
@@ -117,7 +117,7 @@ class Exchange:
         return self._reply(prepared, response, body)
 
     @asynccontextmanager
-    async def stream(self, prepared: Prepared) -> AsyncIterator[AsyncIterator[bytes] | Reply]:
+    async def stream(self, prepared: PreparedRequest) -> AsyncIterator[AsyncIterator[bytes] | HttpReply]:
         """An answer whose body comes in pieces, however long; anything but 200, and a web page, is read whole and given
         as a Reply instead."""
         started = self._clock.monotonic()
@@ -130,7 +130,7 @@ class Exchange:
                 yield response.aiter_bytes()
             else:
                 async with self._in_time(prepared.request, begun=True):
-                    body = await _whole(response)
+                    body = await _read_whole(response)
                 yield self._reply(prepared, response, body)
         finally:
             await response.aclose()
@@ -155,14 +155,14 @@ class Exchange:
             return self._base.rsplit("/", 1)[0] + path
         return self._base + path
 
-    def _reply(self, prepared: Prepared, response: httpx.Response, body: bytes) -> Reply:
+    def _reply(self, prepared: PreparedRequest, response: httpx.Response, body: bytes) -> HttpReply:
         self._remember(response)
-        return Reply(response.status_code, response.headers, body, prepared.secrets)
+        return HttpReply(response.status_code, response.headers, body, prepared.secrets)
 
     def _remember(self, response: httpx.Response) -> None:
         self.user = response.headers.get("x-vo-authenticated") or self.user
 
-    def _note(self, prepared: Prepared, result: object, started: float) -> None:
+    def _note(self, prepared: PreparedRequest, result: object, started: float) -> None:
         took = self._clock.monotonic() - started
         self._report(f"{prepared.request.method} {self._url(prepared.path)} {result} {took:.2f} s")
         if self._verbose >= 2 and prepared.shown is not None:
@@ -170,7 +170,7 @@ class Exchange:
                 self._report(f"  {key}={text}")
 
 
-async def _whole(response: httpx.Response) -> bytes:
+async def _read_whole(response: httpx.Response) -> bytes:
     pieces, size = [], 0
     async for piece in response.aiter_bytes():
         size += len(piece)
@@ -180,5 +180,5 @@ async def _whole(response: httpx.Response) -> bytes:
     return b"".join(pieces)
 
 
-def _tokens(who: Mapping[str, str]) -> list[str]:
+def _request_tokens(who: Mapping[str, str]) -> list[str]:
     return [text.removeprefix("Bearer ") for text in who.values()]

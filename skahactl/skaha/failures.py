@@ -15,10 +15,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
-from skahactl.skaha.handshake import chain, refusal_in
-from skahactl.skaha.models import Created, ServerWords
-from skahactl.skaha.replies import session_id
-from skahactl.skaha.reply import UNPRINTABLE, Reply, phrase
+from skahactl.skaha.handshake import exception_chain, refusal_in
+from skahactl.skaha.models import CreateResult, ServerError
+from skahactl.skaha.replies import parse_session_id
+from skahactl.skaha.reply import UNPRINTABLE, HttpReply, phrase
 
 if TYPE_CHECKING:
     import httpx
@@ -31,28 +31,36 @@ _NOT_MADE = {404, 405}
 _NO_JOB = re.compile(r'jobs\.batch \\?"[^"\\]*\\?" not found')
 
 
-def created(reply: Reply) -> Created:
+def create_result(reply: HttpReply) -> CreateResult:
     """What the answer to a create means."""
     if 200 <= reply.status < 300:
-        made = None if reply.is_page else session_id(reply.body)
+        made = None if reply.is_page else parse_session_id(reply.body)
         if made is not None:
-            return Created("created", made)
-        return Created("ambiguous", error=_said("unreadable", reply, "the server's answer holds no session id"))
+            return CreateResult("created", made)
+        return CreateResult(
+            "ambiguous", error=_server_message("unreadable", reply, "the server's answer holds no session id")
+        )
     if reply.not_logged_in:
-        return Created("auth", error=not_logged_in(reply))
+        return CreateResult("auth", error=not_logged_in(reply))
     if reply.status == HTTPStatus.FORBIDDEN:
-        return Created("auth", error=_said("forbidden", reply, reply.words, FORBIDDEN_HINT))
+        return CreateResult("auth", error=_server_message("forbidden", reply, reply.words, FORBIDDEN_HINT))
     if reply.status == HTTPStatus.BAD_REQUEST:
-        return Created("refused", error=_said("refused", reply, reply.words, _refusal_hint(reply.text)))
+        return CreateResult("refused", error=_server_message("refused", reply, reply.words, _refusal_hint(reply.text)))
     if reply.status == 500 and "jobs.batch" in reply.text and "not found" in reply.text:
-        return Created("refused", error=_said("rejected", reply, _rejected(reply), REJECTED_HINT))
+        return CreateResult("refused", error=_server_message("rejected", reply, _rejected(reply), REJECTED_HINT))
     if reply.status in _NOT_MADE:
-        return Created("not-created", error=_said("no-such-service", reply, reply.words, WRONG_URL), retry_after=None)
+        return CreateResult(
+            "not-created", error=_server_message("no-such-service", reply, reply.words, WRONG_URL), retry_after=None
+        )
     if reply.own_503:
-        return Created("not-created", error=_said("unavailable", reply, reply.words), retry_after=reply.retry_after)
+        return CreateResult(
+            "not-created", error=_server_message("unavailable", reply, reply.words), retry_after=reply.retry_after
+        )
     if 300 <= reply.status < 400:
-        return Created("ambiguous", error=_said("redirected", reply, _redirected(reply), WRONG_URL))
-    return Created("ambiguous", error=_said("server-error", reply, reply.words), retry_after=reply.retry_after)
+        return CreateResult("ambiguous", error=_server_message("redirected", reply, _redirected(reply), WRONG_URL))
+    return CreateResult(
+        "ambiguous", error=_server_message("server-error", reply, reply.words), retry_after=reply.retry_after
+    )
 
 
 FORBIDDEN_HINT = "this account may not use the platform, or its credential cannot be used; ask its administrators"
@@ -60,19 +68,21 @@ WRONG_URL = "is the server's address right? It ends with the version, as in http
 REJECTED_HINT = "sending it again unchanged is no use; look at the environment, the resources and the image's name"
 
 
-def created_by(error: Exception) -> Created:
+def create_result_of_error(error: Exception) -> CreateResult:
     """What a create means that ended with an exception, one of exchange.FAILURES, instead of an answer."""
     import httpx
 
     if refusal_in(error):
-        return Created("auth", error=ServerWords("certificate", None, _told(error), LOG_IN))
+        return CreateResult("auth", error=ServerError("certificate", None, _describe_error(error), LOG_IN))
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError):
-        return Created("not-created", error=ServerWords("unreachable", None, _told(error), _connect_hint(error)))
+        return CreateResult(
+            "not-created", error=ServerError("unreachable", None, _describe_error(error), _connect_hint(error))
+        )
     code = "timeout" if isinstance(error, httpx.TimeoutException) else "lost"
-    return Created("ambiguous", error=ServerWords(code, None, _told(error)))
+    return CreateResult("ambiguous", error=ServerError(code, None, _describe_error(error)))
 
 
-def raised(reply: Reply) -> SkahactlError:
+def error_of_reply(reply: HttpReply) -> SkahactlError:
     """The error that an answer to anything but a create is."""
     if reply.not_logged_in:
         words = not_logged_in(reply)
@@ -86,20 +96,20 @@ def raised(reply: Reply) -> SkahactlError:
     return UnreachableError(f"the server answered {reply.status}: {reply.words}", hint=hint, code=code)
 
 
-def raised_by(error: Exception) -> SkahactlError:
+def error_of_exception(error: Exception) -> SkahactlError:
     """The error that one of exchange.FAILURES is."""
     if refusal_in(error):
-        return AuthError(_told(error), hint=LOG_IN, code="certificate")
-    return UnreachableError(_told(error), hint=_connect_hint(error))
+        return AuthError(_describe_error(error), hint=LOG_IN, code="certificate")
+    return UnreachableError(_describe_error(error), hint=_connect_hint(error))
 
 
-def not_logged_in(reply: Reply) -> ServerWords:
+def not_logged_in(reply: HttpReply) -> ServerError:
     said = f" ({reply.words})" if reply.status == 401 and reply.words != phrase(401) else ""
-    return ServerWords("not-logged-in", reply.status, f"not logged in, or no longer{said}", LOG_IN)
+    return ServerError("not-logged-in", reply.status, f"not logged in, or no longer{said}", LOG_IN)
 
 
-def _said(code: str, reply: Reply, message: str, hint: str | None = None) -> ServerWords:
-    return ServerWords(code, reply.status, message, hint)
+def _server_message(code: str, reply: HttpReply, message: str, hint: str | None = None) -> ServerError:
+    return ServerError(code, reply.status, message, hint)
 
 
 def _refusal_hint(text: str) -> str | None:
@@ -112,25 +122,25 @@ def _refusal_hint(text: str) -> str | None:
     return None
 
 
-def _rejected(reply: Reply) -> str:
+def _rejected(reply: HttpReply) -> str:
     """The server's words without the frames of its libraries around them."""
     told = _NO_JOB.search(reply.words)
     words = told[0].replace("\\", "") if told else reply.words[:200]
     return f"the cluster refused the session; the server's words: {words}"
 
 
-def _redirected(reply: Reply) -> str:
+def _redirected(reply: HttpReply) -> str:
     place = UNPRINTABLE.sub(" ", reply.headers.get("location", "elsewhere")).split("?", 1)[0][:200]
     return f"the server answered {reply.status} and points to {place}; redirects are not followed"
 
 
-def _told(error: httpx.HTTPError | Exception) -> str:
+def _describe_error(error: httpx.HTTPError | Exception) -> str:
     import httpx
 
     refused = refusal_in(error)
     if refused:
         return REFUSED.format(refused)
-    for link in chain(error):
+    for link in exception_chain(error):
         if isinstance(link, ssl.SSLCertVerificationError):
             return f"the server's own certificate is not to be trusted: {link.verify_message}"
     if isinstance(error, httpx.ConnectTimeout):
@@ -138,15 +148,15 @@ def _told(error: httpx.HTTPError | Exception) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
     if isinstance(error, httpx.ConnectError):
-        return f"no connection: {_system_words(error) or str(error)}"
+        return f"no connection: {_system_message(error) or str(error)}"
     if isinstance(error, httpx.ProxyError):
         return f"no connection through the proxy: {UNPRINTABLE.sub(' ', str(error))}"
     return f"the connection broke: {UNPRINTABLE.sub(' ', str(error)) or type(error).__name__}"
 
 
-def _system_words(error: Exception) -> str | None:
+def _system_message(error: Exception) -> str | None:
     """What the system said, such as "Connection refused"; the libraries above it only say that it failed."""
-    told = [link for link in chain(error) if isinstance(link, OSError) and link.errno]
+    told = [link for link in exception_chain(error) if isinstance(link, OSError) and link.errno]
     if not told:  # a host of several addresses: asyncio lists what was said of each, in its text alone
         number = re.search(r"\[Errno (\d+)\]", str(error))
         return None if number is None else os.strerror(int(number[1]))
@@ -154,6 +164,6 @@ def _system_words(error: Exception) -> str | None:
 
 
 def _connect_hint(error: Exception) -> str | None:
-    if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain(error)):
+    if any(isinstance(link, ssl.SSLCertVerificationError) for link in exception_chain(error)):
         return "an own certificate authority is named by ca-file below [client] of the profile"
     return None

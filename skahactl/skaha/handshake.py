@@ -26,14 +26,14 @@ _ALERTS = (
 
 def refusal_in(error: BaseException) -> str | None:
     """The server's reason, such as "unknown ca", if it ended the handshake because of our certificate."""
-    for link in chain(error):
+    for link in exception_chain(error):
         reason = link.reason or "" if isinstance(link, ssl.SSLError) else ""
         if not isinstance(link, ssl.SSLCertVerificationError) and any(alert in reason for alert in _ALERTS):
             return reason.lower().split("alert_")[-1].replace("_", " ")
     return None
 
 
-async def refusal(host: str, port: int, context: ssl.SSLContext) -> str | None:
+async def tls_refusal(host: str, port: int, context: ssl.SSLContext) -> str | None:
     """The server's reason for not accepting the certificate of ``context``; None if it seems to accept it."""
     writer = None
     try:
@@ -50,7 +50,7 @@ async def refusal(host: str, port: int, context: ssl.SSLContext) -> str | None:
     return None
 
 
-def chain(error: BaseException | None) -> Iterator[BaseException]:
+def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
     """The error and what it came of."""
     while error is not None:
         yield error

@@ -15,7 +15,7 @@ import httpx
 BEGUN = "skahactl.begun"
 
 
-class Lanes(httpx.AsyncBaseTransport):
+class ConnectionPool(httpx.AsyncBaseTransport):
     """At most ``most`` requests at once, in order of asking, each on a transport that ``make`` made; the one used last
     is used first. A response holds its lane until it is closed."""
 
@@ -40,7 +40,7 @@ class Lanes(httpx.AsyncBaseTransport):
             self._give_back(lane)
             raise
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _Held(response.stream, lambda: self._give_back(lane))
+        response.stream = _LanedStream(response.stream, lambda: self._give_back(lane))
         return response
 
     async def aclose(self) -> None:
@@ -58,7 +58,7 @@ class Lanes(httpx.AsyncBaseTransport):
         self._free.release()
 
 
-class _Held(httpx.AsyncByteStream):
+class _LanedStream(httpx.AsyncByteStream):
     """A response's body; ``release`` is called once, when it is closed."""
 
     def __init__(self, inner: httpx.AsyncByteStream, release: Callable[[], None]) -> None:

@@ -13,7 +13,7 @@ from skahactl.errors import AuthError, ProfileError, UnreachableError
 from skahactl.paths import home, write_atomically
 from skahactl.profile import Profile
 from skahactl.skaha import credentials
-from skahactl.skaha.credentials import LOOPBACK, Chain
+from skahactl.skaha.credentials import LOOPBACK, CertificateChain
 
 if TYPE_CHECKING:
     import httpx
@@ -56,15 +56,15 @@ def netrc_account(url: str, user: str | None, environ: Mapping[str, str]) -> Acc
     return Account(found[0], found[2], str(path))
 
 
-def fetch(
+def fetch_certificate(
     profile: Profile, account: Account, clock: Clock, environ: Mapping[str, str], report: Callable[[str], None]
-) -> Chain:
+) -> CertificateChain:
     """Gets a certificate from the profile's login-url and writes it, mode 0600, in place of the former one.
 
     Raises AuthError for a wrong password, UnreachableError for anything that is no certificate; the former one stays.
     """
     assert profile.auth.certificate is not None
-    status, content = _asked(profile, account, clock, environ)
+    status, content = _ask_account(profile, account, clock, environ)
     report(f"GET {_shown(profile.login_url)} {status}")
     if status in (401, 403):
         raise AuthError(
@@ -88,7 +88,7 @@ def fetch(
     return chain
 
 
-def _asked(profile: Profile, account: Account, clock: Clock, environ: Mapping[str, str]) -> tuple[int, bytes]:
+def _ask_account(profile: Profile, account: Account, clock: Clock, environ: Mapping[str, str]) -> tuple[int, bytes]:
     """Status and body."""
     import httpx
 
@@ -105,13 +105,13 @@ def _asked(profile: Profile, account: Account, clock: Clock, environ: Mapping[st
     with client:
         try:
             with client.stream("GET", profile.login_url, auth=(account.user, account.password)) as response:
-                return response.status_code, _read(response, profile, clock)
+                return response.status_code, _read_netrc(response, profile, clock)
         except httpx.HTTPError as error:
-            problem = failures.raised_by(error)
+            problem = failures.error_of_exception(error)
     raise problem
 
 
-def _read(response: httpx.Response, profile: Profile, clock: Clock) -> bytes:
+def _read_netrc(response: httpx.Response, profile: Profile, clock: Clock) -> bytes:
     """The whole of an answer that comes to an end."""
     latest = clock.monotonic() + 2 * profile.client.timeout
     body = b""

@@ -34,7 +34,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerWords:
+class ServerError:
     """An error of the platform, told to a person: a stable code, HTTP status if any, its words (redacted), advice."""
 
     code: str
@@ -47,7 +47,7 @@ class ServerWords:
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
+class CreateResult:
     """The answer to one create.
 
     outcome: "created" (``id`` is set), "not-created" (certainly not; send again after ``retry_after`` seconds),
@@ -57,7 +57,7 @@ class Created:
 
     outcome: str
     id: str | None = None
-    error: ServerWords | None = None
+    error: ServerError | None = None
     retry_after: float | None = None
 
 

@@ -34,11 +34,11 @@ class Network(httpcore.AsyncNetworkBackend):
         connect = asyncio.get_running_loop().create_connection
         with _as_httpcore(httpcore.ConnectTimeout, httpcore.ConnectError):
             async with asyncio.timeout(timeout):
-                _, stream = await connect(_Stream, host, port, happy_eyeballs_delay=_NEXT_ADDRESS)
+                _, stream = await connect(_NetworkStream, host, port, happy_eyeballs_delay=_NEXT_ADDRESS)
         return stream
 
 
-class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
+class _NetworkStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     """One connection. ``write`` returns at once: what we send is a form of 2 MiB at the most."""
 
     def __init__(self) -> None:

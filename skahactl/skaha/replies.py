@@ -29,36 +29,36 @@ _EVENT = re.compile(r"(\S+)\s+(\S+)\s+(.*?)\s+(\S+)\s+(\S+)\s*")
 _NOTE = re.compile(r"<(?:\w+:)?(available|note)\b[^>]*>([^<]*)<")
 
 
-class Unreadable(ValueError):
+class UnreadableReply(ValueError):
     """The answer is not what this endpoint answers; the message says what was expected."""
 
 
-def sessions(body: bytes) -> tuple[Session, ...]:
+def parse_sessions(body: bytes) -> tuple[Session, ...]:
     """The list of GET session; one row that is no session spoils it, for absence from a list means something."""
     rows = _json(body, "a list of sessions")
     if not isinstance(rows, list):
-        raise Unreadable("the answer is no list of sessions")
-    return tuple(session(row) for row in rows)
+        raise UnreadableReply("the answer is no list of sessions")
+    return tuple(parse_session(row) for row in rows)
 
 
-def one_session(body: bytes) -> Session:
+def parse_one_session(body: bytes) -> Session:
     """The object of GET session/{id}; old servers put it into a list."""
     row = _json(body, "a session")
-    return session(row[0] if isinstance(row, list) and row else row)
+    return parse_session(row[0] if isinstance(row, list) and row else row)
 
 
-def session(row: object) -> Session:
+def parse_session(row: object) -> Session:
     if not isinstance(row, dict):
-        raise Unreadable("the answer is no session")
+        raise UnreadableReply("the answer is no session")
     identifier = _text(row, "id")
     if identifier is None:
-        raise Unreadable("the answer has a session without an id")
+        raise UnreadableReply("the answer has a session without an id")
     url = _text(row, "connectURL")
     return Session(
         id=identifier,
         name=_text(row, "name") or "",
         kind=_text(row, "type") or "headless",
-        status=status(_text(row, "status")),
+        status=parse_status(_text(row, "status")),
         user=_text(row, "userid") or "",
         image=_text(row, "image") or "",
         started=_time(_text(row, "startTime")),
@@ -68,25 +68,25 @@ def session(row: object) -> Session:
     )
 
 
-def status(word: str | None) -> str:
+def parse_status(word: str | None) -> str:
     """One of the five words of today, from any that a server ever used; what is unknown is no end, so Pending."""
     first = (word or "").split(" ", 1)[0].lower()
     return _STATUS.get(first, "Pending")
 
 
-def session_id(body: bytes) -> str | None:
+def parse_session_id(body: bytes) -> str | None:
     """The id that a create answered, or None if this is no id."""
     text = body[:200].decode("utf-8", "replace").strip()
     return text if _SESSION_ID.fullmatch(text) else None
 
 
-def events(body: bytes) -> tuple[Event, ...]:
+def parse_events(body: bytes) -> tuple[Event, ...]:
     """The table of view=events; a message may hold blanks, and go on in the next line."""
     lines = [line for line in body.decode("utf-8", "replace").splitlines() if line.strip()]
     if not lines or lines == ["<none>"]:
         return ()
     if lines[0].split()[:2] != ["TYPE", "REASON"]:
-        raise Unreadable(f"the answer is no table of events: {lines[0][:200]}")
+        raise UnreadableReply(f"the answer is no table of events: {lines[0][:200]}")
     found: list[Event] = []
     for line in lines[1:]:
         match = _EVENT.fullmatch(line)
@@ -98,38 +98,38 @@ def events(body: bytes) -> tuple[Event, ...]:
     return tuple(found)
 
 
-def options(body: bytes) -> Options:
+def parse_options(body: bytes) -> Options:
     """What GET context offers; what a server leaves out is ()."""
-    raw = mapping(body, "the options of sessions")
+    raw = parse_mapping(body, "the options of sessions")
     return Options(_offered(raw, "cores"), _offered(raw, "memoryGB"), _offered(raw, "gpus"), raw)
 
 
-def mapping(body: bytes, expected: str) -> dict[str, object]:
+def parse_mapping(body: bytes, expected: str) -> dict[str, object]:
     data = _json(body, expected)
     if not isinstance(data, dict):
-        raise Unreadable(f"the answer is not {expected}")
+        raise UnreadableReply(f"the answer is not {expected}")
     return data
 
 
-def images(body: bytes) -> tuple[dict[str, object], ...]:
+def parse_images(body: bytes) -> tuple[dict[str, object], ...]:
     rows = _json(body, "a list of images")
     if not isinstance(rows, list):
-        raise Unreadable("the answer is no list of images")
+        raise UnreadableReply("the answer is no list of images")
     return tuple(row if isinstance(row, dict) else {"id": str(row)} for row in rows)
 
 
-def hosts(body: bytes) -> tuple[str, ...]:
+def parse_hosts(body: bytes) -> tuple[str, ...]:
     rows = _json(body, "a list of registries")
     if not isinstance(rows, list):
-        raise Unreadable("the answer is no list of registries")
+        raise UnreadableReply("the answer is no list of registries")
     return tuple(str(row) for row in rows)
 
 
-def availability(body: bytes) -> tuple[bool, str]:
+def parse_availability(body: bytes) -> tuple[bool, str]:
     """Is it available, and its note, from the VOSI document."""
     found = dict(_NOTE.findall(body.decode("utf-8", "replace")))
     if "available" not in found:
-        raise Unreadable("the answer says nothing of availability")
+        raise UnreadableReply("the answer says nothing of availability")
     return found["available"].strip().lower() == "true", found.get("note", "").strip()
 
 
@@ -137,7 +137,7 @@ def _json(body: bytes, expected: str) -> object:
     try:
         data: object = json.loads(body)
     except (ValueError, RecursionError):  # UnicodeDecodeError included
-        raise Unreadable(f"the answer is not {expected}") from None
+        raise UnreadableReply(f"the answer is not {expected}") from None
     return data
 
 

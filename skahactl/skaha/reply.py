@@ -17,7 +17,7 @@ _NO_NAME = ": null"  # what a server's words end with where it has no name for w
 _MARKUP = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 
 
-class Reply:
+class HttpReply:
     """One HTTP answer, read whole: status, content type, body, and what must not be shown of it."""
 
     __slots__ = ("body", "headers", "secrets", "status")

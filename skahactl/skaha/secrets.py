@@ -9,7 +9,7 @@ from skahactl.job import EnvValue, Secret
 from skahactl.skaha.unsendable import value_problem
 
 
-def revealed(key: str, content: EnvValue, environ: Mapping[str, str]) -> str:
+def reveal_secrets(key: str, content: EnvValue, environ: Mapping[str, str]) -> str:
     """The value of the environment variable ``key``; UsageError for a secret that cannot be read or sent."""
     if not isinstance(content, Secret):
         return content

@@ -13,7 +13,7 @@ from string import ascii_letters, digits
 from urllib.parse import quote_plus
 
 from skahactl.job import EnvValue, Request, Secret
-from skahactl.skaha.secrets import revealed
+from skahactl.skaha.secrets import reveal_secrets
 from skahactl.skaha.unsendable import request_problems
 
 CONTENT_TYPE = "application/x-www-form-urlencoded; charset=UTF-8"
@@ -44,7 +44,7 @@ def fields(request: Request, name: str, environ: Mapping[str, str]) -> Fields:
 
     Raises UsageError for a secret that is not there or cannot be sent; the message never holds its value.
     """
-    known = [(key, revealed(key, content, environ)) for key, content in request.env]
+    known = [(key, reveal_secrets(key, content, environ)) for key, content in request.env]
     return [*_head(request, name), *(("env", f"{key}={value(text)}") for key, text in known)]
 
 
@@ -87,7 +87,7 @@ def number(amount: float) -> str:
 
 def secret_texts(request: Request, environ: Mapping[str, str]) -> list[str]:
     """The values of the request's secrets, as they are and as they are sent: a server's words may repeat either."""
-    known = [revealed(key, content, environ) for key, content in request.env if isinstance(content, Secret)]
+    known = [reveal_secrets(key, content, environ) for key, content in request.env if isinstance(content, Secret)]
     return [text for secret in known for text in (secret, value(secret))]
 
 

@@ -11,7 +11,7 @@ BLOCK = 1 << 20
 LARGE = 32 * BLOCK  # above it, wc(1) is quicker than Python, its own start included
 
 
-class Counted(NamedTuple):
+class LineCount(NamedTuple):
     """``marks`` ends of items in the bytes ``begin`` to ``end``."""
 
     begin: int
@@ -19,7 +19,7 @@ class Counted(NamedTuple):
     marks: int
 
 
-def counted(fd: int, begin: int, end: int, mark: bytes, guesses: Sequence[int]) -> Iterator[Counted]:
+def count_lines(fd: int, begin: int, end: int, mark: bytes, guesses: Sequence[int]) -> Iterator[LineCount]:
     """Consecutive parts from ``begin`` to ``end``, each with its count.
 
     ``guesses`` are offsets near which ends of lines will be looked for, ascending. Large lists of lines are
@@ -32,12 +32,12 @@ def counted(fd: int, begin: int, end: int, mark: bytes, guesses: Sequence[int]) 
         if after is not None and os.fstat(fd).st_size == end:
             ends, following = [*cuts[1:], end], [*after[1:], 0]
             for first, last, count, later in zip(cuts, ends, after, following, strict=True):
-                yield Counted(first, last, count - later)
+                yield LineCount(first, last, count - later)
             return
     yield from _blocks(fd, begin, end, mark)
 
 
-def offset(fd: int, part: Counted, number: int, mark: bytes) -> int:
+def line_offset(fd: int, part: LineCount, number: int, mark: bytes) -> int:
     """Where the bytes behind mark ``number`` of ``part`` begin, 1 <= number <= part.marks; from the nearer side."""
     if number <= part.marks // 2:
         for block in _blocks(fd, part.begin, part.end, mark):
@@ -50,12 +50,12 @@ def offset(fd: int, part: Counted, number: int, mark: bytes) -> int:
         count = sum(block.marks for block in _blocks(fd, begin, end, mark))
         before -= count
         if before < number:
-            return _within(fd, Counted(begin, end, count), number - before, mark)
+            return _within(fd, LineCount(begin, end, count), number - before, mark)
         end = begin
     raise OSError("the list changed while it was read")
 
 
-def nth(data: bytes, number: int, mark: bytes) -> int:
+def nth_line(data: bytes, number: int, mark: bytes) -> int:
     """The offset behind mark ``number`` (from 1): 0 for 0 and below, the length if there are fewer."""
     if number <= 0:
         return 0
@@ -72,18 +72,18 @@ def nth(data: bytes, number: int, mark: bytes) -> int:
     return len(data) if number else low
 
 
-def _within(fd: int, block: Counted, number: int, mark: bytes) -> int:
-    return block.begin + nth(os.pread(fd, block.end - block.begin, block.begin), number, mark)
+def _within(fd: int, block: LineCount, number: int, mark: bytes) -> int:
+    return block.begin + nth_line(os.pread(fd, block.end - block.begin, block.begin), number, mark)
 
 
-def _blocks(fd: int, begin: int, end: int, mark: bytes) -> Iterator[Counted]:
+def _blocks(fd: int, begin: int, end: int, mark: bytes) -> Iterator[LineCount]:
     buffer = bytearray(min(BLOCK, end - begin))
     view = memoryview(buffer)
     while begin < end:
         size = os.preadv(fd, [view[: min(BLOCK, end - begin)]], begin)
         if not size:
             return
-        yield Counted(begin, begin + size, buffer.count(mark, 0, size))
+        yield LineCount(begin, begin + size, buffer.count(mark, 0, size))
         begin += size
 
 

@@ -8,7 +8,7 @@ from io import BytesIO
 from itertools import chain, islice
 from typing import NamedTuple
 
-from skahactl.split.counting import Counted, counted, nth, offset
+from skahactl.split.counting import LineCount, count_lines, line_offset, nth_line
 from skahactl.split.shares import Share, bounds
 from skahactl.split.sources import Source
 
@@ -79,7 +79,7 @@ def _missing_end(source: Source, sources: Sequence[Source], structured: bool) ->
     return b"" if source is sources[-1] and not source.nul and not structured else b"\n"
 
 
-class _Held(NamedTuple):
+class _HeldLine(NamedTuple):
     """Bytes that are held, with ``marks`` ends of lines in them."""
 
     marks: int
@@ -87,14 +87,14 @@ class _Held(NamedTuple):
 
     def between(self, start: int, stop: int) -> Iterator[bytes]:
         """What lies after the end number ``start`` and up to the end number ``stop``, ends counted from 1."""
-        yield self.data[nth(self.data, start, b"\n") : nth(self.data, stop, b"\n")]
+        yield self.data[nth_line(self.data, start, b"\n") : nth_line(self.data, stop, b"\n")]
 
 
 class _Region(NamedTuple):
     """Bytes of a regular file, counted and not held."""
 
     source: Source
-    part: Counted
+    part: LineCount
     structured: bool
 
     @property
@@ -107,12 +107,12 @@ class _Region(NamedTuple):
         return self.source.span(begin, end, self.structured)
 
     def _offset(self, number: int) -> int:
-        return offset(self.source.fd, self.part, number, self.source.mark)
+        return line_offset(self.source.fd, self.part, number, self.source.mark)
 
 
-def _parts(sources: Sequence[Source], share: Share, structured: bool) -> tuple[deque[_Held | _Region], int]:
+def _parts(sources: Sequence[Source], share: Share, structured: bool) -> tuple[deque[_HeldLine | _Region], int]:
     """Every part that may hold lines of the share, and how many lines lie before the first of them."""
-    parts: deque[_Held | _Region] = deque()
+    parts: deque[_HeldLine | _Region] = deque()
     before = total = 0
     for source in sources:
         for part in _counted(source, sources, share, structured):
@@ -124,19 +124,21 @@ def _parts(sources: Sequence[Source], share: Share, structured: bool) -> tuple[d
     return parts, before
 
 
-def _counted(source: Source, sources: Sequence[Source], share: Share, structured: bool) -> Iterator[_Held | _Region]:
+def _counted(
+    source: Source, sources: Sequence[Source], share: Share, structured: bool
+) -> Iterator[_HeldLine | _Region]:
     end = b"\n"
     if source.begin is not None and source.end is not None:
         size = source.end - source.begin
         # A small share's end is found soon from its beginning; each guess more is read for from there to the end.
         near = (share.replica - 1, share.replica) if share.total < FEW else (share.replica - 1,)
         guesses = [source.begin + size * replica // share.total for replica in near]
-        for part in counted(source.fd, source.begin, source.end, source.mark, guesses):
+        for part in count_lines(source.fd, source.begin, source.end, source.mark, guesses):
             yield _Region(source, part, structured)
         end = b"".join(source.span(max(source.begin, source.end - 1), source.end, structured)) or end
     else:
         for piece in source.pieces(structured):
-            yield _Held(piece.count(b"\n"), piece)
+            yield _HeldLine(piece.count(b"\n"), piece)
             end = piece[-1:] or end
     if end != b"\n":
-        yield _Held(1, _missing_end(source, sources, structured))
+        yield _HeldLine(1, _missing_end(source, sources, structured))

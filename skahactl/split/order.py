@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from skahactl.errors import Exit
 from skahactl.split.lines import chunk, everything, item, lines, stripe
-from skahactl.split.output import opened
+from skahactl.split.output import open_output
 from skahactl.split.shares import Share, bounds
 
 if TYPE_CHECKING:
-    from skahactl.split.finished import Finished
+    from skahactl.split.finished import FinishedItems
     from skahactl.split.sources import Source
 
 
-class Order(NamedTuple):
+class SplitRequest(NamedTuple):
     """``share``: whose items (None: everybody's; for ``every`` and ``counts`` its total alone is looked at).
 
     ``output`` is ``table`` (items, one a line), ``json`` or ``jsonl``; ``command`` is run instead of printing.
@@ -26,7 +26,7 @@ class Order(NamedTuple):
     sources: tuple[Source, ...]
     strategy: str
     share: Share
-    finished: Finished | None = None
+    finished: FinishedItems | None = None
     null: bool = False
     every: bool = False
     counts: bool = False
@@ -39,14 +39,14 @@ class Order(NamedTuple):
         return self.null or self.output != "table" or self.command is not None
 
 
-def carry_out(order: Order, stdout: int, warn: Callable[[str], None]) -> Exit:
+def execute(order: SplitRequest, stdout: int, warn: Callable[[str], None]) -> Exit:
     """Prints, or runs the command. Raises UsageError before the first byte for whatever can be known by then."""
     if order.command is not None:
         from skahactl.split.runs import run_each
 
         failed = run_each(order.command, (item(line, True) for line in _remaining(order)), warn)
         return Exit.NO if failed else Exit.DONE
-    with opened(stdout, order.null) as stream:
+    with open_output(stdout, order.null) as stream:
         if order.counts or order.every or order.output != "table":
             _print_rows(order, stream)
         elif order.finished:
@@ -57,7 +57,7 @@ def carry_out(order: Order, stdout: int, warn: Callable[[str], None]) -> Exit:
     return Exit.DONE
 
 
-def _pieces(order: Order) -> Iterator[bytes]:
+def _pieces(order: SplitRequest) -> Iterator[bytes]:
     """The share's lines, in pieces of any size."""
     if order.strategy == "size":
         return (line for replica, line, _ in _everybody(order) if replica == order.share.replica)
@@ -67,22 +67,22 @@ def _pieces(order: Order) -> Iterator[bytes]:
     return strategy(order.sources, order.share, order.structured)
 
 
-def _remaining(order: Order) -> Iterator[bytes]:
+def _remaining(order: SplitRequest) -> Iterator[bytes]:
     """The share's lines without what is finished; taken out after assignment, so that replicas never disagree."""
     return (line for line in lines(_pieces(order)) if not _is_finished(order, line))
 
 
-def _is_finished(order: Order, line: bytes) -> bool:
+def _is_finished(order: SplitRequest, line: bytes) -> bool:
     return order.finished is not None and order.finished.has(item(line, order.structured))
 
 
-def _everybody(order: Order) -> Iterator[tuple[int, bytes, int | None]]:
+def _everybody(order: SplitRequest) -> Iterator[tuple[int, bytes, int | None]]:
     """(replica, line, size if known) of every item, in the order of the list."""
     total = order.share.total
     if order.strategy == "size":
-        from skahactl.split.sizes import owned
+        from skahactl.split.sizes import owned_items
 
-        yield from owned(order.sources, total, order.structured)
+        yield from owned_items(order.sources, total, order.structured)
         return
     found: Iterable[bytes] = lines(everything(order.sources, order.structured))
     if order.strategy == "stripe":
@@ -94,7 +94,7 @@ def _everybody(order: Order) -> Iterator[tuple[int, bytes, int | None]]:
         yield from ((replica, line, None) for line in found[start:stop])
 
 
-def _print_rows(order: Order, stream: BinaryIO) -> None:
+def _print_rows(order: SplitRequest, stream: BinaryIO) -> None:
     if order.output != "table":
         from skahactl.split.rows import write_json
 
@@ -107,19 +107,19 @@ def _print_rows(order: Order, stream: BinaryIO) -> None:
             stream.write(b"%d\t%b\n" % (replica, line.removesuffix(b"\n")))
 
 
-def _owned_lines(order: Order) -> Iterator[tuple[int, bytes]]:
+def _owned_lines(order: SplitRequest) -> Iterator[tuple[int, bytes]]:
     """(replica, line) of everybody's, or of the share's, unfinished items."""
     if not order.every:
         return ((order.share.replica, line) for line in _remaining(order))
     return ((replica, line) for replica, line, _ in _everybody(order) if not _is_finished(order, line))
 
 
-def _named(order: Order) -> Iterator[dict[str, object]]:
+def _named(order: SplitRequest) -> Iterator[dict[str, object]]:
     for replica, line in _owned_lines(order):
         yield {"replica": replica, "item": os.fsdecode(item(line, True))}
 
 
-def _counts(order: Order) -> list[dict[str, object]]:
+def _counts(order: SplitRequest) -> list[dict[str, object]]:
     """For each replica the unfinished items, the finished ones, and with ``size`` the bytes of the unfinished."""
     total = order.share.total
     left, taken, weights = ([0] * (total + 1) for _ in range(3))

@@ -18,7 +18,7 @@ BUFFER = 128 * 1024
 
 
 @contextmanager
-def opened(fd: int, null: bool) -> Iterator[BinaryIO]:
+def open_output(fd: int, null: bool) -> Iterator[BinaryIO]:
     """A stream to ``fd`` for lines in internal form, ended by newlines or, with ``null``, by NULs.
 
     What is still in the buffer is dropped when the body raises. BrokenPipeError passes; any other failure to

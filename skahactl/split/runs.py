@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from types import FrameType
 
 from skahactl.errors import UsageError
-from skahactl.signals import heard
-from skahactl.split.sources import shown
+from skahactl.signals import handled_signals
+from skahactl.split.sources import shown_path
 
 SHELL = b"/bin/sh"
 LONGEST = 1000  # bytes of an item in a message
@@ -40,11 +40,11 @@ def run_each(command: Sequence[str], items: Iterable[bytes], warn: Callable[[str
 def _run(words: list[bytes]) -> str | None:
     """None, or how it ended when that was not well. What interrupts us reaches the command, from its start on."""
     signal.signal(signal.SIGCHLD, _noted)
-    awaited = {*heard(), signal.SIGCHLD}
+    awaited = {*handled_signals(), signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     try:
         code = os.waitstatus_to_exitcode(_waited(_started(words, before), awaited))
-    except _TooLong:
+    except _CommandTooLong:
         return "too long for a command"
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -55,7 +55,7 @@ def _run(words: list[bytes]) -> str | None:
     return f"failed with exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
 
 
-class _TooLong(Exception):
+class _CommandTooLong(Exception):
     """The words of one item are more than the system passes to a command."""
 
 
@@ -72,11 +72,11 @@ def _started(words: list[bytes], mask: Iterable[int]) -> int:
         )
     except OSError as error:
         if error.errno == errno.E2BIG:
-            raise _TooLong from error
+            raise _CommandTooLong from error
         path = _found(words[0]) if error.errno == errno.ENOEXEC and words[0] != SHELL else None
         if path is not None:
             return _started([SHELL, path, *words[1:]], mask)
-        raise UsageError(f"cannot run this command: {error.strerror}", where=shown(words[0])) from error
+        raise UsageError(f"cannot run this command: {error.strerror}", where=shown_path(words[0])) from error
 
 
 def _found(command: bytes) -> bytes | None:
@@ -96,7 +96,7 @@ def _nobody_reads() -> bool:
 
 
 def _name(item: bytes) -> str:
-    return shown(item) if len(item) <= LONGEST else f"{shown(item[:LONGEST])}... ({len(item)} bytes)"
+    return shown_path(item) if len(item) <= LONGEST else f"{shown_path(item[:LONGEST])}... ({len(item)} bytes)"
 
 
 def _waited(pid: int, signals: Collection[int]) -> int:

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from skahactl.errors import UsageError
 from skahactl.split.lines import everything, item, lines
 from skahactl.split.shares import balanced
-from skahactl.split.sources import Source, shown
+from skahactl.split.sources import Source, shown_path
 
 NAMED = 3  # missing files that a message names
 
 
-def weighed(sources: Sequence[Source], structured: bool) -> tuple[list[bytes], list[int]]:
+def item_weights(sources: Sequence[Source], structured: bool) -> tuple[list[bytes], list[int]]:
     """Every line, and the size of its file in bytes, read once. Raises UsageError naming files that have none."""
     found = list(lines(everything(sources, structured)))
     sizes, missing = [], []
@@ -33,9 +33,9 @@ def weighed(sources: Sequence[Source], structured: bool) -> tuple[list[bytes], l
     return found, sizes
 
 
-def owned(sources: Sequence[Source], total: int, structured: bool) -> Iterator[tuple[int, bytes, int]]:
+def owned_items(sources: Sequence[Source], total: int, structured: bool) -> Iterator[tuple[int, bytes, int]]:
     """(replica, line, size) of every item, in the order of the list."""
-    found, sizes = weighed(sources, structured)
+    found, sizes = item_weights(sources, structured)
     return zip(balanced(sizes, total), found, sizes, strict=True)
 
 
@@ -43,5 +43,5 @@ def _size(name: bytes) -> int | str:
     try:
         status = os.stat(name)
     except (OSError, ValueError) as error:
-        return f"'{shown(name)}' ({error.strerror if isinstance(error, OSError) else error})"
-    return f"'{shown(name)}' (is a directory)" if stat.S_ISDIR(status.st_mode) else status.st_size
+        return f"'{shown_path(name)}' ({error.strerror if isinstance(error, OSError) else error})"
+    return f"'{shown_path(name)}' (is a directory)" if stat.S_ISDIR(status.st_mode) else status.st_size

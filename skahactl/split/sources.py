@@ -96,7 +96,7 @@ def open_all(lists: Sequence[str], globs: Sequence[str], stdin: int) -> list[Sou
         raise UsageError("standard input ('-') can be read only once")
     if lists and (plain := next((pattern for pattern in globs if not set("*?[").intersection(pattern)), None)):
         raise UsageError(
-            f"--glob '{shown(plain)}' has no wildcard, and there are lists besides",
+            f"--glob '{shown_path(plain)}' has no wildcard, and there are lists besides",
             hint="quote the pattern, or the shell replaces it: --glob '*.fits'",
         )
     sources = [open_list(name, stdin) for name in lists]
@@ -109,7 +109,7 @@ def open_list(name: str, stdin: int) -> Source:
         return _opened("standard input", stdin) if name == "-" else _opened(name, os.open(name, os.O_RDONLY))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"cannot read this list: {reason}", where=shown(name)) from error
+        raise UsageError(f"cannot read this list: {reason}", where=shown_path(name)) from error
 
 
 def matches(globs: Sequence[str]) -> Source:
@@ -120,12 +120,12 @@ def matches(globs: Sequence[str]) -> Source:
     for pattern in globs:
         found = glob(os.path.expanduser(pattern), recursive=True)
         if not found:
-            raise UsageError(f"nothing matches --glob '{shown(pattern)}'", where=shown(os.getcwd()))
+            raise UsageError(f"nothing matches --glob '{shown_path(pattern)}'", where=shown_path(os.getcwd()))
         names.update(os.fsencode(name) for name in found)
     return Source("--glob", -1, b"".join(name + b"\0" for name in sorted(names)), nul=True)
 
 
-def shown(name: str | bytes) -> str:
+def shown_path(name: str | bytes) -> str:
     """A name for a message: what is not UTF-8 as escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
@@ -154,7 +154,7 @@ def _opened(name: str, fd: int) -> Source:
     end = None if begin is None else max(begin, status.st_size)
     if begin is not None and end is not None and len(head) != min(HEAD, end - begin):
         begin = end = None  # the size is not that of its bytes: /proc, /sys, some FUSE file systems
-    return Source(shown(name), fd, head, b"\0" in head, begin, end)
+    return Source(shown_path(name), fd, head, b"\0" in head, begin, end)
 
 
 def _widen(fd: int) -> None:

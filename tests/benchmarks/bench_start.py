@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from skahactl.ledger.store import open_ledger
+from skahactl.ledger.database import open_ledger
 from tests import ledgers
 from tests.benchmarks.pairs import compare
 from tests.benchmarks.table import Table

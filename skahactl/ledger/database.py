@@ -1,0 +1,332 @@
+"""The ledger's file: opened, checked, and changed in transactions.
+
+The rollback journal is used, not WAL, so that the file is whole on shared home directories too; the state
+directory needs working locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from skahactl.errors import LedgerError
+from skahactl.paths import make_private
+
+VERSION = 2
+
+_TABLES = """
+CREATE TABLE jobs (
+  id INTEGER PRIMARY KEY, server TEXT NOT NULL, user TEXT NOT NULL, name TEXT NOT NULL,
+  UNIQUE (server, user, name));
+CREATE TABLE runs (
+  id INTEGER PRIMARY KEY, job INTEGER NOT NULL REFERENCES jobs (id), number INTEGER NOT NULL,
+  profile TEXT NOT NULL, digest TEXT NOT NULL, kind TEXT NOT NULL, image TEXT NOT NULL, content TEXT NOT NULL,
+  limits TEXT NOT NULL, attempts INTEGER NOT NULL, keep TEXT NOT NULL, after TEXT NOT NULL, after_runs TEXT NOT NULL,
+  manifest TEXT, created REAL NOT NULL, started REAL, ended REAL, observed REAL, directory TEXT,
+  deleting INTEGER NOT NULL DEFAULT 0, total INTEGER NOT NULL, reason TEXT,
+  UNIQUE (job, number));
+CREATE TABLE replicas (
+  run INTEGER NOT NULL, number INTEGER NOT NULL, name TEXT NOT NULL, request TEXT NOT NULL, items TEXT NOT NULL,
+  item_count INTEGER NOT NULL, each TEXT, state TEXT NOT NULL, reason TEXT, attempt INTEGER NOT NULL DEFAULT 0,
+  allowed INTEGER NOT NULL, not_before REAL, deleting INTEGER NOT NULL DEFAULT 0, chosen TEXT,
+  PRIMARY KEY (run, number)) WITHOUT ROWID;
+CREATE TABLE attempts (
+  run INTEGER NOT NULL, replica INTEGER NOT NULL, number INTEGER NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
+  reason TEXT, session TEXT, recorded REAL, created REAL NOT NULL, started REAL, finished REAL, observed REAL,
+  deadline REAL, url TEXT, pending_since REAL, missing_since REAL, sends INTEGER NOT NULL DEFAULT 0,
+  doubts INTEGER NOT NULL DEFAULT 0, doubt_ended REAL, twins INTEGER NOT NULL DEFAULT 0,
+  log TEXT NOT NULL DEFAULT 'none', log_path TEXT, log_bytes INTEGER, exit_code INTEGER,
+  PRIMARY KEY (run, replica, number)) WITHOUT ROWID;
+CREATE INDEX attempts_session ON attempts (session);
+CREATE INDEX attempts_name ON attempts (name);
+CREATE TABLE sends (
+  run INTEGER NOT NULL, replica INTEGER NOT NULL, attempt INTEGER NOT NULL, number INTEGER NOT NULL,
+  sent REAL NOT NULL, ended REAL, outcome TEXT, words TEXT,
+  PRIMARY KEY (run, replica, attempt, number)) WITHOUT ROWID;
+CREATE INDEX sends_open ON sends (run) WHERE outcome IS NULL;
+CREATE TABLE twins (
+  session TEXT PRIMARY KEY, run INTEGER NOT NULL, replica INTEGER NOT NULL, attempt INTEGER NOT NULL,
+  seen REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE items (
+  run INTEGER NOT NULL, replica INTEGER NOT NULL, position INTEGER NOT NULL, state TEXT NOT NULL,
+  attempt INTEGER, exit_code INTEGER,
+  PRIMARY KEY (run, replica, position)) WITHOUT ROWID;
+CREATE TABLE notes (
+  id INTEGER PRIMARY KEY, run INTEGER NOT NULL, at REAL NOT NULL, replica INTEGER, text TEXT NOT NULL);
+CREATE INDEX notes_run ON notes (run);
+CREATE TABLE drivers (
+  job INTEGER PRIMARY KEY, host TEXT NOT NULL, boot TEXT NOT NULL, pid INTEGER NOT NULL, since REAL NOT NULL);
+CREATE TABLE tallies (
+  run INTEGER NOT NULL, state TEXT NOT NULL, replicas INTEGER NOT NULL, items INTEGER NOT NULL,
+  PRIMARY KEY (run, state)) WITHOUT ROWID;
+CREATE TABLE item_tallies (
+  run INTEGER NOT NULL, state TEXT NOT NULL, items INTEGER NOT NULL, PRIMARY KEY (run, state)) WITHOUT ROWID;
+"""
+
+_TRIGGERS = """
+CREATE TRIGGER replica_added AFTER INSERT ON replicas BEGIN
+  INSERT INTO tallies VALUES (new.run, new.state, 1, new.item_count)
+    ON CONFLICT DO UPDATE SET replicas = replicas + 1, items = items + excluded.items;
+END;
+CREATE TRIGGER replica_changed AFTER UPDATE OF state ON replicas WHEN old.state <> new.state BEGIN
+  UPDATE tallies SET replicas = replicas - 1, items = items - old.item_count WHERE run = old.run AND state = old.state;
+  INSERT INTO tallies VALUES (new.run, new.state, 1, new.item_count)
+    ON CONFLICT DO UPDATE SET replicas = replicas + 1, items = items + excluded.items;
+END;
+CREATE TRIGGER item_added AFTER INSERT ON items BEGIN
+  INSERT INTO item_tallies VALUES (new.run, new.state, 1) ON CONFLICT DO UPDATE SET items = items + 1;
+END;
+CREATE TRIGGER item_changed AFTER UPDATE OF state ON items WHEN old.state <> new.state BEGIN
+  UPDATE item_tallies SET items = items - 1 WHERE run = old.run AND state = old.state;
+  INSERT INTO item_tallies VALUES (new.run, new.state, 1) ON CONFLICT DO UPDATE SET items = items + 1;
+END;
+CREATE TRIGGER run_forgotten AFTER DELETE ON runs BEGIN
+  DELETE FROM replicas WHERE run = old.id;
+  DELETE FROM attempts WHERE run = old.id;
+  DELETE FROM sends WHERE run = old.id;
+  DELETE FROM items WHERE run = old.id;
+  DELETE FROM twins WHERE run = old.id;
+  DELETE FROM notes WHERE run = old.id;
+  DELETE FROM tallies WHERE run = old.id;
+  DELETE FROM item_tallies WHERE run = old.id;
+END;
+"""
+
+#: Sessions of forgotten runs, for as long as the platform may list them.
+_FORGOTTEN = """
+CREATE TABLE forgotten (session TEXT PRIMARY KEY, name TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX forgotten_name ON forgotten (name);
+"""
+
+#: Migrations: version n to n + 1. The first makes an empty file a ledger.
+MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS, _FORGOTTEN)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Brings an empty or older file to VERSION, each step in one transaction with its number."""
+    while True:
+        connection.execute("BEGIN IMMEDIATE")
+        version = schema_version(connection)
+        if version >= VERSION:
+            connection.execute("COMMIT")
+            return
+        try:
+            for statement in _statements(MIGRATIONS[version]):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _statements(script: str) -> list[str]:
+    found: list[str] = []
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            found.append(pending)
+            pending = ""
+    return found
+
+
+FILE = "ledger.sqlite3"
+
+
+class Ledger:
+    """An open ledger. ``path`` is its file, ``state_dir`` where kept logs and locks lie beside it."""
+
+    def __init__(self, connection: sqlite3.Connection, state_dir: Path):
+        self.connection = connection
+        self.state_dir = state_dir
+        self._undone = 0
+
+    @property
+    def path(self) -> Path:
+        return self.state_dir / FILE
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing; durable at the end. Joins a transaction that is already open."""
+        if self.connection.in_transaction:
+            yield self.connection
+            return
+        with translate_sqlite_errors(self.path):
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection
+                self.connection.execute("COMMIT")
+            except BaseException:
+                self._undone += 1
+                with contextlib.suppress(sqlite3.Error):
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    def version(self) -> tuple[int, int, int]:
+        """Another value after every change of the ledger, by this connection or by others."""
+        others = self.row("PRAGMA data_version")
+        return self.connection.total_changes, self._undone, 0 if others is None else int(others[0])
+
+    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        with translate_sqlite_errors(self.path):
+            return self.connection.execute(sql, values).fetchall()
+
+    def row(self, sql: str, *values: object) -> sqlite3.Row | None:
+        with translate_sqlite_errors(self.path):
+            found: sqlite3.Row | None = self.connection.execute(sql, values).fetchone()
+            return found
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def open_ledger(state_dir: Path) -> Ledger:
+    """The ledger in ``state_dir``, made or migrated if need be. LedgerError if it cannot be used, never a new file
+    over a damaged one."""
+    path = make_private(state_dir) / FILE
+    with translate_sqlite_errors(path):
+        connection = _connect(path)
+        try:
+            _check_version(connection, path)
+            migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+    with contextlib.suppress(OSError):
+        os.chmod(path, 0o600)
+    return Ledger(connection, state_dir)
+
+
+def read_ledger(state_dir: Path) -> Ledger:
+    """The ledger for reading alone: nothing is made where there is none (an empty one in memory answers)."""
+    path = state_dir / FILE
+    if not path.exists():
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        migrate(connection)
+        return Ledger(connection, state_dir)
+    with translate_sqlite_errors(path):
+        connection = _connect(path)
+        try:
+            _check_version(connection, path)
+            if schema_version(connection) < VERSION:
+                migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+    return Ledger(connection, state_dir)
+
+
+@contextlib.contextmanager
+def translate_sqlite_errors(path: Path) -> Iterator[None]:
+    """SQLite's complaints in words that say what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise LedgerError(
+            f"the ledger cannot be used: {error}",
+            where=str(path),
+            hint="check that the disk is not full and that you may write there, or set SKAHACTL_STATE_DIR",
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise LedgerError(
+            f"the ledger is damaged: {error}",
+            where=str(path),
+            hint=f"nothing was changed. Sessions on the platform are not touched by this. Restore the file from a "
+            f"backup, or move it away (mv {path} {path}.damaged) and apply again: skahactl then finds the sessions "
+            "by name and asks what to do (--adopt)",
+        ) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    try:
+        connection.execute("PRAGMA journal_mode = PERSIST")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -32000")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    version = schema_version(connection)
+    if version > VERSION:
+        raise LedgerError(
+            f"the ledger was written by a newer skahactl (version {version} of its tables; this one knows {VERSION})",
+            where=str(path),
+            hint="upgrade this skahactl, or set SKAHACTL_STATE_DIR to another directory",
+        )
+
+
+T = TypeVar("T")
+#: Seconds that a write waits for its neighbours: at least, after another commit on a quick disk, and at the most,
+#: however slow the disk is.
+FIRST, SHORTEST, LONGEST = 0.003, 0.02, 0.1
+
+
+class Journal:
+    """Collects writes while others are on their way and commits them together; a write's result comes when it is
+    durable. For one event loop, which stands still while the disk works: so at most a third of its time."""
+
+    def __init__(self, ledger: Ledger):
+        self._ledger = ledger
+        self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._ended = float("-inf")  # when the last commit did, and how long the next one waits from then
+        self._rest = 0.0
+
+    async def write(self, change: Callable[[], T]) -> T:
+        """Runs ``change`` in a transaction and returns what it returned, once that is on disk."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((change, future))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._flush())
+        return await asyncio.shield(future)
+
+    async def close(self) -> None:
+        """Waits for what is under way."""
+        if self._task is not None:
+            await self._task
+
+    async def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            await asyncio.sleep(max(FIRST, self._ended + self._rest - loop.time()))
+            batch, self._waiting = self._waiting, []
+            begun = loop.time()
+            try:
+                results = self._commit(batch)
+            except Exception as error:
+                for _, future in batch:
+                    if not future.cancelled():
+                        future.set_exception(error)
+                continue
+            finally:
+                self._ended = loop.time()
+                self._rest = min(LONGEST, max(SHORTEST, 2 * (self._ended - begun)))
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.cancelled():
+                    future.set_result(result)
+
+    def _commit(self, batch: list[tuple[Callable[[], Any], asyncio.Future[Any]]]) -> list[Any]:
+        with self._ledger.transaction():
+            return [change() for change, _ in batch]
