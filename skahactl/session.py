@@ -92,8 +92,8 @@ class AsyncSession:
         """
         from skahactl.engine.once import create_once
         from skahactl.manifest import called
-        from skahactl.manifest.files import draft
-        from skahactl.manifest.jobs import resolve
+        from skahactl.manifest.load import draft
+        from skahactl.manifest.resolve import resolve
         from skahactl.skaha.wire import problems
 
         profile, ledger, client = await self._opening.get()

@@ -16,7 +16,7 @@ from skahactl import manifest, profiles
 from skahactl.errors import ManifestError
 from skahactl.helpers import distributed
 from skahactl.job import Job, Limits, Replica, Resources, Secret
-from skahactl.manifest import each
+from skahactl.manifest.placeholders import each_command, each_ends
 from skahactl.profile import LOCAL_SERVER, Profile
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -120,7 +120,7 @@ def test_survey_tiles_runs_its_command_once_a_tile_and_later_only_for_those_that
     replica = job("survey-tiles/job.toml", rundir=str(tmp_path)).replicas[4]
     assert replica.each is not None
     positions = range(1, len(replica.items) + 1)
-    assert replica.request.command == each.each_command(replica.each, positions)
+    assert replica.request.command == each_command(replica.each, positions)
     failing = tmp_path / "fail" / replica.items[6]
     failing.parent.mkdir()
     failing.touch()
@@ -130,13 +130,13 @@ def test_survey_tiles_runs_its_command_once_a_tile_and_later_only_for_those_that
     assert first.returncode != 0
     done = {path.stem for path in tmp_path.glob("*.OK")}
     assert done == set(replica.items) - {replica.items[6]}
-    ends = dict(each.each_ends([first.stdout]))
+    ends = dict(each_ends([first.stdout]))
     assert ends == {position: 1 if position == 7 else 0 for position in positions}
 
-    second = run(replica, tmp_path, command=each.each_command(replica.each, [7]))
+    second = run(replica, tmp_path, command=each_command(replica.each, [7]))
 
     assert second.returncode == 0
-    assert dict(each.each_ends([second.stdout])) == {7: 0}
+    assert dict(each_ends([second.stdout])) == {7: 0}
     assert {path.stem: path.read_text() for path in tmp_path.glob("*.OK")} == dict.fromkeys(
         replica.items, "replica 5, 16 jobs\n"
     )

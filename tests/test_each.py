@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skahactl.job import Each, Replica
-from skahactl.manifest import each
+from skahactl.manifest.placeholders import each_command, each_ends
 from tests.manifests import job
 
 SHELLS = [["dash"], ["busybox", "sh"], ["bash", "--posix"], ["bash"]]
@@ -60,7 +60,7 @@ def call(shell: list[str], argv: tuple[str, ...], **env: str) -> subprocess.Comp
 
 
 def marks(output: bytes) -> list[tuple[int, int]]:
-    return list(each.each_ends([output]))
+    return list(each_ends([output]))
 
 
 def test_each_item_arrives_as_one_argument(shell: list[str], tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_program_that_is_not_there_or_dies(shell: list[str], tmp_path: Path) -
 
 def test_a_later_attempt_runs_what_is_missing_under_the_same_positions(shell: list[str], tmp_path: Path) -> None:
     one = replica(tmp_path, """command = ["echo", "{item}"]""", ["a", "b", "c", "d"])
-    done = call(shell, each.each_command(made(one), [2, 4]))
+    done = call(shell, each_command(made(one), [2, 4]))
     assert done.stdout == b"b\n::skahactl item 2 exit 0\nd\n::skahactl item 4 exit 0\n"
 
 
@@ -185,7 +185,7 @@ def test_marks_are_found_however_the_log_is_cut(
         size = sizes[turn % len(sizes)]
         chunks.append(log[at : at + size])
         at, turn = at + size, turn + 1
-    assert list(each.each_ends(chunks)) == [(number, code) for number, code, _ in ends]
+    assert list(each_ends(chunks)) == [(number, code) for number, code, _ in ends]
 
 
 def test_a_cut_mark_does_not_count(shell: list[str]) -> None:

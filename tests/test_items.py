@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skahactl.job import Job
-from skahactl.manifest.shares import share_items
+from skahactl.manifest.items import share_items
 from tests.manifests import HEAD, job, problems
 
 USED = 'command = ["x", "{items}"]\n'

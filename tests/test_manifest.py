@@ -17,13 +17,11 @@ from hypothesis import strategies as st
 from skahactl import manifest
 from skahactl.errors import UsageError
 from skahactl.job import Limits, Resources, Secret
-from skahactl.manifest.content import content_digest, differences
 from skahactl.manifest.explain import explain_key, json_schema, manifest_keys
-from skahactl.manifest.files import draft, load
-from skahactl.manifest.jobs import read, resolve
-from skahactl.manifest.places import SourceMap, scan_source
-from skahactl.manifest.tables import overlay_table, parse_setting
-from skahactl.manifest.template import BUILT_IN, Placeholder, parse_template
+from skahactl.manifest.load import draft, load, overlay_table, parse_setting
+from skahactl.manifest.placeholders import BUILT_IN, Placeholder, parse_template
+from skahactl.manifest.problems import SourceMap, scan_source
+from skahactl.manifest.resolve import content_digest, differences, read, resolve
 from skahactl.profile import Profile, Registry
 from tests.manifests import HEAD, LOCAL, job, jobs, write
 

@@ -10,7 +10,7 @@ import pytest
 
 from skahactl.errors import ManifestError
 from skahactl.job import Request
-from skahactl.manifest.jobs import read
+from skahactl.manifest.resolve import read
 from skahactl.skaha import wire
 from tests.manifests import HEAD, LOCAL, job, jobs, problems, write
 

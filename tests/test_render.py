@@ -16,7 +16,7 @@ from skahactl.engine.report import RunProgress
 from skahactl.errors import UsageError
 from skahactl.job import Limits
 from skahactl.ledger.records import AttemptRow, JobKey, Run, RunSummary
-from skahactl.manifest.content import Difference
+from skahactl.manifest.resolve import Difference
 from skahactl.profile import LOCAL_SERVER, Profile
 from skahactl.render.grid import CELLS, draw
 from skahactl.render.layout import cells, columns_of, plain_lines

@@ -33,8 +33,8 @@ class ApplyOptions:
 
 def apply_files(files: Sequence[str], asked: ApplyOptions, sets: Sequence[str], words: list[str]) -> int:
     """Loads and resolves the files, and applies what they say."""
-    from skahactl.manifest.jobs import read
-    from skahactl.manifest.tables import env_variables
+    from skahactl.manifest.load import env_variables
+    from skahactl.manifest.resolve import read
     from skahactl.skaha.wire import problems
 
     context = current()

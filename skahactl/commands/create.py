@@ -135,8 +135,8 @@ def _env(words: list[str]) -> dict[str, Any]:
 
 
 def _jobs(table: dict[str, Any], profile: Profile) -> tuple[Job, ...]:
-    from skahactl.manifest.files import draft
-    from skahactl.manifest.jobs import resolve
+    from skahactl.manifest.load import draft
+    from skahactl.manifest.resolve import resolve
     from skahactl.skaha.wire import problems
 
     made = draft(table, directory=current().cwd)
@@ -147,7 +147,7 @@ def _print_manifest(table: dict[str, Any]) -> int:
     """The manifest that would do the same, checked before it is shown."""
     import tomli_w
 
-    from skahactl.manifest.files import draft
+    from skahactl.manifest.load import draft
 
     draft(table, directory=current().cwd)
     current().out(tomli_w.dumps(table).rstrip("\n"))

@@ -69,7 +69,7 @@ def delete(
 def _names(files: list[str]) -> list[str]:
     if not files:
         return []
-    from skahactl.manifest.files import load
+    from skahactl.manifest.load import load
 
     return [draft.name for draft in load(files, stdin=current().stdin)]
 

@@ -28,8 +28,8 @@ def diff(
       skahactl diff job.toml
       skahactl diff job.toml --set resources.ram=64
     """
-    from skahactl.manifest.jobs import read
-    from skahactl.manifest.tables import env_variables as parsed
+    from skahactl.manifest.load import env_variables as parsed
+    from skahactl.manifest.resolve import read
     from skahactl.profiles import choose
 
     files = read_manifests("diff", manifests, file, ("--file", "--set", "--var", "--help"))

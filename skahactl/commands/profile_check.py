@@ -58,7 +58,7 @@ async def _check_server(profile: Profile, image: str | None, timeout: float, con
 async def _canary(
     client: Client, profile: Profile, image: str, timeout: float, context: Invocation, clock: Clock
 ) -> None:
-    from skahactl.manifest.values import names_host
+    from skahactl.manifest.schema import names_host
     from skahactl.paths import state_dir
     from skahactl.skaha import canary
 

@@ -22,8 +22,8 @@ def validate(*manifests: Manifest, file: Files = None, sets: Sets = None, variab
 
     skahactl validate stages/ --set replicas=10
     """
-    from skahactl.manifest.jobs import read
-    from skahactl.manifest.tables import env_variables as parsed
+    from skahactl.manifest.load import env_variables as parsed
+    from skahactl.manifest.resolve import read
     from skahactl.skaha.wire import problems
 
     context = current()

@@ -16,7 +16,7 @@ from skahactl.job import Request
 from skahactl.ledger import attempts, replicas
 from skahactl.ledger.attempts import Intent
 from skahactl.ledger.database import Journal, Ledger
-from skahactl.manifest import each
+from skahactl.manifest.placeholders import each_command
 from skahactl.profile import ClientSettings
 from skahactl.skaha.client import Client
 from skahactl.skaha.models import CreateResult, ServerError
@@ -206,7 +206,7 @@ def request_for(ledger: Ledger, intent: Intent) -> Request:
     row = replicas.replica(ledger, intent.run_id, intent.replica)
     command, env = row.request.command, row.request.env
     if row.each is not None:
-        command = each.each_command(row.each, replicas.positions_to_run(ledger, intent.run_id, row))
+        command = each_command(row.each, replicas.positions_to_run(ledger, intent.run_id, row))
     if intent.attempt > 1:
         env = (*env, (ATTEMPT_VARIABLE, str(intent.attempt)))
     return Request(row.request.kind, row.request.image, command, env, row.request.resources)

@@ -9,7 +9,7 @@ from skahactl import states
 from skahactl.durations import format_duration, time_ago
 from skahactl.job import Job
 from skahactl.ledger.records import RunSummary
-from skahactl.manifest.content import Difference, differences
+from skahactl.manifest.resolve import Difference, differences
 from skahactl.skaha.models import Session
 
 

@@ -14,7 +14,7 @@ from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import AttemptRow, Run, RunSummary
 from skahactl.ledger.replicas import replica_states
-from skahactl.manifest.content import Difference
+from skahactl.manifest.resolve import Difference
 from skahactl.profile import Profile
 from skahactl.skaha.models import CreateResult
 

@@ -7,7 +7,7 @@ from typing import IO, BinaryIO, cast
 
 from skahactl.logs.lines import Write
 from skahactl.logs.overlap import blocks
-from skahactl.manifest.each import MARK
+from skahactl.manifest.placeholders import MARK
 
 _IN_MEMORY = 8 << 20
 _LONGEST_MARK = 1 << 20  # bytes without a newline that are looked at together

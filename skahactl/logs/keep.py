@@ -83,9 +83,9 @@ async def fetch(client: LogSource, session: str, path: Path | None, *, marks: bo
 
 def item_ends(stream: BinaryIO) -> tuple[tuple[int, int], ...]:
     """The item ends marked in a log that is open: (position, exit code)."""
-    from skahactl.manifest import each
+    from skahactl.manifest.placeholders import each_ends
 
-    return tuple(each.each_ends(blocks(stream)))
+    return tuple(each_ends(blocks(stream)))
 
 
 class _Reading:
@@ -169,7 +169,7 @@ class _Reading:
 
 async def _read_marks(client: LogSource, session: str, marks: bool) -> Fetched:
     """Nothing is kept. A mark counts with its whole line, so pieces are looked at up to their last newline."""
-    from skahactl.manifest import each
+    from skahactl.manifest.placeholders import each_ends
 
     size, rest = 0, b""
     found: list[tuple[int, int]] = []
@@ -178,7 +178,7 @@ async def _read_marks(client: LogSource, session: str, marks: bool) -> Fetched:
             size += len(chunk)
             if marks:
                 lines, newline, rest = (rest[-_LONG_ENOUGH:] + chunk).rpartition(b"\n")
-                found.extend(each.each_ends([lines + newline]))
+                found.extend(each_ends([lines + newline]))
     return Fetched(size, None, "kept" if size else "empty", None, tuple(found))
 
 

@@ -11,9 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skahactl.manifest.content import Difference, differences
-    from skahactl.manifest.files import Draft, draft, load
-    from skahactl.manifest.jobs import read, resolve
+    from skahactl.manifest.load import Draft, draft, load
+    from skahactl.manifest.resolve import Difference, differences, read, resolve
 
 __all__ = ["Difference", "Draft", "differences", "draft", "load", "read", "resolve"]
 

@@ -7,8 +7,8 @@ import textwrap
 from typing import Any, cast
 
 from skahactl.errors import UsageError
+from skahactl.manifest.problems import FOREIGN
 from skahactl.manifest.schema import JobTable
-from skahactl.manifest.wording import FOREIGN
 from skahactl.words import nearest
 
 #: Where an editor looks up what a schema means.

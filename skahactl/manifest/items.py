@@ -2,22 +2,185 @@
 
 from __future__ import annotations
 
+import csv
+import glob
+import hashlib
+import io
+import itertools
+import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from skahactl.errors import Problem
-from skahactl.manifest.each import each_variable
-from skahactl.manifest.lists import (
-    SHOWN,
-    Items,
-    items_from_csv,
-    items_from_file,
-    items_from_glob,
-    items_from_matrix,
-    missing_arc_hint,
-)
-from skahactl.manifest.places import Path, SourceMap, dotted_key
+from skahactl.manifest.placeholders import each_variable
+from skahactl.manifest.problems import Path, SourceMap, dotted_key
 from skahactl.manifest.schema import ItemsTable
+from skahactl.split.shares import balanced, bounds
+
+MOST = 10_000_000  # combinations of a matrix
+SHOWN = 10  # problems of one kind in one list
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """The list: ``texts`` are the items; ``rows`` their columns, empty lists of both for a plain list.
+
+    ``file`` is where they were read, as shown to a person; ``lines`` the line of each in it, if lines count.
+    """
+
+    texts: Sequence[str]
+    columns: tuple[str, ...] = ()
+    rows: Sequence[tuple[str, ...]] = ()
+    file: str | None = None
+    lines: Sequence[int] = ()
+    joined: bool = False  # an item is all its columns with commas between, not the first one
+
+    def digest(self) -> str:
+        """SHA-256 of the list, hex."""
+        data = [self.columns, self.rows] if self.columns else self.texts
+        return hashlib.sha256(json.dumps(data, separators=(",", ":")).encode("ascii")).hexdigest()
+
+    def place(self, position: int) -> str:
+        """Where the item at ``position`` stands, for messages."""
+        return f"line {self.lines[position]}" if self.lines else f"item {position + 1}"
+
+
+def resolve_path(path: str, directory: str, given: bool) -> str:
+    """An absolute path: ``~`` expanded; relative to the manifest; if ``given`` by --set, here if it exists here."""
+    path = os.path.expanduser(path)
+    here = os.path.abspath(path)
+    return here if given and os.path.exists(here) else os.path.normpath(os.path.join(directory, path))
+
+
+def shown_items(path: str, key: Path, places: SourceMap) -> str:
+    """The path of a list as a person can open it from here, as the manifest's own was given."""
+    if path.startswith("~") or places.is_set(key):
+        return path
+    return os.path.join(os.path.dirname(places.file), path)
+
+
+def _content(path: str, key: Path, places: SourceMap, directory: str, found: list[Problem]) -> bytes | None:
+    whole = resolve_path(path, directory, places.is_set(key))
+    try:
+        with open(whole, "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        beside = f"looked for {whole}" if whole != path else None
+        found.append(places.problem(key, f"cannot read '{path}': {error.strerror}", missing_arc_hint(whole) or beside))
+        return None
+
+
+def missing_arc_hint(path: str) -> str | None:
+    if not path.startswith("/arc"):
+        return None
+    return "/arc is read where skahactl runs: run it in a session of the platform, or keep a copy of the list here"
+
+
+def _decode(data: bytes, path: str, found: list[Problem]) -> str | None:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found.append(Problem(path, "not UTF-8", data.count(b"\n", 0, error.start) + 1))
+        return None
+
+
+def items_from_file(path: str, places: SourceMap, directory: str, found: list[Problem]) -> Items | None:
+    data = _content(path, ("items", "file"), places, directory, found)
+    path = shown_items(path, ("items", "file"), places)
+    text = None if data is None else _decode(data, path, found)
+    if data is None or text is None:
+        return None
+    end = "\0" if b"\0" in data[:65536] else "\n"
+    lines = text.split(end)
+    if lines[-1] == "":
+        lines.pop()
+    blank = [number for number, line in enumerate(lines, start=1) if not line or line.isspace()]
+    found += _some(path, blank, "a blank line", "every line is an item: take it out")
+    if end == "\n":
+        returns = [number for number, line in enumerate(lines, start=1) if line.endswith("\r")]
+        found += _some(path, returns[:1], "a carriage return at the end of the line", r"sed -i 's/\r$//' " + path)
+    return Items(lines, file=path, lines=range(1, len(lines) + 1))
+
+
+def items_from_csv(path: str, places: SourceMap, directory: str, found: list[Problem]) -> Items | None:
+    data = _content(path, ("items", "csv"), places, directory, found)
+    path = shown_items(path, ("items", "csv"), places)
+    text = None if data is None else _decode(data, path, found)
+    if text is None:
+        return None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: tuple[str, ...] = ()
+    rows: list[tuple[str, ...]] = []
+    lines: list[int] = []
+    begin = 1
+    try:
+        for row in reader:
+            if not header:
+                header = tuple(name.strip() for name in row)
+            elif (message := _row_problem(row, header)) is not None:
+                found.append(Problem(path, message, begin))
+            else:
+                rows.append(tuple(row))
+                lines.append(begin)
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        found.append(Problem(path, f"no CSV: {error}", reader.line_num))
+    return Items([row[0] for row in rows], header, rows, path, lines)
+
+
+def _row_problem(row: list[str], header: tuple[str, ...]) -> str | None:
+    if not row or not "".join(row).strip():
+        return "a blank line"
+    if len(row) != len(header):
+        return f"{len(row)} fields, the header has {len(header)}"
+    return None if row[0].strip() else f"the first column, '{header[0]}', is the item, and empty here"
+
+
+def items_from_glob(patterns: str | list[str], places: SourceMap, directory: str, found: list[Problem]) -> Items:
+    paths: set[str] = set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        whole = resolve_path(pattern, os.getcwd() if places.is_set(("items", "glob")) else directory, False)
+        matches = glob.glob(whole, recursive=True)
+        if not matches:
+            found.append(
+                places.problem(
+                    ("items", "glob"), f"nothing matches '{pattern}'", missing_arc_hint(whole) or f"looked for {whole}"
+                )
+            )
+        paths.update(matches)
+    for path in sorted(paths):
+        try:
+            path.encode("utf-8")
+        except UnicodeEncodeError:
+            found.append(places.problem(("items", "glob"), f"{os.fsencode(path)!r} is not UTF-8"))
+    return Items(sorted(paths, key=os.fsencode), file=patterns if isinstance(patterns, str) else ", ".join(patterns))
+
+
+def items_from_matrix(matrix: dict[str, list[str]], places: SourceMap, found: list[Problem]) -> Items | None:
+    empty = [key for key, values in matrix.items() if not values]
+    for key in empty:
+        found.append(places.problem(("items", "matrix", key), "an empty list"))
+    for key, values in matrix.items():
+        if len(set(values)) < len(values):
+            twice = next(value for value in values if values.count(value) > 1)
+            found.append(places.problem(("items", "matrix", key), f"'{twice}' stands there twice"))
+    count = math.prod(len(values) for values in matrix.values())
+    if count > MOST:
+        found.append(places.problem(("items", "matrix"), f"{count:,} combinations, more than {MOST:,}"))
+        return None
+    if not matrix:
+        return Items([])
+    rows = list(itertools.product(*matrix.values()))
+    return Items([",".join(row) for row in rows], tuple(matrix), rows, joined=True)
+
+
+def _some(path: str, lines: list[int], message: str, hint: str) -> Iterator[Problem]:
+    for line in lines[:SHOWN]:
+        yield Problem(path, message, line, None, hint)
+    if len(lines) > SHOWN:
+        yield Problem(path, f"{message}, and {len(lines) - SHOWN:,} more", lines[SHOWN], None, hint)
 
 
 def read_items(table: ItemsTable, places: SourceMap, directory: str, found: list[Problem]) -> Items | None:
@@ -106,3 +269,15 @@ def _columns(items: Items, places: SourceMap, key: Path) -> Iterator[Problem]:
         elif made in names:
             yield places.problem(key, f"columns '{names[made]}' and '{column}' would both be {made}", "rename one")
         names[made] = column
+
+
+def share_items(count: int, total: int, strategy: str, weights: Sequence[int] = ()) -> list[Sequence[int]]:
+    """The positions of each replica, 1 to ``total``; ``weights`` are the items' sizes, for ``size`` alone."""
+    if strategy == "stripe":
+        return [range(replica, count, total) for replica in range(total)]
+    if strategy == "size":
+        made: list[list[int]] = [[] for _ in range(total)]
+        for position, replica in enumerate(balanced(weights, total)):
+            made[replica - 1].append(position)
+        return list(made)
+    return [range(*bounds(count, replica, total)) for replica in range(1, total + 1)]

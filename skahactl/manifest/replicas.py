@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from skahactl.errors import Problem
 from skahactl.job import Each, EnvValue, Replica, Request, Resources
-from skahactl.manifest import each as each_item
-from skahactl.manifest.lists import Items
+from skahactl.manifest.items import Items, items_source
+from skahactl.manifest.load import Draft
 from skahactl.manifest.names import session_name
-from skahactl.manifest.places import SourceMap
-from skahactl.manifest.template import BUILT_IN, Template
-from skahactl.manifest.texts import ALL_ITEMS, Templates
+from skahactl.manifest.placeholders import BUILT_IN, Template, each_command, each_script, each_variable
+from skahactl.manifest.problems import Path, SourceMap
+from skahactl.manifest.templates import ALL_ITEMS, Templates, of_one_item
+from skahactl.words import count_noun, did_you_mean
 
 _MOST_LISTED = 5
 _LEAST = {"cores": 1.0, "ram": 1.0, "gpus": 0.0}
@@ -54,7 +55,7 @@ def _replica(pattern: JobTemplate, number: int, values: dict[str, str], wrong: d
     resources = _resources(pattern.texts, words, number, wrong)
     env = _env(pattern, values if pattern.each else words, number, single)
     each = _each(pattern, values, share) if pattern.each and items else None
-    argv = each_item.each_command(each, range(1, len(share) + 1)) if each else _argv(pattern, words, texts)
+    argv = each_command(each, range(1, len(share) + 1)) if each else _argv(pattern, words, texts)
     request = Request(pattern.kind, pattern.image, argv, env, resources)
     given_name = pattern.texts.session_name.render(words)
     return Replica(number, session_name(given_name, pattern.name, number, request), request, texts, each)
@@ -80,7 +81,7 @@ def _each(pattern: JobTemplate, values: Mapping[str, str], share: Sequence[int])
     items, texts = pattern.items, pattern.texts
     assert items is not None
     env = [(key, value) for key, value in texts.env if isinstance(value, Template) and texts.uses_item(value)]
-    script = each_item.each_script(texts.command, env, items.columns, values, joined=items.joined)
+    script = each_script(texts.command, env, items.columns, values, joined=items.joined)
     if items.columns:
         return Each(script, tuple(items.rows[position] for position in share))
     return Each(script, tuple((items.texts[position],) for position in share))
@@ -100,7 +101,7 @@ def _env(
         elif not (pattern.each and texts.uses_item(value)):
             env.append((key, value.render(words)))
     if not pattern.each and single and pattern.items:
-        env += [(each_item.each_variable(column), single[f"item.{column}"]) for column in pattern.items.columns]
+        env += [(each_variable(column), single[f"item.{column}"]) for column in pattern.items.columns]
     return (*env, ("REPLICA_ID", str(number)), ("REPLICA_COUNT", str(pattern.total)))
 
 
@@ -162,3 +163,87 @@ def _replicas(numbers: Sequence[int]) -> str:
         if len(numbers) == 1
         else f"replicas {format_ranges(numbers[:20])}" + ", ..." * (len(numbers) > 20)
     )
+
+
+#: What cannot be sent in a request, in words with the way round; nothing for one that can.
+Check = Callable[[Request], tuple[str, ...]]
+
+_MOST_SHOWN = 5
+
+
+def misuse_problems(draft: Draft, listed: Items, shares: Sequence[Sequence[int]], made: Templates) -> Iterator[Problem]:
+    """Items that nothing uses, and placeholders of one item where a replica has several."""
+    table, places = draft.table.items, draft.places
+    if table is None:
+        return
+    several = next((number for number, share in enumerate(shares, start=1) if len(share) > 1), None)
+    used = made.words & (made.item_words | {"items"})
+    if not table.each and not used and (several or not listed.columns):
+        yield places.problem(
+            items_source(table),
+            "nothing uses the items",
+            "put {item} or {items} into command, or say each = true to run it once an item",
+        )
+    for path, template in of_one_item(made, draft, table.each) if several is not None else ():
+        word = min(template.words & made.item_words)
+        yield places.problem(
+            path,
+            f"{{{word}}} needs one item a replica, and replica {several} has {len(shares[(several or 1) - 1]):,}",
+            "per-replica = 1" + ("" if table.each else ", or each = true to run the command once an item"),
+        )
+    if table.each and not made.command:
+        yield places.problem(("items", "each"), "each = true needs a command or shell to run")
+    yield from _clashes(draft, listed, table.each)
+
+
+def unsendable_problems(draft: Draft, built: Sequence[Replica], check: Check) -> Iterator[Problem]:
+    """What ``check`` says of the requests; one that differs only by its replica's number is not asked about again."""
+    told: dict[str, int] = {}
+    seen: set[Request] = set()
+    for replica in built:
+        request = replica.request
+        env = tuple((key, value) for key, value in request.env if key != "REPLICA_ID")
+        alike = Request(request.kind, request.image, request.command, env, request.resources)
+        if alike not in seen:
+            seen.add(alike)
+            for message in check(request):
+                told.setdefault(message, replica.number)
+    for message, number in list(told.items())[:_MOST_SHOWN]:
+        which = f"replica {number}: " if len(built) > 1 else ""
+        yield draft.places.problem(_key(message, draft), which + message, _fewer(message, draft))
+    if len(told) > _MOST_SHOWN:
+        yield draft.places.problem((), f"and {count_noun(len(told) - _MOST_SHOWN, 'more problem')} of this kind")
+
+
+def unused_problems(variables: Mapping[str, str], used: Set[str], known: Set[str]) -> Iterator[Problem]:
+    """Words of --var that no job uses."""
+    for name in variables:
+        if name not in used:
+            yield Problem("--var", f"nothing uses {{{name}}}", None, name, did_you_mean(name, known - {name}))
+
+
+def _clashes(draft: Draft, listed: Items, each: bool) -> Iterator[Problem]:
+    names = {each_variable(column) for column in listed.columns} | ({"ITEM"} if each else set())
+    for key in draft.table.env:
+        if key in names:
+            yield draft.places.problem(("env", key), "the items set this variable", "give yours another name")
+    for column in listed.columns:
+        if column in draft.table.vars:
+            yield draft.places.problem(("vars", column), "a column of the items has this name", "rename one")
+
+
+def _key(message: str, draft: Draft) -> Path:
+    if message.startswith("[env] ITEM_"):
+        return ("items",)
+    if message.startswith("[env]"):
+        return ("env",)
+    if message.startswith("the image"):
+        return ("image",)
+    return ("shell",) if draft.table.shell else ("command",)
+
+
+def _fewer(message: str, draft: Draft) -> str | None:
+    """The way round for a request that its items made too large."""
+    if draft.table.items is None or " bytes" not in message:
+        return None
+    return "with too many items: more replicas, or 'skahactl split' in the container, which reads the list there"

@@ -8,7 +8,7 @@ from typing import Any
 from skahactl import ranges, states
 from skahactl.context import Invocation
 from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome
-from skahactl.manifest.content import Difference
+from skahactl.manifest.resolve import Difference
 from skahactl.render.streams import has_colour, one_line
 from skahactl.render.summary import head, standing
 from skahactl.render.tables import data_text

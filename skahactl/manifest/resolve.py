@@ -2,24 +2,161 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from skahactl.errors import ManifestError, Problem
 from skahactl.job import Job, Limits
-from skahactl.manifest import checks, described, items, replicas, texts
-from skahactl.manifest.checks import Check
-from skahactl.manifest.content import content_digest
-from skahactl.manifest.files import Draft, collect_files, order_jobs
-from skahactl.manifest.images import full_image
-from skahactl.manifest.lists import Items
-from skahactl.manifest.replicas import JobTemplate
-from skahactl.manifest.shares import share_items
-from skahactl.manifest.values import names_host
+from skahactl.manifest.items import Items, item_sizes, read_items, share_items
+from skahactl.manifest.load import Draft, collect_files, order_jobs
+from skahactl.manifest.problems import SourceMap, dotted_key
+from skahactl.manifest.replicas import (
+    Check,
+    JobTemplate,
+    build_replicas,
+    misuse_problems,
+    unsendable_problems,
+    unused_problems,
+)
+from skahactl.manifest.schema import JobTable, names_host
+from skahactl.manifest.templates import TemplateSource, read_templates, template_problems, template_warnings
 from skahactl.profile import Profile
 from skahactl.words import count_noun
+
+
+def job_content(pattern: JobTemplate, table: JobTable, resources: Mapping[str, float | str]) -> dict[str, object]:
+    """The texts as written, with the words of [vars] that they use; a list of items as its count and hash."""
+    made: dict[str, object] = {"kind": pattern.kind, "image": pattern.image, "replicas": pattern.total}
+    if table.command:
+        made["command"] = list(table.command)
+    if table.shell:
+        made["shell"] = table.shell
+    if table.env:
+        made["env"] = {key: _value(value) for key, value in table.env.items()}
+    if resources:
+        made["resources"] = {key: _amount(amount) for key, amount in resources.items() if key != "gpus" or amount != 0}
+    if pattern.items is not None and table.items is not None:
+        made["items"] = _items(pattern, table)
+    if table.session_name not in (None, "{name}" if pattern.total == 1 else "{name}-{replica}"):
+        made["session-name"] = table.session_name
+    words = {word: pattern.variables[word] for word in sorted(pattern.texts.words) if word in pattern.variables}
+    if words:
+        made["vars"] = words
+    return made
+
+
+def content_sources(
+    draft: Draft, profile: Profile, given: Set[str], made: Mapping[str, object], items: Items | None
+) -> dict[str, str]:
+    """Where each part of the content comes from, if not from the manifest; ``given`` are the words of --var."""
+    found: dict[str, str] = {}
+    if items is not None and items.file is not None:
+        found["items"] = "items file"
+        if draft.table.replicas is None:
+            found["replicas"] = "items file"
+    for key in draft.places.sets:
+        found["items" if key.startswith("items.") else key] = "--set"
+    words = made.get("vars")
+    for word in words if isinstance(words, dict) else ():
+        if word in given:
+            found[dotted_key(("vars", word))] = "--var"
+        elif word in profile.vars:
+            found[dotted_key(("vars", word))] = "profile default"
+    return found
+
+
+def _value(value: str | dict[str, str]) -> object:
+    return value if isinstance(value, str) else dict(value)
+
+
+def _amount(amount: float | str) -> float | str:
+    return int(amount) if isinstance(amount, float) and amount.is_integer() else amount
+
+
+def _items(pattern: JobTemplate, table: JobTable) -> dict[str, object]:
+    assert pattern.items is not None
+    assert table.items is not None
+    made: dict[str, object] = {
+        "count": len(pattern.items.texts),
+        "hash": pattern.items.digest(),
+        "strategy": table.items.strategy,
+        "each": table.items.each,
+    }
+    if table.items.strategy == "size":
+        shares = json.dumps([list(share) for share in pattern.shares], separators=(",", ":"))
+        made["shares"] = hashlib.sha256(shares.encode("ascii")).hexdigest()
+    return made
+
+
+MANIFEST = "manifest"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that differs: dotted ``path``, both values (None: not there), and whence the new one comes."""
+
+    path: str
+    old: object
+    new: object
+    source: str
+
+    def data(self) -> dict[str, object]:
+        return {"path": self.path, "old": self.old, "new": self.new, "source": self.source}
+
+
+def content_digest(content: Mapping[str, object]) -> str:
+    """SHA-256 of the canonical JSON, hex."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def differences(
+    old: Mapping[str, object], new: Mapping[str, object], sources: Mapping[str, str] | None = None
+) -> tuple[Difference, ...]:
+    """What differs from one content to another, in the order of the new one; lists are compared as a whole.
+
+    ``sources`` is that of the new job: dotted path, or one that it begins with, to where the value comes from.
+    """
+    before, after = dict(_leaves(old, "")), dict(_leaves(new, ""))
+    paths = [*after, *(path for path in before if path not in after)]
+    return tuple(
+        Difference(path, before.get(path), after.get(path), source_of(path, sources or {}))
+        for path in paths
+        if before.get(path) != after.get(path)
+    )
+
+
+def source_of(path: str, sources: Mapping[str, str]) -> str:
+    """Where the value at ``path`` comes from: the entry of the longest path that it begins with."""
+    while path:
+        if path in sources:
+            return sources[path]
+        path = path.rpartition(".")[0]
+    return MANIFEST
+
+
+def _leaves(table: Mapping[str, object], prefix: str) -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            found += _leaves(value, f"{prefix}{key}.")
+        else:
+            found.append((prefix + key, list(value) if isinstance(value, tuple) else value))
+    return found
+
+
+def full_image(image: str, profile: Profile, places: SourceMap, warnings: list[str]) -> str:
+    """``image`` with the profile's registry if it names none, and with ``:latest`` if it has no tag or digest."""
+    if not names_host(image) and profile.registry.host:
+        image = f"{profile.registry.host.rstrip('/')}/{image}"
+    if "@" not in image and ":" not in image.rpartition("/")[2]:
+        image += ":latest"
+        warnings.append(f"{places.where(('image',))}: no tag, so {image}, which may be another image tomorrow")
+    return image
 
 
 def read(
@@ -101,7 +238,7 @@ def _resolve(
         found += mine
         jobs += [job] if job is not None else []
     if whole:
-        found += checks.unused_problems(variables, used, known)
+        found += unused_problems(variables, used, known)
     return tuple(jobs)
 
 
@@ -111,11 +248,11 @@ def _job(work: _ResolveWork, check: Check | None, given: set[str]) -> tuple[Job 
     pattern, resources, words = _pattern(work)
     if pattern is None:
         return None, words
-    built = replicas.build_replicas(pattern, draft.places, work.found)
+    built = build_replicas(pattern, draft.places, work.found)
     if check is not None:
-        work.found += checks.unsendable_problems(draft, built, check)
-    content = described.job_content(pattern, table, resources)
-    sources = work.sources | described.content_sources(draft, work.profile, given, content, pattern.items)
+        work.found += unsendable_problems(draft, built, check)
+    content = job_content(pattern, table, resources)
+    sources = work.sources | content_sources(draft, work.profile, given, content, pattern.items)
     job = Job(
         name=draft.name,
         kind=table.kind,
@@ -137,19 +274,17 @@ def _job(work: _ResolveWork, check: Check | None, given: set[str]) -> tuple[Job 
 def _pattern(work: _ResolveWork) -> tuple[JobTemplate | None, Mapping[str, float | str], frozenset[str]]:
     """What the replicas have in common, None if something is wrong; the resources as written; the words used."""
     draft, table, places = work.draft, work.draft.table, work.draft.places
-    listed = items.read_items(table.items, places, draft.directory, work.found) if table.items else None
+    listed = read_items(table.items, places, draft.directory, work.found) if table.items else None
     if table.items is not None and listed is None:
         return None, {}, frozenset(work.variables)
     total, resources = _total(work, listed), _resources(work)
-    setting = texts.TemplateSource(draft, work.variables, listed)
-    made = texts.read_templates(
-        setting, resources, table.session_name or ("{name}" if total == 1 else "{name}-{replica}")
-    )
-    work.found += texts.template_problems(made, setting)
-    work.warnings += texts.template_warnings(made, setting)
+    setting = TemplateSource(draft, work.variables, listed)
+    made = read_templates(setting, resources, table.session_name or ("{name}" if total == 1 else "{name}-{replica}"))
+    work.found += template_problems(made, setting)
+    work.warnings += template_warnings(made, setting)
     shared = _shared(work, listed, total)
     if listed is not None and shared:
-        work.found += checks.misuse_problems(draft, listed, shared, made)
+        work.found += misuse_problems(draft, listed, shared, made)
     if work.found:
         return None, resources, made.words
     image = _image(work)
@@ -189,7 +324,7 @@ def _shared(work: _ResolveWork, listed: Items | None, total: int) -> list[Sequen
         return []
     weights: list[int] = []
     if table.strategy == "size":
-        weights = items.item_sizes(listed, work.draft.places, work.draft.directory, work.found)
+        weights = item_sizes(listed, work.draft.places, work.draft.directory, work.found)
         if work.found:
             return []
     return share_items(len(listed.texts), total, table.strategy, weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -12,11 +13,195 @@ from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
-from skahactl.errors import ManifestError, Problem
-from skahactl.manifest import rules, several, tables, values, wording
-from skahactl.manifest.places import Path, SourceMap, dotted_key, scan_source
-from skahactl.manifest.schema import JobTable
+from skahactl.errors import ManifestError, Problem, UsageError
+from skahactl.manifest.problems import (
+    Path,
+    SourceMap,
+    dotted_key,
+    known_keys,
+    rule_problems,
+    scan_source,
+    validation_problems,
+)
+from skahactl.manifest.schema import JobTable, check_word, show_value
 from skahactl.words import did_you_mean, nearest
+
+Table = dict[str, Any]
+
+_RIVALS: dict[str, tuple[frozenset[str], ...]] = {
+    "": (frozenset({"command", "shell"}),),
+    "items": (frozenset({"file", "glob", "values", "csv", "matrix"}),),
+    "env.*": (frozenset({"from-env", "from-file"}),),
+}
+_DOTTED = re.compile(r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)(?:\.(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+))*""")
+
+
+def overlay_table(under: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
+    """A job's table: ``over``'s keys win, table by table; one that excludes another takes its place."""
+    merged = _merged(under, over, "")
+    items, below = over.get("items"), merged.get("items")
+    if isinstance(items, dict) and "replicas" not in over and items.keys() & {"per-replica", "csv", "matrix"}:
+        merged.pop("replicas", None)
+    if "replicas" in over and isinstance(below, dict) and not (isinstance(items, dict) and "per-replica" in items):
+        merged["items"] = {key: value for key, value in below.items() if key != "per-replica"}
+    return merged
+
+
+def parse_setting(text: str) -> tuple[tuple[str, ...], Table]:
+    """``KEY=VALUE`` as the parts of its key and the table that it makes; the value is TOML, or else a string.
+
+    Raises:
+        ValueError: it is no KEY=VALUE, or the key is not dotted names.
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not _DOTTED.fullmatch(key):
+        raise ValueError(f"expected KEY=VALUE such as resources.cores=8, found '{text}'")
+    plain = tomllib.loads(f"{key} = {json.dumps(value)}")
+    keys = _keys(plain, key)
+    try:
+        made = tomllib.loads(f"{key} = {value}")
+    except tomllib.TOMLDecodeError:
+        return keys, plain
+    wanted = len(made) == 1 and not (keys[-2:-1] in (("env",), ("vars",)) and _has_spellings(made, keys, value))
+    return keys, made if wanted else plain
+
+
+def _has_spellings(table: Table, keys: tuple[str, ...], written: str) -> bool:
+    """Whether the value is a number or a date in one of several spellings, of which as text only that one is right."""
+    here: Any = table
+    for name in keys:
+        here = here[name]
+    if isinstance(here, int) and not isinstance(here, bool):
+        return str(here) != written.strip()
+    return not isinstance(here, str | int | dict | list)
+
+
+def env_variables(texts: Sequence[str]) -> dict[str, str]:
+    """``--var K=V`` as a mapping; the last of one name counts.
+
+    Raises:
+        UsageError: one is no K=V.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--var {text}: expected K=V such as survey=dr6")
+        found[name] = value
+    return found
+
+
+def _keys(table: Table, key: str) -> tuple[str, ...]:
+    parts: tuple[str, ...] = ()
+    here: Any = table
+    for _ in re.findall(r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)""", key):
+        name, here = next(iter(here.items()))
+        parts = (*parts, name)
+    return parts
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any], path: str) -> Table:
+    merged = dict(under)
+    for rivals in _RIVALS.get(path, ()):
+        if rivals & over.keys():
+            merged = {key: value for key, value in merged.items() if key not in rivals or key in over}
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            value = _merged(below, value, _inside_table(path, key))
+        merged[key] = value
+    return merged
+
+
+def _inside_table(path: str, key: str) -> str:
+    return "env.*" if path == "env" else f"{path}.{key}".lstrip(".")
+
+
+_KEYS = ("common", "job", "vars")
+
+
+def job_tables(
+    data: Mapping[str, Any], places: SourceMap, found: list[Problem]
+) -> Iterator[tuple[dict[str, Any], SourceMap]]:
+    """The tables of a file's jobs, what is common to all laid under each, and where their keys stand."""
+    if "job" not in data and "common" not in data:
+        if data:
+            yield dict(data), places
+        else:
+            found.append(Problem(places.file, "the manifest is empty", hint="a job needs name and image"))
+        return
+    found += _top_problems(data, places)
+    common, tables = data.get("common", {}), data.get("job", [])
+    if not isinstance(common, dict) or not isinstance(tables, list):
+        return
+    shared = overlay_table({"vars": data["vars"]} if "vars" in data else {}, common)
+    for number, table in enumerate(tables):
+        if isinstance(table, dict):
+            name = table.get("name")
+            label = f"{name}." if isinstance(name, str) and name else f"job[{number + 1}]."
+            roots = (("job", number), ("common",), ())
+            yield overlay_table(shared, table), replace(places, roots=roots, label=label)
+
+
+def problems_of_jobs(raw: Sequence[tuple[Mapping[str, Any], SourceMap]]) -> Iterator[Problem]:
+    """Names given twice, and jobs that wait for each other; of tables as they were read, right or wrong."""
+    named = [(str(table["name"]), table, places) for table, places in raw if isinstance(table.get("name"), str)]
+    first: dict[str, SourceMap] = {}
+    for name, _, places in named:
+        if name in first:
+            line = first[name].line(("name",))
+            where = first[name].file + (f", line {line}" if line else "")
+            yield places.problem(("name",), f"a second job '{name}'", f"the first is in {where}")
+        first.setdefault(name, places)
+    after = {name: _names(table.get("after")) for name, table, _ in reversed(named)}
+    for name, places in first.items():
+        circle = _circle(name, after)
+        if len(circle) > 1 and min(circle) == name:
+            yield places.problem(("after",), f"jobs that wait for each other: {' -> '.join([*circle, name])}")
+
+
+def _top_problems(data: Mapping[str, Any], places: SourceMap) -> Iterator[Problem]:
+    for key in data:
+        if key not in _KEYS:
+            yield places.problem(
+                (key,),
+                "a file of several jobs has only [common], [[job]] and [vars] at its top",
+                "move it into [common] or a [[job]]",
+            )
+    common, tables = data.get("common", {}), data.get("job")
+    if not isinstance(common, dict):
+        yield places.problem(("common",), f"expected a table, found {show_value(common)}")
+    elif "name" in common:
+        yield places.problem(("common", "name"), "every job has its own name", "move it into a [[job]]")
+    if tables is None or tables == []:
+        yield places.problem((), "no [[job]] in a file with [common]")
+    elif not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        yield places.problem(
+            ("job",),
+            f"expected [[job]] tables, found {show_value(tables)}",
+            "write [[job]] with double brackets" if isinstance(tables, dict) else None,
+        )
+
+
+def _circle(name: str, after: Mapping[str, Sequence[str]]) -> list[str]:
+    """The jobs on a way from ``name`` back to itself, or nothing."""
+    ways: list[list[str]] = [[name]]
+    seen: set[str] = set()
+    while ways:
+        way = ways.pop()
+        for other in after.get(way[-1], ()):
+            if other == name:
+                return way
+            if other not in seen:
+                seen.add(other)
+                ways.append([*way, other])
+    return []
+
+
+def _names(after: object) -> list[str]:
+    return [name for name in after if isinstance(name, str)] if isinstance(after, list) else []
+
 
 STDIN = "-"
 
@@ -88,7 +273,7 @@ def collect_files(
     raw = [job for file in files for job in _jobs(file, stdin, found)]
     raw = _set(raw, sets, found)
     drafts = [_draft(job.table, job.places, job.directory, job.manifest, found) for job in raw]
-    found += several.problems_of_jobs([(job.table, job.places) for job in raw])
+    found += problems_of_jobs([(job.table, job.places) for job in raw])
     found.sort(key=lambda problem: files.index(problem.file) if problem.file in files else len(files))
     return tuple(one for one in drafts if one is not None)
 
@@ -159,7 +344,7 @@ def _jobs(file: str, stdin: BinaryIO | None, found: list[Problem]) -> Iterator[_
         return
     lines = scan_source(text)
     found += _odd_numbers(file, text, lines)
-    for table, places in several.job_tables(data, SourceMap(file, lines), found):
+    for table, places in job_tables(data, SourceMap(file, lines), found):
         yield _RawDraft(table, places, _directory(file), file)
 
 
@@ -226,12 +411,12 @@ def _syntax(file: str, text: str, message: str) -> Problem:
 def _set(raw: list[_RawDraft], sets: Sequence[str], found: list[Problem]) -> list[_RawDraft]:
     for text in sets:
         try:
-            keys, table = tables.parse_setting(text)
+            keys, table = parse_setting(text)
         except ValueError as error:
             found.append(Problem("--set", str(error)))
             continue
         names = [str(job.table.get("name")) for job in raw]
-        known = wording.known_keys()
+        known = known_keys()
         if keys[0] in known or not (keys[0] in names and len(keys) > 1):
             if keys[0] not in known and len(keys) > 1 and (guess := did_you_mean(keys[0], [*known, *names])):
                 found.append(Problem("--set", "unknown key or job", None, ".".join(keys), guess))
@@ -244,18 +429,18 @@ def _set(raw: list[_RawDraft], sets: Sequence[str], found: list[Problem]) -> lis
 
 def _with(job: _RawDraft, keys: tuple[str, ...], table: dict[str, Any]) -> _RawDraft:
     places = replace(job.places, sets=job.places.sets | {".".join(keys)})
-    return replace(job, table=tables.overlay_table(job.table, table), places=places)
+    return replace(job, table=overlay_table(job.table, table), places=places)
 
 
 def _draft(
     table: dict[str, Any], places: SourceMap, directory: str, manifest: str | None, found: list[Problem]
 ) -> Draft | None:
-    wrong = list(rules.rule_problems(table, places))
+    wrong = list(rule_problems(table, places))
     made: JobTable | None = None
     try:
         made = JobTable.model_validate(table)
     except ValidationError as error:
-        wrong += wording.validation_problems(error, places, table)
+        wrong += validation_problems(error, places, table)
     found += wrong
     return None if made is None or wrong else Draft(made.name, made, places, directory, manifest)
 
@@ -263,6 +448,6 @@ def _draft(
 def _variable_problems(variables: Mapping[str, str]) -> Iterator[Problem]:
     for name in variables:
         try:
-            values.check_word(name)
+            check_word(name)
         except ValueError as error:
             yield Problem("--var", str(error), None, name)

@@ -1,17 +1,90 @@
-"""``each = true``: a few lines of sh that run a command once an item, and the marks they leave in the log.
+"""Placeholders: ``{word}`` in texts of a manifest.
 
-The script goes on after a failure and exits with 1 if any item failed. After each item it prints a mark at the end
-of a line (what the program wrote last may lack its newline), so that a later attempt runs only what did not end
-with 0. TERM, INT and HUP end the item that runs, without a mark, and the script. Plain POSIX sh: dash and busybox do.
+A placeholder is a known word in braces with no ``$`` or ``{`` before it. ``{{word}}`` gives ``{word}``. Any other
+brace stays as it is.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from skahactl.job import Each
-from skahactl.manifest.template import BUILT_IN, Template
+
+_BRACES = re.compile(r"(?<![${])(?:\{\{([^{}]+)\}\}|\{([^{}]+)\})")
+
+#: Words that every manifest knows; ``{items}`` is for a whole element of ``command`` alone.
+BUILT_IN = ("name", "replica", "replicas", "index", "item", "items")
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """A placeholder."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A text in parts: literal texts and placeholders, in order. ``unknown``: braces that were left as they are."""
+
+    parts: tuple[str | Placeholder, ...]
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> frozenset[str]:
+        return frozenset(part.name for part in self.parts if isinstance(part, Placeholder))
+
+    @property
+    def literal(self) -> str | None:
+        """The text, if no placeholder is in it."""
+        return None if any(isinstance(part, Placeholder) for part in self.parts) else self.render({})
+
+    def render(self, values: Mapping[str, str]) -> str:
+        """The text with each placeholder's value; KeyError for one without."""
+        return "".join([part if isinstance(part, str) else values[part.name] for part in self.parts])
+
+    def shell(self, values: Mapping[str, str], word: Callable[[str], str]) -> str:
+        """The text as one quoted word of sh; ``word`` gives what stands for a placeholder that ``values`` lacks."""
+        pieces: list[str] = []
+        text = ""
+        for part in self.parts:
+            if isinstance(part, str):
+                text += part
+            elif part.name in values:
+                text += values[part.name]
+            else:
+                pieces += [escape_braces(text)] * bool(text) + [word(part.name)]
+                text = ""
+        return "".join(pieces + [escape_braces(text)] * bool(text or not pieces))
+
+
+def parse_template(text: str, known: Container[str]) -> Template:
+    """``text`` in parts."""
+    parts: list[str | Placeholder] = []
+    unknown: list[str] = []
+    literal, at = "", 0
+    for braces in _BRACES.finditer(text):
+        escaped, word = braces.groups()
+        if (escaped or word) not in known:
+            unknown += [word] * (word is not None)
+            continue
+        literal += text[at : braces.start()]
+        at = braces.end()
+        if escaped:
+            literal += f"{{{escaped}}}"
+            continue
+        parts += [literal] * bool(literal) + [Placeholder(word)]
+        literal = ""
+    literal += text[at:]
+    return Template((*parts, *[literal] * bool(literal)), tuple(unknown))
+
+
+def escape_braces(text: str) -> str:
+    """``text`` as one word of sh, in single quotes."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
 
 #: The longest mark: positions have at most nine digits, exit codes three.
 _LONGEST = len(b"::skahactl item 123456789 exit 123\r")

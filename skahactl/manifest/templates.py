@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 from skahactl.errors import Problem
 from skahactl.job import Secret
-from skahactl.manifest.each import each_variable
-from skahactl.manifest.files import Draft
-from skahactl.manifest.lists import Items, resolve_path
-from skahactl.manifest.places import Path
-from skahactl.manifest.template import BUILT_IN, Placeholder, Template, parse_template
+from skahactl.manifest.items import Items, resolve_path
+from skahactl.manifest.load import Draft
+from skahactl.manifest.placeholders import BUILT_IN, Placeholder, Template, each_variable, parse_template
+from skahactl.manifest.problems import Path
 from skahactl.words import did_you_mean, nearest
 
 ALL_ITEMS = Template((Placeholder("items"),))
