@@ -46,6 +46,6 @@ def _transport(profile: Profile, clock: Clock, environ: Mapping[str, str], direc
         from skahactl.local.transport import LocalTransport
 
         return LocalTransport(make_private(state_dir(environ)), profile.local, directory, environ, clock.now)
-    from skahactl.skaha.connection import Connection
+    from skahactl.skaha.transport import Connection
 
     return Connection(profile, environ, clock.now)

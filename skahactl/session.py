@@ -94,7 +94,7 @@ class AsyncSession:
         from skahactl.manifest import called
         from skahactl.manifest.load import draft
         from skahactl.manifest.resolve import resolve
-        from skahactl.skaha.wire import problems
+        from skahactl.skaha.encoding import problems
 
         profile, ledger, client = await self._opening.get()
         table = {"name": name, "image": image, "kind": called.named_kind(kind), "replicas": replicas}

@@ -21,12 +21,11 @@ from skahactl.errors import AuthError, SkahactlError, UnreachableError
 from skahactl.job import Request, Resources, Secret
 from skahactl.platforms import open_client
 from skahactl.profile import Auth, ClientSettings, Profile, Registry
-from skahactl.skaha import replies
-from skahactl.skaha.client import Client
-from skahactl.skaha.connection import proxy_for
+from skahactl.skaha import models
+from skahactl.skaha.client import Client, Throttle
+from skahactl.skaha.failures import HttpReply
 from skahactl.skaha.models import CreateResult, Event
-from skahactl.skaha.reply import HttpReply
-from skahactl.skaha.throttle import Throttle
+from skahactl.skaha.transport import proxy_for
 
 TOKEN = "eyJhbGciOi.the-token.c2ln"
 ENVIRON = {"TOKEN": TOKEN, "PASSWORD": "hunter2=hunter2", "REGISTRY": "registry-secret"}
@@ -341,9 +340,9 @@ ROW = {"id": "a1b2c3d4", "userid": "alice", "type": "headless", "status": "Runni
 
 
 def test_replies_of_every_server_version_are_read_alike() -> None:
-    (new,) = replies.parse_sessions(json.dumps([{**ROW, "startTime": "2025-04-10T15:45Z", "connectURL": ""}]).encode())
+    (new,) = models.parse_sessions(json.dumps([{**ROW, "startTime": "2025-04-10T15:45Z", "connectURL": ""}]).encode())
     old_row = {**ROW, "startTime": "2025-04-10T15:45:00Z", "connectURL": "not-applicable", "expiryTime": "<none>"}
-    (old,) = replies.parse_sessions(json.dumps([{**old_row, "ramInUse": "<none>", "requestedRAM": "16G"}]).encode())
+    (old,) = models.parse_sessions(json.dumps([{**old_row, "ramInUse": "<none>", "requestedRAM": "16G"}]).encode())
     assert new == old
     assert (new.started, new.expires, new.url) == (1744299900.0, None, None)
     words = {
@@ -353,12 +352,12 @@ def test_replies_of_every_server_version_are_read_alike() -> None:
         "Complete": "Completed",
     }
     words |= {"Unknown": "Pending", "": "Pending", "Terminating": "Terminating", "Running": "Running"}
-    assert {word: replies.parse_status(word) for word in words} == words
+    assert {word: models.parse_status(word) for word in words} == words
 
 
 def test_options_may_be_numbers_or_texts() -> None:
     body = b'{"cores":{"options":[1,"2",4.0]},"memoryGB":{"options":["8"]},"maxInteractiveSessions":"5"}'
-    options = replies.parse_options(body)
+    options = models.parse_options(body)
     assert (options.cores, options.ram, options.gpus) == ((1, 2, 4), (8,), ())
 
 
@@ -368,12 +367,12 @@ def test_events_with_blanks_and_placeholders() -> None:
         "Warning   FailedScheduling   0/9 nodes are available: 9 Insufficient cpu.   <none>   2026-11-22T16:00:00Z\n"
     )
     message = "0/9 nodes are available: 9 Insufficient cpu."
-    assert replies.parse_events(table.encode()) == (
+    assert models.parse_events(table.encode()) == (
         Event("Warning", "FailedScheduling", message, "<none>", "2026-11-22T16:00:00Z"),
     )
-    assert replies.parse_events(b"<none>\n") == ()
-    with pytest.raises(replies.UnreadableReply):
-        replies.parse_events(b"error: You must be logged in\nto the server\n")
+    assert models.parse_events(b"<none>\n") == ()
+    with pytest.raises(models.UnreadableReply):
+        models.parse_events(b"error: You must be logged in\nto the server\n")
 
 
 def test_a_missing_session_and_a_missing_pod_are_none() -> None:

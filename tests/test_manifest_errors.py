@@ -11,7 +11,7 @@ import pytest
 from skahactl.errors import ManifestError
 from skahactl.job import Request
 from skahactl.manifest.resolve import read
-from skahactl.skaha import wire
+from skahactl.skaha import encoding
 from tests.manifests import HEAD, LOCAL, job, jobs, problems, write
 
 SIMPLE = HEAD + 'command = ["x"]\n'
@@ -385,7 +385,7 @@ def test_a_request_grown_too_large_says_how_far_and_points_to_split(tmp_path: Pa
     (tmp_path / "items.txt").write_text("".join(f"{'x' * 90}{number}\n" for number in range(20_000)))
     path = write(tmp_path, HEAD + "command = ['x', '{items}']\nreplicas = 1\n[items]\nfile = 'items.txt'\n")
     with pytest.raises(ManifestError) as caught:
-        read([path], LOCAL, check=wire.problems)
+        read([path], LOCAL, check=encoding.problems)
     (problem,) = caught.value.problems
     assert re.search(r"take 1\d{6} bytes", problem.message)
     assert "'skahactl split' in the container" in str(problem.hint)
@@ -394,6 +394,6 @@ def test_a_request_grown_too_large_says_how_far_and_points_to_split(tmp_path: Pa
 def test_an_item_that_the_platform_would_read_as_a_truth(tmp_path: Path) -> None:
     path = write(tmp_path, HEAD + "command = ['x']\n[items]\nmatrix = { answer = ['y', 'no'] }\n")
     with pytest.raises(ManifestError) as caught:
-        read([path], LOCAL, check=wire.problems)
+        read([path], LOCAL, check=encoding.problems)
     (problem,) = caught.value.problems
     assert problem.text().startswith(f'{path}:4: items: replica 1: [env] ITEM_ANSWER is "y" as a whole')

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from skahactl.errors import UsageError
 from skahactl.job import Request, Resources, Secret
-from skahactl.skaha import wire
-from skahactl.skaha.unsendable import is_reread, value_problem
+from skahactl.skaha import encoding
+from skahactl.skaha.encoding import is_reread, value_problem
 from tests.skaha_server.mangle import container
 
 IMAGE = "images.canfar.net/skaha/astroml:latest"
@@ -37,7 +37,7 @@ def request(command: tuple[str, ...] = (), env: tuple[tuple[str, str], ...] = ()
 
 def arrived(asked: Request) -> tuple[list[str], list[tuple[str, str]]]:
     """What the container gets, by an independent model of the server, from the body as it is sent."""
-    body = wire.body(wire.fields(asked, "fits-1-abcde", {}))
+    body = encoding.body(encoding.fields(asked, "fits-1-abcde", {}))
     form = parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=True)
     first = dict(reversed(form))
     got = container(first.get("cmd"), first.get("args"), [text for key, text in form if key == "env"], PLATFORM)
@@ -46,7 +46,7 @@ def arrived(asked: Request) -> tuple[list[str], list[tuple[str, str]]]:
 
 def check(command: tuple[str, ...], env: tuple[tuple[str, str], ...]) -> None:
     asked = request(command, env)
-    assert wire.problems(asked) == ()
+    assert encoding.problems(asked) == ()
     assert arrived(asked) == (list(command), list(env))
 
 
@@ -84,8 +84,8 @@ def test_environment_of_several_lines_arrives() -> None:
 
 def test_without_special_characters_nothing_is_encoded() -> None:
     asked = request(("python", "/arc/x.py", "--tile=271.281", "-j", "16"), (("LOG", "a:b,c@d%e"),))
-    assert not wire.needs_encoding(asked)
-    assert wire.fields(asked, "t-1", {}) == [
+    assert not encoding.needs_encoding(asked)
+    assert encoding.fields(asked, "t-1", {}) == [
         ("name", "t-1"),
         ("image", IMAGE),
         ("type", "headless"),
@@ -97,26 +97,26 @@ def test_without_special_characters_nothing_is_encoded() -> None:
 
 @pytest.mark.parametrize("word", ["a b", "", "$", '"', "\\", "é", "\n", "`"])
 def test_says_what_needs_the_encoding(word: str) -> None:
-    assert wire.needs_encoding(request(("echo", word)))
-    assert wire.needs_encoding(request((), (("A", word),)))
+    assert encoding.needs_encoding(request(("echo", word)))
+    assert encoding.needs_encoding(request((), (("A", word),)))
 
 
 def test_an_equals_sign_needs_it_in_values_only() -> None:
-    assert not wire.needs_encoding(request(("A=1", "b=c=d")))
-    assert wire.needs_encoding(request((), (("A", "b=c"),)))
+    assert not encoding.needs_encoding(request(("A=1", "b=c=d")))
+    assert encoding.needs_encoding(request((), (("A", "b=c"),)))
 
 
 def test_resources_are_written_as_other_clients_do() -> None:
-    form = dict(wire.fields(request(resources=Resources(8.0, 1.5, 0)), "n", {}))
+    form = dict(encoding.fields(request(resources=Resources(8.0, 1.5, 0)), "n", {}))
     assert (form["cores"], form["ram"]) == ("8", "1.5")
     assert "gpus" not in form  # the server refuses 0
     assert "cmd" not in form
     assert "args" not in form
-    assert dict(wire.fields(request(resources=Resources(gpus=2)), "n", {}))["gpus"] == "2"
+    assert dict(encoding.fields(request(resources=Resources(gpus=2)), "n", {}))["gpus"] == "2"
 
 
 def test_the_body_is_ascii_whatever_was_asked_for() -> None:
-    wire.body(wire.fields(request(("écho", "日本"), (("A", "\U0001f600"),)), "n", {})).decode("ascii")
+    encoding.body(encoding.fields(request(("écho", "日本"), (("A", "\U0001f600"),)), "n", {})).decode("ascii")
 
 
 @pytest.mark.parametrize(
@@ -137,10 +137,10 @@ def test_the_body_is_ascii_whatever_was_asked_for() -> None:
     ],
 )
 def test_refuses_what_cannot_arrive_and_says_where(text: str, says: str) -> None:
-    (problem,) = wire.problems(request(("echo", text)))
+    (problem,) = encoding.problems(request(("echo", text)))
     assert problem.startswith("command, element 2")
     assert says in problem
-    (problem,) = wire.problems(request((), (("LABEL", text),)))
+    (problem,) = encoding.problems(request((), (("LABEL", text),)))
     assert problem.startswith("[env] LABEL")
     assert says in problem
 
@@ -155,27 +155,27 @@ def test_ordinary_words_and_numbers_pass(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["1A", "A B", "A-B", "", "é", "A=B"])
 def test_refuses_names_that_no_variable_has(name: str) -> None:
-    (problem,) = wire.problems(request((), ((name, "1"),)))
+    (problem,) = encoding.problems(request((), ((name, "1"),)))
     assert "cannot be the name of a variable" in problem
 
 
 @pytest.mark.parametrize("name", ["HOME", "PWD", "OMP_NUM_THREADS", "skaha_sessionid"])
 def test_says_how_to_set_what_the_platform_sets(name: str) -> None:
-    (problem,) = wire.problems(request((), ((name, "1"),)))
+    (problem,) = encoding.problems(request((), ((name, "1"),)))
     assert f'"env", "{name}=' in problem
 
 
 def test_refuses_what_is_too_large_as_a_whole() -> None:
-    (problem,) = wire.problems(request(("x" * 100_000,) * 11))
+    (problem,) = encoding.problems(request(("x" * 100_000,) * 11))
     assert "1 MiB" in problem
-    (problem,) = wire.problems(request((" " * 100_000,) * 4))
+    (problem,) = encoding.problems(request((" " * 100_000,) * 4))
     assert "2 MiB" in problem
-    (problem,) = wire.problems(request((), tuple((f"V{i}", "1") for i in range(1001))))
+    (problem,) = encoding.problems(request((), tuple((f"V{i}", "1") for i in range(1001))))
     assert "at most 990" in problem
 
 
 def test_all_problems_are_told_at_once() -> None:
-    assert len(wire.problems(request(("a\0", "y"), (("HOME", "1"), ("B", "\x01"))))) == 4
+    assert len(encoding.problems(request(("a\0", "y"), (("HOME", "1"), ("B", "\x01"))))) == 4
 
 
 def test_secrets_are_read_when_sent_and_masked_when_shown(tmp_path: Path) -> None:
@@ -184,16 +184,16 @@ def test_secrets_are_read_when_sent_and_masked_when_shown(tmp_path: Path) -> Non
     asked = Request(
         "headless", IMAGE, (), (("A", Secret("env", "TOKEN")), ("B", Secret("file", str(file))), ("C", "1"))
     )
-    sent = [text for key, text in wire.fields(asked, "n", {"TOKEN": "abc="}) if key == "env"]
+    sent = [text for key, text in encoding.fields(asked, "n", {"TOKEN": "abc="}) if key == "env"]
     assert sent == ["A=abc\\\\x3d", "B=from\\\\x20the\\\\x20file", "C=1"]
-    shown = [text for key, text in wire.masked_fields(asked, "n") if key == "env"]
+    shown = [text for key, text in encoding.masked_fields(asked, "n") if key == "env"]
     assert shown == ["A=<env:TOKEN>", f"B=<file:{file}>", "C=1"]
 
 
 def test_a_secret_that_cannot_be_read_or_sent_is_told_without_its_value(tmp_path: Path) -> None:
     def message(secret: Secret, environ: dict[str, str]) -> str:
         with pytest.raises(UsageError) as told:
-            wire.fields(Request("headless", IMAGE, (), (("A", secret),)), "n", environ)
+            encoding.fields(Request("headless", IMAGE, (), (("A", secret),)), "n", environ)
         return f"{told.value.message} {told.value.hint}"
 
     assert "TOKEN is not set" in message(Secret("env", "TOKEN"), {})

@@ -35,7 +35,7 @@ def apply_files(files: Sequence[str], asked: ApplyOptions, sets: Sequence[str], 
     """Loads and resolves the files, and applies what they say."""
     from skahactl.manifest.load import env_variables
     from skahactl.manifest.resolve import read
-    from skahactl.skaha.wire import problems
+    from skahactl.skaha.encoding import problems
 
     context = current()
 

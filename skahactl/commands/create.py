@@ -137,7 +137,7 @@ def _env(words: list[str]) -> dict[str, Any]:
 def _jobs(table: dict[str, Any], profile: Profile) -> tuple[Job, ...]:
     from skahactl.manifest.load import draft
     from skahactl.manifest.resolve import resolve
-    from skahactl.skaha.wire import problems
+    from skahactl.skaha.encoding import problems
 
     made = draft(table, directory=current().cwd)
     return resolve([made], profile, check=lambda request: problems(request))

@@ -24,7 +24,7 @@ def validate(*manifests: Manifest, file: Files = None, sets: Sets = None, variab
     """
     from skahactl.manifest.load import env_variables as parsed
     from skahactl.manifest.resolve import read
-    from skahactl.skaha.wire import problems
+    from skahactl.skaha.encoding import problems
 
     context = current()
     paths = read_manifests("validate", manifests, file, ("--file", "--set", "--var", "--help"))

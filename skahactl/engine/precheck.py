@@ -11,7 +11,7 @@ from skahactl.engine.desk import Runtime
 from skahactl.errors import AnswerNo, ManifestError, Problem, UnreachableError
 from skahactl.job import Job, Request
 from skahactl.profile import Profile
-from skahactl.skaha import wire
+from skahactl.skaha import encoding
 from skahactl.skaha.client import Client
 from skahactl.skaha.models import Options
 
@@ -25,7 +25,7 @@ async def precheck(jobs: Sequence[Job], desk: Runtime, environ: Mapping[str, str
         raise ManifestError(tuple(problems))
     for job in jobs:
         for request in _secret_kinds(job):
-            wire.secret_texts(request, environ)
+            encoding.secret_texts(request, environ)
     warnings = [warning for job in jobs for warning in job.warnings]
     now = desk.clock.now()
     warnings += _encoding(jobs, desk.profile, desk.ledger.state_dir, now)
@@ -90,7 +90,9 @@ def _secret_kinds(job: Job) -> Iterable[Request]:
 
 def _encoding(jobs: Sequence[Job], profile: Profile, state_dir: Path, now: float) -> list[str]:
     """The encoding rests on how servers up to 1.4.0 decode; a server may have been found to differ."""
-    if profile.is_local or not any(wire.needs_encoding(replica.request) for job in jobs for replica in job.replicas):
+    if profile.is_local or not any(
+        encoding.needs_encoding(replica.request) for job in jobs for replica in job.replicas
+    ):
         return []
     from skahactl.skaha import canary
 

@@ -17,7 +17,7 @@ from skahactl.local.api import Platform
 from skahactl.local.calls import LocalCall
 from skahactl.local.store import StoreError
 from skahactl.profile import LocalSettings
-from skahactl.skaha.exchange import DIRECTORY
+from skahactl.skaha.transport import DIRECTORY
 
 #: Bytes of a log read at once.
 PIECE = 256 * 1024

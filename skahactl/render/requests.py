@@ -10,7 +10,7 @@ from skahactl.context import Invocation
 from skahactl.engine.outcome import Outcome
 from skahactl.job import Job, Request, Secret
 from skahactl.ranges import format_ranges as ranges_text
-from skahactl.skaha.wire import masked_fields
+from skahactl.skaha.encoding import masked_fields
 
 _SENT = frozenset({"create", "retry", "resend"})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,11 +17,71 @@ from skahactl.clock import Clock
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
 from skahactl.job import Request
 from skahactl.profile import Profile
-from skahactl.skaha import credentials, failures, replies, wire
-from skahactl.skaha.exchange import FAILURES, Exchange, PreparedRequest
+from skahactl.skaha import credentials, encoding, failures, models
+from skahactl.skaha.failures import HttpReply
 from skahactl.skaha.models import CreateResult, Event, Listing, Options, ServerError, Session
-from skahactl.skaha.reply import HttpReply
-from skahactl.skaha.throttle import Throttle
+from skahactl.skaha.transport import FAILURES, Exchange, PreparedRequest
+
+
+class Throttle:
+    """At most ``limit`` holders of a slot at once, in order of asking; ``limit`` moves between 1 and ``most``.
+
+    A struggle (503, timeout) halves the limit, once for all creates that were under way together; every
+    second success raises it by one, so that a few refusals among many creates cost little.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = max(1, most)
+        self.limit = self.most
+        self._held = 0
+        self._successes = 0
+        self._excused = 0  # those that were under way when the limit was halved: their struggles are the same one
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        await self._acquire()
+        try:
+            yield
+        finally:
+            self._held -= 1
+            self._excused = max(0, self._excused - 1)
+            self._wake()
+
+    def succeeded(self) -> None:
+        self._successes += 1
+        if self._successes >= 2 and self.limit < self.most:
+            self.limit += 1
+            self._successes = 0
+            self._wake()
+
+    def struggled(self) -> None:
+        self._successes = 0
+        if self._excused == 0:
+            self.limit = max(1, self.limit // 2)
+            self._excused = self._held
+
+    async def _acquire(self) -> None:
+        if self._held < self.limit and not self._waiting:
+            self._held += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # the slot was handed over in the same moment
+                self._held -= 1
+                self._wake()
+            raise
+
+    def _wake(self) -> None:
+        while self._waiting and self._held < self.limit:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._held += 1
+                turn.set_result(None)
+
 
 _STRUGGLES = frozenset({429, 503, 504})
 Value = TypeVar("Value")
@@ -83,10 +145,10 @@ class Client:
 
         Raises UsageError, before anything is sent, for a secret that cannot be read.
         """
-        form = wire.fields(request, name, self._environ)
+        form = encoding.fields(request, name, self._environ)
         extra = credentials.registry_header(self._registry, self._environ)
-        secrets = [*wire.secret_texts(request, self._environ), *extra.values()]
-        shown = wire.masked_fields(request, name)
+        secrets = [*encoding.secret_texts(request, self._environ), *extra.values()]
+        shown = encoding.masked_fields(request, name)
         try:
             prepared = self._exchange.prepared(
                 "POST", "/session", form=form, shown=shown, extra=extra, secrets=secrets, directory=directory
@@ -106,7 +168,7 @@ class Client:
     async def sessions(self) -> Listing:
         """The caller's sessions, in one list call."""
         requested = self._clock.now()
-        found = _read_reply(replies.parse_sessions, _require_success(await self._send("GET", "/session")))
+        found = _read_reply(models.parse_sessions, _require_success(await self._send("GET", "/session")))
         return Listing(found, requested, self._clock.now(), self.user, self._memory)
 
     async def session(self, id: str) -> Session | None:
@@ -114,7 +176,7 @@ class Client:
         reply = await self._send("GET", _path(id))
         if reply.status == 404 and not reply.is_page:
             return None
-        return _read_reply(replies.parse_one_session, _require_success(reply))
+        return _read_reply(models.parse_one_session, _require_success(reply))
 
     @asynccontextmanager
     async def log(self, id: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -133,7 +195,7 @@ class Client:
         reply = await self._send("GET", _path(id), params={"view": "events"})
         if reply.status == 404 and not reply.is_page:
             return None
-        return _read_reply(replies.parse_events, _require_success(reply))
+        return _read_reply(models.parse_events, _require_success(reply))
 
     async def delete(self, id: str) -> None:
         """One DELETE. That it is answered proves nothing: look again (skaha-api 6)."""
@@ -151,25 +213,25 @@ class Client:
 
     async def options(self) -> Options:
         """Which cores, GB and GPUs the platform offers."""
-        return _read_reply(replies.parse_options, _require_success(await self._send("GET", "/context")))
+        return _read_reply(models.parse_options, _require_success(await self._send("GET", "/context")))
 
     async def images(self, kind: str | None = None) -> tuple[dict[str, object], ...]:
         """The public images that the platform has cached."""
         params = {"type": kind} if kind is not None else None
-        return _read_reply(replies.parse_images, _require_success(await self._send("GET", "/image", params=params)))
+        return _read_reply(models.parse_images, _require_success(await self._send("GET", "/image", params=params)))
 
     async def repository(self) -> tuple[str, ...]:
         """The registries that images may come from."""
-        return _read_reply(replies.parse_hosts, _require_success(await self._send("GET", "/repository")))
+        return _read_reply(models.parse_hosts, _require_success(await self._send("GET", "/repository")))
 
     async def stats(self) -> dict[str, object]:
         """How much of the cluster is in use, as the server has it; not every server has it (503)."""
         reply = _require_success(await self._send("GET", "/session", params={"view": "stats"}))
-        return _read_reply(lambda body: replies.parse_mapping(body, "statistics"), reply)
+        return _read_reply(lambda body: models.parse_mapping(body, "statistics"), reply)
 
     async def available(self) -> str:
         """The note of the platform's availability page; UnreachableError if it says it is not available."""
-        good, note = _read_reply(replies.parse_availability, _require_success(await self._send("GET", "/availability")))
+        good, note = _read_reply(models.parse_availability, _require_success(await self._send("GET", "/availability")))
         if not good:
             raise UnreachableError(f"the platform says that it is not available: {note}")
         return note
@@ -184,7 +246,7 @@ class Client:
         return failures.create_result(reply)
 
     async def _send(
-        self, method: str, path: str, *, params: Mapping[str, str] | None = None, form: wire.Fields | None = None
+        self, method: str, path: str, *, params: Mapping[str, str] | None = None, form: encoding.Fields | None = None
     ) -> HttpReply:
         prepared = self._exchange.prepared(method, path, params=params, form=form)
         try:
@@ -227,7 +289,7 @@ def _require_success(reply: HttpReply) -> HttpReply:
 def _read_reply(reader: Callable[[bytes], Value], reply: HttpReply) -> Value:
     try:
         return reader(reply.body)
-    except replies.UnreadableReply as error:
+    except models.UnreadableReply as error:
         words = "a web page" if reply.is_page else str(error)
         raise _no_skaha(words) from None
 

@@ -19,7 +19,7 @@ from skahactl.errors import AuthError, ProfileError
 from skahactl.job import Secret
 from skahactl.profile import Auth, Profile, Registry
 from skahactl.profile_names import ENVIRONMENT
-from skahactl.skaha.secrets import read_secret
+from skahactl.skaha.encoding import read_secret
 
 if TYPE_CHECKING:
     from cryptography import x509

@@ -7,21 +7,149 @@ No credential ever comes into a message: bodies of 401 may echo the token and ar
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import re
 import socket
 import ssl
+from collections.abc import Iterable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
-from skahactl.skaha.handshake import exception_chain, refusal_in
-from skahactl.skaha.models import CreateResult, ServerError
-from skahactl.skaha.replies import parse_session_id
-from skahactl.skaha.reply import UNPRINTABLE, HttpReply, phrase
+from skahactl.skaha.models import CreateResult, ServerError, parse_session_id
 
 if TYPE_CHECKING:
     import httpx
+
+
+_PATIENCE = 2.0
+_ALERTS = (
+    "CERTIFICATE_REQUIRED",
+    "CERTIFICATE_EXPIRED",
+    "CERTIFICATE_REVOKED",
+    "CERTIFICATE_UNKNOWN",
+    "BAD_CERTIFICATE",
+    "UNKNOWN_CA",
+    "UNSUPPORTED_CERTIFICATE",
+    "ACCESS_DENIED",
+    "HANDSHAKE_FAILURE",
+)
+
+
+def refusal_in(error: BaseException) -> str | None:
+    """The server's reason, such as "unknown ca", if it ended the handshake because of our certificate."""
+    for link in exception_chain(error):
+        reason = link.reason or "" if isinstance(link, ssl.SSLError) else ""
+        if not isinstance(link, ssl.SSLCertVerificationError) and any(alert in reason for alert in _ALERTS):
+            return reason.lower().split("alert_")[-1].replace("_", " ")
+    return None
+
+
+async def tls_refusal(host: str, port: int, context: ssl.SSLContext) -> str | None:
+    """The server's reason for not accepting the certificate of ``context``; None if it seems to accept it."""
+    writer = None
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            reader, writer = await asyncio.open_connection(host, port, ssl=context)
+            await reader.read(1)  # an accepting server waits for a request
+    except (OSError, TimeoutError) as error:
+        return refusal_in(error)
+    finally:
+        if writer is not None:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+    return None
+
+
+def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it came of."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+ANONYMOUS = "cannot get group memberships for anonymous"
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+_SAFE_401 = ("Token has expired", "Unauthorized", "Invalid JWT token", "Cannot validate token using user info endpoint")
+_LONGEST = 600
+_LONGEST_PAUSE = 3600.0
+_NO_NAME = ": null"  # what a server's words end with where it has no name for what it speaks of
+_MARKUP = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
+
+
+class HttpReply:
+    """One HTTP answer, read whole: status, content type, body, and what must not be shown of it."""
+
+    __slots__ = ("body", "headers", "secrets", "status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, secrets: Iterable[str] = ()) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.secrets = tuple(sorted((text for text in secrets if len(text) > 3), key=len, reverse=True))
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+
+    @property
+    def is_page(self) -> bool:
+        return "html" in self.content_type or bool(_MARKUP.match(self.text))
+
+    @property
+    def text(self) -> str:
+        return self.body[: 64 * 1024].decode("utf-8", "replace").strip()
+
+    @property
+    def words(self) -> str:
+        """What the server said, fit to be shown: no secret, no web page, no control character, not too long."""
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            return next((known for known in _SAFE_401 if self.text == known), phrase(self.status))
+        if not self.body or self.is_page:
+            return phrase(self.status)
+        text = self.text
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        text = UNPRINTABLE.sub(" ", text).removesuffix(_NO_NAME)
+        return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds, an hour at most, from either form of the header; a date is taken against the server's own clock."""
+        told = self.headers.get("retry-after", "").strip()
+        if told.isascii() and told.isdecimal():
+            return min(_LONGEST_PAUSE, float(told))
+        try:
+            until = parsedate_to_datetime(told).timestamp()
+            pause = until - parsedate_to_datetime(self.headers["date"]).timestamp()
+            return min(_LONGEST_PAUSE, max(0.0, pause))
+        except (KeyError, ValueError, TypeError, OverflowError):
+            return None
+
+    @property
+    def not_logged_in(self) -> bool:
+        """401; or 400 in the words of a server for a stranger, or of nginx for a certificate that it did not like."""
+        if self.status != HTTPStatus.BAD_REQUEST:
+            return self.status == HTTPStatus.UNAUTHORIZED
+        return self.text == ANONYMOUS or (self.is_page and "SSL certificate" in self.text)
+
+    @property
+    def own_503(self) -> bool:
+        """The server's own words that a service behind it is away: nothing was created."""
+        return self.status == 503 and self.content_type == "text/plain" and "temporarily unavailable" in self.text
+
+
+def phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return f"status {status}"
+
 
 REFUSED = "the server does not accept this certificate ({})"
 #: What an error says to do until the client, which knows the profile, says how.

@@ -93,7 +93,7 @@ def _ask_account(profile: Profile, account: Account, clock: Clock, environ: Mapp
     import httpx
 
     from skahactl.skaha import failures
-    from skahactl.skaha.connection import usable_proxy
+    from skahactl.skaha.transport import usable_proxy
 
     client = httpx.Client(
         verify=credentials.server_context(profile, environ),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +84,166 @@ class Options:
     ram: tuple[int, ...]
     gpus: tuple[int, ...]
     raw: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
+
+
+_STATUS = {
+    "pending": "Pending",
+    "running": "Running",
+    "completed": "Completed",
+    "complete": "Completed",
+    "succeeded": "Completed",
+    "failed": "Failed",
+    "error": "Failed",
+    "terminating": "Terminating",
+}
+_ABSENT = frozenset({"", "<none>"})
+_SESSION_ID = re.compile(r"[a-z][a-z0-9]{7}")  # skaha-api 3.3
+_EVENT = re.compile(r"(\S+)\s+(\S+)\s+(.*?)\s+(\S+)\s+(\S+)\s*")
+_NOTE = re.compile(r"<(?:\w+:)?(available|note)\b[^>]*>([^<]*)<")
+
+
+class UnreadableReply(ValueError):
+    """The answer is not what this endpoint answers; the message says what was expected."""
+
+
+def parse_sessions(body: bytes) -> tuple[Session, ...]:
+    """The list of GET session; one row that is no session spoils it, for absence from a list means something."""
+    rows = _json(body, "a list of sessions")
+    if not isinstance(rows, list):
+        raise UnreadableReply("the answer is no list of sessions")
+    return tuple(parse_session(row) for row in rows)
+
+
+def parse_one_session(body: bytes) -> Session:
+    """The object of GET session/{id}; old servers put it into a list."""
+    row = _json(body, "a session")
+    return parse_session(row[0] if isinstance(row, list) and row else row)
+
+
+def parse_session(row: object) -> Session:
+    if not isinstance(row, dict):
+        raise UnreadableReply("the answer is no session")
+    identifier = _text(row, "id")
+    if identifier is None:
+        raise UnreadableReply("the answer has a session without an id")
+    url = _text(row, "connectURL")
+    return Session(
+        id=identifier,
+        name=_text(row, "name") or "",
+        kind=_text(row, "type") or "headless",
+        status=parse_status(_text(row, "status")),
+        user=_text(row, "userid") or "",
+        image=_text(row, "image") or "",
+        started=_time(_text(row, "startTime")),
+        expires=_time(_text(row, "expiryTime")),
+        url=None if url == "not-applicable" else url,
+        raw=row,
+    )
+
+
+def parse_status(word: str | None) -> str:
+    """One of the five words of today, from any that a server ever used; what is unknown is no end, so Pending."""
+    first = (word or "").split(" ", 1)[0].lower()
+    return _STATUS.get(first, "Pending")
+
+
+def parse_session_id(body: bytes) -> str | None:
+    """The id that a create answered, or None if this is no id."""
+    text = body[:200].decode("utf-8", "replace").strip()
+    return text if _SESSION_ID.fullmatch(text) else None
+
+
+def parse_events(body: bytes) -> tuple[Event, ...]:
+    """The table of view=events; a message may hold blanks, and go on in the next line."""
+    lines = [line for line in body.decode("utf-8", "replace").splitlines() if line.strip()]
+    if not lines or lines == ["<none>"]:
+        return ()
+    if lines[0].split()[:2] != ["TYPE", "REASON"]:
+        raise UnreadableReply(f"the answer is no table of events: {lines[0][:200]}")
+    found: list[Event] = []
+    for line in lines[1:]:
+        match = _EVENT.fullmatch(line)
+        if match:
+            found.append(Event(*match.groups()))
+        elif found:
+            last = found[-1]
+            found[-1] = Event(last.type, last.reason, f"{last.message} {line.strip()}", last.first, last.last)
+    return tuple(found)
+
+
+def parse_options(body: bytes) -> Options:
+    """What GET context offers; what a server leaves out is ()."""
+    raw = parse_mapping(body, "the options of sessions")
+    return Options(_offered(raw, "cores"), _offered(raw, "memoryGB"), _offered(raw, "gpus"), raw)
+
+
+def parse_mapping(body: bytes, expected: str) -> dict[str, object]:
+    data = _json(body, expected)
+    if not isinstance(data, dict):
+        raise UnreadableReply(f"the answer is not {expected}")
+    return data
+
+
+def parse_images(body: bytes) -> tuple[dict[str, object], ...]:
+    rows = _json(body, "a list of images")
+    if not isinstance(rows, list):
+        raise UnreadableReply("the answer is no list of images")
+    return tuple(row if isinstance(row, dict) else {"id": str(row)} for row in rows)
+
+
+def parse_hosts(body: bytes) -> tuple[str, ...]:
+    rows = _json(body, "a list of registries")
+    if not isinstance(rows, list):
+        raise UnreadableReply("the answer is no list of registries")
+    return tuple(str(row) for row in rows)
+
+
+def parse_availability(body: bytes) -> tuple[bool, str]:
+    """Is it available, and its note, from the VOSI document."""
+    found = dict(_NOTE.findall(body.decode("utf-8", "replace")))
+    if "available" not in found:
+        raise UnreadableReply("the answer says nothing of availability")
+    return found["available"].strip().lower() == "true", found.get("note", "").strip()
+
+
+def _json(body: bytes, expected: str) -> object:
+    try:
+        data: object = json.loads(body)
+    except (ValueError, RecursionError):  # UnicodeDecodeError included
+        raise UnreadableReply(f"the answer is not {expected}") from None
+    return data
+
+
+def _text(row: Mapping[str, object], key: str) -> str | None:
+    found = row.get(key)
+    if found is None:
+        return None
+    text = found if isinstance(found, str) else str(found)
+    return None if text in _ABSENT else text
+
+
+def _time(text: str | None) -> float | None:
+    """Epoch seconds of "2025-04-10T15:45:33Z" or "2025-04-10T15:45Z"; None for what is no time."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _offered(raw: Mapping[str, object], key: str) -> tuple[int, ...]:
+    part = raw.get(key)
+    offered = part.get("options") if isinstance(part, dict) else None
+    return tuple(_whole_numbers(offered)) if isinstance(offered, list) else ()
+
+
+def _whole_numbers(offered: list[object]) -> list[int]:
+    numbers = []
+    for item in offered:
+        try:
+            numbers.append(int(float(str(item))))
+        except (ValueError, OverflowError):
+            continue
+    return numbers
