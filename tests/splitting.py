@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from skahactl.split.order import SplitRequest, execute
+from skahactl.split.execute import SplitRequest, execute
 from skahactl.split.shares import Share
 from skahactl.split.sources import open_all
 

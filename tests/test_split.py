@@ -15,9 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from skahactl.errors import UsageError
-from skahactl.split.counting import LARGE, count_lines, line_offset, nth_line
 from skahactl.split.shares import balanced, bounds
 from skahactl.split.sources import HEAD, PIECE
+from skahactl.split.strategies import LARGE, count_lines, line_offset, nth_line
 from tests.splitting import SPLIT, environment, run, share
 
 quick = settings(max_examples=60)

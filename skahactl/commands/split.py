@@ -14,7 +14,7 @@ from skahactl.split import shares
 from skahactl.split.shares import Share
 
 if TYPE_CHECKING:
-    from skahactl.split.finished import FinishedItems
+    from skahactl.split.execute import FinishedItems
 
 OPTIONS = (
     "--strategy",
@@ -107,7 +107,7 @@ def split(
         said = not (share is None and replica is None and of is None)
         return _print_script(context, strategy, _share(share, replica, of, False) if said else None, lists)
     mine = _share(share, replica, of, every or count)
-    from skahactl.split.order import SplitRequest, execute
+    from skahactl.split.execute import SplitRequest, execute
     from skahactl.split.sources import open_all
 
     stdin = context.stdin.fileno()
@@ -184,7 +184,7 @@ def _parsed(text: str, all_of_them: bool) -> tuple[int | None, int | None]:
 def _finished(excludes: Sequence[str], unless: str | None, stdin: int) -> FinishedItems | None:
     if not excludes and unless is None:
         return None
-    from skahactl.split.finished import read_finished
+    from skahactl.split.execute import read_finished
 
     return read_finished(excludes, unless, stdin)
 

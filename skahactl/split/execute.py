@@ -1,0 +1,359 @@
+"""What ``skahactl split`` was asked for, as a value, and the carrying out."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import BufferedWriter, RawIOBase
+from itertools import cycle
+from types import FrameType
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from skahactl.errors import Exit, SkahactlError, UsageError
+from skahactl.signals import handled_signals
+from skahactl.split.shares import Share, bounds
+from skahactl.split.sources import SWAP, Source, open_list, shown_path
+from skahactl.split.strategies import chunk, everything, item, lines, stripe
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+BUFFER = 128 * 1024
+
+
+@contextmanager
+def open_output(fd: int, null: bool) -> Iterator[BinaryIO]:
+    """A stream to ``fd`` for lines in internal form, ended by newlines or, with ``null``, by NULs.
+
+    What is still in the buffer is dropped when the body raises. BrokenPipeError passes; any other failure to
+    write is a SkahactlError.
+    """
+    raw = _Descriptor(fd, null)
+    stream = BufferedWriter(raw, BUFFER)
+    try:
+        yield stream
+        stream.flush()
+    finally:
+        raw.dropped = True
+
+
+class _Descriptor(RawIOBase):
+    def __init__(self, fd: int, null: bool):
+        self.fd = fd
+        self.null = null
+        self.dropped = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        block = memoryview(bytes(data).translate(SWAP)) if self.null else memoryview(data)
+        at, size = 0, len(block)
+        while at < size and not self.dropped:
+            at += self._written(block[at:])
+        return size
+
+    def _written(self, block: memoryview) -> int:
+        try:
+            return os.write(self.fd, block)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise SkahactlError(f"cannot write: {error.strerror}", where="standard output", code="output") from error
+
+
+class SplitRequest(NamedTuple):
+    """``share``: whose items (None: everybody's; for ``every`` and ``counts`` its total alone is looked at).
+
+    ``output`` is ``table`` (items, one a line), ``json`` or ``jsonl``; ``command`` is run instead of printing.
+    """
+
+    sources: tuple[Source, ...]
+    strategy: str
+    share: Share
+    finished: FinishedItems | None = None
+    null: bool = False
+    every: bool = False
+    counts: bool = False
+    output: str = "table"
+    command: tuple[str, ...] | None = None
+
+    @property
+    def structured(self) -> bool:
+        """Does the output tell items apart by more than newlines?"""
+        return self.null or self.output != "table" or self.command is not None
+
+
+def execute(order: SplitRequest, stdout: int, warn: Callable[[str], None]) -> Exit:
+    """Prints, or runs the command. Raises UsageError before the first byte for whatever can be known by then."""
+    if order.command is not None:
+        failed = run_each(order.command, (item(line, True) for line in _remaining(order)), warn)
+        return Exit.NO if failed else Exit.DONE
+    with open_output(stdout, order.null) as stream:
+        if order.counts or order.every or order.output != "table":
+            _print_rows(order, stream)
+        elif order.finished:
+            stream.writelines(_remaining(order))
+        else:
+            for piece in _pieces(order):
+                stream.write(piece)
+    return Exit.DONE
+
+
+def _pieces(order: SplitRequest) -> Iterator[bytes]:
+    """The share's lines, in pieces of any size."""
+    if order.strategy == "size":
+        return (line for replica, line, _ in _everybody(order) if replica == order.share.replica)
+    if order.share.total == 1:
+        return everything(order.sources, order.structured)
+    strategy = stripe if order.strategy == "stripe" else chunk
+    return strategy(order.sources, order.share, order.structured)
+
+
+def _remaining(order: SplitRequest) -> Iterator[bytes]:
+    """The share's lines without what is finished; taken out after assignment, so that replicas never disagree."""
+    return (line for line in lines(_pieces(order)) if not _is_finished(order, line))
+
+
+def _is_finished(order: SplitRequest, line: bytes) -> bool:
+    return order.finished is not None and order.finished.has(item(line, order.structured))
+
+
+def _everybody(order: SplitRequest) -> Iterator[tuple[int, bytes, int | None]]:
+    """(replica, line, size if known) of every item, in the order of the list."""
+    total = order.share.total
+    if order.strategy == "size":
+        from skahactl.split.strategies import owned_items
+
+        yield from owned_items(order.sources, total, order.structured)
+        return
+    found: Iterable[bytes] = lines(everything(order.sources, order.structured))
+    if order.strategy == "stripe":
+        yield from ((replica, line, None) for replica, line in zip(cycle(range(1, total + 1)), found))
+        return
+    found = list(found)
+    for replica in range(1, total + 1):
+        start, stop = bounds(len(found), replica, total)
+        yield from ((replica, line, None) for line in found[start:stop])
+
+
+def _print_rows(order: SplitRequest, stream: BinaryIO) -> None:
+    if order.output != "table":
+        write_json(_counts(order) if order.counts else _named(order), order.output, stream)
+    elif order.counts:
+        for row in _counts(order):
+            stream.write("\t".join(str(value) for value in row.values() if value is not None).encode() + b"\n")
+    else:
+        for replica, line in _owned_lines(order):
+            stream.write(b"%d\t%b\n" % (replica, line.removesuffix(b"\n")))
+
+
+def _owned_lines(order: SplitRequest) -> Iterator[tuple[int, bytes]]:
+    """(replica, line) of everybody's, or of the share's, unfinished items."""
+    if not order.every:
+        return ((order.share.replica, line) for line in _remaining(order))
+    return ((replica, line) for replica, line, _ in _everybody(order) if not _is_finished(order, line))
+
+
+def _named(order: SplitRequest) -> Iterator[dict[str, object]]:
+    for replica, line in _owned_lines(order):
+        yield {"replica": replica, "item": os.fsdecode(item(line, True))}
+
+
+def _counts(order: SplitRequest) -> list[dict[str, object]]:
+    """For each replica the unfinished items, the finished ones, and with ``size`` the bytes of the unfinished."""
+    total = order.share.total
+    left, taken, weights = ([0] * (total + 1) for _ in range(3))
+    for replica, line, size in _everybody(order):
+        if _is_finished(order, line):
+            taken[replica] += 1
+        else:
+            left[replica] += 1
+            weights[replica] += size or 0
+    weighed = order.strategy == "size"
+    return [
+        {"replica": r, "items": left[r], "excluded": taken[r], "bytes": weights[r] if weighed else None}
+        for r in range(1, total + 1)
+    ]
+
+
+def write_json(rows: Iterable[Mapping[str, object]], output: str, stream: BinaryIO) -> None:
+    """``jsonl``: an object a line, as they come; ``json``: one array of the same objects. Pure ASCII.
+
+    Bytes of items that are not UTF-8 are lone surrogates (``\\udcff`` for 0xFF), from which ``os.fsencode`` makes
+    the bytes again.
+    """
+    if output == "jsonl":
+        for row in rows:
+            stream.write(json.dumps(row).encode() + b"\n")
+        return
+    before = b"[\n"
+    for row in rows:
+        stream.write(before + json.dumps(row).encode())
+        before = b",\n"
+    stream.write(b"[]\n" if before == b"[\n" else b"\n]\n")
+
+
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+
+class FinishedItems(NamedTuple):
+    """``named``: the items of the ``--exclude`` files, ``sources``. ``result``: where an item's result is, ``{}`` for
+    the item."""
+
+    named: frozenset[bytes]
+    result: bytes | None
+    sources: tuple[Source, ...] = ()
+
+    def has(self, item: bytes) -> bool:
+        """Is the item named, or its result a file that is not empty?"""
+        return item in self.named or (self.result is not None and _written(self.result.replace(b"{}", item)))
+
+
+def read_finished(excludes: Sequence[str], unless: str | None, stdin: int) -> FinishedItems:
+    """What ``--exclude`` and ``--unless`` name. Raises UsageError for a file that cannot be read."""
+    if unless is not None and "{}" not in unless:
+        raise UsageError(
+            f"--unless '{shown_path(unless)}' has no {{}} in it: every item would have the same result",
+            hint="write {} where the item stands, as in --unless '/arc/out/{}.OK'",
+        )
+    if "-" in excludes:
+        raise UsageError("--exclude reads files", hint="in bash, --exclude <(command) reads what a command prints")
+    sources = tuple(open_list(name, stdin) for name in excludes)
+    named = frozenset(item(line, True) for source in sources for line in lines(everything([source], True)))
+    return FinishedItems(named, None if unless is None else os.fsencode(os.path.expanduser(unless)), sources)
+
+
+def _written(path: bytes) -> bool:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in _ABSENT:
+            return False
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"--unless cannot look at this file: {reason}", where=shown_path(path)) from error
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
+
+
+SHELL = b"/bin/sh"
+LONGEST = 1000  # bytes of an item in a message
+
+
+def run_each(command: Sequence[str], items: Iterable[bytes], warn: Callable[[str], None]) -> int:
+    """Runs ``command`` for one item after the other and goes on after failures, which ``warn`` names.
+
+    ``{}`` is the item, wherever it stands; a command without it gets the item as its last argument. The command
+    reads nothing (its stdin is /dev/null: the list may be on ours). Returns how many failed. Raises UsageError
+    if the command cannot be started at all, and BrokenPipeError when one ended because nobody reads what it prints.
+    """
+    words = [os.fsencode(word) for word in command]
+    if not any(b"{}" in word for word in words[1:]):
+        words.append(b"{}")
+    done = failed = 0
+    for item in items:
+        done += 1
+        if end := _run([word.replace(b"{}", item) for word in words]):
+            failed += 1
+            warn(f"skahactl split: {end}: {_name(item)}")
+    if failed:
+        warn(f"skahactl split: {failed} of {done} items failed")
+    return failed
+
+
+def _run(words: list[bytes]) -> str | None:
+    """None, or how it ended when that was not well. What interrupts us reaches the command, from its start on."""
+    signal.signal(signal.SIGCHLD, _noted)
+    awaited = {*handled_signals(), signal.SIGCHLD}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    try:
+        code = os.waitstatus_to_exitcode(_waited(_started(words, before), awaited))
+    except _CommandTooLong:
+        return "too long for a command"
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if code == 0:
+        return None
+    if code == -signal.SIGPIPE and _nobody_reads():
+        raise BrokenPipeError
+    return f"failed with exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
+
+
+class _CommandTooLong(Exception):
+    """The words of one item are more than the system passes to a command."""
+
+
+def _started(words: list[bytes], mask: Iterable[int]) -> int:
+    """Its process; a script that does not say what runs it is run by sh, as a shell and execvp do."""
+    try:
+        return os.posix_spawnp(
+            words[0],
+            words,
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+            setsigmask=mask,
+            setsigdef=[signal.SIGPIPE],  # which Python ignores, and the command should not
+        )
+    except OSError as error:
+        if error.errno == errno.E2BIG:
+            raise _CommandTooLong from error
+        path = _found(words[0]) if error.errno == errno.ENOEXEC and words[0] != SHELL else None
+        if path is not None:
+            return _started([SHELL, path, *words[1:]], mask)
+        raise UsageError(f"cannot run this command: {error.strerror}", where=shown_path(words[0])) from error
+
+
+def _found(command: bytes) -> bytes | None:
+    from shutil import which
+
+    return which(command)
+
+
+def _nobody_reads() -> bool:
+    """Has the reader of our stdout or stderr gone away? A command can be killed by a pipe or a socket of its own."""
+    from select import POLLERR, POLLHUP, poll
+
+    asked = poll()
+    for fd in (1, 2):
+        asked.register(fd, 0)
+    return any(events & (POLLERR | POLLHUP) for _, events in asked.poll(0))
+
+
+def _name(item: bytes) -> str:
+    return shown_path(item) if len(item) <= LONGEST else f"{shown_path(item[:LONGEST])}... ({len(item)} bytes)"
+
+
+def _waited(pid: int, signals: Collection[int]) -> int:
+    """Its wait status; interruptions are passed on to it, its end awaited, and the last of them then ours again.
+
+    The signals are waited for, not handled: one that came just before a ``waitpid`` began would be heard only after
+    the command's own end.
+    """
+    interruption = 0
+    while True:
+        number, everybody = _next(signals)
+        if number != signal.SIGCHLD:
+            interruption = number
+            if not everybody:
+                os.kill(pid, number)
+        elif (ended := os.waitpid(pid, os.WNOHANG)) != (0, 0):
+            if interruption:
+                signal.raise_signal(interruption)  # still blocked here: it arrives with the old mask
+            return ended[1]
+
+
+def _next(numbers: Collection[int]) -> tuple[int, bool]:
+    """The next of these signals, and whether the terminal sent it, which tells the command as well (Ctrl-C)."""
+    if not hasattr(signal, "sigwaitinfo"):
+        return signal.sigwait(numbers), False
+    info = signal.sigwaitinfo(numbers)
+    return info.si_signo, info.si_code > 0  # positive: from the kernel
+
+
+def _noted(number: int, frame: FrameType | None) -> None:
+    """Nothing to do; without a handler some systems throw a blocked SIGCHLD away."""

@@ -1,0 +1,295 @@
+"""One replica's lines out of sources, in internal form (see ``sources``): streamed, or found by counting."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from io import BytesIO
+from itertools import chain, islice
+from typing import NamedTuple
+
+from skahactl.errors import UsageError
+from skahactl.split.shares import Share, balanced, bounds
+from skahactl.split.sources import Source, shown_path
+
+BLOCK = 1 << 20
+LARGE = 32 * BLOCK  # above it, wc(1) is quicker than Python, its own start included
+
+
+class LineCount(NamedTuple):
+    """``marks`` ends of items in the bytes ``begin`` to ``end``."""
+
+    begin: int
+    end: int
+    marks: int
+
+
+def count_lines(fd: int, begin: int, end: int, mark: bytes, guesses: Sequence[int]) -> Iterator[LineCount]:
+    """Consecutive parts from ``begin`` to ``end``, each with its count.
+
+    ``guesses`` are offsets near which ends of lines will be looked for, ascending. Large lists of lines are
+    counted by ``wc -l``, four times as fast as Python and one process for each guess; where there is none, and
+    for all else, Python counts block by block. Both are exact.
+    """
+    if mark == b"\n" and end - begin >= LARGE and sys.platform == "linux":
+        cuts = sorted({begin, *(guess for guess in guesses if begin < guess < end)})
+        after = _lines_after(fd, cuts)
+        if after is not None and os.fstat(fd).st_size == end:
+            ends, following = [*cuts[1:], end], [*after[1:], 0]
+            for first, last, count, later in zip(cuts, ends, after, following, strict=True):
+                yield LineCount(first, last, count - later)
+            return
+    yield from _blocks(fd, begin, end, mark)
+
+
+def line_offset(fd: int, part: LineCount, number: int, mark: bytes) -> int:
+    """Where the bytes behind mark ``number`` of ``part`` begin, 1 <= number <= part.marks; from the nearer side."""
+    if number <= part.marks // 2:
+        for block in _blocks(fd, part.begin, part.end, mark):
+            if block.marks >= number:
+                return _within(fd, block, number, mark)
+            number -= block.marks
+    end, before = part.end, part.marks
+    while end > part.begin:
+        begin = max(part.begin, end - BLOCK)
+        count = sum(block.marks for block in _blocks(fd, begin, end, mark))
+        before -= count
+        if before < number:
+            return _within(fd, LineCount(begin, end, count), number - before, mark)
+        end = begin
+    raise OSError("the list changed while it was read")
+
+
+def nth_line(data: bytes, number: int, mark: bytes) -> int:
+    """The offset behind mark ``number`` (from 1): 0 for 0 and below, the length if there are fewer."""
+    if number <= 0:
+        return 0
+    low, high = 0, len(data)
+    while high - low > 64:
+        middle = (low + high) // 2
+        ends = data.count(mark, low, middle)
+        if ends >= number:
+            high = middle
+        else:
+            low, number = middle, number - ends
+    while number and (behind := data.find(mark, low, high) + 1):
+        low, number = behind, number - 1
+    return len(data) if number else low
+
+
+def _within(fd: int, block: LineCount, number: int, mark: bytes) -> int:
+    return block.begin + nth_line(os.pread(fd, block.end - block.begin, block.begin), number, mark)
+
+
+def _blocks(fd: int, begin: int, end: int, mark: bytes) -> Iterator[LineCount]:
+    buffer = bytearray(min(BLOCK, end - begin))
+    view = memoryview(buffer)
+    while begin < end:
+        size = os.preadv(fd, [view[: min(BLOCK, end - begin)]], begin)
+        if not size:
+            return
+        yield LineCount(begin, begin + size, buffer.count(mark, 0, size))
+        begin += size
+
+
+def _lines_after(fd: int, cuts: Sequence[int]) -> list[int] | None:
+    """How many ends of lines there are from each cut to the end of the file, counted at once; None: no way to."""
+    running: list[tuple[int, int]] = []
+    texts: list[bytes] = []
+    try:
+        running.extend(_wc(fd, cut) for cut in cuts)
+    except OSError:
+        texts.append(b"")
+    for pid, answer in running:
+        with open(answer, "rb") as stream:
+            texts.append(stream.read())
+        if os.waitpid(pid, 0)[1]:
+            texts.append(b"")
+    return [int(text) for text in texts] if all(text.strip().isdigit() for text in texts) else None
+
+
+def _wc(fd: int, cut: int) -> tuple[int, int]:
+    """(pid, descriptor of its output) of a ``wc -l`` from ``cut`` on; reads a description of the file of its own."""
+    reading = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
+    answer, writing = os.pipe()
+    try:
+        os.lseek(reading, cut, os.SEEK_SET)
+        actions = [(os.POSIX_SPAWN_DUP2, reading, 0), (os.POSIX_SPAWN_DUP2, writing, 1)]
+        return os.posix_spawnp("wc", ["wc", "-l"], os.environ, file_actions=actions), answer
+    except OSError:
+        os.close(answer)
+        raise
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+FEW = 8  # replicas, below which a share is a large part of the list
+BATCH = 16  # lines joined into one write: enough to forget the cost of a write, few enough for lines of 10 MB
+
+
+def stripe(sources: Sequence[Source], share: Share, structured: bool) -> Iterator[bytes]:
+    """Lines i, i+N, i+2N, ... of all sources together, several at a time. Holds a piece and a batch."""
+    mine = islice(lines(everything(sources, structured)), share.replica - 1, None, share.total)
+    while batch := b"".join(islice(mine, BATCH)):
+        yield batch
+
+
+def chunk(sources: Sequence[Source], share: Share, structured: bool) -> Iterator[bytes]:
+    """The contiguous block of the share, in pieces that need not end with a line.
+
+    Regular files are counted, then the share is read: nothing is held. What cannot be read twice is held, less
+    what can no longer belong to the share: its beginning only moves forward while the count grows.
+    """
+    parts, before = _parts(sources, share, structured)
+    start, stop = bounds(before + sum(part.marks for part in parts), *share)
+    for part in parts:
+        if stop > start and before < stop and before + part.marks >= start:
+            yield from part.between(start - before, stop - before)
+        before += part.marks
+
+
+def everything(sources: Sequence[Source], structured: bool) -> Iterator[bytes]:
+    """All lines of all sources, in pieces. A last line without its end gets one, but for the very last."""
+    for source in sources:
+        end = b"\n"
+        for piece in source.pieces(structured):
+            yield piece
+            end = piece[-1:] or end
+        if end != b"\n":
+            yield _missing_end(source, sources, structured)
+
+
+def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Line by line, ends kept. A BytesIO a piece is the fastest way to lines that Python has."""
+    return chain.from_iterable(map(BytesIO, _whole(pieces)))
+
+
+def item(line: bytes, structured: bool) -> bytes:
+    """The item of a line as it was outside, without its end."""
+    bare = line.removesuffix(b"\n")
+    return bare.replace(b"\0", b"\n") if structured else bare
+
+
+def _whole(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes, cut at ends of lines only."""
+    rest: list[bytes] = []
+    for piece in pieces:
+        cut = piece.rfind(b"\n") + 1
+        if cut:
+            rest.append(piece[:cut])
+            yield b"".join(rest)
+            rest = [piece[cut:]]
+        else:
+            rest.append(piece)
+    if last := b"".join(rest):
+        yield last
+
+
+def _missing_end(source: Source, sources: Sequence[Source], structured: bool) -> bytes:
+    """Lines pass untouched, as GNU split passes them: the last one stays as it is. NULs end every item."""
+    return b"" if source is sources[-1] and not source.nul and not structured else b"\n"
+
+
+class _HeldLine(NamedTuple):
+    """Bytes that are held, with ``marks`` ends of lines in them."""
+
+    marks: int
+    data: bytes
+
+    def between(self, start: int, stop: int) -> Iterator[bytes]:
+        """What lies after the end number ``start`` and up to the end number ``stop``, ends counted from 1."""
+        yield self.data[nth_line(self.data, start, b"\n") : nth_line(self.data, stop, b"\n")]
+
+
+class _Region(NamedTuple):
+    """Bytes of a regular file, counted and not held."""
+
+    source: Source
+    part: LineCount
+    structured: bool
+
+    @property
+    def marks(self) -> int:
+        return self.part.marks
+
+    def between(self, start: int, stop: int) -> Iterator[bytes]:
+        begin = self._offset(start) if start > 0 else self.part.begin
+        end = self._offset(stop) if stop <= self.marks else self.part.end
+        return self.source.span(begin, end, self.structured)
+
+    def _offset(self, number: int) -> int:
+        return line_offset(self.source.fd, self.part, number, self.source.mark)
+
+
+def _parts(sources: Sequence[Source], share: Share, structured: bool) -> tuple[deque[_HeldLine | _Region], int]:
+    """Every part that may hold lines of the share, and how many lines lie before the first of them."""
+    parts: deque[_HeldLine | _Region] = deque()
+    before = total = 0
+    for source in sources:
+        for part in _counted(source, sources, share, structured):
+            parts.append(part)
+            total += part.marks
+            start, _ = bounds(total, *share)
+            while before + parts[0].marks < start:
+                before += parts.popleft().marks
+    return parts, before
+
+
+def _counted(
+    source: Source, sources: Sequence[Source], share: Share, structured: bool
+) -> Iterator[_HeldLine | _Region]:
+    end = b"\n"
+    if source.begin is not None and source.end is not None:
+        size = source.end - source.begin
+        # A small share's end is found soon from its beginning; each guess more is read for from there to the end.
+        near = (share.replica - 1, share.replica) if share.total < FEW else (share.replica - 1,)
+        guesses = [source.begin + size * replica // share.total for replica in near]
+        for part in count_lines(source.fd, source.begin, source.end, source.mark, guesses):
+            yield _Region(source, part, structured)
+        end = b"".join(source.span(max(source.begin, source.end - 1), source.end, structured)) or end
+    else:
+        for piece in source.pieces(structured):
+            yield _HeldLine(piece.count(b"\n"), piece)
+            end = piece[-1:] or end
+    if end != b"\n":
+        yield _HeldLine(1, _missing_end(source, sources, structured))
+
+
+NAMED = 3  # missing files that a message names
+
+
+def item_weights(sources: Sequence[Source], structured: bool) -> tuple[list[bytes], list[int]]:
+    """Every line, and the size of its file in bytes, read once. Raises UsageError naming files that have none."""
+    found = list(lines(everything(sources, structured)))
+    sizes, missing = [], []
+    for line in found:
+        size = _size(item(line, structured))
+        if isinstance(size, int):
+            sizes.append(size)
+        else:
+            missing.append(size)
+    if missing:
+        more = f", and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        raise UsageError(
+            "no size for " + "; ".join(missing[:NAMED]) + more,
+            hint="with -s size every item is the name of a file; chunk and stripe take any text",
+        )
+    return found, sizes
+
+
+def owned_items(sources: Sequence[Source], total: int, structured: bool) -> Iterator[tuple[int, bytes, int]]:
+    """(replica, line, size) of every item, in the order of the list."""
+    found, sizes = item_weights(sources, structured)
+    return zip(balanced(sizes, total), found, sizes, strict=True)
+
+
+def _size(name: bytes) -> int | str:
+    try:
+        status = os.stat(name)
+    except (OSError, ValueError) as error:
+        return f"'{shown_path(name)}' ({error.strerror if isinstance(error, OSError) else error})"
+    return f"'{shown_path(name)}' (is a directory)" if stat.S_ISDIR(status.st_mode) else status.st_size
