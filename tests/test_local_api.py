@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from skahactl.local import views
+from skahactl.local.api import start_time
 from tests.local_platform import FORM, IMAGE, create, ended, platform, sessions, until
 
 Check = Callable[[httpx.AsyncClient], Awaitable[Any]]
@@ -351,7 +351,7 @@ def test_a_damaged_queue_is_named_and_left_alone(tmp_path: Path) -> None:
     [(1744299933.9, "2025-04-10T15:45:33Z"), (1744299900.5, "2025-04-10T15:45Z"), (0, "1970-01-01T00:00Z")],
 )
 def test_start_times_omit_zero_seconds(epoch: float, text: str) -> None:
-    assert views.start_time(epoch) == text
+    assert start_time(epoch) == text
 
 
 def test_handlers_run_off_the_event_loop(tmp_path: Path) -> None:

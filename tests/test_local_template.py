@@ -9,8 +9,14 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from skahactl.local import scalar, words
-from skahactl.local.template import TemplateRejected, decode_request, expand_variables
+from skahactl.local.decode import (
+    ScalarError,
+    TemplateRejected,
+    decode_request,
+    expand_variables,
+    is_reread_word,
+    parse_sequence,
+)
 from tests.local_platform import encoded
 
 
@@ -125,7 +131,7 @@ def test_words_that_survive() -> None:
         "-",
         "+",
     ):
-        assert not words.is_reread_word(word), word
+        assert not is_reread_word(word), word
 
 
 @pytest.mark.parametrize(
@@ -170,7 +176,7 @@ printable = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12)
 )
 
 
-@given(st.lists(printable.filter(lambda text: not words.is_reread_word(text)), max_size=5))
+@given(st.lists(printable.filter(lambda text: not is_reread_word(text)), max_size=5))
 @example(["", "$0", "a b", "\n", "\\", '"', "$(HOME)", "$$", "y y"])
 def test_encoded_arguments_and_values_arrive_unchanged(texts: list[str]) -> None:
     sent = " ".join(encoded(text) for text in texts) if texts else None
@@ -183,8 +189,8 @@ def test_encoded_arguments_and_values_arrive_unchanged(texts: list[str]) -> None
 def sequence(document: str) -> list[str] | None:
     """The whole document as a sequence of scalars; None if it is not."""
     try:
-        items, end = scalar.parse_sequence(document, 0)
-    except scalar.ScalarError:
+        items, end = parse_sequence(document, 0)
+    except ScalarError:
         return None
     return items if end == len(document) else None
 

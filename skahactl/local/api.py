@@ -5,16 +5,106 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
+from math import floor
 from pathlib import Path
 
-from skahactl.local import answers, checks, environment, pages, parameters, queue, template, views, workers
-from skahactl.local.answers import HttpAnswer, HttpRefusal, bad, missing
-from skahactl.local.calls import CallAbandoned, LocalCall
-from skahactl.local.launch import launch
-from skahactl.local.store import QUEUED, StoreError, connect, immediate, log_path, prepare
+from skahactl.local import http, queue, workers
+from skahactl.local.decode import TemplateRejected, base_environment, decode_request, local_user, platform_environment
+from skahactl.local.http import CallAbandoned, HttpAnswer, HttpRefusal, LocalCall, bad, missing
+from skahactl.local.queue import FAILED, QUEUED, RUNNING, StoreError, connect, immediate, log_path, prepare
+from skahactl.local.workers import launch
 from skahactl.profile import LocalSettings
+
+
+def session_status(row: sqlite3.Row) -> str:
+    return "Pending" if row["state"] == QUEUED else str(row["state"])
+
+
+def session_view(row: sqlite3.Row, user: str) -> dict[str, object]:
+    """The session object in the server's order; what is null there is absent here."""
+    fixed = row["ram"] is not None
+    started = row["started"]
+    fields: dict[str, object | None] = {
+        "id": row["id"],
+        "userid": user,
+        "runAsUID": str(os.getuid()),
+        "runAsGID": str(os.getuid()),
+        "supplementalGroups": sorted(os.getgroups()),
+        "image": row["image"],
+        "type": "headless",
+        "status": session_status(row),
+        "name": row["name"][:63].rstrip("-"),
+        "startTime": None if started is None else start_time(started),
+        "expiryTime": None if started is None else _seconds(row["expires"]),
+        "connectURL": "",
+        "requestedRAM": f"{row['ram'] * 1.073741824:.2f}" if fixed else None,
+        "requestedCPUCores": _cores(row["cores"]) if fixed else None,
+        "requestedGPUCores": str(row["gpus"] or 0),
+        "isFixedResources": fixed,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def public_view(row: sqlite3.Row, user: str) -> dict[str, object]:
+    """What ``view=all`` shows of a session."""
+    whole = session_view(row, user)
+    return {name: whole[name] for name in ("userid", "type", "status", "startTime") if name in whole}
+
+
+def start_time(epoch: float) -> str:
+    """ISO 8601 as Java prints an instant's date and time: seconds omitted when they are zero."""
+    return _seconds(epoch).replace(":00Z", "Z") if floor(epoch) % 60 == 0 else _seconds(epoch)
+
+
+def _seconds(epoch: float) -> str:
+    return datetime.fromtimestamp(floor(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _cores(cores: float | None) -> str:
+    amount = 1.0 if cores is None else cores
+    return str(int(amount)) if amount == int(amount) else f"{amount:.3f}"
+
+
+def events_view(row: sqlite3.Row) -> str:
+    """The events of a session that has started, as a table."""
+    started = _seconds(row["started"])
+    rows = [
+        ("Normal", "Scheduled", "Assigned to this machine", started),
+        ("Normal", "Started", f"Started the command of {row['name']}, without its image {row['image']}", started),
+    ]
+    if row["state"] == FAILED:
+        rows.append(("Warning", "Failed", f"The command ended: {row['reason']}", _seconds(row["ended"])))
+    return text_table([("TYPE", "REASON", "MESSAGE", "FIRST-TIME", "LAST-TIME"), *((*line, line[3]) for line in rows)])
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns as kubectl prints them: as wide as their widest, three blanks between."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(lines) + "\n"
+
+
+def stats_view(rows: Sequence[sqlite3.Row], slots: int) -> dict[str, object]:
+    """``view=stats``: here, the slots and what runs in them (skaha-api 4.3)."""
+    running = [row for row in rows if row["state"] == RUNNING]
+    cores = sum(row["cores"] or 1.0 for row in running)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 10**9
+    return {
+        "cores": {
+            "requestedCPUCores": cores,
+            "cpuCoresAvailable": slots,
+            "maxCPUCores": {"cpuCores": http.CORES[-1], "withRam": f"{http.MEMORY[-1]}Gi"},
+        },
+        "ram": {
+            "requestedRAM": f"{sum(row['ram'] or 4.0 for row in running):g}G",
+            "ramAvailable": f"{memory}G",
+            "maxRAM": {"ram": f"{http.MEMORY[-1]}Gi", "withCPUCores": http.CORES[-1]},
+        },
+    }
+
 
 #: Seconds that a request gives the processes of a dead worker to end.
 REAPING = 0.25
@@ -39,7 +129,7 @@ class Platform:
         self.settings, self.environ, self.now = settings, environ, now
         self.directory = directory
         self.slots = max(1, settings.slots or os.cpu_count() or 1)
-        self.user = environment.local_user()
+        self.user = local_user()
 
     def answer(self, call: LocalCall) -> HttpAnswer:
         """The answer to a request.
@@ -49,10 +139,10 @@ class Platform:
         try:
             answer = self._routed(call)
         except HttpRefusal as refusal:
-            plain = answers.text(refusal.body, refusal.status)
+            plain = http.text(refusal.body, refusal.status)
             return HttpAnswer(plain.status, {**plain.headers, **refusal.headers}, plain.body)
-        except template.TemplateRejected as rejected:
-            return answers.text(rejected.body, rejected.status)
+        except TemplateRejected as rejected:
+            return http.text(rejected.body, rejected.status)
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
@@ -67,29 +157,29 @@ class Platform:
         if parts[0] == "skaha" and parts[1:] in ([], [""], ["index.html"], ["capabilities"], ["availability"]):
             return self._document(call, parts[-1])
         if parts[:2] != ["skaha", "v1"] or len(parts) < 3 or parts[2] not in _RESOURCES:
-            return answers.html(pages.not_found(call.path), 404)
+            return http.html(http.not_found(call.path), 404)
         if parts[2] == "session":
             return self._session(call, parts[3:])
         call.allow("GET")
         if parts[2] == "context":
-            return answers.compact(pages.CONTEXT)
+            return http.compact(http.CONTEXT)
         if parts[2] == "repository":
-            return answers.compact(pages.REPOSITORIES)
+            return http.compact(http.REPOSITORIES)
         return self._images(call)
 
     def _document(self, call: LocalCall, name: str) -> HttpAnswer:
         call.allow("GET", "HEAD")
         if name == "capabilities":
-            return answers.xml(pages.capabilities(f"{call.origin}/skaha"))
+            return http.xml(http.capabilities(f"{call.origin}/skaha"))
         if name == "availability":
-            return answers.empty() if "detail=min" in call.query.split("&") else answers.xml(pages.AVAILABILITY)
-        return answers.html(pages.INDEX)
+            return http.empty() if "detail=min" in call.query.split("&") else http.xml(http.AVAILABILITY)
+        return http.html(http.INDEX)
 
     def _images(self, call: LocalCall) -> HttpAnswer:
-        kind = parameters.query_parameters(call.query).one("type")
-        if kind is not None and kind not in (*checks.KINDS, "desktop-app"):
+        kind = http.query_parameters(call.query).one("type")
+        if kind is not None and kind not in (*http.KINDS, "desktop-app"):
             raise bad(f"unknown type: {kind}")
-        return answers.pretty([])
+        return http.pretty([])
 
     def _session(self, call: LocalCall, parts: list[str]) -> HttpAnswer:
         call.allow("GET", "POST", "DELETE")
@@ -102,7 +192,7 @@ class Platform:
                 return self._get(store, call, parts[0]) if parts else self._list(store, call)
             if call.method == "DELETE":
                 return self._delete(store, parts)
-            form = parameters.post_parameters(call.query, call.headers, call.body)
+            form = http.post_parameters(call.query, call.headers, call.body)
             return self._renew(store, form, parts[0]) if parts else self._create(store, form, call)
 
     def _open(self) -> sqlite3.Connection:
@@ -132,9 +222,9 @@ class Platform:
             raise
         launch(self.root, booked, self.settings.kill_after)
 
-    def _create(self, store: sqlite3.Connection, form: parameters.Parameters, call: LocalCall) -> HttpAnswer:
-        wanted = checks.session_request(form)
-        session = checks.new_id()
+    def _create(self, store: sqlite3.Connection, form: http.Parameters, call: LocalCall) -> HttpAnswer:
+        wanted = http.session_request(form)
+        session = http.new_id()
         order = self._order(wanted, session, self.settings.directory or call.directory or self.directory)
 
         def enqueue() -> None:
@@ -143,51 +233,49 @@ class Platform:
                 raise CallAbandoned
 
         self._staff(store, enqueue)
-        return answers.text(session + "\n")
+        return http.text(session + "\n")
 
-    def _order(self, wanted: checks.SessionRequest, session: str, directory: str) -> queue.QueuedSession:
+    def _order(self, wanted: http.SessionRequest, session: str, directory: str) -> queue.QueuedSession:
         """What the session is to run: the server's template step, and the environment built around its result."""
         job = f"skaha-headless-{self.user}-{session}".lower()
         place = os.path.abspath(os.path.expanduser(directory))
-        platform = environment.platform_environment(session, wanted.cores, place, self.environ)
-        decoded = template.decode_request(
-            wanted.cmd, wanted.args, wanted.env, user=self.user, job=job, platform=platform
-        )
-        checks.check_host_name(wanted.name, job)
-        env = (*environment.base_environment(self.environ), *decoded.env, *platform)
+        platform = platform_environment(session, wanted.cores, place, self.environ)
+        decoded = decode_request(wanted.cmd, wanted.args, wanted.env, user=self.user, job=job, platform=platform)
+        http.check_host_name(wanted.name, job)
+        env = (*base_environment(self.environ), *decoded.env, *platform)
         return queue.QueuedSession(
             session, wanted.name, wanted.image, wanted.cores, wanted.ram, wanted.gpus, decoded.argv, env, place
         )
 
     def _list(self, store: sqlite3.Connection, call: LocalCall) -> HttpAnswer:
-        query = parameters.query_parameters(call.query)
+        query = http.query_parameters(call.query)
         view, kind, state = query.one("view") or "", query.one("type"), query.one("status")
         rows = queue.list_sessions(store)
         if view == "stats":
-            return answers.pretty(views.stats_view(rows, self.slots))
+            return http.pretty(stats_view(rows, self.slots))
         if view.lower() == "interactive" or (kind is not None and kind.lower() != "headless"):
-            return answers.pretty([])
-        chosen = [row for row in rows if state is None or views.session_status(row).lower() == state.lower()]
-        show = views.public_view if view == "all" else views.session_view
-        return answers.pretty([show(row, self.user) for row in chosen])
+            return http.pretty([])
+        chosen = [row for row in rows if state is None or session_status(row).lower() == state.lower()]
+        show = public_view if view == "all" else session_view
+        return http.pretty([show(row, self.user) for row in chosen])
 
     def _get(self, store: sqlite3.Connection, call: LocalCall, session: str) -> HttpAnswer:
-        view = parameters.query_parameters(call.query).one("view")
+        view = http.query_parameters(call.query).one("view")
         if view == "logs":
             return self._log(store, session)
         if view == "events":
             row = queue.find_session(store, session)
             if row is None or row["started"] is None:
                 raise missing(f"session {session} not found.")
-            return answers.text(views.events_view(row))
+            return http.text(events_view(row))
         if not session:  # the empty id filters nothing: the first session
             row = next(iter(queue.list_sessions(store)), None)
         else:
-            checks.host_label("canfar.net/id", session)
+            http.host_label("canfar.net/id", session)
             row = queue.find_session(store, session)
         if row is None:
             raise missing(f"session {session} not found")
-        return answers.pretty(views.session_view(row, self.user))
+        return http.pretty(session_view(row, self.user))
 
     def _log(self, store: sqlite3.Connection, session: str) -> HttpAnswer:
         """The output so far; nothing for sessions that have none or are not known."""
@@ -205,9 +293,9 @@ class Platform:
         if not parts:
             raise bad("Cannot kill all sessions.")
         queue.delete(store, self.root, parts[0])
-        return answers.empty()
+        return http.empty()
 
-    def _renew(self, store: sqlite3.Connection, form: parameters.Parameters, session: str) -> HttpAnswer:
+    def _renew(self, store: sqlite3.Connection, form: http.Parameters, session: str) -> HttpAnswer:
         action = form.one("action")
         if action is None or not session:
             raise bad("Cannot modify an existing session")
@@ -216,7 +304,7 @@ class Platform:
         if not queue.renew(store, session, time.time()):
             who = f"PosixPrincipal [uidNumber={os.getuid()},{os.getgid()},{self.user}]"
             raise bad(f"No active job for user {who} with session {session}")
-        return answers.empty()
+        return http.empty()
 
 
 def _desktop_apps(method: str, parts: list[str]) -> HttpAnswer:
@@ -227,7 +315,7 @@ def _desktop_apps(method: str, parts: list[str]) -> HttpAnswer:
     if method == "DELETE":
         if app is None:
             raise bad("Missing app ID")
-        return answers.empty()
+        return http.empty()
     if app is None:
-        return answers.pretty([])
+        return http.pretty([])
     raise missing(f"desktop app with session {session} and app ID {app} was not found")

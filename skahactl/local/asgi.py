@@ -14,11 +14,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from skahactl.local import answers
-from skahactl.local.answers import HttpAnswer
+from skahactl.local import http
 from skahactl.local.api import Platform
-from skahactl.local.calls import LocalCall
-from skahactl.local.store import StoreError
+from skahactl.local.http import HttpAnswer, LocalCall
+from skahactl.local.queue import StoreError
 from skahactl.local.transport import LogStream
 
 #: As the servlet container has it (skaha-api 3.1).
@@ -60,9 +59,9 @@ class AccessGate:
         for name, value in pairs:
             values.setdefault(name, []).append(value)
         if [host.decode("latin-1").lower() in self._hosts for host in values.get("host", [])] != [True]:
-            return answers.text("This server answers to its own name and port only.\n", 403)
+            return http.text("This server answers to its own name and port only.\n", 403)
         if "origin" in values or "sec-fetch-site" in values:
-            return answers.text("Requests of web pages are not served.\n", 403)
+            return http.text("Requests of web pages are not served.\n", 403)
         tokens = values.get("authorization", [])
         if not tokens:
             return _unauthorized("Unauthorized\n")
@@ -76,15 +75,15 @@ class AccessGate:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._platform.answer, call)
         except (OSError, sqlite3.Error, StoreError) as error:
-            plain = answers.text("temporarily unavailable: null\n", 503)
+            plain = http.text("temporarily unavailable: null\n", 503)
             return HttpAnswer(
                 503, {**plain.headers, "retry-after": "30", "x-skahactl-reason": _one_line(error)}, plain.body
             )
         except Exception as error:
-            return answers.text(f"unexpected exception: {_one_line(error)}", 500)
+            return http.text(f"unexpected exception: {_one_line(error)}", 500)
 
 
-_TOO_LARGE = answers.text(f"A request has at most {LARGEST_BODY} bytes.\n", 413)
+_TOO_LARGE = http.text(f"A request has at most {LARGEST_BODY} bytes.\n", 413)
 
 
 def _too_large(length: str | None) -> HttpAnswer | None:
@@ -92,7 +91,7 @@ def _too_large(length: str | None) -> HttpAnswer | None:
 
 
 def _unauthorized(body: str) -> HttpAnswer:
-    plain = answers.text(body, 401)
+    plain = http.text(body, 401)
     return HttpAnswer(401, {**plain.headers, "www-authenticate": 'Bearer realm="skahactl serve"'}, plain.body)
 
 

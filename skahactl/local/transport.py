@@ -12,10 +12,9 @@ from pathlib import Path
 
 import httpx
 
-from skahactl.local.answers import HttpAnswer
 from skahactl.local.api import Platform
-from skahactl.local.calls import LocalCall
-from skahactl.local.store import StoreError
+from skahactl.local.http import HttpAnswer, LocalCall
+from skahactl.local.queue import StoreError
 from skahactl.profile import LocalSettings
 from skahactl.skaha.transport import DIRECTORY
 

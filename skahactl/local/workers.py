@@ -12,11 +12,90 @@ import os
 import secrets
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
+from collections.abc import Sequence
+from functools import cache
 
-from skahactl.local import processes
-from skahactl.local.queue import end
-from skahactl.local.store import FAILED, QUEUED, RUNNING, immediate, lock_path
+import skahactl
+from skahactl.local.queue import FAILED, QUEUED, RUNNING, end, immediate, lock_path
+
+LINUX = sys.platform.startswith("linux")
+
+
+@cache
+def boot_marker() -> str:
+    """What differs from one start of the machine to the next."""
+    if LINUX:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    return _output("sysctl", "-n", "kern.boottime")
+
+
+def start_time(pid: int) -> str | None:
+    """When the process started, as a word to compare; None if there is none (a zombie is none)."""
+    if LINUX:
+        fields = _stat(pid)
+        return None if fields is None or fields[0] in "ZX" else fields[19]
+    return _output("ps", "-o", "lstart=", "-p", str(pid)) or None
+
+
+def group_alive(pid: int, when: str, machine: str) -> bool:
+    """Whether processes of the group ``pid`` remain whose leader was born ``when``, on the boot ``machine``."""
+    if machine != boot_marker():
+        return False
+    leader = start_time(pid)
+    if leader is not None:
+        return leader == when
+    try:
+        os.killpg(pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return _has_members(pid, when)
+
+
+def signal_group(pid: int, number: int) -> None:
+    """Send a signal to a group, if it is still there; a stopped one is woken to hear it."""
+    try:
+        os.killpg(pid, number)
+        if number == signal.SIGTERM:
+            os.killpg(pid, signal.SIGCONT)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _has_members(group: int, when: str) -> bool:
+    """Whether a living process that is no older than the lost leader is in its group and session."""
+    if not LINUX:
+        rows = (line.split() for line in _output("ps", "-A", "-o", "pgid=,stat=").splitlines())
+        return any(row[0] == str(group) and not row[1].startswith("Z") for row in rows if len(row) > 1)
+    for name in os.listdir("/proc"):
+        fields = _stat(int(name)) if name.isdigit() else None
+        if fields is None or fields[0] in "ZX" or fields[2] != str(group) or fields[3] != str(group):
+            continue
+        if int(fields[19]) >= int(when or 0):
+            return True
+    return False
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the third (the state) on; None if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read().decode("latin-1")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return text[text.rindex(")") + 2 :].split()
+
+
+def _output(*command: str) -> str:
+    import subprocess
+
+    environ = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C", "TZ": "UTC"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ, check=False)
+    return done.stdout.decode("ascii", "replace").strip()
+
 
 #: Seconds after KILL in which a group must be gone; one that is not hangs in the kernel, and is given up.
 GIVE_UP = 5.0
@@ -135,13 +214,52 @@ def _reap_one(store: sqlite3.Connection, root: str, worker: str, kill_after: flo
 
 def _ended(store: sqlite3.Connection, session: sqlite3.Row, kill_after: float, now: float) -> bool:
     """Push a lost session's process group one step further towards its end; True when it is gone."""
-    if not processes.group_alive(session["pid"], session["born"], session["boot"]):
+    if not group_alive(session["pid"], session["born"], session["boot"]):
         return True
     termed = session["termed"]
     if termed is None:
         store.execute("UPDATE sessions SET termed = ? WHERE id = ?", (now, session["id"]))
-        processes.signal_group(session["pid"], signal.SIGTERM)
+        signal_group(session["pid"], signal.SIGTERM)
         return False
     if now - termed >= kill_after:
-        processes.signal_group(session["pid"], signal.SIGKILL)
+        signal_group(session["pid"], signal.SIGKILL)
     return bool(now - termed >= kill_after + GIVE_UP)
+
+
+def launch(root: str, bookings: Sequence[tuple[str, int]], kill_after: float) -> None:
+    """Start the workers booked by workers.reserve, and close our copies of their locks.
+
+    Each forks away at once, so that it is nobody's zombie. One that cannot be started has let go of its lock, which
+    the next request sees.
+    """
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for worker, lock in bookings:
+            started.append(_start(root, worker, lock, kill_after))
+    except OSError:
+        return  # no process to be had now; what is queued stays queued
+    finally:
+        for _, lock in bookings:
+            os.close(lock)
+        for process in started:
+            process.wait()
+
+
+def _start(root: str, worker: str, lock: int, kill_after: float) -> subprocess.Popen[bytes]:
+    package = os.path.dirname(os.path.dirname(os.path.abspath(skahactl.__file__)))
+    complaints = os.open(
+        os.path.join(root, "workers.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+    )
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-S", "-P", "-m", "skahactl.local.worker", root, worker, str(lock), repr(kill_after)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+            cwd="/",
+            env={"PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1", "PATH": os.defpath},
+            pass_fds=(lock,),
+            start_new_session=True,
+        )
+    finally:
+        os.close(complaints)

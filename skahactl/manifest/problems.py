@@ -260,9 +260,9 @@ def _move(full: str, table: str) -> str:
 
 def _tables(model: type[BaseModel] | None) -> dict[str, type[BaseModel] | None]:
     found: dict[str, type[BaseModel] | None] = {}
-    for name, field in (model.model_fields if model else {}).items():
-        kinds = [field.annotation, *get_args(field.annotation)]
-        found[field.alias or name] = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+    for name, each in (model.model_fields if model else {}).items():
+        kinds = [each.annotation, *get_args(each.annotation)]
+        found[each.alias or name] = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
     return found
 
 
