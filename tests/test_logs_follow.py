@@ -13,14 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skahactl.errors import UnreachableError
-from skahactl.logs.follow import Follower
-from skahactl.logs.keep import GAP
-from skahactl.logs.lines import LastLines, Lines, last_lines_at
-from skahactl.logs.pace import LOCAL, REMOTE, ReadPace
-from skahactl.logs.sinks import WriterChain
-from skahactl.logs.sinks import WriterOptions as Shape
-from skahactl.logs.strand import ENDED, GONE, LIVE, WAITING, LogStream, StreamRead
-from skahactl.logs.tail import Tail
+from skahactl.logs.follow import ENDED, GONE, LIVE, LOCAL, REMOTE, WAITING, Follower, LogStream, ReadPace, StreamRead
+from skahactl.logs.keep import GAP, Tail
+from skahactl.logs.writers import LastLines, Lines, WriterChain, last_lines_at
+from skahactl.logs.writers import WriterOptions as Shape
 from tests.log_server import lines
 from tests.simulated_time import SimulatedClock, SimulatedLoop, run
 

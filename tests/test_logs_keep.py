@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 
 from skahactl.errors import UnreachableError
 from skahactl.ledger.database import open_ledger
-from skahactl.logs.keep import GAP, ROTATED, Fetched, fetch
-from skahactl.logs.overlap import overlap
-from skahactl.logs.places import log_path
+from skahactl.logs.keep import GAP, ROTATED, Fetched, fetch, overlap
+from skahactl.logs.select import log_path
 from skahactl.skaha.client import Client
 from tests import ledgers
 from tests.log_server import LogServer, lines, serving

@@ -12,7 +12,7 @@ from skahactl import durations, ranges
 from skahactl.errors import UsageError
 from skahactl.ledger.database import Ledger, open_ledger
 from skahactl.ledger.records import Run
-from skahactl.logs.choose import Choice, logs_of
+from skahactl.logs.select import Choice, logs_of
 from skahactl.profile import LOCAL_SERVER, Profile
 from skahactl.targets import Target, by_run, find, job_names
 from tests import ledgers

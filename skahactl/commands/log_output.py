@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skahactl.context import Invocation
-from skahactl.logs.choose import AttemptLog, Choice, Part
-from skahactl.logs.sinks import FileWriter, WriterChain, WriterOptions, file_name
+from skahactl.logs.select import AttemptLog, Choice, Part
+from skahactl.logs.writers import FileWriter, WriterChain, WriterOptions, file_name
 from skahactl.targets import Target
 from skahactl.words import count_noun
 

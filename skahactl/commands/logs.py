@@ -12,7 +12,7 @@ from skahactl.context import current
 from skahactl.errors import UsageError
 
 if TYPE_CHECKING:
-    from skahactl.logs.choose import Choice
+    from skahactl.logs.select import Choice
 
 
 def logs(
@@ -67,7 +67,7 @@ def logs(
 
 
 def _choice(failed: bool, attempt: str | None, item: str | None) -> Choice:
-    from skahactl.logs.choose import Choice
+    from skahactl.logs.select import Choice
 
     if attempt is None or attempt == "all":
         return Choice(failed, None if attempt is None else 0, item)

@@ -13,9 +13,8 @@ from skahactl.commands.log_output import LogOutput, LogsOptions
 from skahactl.context import Invocation
 from skahactl.errors import AuthError, Exit, SkahactlError, UnreachableError, UsageError, worst
 from skahactl.ledger.database import Ledger, read_ledger
-from skahactl.logs.choose import AttemptLog, Choice, Part, logs_of, part_of
+from skahactl.logs.select import AttemptLog, Choice, Part, describe_log, is_lost, logs_of, part_of, why_empty
 from skahactl.logs.show import Shown, show_logs
-from skahactl.logs.tell import describe_log, is_lost, why_empty
 from skahactl.paths import state_dir
 from skahactl.profile import Profile
 from skahactl.profiles import choose
@@ -174,9 +173,7 @@ class _LogsCommand:
             yield client
 
     async def _follow(self, targets: Sequence[Target]) -> int:
-        from skahactl.logs.follow import Follower
-        from skahactl.logs.pace import LOCAL, REMOTE
-        from skahactl.logs.watch import SessionWatch
+        from skahactl.logs.follow import LOCAL, REMOTE, Follower, SessionWatch
 
         out = LogOutput(
             self.context, self.asked, targets, None, self.choice, several=len(targets) > 1 or _has_many(targets[0])

@@ -16,7 +16,8 @@ from skahactl.ledger import replicas
 from skahactl.ledger.attempts import set_attempt
 from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import AttemptRow, Run
-from skahactl.logs import keep, places
+from skahactl.logs import keep
+from skahactl.logs.select import log_path
 from skahactl.paths import write_atomically
 from skahactl.profile import ClientSettings
 from skahactl.skaha.client import Client
@@ -120,7 +121,7 @@ class LogCollector:
 
     async def _read(self, run: Run, attempt: AttemptRow) -> None:
         wanted = run.keep == "all" or (run.keep == "failed" and attempt.state == states.FAILED)
-        path = places.log_path(self.ledger.state_dir, run, attempt.replica, attempt.number) if wanted else None
+        path = log_path(self.ledger.state_dir, run, attempt.replica, attempt.number) if wanted else None
         marks = replicas.has_each(self.ledger, run.id, attempt.replica)
         if path is None and not marks:
             set_attempt(self.ledger, attempt, {"log": "unwanted"})

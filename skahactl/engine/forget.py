@@ -15,7 +15,7 @@ from skahactl.ledger.attempts import attempts_of, forget_logs
 from skahactl.ledger.database import Ledger
 from skahactl.ledger.lock import acquire
 from skahactl.ledger.records import JobKey, Run, RunSummary
-from skahactl.logs import places
+from skahactl.logs.select import log_path
 
 #: ``017.1.log``, its events, and what a write that was cut off left of it.
 _OURS = re.compile(r"\.?\d+\.\d+\.log(\.events)?(\.new|\.joined)?")
@@ -109,4 +109,4 @@ def kept_files(ledger: Ledger, run: Run) -> dict[Path, int]:
 
 
 def _folder(ledger: Ledger, run: Run) -> Path:
-    return places.log_path(ledger.state_dir, run, 1, 1).parent
+    return log_path(ledger.state_dir, run, 1, 1).parent

@@ -149,7 +149,7 @@ def _unpolled(run: Run) -> None:
 
 def _log_folders(ledger: Ledger) -> Callable[[Run], str | None]:
     """Where the logs of a run are kept; None if it keeps none."""
-    from skahactl.logs.places import log_path
+    from skahactl.logs.select import log_path
 
     return lambda run: None if run.keep == "none" else str(log_path(ledger.state_dir, run, 1, 1).parent)
 

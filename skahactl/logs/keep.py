@@ -9,16 +9,91 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
+import tempfile
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 from skahactl.errors import SkahactlError
-from skahactl.logs.overlap import BLOCK, blocks, last_bytes, overlap, size_of
+from skahactl.logs.writers import Write
 from skahactl.profile import LOCAL_SERVER
+
+BLOCK = 1 << 20
+_PROBE = 4096  # a tail that is found again proves where the text goes on
+_LEAST = 32  # fewer equal bytes are chance
+_TRIES = 64  # of places where the tail occurs; more means a text of equal lines
+
+
+def overlap(old: BinaryIO, new: BinaryIO) -> int | None:
+    """How many bytes at the beginning of ``new`` are text that ``old`` ends with; None if nothing proves any.
+
+    Both are seekable; memory is bounded. Of several answers, as in a text of equal lines, the largest: such a text
+    must not grow with every reading. The answer may exceed the size of ``old``, where that is a tail itself.
+    """
+    tail = last_bytes(old, _PROBE)
+    if len(tail) == _PROBE:
+        for end in _ends_of(new, tail):
+            if _same(old, new, end):
+                return end
+    new.seek(0)
+    head = new.read(len(tail))
+    lengths = range(min(len(head), _PROBE - 1), _LEAST - 1, -1)
+    return next((length for length in lengths if tail.endswith(head[:length])), None)
+
+
+def last_bytes(stream: BinaryIO, count: int) -> bytes:
+    """The last ``count`` bytes of a seekable stream, or all of fewer."""
+    stream.seek(max(0, size_of(stream) - count))
+    return stream.read()
+
+
+def size_of(stream: BinaryIO) -> int:
+    return stream.seek(0, os.SEEK_END)
+
+
+def blocks(stream: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+    """The bytes from ``start`` to ``end``, in blocks."""
+    stream.seek(start)
+    left = end - start if end is not None else None
+    while block := stream.read(BLOCK if left is None else min(BLOCK, left)):
+        yield block
+        if left is not None:
+            left -= len(block)
+
+
+def _ends_of(stream: BinaryIO, text: bytes) -> Iterator[int]:
+    """Where ``text`` ends in the stream, the last place first; not more places than are worth a try."""
+    found: deque[int] = deque(maxlen=_TRIES)
+    carry, base = b"", 0  # base: offset of carry in the stream
+    for block in blocks(stream):
+        window = carry + block
+        found.extend(base + place + len(text) for place in reversed(_last_places(window, text)))
+        carry = window[-(len(text) - 1) :]
+        base += len(window) - len(carry)
+    return reversed(found)
+
+
+def _last_places(window: bytes, text: bytes) -> list[int]:
+    places: list[int] = []
+    place = window.rfind(text)
+    while place >= 0 and len(places) < _TRIES:
+        places.append(place)
+        place = window.rfind(text, 0, place + len(text) - 1)
+    return places
+
+
+def _same(old: BinaryIO, new: BinaryIO, end: int) -> bool:
+    """Is everything of ``new`` before ``end`` what ``old`` ends with, as far as ``old`` goes back?"""
+    size = size_of(old)
+    length = min(end, size)
+    pairs = zip(blocks(old, size - length), blocks(new, end - length, end), strict=False)
+    return all(mine == theirs for mine, theirs in pairs)
+
 
 _LONG_ENOUGH = 256  # bytes before a newline that hold any mark
 
@@ -211,3 +286,79 @@ def _describe_log(path: Path) -> Iterator[None]:
             "session it can be read again",
             code="log-not-kept",
         ) from error
+
+
+_EDGE = 16_384  # bytes of the beginning and of the end that are remembered
+_IN_MEMORY = 1 << 20
+
+
+class Tail:
+    """Hands on to ``write`` what each reading has beyond the last one, and GAP where lines may be missing."""
+
+    def __init__(self, write: Write):
+        self._write = write
+        self.seen = 0  # bytes of the platform's text that were handed on or passed over
+        self.moved = 0  # bytes read, in all
+        self._head = b""
+        self._end = b""
+        self._whole = False  # take the next reading as a whole: its beginning is not the one that is known
+
+    async def read(self, chunks: AsyncIterator[bytes]) -> bool:
+        """Takes one reading. False: it has to be read once more, at once, to be understood."""
+        if self._whole:
+            await self._rejoin(b"", chunks)
+            return True
+        at = 0
+        async for chunk in chunks:
+            self.moved += len(chunk)
+            if at < self.seen:
+                if not _fits(chunk, at, self._head, 0):
+                    await self._rejoin(self._head[:at] + chunk, chunks)
+                    return True
+                if not _fits(chunk, at, self._end, self.seen - len(self._end)):
+                    self._whole = True
+                    return False
+            self._take(chunk, at)
+            at += len(chunk)
+        self._whole = 0 < at < self.seen
+        return not self._whole
+
+    def _take(self, chunk: bytes, at: int) -> None:
+        """Hands on the part of ``chunk``, which stands at ``at``, that is new."""
+        new = chunk if at >= self.seen else chunk[self.seen - at :]
+        if not new:
+            return
+        self._hand_on(new)
+        if len(self._head) < _EDGE:
+            self._head += new[: _EDGE - len(self._head)]
+        self.seen += len(new)
+
+    def _hand_on(self, new: bytes) -> None:
+        self._write(new)
+        self._end = (self._end + new[-_EDGE:])[-_EDGE:]
+
+    async def _rejoin(self, read: bytes, chunks: AsyncIterator[bytes]) -> None:
+        """The beginning is another one: the whole reading is set down, and searched for the end that is known."""
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+            spool.write(read)
+            async for chunk in chunks:
+                self.moved += len(chunk)
+                spool.write(chunk)
+            text = cast(BinaryIO, spool)
+            size = text.seek(0, io.SEEK_END)
+            self._whole = False
+            if not size:
+                return
+            known = overlap(io.BytesIO(self._end), text)
+            if known is None:
+                self._write(GAP if self._end.endswith(b"\n") else b"\n" + GAP)
+            for block in blocks(text, known or 0):
+                self._hand_on(block)
+            text.seek(0)
+            self.seen, self._head = size, text.read(_EDGE)
+
+
+def _fits(chunk: bytes, at: int, known: bytes, where: int) -> bool:
+    """Does ``chunk``, at offset ``at``, agree with ``known``, at offset ``where``, as far as they overlap?"""
+    low, high = max(at, where), min(at + len(chunk), where + len(known))
+    return low >= high or chunk[low - at : high - at] == known[low - where : high - where]

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
-from skahactl.logs.choose import AttemptLog
-from skahactl.logs.lines import last_lines_at
-from skahactl.logs.overlap import blocks, size_of
+from skahactl.logs.keep import blocks, size_of
+from skahactl.logs.select import AttemptLog
+from skahactl.logs.writers import last_lines_at
 
 Read = Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 

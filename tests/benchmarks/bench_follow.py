@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from skahactl.logs.pace import REMOTE
+from skahactl.logs.follow import REMOTE
 from tests.benchmarks.table import Table
 from tests.test_logs_follow import HOUR, Platform, followed
 

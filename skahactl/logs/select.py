@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+import re
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import AttemptRow, ItemRow, Run
 from skahactl.ledger.replicas import ReplicaState, items_of, replica_states, replicas_of
 from skahactl.targets import Target
-from skahactl.words import did_you_mean
+from skahactl.words import count_noun, did_you_mean
 
 _WHOLE = ("kept", "cut", "perhaps cut")  # what the ledger says of a copy that the platform has nothing to add to
 
@@ -153,3 +155,64 @@ def _of_attempt(row: AttemptRow, label: str, place: int) -> AttemptLog:
         partial=None if whole else path,
         pruned=row.log == "pruned",
     )
+
+
+def log_path(state_dir: Path, run: Run, replica: int, attempt: int) -> Path:
+    """Where the log of an attempt is kept: ``logs/HOST/JOB/RUN-DATE/REPLICA.ATTEMPT.log`` in the state directory.
+
+    The date is that of the run's making, so that a ledger begun anew never takes older logs for its own.
+    """
+    server = run.key.server.split("://", 1)[-1].removesuffix("/skaha/v1")
+    where = f"{run.key.user}@{server}" if run.key.user else server
+    made = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(run.created))
+    width = len(str(run.total))
+    folder = state_dir / "logs" / _safe(where) / _safe(run.key.name) / f"{run.number}-{made}"
+    return folder / f"{replica:0{width}d}.{attempt}.log"
+
+
+def _safe(text: str) -> str:
+    """``text`` as one file name."""
+    return re.sub(r"[^A-Za-z0-9._@-]+", "_", text).lstrip(".")[:200] or "_"
+
+
+_NAMED = 5
+
+_LOST = "the platform has forgotten it, and it was not kept"
+_PRUNED = "the platform has forgotten it, and its copy was pruned"
+
+
+def why_empty(log: AttemptLog, statuses: Mapping[str, str] | None) -> str:
+    """Why a log has no text. ``statuses``: of the sessions that the platform lists, by id; None: it was not asked."""
+    if log.session is None:
+        reason = f": {log.reason}" if log.reason else ""
+        if log.state in (states.HELD, states.UNSETTLED):
+            return f"not created yet{reason}"
+        return f"{log.state}, no session{reason}"
+    if log.whole is not None:
+        return "it wrote nothing"
+    if statuses is None:
+        return "no text"
+    status = statuses.get(log.session)
+    if status is None:
+        return _PRUNED if log.pruned else _LOST
+    if status == "Pending":
+        return "Pending, no log yet"
+    return "it wrote nothing" if status in ("Completed", "Failed") else f"{status}, nothing written yet"
+
+
+def is_lost(log: AttemptLog, statuses: Mapping[str, str] | None) -> bool:
+    return why_empty(log, statuses) in (_LOST, _PRUNED)
+
+
+def describe_log(reasons: Sequence[tuple[str, str]]) -> list[str]:
+    """One line for each reason of (label, reason), which names the first few labels."""
+    by_reason: dict[str, list[str]] = {}
+    for label, reason in reasons:
+        by_reason.setdefault(reason, []).append(label)
+    return [_line(labels, reason) for reason, labels in by_reason.items()]
+
+
+def _line(labels: list[str], reason: str) -> str:
+    if len(labels) <= _NAMED:
+        return f"{', '.join(labels)}: {reason}"
+    return f"{count_noun(len(labels), 'log')} ({', '.join(labels[:3])}, ...): {reason}"

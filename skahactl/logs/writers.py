@@ -1,0 +1,331 @@
+"""Where the text of a log goes: the output or a file, through what was asked to be cut from it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from skahactl.errors import SkahactlError
+from skahactl.logs.keep import BLOCK, blocks
+from skahactl.logs.select import AttemptLog, Part
+from skahactl.manifest.placeholders import MARK
+
+_LONGEST_LINE = 1 << 20  # bytes of a line that is waited for; a longer one is broken
+_HELD = 32 << 20  # bytes of last lines that are held in memory
+_COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+
+Write = Callable[[bytes], object]
+
+
+class Lines:
+    """Writes whole lines, each with ``prefix``; what has no newline yet waits until it has one, or ``close``."""
+
+    def __init__(self, write: Write, prefix: bytes = b""):
+        self._write = write
+        self._prefix = prefix
+        self._rest = b""
+
+    def __call__(self, data: bytes) -> None:
+        text, newline, rest = data.rpartition(b"\n")
+        if newline:
+            self._lines(self._rest + text)
+            self._rest = rest
+        else:
+            self._rest += data
+        if len(self._rest) > _LONGEST_LINE:
+            self.close()
+
+    def close(self) -> None:
+        """Writes what still waits, as a line."""
+        if self._rest:
+            self._lines(self._rest)
+            self._rest = b""
+
+    def _lines(self, text: bytes) -> None:
+        """``text`` is one line or several, without the last newline."""
+        if self._prefix:
+            text = self._prefix + text.replace(b"\n", b"\n" + self._prefix)
+        self._write(text + b"\n")
+
+
+class LastLines:
+    """Holds the last ``count`` lines of what it is given, until ``release`` hands them on; then hands on everything.
+
+    A line that waits for its end counts as one, as ``tail`` counts. What is held is whole pieces around those lines;
+    more than some tens of MB of them are set down in a file.
+    """
+
+    def __init__(self, write: Write, count: int):
+        self._write = write
+        self._count = count
+        self._holds = True
+        self._held: deque[tuple[bytes, int]] = deque()
+        self._lines = 0  # newlines in what is held
+        self._size = 0
+        self._file: IO[bytes] | None = None
+
+    def __call__(self, data: bytes) -> None:
+        if not self._holds:
+            self._write(data)
+        elif self._file is not None:
+            self._file.write(data)
+        elif data and self._count:
+            self._hold(data)
+
+    def release(self) -> None:
+        """Hands on what is held; no more is."""
+        if not self._holds:
+            return
+        self._holds = False
+        if self._file is not None:
+            stream = cast(BinaryIO, self._file)
+            for block in blocks(stream, last_lines_at(stream, self._count)):
+                self._write(block)
+            self._file.close()
+        elif self._held:
+            self._write(_last_lines(b"".join(data for data, _ in self._held), self._count))
+            self._held.clear()
+
+    def _hold(self, data: bytes) -> None:
+        newlines = data.count(b"\n")
+        self._held.append((data, newlines))
+        self._lines += newlines
+        self._size += len(data)
+        while self._lines - self._held[0][1] > self._count:
+            gone, newlines = self._held.popleft()
+            self._lines -= newlines
+            self._size -= len(gone)
+        if self._size > _HELD:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by release)
+            self._file.writelines(data for data, _ in self._held)
+            self._held.clear()
+
+
+def last_lines_at(stream: BinaryIO, count: int) -> int:
+    """Where the last ``count`` lines of a file begin; blocks are read from its end."""
+    size = end = stream.seek(0, os.SEEK_END)
+    wanted = count
+    while end > 0 and count > 0:
+        start = max(0, end - BLOCK)
+        stream.seek(start)
+        block = stream.read(end - start)
+        if end == size and block.endswith(b"\n"):
+            wanted += 1
+        newlines = block.count(b"\n")
+        if newlines >= wanted:
+            return start + _after_newline(block, wanted)
+        wanted -= newlines
+        end = start
+    return 0 if count > 0 else size
+
+
+def _last_lines(text: bytes, count: int) -> bytes:
+    wanted = count + text.endswith(b"\n")
+    return text if text.count(b"\n") < wanted else text[_after_newline(text, wanted) :]
+
+
+def _after_newline(text: bytes, count: int) -> int:
+    """The place after the ``count``-th newline from the end."""
+    place = len(text)
+    for _ in range(count):
+        place = text.rfind(b"\n", 0, place)
+    return place + 1
+
+
+def prefix(label: str, colour: bool) -> bytes:
+    """``tiles/3 | ``; with colour by the label's own number, the same every time and everywhere."""
+    text = f"{label} |"
+    if colour:
+        import zlib
+
+        text = f"\x1b[{_COLOURS[zlib.crc32(label.encode()) % len(_COLOURS)]}m{text}\x1b[0m"
+    return text.encode() + b" "
+
+
+_IN_MEMORY = 8 << 20
+_LONGEST_MARK = 1 << 20  # bytes without a newline that are looked at together
+
+
+class ItemPart:
+    """Hands on the part of the item at ``position``; the marks themselves are left out.
+
+    ``after``: the mark, by its position, that is the last before this item begins; 0: it is the first of its attempt.
+    The text after that mark is this item's even if it has no mark of its own: it still runs, or was ended.
+    """
+
+    def __init__(self, write: Write, position: int, after: int):
+        self._write = write
+        self._position = position
+        self._after = after
+        self._last = 0
+        self._rest = b""
+        self._held: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 (closed by release)
+        self.found = False
+
+    def __call__(self, data: bytes) -> None:
+        text, newline, self._rest = (self._rest + data).rpartition(b"\n")
+        if newline:
+            self._take(text + newline)
+        if len(self._rest) > _LONGEST_MARK:
+            self._held.write(self._rest[:-256])
+            self._rest = self._rest[-256:]
+
+    def release(self) -> None:
+        """The log ends here."""
+        if self._held.closed:
+            return
+        self._held.write(self._rest)
+        if self._last == self._after and self._held.tell():
+            self._hand_on()
+        self._held.close()
+
+    def close(self) -> None:
+        self.release()
+
+    def _take(self, text: bytes) -> None:
+        at = 0
+        for mark in MARK.finditer(text):
+            self._held.write(text[at : mark.start()])
+            at = mark.end()
+            self._last = int(mark[1])
+            if self._last == self._position:
+                self._hand_on()
+            self._held.seek(0)
+            self._held.truncate()
+        self._held.write(text[at:])
+
+    def _hand_on(self) -> None:
+        self.found = True
+        last = b"\n"
+        for block in blocks(cast(BinaryIO, self._held)):
+            self._write(block)
+            last = block[-1:]
+        if last != b"\n":  # the mark stood at the end of that line
+            self._write(b"\n")
+
+
+@dataclass(frozen=True, slots=True)
+class WriterOptions:
+    """How logs are shown: last lines, prefixes, colour, objects instead of lines, several at the same time."""
+
+    tail: int | None = None
+    prefixed: bool = False
+    colour: bool = False
+    objects: bool = False
+    mixed: bool = False
+
+
+class WriterChain:
+    """One log's way out. ``release`` lets the last lines out, ``close`` what still waits."""
+
+    def __init__(self, write: Write, look: WriterOptions, label: str, part: Part | None = None):
+        self._lines: Lines | ObjectWriter | None = None
+        self._item: ItemPart | None = None
+        self._last: LastLines | None = None
+        if look.objects:
+            write = self._lines = ObjectWriter(write, label)
+        elif look.prefixed or look.mixed:
+            write = self._lines = Lines(write, prefix(label, look.colour) if look.prefixed else b"")
+        if look.tail is not None:
+            write = self._last = LastLines(write, look.tail)
+        if part is not None and part.marked:
+            write = self._item = ItemPart(write, part.position, part.after)
+        self._first = write
+
+    def __call__(self, data: bytes) -> None:
+        self._first(data)
+
+    def release(self) -> None:
+        if self._item is not None:
+            self._item.release()
+        if self._last is not None:
+            self._last.release()
+
+    def close(self) -> None:
+        if self._lines is not None:
+            self._lines.close()
+
+    def discard(self) -> None:
+        self.release()
+        self.close()
+
+    @property
+    def found_item(self) -> bool:
+        return self._item is None or self._item.found
+
+
+class FileWriter(WriterChain):
+    """One log's way to a file of its own, which is there when it is complete, and not before."""
+
+    def __init__(self, path: Path, look: WriterOptions, label: str, part: Part | None = None):
+        self.path = path
+        self._part_file = path.with_name(f".{path.name}.part")
+        self._stream: BinaryIO | None = None
+        super().__init__(self._write, WriterOptions(tail=look.tail), label, part)
+
+    def _write(self, data: bytes) -> None:
+        with _describe_read(self.path):
+            if self._stream is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._stream = self._part_file.open("wb")
+            self._stream.write(data)
+
+    @property
+    def written(self) -> bool:
+        return self.path.exists() and self._stream is not None
+
+    def close(self) -> None:
+        if self._stream is not None:
+            with _describe_read(self.path):
+                self._stream.close()
+                os.replace(self._part_file, self.path)
+
+    def discard(self) -> None:
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                self._stream.close()
+            self._part_file.unlink(missing_ok=True)
+
+
+class ObjectWriter:
+    """Each line as a JSON object: ``{"log": "tiles/3", "line": "..."}``; bytes that are no UTF-8 are replaced."""
+
+    def __init__(self, write: Write, label: str):
+        self._out = write
+        self._label = label
+        self._rest = Lines(self._objects)
+
+    def __call__(self, data: bytes) -> None:
+        self._rest(data)
+
+    def close(self) -> None:
+        self._rest.close()
+
+    def _objects(self, text: bytes) -> None:
+        lines = text.decode(errors="replace").removesuffix("\n").split("\n")
+        rows = (json.dumps({"log": self._label, "line": line}, ensure_ascii=False) + "\n" for line in lines)
+        self._out("".join(rows).encode())
+
+
+def file_name(log: AttemptLog, name: str, total: int, several_attempts: bool) -> str:
+    """``tiles-007.log``, with several attempts ``tiles-007.2.log``; a session's own name without a job."""
+    _, replica, attempt = log.key
+    if not replica:
+        return f"{name}.log"
+    number = "" if total == 1 else f"-{replica:0{len(str(total))}d}"
+    return f"{name}{number}" + (f".{attempt}" if several_attempts else "") + ".log"
+
+
+@contextlib.contextmanager
+def _describe_read(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SkahactlError(f"the log cannot be saved: {error.strerror or error}", where=str(path)) from error
