@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from skahactl.engine.remove import DeleteQueue
+from skahactl.engine.tasks import DeleteQueue
 from skahactl.errors import UnreachableError
 from skahactl.platforms import open_client
 from skahactl.profile import Auth, ClientSettings, Profile

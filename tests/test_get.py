@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import pytest
 
 from skahactl import states
-from skahactl.engine import gather
+from skahactl.engine import snapshot
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.database import FILE, open_ledger
 from skahactl.ledger.lock import acquire
@@ -488,7 +488,7 @@ def test_any_number_of_jobs_takes_the_same_few_queries(tmp_path: Path) -> None:
             made = many
             statements: list[str] = []
             ledger.connection.set_trace_callback(statements.append)
-            rows = gather.job_rows(ledger, gather.runs_in_question(ledger, profile, ()), None)
+            rows = snapshot.job_rows(ledger, snapshot.runs_in_question(ledger, profile, ()), None)
             ledger.connection.set_trace_callback(None)
             assert len(rows) == many
             asked[many] = len(statements)

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from skahactl.engine.desk import Runtime
 from skahactl.engine.driver import Driver
 from skahactl.engine.plan import Gate
-from skahactl.engine.report import SilentReporter
+from skahactl.engine.runtime import Runtime, SilentReporter
 from skahactl.engine.stop import Interrupted, Stop
 from skahactl.errors import AuthError, TimedOut
 from skahactl.ledger.attempts import attempts_of

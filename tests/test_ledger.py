@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skahactl import states
-from skahactl.engine.again import mark_results
+from skahactl.engine.retry import mark_results
 from skahactl.errors import BusyError, LedgerError
 from skahactl.job import Each
 from skahactl.ledger import attempts, replicas, runs

@@ -10,10 +10,9 @@ import httpx
 import pytest
 
 from skahactl import manifest
-from skahactl.engine.desk import Runtime
 from skahactl.engine.driver import Driver
 from skahactl.engine.plan import Gate
-from skahactl.engine.report import SilentReporter
+from skahactl.engine.runtime import Runtime, SilentReporter
 from skahactl.engine.stop import Stop
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.database import open_ledger

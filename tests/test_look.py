@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from skahactl.engine.look import Recorder
+from skahactl.engine.record import Recorder
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.database import Ledger, open_ledger
 from skahactl.ledger.records import Run

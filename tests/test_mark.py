@@ -6,10 +6,9 @@ import time
 from pathlib import Path
 
 from skahactl import states
-from skahactl.engine import again
-from skahactl.engine.look import snapshot_of
-from skahactl.engine.plan import Gate
-from skahactl.engine.steps import plan_snapshot
+from skahactl.engine.plan import Gate, plan_snapshot
+from skahactl.engine.record import snapshot_of
+from skahactl.engine.retry import mark_results
 from skahactl.ledger import attempts, runs
 from skahactl.ledger.database import Ledger, open_ledger
 from skahactl.ledger.records import Run
@@ -43,7 +42,7 @@ def test_what_is_marked_is_not_tried_again_and_the_run_has_ended(tmp_path: Path)
 def test_a_log_that_was_not_read_yet_keeps_the_run_open(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
         run = failed(ledger, "none")
-        again.mark_results(ledger, run, states.FAILED, [1], None, 5.0)
+        mark_results(ledger, run, states.FAILED, [1], None, 5.0)
         assert snapshot_of(ledger, run.id).run.ended is None
 
 
@@ -51,5 +50,5 @@ def test_what_goes_on_keeps_the_run_open(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
         run = failed(ledger, "lost")
         ledgers.move(ledger, run, {2: (states.RUNNING, 1.0, None)})
-        again.mark_results(ledger, run, states.COMPLETED, [1], None, 5.0)
+        mark_results(ledger, run, states.COMPLETED, [1], None, 5.0)
         assert snapshot_of(ledger, run.id).run.ended is None

@@ -12,7 +12,7 @@ import pytest
 from skahactl import states
 from skahactl.context import Invocation
 from skahactl.engine.outcome import JobOutcome, Outcome
-from skahactl.engine.report import RunProgress
+from skahactl.engine.runtime import RunProgress
 from skahactl.errors import UsageError
 from skahactl.job import Limits
 from skahactl.ledger.records import AttemptRow, JobKey, Run, RunSummary

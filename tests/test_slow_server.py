@@ -11,9 +11,8 @@ import httpx
 import pytest
 
 from skahactl.clock import SystemClock
-from skahactl.engine.desk import Runtime
-from skahactl.engine.precheck import precheck
-from skahactl.engine.report import SilentReporter
+from skahactl.engine.apply import precheck
+from skahactl.engine.runtime import Runtime, SilentReporter
 from skahactl.engine.stop import Stop
 from skahactl.errors import UnreachableError
 from skahactl.ledger.database import open_ledger

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import httpx
 
-from skahactl.engine.look import snapshot_of
-from skahactl.engine.report import RunProgress
-from skahactl.engine.why import LONG, MOST, PendingReasons, pending_reason
+from skahactl.engine.record import snapshot_of
+from skahactl.engine.runtime import RunProgress
+from skahactl.engine.tasks import LONG, MOST, PendingReasons, pending_reason
 from skahactl.ledger.database import open_ledger
 from skahactl.ledger.runs import summaries
 from skahactl.profile import Profile

@@ -58,7 +58,7 @@ def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: ApplyOptions) 
 
 
 async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: ApplyOptions) -> int:
-    from skahactl.engine.precheck import precheck
+    from skahactl.engine.apply import precheck
     from skahactl.engine.stop import seconds_left
     from skahactl.render.outcomes import show_outcome
 

@@ -14,7 +14,7 @@ from skahactl.context import current
 from skahactl.errors import Exit, UsageError, worst
 
 if TYPE_CHECKING:
-    from skahactl.engine.removal import JobDeletion
+    from skahactl.engine.delete import JobDeletion
     from skahactl.ledger.records import Run
     from skahactl.skaha.models import Session
     from skahactl.targets import Target
@@ -75,8 +75,8 @@ def _names(files: list[str]) -> list[str]:
 
 
 async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_not_found: bool, forget: bool) -> Exit:
+    from skahactl.engine.delete import JobDeletion
     from skahactl.engine.outcome import Outcome
-    from skahactl.engine.removal import JobDeletion
     from skahactl.render.outcomes import show_outcome
     from skahactl.targets import by_run
 
@@ -177,6 +177,6 @@ async def _session(here: WriteContext, removal: JobDeletion, chosen: Session, dr
 
 
 def _tries() -> int:
-    from skahactl.engine.removal import TRIES
+    from skahactl.engine.delete import TRIES
 
     return TRIES

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 from skahactl import shapes, states
 from skahactl.commands.looking import ReadContext, ask_platform, open_read_context, poll_or_cached, report_failed_poll
-from skahactl.engine import gather
-from skahactl.engine.forget import kept_bytes
-from skahactl.engine.glance import view_run
+from skahactl.engine import snapshot
+from skahactl.engine.delete import kept_bytes
+from skahactl.engine.snapshot import view_run
 from skahactl.errors import AuthError, Exit, UnreachableError, UsageError
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.records import AttemptRow, Run
@@ -72,7 +72,7 @@ def _of_run(place: ReadContext, target: Target, listing: Listing | None) -> Desc
     target = replace(target, run=run)
     seen = view_run(ledger, run, listing)
     attempts = tuple(row for row in map(seen.attempt, attempts_of(ledger, run.id)) if _matches_target(row, target))
-    (job,) = gather.job_rows(ledger, [run], listing)
+    (job,) = snapshot.job_rows(ledger, [run], listing)
     data: Row = {
         "job": job,
         "keep_logs": run.keep,
@@ -88,7 +88,7 @@ def _of_run(place: ReadContext, target: Target, listing: Listing | None) -> Desc
 def _replicas(
     place: ReadContext, target: Target, run: Run, listing: Listing | None, attempts: Sequence[AttemptRow]
 ) -> list[Row]:
-    rows = gather.replica_rows(place.ledger, [target], [run], listing)
+    rows = snapshot.replica_rows(place.ledger, [target], [run], listing)
     tried: dict[object, list[Row]] = {}
     for attempt in attempts:
         tried.setdefault(attempt.replica, []).append(shapes.attempt(attempt))

@@ -16,7 +16,7 @@ from skahactl.commands.looking import (
     report_failed_poll,
 )
 from skahactl.completers import NOUNS
-from skahactl.engine import gather
+from skahactl.engine import snapshot
 from skahactl.errors import Exit, SkahactlError, UsageError
 from skahactl.ledger.records import Run
 from skahactl.render.tables import show_rows, sort_rows
@@ -90,24 +90,24 @@ class GetQuery:
             raise
 
     def runs(self, targets: Sequence[Target]) -> tuple[Run, ...]:
-        return gather.runs_in_question(self.place.ledger, self.place.profile, targets)
+        return snapshot.runs_in_question(self.place.ledger, self.place.profile, targets)
 
     def rows(self, listing: Listing | None, known: Sequence[Run] | None = None) -> list[Row]:
         """The rows of jobs, replicas, items or sessions, filtered and sorted. The ledger is read after the list, so
         that what it holds is never older; without a list ``known`` runs will do."""
         ledger, targets = self.place.ledger, self.targets()
         if self.noun == "sessions":
-            found = [] if listing is None else gather.session_rows(ledger, targets, listing)
+            found = [] if listing is None else snapshot.session_rows(ledger, targets, listing)
             if listing is not None:
                 self._refuse_unknown_sessions(targets, listing)
         else:
             runs = self.runs(targets) if known is None or listing is not None else known
             if self.noun == "jobs":
-                found = gather.job_rows(ledger, runs, listing, folders=self.place.context.machine_readable)
+                found = snapshot.job_rows(ledger, runs, listing, folders=self.place.context.machine_readable)
             elif self.noun == "replicas":
-                found = gather.replica_rows(ledger, targets, runs, listing)
+                found = snapshot.replica_rows(ledger, targets, runs, listing)
             else:
-                found = gather.item_rows(ledger, targets, runs, listing)
+                found = snapshot.item_rows(ledger, targets, runs, listing)
         return self.filtered(found)
 
     def filtered(self, rows: Sequence[Row]) -> list[Row]:

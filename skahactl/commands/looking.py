@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from skahactl.context import Invocation, current
 from skahactl.durations import time_ago
-from skahactl.engine.glance import poll_is_due
+from skahactl.engine.snapshot import poll_is_due
 from skahactl.errors import AuthError, LedgerError, SkahactlError, UnreachableError, UsageError
 from skahactl.ledger.database import Ledger, read_ledger
 from skahactl.ledger.records import Run

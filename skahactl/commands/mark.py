@@ -59,7 +59,7 @@ def mark(
 
 
 def _mark(job: str, state: str, replicas: str | None, items: str | None, expired: bool) -> int:
-    from skahactl.engine import again
+    from skahactl.engine.retry import mark_results
     from skahactl.ledger.database import open_ledger
     from skahactl.ledger.replicas import replica_states
     from skahactl.paths import state_dir
@@ -78,7 +78,7 @@ def _mark(job: str, state: str, replicas: str | None, items: str | None, expired
             rows = replica_states(ledger, found.run.id)
             within = found.numbers or range(1, found.run.total + 1)
             numbers = frozenset(row.number for row in rows if row.state == states.EXPIRED and row.number in within)
-        changed = again.mark_results(ledger, found.run, state, numbers, listed, time.time())
+        changed = mark_results(ledger, found.run, state, numbers, listed, time.time())
     where = head_of(found.run)
     if not changed:
         context.say(f"{where}: no replica of those is Expired; nothing marked")

@@ -18,7 +18,7 @@ from skahactl.profile import Profile
 from skahactl.signals import handled_signals
 
 if TYPE_CHECKING:
-    from skahactl.engine.desk import Runtime
+    from skahactl.engine.runtime import Runtime
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class WriteContext:
 @contextlib.asynccontextmanager
 async def open_write_context(profile: Profile | None = None) -> AsyncIterator[WriteContext]:
     """Opens ledger and client for the profile of this call, and takes INT, TERM and HUP while it lasts."""
-    from skahactl.engine.desk import Runtime
+    from skahactl.engine.runtime import Runtime
     from skahactl.engine.stop import Stop
     from skahactl.ledger.database import open_ledger
     from skahactl.platforms import open_client

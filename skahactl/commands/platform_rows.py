@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from skahactl import shapes, states
 from skahactl.commands.looking import ReadContext, ask_platform
-from skahactl.engine import gather
-from skahactl.engine.glance import view_run
+from skahactl.engine import snapshot
+from skahactl.engine.snapshot import view_run
 from skahactl.errors import UsageError
 from skahactl.render.columns import pairs
 from skahactl.shapes import Row
@@ -63,7 +63,7 @@ def event_rows(place: ReadContext, targets: Sequence[Target]) -> list[Row]:
 
 
 def _rows(place: ReadContext, chosen: Sequence[EventsOptions], answers: Sequence[Sequence[Event] | None]) -> list[Row]:
-    owners = gather.session_owners(place.ledger, (one.session for one in chosen))
+    owners = snapshot.session_owners(place.ledger, (one.session for one in chosen))
     rows: list[Row] = []
     for one, found in zip(chosen, answers, strict=True):
         owner = owners(one.session)
@@ -99,7 +99,7 @@ def _of_session(target: Target, seen: Listing) -> EventsOptions:
 def _of_job(place: ReadContext, target: Target, seen: Listing) -> list[EventsOptions]:
     assert target.run is not None
     run = target.run
-    latest = gather.chosen_attempts(place.ledger, target, view_run(place.ledger, run, seen))
+    latest = snapshot.chosen_attempts(place.ledger, target, view_run(place.ledger, run, seen))
     with_session = [row for row in latest if row.session is not None]
     if target.numbers is None:
         pending = [row for row in with_session if row.state == states.PENDING]

@@ -14,7 +14,7 @@ from skahactl.errors import AnswerNo, BusyError, Exit, UsageError
 from skahactl.words import count_noun, format_size
 
 if TYPE_CHECKING:
-    from skahactl.engine.forget import Prune
+    from skahactl.engine.delete import Prune
     from skahactl.ledger.database import Ledger
     from skahactl.ledger.records import JobKey, RunSummary
     from skahactl.profile import Profile
@@ -40,7 +40,7 @@ def prune(
 
     skahactl -p canfar prune --older-than 90d
     """
-    from skahactl.engine.forget import Prune, kept_bytes
+    from skahactl.engine.delete import Prune, kept_bytes
     from skahactl.ledger.database import open_ledger, read_ledger
     from skahactl.paths import state_dir
     from skahactl.profiles import choose
@@ -95,7 +95,7 @@ def _chosen(
     ledger: Ledger, profile: Profile, names: tuple[str, ...], before: float
 ) -> tuple[tuple[RunSummary, ...], list[str]]:
     """The ended runs from before that time, and what is to be said of those that stay."""
-    from skahactl.engine.forget import ended_before
+    from skahactl.engine.delete import ended_before
     from skahactl.ledger.lock import living_driver
     from skahactl.ledger.runs import job_keys, runs_of
 

@@ -39,7 +39,7 @@ def resume(
 
 
 async def _resume(job: str, timeout: str | None, break_lock: bool) -> int:
-    from skahactl.engine.again import Retry
+    from skahactl.engine.retry import Retry
     from skahactl.render.outcomes import show_outcome
 
     found = one_job(job)

@@ -17,7 +17,7 @@ from skahactl.errors import UsageError
 from skahactl.ledger.records import Run
 
 if TYPE_CHECKING:
-    from skahactl.engine.again import RetryChoice
+    from skahactl.engine.retry import RetryChoice
     from skahactl.skaha.models import Listing
 
 REASON = "asked for"
@@ -89,10 +89,10 @@ class RetryOptions:
 
 async def _retry(every: Sequence[FoundJob], wanted: RetryOptions) -> int:
     """One outcome of all, which are driven in one loop."""
-    from skahactl.engine.again import Retry, is_unfinished, nothing_to_retry, preview_retry
     from skahactl.engine.outcome import Outcome
+    from skahactl.engine.retry import Retry, is_unfinished, nothing_to_retry, preview_retry
+    from skahactl.engine.runtime import check_owner
     from skahactl.engine.stop import seconds_left
-    from skahactl.engine.whose import check_owner
     from skahactl.render.outcomes import show_outcome
 
     async with open_write_context(every[0].profile) as here:
@@ -122,8 +122,8 @@ async def _retry(every: Sequence[FoundJob], wanted: RetryOptions) -> int:
 
 def _chosen(here: WriteContext, found: FoundJob, wanted: RetryOptions, listing: Listing) -> RetryChoice:
     """Without those that live after all; what cannot be retried is said."""
-    from skahactl.engine.again import choose_retries
-    from skahactl.engine.look import record_known_sessions, withdrawn_ends
+    from skahactl.engine.record import record_known_sessions, withdrawn_ends
+    from skahactl.engine.retry import choose_retries
 
     ledger, run = here.desk.ledger, found.run
     if not wanted.dry_run:

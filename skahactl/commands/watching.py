@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from skahactl.clock import Clock, SystemClock
 from skahactl.commands.getting import GetOptions, GetQuery
 from skahactl.commands.looking import open_read_context, refuse_unknown_user, report_failed_poll
-from skahactl.engine import gather
-from skahactl.engine.glance import poll_is_due
+from skahactl.engine import snapshot
+from skahactl.engine.snapshot import poll_is_due
 from skahactl.errors import AuthError, Exit, SkahactlError, UnreachableError
 from skahactl.render.watch import watched_view
 
@@ -89,6 +89,6 @@ class _Watcher:
         if not query.words or query.noun == "sessions":
             return False
         runs = query.runs(query.targets())
-        return all(run.ended is not None for run in runs) or gather.is_over(
-            gather.job_rows(query.place.ledger, runs, listing)
+        return all(run.ended is not None for run in runs) or snapshot.is_over(
+            snapshot.job_rows(query.place.ledger, runs, listing)
         )

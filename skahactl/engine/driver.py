@@ -6,26 +6,38 @@ Plain ``apply`` goes round until nothing is unsettled; ``--wait`` until every ru
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from skahactl.engine import steps
+from skahactl.clock import Clock
 from skahactl.engine.create import Creator
-from skahactl.engine.desk import Runtime
-from skahactl.engine.finish import LogCollector
-from skahactl.engine.look import Recorder
 from skahactl.engine.observe import RunSnapshot
-from skahactl.engine.pace import PollPace
-from skahactl.engine.plan import Gate, Step
-from skahactl.engine.remove import DeleteQueue
-from skahactl.engine.report import RunProgress
-from skahactl.engine.stop import Interrupted, seconds_left
-from skahactl.engine.whose import check_owner
-from skahactl.engine.why import PendingReasons
-from skahactl.errors import AuthError, SkahactlError, TimedOut, UnreachableError
+from skahactl.engine.plan import (
+    Gate,
+    Step,
+    apply_offline_steps,
+    due_times,
+    gate_of,
+    is_doubtful,
+    is_ended,
+    is_missing,
+    is_up,
+    longest_running,
+    plan_snapshot,
+    to_delete,
+    to_replace,
+    unread_logs,
+)
+from skahactl.engine.record import Recorder
+from skahactl.engine.runtime import PollPace, RunProgress, Runtime, check_owner
+from skahactl.engine.stop import Interrupted, Stop, seconds_left
+from skahactl.engine.tasks import DeleteQueue, LogCollector, PendingReasons
+from skahactl.errors import AuthError, BusyError, SkahactlError, TimedOut, UnreachableError
+from skahactl.ledger import runs
 from skahactl.ledger.attempts import close_open_sends
-from skahactl.ledger.database import Journal
-from skahactl.ledger.records import Run
+from skahactl.ledger.database import Journal, Ledger
+from skahactl.ledger.lock import JobLock, acquire
+from skahactl.ledger.records import JobKey, Run
 from skahactl.ledger.runs import set_run, summaries
 from skahactl.skaha.models import CreateResult, Listing
 
@@ -152,7 +164,7 @@ class Driver:
         queued = self._creator.queued(run.id)
         now = self.desk.clock.now()
         gate = self.gates(watch.run)
-        plan = steps.plan_snapshot(watch, now, gate, queued, self._lookout.settled(run))
+        plan = plan_snapshot(watch, now, gate, queued, self._lookout.settled(run))
         self.first_steps.setdefault(run.id, plan)
         if not cautious:
             self._start(watch, listing, plan)
@@ -163,14 +175,14 @@ class Driver:
         run = watch.run
         listed = frozenset(session.id for session in listing.sessions)
         self._remover.remove(self._lookout.twins(run, listing))
-        to_go = steps.to_delete(watch, listed, self.desk.clock.now(), self.desk.ledger)
+        to_go = to_delete(watch, listed, self.desk.clock.now(), self.desk.ledger)
         self._remover.remove(one for one in to_go if not (self._one_pass and one in self.undeleted))
-        self._finisher.begin(run, steps.unread_logs(watch), listed)
+        self._finisher.begin(run, unread_logs(watch), listed)
         now = self.desk.clock.now()
-        steps.apply_offline_steps(self.desk.ledger, watch, plan, self._lookout.settled(run), now)
+        apply_offline_steps(self.desk.ledger, watch, plan, self._lookout.settled(run), now)
         if self.create:
             numbers = self._to_create(run, plan)
-            self._remover.remove(steps.to_replace(watch, numbers, listed))
+            self._remover.remove(to_replace(watch, numbers, listed))
             self._creator.submit(run.id, numbers)
 
     def _to_create(self, run: Run, plan: tuple[Step, ...]) -> list[int]:
@@ -187,7 +199,7 @@ class Driver:
         if not watch.run.deleting and not any(replica.deleting for replica in watch.replicas):
             return False
         listed = frozenset(session.id for session in listing.sessions)
-        left = steps.to_delete(watch, listed, self.desk.clock.now(), self.desk.ledger)
+        left = to_delete(watch, listed, self.desk.clock.now(), self.desk.ledger)
         staying = {session for session in left if self._remover.tries.get(session, 0) >= MOST_DELETES}
         self.undeleted = {one: self._remover.errors.get(one) for one in (self.undeleted.keys() & listed) | staying}
         return bool(set(left) - staying)
@@ -197,13 +209,13 @@ class Driver:
             return False
         if self._is_doubtful(watch) or self._creator.queued(watch.run.id):
             return False
-        if steps.is_ended(watch):
-            if steps.unread_logs(watch):
+        if is_ended(watch):
+            if unread_logs(watch):
                 return False
             if watch.run.ended is None:
                 set_run(self.desk.ledger, watch.run.id, ended=self.desk.clock.now())
             return True
-        return (self._one_pass and not steps.unread_logs(watch)) or steps.is_up(watch)
+        return (self._one_pass and not unread_logs(watch)) or is_up(watch)
 
     def _is_busy(self, watch: RunSnapshot, plan: tuple[Step, ...]) -> bool:
         """Whether something is still to be deleted or created; what stays in spite of all is not waited for."""
@@ -214,8 +226,8 @@ class Driver:
     def _is_doubtful(self, watch: RunSnapshot) -> bool:
         """What is in doubt is sent again in the end, or given up: who does neither does not wait for it."""
         if self.create or any(replica.deleting for replica in watch.replicas) or watch.run.deleting:
-            return steps.is_doubtful(watch)
-        return steps.is_missing(watch)
+            return is_doubtful(watch)
+        return is_missing(watch)
 
     async def _pause(self) -> None:
         """Until the next look is due, or something ended that may let more begin."""
@@ -235,7 +247,7 @@ class Driver:
         that are due one after the other, each look serves several."""
         now = self.desk.clock.now()
         settings = self.desk.profile.client
-        times = [t for run in self.runs for t in steps.due_times(self._lookout.watch(run), settings.settle) if t > now]
+        times = [t for run in self.runs for t in due_times(self._lookout.watch(run), settings.settle) if t > now]
         together = min(settings.poll_min, settings.settle / 40)
         return max(together, min(times, default=float("inf")) - now)
 
@@ -245,11 +257,11 @@ class Driver:
         return (
             not self.follow
             or self.desk.profile.client.poll_min < 1.0
-            or all(steps.is_ended(self._lookout.watch(run)) for run in self.runs)
+            or all(is_ended(self._lookout.watch(run)) for run in self.runs)
         )
 
     def _doubtful(self, run: Run) -> bool:
-        return steps.is_doubtful(self._lookout.watch(run))
+        return is_doubtful(self._lookout.watch(run))
 
     def _raise_failures(self) -> None:
         for part in (self._creator, self._finisher, self._remover, self._why):
@@ -291,10 +303,61 @@ class Driver:
                 RunProgress(
                     summary,
                     tuple(replica.state for replica in watch.replicas),
-                    steps.longest_running(watch, self.desk.clock.now()),
+                    longest_running(watch, self.desk.clock.now()),
                     self._why.words(watch) if self.follow else (),
                     self._begun,
                     self.desk.clock.now(),
                 )
             )
         self.desk.reporter.progress(views)
+
+
+#: Seconds that a replaced run's driver may take to carry out the delete.
+LONGEST_WAIT = 600.0
+
+
+def gate_for(ledger: Ledger, run: Run, coming: set[str], record: bool = False) -> Gate:
+    """What ``after`` says for a run now; ``coming``: jobs that get a new run first. ``record``: writes which runs it
+    came after, the moment that it may start, or cannot any more."""
+    if not run.after:
+        return Gate()
+    status: dict[str, str | None] = {}
+    numbers: dict[str, int] = {}
+    for name in run.after:
+        newest = runs.last_run(ledger, JobKey(run.key.server, run.key.user, name))
+        status[name] = None
+        if newest is not None and name not in coming:
+            status[name] = runs.summaries(ledger, [newest])[0].status
+            numbers[name] = newest.number
+    gate = gate_of(run.after, status)
+    if record and (gate.open or gate.never) and run.started is None and numbers != run.after_runs:
+        runs.set_after_runs(ledger, run.id, numbers)
+    return gate
+
+
+def gates_of_jobs(ledger: Ledger, locks: Iterable[JobLock]) -> Callable[[Run], Gate]:
+    """``gate_for`` for a driver: BusyError as soon as one of its locks was taken with --break-lock."""
+    held = {lock.key: lock for lock in locks}
+
+    def gate(run: Run) -> Gate:
+        held[run.key].check()
+        return gate_for(ledger, run, set(), record=True)
+
+    return gate
+
+
+async def wait_for_lock(ledger: Ledger, key: JobKey, clock: Clock, stop: Stop) -> JobLock:
+    """The lock, as soon as the command that holds it lets go."""
+    begun = clock.now()
+    while True:
+        try:
+            return acquire(ledger, key, clock.now())
+        except BusyError:
+            if clock.now() - begun > LONGEST_WAIT:
+                raise
+        await stop.sleep(clock, 0.5)
+
+
+def release_locks(locks: Iterable[JobLock]) -> None:
+    for lock in locks:
+        lock.release()

@@ -8,13 +8,10 @@ from collections.abc import Sequence
 
 from skahactl import states
 from skahactl.clock import SystemClock
-from skahactl.engine.desk import Runtime
-from skahactl.engine.drive import release_locks
-from skahactl.engine.driver import Driver
+from skahactl.engine.driver import Driver, release_locks
 from skahactl.engine.plan import Gate
-from skahactl.engine.report import SilentReporter
+from skahactl.engine.runtime import Runtime, SilentReporter, check_owner
 from skahactl.engine.stop import Stop
-from skahactl.engine.whose import check_owner
 from skahactl.errors import BusyError, SkahactlError, UsageError
 from skahactl.job import Job, Limits
 from skahactl.ledger import replicas, runs

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from skahactl.durations import iso_time
-from skahactl.engine.desk import Runtime
 from skahactl.engine.outcome import JobOutcome, Outcome, step_row
+from skahactl.engine.runtime import Runtime
 from skahactl.errors import Exit, UnreachableError, UsageError
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import attempts_of

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from skahactl import states
-from skahactl.engine.desk import Runtime
-from skahactl.engine.look import snapshot_of
 from skahactl.engine.observe import Gone, Missing, RunSnapshot, Seen, observe
-from skahactl.engine.pace import PollPace
-from skahactl.engine.report import RunProgress
+from skahactl.engine.record import snapshot_of
+from skahactl.engine.runtime import PollPace, RunProgress, Runtime
 from skahactl.engine.stop import seconds_left
 from skahactl.errors import Exit, TimedOut, UnreachableError
 from skahactl.ledger.attempts import known_of

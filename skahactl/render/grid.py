@@ -8,7 +8,7 @@ from rich.text import Text
 
 from skahactl import ranges, states
 from skahactl.durations import format_duration
-from skahactl.engine.report import RunProgress
+from skahactl.engine.runtime import RunProgress
 from skahactl.render.streams import one_line
 from skahactl.render.summary import head_of, times_text
 from skahactl.render.terminal import STYLES, Size

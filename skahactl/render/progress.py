@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 from skahactl.context import Invocation
-from skahactl.engine.report import Reporter, RunProgress, SilentReporter
+from skahactl.engine.runtime import Reporter, RunProgress, SilentReporter
 from skahactl.render.streams import is_screen, one_line
 from skahactl.render.summary import head_of, standing
 

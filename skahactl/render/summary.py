@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from skahactl import states
 from skahactl.durations import format_duration
-from skahactl.engine.report import RunProgress
+from skahactl.engine.runtime import RunProgress
 from skahactl.ledger.records import Run
 from skahactl.profile import Profile
 from skahactl.words import count_noun

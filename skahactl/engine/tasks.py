@@ -1,16 +1,17 @@
-"""After the end: the log of an attempt is kept before the platform forgets it. The end is recorded first."""
+"""Deletes, verified: a DELETE that is answered proves nothing, so the list is read until the session is gone."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from skahactl import states
 from skahactl.clock import Clock
+from skahactl.engine.observe import RunSnapshot
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
 from skahactl.ledger import replicas
 from skahactl.ledger.attempts import set_attempt
@@ -22,6 +23,91 @@ from skahactl.paths import write_atomically
 from skahactl.profile import ClientSettings
 from skahactl.skaha.client import Client
 from skahactl.skaha.models import Event, Listing
+
+#: Seconds before a session that stays is asked to go again.
+REPEAT = 5.0
+
+
+@dataclass
+class DeleteQueue:
+    """Sends DELETEs, bounded; ``tries`` counts them by session id, ``errors`` is what the last one failed with."""
+
+    client: Client
+    clock: Clock
+    concurrency: int
+    on_end: Callable[[], None]  # after a DELETE that was answered well
+    say: Callable[[str], None]
+    repeat: float = REPEAT
+    tries: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, SkahactlError] = field(default_factory=dict)
+    failure: BaseException | None = None  # a mistake of ours, to be raised by the driver
+    _last: dict[str, float] = field(default_factory=dict)  # when a DELETE ended
+    _good: float | None = None  # when a DELETE was answered well, or the first of all was sent
+    _told: set[str] = field(default_factory=set)
+    _asking: set[str] = field(default_factory=set)  # whose DELETE waits for its turn, or is on its way
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _slots: asyncio.Semaphore | None = None
+
+    def remove(self, sessions: Iterable[str]) -> None:
+        """Asks these sessions to go, those asked a moment ago excepted. To be called after every look that still
+        shows them."""
+        now = self.clock.now()
+        self._good = now if self._good is None or not (self._tasks or self.errors) else self._good
+        for session in sessions:
+            if session in self._asking or now - self._last.get(session, float("-inf")) < self.repeat:
+                continue
+            self._asking.add(session)
+            task = asyncio.create_task(self._delete(session))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+
+    @property
+    def idle(self) -> bool:
+        return not self._tasks
+
+    def check(self, patience: float) -> None:
+        """Raises AuthError where one was refused, and UnreachableError where they have only failed for ``patience``
+        seconds."""
+        for error in self.errors.values():
+            if isinstance(error, AuthError) or self.clock.now() - (self._good or 0.0) > patience:
+                raise error
+
+    async def stop(self) -> None:
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=5.0)
+        for task in set(self._tasks):
+            task.cancel()
+        await asyncio.gather(*set(self._tasks), return_exceptions=True)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.failure = task.exception()
+            self.on_end()
+
+    async def _delete(self, session: str) -> None:
+        if self._slots is None:
+            self._slots = asyncio.Semaphore(self.concurrency)
+        async with self._slots:
+            self.tries[session] = self.tries.get(session, 0) + 1
+            try:
+                await self.client.delete(session)
+            except (UnreachableError, AuthError) as error:
+                self._failed(session, error)  # the next look tries again
+            else:
+                self._good = self.clock.now()
+                self.errors.pop(session, None)
+                self.on_end()
+            finally:
+                self._last[session] = self.clock.now()
+                self._asking.discard(session)
+
+    def _failed(self, session: str, error: SkahactlError) -> None:
+        self.errors[session] = error
+        if error.message not in self._told:
+            self._told.add(error.message)
+            self.say(f"a delete failed: {error.message}")
+
 
 Key = tuple[int, int, int]
 
@@ -183,3 +269,66 @@ class LogCollector:
 
 def _key(attempt: AttemptRow) -> Key:
     return attempt.run_id, attempt.replica, attempt.number
+
+
+#: Seconds of Pending from which on the events are worth a request.
+LONG = 60.0
+#: Replicas of a run whose events are asked for.
+MOST = 3
+
+
+@dataclass
+class PendingReasons:
+    """Asks in the background; an answer that does not come is not asked for again."""
+
+    client: Client
+    clock: Clock
+    failure: BaseException | None = None  # a mistake of ours, to be raised by the driver
+    _asked: dict[int, set[str]] = field(default_factory=dict)  # run to sessions
+    _words: dict[str, str] = field(default_factory=dict)  # of sessions
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def words(self, watch: RunSnapshot) -> tuple[tuple[int, str], ...]:
+        """(replica number, words) of those that are Pending still; asks for what is due."""
+        pending = [a for a in watch.latest().values() if a.state == states.PENDING and a.session is not None]
+        asked = self._asked.setdefault(watch.run.id, set())
+        for attempt in pending:
+            if len(asked) < MOST and self.clock.now() - (attempt.pending_since or attempt.created) > LONG:
+                self._ask(attempt, asked)
+        return tuple((a.replica, self._words[a.session]) for a in pending if a.session in self._words)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ask(self, attempt: AttemptRow, asked: set[str]) -> None:
+        session = attempt.session or ""
+        if session in asked:
+            return
+        asked.add(session)
+        task = asyncio.create_task(self._read(session))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.failure = task.exception()
+
+    async def _read(self, session: str) -> None:
+        try:
+            events = await self.client.events(session)
+        except (AuthError, UnreachableError):
+            return
+        self._words[session] = pending_reason(events)
+
+
+def pending_reason(events: Sequence[Event] | None) -> str:
+    """The last warning, else the last event; without a pod there are none."""
+    if events is None:
+        return "queued, the platform has made no pod of it yet"
+    if not events:
+        return "nothing has happened to its pod lately"
+    last = [event for event in events if event.type == "Warning"] or list(events)
+    return f"{last[-1].reason}: {last[-1].message}"

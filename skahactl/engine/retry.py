@@ -6,14 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from skahactl import states
-from skahactl.engine import outcome, verdict
-from skahactl.engine.desk import Runtime
-from skahactl.engine.drive import gates_of_jobs, release_locks
-from skahactl.engine.driver import Driver
-from skahactl.engine.look import snapshot_of
+from skahactl.engine import outcome
+from skahactl.engine.driver import Driver, gates_of_jobs, release_locks
 from skahactl.engine.outcome import JobOutcome, Outcome
-from skahactl.engine.plan import Step
-from skahactl.engine.steps import is_ended, unread_logs
+from skahactl.engine.plan import Step, is_ended, unread_logs
+from skahactl.engine.record import snapshot_of
+from skahactl.engine.runtime import Runtime
 from skahactl.engine.stop import Interrupted
 from skahactl.errors import AnswerNo, BusyError, Exit, UsageError
 from skahactl.ledger import replicas, runs
@@ -159,7 +157,7 @@ class Retry:
             for run, left, part in driven:
                 steps = (*left, *driver.first_steps.get(run.id, ()))
                 part.steps = outcome.done_rows(self.desk.ledger, run.id, steps, driver.results)
-                part.exit = verdict.exit_of_driven(part, self._fill(part, run), follow)
+                part.exit = outcome.exit_of_driven(part, self._fill(part, run), follow)
         for _, _, part in driven:
             part.watched = follow
 
@@ -203,7 +201,7 @@ def nothing_to_retry(ledger: Ledger, run: Run, chosen: RetryChoice, dry_run: boo
     that has ended, how it ended."""
     part = preview_retry(ledger, run, chosen, "nothing to retry")
     assert part.summary is not None
-    part.exit = verdict.exit_of_driven(part, part.summary, follow) if follow else Exit.NO if chosen.left else Exit.DONE
+    part.exit = outcome.exit_of_driven(part, part.summary, follow) if follow else Exit.NO if chosen.left else Exit.DONE
     part.explained = True
     part.watched = living_driver(ledger, run.key) is not None
     for step in part.steps:
