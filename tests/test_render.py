@@ -18,13 +18,11 @@ from skahactl.job import Limits
 from skahactl.ledger.records import AttemptRow, JobKey, Run, RunSummary
 from skahactl.manifest.resolve import Difference
 from skahactl.profile import LOCAL_SERVER, Profile
-from skahactl.render.grid import CELLS, draw
-from skahactl.render.layout import cells, columns_of, plain_lines
-from skahactl.render.outcomes import show_outcome
-from skahactl.render.progress import PlainReporter, reporter
-from skahactl.render.summary import expected, head, standing
+from skahactl.render.columns import cells, columns_of, plain_lines
+from skahactl.render.description import timeline
+from skahactl.render.outcomes import expected, head, show_outcome, standing
+from skahactl.render.progress import CELLS, PlainReporter, draw, reporter
 from skahactl.render.tables import show_rows, sort_rows
-from skahactl.render.timeline import timeline
 
 CANFAR = Profile("canfar", "https://ws-uv.canfar.net/skaha/v1")
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from skahactl import states
-from skahactl.render.columns import VIEWS
-from skahactl.render.layout import cells, columns_of
+from skahactl.render.columns import VIEWS, cells, columns_of
 from skahactl.render.tables import sort_rows
 from skahactl.render.terminal import console, print_table
 from tests.desk import Desk, wait_for

@@ -83,8 +83,7 @@ async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: ApplyOptions) -
 
 def _show_preview(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) -> None:
     """The plan, and what would be sent."""
-    from skahactl.render.outcomes import show_outcome
-    from skahactl.render.requests import add_requests, show_requests
+    from skahactl.render.outcomes import add_requests, show_outcome, show_requests
 
     if context.machine_readable:
         add_requests(outcome, jobs)

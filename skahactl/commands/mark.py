@@ -64,7 +64,7 @@ def _mark(job: str, state: str, replicas: str | None, items: str | None, expired
     from skahactl.ledger.replicas import replica_states
     from skahactl.paths import state_dir
     from skahactl.ranges import format_ranges
-    from skahactl.render.summary import head_of
+    from skahactl.render.outcomes import head_of
 
     context = current()
     found = one_job(job, replicas)

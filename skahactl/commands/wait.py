@@ -52,7 +52,7 @@ def wait(
 
 async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
     from skahactl.engine.waiting import JobWaiter, WaitTarget
-    from skahactl.render.summary import head
+    from skahactl.render.outcomes import head
     from skahactl.targets import by_run, find, refuse_past
 
     async with open_write_context() as here:

@@ -13,7 +13,7 @@ from skahactl.commands.looking import open_read_context, refuse_unknown_user, re
 from skahactl.engine import snapshot
 from skahactl.engine.snapshot import poll_is_due
 from skahactl.errors import AuthError, Exit, SkahactlError, UnreachableError
-from skahactl.render.watch import watched_view
+from skahactl.render.tables import watched_view
 
 if TYPE_CHECKING:
     from skahactl.skaha.client import Client

@@ -2,16 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from skahactl import ranges, states
 from skahactl.context import Invocation
+from skahactl.durations import format_duration
 from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome
+from skahactl.engine.runtime import RunProgress
+from skahactl.job import Job, Request, Secret
+from skahactl.ledger.records import Run
 from skahactl.manifest.resolve import Difference
+from skahactl.profile import Profile
+from skahactl.ranges import format_ranges as ranges_text
 from skahactl.render.streams import has_colour, one_line
-from skahactl.render.summary import head, standing
 from skahactl.render.tables import data_text
+from skahactl.skaha.encoding import masked_fields
+from skahactl.words import count_noun
+
+
+def head(name: str, profile: Profile) -> str:
+    """The job and where it runs, with which every summary begins."""
+    return f"{name} on {profile.name} ({profile.host})"
+
+
+def head_of(run: Run) -> str:
+    """The same, of the profile that the run was made with."""
+    return head(run.key.name, Profile(run.profile, run.key.server))
+
+
+def standing(status: str | None, counts: Mapping[str, int]) -> str:
+    """``Completed, 6 replicas`` or ``Running: 12 Completed, 4 Running of 16``."""
+    total = sum(counts.values())
+    if status is not None and counts.get(status) == total:
+        return f"{status}, {count_noun(total, 'replica')}"
+    return f"{status or states.UNKNOWN}: {counts_text(counts)} of {total}"
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """The states that there are: ``12 Completed, 4 Running``."""
+    return ", ".join(f"{counts[state]} {state}" for state in _ORDER if counts.get(state)) or "0 replicas"
+
+
+def expected(run: RunProgress) -> float | None:
+    """Seconds until the end, if the rest goes as what has ended so far; None while too little has."""
+    began = run.summary.run.started
+    total = sum(run.summary.counts.values())
+    ended = sum(run.summary.counts[state] for state in states.ENDED)
+    if began is None or ended < max(2, total // 50) or ended >= total:
+        return None
+    return (run.now - began) / ended * (total - ended)
+
+
+def times_text(run: RunProgress) -> str:
+    """``12 min, about 25 min left``."""
+    began = run.summary.run.started or run.started
+    if began is None:
+        return ""
+    left = expected(run)
+    return format_duration(run.now - began) + (f", about {format_duration(left)} left" if left is not None else "")
+
+
+_ORDER = (
+    states.COMPLETED,
+    states.RUNNING,
+    states.PENDING,
+    states.UNSETTLED,
+    states.HELD,
+    states.FAILED,
+    states.REFUSED,
+    states.EXPIRED,
+    states.DELETED,
+    states.SKIPPED,
+)
+
 
 ARROW = " -> "
 _EXPLAINED = frozenset({"refuse", "ended", "delete", "busy"})  # what did nothing says why
@@ -186,3 +251,81 @@ def error_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(grouped) > _MOST_ERRORS:
         lines.append(f"and {len(grouped) - _MOST_ERRORS} other errors; -o json has them all")
     return lines
+
+
+_SENT = frozenset({"create", "retry", "resend"})
+
+
+def add_requests(outcome: Outcome, jobs: Sequence[Job]) -> None:
+    """Each step that sends gets ``request``: the form as it would be sent, encoded, secrets as references.
+
+    A field that is there once is a string, ``env`` a list.
+    """
+    for part, job in _pairs(outcome, jobs):
+        replicas = {replica.number: replica for replica in job.replicas}
+        for step in part.steps:
+            if step["action"] in _SENT:
+                step["request"] = _form(replicas[int(str(step["replica"]))].request, str(step["name"]))
+
+
+def show_requests(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) -> None:
+    """The first request of each job, and how the others differ."""
+    for part, job in _pairs(outcome, jobs):
+        sent = [int(str(step["replica"])) for step in part.steps if step["action"] in _SENT]
+        replicas = {replica.number: replica.request for replica in job.replicas}
+        if sent:
+            context.out(f"{job.name}/{sent[0]} would be sent:")
+            for line in _lines(replicas[sent[0]]):
+                context.out(f"  {line}")
+        if len(sent) > 1:
+            differing = _differing(replicas[sent[0]], [replicas[number] for number in sent[1:]])
+            context.out(f"{ranges_text(sent[1:])}: {differing}; -o json shows each")
+
+
+def _pairs(outcome: Outcome, jobs: Sequence[Job]) -> Iterator[tuple[Any, Job]]:
+    known = {job.name: job for job in jobs}
+    return ((part, known[part.name]) for part in outcome.jobs if part.action != "refuse")
+
+
+def _form(request: Request, name: str) -> dict[str, object]:
+    form: dict[str, object] = {}
+    several: list[str] = []
+    for key, text in masked_fields(request, name):
+        if key == "env":
+            several.append(text)
+        else:
+            form[key] = text
+    return {**form, "env": several}
+
+
+def _lines(request: Request) -> Iterator[str]:
+    """Before encoding, each word as a shell would want it."""
+    yield f"image  {request.image}"
+    amounts = ((key, getattr(request.resources, key)) for key in ("cores", "ram", "gpus"))
+    given = [f"{key} {amount:g}" for key, amount in amounts if amount is not None]
+    yield f"needs  {', '.join(given) or 'flexible'}"
+    if request.command:
+        yield f"cmd    {shlex.quote(request.command[0])}"
+    if len(request.command) > 1:
+        yield f"args   {shlex.join(request.command[1:])}"
+    for key, content in request.env:
+        shown = f"<{content.reference()}>" if isinstance(content, Secret) else shlex.quote(str(content))
+        yield f"env    {key}={shown}"
+
+
+def _differing(first: Request, others: Sequence[Request]) -> str:
+    """In which words the others differ: ``the same but for args and env REPLICA_ID``."""
+    names: dict[str, None] = {}
+    own = dict(first.env)
+    for other in others:
+        for what, mine, theirs in (
+            ("image", first.image, other.image),
+            ("resources", first.resources, other.resources),
+            ("command", first.command, other.command),
+        ):
+            if mine != theirs:
+                names[what] = None
+        for key, content in other.env:
+            if own.get(key) != content:
+                names[f"env {key}"] = None
+    return f"the same but for {', '.join(names)}" if names else "the same"

@@ -10,8 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from skahactl import states
-from skahactl.render.columns import Column
-from skahactl.render.layout import column_widths
+from skahactl.render.columns import Column, column_widths
 from skahactl.render.streams import has_colour
 from skahactl.words import count_noun
 
