@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from skahactl import shells as scripts
+from skahactl.commands.manifest import manifest_keys
 from skahactl.ledger.database import open_ledger
-from skahactl.manifest.explain import manifest_keys
 from tests import ledgers, shells
 
 pytestmark = pytest.mark.once
@@ -220,7 +220,7 @@ class TestScripts:
         assert (tmp_path / places[shell]).read_text() == path.read_text()
 
     def test_keys_of_explain_are_all_offered(self) -> None:
-        from skahactl.commands.explain import KEYS
+        from skahactl.commands.manifest import KEYS
 
         assert set(manifest_keys()) == set(KEYS)
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skahactl import manifest
+from skahactl.commands.manifest import explain_key, json_schema, manifest_keys
 from skahactl.errors import UsageError
 from skahactl.job import Limits, Resources, Secret
-from skahactl.manifest.explain import explain_key, json_schema, manifest_keys
 from skahactl.manifest.load import draft, load, overlay_table, parse_setting
 from skahactl.manifest.placeholders import BUILT_IN, Placeholder, parse_template
 from skahactl.manifest.problems import SourceMap, scan_source

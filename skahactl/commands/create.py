@@ -72,7 +72,7 @@ def create(
     dry_run
         Show what would be done; with -o toml the manifest of it.
     """
-    from skahactl.commands.applying import ApplyOptions, apply_jobs
+    from skahactl.commands.apply import ApplyOptions, apply_jobs
 
     _check_kind(kind)
     words = list(command[1:] if command[:1] == ("--",) else command)

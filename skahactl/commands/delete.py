@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from skahactl import completers
-from skahactl.commands.ending import run_with_report
-from skahactl.commands.opening import WriteContext, open_write_context, run
+from skahactl.commands.runtime import WriteContext, open_write_context, run, run_with_report
 from skahactl.completers import FileName
 from skahactl.context import current
 from skahactl.errors import Exit, UsageError, worst

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from skahactl.commands.named import Replicas, RunNumber, TargetWord
-from skahactl.errors import UsageError
+from skahactl import shapes, states
+from skahactl.commands.params import Replicas, RunNumber, TargetWord
+from skahactl.commands.runtime import ReadContext, ask_platform, open_read_context, poll_or_cached, report_failed_poll
+from skahactl.engine import snapshot
+from skahactl.engine.delete import kept_bytes
+from skahactl.engine.snapshot import view_run
+from skahactl.errors import AuthError, Exit, UnreachableError, UsageError
+from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.records import AttemptRow, Run
+from skahactl.ledger.replicas import notes_of
+from skahactl.ledger.runs import run_by_id
+from skahactl.render.tables import data_text
+from skahactl.shapes import Row
+from skahactl.skaha.client import Client
+from skahactl.skaha.models import Listing
+from skahactl.targets import Target, by_run, find
 
 
 def describe(
@@ -31,8 +49,136 @@ def describe(
 
     skahactl describe a1b2c3d4 -o json
     """
-    from skahactl.commands.describing import run_describe
 
     if not targets:
         raise UsageError("describe what?", hint="skahactl describe JOB, JOB/REPLICA or SESSION")
     return run_describe(targets, replicas, run, cached)
+
+
+_MOST_ASKED = 3  # Pending replicas of a job whose events are asked for
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeQuery:
+    """A target's data (the shape that -o json prints), and the attempts for the timeline."""
+
+    data: Row
+    attempts: tuple[AttemptRow, ...] = ()
+
+
+def run_describe(words: Sequence[str], replicas: str | None, run: int | None, cached: bool) -> int:
+    """The exit code of ``describe``. One list call serves all targets; of several, data is one list."""
+    with open_read_context() as place:
+        targets = by_run(find(place.ledger, place.profile, words, replicas=replicas, run=run))
+        runs = [target.run for target in targets if target.run is not None]
+        listing, error = poll_or_cached(place, runs, cached) if runs else (None, None)
+        described = [_description_of(place, target, listing, cached) for target in targets]
+        if place.context.machine_readable:
+            data = [one.data for one in described]
+            place.context.stdout.write(
+                data_text(place.context.output, "described", data[0] if len(data) == 1 else data)
+            )
+        else:
+            for one in described:
+                _print(place, one)
+        if error is None:
+            return Exit.DONE
+        place.context.stdout.flush()
+        return report_failed_poll(place, runs, error)
+
+
+def _description_of(place: ReadContext, target: Target, listing: Listing | None, cached: bool) -> DescribeQuery:
+    if target.run is None:
+        return DescribeQuery({"session": _foreign(place, target, cached)})
+    described = _of_run(place, target, listing)
+    if listing is not None:
+        described.data["events"] = _events(place, described)
+    return described
+
+
+def _of_run(place: ReadContext, target: Target, listing: Listing | None) -> DescribeQuery:
+    """The run as it is in the ledger now, after the list."""
+    ledger = place.ledger
+    assert target.run is not None
+    run = run_by_id(ledger, target.run.id) or target.run
+    target = replace(target, run=run)
+    seen = view_run(ledger, run, listing)
+    attempts = tuple(row for row in map(seen.attempt, attempts_of(ledger, run.id)) if _matches_target(row, target))
+    (job,) = snapshot.job_rows(ledger, [run], listing)
+    data: Row = {
+        "job": job,
+        "keep_logs": run.keep,
+        "log_bytes": kept_bytes(ledger, run),
+        "after": list(run.after),
+        "replicas": _replicas(place, target, run, listing, attempts),
+        "history": [shapes.note(note) for note in notes_of(ledger, run.id) if _is_noted(note.replica, target)],
+        "events": [],
+    }
+    return DescribeQuery(data, attempts)
+
+
+def _replicas(
+    place: ReadContext, target: Target, run: Run, listing: Listing | None, attempts: Sequence[AttemptRow]
+) -> list[Row]:
+    rows = snapshot.replica_rows(place.ledger, [target], [run], listing)
+    tried: dict[object, list[Row]] = {}
+    for attempt in attempts:
+        tried.setdefault(attempt.replica, []).append(shapes.attempt(attempt))
+    return [{**row, "tried": tried.get(row["replica"], [])} for row in rows]
+
+
+def _matches_target(row: AttemptRow, target: Target) -> bool:
+    return target.numbers is None or row.replica in target.numbers
+
+
+def _is_noted(replica: int | None, target: Target) -> bool:
+    return replica is None or target.numbers is None or replica in target.numbers
+
+
+def _events(place: ReadContext, described: DescribeQuery) -> list[Row]:
+    """Why the first few Pending replicas are; nothing if the platform does not tell."""
+    latest = {row.replica: row for row in described.attempts}
+    pending = [row for row in latest.values() if row.state == states.PENDING and row.session is not None]
+    found: list[Row] = []
+
+    async def question(client: Client) -> None:
+        for row in pending[:_MOST_ASKED]:
+            for event in await client.events(row.session or "") or ():
+                shown = shapes.event(row.session or "", None, event)
+                found.append({**shown, "replica": row.replica})
+
+    with contextlib.suppress(AuthError, UnreachableError):
+        if pending:
+            ask_platform(place, question)
+    return found
+
+
+def _foreign(place: ReadContext, target: Target, cached: bool) -> Row:
+    """A session that this ledger does not know, as the platform tells it."""
+    word = target.session or target.word
+    if cached:
+        raise UsageError(f"this machine has no record of a session '{word}'", hint="leave out --cached")
+
+    async def question(client: Client) -> Row | None:
+        session = await client.session(word)
+        if session is None:
+            listed = (await client.sessions()).sessions
+            session = next((one for one in listed if one.name == word), None)
+        return None if session is None else shapes.session(session, None)
+
+    found = ask_platform(place, question)
+    if found is None:
+        raise UsageError(
+            f"there is no job or session '{word}' on {place.name}",
+            hint="skahactl get jobs and skahactl get sessions show what there is",
+            code="unknown-target",
+        )
+    return found
+
+
+def _print(place: ReadContext, described: DescribeQuery) -> None:
+    from skahactl.render.description import description
+
+    context = place.context
+    for line in description(context, place.profile, described.data, described.attempts, time.time()):
+        context.out(line)

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from skahactl import completers
-from skahactl.commands.named import Replicas, RunNumber
+from skahactl import completers, shapes, states
+from skahactl.clock import Clock, SystemClock
+from skahactl.commands.params import Replicas, RunNumber, TargetWord
+from skahactl.commands.runtime import (
+    ReadContext,
+    ask_platform,
+    limit_rows,
+    open_read_context,
+    parse_states,
+    poll_or_cached,
+    refuse_unknown_user,
+    report_failed_poll,
+)
+from skahactl.completers import NOUNS
+from skahactl.engine import snapshot
+from skahactl.engine.snapshot import poll_is_due, view_run
+from skahactl.errors import AuthError, Exit, SkahactlError, UnreachableError, UsageError
+from skahactl.ledger.records import Run
+from skahactl.render.columns import pairs
+from skahactl.render.tables import show_rows, sort_rows, watched_view
+from skahactl.shapes import Row
+from skahactl.skaha.client import Client
+from skahactl.skaha.models import Event, Listing, Options
+from skahactl.targets import Target, find
+from skahactl.words import count_noun, nearest
 
 
 def get(
@@ -54,11 +81,380 @@ def get(
 
     skahactl get sessions -o wide --sort-by startTime
     """
-    from skahactl.commands.getting import GetOptions, run_get
 
     asked = GetOptions(state, replicas, run, watch, cached, sort_by, not no_headers, limit)
     if watch:
-        from skahactl.commands.watching import watch_jobs
-
         return watch_jobs(words, asked)
     return run_get(words, asked)
+
+
+_OF_THE_LEDGER = ("jobs", "replicas", "items")
+_WATCHED = (*_OF_THE_LEDGER, "sessions")
+_SESSION_STATES = (states.PENDING, states.RUNNING, states.COMPLETED, states.FAILED, "Terminating")
+
+
+@dataclass(frozen=True, slots=True)
+class GetOptions:
+    """The options of ``get``."""
+
+    state: str | None = None
+    replicas: str | None = None
+    run: int | None = None
+    watch: bool = False
+    cached: bool = False
+    sort_by: str | None = None
+    headers: bool = True
+    limit: int | None = None
+
+
+def run_get(words: Sequence[str], asked: GetOptions) -> int:
+    """The exit code of one look."""
+    with open_read_context() as place:
+        return GetQuery(place, words, asked).run()
+
+
+class GetQuery:
+    """One call of ``get``."""
+
+    def __init__(self, place: ReadContext, words: Sequence[str], asked: GetOptions):
+        self.place = place
+        self.asked = asked
+        self.noun, self.words = _parse_query(words)
+        self.guessed = not words or self.noun not in (_noun(words[0]), _noun(words[0].partition("/")[0]))
+        if self.noun not in ("images", "resources", "stats"):
+            unknown = [target.word for target in self.targets() if target.run is None]
+            if self.guessed and unknown:
+                self._refuse_near_noun(unknown[0])
+                self.noun = "sessions"
+        self.states = parse_states(asked.state, self._states())
+        self._refuse_contradictions()
+
+    def run(self) -> int:
+        if self.noun in _OF_THE_LEDGER:
+            return self._from_ledger()
+        return self._from_platform()
+
+    def targets(self) -> tuple[Target, ...]:
+        """What the words mean, by the ledger as it is now."""
+        try:
+            return find(
+                self.place.ledger,
+                self.place.profile,
+                self.words,
+                replicas=self.asked.replicas,
+                run=self.asked.run,
+                sessions=self.noun in ("sessions", "events"),
+            )
+        except UsageError as error:
+            if error.code == "unknown-target" and self.guessed:
+                self._refuse_near_noun(self.words[0])
+            raise
+
+    def runs(self, targets: Sequence[Target]) -> tuple[Run, ...]:
+        return snapshot.runs_in_question(self.place.ledger, self.place.profile, targets)
+
+    def rows(self, listing: Listing | None, known: Sequence[Run] | None = None) -> list[Row]:
+        """The rows of jobs, replicas, items or sessions, filtered and sorted. The ledger is read after the list, so
+        that what it holds is never older; without a list ``known`` runs will do."""
+        ledger, targets = self.place.ledger, self.targets()
+        if self.noun == "sessions":
+            found = [] if listing is None else snapshot.session_rows(ledger, targets, listing)
+            if listing is not None:
+                self._refuse_unknown_sessions(targets, listing)
+        else:
+            runs = self.runs(targets) if known is None or listing is not None else known
+            if self.noun == "jobs":
+                found = snapshot.job_rows(ledger, runs, listing, folders=self.place.context.machine_readable)
+            elif self.noun == "replicas":
+                found = snapshot.replica_rows(ledger, targets, runs, listing)
+            else:
+                found = snapshot.item_rows(ledger, targets, runs, listing)
+        return self.filtered(found)
+
+    def filtered(self, rows: Sequence[Row]) -> list[Row]:
+        wanted = self.states
+        kept = [row for row in rows if wanted is None or row.get("status", row.get("state")) in wanted]
+        return sort_rows(self.noun, kept, self.asked.sort_by)
+
+    def show(self, rows: Sequence[Row], raw: object = None) -> None:
+        shown = limit_rows(self.place, rows, self.asked.limit)
+        show_rows(self.place.context, self.noun, shown, headers=self.asked.headers, raw=raw)
+
+    def _from_ledger(self) -> int:
+        runs = self.runs(self.targets())
+        listing, error = poll_or_cached(self.place, runs, self.asked.cached)
+        self.show(self.rows(listing, runs))
+        return int(Exit.DONE) if error is None else self._failed(runs, error)
+
+    def _failed(self, runs: Sequence[Run], error: SkahactlError) -> int:
+        self.place.context.stdout.flush()
+        return report_failed_poll(self.place, runs, error)
+
+    def _from_platform(self) -> int:
+
+        if self.noun == "sessions":
+            self.show(self.rows(list_from_platform(self.place)))
+        elif self.noun == "events":
+            self.show(self.filtered(event_rows(self.place, self.targets())))
+        else:
+            rows, raw = platform_rows(self.place, self.noun, self.words)
+            self.show(sort_rows(self.noun, rows, self.asked.sort_by), raw)
+        return Exit.DONE
+
+    def _refuse_unknown_sessions(self, targets: Sequence[Target], listing: Listing) -> None:
+        listed = {word for session in listing.sessions for word in (session.id, session.name)}
+        for target in targets:
+            if target.session is not None and target.session not in listed:
+                raise UsageError(
+                    f"{self.place.name} lists no session '{target.word}'",
+                    hint="a session that has ended is listed for an hour; skahactl get sessions shows them all",
+                    code="unknown-target",
+                )
+
+    def _refuse_near_noun(self, word: str) -> None:
+        """A noun with a slip in it is no target."""
+        guess = nearest(word, NOUNS)
+        if guess is not None:
+            raise UsageError(f"there is neither a job nor a noun '{word}'", hint=f"did you mean 'get {guess}'?")
+
+    def _states(self) -> tuple[str, ...]:
+        if self.noun == "jobs":
+            return (*states.STATES, states.UNKNOWN)
+        return _SESSION_STATES if self.noun == "sessions" else states.STATES
+
+    def _refuse_contradictions(self) -> None:
+        asked = self.asked
+        if asked.cached and self.noun not in _OF_THE_LEDGER:
+            raise UsageError(f"{self.noun} are known to the platform alone", hint="leave out --cached")
+        if asked.watch and self.noun not in _WATCHED:
+            raise UsageError(f"{self.noun} cannot be watched", hint=f"-w is for {', '.join(_WATCHED)}")
+        if asked.state and self.noun not in _WATCHED:
+            raise UsageError(f"{self.noun} have no state", hint=f"--state is for {', '.join(_WATCHED)}")
+        if asked.limit is not None and asked.limit < 1:
+            raise UsageError(f"--limit {asked.limit}: at least 1")
+        if (asked.replicas or asked.run is not None) and not self.words:
+            raise UsageError("-r and --run are for a job: name it", hint=f"skahactl get {self.noun} JOB")
+
+
+def _parse_query(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The noun, and the words that are targets: ``get jobs tiles``, ``get job/tiles``, ``get tiles``, ``get``."""
+    if not words:
+        return "jobs", ()
+    noun = _noun(words[0])
+    if noun is not None:
+        return noun, tuple(words[1:])
+    first, slash, rest = words[0].partition("/")
+    noun = _noun(first) if slash else None
+    if noun is not None:
+        return noun, (rest, *words[1:])
+    return "replicas", tuple(words)
+
+
+def _noun(word: str) -> str | None:
+    """``replica`` and ``replicas`` are one noun."""
+    return next((noun for noun in NOUNS if word in (noun, noun.removesuffix("s"))), None)
+
+
+_FIRST = 1.0  # seconds between looks, at the beginning
+_SLOWER = 1.1
+
+
+def watch_jobs(words: Sequence[str], asked: GetOptions) -> int:
+    """Shows the rows again and again; ends when all that was named has ended, else by a signal."""
+    with open_read_context() as place:
+        return asyncio.run(_Watcher(GetQuery(place, words, asked), SystemClock()).run())
+
+
+class _Watcher:
+    def __init__(self, query: GetQuery, clock: Clock):
+        self.query = query
+        self.clock = clock
+        self.shown = watched_view(query.place.context, query.noun, query.asked.headers)
+        self.outage: SkahactlError | None = None
+        self.answered = False
+
+    async def run(self) -> int:
+        pause = _FIRST
+        try:
+            async with self._client() as client:
+                while True:
+                    listing = await self._look(client)
+                    if self.outage is None or self.query.noun != "sessions":
+                        rows = self.query.rows(listing)
+                        self.shown.show(rows[: self.query.asked.limit], self.clock.now())
+                    if self._is_over(listing):
+                        return Exit.DONE
+                    await self.clock.sleep(pause)
+                    pause = min(pause * _SLOWER, self.query.place.profile.client.poll_max)
+        finally:
+            self.shown.close()
+
+    @contextlib.asynccontextmanager
+    async def _client(self) -> AsyncIterator[Client | None]:
+        if self.query.asked.cached:
+            yield None
+            return
+        async with self.query.place.client() as client:
+            yield client
+
+    async def _look(self, client: Client | None) -> Listing | None:
+        """A list, if one may tell anything new; what fails is said when it begins and when it ends."""
+        query = self.query
+        runs = query.runs(query.targets())
+        if client is None or (query.noun != "sessions" and not poll_is_due(runs)):
+            return None
+        try:
+            listing = await client.sessions()
+            if query.noun != "sessions":
+                refuse_unknown_user(listing, runs)
+        except (AuthError, UnreachableError) as error:
+            if query.noun == "sessions" and not self.answered:
+                raise
+            if self.outage is None:
+                report_failed_poll(query.place, runs, error)
+            self.outage = error
+            return None
+        if self.outage is not None:
+            query.place.context.warn(f"{query.place.name}: it answers again")
+        self.outage, self.answered = None, True
+        return listing
+
+    def _is_over(self, listing: Listing | None) -> bool:
+        """Only what was named can be over: new jobs may come any time."""
+        query = self.query
+        if not query.words or query.noun == "sessions":
+            return False
+        runs = query.runs(query.targets())
+        return all(run.ended is not None for run in runs) or snapshot.is_over(
+            snapshot.job_rows(query.place.ledger, runs, listing)
+        )
+
+
+_MOST = 50  # sessions whose events are asked for, unless they are named
+
+
+@dataclass(frozen=True, slots=True)
+class EventsOptions:
+    """A session whose events are wanted, and what to call it."""
+
+    session: str
+    name: str
+
+
+def list_from_platform(place: ReadContext) -> Listing:
+    """The platform's sessions, once."""
+    return ask_platform(place, lambda client: client.sessions())
+
+
+def platform_rows(place: ReadContext, noun: str, words: Sequence[str]) -> tuple[list[Row], object]:
+    """Rows of images, resources or stats, and what data formats print instead (None: the rows). ``words``: parts of
+    images' names."""
+    if noun == "images":
+        found = ask_platform(place, lambda client: client.images())
+        return [dict(row) for row in found if all(word in str(row.get("id")) for word in words)], None
+    if words:
+        raise UsageError(f"{noun} are of the whole platform: '{words[0]}' says nothing", hint=f"skahactl get {noun}")
+    if noun == "resources":
+        options = ask_platform(place, lambda client: client.options())
+        return pairs(_offered(options)), options.raw
+    stats = ask_platform(place, lambda client: client.stats())
+    return pairs(stats), stats
+
+
+def event_rows(place: ReadContext, targets: Sequence[Target]) -> list[Row]:
+    """The events of what the targets name; of a job those of its replicas that are Pending, or if none is, Running;
+    without targets, of whatever is Pending."""
+
+    async def question(client: Client) -> list[Row]:
+        chosen = _chosen_sessions(place, targets, await client.sessions())
+        answers = await asyncio.gather(*(client.events(one.session) for one in chosen))
+        return _rows(place, chosen, answers)
+
+    return ask_platform(place, question)
+
+
+def _rows(place: ReadContext, chosen: Sequence[EventsOptions], answers: Sequence[Sequence[Event] | None]) -> list[Row]:
+    owners = snapshot.session_owners(place.ledger, (one.session for one in chosen))
+    rows: list[Row] = []
+    for one, found in zip(chosen, answers, strict=True):
+        owner = owners(one.session)
+        if not found:
+            why = "has no pod: it is queued, or gone" if found is None else "has no events (they are kept for an hour)"
+            place.context.say(f"{one.name} {why}")
+        rows.extend(shapes.event(one.session, owner[:2] if owner else None, event) for event in found or ())
+    return rows
+
+
+def _chosen_sessions(place: ReadContext, targets: Sequence[Target], seen: Listing) -> list[EventsOptions]:
+    """The sessions whose events are asked for."""
+    if not targets:
+        return _not_too_many(place, [EventsOptions(s.id, s.name) for s in seen.sessions if s.status == states.PENDING])
+    chosen: list[EventsOptions] = []
+    for target in targets:
+        if target.is_job:
+            chosen += _of_job(place, target, seen)
+        else:
+            chosen.append(_of_session(target, seen))
+    return chosen
+
+
+def _of_session(target: Target, seen: Listing) -> EventsOptions:
+    """A session named itself; one that neither the ledger nor the platform knows is a mistake."""
+    word = target.session or target.word
+    found = next((s.id for s in seen.sessions if word in (s.id, s.name)), None)
+    if found is None and target.run is None:
+        raise UsageError(f"there is no job or session '{target.word}'", hint="'skahactl get sessions' lists them")
+    return EventsOptions(found or word, target.word)
+
+
+def _of_job(place: ReadContext, target: Target, seen: Listing) -> list[EventsOptions]:
+    assert target.run is not None
+    run = target.run
+    latest = snapshot.chosen_attempts(place.ledger, target, view_run(place.ledger, run, seen))
+    with_session = [row for row in latest if row.session is not None]
+    if target.numbers is None:
+        pending = [row for row in with_session if row.state == states.PENDING]
+        with_session = pending or [row for row in with_session if row.state == states.RUNNING]
+    chosen = [EventsOptions(row.session or "", f"{run.key.name}/{row.replica}") for row in with_session]
+    if not chosen:
+        place.context.say(f"{target.word}: no session that is Pending or Running")
+    return chosen if target.numbers is not None else _not_too_many(place, chosen)
+
+
+def _not_too_many(place: ReadContext, chosen: list[EventsOptions]) -> list[EventsOptions]:
+    if len(chosen) > _MOST:
+        place.context.say(
+            f"{count_noun(len(chosen) - _MOST, 'more session')} not asked for; name replicas to see theirs"
+        )
+    return chosen[:_MOST]
+
+
+def _offered(options: Options) -> Mapping[str, object]:
+    """What a table shows of the platform's answer: as it is, or at least what may be chosen."""
+    return options.raw or {"cores": list(options.cores), "ram": list(options.ram), "gpus": list(options.gpus)}
+
+
+def events(
+    *targets: TargetWord,
+    replicas: Replicas = None,
+    run: RunNumber = None,
+    sort_by: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="A field of -o json or a column.")] = None,
+    no_headers: Annotated[bool, Parameter(help="Without the line of titles.")] = False,
+    limit: Annotated[int | None, Parameter(help="At most so many rows.")] = None,
+) -> int:
+    """Show the scheduling events of sessions: why is it Pending?
+
+    Of a job, those of its replicas that are Pending, or if none is, of those that are Running; named replicas and
+    sessions always. The platform keeps events for about an hour, and has none for a session that it queues itself.
+
+    Examples:
+
+    skahactl events tiles
+
+    skahactl events tiles/17 -o json
+    """
+
+    if not targets:
+        raise UsageError("whose events?", hint="skahactl events JOB, or JOB/REPLICA")
+    asked = GetOptions(replicas=replicas, run=run, sort_by=sort_by, headers=not no_headers, limit=limit)
+    return run_get(("events", *targets), asked)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
 from skahactl import completers
+from skahactl.clock import Clock
 from skahactl.context import Invocation, current
-from skahactl.errors import AuthError, Exit, UsageError
+from skahactl.errors import AuthError, Exit, ProfileError, UnreachableError, UsageError
+from skahactl.paths import home, write_atomically
+from skahactl.profile import Profile
+from skahactl.skaha import credentials
+from skahactl.skaha.credentials import LOOPBACK, CertificateChain
 
 if TYPE_CHECKING:
-    from skahactl.profile import Profile
-    from skahactl.skaha.login import Account
+    import httpx
 
 
 def login(
@@ -36,16 +44,15 @@ def login(
     from skahactl import profiles
     from skahactl.clock import SystemClock
     from skahactl.durations import iso_time
-    from skahactl.skaha import login as service
 
     context = current()
     chosen = _choose_profile(profile or context.profile, context)
     if chosen.auth.method != "x509" or chosen.auth.certificate is None:
         return _without_certificate(chosen, context)
     _require_name(chosen)
-    service.require_https(chosen.login_url)
+    require_https(chosen.login_url)
     account = _account(chosen.login_url, user, context)
-    chain = service.fetch_certificate(chosen, account, SystemClock(), context.environ, context.debug)
+    chain = fetch_certificate(chosen, account, SystemClock(), context.environ, context.debug)
     context.say(f"{chosen.auth.certificate}: valid until {iso_time(chain.ends)}")
     if profiles.default_name(context.environ) != chosen.name:
         profiles.set_default(chosen.name, context.environ)
@@ -90,7 +97,6 @@ def _without_certificate(profile: Profile, context: Invocation) -> int:
 
 def _account(url: str, user: str | None, context: Invocation) -> Account:
     """User name and password: from netrc, else asked for on the terminal."""
-    from skahactl.skaha.login import Account, netrc_account
 
     found = netrc_account(url, user, context.environ)
     if found is not None:
@@ -112,3 +118,117 @@ def _account(url: str, user: str | None, context: Invocation) -> Account:
     if not password:
         raise AuthError("no password was given")
     return Account(user, password)
+
+
+_LARGEST = 1 << 20
+
+
+def require_https(url: str) -> None:
+    """A password goes over https, or to this machine, or nowhere: ProfileError."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        return
+    raise ProfileError(f"a password goes over https only, and login-url is {url}")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """``file``: where it was found; None if a person was asked."""
+
+    user: str
+    password: str = field(repr=False)
+    file: str | None = None
+
+
+def netrc_account(url: str, user: str | None, environ: Mapping[str, str]) -> Account | None:
+    """User and password for the host of ``url`` from ``NETRC`` or ``~/.netrc``; None if it has none, or another's."""
+    import netrc
+
+    path = Path(environ.get("NETRC") or home(environ) / ".netrc")
+    if not path.exists():
+        return None
+    if path.stat().st_mode & 0o077:
+        raise AuthError("the file with your passwords can be read by others", where=str(path), hint=f"chmod 600 {path}")
+    try:
+        found = netrc.netrc(str(path)).authenticators(urlsplit(url).hostname or "")
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):  # its message may hold a password
+        raise AuthError("the file with your passwords cannot be read", where=str(path)) from None
+    if found is None or not found[0] or not found[2] or (user is not None and found[0] != user):
+        return None
+    return Account(found[0], found[2], str(path))
+
+
+def fetch_certificate(
+    profile: Profile, account: Account, clock: Clock, environ: Mapping[str, str], report: Callable[[str], None]
+) -> CertificateChain:
+    """Gets a certificate from the profile's login-url and writes it, mode 0600, in place of the former one.
+
+    Raises AuthError for a wrong password, UnreachableError for anything that is no certificate; the former one stays.
+    """
+    assert profile.auth.certificate is not None
+    status, content = _ask_account(profile, account, clock, environ)
+    report(f"GET {_shown(profile.login_url)} {status}")
+    if status in (401, 403):
+        raise AuthError(
+            f"user name or password is wrong ({_host(profile)} answered {status})",
+            where=account.file,
+            hint=None if account.file is None else "the account was taken from this file; --user takes another one",
+        )
+    if status != 200:
+        raise UnreachableError(f"{_host(profile)} gave no certificate: it answered {status}")
+    path = Path(profile.auth.certificate)
+    draft = path.with_name(f".{path.name}.new")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomically(draft, content)
+    try:
+        chain = credentials.current(draft, clock.now(), profile.name)
+        draft.replace(path)
+    except AuthError as error:
+        raise UnreachableError(f"{_host(profile)} gave no usable certificate: {error.message}") from None
+    finally:
+        draft.unlink(missing_ok=True)
+    return chain
+
+
+def _ask_account(profile: Profile, account: Account, clock: Clock, environ: Mapping[str, str]) -> tuple[int, bytes]:
+    """Status and body."""
+    import httpx
+
+    from skahactl.skaha import failures
+    from skahactl.skaha.transport import usable_proxy
+
+    client = httpx.Client(
+        verify=credentials.server_context(profile, environ),
+        proxy=usable_proxy(profile.login_url, environ),
+        timeout=profile.client.timeout,
+        follow_redirects=False,
+        trust_env=False,
+    )
+    with client:
+        try:
+            with client.stream("GET", profile.login_url, auth=(account.user, account.password)) as response:
+                return response.status_code, _read_netrc(response, profile, clock)
+        except httpx.HTTPError as error:
+            problem = failures.error_of_exception(error)
+    raise problem
+
+
+def _read_netrc(response: httpx.Response, profile: Profile, clock: Clock) -> bytes:
+    """The whole of an answer that comes to an end."""
+    latest = clock.monotonic() + 2 * profile.client.timeout
+    body = b""
+    for piece in response.iter_bytes():
+        body += piece
+        if len(body) > _LARGEST:
+            raise UnreachableError(f"{_host(profile)} gave no certificate, but a large page")
+        if clock.monotonic() > latest:
+            raise UnreachableError(f"{_host(profile)} gave no certificate in time")
+    return body
+
+
+def _host(profile: Profile) -> str:
+    return urlsplit(profile.login_url).hostname or profile.login_url
+
+
+def _shown(url: str) -> str:
+    return url.split("?", 1)[0]

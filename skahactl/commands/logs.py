@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from skahactl.commands.named import Replicas, RunNumber, TargetWord
+from skahactl.clock import SystemClock
+from skahactl.commands.params import Replicas, RunNumber, TargetWord
 from skahactl.completers import FileName
-from skahactl.context import current
-from skahactl.errors import UsageError
+from skahactl.context import Invocation, current
+from skahactl.errors import AuthError, Exit, SkahactlError, UnreachableError, UsageError, worst
+from skahactl.ledger.database import Ledger, read_ledger
+from skahactl.logs.select import AttemptLog, Choice, Part, describe_log, is_lost, logs_of, part_of, why_empty
+from skahactl.logs.show import Shown, show_logs
+from skahactl.logs.writers import FileWriter, WriterChain, WriterOptions, file_name
+from skahactl.paths import state_dir
+from skahactl.profile import Profile
+from skahactl.profiles import choose
+from skahactl.targets import Target, find
+from skahactl.words import count_noun
 
 if TYPE_CHECKING:
-    from skahactl.logs.select import Choice
+    from skahactl.skaha.client import Client
 
 
 def logs(
@@ -50,8 +65,6 @@ def logs(
 
     skahactl logs tiles --failed --save failed-logs
     """
-    from skahactl.commands.log_output import LogsOptions
-    from skahactl.commands.showing import run_logs
 
     context = current()
     if not targets:
@@ -80,3 +93,250 @@ def _refuse_together(follow: bool, others: dict[str, str | None]) -> None:
     for option, value in others.items():
         if follow and value is not None:
             raise UsageError(f"-f and {option} do not go together", hint=f"leave out one; {option} shows what there is")
+
+
+@dataclass(frozen=True, slots=True)
+class LogsOptions:
+    """The options that say how, not what."""
+
+    replicas: str | None
+    run: int | None
+    follow: bool
+    tail: int | None
+    save: str | None
+    prefix: str
+    most: int
+
+
+class LogOutput:
+    """Where the logs of this call go."""
+
+    def __init__(
+        self,
+        context: Invocation,
+        asked: LogsOptions,
+        targets: Sequence[Target],
+        part: Part | None,
+        choice: Choice,
+        *,
+        several: bool,
+    ):
+        stream, environ = context.stdout, context.environ
+        self._context = context
+        self._write = stream.buffer.write
+        self._targets = targets
+        self._part = part
+        self._folder = None if asked.save is None else Path(context.cwd, asked.save).absolute()
+        self._several_attempts = choice.attempt == 0
+        self._look = WriterOptions(
+            tail=asked.tail,
+            prefixed=asked.prefix == "always" or (asked.prefix == "auto" and several),
+            colour=stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb",
+            objects=context.output == "jsonl",
+            mixed=several and asked.follow,
+        )
+        self._files: list[FileWriter] = []
+        self._last: WriterChain | None = None
+
+    def sink(self, log: AttemptLog) -> WriterChain:
+        if self._folder is None:
+            self._last = WriterChain(self._write, self._look, log.label, self._part)
+            return self._last
+        target = self._targets[log.key[0]]
+        name, total = (target.word, 1) if target.run is None else (target.run.key.name, target.run.total)
+        path = self._folder / file_name(log, name, total, self._several_attempts)
+        file = FileWriter(path, self._look, log.label, self._part)
+        self._files.append(file)
+        self._last = file
+        return file
+
+    def followed(self, label: str) -> WriterChain:
+        return WriterChain(self._write, self._look, label)
+
+    @property
+    def found_item(self) -> bool:
+        return self._last is None or self._last.found_item
+
+    def told_files(self, where: str) -> None:
+        if self._folder is None:
+            return
+        written = [file.path for file in self._files if file.written]
+        for path in written:
+            self._context.out(str(path))
+        self._context.say(f"{where}: {count_noun(len(written), 'log')} saved in {self._folder}")
+
+
+_AT_ONCE = 8  # logs read ahead while one is shown
+
+
+def run_logs(context: Invocation, words: Sequence[str], choice: Choice, asked: LogsOptions) -> int:
+    """The exit code of ``logs``."""
+    profile = choose(context.profile, context.environ)
+    with read_ledger(state_dir(context.environ)) as ledger:
+        return asyncio.run(_LogsCommand(context, profile, ledger, choice, asked).run(words))
+
+
+class _LogsCommand:
+    """One call of ``logs``."""
+
+    def __init__(self, context: Invocation, profile: Profile, ledger: Ledger, choice: Choice, asked: LogsOptions):
+        self.context = context
+        self.profile = profile
+        self.ledger = ledger
+        self.choice = choice
+        self.asked = asked
+        self.worst = Exit.DONE
+
+    async def run(self, words: Sequence[str]) -> int:
+        targets = await self._targets(words)
+        if self.asked.follow:
+            return await self._follow(targets)
+        if self.choice.failed:
+            await self._look_for_failed(targets)
+        part = self._part(targets)
+        logs = self._chosen(targets, part)
+        if not logs:
+            return self._nothing(targets[0])
+        out = LogOutput(self.context, self.asked, targets, part, self.choice, several=len(logs) > 1)
+        async with contextlib.AsyncExitStack() as stack:
+            client = None
+            if any(log.whole is None and log.session is not None for log in logs):
+                client = await stack.enter_async_context(self._client())
+            read = None if client is None else client.log
+            tail = None if part is not None and part.marked else self.asked.tail
+            shown = await show_logs(logs, read, out.sink, at_once=min(self.asked.most, _AT_ONCE), tail=tail)
+            self.context.stdout.flush()
+            statuses = await self._statuses(client, shown)
+        out.told_files(self._where(targets[0]))
+        return self._told(shown, statuses, targets, part is not None and not out.found_item)
+
+    async def _targets(self, words: Sequence[str]) -> tuple[Target, ...]:
+        """What the words mean; one that the ledger does not know may be the name of a session there."""
+        asked = self.asked
+        try:
+            return find(self.ledger, self.profile, words, replicas=asked.replicas, run=asked.run)
+        except UsageError as error:
+            if error.code != "unknown-target" or asked.replicas is not None or asked.run is not None:
+                raise
+            unknown = error
+        found = find(self.ledger, self.profile, words, sessions=True)
+        try:
+            async with self._client() as client:
+                ids = {session.name: session.id for session in (await client.sessions()).sessions}
+        except SkahactlError:
+            raise unknown from None
+        named = tuple(replace(t, session=ids.get(t.word)) if t.run is None else t for t in found)
+        if any(target.run is None and target.session is None for target in named):
+            raise unknown
+        return named
+
+    async def _look_for_failed(self, targets: Sequence[Target]) -> None:
+        """Replicas of a run that goes on may have failed since the ledger was written."""
+        if all(target.run is not None and target.run.ended is not None for target in targets):
+            return
+        try:
+            async with self._client() as client:
+                sessions = (await client.sessions()).sessions
+        except (AuthError, UnreachableError) as error:
+            self.context.warn(f"{self._where(targets[0])}: as this machine knows it; {error.message}")
+            self.worst = error.exit
+            return
+        failed = frozenset(session.id for session in sessions if session.status == "Failed")
+        self.choice = replace(self.choice, failed_sessions=failed)
+
+    def _part(self, targets: Sequence[Target]) -> Part | None:
+        if self.choice.item is None:
+            return None
+        if len(targets) != 1 or targets[0].run is None:
+            raise UsageError("--item needs one job")
+        return part_of(self.ledger, targets[0].run, self.choice.item, targets[0].numbers)
+
+    def _chosen(self, targets: Sequence[Target], part: Part | None) -> list[AttemptLog]:
+        choice = self.choice
+        if part is not None:
+            targets = [replace(targets[0], numbers=frozenset({part.replica}))]
+            if choice.attempt is None and part.marked:
+                choice = replace(choice, attempt=part.attempt)
+        return [log for place, target in enumerate(targets) for log in logs_of(self.ledger, target, place, choice)]
+
+    def _nothing(self, target: Target) -> int:
+        if self.choice.failed:
+            self.context.say(f"{self._where(target)}: no replica has failed")
+            return self.worst
+        raise UsageError(f"{self._where(target)}: there is no such attempt", hint="see skahactl describe JOB")
+
+    def _where(self, target: Target) -> str:
+        name = target.word if target.run is None else target.run.key.name
+        return f"{name} on {self.profile.name} ({self.profile.host})"
+
+    async def _statuses(self, client: Client | None, shown: Shown) -> dict[str, str] | None:
+        """Of the platform's sessions by id, where a log without text has to be explained."""
+        if client is None or not any(log.session and log.whole is None for log in shown.empty):
+            return None
+        try:
+            return {session.id: session.status for session in (await client.sessions()).sessions}
+        except SkahactlError:
+            return None
+
+    def _told(self, shown: Shown, statuses: dict[str, str] | None, targets: Sequence[Target], no_item: bool) -> int:
+        """Says what is missing and why; the exit code."""
+        context = self.context
+        for line in describe_log(
+            [(log.label, "an unfinished copy; the platform has nothing more") for log in shown.partial]
+        ):
+            context.say(line)
+        for line in describe_log([(log.label, why_empty(log, statuses)) for log in shown.empty]):
+            context.warn(line)
+        if shown.error is not None and shown.failed:
+            context.warn(f"{self._where(targets[0])}: {count_noun(len(shown.failed), 'log')} could not be read")
+            shown.error.where = shown.error.where or f"{self.profile.name} ({self.profile.host})"
+            raise shown.error
+        if shown.error is not None:
+            context.warn(f"{self._where(targets[0])}: shown from this machine; {shown.error.message}")
+            return shown.error.exit
+        for target in targets:
+            if target.run is None and any(is_lost(log, statuses) for log in shown.empty if log.label == target.word):
+                raise UsageError(f"there is no session '{target.word}' on {self.profile.name} ({self.profile.host})")
+        if no_item and shown.with_text:
+            context.warn(f"{shown.with_text[0].label}: nothing of item '{self.choice.item}' in its log")
+            return Exit.NO
+        lost = any(is_lost(log, statuses) for log in shown.empty)
+        waiting = not shown.with_text and any("yet" in why_empty(log, statuses) for log in shown.empty)
+        return worst([self.worst, Exit.NO if lost or waiting else Exit.DONE])
+
+    @contextlib.asynccontextmanager
+    async def _client(self) -> AsyncIterator[Client]:
+        from skahactl.platforms import open_client
+
+        context = self.context
+        async with open_client(
+            self.profile, environ=context.environ, directory=context.cwd, report=context.debug, verbose=context.verbose
+        ) as client:
+            yield client
+
+    async def _follow(self, targets: Sequence[Target]) -> int:
+        from skahactl.logs.follow import LOCAL, REMOTE, Follower, SessionWatch
+
+        out = LogOutput(
+            self.context, self.asked, targets, None, self.choice, several=len(targets) > 1 or _has_many(targets[0])
+        )
+        async with self._client() as client:
+            watch = SessionWatch(self.ledger, targets, self.choice, client, self.context.say)
+            follower = Follower(
+                watch.look,
+                client.log,
+                lambda strand: out.followed(strand.label),
+                self.context.stdout.flush,
+                self.context.say,
+                clock=SystemClock(),
+                pace=LOCAL if self.profile.is_local else REMOTE,
+                most=self.asked.most,
+            )
+            await follower.run()
+        return Exit.NO if follower.lost or (watch.left_out and not follower.moved) else Exit.DONE
+
+
+def _has_many(target: Target) -> bool:
+    if target.run is None or target.session is not None:
+        return False
+    return target.run.total > 1 if target.numbers is None else len(target.numbers) > 1

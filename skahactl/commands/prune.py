@@ -150,7 +150,7 @@ def _show(context: Invocation, found: list[_OldRuns]) -> None:
 
 
 def _require_consent(context: Invocation, yes: bool, question: str) -> None:
-    from skahactl.commands.opening import confirm
+    from skahactl.commands.runtime import confirm
 
     context.stdout.flush()
     if not confirm(context, yes, question):

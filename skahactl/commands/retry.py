@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from skahactl import completers, states
-from skahactl.commands.ending import run_with_report
-from skahactl.commands.opening import WriteContext, deadline, open_write_context, run
-from skahactl.commands.targeting import FoundJob, jobs_named, read_lines
+from skahactl.commands.runtime import (
+    FoundJob,
+    WriteContext,
+    deadline,
+    jobs_named,
+    one_job,
+    open_write_context,
+    read_lines,
+    run,
+    run_with_report,
+)
 from skahactl.completers import FileName
-from skahactl.errors import UsageError
+from skahactl.context import current
+from skahactl.errors import Exit, UsageError
 from skahactl.ledger.records import Run
 
 if TYPE_CHECKING:
     from skahactl.engine.retry import RetryChoice
     from skahactl.skaha.models import Listing
+
 
 REASON = "asked for"
 _TWO_WAYS = "--items and -r, --failed or --expired: choose one way of naming replicas"
@@ -133,3 +144,117 @@ def _chosen(here: WriteContext, found: FoundJob, wanted: RetryOptions, listing: 
     for step in chosen.left:
         here.context.warn(f"{run.key.name}/{step.replica}: {step.reason}")
     return chosen
+
+
+def resume(
+    job: Annotated[str, Parameter(completer=completers.jobs)],
+    /,
+    *,
+    timeout: str | None = None,
+    break_lock: bool = False,
+) -> int:
+    """Drive a job's last run to its end, from the ledger, from anywhere.
+
+    Exit 0 only if every replica completed. Examples:
+
+      skahactl resume tiles
+      skahactl resume tiles --timeout 12h
+
+    Parameters
+    ----------
+    job
+        The job; its manifest is not needed.
+    timeout
+        Stop waiting after this long (30s, 5m, 2h, 1d); the job goes on. Exit 5.
+    break_lock
+        Take the job from a command on another machine that is gone for good.
+    """
+    return run(lambda: _resume(job, timeout, break_lock))
+
+
+async def _resume(job: str, timeout: str | None, break_lock: bool) -> int:
+    from skahactl.engine.retry import Retry
+    from skahactl.render.outcomes import show_outcome
+
+    found = one_job(job)
+    async with open_write_context(found.profile) as here:
+        until = deadline(timeout, here.desk.clock)
+        again = Retry(here.desk, until, break_lock)
+        with run_with_report(here, lambda: again.known):
+            outcome = await again.resume(found.run)
+        show_outcome(here.context, outcome)
+        return int(outcome.exit)
+
+
+if TYPE_CHECKING:
+    Word = str
+else:
+    Word = Literal["completed", "failed"] | str  # what Tab offers; others are refused in our words
+
+WORDS = {"completed": states.COMPLETED, "failed": states.FAILED}
+
+
+def mark(
+    job: Annotated[str, Parameter(completer=completers.jobs)],
+    state: Annotated[Word, Parameter(show_choices=False)],
+    /,
+    *,
+    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"], completer=completers.replicas)] = None,
+    items: Annotated[FileName | None, Parameter(metavar="FILE", allow_leading_hyphen=True)] = None,
+    expired: bool = False,
+) -> int:
+    """Record what you found out about replicas that ended unseen; nothing is sent.
+
+    Examples:
+
+      skahactl mark tiles completed -r 17,40-42
+      skahactl mark tiles completed --expired
+      skahactl mark tiles failed --items missing.txt
+
+    Parameters
+    ----------
+    job
+        JOB or JOB/REPLICAS.
+    state
+        completed or failed.
+    replicas
+        These replicas: 1-10,17.
+    items
+        The items in this file, one a line; - is standard input.
+    expired
+        Every replica that is Expired, of those that were named if any were.
+    """
+    from skahactl.words import did_you_mean
+
+    if state.lower() not in WORDS:
+        raise UsageError(f"a replica is marked completed or failed, not '{state}'", hint=did_you_mean(state, WORDS))
+    return _mark(job, WORDS[state.lower()], replicas, items, expired)
+
+
+def _mark(job: str, state: str, replicas: str | None, items: str | None, expired: bool) -> int:
+    from skahactl.engine.retry import mark_results
+    from skahactl.ledger.database import open_ledger
+    from skahactl.ledger.replicas import replica_states
+    from skahactl.paths import state_dir
+    from skahactl.ranges import format_ranges
+    from skahactl.render.outcomes import head_of
+
+    context = current()
+    found = one_job(job, replicas)
+    named = expired or found.numbers is not None
+    if named == (items is not None):
+        raise UsageError("mark needs -r LIST or --expired, or else --items FILE", hint="which replicas do you mean?")
+    listed = None if items is None else read_lines(items)
+    with open_ledger(state_dir(context.environ)) as ledger:
+        numbers = found.numbers or frozenset()
+        if expired:
+            rows = replica_states(ledger, found.run.id)
+            within = found.numbers or range(1, found.run.total + 1)
+            numbers = frozenset(row.number for row in rows if row.state == states.EXPIRED and row.number in within)
+        changed = mark_results(ledger, found.run, state, numbers, listed, time.time())
+    where = head_of(found.run)
+    if not changed:
+        context.say(f"{where}: no replica of those is Expired; nothing marked")
+        return Exit.DONE
+    context.say(f"{where}: replica {format_ranges(changed)} marked {state}")
+    return Exit.DONE

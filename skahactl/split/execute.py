@@ -18,7 +18,7 @@ from skahactl.errors import Exit, SkahactlError, UsageError
 from skahactl.signals import handled_signals
 from skahactl.split.shares import Share, bounds
 from skahactl.split.sources import SWAP, Source, open_list, shown_path
-from skahactl.split.strategies import chunk, everything, item, lines, stripe
+from skahactl.split.strategies import chunk, everything, item_of, lines, stripe
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -93,7 +93,7 @@ class SplitRequest(NamedTuple):
 def execute(order: SplitRequest, stdout: int, warn: Callable[[str], None]) -> Exit:
     """Prints, or runs the command. Raises UsageError before the first byte for whatever can be known by then."""
     if order.command is not None:
-        failed = run_each(order.command, (item(line, True) for line in _remaining(order)), warn)
+        failed = run_each(order.command, (item_of(line, True) for line in _remaining(order)), warn)
         return Exit.NO if failed else Exit.DONE
     with open_output(stdout, order.null) as stream:
         if order.counts or order.every or order.output != "table":
@@ -122,7 +122,7 @@ def _remaining(order: SplitRequest) -> Iterator[bytes]:
 
 
 def _is_finished(order: SplitRequest, line: bytes) -> bool:
-    return order.finished is not None and order.finished.has(item(line, order.structured))
+    return order.finished is not None and order.finished.has(item_of(line, order.structured))
 
 
 def _everybody(order: SplitRequest) -> Iterator[tuple[int, bytes, int | None]]:
@@ -163,7 +163,7 @@ def _owned_lines(order: SplitRequest) -> Iterator[tuple[int, bytes]]:
 
 def _named(order: SplitRequest) -> Iterator[dict[str, object]]:
     for replica, line in _owned_lines(order):
-        yield {"replica": replica, "item": os.fsdecode(item(line, True))}
+        yield {"replica": replica, "item": os.fsdecode(item_of(line, True))}
 
 
 def _counts(order: SplitRequest) -> list[dict[str, object]]:
@@ -226,7 +226,7 @@ def read_finished(excludes: Sequence[str], unless: str | None, stdin: int) -> Fi
     if "-" in excludes:
         raise UsageError("--exclude reads files", hint="in bash, --exclude <(command) reads what a command prints")
     sources = tuple(open_list(name, stdin) for name in excludes)
-    named = frozenset(item(line, True) for source in sources for line in lines(everything([source], True)))
+    named = frozenset(item_of(line, True) for source in sources for line in lines(everything([source], True)))
     return FinishedItems(named, None if unless is None else os.fsencode(os.path.expanduser(unless)), sources)
 
 

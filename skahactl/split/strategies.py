@@ -168,7 +168,7 @@ def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     return chain.from_iterable(map(BytesIO, _whole(pieces)))
 
 
-def item(line: bytes, structured: bool) -> bytes:
+def item_of(line: bytes, structured: bool) -> bytes:
     """The item of a line as it was outside, without its end."""
     bare = line.removesuffix(b"\n")
     return bare.replace(b"\0", b"\n") if structured else bare
@@ -267,7 +267,7 @@ def item_weights(sources: Sequence[Source], structured: bool) -> tuple[list[byte
     found = list(lines(everything(sources, structured)))
     sizes, missing = [], []
     for line in found:
-        size = _size(item(line, structured))
+        size = _size(item_of(line, structured))
         if isinstance(size, int):
             sizes.append(size)
         else:

@@ -1,0 +1,199 @@
+"""What is asked for, as values: a Job with the exact request of each of its replicas. No I/O here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A value that is read when it is sent, never stored or printed."""
+
+    source: str  # "env" or "file"
+    name: str  # the variable, or the absolute path
+    written: str | None = field(default=None, compare=False)  # the path as the manifest has it: alike on every machine
+
+    def reference(self) -> str:
+        """What stands for it in names, digests, the ledger and output: ``env:TOKEN`` or ``file:~/path``."""
+        return f"{self.source}:{self.written or self.name}"
+
+
+EnvValue = str | Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Cores, RAM in GB, GPUs; None: flexible allocation by the platform (gpus None: no GPU)."""
+
+    cores: float | None = None
+    ram: float | None = None
+    gpus: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the platform is asked to run for one replica, before encoding; without the session's name."""
+
+    kind: str
+    image: str
+    command: tuple[str, ...] = ()  # argv; empty: the image's own entry point
+    env: tuple[tuple[str, EnvValue], ...] = ()  # in order, REPLICA_ID, REPLICA_COUNT and ITEM_* included
+    resources: Resources = Resources()
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """``each = true``: a few lines of sh that run the command once a row.
+
+    The command is ``("sh", "-c", script, "skahactl", position1, *row1, position2, *row2, ...)``, positions
+    counting from 1 in the replica's own items, so that an attempt may run any subset (see manifest.each).
+    """
+
+    script: str
+    rows: tuple[tuple[str, ...], ...]  # as many as the replica has items, in their order
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One of N: its number from 1, its whole session name (tag included, no attempt suffix), request and items."""
+
+    number: int
+    name: str
+    request: Request
+    items: tuple[str, ...] = ()
+    each: Each | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """None: no limit. ``pending_timeout`` in seconds. Each counts this job's own sessions alone."""
+
+    alive: int | None = None
+    pending: int | None = None
+    pending_timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job, resolved against a profile: what will be sent, and what steers the sending.
+
+    ``content`` is what the digest is of, as plain JSON data (secrets as references): a difference between two
+    of them is a changed job. ``sources`` tells for a dotted content path whence it came when that is not the
+    manifest: "profile default", "items file", "--set", "--var". Limits, attempts, keep and paths are not content.
+    """
+
+    name: str
+    kind: str
+    image: str
+    replicas: tuple[Replica, ...]
+    digest: str  # SHA-256 of the canonical JSON of content, hex
+    content: dict[str, object]
+    limits: Limits = Limits()
+    attempts: int = 1
+    keep: str = "all"  # all | failed | none
+    after: tuple[str, ...] = ()
+    manifest: str | None = None  # path as given, "-" for stdin, None without a file
+    sources: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+HELD: Final = "Held"  # not created yet: limits, after, backoff
+UNSETTLED: Final = "Unsettled"  # a create in flight or in doubt
+PENDING: Final = "Pending"
+RUNNING: Final = "Running"
+COMPLETED: Final = "Completed"
+FAILED: Final = "Failed"
+REFUSED: Final = "Refused"  # the server would not make it; its words kept
+EXPIRED: Final = "Expired"  # gone, and nobody saw the end
+DELETED: Final = "Deleted"
+SKIPPED: Final = "Skipped"
+
+STATES: Final = (HELD, UNSETTLED, PENDING, RUNNING, COMPLETED, FAILED, REFUSED, EXPIRED, DELETED, SKIPPED)
+ALIVE: Final = frozenset({UNSETTLED, PENDING, RUNNING})
+ENDED: Final = frozenset({COMPLETED, FAILED, REFUSED, EXPIRED, DELETED, SKIPPED})
+UNKNOWN: Final = "Unknown"  # a job's status only
+
+
+def job_status(counts: Mapping[str, int], retriable: int) -> str:
+    """A job's status from its replicas' counts by state; ``retriable``: Failed replicas with attempts left."""
+    total = sum(counts.values())
+    if counts.get(RUNNING):
+        return RUNNING
+    if counts.get(PENDING) or counts.get(UNSETTLED):
+        return PENDING
+    if counts.get(HELD) or retriable:
+        return HELD
+    if counts.get(COMPLETED) == total:
+        return COMPLETED
+    if counts.get(DELETED) == total:
+        return DELETED
+    if counts.get(FAILED) or counts.get(REFUSED) or counts.get(SKIPPED):
+        return FAILED
+    return UNKNOWN
+
+
+def zero_filled(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts with every state, in the order of STATES."""
+    return {state: counts.get(state, 0) for state in STATES}
+
+
+LONGEST_TEXT = 50
+_DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
+_LATER = re.compile(r"-(?:[2-9]|[1-9][0-9]+)$")
+_ILLEGAL = re.compile(r"[^a-z0-9-]+")
+
+
+def session_name(text: str, job: str, number: int, request: Request) -> str:
+    """The name of the first attempt of replica ``number``: ``tiles-17-k3x2a``."""
+    return f"{legal_name(text)}-{name_tag(job, number, request)}"
+
+
+def attempt_name(name: str, attempt: int) -> str:
+    """The name of a later attempt: ``tiles-17-k3x2a-2``; the first has the whole name itself."""
+    return name if attempt < 2 else f"{name}-{attempt}"
+
+
+def base_session_name(name: str) -> str:
+    """The whole name that ``attempt_name`` made this one from: ``tiles-17-k3x2a``, also of ``tiles-17-k3x2a-2``."""
+    return _LATER.sub("", name)
+
+
+def legal_name(text: str) -> str:
+    """``text`` in lower case, other characters as ``-``, from a letter on, cut to LONGEST_TEXT characters."""
+    made = _ILLEGAL.sub("-", text.lower()).strip("-")
+    if not made[:1].isalpha():
+        made = f"s-{made}"
+    return made[:LONGEST_TEXT].rstrip("-")
+
+
+def name_tag(job: str, number: int, request: Request) -> str:
+    """Five base-32 characters in lower case."""
+    import hashlib  # most commands make no name
+
+    text = json.dumps([job, number, request_data(request)], separators=(",", ":"), ensure_ascii=True)
+    bits = int.from_bytes(hashlib.sha256(text.encode("ascii")).digest()[:4], "big") >> 7
+    return "".join(_DIGITS[bits >> shift & 31] for shift in (20, 15, 10, 5, 0))
+
+
+def request_data(request: Request) -> list[object]:
+    """The request as plain JSON data, secrets as references."""
+    resources = request.resources
+    return [
+        request.kind,
+        request.image,
+        request.command,
+        sorted((key, _plain(value)) for key, value in request.env),
+        [_number(resources.cores), _number(resources.ram), resources.gpus],
+    ]
+
+
+def _plain(value: str | Secret) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else (value.source, value.reference())
+
+
+def _number(amount: float | None) -> float | None:
+    return int(amount) if amount is not None and float(amount).is_integer() else amount

@@ -1,0 +1,292 @@
+"""What a session from Python has open: a profile, the ledger, a connection; opened at first use."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from skahactl.engine.driver import Driver, release_locks
+from skahactl.engine.plan import Gate
+from skahactl.engine.runtime import Runtime, SilentReporter, check_owner
+from skahactl.errors import BusyError, SkahactlError, UsageError
+from skahactl.ledger import replicas, runs
+from skahactl.ledger.attempts import attempt_of_session, attempts_of, known_sessions, record_gone
+from skahactl.ledger.database import Ledger
+from skahactl.ledger.lock import JobLock, acquire
+from skahactl.ledger.records import JobKey
+from skahactl.model import ALIVE, DELETED, REFUSED, UNSETTLED, Job, Limits
+from skahactl.profile import Profile
+from skahactl.skaha.client import Client
+from skahactl.system import Stop, SystemClock
+from skahactl.text import did_you_mean
+
+
+class SessionRuntime:
+    """Opens once for each process and event loop: nothing that is open outlives a fork, or its loop."""
+
+    def __init__(
+        self,
+        profile: str | None,
+        environ: Mapping[str, str],
+        directory: str | None,
+        report: Callable[[str], None] | None,
+    ):
+        self._profile_name = profile
+        self._environ = environ
+        self._directory = directory
+        self._report = report
+        self._elsewhere: list[object] = []  # kept, so that nothing closes it here
+        self._begin()
+
+    def _begin(self) -> None:
+        self._where: tuple[int, object] | None = None
+        self._names: dict[str, asyncio.Lock] = {}
+        self._lock = asyncio.Lock()
+        self._stack = contextlib.AsyncExitStack()
+        self._open: tuple[Profile, Ledger, Client] | None = None
+
+    async def get(self) -> tuple[Profile, Ledger, Client]:
+        """What is open here, or is opened now."""
+        self._come_here()
+        async with self._lock:
+            if self._open is None:
+                self._open = await self._opened()
+            return self._open
+
+    def one_at_a_time(self, name: str) -> asyncio.Lock:
+        """Held while a job of this name is created."""
+        return self._names.setdefault(name, asyncio.Lock())
+
+    async def close(self) -> None:
+        """Closes what is open here; what is needed after that is opened anew."""
+        self._come_here()
+        stack = self._stack
+        self._begin()
+        await stack.aclose()
+
+    def _come_here(self) -> None:
+        here = (os.getpid(), asyncio.get_running_loop())
+        if self._where not in (None, here):
+            self._leave()
+            self._begin()
+        self._where = here
+
+    def _leave(self) -> None:
+        """Of another loop the ledger alone can be closed from here; of another process nothing is touched."""
+        assert self._where is not None
+        self._elsewhere.append((self._stack, self._open, self._where))
+        if self._open is not None and self._where[0] == os.getpid():
+            with contextlib.suppress(sqlite3.ProgrammingError):  # it was opened in another thread
+                self._open[1].close()
+
+    async def _opened(self) -> tuple[Profile, Ledger, Client]:
+        from skahactl.ledger.database import open_ledger
+        from skahactl.platforms import open_client
+        from skahactl.profiles import choose
+        from skahactl.system import state_dir
+
+        profile = choose(self._profile_name, self._environ)
+        client = open_client(profile, environ=self._environ, directory=self._directory, report=self._report)
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(client)
+            ledger = stack.enter_context(open_ledger(state_dir(self._environ)))
+            self._stack = stack.pop_all()
+        return profile, ledger, client
+
+
+#: How often, and how far apart in seconds, the list is read for sessions that are to be gone.
+TRIES, PAUSE = 20, 0.5
+#: Seconds that a create waits for another one of the same name.
+PATIENCE = 60.0
+
+
+async def create_once(
+    ledger: Ledger, client: Client, profile: Profile, job: Job, directory: str
+) -> tuple[list[str | None], dict[int, str]]:
+    """Session ids in replica order, None where there is none, and the reasons of those by replica.
+
+    Every replica is created now: limits of the profile hold back nothing here. Whatever stops it on the way is the
+    reason of what was not created by then."""
+    clock = SystemClock()
+    listing = await client.sessions()
+    key = JobKey(profile.server, listing.user or "", job.name)
+    lock = await _lock(ledger, key, clock)
+    stopped: SkahactlError | None = None
+    try:
+        run = runs.add_run(ledger, key, job, profile.name, {}, clock.now(), directory)
+        desk = Runtime(ledger, client, profile, clock, SilentReporter(), Stop())
+        try:
+            runs.set_limits(ledger, run.id, Limits(), job.keep, 1)
+            await Driver(desk, (run,), False, lambda watched: Gate()).drive()
+        except SkahactlError as error:
+            stopped = error
+    finally:
+        release_locks([lock])
+    rows = replicas.replica_states(ledger, run.id)
+    sessions = {attempt.replica: attempt.session for attempt in attempts_of(ledger, run.id)}
+    ids = [sessions.get(row.number) for row in rows]
+    failures = {
+        row.number: row.reason or (row.state if stopped is None else stopped.message)
+        for row in rows
+        if sessions.get(row.number) is None or row.state in (REFUSED, UNSETTLED)
+    }
+    if stopped is not None and not any(ids):
+        raise stopped
+    return ids, failures
+
+
+async def _lock(ledger: Ledger, key: JobKey, clock: SystemClock) -> JobLock:
+    """The job's lock, as soon as another create of this name lets go of it; BusyError if that takes too long."""
+    until = clock.monotonic() + PATIENCE
+    while True:
+        try:
+            return acquire(ledger, key, clock.now())
+        except BusyError:
+            if clock.monotonic() > until:
+                raise
+        await asyncio.sleep(0.1)
+
+
+async def delete_ids(ledger: Ledger, client: Client, profile: Profile, ids: Sequence[str]) -> dict[str, bool]:
+    """Deletes these sessions and reads the list until they are gone; those with a record here are written Deleted.
+    AuthError, before anything is changed, if the server takes us for another user than their jobs'."""
+    if "" in ids:
+        raise UsageError("an empty session id")
+    known = known_sessions(ledger, ids)
+    theirs = [runs.run_by_id(ledger, run_id) for run_id in {known[one][0] for one in ids if one in known}]
+    check_owner(profile, filter(None, theirs), (await client.sessions()).user)
+    chosen: dict[int, set[int]] = {}
+    for one in ids:
+        if one in known:
+            chosen.setdefault(known[one][0], set()).add(known[one][1])
+    with ledger.transaction():
+        for run_id, numbers in chosen.items():
+            replicas.ask_delete(ledger, run_id, numbers)
+    slots = asyncio.Semaphore(profile.client.concurrency)
+
+    async def ask(one: str) -> None:
+        async with slots:
+            await client.delete(one)
+
+    left = set(ids)
+    for _ in range(TRIES):
+        await asyncio.gather(*map(ask, left))
+        listing = await client.sessions()
+        left &= {session.id for session in listing.sessions}
+        if not left:
+            break
+        await asyncio.sleep(PAUSE)
+    with ledger.transaction():
+        for one in set(ids) - left:
+            attempt = attempt_of_session(ledger, one)
+            if attempt is not None and attempt.state in ALIVE:
+                record_gone(ledger, attempt, DELETED, "deleted", time.time(), None)
+    return {one: one not in left for one in ids}
+
+
+def named_kind(asked: str) -> str:
+    """In small letters; the manifest's rules judge it."""
+    if not isinstance(asked, str):
+        raise UsageError(f"a kind of session is text, not {asked!r}", hint='kind="headless"')
+    return asked.lower()
+
+
+def command_words(cmd: str | None, args: Iterable[Any] | str | None) -> dict[str, list[Any]]:
+    """The ``command`` of a table, if there is one. A string of ``args`` is split on blanks; paths and whole numbers
+    are written as text; everything else is judged as a manifest's."""
+    words = args.split() if isinstance(args, str) else [_plain_word(one) for one in _several_words(args)]
+    if cmd is None and words:
+        raise UsageError("args need a cmd", hint='cmd="python", args=["script.py"]')
+    if isinstance(cmd, str) and len(parts := cmd.split()) > 1 and not words:
+        hint = f"cmd={json.dumps(parts[0])}, args={json.dumps(parts[1:])}"
+        raise UsageError(f"cmd is one word, the program's, not {cmd!r}", hint=hint)
+    return {} if cmd is None else {"command": [_plain_word(cmd), *words]}
+
+
+def resource_table(cores: float | None, ram: float | None, gpus: int | None, gpu: int | None) -> dict[str, float]:
+    """The ``resources`` of a table; ``gpu`` is another name of ``gpus``."""
+    if gpus is not None and gpu is not None:
+        raise UsageError("gpus and gpu are two names of one thing", hint="give one of the two")
+    asked = {"cores": cores, "ram": ram, "gpus": gpu if gpus is None else gpus}
+    return {key: value for key, value in asked.items() if value is not None}
+
+
+def env_table(env: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The ``env`` of a table."""
+    if env is not None and not isinstance(env, Mapping):
+        raise UsageError(f"env is a mapping of names to values, not {type(env).__name__}", hint='env={"NAME": "value"}')
+    for name, value in (env or {}).items():
+        if value is None:
+            raise UsageError(f"env: {name} has no value", hint='leave it out, or give it an empty one: ""')
+    return dict(env or {})
+
+
+def _several_words(args: Iterable[Any] | None) -> Iterable[Any]:
+    if args is None:
+        return ()
+    if isinstance(args, Iterable) and not isinstance(args, Mapping | bytes):
+        return args
+    raise UsageError(f"args is a list of words, or text with blanks, not {args!r}", hint='args=["script.py", 3]')
+
+
+def _plain_word(one: Any) -> Any:
+    if isinstance(one, os.PathLike):
+        return os.fspath(one)
+    return str(one) if isinstance(one, int) and not isinstance(one, bool) else one
+
+
+KINDS = ("headless", "notebook", "desktop", "carta", "firefly", "contributed", "desktop-app")
+STATUSES = ("Pending", "Running", "Terminating", "Completed", "Failed")
+
+#: What older servers and clients say, and what it is called since.
+_FORMER = {"succeeded": "completed", "error": "failed"}
+
+
+def session_ids(given: str | Iterable[str]) -> list[str]:
+    """One id, or several."""
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, Iterable) and not isinstance(given, Mapping | bytes):
+        found = list(given)
+        if all(isinstance(one, str) for one in found):
+            return found
+    raise UsageError("ids are the id of a session, or a list of them", hint='as create gives them: ["k9p2x0aa"]')
+
+
+def known_kind(asked: str) -> str:
+    """In small letters; UsageError for one that does not exist."""
+    return _known(asked, "kind", KINDS)
+
+
+def known_status(asked: str) -> str:
+    """In small letters and today's words; UsageError for one that does not exist."""
+    return current_options(_known(asked, "status", (*STATUSES, *map(str.capitalize, _FORMER))))
+
+
+def current_options(told: str) -> str:
+    """A status that a server told, likewise; whatever it is."""
+    return _FORMER.get(told.lower(), told.lower())
+
+
+def name_pattern(prefix: str) -> re.Pattern[str]:
+    """What to search names for: a regular expression if it looks like one, else how they begin."""
+    if not isinstance(prefix, str):
+        raise UsageError(f"a prefix is text, not {prefix!r}")
+    try:
+        return re.compile(prefix if re.search(r"[.^$*+?{}\[\]()|\\]", prefix) else "^" + re.escape(prefix))
+    except re.error as error:
+        raise UsageError(f"'{prefix}' is no regular expression: {error}") from error
+
+
+def _known(asked: str, what: str, words: tuple[str, ...]) -> str:
+    if isinstance(asked, str) and asked.lower() in map(str.lower, words):
+        return asked.lower()
+    hint = isinstance(asked, str) and did_you_mean(asked, words)
+    raise UsageError(f"there is no {what} of sessions {asked!r}", hint=hint or f"there are {', '.join(words)}")

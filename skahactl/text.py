@@ -1,0 +1,107 @@
+"""Durations and instants, read and written."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from functools import lru_cache
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
+_WHOLE = re.compile(r"\s*(?:\d+(?:\.\d+)?\s*[smhd]?\s*)+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+
+
+def parse_duration(text: str | int | float) -> float:
+    """Seconds of ``30``, ``30s``, ``5m``, ``2h``, ``1d``, ``1h30m``; ValueError says what is allowed."""
+    if isinstance(text, bool) or (not isinstance(text, int | float) and not _WHOLE.fullmatch(text)):
+        raise ValueError(f"'{text}' is no duration: write 30s, 5m, 2h, 1d or 1h30m")
+    if isinstance(text, int | float):
+        return float(text)
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+
+
+def format_duration(seconds: float) -> str:
+    """The two largest units at most: ``45 s``, ``3 min``, ``2 h 5 min``, ``3 d 4 h``."""
+    total = max(0, round(seconds))
+    if total < 60:
+        return f"{total} s"
+    minutes, hours, days = total // 60, total // 3600, total // 86400
+    if minutes < 60:
+        rest = total % 60
+        return f"{minutes} min" + (f" {rest} s" if rest and minutes < 10 else "")
+    if hours < 24:
+        rest = minutes % 60
+        return f"{hours} h" + (f" {rest} min" if rest else "")
+    rest = hours % 24
+    return f"{days} d" + (f" {rest} h" if rest else "")
+
+
+@lru_cache(maxsize=1024)  # rows of one look share most of their times
+def iso_time(epoch: float | None) -> str | None:
+    """ISO 8601 UTC with seconds; None stays None."""
+    return None if epoch is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
+
+
+def time_ago(epoch: float | None, now: float) -> str:
+    """``3 min ago``; ``-`` for None."""
+    return "-" if epoch is None else f"{format_duration(now - epoch)} ago"
+
+
+def parse_ranges(text: str, top: int | None = None) -> tuple[int, ...]:
+    """The numbers of ``1-10,17`` in order, each once; ``top`` is the largest allowed. ValueError names the bad part."""
+    chosen: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = (word.strip() for word in part.partition("-"))
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ValueError(f"'{part}' is no replica range: write 3, 1-10 or 1-10,17")
+        low, high = int(first), int(last or first)
+        if low < 1 or high < low:
+            raise ValueError(f"'{part}' is no replica range: replicas count from 1, the smaller first")
+        if top is not None and high > top:
+            raise ValueError(f"there is no replica {high}: the job has 1 to {top}")
+        chosen.update(range(low, high + 1))
+    return tuple(sorted(chosen))
+
+
+def format_ranges(numbers: Iterable[int]) -> str:
+    """``1-3,7`` of 1, 2, 3, 7."""
+    parts: list[str] = []
+    run: list[int] = []
+    for number in [*sorted(set(numbers)), None]:
+        if run and number != run[-1] + 1:
+            parts.append(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}")
+            run = []
+        if number is not None:
+            run.append(number)
+    return ",".join(parts)
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate most like ``word``, or None if none is like it."""
+    import difflib
+
+    known = {candidate.lower(): candidate for candidate in candidates}
+    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return known[found[0]] if found else None
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
+    """A hint such as ``did you mean 'cores'?``, or None."""
+    found = nearest(word, candidates)
+    return f"did you mean '{found}'?" if found else None
+
+
+def count_noun(number: int, noun: str, plural: str | None = None) -> str:
+    """``1 replica``, ``3 replicas``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def format_size(count: int) -> str:
+    """Bytes as people read them: ``512 B``, ``1.4 MB``, ``23 GB`` (powers of 1000)."""
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.1f} {unit}" if unit != "B" and size < 10 else f"{size:.0f} {unit}"
