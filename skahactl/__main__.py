@@ -1,5 +1,5 @@
 """``python -m skahactl``."""
 
-from skahactl.console import run
+from skahactl.cli import run
 
 run()

@@ -7,11 +7,15 @@ import os
 import signal
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from skahactl.context import Invocation, enter
+from skahactl import __version__
 from skahactl.errors import Exit, SkahactlError
-from skahactl.signals import handled_signals
+from skahactl.invocation import Invocation, enter
+from skahactl.system import handled_signals
+
+if TYPE_CHECKING:
+    pass
 
 
 def main(argv: Sequence[str]) -> int:
@@ -19,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     context = Invocation()
     try:
         _take_signals()
-        from skahactl.options import take_globals
+        from skahactl.invocation import take_globals
 
         options, words = take_globals(argv)
         context = Invocation(**options)
@@ -63,18 +67,16 @@ class Terminated(BaseException):
 def _call(words: list[str], context: Invocation) -> int:
     """Nothing of a verb is imported before it is called."""
     if words == ["--version"]:
-        from skahactl.version import format_version
-
         context.out(format_version(context))
         return Exit.DONE
     from cyclopts import CycloptsError
 
-    from skahactl.options import asked_page, asks_for_help
-    from skahactl.verbs import app
+    from skahactl.app import app
+    from skahactl.invocation import asked_page, asks_for_help
 
     root = app(asked_page(words))
     if asks_for_help(words) and not context.stdout.isatty():
-        from skahactl.help_pages import without_boxes
+        from skahactl.app import without_boxes
 
         without_boxes(root)
     if words[:1] == ["__complete"]:
@@ -83,7 +85,7 @@ def _call(words: list[str], context: Invocation) -> int:
     try:
         result = root(words or ["--help"], exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        from skahactl.complaints import explain_argument_error
+        from skahactl.suggestions import explain_argument_error
 
         raise explain_argument_error(error, words) from error
     return int(result) if isinstance(result, int) else Exit.DONE
@@ -129,3 +131,109 @@ def _unexpected(error: Exception, context: Invocation) -> SkahactlError:
         hint="please report it with the output of the same command under SKAHACTL_DEBUG=1",
         code="internal",
     )
+
+
+def run() -> NoReturn:
+    """``skahactl`` as a command. Ctrl-C before there is anything to tell, or after all is told, is the system's."""
+    _restore_default_sigint()
+    import gc
+    import sys
+
+    gc.set_threshold(100_000)  # starting makes many objects and no garbage
+    for unused in ("httpx._main", "h2"):  # a command line of its own, with click and rich; HTTP/2, if it is there
+        sys.modules.setdefault(unused, None)  # type: ignore[arg-type]
+
+    _open_missing_streams()
+    code = main(sys.argv[1:])
+    _restore_default_sigint()
+    for stream in (sys.stdout, sys.stderr):
+        _flush_quietly(stream)
+    gc.freeze()  # all goes with the process; to look it through for cycles first took a fifth of every command's time
+    sys.exit(code)
+
+
+def _restore_default_sigint() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _open_missing_streams() -> None:
+    """A stream that the caller closed (``<&-``): nothing to read, and an error to write, but for stderr."""
+    import os
+    import sys
+
+    for name, mode, flags in (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.open(os.devnull, flags), mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _flush_quietly(stream: TextIO) -> None:
+    """Flushes what is left; where that cannot be, the interpreter's own last flush is not to complain of it."""
+    import contextlib
+    import os
+
+    try:
+        stream.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+_DEPENDENCIES = (
+    "certifi",
+    "cryptography",
+    "cyclopts",
+    "httpcore",
+    "httpx",
+    "pydantic",
+    "rich",
+    "sniffio",
+    "tomli-w",
+    "uvicorn",
+)
+
+
+def format_version(context: Invocation) -> str:
+    """The version alone, or with ``-v`` lines of name and value; no secret is among them."""
+    if not context.verbose:
+        return __version__
+    rows = _rows(context)
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _rows(context: Invocation) -> list[tuple[str, str]]:
+    import os
+    import platform
+    import sqlite3
+    from importlib.metadata import PackageNotFoundError, version
+
+    from skahactl.system import config_dir, state_dir
+
+    rows = [
+        ("skahactl", f"{__version__} in {os.path.dirname(__file__)}"),
+        ("python", f"{platform.python_version()} ({platform.python_implementation()})"),
+        ("platform", platform.platform()),
+        ("sqlite", sqlite3.sqlite_version),
+    ]
+    for name in _DEPENDENCIES:
+        try:
+            rows.append((name, version(name)))
+        except PackageNotFoundError:
+            rows.append((name, "missing"))
+    rows.append(("state", str(state_dir(context.environ))))
+    rows.append(("configuration", str(config_dir(context.environ))))
+    rows.append(("profile", _profile(context)))
+    rows += [(name, "set") for name in sorted(context.environ) if name.startswith("SKAHACTL_")]
+    return rows
+
+
+def _profile(context: Invocation) -> str:
+    from skahactl.errors import SkahactlError
+    from skahactl.profiles import choose
+
+    try:
+        profile = choose(context.profile, context.environ)
+    except SkahactlError as error:
+        return error.message.splitlines()[0]
+    return f"{profile.name} ({profile.host}, {profile.auth.method})"

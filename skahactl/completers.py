@@ -72,14 +72,14 @@ def replicas(context: Any) -> Offers:
 
 def profiles(context: Any) -> Offers:
     """Names of profiles."""
-    from skahactl.profile_names import names
+    from skahactl.profiles import names
 
     return [(name, "") for name in names(os.environ)]
 
 
 def states(context: Any) -> Offers:
     """States, also after a comma."""
-    from skahactl.states import STATES
+    from skahactl.model import STATES
 
     done, comma, _ = context.incomplete.rpartition(",")
     taken = done.split(",")
@@ -115,7 +115,7 @@ def _before(context: Any) -> list[str]:
 
 def _chosen(context: Any) -> str:
     """The name or path of the profile in force."""
-    from skahactl.profile_names import default_name
+    from skahactl.profiles import default_name
 
     named = [*_given(context, "profile"), os.environ.get("SKAHACTL_PROFILE"), default_name(os.environ), "local"]
     return next(name for name in named if name)
@@ -137,7 +137,7 @@ class _Ledger:
     def __enter__(self) -> _Ledger:
         import sqlite3
 
-        from skahactl.paths import state_dir
+        from skahactl.system import state_dir
 
         path = str(state_dir(os.environ) / "ledger.sqlite3")
         for letter in "%?#":
@@ -150,8 +150,8 @@ class _Ledger:
 
     def last_runs(self, context: Any) -> list[Any]:
         """Of each job on the chosen profile's server: its name, its last run, and that run's number."""
-        from skahactl.paths import config_dir
-        from skahactl.profile_names import is_path
+        from skahactl.profiles import is_path
+        from skahactl.system import config_dir
 
         name = _chosen(context)
         path = name if is_path(name) else config_dir(os.environ) / "profiles" / f"{name}.toml"

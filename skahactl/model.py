@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 
@@ -101,43 +102,46 @@ class Job:
     warnings: tuple[str, ...] = ()
 
 
-HELD: Final = "Held"  # not created yet: limits, after, backoff
-UNSETTLED: Final = "Unsettled"  # a create in flight or in doubt
-PENDING: Final = "Pending"
-RUNNING: Final = "Running"
-COMPLETED: Final = "Completed"
-FAILED: Final = "Failed"
-REFUSED: Final = "Refused"  # the server would not make it; its words kept
-EXPIRED: Final = "Expired"  # gone, and nobody saw the end
-DELETED: Final = "Deleted"
-SKIPPED: Final = "Skipped"
+class State(StrEnum):
+    """The state of a replica; the status of a job is one of these too."""
 
-STATES: Final = (HELD, UNSETTLED, PENDING, RUNNING, COMPLETED, FAILED, REFUSED, EXPIRED, DELETED, SKIPPED)
-ALIVE: Final = frozenset({UNSETTLED, PENDING, RUNNING})
-ENDED: Final = frozenset({COMPLETED, FAILED, REFUSED, EXPIRED, DELETED, SKIPPED})
-UNKNOWN: Final = "Unknown"  # a job's status only
+    QUEUED = "Queued"  # not created yet; the reason says why: a limit, after JOB, a pause before a retry
+    UNCONFIRMED = "Unconfirmed"  # a create in flight, or one whose reply was lost
+    PENDING = "Pending"
+    RUNNING = "Running"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    REJECTED = "Rejected"  # the server rejected the request; its message is kept
+    UNKNOWN = "Unknown"  # finished unobserved; the server has discarded the result
+    DELETED = "Deleted"
+    SKIPPED = "Skipped"  # a job that it depends on failed
 
 
-def job_status(counts: Mapping[str, int], retriable: int) -> str:
-    """A job's status from its replicas' counts by state; ``retriable``: Failed replicas with attempts left."""
+STATES: Final = tuple(State)
+ALIVE: Final = frozenset({State.UNCONFIRMED, State.PENDING, State.RUNNING})
+ENDED: Final = frozenset({State.COMPLETED, State.FAILED, State.REJECTED, State.UNKNOWN, State.DELETED, State.SKIPPED})
+
+
+def job_status(counts: Mapping[str, int], retriable: int) -> State:
+    """Return a job's status from the counts of its replicas by state; ``retriable``: Failed, with attempts left."""
     total = sum(counts.values())
-    if counts.get(RUNNING):
-        return RUNNING
-    if counts.get(PENDING) or counts.get(UNSETTLED):
-        return PENDING
-    if counts.get(HELD) or retriable:
-        return HELD
-    if counts.get(COMPLETED) == total:
-        return COMPLETED
-    if counts.get(DELETED) == total:
-        return DELETED
-    if counts.get(FAILED) or counts.get(REFUSED) or counts.get(SKIPPED):
-        return FAILED
-    return UNKNOWN
+    if counts.get(State.RUNNING):
+        return State.RUNNING
+    if counts.get(State.PENDING) or counts.get(State.UNCONFIRMED):
+        return State.PENDING
+    if counts.get(State.QUEUED) or retriable:
+        return State.QUEUED
+    if counts.get(State.COMPLETED) == total:
+        return State.COMPLETED
+    if counts.get(State.DELETED, 0) + counts.get(State.COMPLETED, 0) == total:
+        return State.DELETED
+    if counts.get(State.FAILED) or counts.get(State.REJECTED) or counts.get(State.SKIPPED):
+        return State.FAILED
+    return State.UNKNOWN
 
 
 def zero_filled(counts: Mapping[str, int]) -> dict[str, int]:
-    """Counts with every state, in the order of STATES."""
+    """Return ``counts`` with every state, in the order of STATES."""
     return {state: counts.get(state, 0) for state in STATES}
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from skahactl.clock import Clock, SystemClock
-from skahactl.paths import make_private, state_dir
-from skahactl.profile import Profile
+from skahactl.system import Clock, SystemClock, make_private, state_dir
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import httpx
 
+    from skahactl.profile import Profile
     from skahactl.skaha.client import Client
 
 

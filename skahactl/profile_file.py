@@ -3,17 +3,204 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
+from urllib.parse import urlsplit
 
 from skahactl.errors import ProfileError
-from skahactl.job import Limits, Resources
-from skahactl.paths import home
+from skahactl.model import Limits, Resources
 from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry
-from skahactl.profile_keys import check_table
+from skahactl.system import home
+from skahactl.text import nearest, parse_duration
+
+#: A value as TOML has it, to the value as it is used; ValueError says what was expected.
+Reader = Callable[[object], object]
+TomlTable = Mapping[str, Union[Reader, "TomlTable"]]
+Place = tuple[str, ...]
+
+
+def check_table(data: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
+    """What the file says, read, by the keys that it has; and every problem in it, each with its key."""
+    problems: list[str] = []
+    return _values(FILE, data, (), problems), problems
+
+
+def known_keys(place: Place = ()) -> tuple[str, ...]:
+    """The keys that may stand below ``place``, as they are written."""
+    table: Reader | TomlTable | None = FILE
+    for part in place:
+        table = table.get(part) if isinstance(table, Mapping) else None
+    return tuple(key for key in table if key != _ANY) if isinstance(table, Mapping) else ()
+
+
+def server_address(text: str) -> str:
+    """The address as it is used, without a slash at its end; ValueError says what is expected."""
+    if text == LOCAL_SERVER:
+        return text
+    parts = urlsplit(text)
+    path = parts.path.rstrip("/")
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("expected an address such as https://ws-uv.canfar.net/skaha/v1, or local")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("credentials do not belong into the address; see [auth]")
+    if not re.search(r"/v\d+$", path):
+        raise ValueError("expected the version at the end, as in https://ws-uv.canfar.net/skaha/v1")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _values(table: TomlTable, given: Mapping[str, object], place: Place, problems: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    expected = dict.fromkeys(given, table[_ANY]) if _ANY in table else table
+    for key, kind in expected.items():
+        here = (*place, key)
+        if key not in given:
+            if here in _NEEDED:
+                problems.append(f"{'.'.join(here)}: missing")
+            continue
+        try:
+            found[key] = _value(kind, given[key], here, problems)
+        except ValueError as error:
+            problems.append(f"{'.'.join(here)}: {error}")
+    for key in given:
+        if key not in expected:
+            problems.append(f"{'.'.join((*place, key))}: unknown key{_advice((*place, key))}")
+    return found
+
+
+def _value(kind: Reader | TomlTable, given: object, place: Place, problems: list[str]) -> object:
+    if not isinstance(kind, Mapping):
+        return kind(given)
+    if not isinstance(given, Mapping):
+        raise ValueError("expected a table")
+    return _values(kind, given, place, problems)
+
+
+def _advice(place: Place) -> str:
+    word = place[-1]
+    if word in ("token", "password", "secret", "registry-secret"):
+        return "; secrets are not written into profiles: see token-file, token-env, registry-secret-file and -env"
+    known = known_keys(place[:-1])
+    guess = nearest(word, known)
+    if guess is not None:
+        return f"; did you mean '{guess}'?"
+    elsewhere = [f"[{table}]" for table in ("auth", "client", "local") if word in known_keys((table,))]
+    return f"; it belongs below {elsewhere[0]}" if elsewhere and len(place) == 1 else f"; known: {', '.join(known)}"
+
+
+def _text(given: object) -> str:
+    if not isinstance(given, str):
+        raise ValueError("expected text in quotes")
+    return given
+
+
+def _name(given: object) -> str:
+    if given == "":
+        raise ValueError("expected at least one character")
+    return _text(given)
+
+
+def _server(given: object) -> str:
+    return server_address(_text(given))
+
+
+def _method(given: object) -> str:
+    if given not in ("x509", "token", "none"):
+        raise ValueError("expected 'x509', 'token' or 'none'")
+    return _text(given)
+
+
+def _word(given: object) -> str:
+    """Of [vars]: texts; whole numbers and booleans as manifests write them."""
+    if isinstance(given, bool):
+        return str(given).lower()
+    return str(given) if isinstance(given, int) else _text(given)
+
+
+def _count(given: object) -> int:
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise ValueError("expected a whole number")
+    if given < 1:
+        raise ValueError("expected 1 or more")
+    return given
+
+
+def _connections(given: object) -> int:
+    number = _count(given)
+    if number > 128:
+        raise ValueError("expected 128 or less")
+    return number
+
+
+def _amount(given: object) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise ValueError("expected a number")
+    return _positive(_float(given))
+
+
+def _seconds(given: object) -> float:
+    """A number, or a text as ``durations.parse`` reads it."""
+    if not isinstance(given, str | int | float):
+        raise ValueError("expected a number")
+    seconds = parse_duration(given) if isinstance(given, str | bool) else _float(given)
+    if not seconds >= 0:  # not a number included
+        raise ValueError("expected 0 or more")
+    return seconds
+
+
+def _some_seconds(given: object) -> float:
+    return _positive(_seconds(given))
+
+
+def _float(given: float) -> float:
+    try:
+        return float(given)
+    except OverflowError:
+        raise ValueError("expected a number") from None
+
+
+def _positive(number: float) -> float:
+    if not number > 0:
+        raise ValueError("expected more than 0")
+    return number
+
+
+#: A key of any name.
+_ANY = "*"
+
+FILE: TomlTable = {
+    "server": _server,
+    "registry": _name,
+    "registry-user": _name,
+    "registry-secret-env": _name,
+    "registry-secret-file": _name,
+    "auth": {"method": _method, "certificate": _name, "token-file": _name, "token-env": _name, "login-url": _name},
+    "defaults": {
+        "resources": {"cores": _amount, "ram": _amount, "gpus": _count},
+        "limits": {"alive": _count, "pending": _count, "pending-timeout": _seconds},
+    },
+    "vars": {_ANY: _word},
+    "client": {
+        "concurrency": _connections,
+        "timeout": _some_seconds,
+        "settle": _seconds,
+        "poll-min": _some_seconds,
+        "poll-max": _some_seconds,
+        "memory": _some_seconds,
+        "backoff": _seconds,
+        "log-patience": _seconds,
+        "grace": _seconds,
+        "ca-file": _name,
+    },
+    "local": {"slots": _count, "directory": _name, "memory": _some_seconds, "kill-after": _seconds},
+}
+
+#: Keys that have to stand in their table where it is written.
+_NEEDED = frozenset({("auth", "method")})
+
 
 TomlContent = Mapping[str, Any]
 

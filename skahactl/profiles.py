@@ -6,23 +6,65 @@ The last step ends once there is an account, so that nobody runs 600 replicas on
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from skahactl.errors import ProfileError
-from skahactl.paths import home
 from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry
-from skahactl.profile_names import BUILT_IN as BUILT_IN
-from skahactl.profile_names import ENVIRONMENT as ENVIRONMENT
-from skahactl.profile_names import default_name as default_name
-from skahactl.profile_names import file_of as file_of
-from skahactl.profile_names import forget_default as forget_default
-from skahactl.profile_names import is_path as is_path
-from skahactl.profile_names import names as names
-from skahactl.profile_names import set_default as set_default
-from skahactl.profile_names import written_profiles
-from skahactl.words import did_you_mean
+from skahactl.system import config_dir, home, write_atomically
+from skahactl.text import did_you_mean
+
+BUILT_IN = ("local", "canfar")
+ENVIRONMENT = "environment"  # the name of what SKAHACTL_SERVER alone describes
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def names(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The profiles that can be named: the built-in ones, and those with a file."""
+    environ = os.environ if environ is None else environ
+    return tuple(dict.fromkeys((*BUILT_IN, *written_profiles(environ))))
+
+
+def written_profiles(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of those that have a file."""
+    folder = config_dir(environ) / "profiles"
+    return tuple(sorted(path.stem for path in folder.glob("*.toml") if _NAME.fullmatch(path.stem)))
+
+
+def default_name(environ: Mapping[str, str]) -> str | None:
+    """What ``profile use`` or ``login`` set; None before."""
+    try:
+        text = _default_file(environ).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    return text or None
+
+
+def set_default(name: str, environ: Mapping[str, str]) -> None:
+    """Makes ``name`` the profile of commands that name none."""
+    write_atomically(_default_file(environ), f"{name}\n".encode(), 0o644)
+
+
+def forget_default(environ: Mapping[str, str]) -> None:
+    """No profile is chosen for good any more."""
+    _default_file(environ).unlink(missing_ok=True)
+
+
+def file_of(name: str, environ: Mapping[str, str]) -> Path:
+    """Where the profile of this name has its file, if it has one; ProfileError for what cannot be a name."""
+    if not _NAME.fullmatch(name):
+        raise ProfileError(f"'{name}' cannot be the name of a profile", hint="use letters, digits, '-', '_' and '.'")
+    return config_dir(environ) / "profiles" / f"{name}.toml"
+
+
+def is_path(text: str) -> bool:
+    return "/" in text or text.endswith(".toml")
+
+
+def _default_file(environ: Mapping[str, str]) -> Path:
+    return config_dir(environ) / "default-profile"
 
 
 def choose(name: str | None, environ: Mapping[str, str]) -> Profile:
@@ -91,7 +133,7 @@ def _overridden(profile: Profile, environ: Mapping[str, str]) -> Profile:
     """The profile with what the environment says instead."""
     server, token, certificate = (environ.get(f"SKAHACTL_{key}") for key in ("SERVER", "TOKEN", "CERTIFICATE"))
     if server:
-        from skahactl.profile_keys import server_address
+        from skahactl.profile_file import server_address
 
         try:
             profile = profile.at(server_address(server))

@@ -25,9 +25,15 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from skahactl.errors import CreateError
-from skahactl.opening import SessionRuntime
-from skahactl.own_loop import OwnLoop
-from skahactl.skaha import choices
+from skahactl.eventloop import OwnLoop
+from skahactl.session_runtime import (
+    SessionRuntime,
+    current_options,
+    known_kind,
+    known_status,
+    name_pattern,
+    session_ids,
+)
 
 __all__ = ["AsyncSession", "CreateError", "Session"]
 
@@ -90,18 +96,17 @@ class AsyncSession:
             AuthError, UnreachableError: not logged in, or no platform; nothing was sent.
             BusyError: another command drives a job of this name, and does not end within a minute.
         """
-        from skahactl.engine.once import create_once
-        from skahactl.manifest import called
         from skahactl.manifest.load import draft
         from skahactl.manifest.resolve import resolve
+        from skahactl.session_runtime import command_words, create_once, env_table, named_kind, resource_table
         from skahactl.skaha.encoding import problems
 
         profile, ledger, client = await self._opening.get()
-        table = {"name": name, "image": image, "kind": called.named_kind(kind), "replicas": replicas}
+        table = {"name": name, "image": image, "kind": named_kind(kind), "replicas": replicas}
         if table["kind"] != "headless" and replicas == 1:
             del table["replicas"]
-        table.update(called.command_words(cmd, args))
-        table.update(resources=called.resource_table(cores, ram, gpus, gpu), env=called.env_table(env))
+        table.update(command_words(cmd, args))
+        table.update(resources=resource_table(cores, ram, gpus, gpu), env=env_table(env))
         present = {key: value for key, value in table.items() if value != {}}
         made = draft(present, directory=self._directory, file="create")
         (job,) = resolve([made], profile, check=lambda request: problems(request))
@@ -117,20 +122,19 @@ class AsyncSession:
         """The user's sessions as the platform tells them, one list call; ``kind`` and ``status`` choose among them.
         ``view`` is accepted for callers of older clients: "all" is what is always returned."""
         del view
-        wanted_kind = None if kind is None else choices.known_kind(kind)
-        wanted_status = None if status is None else choices.known_status(status)
+        wanted_kind = None if kind is None else known_kind(kind)
+        wanted_status = None if status is None else known_status(status)
         _, _, client = await self._opening.get()
         listing = await client.sessions()
         return [
             dict(session.raw)
             for session in listing.sessions
-            if wanted_kind in (None, session.kind.lower())
-            and wanted_status in (None, choices.current_options(session.status))
+            if wanted_kind in (None, session.kind.lower()) and wanted_status in (None, current_options(session.status))
         ]
 
     async def info(self, ids: str | Iterable[str]) -> list[dict[str, Any]]:
         """What the platform tells of each session that it knows, in the order of ``ids``; one list call."""
-        names = choices.session_ids(ids)
+        names = session_ids(ids)
         _, _, client = await self._opening.get()
         listed = {session.id: session for session in (await client.sessions()).sessions}
         return [dict(listed[one].raw) for one in names if one in listed]
@@ -138,7 +142,7 @@ class AsyncSession:
     async def logs(self, ids: str | Iterable[str], verbose: bool = False) -> dict[str, str] | None:
         """The log of each session as it is now; empty for one that the platform does not know (any more).
         With ``verbose`` they are printed, and None is returned."""
-        names = choices.session_ids(ids)
+        names = session_ids(ids)
         _, _, client = await self._opening.get()
         slots = asyncio.Semaphore(8)
 
@@ -154,7 +158,7 @@ class AsyncSession:
     async def events(self, ids: str | Iterable[str], verbose: bool = False) -> dict[str, list[dict[str, str]]] | None:
         """The scheduling events of each session: why it is Pending. Empty without a pod. With ``verbose`` they are
         printed, and None is returned."""
-        names = choices.session_ids(ids)
+        names = session_ids(ids)
         _, _, client = await self._opening.get()
         found: dict[str, list[dict[str, str]]] = {}
         for one in names:
@@ -169,16 +173,16 @@ class AsyncSession:
 
     async def destroy(self, ids: str | Iterable[str]) -> dict[str, bool]:
         """Deletes sessions and looks whether they are gone: True for each that is."""
-        from skahactl.engine.once import delete_ids
+        from skahactl.session_runtime import delete_ids
 
-        names = choices.session_ids(ids)
+        names = session_ids(ids)
         profile, ledger, client = await self._opening.get()
         return await delete_ids(ledger, client, profile, names)
 
     async def destroy_with(self, prefix: str, kind: str = "headless", status: str = "Completed") -> dict[str, bool]:
         """Deletes the sessions whose name begins with ``prefix`` (or has a part that matches it, where it is a regular
         expression) and that have this kind and status; True for each that is gone."""
-        pattern = choices.name_pattern(prefix)
+        pattern = name_pattern(prefix)
         chosen = [
             str(one["id"]) for one in await self.fetch(kind=kind, status=status) if pattern.search(str(one["name"]))
         ]

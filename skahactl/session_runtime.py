@@ -16,15 +16,16 @@ from skahactl.engine.driver import Driver, release_locks
 from skahactl.engine.plan import Gate
 from skahactl.engine.runtime import Runtime, SilentReporter, check_owner
 from skahactl.errors import BusyError, SkahactlError, UsageError
+from skahactl.eventloop import Stop
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempt_of_session, attempts_of, known_sessions, record_gone
 from skahactl.ledger.database import Ledger
 from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import JobKey
-from skahactl.model import ALIVE, DELETED, REFUSED, UNSETTLED, Job, Limits
+from skahactl.model import ALIVE, Job, Limits, State
 from skahactl.profile import Profile
 from skahactl.skaha.client import Client
-from skahactl.system import Stop, SystemClock
+from skahactl.system import SystemClock
 from skahactl.text import did_you_mean
 
 
@@ -61,7 +62,7 @@ class SessionRuntime:
             return self._open
 
     def one_at_a_time(self, name: str) -> asyncio.Lock:
-        """Held while a job of this name is created."""
+        """Queued while a job of this name is created."""
         return self._names.setdefault(name, asyncio.Lock())
 
     async def close(self) -> None:
@@ -135,7 +136,7 @@ async def create_once(
     failures = {
         row.number: row.reason or (row.state if stopped is None else stopped.message)
         for row in rows
-        if sessions.get(row.number) is None or row.state in (REFUSED, UNSETTLED)
+        if sessions.get(row.number) is None or row.state in (State.REJECTED, State.UNCONFIRMED)
     }
     if stopped is not None and not any(ids):
         raise stopped
@@ -187,7 +188,7 @@ async def delete_ids(ledger: Ledger, client: Client, profile: Profile, ids: Sequ
         for one in set(ids) - left:
             attempt = attempt_of_session(ledger, one)
             if attempt is not None and attempt.state in ALIVE:
-                record_gone(ledger, attempt, DELETED, "deleted", time.time(), None)
+                record_gone(ledger, attempt, State.DELETED, "deleted", time.time(), None)
     return {one: one not in left for one in ids}
 
 

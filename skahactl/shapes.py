@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from skahactl import states
-from skahactl.durations import iso_time
-from skahactl.job import Limits, Resources
-from skahactl.ledger.records import AttemptRow, ItemRow, Note, ReplicaRow, Run, RunSummary
+from skahactl.model import ALIVE, Limits, Resources, zero_filled
+from skahactl.text import iso_time
 
 if TYPE_CHECKING:
-    from skahactl.skaha.models import Event, Session
+    from skahactl.ledger.records import AttemptRow, ItemRow, Note, ReplicaRow, Run, RunSummary
+    from skahactl.skaha.models import Event, ServerSession
 
 Row = dict[str, object]
 
@@ -36,7 +35,7 @@ def job(summary: RunSummary, *, logs: str | None, deadline: float | None = None)
         "status": summary.status,
         "reason": run.reason,
         "replicas": run.total,
-        "counts": states.zero_filled(summary.counts),
+        "counts": zero_filled(summary.counts),
         "items": {key: summary.items.get(key, 0) for key in ("total", "completed", "failed")},
         "attempts": run.attempts,
         "limits": _limits(run.limits),
@@ -107,7 +106,7 @@ def item(run: Run, row: ItemRow) -> Row:
     }
 
 
-def session(found: Session, owner: tuple[Run, int, int] | None) -> Row:
+def session(found: ServerSession, owner: tuple[Run, int, int] | None) -> Row:
     """The platform's own object, and which attempt of ours it is: run, replica, attempt."""
     ours: Row | None = None
     if owner is not None:
@@ -158,7 +157,7 @@ def _times(run: Run, attempt: AttemptRow | None) -> Row:
 
 def _still(run: Run, attempt: AttemptRow) -> float | None:
     """An attempt that is alive was looked at whenever its run was."""
-    return run.observed if attempt.state in states.ALIVE else None
+    return run.observed if attempt.state in ALIVE else None
 
 
 def _log(attempt: AttemptRow | None) -> Row:

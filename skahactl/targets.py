@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from skahactl import ranges
 from skahactl.errors import UsageError
 from skahactl.ledger.attempts import attempt_of_session, attempts_named
-from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import AttemptRow, JobKey, Run
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import job_keys, last_run, run_by_id, runs_of, users_seen
-from skahactl.profile import Profile
-from skahactl.words import did_you_mean
+from skahactl.text import did_you_mean, format_ranges, parse_ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from skahactl.ledger.database import Ledger
+    from skahactl.profile import Profile
 
 #: Accepted before a target, as ``jobs tiles`` or ``jobs/tiles``, singular or plural.
 NOUNS = frozenset({"job", "jobs", "replica", "replicas", "item", "items", "session", "sessions", "event", "events"})
@@ -73,7 +76,7 @@ def refuse_past(targets: Iterable[Target]) -> None:
     """UsageError for a session whose replica has had a later attempt: the replica as it is now was not named."""
     for target in targets:
         if target.past and target.run is not None and target.numbers is not None:
-            replica = f"{target.run.key.name}/{ranges.format_ranges(target.numbers)}"
+            replica = f"{target.run.key.name}/{format_ranges(target.numbers)}"
             raise UsageError(
                 f"'{target.word}' is the session of an earlier attempt of {replica}, which has a later one",
                 hint=f"for the replica as it is now: {replica}",
@@ -108,7 +111,7 @@ def _one(targets: Sequence[Target]) -> Target:
     if any(target.numbers is None for target in targets):
         return Target(first.run, None, None, first.run.key.name)
     numbers = frozenset[int]().union(*(target.numbers or () for target in targets))
-    return Target(first.run, numbers, None, f"{first.run.key.name}/{ranges.format_ranges(numbers)}")
+    return Target(first.run, numbers, None, f"{first.run.key.name}/{format_ranges(numbers)}")
 
 
 def _without_nouns(finder: _Finder, words: Sequence[str], sessions: bool) -> Iterable[tuple[str, bool]]:
@@ -172,7 +175,7 @@ class _Finder:
         if numbers is None:
             return Target(run, None, None, word)
         try:
-            return Target(run, frozenset(ranges.parse_ranges(numbers, run.total)), None, word)
+            return Target(run, frozenset(parse_ranges(numbers, run.total)), None, word)
         except ValueError as error:
             raise UsageError(f"{run.key.name}: {error}") from None
 
@@ -181,7 +184,7 @@ class _Finder:
         for run in known:
             if run.number == number:
                 return run
-        numbers = ranges.format_ranges(run.number for run in known)
+        numbers = format_ranges(run.number for run in known)
         raise UsageError(f"{last.key.name} has no run {number}", hint=f"there is a record of run {numbers}")
 
     def _attempt(self, word: str) -> AttemptRow | None:

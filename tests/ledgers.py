@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from skahactl import states
-from skahactl.job import Each, Job, Limits, Replica, Request, Resources
 from skahactl.ledger import attempts, replicas, runs
 from skahactl.ledger.database import FILE, Ledger, open_ledger
 from skahactl.ledger.records import JobKey, Run
+from skahactl.model import Each, Job, Limits, Replica, Request, Resources, State
 from skahactl.profile import LOCAL_SERVER
 from skahactl.skaha.models import CreateResult, ServerError
 
@@ -64,7 +63,7 @@ def refuse(ledger: Ledger, run: Run, number: int, words: str, now: float = NOW) 
     intent = attempts.intend(ledger, run.id, number, now)
     assert intent is not None
     attempts.settle(
-        ledger, intent, CreateResult("refused", error=ServerError("bad-request", 400, words)), now + 1, None
+        ledger, intent, CreateResult("rejected", error=ServerError("bad-request", 400, words)), now + 1, None
     )
 
 
@@ -86,8 +85,8 @@ def move(ledger: Ledger, run: Run, ends: Mapping[int, tuple[str, float | None, f
 
 
 def survey(state_dir: Path) -> tuple[Ledger, Run]:
-    """``tiles``, 6 replicas with two items each: 1 and 2 Completed, 3 Failed, 4 Running, 5 Pending, 6 Held; the end of
-    the run has not come."""
+    """``tiles``, 6 replicas with two items each: 1 and 2 Completed, 3 Failed, 4 Running, 5 Pending, 6 Queued; the run
+    has not ended."""
     ledger = open_ledger(state_dir)
     items = [[f"tile{number}a", f"tile{number}b"] for number in range(1, 7)]
     run = add(ledger, job("tiles", 6, items=items))
@@ -96,10 +95,10 @@ def survey(state_dir: Path) -> tuple[Ledger, Run]:
         ledger,
         run,
         {
-            1: (states.COMPLETED, NOW + 60, NOW + 360),
-            2: (states.COMPLETED, NOW + 60, NOW + 660),
-            3: (states.FAILED, NOW + 120, NOW + 180),
-            4: (states.RUNNING, NOW + 120, None),
+            1: (State.COMPLETED, NOW + 60, NOW + 360),
+            2: (State.COMPLETED, NOW + 60, NOW + 660),
+            3: (State.FAILED, NOW + 120, NOW + 180),
+            4: (State.RUNNING, NOW + 120, None),
         },
     )
     replicas.add_note(ledger, run.id, NOW + 200, "the platform restarted tiles-4-abcde", 4)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from skahactl.errors import ManifestError, Problem
-from skahactl.job import Job
 from skahactl.manifest.resolve import read
+from skahactl.model import Job
 from skahactl.profile import Profile, Registry
 
 LOCAL = Profile("test", "local", registry=Registry("images.example.net"))

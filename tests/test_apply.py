@@ -210,7 +210,7 @@ def test_a_driver_whose_lock_was_broken_ends(desk: Desk, long: str) -> None:
 def test_the_time_is_over_and_the_job_goes_on(desk: Desk, long: str) -> None:
     done = desk.run("apply", long, "--wait", "--timeout", "1s", exit=5)
     assert "goes on" in done.stderr
-    assert set(desk.recorded("long")) <= {"Held", "Pending", "Running"}, "it waited for their end"
+    assert set(desk.recorded("long")) <= {"Queued", "Pending", "Running"}, "it waited for their end"
     desk.run("wait", "long", "--timeout", "0.5s", exit=5)
     wait_for(lambda: desk.states("long") == ["Running"] * 2)
     desk.run("apply", long)
@@ -295,7 +295,7 @@ def test_changed_limits_reach_a_living_driver(desk: Desk) -> None:
     desk.job("steered", "sleep 100", 4, "[limits]\nalive = 1")
     driver = desk.start("apply", "steered.toml", "--wait")
     wait_for(lambda: desk.is_driven("steered") and desk.recorded("steered").count("Running") == 1)
-    assert desk.recorded("steered").count("Held") == 3
+    assert desk.recorded("steered").count("Queued") == 3
     desk.job("steered", "sleep 100", 4, "[limits]\nalive = 3\n[logs]\nkeep = 'none'")
     told = desk.run("apply", "steered.toml", exit=6).stderr
     assert "it goes by the changed [limits] and [logs] from now on" in told
@@ -435,9 +435,9 @@ def test_ended_unseen_is_expired_also_for_plain_apply(desk: Desk) -> None:
         wait_for(lambda: {row[0] for row in queue.execute("SELECT state FROM sessions")} == {"Completed"})
     time.sleep(1.5)
     done = desk.run("apply", "unseen.toml", exit=1)
-    assert desk.recorded("unseen") == ["Expired"] * 2
-    assert "retry unseen --expired" in done.stderr
-    desk.run("mark", "unseen", "completed", "--expired")
+    assert desk.recorded("unseen") == ["Unknown"] * 2
+    assert "retry unseen --unknown" in done.stderr
+    desk.run("mark", "unseen", "completed", "--unknown")
     desk.run("apply", "unseen.toml")
 
 
@@ -490,9 +490,9 @@ def test_wait_for_each_condition(desk: Desk, long: str) -> None:
     waiting.communicate()
     assert "Deleted" in desk.run("wait", "long", exit=1).stderr
     assert "complete" in desk.run("wait", "long", "--for", "compleet", exit=2).stderr
-    desk.job("held", "true", 2, "[limits]\nalive = 1")
-    desk.run("apply", "held.toml")
-    assert "resume held" in desk.run("wait", "held", "--timeout", "20s", exit=1).stderr
+    desk.job("queued", "true", 2, "[limits]\nalive = 1")
+    desk.run("apply", "queued.toml")
+    assert "resume queued" in desk.run("wait", "queued", "--timeout", "20s", exit=1).stderr
 
 
 @pytest.mark.slow
@@ -574,14 +574,14 @@ def test_a_profile_found_by_name_is_shown_by_its_name_and_commands_can_be_pasted
     )
     (row,) = desk.data("get", "jobs", "-p", "slow")
     assert row["profile"] == "slow"
-    desk.job("held", "sleep 100", 2)
-    told = desk.run("apply", "held.toml", "-p", "slow").stderr
+    desk.job("queued", "sleep 100", 2)
+    told = desk.run("apply", "queued.toml", "-p", "slow").stderr
     assert told.endswith("skahactl -p slow resume held sees it to its end\n")
-    refused = desk.run("mark", "held", "completed", "-r", "1", "-p", "./profile.toml", "-o", "json", exit=1).stderr
+    refused = desk.run("mark", "queued", "completed", "-r", "1", "-p", "./profile.toml", "-o", "json", exit=1).stderr
     assert json.loads(refused)["hint"].endswith("skahactl -p ./profile.toml resume held")
-    desk.run("delete", "held", "-p", "slow")
-    assert "-p" not in desk.run("apply", "held.toml").stderr
-    desk.run("delete", "held")
+    desk.run("delete", "queued", "-p", "slow")
+    assert "-p" not in desk.run("apply", "queued.toml").stderr
+    desk.run("delete", "queued")
 
 
 @pytest.mark.once

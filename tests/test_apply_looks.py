@@ -61,20 +61,20 @@ def test_a_changed_manifest_is_refused_while_a_create_is_in_doubt_or_a_driver_li
 
 
 def test_diff_shows_the_room_that_an_end_has_made(desk: Desk) -> None:
-    desk.run("apply", desk.job("held", "true", 3, "[limits]\nalive = 2"))
-    shown(desk, "held", "Completed", "Completed", "Held")
-    plan = desk.data("diff", "held.toml", exit=1)
+    desk.run("apply", desk.job("queued", "true", 3, "[limits]\nalive = 2"))
+    shown(desk, "queued", "Completed", "Completed", "Queued")
+    plan = desk.data("diff", "queued.toml", exit=1)
     assert actions(plan) == ["keep", "keep", "create"]
-    assert actions(desk.data("apply", "held.toml")) == ["keep", "keep", "create"]
+    assert actions(desk.data("apply", "queued.toml")) == ["keep", "keep", "create"]
 
 
 def test_diff_shows_what_changed_limits_do(desk: Desk) -> None:
-    desk.run("apply", desk.job("held", "sleep 100", 3, "[limits]\nalive = 1"))
-    shown(desk, "held", "Running", "Held", "Held")
-    desk.run("diff", "held.toml")
-    assert actions(desk.data("diff", "held.toml", "--set", "limits.alive=2", exit=1)) == ["keep", "create", "hold"]
-    assert desk.data("apply", "held.toml", "--set", "limits.alive=2")["jobs"][0]["counts"]["Held"] == 1
-    desk.clear("held")
+    desk.run("apply", desk.job("queued", "sleep 100", 3, "[limits]\nalive = 1"))
+    shown(desk, "queued", "Running", "Queued", "Queued")
+    desk.run("diff", "queued.toml")
+    assert actions(desk.data("diff", "queued.toml", "--set", "limits.alive=2", exit=1)) == ["keep", "create", "hold"]
+    assert desk.data("apply", "queued.toml", "--set", "limits.alive=2")["jobs"][0]["counts"]["Queued"] == 1
+    desk.clear("queued")
 
 
 def test_more_attempts_for_a_run_that_ended_badly(desk: Desk) -> None:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from skahactl.help_pages import examples
+from skahactl.app import VERBS, app, examples
 from skahactl.ledger.database import open_ledger
-from skahactl.verbs import VERBS, app
 from tests import ledgers
 from tests.terminal import Terminal
 
@@ -62,7 +61,7 @@ UNKNOWN = (
     "logs nojob",
     "wait nojob",
     "delete nojob",
-    "mark nojob completed --expired",
+    "mark nojob completed --unknown",
     "renew nojob",
     "prune nojob --yes",
     "apply nofile.toml",
@@ -294,7 +293,7 @@ def calls_in(line: str) -> list[list[str]]:
 @pytest.mark.parametrize("command", [word for word in COMMANDS if word != "profile"])
 def test_examples_are_true(command: str) -> None:
     """Every example is what the parser takes, with options in their places and values of their kinds."""
-    from skahactl.options import take_globals
+    from skahactl.invocation import take_globals
 
     root = app()
     calls = [call for line in examples_of(command) for call in calls_in(line)]

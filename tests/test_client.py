@@ -18,7 +18,7 @@ import pytest
 
 from skahactl import __version__
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
-from skahactl.job import Request, Resources, Secret
+from skahactl.model import Request, Resources, Secret
 from skahactl.platforms import open_client
 from skahactl.profile import Auth, ClientSettings, Profile, Registry
 from skahactl.skaha import models
@@ -171,13 +171,13 @@ NO_JOB = 'unexpected exception: java.lang.RuntimeException: ApiException: code 4
 @pytest.mark.parametrize(
     ("reply", "outcome", "code"),
     [
-        (answer(400, "Invalid value for 'cores': 17\n"), "refused", "refused"),
+        (answer(400, "Invalid value for 'cores': 17\n"), "rejected", "rejected"),
         (answer(400, "cannot get group memberships for anonymous\n"), "auth", "not-logged-in"),
         (answer(401, "Token has expired"), "auth", "not-logged-in"),
         (answer(403, "Not authorized to use the skaha system\n"), "auth", "forbidden"),
         (answer(404, HTML, "text/html"), "not-created", "no-such-service"),
         (answer(405, "unsupported: HTTP POST\n"), "not-created", "no-such-service"),
-        (answer(500, NO_JOB), "refused", "rejected"),
+        (answer(500, NO_JOB), "rejected", "rejected"),
         (answer(503, "temporarily unavailable: null\n", Retry_After="30"), "not-created", "unavailable"),
         (answer(503, HTML, "text/html"), "ambiguous", "server-error"),
         (answer(503, "<html>temporarily unavailable</html>", "text/html"), "ambiguous", "server-error"),

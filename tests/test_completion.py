@@ -80,7 +80,7 @@ class TestShells:
             pytest.param("skahactl get replicas tiles-b -r 1,1", ("1,10", "1,11", "1,12"), ("1,2",), id="comma"),
             pytest.param("skahactl get events su", ("vey",), (), id="noun-that-is-a-verb"),
             pytest.param("skahactl get ", ("jobs", "replicas", "survey"), ("first.toml",), id="nouns"),
-            pytest.param("skahactl get jobs --state Failed,R", ("Running", "Refused"), ("Held",), id="states"),
+            pytest.param("skahactl get jobs --state Failed,R", ("Running", "Rejected"), ("Queued",), id="states"),
             pytest.param("skahactl -p ", ("local", "canfar", "lagoon"), ("apply",), id="profiles"),
             pytest.param("skahactl profile use la", ("goon",), (), id="profile"),
             pytest.param("skahactl apply ", ("a dir", "first.toml"), ("notes", "survey"), id="manifests"),
@@ -126,7 +126,7 @@ class TestAnswers:
 
     def test_jobs_say_how_they_stand(self, place: Path) -> None:
         assert self.ask(place, "logs", "") == [
-            "tiles-new\trun 1: 3 Held",
+            "tiles-new\trun 1: 3 Queued",
             "tiles-b\trun 1: 12 Pending",
             "survey\trun 1: 2 Pending",
         ]

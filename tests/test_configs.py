@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from skahactl import manifest, profiles
+from skahactl import profiles
 from skahactl.errors import ManifestError
 from skahactl.helpers import distributed
-from skahactl.job import Job, Limits, Replica, Resources, Secret
+from skahactl.manifest.load import load
 from skahactl.manifest.placeholders import each_command, each_ends
+from skahactl.manifest.resolve import resolve as resolve_drafts
+from skahactl.model import Job, Limits, Replica, Resources, Secret
 from skahactl.profile import LOCAL_SERVER, Profile
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -29,8 +31,8 @@ RUNDIR = "/arc/projects/unions/psfex"
 
 
 def resolve(*names: str, profile: Profile = LOCAL, sets: tuple[str, ...] = (), **variables: str) -> tuple[Job, ...]:
-    drafts = manifest.load([str(CONFIGS / name) for name in names], sets=sets, variables=variables)
-    return manifest.resolve(drafts, profile, variables=variables)
+    drafts = load([str(CONFIGS / name) for name in names], sets=sets, variables=variables)
+    return resolve_drafts(drafts, profile, variables=variables)
 
 
 def job(name: str, profile: Profile = LOCAL, sets: tuple[str, ...] = (), **variables: str) -> Job:

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from skahactl import states
 from skahactl.engine.decide import ApplyWishes, Decision, decide
-from skahactl.job import Job
 from skahactl.ledger.records import RunSummary
+from skahactl.model import Job, job_status, zero_filled
 from tests.test_observe import RUN, session
 
 NOW = 10_000.0
@@ -18,9 +17,9 @@ CHANGED = replace(JOB, digest="e" * 64, content={"image": "j"})
 
 
 def last(retriable: int = 0, **counts: int) -> RunSummary:
-    full = states.zero_filled(counts)
+    full = zero_filled(counts)
     run = replace(RUN, digest=JOB.digest, content=dict(JOB.content), started=100.0, ended=None)
-    return RunSummary(run, full, states.job_status(full, retriable), retriable)
+    return RunSummary(run, full, job_status(full, retriable), retriable)
 
 
 def decision(job: Job, found: RunSummary | None, wishes: ApplyWishes = ApplyWishes(), **others: object) -> Decision:  # noqa: B008
@@ -36,16 +35,16 @@ def test_sessions_of_exactly_its_names_need_a_choice() -> None:
     foreign = decision(replace(JOB, replicas=()), None, foreign=found)
     assert foreign.action == "foreign"
     assert "--adopt create" in str(foreign.hint)
-    assert decision(JOB, None, ApplyWishes(adopt="expired"), foreign=found).action == "adopt"
+    assert decision(JOB, None, ApplyWishes(adopt="unknown"), foreign=found).action == "adopt"
 
 
 def test_unchanged_and_alive_goes_on() -> None:
-    for counts in ({"Running": 1}, {"Held": 2}, {"Unsettled": 1}, {"Pending": 1}):
+    for counts in ({"Running": 1}, {"Queued": 2}, {"Unconfirmed": 1}, {"Pending": 1}):
         assert decision(JOB, last(**counts)).action == "keep"
     assert decision(JOB, last(retriable=1, Failed=1)).action == "keep"
 
 
-@pytest.mark.parametrize("state", ["Completed", "Failed", "Expired", "Refused", "Skipped"])
+@pytest.mark.parametrize("state", ["Completed", "Failed", "Unknown", "Rejected", "Skipped"])
 def test_unchanged_and_ended_starts_nothing(state: str) -> None:
     assert decision(JOB, last(**{state: 2})).action == "ended"
     assert decision(JOB, last(**{state: 2}), ApplyWishes(rerun=True)).action == "create"
@@ -64,7 +63,7 @@ def test_changed_is_refused_with_every_difference_and_its_source() -> None:
 
 
 def test_changed_before_anything_was_sent_replaces_in_silence() -> None:
-    found = last(Held=2)
+    found = last(Queued=2)
     assert decision(CHANGED, replace(found, run=replace(found.run, started=None))).action == "replace"
 
 

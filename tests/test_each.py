@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skahactl.job import Each, Replica
 from skahactl.manifest.placeholders import each_command, each_ends
+from skahactl.model import Each, Replica
 from tests.manifests import job
 
 SHELLS = [["dash"], ["busybox", "sh"], ["bash", "--posix"], ["bash"]]

@@ -203,7 +203,7 @@ def test_another_machine_with_the_same_manifest_is_told_and_may_adopt(place: Any
     there.write("job.toml", JOB.format(replicas=3))
     told = there.run("apply", "job.toml", expect=2)
     assert "--adopt create" in told.stderr
-    assert "--adopt expired" in told.stderr
+    assert "--adopt unknown" in told.stderr
     assert server.state()["requests"]["create"] == 3
     there.run("apply", "job.toml", "--adopt", "create")
     state = server.state()
@@ -232,7 +232,7 @@ def updated(before: list[Row], after: list[Row]) -> list[Row]:
 
 @pytest.mark.parametrize(
     ("mood", "code"),
-    [({"list_page": True}, 4), ({"deny": "expired"}, 3), ({"deny": "anonymous"}, 3), ({"deny": "echo"}, 3)],
+    [({"list_page": True}, 4), ({"deny": "unknown"}, 3), ({"deny": "anonymous"}, 3), ({"deny": "echo"}, 3)],
 )
 def test_what_is_no_list_of_ours_changes_nothing(place: Any, mood: Row, code: int) -> None:
     server, here, others = place
@@ -246,19 +246,19 @@ def test_what_is_no_list_of_ours_changes_nothing(place: Any, mood: Row, code: in
 
 
 def test_empty_lists_take_nothing_for_good(place: Any) -> None:
-    """Two of them make sessions Expired; what is seen again is taken back before anything is started in its stead."""
+    """Two of them make sessions Unknown; what is seen again is taken back before anything is started in its stead."""
     server, here, others = place
     server.tell("plan", list_empty=True)
     here.run("apply", "job.toml", expect=1)
-    assert {row["state"] for row in here.data("get", "replicas", "fits")} == {"Expired"}
+    assert {row["state"] for row in here.data("get", "replicas", "fits")} == {"Unknown"}
     server.tell("plan", list_empty=False)
-    plan = here.run("retry", "fits", "--expired", "--dry-run", expect=1).stdout
+    plan = here.run("retry", "fits", "--unknown", "--dry-run", expect=1).stdout
     assert "keep  1-3  Running after all" in plan
     assert "retry  1-3" not in plan
     assert "run 1 has not ended: 3 Running" in here.run("apply", "job.toml", "--rerun", "--dry-run", expect=1).stdout
     assert "run 1 has not ended: 3 Running" in here.run("apply", "job.toml", "--rerun", expect=1).stderr
-    assert {row["state"] for row in here.data("get", "replicas", "fits", "--cached")} == {"Expired"}
-    here.run("retry", "fits", "--expired")
+    assert {row["state"] for row in here.data("get", "replicas", "fits", "--cached")} == {"Unknown"}
+    here.run("retry", "fits", "--unknown")
     assert {row["state"] for row in here.data("get", "replicas", "fits", "--cached")} == {"Running"}
     here.run("apply", "job.toml")
     assert server.state()["requests"]["create"] == 3
@@ -462,5 +462,5 @@ def test_what_the_server_will_not_make_is_told_and_not_sent_again(tmp_path: Path
         here.write("job.toml", JOB.format(replicas=3))
         told = here.run("apply", "job.toml", expect=1)
         assert words in told.stdout + told.stderr
-        assert {row["state"] for row in here.data("get", "replicas", "fits", expect=None)} == {"Refused"}
+        assert {row["state"] for row in here.data("get", "replicas", "fits", expect=None)} == {"Rejected"}
         assert server.state()["requests"]["create"] == 3

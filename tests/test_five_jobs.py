@@ -130,16 +130,16 @@ def test_an_end_that_nobody_saw_is_expired_until_a_person_says_more(tmp_path: Pa
         )
         here.run("apply", "job.toml")
         wait_until_forgotten(server)
-        assert {row["state"] for row in here.data("get", "replicas", "lone")} == {"Expired"}
+        assert {row["state"] for row in here.data("get", "replicas", "lone")} == {"Unknown"}
         assert [row["status"] for row in here.data("get", "jobs")] == ["Unknown"]
         assert here.data("describe", "lone")["job"]["status"] == "Unknown"
         for _ in range(2):  # looks twice, ten seconds apart; then only says so
             here.run("apply", "job.toml", expect=1)
-            assert {row["state"] for row in here.data("get", "replicas", "lone")} == {"Expired"}
+            assert {row["state"] for row in here.data("get", "replicas", "lone")} == {"Unknown"}
             assert server.counts()["create"] == 4
         here.run("mark", "lone", "completed", "-r", "1-2")
-        assert [row["state"] for row in here.data("get", "replicas", "lone")] == ["Completed"] * 2 + ["Expired"] * 2
-        here.run("retry", "lone", "--expired", "--wait")
+        assert [row["state"] for row in here.data("get", "replicas", "lone")] == ["Completed"] * 2 + ["Unknown"] * 2
+        here.run("retry", "lone", "--unknown", "--wait")
         assert server.counts()["create"] == 6
         assert [row["state"] for row in here.data("get", "replicas", "lone")] == ["Completed"] * 4
         assert sorted(row["attempt"] for row in server.state()["sessions"]) == [1, 1, 1, 1, 2, 2]

@@ -19,12 +19,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from skahactl import states
 from skahactl.engine import snapshot
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.database import FILE, open_ledger
 from skahactl.ledger.lock import acquire
 from skahactl.ledger.records import JobKey
+from skahactl.model import State
 from skahactl.profile import LOCAL_SERVER, Profile
 from tests import ledgers
 from tests.home import Home
@@ -47,7 +47,18 @@ REPLICA_FIELDS = words(
     "job run replica of state reason session name attempt attempts items image resources started finished observed "
     "deadline log url"
 )
-STATES = ["Held", "Unsettled", "Pending", "Running", "Completed", "Failed", "Refused", "Expired", "Deleted", "Skipped"]
+STATES = [
+    "Queued",
+    "Unconfirmed",
+    "Pending",
+    "Running",
+    "Completed",
+    "Failed",
+    "Rejected",
+    "Unknown",
+    "Deleted",
+    "Skipped",
+]
 
 
 class Shown(Home):
@@ -67,7 +78,7 @@ class Shown(Home):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Shown:
-    """``tiles`` in six states, and ``merge``, Held as a whole; only read by the tests."""
+    """``tiles`` in six states, and ``merge``, Queued as a whole; only read by the tests."""
     made = Shown(tmp_path_factory.mktemp("home"))
     ledger, _ = ledgers.survey(made.state)
     with ledger:
@@ -88,8 +99,8 @@ def columns(line: str) -> list[str]:
 def test_jobs_as_a_table(home: Shown) -> None:
     lines = home.lines("get", "jobs", "--cached")
     assert [columns(line)[:9] for line in lines] == [
-        ["NAME", "RUN", "STATUS", "COMPLETED", "RUNNING", "PENDING", "HELD", "FAILED", "OTHER"],
-        ["merge", "1", "Held", "0/1", "0", "0", "1", "0", "-"],
+        ["NAME", "RUN", "STATUS", "COMPLETED", "RUNNING", "PENDING", "QUEUED", "FAILED", "OTHER"],
+        ["merge", "1", "Queued", "0/1", "0", "0", "1", "0", "-"],
         ["tiles", "1", "Running", "2/6", "1", "1", "1", "1", "-"],
     ]
 
@@ -105,7 +116,12 @@ def test_a_table_in_a_pipe_is_a_line_a_row_and_nothing_is_cut(home: Shown) -> No
 def test_jobs_have_the_fields_of_the_manual(home: Shown) -> None:
     tiles = next(row for row in home.data("get", "jobs", "--cached") if row["name"] == "tiles")
     assert list(tiles) == JOB_FIELDS
-    assert tiles["counts"] == {**dict.fromkeys(STATES, 0), **dict.fromkeys(STATES[2:6:1], 1), "Completed": 2, "Held": 1}
+    assert tiles["counts"] == {
+        **dict.fromkeys(STATES, 0),
+        **dict.fromkeys(STATES[2:6:1], 1),
+        "Completed": 2,
+        "Queued": 1,
+    }
     assert tiles["items"] == {"total": 12, "completed": 4, "failed": 2}
     assert tiles["limits"] == {"alive": 10, "pending": None, "pending_timeout": None}
     assert (tiles["created"], tiles["ended"], tiles["driver"]) == ("2025-11-24T16:00:00Z", None, None)
@@ -120,7 +136,7 @@ def test_replicas_have_the_fields_of_the_manual(home: Shown) -> None:
     assert first["resources"] == {"cores": 2, "ram": 8, "gpus": None}
     assert (first["started"], first["finished"]) == ("2025-11-24T16:01:00Z", "2025-11-24T16:06:00Z")
     assert (first["items"], first["of"], first["attempts"]) == (["tile1a", "tile1b"], 6, 1)
-    assert (last["state"], last["session"], last["name"], last["attempt"]) == ("Held", None, "tiles-6-abcde", 0)
+    assert (last["state"], last["session"], last["name"], last["attempt"]) == ("Queued", None, "tiles-6-abcde", 0)
     assert last["observed"] == "2025-11-24T16:11:40Z"
 
 
@@ -133,8 +149,8 @@ def test_items_follow_their_replica_unless_they_told_their_own_end(tmp_path: Pat
     assert [(row["item"], row["state"], row["exit_code"]) for row in rows] == [
         ("tile3a", "Completed", 0),
         ("tile3b", "Failed", 7),
-        ("tile6a", "Held", None),
-        ("tile6b", "Held", None),
+        ("tile6a", "Queued", None),
+        ("tile6b", "Queued", None),
     ]
     assert list(rows[0]) == ["job", "run", "replica", "position", "item", "state", "attempt", "exit_code"]
 
@@ -240,7 +256,7 @@ def test_describe_tells_it_all(home: Shown) -> None:
     text = home.run("describe", "tiles", "--cached").stdout
     assert text.startswith("tiles on local (this machine)\n")
     for part in (
-        "Replicas    6: 2 Completed, 1 Running, 1 Pending, 1 Held, 1 Failed",
+        "Replicas    6: 2 Completed, 1 Running, 1 Pending, 1 Queued, 1 Failed",
         "Items       12: 4 completed, 2 failed",
         "Limits      10 alive, 1 attempt a replica",
         "Manifest    tiles.toml",
@@ -298,7 +314,7 @@ def drawn(here: Workplace, job: str) -> list[str]:
 
 
 def elsewhere(tmp_path: Path, server: Server) -> tuple[Workplace, dict[int, str]]:
-    """A job of four on the server: 1 Running and 2 Completed there, 3 not there any more, 4 Held; the ledger has all
+    """A job of four on the server: 1 Running and 2 Completed there, 3 not there any more, 4 Queued; the ledger has all
     three Pending."""
     here = Workplace(tmp_path / "here", server)
     ids = {
@@ -323,18 +339,23 @@ def test_one_look_brings_what_has_not_ended_up_to_date(tmp_path: Path, server: S
         ("Running", ids[1]),
         ("Completed", ids[2]),
         ("Pending", ids[3]),
-        ("Held", None),
+        ("Queued", None),
     ]
     assert rows[2]["reason"] == "the platform did not list it when last looked at"
     assert rows[0]["started"] is not None
     (job,) = here.data("get", "jobs")
     assert {state: count for state, count in job["counts"].items() if count} == {
-        "Held": 1,
+        "Queued": 1,
         "Pending": 1,
         "Running": 1,
         "Completed": 1,
     }
-    assert [row["state"] for row in here.data("get", "field", "--cached")] == ["Pending", "Pending", "Pending", "Held"]
+    assert [row["state"] for row in here.data("get", "field", "--cached")] == [
+        "Pending",
+        "Pending",
+        "Pending",
+        "Queued",
+    ]
     assert (here.root / "state" / FILE).read_bytes() == before
 
 
@@ -404,7 +425,7 @@ def test_watching_appends_what_changed_until_the_end(tmp_path: Path, server: Ser
         found = runs.run_by_id(ledger, 1)
         assert found is not None
         replicas.ask_delete(ledger, 1, [4])
-        ledgers.move(ledger, found, {3: (states.EXPIRED, None, None)})
+        ledgers.move(ledger, found, {3: (State.UNKNOWN, None, None)})
     process = here.start("get", "field", "-w")
     assert process.stdout is not None
     assert process.stderr is not None
@@ -438,7 +459,7 @@ def test_items_of_several_jobs_that_do_not_change_are_shown_once(tmp_path: Path)
     assert [(row["job"], row["item"], row["state"]) for row in rows] == [
         ("tiles", "tile1a", "Completed"),
         ("tiles", "tile1b", "Completed"),
-        ("fields", "tile1a", "Held"),
+        ("fields", "tile1a", "Queued"),
         ("tiles", "tile1b", "Failed"),
     ]
 

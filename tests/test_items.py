@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skahactl.job import Job
 from skahactl.manifest.items import share_items
+from skahactl.model import Job
 from tests.manifests import HEAD, job, problems
 
 USED = 'command = ["x", "{items}"]\n'

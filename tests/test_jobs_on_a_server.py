@@ -151,13 +151,13 @@ def test_a_tile_that_the_server_refuses_is_an_error_and_said(tmp_path: Path) -> 
         ended = here.run("apply", str(CONFIGS / "one-tile-a-session" / "job.toml"), "--wait", expect=1)
         rows = here.data("get", "replicas", "possum")
         made = {row["name"] for row in ours(server) if row["outcome"] == "Completed"}
-    refused = [row for row in rows if row["state"] == "Refused"]
+    refused = [row for row in rows if row["state"] == "Rejected"]
     assert 0 < len(refused) == len(rows) - len(made)
     assert all(
         re.search(r"the server's words: jobs\.batch \"skaha-headless-\S+\" not found$", row["reason"])
         for row in refused
     )
-    assert "Refused" in ended.stdout + ended.stderr
+    assert "Rejected" in ended.stdout + ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_a_chain_that_the_platform_no_longer_knows_is_never_a_success(tmp_path: 
         out, err = driver.communicate(timeout=90)
         assert driver.returncode == 1, out + err
         counts = {row["session"]: row["state"] for row in here.data("get", "replicas", "chains")}
-        assert counts.pop(lost) == "Expired"
+        assert counts.pop(lost) == "Unknown"
         assert set(counts.values()) == {"Completed"}
         (job,) = here.data("get", "jobs")
         assert job["status"] == "Unknown"

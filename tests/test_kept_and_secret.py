@@ -107,10 +107,10 @@ def test_sessions_of_another_machine_are_taken_over_or_counted_as_gone(tmp_path:
     second.run("apply", "job.toml", expect=2)
     second.run("apply", "job.toml", "--adopt", "create", "--dry-run")
     assert second.data("get", "jobs") == []
-    second.run("apply", "job.toml", "--adopt", "expired")
+    second.run("apply", "job.toml", "--adopt", "unknown")
     rows = {row["replica"]: (row["state"], row["session"]) for row in second.data("get", "replicas", "fits")}
-    assert rows == {number: ("Running", ids[number]) for number in (1, 2, 4)} | {3: ("Expired", None)}
-    second.run("retry", "fits", "--expired")
+    assert rows == {number: ("Running", ids[number]) for number in (1, 2, 4)} | {3: ("Unknown", None)}
+    second.run("retry", "fits", "--unknown")
     state = server.state()
     assert Counter(int(row["replica"]) for row in state["sessions"] if row["alive"]) == Counter(range(1, 5))
     second.run("delete", "fits")

@@ -14,8 +14,8 @@ import pytest
 from skahactl.engine.driver import Driver
 from skahactl.engine.plan import Gate
 from skahactl.engine.runtime import Runtime, SilentReporter
-from skahactl.engine.stop import Interrupted, Stop
 from skahactl.errors import AuthError, TimedOut
+from skahactl.eventloop import Interrupted, Stop
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.database import open_ledger
 from skahactl.profile import Auth, ClientSettings, Profile
@@ -27,7 +27,7 @@ from tests.skaha_server.plan import Plan
 from tests.skaha_server.transport import AppTransport
 
 #: Seconds until a create is answered, and until the credentials end; 4 creates are on their way at a time.
-ANSWER, EXPIRED = 40.0, 1.0
+ANSWER, UNKNOWN = 40.0, 1.0
 SETTINGS = ClientSettings(concurrency=4, timeout=60, poll_min=1, poll_max=5)
 
 End = Callable[["asyncio.Task[None]"], object]
@@ -95,7 +95,7 @@ def run_until(
                     driver = Driver(desk, (made,), False, lambda _: Gate(), deadline=until)
                     task = asyncio.create_task(driver.drive())
                     if expired:
-                        loop.call_at(EXPIRED, lambda: app.plan.patch({"deny": "expired"}))
+                        loop.call_at(UNKNOWN, lambda: app.plan.patch({"deny": "unknown"}))
                     if end is not None:
                         loop.call_at(end[0], end[1], task)
                     await asyncio.wait((task,))

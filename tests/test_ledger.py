@@ -16,14 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from skahactl import states
 from skahactl.engine.retry import mark_results
 from skahactl.errors import BusyError, LedgerError
-from skahactl.job import Each
 from skahactl.ledger import attempts, replicas, runs
-from skahactl.ledger.database import FILE, VERSION, open_ledger, read_ledger, schema_version
+from skahactl.ledger.database import FILE, MIGRATIONS, VERSION, open_ledger, read_ledger, schema_version
 from skahactl.ledger.lock import acquire, living_driver
 from skahactl.ledger.records import JobKey
+from skahactl.model import STATES, Each, State, zero_filled
 from skahactl.skaha.models import CreateResult
 from tests import ledgers
 
@@ -55,20 +54,43 @@ def test_an_empty_file_of_the_oldest_version_is_migrated(tmp_path: Path) -> None
         assert ledgers.add(ledger, ledgers.job("fits", 2)).number == 1
 
 
-def test_one_of_the_first_version_is_migrated_with_what_it_holds(tmp_path: Path) -> None:
+def test_a_ledger_of_an_older_version_is_migrated_with_its_contents(tmp_path: Path) -> None:
+    """The states of 0.1 get their names of 0.2, and the counts by state follow."""
     with open_ledger(tmp_path) as ledger:
-        run = ledgers.add(ledger, ledgers.job("fits", 2))
-        ledgers.start(ledger, run, [1])
-        ledger.connection.execute("DROP TABLE forgotten")
-        ledger.connection.execute("PRAGMA user_version = 1")
+        path = ledger.state_dir / FILE
+        run = ledgers.add(ledger, ledgers.job("fits", 5))
+        rows = [tuple(row) for row in ledger.connection.execute("SELECT * FROM runs")]
+        keys = [tuple(row) for row in ledger.connection.execute("SELECT * FROM jobs")]
+    path.unlink()
+    old = sqlite3.connect(path, isolation_level=None)
+    for script in MIGRATIONS[:2]:
+        old.executescript(script)
+    old.executemany(f"INSERT INTO jobs VALUES ({','.join('?' * len(keys[0]))})", keys)
+    columns = [row[1] for row in old.execute("PRAGMA table_info(runs)")]
+    old.executemany(f"INSERT INTO runs VALUES ({','.join('?' * len(columns))})", [row[: len(columns)] for row in rows])
+    for number, state in enumerate(("Held", "Unsettled", "Refused", "Expired", "Running"), 1):
+        old.execute(
+            "INSERT INTO replicas (run, number, name, request, items, item_count, state, allowed)"
+            " VALUES (?, ?, ?, '{}', '[]', 0, ?, 1)",
+            (run.id, number, f"fits-{number}", state),
+        )
+    old.execute(
+        "INSERT INTO attempts (run, replica, number, name, state, session, created, doubts, twins)"
+        " VALUES (?, 2, 1, 'fits-2', 'Unsettled', 'abc', 0, 3, 1)",
+        (run.id,),
+    )
+    old.execute("PRAGMA user_version = 2")
+    old.close()
     for opened in (read_ledger, open_ledger):
         with opened(tmp_path) as ledger:
             assert schema_version(ledger.connection) == VERSION
-            assert [one.number for one in runs.runs_of(ledger, run.key)] == [1]
-            assert attempts.known_among(ledger, [ledgers.session_of(run, 1)])
-    with open_ledger(tmp_path) as ledger:
-        runs.forget(ledger, [run.id], ledgers.NOW, 3600)
-        assert attempts.known_among(ledger, [ledgers.session_of(run, 1)])
+            states = [row.state for row in replicas.replica_states(ledger, run.id)]
+            assert states == ["Queued", "Unconfirmed", "Rejected", "Unknown", "Running"]
+            counts = runs.summaries(ledger, [run])[0].counts
+            assert {state: count for state, count in counts.items() if count} == dict.fromkeys(states, 1)
+            (attempt,) = attempts.attempts_of(ledger, run.id)
+            assert (attempt.state, attempt.ambiguous_sends, attempt.resolved_ambiguous) == ("Unconfirmed", 3, 1)
+            assert attempts.known_among(ledger, ["abc"])
 
 
 def test_a_damaged_one_is_told_and_never_overwritten(tmp_path: Path) -> None:
@@ -107,7 +129,7 @@ def test_sessions_of_a_forgotten_run_are_known_while_they_may_be_listed(tmp_path
     with open_ledger(tmp_path) as ledger:
         run = ledgers.add(ledger, ledgers.job("fits", 3))
         ledgers.start(ledger, run, [1, 2])
-        ledgers.move(ledger, run, dict.fromkeys((1, 2), (states.COMPLETED, ledgers.NOW, ledgers.NOW + 10)))
+        ledgers.move(ledger, run, dict.fromkeys((1, 2), (State.COMPLETED, ledgers.NOW, ledgers.NOW + 10)))
         ids = {ledgers.session_of(run, number) for number in (1, 2)}
         runs.forget(ledger, [run.id], ledgers.NOW + 20, 3600)
         assert attempts.known_among(ledger, {*ids, "another1"}) == ids
@@ -158,9 +180,9 @@ def test_thousands_of_replicas_are_not_compared_with_each_of_thousands(tmp_path:
         replicas.ask_delete(ledger, run.id, numbers)
         assert numbers.times == 1
         again = Read(range(1, 41))
-        assert mark_results(ledger, run, states.COMPLETED, again, None, 2.0) == tuple(range(1, 41))
+        assert mark_results(ledger, run, State.COMPLETED, again, None, 2.0) == tuple(range(1, 41))
         assert again.times == 1
-        assert [row.number for row in replicas.replica_states(ledger, run.id) if row.state == states.HELD] == [
+        assert [row.number for row in replicas.replica_states(ledger, run.id) if row.state == State.QUEUED] == [
             *range(41, 51)
         ]
 
@@ -185,7 +207,7 @@ def test_a_name_is_never_used_twice(tmp_path: Path) -> None:
                     attempts.settle(ledger, intent, CreateResult("created", id=f"i{len(names)}"), 2.0, None)
                 names.append(intent.name)
                 row = attempts.attempts_of(ledger, run.id, 1)[-1]
-                attempts.set_attempt(ledger, row, state=states.FAILED)
+                attempts.set_attempt(ledger, row, state=State.FAILED)
         assert names == ["fits-1-abcde"] + [f"fits-1-abcde-{n}" for n in range(2, 7)]
 
 
@@ -197,7 +219,7 @@ def test_a_create_whose_driver_died_is_in_doubt(tmp_path: Path) -> None:
         assert attempts.close_open_sends(ledger, run.id, 5.0) == 1
         assert attempts.close_open_sends(ledger, run.id, 6.0) == 0
         (row,) = attempts.attempts_of(ledger, run.id)
-        assert (row.doubts, row.doubt_ended, row.state) == (1, 5.0, states.UNSETTLED)
+        assert (row.ambiguous_sends, row.last_ambiguous_at, row.state) == (1, 5.0, State.UNCONFIRMED)
 
 
 def test_an_attempt_of_each_runs_what_did_not_end_well(tmp_path: Path) -> None:
@@ -216,7 +238,7 @@ def test_an_attempt_of_each_runs_what_did_not_end_well(tmp_path: Path) -> None:
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(moves=st.lists(st.tuples(st.integers(1, 6), st.sampled_from(states.STATES)), max_size=30))
+@given(moves=st.lists(st.tuples(st.integers(1, 6), st.sampled_from(STATES)), max_size=30))
 def test_tallies_are_what_counting_gives(tmp_path: Path, moves: list[tuple[int, str]]) -> None:
     with open_ledger(tmp_path) as ledger:
         run = ledgers.add(ledger, ledgers.job("fits", 6, items=[["x"] * n for n in range(1, 7)]))
@@ -224,8 +246,8 @@ def test_tallies_are_what_counting_gives(tmp_path: Path, moves: list[tuple[int, 
             replicas.set_states(ledger, run.id, [number], state, None)
         (summary,) = runs.summaries(ledger, [run])
         rows = replicas.replica_states(ledger, run.id)
-        assert summary.counts == states.zero_filled({s: sum(r.state == s for r in rows) for s in states.STATES})
-        done = sum(row.number for row in rows if row.state == states.COMPLETED)
+        assert summary.counts == zero_filled({s: sum(r.state == s for r in rows) for s in STATES})
+        done = sum(row.number for row in rows if row.state == State.COMPLETED)
         assert (summary.items["total"], summary.items["completed"]) == (21, done)
 
 
@@ -298,7 +320,7 @@ def test_a_read_only_state_directory_is_told(tmp_path: Path) -> None:
     code = f"""
 import os, sys
 from pathlib import Path
-from skahactl.ledger.store import open_ledger
+from skahactl.ledger.database import open_ledger
 from skahactl.errors import LedgerError
 if os.getuid() == 0:
     os.setgid(65534); os.setuid(65534)

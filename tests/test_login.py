@@ -21,13 +21,13 @@ import httpx
 import pytest
 
 from skahactl import profiles
-from skahactl.clock import SystemClock
 from skahactl.commands.login import require_https
 from skahactl.errors import AuthError, ProfileError
-from skahactl.job import Request
+from skahactl.model import Request
 from skahactl.profile import Auth, Profile
 from skahactl.skaha import credentials
 from skahactl.skaha.client import Client
+from skahactl.system import SystemClock
 from tests.certificates import Pair, file, issued
 
 ROOT = Path(__file__).resolve().parents[1]

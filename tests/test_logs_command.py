@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from skahactl import states
 from skahactl.ledger import attempts, runs
 from skahactl.ledger.database import open_ledger
 from skahactl.ledger.records import Run
 from skahactl.ledger.replicas import record_items
 from skahactl.logs.select import log_path
+from skahactl.model import State
 from tests import ledgers
 from tests.home import Home
 from tests.log_server import lines
@@ -56,7 +56,7 @@ class Here(Home):
                 columns: dict[str, object] = {"finished": now, "log": "lost" if text is None else "kept"}
                 if text is not None:
                     columns |= {"log_path": str(path), "log_bytes": len(text)}
-                state = states.FAILED if number % 2 else states.COMPLETED
+                state = State.FAILED if number % 2 else State.COMPLETED
                 attempts.set_attempt(ledger, latest, columns, state=state)
             runs.set_run(ledger, run.id, ended=now)
         return run

@@ -9,16 +9,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from skahactl import manifest
 from skahactl.engine.driver import Driver
 from skahactl.engine.plan import Gate
 from skahactl.engine.runtime import Runtime, SilentReporter
-from skahactl.engine.stop import Stop
+from skahactl.eventloop import Stop
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.database import open_ledger
 from skahactl.ledger.records import AttemptRow, JobKey
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import add_run
+from skahactl.manifest.load import load
+from skahactl.manifest.resolve import resolve
 from skahactl.profile import Auth, ClientSettings, Profile
 from skahactl.skaha.client import Client
 from tests.simulated_time import EPOCH, SimulatedClock, SimulatedLoop, run
@@ -39,7 +40,7 @@ alive = {alive}
 #: Wall times from the start, in seconds, at which the driver could not look.
 OUTAGE = (3.5 * HOUR, 4.5 * HOUR)
 NAP = (7 * HOUR, 16 * HOUR)
-EXPIRED = (18 * HOUR, 18.7 * HOUR)
+UNKNOWN = (18 * HOUR, 18.7 * HOUR)
 
 
 class Counting(AppTransport):
@@ -77,9 +78,9 @@ def test_a_day_with_an_outage_a_sleep_and_an_expired_certificate(tmp_path: Path,
             assert by_id[session.id].state == "Completed", session.name
             assert by_id[session.id].log == "kept", session.name
         if seen == 0:
-            assert by_id[session.id].state == "Expired", session.name
-    assert replicas / 10 < Counter(states)["Expired"] <= sum(seconds_to_see(session) < 180 for session in sessions)
-    assert set(states) == {"Completed", "Expired"}
+            assert by_id[session.id].state == "Unknown", session.name
+    assert replicas / 10 < Counter(states)["Unknown"] <= sum(seconds_to_see(session) < 180 for session in sessions)
+    assert set(states) == {"Completed", "Unknown"}
 
     awake = clock.now() - EPOCH - (NAP[1] - NAP[0])
     assert app.counts["list"] <= 1.1 * awake / 60 + 200
@@ -94,7 +95,7 @@ def seconds_to_see(session: Session) -> float:
     """For how long the driver could have seen its end: awake and answered, before it was forgotten."""
     ended = session.ends - EPOCH
     window = [ended, ended + session.memory]
-    blind = sum(max(0.0, min(window[1], end) - max(window[0], start)) for start, end in (OUTAGE, NAP, EXPIRED))
+    blind = sum(max(0.0, min(window[1], end) - max(window[0], start)) for start, end in (OUTAGE, NAP, UNKNOWN))
     return max(0.0, session.memory - blind)
 
 
@@ -144,7 +145,7 @@ async def drive(
     """Drives the job to its end; the states of its replicas and its attempts, as the ledger has them."""
     (tmp_path / "job.toml").write_text(text)
     profile = Profile("day", "http://skaha.test/skaha/v1", auth=Auth("token", token_env="T"), client=settings)
-    job = manifest.resolve(manifest.load([str(tmp_path / "job.toml")]), profile, variables={})[0]
+    job = resolve(load([str(tmp_path / "job.toml")]), profile, variables={})[0]
     environ = {"T": "a-token"}
     with open_ledger(tmp_path) as ledger:
         made = add_run(ledger, JobKey(profile.server, "alice", job.name), job, profile.name, {}, clock.now())
@@ -167,9 +168,9 @@ async def pass_weather(app: App, clock: SimulatedClock) -> None:
     """The service is away for an hour; later the credentials have expired for a while."""
     await until(clock, OUTAGE[0])
     app.outage = ("gateway", EPOCH + OUTAGE[1])
-    await until(clock, EXPIRED[0])
-    app.plan.deny = "expired"
-    await until(clock, EXPIRED[1])
+    await until(clock, UNKNOWN[0])
+    app.plan.deny = "unknown"
+    await until(clock, UNKNOWN[1])
     app.plan.deny = None
 
 

@@ -12,7 +12,7 @@ from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.database import Ledger, open_ledger
 from skahactl.ledger.records import Run
 from skahactl.profile import ClientSettings
-from skahactl.skaha.models import Listing, Session
+from skahactl.skaha.models import Listing, ServerSession
 from tests import ledgers
 from tests.ledgers import NOW
 
@@ -32,7 +32,7 @@ def doubtful(tmp_path: Path) -> Iterator[tuple[Ledger, Run]]:
 
 def listing(after: float, *sessions: str) -> Listing:
     """Requested so many seconds after NOW."""
-    rows = tuple(Session(id, NAME, "headless", "Running", "alice", "i", NOW + 2, None, None) for id in sessions)
+    rows = tuple(ServerSession(id, NAME, "headless", "Running", "alice", "i", NOW + 2, None, None) for id in sessions)
     return Listing(rows, NOW + after, NOW + after + 1, "alice")
 
 
@@ -44,7 +44,7 @@ def test_a_doubt_that_made_a_session_makes_no_stranger_ours(doubtful: tuple[Ledg
     again = listing(20, "mine", "stranger")
     lookout.take(run, again, NONE)
     assert lookout.strays == {"stranger": NAME}
-    assert lookout.twins(run, again) == (), "nothing is to be deleted"
+    assert lookout.duplicates(run, again) == (), "nothing is to be deleted"
 
 
 def test_a_doubt_is_settled_by_three_looks_however_late_they_come(doubtful: tuple[Ledger, Run]) -> None:

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skahactl import manifest
 from skahactl.commands.manifest import explain_key, json_schema, manifest_keys
 from skahactl.errors import UsageError
-from skahactl.job import Limits, Resources, Secret
+from skahactl.manifest.content import content_digest, differences
 from skahactl.manifest.load import draft, load, overlay_table, parse_setting
 from skahactl.manifest.placeholders import BUILT_IN, Placeholder, parse_template
 from skahactl.manifest.problems import SourceMap, scan_source
-from skahactl.manifest.resolve import content_digest, differences, read, resolve
+from skahactl.manifest.resolve import read, resolve
+from skahactl.model import Limits, Resources, Secret
 from skahactl.profile import Profile, Registry
 from tests.manifests import HEAD, LOCAL, job, jobs, write
 
@@ -317,7 +317,6 @@ def test_load_then_resolve_is_read(tmp_path: Path) -> None:
     drafts = load([path])
     assert [one.name for one in drafts] == ["one", "two", "three"]
     assert resolve(drafts, LOCAL) == read([path], LOCAL)
-    assert callable(manifest.load), "a module of the same name must not hide the function"
 
 
 def test_a_job_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

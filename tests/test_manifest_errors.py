@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from skahactl.errors import ManifestError
-from skahactl.job import Request
 from skahactl.manifest.resolve import read
+from skahactl.model import Request
 from skahactl.skaha import encoding
 from tests.manifests import HEAD, LOCAL, job, jobs, problems, write
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from skahactl import states
 from skahactl.engine.plan import Gate, plan_snapshot
 from skahactl.engine.record import snapshot_of
 from skahactl.engine.retry import mark_results
 from skahactl.ledger import attempts, runs
 from skahactl.ledger.database import Ledger, open_ledger
 from skahactl.ledger.records import Run
+from skahactl.model import State
 from tests import ledgers
 from tests.home import Home
 
@@ -20,7 +20,7 @@ def failed(ledger: Ledger, log: str) -> Run:
     """A run whose first replica failed, with an attempt left, and whose second completed."""
     run = ledgers.add(ledger, ledgers.job("tiles", 2, attempts=2), user="", now=time.time())
     ledgers.start(ledger, run, [1, 2], time.time())
-    ledgers.move(ledger, run, {1: (states.FAILED, 1.0, 2.0), 2: (states.COMPLETED, 1.0, 2.0)})
+    ledgers.move(ledger, run, {1: (State.FAILED, 1.0, 2.0), 2: (State.COMPLETED, 1.0, 2.0)})
     for attempt in attempts.attempts_of(ledger, run.id):
         attempts.set_attempt(ledger, attempt, {"log": log})
     return run
@@ -36,19 +36,19 @@ def test_what_is_marked_is_not_tried_again_and_the_run_has_ended(tmp_path: Path)
         after = plan_snapshot(snapshot_of(ledger, run.id), time.time(), Gate(), frozenset(), frozenset())
         assert [step.action for step in after] == ["keep", "keep"]
         (summary,) = runs.summaries(ledger, runs.runs_of(ledger, run.key))
-        assert (summary.status, summary.run.ended is None) == (states.FAILED, False)
+        assert (summary.status, summary.run.ended is None) == (State.FAILED, False)
 
 
 def test_a_log_that_was_not_read_yet_keeps_the_run_open(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
         run = failed(ledger, "none")
-        mark_results(ledger, run, states.FAILED, [1], None, 5.0)
+        mark_results(ledger, run, State.FAILED, [1], None, 5.0)
         assert snapshot_of(ledger, run.id).run.ended is None
 
 
 def test_what_goes_on_keeps_the_run_open(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
         run = failed(ledger, "lost")
-        ledgers.move(ledger, run, {2: (states.RUNNING, 1.0, None)})
-        mark_results(ledger, run, states.COMPLETED, [1], None, 5.0)
+        ledgers.move(ledger, run, {2: (State.RUNNING, 1.0, None)})
+        mark_results(ledger, run, State.COMPLETED, [1], None, 5.0)
         assert snapshot_of(ledger, run.id).run.ended is None

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skahactl.job import Request, Resources, Secret
-from skahactl.manifest.names import attempt_name, legal_name, session_name
+from skahactl.model import Request, Resources, Secret, attempt_name, legal_name, session_name
 from tests.manifests import job
 
 #: What servers take as a name without harm (skaha-api 3.5).

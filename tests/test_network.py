@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from skahactl.errors import UnreachableError
-from skahactl.job import Request
+from skahactl.model import Request
 from skahactl.platforms import open_client
 from skahactl.profile import Auth, ClientSettings, Profile
 from skahactl.skaha.client import Client

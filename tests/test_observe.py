@@ -7,12 +7,11 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skahactl import states
 from skahactl.engine.observe import Adopt, Duplicate, Gone, Missing, RunSnapshot, Seen, Unrecognised, observe
-from skahactl.job import Limits
 from skahactl.ledger.records import AttemptRow, JobKey, Run
 from skahactl.ledger.replicas import ReplicaState
-from skahactl.skaha.models import Listing, Session
+from skahactl.model import Limits, State
+from skahactl.skaha.models import Listing, ServerSession
 
 NONE: frozenset[int] = frozenset()
 RUN = Run(
@@ -21,125 +20,127 @@ RUN = Run(
 )  # fmt: skip
 
 
-def session(id: str, name: str = "fits-1-abcde", status: str = "Running", started: float | None = 50.0) -> Session:
-    return Session(id, name, "headless", status, "u", "i", started, None, None)
+def session(
+    id: str, name: str = "fits-1-abcde", status: str = "Running", started: float | None = 50.0
+) -> ServerSession:
+    return ServerSession(id, name, "headless", status, "u", "i", started, None, None)
 
 
-def listing(*sessions: Session, requested: float = 100.0) -> Listing:
+def listing(*sessions: ServerSession, requested: float = 100.0) -> Listing:
     return Listing(sessions, requested, requested + 1, "u")
 
 
 def attempt(**changes: object) -> AttemptRow:
     row = AttemptRow(
-        1, 1, 1, "fits-1-abcde", states.UNSETTLED, None, None, None, 10.0, None, None, None, None, None, None, None,
+        1, 1, 1, "fits-1-abcde", State.UNCONFIRMED, None, None, None, 10.0, None, None, None, None, None, None, None,
         1, 0, None, 0, "none", None, None,
     )  # fmt: skip
     return replace(row, **changes)  # type: ignore[arg-type]
 
 
 def watch(*attempts: AttemptRow, deleting: bool = False, current: int = 1) -> RunSnapshot:
-    state = attempts[-1].state if attempts else states.HELD
+    state = attempts[-1].state if attempts else State.QUEUED
     replica = ReplicaState(1, "fits-1-abcde", state, None, current if attempts else 0, 1, None, int(deleting))
     return RunSnapshot(RUN, (replica,), attempts)
 
 
 def test_a_listed_session_is_seen_with_its_state() -> None:
-    known = attempt(state=states.PENDING, session="a", recorded=20.0)
+    known = attempt(state=State.PENDING, session="a", recorded=20.0)
     (change,) = observe(watch(known), listing(session("a")), {"a"}, NONE)
     assert isinstance(change, Seen)
-    assert change.state == states.RUNNING
+    assert change.state == State.RUNNING
 
 
 def test_terminating_is_no_end_and_an_end_stays() -> None:
-    running = attempt(state=states.RUNNING, session="a", recorded=20.0)
+    running = attempt(state=State.RUNNING, session="a", recorded=20.0)
     (change,) = observe(watch(running), listing(session("a", status="Terminating")), {"a"}, NONE)
     assert isinstance(change, Seen)
-    assert change.state == states.RUNNING
-    done = attempt(state=states.COMPLETED, session="a", recorded=20.0)
+    assert change.state == State.RUNNING
+    done = attempt(state=State.COMPLETED, session="a", recorded=20.0)
     (change,) = observe(watch(done), listing(session("a", status="Pending")), {"a"}, NONE)
     assert isinstance(change, Seen)
-    assert change.state == states.COMPLETED
+    assert change.state == State.COMPLETED
 
 
 def test_an_id_is_judged_absent_only_by_a_later_list() -> None:
-    known = attempt(state=states.RUNNING, session="a", recorded=100.5)
+    known = attempt(state=State.RUNNING, session="a", recorded=100.5)
     assert observe(watch(known), listing(requested=100.0), {"a"}, NONE) == ()
     assert observe(watch(known), listing(requested=101.0), {"a"}, NONE) == (Missing(known),)
 
 
 def test_expired_needs_two_lists_ten_seconds_apart() -> None:
-    missing = attempt(state=states.RUNNING, session="a", recorded=20.0, missing_since=95.0)
+    missing = attempt(state=State.RUNNING, session="a", recorded=20.0, missing_since=95.0)
     assert observe(watch(missing), listing(requested=104.9), {"a"}, NONE) == (Missing(missing),)
     (change,) = observe(watch(missing), listing(requested=105.0), {"a"}, NONE)
     assert isinstance(change, Gone)
-    assert change.state == states.EXPIRED
+    assert change.state == State.UNKNOWN
 
 
 def test_expired_is_taken_back_if_the_session_is_seen_again() -> None:
-    gone = attempt(state=states.EXPIRED, session="a", recorded=20.0)
+    gone = attempt(state=State.UNKNOWN, session="a", recorded=20.0)
     (change,) = observe(watch(gone), listing(session("a", status="Completed")), {"a"}, NONE)
     assert isinstance(change, Seen)
-    assert change.state == states.COMPLETED
+    assert change.state == State.COMPLETED
 
 
 def test_an_absent_session_that_was_deleted_is_deleted() -> None:
-    known = attempt(state=states.RUNNING, session="a", recorded=20.0)
+    known = attempt(state=State.RUNNING, session="a", recorded=20.0)
     (change,) = observe(watch(known, deleting=True), listing(), {"a"}, NONE)
     assert isinstance(change, Gone)
-    assert change.state == states.DELETED
+    assert change.state == State.DELETED
 
 
 def test_an_absent_session_that_waited_too_long_failed() -> None:
-    known = attempt(state=states.PENDING, reason="pending-timeout: 2 h", session="a", recorded=20.0)
+    known = attempt(state=State.PENDING, reason="pending-timeout: 2 h", session="a", recorded=20.0)
     (change,) = observe(watch(known), listing(), {"a"}, NONE)
     assert isinstance(change, Gone)
-    assert change.state == states.FAILED
+    assert change.state == State.FAILED
 
 
 def test_a_create_in_doubt_adopts_by_its_whole_name_only() -> None:
-    doubtful = attempt(doubts=1, doubt_ended=90.0)
+    doubtful = attempt(ambiguous_sends=1, last_ambiguous_at=90.0)
     others = (session("x", "fits-1"), session("y", "fits-1-abcde-2"), session("z", "fits-11-abcde"))
     assert observe(watch(doubtful), listing(*others), set(), NONE) == ()
     mine = session("m", status="Pending", started=None)
-    assert observe(watch(doubtful), listing(*others, mine), set(), NONE) == (Adopt(doubtful, mine, states.PENDING),)
+    assert observe(watch(doubtful), listing(*others, mine), set(), NONE) == (Adopt(doubtful, mine, State.PENDING),)
 
 
 def test_nothing_unknown_is_judged_while_a_create_is_in_flight() -> None:
-    doubtful = attempt(doubts=1, doubt_ended=90.0)
+    doubtful = attempt(ambiguous_sends=1, last_ambiguous_at=90.0)
     assert observe(watch(doubtful), listing(session("m")), set(), frozenset({1})) == ()
 
 
 def test_no_doubt_no_adoption() -> None:
-    certain = attempt(state=states.HELD)
+    certain = attempt(state=State.QUEUED)
     (change,) = observe(watch(certain), listing(session("m")), set(), NONE)
     assert isinstance(change, Unrecognised)
 
 
 def test_a_late_copy_beside_a_known_session_is_a_twin() -> None:
-    known = attempt(state=states.RUNNING, session="a", recorded=20.0, sends=2, doubts=1, doubt_ended=30.0)
+    known = attempt(state=State.RUNNING, session="a", recorded=20.0, sends=2, ambiguous_sends=1, last_ambiguous_at=30.0)
     seen, twin = observe(watch(known), listing(session("a"), session("b")), {"a"}, NONE)
     assert isinstance(seen, Seen)
     assert twin == Duplicate(known, session("b"))
 
 
 def test_a_doubt_is_answered_once() -> None:
-    adopted = attempt(state=states.RUNNING, session="a", recorded=20.0, doubts=1, twins=1)
+    adopted = attempt(state=State.RUNNING, session="a", recorded=20.0, ambiguous_sends=1, resolved_ambiguous=1)
     _, change = observe(watch(adopted), listing(session("a"), session("b")), {"a"}, NONE)
     assert isinstance(change, Unrecognised)
 
 
 def test_a_copy_of_an_earlier_attempt_is_a_twin() -> None:
-    first = attempt(state=states.EXPIRED, doubts=1, doubt_ended=30.0)
-    second = attempt(number=2, name="fits-1-abcde-2", state=states.RUNNING, session="b", recorded=20.0)
+    first = attempt(state=State.UNKNOWN, ambiguous_sends=1, last_ambiguous_at=30.0)
+    second = attempt(number=2, name="fits-1-abcde-2", state=State.RUNNING, session="b", recorded=20.0)
     changes = observe(watch(first, second, current=2), listing(session("a"), session("b", second.name)), {"b"}, NONE)
     assert Duplicate(first, session("a")) in changes
 
 
 def test_of_two_copies_the_one_that_got_furthest_is_kept() -> None:
-    doubtful = attempt(doubts=2, doubt_ended=90.0)
+    doubtful = attempt(ambiguous_sends=2, last_ambiguous_at=90.0)
     late, done = session("b", status="Pending", started=None), session("a", status="Completed")
     assert observe(watch(doubtful), listing(late, done), set(), NONE) == (
-        Adopt(doubtful, done, states.COMPLETED),
+        Adopt(doubtful, done, State.COMPLETED),
         Duplicate(doubtful, late),
     )
 
@@ -155,9 +156,9 @@ def test_never_more_are_taken_than_were_in_doubt(
     doubts: int, answered: int, has_session: bool, copies: int, strangers: int
 ) -> None:
     answered = min(answered, doubts)
-    row = attempt(doubts=doubts, twins=answered, doubt_ended=90.0)
+    row = attempt(ambiguous_sends=doubts, resolved_ambiguous=answered, last_ambiguous_at=90.0)
     if has_session:
-        row = replace(row, session="known", state=states.RUNNING, recorded=20.0)
+        row = replace(row, session="known", state=State.RUNNING, recorded=20.0)
     listed = [session(f"c{n}") for n in range(copies)] + [session(f"o{n}", f"other-{n}") for n in range(strangers)]
     if has_session:
         listed.append(session("known"))

@@ -7,18 +7,17 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skahactl import states
 from skahactl.engine.observe import RunSnapshot
 from skahactl.engine.plan import Doubts, Gate, backoff, gate_of, plan_run
-from skahactl.job import Limits
 from skahactl.ledger.replicas import ReplicaState
+from skahactl.model import ALIVE, STATES, Limits, State
 from tests.test_observe import RUN, attempt
 
 NOW = 10_000.0
 
 
 def replica(number: int, state: str, **changes: object) -> ReplicaState:
-    tried = 0 if state == states.HELD else 1
+    tried = 0 if state == State.QUEUED else 1
     return replace(ReplicaState(number, f"r-{number}", state, None, tried, 1, None, 0), **changes)  # type: ignore[arg-type]
 
 
@@ -36,36 +35,36 @@ def actions(found: RunSnapshot, **others: object) -> list[str]:
 
 
 def test_held_ones_are_created_within_both_limits() -> None:
-    held = [replica(n, states.HELD) for n in range(1, 6)]
+    held = [replica(n, State.QUEUED) for n in range(1, 6)]
     assert actions(watch(*held)) == ["create"] * 5
     assert actions(watch(*held, limits=Limits(alive=2))) == ["create", "create", "hold", "hold", "hold"]
-    running = replica(9, states.RUNNING)
+    running = replica(9, State.RUNNING)
     assert actions(watch(*held, running, limits=Limits(alive=4, pending=2)))[:4] == ["create", "create", "hold", "hold"]
-    unsettled = replica(9, states.UNSETTLED)
-    assert actions(watch(*held, unsettled, limits=Limits(pending=1)))[0] == "hold"
+    unconfirmed = replica(9, State.UNCONFIRMED)
+    assert actions(watch(*held, unconfirmed, limits=Limits(pending=1)))[0] == "hold"
 
 
 def test_creates_on_their_way_count_and_are_not_planned_again() -> None:
-    found = watch(replica(1, states.HELD), replica(2, states.HELD), limits=Limits(alive=1))
+    found = watch(replica(1, State.QUEUED), replica(2, State.QUEUED), limits=Limits(alive=1))
     (step,) = plan_run(found, NOW, queued=frozenset({1}))
     assert (step.replica, step.action) == (2, "hold")
 
 
 def test_a_failed_one_is_tried_again_after_its_backoff() -> None:
-    failed = replica(1, states.FAILED, allowed=2)
+    failed = replica(1, State.FAILED, allowed=2)
     assert actions(watch(failed)) == ["retry"]
     assert actions(watch(replace(failed, not_before=NOW + 5))) == ["hold"]
     assert actions(watch(replace(failed, allowed=1))) == ["keep"]
 
 
 def test_nothing_is_created_for_what_is_to_be_deleted() -> None:
-    found = [replica(1, states.HELD), replica(2, states.RUNNING), replica(3, states.UNSETTLED)]
+    found = [replica(1, State.QUEUED), replica(2, State.RUNNING), replica(3, State.UNCONFIRMED)]
     assert actions(watch(*found, deleting=True)) == ["keep", "delete", "delete"]
 
 
 def test_a_create_in_doubt_is_sent_again_only_when_settled() -> None:
-    doubtful = replica(1, states.UNSETTLED)
-    rows = (attempt(replica=1, name="r-1", created=NOW - 100, sends=1, doubts=1),)
+    doubtful = replica(1, State.UNCONFIRMED)
+    rows = (attempt(replica=1, name="r-1", created=NOW - 100, sends=1, ambiguous_sends=1),)
     found = RunSnapshot(RUN, (doubtful,), rows)
     settled = Doubts(frozenset({1}))
     assert actions(found) == ["keep"]
@@ -83,7 +82,7 @@ def test_after_opens_only_for_completed_jobs() -> None:
     assert not gate_of(("a",), {}).never
     for status in ("Failed", "Unknown", "Deleted"):
         assert gate_of(("b", "a"), {"a": status, "b": "Running"}).never
-    held = watch(replica(1, states.HELD))
+    held = watch(replica(1, State.QUEUED))
     assert actions(held, gate=Gate(open=False, reason="after a")) == ["hold"]
     assert actions(held, gate=Gate(open=False, never=True)) == ["skip"]
 
@@ -94,7 +93,7 @@ def test_backoff_doubles_up_to_five_minutes() -> None:
 
 
 @given(
-    states_=st.lists(st.sampled_from(states.STATES), max_size=40),
+    states_=st.lists(st.sampled_from(STATES), max_size=40),
     alive=st.one_of(st.none(), st.integers(1, 20)),
     pending=st.one_of(st.none(), st.integers(1, 20)),
     queued=st.sets(st.integers(1, 40)),
@@ -103,11 +102,11 @@ def test_a_plan_never_passes_a_limit_and_never_forgets_a_replica(
     states_: list[str], alive: int | None, pending: int | None, queued: set[int]
 ) -> None:
     rows = [replica(n, state, allowed=2) for n, state in enumerate(states_, 1)]
-    sent = frozenset(n for n in queued if n <= len(rows) and rows[n - 1].state in (states.HELD, states.FAILED))
+    sent = frozenset(n for n in queued if n <= len(rows) and rows[n - 1].state in (State.QUEUED, State.FAILED))
     plan = plan_run(watch(*rows, limits=Limits(alive, pending)), NOW, queued=sent)
     assert {step.replica for step in plan} | sent == set(range(1, len(rows) + 1))
     fresh = sum(step.action in ("create", "retry") for step in plan)
-    living = sum(row.state in states.ALIVE for row in rows) + len(sent)
-    waiting = living - sum(row.state == states.RUNNING for row in rows)
+    living = sum(row.state in ALIVE for row in rows) + len(sent)
+    waiting = living - sum(row.state == State.RUNNING for row in rows)
     assert fresh == 0 or alive is None or living + fresh <= alive
     assert fresh == 0 or pending is None or waiting + fresh <= pending

@@ -15,9 +15,9 @@ import pytest
 
 from skahactl import profiles
 from skahactl.errors import ProfileError
-from skahactl.job import Limits, Resources
+from skahactl.model import Limits, Resources
 from skahactl.profile import Auth, ClientSettings, LocalSettings
-from skahactl.profile_keys import known_keys
+from skahactl.profile_file import known_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 FULL = """

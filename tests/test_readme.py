@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from cyclopts import CycloptsError
 
-from skahactl import manifest, profiles
+from skahactl import profiles
+from skahactl.app import VERBS, app
 from skahactl.errors import Exit, SkahactlError
-from skahactl.options import take_globals
+from skahactl.invocation import take_globals
+from skahactl.manifest.load import load
+from skahactl.manifest.resolve import resolve
 from skahactl.profile import LOCAL_SERVER, Profile
-from skahactl.verbs import VERBS, app
 
 ROOT = Path(__file__).parents[1]
 MANUAL = ROOT / "skahactl" / "manual"
@@ -171,7 +173,7 @@ def inputs(tmp_path: Path) -> Path:
 def test_every_manifest_shown_resolves(page: str, text: str, inputs: Path) -> None:
     (inputs / "job.toml").write_text(text, encoding="utf-8")
     try:
-        jobs = manifest.resolve(manifest.load([str(inputs / "job.toml")]), LOCAL, variables={})
+        jobs = resolve(load([str(inputs / "job.toml")]), LOCAL, variables={})
     except SkahactlError as error:
         if not PENDING_KEYS.search(str(error)):
             raise

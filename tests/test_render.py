@@ -9,19 +9,19 @@ from dataclasses import replace
 
 import pytest
 
-from skahactl import states
-from skahactl.context import Invocation
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.runtime import RunProgress
 from skahactl.errors import UsageError
-from skahactl.job import Limits
+from skahactl.invocation import Invocation
 from skahactl.ledger.records import AttemptRow, JobKey, Run, RunSummary
-from skahactl.manifest.resolve import Difference
+from skahactl.manifest.content import Difference
+from skahactl.model import STATES, Limits, State, job_status, zero_filled
 from skahactl.profile import LOCAL_SERVER, Profile
+from skahactl.render.cells import CELLS, draw
 from skahactl.render.columns import cells, columns_of, plain_lines
 from skahactl.render.description import timeline
 from skahactl.render.outcomes import expected, head, show_outcome, standing
-from skahactl.render.progress import CELLS, PlainReporter, draw, reporter
+from skahactl.render.progress import PlainReporter, reporter
 from skahactl.render.tables import show_rows, sort_rows
 
 CANFAR = Profile("canfar", "https://ws-uv.canfar.net/skaha/v1")
@@ -37,8 +37,8 @@ def run_of(total: int, name: str = "tiles", identifier: int = 1) -> Run:
 
 
 def progress(kinds: Sequence[str], *, now: float = 600.0, **others: object) -> RunProgress:
-    counts = states.zero_filled({state: kinds.count(state) for state in kinds})
-    summary = RunSummary(run_of(len(kinds)), counts, states.job_status(counts, 0), 0)
+    counts = zero_filled({state: kinds.count(state) for state in kinds})
+    summary = RunSummary(run_of(len(kinds)), counts, job_status(counts, 0), 0)
     return RunProgress(summary, tuple(kinds), started=0.0, now=now, **others)  # type: ignore[arg-type]
 
 
@@ -60,7 +60,7 @@ def written(place: Invocation) -> tuple[str, str]:
 def test_a_summary_begins_with_the_job_and_where() -> None:
     some = progress(mixed(completed=2, running=1, held=3)).summary
     assert head("tiles", CANFAR) == "tiles on canfar (ws-uv.canfar.net)"
-    assert standing(some.status, some.counts) == "Running: 2 Completed, 1 Running, 3 Held of 6"
+    assert standing(some.status, some.counts) == "Running: 2 Completed, 1 Running, 3 Queued of 6"
     every = progress(mixed(completed=1)).summary
     local = Profile("local", LOCAL_SERVER)
     assert head("tiles", local) == "tiles on local (this machine)"
@@ -85,10 +85,10 @@ def test_plain_lines_come_when_counts_change_and_not_too_often() -> None:
         plain.progress([progress(mixed(running=running, held=5 - running))])
     lines = stream.getvalue().splitlines()
     assert [line.split(": ", 2)[2] for line in lines] == [
-        "1 Running, 4 Held of 5",
-        "3 Running, 2 Held of 5",
-        "4 Running, 1 Held of 5",
-        "3 Running, 2 Held of 5",
+        "1 Running, 4 Queued of 5",
+        "3 Running, 2 Queued of 5",
+        "4 Running, 1 Queued of 5",
+        "3 Running, 2 Queued of 5",
     ]
 
 
@@ -114,9 +114,9 @@ def test_which_reporter() -> None:
 
 
 def test_every_state_has_a_character_of_its_own() -> None:
-    assert set(CELLS) == set(states.STATES)
+    assert set(CELLS) == set(STATES)
     for style in (0, 1):
-        assert len({pair[style] for pair in CELLS.values()}) == len(states.STATES)
+        assert len({pair[style] for pair in CELLS.values()}) == len(STATES)
     assert all(pair[1].isascii() for pair in CELLS.values())
 
 
@@ -137,7 +137,7 @@ def test_the_picture_is_never_higher_than_the_terminal(size: tuple[int, int], to
 
 def test_a_grouped_cell_shows_the_worst() -> None:
     kinds = mixed(completed=5000)
-    kinds[2500] = states.FAILED
+    kinds[2500] = State.FAILED
     picture = draw([progress(kinds)], (80, 24), unicode=False).plain
     rows = [line.split(maxsplit=1)[1] for line in picture.split("\n") if line.lstrip()[:1].isdigit()]
     assert "".join(rows).count("x") == 1
@@ -161,10 +161,10 @@ def attempt(replica: int, state: str, created: float, started: float | None, fin
 
 def test_bars_are_as_long_as_the_times() -> None:
     rows = [
-        attempt(1, states.COMPLETED, 0, 100, 200),
-        attempt(2, states.COMPLETED, 0, 100, 1000),
-        attempt(3, states.FAILED, 500, 500, 1000),
-        attempt(4, states.PENDING, 0, None, None),
+        attempt(1, State.COMPLETED, 0, 100, 200),
+        attempt(2, State.COMPLETED, 0, 100, 1000),
+        attempt(3, State.FAILED, 500, 500, 1000),
+        attempt(4, State.PENDING, 0, None, None),
     ]
     lines = timeline(rows, 1000.0, width=100)
     bars = [line[3:].split("  waited")[0].split("  Failed")[0].split("  Pending")[0] for line in lines[1:5]]
@@ -180,14 +180,14 @@ def test_bars_are_as_long_as_the_times() -> None:
 
 
 def test_an_unbalanced_split_is_said() -> None:
-    rows = [attempt(number, states.COMPLETED, 0, 0, 3600 if number == 7 else 300) for number in range(1, 11)]
+    rows = [attempt(number, State.COMPLETED, 0, 0, 3600 if number == 7 else 300) for number in range(1, 11)]
     assert timeline(rows, 4000.0)[-1] == (
         "completed ones ran 5 min at least, 5 min in the middle, 1 h at most (replica 7): the split is unbalanced"
     )
 
 
 def test_of_many_attempts_the_longest_are_drawn() -> None:
-    rows = [attempt(number, states.COMPLETED, 0, 0, number) for number in range(1, 501)]
+    rows = [attempt(number, State.COMPLETED, 0, 0, number) for number in range(1, 501)]
     lines = timeline(rows, 600.0, most=10)
     assert [int(line.split()[0]) for line in lines[1:11]] == list(range(491, 501))
     assert lines[11] == "and 490 more that took less; -o wide shows them all"
@@ -195,20 +195,20 @@ def test_of_many_attempts_the_longest_are_drawn() -> None:
 
 
 def step(replica: int, action: str, outcome: str, **error: object) -> dict[str, object]:
-    told = {"code": "refused", "http_status": 400, "hint": None, **error} if error else None
+    told = {"code": "rejected", "http_status": 400, "hint": None, **error} if error else None
     return {"replica": replica, "name": f"t-{replica}", "action": action, "reason": "not created yet",
             "outcome": outcome, "session": None, "attempt": 1, "error": told}  # fmt: skip
 
 
 def made(**others: object) -> JobOutcome:
-    counts = states.zero_filled({states.PENDING: 2, states.REFUSED: 1, states.HELD: 1})
+    counts = zero_filled({State.PENDING: 2, State.REJECTED: 1, State.QUEUED: 1})
     steps = [
         step(1, "create", "done"),
         step(2, "create", "done"),
-        step(3, "create", "refused", message="no such\nimage"),
-        step(4, "hold", "held"),
+        step(3, "create", "rejected", message="no such\nimage"),
+        step(4, "hold", "queued"),
     ]
-    job = JobOutcome("tiles", "create", "no run of it is known here", 1, "d", states.PENDING, counts, (), steps)
+    job = JobOutcome("tiles", "create", "no run of it is known here", 1, "d", State.PENDING, counts, (), steps)
     return replace(job, **others)  # type: ignore[arg-type]
 
 
@@ -218,10 +218,10 @@ def test_an_outcome_in_words_goes_to_stderr() -> None:
     out, err = written(place)
     assert out == ""
     assert err.splitlines() == [
-        "tiles on canfar (ws-uv.canfar.net): create: 2 done, 1 refused; Pending: 2 Pending, 1 Held, 1 Refused of 4",
+        "tiles on canfar (ws-uv.canfar.net): create: 2 done, 1 refused; Pending: 2 Pending, 1 Queued, 1 Rejected of 4",
         "  replica 3: no such image",
         "  not completed: 3; see skahactl logs tiles --failed, skahactl get replicas tiles",
-        "  1 Held, and nobody is watching: the platform forgets states and logs an hour after each end; skahactl "
+        "  1 Queued, and nobody is watching: the platform forgets states and logs an hour after each end; skahactl "
         "resume tiles sees it to its end",
     ]
 
@@ -248,7 +248,7 @@ def test_names_of_an_outcome_are_targets() -> None:
 
 def test_many_errors_are_told_in_few_lines() -> None:
     place = context(quiet=True)
-    steps = [step(number, "create", "refused", message=f"error {number % 15}") for number in range(1, 601)]
+    steps = [step(number, "create", "rejected", message=f"error {number % 15}") for number in range(1, 601)]
     show_outcome(place, Outcome(CANFAR, False, [made(steps=steps)]))
     lines = written(place)[1].splitlines()
     assert len(lines) == 11

@@ -31,8 +31,8 @@ SIZES = [(80, 24), (200, 50)]
 SCRIPT = r"""
 import os, signal, sys
 from skahactl import states
-from skahactl.engine.report import RunProgress
-from skahactl.job import Limits
+from skahactl.engine.runtime import RunProgress
+from skahactl.model import Limits
 from skahactl.ledger.records import JobKey, Run, RunSummary
 from skahactl.render.progress import LiveReporter
 
@@ -43,7 +43,7 @@ TOTAL, JOBS = int(sys.argv[1]), int(sys.argv[2])
 def run(number, step):
     done = min(TOTAL, step)
     running = min(8, TOTAL - done)
-    kinds = [states.COMPLETED] * done + [states.RUNNING] * running + [states.HELD] * (TOTAL - done - running)
+    kinds = [states.COMPLETED] * done + [states.RUNNING] * running + [states.QUEUED] * (TOTAL - done - running)
     if step > 5:
         kinds[2] = states.FAILED
     counts = states.zero_filled({state: kinds.count(state) for state in set(kinds)})
@@ -327,7 +327,7 @@ def test_a_watched_table_is_painted_in_place(tmp_path: Path) -> None:
     ledger, run = ledgers.survey(tmp_path / "state")
     terminal = command(tmp_path, (80, 24), "get", "tiles", "--cached", "-w")
     with ledger, contextlib.closing(terminal):
-        terminal.until(lambda lines: shows(lines, "tiles/6  Held"))
+        terminal.until(lambda lines: shows(lines, "tiles/6  Queued"))
         ledgers.move(ledger, run, {4: ("Completed", ledgers.NOW, ledgers.NOW + 5)})
         lines = terminal.until(lambda lines: shows(lines, "tiles/4  Completed"))
         assert sum("REPLICA" in line for line in lines) == 1

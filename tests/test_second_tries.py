@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from skahactl import states
+from skahactl.model import zero_filled
 from skahactl.render.columns import VIEWS, cells, columns_of
 from skahactl.render.tables import sort_rows
 from skahactl.render.terminal import console, print_table
@@ -60,9 +60,9 @@ def test_marked_is_what_was_named_and_no_more(desk: Desk) -> None:
     desk.run("apply", desk.job("m", "exit 1", 4), "--wait", exit=1)
     assert desk.run("mark", "m/1", "completed").stderr.startswith("m on ")
     assert desk.states("m") == ["Completed", "Failed", "Failed", "Failed"]
-    assert "nothing marked" in desk.run("mark", "m/2", "completed", "--expired").stderr
+    assert "nothing marked" in desk.run("mark", "m/2", "completed", "--unknown").stderr
     desk.write("items.txt", "a\n")
-    for words in ((), ("--items", "items.txt", "--expired"), ("--items", "items.txt", "-r", "1")):
+    for words in ((), ("--items", "items.txt", "--unknown"), ("--items", "items.txt", "-r", "1")):
         assert "which replicas" in desk.run("mark", "m", "completed", *words, exit=2).stderr
     assert "which replicas" in desk.run("mark", "m/1", "completed", "--items", "items.txt", exit=2).stderr
 
@@ -72,10 +72,10 @@ def test_only_the_expired_among_the_named_are_marked(desk: Desk) -> None:
     desk.run("apply", desk.job("unseen", "sleep 0.7", 3))
     wait_for(lambda: desk.data("get", "sessions") == [])
     wait_for(lambda: desk.run("apply", "unseen.toml", exit=None).returncode == 1)
-    assert desk.recorded("unseen") == ["Expired"] * 3
-    desk.run("mark", "unseen/2", "completed", "--expired")
-    desk.run("mark", "unseen", "failed", "--expired", "-r", "1")
-    assert desk.recorded("unseen") == ["Failed", "Completed", "Expired"]
+    assert desk.recorded("unseen") == ["Unknown"] * 3
+    desk.run("mark", "unseen/2", "completed", "--unknown")
+    desk.run("mark", "unseen", "failed", "--unknown", "-r", "1")
+    assert desk.recorded("unseen") == ["Failed", "Completed", "Unknown"]
 
 
 def test_states_narrow_the_named_and_items_go_with_a_job_alone(desk: Desk) -> None:
@@ -89,8 +89,8 @@ def test_states_narrow_the_named_and_items_go_with_a_job_alone(desk: Desk) -> No
     assert planned("tiles") == [1, 2]
     assert planned("tiles", "-r", "1-4") == [1, 2, 3, 4]
     assert planned("tiles", "-r", "2-4", "--failed") == planned("tiles/2-4", "--failed") == [2]
-    assert planned("tiles/1-4", "--expired") == []
-    assert planned("tiles/1-4", "--expired", "--failed") == [1, 2]
+    assert planned("tiles/1-4", "--unknown") == []
+    assert planned("tiles/1-4", "--unknown", "--failed") == [1, 2]
     desk.write("d.txt", "d\n")
     assert planned("tiles", "--items", "d.txt") == [4]
     desk.run("retry", "tiles/1", "--items", "d.txt", "--dry-run", exit=2)
@@ -100,9 +100,9 @@ def test_a_retry_that_waits_answers_for_the_job(desk: Desk) -> None:
     desk.run("apply", desk.job("good", "true"), "--wait")
     desk.run("retry", "good", "--wait")
     desk.run("apply", desk.job("bad", "exit 1"), "--wait", exit=1)
-    desk.run("retry", "bad", "--expired", "--wait", exit=1)
-    desk.run("retry", "bad", "--expired")
-    desk.run("retry", "good", "bad", "--expired", "--wait", exit=1)
+    desk.run("retry", "bad", "--unknown", "--wait", exit=1)
+    desk.run("retry", "bad", "--unknown")
+    desk.run("retry", "good", "bad", "--unknown", "--wait", exit=1)
     desk.job("slow", "until [ -e go ]; do sleep 0.1; done")
     desk.run("apply", "slow.toml")
     assert "nobody is watching" in desk.run("retry", "slow").stderr
@@ -116,13 +116,13 @@ def test_a_retry_that_waits_answers_for_the_job(desk: Desk) -> None:
 
 
 def test_wait_ends_where_nobody_creates_what_is_held(desk: Desk) -> None:
-    desk.run("apply", desk.job("held", "sleep 100", 3, "[limits]\nalive = 1"))
-    wait_for(lambda: desk.states("held").count("Running") == 1)
-    told = desk.run("wait", "held", "--for", "running", "--timeout", "30s", exit=1).stderr
+    desk.run("apply", desk.job("queued", "sleep 100", 3, "[limits]\nalive = 1"))
+    wait_for(lambda: desk.states("queued").count("Running") == 1)
+    told = desk.run("wait", "queued", "--for", "running", "--timeout", "30s", exit=1).stderr
     assert told.startswith("held on ")
-    assert "2 Held (replica 2-3), and nobody drives it" in told
+    assert "2 Queued (replica 2-3), and nobody drives it" in told
     desk.run("wait", "held/1", "--for", "Running")
-    desk.clear("held")
+    desk.clear("queued")
 
 
 def test_conditions_of_wait_as_kubectl_writes_them(desk: Desk) -> None:
@@ -191,7 +191,7 @@ def test_rows_are_sorted_by_every_column_that_is_shown(desk: Desk) -> None:
 
 @pytest.mark.parametrize(("name", "other"), [("fits-processing", {}), ("fits", {"Deleted": 100})])
 def test_ordinary_jobs_fit_a_terminal(name: str, other: dict[str, int]) -> None:
-    counts = states.zero_filled(other or {"Completed": 100})
+    counts = zero_filled(other or {"Completed": 100})
     row = {"name": name, "run": 1, "status": "Completed", "replicas": 100, "counts": counts, "created": None}
     columns = columns_of("jobs", False)
     stream = io.StringIO()

@@ -10,14 +10,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from skahactl.clock import SystemClock
 from skahactl.engine.apply import precheck
 from skahactl.engine.runtime import Runtime, SilentReporter
-from skahactl.engine.stop import Stop
 from skahactl.errors import UnreachableError
+from skahactl.eventloop import Stop
 from skahactl.ledger.database import open_ledger
 from skahactl.profile import Profile
 from skahactl.skaha.client import Client
+from skahactl.system import SystemClock
 from tests import ledgers
 from tests.skaha_server.process import running
 from tests.workplace import Workplace, kill

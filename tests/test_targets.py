@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from skahactl import durations, ranges
 from skahactl.errors import UsageError
 from skahactl.ledger.database import Ledger, open_ledger
 from skahactl.ledger.records import Run
 from skahactl.logs.select import Choice, logs_of
 from skahactl.profile import LOCAL_SERVER, Profile
 from skahactl.targets import Target, by_run, find, job_names
+from skahactl.text import parse_duration, parse_ranges
 from tests import ledgers
 
 LOCAL = Profile("local", LOCAL_SERVER)
@@ -198,11 +198,11 @@ def test_an_attempt_in_doubt_has_no_id_yet(survey: tuple[Ledger, Run]) -> None:
 
 
 def test_blanks_in_ranges_and_durations_are_no_mistakes() -> None:
-    assert ranges.parse_ranges(" 1 - 3, 7 ", 9) == (1, 2, 3, 7)
-    assert [durations.parse_duration(text) for text in ("5 s", " 1h 30 m ", "2 h")] == [5.0, 5400.0, 7200.0]
+    assert parse_ranges(" 1 - 3, 7 ", 9) == (1, 2, 3, 7)
+    assert [parse_duration(text) for text in ("5 s", " 1h 30 m ", "2 h")] == [5.0, 5400.0, 7200.0]
     for text in ("", " ", "1 2", "1 - - 3", "0", "5-3"):
         with pytest.raises(ValueError, match="no replica range"):
-            ranges.parse_ranges(text, 9)
+            parse_ranges(text, 9)
     for text in ("", "yesterday", "5 x", "-5"):
         with pytest.raises(ValueError, match="no duration"):
-            durations.parse_duration(text)
+            parse_duration(text)

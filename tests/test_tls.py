@@ -20,7 +20,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from skahactl.errors import AuthError, ProfileError
-from skahactl.job import Request
+from skahactl.model import Request
 from skahactl.platforms import open_client
 from skahactl.profile import Auth, ClientSettings, Profile
 from skahactl.skaha import credentials

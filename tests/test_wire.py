@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from skahactl.errors import UsageError
-from skahactl.job import Request, Resources, Secret
+from skahactl.model import Request, Resources, Secret
 from skahactl.skaha import encoding
 from skahactl.skaha.encoding import is_reread, value_problem
 from tests.skaha_server.mangle import container

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from skahactl.clock import SystemClock
-from skahactl.job import Request
 from skahactl.local.transport import LocalTransport
+from skahactl.model import Request
 from skahactl.profile import LocalSettings, Profile
 from skahactl.skaha.client import Client
 from skahactl.skaha.encoding import value_problem
+from skahactl.system import SystemClock
 
 IMAGE = "images.canfar.net/skaha/astroml:latest"
 TELL = "import json,os,sys; print(json.dumps([sys.argv[1:], {k: v for k, v in os.environ.items() if k[:2] == 'V_'}]))"

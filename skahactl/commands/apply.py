@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,20 +9,22 @@ from cyclopts import Parameter
 
 from skahactl.commands.params import Files, Manifest, Sets, Variables, read_manifests
 from skahactl.commands.runtime import WriteContext, confirm, deadline, open_write_context, run, run_with_report
-from skahactl.context import Invocation, current
 from skahactl.errors import Exit, UsageError
+from skahactl.invocation import Invocation, current
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from skahactl.engine.apply import Applier
     from skahactl.engine.outcome import JobOutcome, Outcome
-    from skahactl.job import Job
+    from skahactl.model import Job
     from skahactl.profile import Profile
 
 
 if TYPE_CHECKING:
     Adoption = str
 else:
-    Adoption = Literal["create", "expired"] | str  # what Tab offers; others are refused in our words
+    Adoption = Literal["create", "unknown"] | str  # what Tab offers; others are refused in our words
 
 OPTIONS = (
     "--file",
@@ -78,14 +79,14 @@ def apply(
     yes
         Do not ask before replacing.
     adopt
-        Take over sessions with exactly this job's names that have no record here: create or expired.
+        Take over sessions with exactly this job's names that have no record here: create or unknown.
     break_lock
         Take the job from a command on another machine that is gone for good.
     """
 
     files = read_manifests("apply", manifests, file, OPTIONS)
-    if adopt not in (None, "create", "expired"):
-        raise UsageError(f"--adopt takes create or expired, not '{adopt}'")
+    if adopt not in (None, "create", "unknown"):
+        raise UsageError(f"--adopt takes create or unknown, not '{adopt}'")
     asked = ApplyOptions(dry_run, wait, timeout, rerun, replace, yes, adopt, break_lock)
     return Exit(apply_files(files, asked, sets or [], variables or []))
 
@@ -133,7 +134,7 @@ def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: ApplyOptions) 
 
 async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: ApplyOptions) -> int:
     from skahactl.engine.apply import precheck
-    from skahactl.engine.stop import seconds_left
+    from skahactl.eventloop import seconds_left
     from skahactl.render.outcomes import show_outcome
 
     async with open_write_context(profile) as here:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from skahactl.context import Invocation, current
 from skahactl.errors import Exit, UsageError
+from skahactl.invocation import Invocation, current
 from skahactl.shells import FILES, SHELLS, Shell, script
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def completion(
 
 
 def _known(word: str) -> Shell:
-    from skahactl.words import did_you_mean
+    from skahactl.text import did_you_mean
 
     for shell in SHELLS:
         if word == shell:
@@ -73,7 +73,7 @@ def _login_shell(context: Invocation) -> str:
 
 def _install(shell: Shell, context: Invocation) -> int:
     """Writes the script where the shell looks, and says what is left to do."""
-    from skahactl.paths import write_atomically
+    from skahactl.system import write_atomically
 
     folder, left = _place(shell, context)
     path = folder / FILES[shell]
@@ -87,7 +87,7 @@ def _install(shell: Shell, context: Invocation) -> int:
 
 def _place(shell: Shell, context: Invocation) -> tuple[Path, list[str]]:
     """The directory, and what a person has to do besides. Their startup files are theirs: none is changed."""
-    from skahactl.paths import home
+    from skahactl.system import home
 
     own = home(context.environ)
     data = Path(context.environ.get("XDG_DATA_HOME") or own / ".local" / "share")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from skahactl.context import current
 from skahactl.errors import Exit, UsageError
+from skahactl.invocation import current
 
 if TYPE_CHECKING:
-    from skahactl.job import Job
+    from skahactl.model import Job
     from skahactl.profile import Profile
 
 KINDS = ("headless", "notebook", "desktop", "carta", "firefly", "contributed")
@@ -93,7 +93,7 @@ def create(
 
 
 def _check_kind(kind: str) -> None:
-    from skahactl.words import did_you_mean
+    from skahactl.text import did_you_mean
 
     if kind.lower() not in KINDS:
         hint = did_you_mean(kind, KINDS) or "create KIND IMAGE [options] -- COMMAND; the kinds are " + ", ".join(KINDS)

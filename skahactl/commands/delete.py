@@ -9,13 +9,13 @@ from cyclopts import Parameter
 from skahactl import completers
 from skahactl.commands.runtime import WriteContext, open_write_context, run, run_with_report
 from skahactl.completers import FileName
-from skahactl.context import current
 from skahactl.errors import Exit, UsageError, worst
+from skahactl.invocation import current
 
 if TYPE_CHECKING:
     from skahactl.engine.delete import JobDeletion
     from skahactl.ledger.records import Run
-    from skahactl.skaha.models import Session
+    from skahactl.skaha.models import ServerSession
     from skahactl.targets import Target
 
 
@@ -115,14 +115,14 @@ def _found(here: WriteContext, words: list[str], replicas: str | None, ignore_no
     return [target for word in words for target in _found(here, [word], replicas, ignore_not_found)]
 
 
-async def _sessions(here: WriteContext, words: list[str], ignore_not_found: bool) -> list[Session]:
+async def _sessions(here: WriteContext, words: list[str], ignore_not_found: bool) -> list[ServerSession]:
     """Those that have no record here, by their ids, or by a whole name that only one has. All are looked for before
     anything is deleted."""
     if not words:
         return []
     listed = (await here.desk.stop.guard(here.desk.client.sessions())).sessions
     where = f"on {here.desk.profile.name} ({here.desk.profile.host})"
-    found: list[Session] = []
+    found: list[ServerSession] = []
     for word in words:
         matching = [one for one in listed if word in (one.id, one.name)]
         if len(matching) > 1:
@@ -139,7 +139,7 @@ async def _sessions(here: WriteContext, words: list[str], ignore_not_found: bool
 
 def _hint(here: WriteContext, word: str, sessions: list[str]) -> str:
     from skahactl.targets import job_names
-    from skahactl.words import did_you_mean
+    from skahactl.text import did_you_mean
 
     if word.endswith(".toml"):
         return f"to delete the jobs of a manifest: skahactl delete -f {word}"
@@ -158,7 +158,7 @@ async def _run(
             here.context.say(f"{run.key.name}: record forgotten, {size} bytes of logs removed")
 
 
-async def _session(here: WriteContext, removal: JobDeletion, chosen: Session, dry_run: bool) -> Exit:
+async def _session(here: WriteContext, removal: JobDeletion, chosen: ServerSession, dry_run: bool) -> Exit:
     """A session that has no record here: told in a line, and as data a part of its own."""
     where = f"on {here.desk.profile.name} ({here.desk.profile.host})"
     if dry_run:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from skahactl import shapes, states
+from skahactl import shapes
 from skahactl.commands.params import Replicas, RunNumber, TargetWord
 from skahactl.commands.runtime import ReadContext, ask_platform, open_read_context, poll_or_cached, report_failed_poll
 from skahactl.engine import snapshot
@@ -18,14 +17,19 @@ from skahactl.engine.delete import kept_bytes
 from skahactl.engine.snapshot import view_run
 from skahactl.errors import AuthError, Exit, UnreachableError, UsageError
 from skahactl.ledger.attempts import attempts_of
-from skahactl.ledger.records import AttemptRow, Run
 from skahactl.ledger.replicas import notes_of
 from skahactl.ledger.runs import run_by_id
+from skahactl.model import State
 from skahactl.render.tables import data_text
-from skahactl.shapes import Row
-from skahactl.skaha.client import Client
-from skahactl.skaha.models import Listing
 from skahactl.targets import Target, by_run, find
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from skahactl.ledger.records import AttemptRow, Run
+    from skahactl.shapes import Row
+    from skahactl.skaha.client import Client
+    from skahactl.skaha.models import Listing
 
 
 def describe(
@@ -138,7 +142,7 @@ def _is_noted(replica: int | None, target: Target) -> bool:
 def _events(place: ReadContext, described: DescribeQuery) -> list[Row]:
     """Why the first few Pending replicas are; nothing if the platform does not tell."""
     latest = {row.replica: row for row in described.attempts}
-    pending = [row for row in latest.values() if row.state == states.PENDING and row.session is not None]
+    pending = [row for row in latest.values() if row.state == State.PENDING and row.session is not None]
     found: list[Row] = []
 
     async def question(client: Client) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from skahactl import completers, shapes, states
-from skahactl.clock import Clock, SystemClock
+from skahactl import completers, shapes
 from skahactl.commands.params import Replicas, RunNumber, TargetWord
 from skahactl.commands.runtime import (
     ReadContext,
@@ -27,14 +24,20 @@ from skahactl.completers import NOUNS
 from skahactl.engine import snapshot
 from skahactl.engine.snapshot import poll_is_due, view_run
 from skahactl.errors import AuthError, Exit, SkahactlError, UnreachableError, UsageError
-from skahactl.ledger.records import Run
+from skahactl.model import STATES, State
 from skahactl.render.columns import pairs
 from skahactl.render.tables import show_rows, sort_rows, watched_view
-from skahactl.shapes import Row
-from skahactl.skaha.client import Client
-from skahactl.skaha.models import Event, Listing, Options
+from skahactl.system import Clock, SystemClock
 from skahactl.targets import Target, find
-from skahactl.words import count_noun, nearest
+from skahactl.text import count_noun, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from skahactl.ledger.records import Run
+    from skahactl.shapes import Row
+    from skahactl.skaha.client import Client
+    from skahactl.skaha.models import Event, Listing, Options
 
 
 def get(
@@ -90,7 +93,7 @@ def get(
 
 _OF_THE_LEDGER = ("jobs", "replicas", "items")
 _WATCHED = (*_OF_THE_LEDGER, "sessions")
-_SESSION_STATES = (states.PENDING, states.RUNNING, states.COMPLETED, states.FAILED, "Terminating")
+_SESSION_STATES = (State.PENDING, State.RUNNING, State.COMPLETED, State.FAILED, "Terminating")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +222,8 @@ class GetQuery:
 
     def _states(self) -> tuple[str, ...]:
         if self.noun == "jobs":
-            return (*states.STATES, states.UNKNOWN)
-        return _SESSION_STATES if self.noun == "sessions" else states.STATES
+            return (*STATES, State.UNKNOWN)
+        return _SESSION_STATES if self.noun == "sessions" else STATES
 
     def _refuse_contradictions(self) -> None:
         asked = self.asked
@@ -262,6 +265,8 @@ _SLOWER = 1.1
 def watch_jobs(words: Sequence[str], asked: GetOptions) -> int:
     """Shows the rows again and again; ends when all that was named has ended, else by a signal."""
     with open_read_context() as place:
+        import asyncio
+
         return asyncio.run(_Watcher(GetQuery(place, words, asked), SystemClock()).run())
 
 
@@ -367,6 +372,8 @@ def event_rows(place: ReadContext, targets: Sequence[Target]) -> list[Row]:
 
     async def question(client: Client) -> list[Row]:
         chosen = _chosen_sessions(place, targets, await client.sessions())
+        import asyncio
+
         answers = await asyncio.gather(*(client.events(one.session) for one in chosen))
         return _rows(place, chosen, answers)
 
@@ -388,7 +395,7 @@ def _rows(place: ReadContext, chosen: Sequence[EventsOptions], answers: Sequence
 def _chosen_sessions(place: ReadContext, targets: Sequence[Target], seen: Listing) -> list[EventsOptions]:
     """The sessions whose events are asked for."""
     if not targets:
-        return _not_too_many(place, [EventsOptions(s.id, s.name) for s in seen.sessions if s.status == states.PENDING])
+        return _not_too_many(place, [EventsOptions(s.id, s.name) for s in seen.sessions if s.status == State.PENDING])
     chosen: list[EventsOptions] = []
     for target in targets:
         if target.is_job:
@@ -413,8 +420,8 @@ def _of_job(place: ReadContext, target: Target, seen: Listing) -> list[EventsOpt
     latest = snapshot.chosen_attempts(place.ledger, target, view_run(place.ledger, run, seen))
     with_session = [row for row in latest if row.session is not None]
     if target.numbers is None:
-        pending = [row for row in with_session if row.state == states.PENDING]
-        with_session = pending or [row for row in with_session if row.state == states.RUNNING]
+        pending = [row for row in with_session if row.state == State.PENDING]
+        with_session = pending or [row for row in with_session if row.state == State.RUNNING]
     chosen = [EventsOptions(row.session or "", f"{run.key.name}/{row.replica}") for row in with_session]
     if not chosen:
         place.context.say(f"{target.word}: no session that is Pending or Running")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,16 +10,18 @@ from urllib.parse import urlsplit
 from cyclopts import Parameter
 
 from skahactl import completers
-from skahactl.clock import Clock
-from skahactl.context import Invocation, current
 from skahactl.errors import AuthError, Exit, ProfileError, UnreachableError, UsageError
-from skahactl.paths import home, write_atomically
-from skahactl.profile import Profile
+from skahactl.invocation import Invocation, current
 from skahactl.skaha import credentials
 from skahactl.skaha.credentials import LOOPBACK, CertificateChain
+from skahactl.system import Clock, home, write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import httpx
+
+    from skahactl.profile import Profile
 
 
 def login(
@@ -42,8 +43,8 @@ def login(
     skahactl login canfar --user alice
     """
     from skahactl import profiles
-    from skahactl.clock import SystemClock
-    from skahactl.durations import iso_time
+    from skahactl.system import SystemClock
+    from skahactl.text import iso_time
 
     context = current()
     chosen = _choose_profile(profile or context.profile, context)

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from skahactl.clock import SystemClock
 from skahactl.commands.params import Replicas, RunNumber, TargetWord
 from skahactl.completers import FileName
-from skahactl.context import Invocation, current
 from skahactl.errors import AuthError, Exit, SkahactlError, UnreachableError, UsageError, worst
+from skahactl.invocation import Invocation, current
 from skahactl.ledger.database import Ledger, read_ledger
 from skahactl.logs.select import AttemptLog, Choice, Part, describe_log, is_lost, logs_of, part_of, why_empty
 from skahactl.logs.show import Shown, show_logs
 from skahactl.logs.writers import FileWriter, WriterChain, WriterOptions, file_name
-from skahactl.paths import state_dir
-from skahactl.profile import Profile
 from skahactl.profiles import choose
+from skahactl.system import SystemClock, state_dir
 from skahactl.targets import Target, find
-from skahactl.words import count_noun
+from skahactl.text import count_noun
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from skahactl.profile import Profile
     from skahactl.skaha.client import Client
 
 

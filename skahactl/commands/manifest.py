@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from cyclopts import Parameter
 
 from skahactl.commands.params import Files, Manifest, Sets, Variables, read_manifests
-from skahactl.context import Invocation, current
 from skahactl.errors import Exit, ProfileError, UsageError
+from skahactl.invocation import Invocation, current
 from skahactl.manifest.problems import FOREIGN
 from skahactl.manifest.schema import JobTable
-from skahactl.words import nearest
+from skahactl.text import nearest
 
 if TYPE_CHECKING:
-    from skahactl.job import Job
+    from skahactl.model import Job
     from skahactl.profile import Profile
 
 
@@ -79,7 +79,7 @@ def _show(jobs: tuple[Job, ...], context: Invocation) -> None:
 
 
 def _line(job: Job) -> str:
-    from skahactl.words import count_noun
+    from skahactl.text import count_noun
 
     parts = [job.name, job.kind, count_noun(len(job.replicas), "replica")]
     if _items(job) is not None:

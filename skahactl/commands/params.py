@@ -5,14 +5,16 @@ Nothing is imported here that completion should not pay for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from skahactl import completers
 from skahactl.completers import FileName
 from skahactl.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: ``*targets: TargetWord``.
 TargetWord = Annotated[
@@ -86,7 +88,7 @@ def read_manifests(
 
     ``options`` are those that it has, for the nearest one.
     """
-    from skahactl.words import did_you_mean
+    from skahactl.text import did_you_mean
 
     named = [*manifests, *(files or [])]
     for word in manifests:

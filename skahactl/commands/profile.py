@@ -5,25 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from skahactl import completers
-from skahactl.clock import SystemClock
 from skahactl.completers import FileName
-from skahactl.context import Invocation, current
-from skahactl.durations import format_duration, iso_time, parse_duration
 from skahactl.errors import AnswerNo, Exit, ProfileError, UsageError
-from skahactl.paths import home
+from skahactl.invocation import Invocation, current
+from skahactl.system import SystemClock, home
+from skahactl.text import format_duration, iso_time, parse_duration
 
 if TYPE_CHECKING:
-    from skahactl.clock import Clock
+    from collections.abc import Mapping
+
     from skahactl.profile import Profile
     from skahactl.skaha.client import Client
     from skahactl.skaha.models import Options
+    from skahactl.system import Clock
 
 
 app = App(
@@ -80,7 +80,7 @@ def show(name: Name = None, /) -> int:
     skahactl profile show canfar
     """
     from skahactl import profiles
-    from skahactl.profile_text import profile_data, profile_toml
+    from skahactl.profile import profile_data, profile_toml
 
     context = current()
     profile = profiles.choose(name or context.profile, context.environ)
@@ -254,9 +254,9 @@ class ProfileAnswers:
 def write_profile(name: str, given: ProfileAnswers, context: Invocation, check: bool) -> Profile:
     """Writes the file of the profile and reads it back; nothing is left behind if the server does not answer."""
     from skahactl import profiles
-    from skahactl.paths import write_atomically
-    from skahactl.profile_keys import server_address
-    from skahactl.profile_text import new_file
+    from skahactl.profile import new_file
+    from skahactl.profile_file import server_address
+    from skahactl.system import write_atomically
 
     path = profiles.file_of(name, context.environ)
     if path.exists():
@@ -412,8 +412,8 @@ async def _canary(
     client: Client, profile: Profile, image: str, timeout: float, context: Invocation, clock: Clock
 ) -> None:
     from skahactl.manifest.schema import names_host
-    from skahactl.paths import state_dir
     from skahactl.skaha import canary
+    from skahactl.system import state_dir
 
     if profile.registry.host and not names_host(image):
         image = f"{profile.registry.host.rstrip('/')}/{image}"
@@ -460,8 +460,8 @@ def _resources(options: Options) -> str:
 
 
 def _remembered_canary(profile: Profile, context: Invocation, now: float) -> str:
-    from skahactl.paths import state_dir
     from skahactl.skaha.canary import remembered_result
+    from skahactl.system import state_dir
 
     known = remembered_result(state_dir(context.environ), profile.server, now)
     if known is None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from skahactl import completers, durations
-from skahactl.context import Invocation, current
+from skahactl import completers
 from skahactl.errors import AnswerNo, BusyError, Exit, UsageError
-from skahactl.words import count_noun, format_size
+from skahactl.invocation import Invocation, current
+from skahactl.text import count_noun, format_size, iso_time, parse_duration
 
 if TYPE_CHECKING:
     from skahactl.engine.delete import Prune
@@ -42,8 +42,8 @@ def prune(
     """
     from skahactl.engine.delete import Prune, kept_bytes
     from skahactl.ledger.database import open_ledger, read_ledger
-    from skahactl.paths import state_dir
     from skahactl.profiles import choose
+    from skahactl.system import state_dir
 
     context = current()
     profile = choose(context.profile, context.environ)
@@ -86,7 +86,7 @@ def _describe_target(found: list[_OldRuns], logs: bool) -> str:
 
 def _age(text: str) -> float:
     try:
-        return durations.parse_duration(text)
+        return parse_duration(text)
     except ValueError as error:
         raise UsageError(str(error), where="--older-than") from error
 
@@ -129,7 +129,7 @@ def _show(context: Invocation, found: list[_OldRuns]) -> None:
             "name": old.summary.run.key.name,
             "run": old.summary.run.number,
             "status": old.summary.status,
-            "ended": durations.iso_time(old.summary.run.ended),
+            "ended": iso_time(old.summary.run.ended),
             "log_bytes": old.size,
         }
         for old in found

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from skahactl import completers
 from skahactl.commands.runtime import open_write_context, run
-from skahactl.durations import iso_time
 from skahactl.engine.outcome import JobOutcome, Outcome, step_row
-from skahactl.engine.runtime import Runtime
 from skahactl.errors import Exit, UnreachableError, UsageError
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import attempts_of
-from skahactl.skaha.models import Session
-from skahactl.targets import Target
+from skahactl.text import iso_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from skahactl.engine.runtime import Runtime
+    from skahactl.skaha.models import ServerSession
+    from skahactl.targets import Target
 
 
 def renew(
@@ -69,7 +72,7 @@ class _RenewRequest:
     part: JobOutcome
     replica: int
     attempt: int | None
-    session: Session
+    session: ServerSession
 
 
 @dataclass
@@ -92,14 +95,14 @@ class Renewal:
         )
         for one in asked:
             one.part.steps.append(_step(one, words.get(one.session.id), after, dry_run))
-            if one.part.steps[-1]["outcome"] == "refused":
+            if one.part.steps[-1]["outcome"] == "rejected":
                 one.part.exit = Exit.NO
         for part in parts:
             if not part.steps:
                 part.reason, part.explained = "nothing of it is alive, so there is nothing to renew", True
         return Outcome(self.desk.profile, dry_run, parts)
 
-    def _live(self, target: Target, listed: dict[str, Session], parts: list[JobOutcome]) -> list[_RenewRequest]:
+    def _live(self, target: Target, listed: dict[str, ServerSession], parts: list[JobOutcome]) -> list[_RenewRequest]:
         alive = ("Pending", "Running")
         if target.run is None:
             session = next((s for s in listed.values() if target.session in (s.id, s.name)), None)
@@ -129,11 +132,11 @@ class Renewal:
                 words[session] = error.message
 
 
-def _step(one: _RenewRequest, words: str | None, after: dict[str, Session], dry_run: bool) -> dict[str, object]:
+def _step(one: _RenewRequest, words: str | None, after: dict[str, ServerSession], dry_run: bool) -> dict[str, object]:
     old, now = one.session.expires, after.get(one.session.id)
     new = None if now is None else now.expires
     moved = new is not None and (old is None or new > old + 1)
-    outcome = "planned" if dry_run else "refused" if words else "done" if moved else "unchanged"
+    outcome = "planned" if dry_run else "rejected" if words else "done" if moved else "unchanged"
     reason = f"deadline {iso_time(old) or 'unknown'}" + (f", now {iso_time(new)}" if moved else "")
     error = {"code": "renew", "http_status": None, "message": words, "hint": None} if words else None
     made = {"session": one.session.id, "attempt": one.attempt, "url": one.session.url, "error": error}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from skahactl import completers, states
+from skahactl import completers
 from skahactl.commands.runtime import (
     FoundJob,
     WriteContext,
@@ -22,17 +21,20 @@ from skahactl.commands.runtime import (
     run_with_report,
 )
 from skahactl.completers import FileName
-from skahactl.context import current
 from skahactl.errors import Exit, UsageError
-from skahactl.ledger.records import Run
+from skahactl.invocation import current
+from skahactl.model import State
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from skahactl.engine.retry import RetryChoice
+    from skahactl.ledger.records import Run
     from skahactl.skaha.models import Listing
 
 
 REASON = "asked for"
-_TWO_WAYS = "--items and -r, --failed or --expired: choose one way of naming replicas"
+_TWO_WAYS = "--items and -r, --failed or --unknown: choose one way of naming replicas"
 
 
 def retry(
@@ -41,7 +43,7 @@ def retry(
     *more: Annotated[str, Parameter(completer=completers.jobs_with_sessions)],
     replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"], completer=completers.replicas)] = None,
     failed: bool = False,
-    expired: bool = False,
+    unknown: bool = False,
     items: Annotated[FileName | None, Parameter(metavar="FILE", allow_leading_hyphen=True)] = None,
     wait: bool = False,
     timeout: str | None = None,
@@ -53,7 +55,7 @@ def retry(
     that did not end with 0. Examples:
 
       skahactl retry tiles --wait
-      skahactl retry tiles --expired
+      skahactl retry tiles --unknown
       skahactl retry tiles --items missing.txt
 
     Parameters
@@ -66,8 +68,8 @@ def retry(
         These replicas, however they ended: 1-10,17.
     failed
         Those that Failed (what is meant without a choice).
-    expired
-        Those that Expired: gone, and nobody saw the end.
+    unknown
+        Those that Unknown: gone, and nobody saw the end.
     items
         The replicas that have one of the items in this file; - is standard input.
     wait
@@ -77,9 +79,9 @@ def retry(
     dry_run
         Show what would be tried again.
     """
-    if items is not None and (replicas or failed or expired):
+    if items is not None and (replicas or failed or unknown):
         raise UsageError(_TWO_WAYS)
-    wanted = frozenset(state for state, asked in ((states.FAILED, failed), (states.EXPIRED, expired)) if asked)
+    wanted = frozenset(state for state, asked in ((State.FAILED, failed), (State.UNKNOWN, unknown)) if asked)
     listed = None if items is None else read_lines(items)
     every = jobs_named((job, *more), replicas)  # all of them, before any is retried
     if items is not None and any(found.numbers is not None for found in every):
@@ -89,7 +91,7 @@ def retry(
 
 @dataclass(frozen=True, slots=True)
 class RetryOptions:
-    """What was asked for, of every job alike; ``states``: those of --failed and --expired."""
+    """What was asked for, of every job alike; ``states``: those of --failed and --unknown."""
 
     states: frozenset[str]
     items: tuple[str, ...] | None
@@ -103,7 +105,7 @@ async def _retry(every: Sequence[FoundJob], wanted: RetryOptions) -> int:
     from skahactl.engine.outcome import Outcome
     from skahactl.engine.retry import Retry, is_unfinished, nothing_to_retry, preview_retry
     from skahactl.engine.runtime import check_owner
-    from skahactl.engine.stop import seconds_left
+    from skahactl.eventloop import seconds_left
     from skahactl.render.outcomes import show_outcome
 
     async with open_write_context(every[0].profile) as here:
@@ -191,7 +193,7 @@ if TYPE_CHECKING:
 else:
     Word = Literal["completed", "failed"] | str  # what Tab offers; others are refused in our words
 
-WORDS = {"completed": states.COMPLETED, "failed": states.FAILED}
+WORDS = {"completed": State.COMPLETED, "failed": State.FAILED}
 
 
 def mark(
@@ -201,14 +203,14 @@ def mark(
     *,
     replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"], completer=completers.replicas)] = None,
     items: Annotated[FileName | None, Parameter(metavar="FILE", allow_leading_hyphen=True)] = None,
-    expired: bool = False,
+    unknown: bool = False,
 ) -> int:
     """Record what you found out about replicas that ended unseen; nothing is sent.
 
     Examples:
 
       skahactl mark tiles completed -r 17,40-42
-      skahactl mark tiles completed --expired
+      skahactl mark tiles completed --unknown
       skahactl mark tiles failed --items missing.txt
 
     Parameters
@@ -221,40 +223,40 @@ def mark(
         These replicas: 1-10,17.
     items
         The items in this file, one a line; - is standard input.
-    expired
-        Every replica that is Expired, of those that were named if any were.
+    unknown
+        Every replica that is Unknown, of those that were named if any were.
     """
-    from skahactl.words import did_you_mean
+    from skahactl.text import did_you_mean
 
     if state.lower() not in WORDS:
         raise UsageError(f"a replica is marked completed or failed, not '{state}'", hint=did_you_mean(state, WORDS))
-    return _mark(job, WORDS[state.lower()], replicas, items, expired)
+    return _mark(job, WORDS[state.lower()], replicas, items, unknown)
 
 
-def _mark(job: str, state: str, replicas: str | None, items: str | None, expired: bool) -> int:
+def _mark(job: str, state: str, replicas: str | None, items: str | None, unknown: bool) -> int:
     from skahactl.engine.retry import mark_results
     from skahactl.ledger.database import open_ledger
     from skahactl.ledger.replicas import replica_states
-    from skahactl.paths import state_dir
-    from skahactl.ranges import format_ranges
     from skahactl.render.outcomes import head_of
+    from skahactl.system import state_dir
+    from skahactl.text import format_ranges
 
     context = current()
     found = one_job(job, replicas)
-    named = expired or found.numbers is not None
+    named = unknown or found.numbers is not None
     if named == (items is not None):
-        raise UsageError("mark needs -r LIST or --expired, or else --items FILE", hint="which replicas do you mean?")
+        raise UsageError("mark needs -r LIST or --unknown, or else --items FILE", hint="which replicas do you mean?")
     listed = None if items is None else read_lines(items)
     with open_ledger(state_dir(context.environ)) as ledger:
         numbers = found.numbers or frozenset()
-        if expired:
+        if unknown:
             rows = replica_states(ledger, found.run.id)
             within = found.numbers or range(1, found.run.total + 1)
-            numbers = frozenset(row.number for row in rows if row.state == states.EXPIRED and row.number in within)
+            numbers = frozenset(row.number for row in rows if row.state == State.UNKNOWN and row.number in within)
         changed = mark_results(ledger, found.run, state, numbers, listed, time.time())
     where = head_of(found.run)
     if not changed:
-        context.say(f"{where}: no replica of those is Expired; nothing marked")
+        context.say(f"{where}: no replica of those is Unknown; nothing marked")
         return Exit.DONE
     context.say(f"{where}: replica {format_ranges(changed)} marked {state}")
     return Exit.DONE

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from skahactl.clock import Clock, SystemClock
-from skahactl.context import Invocation, current
-from skahactl.durations import parse_duration, time_ago
-from skahactl.engine.snapshot import poll_is_due
 from skahactl.errors import AuthError, LedgerError, SkahactlError, UnreachableError, UsageError
-from skahactl.ledger.database import Ledger, read_ledger
-from skahactl.ledger.records import Run
-from skahactl.paths import state_dir
-from skahactl.profile import Profile
-from skahactl.profiles import choose
-from skahactl.signals import handled_signals
-from skahactl.words import count_noun, did_you_mean
+from skahactl.invocation import Invocation, current
+from skahactl.system import Clock, SystemClock, handled_signals, state_dir
+from skahactl.text import count_noun, did_you_mean, parse_duration, time_ago
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+
     from skahactl.engine.outcome import Outcome
     from skahactl.engine.runtime import Runtime
+    from skahactl.ledger.database import Ledger
+    from skahactl.ledger.records import Run
+    from skahactl.profile import Profile
     from skahactl.skaha.client import Client
     from skahactl.skaha.models import Listing
 
@@ -45,13 +40,14 @@ class WriteContext:
 async def open_write_context(profile: Profile | None = None) -> AsyncIterator[WriteContext]:
     """Opens ledger and client for the profile of this call, and takes INT, TERM and HUP while it lasts."""
     from skahactl.engine.runtime import Runtime
-    from skahactl.engine.stop import Stop
+    from skahactl.eventloop import Stop
     from skahactl.ledger.database import open_ledger
     from skahactl.platforms import open_client
     from skahactl.profiles import choose
     from skahactl.render.progress import reporter
 
     context = current()
+
     chosen = profile or choose(context.profile, context.environ)
     clock = SystemClock()
     ledger = open_ledger(state_dir(context.environ))
@@ -76,6 +72,8 @@ async def open_write_context(profile: Profile | None = None) -> AsyncIterator[Wr
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Enters the event loop, once a command."""
+    import asyncio
+
     return asyncio.run(main())
 
 
@@ -145,7 +143,11 @@ class ReadContext:
 def open_read_context() -> Iterator[ReadContext]:
     """Profile and ledger of this call; the ledger is read, never written."""
     context = current()
+    from skahactl.profiles import choose
+
     profile = choose(context.profile, context.environ)
+    from skahactl.ledger.database import read_ledger
+
     with read_ledger(state_dir(context.environ)) as ledger:
         yield ReadContext(context, profile, ledger)
 
@@ -165,6 +167,8 @@ def poll_or_cached(
     place: ReadContext, runs: Sequence[Run], cached: bool
 ) -> tuple[Listing | None, SkahactlError | None]:
     """One list of sessions if these runs have not ended; the error if it failed. Nothing with ``cached``."""
+    from skahactl.engine.snapshot import poll_is_due
+
     if cached or not poll_is_due(runs):
         return None, None
     try:
@@ -265,11 +269,12 @@ def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[FoundJ
     """
     from skahactl.ledger.database import read_ledger
     from skahactl.ledger.runs import last_run
-    from skahactl.paths import state_dir
     from skahactl.profiles import choose
+    from skahactl.system import state_dir
     from skahactl.targets import by_run, find, refuse_past
 
     context = current()
+
     profile = choose(context.profile, context.environ)
     with read_ledger(state_dir(context.environ)) as ledger:
         targets = find(ledger, profile, words, replicas=replicas)

@@ -14,19 +14,21 @@ import stat
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from skahactl.context import Invocation, current
 from skahactl.errors import Exit, UsageError
+from skahactl.invocation import Invocation, current
 from skahactl.local import http
 from skahactl.local.api import Platform
 from skahactl.local.http import HttpAnswer, LocalCall
 from skahactl.local.queue import StoreError
-from skahactl.local.transport import LogStream
-from skahactl.profile import LocalSettings, Profile
-from skahactl.signals import handled_signals
+from skahactl.local.transport import LocalLogStream
+from skahactl.system import handled_signals
+
+if TYPE_CHECKING:
+    from skahactl.profile import LocalSettings, Profile
 
 
 def serve(
@@ -48,7 +50,7 @@ def serve(
 
     skahactl serve --port 8080 --token-file ~/.config/skahactl/serve.token
     """
-    from skahactl.paths import make_private, state_dir
+    from skahactl.system import make_private, state_dir
 
     context = current()
     profile = _local_profile(context)
@@ -186,7 +188,7 @@ async def _send_reply(answer: HttpAnswer, send: Send, threads: ThreadPoolExecuto
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
     if answer.status == 413:
         headers.append((b"connection", b"close"))
-    stream = None if answer.log is None else LogStream(*answer.log, threads)
+    stream = None if answer.log is None else LocalLogStream(*answer.log, threads)
     try:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         if stream is not None and method != "HEAD":

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from skahactl.completers import FileName
-from skahactl.context import Invocation, current
 from skahactl.errors import Exit, UsageError
+from skahactl.invocation import Invocation, current
 from skahactl.split import shares
 from skahactl.split.shares import Share
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from skahactl.split.execute import FinishedItems
 
 OPTIONS = (
@@ -146,7 +147,7 @@ def _refuse_unknown_options(lists: Sequence[str]) -> None:
     """``-`` alone is a list, and so the parser lets other words with a hyphen through."""
     for word in lists:
         if word.startswith("-") and word != "-":
-            from skahactl.words import did_you_mean
+            from skahactl.text import did_you_mean
 
             hint = did_you_mean(word, OPTIONS) or f"a list of that name is written ./{word}"
             raise UsageError(f"split has no option '{word}'", hint=hint)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from skahactl import completers, states
+from skahactl import completers
 from skahactl.commands.runtime import deadline, open_write_context, run
 from skahactl.engine.observe import Gone, Missing, RunSnapshot, Seen, observe
 from skahactl.engine.record import snapshot_of
 from skahactl.engine.runtime import PollPace, RunProgress, Runtime
-from skahactl.engine.stop import seconds_left
 from skahactl.errors import Exit, TimedOut, UnreachableError, UsageError
+from skahactl.eventloop import seconds_left
 from skahactl.ledger.attempts import known_of
 from skahactl.ledger.lock import living_driver
 from skahactl.ledger.records import Run, RunSummary
 from skahactl.ledger.runs import run_by_id, summaries
-from skahactl.skaha.models import Listing
+from skahactl.model import ALIVE, ENDED, STATES, State, job_status, zero_filled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from skahactl.skaha.models import Listing
+
     Condition = str
 else:
     Condition = Literal["complete", "running", "deleted"] | str  # what Tab offers; others are refused in our words
@@ -48,7 +51,7 @@ def wait(
     timeout
         Give up after this long (30s, 5m, 2h, 1d).
     """
-    from skahactl.words import did_you_mean
+    from skahactl.text import did_you_mean
 
     condition = for_.lower().removeprefix("condition=")
     condition = {"completed": "complete"}.get(condition, condition)
@@ -147,11 +150,11 @@ class JobWaiter:
         if self.condition == "deleted":  # what lived is gone once two lists have agreed on it
             ids = {attempt.session for attempt in watch.attempts if attempt.replica in chosen}
             listed = any(session.id in ids for session in listing.sessions)
-            left = any(state not in states.ENDED for state in chosen.values())
+            left = any(state not in ENDED for state in chosen.values())
             return (None, "") if listed or left else (True, "deleted")
         if self.condition == "running":
-            return self._judge_reached(watch, chosen, states.RUNNING, frozenset({states.RUNNING, states.COMPLETED}))
-        return self._judge_reached(watch, chosen, states.COMPLETED, frozenset({states.COMPLETED}))
+            return self._judge_reached(watch, chosen, State.RUNNING, frozenset({State.RUNNING, State.COMPLETED}))
+        return self._judge_reached(watch, chosen, State.COMPLETED, frozenset({State.COMPLETED}))
 
     def _judge_reached(
         self, watch: RunSnapshot, chosen: dict[int, str], wanted: str, enough: frozenset[str]
@@ -160,11 +163,11 @@ class JobWaiter:
         left = {n: s for n, s in chosen.items() if s not in enough}
         if not left:
             return True, wanted
-        again = {r.number for r in watch.replicas if r.state == states.FAILED and r.attempt < r.allowed}
-        lost = {n: s for n, s in left.items() if s in states.ENDED and n not in again}
+        again = {r.number for r in watch.replicas if r.state == State.FAILED and r.attempt < r.allowed}
+        lost = {n: s for n, s in left.items() if s in ENDED and n not in again}
         if lost:
             return False, _counted(lost)
-        if not states.ALIVE & set(left.values()) and living_driver(self.desk.ledger, watch.run.key) is None:
+        if not ALIVE & set(left.values()) and living_driver(self.desk.ledger, watch.run.key) is None:
             return False, f"{_counted(left)}, and nobody drives it; go on with: skahactl resume {watch.run.key.name}"
         return None, ""
 
@@ -185,12 +188,12 @@ class JobWaiter:
                 continue
             if isinstance(change, Seen):
                 self._missing.pop(key, None)
-            if change.state in states.ENDED:
+            if change.state in ENDED:
                 self._ends[key] = change.state
-            if numbers[attempt.replica] == attempt.number and found[attempt.replica] in states.ALIVE:
+            if numbers[attempt.replica] == attempt.number and found[attempt.replica] in ALIVE:
                 found[attempt.replica] = change.state
         for (run_id, replica, number), state in self._ends.items():
-            if run_id == watch.run.id and numbers[replica] == number and found[replica] in states.ALIVE:
+            if run_id == watch.run.id and numbers[replica] == number and found[replica] in ALIVE:
                 found[replica] = state
         self._shown[watch.run.id] = tuple(found.values())
         return found
@@ -208,18 +211,18 @@ class JobWaiter:
         views = []
         for summary in summaries(self.desk.ledger, fresh):
             shown = self._shown[summary.run.id]
-            counts = states.zero_filled({state: shown.count(state) for state in set(shown)})
-            status = states.job_status(counts, summary.retriable)
+            counts = zero_filled({state: shown.count(state) for state in set(shown)})
+            status = job_status(counts, summary.retriable)
             seen = RunSummary(summary.run, counts, status, summary.retriable, summary.items, summary.driver)
             views.append(RunProgress(seen, shown, started=begun, now=self.desk.clock.now()))
         self.desk.reporter.progress(views)
 
 
 def _counted(chosen: dict[int, str]) -> str:
-    from skahactl.ranges import format_ranges
+    from skahactl.text import format_ranges
 
     words = []
-    for state in states.STATES:
+    for state in STATES:
         numbers = [number for number, found in chosen.items() if found == state]
         if numbers:
             words.append(f"{len(numbers)} {state} (replica {format_ranges(numbers)})")

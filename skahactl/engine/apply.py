@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from skahactl import states
-from skahactl.durations import format_duration
 from skahactl.engine import outcome
 from skahactl.engine.decide import ApplyWishes, Decision, RunHistory, in_order
 from skahactl.engine.driver import Driver, gates_of_jobs, release_locks, wait_for_lock
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import Step, with_adopted
 from skahactl.engine.runtime import Runtime, check_user
-from skahactl.engine.stop import Interrupted, seconds_left
 from skahactl.errors import (
     AnswerNo,
     BusyError,
@@ -26,14 +22,21 @@ from skahactl.errors import (
     UnreachableError,
     UsageError,
 )
-from skahactl.job import Job, Request
+from skahactl.eventloop import Interrupted, seconds_left
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.lock import JobLock, acquire, living_driver
-from skahactl.ledger.records import JobKey, Run, RunSummary
-from skahactl.profile import Profile
+from skahactl.model import ALIVE, Job, Request, State
 from skahactl.skaha import encoding
-from skahactl.skaha.client import Client
-from skahactl.skaha.models import Options
+from skahactl.text import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from skahactl.ledger.records import JobKey, Run, RunSummary
+    from skahactl.profile import Profile
+    from skahactl.skaha.client import Client
+    from skahactl.skaha.models import Options
 
 #: What begins nothing and writes nothing.
 _NOTHING = frozenset({"refuse", "ended", "foreign"})
@@ -168,7 +171,7 @@ class Applier:
 
     async def _replace(self, last: RunSummary, part: JobOutcome) -> bool:
         """Ends the last run: deletes, verifies, waits until no pod of it can write any more."""
-        alive = sum(last.counts[state] for state in states.ALIVE)
+        alive = sum(last.counts[state] for state in ALIVE)
         if alive and not last.run.deleting and not self.confirm(f"{part.name}: {part.reason}"):
             part.action, part.exit, part.hint = "refuse", Exit.NO, "say --yes to replace it"
             return False
@@ -221,7 +224,7 @@ class Applier:
             if part.action == "keep" and summary.run.ended is not None:
                 part.reason = f"run {summary.run.number} has ended"
             part.watched = self.wait and failure is None
-            if summary.counts[states.SKIPPED]:
+            if summary.counts[State.SKIPPED]:
                 part.hint = f"skipped: {outcome.skip_reason(self.desk.ledger, summary.run.id)}"
             part.exit = outcome.exit_of_driven(part, summary, self.wait) if failure is None else failure.exit
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
-from skahactl.clock import Clock
 from skahactl.engine.plan import backoff
 from skahactl.errors import SkahactlError
-from skahactl.job import Request
 from skahactl.ledger import attempts, replicas
-from skahactl.ledger.attempts import Intent
-from skahactl.ledger.database import Journal, Ledger
 from skahactl.manifest.placeholders import each_command
-from skahactl.profile import ClientSettings
-from skahactl.skaha.client import Client
+from skahactl.model import Request
 from skahactl.skaha.models import CreateResult, ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from skahactl.ledger.attempts import Intent
+    from skahactl.ledger.database import Ledger
+    from skahactl.ledger.journal import Journal
+    from skahactl.profile import ClientSettings
+    from skahactl.skaha.client import Client
+    from skahactl.system import Clock
 
 ATTEMPT_VARIABLE = "SKAHACTL_ATTEMPT"
 #: Seconds that what is on its way may still take once an end is wanted.
@@ -180,7 +185,7 @@ class Creator:
         try:
             return await self.client.create(request, name, self.directories.get(run_id))
         except SkahactlError as error:  # before anything left: a secret that cannot be read, say
-            return CreateResult("refused", error=ServerError(error.code, None, error.message, error.hint))
+            return CreateResult("rejected", error=ServerError(error.code, None, error.message, error.hint))
 
     def _intend(self, run_id: int, number: int) -> tuple[Intent, Request] | None:
         intent = attempts.intend(self.ledger, run_id, number, self.clock.now())

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from skahactl import states
-from skahactl.durations import format_duration, time_ago
 from skahactl.engine.driver import gate_for
 from skahactl.engine.observe import RunSnapshot
 from skahactl.engine.plan import Step, plan_run, with_adopted
 from skahactl.engine.record import shows_more, with_listed_sessions
-from skahactl.engine.runtime import Runtime
 from skahactl.engine.snapshot import snapshot_with_list, view_run, view_summary
 from skahactl.errors import UsageError
-from skahactl.job import Job
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import known_among
-from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import JobKey, Run, RunSummary
 from skahactl.ledger.replicas import ReplicaState
-from skahactl.manifest.names import base_session_name
-from skahactl.manifest.resolve import Difference, differences
-from skahactl.profile import Profile
-from skahactl.skaha.models import Listing, Session
-from skahactl.words import did_you_mean
+from skahactl.manifest.content import Difference, differences
+from skahactl.model import ALIVE, STATES, Job, State, base_session_name
+from skahactl.text import did_you_mean, format_duration, time_ago
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from skahactl.engine.runtime import Runtime
+    from skahactl.ledger.database import Ledger
+    from skahactl.profile import Profile
+    from skahactl.skaha.models import Listing, ServerSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class ApplyWishes:
 
     rerun: bool = False
     replace: bool = False
-    adopt: str | None = None  # create | expired
+    adopt: str | None = None  # create | unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Decision:
 def decide(
     job: Job,
     last: RunSummary | None,
-    foreign: Mapping[int, Sequence[Session]],
+    foreign: Mapping[int, Sequence[ServerSession]],
     wishes: ApplyWishes,
     stale: str | None,
     now: float,
@@ -79,13 +80,13 @@ def decide(
     return _decide_unfinished(job, last, changed, wishes, now)
 
 
-def _decide_first(job: Job, foreign: Mapping[int, Sequence[Session]], wishes: ApplyWishes) -> Decision:
+def _decide_first(job: Job, foreign: Mapping[int, Sequence[ServerSession]], wishes: ApplyWishes) -> Decision:
     if not foreign:
         return Decision("create", "no run of it is known here")
     found = sum(len(sessions) for sessions in foreign.values())
     missing = len(job.replicas) - len(foreign)
     if wishes.adopt is not None:
-        rest = "created" if wishes.adopt == "create" else "taken as Expired"
+        rest = "created" if wishes.adopt == "create" else "taken as Unknown"
         return Decision(
             "adopt", f"{found} sessions with this job's names are taken over; {missing} replicas are {rest}"
         )
@@ -94,7 +95,7 @@ def _decide_first(job: Job, foreign: Mapping[int, Sequence[Session]], wishes: Ap
         f"no record of {job.name} here, but {found} sessions with exactly its names are on the server, "
         f"for {len(foreign)} of its {len(job.replicas)} replicas",
         hint="another machine runs this very manifest, or its record was lost. Take them over with --adopt create (and "
-        "create the replicas that have none) or --adopt expired (those without one ended unseen)",
+        "create the replicas that have none) or --adopt unknown (those without one ended unseen)",
     )
 
 
@@ -114,7 +115,7 @@ def _decide_ended(
             hint="--rerun starts the next run with the manifest as it is now; to keep what is there, change nothing",
         )
     when = time_ago(last.run.ended, now)
-    again = f"skahactl retry {last.run.key.name} tries what failed again, " if last.counts[states.FAILED] else ""
+    again = f"skahactl retry {last.run.key.name} tries what failed again, " if last.counts[State.FAILED] else ""
     return Decision("ended", f"run {number} ended {when}: {last.status}; {again}--rerun starts the next run")
 
 
@@ -141,16 +142,16 @@ def _decide_unfinished(
 
 
 def _ended(last: RunSummary) -> bool:
-    going = sum(last.counts[state] for state in (states.HELD, states.UNSETTLED, states.PENDING, states.RUNNING))
+    going = sum(last.counts[state] for state in (State.QUEUED, State.UNCONFIRMED, State.PENDING, State.RUNNING))
     return going == 0 and last.retriable == 0
 
 
 def _alive(last: RunSummary) -> int:
-    return sum(last.counts[state] for state in states.ALIVE)
+    return sum(last.counts[state] for state in ALIVE)
 
 
 def _alive_words(last: RunSummary, now: float) -> str:
-    parts = [f"{last.counts[state]} {state}" for state in states.STATES if last.counts[state]]
+    parts = [f"{last.counts[state]} {state}" for state in STATES if last.counts[state]]
     age = "" if last.run.started is None else f", oldest {format_duration(now - last.run.started)}"
     return ", ".join(parts) + age
 
@@ -188,21 +189,21 @@ class RunHistory:
             return Decision("keep", f"run {last.run.number} has come to its end")
         if shows_more(self.ledger, last.run.id, self.listing):
             return Decision("keep", f"run {last.run.number} had ended, but the platform shows more of it")
-        if job.attempts > last.run.attempts and last.counts[states.FAILED]:
+        if job.attempts > last.run.attempts and last.counts[State.FAILED]:
             return Decision("keep", f"run {last.run.number} has failed replicas, which may be tried again now")
         return decision
 
-    def foreign(self, job: Job) -> dict[int, list[Session]]:
+    def foreign(self, job: Job) -> dict[int, list[ServerSession]]:
         """Sessions with exactly the names of the job's replicas, or of later attempts at them, that this ledger never
         made, by replica."""
         numbers = {replica.name: replica.number for replica in job.replicas}
-        named: list[tuple[int, Session]] = []
+        named: list[tuple[int, ServerSession]] = []
         for session in self.listing.sessions:
             number = numbers.get(session.name) or numbers.get(base_session_name(session.name))
             if number is not None:
                 named.append((number, session))
         known = known_among(self.ledger, (session.id for _, session in named))
-        found: dict[int, list[Session]] = {}
+        found: dict[int, list[ServerSession]] = {}
         for number, session in named:
             if session.id not in known:
                 found.setdefault(number, []).append(session)
@@ -217,7 +218,7 @@ class RunHistory:
             for replica in job.replicas
             if replica.number in found
         }
-        if rest == "expired":
+        if rest == "unknown":
             for replica in job.replicas:
                 gone = Step(replica.number, replica.name, "expire", "no session of its name is there")
                 steps.setdefault(replica.number, gone)
@@ -290,7 +291,7 @@ def plan_new_run(
 
 
 def snapshot_of_new_run(job: Job, key: JobKey, now: float) -> RunSnapshot:
-    """Every replica Held, nothing tried; the run's id is 0."""
+    """Every replica Queued, nothing tried; the run's id is 0."""
     run = Run(
         id=0,
         key=key,
@@ -314,7 +315,7 @@ def snapshot_of_new_run(job: Job, key: JobKey, now: float) -> RunSnapshot:
         total=len(job.replicas),
     )
     rows = tuple(
-        ReplicaState(replica.number, replica.name, states.HELD, None, 0, job.attempts, None, 0)
+        ReplicaState(replica.number, replica.name, State.QUEUED, None, 0, job.attempts, None, 0)
         for replica in job.replicas
     )
     return RunSnapshot(run, rows, ())

@@ -5,25 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from skahactl import states
 from skahactl.engine import outcome
 from skahactl.engine.driver import Driver, gates_of_jobs, release_locks, wait_for_lock
 from skahactl.engine.outcome import JobOutcome, Undeleted, of_attempt, step_row
 from skahactl.engine.runtime import Runtime, check_owner
-from skahactl.engine.stop import Interrupted
 from skahactl.errors import BusyError, Exit
+from skahactl.eventloop import Interrupted
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of, forget_logs, runs_with
-from skahactl.ledger.database import Ledger
 from skahactl.ledger.lock import JobLock, acquire
-from skahactl.ledger.records import AttemptRow, JobKey, Run, RunSummary
-from skahactl.ledger.replicas import ReplicaState
 from skahactl.logs.select import log_path
-from skahactl.skaha.models import Listing, Session
+from skahactl.model import ALIVE, ENDED, State
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from skahactl.ledger.database import Ledger
+    from skahactl.ledger.records import AttemptRow, JobKey, Run, RunSummary
+    from skahactl.ledger.replicas import ReplicaState
+    from skahactl.skaha.models import Listing, ServerSession
 
 #: ``017.1.log``, its events, and what a write that was cut off left of it.
 _OURS = re.compile(r"\.?\d+\.\d+\.log(\.events)?(\.new|\.joined)?")
@@ -41,7 +45,7 @@ def forget_job(ledger: Ledger, key: JobKey, now: float, memory: float) -> int:
 def ended_before(ledger: Ledger, every: Sequence[Run], before: float) -> tuple[RunSummary, ...]:
     """Those of these runs that ended before that time, and of which nothing is alive."""
     ended = runs.summaries(ledger, [run for run in every if run.ended is not None and run.ended < before])
-    return tuple(one for one in ended if not any(one.counts[state] for state in states.ALIVE))
+    return tuple(one for one in ended if not any(one.counts[state] for state in ALIVE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +198,7 @@ class JobDeletion:
             await self.desk.stop.sleep(self.desk.clock, PAUSE)
         return False
 
-    def of_session(self, session: Session, outcome: str) -> JobOutcome:
+    def of_session(self, session: ServerSession, outcome: str) -> JobOutcome:
         """The part of a session that the ledger knows nothing of: planned, done or stays."""
         part = JobOutcome(
             session.name, "delete", "a delete was asked for", exit=Exit.NO if outcome == "stays" else Exit.DONE
@@ -231,7 +235,7 @@ class JobDeletion:
         return [
             attempt
             for attempt in attempts_of(self.desk.ledger, run.id)
-            if attempt.state in states.ALIVE and (chosen is None or attempt.replica in chosen)
+            if attempt.state in ALIVE and (chosen is None or attempt.replica in chosen)
         ]
 
     def _driver(self, run: Run, lock: JobLock) -> Driver:
@@ -260,7 +264,7 @@ class JobDeletion:
 
 def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str]) -> dict[str, object]:
     there = attempt is not None and attempt.session in listed
-    needed = there or row.state in states.ALIVE or row.state == states.HELD
+    needed = there or row.state in ALIVE or row.state == State.QUEUED
     action = "delete" if needed else "keep"
     return step_row(row.number, row.name, action, row.state, "planned") | of_attempt(attempt)
 
@@ -270,7 +274,7 @@ def _deletion_reason(part: JobOutcome) -> None:
     before = {step["reason"] for step in part.steps if step["action"] == "delete"}
     if not before:
         part.reason = "nothing of it is left to delete"
-    elif before <= states.ENDED:
+    elif before <= ENDED:
         part.reason = "nothing of it was alive; what the platform still listed is gone"
         part.explained = True
 

@@ -1,17 +1,15 @@
 """The loop that makes the platform match the ledger: look, plan, act, until it is so.
 
-Plain ``apply`` goes round until nothing is unsettled; ``--wait`` until every run has ended and its logs are kept.
+Plain ``apply`` goes round until nothing is unconfirmed; ``--wait`` until every run has ended and its logs are kept.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from skahactl.clock import Clock
 from skahactl.engine.create import Creator
-from skahactl.engine.observe import RunSnapshot
 from skahactl.engine.plan import (
     Gate,
     Step,
@@ -30,16 +28,23 @@ from skahactl.engine.plan import (
 )
 from skahactl.engine.record import Recorder
 from skahactl.engine.runtime import PollPace, RunProgress, Runtime, check_owner
-from skahactl.engine.stop import Interrupted, Stop, seconds_left
 from skahactl.engine.tasks import DeleteQueue, LogCollector, PendingReasons
 from skahactl.errors import AuthError, BusyError, SkahactlError, TimedOut, UnreachableError
+from skahactl.eventloop import Interrupted, Stop, seconds_left
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import close_open_sends
-from skahactl.ledger.database import Journal, Ledger
+from skahactl.ledger.database import Ledger
+from skahactl.ledger.journal import Journal
 from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import JobKey, Run
 from skahactl.ledger.runs import set_run, summaries
-from skahactl.skaha.models import CreateResult, Listing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from skahactl.engine.observe import RunSnapshot
+    from skahactl.skaha.models import CreateResult, Listing
+    from skahactl.system import Clock
 
 #: Seconds that plain apply goes on against a platform that does not take creates for now.
 PATIENCE = 120.0
@@ -174,7 +179,7 @@ class Driver:
     def _start(self, watch: RunSnapshot, listing: Listing, plan: tuple[Step, ...]) -> None:
         run = watch.run
         listed = frozenset(session.id for session in listing.sessions)
-        self._remover.remove(self._lookout.twins(run, listing))
+        self._remover.remove(self._lookout.duplicates(run, listing))
         to_go = to_delete(watch, listed, self.desk.clock.now(), self.desk.ledger)
         self._remover.remove(one for one in to_go if not (self._one_pass and one in self.undeleted))
         self._finisher.begin(run, unread_logs(watch), listed)
@@ -274,7 +279,7 @@ class Driver:
         self._remover.check(PATIENCE)
         if denied is not None:
             error = denied.error
-            raise AuthError(error.message if error else "refused", hint=error.hint if error else None)
+            raise AuthError(error.message if error else "rejected", hint=error.hint if error else None)
 
     def _begin_outage(self, error: SkahactlError) -> None:
         self._pace.failed()

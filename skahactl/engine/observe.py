@@ -6,20 +6,21 @@ holds a create in doubt of exactly that name; nothing is counted, adopted or del
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skahactl import states
-from skahactl.ledger.records import AttemptRow, Run
-from skahactl.ledger.replicas import ReplicaState
+from skahactl.model import ALIVE, State
 
 if TYPE_CHECKING:
-    from skahactl.skaha.models import Listing, Session
+    from collections.abc import Iterator, Mapping, Set
+
+    from skahactl.ledger.records import AttemptRow, Run
+    from skahactl.ledger.replicas import ReplicaState
+    from skahactl.skaha.models import Listing, ServerSession
 
 #: Two lists that do not show a session must be this far apart, in seconds, before it counts as gone.
 AGREEMENT = 10.0
-#: Why an attempt is Expired.
+#: Why an attempt is Unknown.
 UNSEEN = "the platform no longer knows the session, and nobody saw how it ended"
 #: Reasons that begin so mark an attempt that is deleted because it waited too long.
 PENDING_TIMEOUT = "pending-timeout"
@@ -43,7 +44,7 @@ class Seen:
     """The attempt's session is listed; ``state`` is what that means."""
 
     attempt: AttemptRow
-    session: Session
+    session: ServerSession
     state: str
 
 
@@ -52,7 +53,7 @@ class Adopt:
     """A create in doubt did make a session: this one."""
 
     attempt: AttemptRow
-    session: Session
+    session: ServerSession
     state: str
 
 
@@ -61,7 +62,7 @@ class Duplicate:
     """A second session of a create in doubt, to be deleted."""
 
     attempt: AttemptRow
-    session: Session
+    session: ServerSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Not listed any more: ``state`` is Expired, Deleted, or Failed."""
+    """Not listed any more: ``state`` is Unknown, Deleted, or Failed."""
 
     attempt: AttemptRow
     state: str
@@ -85,7 +86,7 @@ class Unrecognised:
     """A session with one of our names that this ledger never made: reported, left alone."""
 
     replica: int
-    session: Session
+    session: ServerSession
 
 
 Change = Seen | Adopt | Duplicate | Missing | Gone | Unrecognised
@@ -94,7 +95,7 @@ Change = Seen | Adopt | Duplicate | Missing | Gone | Unrecognised
 def observe(watch: RunSnapshot, listing: Listing, known: Set[str], in_flight: frozenset[int]) -> tuple[Change, ...]:
     """The changes that ``listing`` makes to a run.
 
-    ``known``: every session id this ledger holds, twins included. ``in_flight``: replicas with a create on its way
+    ``known``: every session id this ledger holds, duplicates included. ``in_flight``: replicas with a create on its way
     at any moment of the list call; unknown sessions of theirs are not judged.
     """
     by_id = {session.id: session for session in listing.sessions}
@@ -104,7 +105,7 @@ def observe(watch: RunSnapshot, listing: Listing, known: Set[str], in_flight: fr
     )
 
 
-def _of_known(watch: RunSnapshot, listing: Listing, by_id: Mapping[str, Session]) -> Iterator[Change]:
+def _of_known(watch: RunSnapshot, listing: Listing, by_id: Mapping[str, ServerSession]) -> Iterator[Change]:
     deleting = {replica.number for replica in watch.replicas if replica.deleting or watch.run.deleting}
     for attempt in watch.attempts:
         if attempt.session is None:
@@ -112,34 +113,34 @@ def _of_known(watch: RunSnapshot, listing: Listing, by_id: Mapping[str, Session]
         session = by_id.get(attempt.session)
         if session is not None:
             yield Seen(attempt, session, state_of(session, attempt.state))
-        elif attempt.state in states.ALIVE and listing.requested > (attempt.recorded or 0.0):
+        elif attempt.state in ALIVE and listing.requested > (attempt.recorded or 0.0):
             yield _absent(attempt, listing, attempt.replica in deleting)
 
 
 def _absent(attempt: AttemptRow, listing: Listing, deleting: bool) -> Change:
     if deleting:
-        return Gone(attempt, states.DELETED, "deleted")
+        return Gone(attempt, State.DELETED, "deleted")
     if attempt.reason is not None and attempt.reason.startswith(PENDING_TIMEOUT):
-        return Gone(attempt, states.FAILED, attempt.reason)
+        return Gone(attempt, State.FAILED, attempt.reason)
     if attempt.missing_since is None:
         return Missing(attempt)
     if listing.requested - attempt.missing_since < AGREEMENT:
         return Missing(attempt)
-    return Gone(attempt, states.EXPIRED, UNSEEN)
+    return Gone(attempt, State.UNKNOWN, UNSEEN)
 
 
-def state_of(session: Session, before: str) -> str:
+def state_of(session: ServerSession, before: str) -> str:
     """The replica state that a listed session means. Only Completed and Failed are ends, and they stay; Terminating
     is no end (skaha-api 4.2)."""
-    if before in (states.COMPLETED, states.FAILED):
+    if before in (State.COMPLETED, State.FAILED):
         return before
-    if session.status in (states.COMPLETED, states.FAILED, states.RUNNING, states.PENDING):
+    if session.status in (State.COMPLETED, State.FAILED, State.RUNNING, State.PENDING):
         return session.status
-    return before if before in (states.PENDING, states.RUNNING) else states.PENDING
+    return before if before in (State.PENDING, State.RUNNING) else State.PENDING
 
 
 def _of_unknown(watch: RunSnapshot, listing: Listing, known: Set[str], in_flight: frozenset[int]) -> Iterator[Change]:
-    by_name: dict[str, list[Session]] = {}
+    by_name: dict[str, list[ServerSession]] = {}
     for session in listing.sessions:
         if session.id not in known:
             by_name.setdefault(session.name, []).append(session)
@@ -155,20 +156,20 @@ def _of_unknown(watch: RunSnapshot, listing: Listing, known: Set[str], in_flight
             yield from (Unrecognised(replica.number, session) for session in by_name[replica.name])
 
 
-def _attribute(attempt: AttemptRow, sessions: list[Session], is_latest: bool) -> Iterator[Change]:
+def _attribute(attempt: AttemptRow, sessions: list[ServerSession], is_latest: bool) -> Iterator[Change]:
     """Unknown sessions of exactly this attempt's name: as many as there are unanswered doubts are ours."""
-    open_doubts = attempt.doubts - attempt.twins
+    open_doubts = attempt.ambiguous_sends - attempt.resolved_ambiguous
     ranked = sorted(sessions, key=_preference)
     for place, session in enumerate(ranked):
         if place >= open_doubts:
             yield Unrecognised(attempt.replica, session)
         elif place == 0 and attempt.session is None and is_latest:
-            yield Adopt(attempt, session, state_of(session, states.UNSETTLED))
+            yield Adopt(attempt, session, state_of(session, State.UNCONFIRMED))
         else:
             yield Duplicate(attempt, session)
 
 
-def _preference(session: Session) -> tuple[int, float, str]:
-    """Of twins the one that got furthest is kept."""
-    order = {states.COMPLETED: 0, states.RUNNING: 1, states.PENDING: 2}
+def _preference(session: ServerSession) -> tuple[int, float, str]:
+    """Of duplicates the one that got furthest is kept."""
+    order: dict[str, int] = {State.COMPLETED: 0, State.RUNNING: 1, State.PENDING: 2}
     return order.get(session.status, 3), session.started or float("inf"), session.id

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from skahactl import states
-from skahactl.engine.decide import Decision
-from skahactl.engine.plan import Step
 from skahactl.errors import BusyError, Exit, SkahactlError, worst
-from skahactl.job import Job
 from skahactl.ledger.attempts import attempts_of
-from skahactl.ledger.database import Ledger
-from skahactl.ledger.records import AttemptRow, Run, RunSummary
 from skahactl.ledger.replicas import replica_states
-from skahactl.manifest.resolve import Difference
-from skahactl.profile import Profile
-from skahactl.skaha.models import CreateResult
+from skahactl.model import Job, State, zero_filled
+
+if TYPE_CHECKING:
+    from skahactl.engine.decide import Decision
+    from skahactl.engine.plan import Step
+    from skahactl.ledger.database import Ledger
+    from skahactl.ledger.records import AttemptRow, Run, RunSummary
+    from skahactl.manifest.content import Difference
+    from skahactl.profile import Profile
+    from skahactl.skaha.models import CreateResult
 
 #: Actions that ask the platform for something.
 ACTIVE = frozenset({"create", "retry", "resend", "adopt", "delete", "renew"})
@@ -32,13 +34,13 @@ class JobOutcome:
     run: int | None = None
     digest: str | None = None
     status: str | None = None
-    counts: dict[str, int] = field(default_factory=lambda: states.zero_filled({}))
+    counts: dict[str, int] = field(default_factory=lambda: zero_filled({}))
     differences: tuple[Difference, ...] = ()
     steps: list[dict[str, object]] = field(default_factory=list)
     exit: Exit = Exit.DONE
     hint: str | None = None
     summary: RunSummary | None = None
-    failed: tuple[int, ...] = ()  # replicas that are Failed, Refused or Expired
+    failed: tuple[int, ...] = ()  # replicas that are Failed, Rejected or Unknown
     explained: bool = False  # the reason says more than what was done
     watched: bool = False  # whether a command saw, or will see, it to its end
 
@@ -85,13 +87,13 @@ class Outcome:
 
 def unsuccessful_exit(ledger: Ledger, run_id: int) -> tuple[int, ...]:
     """Replicas that ended otherwise than well, of themselves."""
-    bad = (states.FAILED, states.REFUSED, states.EXPIRED)
+    bad = (State.FAILED, State.REJECTED, State.UNKNOWN)
     return tuple(replica.number for replica in replica_states(ledger, run_id) if replica.state in bad)
 
 
 def skip_reason(ledger: Ledger, run_id: int) -> str:
     """Why replicas of this run were Skipped."""
-    reasons = [row.reason for row in replica_states(ledger, run_id) if row.state == states.SKIPPED and row.reason]
+    reasons = [row.reason for row in replica_states(ledger, run_id) if row.state == State.SKIPPED and row.reason]
     return reasons[0] if reasons else "what it comes after did not complete"
 
 
@@ -142,28 +144,28 @@ def done_rows(
         attempt = latest.get(step.replica)
         row = step_row(step.replica, replica.name, step.action, step.reason, _outcome_name(step, replica.state))
         row |= of_attempt(attempt)
-        if replica.state == states.REFUSED or (step.action in ACTIVE and replica.state == states.HELD):
+        if replica.state == State.REJECTED or (step.action in ACTIVE and replica.state == State.QUEUED):
             row["error"] = result.error.data() if result and result.error else _words(replica.reason)
         rows.append(row)
     return rows
 
 
 def _outcome_name(step: Step, state: str) -> str:
-    if step.action == "hold" and state == states.HELD:
-        return "held"
+    if step.action == "hold" and state == State.QUEUED:
+        return "queued"
     if step.action not in ACTIVE:
         return "unchanged" if step.action == "keep" else "done"
-    if state == states.REFUSED:
-        return "refused"
-    if state == states.HELD:
+    if state == State.REJECTED:
+        return "rejected"
+    if state == State.QUEUED:
         return "not created"
-    if state == states.UNSETTLED:
+    if state == State.UNCONFIRMED:
         return "in doubt"
     return "done"
 
 
 def _words(reason: str | None) -> dict[str, object] | None:
-    return None if reason is None else {"code": "refused", "http_status": None, "message": reason, "hint": None}
+    return None if reason is None else {"code": "rejected", "http_status": None, "message": reason, "hint": None}
 
 
 def of_attempt(attempt: AttemptRow | None) -> dict[str, object]:
@@ -191,18 +193,18 @@ def exit_of_driven(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
     the platform did not take for now may be taken later."""
     if waited or _is_over(summary):
         return Exit.DONE if _went_well(summary) else Exit.NO
-    codes = {"refused": Exit.NO, "not created": Exit.UNREACHABLE, "in doubt": Exit.UNREACHABLE}
+    codes = {"rejected": Exit.NO, "not created": Exit.UNREACHABLE, "in doubt": Exit.UNREACHABLE}
     return worst([codes.get(str(step["outcome"]), Exit.DONE) for step in part.steps])
 
 
 def _is_over(summary: RunSummary) -> bool:
-    return summary.status in (states.COMPLETED, states.FAILED, states.DELETED, states.UNKNOWN)
+    return summary.status in (State.COMPLETED, State.FAILED, State.DELETED, State.UNKNOWN)
 
 
 def _went_well(summary: RunSummary) -> bool:
     if summary.run.kind != "headless":
-        return summary.counts[states.RUNNING] + summary.counts[states.COMPLETED] == summary.run.total
-    return summary.status == states.COMPLETED
+        return summary.counts[State.RUNNING] + summary.counts[State.COMPLETED] == summary.run.total
+    return summary.status == State.COMPLETED
 
 
 def exit_of_decision(decision: Decision, last: RunSummary | None) -> Exit:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from skahactl import states
-from skahactl.durations import format_duration
 from skahactl.engine.observe import PENDING_TIMEOUT, RunSnapshot
-from skahactl.engine.record import end_unsent
 from skahactl.ledger import replicas
-from skahactl.ledger.attempts import set_attempt
-from skahactl.ledger.database import Ledger
-from skahactl.ledger.records import AttemptRow
-from skahactl.ledger.replicas import ReplicaState
+from skahactl.ledger.attempts import end_unsent, set_attempt
+from skahactl.model import ALIVE, ENDED, State
+from skahactl.text import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from skahactl.ledger.database import Ledger
+    from skahactl.ledger.records import AttemptRow
+    from skahactl.ledger.replicas import ReplicaState
 
 #: At most so many creates are sent for one attempt.
 MOST_SENDS = 5
@@ -46,7 +49,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Doubts:
-    """Which unsettled replicas have been looked for long enough (replica numbers)."""
+    """Which unconfirmed replicas have been looked for long enough (replica numbers)."""
 
     settled: frozenset[int] = frozenset()
 
@@ -82,8 +85,8 @@ class _Room:
 
     def __init__(self, watch: RunSnapshot, queued: frozenset[int]):
         self._limits = watch.run.limits
-        alive = {replica.number for replica in watch.replicas if replica.state in states.ALIVE} | queued
-        running = {replica.number for replica in watch.replicas if replica.state == states.RUNNING}
+        alive = {replica.number for replica in watch.replicas if replica.state in ALIVE} | queued
+        running = {replica.number for replica in watch.replicas if replica.state == State.RUNNING}
         self._alive = len(alive)
         self._pending = len(alive - running)
 
@@ -104,12 +107,12 @@ def _step(
 ) -> Step:
     number, name = replica.number, attempt.name if attempt else replica.name
     if replica.deleting or watch.run.deleting:
-        return Step(number, name, "delete" if replica.state in states.ALIVE else "keep", "a delete was asked for")
-    if replica.state == states.UNSETTLED:
+        return Step(number, name, "delete" if replica.state in ALIVE else "keep", "a delete was asked for")
+    if replica.state == State.UNCONFIRMED:
         return _unsettled(replica, attempt, now, doubts)
-    if replica.state == states.HELD:
+    if replica.state == State.QUEUED:
         return _held(replica, name, now, gate)
-    if replica.state == states.FAILED and replica.attempt < replica.allowed:
+    if replica.state == State.FAILED and replica.attempt < replica.allowed:
         if (replica.not_before or 0.0) > now:
             return Step(number, name, "hold", f"retry in {format_duration((replica.not_before or 0.0) - now)}")
         return Step(number, replica.name, "retry", f"attempt {replica.attempt} of {replica.allowed} failed")
@@ -120,7 +123,7 @@ def _held(replica: ReplicaState, name: str, now: float, gate: Gate) -> Step:
     if gate.never:
         return Step(replica.number, name, "skip", gate.reason or "skipped")
     if not gate.open:
-        return Step(replica.number, name, "hold", gate.reason or "held")
+        return Step(replica.number, name, "hold", gate.reason or "queued")
     if (replica.not_before or 0.0) > now:
         why = replica.reason or "the platform asked to wait"
         return Step(
@@ -150,10 +153,10 @@ def gate_of(after: tuple[str, ...], status: Mapping[str, str | None]) -> Gate:
     """``status``: of each job named in ``after``, the status of its last run, None without one."""
     for name in after:
         state = status.get(name)
-        if state in (states.FAILED, states.UNKNOWN, states.DELETED):
+        if state in (State.FAILED, State.UNKNOWN, State.DELETED):
             return Gate(open=False, never=True, reason=f"after {name}, which is {state}")
     for name in after:
-        if status.get(name) != states.COMPLETED:
+        if status.get(name) != State.COMPLETED:
             return Gate(open=False, reason=f"after {name}, which is {status.get(name) or 'not applied yet'}")
     return Gate()
 
@@ -190,13 +193,13 @@ def _overdue(watch: RunSnapshot, listed: frozenset[str], now: float, ledger: Led
     longest = watch.run.limits.pending_timeout
     found: list[str] = []
     for attempt in watch.attempts:
-        if attempt.session not in listed or attempt.session is None or attempt.state != states.PENDING:
+        if attempt.session not in listed or attempt.session is None or attempt.state != State.PENDING:
             continue
         if attempt.reason is not None and attempt.reason.startswith(PENDING_TIMEOUT):
             found.append(attempt.session)
         elif longest is not None and now - (attempt.pending_since or now) > longest:
             reason = f"{PENDING_TIMEOUT}: Pending for more than {format_duration(longest)}"
-            set_attempt(ledger, attempt, state=states.PENDING, reason=reason)
+            set_attempt(ledger, attempt, state=State.PENDING, reason=reason)
             found.append(attempt.session)
     return tuple(found)
 
@@ -207,7 +210,7 @@ def to_replace(watch: RunSnapshot, numbers: list[int], listed: frozenset[str]) -
     return tuple(
         attempt.session
         for attempt in watch.attempts
-        if attempt.replica in again and attempt.session in listed and attempt.session and attempt.state in states.ENDED
+        if attempt.replica in again and attempt.session in listed and attempt.session and attempt.state in ENDED
     )
 
 
@@ -223,14 +226,14 @@ def apply_offline_steps(
     with ledger.transaction():
         if skipped:
             numbers = [step.replica for step in skipped]
-            replicas.set_states(ledger, watch.run.id, numbers, states.SKIPPED, skipped[0].reason)
+            replicas.set_states(ledger, watch.run.id, numbers, State.SKIPPED, skipped[0].reason)
         for number, attempt in watch.latest().items():
             if number in given_up:
                 step = given_up[number]
-                state = states.EXPIRED if step.action == "expire" else states.REFUSED
+                state = State.UNKNOWN if step.action == "expire" else State.REJECTED
                 end_unsent(ledger, attempt, state, step.reason, now)
-            elif number in deleted and attempt.state == states.UNSETTLED:
-                end_unsent(ledger, attempt, states.DELETED, "deleted; the create in doubt made no session", now)
+            elif number in deleted and attempt.state == State.UNCONFIRMED:
+                end_unsent(ledger, attempt, State.DELETED, "deleted; the create in doubt made no session", now)
 
 
 def unread_logs(watch: RunSnapshot) -> list[AttemptRow]:
@@ -239,7 +242,7 @@ def unread_logs(watch: RunSnapshot) -> list[AttemptRow]:
     return [
         attempt
         for attempt in watch.attempts
-        if attempt.state in (states.COMPLETED, states.FAILED)
+        if attempt.state in (State.COMPLETED, State.FAILED)
         and attempt.session is not None
         and attempt.log == "none"
         and attempt.replica not in deleting
@@ -248,31 +251,31 @@ def unread_logs(watch: RunSnapshot) -> list[AttemptRow]:
 
 def is_doubtful(watch: RunSnapshot) -> bool:
     """Whether something waits for another look: a create in doubt, or a session that one list did not show."""
-    return any(replica.state == states.UNSETTLED for replica in watch.replicas) or is_missing(watch)
+    return any(replica.state == State.UNCONFIRMED for replica in watch.replicas) or is_missing(watch)
 
 
 def is_missing(watch: RunSnapshot) -> bool:
     """Whether one list did not show a session, and a second has not agreed yet."""
-    return any(attempt.missing_since is not None and attempt.state in states.ALIVE for attempt in watch.attempts)
+    return any(attempt.missing_since is not None and attempt.state in ALIVE for attempt in watch.attempts)
 
 
 def due_times(watch: RunSnapshot, settle: float) -> list[float]:
     """Wall times from which on creates may be sent that may not be sent before."""
     times = [replica.not_before for replica in watch.replicas if replica.not_before is not None]
     return times + [
-        attempt.doubt_ended + settle
+        attempt.last_ambiguous_at + settle
         for attempt in watch.latest().values()
-        if attempt.state == states.UNSETTLED and attempt.doubt_ended is not None
+        if attempt.state == State.UNCONFIRMED and attempt.last_ambiguous_at is not None
     ]
 
 
 def is_ended(watch: RunSnapshot) -> bool:
     """Whether nothing of the run goes on, or may go on, by itself."""
     if watch.run.deleting:
-        return all(replica.state in states.ENDED for replica in watch.replicas)
+        return all(replica.state in ENDED for replica in watch.replicas)
     return all(
-        replica.state in states.ENDED
-        and not (replica.state == states.FAILED and replica.attempt < replica.allowed and not replica.deleting)
+        replica.state in ENDED
+        and not (replica.state == State.FAILED and replica.attempt < replica.allowed and not replica.deleting)
         for replica in watch.replicas
     )
 
@@ -280,7 +283,7 @@ def is_ended(watch: RunSnapshot) -> bool:
 def is_up(watch: RunSnapshot) -> bool:
     """Whether every session of an interactive job is there to be used, or has ended: what its --wait waits for."""
     return watch.run.kind != "headless" and all(
-        replica.state == states.RUNNING or replica.state in states.ENDED for replica in watch.replicas
+        replica.state == State.RUNNING or replica.state in ENDED for replica in watch.replicas
     )
 
 
@@ -289,6 +292,6 @@ def longest_running(watch: RunSnapshot, now: float, most: int = 5) -> tuple[tupl
     running = [
         (attempt.replica, now - attempt.started)
         for attempt in watch.latest().values()
-        if attempt.state == states.RUNNING and attempt.started is not None
+        if attempt.state == State.RUNNING and attempt.started is not None
     ]
     return tuple(sorted(running, key=lambda pair: -pair[1])[:most])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from skahactl import states
 from skahactl.engine.observe import (
     Adopt,
     Change,
@@ -20,12 +20,15 @@ from skahactl.engine.observe import (
 )
 from skahactl.engine.plan import backoff
 from skahactl.ledger import attempts, replicas
-from skahactl.ledger.attempts import attempts_of, known_of, set_attempt
-from skahactl.ledger.database import Ledger
-from skahactl.ledger.records import AttemptRow, Run, RunSummary
+from skahactl.ledger.attempts import attempts_of, known_of
 from skahactl.ledger.runs import run_by_id, set_run
-from skahactl.profile import ClientSettings
-from skahactl.skaha.models import Listing
+from skahactl.model import ALIVE, ENDED, State, job_status, zero_filled
+
+if TYPE_CHECKING:
+    from skahactl.ledger.database import Ledger
+    from skahactl.ledger.records import AttemptRow, Run, RunSummary
+    from skahactl.profile import ClientSettings
+    from skahactl.skaha.models import Listing
 
 
 def snapshot_of(ledger: Ledger, run_id: int) -> RunSnapshot:
@@ -54,7 +57,7 @@ class SnapshotCache:
 
 @dataclass
 class AmbiguousSend:
-    """How often an unsettled attempt has been looked for since its last create ended."""
+    """How often an unconfirmed attempt has been looked for since its last create ended."""
 
     ended: float
     looks: int = 0
@@ -90,13 +93,13 @@ class Recorder:
                 set_run(self.ledger, run.id, ended=None)
         return changes
 
-    def twins(self, run: Run, listing: Listing) -> tuple[str, ...]:
-        """Sessions listed now that are twins of this run's attempts: to be deleted, again if need be."""
-        twins = attempts.duplicates_of(self.ledger, run.id)
-        return tuple(session.id for session in listing.sessions if session.id in twins)
+    def duplicates(self, run: Run, listing: Listing) -> tuple[str, ...]:
+        """Sessions listed now that are duplicates of this run's attempts: to be deleted, again if need be."""
+        duplicates = attempts.duplicates_of(self.ledger, run.id)
+        return tuple(session.id for session in listing.sessions if session.id in duplicates)
 
     def settled(self, run: Run) -> frozenset[int]:
-        """Unsettled replicas that have been looked for long enough."""
+        """Unconfirmed replicas that have been looked for long enough."""
         return frozenset(replica for run_id, replica, _ in self._settled if run_id == run.id)
 
     def _write(self, change: Change, run: Run, listing: Listing) -> None:
@@ -104,11 +107,11 @@ class Recorder:
         if isinstance(change, Seen):
             self._note_restart(change, run, at)
             attempts.record_seen(self.ledger, change.attempt, change.session, change.state, at)
-            if change.state == states.FAILED and change.attempt.state != states.FAILED:
+            if change.state == State.FAILED and change.attempt.state != State.FAILED:
                 self._back_off(change.attempt, at)
         elif isinstance(change, Adopt):
             attempts.record_adopted(self.ledger, change.attempt, change.session, change.state, at)
-            if change.state == states.FAILED:
+            if change.state == State.FAILED:
                 self._back_off(change.attempt, at)
         elif isinstance(change, Duplicate):
             attempts.record_duplicate(self.ledger, change.attempt, change.session.id, at)
@@ -116,7 +119,7 @@ class Recorder:
             attempts.record_missing(self.ledger, change.attempt, listing.requested)
         elif isinstance(change, Gone):
             again = None
-            if change.state == states.FAILED:
+            if change.state == State.FAILED:
                 again = at + backoff(self.settings.backoff, change.attempt.number)
             attempts.record_gone(self.ledger, change.attempt, change.state, change.reason, at, again)
         elif isinstance(change, Unrecognised):
@@ -128,19 +131,19 @@ class Recorder:
 
     def _note_restart(self, change: Seen, run: Run, at: float) -> None:
         before, now = change.attempt.started, change.session.started
-        if before is not None and now is not None and now > before + 1 and change.state in states.ALIVE:
+        if before is not None and now is not None and now > before + 1 and change.state in ALIVE:
             replicas.add_note(
                 self.ledger, run.id, at, f"the platform restarted {change.attempt.name}", change.attempt.replica
             )
 
     def _count_looks(self, watch: RunSnapshot, listing: Listing, in_flight: frozenset[int]) -> None:
-        """An unsettled attempt that this list did not show: one more look; settled after enough of them."""
+        """An unconfirmed attempt that this list did not show: one more look; settled after enough of them."""
         needed = 1 if self.settings.settle == 0 else 3
         for replica, attempt in watch.latest().items():
-            if attempt.session is not None or attempt.state != states.UNSETTLED or replica in in_flight:
+            if attempt.session is not None or attempt.state != State.UNCONFIRMED or replica in in_flight:
                 continue
             key = (attempt.run_id, replica, attempt.number)
-            ended = attempt.doubt_ended if attempt.doubt_ended is not None else attempt.created
+            ended = attempt.last_ambiguous_at if attempt.last_ambiguous_at is not None else attempt.created
             doubt = self._doubts.get(key)
             if doubt is None or doubt.ended != ended:
                 doubt = self._doubts[key] = AmbiguousSend(ended)
@@ -152,14 +155,14 @@ class Recorder:
 
 
 def _is_alive(change: Change) -> bool:
-    return isinstance(change, Seen | Adopt) and change.state in states.ALIVE
+    return isinstance(change, Seen | Adopt) and change.state in ALIVE
 
 
 def shows_more(ledger: Ledger, run_id: int, listing: Listing) -> bool:
     """Whether ``listing`` shows of a run that has ended what asks for another pass: a session that was taken for gone,
     or a copy of a create in doubt. Writes nothing."""
-    twins = attempts.duplicates_of(ledger, run_id)
-    if any(session.id in twins for session in listing.sessions):
+    duplicates = attempts.duplicates_of(ledger, run_id)
+    if any(session.id in duplicates for session in listing.sessions):
         return True
     watch = snapshot_of(ledger, run_id)
     changes = observe(watch, listing, known_of(ledger, watch.attempts, listing), frozenset())
@@ -176,8 +179,8 @@ def with_listed_sessions(ledger: Ledger, last: RunSummary, listing: Listing) -> 
     if not back:
         return last
     rows = replicas.replica_states(ledger, last.run.id)
-    counts = states.zero_filled(Counter(back.get(row.number, row.state) for row in rows))
-    return replace(last, counts=counts, status=states.job_status(counts, last.retriable))
+    counts = zero_filled(Counter(back.get(row.number, row.state) for row in rows))
+    return replace(last, counts=counts, status=job_status(counts, last.retriable))
 
 
 def withdrawn_ends(ledger: Ledger, run_id: int, listing: Listing) -> dict[int, str]:
@@ -186,9 +189,9 @@ def withdrawn_ends(ledger: Ledger, run_id: int, listing: Listing) -> dict[int, s
     listed = {session.id: session for session in listing.sessions}
     back: dict[int, str] = {}
     for replica, attempt in watch.latest().items():
-        if attempt.state in states.ENDED and attempt.session in listed:
+        if attempt.state in ENDED and attempt.session in listed:
             state = state_of(listed[attempt.session], attempt.state)
-            if state in states.ALIVE:
+            if state in ALIVE:
                 back[replica] = state
     return back
 
@@ -198,8 +201,3 @@ def record_known_sessions(ledger: Ledger, settings: ClientSettings, run: Run, li
     no lock."""
     everyone = frozenset(row.number for row in replicas.replica_states(ledger, run.id))
     Recorder(ledger, settings).take(run, listing, everyone)
-
-
-def end_unsent(ledger: Ledger, attempt: AttemptRow, state: str, reason: str, at: float) -> None:
-    """An attempt in doubt that is given up, or deleted before a session of it was seen."""
-    set_attempt(ledger, attempt, {"finished": at, "log": "lost"}, state=state, reason=reason)

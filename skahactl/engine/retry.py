@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from skahactl import states
 from skahactl.engine import outcome
 from skahactl.engine.driver import Driver, gates_of_jobs, release_locks
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import Step, is_ended, unread_logs
 from skahactl.engine.record import snapshot_of
-from skahactl.engine.runtime import Runtime
-from skahactl.engine.stop import Interrupted
 from skahactl.errors import AnswerNo, BusyError, Exit, UsageError
+from skahactl.eventloop import Interrupted
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of
-from skahactl.ledger.database import Ledger
 from skahactl.ledger.lock import JobLock, acquire, living_driver
-from skahactl.ledger.records import Run, RunSummary
+from skahactl.model import ENDED, State
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from skahactl.engine.runtime import Runtime
+    from skahactl.ledger.database import Ledger
+    from skahactl.ledger.records import Run, RunSummary
 
 #: What a retry may start again when it is named itself; live ones never.
-RETRIABLE = (states.FAILED, states.REFUSED, states.EXPIRED, states.DELETED, states.SKIPPED, states.COMPLETED)
+RETRIABLE = (State.FAILED, State.REJECTED, State.UNKNOWN, State.DELETED, State.SKIPPED, State.COMPLETED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ def choose_retries(
         return _with_items(ledger, run, items)
     rows = replicas.replica_states(ledger, run.id)
     if wanted or numbers is None:
-        meant = wanted or {states.FAILED}
+        meant = wanted or {State.FAILED}
         within = numbers or range(1, run.total + 1)
         return RetryChoice({row.number: None for row in rows if row.state in meant and row.number in within})
     named = set(numbers)
@@ -218,9 +222,7 @@ def mark_results(
     on after that, the run has ended."""
     chosen = set(numbers)
     alive = [
-        row.number
-        for row in replicas.replica_states(ledger, run.id)
-        if row.number in chosen and row.state not in states.ENDED
+        row.number for row in replicas.replica_states(ledger, run.id) if row.number in chosen and row.state not in ENDED
     ]
     if alive:
         raise AnswerNo(
@@ -248,10 +250,10 @@ def _mark_items(ledger: Ledger, run: Run, state: str, items: Sequence[str], now:
         by_replica: dict[int, set[str]] = {}
         for row in replicas.items_of(ledger, run.id):
             by_replica.setdefault(row.replica, set()).add(row.state)
-        done = [number for number in positions if by_replica[number] == {states.COMPLETED}]
-        failed = [number for number in positions if states.FAILED in by_replica[number]]
-        _mark_replicas(ledger, run, done, states.COMPLETED, now)
-        _mark_replicas(ledger, run, failed, states.FAILED, now)
+        done = [number for number in positions if by_replica[number] == {State.COMPLETED}]
+        failed = [number for number in positions if State.FAILED in by_replica[number]]
+        _mark_replicas(ledger, run, done, State.COMPLETED, now)
+        _mark_replicas(ledger, run, failed, State.FAILED, now)
     return tuple(sorted(positions))
 
 
@@ -262,7 +264,7 @@ def _mark_replicas(ledger: Ledger, run: Run, numbers: Collection[int], state: st
     replicas.stop_retries(ledger, run.id, numbers)
     marked = set(numbers)
     for attempt in attempts_of(ledger, run.id):
-        if attempt.replica in marked and attempt.state == states.EXPIRED:
+        if attempt.replica in marked and attempt.state == State.UNKNOWN:
             replicas.add_note(ledger, run.id, now, f"marked {state} by hand", attempt.replica)
     watch = snapshot_of(ledger, run.id)
     if watch.run.ended is None and is_ended(watch) and not unread_logs(watch):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from skahactl.clock import Clock
-from skahactl.engine.stop import Stop
 from skahactl.errors import AuthError
-from skahactl.job import Job
 from skahactl.ledger import runs
-from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import JobKey, Run, RunSummary
-from skahactl.profile import ClientSettings, Profile
-from skahactl.skaha.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from skahactl.eventloop import Stop
+    from skahactl.ledger.database import Ledger
+    from skahactl.model import Job
+    from skahactl.profile import ClientSettings, Profile
+    from skahactl.skaha.client import Client
+    from skahactl.system import Clock
 
 
 @dataclass(frozen=True, slots=True)

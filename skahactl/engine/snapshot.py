@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from skahactl import shapes, states
+from skahactl import shapes
 from skahactl.ledger.attempts import attempts_of, known_of, known_sessions
-from skahactl.ledger.database import Ledger
-from skahactl.ledger.records import AttemptRow, ReplicaRow, Run, RunSummary
 from skahactl.ledger.replicas import items_of, replica_states, replicas_of
 from skahactl.ledger.runs import last_runs, run_by_id, summaries
-from skahactl.profile import Profile
-from skahactl.shapes import Row
+from skahactl.model import ENDED, State, job_status, zero_filled
 from skahactl.targets import Target, by_run, current_user
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
     from skahactl.engine.observe import RunSnapshot
-    from skahactl.profile import ClientSettings
+    from skahactl.ledger.database import Ledger
+    from skahactl.ledger.records import AttemptRow, ReplicaRow, Run, RunSummary
+    from skahactl.profile import ClientSettings, Profile
+    from skahactl.shapes import Row
     from skahactl.skaha.models import Listing
 
 
@@ -75,7 +76,7 @@ def view_run(ledger: Ledger, run: Run, listing: Listing | None) -> RunView:
                 pending_since=_pending_since(row, change.state, listing.received),
             )
         elif isinstance(change, Missing) and _is_forgotten(change.attempt, run, listing):
-            seen = replace(change.attempt, state=states.EXPIRED, reason=UNSEEN)
+            seen = replace(change.attempt, state=State.UNKNOWN, reason=UNSEEN)
         elif isinstance(change, Missing):
             seen = replace(change.attempt, reason=change.attempt.reason or NOT_LISTED)
         elif isinstance(change, Gone):
@@ -95,7 +96,7 @@ def _pending_since(row: AttemptRow, state: str, seen: float) -> float | None:
     """As ledger.looks would write it."""
     if state == row.state:
         return row.pending_since
-    return seen if state == states.PENDING else None
+    return seen if state == State.PENDING else None
 
 
 def _is_forgotten(attempt: AttemptRow, run: Run, listing: Listing) -> bool:
@@ -115,7 +116,7 @@ def snapshot_with_list(ledger: Ledger, run: Run, listing: Listing, settings: Cli
     for row in held.replicas:
         now = seen.latest.get(row.number)
         if now is not None and now.state != row.state:
-            again = listing.received + backoff(settings.backoff, now.number) if now.state == states.FAILED else None
+            again = listing.received + backoff(settings.backoff, now.number) if now.state == State.FAILED else None
             row = replace(row, state=now.state, reason=now.reason, not_before=again)
         rows.append(row)
     return replace(held, run=seen.dated_run(), replicas=tuple(rows), attempts=tuple(map(seen.attempt, held.attempts)))
@@ -134,11 +135,11 @@ def view_summary(before: RunSummary, seen: RunView) -> RunSummary:
     rows = seen.held.replicas
     now = [seen.latest[row.number].state if row.number in seen.latest else row.state for row in rows]
     retriable = sum(
-        state == states.FAILED and row.attempt < row.allowed and not row.deleting
+        state == State.FAILED and row.attempt < row.allowed and not row.deleting
         for row, state in zip(rows, now, strict=True)
     )
-    counts = states.zero_filled(Counter(now))
-    status = states.job_status(counts, retriable)
+    counts = zero_filled(Counter(now))
+    status = job_status(counts, retriable)
     return replace(before, run=seen.dated_run(), counts=counts, status=status, retriable=retriable)
 
 
@@ -228,7 +229,7 @@ def chosen_attempts(ledger: Ledger, target: Target, seen: RunView) -> list[Attem
 
 def is_over(rows: Iterable[Row]) -> bool:
     """Whether nothing will change of these rows of jobs or replicas by itself."""
-    return all(row.get("state", row.get("status")) in (*states.ENDED, states.UNKNOWN) for row in rows)
+    return all(row.get("state", row.get("status")) in (*ENDED, State.UNKNOWN) for row in rows)
 
 
 def _numbers(targets: Sequence[Target]) -> dict[int, frozenset[int] | None]:

@@ -5,24 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
-from skahactl import states
-from skahactl.clock import Clock
-from skahactl.engine.observe import RunSnapshot
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
 from skahactl.ledger import replicas
 from skahactl.ledger.attempts import set_attempt
-from skahactl.ledger.database import Ledger
-from skahactl.ledger.records import AttemptRow, Run
 from skahactl.logs import keep
 from skahactl.logs.select import log_path
-from skahactl.paths import write_atomically
-from skahactl.profile import ClientSettings
-from skahactl.skaha.client import Client
-from skahactl.skaha.models import Event, Listing
+from skahactl.model import State
+from skahactl.system import Clock, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from skahactl.engine.observe import RunSnapshot
+    from skahactl.ledger.database import Ledger
+    from skahactl.ledger.records import AttemptRow, Run
+    from skahactl.profile import ClientSettings
+    from skahactl.skaha.client import Client
+    from skahactl.skaha.models import Event, Listing
 
 #: Seconds before a session that stays is asked to go again.
 REPEAT = 5.0
@@ -206,7 +209,7 @@ class LogCollector:
         self._queue.clear()
 
     async def _read(self, run: Run, attempt: AttemptRow) -> None:
-        wanted = run.keep == "all" or (run.keep == "failed" and attempt.state == states.FAILED)
+        wanted = run.keep == "all" or (run.keep == "failed" and attempt.state == State.FAILED)
         path = log_path(self.ledger.state_dir, run, attempt.replica, attempt.number) if wanted else None
         marks = replicas.has_each(self.ledger, run.id, attempt.replica)
         if path is None and not marks:
@@ -226,7 +229,7 @@ class LogCollector:
             return  # it may not be there yet
         self._unconfirmed[key] = (attempt, fetched, self.clock.now())
         self._moved = True
-        if path is not None and attempt.state == states.FAILED:
+        if path is not None and attempt.state == State.FAILED:
             await self._keep_events(attempt, str(path) + ".events")
 
     async def _keep_events(self, attempt: AttemptRow, path: str) -> None:
@@ -290,7 +293,7 @@ class PendingReasons:
 
     def words(self, watch: RunSnapshot) -> tuple[tuple[int, str], ...]:
         """(replica number, words) of those that are Pending still; asks for what is due."""
-        pending = [a for a in watch.latest().values() if a.state == states.PENDING and a.session is not None]
+        pending = [a for a in watch.latest().values() if a.state == State.PENDING and a.session is not None]
         asked = self._asked.setdefault(watch.run.id, set())
         for attempt in pending:
             if len(asked) < MOST and self.clock.now() - (attempt.pending_since or attempt.created) > LONG:

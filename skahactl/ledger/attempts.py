@@ -6,20 +6,19 @@ on, earlier runs of the same content counted in. So a session with that name can
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from skahactl import states
-from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import ATTEMPT_COLUMNS, AttemptRow, attempt_value, dump_json
 from skahactl.ledger.replicas import set_not_before
-from skahactl.manifest.names import attempt_name, base_session_name
-from skahactl.skaha.models import Session
+from skahactl.model import State, attempt_name, base_session_name
 
 if TYPE_CHECKING:
-    from skahactl.skaha.models import CreateResult, Listing
+    from collections.abc import Iterable, Mapping
+
+    from skahactl.ledger.database import Ledger
+    from skahactl.skaha.models import CreateResult, Listing, ServerSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +63,11 @@ def known_sessions(ledger: Ledger, sessions: Iterable[str]) -> dict[str, tuple[i
 
 
 def known_among(ledger: Ledger, sessions: Iterable[str]) -> frozenset[str]:
-    """Those of these session ids that this ledger holds, as an attempt's or as a twin's, or of a forgotten run."""
+    """Those of these session ids that this ledger holds, as an attempt's or as a duplicate's, or of a forgotten run."""
     asked = dump_json(list(sessions))
     rows = ledger.rows(
         "SELECT session FROM attempts WHERE session IN (SELECT value FROM json_each(?))"
-        " UNION SELECT session FROM twins WHERE session IN (SELECT value FROM json_each(?))"
+        " UNION SELECT session FROM duplicates WHERE session IN (SELECT value FROM json_each(?))"
         " UNION SELECT session FROM forgotten WHERE session IN (SELECT value FROM json_each(?))",
         asked,
         asked,
@@ -78,11 +77,11 @@ def known_among(ledger: Ledger, sessions: Iterable[str]) -> frozenset[str]:
 
 
 def runs_with(ledger: Ledger, sessions: Iterable[str]) -> frozenset[int]:
-    """The runs that hold any of these session ids, as an attempt's or as a twin's."""
+    """The runs that hold any of these session ids, as an attempt's or as a duplicate's."""
     asked = dump_json(list(sessions))
     rows = ledger.rows(
         "SELECT run FROM attempts WHERE session IN (SELECT value FROM json_each(?))"
-        " UNION SELECT run FROM twins WHERE session IN (SELECT value FROM json_each(?))",
+        " UNION SELECT run FROM duplicates WHERE session IN (SELECT value FROM json_each(?))",
         asked,
         asked,
     )
@@ -108,8 +107,8 @@ def intend(ledger: Ledger, run_id: int, number: int, now: float) -> Intent | Non
     if row is None or row["deleting"] or row["whole"] or row["state"] not in _CREATABLE:
         return None
     open_one = ledger.row(
-        "SELECT number, name, sends FROM attempts WHERE run = ? AND replica = ? AND number = ? AND state IN ('Held',"
-        " 'Unsettled')",
+        "SELECT number, name, sends FROM attempts WHERE run = ? AND replica = ? AND number = ? AND state IN ('Queued',"
+        " 'Unconfirmed')",
         run_id,
         number,
         row["attempt"],
@@ -122,7 +121,7 @@ def intend(ledger: Ledger, run_id: int, number: int, now: float) -> Intent | Non
     return intent
 
 
-_CREATABLE = (states.HELD, states.UNSETTLED, states.FAILED)
+_CREATABLE = (State.QUEUED, State.UNCONFIRMED, State.FAILED)
 
 
 def _next_name(ledger: Ledger, name: str, now: float) -> str:
@@ -145,13 +144,13 @@ def _write_intent(ledger: Ledger, intent: Intent, now: float) -> None:
     key = (intent.run_id, intent.replica, intent.attempt)
     execute = ledger.connection.execute
     execute(
-        "INSERT INTO attempts (run, replica, number, name, state, created, sends) VALUES (?,?,?,?,'Unsettled',?,1)"
-        " ON CONFLICT DO UPDATE SET state = 'Unsettled', sends = ?",
+        "INSERT INTO attempts (run, replica, number, name, state, created, sends) VALUES (?,?,?,?,'Unconfirmed',?,1)"
+        " ON CONFLICT DO UPDATE SET state = 'Unconfirmed', sends = ?",
         (*key, intent.name, now, intent.send),
     )
     execute("INSERT INTO sends (run, replica, attempt, number, sent) VALUES (?,?,?,?,?)", (*key, intent.send, now))
     execute(
-        "UPDATE replicas SET state = 'Unsettled', reason = NULL, attempt = ?, not_before = NULL"
+        "UPDATE replicas SET state = 'Unconfirmed', reason = NULL, attempt = ?, not_before = NULL"
         " WHERE run = ? AND number = ?",
         (intent.attempt, intent.run_id, intent.replica),
     )
@@ -170,7 +169,7 @@ def withdraw(ledger: Ledger, intent: Intent) -> None:
     )
     ledger.connection.execute("UPDATE attempts SET sends = sends - 1 WHERE run = ? AND replica = ? AND number = ?", key)
     if not _doubted(ledger, key):
-        _to(ledger, key, states.HELD, None)
+        _to(ledger, key, State.QUEUED, None)
 
 
 def settle(ledger: Ledger, intent: Intent, created: CreateResult, now: float, again: float | None) -> None:
@@ -184,7 +183,7 @@ def settle(ledger: Ledger, intent: Intent, created: CreateResult, now: float, ag
         (now, created.outcome, words, *key, intent.send),
     )
     if created.outcome == "created":
-        _to(ledger, key, states.PENDING, None)
+        _to(ledger, key, State.PENDING, None)
         execute(
             "UPDATE attempts SET session = ?, recorded = ?, pending_since = ?"
             " WHERE run = ? AND replica = ? AND number = ?",
@@ -192,24 +191,25 @@ def settle(ledger: Ledger, intent: Intent, created: CreateResult, now: float, ag
         )
     elif created.outcome == "ambiguous":
         execute(
-            "UPDATE attempts SET doubts = doubts + 1, doubt_ended = ? WHERE run = ? AND replica = ? AND number = ?",
+            "UPDATE attempts SET ambiguous_sends = ambiguous_sends + 1, last_ambiguous_at = ?"
+            " WHERE run = ? AND replica = ? AND number = ?",
             (now, *key),
         )
-        _to(ledger, key, states.UNSETTLED, f"in doubt: {words}")
-    elif created.outcome == "refused":
-        _to(ledger, key, states.REFUSED, words)
+        _to(ledger, key, State.UNCONFIRMED, f"in doubt: {words}")
+    elif created.outcome == "rejected":
+        _to(ledger, key, State.REJECTED, words)
         execute("UPDATE attempts SET finished = ? WHERE run = ? AND replica = ? AND number = ?", (now, *key))
     elif _doubted(ledger, key):  # this send made nothing, an earlier one may have: it stays in doubt
-        _to(ledger, key, states.UNSETTLED, words)
+        _to(ledger, key, State.UNCONFIRMED, words)
         execute("UPDATE replicas SET not_before = ? WHERE run = ? AND number = ?", (again, *key[:2]))
     else:
-        _to(ledger, key, states.HELD, words)
+        _to(ledger, key, State.QUEUED, words)
         execute("UPDATE replicas SET not_before = ? WHERE run = ? AND number = ?", (again, *key[:2]))
 
 
 def _doubted(ledger: Ledger, key: tuple[int, int, int]) -> bool:
-    row = ledger.row("SELECT doubts FROM attempts WHERE run = ? AND replica = ? AND number = ?", *key)
-    return row is not None and row["doubts"] > 0
+    row = ledger.row("SELECT ambiguous_sends FROM attempts WHERE run = ? AND replica = ? AND number = ?", *key)
+    return row is not None and row["ambiguous_sends"] > 0
 
 
 def _to(ledger: Ledger, key: tuple[int, int, int], state: str, reason: str | None) -> None:
@@ -234,7 +234,8 @@ def close_open_sends(ledger: Ledger, run_id: int, now: float) -> int:
                 (now, *key, row["number"]),
             )
             connection.execute(
-                "UPDATE attempts SET doubts = doubts + 1, doubt_ended = ? WHERE run = ? AND replica = ? AND number = ?",
+                "UPDATE attempts SET ambiguous_sends = ambiguous_sends + 1, last_ambiguous_at = ?"
+                " WHERE run = ? AND replica = ? AND number = ?",
                 (now, *key),
             )
     return len(open_sends)
@@ -270,12 +271,12 @@ def forget_logs(ledger: Ledger, run_ids: Iterable[int]) -> None:
 
 
 def duplicates_of(ledger: Ledger, run_id: int) -> frozenset[str]:
-    """Session ids of the run's twins found so far."""
-    rows = ledger.rows("SELECT session FROM twins WHERE run = ?", run_id)
+    """ServerSession ids of the run's duplicates found so far."""
+    rows = ledger.rows("SELECT session FROM duplicates WHERE run = ?", run_id)
     return frozenset(row["session"] for row in rows)
 
 
-def record_seen(ledger: Ledger, attempt: AttemptRow, session: Session, state: str, at: float) -> None:
+def record_seen(ledger: Ledger, attempt: AttemptRow, session: ServerSession, state: str, at: float) -> None:
     """The session is listed. The first time that it is seen ended is its end; ``startTime`` that changed is a restart
     by the platform, and noted by the caller."""
     columns: dict[str, object] = {}
@@ -292,29 +293,35 @@ def record_seen(ledger: Ledger, attempt: AttemptRow, session: Session, state: st
             set_attempt(ledger, attempt, columns)
         return
     columns["observed"] = at
-    columns["pending_since"] = at if state == states.PENDING else None
-    if state in (states.COMPLETED, states.FAILED):
+    columns["pending_since"] = at if state == State.PENDING else None
+    if state in (State.COMPLETED, State.FAILED):
         columns["finished"] = at
     set_attempt(ledger, attempt, columns, state=state)
 
 
-def record_adopted(ledger: Ledger, attempt: AttemptRow, session: Session, state: str, at: float) -> None:
+def record_adopted(ledger: Ledger, attempt: AttemptRow, session: ServerSession, state: str, at: float) -> None:
     """A create in doubt made this session; it answers one doubt."""
     with ledger.transaction():
-        columns = {"session": session.id, "recorded": at, "twins": attempt.twins + 1, "missing_since": None}
-        set_attempt(ledger, attempt, {**columns, "pending_since": at}, state=states.PENDING)
+        columns = {
+            "session": session.id,
+            "recorded": at,
+            "resolved_ambiguous": attempt.resolved_ambiguous + 1,
+            "missing_since": None,
+        }
+        set_attempt(ledger, attempt, {**columns, "pending_since": at}, state=State.PENDING)
         record_seen(ledger, attempt, session, state, at)
 
 
 def record_duplicate(ledger: Ledger, attempt: AttemptRow, session: str, at: float) -> None:
-    """A twin, to be deleted; it answers one doubt, once."""
+    """A duplicate, to be deleted; it answers one doubt, once."""
     with ledger.transaction() as connection:
         connection.execute(
-            "INSERT INTO twins (session, run, replica, attempt, seen) VALUES (?,?,?,?,?)",
+            "INSERT INTO duplicates (session, run, replica, attempt, seen) VALUES (?,?,?,?,?)",
             (session, attempt.run_id, attempt.replica, attempt.number, at),
         )
         connection.execute(
-            "UPDATE attempts SET twins = twins + 1 WHERE run = ? AND replica = ? AND number = ?",
+            "UPDATE attempts SET resolved_ambiguous = resolved_ambiguous + 1"
+            " WHERE run = ? AND replica = ? AND number = ?",
             (attempt.run_id, attempt.replica, attempt.number),
         )
 
@@ -326,7 +333,12 @@ def record_missing(ledger: Ledger, attempt: AttemptRow, at: float) -> None:
 
 def record_gone(ledger: Ledger, attempt: AttemptRow, state: str, reason: str, at: float, again: float | None) -> None:
     """Not listed any more; ``again``: when a Failed one may be tried again."""
-    log = {"log": "lost"} if attempt.log == "none" and state != states.DELETED else {}
+    log = {"log": "lost"} if attempt.log == "none" and state != State.DELETED else {}
     set_attempt(ledger, attempt, {"finished": at, "observed": at, **log}, state=state, reason=reason)
     if again is not None:
         set_not_before(ledger, attempt.run_id, attempt.replica, again)
+
+
+def end_unsent(ledger: Ledger, attempt: AttemptRow, state: str, reason: str, at: float) -> None:
+    """End an unconfirmed attempt of which no session was seen."""
+    set_attempt(ledger, attempt, {"finished": at, "log": "lost"}, state=state, reason=reason)

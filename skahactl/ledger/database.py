@@ -6,18 +6,19 @@ directory needs working locks.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from skahactl.errors import LedgerError
-from skahactl.paths import make_private
+from skahactl.system import make_private
 
-VERSION = 2
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+VERSION = 3
 
 _TABLES = """
 CREATE TABLE jobs (
@@ -103,8 +104,26 @@ CREATE TABLE forgotten (session TEXT PRIMARY KEY, name TEXT NOT NULL, until REAL
 CREATE INDEX forgotten_name ON forgotten (name);
 """
 
+#: 0.2.0: plain names for states, columns and the table of duplicates.
+_RENAMED = """
+UPDATE replicas SET state = 'Queued' WHERE state = 'Held';
+UPDATE replicas SET state = 'Unconfirmed' WHERE state = 'Unsettled';
+UPDATE replicas SET state = 'Rejected' WHERE state = 'Refused';
+UPDATE replicas SET state = 'Unknown' WHERE state = 'Expired';
+UPDATE attempts SET state = 'Queued' WHERE state = 'Held';
+UPDATE attempts SET state = 'Unconfirmed' WHERE state = 'Unsettled';
+UPDATE attempts SET state = 'Rejected' WHERE state = 'Refused';
+UPDATE attempts SET state = 'Unknown' WHERE state = 'Expired';
+UPDATE items SET state = 'Queued' WHERE state = 'Held';
+UPDATE items SET state = 'Unknown' WHERE state = 'Expired';
+ALTER TABLE attempts RENAME COLUMN doubts TO ambiguous_sends;
+ALTER TABLE attempts RENAME COLUMN doubt_ended TO last_ambiguous_at;
+ALTER TABLE attempts RENAME COLUMN twins TO resolved_ambiguous;
+ALTER TABLE twins RENAME TO duplicates;
+"""
+
 #: Migrations: version n to n + 1. The first makes an empty file a ledger.
-MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS, _FORGOTTEN)
+MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS, _FORGOTTEN, _RENAMED)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -281,52 +300,3 @@ T = TypeVar("T")
 #: Seconds that a write waits for its neighbours: at least, after another commit on a quick disk, and at the most,
 #: however slow the disk is.
 FIRST, SHORTEST, LONGEST = 0.003, 0.02, 0.1
-
-
-class Journal:
-    """Collects writes while others are on their way and commits them together; a write's result comes when it is
-    durable. For one event loop, which stands still while the disk works: so at most a third of its time."""
-
-    def __init__(self, ledger: Ledger):
-        self._ledger = ledger
-        self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
-        self._task: asyncio.Task[None] | None = None
-        self._ended = float("-inf")  # when the last commit did, and how long the next one waits from then
-        self._rest = 0.0
-
-    async def write(self, change: Callable[[], T]) -> T:
-        """Runs ``change`` in a transaction and returns what it returned, once that is on disk."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((change, future))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._flush())
-        return await asyncio.shield(future)
-
-    async def close(self) -> None:
-        """Waits for what is under way."""
-        if self._task is not None:
-            await self._task
-
-    async def _flush(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            await asyncio.sleep(max(FIRST, self._ended + self._rest - loop.time()))
-            batch, self._waiting = self._waiting, []
-            begun = loop.time()
-            try:
-                results = self._commit(batch)
-            except Exception as error:
-                for _, future in batch:
-                    if not future.cancelled():
-                        future.set_exception(error)
-                continue
-            finally:
-                self._ended = loop.time()
-                self._rest = min(LONGEST, max(SHORTEST, 2 * (self._ended - begun)))
-            for (_, future), result in zip(batch, results, strict=True):
-                if not future.cancelled():
-                    future.set_result(result)
-
-    def _commit(self, batch: list[tuple[Callable[[], Any], asyncio.Future[Any]]]) -> list[Any]:
-        with self._ledger.transaction():
-            return [change() for change, _ in batch]

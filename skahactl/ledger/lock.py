@@ -7,18 +7,20 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from skahactl.durations import iso_time
 from skahactl.errors import BusyError
-from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import DriverRecord, JobKey
 from skahactl.ledger.runs import job_id
-from skahactl.paths import make_private
+from skahactl.system import make_private
+from skahactl.text import iso_time
+
+if TYPE_CHECKING:
+    from skahactl.ledger.database import Ledger
 
 
 class JobLock:
-    """Held until ``release`` or the end of the process."""
+    """Queued until ``release`` or the end of the process."""
 
     def __init__(self, ledger: Ledger, key: JobKey, job: int, stream: IO[bytes], driver: DriverRecord):
         self._ledger = ledger

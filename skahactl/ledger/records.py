@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from skahactl.job import Each, EnvValue, Limits, Request, Resources, Secret
+from skahactl.model import Each, EnvValue, Limits, Request, Resources, Secret
+
+if TYPE_CHECKING:
+    import sqlite3
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +98,9 @@ class AttemptRow:
     pending_since: float | None
     missing_since: float | None  # first list that did not show it
     sends: int  # creates sent
-    doubts: int  # of these, ambiguous ones (those whose end is unknown included)
-    doubt_ended: float | None  # when the last ambiguous one ended
-    twins: int  # ambiguous creates that are accounted for: sessions adopted, or deleted as twins
+    ambiguous_sends: int  # of these, ambiguous ones (those whose end is unknown included)
+    last_ambiguous_at: float | None  # when the last ambiguous one ended
+    resolved_ambiguous: int  # ambiguous creates that are accounted for: sessions adopted, or deleted as duplicates
     log: str  # none | kept | unwanted | lost | incomplete | cut | perhaps cut | pruned
     log_path: str | None  # absolute
     log_bytes: int | None
@@ -231,7 +233,8 @@ def replica_value(row: sqlite3.Row) -> ReplicaRow:
 
 ATTEMPT_COLUMNS = (
     "run, replica, number, name, state, reason, session, recorded, created, started, finished, observed, deadline, "
-    "url, pending_since, missing_since, sends, doubts, doubt_ended, twins, log, log_path, log_bytes, exit_code"
+    "url, pending_since, missing_since, sends, "
+    "ambiguous_sends, last_ambiguous_at, resolved_ambiguous, log, log_path, log_bytes, exit_code"
 )
 
 

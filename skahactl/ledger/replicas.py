@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from skahactl import states
-from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import REPLICA_COLUMNS, ItemRow, Note, ReplicaRow, dump_json, replica_value
+from skahactl.model import State
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from skahactl.ledger.database import Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ def ask_delete(ledger: Ledger, run_id: int, numbers: Collection[int] | None) -> 
         )
         connection.executemany(
             "UPDATE replicas SET state = 'Deleted', reason = 'deleted before it was created'"
-            " WHERE run = ? AND number = ? AND state = 'Held'",
+            " WHERE run = ? AND number = ? AND state = 'Queued'",
             ((run_id, number) for number in chosen),
         )
 
@@ -82,9 +86,9 @@ def allow_again(ledger: Ledger, run_id: int, chosen: dict[int, tuple[int, ...] |
     """Lets these replicas have one more attempt, at once; with positions, of these items alone."""
     with ledger.transaction() as connection:
         connection.executemany(
-            "UPDATE replicas SET state = CASE WHEN state IN ('Failed', 'Refused', 'Expired', 'Deleted', 'Completed',"
+            "UPDATE replicas SET state = CASE WHEN state IN ('Failed', 'Rejected', 'Unknown', 'Deleted', 'Completed',"
             " 'Skipped')"
-            " THEN 'Held' ELSE state END, reason = 'retry', allowed = attempt + 1, not_before = NULL, deleting = 0,"
+            " THEN 'Queued' ELSE state END, reason = 'retry', allowed = attempt + 1, not_before = NULL, deleting = 0,"
             " chosen = ? WHERE run = ? AND number = ?",
             (
                 (None if positions is None else dump_json(positions), run_id, number)
@@ -118,7 +122,7 @@ def record_items(ledger: Ledger, run_id: int, replica: int, attempt: int, ends: 
             " ON CONFLICT DO UPDATE SET state = excluded.state, attempt = excluded.attempt,"
             " exit_code = excluded.exit_code WHERE excluded.attempt >= items.attempt",
             (
-                (run_id, replica, position, states.FAILED if code else states.COMPLETED, attempt, code)
+                (run_id, replica, position, State.FAILED if code else State.COMPLETED, attempt, code)
                 for position, code in ends
             ),
         )

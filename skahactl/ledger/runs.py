@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from skahactl import states
-from skahactl.job import Job, Limits
-from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import (
     DriverRecord,
     JobKey,
@@ -19,7 +16,13 @@ from skahactl.ledger.records import (
     run_value,
 )
 from skahactl.ledger.replicas import replica_states, set_states
-from skahactl.skaha.models import Session
+from skahactl.model import Job, Limits, State, job_status, zero_filled
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from skahactl.ledger.database import Ledger
+    from skahactl.skaha.models import ServerSession
 
 RUN_COLUMNS = "runs.*, jobs.server AS server, jobs.user AS user, jobs.name AS name"
 _RUNS = f"SELECT {RUN_COLUMNS} FROM runs JOIN jobs ON jobs.id = runs.job"
@@ -34,7 +37,7 @@ def add_run(
     now: float,
     directory: str | None = None,
 ) -> Run:
-    """The next run of ``job``, every replica Held; in one transaction. ``directory``: where the command stands."""
+    """The next run of ``job``, every replica Queued; in one transaction. ``directory``: where the command stands."""
     with ledger.transaction():
         run_id = _insert_run(ledger, key, job, profile, after_runs, now, directory)
         _insert_replicas(ledger, run_id, job)
@@ -94,7 +97,7 @@ def _insert_replicas(ledger: Ledger, run_id: int, job: Job) -> None:
                     dump_json(replica.items),
                     len(replica.items),
                     each_text(replica.each),
-                    states.HELD,
+                    State.QUEUED,
                     job.attempts,
                 )
                 for replica in job.replicas
@@ -203,11 +206,9 @@ def _summary(
     retriable: dict[int, int],
     driver_of: dict[int, DriverRecord],
 ) -> RunSummary:
-    own = states.zero_filled(counts.get(run.id, {}))
+    own = zero_filled(counts.get(run.id, {}))
     again = retriable.get(run.id, 0)
-    return RunSummary(
-        run, own, states.job_status(own, again), again, items.get(run.id, _no_items()), driver_of.get(run.id)
-    )
+    return RunSummary(run, own, job_status(own, again), again, items.get(run.id, _no_items()), driver_of.get(run.id))
 
 
 def _no_items() -> dict[str, int]:
@@ -216,9 +217,9 @@ def _no_items() -> dict[str, int]:
 
 def _add_items(tally: dict[str, int], state: str, number: int) -> None:
     tally["total"] += number
-    if state == states.COMPLETED:
+    if state == State.COMPLETED:
         tally["completed"] += number
-    elif state == states.FAILED:
+    elif state == State.FAILED:
         tally["failed"] += number
 
 
@@ -261,12 +262,14 @@ def set_after_runs(ledger: Ledger, run_id: int, numbers: dict[str, int]) -> None
     set_run(ledger, run_id, after_runs=dump_json(numbers))
 
 
-_ORDER = {states.RUNNING: 0, states.PENDING: 1, states.COMPLETED: 2}
+_ORDER: dict[str, int] = {State.RUNNING: 0, State.PENDING: 1, State.COMPLETED: 2}
 
 
-def adopt_sessions(ledger: Ledger, run: Run, found: Mapping[int, Sequence[Session]], rest: str, now: float) -> None:
+def adopt_sessions(
+    ledger: Ledger, run: Run, found: Mapping[int, Sequence[ServerSession]], rest: str, now: float
+) -> None:
     """``found``: sessions by replica number; the one that got furthest and lives is taken, others are strays.
-    ``rest``: "create" leaves replicas without one Held, "expired" takes them as ended unseen."""
+    ``rest``: "create" leaves replicas without one Queued, "unknown" takes them as ended unseen."""
     with ledger.transaction() as connection:
         for number, sessions in found.items():
             session = min(sessions, key=lambda one: (_ORDER.get(one.status, 3), one.started or 0.0, one.id))
@@ -279,6 +282,6 @@ def adopt_sessions(ledger: Ledger, run: Run, found: Mapping[int, Sequence[Sessio
                 "UPDATE replicas SET state = 'Pending', attempt = 1 WHERE run = ? AND number = ?", (run.id, number)
             )
         connection.execute("UPDATE runs SET started = ? WHERE id = ?", (now, run.id))
-        if rest == "expired":
+        if rest == "unknown":
             missing = [replica.number for replica in replica_states(ledger, run.id) if replica.number not in found]
-            set_states(ledger, run.id, missing, states.EXPIRED, "no session of it was there when it was taken over")
+            set_states(ledger, run.id, missing, State.UNKNOWN, "no session of it was there when it was taken over")

@@ -54,7 +54,7 @@ class LocalTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(reason, request=request) from error
         if answer.log is None:
             return httpx.Response(answer.status, headers=answer.headers, content=answer.body, request=request)
-        stream = LogStream(*answer.log, self._threads)
+        stream = LocalLogStream(*answer.log, self._threads)
         return httpx.Response(answer.status, headers=answer.headers, stream=stream, request=request)
 
     async def _answered(self, call: LocalCall) -> HttpAnswer:
@@ -81,7 +81,7 @@ async def _settled(future: Future[HttpAnswer]) -> None:
         os.close(log[0])
 
 
-class LogStream(httpx.AsyncByteStream):
+class LocalLogStream(httpx.AsyncByteStream):
     """``size`` bytes of an open file, read off the event loop; closes it."""
 
     def __init__(self, log: int, size: int, threads: ThreadPoolExecutor):

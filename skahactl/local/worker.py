@@ -24,7 +24,7 @@ from typing import NoReturn
 
 from skahactl.local import queue, workers
 from skahactl.local.queue import FAILED, QUEUED, connect, immediate, lock_path, log_path
-from skahactl.signals import INTERRUPTIONS
+from skahactl.system import INTERRUPTIONS
 
 #: As in a container: what Python changed, and what whoever called us (nohup, a script's ``&``) may have ignored.
 _DEFAULT = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGQUIT, *INTERRUPTIONS)

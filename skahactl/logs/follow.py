@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from skahactl import states
-from skahactl.clock import Clock
 from skahactl.errors import AuthError, UnreachableError
-from skahactl.ledger.database import Ledger
 from skahactl.ledger.lock import living_driver
 from skahactl.ledger.runs import run_by_id
 from skahactl.logs.keep import Tail, blocks
 from skahactl.logs.select import AttemptLog, Choice, logs_of
-from skahactl.skaha.models import Listing
-from skahactl.targets import Target
-from skahactl.words import count_noun
+from skahactl.model import ENDED, State
+from skahactl.text import count_noun
 
-WAITING, LIVE, ENDED, GONE = "waiting", "live", "ended", "gone"
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from skahactl.ledger.database import Ledger
+    from skahactl.skaha.models import Listing
+    from skahactl.system import Clock
+    from skahactl.targets import Target
+
+WAITING, LIVE, _END_OF_LOG, GONE = "waiting", "live", "ended", "gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +209,7 @@ class Follower:
         one.due = now + self._pace.reading(tail.seen, one.idle, now - began)
 
     async def _taken(self, strand: LogStream, tail: Tail) -> bool:
-        if strand.kept is not None and strand.state in (ENDED, GONE):
+        if strand.kept is not None and strand.state in (_END_OF_LOG, GONE):
             return await tail.read(_file(strand.kept))
         if strand.session is None or strand.state == GONE:
             return True
@@ -280,7 +283,7 @@ class _Followed:
             self._sink.release()
         self.idle = 0 if news else self.idle + 1
         self.empty = 0 if answered else self.empty + 1
-        ended = strand.state in (ENDED, GONE)
+        ended = strand.state in (_END_OF_LOG, GONE)
         if ended and (answered or strand.kept or strand.state == GONE or self.empty >= _EMPTY_READS):
             self.close()
 
@@ -299,7 +302,7 @@ async def _file(path: Path) -> AsyncIterator[bytes]:
             yield block
 
 
-_STATES = {"Pending": WAITING, "Running": LIVE, "Terminating": LIVE, "Completed": ENDED, "Failed": ENDED}
+_STATES = {"Pending": WAITING, "Running": LIVE, "Terminating": LIVE, "Completed": _END_OF_LOG, "Failed": _END_OF_LOG}
 _LISTS = 2  # that agree before a session counts as gone
 
 
@@ -359,7 +362,7 @@ class SessionWatch:
         there = [log for log in logs if driven or log.session is not None or log.whole is not None]
         if len(there) < len(logs):
             name = target.word if target.run is None else target.run.key.name
-            held = any(log.state in (states.HELD, states.UNSETTLED) for log in logs if log not in there)
+            held = any(log.state in (State.QUEUED, State.UNCONFIRMED) for log in logs if log not in there)
             self.left_out = self.left_out or held
             advice = f"; no command drives the job: skahactl resume {name}" if held else ""
             self._tell_once(f"{name}: {count_noun(len(logs) - len(there), 'replica')} without a session{advice}")
@@ -370,15 +373,15 @@ class SessionWatch:
 
     def _state(self, log: AttemptLog, listed: dict[str, str]) -> str:
         if log.whole is not None:
-            return ENDED
+            return _END_OF_LOG
         if log.session is None:
-            return GONE if log.state in states.ENDED else WAITING
+            return GONE if log.state in ENDED else WAITING
         if log.session in listed:
             self._absent.pop(log.session, None)
             self._last[log.session] = _STATES.get(listed[log.session], LIVE)
             return self._last[log.session]
         self._absent[log.session] = self._absent.get(log.session, 0) + 1
-        if self._absent[log.session] >= _LISTS or log.state in states.ENDED:
+        if self._absent[log.session] >= _LISTS or log.state in ENDED:
             return GONE
         return self._last.get(log.session, LIVE)
 

@@ -13,16 +13,18 @@ import io
 import os
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from skahactl.errors import SkahactlError
-from skahactl.logs.writers import Write
 from skahactl.profile import LOCAL_SERVER
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Write = Callable[[bytes], object]
 BLOCK = 1 << 20
 _PROBE = 4096  # a tail that is found again proves where the text goes on
 _LEAST = 32  # fewer equal bytes are chance

@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from skahactl import states
 from skahactl.errors import UsageError
 from skahactl.ledger.attempts import attempts_of
-from skahactl.ledger.database import Ledger
-from skahactl.ledger.records import AttemptRow, ItemRow, Run
 from skahactl.ledger.replicas import ReplicaState, items_of, replica_states, replicas_of
-from skahactl.targets import Target
-from skahactl.words import count_noun, did_you_mean
+from skahactl.model import ENDED, State
+from skahactl.text import count_noun, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from skahactl.ledger.database import Ledger
+    from skahactl.ledger.records import AttemptRow, ItemRow, Run
+    from skahactl.targets import Target
 
 _WHOLE = ("kept", "cut", "perhaps cut")  # what the ledger says of a copy that the platform has nothing to add to
 
@@ -110,7 +114,7 @@ def _before(siblings: Iterable[ItemRow], own: ItemRow, attempt: int | None) -> i
         row.position
         for row in siblings
         if row.position < own.position
-        and not (row.state == states.COMPLETED and row.attempt is not None and row.attempt < (attempt or 1))
+        and not (row.state == State.COMPLETED and row.attempt is not None and row.attempt < (attempt or 1))
     ]
     return max(ran, default=0)
 
@@ -133,7 +137,7 @@ def _of_replica(
 
 
 def _has_failed(replica: ReplicaState, rows: list[AttemptRow], sessions: frozenset[str]) -> bool:
-    return replica.state == states.FAILED or any(row.session in sessions for row in rows[-1:])
+    return replica.state == State.FAILED or any(row.session in sessions for row in rows[-1:])
 
 
 def _readable(row: AttemptRow) -> bool:
@@ -144,7 +148,7 @@ def _of_attempt(row: AttemptRow, label: str, place: int) -> AttemptLog:
     path = Path(row.log_path) if row.log_path is not None and Path(row.log_path).exists() else None
     if row.log == "kept" and row.log_bytes == 0:
         path = Path(os.devnull)  # there was nothing to keep
-    whole = path is not None and row.state in states.ENDED and row.log in _WHOLE
+    whole = path is not None and row.state in ENDED and row.log in _WHOLE
     return AttemptLog(
         (place, row.replica, row.number),
         label,
@@ -185,7 +189,7 @@ def why_empty(log: AttemptLog, statuses: Mapping[str, str] | None) -> str:
     """Why a log has no text. ``statuses``: of the sessions that the platform lists, by id; None: it was not asked."""
     if log.session is None:
         reason = f": {log.reason}" if log.reason else ""
-        if log.state in (states.HELD, states.UNSETTLED):
+        if log.state in (State.QUEUED, State.UNCONFIRMED):
             return f"not created yet{reason}"
         return f"{log.state}, no session{reason}"
     if log.whole is not None:

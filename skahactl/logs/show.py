@@ -7,13 +7,16 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
 from skahactl.logs.keep import blocks, size_of
-from skahactl.logs.select import AttemptLog
 from skahactl.logs.writers import last_lines_at
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from skahactl.logs.select import AttemptLog
 
 Read = Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 

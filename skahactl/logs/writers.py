@@ -7,21 +7,22 @@ import json
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from skahactl.errors import SkahactlError
-from skahactl.logs.keep import BLOCK, blocks
-from skahactl.logs.select import AttemptLog, Part
+from skahactl.logs.keep import BLOCK, Write, blocks
 from skahactl.manifest.placeholders import MARK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from skahactl.logs.select import AttemptLog, Part
 
 _LONGEST_LINE = 1 << 20  # bytes of a line that is waited for; a longer one is broken
 _HELD = 32 << 20  # bytes of last lines that are held in memory
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
-
-Write = Callable[[bytes], object]
 
 
 class Lines:

@@ -24,7 +24,7 @@ from skahactl.manifest.problems import (
     validation_problems,
 )
 from skahactl.manifest.schema import JobTable, check_word, show_value
-from skahactl.words import did_you_mean, nearest
+from skahactl.text import did_you_mean, nearest
 
 Table = dict[str, Any]
 

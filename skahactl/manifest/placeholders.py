@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from skahactl.job import Each
+from skahactl.model import Each
 
 _BRACES = re.compile(r"(?<![${])(?:\{\{([^{}]+)\}\}|\{([^{}]+)\})")
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from skahactl.errors import Problem
 from skahactl.manifest.schema import KINDS, JobTable, show_value
-from skahactl.words import did_you_mean
+from skahactl.text import did_you_mean
 
 #: A key from the top of the file: names, and numbers from 0 for the tables of a list such as ``[[job]]``.
 Path = tuple[str | int, ...]

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from skahactl.errors import Problem
-from skahactl.job import Each, EnvValue, Replica, Request, Resources
 from skahactl.manifest.items import Items, items_source
 from skahactl.manifest.load import Draft
-from skahactl.manifest.names import session_name
 from skahactl.manifest.placeholders import BUILT_IN, Template, each_command, each_script, each_variable
 from skahactl.manifest.problems import Path, SourceMap
 from skahactl.manifest.templates import ALL_ITEMS, Templates, of_one_item
-from skahactl.words import count_noun, did_you_mean
+from skahactl.model import Each, EnvValue, Replica, Request, Resources, session_name
+from skahactl.text import count_noun, did_you_mean
 
 _MOST_LISTED = 5
 _LEAST = {"cores": 1.0, "ram": 1.0, "gpus": 0.0}
@@ -156,7 +155,7 @@ def _same_names(replicas: Sequence[Replica], places: SourceMap) -> Iterator[Prob
 
 
 def _replicas(numbers: Sequence[int]) -> str:
-    from skahactl.ranges import format_ranges
+    from skahactl.text import format_ranges
 
     return (
         f"replica {numbers[0]}"

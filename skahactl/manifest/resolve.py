@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from skahactl.errors import ManifestError, Problem
-from skahactl.job import Job, Limits
+from skahactl.manifest.content import content_digest
 from skahactl.manifest.items import Items, item_sizes, read_items, share_items
 from skahactl.manifest.load import Draft, collect_files, order_jobs
 from skahactl.manifest.problems import SourceMap, dotted_key
@@ -24,8 +24,9 @@ from skahactl.manifest.replicas import (
 )
 from skahactl.manifest.schema import JobTable, names_host
 from skahactl.manifest.templates import TemplateSource, read_templates, template_problems, template_warnings
+from skahactl.model import Job, Limits
 from skahactl.profile import Profile
-from skahactl.words import count_noun
+from skahactl.text import count_noun
 
 
 def job_content(pattern: JobTemplate, table: JobTable, resources: Mapping[str, float | str]) -> dict[str, object]:
@@ -90,63 +91,6 @@ def _items(pattern: JobTemplate, table: JobTable) -> dict[str, object]:
         shares = json.dumps([list(share) for share in pattern.shares], separators=(",", ":"))
         made["shares"] = hashlib.sha256(shares.encode("ascii")).hexdigest()
     return made
-
-
-MANIFEST = "manifest"
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing that differs: dotted ``path``, both values (None: not there), and whence the new one comes."""
-
-    path: str
-    old: object
-    new: object
-    source: str
-
-    def data(self) -> dict[str, object]:
-        return {"path": self.path, "old": self.old, "new": self.new, "source": self.source}
-
-
-def content_digest(content: Mapping[str, object]) -> str:
-    """SHA-256 of the canonical JSON, hex."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
-def differences(
-    old: Mapping[str, object], new: Mapping[str, object], sources: Mapping[str, str] | None = None
-) -> tuple[Difference, ...]:
-    """What differs from one content to another, in the order of the new one; lists are compared as a whole.
-
-    ``sources`` is that of the new job: dotted path, or one that it begins with, to where the value comes from.
-    """
-    before, after = dict(_leaves(old, "")), dict(_leaves(new, ""))
-    paths = [*after, *(path for path in before if path not in after)]
-    return tuple(
-        Difference(path, before.get(path), after.get(path), source_of(path, sources or {}))
-        for path in paths
-        if before.get(path) != after.get(path)
-    )
-
-
-def source_of(path: str, sources: Mapping[str, str]) -> str:
-    """Where the value at ``path`` comes from: the entry of the longest path that it begins with."""
-    while path:
-        if path in sources:
-            return sources[path]
-        path = path.rpartition(".")[0]
-    return MANIFEST
-
-
-def _leaves(table: Mapping[str, object], prefix: str) -> list[tuple[str, object]]:
-    found: list[tuple[str, object]] = []
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            found += _leaves(value, f"{prefix}{key}.")
-        else:
-            found.append((prefix + key, list(value) if isinstance(value, tuple) else value))
-    return found
 
 
 def full_image(image: str, profile: Profile, places: SourceMap, warnings: list[str]) -> str:

@@ -209,7 +209,7 @@ def check_gpus(value: object) -> object:
 
 def check_duration(value: object) -> object:
     """Seconds of ``2h``."""
-    from skahactl.durations import parse_duration
+    from skahactl.text import parse_duration
 
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise invalid(f'expected a duration such as "2h", found {show_value(value)}')

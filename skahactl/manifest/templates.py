@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from skahactl.errors import Problem
-from skahactl.job import Secret
 from skahactl.manifest.items import Items, resolve_path
 from skahactl.manifest.load import Draft
 from skahactl.manifest.placeholders import BUILT_IN, Placeholder, Template, each_variable, parse_template
 from skahactl.manifest.problems import Path
-from skahactl.words import did_you_mean, nearest
+from skahactl.model import Secret
+from skahactl.text import did_you_mean, nearest
 
 ALL_ITEMS = Template((Placeholder("items"),))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from skahactl import states
-from skahactl.durations import format_duration
-from skahactl.render.streams import one_line
-from skahactl.shapes import Row
+from skahactl.invocation import one_line
+from skahactl.model import State
+from skahactl.text import format_duration
+
+if TYPE_CHECKING:
+    from skahactl.shapes import Row
 
 Cell = Callable[[Mapping[str, Any], float], object]
 
@@ -82,7 +84,7 @@ def _count(state: str) -> Column:
     return Column(state.upper(), lambda row, now: row["counts"][state], right=True)
 
 
-_REST = (states.UNSETTLED, states.REFUSED, states.EXPIRED, states.DELETED, states.SKIPPED)
+_REST = (State.UNCONFIRMED, State.REJECTED, State.UNKNOWN, State.DELETED, State.SKIPPED)
 
 
 def _other_counts(row: Mapping[str, Any], now: float) -> str:
@@ -101,13 +103,13 @@ def _ran(row: Mapping[str, Any], now: float) -> str | None:
         return None
     if finished is not None:
         return format_duration(finished - started)
-    return format_duration(now - started) if row["state"] == states.RUNNING else None
+    return format_duration(now - started) if row["state"] == State.RUNNING else None
 
 
 def _ran_seconds(row: Mapping[str, Any]) -> float | None:
     """The same as a number; of what runs, until it was last looked at."""
     started, finished = epoch(row["started"]), epoch(row["finished"])
-    if finished is None and row["state"] == states.RUNNING:
+    if finished is None and row["state"] == State.RUNNING:
         finished = epoch(row["observed"])
     return None if started is None or finished is None else finished - started
 
@@ -148,14 +150,14 @@ _JOBS = View(
         _field("status", is_state=True),
         Column(
             "COMPLETED",
-            lambda row, now: f"{row['counts'][states.COMPLETED]}/{row['replicas']}",
+            lambda row, now: f"{row['counts'][State.COMPLETED]}/{row['replicas']}",
             right=True,
-            by=lambda row: row["counts"][states.COMPLETED],
+            by=lambda row: row["counts"][State.COMPLETED],
         ),
-        _count(states.RUNNING),
-        _count(states.PENDING),
-        _count(states.HELD),
-        _count(states.FAILED),
+        _count(State.RUNNING),
+        _count(State.PENDING),
+        _count(State.QUEUED),
+        _count(State.FAILED),
         Column("OTHER", _other_counts, by=lambda row: sum(row["counts"][state] for state in _REST)),
         _since("created", "AGE"),
         _since("ended", "ENDED", wide=True),
@@ -278,9 +280,9 @@ def _listed(value: object) -> object:
     if not isinstance(value, list):
         return value
     if value and all(isinstance(part, int) and part > 0 for part in value):
-        from skahactl import ranges
+        from skahactl.text import format_ranges
 
-        return ranges.format_ranges(value)
+        return format_ranges(value)
     return ", ".join(map(str, value))
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from skahactl import states
-from skahactl.context import Invocation
-from skahactl.durations import format_duration, time_ago
-from skahactl.ledger.records import AttemptRow
-from skahactl.profile import Profile
+from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
+from skahactl.model import ALIVE, State
 from skahactl.render.columns import cells, columns_of, epoch, plain_lines
 from skahactl.render.outcomes import counts_text, head
-from skahactl.render.streams import is_screen, one_line, shows_unicode
+from skahactl.text import format_duration, time_ago
 
-_ENDS = {states.FAILED: "x", states.REFUSED: "!", states.EXPIRED: "~", states.DELETED: "d"}
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from skahactl.ledger.records import AttemptRow
+    from skahactl.profile import Profile
+
+_ENDS: dict[str, str] = {State.FAILED: "x", State.REJECTED: "!", State.UNKNOWN: "~", State.DELETED: "d"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def spans(attempts: Sequence[AttemptRow], now: float) -> list[TimelineSpan]:
     """Attempts whose times are known, in their order; the end of one that nobody saw is when it was last seen."""
     found = []
     for row in attempts:
-        ended = now if row.state in states.ALIVE else row.finished or row.observed or row.started or row.created
+        ended = now if row.state in ALIVE else row.finished or row.observed or row.started or row.created
         waits = row.started is None or row.pending_since is not None  # a server's start is when it was admitted
         started = None if waits else max(row.started or row.created, row.created)
         found.append(TimelineSpan(row.replica, row.number, row.state, row.created, started, max(ended, row.created)))
@@ -101,14 +103,14 @@ def _note(span: TimelineSpan) -> str:
     waited = f"waited {format_duration(span.waited)}"
     if span.started is None:
         return f"{span.state}, {waited}"
-    ran = f"{'runs' if span.state == states.RUNNING else 'ran'} {format_duration(span.ran)}"
-    return f"{'' if span.state in (states.COMPLETED, states.RUNNING) else span.state + ', '}{waited}, {ran}"
+    ran = f"{'runs' if span.state == State.RUNNING else 'ran'} {format_duration(span.ran)}"
+    return f"{'' if span.state in (State.COMPLETED, State.RUNNING) else span.state + ', '}{waited}, {ran}"
 
 
 def _balance(every: Sequence[TimelineSpan]) -> list[str]:
     """The shortest, the middle and the longest run of what completed, and what that says of the split."""
     done = sorted(
-        (span for span in every if span.state == states.COMPLETED and span.started is not None),
+        (span for span in every if span.state == State.COMPLETED and span.started is not None),
         key=lambda span: span.ran,
     )
     if len(done) < 3:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from skahactl import ranges, states
-from skahactl.context import Invocation
-from skahactl.durations import format_duration
 from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome
-from skahactl.engine.runtime import RunProgress
-from skahactl.job import Job, Request, Secret
-from skahactl.ledger.records import Run
-from skahactl.manifest.resolve import Difference
+from skahactl.invocation import Invocation, has_colour, one_line
+from skahactl.model import ALIVE, ENDED, Job, Request, Secret, State
 from skahactl.profile import Profile
-from skahactl.ranges import format_ranges as ranges_text
-from skahactl.render.streams import has_colour, one_line
 from skahactl.render.tables import data_text
 from skahactl.skaha.encoding import masked_fields
-from skahactl.words import count_noun
+from skahactl.text import count_noun, format_duration, format_ranges
+from skahactl.text import format_ranges as ranges_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from skahactl.engine.runtime import RunProgress
+    from skahactl.ledger.records import Run
+    from skahactl.manifest.content import Difference
 
 
 def head(name: str, profile: Profile) -> str:
@@ -37,7 +37,7 @@ def standing(status: str | None, counts: Mapping[str, int]) -> str:
     total = sum(counts.values())
     if status is not None and counts.get(status) == total:
         return f"{status}, {count_noun(total, 'replica')}"
-    return f"{status or states.UNKNOWN}: {counts_text(counts)} of {total}"
+    return f"{status or State.UNKNOWN}: {counts_text(counts)} of {total}"
 
 
 def counts_text(counts: Mapping[str, int]) -> str:
@@ -49,7 +49,7 @@ def expected(run: RunProgress) -> float | None:
     """Seconds until the end, if the rest goes as what has ended so far; None while too little has."""
     began = run.summary.run.started
     total = sum(run.summary.counts.values())
-    ended = sum(run.summary.counts[state] for state in states.ENDED)
+    ended = sum(run.summary.counts[state] for state in ENDED)
     if began is None or ended < max(2, total // 50) or ended >= total:
         return None
     return (run.now - began) / ended * (total - ended)
@@ -65,16 +65,16 @@ def times_text(run: RunProgress) -> str:
 
 
 _ORDER = (
-    states.COMPLETED,
-    states.RUNNING,
-    states.PENDING,
-    states.UNSETTLED,
-    states.HELD,
-    states.FAILED,
-    states.REFUSED,
-    states.EXPIRED,
-    states.DELETED,
-    states.SKIPPED,
+    State.COMPLETED,
+    State.RUNNING,
+    State.PENDING,
+    State.UNCONFIRMED,
+    State.QUEUED,
+    State.FAILED,
+    State.REJECTED,
+    State.UNKNOWN,
+    State.DELETED,
+    State.SKIPPED,
 )
 
 
@@ -162,19 +162,19 @@ def _advice(job: JobOutcome) -> list[str]:
     """What went wrong and where to look; what is left to do, and that nobody does it."""
     lines = [job.hint] if job.hint else []
     if job.failed:
-        shown = ranges.format_ranges(job.failed)
+        shown = format_ranges(job.failed)
         lines.append(f"not completed: {shown}; see skahactl logs {job.name} --failed, skahactl get replicas {job.name}")
-    if job.counts[states.EXPIRED]:
+    if job.counts[State.UNKNOWN]:
         lines.append(
-            f"{job.counts[states.EXPIRED]} Expired: gone, and nobody saw how they ended; skahactl retry {job.name} "
-            f"--expired runs them again, skahactl mark {job.name} completed --expired if they are known to be done"
+            f"{job.counts[State.UNKNOWN]} Unknown: gone, and nobody saw how they ended; skahactl retry {job.name} "
+            f"--unknown runs them again, skahactl mark {job.name} completed --unknown if they are known to be done"
         )
-    if job.status == states.DELETED and job.action not in ("delete", "refuse", "ended"):
+    if job.status == State.DELETED and job.action not in ("delete", "refuse", "ended"):
         lines.append(f"run {job.run} was deleted by another command; apply starts the next run")
-    alive = sum(job.counts[state] for state in states.ALIVE)
-    held = job.counts[states.HELD]
+    alive = sum(job.counts[state] for state in ALIVE)
+    held = job.counts[State.QUEUED]
     if not job.watched and (alive or held):
-        waiting = f"{held} Held, and " if held else ""
+        waiting = f"{held} Queued, and " if held else ""
         lines.append(
             f"{waiting}nobody is watching: the platform forgets states and logs an hour after each end; "
             f"skahactl resume {job.name} sees it to its end"
@@ -233,7 +233,7 @@ def step_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:
     grouped: dict[tuple[str, str], list[int]] = {}
     for step in steps:
         grouped.setdefault((step["action"], one_line(step["reason"] or "")), []).append(step["replica"])
-    texts = [(action, ranges.format_ranges(numbers), reason) for (action, reason), numbers in grouped.items()]
+    texts = [(action, format_ranges(numbers), reason) for (action, reason), numbers in grouped.items()]
     widths = [max((len(text[place]) for text in texts), default=0) for place in (0, 1)]
     return [f"{a.ljust(widths[0])}  {n.ljust(widths[1])}  {r}".rstrip() for a, n, r in texts]
 
@@ -247,7 +247,7 @@ def error_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:
             grouped.setdefault(words, []).append(step["replica"])
     lines = []
     for (message, hint), numbers in list(grouped.items())[:_MOST_ERRORS]:
-        lines.append(f"replica {ranges.format_ranges(numbers)}: {message}" + (f" ({hint})" if hint else ""))
+        lines.append(f"replica {format_ranges(numbers)}: {message}" + (f" ({hint})" if hint else ""))
     if len(grouped) > _MOST_ERRORS:
         lines.append(f"and {len(grouped) - _MOST_ERRORS} other errors; -o json has them all")
     return lines

@@ -8,17 +8,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from skahactl.context import Invocation
 from skahactl.errors import UsageError
+from skahactl.invocation import Invocation, is_screen, one_line
 from skahactl.render.columns import VIEWS, cells, column_widths, columns_of, plain_lines
-from skahactl.render.streams import is_screen, one_line
-from skahactl.shapes import Row
-from skahactl.words import did_you_mean
+from skahactl.text import did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from skahactl.render.terminal import Size
+    from skahactl.shapes import Row
 
 
 def show_rows(

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from skahactl import states
+from skahactl.invocation import has_colour
+from skahactl.model import State
 from skahactl.render.columns import Column, column_widths
-from skahactl.render.streams import has_colour
-from skahactl.words import count_noun
+from skahactl.text import count_noun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 #: Of the 16 colours that every theme, light or dark, chooses for itself.
-STYLES = {
-    states.HELD: "dim",
-    states.UNSETTLED: "magenta",
-    states.PENDING: "yellow",
-    states.RUNNING: "cyan",
-    states.COMPLETED: "green",
-    states.FAILED: "bold red",
-    states.REFUSED: "bold red",
-    states.EXPIRED: "magenta",
-    states.DELETED: "dim",
-    states.SKIPPED: "dim",
+STYLES: dict[str, str] = {
+    State.QUEUED: "dim",
+    State.UNCONFIRMED: "magenta",
+    State.PENDING: "yellow",
+    State.RUNNING: "cyan",
+    State.COMPLETED: "green",
+    State.FAILED: "bold red",
+    State.REJECTED: "bold red",
+    State.UNKNOWN: "magenta",
+    State.DELETED: "dim",
+    State.SKIPPED: "dim",
 }
 
 Size = tuple[int, int]

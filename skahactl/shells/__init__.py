@@ -21,8 +21,8 @@ FILES: dict[Shell, str] = {"bash": "skahactl.bash", "zsh": "_skahactl", "fish": 
 
 def script(shell: Shell) -> str:
     """The script for one shell; imports every verb."""
+    from skahactl.app import app
     from skahactl.shells import bash, fish, zsh
-    from skahactl.verbs import app
 
     root = app()
     text = root.generate_completion(shell=shell)

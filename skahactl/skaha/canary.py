@@ -9,17 +9,18 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skahactl.errors import AnswerNo, AuthError, SkahactlError, TimedOut, UnreachableError
-from skahactl.job import Request, Resources
-from skahactl.paths import make_private, write_atomically
+from skahactl.model import Request, Resources
+from skahactl.system import make_private, write_atomically
 
 if TYPE_CHECKING:
-    from skahactl.clock import Clock
+    from pathlib import Path
+
     from skahactl.skaha.client import Client
     from skahactl.skaha.models import CreateResult, ServerError
+    from skahactl.system import Clock
 
 MEMORY = 30 * 86400.0
 _FILE = "canary.json"
@@ -168,7 +169,7 @@ def _failure(created: CreateResult) -> SkahactlError:
     hint = words.hint if words is not None else None
     if created.outcome == "auth":
         return AuthError(message, hint=hint)
-    if created.outcome == "refused":
+    if created.outcome == "rejected":
         return AnswerNo(f"the server refused the canary: {message}", hint=hint)
     return UnreachableError(f"the canary could not be created: {message}", hint=hint)
 

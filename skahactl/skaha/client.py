@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import quote
 
-import httpx
-
-from skahactl.clock import Clock
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
-from skahactl.job import Request
-from skahactl.profile import Profile
 from skahactl.skaha import credentials, encoding, failures, models
 from skahactl.skaha.failures import HttpReply
-from skahactl.skaha.models import CreateResult, Event, Listing, Options, ServerError, Session
+from skahactl.skaha.models import CreateResult, Event, Listing, Options, ServerError, ServerSession
 from skahactl.skaha.transport import FAILURES, Exchange, PreparedRequest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from types import TracebackType
+
+    import httpx
+
+    from skahactl.model import Request
+    from skahactl.profile import Profile
+    from skahactl.system import Clock
 
 
 class Throttle:
@@ -171,7 +174,7 @@ class Client:
         found = _read_reply(models.parse_sessions, _require_success(await self._send("GET", "/session")))
         return Listing(found, requested, self._clock.now(), self.user, self._memory)
 
-    async def session(self, id: str) -> Session | None:
+    async def session(self, id: str) -> ServerSession | None:
         """One session; None if the platform knows none of ours with this id (404)."""
         reply = await self._send("GET", _path(id))
         if reply.status == 404 and not reply.is_page:

@@ -8,21 +8,23 @@ from __future__ import annotations
 import shlex
 import ssl
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from skahactl import durations
 from skahactl.errors import AuthError, ProfileError
-from skahactl.job import Secret
-from skahactl.profile import Auth, Profile, Registry
-from skahactl.profile_names import ENVIRONMENT
+from skahactl.model import Secret
+from skahactl.profiles import ENVIRONMENT
 from skahactl.skaha.encoding import read_secret
+from skahactl.text import iso_time, time_ago
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from cryptography import x509
+
+    from skahactl.profile import Auth, Profile, Registry
 
 _AGAIN = "put a new certificate where SKAHACTL_CERTIFICATE says"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -171,14 +173,14 @@ def current(path: Path, now: float, name: str) -> CertificateChain:
     chain = inspect(path, name)
     if chain.ends <= now:
         raise AuthError(
-            f"the certificate expired {durations.time_ago(chain.ends, now)}",
+            f"the certificate expired {time_ago(chain.ends, now)}",
             where=str(path),
             hint=_hint(name),
-            code="expired",
+            code="unknown",
         )
     if chain.begins > now + 300:  # clocks differ a little
         raise AuthError(
-            f"the certificate is valid only from {durations.iso_time(chain.begins)}",
+            f"the certificate is valid only from {iso_time(chain.begins)}",
             where=str(path),
             hint="is the clock of this machine right?",
         )

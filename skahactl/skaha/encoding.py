@@ -9,12 +9,15 @@ doubled for Kubernetes. Nothing as a whole element is two backslashes and a newl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
 from string import ascii_letters, digits
+from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
 from skahactl.errors import UsageError
-from skahactl.job import EnvValue, Request, Secret
+from skahactl.model import EnvValue, Request, Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 LARGEST_ELEMENT = 128 * 1024 - 1  # Linux: one string of execve, its NUL not counted
 LARGEST_REQUEST = 1024 * 1024  # Kubernetes refuses objects of about 1.5 MiB

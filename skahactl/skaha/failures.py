@@ -13,7 +13,6 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -22,6 +21,8 @@ from skahactl.errors import AuthError, SkahactlError, UnreachableError
 from skahactl.skaha.models import CreateResult, ServerError, parse_session_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
     import httpx
 
 
@@ -151,7 +152,7 @@ def phrase(status: int) -> str:
         return f"status {status}"
 
 
-REFUSED = "the server does not accept this certificate ({})"
+REJECTED = "the server does not accept this certificate ({})"
 #: What an error says to do until the client, which knows the profile, says how.
 LOG_IN = "log in"
 
@@ -173,9 +174,9 @@ def create_result(reply: HttpReply) -> CreateResult:
     if reply.status == HTTPStatus.FORBIDDEN:
         return CreateResult("auth", error=_server_message("forbidden", reply, reply.words, FORBIDDEN_HINT))
     if reply.status == HTTPStatus.BAD_REQUEST:
-        return CreateResult("refused", error=_server_message("refused", reply, reply.words, _refusal_hint(reply.text)))
+        return CreateResult("rejected", error=_server_message("refused", reply, reply.words, _refusal_hint(reply.text)))
     if reply.status == 500 and "jobs.batch" in reply.text and "not found" in reply.text:
-        return CreateResult("refused", error=_server_message("rejected", reply, _rejected(reply), REJECTED_HINT))
+        return CreateResult("rejected", error=_server_message("rejected", reply, _rejected(reply), REJECTED_HINT))
     if reply.status in _NOT_MADE:
         return CreateResult(
             "not-created", error=_server_message("no-such-service", reply, reply.words, WRONG_URL), retry_after=None
@@ -267,7 +268,7 @@ def _describe_error(error: httpx.HTTPError | Exception) -> str:
 
     refused = refusal_in(error)
     if refused:
-        return REFUSED.format(refused)
+        return REJECTED.format(refused)
     for link in exception_chain(error):
         if isinstance(link, ssl.SSLCertVerificationError):
             return f"the server's own certificate is not to be trusted: {link.verify_message}"

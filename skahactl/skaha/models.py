@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class ServerSession:
     """One session of the caller. ``status`` is one of Pending Running Completed Failed Terminating."""
 
     id: str
@@ -30,7 +33,7 @@ class Listing:
     """One list call: ``requested`` and ``received`` are wall times around it, ``user`` whom the server says we are.
     ``memory``: for so many seconds after its end a session is listed."""
 
-    sessions: tuple[Session, ...]
+    sessions: tuple[ServerSession, ...]
     requested: float
     received: float
     user: str | None
@@ -55,7 +58,7 @@ class CreateResult:
     """The answer to one create.
 
     outcome: "created" (``id`` is set), "not-created" (certainly not; send again after ``retry_after`` seconds),
-    "refused" (certainly not, and sending it again is no use), "auth" (certainly not: log in), "ambiguous" (the session
+    "rejected" (certainly not, and sending it again is no use), "auth" (certainly not: log in), "ambiguous" (the session
     may exist, now or later).
     """
 
@@ -106,7 +109,7 @@ class UnreadableReply(ValueError):
     """The answer is not what this endpoint answers; the message says what was expected."""
 
 
-def parse_sessions(body: bytes) -> tuple[Session, ...]:
+def parse_sessions(body: bytes) -> tuple[ServerSession, ...]:
     """The list of GET session; one row that is no session spoils it, for absence from a list means something."""
     rows = _json(body, "a list of sessions")
     if not isinstance(rows, list):
@@ -114,20 +117,20 @@ def parse_sessions(body: bytes) -> tuple[Session, ...]:
     return tuple(parse_session(row) for row in rows)
 
 
-def parse_one_session(body: bytes) -> Session:
+def parse_one_session(body: bytes) -> ServerSession:
     """The object of GET session/{id}; old servers put it into a list."""
     row = _json(body, "a session")
     return parse_session(row[0] if isinstance(row, list) and row else row)
 
 
-def parse_session(row: object) -> Session:
+def parse_session(row: object) -> ServerSession:
     if not isinstance(row, dict):
         raise UnreadableReply("the answer is no session")
     identifier = _text(row, "id")
     if identifier is None:
         raise UnreadableReply("the answer has a session without an id")
     url = _text(row, "connectURL")
-    return Session(
+    return ServerSession(
         id=identifier,
         name=_text(row, "name") or "",
         kind=_text(row, "type") or "headless",

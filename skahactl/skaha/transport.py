@@ -7,23 +7,26 @@ import contextlib
 import select
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import urlsplit
 
 import httpcore
 import httpx
 
 from skahactl import __version__
-from skahactl.clock import Clock
 from skahactl.errors import AuthError, ProfileError
-from skahactl.profile import Profile
 from skahactl.skaha import credentials, encoding
-from skahactl.skaha.failures import LOG_IN, REFUSED, HttpReply, tls_refusal
+from skahactl.skaha.failures import LOG_IN, REJECTED, HttpReply, tls_refusal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+
+    from skahactl.profile import Profile
+    from skahactl.system import Clock
 
 #: The extension of a request that is called, if it is there, when its turn has come.
 BEGUN = "skahactl.begun"
@@ -143,7 +146,7 @@ class Connection(httpx.AsyncBaseTransport):
             return
         reason = await tls_refusal(request.url.host, request.url.port or 443, self._context)
         if reason is not None:
-            raise AuthError(REFUSED.format(reason), hint=LOG_IN, code="certificate") from None
+            raise AuthError(REJECTED.format(reason), hint=LOG_IN, code="certificate") from None
 
     def _should_renew(self) -> bool:
         if self._profile.auth.method != "x509" or self._signature() == self._seen:

@@ -15,10 +15,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from skahactl.errors import Exit, SkahactlError, UsageError
-from skahactl.signals import handled_signals
 from skahactl.split.shares import Share, bounds
 from skahactl.split.sources import SWAP, Source, open_list, shown_path
 from skahactl.split.strategies import chunk, everything, item_of, lines, stripe
+from skahactl.system import handled_signals
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

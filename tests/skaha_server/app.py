@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from urllib.parse import unquote
 
-from skahactl.clock import Clock
+from skahactl.system import Clock
 from tests.skaha_server import admin, create, logs, messages, parameters, views
 from tests.skaha_server.faults import Dealer
 from tests.skaha_server.messages import Call, Refusal, Reply, words
@@ -97,7 +97,7 @@ class App:
         self.calls += 1
         kind, _, token = call.header("authorization").partition(" ")
         deny = self.plan.deny
-        if deny == "expired":
+        if deny == "unknown":
             raise Refusal(
                 Reply(401, b"Token has expired", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
             )

@@ -7,7 +7,7 @@ import contextlib
 import ssl
 from typing import Self
 
-from skahactl.clock import Clock, SystemClock
+from skahactl.system import Clock, SystemClock
 from tests.skaha_server import connection
 from tests.skaha_server.app import App
 from tests.skaha_server.plan import Plan

@@ -1,4 +1,4 @@
-"""What a wrong word on the command line is told: one clear message, with the nearest word or another tool's in ours."""
+"""Errors for arguments that the command line cannot take, each with the command that was probably meant."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from cyclopts import CoercionError, CycloptsError, MissingArgumentError, RepeatA
 from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError
 
 from skahactl.errors import UsageError
-from skahactl.words import did_you_mean
+from skahactl.text import did_you_mean
 
 if TYPE_CHECKING:
     from cyclopts.argument import Argument
+
 
 #: What other tools call it, and what it is called here; a noun in the singular is found by its plural.
 FOREIGN = {
@@ -84,7 +85,7 @@ _EVERYWHERE = ("--profile", "--output", "--quiet", "--verbose", "--log-file", "-
 
 def explain_argument_error(error: CycloptsError, words: Sequence[str]) -> UsageError:
     """The parser's complaint about these words in ours."""
-    from skahactl.verbs import VERBS
+    from skahactl.app import VERBS
 
     verb = next((word for word in words if not word.startswith("-")), "")
     if verb and verb not in VERBS:
@@ -142,7 +143,7 @@ def _no_option(name: str, known: Sequence[str], who: str, page: str) -> UsageErr
 
 def _missing(error: MissingArgumentError, who: str, page: str) -> UsageError:
     """An example says more than a rule: the first of the help page."""
-    from skahactl.help_pages import examples
+    from skahactl.app import examples
 
     argument = error.argument
     if argument is None or argument.index is None:
