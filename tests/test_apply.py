@@ -576,9 +576,9 @@ def test_a_profile_found_by_name_is_shown_by_its_name_and_commands_can_be_pasted
     assert row["profile"] == "slow"
     desk.job("queued", "sleep 100", 2)
     told = desk.run("apply", "queued.toml", "-p", "slow").stderr
-    assert told.endswith("skahactl -p slow resume held sees it to its end\n")
+    assert told.endswith("skahactl -p slow resume queued sees it to its end\n")
     refused = desk.run("mark", "queued", "completed", "-r", "1", "-p", "./profile.toml", "-o", "json", exit=1).stderr
-    assert json.loads(refused)["hint"].endswith("skahactl -p ./profile.toml resume held")
+    assert json.loads(refused)["hint"].endswith("skahactl -p ./profile.toml resume queued")
     desk.run("delete", "queued", "-p", "slow")
     assert "-p" not in desk.run("apply", "queued.toml").stderr
     desk.run("delete", "queued")

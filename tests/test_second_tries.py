@@ -119,9 +119,9 @@ def test_wait_ends_where_nobody_creates_what_is_held(desk: Desk) -> None:
     desk.run("apply", desk.job("queued", "sleep 100", 3, "[limits]\nalive = 1"))
     wait_for(lambda: desk.states("queued").count("Running") == 1)
     told = desk.run("wait", "queued", "--for", "running", "--timeout", "30s", exit=1).stderr
-    assert told.startswith("held on ")
+    assert told.startswith("queued on ")
     assert "2 Queued (replica 2-3), and nobody drives it" in told
-    desk.run("wait", "held/1", "--for", "Running")
+    desk.run("wait", "queued/1", "--for", "Running")
     desk.clear("queued")
 
 
