@@ -186,6 +186,7 @@ _DEPENDENCIES = (
     "httpcore",
     "httpx",
     "pydantic",
+    "pyyaml",
     "rich",
     "sniffio",
     "tomli-w",

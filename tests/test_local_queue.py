@@ -158,6 +158,42 @@ def test_children_left_behind_end_with_their_session(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+@LINUX
+@pytest.mark.parametrize(
+    "line",
+    [
+        "timeout 300 sleep {word}",
+        "set -m; sleep {word} & sleep {word}",
+        "setsid sleep {word} & setsid sleep {word}; wait",
+        "(setsid sleep {word} &); exec sleep {word}",
+    ],
+)
+def test_delete_ends_processes_in_other_groups_and_sessions(tmp_path: Path, line: str) -> None:
+    word = f"3{time.time_ns() % 10**9}"
+
+    async def run() -> None:
+        async with platform(tmp_path) as client:
+            session = await create(client, "one", "bash", "-c", line.format(word=word))
+            await until(lambda: asyncio.sleep(0, processes(word)), lambda found: len(found) >= line.count("sleep"))
+            (await client.delete(f"session/{session}")).raise_for_status()
+            await until(lambda: asyncio.sleep(0, processes(word)), lambda found: not found)
+
+    asyncio.run(run())
+
+
+@LINUX
+def test_a_daemon_left_behind_ends_with_its_session(tmp_path: Path) -> None:
+    word = f"3{time.time_ns() % 10**9}"
+
+    async def run() -> None:
+        async with platform(tmp_path) as client:
+            await create(client, "one", "bash", "-c", f"setsid sleep {word} & echo done")
+            assert list((await ended(client)).values()) == ["Completed"]
+            await until(lambda: asyncio.sleep(0, processes(word)), lambda found: not found)
+
+    asyncio.run(run())
+
+
 def test_deleting_what_is_queued_means_it_never_runs(tmp_path: Path) -> None:
     async def run() -> None:
         async with platform(tmp_path, slots=1) as client:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from skahactl.local.decode import (
-    ScalarError,
     TemplateRejected,
     decode_request,
     expand_variables,
     is_reread_word,
-    parse_sequence,
 )
 from tests.local_platform import encoded
 
@@ -72,16 +69,13 @@ def test_arguments(args: str | None, expected: tuple[str, ...] | None) -> None:
     [
         ("$1", 500, "unexpected exception: java.lang.IndexOutOfBoundsException: No group 1"),
         ("$9", 500, "unexpected exception: java.lang.IndexOutOfBoundsException: No group 9"),
-        ("${name}", 400, "No group with name {name}\n"),
-        ("${a.b}", 400, "named capturing group is missing trailing '}'\n"),
-        ("${a_b}", 400, "named capturing group is missing trailing '}'\n"),
-        ("${}", 400, "named capturing group has 0 length name\n"),
         ("$(ls)", 400, "Illegal group reference\n"),
+        ("${name}", 400, "Illegal group reference\n"),
         ("$HOME", 400, "Illegal group reference\n"),
         ("$$", 400, "Illegal group reference\n"),
         ("x$", 400, "Illegal group reference\n"),
         ('a"b', 500, "unexpected exception: while parsing a flow sequence"),
-        ('a"]\nimage: evil', 500, "unexpected exception: while parsing"),
+        ('a"]\nimage: evil', 500, "unexpected exception: while"),
         ("\\\\/", 500, "unexpected exception: while scanning a double-quoted scalar"),
         ("\\\\xZZ", 500, "unexpected exception: while scanning a double-quoted scalar"),
         ("\\\\", 500, "unexpected exception: while"),
@@ -144,13 +138,17 @@ def test_words_that_survive() -> None:
         (["A= padded "], (("A", " padded "),)),
         (["A=a\\\\x3db"], (("A", "a=b"),)),
         (["A=\\\\\n"], (("A", ""),)),
+        (["NO=1", "On=2", '"NO"=3', '"null"=4'], (("false", "1"), ("true", "2"), ("NO", "3"), ("null", "4"))),
     ],
 )
 def test_environment(entries: list[str], expected: tuple[tuple[str, str], ...]) -> None:
     assert decode_request("cmd", None, entries).env == expected
 
 
-@pytest.mark.parametrize("entry", ["=v", "1A=x", "A B=x", "yes=1", "y=1", "null=1", "A:B=x", "é=x"])
+@pytest.mark.parametrize(
+    "entry",
+    ["=v", "1A=x", "A B=x", "y=1", '"y"=1', "null=1", "-1=x", ".inf=x", "A:B=x", "é=x", "[A]=x"],
+)
 def test_names_that_kubernetes_refuses(entry: str) -> None:
     with pytest.raises(TemplateRejected, match="not found"):
         decode_request("cmd", None, [entry])
@@ -184,47 +182,6 @@ def test_encoded_arguments_and_values_arrive_unchanged(texts: list[str]) -> None
     decoded = decode_request("cmd", sent, entries, platform=(("HOME", "/home/me"),))
     assert decoded.argv == ("cmd", *texts)
     assert decoded.env == tuple((f"A{number}", text) for number, text in enumerate(texts))
-
-
-def sequence(document: str) -> list[str] | None:
-    """The whole document as a sequence of scalars; None if it is not."""
-    try:
-        items, end = parse_sequence(document, 0)
-    except ScalarError:
-        return None
-    return items if end == len(document) else None
-
-
-PIECES = [
-    "a",
-    " ",
-    "\t",
-    "\n",
-    "\r\n",
-    "\\\\",
-    '\\"',
-    "\\x41",
-    "\\u00e9",
-    "\\U0001F600",
-    "\\n",
-    "\\\n",
-    "\\L",
-    "é",
-    "\x85",
-]
-
-
-@given(st.lists(st.sampled_from([*PIECES, "\u2028", "---", "...", "\\q", "\\x4", '"', "#"]), max_size=8).map("".join))
-@example('" #')
-def test_quoted_scalars_are_read_as_a_yaml_parser_reads_them(text: str) -> None:
-    document = f'["{text}"]'
-    try:
-        known = yaml.safe_load(document)
-    except yaml.YAMLError:
-        known = None
-    if known is not None and not all(isinstance(item, str) for item in known):
-        known = None  # it became a mapping, which is no argument list
-    assert sequence(document) == known
 
 
 @given(st.text(max_size=20), st.text(max_size=20), st.lists(st.text(max_size=10), max_size=3))

@@ -16,16 +16,10 @@ import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import yaml
+
 #: What $0 stands for: the text that the server's pattern matched.
 PLACEHOLDER = "${headless.image.bundle}"
-
-
-class GroupError(ValueError):
-    """A replacement string that Java refuses; ``illegal``: an IllegalArgumentException, else IndexOutOfBounds."""
-
-    def __init__(self, message: str, *, illegal: bool = True):
-        super().__init__(message)
-        self.illegal = illegal
 
 
 def split_args(text: str, separator: str) -> list[str]:
@@ -39,199 +33,27 @@ def split_args(text: str, separator: str) -> list[str]:
 
 
 def replace_text(text: str) -> str:
-    """What Matcher.appendReplacement makes of ``text`` for a pattern without groups that matched PLACEHOLDER."""
-    result: list[str] = []
-    cursor = 0
-    while cursor < len(text):
-        char = text[cursor]
-        if char == "\\":
-            if cursor + 1 == len(text):
-                raise GroupError("character to be escaped is missing")
-            result.append(text[cursor + 1])
-            cursor += 2
-        elif char == "$":
-            cursor = _reference(text, cursor + 1)
-            result.append(PLACEHOLDER)
-        else:
-            result.append(char)
-            cursor += 1
-    return "".join(result)
+    r"""Return what Java's Matcher.appendReplacement makes of ``text``, for a pattern without groups.
 
+    A backslash takes the next character literally, ``$0`` is the matched text, and any other ``$`` is an error.
+    Raises TemplateRejected with the server's status and message.
+    """
 
-def _reference(text: str, cursor: int) -> int:
-    """Where a reference to group 0 ends that began before ``cursor``; anything else is refused."""
-    if cursor == len(text):
-        raise GroupError("Illegal group reference: group index is missing")
-    if text[cursor] == "{":
-        raise GroupError(_named(text, cursor + 1))
-    if text[cursor] not in "0123456789":
-        raise GroupError("Illegal group reference")
-    if text[cursor] != "0":
-        raise GroupError(f"No group {text[cursor]}", illegal=False)
-    cursor += 1
-    while cursor < len(text) and text[cursor] == "0":
-        cursor += 1  # 00 is still group 0; a further digit would be a group that is not there, and so is text
-    return cursor
-
-
-def _named(text: str, cursor: int) -> str:
-    """The complaint about a named reference, of which there can be none."""
-    end = cursor
-    while end < len(text) and text[end].isascii() and text[end].isalnum():
-        end += 1
-    name = text[cursor:end]
-    if not name:
-        return "named capturing group has 0 length name"
-    if end == len(text) or text[end] != "}":
-        return "named capturing group is missing trailing '}'"
-    if name[0].isdigit():
-        return f"capturing group name {{{name}}} starts with digit character"
-    return f"No group with name {{{name}}}"
-
-
-BREAKS = "\r\n\x85\u2028\u2029"
-ESCAPES = {
-    "0": "\0", "a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r", "e": "\x1b",
-    " ": " ", '"': '"', "\\": "\\", "N": "\x85", "_": "\xa0", "L": "\u2028", "P": "\u2029",
-}  # fmt: skip
-CODES = {"x": 2, "u": 4, "U": 8}
-
-
-class ScalarError(ValueError):
-    """Text that is no YAML; the message is the parser's."""
-
-
-def check_printable(text: str) -> None:
-    """Raise on the first character that YAML does not allow."""
-    for position, char in enumerate(text):
-        code = ord(char)
-        if not (
-            0x20 <= code <= 0x7E
-            or code in (0x09, 0x0A, 0x0D, 0x85)
-            or 0xA0 <= code <= 0xD7FF
-            or 0xE000 <= code <= 0xFFFD
-            or code >= 0x10000
-        ):
-            raise ScalarError(
-                f"unacceptable code point '{char}' (0x{code:X}) special characters are not allowed\n"
-                f"in \"'string'\", position {position}"
+    def replacement(match: re.Match[str]) -> str:
+        token = match[0]
+        if token == "\\":
+            raise TemplateRejected(400, "character to be escaped is missing\n")
+        if token[0] == "\\":
+            return token[1]
+        if token.startswith("$0"):
+            return PLACEHOLDER
+        if token[1:].isdecimal():
+            raise TemplateRejected(
+                500, f"unexpected exception: java.lang.IndexOutOfBoundsException: No group {token[1]}"
             )
+        raise TemplateRejected(400, "Illegal group reference\n")
 
-
-def parse_quoted(text: str, start: int) -> tuple[str, int]:
-    """The scalar whose opening quote is at ``start``, and the place after its closing quote."""
-    result: list[str] = []
-    cursor = start + 1
-    while True:
-        plain = cursor
-        while cursor < len(text) and text[cursor] not in ' \t"\\' + BREAKS:
-            cursor += 1
-        result.append(text[plain:cursor])
-        if cursor == len(text):
-            raise ScalarError("while scanning a quoted scalar\nfound unexpected end of stream")
-        if text[cursor] == '"':
-            return _paired("".join(result)), cursor + 1
-        if text[cursor] == "\\":
-            piece, cursor = _escape(text, cursor + 1)
-        else:
-            piece, cursor = _spaces(text, cursor)
-        result.append(piece)
-
-
-def _escape(text: str, cursor: int) -> tuple[str, int]:
-    char = text[cursor : cursor + 1]
-    if char in ESCAPES:
-        return ESCAPES[char], cursor + 1
-    if char in CODES:
-        digits = text[cursor + 1 : cursor + 1 + CODES[char]]
-        if len(digits) < CODES[char] or any(digit not in "0123456789abcdefABCDEF" for digit in digits):
-            raise ScalarError(
-                "while scanning a double-quoted scalar\n"
-                f"expected escape sequence of {CODES[char]} hexadecimal numbers, but found: {digits}"
-            )
-        if int(digits, 16) > 0x10FFFF:
-            raise ScalarError(f"while scanning a double-quoted scalar\nfound unknown escape character {digits}")
-        return chr(int(digits, 16)), cursor + 1 + len(digits)
-    if char and char in BREAKS:
-        return _more_breaks(text, _line_break(text, cursor)[1])
-    raise ScalarError(
-        f"while scanning a double-quoted scalar\nfound unknown escape character {char}({ord(char or chr(0)):X})"
-    )
-
-
-def _spaces(text: str, cursor: int) -> tuple[str, int]:
-    """Blanks stay; a line break is folded, with the blanks around it, to one blank or to the empty lines it has."""
-    blanks = cursor
-    while cursor < len(text) and text[cursor] in " \t":
-        cursor += 1
-    white = text[blanks:cursor]
-    if cursor == len(text):
-        raise ScalarError("while scanning a quoted scalar\nfound unexpected end of stream")
-    if text[cursor] not in BREAKS:
-        return white, cursor
-    line_break, cursor = _line_break(text, cursor)
-    more, cursor = _more_breaks(text, cursor)
-    if line_break != "\n":
-        return line_break + more, cursor
-    return more or " ", cursor
-
-
-def _more_breaks(text: str, cursor: int) -> tuple[str, int]:
-    result: list[str] = []
-    while True:
-        mark = text[cursor : cursor + 3]
-        if mark in ("---", "...") and text[cursor + 3 : cursor + 4] in ("", " ", "\t", *BREAKS):
-            raise ScalarError("while scanning a quoted scalar\nfound unexpected document separator")
-        while cursor < len(text) and text[cursor] in " \t":
-            cursor += 1
-        if cursor == len(text) or text[cursor] not in BREAKS:
-            return "".join(result), cursor
-        line_break, cursor = _line_break(text, cursor)
-        result.append(line_break)
-
-
-def _line_break(text: str, cursor: int) -> tuple[str, int]:
-    if text.startswith("\r\n", cursor):
-        return "\n", cursor + 2
-    return ("\n" if text[cursor] in "\r\n\x85" else text[cursor]), cursor + 1
-
-
-def _paired(text: str) -> str:
-    """Java holds UTF-16: two escapes of a surrogate pair are one character, and half a pair is none."""
-    try:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16")
-    except UnicodeDecodeError:
-        raise ScalarError("special characters are not allowed") from None
-
-
-def parse_sequence(text: str, start: int) -> tuple[list[str], int]:
-    """The flow sequence of quoted scalars whose bracket is at ``start``, and the place after its closing bracket."""
-    items: list[str] = []
-    cursor = _skip(text, start + 1)
-    while text[cursor : cursor + 1] != "]":
-        if text[cursor : cursor + 1] != '"':
-            raise ScalarError("while parsing a flow sequence\nexpected ',' or ']', but got something else")
-        item, cursor = parse_quoted(text, cursor)
-        items.append(item)
-        cursor = _skip(text, cursor)
-        if text[cursor : cursor + 1] == ",":
-            cursor = _skip(text, cursor + 1)
-        elif text[cursor : cursor + 1] != "]":
-            raise ScalarError("while parsing a flow sequence\nexpected ',' or ']', but got something else")
-    return items, cursor + 1
-
-
-def _skip(text: str, cursor: int) -> int:
-    """Past blanks, line breaks, and comments, which begin after one of them."""
-    while cursor < len(text):
-        if text[cursor] == "#" and text[cursor - 1] in " \t" + BREAKS:
-            while cursor < len(text) and text[cursor] not in BREAKS:
-                cursor += 1
-        elif text[cursor] not in " \t" + BREAKS:
-            break
-        else:
-            cursor += 1
-    return cursor
+    return re.sub(r"\\.?|\$(?:0+|[1-9])?", replacement, text, flags=re.DOTALL)
 
 
 #: SnakeYAML's implicit integers and floats (YAML 1.1): these it quotes when it writes them as text.
@@ -263,10 +85,8 @@ def _number(text: str) -> bool:
 
 
 _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
-#: Names that YAML reads as something else, unquoted as the template writes them.
-_NOT_TEXT = re.compile(
-    r"(?i:yes|no|true|false|on|off|null|y|n|\.inf|\.nan|-+|\.\.\.)|[-.][0-9][0-9._]*(?i:e[-+]?[0-9]+)?"
-)
+#: The escape that PyYAML knows and SnakeYAML does not.
+_SLASH = re.compile(r"(?<!\\)(?:\\\\)*\\/")
 
 
 class TemplateRejected(Exception):
@@ -324,11 +144,8 @@ def decode_request(
     ``platform``: the variables that the platform sets after the user's, which ``$(NAME)`` in the command may name;
     they are not part of the result's ``env``.
     """
-    text = _replaced(_assembled(cmd, args, env)).replace("${skaha.userid}", user)
-    try:
-        command, arguments, variables = _parsed(text)
-    except ScalarError as error:
-        raise TemplateRejected(500, f"unexpected exception: {error}") from None
+    text = replace_text(_assembled(cmd, args, env)).replace("${skaha.userid}", user)
+    command, arguments, variables = _parsed(text)
     _check(command, arguments, variables, job)
     values = _expanded_env([*variables, *platform])
     mapping = dict(values)
@@ -357,57 +174,80 @@ def _assembled(cmd: str | None, args: str | None, env: Sequence[str]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _replaced(text: str) -> str:
-    """(b) The text as a Java replacement string."""
-    try:
-        return replace_text(text)
-    except GroupError as error:
-        if error.illegal:
-            raise TemplateRejected(400, f"{error}\n") from None
-        raise TemplateRejected(500, f"unexpected exception: java.lang.IndexOutOfBoundsException: {error}") from None
-
-
 def _parsed(text: str) -> tuple[list[str] | None, list[str] | None, list[tuple[str, str]]]:
-    """(c) The template's own structure; what breaks it is a parse error.
+    """(c) The command, the arguments and the variables of the template.
 
-    Text that closes its quotes and goes on with other YAML keys would change the Job; it is refused here.
+    Text that closes its quotes and adds other YAML keys would change the Job on a real server. It is rejected here.
     """
-    check_printable(text)
-    command: list[str] | None = None
-    args: list[str] | None = None
-    cursor = 0
-    if text.startswith("command: ["):
-        command, cursor = parse_sequence(text, len("command: "))
-        cursor = _end_of_line(text, cursor)
-    if text.startswith("args: [", cursor):
-        args, cursor = parse_sequence(text, cursor + len("args: "))
-        cursor = _end_of_line(text, cursor)
-    return command, args, _variables(text, cursor)
+    root = _composed(text)
+    if set(root) - {"command", "args", "env"} or "env" not in root:
+        raise _broken("a block mapping")
+    return (
+        _sequence(root["command"]) if "command" in root else None,
+        _sequence(root["args"]) if "args" in root else None,
+        [_variable(entry) for entry in root["env"].value] if root["env"].value else [],
+    )
 
 
-def _variables(text: str, cursor: int) -> list[tuple[str, str]]:
-    if not text.startswith("env:\n", cursor):
-        raise ScalarError("while parsing a block mapping\nexpected <block end>, but found something else")
-    cursor += len("env:\n")
-    pairs: list[tuple[str, str]] = []
-    while cursor < len(text):
-        line = text.find("\n", cursor)
-        if not text.startswith("- name: ", cursor) or not text.startswith('  value: "', line + 1):
-            raise ScalarError("while parsing a block mapping\nexpected <block end>, but found something else")
-        name = text[cursor + len("- name: ") : line].strip(" \t")
-        value, cursor = parse_quoted(text, line + 1 + len("  value: "))
-        cursor = _end_of_line(text, cursor)
-        pairs.append((name, value))
-    return pairs
+def _composed(text: str) -> dict[str, yaml.Node]:
+    """Return the nodes of the template by key, as SnakeYAML reads them.
+
+    PyYAML differs from SnakeYAML 2.5 in these points, which are settled here:
+
+    * ``\\/`` is an escape in PyYAML only.
+    * PyYAML's C parser refuses the two escapes of a surrogate pair, and its other parser keeps them apart; Java joins
+      them.
+    * The C parser words its errors differently, so the other parser is asked for the message.
+    """
+    if _SLASH.search(text):
+        raise _broken("a double-quoted scalar", "found unknown escape character /(2F)", "scanning")
+    try:
+        try:
+            root = yaml.compose(text, Loader=yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
+        except yaml.YAMLError:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise TemplateRejected(500, f"unexpected exception: {error}") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise _broken("a block mapping")
+    found = {key.value: value for key, value in root.value if isinstance(key, yaml.ScalarNode)}
+    if len(found) != len(root.value):
+        raise _broken("a block mapping")
+    return found
 
 
-def _end_of_line(text: str, cursor: int) -> int:
-    """The start of the next line; nothing may stand before it but blanks and a comment."""
-    line = text.find("\n", cursor)
-    rest = text[cursor:line]
-    if rest.strip(" \t\r") and not re.match(r"[ \t]+#", rest):
-        raise ScalarError("while parsing a block mapping\nexpected <block end>, but found something else")
-    return line + 1
+def _sequence(node: yaml.Node) -> list[str]:
+    if not isinstance(node, yaml.SequenceNode):
+        raise _broken("a flow sequence")
+    return [_quoted(one) for one in node.value]
+
+
+def _variable(node: yaml.Node) -> tuple[str, str]:
+    """The name as it comes back from the second load, and the value."""
+    if not isinstance(node, yaml.MappingNode) or [key.value for key, _ in node.value] != ["name", "value"]:
+        raise _broken("a block mapping")
+    (_, name), (_, value) = node.value
+    kind = name.tag.rpartition(":")[2]
+    if not isinstance(name, yaml.ScalarNode) or kind not in ("str", "bool"):
+        return "", _quoted(value)  # a null or a number, which Kubernetes refuses as a name
+    if kind == "bool":
+        return str(name.value.lower() in ("yes", "true", "on")).lower(), _quoted(value)
+    return name.value, _quoted(value)
+
+
+def _quoted(node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode) or node.style != '"':
+        raise _broken("a flow sequence")
+    try:
+        return str(node.value).encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise TemplateRejected(500, "unexpected exception: special characters are not allowed") from None
+
+
+def _broken(
+    what: str, found: str = "expected <block end>, but found something else", doing: str = "parsing"
+) -> TemplateRejected:
+    return TemplateRejected(500, f"unexpected exception: while {doing} {what}\n{found}")
 
 
 def _check(command: list[str] | None, args: list[str] | None, variables: Sequence[tuple[str, str]], job: str) -> None:
@@ -416,7 +256,7 @@ def _check(command: list[str] | None, args: list[str] | None, variables: Sequenc
     if any(is_reread_word(value) for value in values):
         raise template_message(job)
     for name, _ in variables:
-        if not _ENV_NAME.fullmatch(name) or _NOT_TEXT.fullmatch(name):
+        if not _ENV_NAME.fullmatch(name) or is_reread_word(name):
             raise template_message(job)
 
 

@@ -24,10 +24,17 @@ from typing import NoReturn
 
 from skahactl.local import queue, workers
 from skahactl.local.queue import FAILED, QUEUED, connect, immediate, lock_path, log_path
-from skahactl.system import INTERRUPTIONS
 
 #: As in a container: what Python changed, and what whoever called us (nohup, a script's ``&``) may have ignored.
-_DEFAULT = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGQUIT, *INTERRUPTIONS)
+_DEFAULT = (
+    signal.SIGCHLD,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGQUIT,
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+)
 
 
 class PreforkedChild:
@@ -129,6 +136,15 @@ PATIENCE = 60.0
 End = tuple[str, str, "int | None", str]
 
 
+def _adopt_orphans() -> None:
+    """Become the parent of what a session's processes leave behind, where the system has that (Linux's subreaper)."""
+    if workers.LINUX:
+        import ctypes
+
+        set_child_subreaper = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
+        ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+
+
 def main(argv: list[str]) -> None:
     root, worker, lock, kill_after = argv[0], argv[1], int(argv[2]), float(argv[3])
     if os.fork():
@@ -149,6 +165,7 @@ class Worker:
         os.set_blocking(ring, False)
         signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        _adopt_orphans()
 
     def run(self) -> None:
         """Until the queue has been empty for a while, and nothing of a dead worker is left to end."""
@@ -160,7 +177,8 @@ class Worker:
             done = None
             if session is not None:
                 running, spare, idle = self._start(session, spare), PreforkedChild(self.lock), None
-                done = (session["id"], *self._follow(session["id"], running))
+                done = (session["id"], *self._follow(session["id"], running, spare))
+                self._kill_orphans(spare)
             elif more:
                 idle = time.monotonic() if idle is None else idle
                 self._linger(idle + LINGER)
@@ -208,14 +226,14 @@ class Worker:
         os.unlink(lock_path(self.root, self.worker))
         return None, False
 
-    def _follow(self, session: str, running: PreforkedChild) -> tuple[str, int | None, str]:
+    def _follow(self, session: str, running: PreforkedChild, spare: PreforkedChild) -> tuple[str, int | None, str]:
         """Wait for a session's process; end it when it is deleted or too old. State, exit code and reason."""
         while (status := running.poll()) is None:
             if not self._wait():
                 self._help()
                 verdict = self._verdict(session)
                 if verdict is not None:
-                    self._end(running)
+                    self._end(running, spare)
                     return FAILED, None, verdict
         return queue.end_of_status(status)
 
@@ -226,9 +244,18 @@ class Worker:
             return "deleted"
         return "its deadline passed" if row["expires"] <= time.time() else None
 
-    def _end(self, running: PreforkedChild) -> None:
-        """TERM, ``kill_after`` seconds, KILL; the children of a process that is gone are killed as in a container."""
+    def _kill_orphans(self, spare: PreforkedChild) -> None:
+        """Kill what a session left behind, as the end of a container does: every child but the one that waits."""
+        while left := [child for child in workers.children(os.getpid()) if child != spare.pid]:
+            workers.signal_processes(left, signal.SIGKILL)
+            for child in left:
+                os.waitpid(child, 0)
+
+    def _end(self, running: PreforkedChild, spare: PreforkedChild) -> None:
+        """Send TERM to every process of the session, and KILL ``kill_after`` seconds later."""
         workers.signal_group(running.pid, signal.SIGTERM)
+        others = set(workers.descendants(os.getpid())) - {running.pid, spare.pid}
+        workers.signal_processes(others, signal.SIGTERM)
         limit = time.monotonic() + self.kill_after
         while running.poll() is None:
             left = limit - time.monotonic()

@@ -12,14 +12,17 @@ import os
 import secrets
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 import skahactl
 from skahactl.local.queue import FAILED, QUEUED, RUNNING, end, immediate, lock_path
+
+if TYPE_CHECKING:
+    import subprocess
 
 LINUX = sys.platform.startswith("linux")
 
@@ -41,42 +44,63 @@ def start_time(pid: int) -> str | None:
     return _output("ps", "-o", "lstart=", "-p", str(pid)) or None
 
 
-def group_alive(pid: int, when: str, machine: str) -> bool:
-    """Whether processes of the group ``pid`` remain whose leader was born ``when``, on the boot ``machine``."""
+def session_members(leader: int, when: str, machine: str) -> list[int]:
+    """Return the living processes of the session that ``leader`` began, if it was started ``when`` on this boot.
+
+    A session (setsid) outlives process groups: ``timeout``, ``set -m`` and setpgid make new groups in it.
+    """
     if machine != boot_marker():
-        return False
-    leader = start_time(pid)
-    if leader is not None:
-        return leader == when
+        return []
+    started = start_time(leader)
+    if started is not None and started != when:
+        return []  # the number belongs to another process now
+    if not LINUX:
+        rows = (line.split() for line in _output("ps", "-A", "-o", "pid=,pgid=,stat=").splitlines())
+        return [int(row[0]) for row in rows if len(row) > 2 and row[1] == str(leader) and row[2][0] != "Z"]
+    members = []
+    for name in os.listdir("/proc"):
+        fields = _stat(int(name)) if name.isdigit() else None
+        if fields and fields[0] not in "ZX" and fields[3] == str(leader) and int(fields[19]) >= int(when or 0):
+            members.append(int(name))
+    return members
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the children of a process and theirs, as far as the system lists them (Linux)."""
+    found: list[int] = []
+    for child in children(pid):
+        found += [child, *descendants(child)]
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process; empty where the system does not list them."""
     try:
-        os.killpg(pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return _has_members(pid, when)
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
 
 
 def signal_group(pid: int, number: int) -> None:
-    """Send a signal to a group, if it is still there; a stopped one is woken to hear it."""
+    """Send a signal to a process group, if it still exists."""
     try:
         os.killpg(pid, number)
         if number == signal.SIGTERM:
-            os.killpg(pid, signal.SIGCONT)
+            os.killpg(pid, signal.SIGCONT)  # a stopped process receives TERM only when it continues
     except (ProcessLookupError, PermissionError):
         return
 
 
-def _has_members(group: int, when: str) -> bool:
-    """Whether a living process that is no older than the lost leader is in its group and session."""
-    if not LINUX:
-        rows = (line.split() for line in _output("ps", "-A", "-o", "pgid=,stat=").splitlines())
-        return any(row[0] == str(group) and not row[1].startswith("Z") for row in rows if len(row) > 1)
-    for name in os.listdir("/proc"):
-        fields = _stat(int(name)) if name.isdigit() else None
-        if fields is None or fields[0] in "ZX" or fields[2] != str(group) or fields[3] != str(group):
+def signal_processes(pids: Iterable[int], number: int) -> None:
+    """Send a signal to each process that still exists."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+            if number == signal.SIGTERM:
+                os.kill(pid, signal.SIGCONT)
+        except (ProcessLookupError, PermissionError):
             continue
-        if int(fields[19]) >= int(when or 0):
-            return True
-    return False
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -213,16 +237,17 @@ def _reap_one(store: sqlite3.Connection, root: str, worker: str, kill_after: flo
 
 
 def _ended(store: sqlite3.Connection, session: sqlite3.Row, kill_after: float, now: float) -> bool:
-    """Push a lost session's process group one step further towards its end; True when it is gone."""
-    if not group_alive(session["pid"], session["born"], session["boot"]):
+    """Push what is left of a lost session one step further towards its end; True when nothing is left."""
+    members = session_members(session["pid"], session["born"], session["boot"])
+    if not members:
         return True
     termed = session["termed"]
     if termed is None:
         store.execute("UPDATE sessions SET termed = ? WHERE id = ?", (now, session["id"]))
-        signal_group(session["pid"], signal.SIGTERM)
+        signal_processes(members, signal.SIGTERM)
         return False
     if now - termed >= kill_after:
-        signal_group(session["pid"], signal.SIGKILL)
+        signal_processes(members, signal.SIGKILL)
     return bool(now - termed >= kill_after + GIVE_UP)
 
 
@@ -246,6 +271,8 @@ def launch(root: str, bookings: Sequence[tuple[str, int]], kill_after: float) ->
 
 
 def _start(root: str, worker: str, lock: int, kill_after: float) -> subprocess.Popen[bytes]:
+    import subprocess
+
     package = os.path.dirname(os.path.dirname(os.path.abspath(skahactl.__file__)))
     complaints = os.open(
         os.path.join(root, "workers.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
