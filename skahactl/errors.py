@@ -129,8 +129,25 @@ class AuthError(SkahactlError):
 
 
 class UnreachableError(SkahactlError):
+    """``is_permanent``: waiting does not help, because the address is wrong or the server cannot be trusted.
+    ``answered``: something answered, though not as asked."""
+
     exit = Exit.UNREACHABLE
     code = "unreachable"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        code: str | None = None,
+        is_permanent: bool = False,
+        answered: bool = False,
+    ):
+        super().__init__(message, where=where, hint=hint, code=code)
+        self.is_permanent = is_permanent
+        self.answered = answered
 
 
 class TimedOut(SkahactlError):

@@ -32,6 +32,7 @@ from skahactl.session_runtime import (
     known_kind,
     known_status,
     name_pattern,
+    poll_for,
     session_ids,
 )
 
@@ -101,7 +102,7 @@ class AsyncSession:
         from skahactl.session_runtime import command_words, create_once, env_table, named_kind, resource_table
         from skahactl.skaha.encoding import problems
 
-        profile, ledger, client = await self._opening.get()
+        runtime = await self._opening.get()
         table = {"name": name, "image": image, "kind": named_kind(kind), "replicas": replicas}
         if table["kind"] != "headless" and replicas == 1:
             del table["replicas"]
@@ -109,9 +110,9 @@ class AsyncSession:
         table.update(resources=resource_table(cores, ram, gpus, gpu), env=env_table(env))
         present = {key: value for key, value in table.items() if value != {}}
         made = draft(present, directory=self._directory, file="create")
-        (job,) = resolve([made], profile, check=lambda request: problems(request))
+        (job,) = resolve([made], runtime.profile, check=lambda request: problems(request))
         async with self._opening.one_at_a_time(name):
-            ids, failures = await create_once(ledger, client, profile, job, self._directory or os.getcwd())
+            ids, failures = await create_once(runtime, job, self._directory or os.getcwd())
         if failures:
             raise CreateError(name, ids, failures)
         return [found for found in ids if found is not None]
@@ -124,8 +125,7 @@ class AsyncSession:
         del view
         wanted_kind = None if kind is None else known_kind(kind)
         wanted_status = None if status is None else known_status(status)
-        _, _, client = await self._opening.get()
-        listing = await client.sessions()
+        listing = await (await self._opening.get()).first_poll()
         return [
             dict(session.raw)
             for session in listing.sessions
@@ -135,19 +135,20 @@ class AsyncSession:
     async def info(self, ids: str | Iterable[str]) -> list[dict[str, Any]]:
         """What the platform tells of each session that it knows, in the order of ``ids``; one list call."""
         names = session_ids(ids)
-        _, _, client = await self._opening.get()
-        listed = {session.id: session for session in (await client.sessions()).sessions}
+        listing = await poll_for(await self._opening.get(), names)
+        listed = {session.id: session for session in listing.sessions}
         return [dict(listed[one].raw) for one in names if one in listed]
 
     async def logs(self, ids: str | Iterable[str], verbose: bool = False) -> dict[str, str] | None:
         """The log of each session as it is now; empty for one that the platform does not know (any more).
         With ``verbose`` they are printed, and None is returned."""
         names = session_ids(ids)
-        _, _, client = await self._opening.get()
+        runtime = await self._opening.get()
+        await poll_for(runtime, names)
         slots = asyncio.Semaphore(8)
 
         async def read(one: str) -> str:
-            async with slots, client.log(one) as chunks:
+            async with slots, runtime.client.log(one) as chunks:
                 return b"".join([chunk async for chunk in chunks]).decode("utf-8", "replace")
 
         found = dict(zip(names, await asyncio.gather(*map(read, names)), strict=True))
@@ -159,10 +160,11 @@ class AsyncSession:
         """The scheduling events of each session: why it is Pending. Empty without a pod. With ``verbose`` they are
         printed, and None is returned."""
         names = session_ids(ids)
-        _, _, client = await self._opening.get()
+        runtime = await self._opening.get()
+        await poll_for(runtime, names)
         found: dict[str, list[dict[str, str]]] = {}
         for one in names:
-            rows = await client.events(one) or ()
+            rows = await runtime.client.events(one) or ()
             found[one] = [
                 {"type": e.type, "reason": e.reason, "message": e.message, "first": e.first, "last": e.last}
                 for e in rows
@@ -176,8 +178,7 @@ class AsyncSession:
         from skahactl.session_runtime import delete_ids
 
         names = session_ids(ids)
-        profile, ledger, client = await self._opening.get()
-        return await delete_ids(ledger, client, profile, names)
+        return await delete_ids(await self._opening.get(), names)
 
     async def destroy_with(self, prefix: str, kind: str = "headless", status: str = "Completed") -> dict[str, bool]:
         """Deletes the sessions whose name begins with ``prefix`` (or has a part that matches it, where it is a regular
@@ -190,8 +191,8 @@ class AsyncSession:
 
     async def stats(self) -> dict[str, Any]:
         """How much of the platform is in use, as it tells it; not every platform does."""
-        _, _, client = await self._opening.get()
-        return await client.stats()
+        runtime = await self._opening.get()
+        return await runtime.ask_until_answered(runtime.client.stats, patience=0.0)
 
 
 def _sync(

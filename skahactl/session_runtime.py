@@ -14,18 +14,16 @@ from typing import Any
 
 from skahactl.engine.driver import Driver, release_locks
 from skahactl.engine.plan import Gate
-from skahactl.engine.runtime import Runtime, SilentReporter, check_owner
+from skahactl.engine.runtime import Runtime, SilentReporter, check_user
 from skahactl.errors import BusyError, SkahactlError, UsageError
-from skahactl.eventloop import Stop
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempt_of_session, attempts_of, known_sessions, record_gone
 from skahactl.ledger.database import Ledger
 from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import JobKey
 from skahactl.model import ALIVE, Job, Limits, State
-from skahactl.profile import Profile
-from skahactl.skaha.client import Client
-from skahactl.system import SystemClock
+from skahactl.skaha.models import Listing
+from skahactl.system import Clock, SystemClock, state_dir
 from skahactl.text import did_you_mean
 
 
@@ -51,9 +49,9 @@ class SessionRuntime:
         self._names: dict[str, asyncio.Lock] = {}
         self._lock = asyncio.Lock()
         self._stack = contextlib.AsyncExitStack()
-        self._open: tuple[Profile, Ledger, Client] | None = None
+        self._open: Runtime | None = None
 
-    async def get(self) -> tuple[Profile, Ledger, Client]:
+    async def get(self) -> Runtime:
         """What is open here, or is opened now."""
         self._come_here()
         async with self._lock:
@@ -85,13 +83,12 @@ class SessionRuntime:
         self._elsewhere.append((self._stack, self._open, self._where))
         if self._open is not None and self._where[0] == os.getpid():
             with contextlib.suppress(sqlite3.ProgrammingError):  # it was opened in another thread
-                self._open[1].close()
+                self._open.ledger.close()
 
-    async def _opened(self) -> tuple[Profile, Ledger, Client]:
+    async def _opened(self) -> Runtime:
         from skahactl.ledger.database import open_ledger
         from skahactl.platforms import open_client
         from skahactl.profiles import choose
-        from skahactl.system import state_dir
 
         profile = choose(self._profile_name, self._environ)
         client = open_client(profile, environ=self._environ, directory=self._directory, report=self._report)
@@ -99,7 +96,7 @@ class SessionRuntime:
             await stack.enter_async_context(client)
             ledger = stack.enter_context(open_ledger(state_dir(self._environ)))
             self._stack = stack.pop_all()
-        return profile, ledger, client
+        return Runtime(ledger, client, profile, SystemClock(), SilentReporter())
 
 
 #: How often, and how far apart in seconds, the list is read for sessions that are to be gone.
@@ -108,24 +105,22 @@ TRIES, PAUSE = 20, 0.5
 PATIENCE = 60.0
 
 
-async def create_once(
-    ledger: Ledger, client: Client, profile: Profile, job: Job, directory: str
-) -> tuple[list[str | None], dict[int, str]]:
+async def create_once(runtime: Runtime, job: Job, directory: str) -> tuple[list[str | None], dict[int, str]]:
     """Session ids in replica order, None where there is none, and the reasons of those by replica.
 
     Every replica is created now: limits of the profile hold back nothing here. Whatever stops it on the way is the
     reason of what was not created by then."""
-    clock = SystemClock()
-    listing = await client.sessions()
+    ledger, profile, clock = runtime.ledger, runtime.profile, runtime.clock
+    listing = await runtime.first_poll()
+    check_user(ledger, profile, [job.name], listing.user)
     key = JobKey(profile.server, listing.user or "", job.name)
     lock = await _lock(ledger, key, clock)
     stopped: SkahactlError | None = None
     try:
         run = runs.add_run(ledger, key, job, profile.name, {}, clock.now(), directory)
-        desk = Runtime(ledger, client, profile, clock, SilentReporter(), Stop())
         try:
             runs.set_limits(ledger, run.id, Limits(), job.keep, 1)
-            await Driver(desk, (run,), False, lambda watched: Gate()).drive()
+            await Driver(runtime, (run,), False, lambda watched: Gate()).drive()
         except SkahactlError as error:
             stopped = error
     finally:
@@ -143,7 +138,7 @@ async def create_once(
     return ids, failures
 
 
-async def _lock(ledger: Ledger, key: JobKey, clock: SystemClock) -> JobLock:
+async def _lock(ledger: Ledger, key: JobKey, clock: Clock) -> JobLock:
     """The job's lock, as soon as another create of this name lets go of it; BusyError if that takes too long."""
     until = clock.monotonic() + PATIENCE
     while True:
@@ -155,14 +150,20 @@ async def _lock(ledger: Ledger, key: JobKey, clock: SystemClock) -> JobLock:
         await asyncio.sleep(0.1)
 
 
-async def delete_ids(ledger: Ledger, client: Client, profile: Profile, ids: Sequence[str]) -> dict[str, bool]:
+async def poll_for(runtime: Runtime, ids: Sequence[str]) -> Listing:
+    """One poll; AuthError if the server takes us for another user than the owner of a job with one of these ids."""
+    owners = {found[0] for found in known_sessions(runtime.ledger, ids).values()}
+    return await runtime.first_poll(filter(None, (runs.run_by_id(runtime.ledger, run_id) for run_id in owners)))
+
+
+async def delete_ids(runtime: Runtime, ids: Sequence[str]) -> dict[str, bool]:
     """Deletes these sessions and reads the list until they are gone; those with a record here are written Deleted.
     AuthError, before anything is changed, if the server takes us for another user than their jobs'."""
     if "" in ids:
         raise UsageError("an empty session id")
+    ledger, client = runtime.ledger, runtime.client
     known = known_sessions(ledger, ids)
-    theirs = [runs.run_by_id(ledger, run_id) for run_id in {known[one][0] for one in ids if one in known}]
-    check_owner(profile, filter(None, theirs), (await client.sessions()).user)
+    await poll_for(runtime, ids)
     chosen: dict[int, set[int]] = {}
     for one in ids:
         if one in known:
@@ -170,7 +171,7 @@ async def delete_ids(ledger: Ledger, client: Client, profile: Profile, ids: Sequ
     with ledger.transaction():
         for run_id, numbers in chosen.items():
             replicas.ask_delete(ledger, run_id, numbers)
-    slots = asyncio.Semaphore(profile.client.concurrency)
+    slots = asyncio.Semaphore(runtime.profile.client.concurrency)
 
     async def ask(one: str) -> None:
         async with slots:
@@ -179,7 +180,7 @@ async def delete_ids(ledger: Ledger, client: Client, profile: Profile, ids: Sequ
     left = set(ids)
     for _ in range(TRIES):
         await asyncio.gather(*map(ask, left))
-        listing = await client.sessions()
+        listing = await runtime.first_poll()
         left &= {session.id for session in listing.sessions}
         if not left:
             break

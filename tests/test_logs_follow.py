@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skahactl.engine.runtime import OutageReport
 from skahactl.errors import UnreachableError
 from skahactl.logs.follow import ENDED, GONE, LIVE, LOCAL, REMOTE, WAITING, Follower, LogStream, ReadPace, StreamRead
 from skahactl.logs.keep import GAP, Tail
@@ -219,7 +220,15 @@ def followed(
     made = platform(clock)
     screen = Screen(clock)
     follower = Follower(
-        made.look, made.read, screen.sink, lambda: None, screen.said.append, clock=clock, pace=pace, most=most
+        made.look,
+        made.read,
+        screen.sink,
+        lambda: None,
+        screen.said.append,
+        outage=OutageReport("canfar", screen.said.append),
+        clock=clock,
+        pace=pace,
+        most=most,
     )
     run(loop, follower.run())
     return made, screen, follower
@@ -273,8 +282,8 @@ def test_an_outage_is_told_once_and_outlasted() -> None:
     platform, screen, _ = followed(made, REMOTE)
     assert bytes(screen.text["a"]) == platform.log("a")
     assert screen.said == [
-        "the platform does not answer; going on as soon as it answers",
-        "the platform answers again",
+        "canfar: the platform does not answer; retrying",
+        "canfar: connection restored",
     ]
 
 
@@ -298,6 +307,15 @@ def test_a_log_that_is_gone_goes_on_from_its_copy(tmp_path: Path) -> None:
     def sink(_: LogStream) -> WriterChain:
         return WriterChain(out.write, Shape(), "job")
 
-    follower = Follower(look, reading, sink, lambda: None, lambda text: None, clock=clock, pace=REMOTE)
+    follower = Follower(
+        look,
+        reading,
+        sink,
+        lambda: None,
+        lambda text: None,
+        outage=OutageReport("canfar", lambda text: None),
+        clock=clock,
+        pace=REMOTE,
+    )
     run(loop, follower.run())
     assert out.getvalue() == lines(1000, 3000)

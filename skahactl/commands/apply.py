@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from skahactl.commands.params import Files, Manifest, Sets, Variables, read_manifests
-from skahactl.commands.runtime import WriteContext, confirm, deadline, open_write_context, run, run_with_report
+from skahactl.commands.runtime import confirm, connected_runtime, deadline, run, run_with_report
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import Invocation, current
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from skahactl.engine.apply import Applier
     from skahactl.engine.outcome import JobOutcome, Outcome
+    from skahactl.engine.runtime import Runtime
     from skahactl.model import Job
     from skahactl.profile import Profile
 
@@ -134,25 +135,26 @@ def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: ApplyOptions) 
 
 async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: ApplyOptions) -> int:
     from skahactl.engine.apply import precheck
-    from skahactl.eventloop import seconds_left
+    from skahactl.engine.runtime import FOREVER
     from skahactl.render.outcomes import show_outcome
 
-    async with open_write_context(profile) as here:
-        applier = applier_for(here, asked)
-        left = seconds_left(applier.deadline, here.desk.clock)
-        warnings = await here.desk.stop.guard(precheck(jobs, here.desk, here.context.environ), left)
+    async with connected_runtime(profile) as runtime:
+        applier = applier_for(runtime, asked)
+        patience = FOREVER if asked.wait and not asked.dry_run else 0.0
+        warnings = await runtime.ask_until_answered(
+            lambda: precheck(jobs, runtime, current().environ), patience=patience, deadline=applier.deadline
+        )
         for warning in warnings:
-            here.desk.reporter.say(f"warning: {warning}")
+            runtime.reporter.say(f"warning: {warning}")
         if asked.dry_run:
-            left = seconds_left(applier.deadline, here.desk.clock)
-            outcome = await here.desk.stop.guard(applier.preview(jobs), left)
-            _show_preview(here.context, outcome, jobs)
+            outcome = await applier.preview(jobs)
+            _show_preview(current(), outcome, jobs)
             return int(outcome.exit)
-        with run_with_report(here, lambda: applier.known):
+        with run_with_report(runtime, lambda: applier.known):
             outcome = await applier.apply(jobs)
         if asked.creating:
             _hint_for_create(outcome)
-        show_outcome(here.context, outcome)
+        show_outcome(current(), outcome)
         return int(outcome.exit)
 
 
@@ -167,18 +169,18 @@ def _show_preview(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) ->
         show_requests(context, outcome, jobs)
 
 
-def applier_for(here: WriteContext, asked: ApplyOptions) -> Applier:
+def applier_for(runtime: Runtime, asked: ApplyOptions) -> Applier:
     from skahactl.engine.apply import Applier
     from skahactl.engine.decide import ApplyWishes
 
     return Applier(
-        here.desk,
+        runtime,
         ApplyWishes(asked.rerun, asked.replace, asked.adopt),
         wait=asked.wait,
-        deadline=deadline(asked.timeout, here.desk.clock),
+        deadline=deadline(asked.timeout, runtime.clock),
         break_lock=asked.break_lock,
-        directory=here.context.cwd,
-        confirm=lambda words: confirm(here.context, asked.yes, words),
+        directory=current().cwd,
+        confirm=lambda words: confirm(current(), asked.yes, words),
     )
 
 
@@ -218,11 +220,11 @@ def diff(
 async def _diff(profile: Profile, jobs: tuple[Job, ...]) -> int:
     from skahactl.render.outcomes import show_outcome
 
-    async with open_write_context(profile) as here:
-        outcome = await here.desk.stop.guard(applier_for(here, ApplyOptions(dry_run=True)).preview(jobs))
+    async with connected_runtime(profile) as runtime:
+        outcome = await applier_for(runtime, ApplyOptions(dry_run=True)).preview(jobs)
         for part in outcome.jobs:
             part.exit = Exit.NO if changes(part) else Exit.DONE
-        show_outcome(here.context, outcome)
+        show_outcome(current(), outcome)
         return int(outcome.exit)
 
 

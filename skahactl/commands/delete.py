@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from skahactl import completers
-from skahactl.commands.runtime import WriteContext, open_write_context, run, run_with_report
+from skahactl.commands.runtime import connected_runtime, run, run_with_report
 from skahactl.completers import FileName
 from skahactl.errors import Exit, UsageError, worst
 from skahactl.invocation import current
 
 if TYPE_CHECKING:
     from skahactl.engine.delete import JobDeletion
+    from skahactl.engine.runtime import Runtime
     from skahactl.ledger.records import Run
     from skahactl.skaha.models import ServerSession
     from skahactl.targets import Target
@@ -79,49 +80,49 @@ async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_
     from skahactl.render.outcomes import show_outcome
     from skahactl.targets import by_run
 
-    async with open_write_context() as here:
-        every = _found(here, words, replicas, ignore_not_found)
+    async with connected_runtime() as runtime:
+        every = _found(runtime, words, replicas, ignore_not_found)
         found = by_run(target for target in every if not target.past)  # the replica's session of now was not named
-        others = await _sessions(here, [target.word for target in found if target.run is None], ignore_not_found)
-        others += await _sessions(here, [target.session or target.word for target in every if target.past], True)
-        removal = JobDeletion(here.desk)
-        outcome = Outcome(here.desk.profile, dry_run, removal.parts)
+        others = await _sessions(runtime, [target.word for target in found if target.run is None], ignore_not_found)
+        others += await _sessions(runtime, [target.session or target.word for target in every if target.past], True)
+        removal = JobDeletion(runtime)
+        outcome = Outcome(runtime.profile, dry_run, removal.parts)
         gone = Exit.DONE
-        with run_with_report(here, lambda: outcome):
+        with run_with_report(runtime, lambda: outcome):
             for target in found:
                 if target.run is not None and dry_run:
                     await removal.preview(target.run, target.numbers, forget)
                 elif target.run is not None:
-                    await _run(here, removal, target.run, target.numbers, forget)
+                    await _run(runtime, removal, target.run, target.numbers, forget)
             for session in others:
-                gone = worst([gone, await _session(here, removal, session, dry_run)])
-        if outcome.jobs or here.context.machine_readable:
-            show_outcome(here.context, outcome)
+                gone = worst([gone, await _session(runtime, removal, session, dry_run)])
+        if outcome.jobs or current().machine_readable:
+            show_outcome(current(), outcome)
         return worst([gone, outcome.exit])
 
 
-def _found(here: WriteContext, words: list[str], replicas: str | None, ignore_not_found: bool) -> list[Target]:
+def _found(runtime: Runtime, words: list[str], replicas: str | None, ignore_not_found: bool) -> list[Target]:
     """What the words mean; a word that the ledger does not know may be a session."""
     from skahactl.targets import find
 
     try:
-        return list(find(here.desk.ledger, here.desk.profile, words, replicas=replicas, sessions=True))
+        return list(find(runtime.ledger, runtime.profile, words, replicas=replicas, sessions=True))
     except UsageError as error:
         if not ignore_not_found:
             raise
         if len(words) == 1:
-            here.context.say(f"{error.message}; nothing to delete")
+            current().say(f"{error.message}; nothing to delete")
             return []
-    return [target for word in words for target in _found(here, [word], replicas, ignore_not_found)]
+    return [target for word in words for target in _found(runtime, [word], replicas, ignore_not_found)]
 
 
-async def _sessions(here: WriteContext, words: list[str], ignore_not_found: bool) -> list[ServerSession]:
+async def _sessions(runtime: Runtime, words: list[str], ignore_not_found: bool) -> list[ServerSession]:
     """Those that have no record here, by their ids, or by a whole name that only one has. All are looked for before
     anything is deleted."""
     if not words:
         return []
-    listed = (await here.desk.stop.guard(here.desk.client.sessions())).sessions
-    where = f"on {here.desk.profile.name} ({here.desk.profile.host})"
+    listed = (await runtime.first_poll()).sessions
+    where = f"on {runtime.where}"
     found: list[ServerSession] = []
     for word in words:
         matching = [one for one in listed if word in (one.id, one.name)]
@@ -130,47 +131,45 @@ async def _sessions(here: WriteContext, words: list[str], ignore_not_found: bool
             raise UsageError(f"{len(matching)} sessions are named '{word}' {where}", hint=f"name one by its id: {ids}")
         if not matching and not ignore_not_found:
             names = [one.name for one in listed]
-            raise UsageError(f"there is no job, replica or session '{word}' {where}", hint=_hint(here, word, names))
+            raise UsageError(f"there is no job, replica or session '{word}' {where}", hint=_hint(runtime, word, names))
         if not matching:
-            here.context.say(f"there is no job, replica or session '{word}' {where}; nothing to delete")
+            current().say(f"there is no job, replica or session '{word}' {where}; nothing to delete")
         found += matching
     return found
 
 
-def _hint(here: WriteContext, word: str, sessions: list[str]) -> str:
+def _hint(runtime: Runtime, word: str, sessions: list[str]) -> str:
     from skahactl.targets import job_names
     from skahactl.text import did_you_mean
 
     if word.endswith(".toml"):
         return f"to delete the jobs of a manifest: skahactl delete -f {word}"
-    guess = did_you_mean(word, [*job_names(here.desk.ledger, here.desk.profile), *sessions])
+    guess = did_you_mean(word, [*job_names(runtime.ledger, runtime.profile), *sessions])
     return guess or "skahactl get jobs and skahactl get sessions show what there is"
 
 
-async def _run(
-    here: WriteContext, removal: JobDeletion, run: Run, numbers: frozenset[int] | None, forget: bool
-) -> None:
+async def _run(runtime: Runtime, removal: JobDeletion, run: Run, numbers: frozenset[int] | None, forget: bool) -> None:
     """A run, or some of its replicas; with ``forget`` its record too, once nothing of it is left."""
     part = await removal.delete(run, numbers)
     if forget and part.exit is Exit.DONE and numbers is None:
         size = await removal.forget(run)
         if size is not None:
-            here.context.say(f"{run.key.name}: record forgotten, {size} bytes of logs removed")
+            current().say(f"{run.key.name}: record forgotten, {size} bytes of logs removed")
 
 
-async def _session(here: WriteContext, removal: JobDeletion, chosen: ServerSession, dry_run: bool) -> Exit:
+async def _session(runtime: Runtime, removal: JobDeletion, chosen: ServerSession, dry_run: bool) -> Exit:
     """A session that has no record here: told in a line, and as data a part of its own."""
-    where = f"on {here.desk.profile.name} ({here.desk.profile.host})"
+    where = f"on {runtime.profile.name} ({runtime.profile.host})"
     if dry_run:
-        here.context.say(f"session {chosen.id} ({chosen.name}, {chosen.status}) {where}: to delete (dry run)")
+        current().say(f"session {chosen.id} ({chosen.name}, {chosen.status}) {where}: to delete (dry run)")
         part = removal.of_session(chosen, "planned")
     elif await removal.delete_session(chosen.id):
-        here.context.say(f"session {chosen.id} ({chosen.name}) {where}: deleted")
+        current().say(f"session {chosen.id} ({chosen.name}) {where}: deleted")
         part = removal.of_session(chosen, "done")
     else:
-        here.context.warn(f"session {chosen.id} ({chosen.name}) {where}: still listed after {_tries()} deletes")
+        current().warn(f"session {chosen.id} ({chosen.name}) {where}: still listed after {_tries()} deletes")
         part = removal.of_session(chosen, "stays")
-    if here.context.machine_readable:
+    if current().machine_readable:
         removal.parts.append(part)
     return part.exit
 

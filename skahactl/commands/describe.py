@@ -11,11 +11,12 @@ from cyclopts import Parameter
 
 from skahactl import shapes
 from skahactl.commands.params import Replicas, RunNumber, TargetWord
-from skahactl.commands.runtime import ReadContext, ask_platform, open_read_context, poll_or_cached, report_failed_poll
+from skahactl.commands.runtime import open_runtime, poll_or_error, raise_failed_poll, run_online
 from skahactl.engine import snapshot
 from skahactl.engine.delete import kept_bytes
-from skahactl.engine.snapshot import view_run
+from skahactl.engine.snapshot import poll_is_due, view_run
 from skahactl.errors import AuthError, Exit, UnreachableError, UsageError
+from skahactl.invocation import current
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.replicas import notes_of
 from skahactl.ledger.runs import run_by_id
@@ -26,9 +27,9 @@ from skahactl.targets import Target, by_run, find
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from skahactl.engine.runtime import Runtime
     from skahactl.ledger.records import AttemptRow, Run
     from skahactl.shapes import Row
-    from skahactl.skaha.client import Client
     from skahactl.skaha.models import Listing
 
 
@@ -71,38 +72,54 @@ class DescribeQuery:
 
 
 def run_describe(words: Sequence[str], replicas: str | None, run: int | None, cached: bool) -> int:
-    """The exit code of ``describe``. One list call serves all targets; of several, data is one list."""
-    with open_read_context() as place:
-        targets = by_run(find(place.ledger, place.profile, words, replicas=replicas, run=run))
+    """The exit code of ``describe``. One poll serves all targets; of several, data is one list."""
+    with open_runtime(reads_only=True) as runtime:
+        targets = by_run(find(runtime.ledger, runtime.profile, words, replicas=replicas, run=run))
         runs = [target.run for target in targets if target.run is not None]
-        listing, error = poll_or_cached(place, runs, cached) if runs else (None, None)
-        described = [_description_of(place, target, listing, cached) for target in targets]
-        if place.context.machine_readable:
-            data = [one.data for one in described]
-            place.context.stdout.write(
-                data_text(place.context.output, "described", data[0] if len(data) == 1 else data)
-            )
-        else:
-            for one in described:
-                _print(place, one)
-        if error is None:
-            return Exit.DONE
-        place.context.stdout.flush()
-        return report_failed_poll(place, runs, error)
+        if not cached and (len(runs) < len(targets) or poll_is_due(runs)):
+            return run_online(runtime, lambda: _describe_online(runtime, targets, runs))
+        _show([_described(runtime, target) for target in targets], runtime)
+        return Exit.DONE
 
 
-def _description_of(place: ReadContext, target: Target, listing: Listing | None, cached: bool) -> DescribeQuery:
+async def _describe_online(runtime: Runtime, targets: Sequence[Target], runs: Sequence[Run]) -> int:
+    listing, error = await poll_or_error(runtime, runs) if poll_is_due(runs) else (None, None)
+    described = []
+    for target in targets:
+        if target.run is None:
+            described.append(DescribeQuery({"session": await _foreign(runtime, target)}))
+            continue
+        one = _of_run(runtime, target, listing)
+        if listing is not None:
+            one.data["events"] = await _events(runtime, one)
+        described.append(one)
+    _show(described, runtime)
+    if error is not None:
+        raise_failed_poll(runtime, runs, error)
+    return Exit.DONE
+
+
+def _described(runtime: Runtime, target: Target) -> DescribeQuery:
+    """From the local record alone."""
     if target.run is None:
-        return DescribeQuery({"session": _foreign(place, target, cached)})
-    described = _of_run(place, target, listing)
-    if listing is not None:
-        described.data["events"] = _events(place, described)
-    return described
+        word = target.session or target.word
+        raise UsageError(f"this machine has no record of a session '{word}'", hint="leave out --cached")
+    return _of_run(runtime, target, None)
 
 
-def _of_run(place: ReadContext, target: Target, listing: Listing | None) -> DescribeQuery:
+def _show(described: Sequence[DescribeQuery], runtime: Runtime) -> None:
+    context = current()
+    if context.machine_readable:
+        data = [one.data for one in described]
+        context.stdout.write(data_text(context.output, "described", data[0] if len(data) == 1 else data))
+        return
+    for one in described:
+        _print(runtime, one)
+
+
+def _of_run(runtime: Runtime, target: Target, listing: Listing | None) -> DescribeQuery:
     """The run as it is in the ledger now, after the list."""
-    ledger = place.ledger
+    ledger = runtime.ledger
     assert target.run is not None
     run = run_by_id(ledger, target.run.id) or target.run
     target = replace(target, run=run)
@@ -114,7 +131,7 @@ def _of_run(place: ReadContext, target: Target, listing: Listing | None) -> Desc
         "keep_logs": run.keep,
         "log_bytes": kept_bytes(ledger, run),
         "after": list(run.after),
-        "replicas": _replicas(place, target, run, listing, attempts),
+        "replicas": _replicas(runtime, target, run, listing, attempts),
         "history": [shapes.note(note) for note in notes_of(ledger, run.id) if _is_noted(note.replica, target)],
         "events": [],
     }
@@ -122,9 +139,9 @@ def _of_run(place: ReadContext, target: Target, listing: Listing | None) -> Desc
 
 
 def _replicas(
-    place: ReadContext, target: Target, run: Run, listing: Listing | None, attempts: Sequence[AttemptRow]
+    runtime: Runtime, target: Target, run: Run, listing: Listing | None, attempts: Sequence[AttemptRow]
 ) -> list[Row]:
-    rows = snapshot.replica_rows(place.ledger, [target], [run], listing)
+    rows = snapshot.replica_rows(runtime.ledger, [target], [run], listing)
     tried: dict[object, list[Row]] = {}
     for attempt in attempts:
         tried.setdefault(attempt.replica, []).append(shapes.attempt(attempt))
@@ -139,50 +156,36 @@ def _is_noted(replica: int | None, target: Target) -> bool:
     return replica is None or target.numbers is None or replica in target.numbers
 
 
-def _events(place: ReadContext, described: DescribeQuery) -> list[Row]:
+async def _events(runtime: Runtime, described: DescribeQuery) -> list[Row]:
     """Why the first few Pending replicas are; nothing if the platform does not tell."""
     latest = {row.replica: row for row in described.attempts}
     pending = [row for row in latest.values() if row.state == State.PENDING and row.session is not None]
     found: list[Row] = []
-
-    async def question(client: Client) -> None:
+    with contextlib.suppress(AuthError, UnreachableError):
         for row in pending[:_MOST_ASKED]:
-            for event in await client.events(row.session or "") or ():
+            for event in await runtime.client.events(row.session or "") or ():
                 shown = shapes.event(row.session or "", None, event)
                 found.append({**shown, "replica": row.replica})
-
-    with contextlib.suppress(AuthError, UnreachableError):
-        if pending:
-            ask_platform(place, question)
     return found
 
 
-def _foreign(place: ReadContext, target: Target, cached: bool) -> Row:
-    """A session that this ledger does not know, as the platform tells it."""
+async def _foreign(runtime: Runtime, target: Target) -> Row:
+    """A session that this ledger does not know, as the platform reports it."""
     word = target.session or target.word
-    if cached:
-        raise UsageError(f"this machine has no record of a session '{word}'", hint="leave out --cached")
-
-    async def question(client: Client) -> Row | None:
-        session = await client.session(word)
-        if session is None:
-            listed = (await client.sessions()).sessions
-            session = next((one for one in listed if one.name == word), None)
-        return None if session is None else shapes.session(session, None)
-
-    found = ask_platform(place, question)
-    if found is None:
+    listed = (await runtime.first_poll()).sessions
+    session = next((one for one in listed if word in (one.id, one.name)), None)
+    if session is None:
         raise UsageError(
-            f"there is no job or session '{word}' on {place.name}",
+            f"there is no job or session '{word}' on {runtime.where}",
             hint="skahactl get jobs and skahactl get sessions show what there is",
             code="unknown-target",
         )
-    return found
+    return shapes.session(session, None)
 
 
-def _print(place: ReadContext, described: DescribeQuery) -> None:
+def _print(runtime: Runtime, described: DescribeQuery) -> None:
     from skahactl.render.description import description
 
-    context = place.context
-    for line in description(context, place.profile, described.data, described.attempts, time.time()):
+    context = current()
+    for line in description(context, runtime.profile, described.data, described.attempts, time.time()):
         context.out(line)

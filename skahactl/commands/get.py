@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,32 +10,30 @@ from cyclopts import Parameter
 from skahactl import completers, shapes
 from skahactl.commands.params import Replicas, RunNumber, TargetWord
 from skahactl.commands.runtime import (
-    ReadContext,
-    ask_platform,
     limit_rows,
-    open_read_context,
+    open_runtime,
     parse_states,
-    poll_or_cached,
-    refuse_unknown_user,
-    report_failed_poll,
+    poll_or_error,
+    raise_failed_poll,
+    run_online,
 )
 from skahactl.completers import NOUNS
 from skahactl.engine import snapshot
 from skahactl.engine.snapshot import poll_is_due, view_run
-from skahactl.errors import AuthError, Exit, SkahactlError, UnreachableError, UsageError
+from skahactl.errors import Exit, UsageError
+from skahactl.invocation import current
 from skahactl.model import STATES, State
 from skahactl.render.columns import pairs
 from skahactl.render.tables import show_rows, sort_rows, watched_view
-from skahactl.system import Clock, SystemClock
 from skahactl.targets import Target, find
 from skahactl.text import count_noun, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from skahactl.engine.runtime import Runtime
     from skahactl.ledger.records import Run
     from skahactl.shapes import Row
-    from skahactl.skaha.client import Client
     from skahactl.skaha.models import Event, Listing, Options
 
 
@@ -111,16 +108,23 @@ class GetOptions:
 
 
 def run_get(words: Sequence[str], asked: GetOptions) -> int:
-    """The exit code of one look."""
-    with open_read_context() as place:
-        return GetQuery(place, words, asked).run()
+    """The exit code of one poll."""
+    with open_runtime(reads_only=True) as runtime:
+        query = GetQuery(runtime, words, asked)
+        if query.noun not in _OF_THE_LEDGER:
+            return run_online(runtime, query.run_from_platform)
+        runs = query.runs(query.targets())
+        if asked.cached or not poll_is_due(runs):
+            query.show(query.rows(None, runs))
+            return Exit.DONE
+        return run_online(runtime, lambda: query.run_from_ledger(runs))
 
 
 class GetQuery:
     """One call of ``get``."""
 
-    def __init__(self, place: ReadContext, words: Sequence[str], asked: GetOptions):
-        self.place = place
+    def __init__(self, runtime: Runtime, words: Sequence[str], asked: GetOptions):
+        self.runtime = runtime
         self.asked = asked
         self.noun, self.words = _parse_query(words)
         self.guessed = not words or self.noun not in (_noun(words[0]), _noun(words[0].partition("/")[0]))
@@ -132,17 +136,12 @@ class GetQuery:
         self.states = parse_states(asked.state, self._states())
         self._refuse_contradictions()
 
-    def run(self) -> int:
-        if self.noun in _OF_THE_LEDGER:
-            return self._from_ledger()
-        return self._from_platform()
-
     def targets(self) -> tuple[Target, ...]:
         """What the words mean, by the ledger as it is now."""
         try:
             return find(
-                self.place.ledger,
-                self.place.profile,
+                self.runtime.ledger,
+                self.runtime.profile,
                 self.words,
                 replicas=self.asked.replicas,
                 run=self.asked.run,
@@ -154,12 +153,12 @@ class GetQuery:
             raise
 
     def runs(self, targets: Sequence[Target]) -> tuple[Run, ...]:
-        return snapshot.runs_in_question(self.place.ledger, self.place.profile, targets)
+        return snapshot.runs_in_question(self.runtime.ledger, self.runtime.profile, targets)
 
     def rows(self, listing: Listing | None, known: Sequence[Run] | None = None) -> list[Row]:
         """The rows of jobs, replicas, items or sessions, filtered and sorted. The ledger is read after the list, so
         that what it holds is never older; without a list ``known`` runs will do."""
-        ledger, targets = self.place.ledger, self.targets()
+        ledger, targets = self.runtime.ledger, self.targets()
         if self.noun == "sessions":
             found = [] if listing is None else snapshot.session_rows(ledger, targets, listing)
             if listing is not None:
@@ -167,7 +166,7 @@ class GetQuery:
         else:
             runs = self.runs(targets) if known is None or listing is not None else known
             if self.noun == "jobs":
-                found = snapshot.job_rows(ledger, runs, listing, folders=self.place.context.machine_readable)
+                found = snapshot.job_rows(ledger, runs, listing, folders=current().machine_readable)
             elif self.noun == "replicas":
                 found = snapshot.replica_rows(ledger, targets, runs, listing)
             else:
@@ -180,27 +179,23 @@ class GetQuery:
         return sort_rows(self.noun, kept, self.asked.sort_by)
 
     def show(self, rows: Sequence[Row], raw: object = None) -> None:
-        shown = limit_rows(self.place, rows, self.asked.limit)
-        show_rows(self.place.context, self.noun, shown, headers=self.asked.headers, raw=raw)
+        shown = limit_rows(rows, self.asked.limit)
+        show_rows(current(), self.noun, shown, headers=self.asked.headers, raw=raw)
 
-    def _from_ledger(self) -> int:
-        runs = self.runs(self.targets())
-        listing, error = poll_or_cached(self.place, runs, self.asked.cached)
+    async def run_from_ledger(self, runs: Sequence[Run]) -> int:
+        listing, error = await poll_or_error(self.runtime, runs)
         self.show(self.rows(listing, runs))
-        return int(Exit.DONE) if error is None else self._failed(runs, error)
+        if error is not None:
+            raise_failed_poll(self.runtime, runs, error)
+        return Exit.DONE
 
-    def _failed(self, runs: Sequence[Run], error: SkahactlError) -> int:
-        self.place.context.stdout.flush()
-        return report_failed_poll(self.place, runs, error)
-
-    def _from_platform(self) -> int:
-
+    async def run_from_platform(self) -> int:
         if self.noun == "sessions":
-            self.show(self.rows(list_from_platform(self.place)))
+            self.show(self.rows(await self.runtime.first_poll()))
         elif self.noun == "events":
-            self.show(self.filtered(event_rows(self.place, self.targets())))
+            self.show(self.filtered(await event_rows(self.runtime, self.targets())))
         else:
-            rows, raw = platform_rows(self.place, self.noun, self.words)
+            rows, raw = await platform_rows(self.runtime, self.noun, self.words)
             self.show(sort_rows(self.noun, rows, self.asked.sort_by), raw)
         return Exit.DONE
 
@@ -209,7 +204,7 @@ class GetQuery:
         for target in targets:
             if target.session is not None and target.session not in listed:
                 raise UsageError(
-                    f"{self.place.name} lists no session '{target.word}'",
+                    f"{self.runtime.where} lists no session '{target.word}'",
                     hint="a session that has ended is listed for an hour; skahactl get sessions shows them all",
                     code="unknown-target",
                 )
@@ -258,71 +253,40 @@ def _noun(word: str) -> str | None:
     return next((noun for noun in NOUNS if word in (noun, noun.removesuffix("s"))), None)
 
 
-_FIRST = 1.0  # seconds between looks, at the beginning
-_SLOWER = 1.1
-
-
 def watch_jobs(words: Sequence[str], asked: GetOptions) -> int:
     """Shows the rows again and again; ends when all that was named has ended, else by a signal."""
-    with open_read_context() as place:
-        import asyncio
-
-        return asyncio.run(_Watcher(GetQuery(place, words, asked), SystemClock()).run())
+    with open_runtime(reads_only=True) as runtime:
+        return run_online(runtime, _Watcher(GetQuery(runtime, words, asked)).run)
 
 
 class _Watcher:
-    def __init__(self, query: GetQuery, clock: Clock):
+    def __init__(self, query: GetQuery):
         self.query = query
-        self.clock = clock
-        self.shown = watched_view(query.place.context, query.noun, query.asked.headers)
-        self.outage: SkahactlError | None = None
-        self.answered = False
+        self.runtime = query.runtime
+        self.shown = watched_view(current(), query.noun, query.asked.headers)
 
     async def run(self) -> int:
-        pause = _FIRST
         try:
-            async with self._client() as client:
-                while True:
-                    listing = await self._look(client)
-                    if self.outage is None or self.query.noun != "sessions":
-                        rows = self.query.rows(listing)
-                        self.shown.show(rows[: self.query.asked.limit], self.clock.now())
-                    if self._is_over(listing):
-                        return Exit.DONE
-                    await self.clock.sleep(pause)
-                    pause = min(pause * _SLOWER, self.query.place.profile.client.poll_max)
+            while True:
+                listing = await self._poll()
+                if listing is not None or self.query.noun != "sessions":
+                    rows = self.query.rows(listing)
+                    self.shown.show(rows[: self.query.asked.limit], self.runtime.clock.now())
+                if self._is_over(listing):
+                    return Exit.DONE
+                await self.runtime.pause()
         finally:
             self.shown.close()
 
-    @contextlib.asynccontextmanager
-    async def _client(self) -> AsyncIterator[Client | None]:
-        if self.query.asked.cached:
-            yield None
-            return
-        async with self.query.place.client() as client:
-            yield client
-
-    async def _look(self, client: Client | None) -> Listing | None:
-        """A list, if one may tell anything new; what fails is said when it begins and when it ends."""
+    async def _poll(self) -> Listing | None:
+        """A list, if one may show anything new. An outage is reported when it begins and when it ends."""
         query = self.query
         runs = query.runs(query.targets())
-        if client is None or (query.noun != "sessions" and not poll_is_due(runs)):
+        if query.asked.cached or (query.noun != "sessions" and not poll_is_due(runs)):
             return None
-        try:
-            listing = await client.sessions()
-            if query.noun != "sessions":
-                refuse_unknown_user(listing, runs)
-        except (AuthError, UnreachableError) as error:
-            if query.noun == "sessions" and not self.answered:
-                raise
-            if self.outage is None:
-                report_failed_poll(query.place, runs, error)
-            self.outage = error
-            return None
-        if self.outage is not None:
-            query.place.context.warn(f"{query.place.name}: it answers again")
-        self.outage, self.answered = None, True
-        return listing
+        from skahactl.engine.runtime import FOREVER
+
+        return await self.runtime.poll(runs if query.noun != "sessions" else (), patience=FOREVER)
 
     def _is_over(self, listing: Listing | None) -> bool:
         """Only what was named can be over: new jobs may come any time."""
@@ -331,7 +295,7 @@ class _Watcher:
             return False
         runs = query.runs(query.targets())
         return all(run.ended is not None for run in runs) or snapshot.is_over(
-            snapshot.job_rows(query.place.ledger, runs, listing)
+            snapshot.job_rows(self.runtime.ledger, runs, listing)
         )
 
 
@@ -346,60 +310,52 @@ class EventsOptions:
     name: str
 
 
-def list_from_platform(place: ReadContext) -> Listing:
-    """The platform's sessions, once."""
-    return ask_platform(place, lambda client: client.sessions())
-
-
-def platform_rows(place: ReadContext, noun: str, words: Sequence[str]) -> tuple[list[Row], object]:
+async def platform_rows(runtime: Runtime, noun: str, words: Sequence[str]) -> tuple[list[Row], object]:
     """Rows of images, resources or stats, and what data formats print instead (None: the rows). ``words``: parts of
     images' names."""
     if noun == "images":
-        found = ask_platform(place, lambda client: client.images())
+        found = await runtime.ask(runtime.client.images) or ()
         return [dict(row) for row in found if all(word in str(row.get("id")) for word in words)], None
     if words:
         raise UsageError(f"{noun} are of the whole platform: '{words[0]}' says nothing", hint=f"skahactl get {noun}")
     if noun == "resources":
-        options = ask_platform(place, lambda client: client.options())
+        options = await runtime.ask_until_answered(runtime.client.options, patience=0.0)
         return pairs(_offered(options)), options.raw
-    stats = ask_platform(place, lambda client: client.stats())
+    stats = await runtime.ask_until_answered(runtime.client.stats, patience=0.0)
     return pairs(stats), stats
 
 
-def event_rows(place: ReadContext, targets: Sequence[Target]) -> list[Row]:
+async def event_rows(runtime: Runtime, targets: Sequence[Target]) -> list[Row]:
     """The events of what the targets name; of a job those of its replicas that are Pending, or if none is, Running;
     without targets, of whatever is Pending."""
+    import asyncio
 
-    async def question(client: Client) -> list[Row]:
-        chosen = _chosen_sessions(place, targets, await client.sessions())
-        import asyncio
-
-        answers = await asyncio.gather(*(client.events(one.session) for one in chosen))
-        return _rows(place, chosen, answers)
-
-    return ask_platform(place, question)
+    named = snapshot.runs_in_question(runtime.ledger, runtime.profile, targets) if targets else ()
+    chosen = _chosen_sessions(runtime, targets, await runtime.first_poll(named))
+    answers = await asyncio.gather(*(runtime.client.events(one.session) for one in chosen))
+    return _rows(runtime, chosen, answers)
 
 
-def _rows(place: ReadContext, chosen: Sequence[EventsOptions], answers: Sequence[Sequence[Event] | None]) -> list[Row]:
-    owners = snapshot.session_owners(place.ledger, (one.session for one in chosen))
+def _rows(runtime: Runtime, chosen: Sequence[EventsOptions], answers: Sequence[Sequence[Event] | None]) -> list[Row]:
+    owners = snapshot.session_owners(runtime.ledger, (one.session for one in chosen))
     rows: list[Row] = []
     for one, found in zip(chosen, answers, strict=True):
         owner = owners(one.session)
         if not found:
             why = "has no pod: it is queued, or gone" if found is None else "has no events (they are kept for an hour)"
-            place.context.say(f"{one.name} {why}")
+            current().say(f"{one.name} {why}")
         rows.extend(shapes.event(one.session, owner[:2] if owner else None, event) for event in found or ())
     return rows
 
 
-def _chosen_sessions(place: ReadContext, targets: Sequence[Target], seen: Listing) -> list[EventsOptions]:
+def _chosen_sessions(runtime: Runtime, targets: Sequence[Target], seen: Listing) -> list[EventsOptions]:
     """The sessions whose events are asked for."""
     if not targets:
-        return _not_too_many(place, [EventsOptions(s.id, s.name) for s in seen.sessions if s.status == State.PENDING])
+        return _not_too_many([EventsOptions(s.id, s.name) for s in seen.sessions if s.status == State.PENDING])
     chosen: list[EventsOptions] = []
     for target in targets:
         if target.is_job:
-            chosen += _of_job(place, target, seen)
+            chosen += _of_job(runtime, target, seen)
         else:
             chosen.append(_of_session(target, seen))
     return chosen
@@ -414,25 +370,23 @@ def _of_session(target: Target, seen: Listing) -> EventsOptions:
     return EventsOptions(found or word, target.word)
 
 
-def _of_job(place: ReadContext, target: Target, seen: Listing) -> list[EventsOptions]:
+def _of_job(runtime: Runtime, target: Target, seen: Listing) -> list[EventsOptions]:
     assert target.run is not None
     run = target.run
-    latest = snapshot.chosen_attempts(place.ledger, target, view_run(place.ledger, run, seen))
+    latest = snapshot.chosen_attempts(runtime.ledger, target, view_run(runtime.ledger, run, seen))
     with_session = [row for row in latest if row.session is not None]
     if target.numbers is None:
         pending = [row for row in with_session if row.state == State.PENDING]
         with_session = pending or [row for row in with_session if row.state == State.RUNNING]
     chosen = [EventsOptions(row.session or "", f"{run.key.name}/{row.replica}") for row in with_session]
     if not chosen:
-        place.context.say(f"{target.word}: no session that is Pending or Running")
-    return chosen if target.numbers is not None else _not_too_many(place, chosen)
+        current().say(f"{target.word}: no session that is Pending or Running")
+    return chosen if target.numbers is not None else _not_too_many(chosen)
 
 
-def _not_too_many(place: ReadContext, chosen: list[EventsOptions]) -> list[EventsOptions]:
+def _not_too_many(chosen: list[EventsOptions]) -> list[EventsOptions]:
     if len(chosen) > _MOST:
-        place.context.say(
-            f"{count_noun(len(chosen) - _MOST, 'more session')} not asked for; name replicas to see theirs"
-        )
+        current().say(f"{count_noun(len(chosen) - _MOST, 'more session')} not asked for; name replicas to see theirs")
     return chosen[:_MOST]
 
 

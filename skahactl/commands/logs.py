@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,23 +10,33 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from skahactl.commands.params import Replicas, RunNumber, TargetWord
+from skahactl.commands.runtime import open_runtime, poll_or_error, run_online
 from skahactl.completers import FileName
-from skahactl.errors import AuthError, Exit, SkahactlError, UnreachableError, UsageError, worst
+from skahactl.errors import Exit, SkahactlError, UsageError
 from skahactl.invocation import Invocation, current
-from skahactl.ledger.database import Ledger, read_ledger
-from skahactl.logs.select import AttemptLog, Choice, Part, describe_log, is_lost, logs_of, part_of, why_empty
+from skahactl.logs.select import (
+    AttemptLog,
+    Choice,
+    Part,
+    describe_log,
+    is_awaited,
+    is_lost,
+    logs_of,
+    part_of,
+    why_empty,
+)
 from skahactl.logs.show import Shown, show_logs
 from skahactl.logs.writers import FileWriter, WriterChain, WriterOptions, file_name
-from skahactl.profiles import choose
-from skahactl.system import SystemClock, state_dir
 from skahactl.targets import Target, find
 from skahactl.text import count_noun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from contextlib import AbstractAsyncContextManager
 
-    from skahactl.profile import Profile
-    from skahactl.skaha.client import Client
+    from skahactl.engine.runtime import Runtime
+    from skahactl.ledger.records import Run
+    from skahactl.skaha.models import Listing
 
 
 def logs(
@@ -76,7 +85,7 @@ def logs(
         if value is not None and value < least:
             raise UsageError(f"{option} {value}: at least {least}")
     choice = _choice(failed, attempt, item)
-    return run_logs(context, targets, choice, LogsOptions(replicas, run, follow, tail, save, prefix, most))
+    return run_logs(targets, choice, LogsOptions(replicas, run, follow, tail, save, prefix, most))
 
 
 def _choice(failed: bool, attempt: str | None, item: str | None) -> Choice:
@@ -169,80 +178,78 @@ class LogOutput:
 _AT_ONCE = 8  # logs read ahead while one is shown
 
 
-def run_logs(context: Invocation, words: Sequence[str], choice: Choice, asked: LogsOptions) -> int:
+def run_logs(words: Sequence[str], choice: Choice, asked: LogsOptions) -> int:
     """The exit code of ``logs``."""
-    profile = choose(context.profile, context.environ)
-    with read_ledger(state_dir(context.environ)) as ledger:
-        return asyncio.run(_LogsCommand(context, profile, ledger, choice, asked).run(words))
+    with open_runtime(reads_only=True) as runtime:
+        return run_online(runtime, lambda: _LogsCommand(runtime, choice, asked).run(words))
 
 
 class _LogsCommand:
     """One call of ``logs``."""
 
-    def __init__(self, context: Invocation, profile: Profile, ledger: Ledger, choice: Choice, asked: LogsOptions):
-        self.context = context
-        self.profile = profile
-        self.ledger = ledger
+    def __init__(self, runtime: Runtime, choice: Choice, asked: LogsOptions):
+        self.runtime = runtime
+        self.context = current()
+        self.ledger = runtime.ledger
         self.choice = choice
         self.asked = asked
-        self.worst = Exit.DONE
+        self._listing: Listing | None = None
+        self.error: SkahactlError | None = None  # of a poll that failed, although the saved logs could be shown
 
     async def run(self, words: Sequence[str]) -> int:
         targets = await self._targets(words)
         if self.asked.follow:
             return await self._follow(targets)
         if self.choice.failed:
-            await self._look_for_failed(targets)
+            await self._find_failed(targets)
         part = self._part(targets)
         logs = self._chosen(targets, part)
         if not logs:
             return self._nothing(targets[0])
+        if any(log.whole is None and log.session is not None for log in logs):
+            await self._poll(targets)
         out = LogOutput(self.context, self.asked, targets, part, self.choice, several=len(logs) > 1)
-        async with contextlib.AsyncExitStack() as stack:
-            client = None
-            if any(log.whole is None and log.session is not None for log in logs):
-                client = await stack.enter_async_context(self._client())
-            read = None if client is None else client.log
-            tail = None if part is not None and part.marked else self.asked.tail
-            shown = await show_logs(logs, read, out.sink, at_once=min(self.asked.most, _AT_ONCE), tail=tail)
-            self.context.stdout.flush()
-            statuses = await self._statuses(client, shown)
+        tail = None if part is not None and part.marked else self.asked.tail
+        shown = await show_logs(logs, self._read, out.sink, at_once=min(self.asked.most, _AT_ONCE), tail=tail)
+        self.context.stdout.flush()
         out.told_files(self._where(targets[0]))
-        return self._told(shown, statuses, targets, part is not None and not out.found_item)
+        return self._told(shown, targets, part is not None and not out.found_item)
 
     async def _targets(self, words: Sequence[str]) -> tuple[Target, ...]:
         """What the words mean; one that the ledger does not know may be the name of a session there."""
         asked = self.asked
         try:
-            return find(self.ledger, self.profile, words, replicas=asked.replicas, run=asked.run)
+            return find(self.ledger, self.runtime.profile, words, replicas=asked.replicas, run=asked.run)
         except UsageError as error:
             if error.code != "unknown-target" or asked.replicas is not None or asked.run is not None:
                 raise
             unknown = error
-        found = find(self.ledger, self.profile, words, sessions=True)
-        try:
-            async with self._client() as client:
-                ids = {session.name: session.id for session in (await client.sessions()).sessions}
-        except SkahactlError:
-            raise unknown from None
+        found = find(self.ledger, self.runtime.profile, words, sessions=True)
+        listing = await self._poll(found)
+        ids = {} if listing is None else {session.name: session.id for session in listing.sessions}
         named = tuple(replace(t, session=ids.get(t.word)) if t.run is None else t for t in found)
         if any(target.run is None and target.session is None for target in named):
-            raise unknown
+            raise self.error or unknown
         return named
 
-    async def _look_for_failed(self, targets: Sequence[Target]) -> None:
-        """Replicas of a run that goes on may have failed since the ledger was written."""
+    async def _find_failed(self, targets: Sequence[Target]) -> None:
+        """Replicas of a run that has not ended may have failed since the ledger was written."""
         if all(target.run is not None and target.run.ended is not None for target in targets):
             return
-        try:
-            async with self._client() as client:
-                sessions = (await client.sessions()).sessions
-        except (AuthError, UnreachableError) as error:
-            self.context.warn(f"{self._where(targets[0])}: as this machine knows it; {error.message}")
-            self.worst = error.exit
-            return
-        failed = frozenset(session.id for session in sessions if session.status == "Failed")
-        self.choice = replace(self.choice, failed_sessions=failed)
+        listing = await self._poll(targets)
+        if listing is not None:
+            failed = frozenset(session.id for session in listing.sessions if session.status == "Failed")
+            self.choice = replace(self.choice, failed_sessions=failed)
+
+    async def _poll(self, targets: Sequence[Target]) -> Listing | None:
+        """One poll for the whole call, however often it is asked for; None if it failed."""
+        if self._listing is None and self.error is None:
+            self._listing, self.error = await poll_or_error(self.runtime, _runs_of(targets))
+        return self._listing
+
+    def _read(self, session: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """A log from the platform; after a poll that failed, that error."""
+        return self.runtime.client.log(session) if self.error is None else _failed(self.error)
 
     def _part(self, targets: Sequence[Target]) -> Part | None:
         if self.choice.item is None:
@@ -262,78 +269,75 @@ class _LogsCommand:
     def _nothing(self, target: Target) -> int:
         if self.choice.failed:
             self.context.say(f"{self._where(target)}: no replica has failed")
-            return self.worst
+            if self.error is not None:
+                raise self.error
+            return Exit.DONE
         raise UsageError(f"{self._where(target)}: there is no such attempt", hint="see skahactl describe JOB")
 
     def _where(self, target: Target) -> str:
         name = target.word if target.run is None else target.run.key.name
-        return f"{name} on {self.profile.name} ({self.profile.host})"
+        return f"{name} on {self.runtime.where}"
 
-    async def _statuses(self, client: Client | None, shown: Shown) -> dict[str, str] | None:
-        """Of the platform's sessions by id, where a log without text has to be explained."""
-        if client is None or not any(log.session and log.whole is None for log in shown.empty):
-            return None
-        try:
-            return {session.id: session.status for session in (await client.sessions()).sessions}
-        except SkahactlError:
-            return None
-
-    def _told(self, shown: Shown, statuses: dict[str, str] | None, targets: Sequence[Target], no_item: bool) -> int:
+    def _told(self, shown: Shown, targets: Sequence[Target], no_item: bool) -> int:
         """Says what is missing and why; the exit code."""
-        context = self.context
+        context, listing = self.context, self._listing
+        statuses = None if listing is None else {session.id: session.status for session in listing.sessions}
         for line in describe_log(
             [(log.label, "an unfinished copy; the platform has nothing more") for log in shown.partial]
         ):
             context.say(line)
         for line in describe_log([(log.label, why_empty(log, statuses)) for log in shown.empty]):
             context.warn(line)
-        if shown.error is not None and shown.failed:
+        if shown.failed:
             context.warn(f"{self._where(targets[0])}: {count_noun(len(shown.failed), 'log')} could not be read")
-            shown.error.where = shown.error.where or f"{self.profile.name} ({self.profile.host})"
-            raise shown.error
-        if shown.error is not None:
-            context.warn(f"{self._where(targets[0])}: shown from this machine; {shown.error.message}")
-            return shown.error.exit
+        error = self.error or shown.error
+        if error is not None:
+            error.where = error.where or self.runtime.where
+            raise error
         for target in targets:
             if target.run is None and any(is_lost(log, statuses) for log in shown.empty if log.label == target.word):
-                raise UsageError(f"there is no session '{target.word}' on {self.profile.name} ({self.profile.host})")
+                raise UsageError(f"there is no session '{target.word}' on {self.runtime.where}")
         if no_item and shown.with_text:
             context.warn(f"{shown.with_text[0].label}: nothing of item '{self.choice.item}' in its log")
             return Exit.NO
         lost = any(is_lost(log, statuses) for log in shown.empty)
-        waiting = not shown.with_text and any("yet" in why_empty(log, statuses) for log in shown.empty)
-        return worst([self.worst, Exit.NO if lost or waiting else Exit.DONE])
-
-    @contextlib.asynccontextmanager
-    async def _client(self) -> AsyncIterator[Client]:
-        from skahactl.platforms import open_client
-
-        context = self.context
-        async with open_client(
-            self.profile, environ=context.environ, directory=context.cwd, report=context.debug, verbose=context.verbose
-        ) as client:
-            yield client
+        waiting = not shown.with_text and any(is_awaited(log, statuses) for log in shown.empty)
+        return Exit.NO if lost or waiting else Exit.DONE
 
     async def _follow(self, targets: Sequence[Target]) -> int:
+        from skahactl.engine.runtime import FOREVER
         from skahactl.logs.follow import LOCAL, REMOTE, Follower, SessionWatch
 
         out = LogOutput(
             self.context, self.asked, targets, None, self.choice, several=len(targets) > 1 or _has_many(targets[0])
         )
-        async with self._client() as client:
-            watch = SessionWatch(self.ledger, targets, self.choice, client, self.context.say)
-            follower = Follower(
-                watch.look,
-                client.log,
-                lambda strand: out.followed(strand.label),
-                self.context.stdout.flush,
-                self.context.say,
-                clock=SystemClock(),
-                pace=LOCAL if self.profile.is_local else REMOTE,
-                most=self.asked.most,
-            )
-            await follower.run()
+        runtime, runs = self.runtime, _runs_of(targets)
+        watch = SessionWatch(
+            self.ledger, targets, self.choice, lambda: runtime.poll(runs, patience=FOREVER), self.context.say
+        )
+        follower = Follower(
+            watch.look,
+            lambda session: runtime.client.log(session),
+            lambda strand: out.followed(strand.label),
+            self.context.stdout.flush,
+            self.context.say,
+            outage=runtime.outage,
+            clock=runtime.clock,
+            pace=LOCAL if runtime.profile.is_local else REMOTE,
+            most=self.asked.most,
+        )
+        await follower.run()
         return Exit.NO if follower.lost or (watch.left_out and not follower.moved) else Exit.DONE
+
+
+def _runs_of(targets: Sequence[Target]) -> list[Run]:
+    return [target.run for target in targets if target.run is not None]
+
+
+@contextlib.asynccontextmanager
+async def _failed(error: SkahactlError) -> AsyncIterator[AsyncIterator[bytes]]:
+    raise error
+    yield
 
 
 def _has_many(target: Target) -> bool:

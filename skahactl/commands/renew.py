@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from skahactl import completers
-from skahactl.commands.runtime import open_write_context, run
+from skahactl.commands.runtime import connected_runtime, run
 from skahactl.engine.outcome import JobOutcome, Outcome, step_row
 from skahactl.errors import Exit, UnreachableError, UsageError
+from skahactl.invocation import current
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import attempts_of
 from skahactl.text import iso_time
@@ -55,13 +56,13 @@ async def _renew(words: list[str], replicas: str | None, dry_run: bool) -> int:
     from skahactl.render.outcomes import show_outcome
     from skahactl.targets import by_run, find, refuse_past
 
-    async with open_write_context() as here:
-        found = find(here.desk.ledger, here.desk.profile, words, replicas=replicas, sessions=True)
+    async with connected_runtime() as runtime:
+        found = find(runtime.ledger, runtime.profile, words, replicas=replicas, sessions=True)
         refuse_past(found)
-        renewal = Renewal(here.desk)
+        renewal = Renewal(runtime)
         outcome = await renewal.renew(by_run(found), dry_run)
-        here.desk.reporter.close()
-        show_outcome(here.context, outcome)
+        runtime.reporter.close()
+        show_outcome(current(), outcome)
         return int(outcome.exit)
 
 
@@ -77,22 +78,19 @@ class _RenewRequest:
 
 @dataclass
 class Renewal:
-    desk: Runtime
+    runtime: Runtime
 
     async def renew(self, targets: Sequence[Target], dry_run: bool) -> Outcome:
         """One step a live session: ``done`` if its deadline moved, ``unchanged`` if not, ``refused`` with words."""
-        before = {session.id: session for session in (await self.desk.stop.guard(self.desk.client.sessions())).sessions}
+        of_jobs = [target.run for target in targets if target.run is not None]
+        before = {session.id: session for session in (await self.runtime.first_poll(of_jobs)).sessions}
         parts: list[JobOutcome] = []
         asked = [one for target in targets for one in self._live(target, before, parts)]
         words: dict[str, str | None] = {}
         if not dry_run:
-            slots = asyncio.Semaphore(self.desk.profile.client.concurrency)
+            slots = asyncio.Semaphore(self.runtime.profile.client.concurrency)
             await asyncio.gather(*(self._ask(one.session.id, words, slots) for one in asked))
-        after = (
-            before
-            if dry_run
-            else {one.id: one for one in (await self.desk.stop.guard(self.desk.client.sessions())).sessions}
-        )
+        after = before if dry_run else {one.id: one for one in (await self.runtime.first_poll(of_jobs)).sessions}
         for one in asked:
             one.part.steps.append(_step(one, words.get(one.session.id), after, dry_run))
             if one.part.steps[-1]["outcome"] == "rejected":
@@ -100,7 +98,7 @@ class Renewal:
         for part in parts:
             if not part.steps:
                 part.reason, part.explained = "nothing of it is alive, so there is nothing to renew", True
-        return Outcome(self.desk.profile, dry_run, parts)
+        return Outcome(self.runtime.profile, dry_run, parts)
 
     def _live(self, target: Target, listed: dict[str, ServerSession], parts: list[JobOutcome]) -> list[_RenewRequest]:
         alive = ("Pending", "Running")
@@ -112,12 +110,12 @@ class Renewal:
             parts.append(part)
             return [_RenewRequest(part, 1, None, session)] if session.status in alive else []
         part = JobOutcome(target.run.key.name, "renew", "asked for", target.run.number, target.run.digest, watched=True)
-        summary = runs.summaries(self.desk.ledger, [target.run])[0]
+        summary = runs.summaries(self.runtime.ledger, [target.run])[0]
         part.summary, part.status, part.counts = summary, summary.status, summary.counts
         parts.append(part)
         return [
             _RenewRequest(part, attempt.replica, attempt.number, listed[attempt.session])
-            for attempt in attempts_of(self.desk.ledger, target.run.id)
+            for attempt in attempts_of(self.runtime.ledger, target.run.id)
             if attempt.session in listed
             and (target.numbers is None or attempt.replica in target.numbers)
             and listed[attempt.session].status in alive
@@ -125,9 +123,9 @@ class Renewal:
 
     async def _ask(self, session: str, words: dict[str, str | None], slots: asyncio.Semaphore) -> None:
         async with slots:
-            self.desk.stop.check()
+            self.runtime.stop.check()
             try:
-                words[session] = await self.desk.stop.guard(self.desk.client.renew(session))
+                words[session] = await self.runtime.stop.guard(self.runtime.client.renew(session))
             except UnreachableError as error:
                 words[session] = error.message
 

@@ -11,11 +11,10 @@ from cyclopts import Parameter
 from skahactl import completers
 from skahactl.commands.runtime import (
     FoundJob,
-    WriteContext,
+    connected_runtime,
     deadline,
     jobs_named,
     one_job,
-    open_write_context,
     read_lines,
     run,
     run_with_report,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from skahactl.engine.retry import RetryChoice
+    from skahactl.engine.runtime import Runtime
     from skahactl.ledger.records import Run
     from skahactl.skaha.models import Listing
 
@@ -104,47 +104,44 @@ async def _retry(every: Sequence[FoundJob], wanted: RetryOptions) -> int:
     """One outcome of all, which are driven in one loop."""
     from skahactl.engine.outcome import Outcome
     from skahactl.engine.retry import Retry, is_unfinished, nothing_to_retry, preview_retry
-    from skahactl.engine.runtime import check_owner
-    from skahactl.eventloop import seconds_left
+    from skahactl.engine.runtime import FOREVER
     from skahactl.render.outcomes import show_outcome
 
-    async with open_write_context(every[0].profile) as here:
+    async with connected_runtime(every[0].profile) as runtime:
         whole = Outcome(every[0].profile, wanted.dry_run, [])
-        until = deadline(wanted.timeout, here.desk.clock)
-        listing = await here.desk.stop.guard(here.desk.client.sessions(), seconds_left(until, here.desk.clock))
-        check_owner(here.desk.profile, [found.run for found in every], listing.user)
+        until = deadline(wanted.timeout, runtime.clock)
+        runs = [found.run for found in every]
+        listing = await runtime.first_poll(runs, patience=FOREVER if wanted.wait else 0.0, deadline=until)
         chosen: list[tuple[Run, RetryChoice]] = []
         follow = wanted.wait and not wanted.dry_run
         for found in every:
-            these = _chosen(here, found, wanted, listing)
-            if not these.replicas and not (follow and is_unfinished(here.desk.ledger, found.run, these)):
-                whole.jobs.append(nothing_to_retry(here.desk.ledger, found.run, these, wanted.dry_run, follow))
+            these = _chosen(runtime, found, wanted, listing)
+            if not these.replicas and not (follow and is_unfinished(runtime.ledger, found.run, these)):
+                whole.jobs.append(nothing_to_retry(runtime.ledger, found.run, these, wanted.dry_run, follow))
             elif wanted.dry_run:
-                whole.jobs.append(preview_retry(here.desk.ledger, found.run, these, REASON))
+                whole.jobs.append(preview_retry(runtime.ledger, found.run, these, REASON))
             else:
                 chosen.append((found.run, these))
         if chosen:
-            again = Retry(here.desk, until)
-            with run_with_report(here, lambda: None if again.known is None else whole.with_jobs(again.known.jobs)):
+            again = Retry(runtime, until)
+            with run_with_report(runtime, lambda: None if again.known is None else whole.with_jobs(again.known.jobs)):
                 whole = whole.with_jobs((await again.retry(chosen, wanted.wait, REASON)).jobs)
         names = [found.run.key.name for found in every]
         whole.jobs.sort(key=lambda part: names.index(part.name))
-        show_outcome(here.context, whole)
+        show_outcome(current(), whole)
         return int(whole.exit)
 
 
-def _chosen(here: WriteContext, found: FoundJob, wanted: RetryOptions, listing: Listing) -> RetryChoice:
+def _chosen(runtime: Runtime, found: FoundJob, wanted: RetryOptions, listing: Listing) -> RetryChoice:
     """Without those that live after all; what cannot be retried is said."""
-    from skahactl.engine.record import record_known_sessions, withdrawn_ends
+    from skahactl.engine.record import withdrawn_ends
     from skahactl.engine.retry import choose_retries
 
-    ledger, run = here.desk.ledger, found.run
-    if not wanted.dry_run:
-        record_known_sessions(ledger, here.desk.profile.client, run, listing)
+    ledger, run = runtime.ledger, found.run
     chosen = choose_retries(ledger, run, found.numbers, wanted.states, wanted.items)
     chosen = chosen.without(ledger, run, withdrawn_ends(ledger, run.id, listing))
     for step in chosen.left:
-        here.context.warn(f"{run.key.name}/{step.replica}: {step.reason}")
+        current().warn(f"{run.key.name}/{step.replica}: {step.reason}")
     return chosen
 
 
@@ -179,12 +176,12 @@ async def _resume(job: str, timeout: str | None, break_lock: bool) -> int:
     from skahactl.render.outcomes import show_outcome
 
     found = one_job(job)
-    async with open_write_context(found.profile) as here:
-        until = deadline(timeout, here.desk.clock)
-        again = Retry(here.desk, until, break_lock)
-        with run_with_report(here, lambda: again.known):
+    async with connected_runtime(found.profile) as runtime:
+        until = deadline(timeout, runtime.clock)
+        again = Retry(runtime, until, break_lock)
+        with run_with_report(runtime, lambda: again.known):
             outcome = await again.resume(found.run)
-        show_outcome(here.context, outcome)
+        show_outcome(current(), outcome)
         return int(outcome.exit)
 
 

@@ -1,4 +1,4 @@
-"""What most commands open first: profile, ledger, client, reporter; closed in order however the command ends."""
+"""What commands open first, and what several of them need: the runtime, prompts, jobs by name, failed polls."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import contextlib
 import signal
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from skahactl.errors import AuthError, LedgerError, SkahactlError, UnreachableError, UsageError
+from skahactl.errors import AuthError, SkahactlError, UnreachableError, UsageError
 from skahactl.invocation import Invocation, current
 from skahactl.system import Clock, SystemClock, handled_signals, state_dir
 from skahactl.text import count_noun, did_you_mean, parse_duration, time_ago
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 
     from skahactl.engine.outcome import Outcome
-    from skahactl.engine.runtime import Runtime
-    from skahactl.ledger.database import Ledger
+    from skahactl.engine.runtime import Reporter, RunProgress, Runtime
     from skahactl.ledger.records import Run
     from skahactl.profile import Profile
     from skahactl.skaha.client import Client
@@ -28,33 +27,37 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class WriteContext:
-    """All that a command which writes needs."""
+class LineReporter:
+    """Prints what a person should see on stderr, and no progress."""
 
-    context: Invocation
-    desk: Runtime
+    def say(self, text: str) -> None:
+        current().warn(text)
+
+    def progress(self, runs: Sequence[RunProgress]) -> None:
+        """A command that only reads shows no progress."""
+
+    def close(self, *, told: bool = False) -> None:
+        """Nothing is held back."""
 
 
-@contextlib.asynccontextmanager
-async def open_write_context(profile: Profile | None = None) -> AsyncIterator[WriteContext]:
-    """Opens ledger and client for the profile of this call, and takes INT, TERM and HUP while it lasts."""
+@contextlib.contextmanager
+def open_runtime(profile: Profile | None = None, *, reads_only: bool = False) -> Iterator[Runtime]:
+    """The runtime of this call, closed however the command ends. The platform is contacted at its first use.
+
+    ``reads_only``: no ledger is created where there is none, and there is no progress display.
+    """
     from skahactl.engine.runtime import Runtime
-    from skahactl.eventloop import Stop
-    from skahactl.ledger.database import open_ledger
-    from skahactl.platforms import open_client
+    from skahactl.ledger.database import open_ledger, read_ledger
     from skahactl.profiles import choose
-    from skahactl.render.progress import reporter
 
     context = current()
-
     chosen = profile or choose(context.profile, context.environ)
-    clock = SystemClock()
-    ledger = open_ledger(state_dir(context.environ))
-    shown = reporter(context)
-    stop = Stop()
-    try:
-        client = open_client(
+    folder, clock = state_dir(context.environ), SystemClock()
+
+    def connect() -> Client:
+        from skahactl.platforms import open_client
+
+        return open_client(
             chosen,
             clock=clock,
             environ=context.environ,
@@ -62,12 +65,40 @@ async def open_write_context(profile: Profile | None = None) -> AsyncIterator[Wr
             report=context.debug,
             verbose=context.verbose,
         )
-        async with client:
-            with stop.handling():
-                yield WriteContext(context, Runtime(ledger, client, chosen, clock, shown, stop))
-    finally:
-        shown.close()
-        ledger.close()
+
+    with read_ledger(folder) if reads_only else open_ledger(folder) as ledger:
+        shown: Reporter = LineReporter()
+        if not reads_only:
+            from skahactl.render.progress import reporter
+
+            shown = reporter(context)
+        try:
+            yield Runtime(ledger, connect, chosen, clock, shown)
+        finally:
+            shown.close()
+
+
+@contextlib.asynccontextmanager
+async def connected_runtime(profile: Profile | None = None) -> AsyncIterator[Runtime]:
+    """As ``open_runtime``, for a command that changes something; INT, TERM and HUP set its ``stop`` meanwhile."""
+    with open_runtime(profile) as runtime:
+        try:
+            with runtime.stop.handling():
+                yield runtime
+        finally:
+            await runtime.close()
+
+
+def run_online(runtime: Runtime, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Enters the event loop for a command that only reads, once; a signal ends it as it ends any program."""
+
+    async def connected() -> T:
+        try:
+            return await work()
+        finally:
+            await runtime.close()
+
+    return run(connected)
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -115,88 +146,23 @@ def _signals_as_usual() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@dataclass(frozen=True, slots=True)
-class ReadContext:
-    """Where a command looks."""
-
-    context: Invocation
-    profile: Profile
-    ledger: Ledger
-
-    def client(self) -> Client:
-        from skahactl.platforms import open_client
-
-        return open_client(
-            self.profile,
-            environ=self.context.environ,
-            directory=self.context.cwd,
-            report=self.context.debug,
-            verbose=self.context.verbose,
-        )
-
-    @property
-    def name(self) -> str:
-        return f"{self.profile.name} ({self.profile.host})"
-
-
-@contextlib.contextmanager
-def open_read_context() -> Iterator[ReadContext]:
-    """Profile and ledger of this call; the ledger is read, never written."""
-    context = current()
-    from skahactl.profiles import choose
-
-    profile = choose(context.profile, context.environ)
-    from skahactl.ledger.database import read_ledger
-
-    with read_ledger(state_dir(context.environ)) as ledger:
-        yield ReadContext(context, profile, ledger)
-
-
-def ask_platform(place: ReadContext, question: Callable[[Client], Awaitable[T]]) -> T:
-    """Puts one question to the platform; what the client raises goes through."""
-    import asyncio
-
-    async def asked() -> T:
-        async with place.client() as client:
-            return await question(client)
-
-    return asyncio.run(asked())
-
-
-def poll_or_cached(
-    place: ReadContext, runs: Sequence[Run], cached: bool
-) -> tuple[Listing | None, SkahactlError | None]:
-    """One list of sessions if these runs have not ended; the error if it failed. Nothing with ``cached``."""
-    from skahactl.engine.snapshot import poll_is_due
-
-    if cached or not poll_is_due(runs):
-        return None, None
+async def poll_or_error(runtime: Runtime, runs: Sequence[Run]) -> tuple[Listing | None, SkahactlError | None]:
+    """One poll; the error if it failed, for a command that can show the local record instead."""
     try:
-        listing = ask_platform(place, lambda client: client.sessions())
-        refuse_unknown_user(listing, runs)
-    except (AuthError, UnreachableError, LedgerError) as error:
+        return await runtime.poll(runs), None
+    except (AuthError, UnreachableError) as error:
         return None, error
-    return listing, None
 
 
-def refuse_unknown_user(listing: Listing, runs: Sequence[Run]) -> None:
-    """A list of somebody else's sessions says nothing of ours: AuthError."""
-    for run in runs:
-        if listing.user and run.key.user and listing.user != run.key.user:
-            raise AuthError(
-                f"the platform says that you are {listing.user}, and {run.key.name} is {run.key.user}'s",
-                hint="log in as that user, or choose another profile with -p",
-            )
-
-
-def report_failed_poll(place: ReadContext, runs: Sequence[Run], error: SkahactlError) -> int:
-    """Says that what is shown is the ledger's, how old that is, and why; the exit code."""
-    seen = max((run.observed for run in runs if run.observed is not None), default=None)
-    age = f", last looked at {time_ago(seen, time.time())}" if seen is not None else ""
-    place.context.warn(f"{place.name}: shown as this machine knows it{age}: {error.message}")
-    if error.hint:
-        place.context.warn(f"  {error.hint}")
-    return int(error.exit)
+def raise_failed_poll(runtime: Runtime, runs: Sequence[Run], error: SkahactlError) -> NoReturn:
+    """After the local record was shown: says how old it is, and raises the error of the poll."""
+    context = current()
+    context.stdout.flush()
+    if not context.machine_readable:
+        seen = max((run.observed for run in runs if run.observed is not None), default=None)
+        age = f", last observed {time_ago(seen, time.time())}" if seen is not None else ""
+        context.warn(f"{runtime.where}: showing the local record{age}")
+    raise error
 
 
 def parse_states(text: str | None, known: Sequence[str]) -> frozenset[str] | None:
@@ -214,37 +180,40 @@ def parse_states(text: str | None, known: Sequence[str]) -> frozenset[str] | Non
     return frozenset(chosen)
 
 
-def limit_rows(place: ReadContext, rows: Sequence[T], limit: int | None) -> list[T]:
-    """The first ``limit`` rows; how many are left out is said."""
+def limit_rows(rows: Sequence[T], limit: int | None) -> list[T]:
+    """The first ``limit`` rows; says how many are left out."""
     if limit is None or len(rows) <= limit:
         return list(rows)
-    place.context.say(f"{count_noun(len(rows) - limit, 'more row')} not shown (--limit {limit})")
+    current().say(f"{count_noun(len(rows) - limit, 'more row')} not shown (--limit {limit})")
     return list(rows[:limit])
 
 
 @contextlib.contextmanager
-def run_with_report(here: WriteContext, known: Callable[[], Outcome | None]) -> Iterator[None]:
-    """Ends the progress after the work in it. An error that ends the work is told on stderr alone; with ``-o json``
-    and the like, the outcome that is ``known`` by then goes to stdout before, its ``exit`` that of the error."""
+def run_with_report(runtime: Runtime, known: Callable[[], Outcome | None]) -> Iterator[None]:
+    """Ends the progress display after the work in it. An error that ends the work is printed on stderr alone; with
+    ``-o json`` and the like, the outcome that is ``known`` by then goes to stdout before, its ``exit`` that of the
+    error."""
+    context = current()
     try:
         yield
     except SkahactlError as error:
-        here.desk.reporter.close()
+        runtime.reporter.close()
         outcome = known()
-        if outcome is not None and outcome.jobs and here.context.machine_readable:
+        if outcome is not None and outcome.jobs and context.machine_readable:
             outcome.ended_by = error.exit
-            _show(here, outcome)
+            _show(outcome)
         raise
-    here.desk.reporter.close(told=here.context.output in ("table", "wide"))
+    runtime.reporter.close(told=context.output in ("table", "wide"))
 
 
-def _show(here: WriteContext, outcome: Outcome) -> None:
+def _show(outcome: Outcome) -> None:
     """A reader that went away does not hide the error."""
     from skahactl.render.outcomes import show_outcome
 
+    context = current()
     with contextlib.suppress(OSError):
-        show_outcome(here.context, outcome)
-        here.context.stdout.flush()
+        show_outcome(context, outcome)
+        context.stdout.flush()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from skahactl import completers
-from skahactl.commands.runtime import deadline, open_write_context, run
-from skahactl.engine.observe import Gone, Missing, RunSnapshot, Seen, observe
+from skahactl.commands.runtime import connected_runtime, deadline, run
+from skahactl.engine.observe import RunSnapshot
 from skahactl.engine.record import snapshot_of
-from skahactl.engine.runtime import PollPace, RunProgress, Runtime
-from skahactl.errors import Exit, TimedOut, UnreachableError, UsageError
-from skahactl.eventloop import seconds_left
-from skahactl.ledger.attempts import known_of
+from skahactl.engine.runtime import FOREVER, RunProgress, Runtime
+from skahactl.errors import Exit, TimedOut, UsageError
+from skahactl.invocation import current
 from skahactl.ledger.lock import living_driver
-from skahactl.ledger.records import Run, RunSummary
+from skahactl.ledger.records import Run
 from skahactl.ledger.runs import run_by_id, summaries
-from skahactl.model import ALIVE, ENDED, STATES, State, job_status, zero_filled
+from skahactl.model import ALIVE, ENDED, STATES, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,18 +66,18 @@ async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
     from skahactl.render.outcomes import head
     from skahactl.targets import by_run, find, refuse_past
 
-    async with open_write_context() as here:
+    async with connected_runtime() as runtime:
         awaited = []
-        found = find(here.desk.ledger, here.desk.profile, words)
+        found = find(runtime.ledger, runtime.profile, words)
         refuse_past(found)
         for target in by_run(found):
             if target.run is None:
                 raise UsageError(f"'{target.word}' has no record here", hint="'skahactl get jobs' lists the jobs")
             awaited.append(WaitTarget(target.run, target.numbers))
-        code, told = await JobWaiter(here.desk, condition, deadline(timeout, here.desk.clock)).wait(awaited)
-        here.desk.reporter.close()
+        code, told = await JobWaiter(runtime, condition, deadline(timeout, runtime.clock)).wait(awaited)
+        runtime.reporter.close()
         for run_of, why in told:
-            here.context.say(f"{head(run_of.key.name, here.desk.profile)}: {why}")
+            current().say(f"{head(run_of.key.name, runtime.profile)}: {why}")
         return code
 
 
@@ -95,59 +94,41 @@ class WaitTarget:
 
 @dataclass
 class JobWaiter:
-    """Waits for several runs at once, with one list call a look; ends are remembered while it lasts."""
+    """Waits for several runs at once, with one list call for each poll. What a poll shows is in the ledger."""
 
-    desk: Runtime
+    runtime: Runtime
     condition: str
     deadline: float | None
-    _ends: dict[tuple[int, int, int], str] = field(default_factory=dict)
-    _missing: dict[tuple[int, int, int], float] = field(default_factory=dict)
-    _shown: dict[int, tuple[str, ...]] = field(default_factory=dict)  # by run: the states of its replicas
-    _is_out: bool = False  # the platform does not answer, and that was told
 
     async def wait(self, awaited: Sequence[WaitTarget]) -> tuple[Exit, tuple[tuple[Run, str], ...]]:
-        """DONE when the condition holds for all; NO as soon as it cannot: of which runs, and the words why."""
-        pace = PollPace(self.desk.clock, self.desk.profile.client)
-        begun = self.desk.clock.now()
+        """DONE when the condition holds for all; NO as soon as it can no longer be met: for which runs, and why."""
+        begun = self.runtime.clock.now()
+        every = [one.run for one in awaited]
         while True:
-            listing = await self._look(pace)
+            listing = await self.runtime.poll(every, patience=FOREVER, deadline=self.deadline)
             if listing is not None:
                 answers = [self._judge(one, listing) for one in awaited]
                 self._show(awaited, begun)
-                told = [(one.run, answer, words) for one, (answer, words) in zip(awaited, answers, strict=True)]
+                found = [(one.run, answer, words) for one, (answer, words) in zip(awaited, answers, strict=True)]
                 if any(answer is False for answer, _ in answers):
-                    return Exit.NO, tuple((run, words) for run, answer, words in told if answer is False)
+                    return Exit.NO, tuple((run, words) for run, answer, words in found if answer is False)
                 if all(answer is True for answer, _ in answers):
-                    return Exit.DONE, tuple((run, words) for run, _, words in told)
-            if self.deadline is not None and self.desk.clock.now() >= self.deadline:
-                raise TimedOut(f"timed out waiting for {self.condition}", hint="the job goes on as it was")
-            seconds = pace.interval()
-            if self.deadline is not None:
-                seconds = min(seconds, max(0.05, self.deadline - self.desk.clock.now()))
-            await self.desk.stop.sleep(self.desk.clock, seconds)
+                    return Exit.DONE, tuple((run, words) for run, _, words in found)
+            await self._pause()
 
-    async def _look(self, pace: PollPace) -> Listing | None:
+    async def _pause(self) -> None:
         try:
-            left = seconds_left(self.deadline, self.desk.clock)
-            listing = await self.desk.stop.guard(self.desk.client.sessions(), left)
-        except UnreachableError as error:
-            pace.failed()
-            if not self._is_out:
-                self.desk.reporter.say(f"{self.desk.profile.name} does not answer: {error.message}; trying again")
-            self._is_out = True
-            return None
-        if self._is_out:
-            self.desk.reporter.say(f"{self.desk.profile.name} answers again")
-        self._is_out = False
-        pace.looked()
-        return listing
+            await self.runtime.pause(deadline=self.deadline)
+        except TimedOut as error:
+            error.message, error.hint = f"timed out waiting for {self.condition}", "the job keeps running"
+            raise
 
     def _judge(self, one: WaitTarget, listing: Listing) -> tuple[bool | None, str]:
         """True, False, or None for not yet; with words."""
-        watch = snapshot_of(self.desk.ledger, one.run.id)
-        shown = self._states(watch, listing)
+        watch = snapshot_of(self.runtime.ledger, one.run.id)
+        shown = {row.number: row.state for row in watch.replicas}
         chosen = {n: s for n, s in shown.items() if one.numbers is None or n in one.numbers}
-        if self.condition == "deleted":  # what lived is gone once two lists have agreed on it
+        if self.condition == "deleted":
             ids = {attempt.session for attempt in watch.attempts if attempt.replica in chosen}
             listed = any(session.id in ids for session in listing.sessions)
             left = any(state not in ENDED for state in chosen.values())
@@ -167,55 +148,18 @@ class JobWaiter:
         lost = {n: s for n, s in left.items() if s in ENDED and n not in again}
         if lost:
             return False, _counted(lost)
-        if not ALIVE & set(left.values()) and living_driver(self.desk.ledger, watch.run.key) is None:
+        if not ALIVE & set(left.values()) and living_driver(self.runtime.ledger, watch.run.key) is None:
             return False, f"{_counted(left)}, and nobody drives it; go on with: skahactl resume {watch.run.key.name}"
         return None, ""
 
-    def _states(self, watch: RunSnapshot, listing: Listing) -> dict[int, str]:
-        """The state of each replica as ledger and list together show it."""
-        found = {replica.number: replica.state for replica in watch.replicas}
-        known = known_of(self.desk.ledger, watch.attempts, listing)
-        numbers = {replica.number: replica.attempt for replica in watch.replicas}
-        for change in observe(self._remembered(watch), listing, known, frozenset(found)):
-            attempt = getattr(change, "attempt", None)
-            if attempt is None:
-                continue
-            key = (attempt.run_id, attempt.replica, attempt.number)
-            if isinstance(change, Missing):
-                self._missing.setdefault(key, attempt.missing_since or listing.requested)
-                continue
-            if not isinstance(change, Seen | Gone):
-                continue
-            if isinstance(change, Seen):
-                self._missing.pop(key, None)
-            if change.state in ENDED:
-                self._ends[key] = change.state
-            if numbers[attempt.replica] == attempt.number and found[attempt.replica] in ALIVE:
-                found[attempt.replica] = change.state
-        for (run_id, replica, number), state in self._ends.items():
-            if run_id == watch.run.id and numbers[replica] == number and found[replica] in ALIVE:
-                found[replica] = state
-        self._shown[watch.run.id] = tuple(found.values())
-        return found
-
-    def _remembered(self, watch: RunSnapshot) -> RunSnapshot:
-        """With what this wait has missed in an earlier list: nobody may be there to write it down."""
-        attempts = (
-            replace(one, missing_since=one.missing_since or self._missing.get((one.run_id, one.replica, one.number)))
-            for one in watch.attempts
-        )
-        return replace(watch, attempts=tuple(attempts))
-
     def _show(self, awaited: Sequence[WaitTarget], begun: float) -> None:
-        fresh = [run for one in awaited if (run := run_by_id(self.desk.ledger, one.run.id)) is not None]
+        ledger, now = self.runtime.ledger, self.runtime.clock.now()
+        fresh = [run for one in awaited if (run := run_by_id(ledger, one.run.id)) is not None]
         views = []
-        for summary in summaries(self.desk.ledger, fresh):
-            shown = self._shown[summary.run.id]
-            counts = zero_filled({state: shown.count(state) for state in set(shown)})
-            status = job_status(counts, summary.retriable)
-            seen = RunSummary(summary.run, counts, status, summary.retriable, summary.items, summary.driver)
-            views.append(RunProgress(seen, shown, started=begun, now=self.desk.clock.now()))
-        self.desk.reporter.progress(views)
+        for summary in summaries(ledger, fresh):
+            states = tuple(row.state for row in snapshot_of(ledger, summary.run.id).replicas)
+            views.append(RunProgress(summary, states, started=begun, now=now))
+        self.runtime.reporter.progress(views)
 
 
 def _counted(chosen: dict[int, str]) -> str:

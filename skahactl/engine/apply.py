@@ -11,7 +11,7 @@ from skahactl.engine.decide import ApplyWishes, Decision, RunHistory, in_order
 from skahactl.engine.driver import Driver, gates_of_jobs, release_locks, wait_for_lock
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import Step, with_adopted
-from skahactl.engine.runtime import Runtime, check_user
+from skahactl.engine.runtime import FOREVER, Runtime, check_user
 from skahactl.errors import (
     AnswerNo,
     BusyError,
@@ -22,7 +22,7 @@ from skahactl.errors import (
     UnreachableError,
     UsageError,
 )
-from skahactl.eventloop import Interrupted, seconds_left
+from skahactl.eventloop import Interrupted
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.lock import JobLock, acquire, living_driver
 from skahactl.model import ALIVE, Job, Request, State
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from skahactl.ledger.records import JobKey, Run, RunSummary
     from skahactl.profile import Profile
     from skahactl.skaha.client import Client
-    from skahactl.skaha.models import Options
+    from skahactl.skaha.models import Listing, Options
 
 #: What begins nothing and writes nothing.
 _NOTHING = frozenset({"refuse", "ended", "foreign"})
@@ -64,8 +64,7 @@ class Applier:
         """What apply would do, from one look; nothing is written."""
         from skahactl.engine.decide import plan_new_run
 
-        listing = await self.desk.client.sessions()
-        check_user(self.desk.ledger, self.desk.profile, jobs, listing.user)
+        listing = await self._first_poll(jobs)
         history = RunHistory(self.desk.ledger, self.desk.profile, listing)
         history.refuse_unknown_after(jobs)
         jobs = in_order(jobs)
@@ -88,9 +87,7 @@ class Applier:
 
     async def apply(self, jobs: Sequence[Job]) -> Outcome:
         """Makes it so. Raises what stops the whole: no login, no platform, another driver, an interruption."""
-        left = seconds_left(self.deadline, self.desk.clock)
-        listing = await self.desk.stop.guard(self.desk.client.sessions(), left)
-        check_user(self.desk.ledger, self.desk.profile, jobs, listing.user)
+        listing = await self._first_poll(jobs)
         history = RunHistory(self.desk.ledger, self.desk.profile, listing)
         history.refuse_unknown_after(jobs)
         jobs = in_order(jobs)
@@ -118,6 +115,12 @@ class Applier:
             raise error.leaving([name for name, last in begun if last and last.run.ended is None]) from None
         finally:
             release_locks(self._locks)
+
+    async def _first_poll(self, jobs: Sequence[Job]) -> Listing:
+        patience = FOREVER if self.wait else 0.0
+        listing = await self.desk.first_poll(patience=patience, deadline=self.deadline)
+        check_user(self.desk.ledger, self.desk.profile, [job.name for job in jobs], listing.user)
+        return listing
 
     def _decided(self, jobs: Sequence[Job], history: RunHistory) -> dict[str, Decision]:
         """Before any lock; ``jobs`` in order."""
@@ -324,7 +327,7 @@ async def _options(client: Client) -> Options | None:
     try:
         return await client.options()
     except UnreachableError as error:
-        if error.code == "unreachable":
+        if not error.answered:
             raise
         return None
 

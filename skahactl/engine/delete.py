@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from skahactl.engine import outcome
 from skahactl.engine.driver import Driver, gates_of_jobs, release_locks, wait_for_lock
 from skahactl.engine.outcome import JobOutcome, Undeleted, of_attempt, step_row
-from skahactl.engine.runtime import Runtime, check_owner
+from skahactl.engine.runtime import Runtime
 from skahactl.errors import BusyError, Exit
 from skahactl.eventloop import Interrupted
 from skahactl.ledger import replicas, runs
@@ -140,7 +140,7 @@ class JobDeletion:
 
     async def preview(self, run: Run, numbers: Collection[int] | None, forget: bool) -> None:
         """What delete would do; with ``forget`` to earlier runs of the job too."""
-        listing = await self.desk.stop.guard(self.desk.client.sessions())
+        listing = await self.desk.first_poll((run,))
         self.parts.append(self._part(run, numbers, listing))
         if forget and numbers is None:
             earlier = [one for one in await self.still_listed(run.key) if one.id != run.id]
@@ -149,8 +149,7 @@ class JobDeletion:
     async def delete(self, run: Run, numbers: Collection[int] | None, lock: JobLock | None = None) -> JobOutcome:
         """Deletes the sessions of a run, or of some of its replicas, and verifies it. ``lock``: the job's, if the
         caller holds it."""
-        listing = await self.desk.stop.guard(self.desk.client.sessions())
-        check_owner(self.desk.profile, (run,), listing.user, nothing="nothing was deleted")
+        listing = await self.desk.first_poll((run,))
         part = self._part(run, numbers, listing)
         self.parts.append(part)
         replicas.ask_delete(self.desk.ledger, run.id, numbers)
@@ -185,7 +184,7 @@ class JobDeletion:
 
     async def still_listed(self, key: JobKey) -> list[Run]:
         """The runs of a job of which the platform lists sessions, oldest first."""
-        listing = await self.desk.stop.guard(self.desk.client.sessions())
+        listing = await self.desk.first_poll(runs.runs_of(self.desk.ledger, key), record=False)
         holding = runs_with(self.desk.ledger, [session.id for session in listing.sessions])
         return [run for run in runs.runs_of(self.desk.ledger, key) if run.id in holding]
 

@@ -25,6 +25,8 @@ from skahactl.ledger.runs import run_by_id, set_run
 from skahactl.model import ALIVE, ENDED, State, job_status, zero_filled
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from skahactl.ledger.database import Ledger
     from skahactl.ledger.records import AttemptRow, Run, RunSummary
     from skahactl.profile import ClientSettings
@@ -196,8 +198,10 @@ def withdrawn_ends(ledger: Ledger, run_id: int, listing: Listing) -> dict[int, s
     return back
 
 
-def record_known_sessions(ledger: Ledger, settings: ClientSettings, run: Run, listing: Listing) -> None:
-    """Writes what ``listing`` shows of the sessions that the ledger knows; others are not judged, so that this needs
-    no lock."""
-    everyone = frozenset(row.number for row in replicas.replica_states(ledger, run.id))
-    Recorder(ledger, settings).take(run, listing, everyone)
+def record_known_sessions(ledger: Ledger, settings: ClientSettings, runs: Iterable[Run], listing: Listing) -> None:
+    """Writes what ``listing`` shows of the sessions that the ledger knows, in one transaction. Others are not judged,
+    so that this needs no lock."""
+    with ledger.transaction():
+        for run in runs:
+            everyone = frozenset(row.number for row in replicas.replica_states(ledger, run.id))
+            Recorder(ledger, settings).take(run, listing, everyone)

@@ -1,23 +1,28 @@
-"""What every act on the platform works with."""
+"""The runtime of a command, and the one way to poll a platform: list, owner check, outages, interval, recording."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from skahactl.errors import AuthError
+from skahactl.errors import AuthError, LedgerError, SkahactlError, TimedOut, UnreachableError
 from skahactl.ledger import runs
 from skahactl.ledger.records import JobKey, Run, RunSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from skahactl.eventloop import Stop
     from skahactl.ledger.database import Ledger
-    from skahactl.model import Job
     from skahactl.profile import ClientSettings, Profile
     from skahactl.skaha.client import Client
+    from skahactl.skaha.models import Listing
     from skahactl.system import Clock
+
+T = TypeVar("T")
+#: The patience of a command that waits: it endures outages and expired credentials until its own deadline.
+FOREVER = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,47 +65,200 @@ class SilentReporter:
         del told
 
 
-@dataclass(frozen=True, slots=True)
+class OutageReport:
+    """Reports an outage once when it begins and once when it ends; ``error``: of the one that lasts."""
+
+    def __init__(self, where: str, say: Callable[[str], object]) -> None:
+        self.error: SkahactlError | None = None
+        self._where = where
+        self._say = say
+
+    def begin(self, error: SkahactlError) -> None:
+        if self.error is None:
+            self._say(f"{self._where}: {error.message}; retrying")
+        self.error = error
+
+    def end(self) -> None:
+        if self.error is not None:
+            self._say(f"{self._where}: connection restored")
+        self.error = None
+
+
 class Runtime:
-    """Opened once a command, closed by whoever opened it. ``stop``: set by a signal; every wait is given up then."""
+    """What a command works with, opened once and closed by whoever opened it.
 
-    ledger: Ledger
-    client: Client
-    profile: Profile
-    clock: Clock
-    reporter: Reporter
-    stop: Stop
+    ``poll`` is the only way in which a command observes the platform. ``client`` connects when it is first used, so
+    that a command which only reads the ledger does not pay for it. ``stop`` is set by a signal; every wait ends then.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        client: Client | Callable[[], Client],
+        profile: Profile,
+        clock: Clock,
+        reporter: Reporter,
+        stop: Stop | None = None,
+    ) -> None:
+        self.ledger = ledger
+        self.profile = profile
+        self.clock = clock
+        self.reporter = reporter
+        self.pace = PollPace(clock, profile.client)
+        self.outage = OutageReport(self.where, reporter.say)
+        self._client = client
+        self._stop = stop
+        self._answered: float | None = None  # when the platform last answered, on the monotonic clock
+
+    @property
+    def client(self) -> Client:
+        if callable(self._client):
+            self._client = self._client()
+        return self._client
+
+    @property
+    def stop(self) -> Stop:
+        if self._stop is None:
+            from skahactl.eventloop import Stop
+
+            self._stop = Stop()
+        return self._stop
+
+    async def close(self) -> None:
+        """Closes the connection, if there is one. The ledger belongs to whoever opened it."""
+        if not callable(self._client):
+            await self._client.aclose()
+
+    @property
+    def where(self) -> str:
+        """The platform, as summaries and errors name it."""
+        return f"{self.profile.name} ({self.profile.host})"
+
+    async def poll(
+        self, jobs: Iterable[Run] = (), *, patience: float = 0.0, deadline: float | None = None, record: bool = True
+    ) -> Listing | None:
+        """One list of sessions, checked to be of the owner of ``jobs``, and recorded in the ledger.
+
+        None if the platform does not answer and this command waits for it. Raises what ``ask`` raises, and AuthError
+        if the server reports another user than the owner of one of ``jobs``.
+
+        ``record``: False for a driver, which records by itself under the locks of its jobs.
+        """
+        jobs = tuple(jobs)
+        listing = await self.ask(lambda: self.client.sessions(), patience=patience, deadline=deadline)
+        if listing is not None:
+            check_owner(self.profile, jobs, listing.user)
+            if record:
+                self._record(jobs, listing)
+        return listing
+
+    async def ask(
+        self, question: Callable[[], Awaitable[T]], *, patience: float = 0.0, deadline: float | None = None
+    ) -> T | None:
+        """The answer to one request; None if the platform does not answer and ``patience`` has not run out.
+
+        ``patience``: seconds since the last answer for which an outage is reported once and then endured; 0: not at
+        all; FOREVER: expired credentials too. Raises AuthError, UnreachableError, Interrupted, and TimedOut at
+        ``deadline`` (wall time). Before the first answer, a wrong address, an unknown host and a refused login are
+        raised at once.
+        """
+        from skahactl.eventloop import seconds_left
+
+        try:
+            answer = await self.stop.guard(question(), seconds_left(deadline, self.clock))
+        except (AuthError, UnreachableError) as error:
+            error.where = error.where or self.where
+            if not self._endures(error, patience):
+                raise
+            self.pace.failed()
+            self.outage.begin(error)
+            return None
+        self.pace.looked()
+        self._answered = self.clock.monotonic()
+        self.outage.end()
+        return answer
+
+    async def ask_until_answered(
+        self, question: Callable[[], Awaitable[T]], *, patience: float = FOREVER, deadline: float | None = None
+    ) -> T:
+        """As ``ask``, again and again until there is an answer."""
+        while True:
+            answer = await self.ask(question, patience=patience, deadline=deadline)
+            if answer is not None:
+                return answer
+            await self.pause(deadline=deadline)
+
+    async def first_poll(
+        self, jobs: Iterable[Run] = (), *, patience: float = 0.0, deadline: float | None = None, record: bool = True
+    ) -> Listing:
+        """As ``poll``, again and again until there is a list."""
+        jobs = tuple(jobs)
+        while True:
+            listing = await self.poll(jobs, patience=patience, deadline=deadline, record=record)
+            if listing is not None:
+                return listing
+            await self.pause(deadline=deadline)
+
+    async def pause(self, uncertain: bool = False, deadline: float | None = None) -> None:
+        """Waits until the next poll is due. TimedOut at ``deadline``."""
+        seconds = self.pace.interval(uncertain)
+        if deadline is not None:
+            if self.clock.now() >= deadline:
+                raise TimedOut("timed out", where=self.where, hint="run the same command again to continue")
+            seconds = min(seconds, max(0.05, deadline - self.clock.now()))
+        await self.stop.sleep(self.clock, seconds)
+
+    def _endures(self, error: AuthError | UnreachableError, patience: float) -> bool:
+        if self._answered is None:
+            return patience == FOREVER and isinstance(error, UnreachableError) and not error.is_permanent
+        if isinstance(error, AuthError):
+            return patience == FOREVER
+        return self.clock.monotonic() - self._answered < patience
+
+    def _record(self, jobs: Sequence[Run], listing: Listing) -> None:
+        """Writes what the list shows of ``jobs`` and of every unfinished run of this user: no poll is wasted."""
+        from skahactl.engine.record import record_known_sessions
+
+        user = listing.user or ""
+        others = [run for run in runs.unfinished_runs(self.ledger, self.profile.server) if run.key.user in ("", user)]
+        every = {run.id: run for run in (*jobs, *others)}
+        if not every:
+            return
+        try:
+            record_known_sessions(self.ledger, self.profile.client, every.values(), listing)
+        except LedgerError as error:  # a full disk is no reason not to show what was asked for
+            self.reporter.say(f"the poll could not be recorded: {error.message}")
 
 
-def check_owner(
-    profile: Profile, driven: Iterable[Run], user: str | None, nothing: str = "nothing was changed"
-) -> None:
-    """AuthError if one of these runs is another's than ``user``'s, whom the server says we are: its list of sessions
-    says nothing of them. ``nothing``: how the hint says that there was no harm."""
-    for run in driven:
+def other_user_error(profile: Profile, reported: str, job: str, owner: str) -> AuthError:
+    return AuthError(
+        f"the server reports user {reported}, but {job} belongs to {owner}",
+        where=f"{profile.name} ({profile.host})",
+        hint="nothing was changed. Log in as that user, or choose another profile with -p",
+    )
+
+
+def check_owner(profile: Profile, jobs: Iterable[Run], user: str | None) -> None:
+    """AuthError if one of these runs belongs to another user than the one that the server reports: its list of
+    sessions says nothing about them."""
+    for run in jobs:
         if user and run.key.user and user != run.key.user:
-            raise AuthError(
-                f"the server says you are {user}, but {run.key.name} is {run.key.user}'s",
-                where=f"{profile.name} ({profile.host})",
-                hint=f"{nothing}. Log in as that user, or choose another profile with -p",
-            )
+            raise other_user_error(profile, user, run.key.name, run.key.user)
 
 
-def check_user(ledger: Ledger, profile: Profile, jobs: Sequence[Job], user: str | None) -> None:
-    """AuthError if one of ``jobs`` is new for ``user``, whom the server says we are, while it goes on for another user
-    that we were here before."""
+def check_user(ledger: Ledger, profile: Profile, jobs: Iterable[str], user: str | None) -> None:
+    """AuthError if the server reports ``user``, and one of ``jobs`` (names) has no run of that user but an unfinished
+    run of a user that it reported before."""
     if not user:
         return
-    for other in runs.users_seen(ledger, profile.server):
-        for job in jobs if other not in ("", user) else ():
-            theirs = runs.last_run(ledger, JobKey(profile.server, other, job.name))
-            ours = runs.last_run(ledger, JobKey(profile.server, user, job.name))
-            if theirs is not None and theirs.ended is None and ours is None:
-                raise AuthError(
-                    f"the server says you are {user}, but {job.name} is {other}'s, and goes on",
-                    where=f"{profile.name} ({profile.host})",
-                    hint="nothing was changed. Log in as that user, choose another profile with -p, or rename the job",
-                )
+    others = [other for other in runs.users_seen(ledger, profile.server) if other not in ("", user)]
+    for job in jobs if others else ():
+        if runs.last_run(ledger, JobKey(profile.server, user, job)) is not None:
+            continue
+        for other in others:
+            theirs = runs.last_run(ledger, JobKey(profile.server, other, job))
+            if theirs is not None and theirs.ended is None:
+                raise other_user_error(profile, user, job, other)
 
 
 #: A jump of wall time against monotonic time, in seconds, from which on the machine must have slept.
@@ -109,7 +267,7 @@ JUMP = 30.0
 
 @dataclass
 class PollPace:
-    """The interval between looks: short at first, longer as the job ages, never above ``poll_max`` nor a quarter of
+    """The interval between polls: short at first, longer as the job ages, never above ``poll_max`` nor a quarter of
     the time that the platform remembers an ended session."""
 
     clock: Clock
@@ -123,14 +281,14 @@ class PollPace:
         self.begun = self._mono = self.clock.monotonic()
         self._wall = self.clock.now()
 
-    def interval(self, doubtful: bool = False) -> float:
-        """Seconds until the next look; ``doubtful``: something waits for looks to settle."""
+    def interval(self, uncertain: bool = False) -> float:
+        """Seconds until the next poll; ``uncertain``: an unconfirmed create waits for polls to settle it."""
         settings = self.settings
         age = self.clock.monotonic() - self.begun
         longest = min(settings.poll_max, settings.memory / 4)
         if self._failures:
             return min(longest, max(settings.poll_min, 1.0) * float(2 ** min(self._failures, 6)))
-        if doubtful:
+        if uncertain:
             return min(longest, max(settings.poll_min, settings.settle / 20))
         return min(longest, max(settings.poll_min, age / 30))
 

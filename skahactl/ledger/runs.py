@@ -146,6 +146,12 @@ def last_runs(ledger: Ledger, server: str) -> tuple[Run, ...]:
     return tuple(run_value(row) for row in rows)
 
 
+def unfinished_runs(ledger: Ledger, server: str) -> tuple[Run, ...]:
+    """Every run on this server that has not ended, oldest first."""
+    rows = ledger.rows(f"{_RUNS} WHERE server = ? AND ended IS NULL ORDER BY runs.id", server)
+    return tuple(run_value(row) for row in rows)
+
+
 def job_keys(ledger: Ledger, server: str | None = None) -> tuple[JobKey, ...]:
     """Every job with a record, the one with the newest run first."""
     rows = ledger.rows(

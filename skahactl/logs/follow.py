@@ -12,7 +12,7 @@ from skahactl.errors import AuthError, UnreachableError
 from skahactl.ledger.lock import living_driver
 from skahactl.ledger.runs import run_by_id
 from skahactl.logs.keep import Tail, blocks
-from skahactl.logs.select import AttemptLog, Choice, logs_of
+from skahactl.logs.select import AttemptLog, Choice, Empty, logs_of
 from skahactl.model import ENDED, State
 from skahactl.text import count_noun
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
+    from skahactl.engine.runtime import OutageReport
     from skahactl.ledger.database import Ledger
     from skahactl.skaha.models import Listing
     from skahactl.system import Clock
@@ -95,12 +96,13 @@ class Follower:
 
     def __init__(
         self,
-        look: Callable[[], Awaitable[StreamRead]],
+        look: Callable[[], Awaitable[StreamRead | None]],
         read: Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]],
         sink: Callable[[LogStream], StreamWriter],
         flush: Callable[[], object],
         say: Callable[[str], object],
         *,
+        outage: OutageReport,
         clock: Clock,
         pace: ReadPace,
         most: int = 32,
@@ -110,6 +112,7 @@ class Follower:
         self._sink = sink
         self._flush = flush
         self._say = say
+        self._outage = outage
         self._clock = clock
         self._pace = pace
         self._most = most
@@ -121,20 +124,21 @@ class Follower:
         self.lost = False  # a log is neither there nor here any more
 
     async def run(self) -> None:
-        """Until every log has ended and no other will appear. The first look's errors are raised; a later outage is
-        told, and outlasted."""
+        """Until every log has ended and no other will appear. ``look`` gives None while the platform does not answer,
+        and raises what cannot be waited for."""
         began = looked = self._clock.monotonic()
         look = await self._look()
         try:
             while True:
-                self._update(look)
+                if look is not None:
+                    self._update(look)
                 await self._round()
-                if not look.more and all(one.done for one in self._followed.values()):
+                if look is not None and not look.more and all(one.done for one in self._followed.values()):
                     return
                 await self._clock.sleep(self._until_next(looked, began))
                 if self._clock.monotonic() >= looked + self._look_interval(began):
                     looked = self._clock.monotonic()
-                    look = await self._looked(look)
+                    look = await self._look() or look
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -204,7 +208,7 @@ class Follower:
         one.after(strand, tail.moved > moved, tail.seen > before)
         if one.done and strand.state == GONE and not tail.seen:
             self.lost = True
-            self._say(f"{strand.label}: the platform has forgotten its log, and it was not kept")
+            self._say(f"{strand.label}: {Empty.LOST}")
         now = self._clock.monotonic()
         one.due = now + self._pace.reading(tail.seen, one.idle, now - began)
 
@@ -216,24 +220,13 @@ class Follower:
         async with self._read(strand.session) as chunks:
             return await tail.read(chunks)
 
-    async def _looked(self, before: StreamRead) -> StreamRead:
-        try:
-            look = await self._look()
-        except (UnreachableError, AuthError) as error:
-            self._failed(error)
-            return before
-        self._recovered()
-        return look
-
     def _failed(self, error: UnreachableError | AuthError) -> None:
         self._failing += 1
-        if self._failing == 1:
-            self._say(f"{error.message}; going on as soon as it answers")
+        self._outage.begin(error)
 
     def _recovered(self) -> None:
-        if self._failing:
-            self._say("the platform answers again")
         self._failing = 0
+        self._outage.end()
 
     def _until_next(self, looked: float, began: float) -> float:
         due = [one.due for one in self._chosen() if not one.busy]
@@ -306,10 +299,6 @@ _STATES = {"Pending": WAITING, "Running": LIVE, "Terminating": LIVE, "Completed"
 _LISTS = 2  # that agree before a session counts as gone
 
 
-class SessionLister(Protocol):
-    async def sessions(self) -> Listing: ...
-
-
 class SessionWatch:
     """Looks again and again at the logs of ``targets``; what nobody will create is told once, and left out."""
 
@@ -318,13 +307,13 @@ class SessionWatch:
         ledger: Ledger,
         targets: Sequence[Target],
         choice: Choice,
-        client: SessionLister,
+        poll: Callable[[], Awaitable[Listing | None]],
         say: Callable[[str], object],
     ):
         self._ledger = ledger
         self._targets = targets
         self._choice = choice
-        self._client = client
+        self._poll = poll
         self._say = say
         self._earlier: dict[int, set[tuple[int, int, int]]] = {}  # by place: attempts replaced before the first look
         self._absent: dict[str, int] = {}  # session: lists in a row that did not show it
@@ -332,15 +321,20 @@ class SessionWatch:
         self._told: set[str] = set()
         self.left_out = False  # replicas are still to be created, and nobody does it
 
-    async def look(self) -> StreamRead:
+    async def look(self) -> StreamRead | None:
+        """What there is to follow now; None if that takes a list and the platform does not answer."""
         logs: list[AttemptLog] = []
         more = False
         for place, target in enumerate(self._targets):
             driven = self._is_driven(target)
             more = more or driven
             logs += self._with_log(target, self._logs(target, place), driven)
-        listing = await self._client.sessions() if any(log.whole is None for log in logs) else None
-        listed = {} if listing is None else {session.id: session.status for session in listing.sessions}
+        listed: dict[str, str] = {}
+        if any(log.whole is None for log in logs):
+            listing = await self._poll()
+            if listing is None:
+                return None
+            listed = {session.id: session.status for session in listing.sessions}
         return StreamRead(tuple(self._strand(log, listed) for log in logs), more)
 
     def _is_driven(self, target: Target) -> bool:

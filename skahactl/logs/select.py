@@ -6,6 +6,7 @@ import os
 import re
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -181,31 +182,54 @@ def _safe(text: str) -> str:
 
 _NAMED = 5
 
-_LOST = "the platform has forgotten it, and it was not kept"
-_PRUNED = "the platform has forgotten it, and its copy was pruned"
+
+class Empty(StrEnum):
+    """Why a log has no text."""
+
+    NOT_CREATED = "not created yet"
+    NO_SESSION = "no session"
+    NO_OUTPUT = "it wrote nothing"
+    NOT_ASKED = "no text"
+    LOST = "log not available: the server has discarded it, and no copy was saved"
+    PRUNED = "log not available: the server has discarded it, and the saved copy was pruned"
+    PENDING = "Pending, no log yet"
+    NO_OUTPUT_YET = "nothing written yet"
+
+
+def emptiness(log: AttemptLog, statuses: Mapping[str, str] | None) -> Empty:
+    """Why a log has no text. ``statuses``: of the sessions that the platform lists, by id; None: it was not asked."""
+    if log.session is None:
+        return Empty.NOT_CREATED if log.state in (State.QUEUED, State.UNCONFIRMED) else Empty.NO_SESSION
+    if log.whole is not None:
+        return Empty.NO_OUTPUT
+    if statuses is None:
+        return Empty.NOT_ASKED
+    status = statuses.get(log.session)
+    if status is None:
+        return Empty.PRUNED if log.pruned else Empty.LOST
+    if status == "Pending":
+        return Empty.PENDING
+    return Empty.NO_OUTPUT if status in ("Completed", "Failed") else Empty.NO_OUTPUT_YET
 
 
 def why_empty(log: AttemptLog, statuses: Mapping[str, str] | None) -> str:
-    """Why a log has no text. ``statuses``: of the sessions that the platform lists, by id; None: it was not asked."""
-    if log.session is None:
-        reason = f": {log.reason}" if log.reason else ""
-        if log.state in (State.QUEUED, State.UNCONFIRMED):
-            return f"not created yet{reason}"
-        return f"{log.state}, no session{reason}"
-    if log.whole is not None:
-        return "it wrote nothing"
-    if statuses is None:
-        return "no text"
-    status = statuses.get(log.session)
-    if status is None:
-        return _PRUNED if log.pruned else _LOST
-    if status == "Pending":
-        return "Pending, no log yet"
-    return "it wrote nothing" if status in ("Completed", "Failed") else f"{status}, nothing written yet"
+    """``emptiness`` in words, with the replica's own reason if it has no session."""
+    why = emptiness(log, statuses)
+    reason = f": {log.reason}" if log.reason and log.session is None else ""
+    if why is Empty.NO_SESSION:
+        return f"{log.state}, {why}{reason}"
+    if why is Empty.NO_OUTPUT_YET and statuses is not None and log.session is not None:
+        return f"{statuses[log.session]}, {why}"
+    return f"{why}{reason}"
 
 
 def is_lost(log: AttemptLog, statuses: Mapping[str, str] | None) -> bool:
-    return why_empty(log, statuses) in (_LOST, _PRUNED)
+    return emptiness(log, statuses) in (Empty.LOST, Empty.PRUNED)
+
+
+def is_awaited(log: AttemptLog, statuses: Mapping[str, str] | None) -> bool:
+    """Whether there may be text later."""
+    return emptiness(log, statuses) in (Empty.NOT_CREATED, Empty.PENDING, Empty.NO_OUTPUT_YET)
 
 
 def describe_log(reasons: Sequence[tuple[str, str]]) -> list[str]:

@@ -129,6 +129,9 @@ class Client:
     ) -> None:
         if isinstance(error, AuthError | UnreachableError):
             self._named(error)
+        await self.aclose()
+
+    async def aclose(self) -> None:
         await self._exchange.aclose()
 
     @property
@@ -298,4 +301,10 @@ def _read_reply(reader: Callable[[bytes], Value], reply: HttpReply) -> Value:
 
 
 def _no_skaha(words: str) -> UnreachableError:
-    return UnreachableError(f"no answer of a Skaha server: {words}", hint=failures.WRONG_URL)
+    return UnreachableError(
+        f"the response is not from a Skaha server: {words}",
+        hint=failures.WRONG_URL,
+        code="not-skaha",
+        is_permanent=True,
+        answered=True,
+    )

@@ -219,17 +219,36 @@ def error_of_reply(reply: HttpReply) -> SkahactlError:
     if reply.status == HTTPStatus.FORBIDDEN:
         return AuthError(f"refused by the server: {reply.words}", hint=FORBIDDEN_HINT, code="forbidden")
     if 300 <= reply.status < 400:
-        return UnreachableError(_redirected(reply), hint=WRONG_URL)
-    hint = WRONG_URL if reply.status in _NOT_MADE else None
-    code = "no-such-service" if reply.status in _NOT_MADE else "server-error"
-    return UnreachableError(f"the server answered {reply.status}: {reply.words}", hint=hint, code=code)
+        return UnreachableError(_redirected(reply), hint=WRONG_URL, code="redirected", is_permanent=True, answered=True)
+    message = f"the server answered {reply.status}: {reply.words}"
+    if reply.status in _NOT_MADE:
+        return UnreachableError(message, hint=WRONG_URL, code="no-such-service", is_permanent=True, answered=True)
+    return UnreachableError(message, code="server-error", answered=True)
 
 
 def error_of_exception(error: Exception) -> SkahactlError:
     """The error that one of exchange.FAILURES is."""
     if refusal_in(error):
         return AuthError(_describe_error(error), hint=LOG_IN, code="certificate")
-    return UnreachableError(_describe_error(error), hint=_connect_hint(error))
+    return UnreachableError(
+        _describe_error(error), hint=_connect_hint(error), is_permanent=_is_permanent(error), code=_code_of(error)
+    )
+
+
+def _code_of(error: Exception) -> str:
+    return "unknown-host" if any(map(_is_unknown_host, exception_chain(error))) else "unreachable"
+
+
+def _is_permanent(error: Exception) -> bool:
+    """A host that does not exist, or a server that is not trusted: trying again gives the same."""
+    return any(
+        _is_unknown_host(link) or isinstance(link, ssl.SSLCertVerificationError) for link in exception_chain(error)
+    )
+
+
+def _is_unknown_host(error: BaseException) -> bool:
+    """EAI_AGAIN, a name server that does not answer, is an outage."""
+    return isinstance(error, socket.gaierror) and error.errno not in (socket.EAI_AGAIN, socket.EAI_SYSTEM)
 
 
 def not_logged_in(reply: HttpReply) -> ServerError:
