@@ -106,7 +106,8 @@ class State(StrEnum):
     """The state of a replica; the status of a job is one of these too."""
 
     QUEUED = "Queued"  # not created yet; the reason says why: a limit, after JOB, a pause before a retry
-    UNCONFIRMED = "Unconfirmed"  # a create in flight, or one whose reply was lost
+    CREATING = "Creating"  # a create request is in flight
+    UNCONFIRMED = "Unconfirmed"  # the reply to a create was lost; its session is being looked for
     PENDING = "Pending"
     RUNNING = "Running"
     COMPLETED = "Completed"
@@ -118,7 +119,7 @@ class State(StrEnum):
 
 
 STATES: Final = tuple(State)
-ALIVE: Final = frozenset({State.UNCONFIRMED, State.PENDING, State.RUNNING})
+ALIVE: Final = frozenset({State.CREATING, State.UNCONFIRMED, State.PENDING, State.RUNNING})
 ENDED: Final = frozenset({State.COMPLETED, State.FAILED, State.REJECTED, State.UNKNOWN, State.DELETED, State.SKIPPED})
 
 
@@ -127,7 +128,7 @@ def job_status(counts: Mapping[str, int], retriable: int) -> State:
     total = sum(counts.values())
     if counts.get(State.RUNNING):
         return State.RUNNING
-    if counts.get(State.PENDING) or counts.get(State.UNCONFIRMED):
+    if counts.get(State.PENDING) or counts.get(State.CREATING) or counts.get(State.UNCONFIRMED):
         return State.PENDING
     if counts.get(State.QUEUED) or retriable:
         return State.QUEUED

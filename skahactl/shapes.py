@@ -7,9 +7,10 @@ The shape of outcomes is engine.outcome's.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skahactl.model import ALIVE, Limits, Resources, zero_filled
+from skahactl.model import ALIVE, Limits, Resources, State, zero_filled
 from skahactl.text import iso_time
 
 if TYPE_CHECKING:
@@ -50,15 +51,16 @@ def job(summary: RunSummary, *, logs: str | None, deadline: float | None = None)
     }
 
 
-def replica(run: Run, row: ReplicaRow, attempt: AttemptRow | None) -> Row:
-    """A replica with its latest attempt, if there is one; ``attempts`` is how many it may have."""
+def replica(run: Run, row: ReplicaRow, attempt: AttemptRow | None, failed: FailedItem | None = None) -> Row:
+    """A replica with its latest attempt, if there is one; ``attempts`` is how many it may have. ``failed``: its first
+    failed item."""
     return {
         "job": run.key.name,
         "run": run.number,
         "replica": row.number,
         "of": run.total,
         "state": row.state,
-        "reason": row.reason,
+        "reason": row.reason or failure_reason(row.request.resources, attempt, failed),
         "session": attempt.session if attempt else None,
         "name": attempt.name if attempt else row.name,
         "attempt": row.attempt,
@@ -67,9 +69,41 @@ def replica(run: Run, row: ReplicaRow, attempt: AttemptRow | None) -> Row:
         "image": row.request.image,
         "resources": _resources(row.request.resources),
         **_times(run, attempt),
+        "exit_code": attempt.exit_code if attempt else None,
+        "last_line": attempt.last_line if attempt else None,
         "log": _log(attempt),
         "url": attempt.url if attempt else None,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """An item whose own end is known, and was not exit code 0."""
+
+    item: str
+    exit_code: int
+
+
+def failure_reason(resources: Resources, attempt: AttemptRow | None, failed: FailedItem | None = None) -> str | None:
+    """Why the latest attempt failed: its item and exit code where they are known, and the last line of its log. None
+    for an attempt that did not fail, or of which nothing is known."""
+    if attempt is None or attempt.state != State.FAILED:
+        return None
+    code = failed.exit_code if failed else attempt.exit_code
+    parts = [f"item {failed.item}"] if failed else []
+    parts += [f"exit {code}"] if code is not None else []
+    parts += [attempt.last_line] if attempt.last_line else []
+    hint = exit_hint(code, attempt.last_line, resources)
+    return ": ".join(parts) + (f" ({hint})" if hint else "") or None
+
+
+def exit_hint(code: int | None, last_line: str | None, resources: Resources) -> str | None:
+    """What an exit code, or a last line, probably means: 137 is 128 + SIGKILL, as of a container that needed too much
+    memory; 143 is 128 + SIGTERM."""
+    if code == 137 or (code is None and (last_line or "").lower().endswith("killed")):
+        requested = f"; requested {resources.ram:g} GB" if resources.ram else ""
+        return f"killed: out of memory?{requested}"
+    return "terminated from outside" if code == 143 else None
 
 
 def attempt(row: AttemptRow) -> Row:
@@ -83,10 +117,12 @@ def attempt(row: AttemptRow) -> Row:
         "created": iso_time(row.created),
         "started": iso_time(row.started),
         "finished": iso_time(row.finished),
+        "finished_after": iso_time(row.finished_after),
         "observed": iso_time(row.observed),
         "deadline": iso_time(row.deadline),
         "sends": row.sends,
         "exit_code": row.exit_code,
+        "last_line": row.last_line,
         "log": _log(row),
         "url": row.url,
     }
@@ -145,13 +181,15 @@ def _resources(resources: Resources) -> Row:
 
 def _times(run: Run, attempt: AttemptRow | None) -> Row:
     if attempt is None:
-        return {"started": None, "finished": None, "observed": iso_time(run.observed), "deadline": None}
+        times = ("started", "finished", "finished_after", "deadline")
+        return {**dict.fromkeys(times), "observed": iso_time(run.observed)}
     seen = max((at for at in (attempt.observed, _still(run, attempt)) if at is not None), default=None)
     return {
         "started": iso_time(attempt.started),
         "finished": iso_time(attempt.finished),
-        "observed": iso_time(seen),
+        "finished_after": iso_time(attempt.finished_after),
         "deadline": iso_time(attempt.deadline),
+        "observed": iso_time(seen),
     }
 
 

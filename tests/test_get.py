@@ -44,11 +44,12 @@ JOB_FIELDS = words(
     "started ended observed deadline manifest logs driver"
 )
 REPLICA_FIELDS = words(
-    "job run replica of state reason session name attempt attempts items image resources started finished observed "
-    "deadline log url"
+    "job run replica of state reason session name attempt attempts items image resources started finished "
+    "finished_after deadline observed exit_code last_line log url"
 )
 STATES = [
     "Queued",
+    "Creating",
     "Unconfirmed",
     "Pending",
     "Running",
@@ -118,7 +119,7 @@ def test_jobs_have_the_fields_of_the_manual(home: Shown) -> None:
     assert list(tiles) == JOB_FIELDS
     assert tiles["counts"] == {
         **dict.fromkeys(STATES, 0),
-        **dict.fromkeys(STATES[2:6:1], 1),
+        **dict.fromkeys(STATES[3:7], 1),
         "Completed": 2,
         "Queued": 1,
     }
@@ -186,7 +187,7 @@ def test_ways_to_say_replicas_of_a_job(home: Shown, words: tuple[str, ...]) -> N
         ("started", [1, 2, 3, 4, 5, 6]),
         ("-finished", [2, 1, 3, 4, 5, 6]),
         ("-replica", [6, 5, 4, 3, 2, 1]),
-        ("STATE", [1, 2, 3, 6, 5, 4]),
+        ("STATE", [1, 2, 3, 5, 6, 4]),
         ("resources.cores", [1, 2, 3, 4, 5, 6]),
     ],
 )

@@ -33,14 +33,17 @@ def keeping(body: Callable[[LogServer, Client], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
+LAST = lines(999, 1000).decode().strip()
+
+
 def test_what_was_read_is_kept_for_the_user_alone(tmp_path: Path) -> None:
     path = tmp_path / "state" / "logs" / "there" / "1.1.log"
 
     async def body(server: LogServer, client: Client) -> None:
         server.texts["a"] = lines(0, 1000)
-        assert await fetch(client, "a", path, marks=False) == Fetched(32000, str(path), "kept", None, ())
+        assert await fetch(client, "a", path, marks=False) == Fetched(32000, str(path), "kept", None, (), LAST)
         assert path.read_bytes() == lines(0, 1000)
-        assert await fetch(client, "a", path, marks=False) == Fetched(32000, str(path), "unchanged", None, ())
+        assert await fetch(client, "a", path, marks=False) == Fetched(32000, str(path), "unchanged", None, (), LAST)
         server.texts["a"] = lines(0, 1001)
         assert (await fetch(client, "a", path, marks=False)).state == "kept"
         assert path.read_bytes() == lines(0, 1001)
@@ -61,7 +64,9 @@ def test_an_empty_answer_replaces_nothing(tmp_path: Path) -> None:
         server.texts["a"] = lines(0, 10)
         await fetch(client, "a", path, marks=False)
         server.texts["a"] = b""
-        assert await fetch(client, "a", path, marks=False) == Fetched(320, str(path), "empty", None, ())
+        assert await fetch(client, "a", path, marks=False) == Fetched(
+            320, str(path), "empty", None, (), lines(9, 10).decode().strip()
+        )
 
     keeping(body)
     assert path.read_bytes() == lines(0, 10)

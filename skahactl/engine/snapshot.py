@@ -175,8 +175,27 @@ def replica_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run],
         latest = latest_attempts(ledger, seen)
         dated = seen.dated_run()
         rows = replicas_of(ledger, run.id, chosen.get(run.id))
-        found.extend(shapes.replica(dated, seen.replica(row), latest.get(row.number)) for row in rows)
+        failed = _failed_items(ledger, run)
+        for row in rows:
+            item = _failed_item(row, failed.get(row.number))
+            found.append(shapes.replica(dated, seen.replica(row), latest.get(row.number), item))
     return found
+
+
+def _failed_items(ledger: Ledger, run: Run) -> dict[int, tuple[int, int]]:
+    """By replica: position and exit code of the first item that failed."""
+    rows = ledger.rows(
+        "SELECT replica, position, exit_code FROM items WHERE run = ? AND state = 'Failed' AND exit_code IS NOT NULL"
+        " ORDER BY replica, position DESC",
+        run.id,
+    )
+    return {row["replica"]: (row["position"], row["exit_code"]) for row in rows}
+
+
+def _failed_item(row: ReplicaRow, failed: tuple[int, int] | None) -> shapes.FailedItem | None:
+    if failed is None or failed[0] > len(row.items):
+        return None
+    return shapes.FailedItem(row.items[failed[0] - 1], failed[1])
 
 
 def item_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], listing: Listing | None) -> list[Row]:

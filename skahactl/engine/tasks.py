@@ -267,6 +267,8 @@ class LogCollector:
             if fetched.ends:
                 replicas.record_items(self.ledger, attempt.run_id, attempt.replica, attempt.number, fetched.ends)
             columns = {"log": state, "log_path": fetched.path, "log_bytes": fetched.bytes}
+            if attempt.state == State.FAILED:
+                columns["last_line"] = fetched.last_line
             set_attempt(self.ledger, attempt, columns)
 
 

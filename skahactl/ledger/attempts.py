@@ -296,7 +296,16 @@ def record_seen(ledger: Ledger, attempt: AttemptRow, session: ServerSession, sta
     columns["pending_since"] = at if state == State.PENDING else None
     if state in (State.COMPLETED, State.FAILED):
         columns["finished"] = at
+        columns["finished_after"] = _last_alive(ledger, attempt, session, at)
     set_attempt(ledger, attempt, columns, state=state)
+
+
+def _last_alive(ledger: Ledger, attempt: AttemptRow, session: ServerSession, at: float) -> float:
+    """When the session was last known not to have ended: at the poll before this one, or when it started."""
+    row = ledger.row("SELECT observed_before FROM runs WHERE id = ?", attempt.run_id)
+    before = None if row is None else row["observed_before"]
+    known = [time for time in (attempt.recorded, attempt.observed, session.started, before) if time is not None]
+    return min(at, max(known, default=attempt.created))
 
 
 def record_adopted(ledger: Ledger, attempt: AttemptRow, session: ServerSession, state: str, at: float) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-VERSION = 3
+VERSION = 4
 
 _TABLES = """
 CREATE TABLE jobs (
@@ -122,8 +122,19 @@ ALTER TABLE attempts RENAME COLUMN twins TO resolved_ambiguous;
 ALTER TABLE twins RENAME TO duplicates;
 """
 
+#: The last line of each failed attempt's log, and the earliest possible end of one that was noticed late: the session
+#: was last seen alive at the poll before.
+_ENDS = """
+ALTER TABLE attempts ADD COLUMN last_line TEXT;
+ALTER TABLE attempts ADD COLUMN finished_after REAL;
+ALTER TABLE runs ADD COLUMN observed_before REAL;
+CREATE TRIGGER run_observed AFTER UPDATE OF observed ON runs WHEN old.observed IS NOT new.observed BEGIN
+  UPDATE runs SET observed_before = old.observed WHERE id = new.id;
+END;
+"""
+
 #: Migrations: version n to n + 1. The first makes an empty file a ledger.
-MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS, _FORGOTTEN, _RENAMED)
+MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS, _FORGOTTEN, _RENAMED, _ENDS)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

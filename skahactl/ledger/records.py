@@ -105,6 +105,8 @@ class AttemptRow:
     log_path: str | None  # absolute
     log_bytes: int | None
     exit_code: int | None = None  # never told by the server; by `mark` or an item marker only
+    last_line: str | None = None  # of the log of a failed attempt
+    finished_after: float | None = None  # earliest possible end, where ``finished`` is when it was noticed
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +236,8 @@ def replica_value(row: sqlite3.Row) -> ReplicaRow:
 ATTEMPT_COLUMNS = (
     "run, replica, number, name, state, reason, session, recorded, created, started, finished, observed, deadline, "
     "url, pending_since, missing_since, sends, "
-    "ambiguous_sends, last_ambiguous_at, resolved_ambiguous, log, log_path, log_bytes, exit_code"
+    "ambiguous_sends, last_ambiguous_at, resolved_ambiguous, log, log_path, log_bytes, exit_code, "
+    "last_line, finished_after"
 )
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from skahactl.errors import SkahactlError
+from skahactl.logs.last_lines import LastLine, last_line_of
 from skahactl.profile import LOCAL_SERVER
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class Fetched:
     ``state`` is "kept" (something new), "unchanged", or "empty": the answer was, and what was kept before still is.
     ``cut`` tells of the kept copy: "cut" (text is missing), "perhaps cut" (long enough to have lost its beginning
     before it was first read), or None. ``ends`` are the item ends in it: (position, exit code).
+    ``last_line`` is its last line with any text (see LastLine).
     """
 
     bytes: int
@@ -129,6 +131,7 @@ class Fetched:
     state: str
     cut: str | None
     ends: tuple[tuple[int, int], ...]
+    last_line: str | None = None
 
 
 async def fetch(client: LogSource, session: str, path: Path | None, *, marks: bool) -> Fetched:
@@ -235,7 +238,8 @@ class _Reading:
         if not self._path.exists():
             return Fetched(0, None, state, cut, ())
         with open(self._path, "rb") as kept:
-            return Fetched(size_of(kept), str(self._path), state, cut, item_ends(kept) if marks else ())
+            ends = item_ends(kept) if marks else ()
+            return Fetched(size_of(kept), str(self._path), state, cut, ends, last_line_of(kept, marks=marks))
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # a disk that was full at the write is full at the last flush
@@ -250,13 +254,15 @@ async def _read_marks(client: LogSource, session: str, marks: bool) -> Fetched:
 
     size, rest = 0, b""
     found: list[tuple[int, int]] = []
+    last = LastLine()
     async with client.log(session) as chunks:
         async for chunk in chunks:
             size += len(chunk)
+            last(chunk)
             if marks:
                 lines, newline, rest = (rest[-_LONG_ENOUGH:] + chunk).rpartition(b"\n")
                 found.extend(each_ends([lines + newline]))
-    return Fetched(size, None, "kept" if size else "empty", None, tuple(found))
+    return Fetched(size, None, "kept" if size else "empty", None, tuple(found), last.text)
 
 
 def _holds_gap(stream: BinaryIO) -> bool:

@@ -84,7 +84,7 @@ def _count(state: str) -> Column:
     return Column(state.upper(), lambda row, now: row["counts"][state], right=True)
 
 
-_REST = (State.UNCONFIRMED, State.REJECTED, State.UNKNOWN, State.DELETED, State.SKIPPED)
+_REST = (State.CREATING, State.UNCONFIRMED, State.REJECTED, State.UNKNOWN, State.DELETED, State.SKIPPED)
 
 
 def _other_counts(row: Mapping[str, Any], now: float) -> str:

@@ -68,6 +68,7 @@ _ORDER = (
     State.COMPLETED,
     State.RUNNING,
     State.PENDING,
+    State.CREATING,
     State.UNCONFIRMED,
     State.QUEUED,
     State.FAILED,

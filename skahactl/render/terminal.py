@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 #: Of the 16 colours that every theme, light or dark, chooses for itself.
 STYLES: dict[str, str] = {
     State.QUEUED: "dim",
+    State.CREATING: "yellow",
     State.UNCONFIRMED: "magenta",
     State.PENDING: "yellow",
     State.RUNNING: "cyan",

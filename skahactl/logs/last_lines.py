@@ -1,0 +1,61 @@
+"""The last line of a log that says something: the reason why a replica failed."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import BinaryIO
+
+from skahactl.manifest.placeholders import MARK
+
+_EDGE = 16_384  # bytes before the end that are searched
+_LONGEST = 500  # characters of a line that are kept
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
+
+
+class LastLine:
+    """Takes a log in pieces; ``text`` is its last line with any text.
+
+    Where the log marks the ends of items, the line before the last mark of a failed item goes first: later items may
+    have completed. Marks themselves are not lines.
+    """
+
+    def __init__(self) -> None:
+        self._tail = b""
+        self._failed: bytes | None = None
+
+    def __call__(self, data: bytes) -> None:
+        window = self._tail + data
+        for mark in MARK.finditer(window):
+            if int(mark[2]) and mark.end() > len(self._tail):
+                self._failed = window[max(0, mark.start() - _EDGE) : mark.start()]
+        self._tail = window[-_EDGE:]
+
+    @property
+    def text(self) -> str | None:
+        """One line without control characters; None if nothing was written."""
+        return (self._failed is not None and _last_text(self._failed)) or _last_text(self._tail)
+
+
+def last_line_of(stream: BinaryIO, *, marks: bool = False) -> str | None:
+    """The last line of a seekable log; ``marks``: the log marks the ends of items, and is read from its beginning."""
+    found = LastLine()
+    stream.seek(0 if marks else max(0, stream.seek(0, os.SEEK_END) - _EDGE))
+    while block := stream.read(1 << 20):
+        found(block)
+    return found.text
+
+
+def _last_text(data: bytes) -> str | None:
+    for line in reversed(MARK.sub(b"\n", data + b"\n").split(b"\n")):
+        text = _printable(line)
+        if text:
+            return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return None
+
+
+def _printable(line: bytes) -> str:
+    """What a terminal would show of the line: text after the last carriage return, without escape sequences."""
+    shown = next((part for part in reversed(line.split(b"\r")) if part.strip()), b"")
+    text = _ESCAPE.sub("", shown.decode("utf-8", "replace"))
+    return "".join(char if char.isprintable() else " " for char in text).strip()
