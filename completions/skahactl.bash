@@ -51,7 +51,7 @@ _skahactl() {
   local options_with_values='--adopt --attempt --auth --ca-file --canary --certificate --cores --cpu --env --exclude --file --for --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
 
   # Build list of all valid command names (to distinguish from positionals)
-  local all_commands='|apply|completion|create|delete|describe|diff|events|explain|get|login|logs|mark|profile|profile add|profile check|profile list|profile remove|profile show|profile use|prune|renew|resume|retry|schema|serve|split|validate|wait|'
+  local all_commands='|apply|completion|create|delete|describe|diff|events|explain|get|login|logs|mark|profile|profile add|profile check|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
 
   # Detect command path by collecting valid command words only
   local -a cmd_path=()
@@ -141,7 +141,7 @@ _skahactl() {
             _skahactl_files "$manifests"
             ;;
           *)
-            _skahactl_offer "delete" "mark" "renew" "prune" "split" "get" "describe" "logs" "events" "wait" "apply" "create" "validate" "diff" "resume" "retry" "profile" "login" "serve" "schema" "explain" "completion"
+            _skahactl_offer "delete" "mark" "renew" "prune" "split" "get" "describe" "logs" "events" "report" "wait" "apply" "create" "validate" "diff" "resume" "retry" "profile" "login" "serve" "schema" "explain" "completion"
             ;;
         esac
       fi
@@ -167,7 +167,7 @@ _skahactl() {
                 COMPREPLY=()
                 ;;
               --adopt)
-                _skahactl_offer "create" "expired"
+                _skahactl_offer "create" "unknown"
                 ;;
               --set)
                 COMPREPLY=()
@@ -675,7 +675,7 @@ _skahactl() {
           ;;
         "mark")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--replicas" "-r" "--items" "--expired" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--replicas" "-r" "--items" "--unknown" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -821,6 +821,45 @@ _skahactl() {
             esac
           fi
           ;;
+        "report")
+          if [[ ${cur} == -* ]]; then
+            _skahactl_offer "--output" "-o" "--run" "--open" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --output)
+                COMPREPLY=()
+                ;;
+              -o)
+                COMPREPLY=()
+                ;;
+              --run)
+                COMPREPLY=()
+                ;;
+              --profile)
+                _skahactl_ask
+                ;;
+              -p)
+                _skahactl_ask
+                ;;
+              --output)
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                ;;
+              -o)
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                ;;
+              --log-file)
+                _skahactl_files "$manifests"
+                ;;
+              *)
+                _skahactl_ask
+                ;;
+            esac
+          fi
+          ;;
         "resume")
           if [[ ${cur} == -* ]]; then
             _skahactl_offer "--timeout" "--break-lock" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
@@ -863,7 +902,7 @@ _skahactl() {
           ;;
         "retry")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--replicas" "-r" "--failed" "--expired" "--items" "--wait" "--timeout" "--dry-run" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--replicas" "-r" "--failed" "--unknown" "--items" "--wait" "--timeout" "--dry-run" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then

@@ -7,7 +7,7 @@ function __fish_skahactl_using_command
     contains -- -- $cmd; and return 1
     set -l subcommands
     set -l options_with_values '--adopt --attempt --auth --ca-file --canary --certificate --cores --cpu --env --exclude --file --for --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
-    set -l all_commands '|apply|completion|create|delete|describe|diff|events|explain|get|login|logs|mark|profile|profile add|profile check|profile list|profile remove|profile show|profile use|prune|renew|resume|retry|schema|serve|split|validate|wait|'
+    set -l all_commands '|apply|completion|create|delete|describe|diff|events|explain|get|login|logs|mark|profile|profile add|profile check|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
     set -e cmd[1]
@@ -112,6 +112,7 @@ complete -c skahactl -n __fish_skahactl_using_command -a 'get' -d 'Show jobs, re
 complete -c skahactl -n __fish_skahactl_using_command -a 'describe' -d 'Show a job with its replicas, times and logs.'
 complete -c skahactl -n __fish_skahactl_using_command -a 'logs' -d 'Show, follow or save every replica'\''s log.'
 complete -c skahactl -n __fish_skahactl_using_command -a 'events' -d 'Show scheduling events: why is it Pending?'
+complete -c skahactl -n __fish_skahactl_using_command -a 'report' -d 'Write a page with charts of a job.'
 complete -c skahactl -n __fish_skahactl_using_command -a 'wait' -d 'Wait until it is so, or cannot be.'
 complete -c skahactl -n __fish_skahactl_using_command -a 'apply' -d 'Make the platform match a manifest.'
 complete -c skahactl -n __fish_skahactl_using_command -a 'create' -d 'Run a job without a file.'
@@ -155,7 +156,7 @@ complete -c skahactl -n '__fish_skahactl_using_command apply' -l rerun -d 'Start
 complete -c skahactl -n '__fish_skahactl_using_command apply' -l replace -d 'End the run that goes on, and start the next.'
 complete -c skahactl -n '__fish_skahactl_using_command apply' -l yes -d 'Do not ask before replacing.'
 complete -c skahactl -n '__fish_skahactl_using_command apply' -s y -d 'Do not ask before replacing.'
-complete -c skahactl -n '__fish_skahactl_using_command apply' -l adopt -x -a 'create expired' -d 'Take over sessions with exactly this job'\''s names that have no record here: crea…'
+complete -c skahactl -n '__fish_skahactl_using_command apply' -l adopt -x -a 'create unknown' -d 'Take over sessions with exactly this job'\''s names that have no record here: crea…'
 complete -c skahactl -n '__fish_skahactl_using_command apply' -l set -r -d 'KEY=VALUE, over the manifest'\''s own; JOB.KEY=VALUE for one job of several.'
 complete -c skahactl -n '__fish_skahactl_using_command apply' -l var -r -d 'K=V for the placeholder {K}, over the [vars] of manifest and profile.'
 complete -c skahactl -n '__fish_skahactl_using_command apply' -l break-lock -d 'Take the job from a command on another machine that is gone for good.'
@@ -399,7 +400,7 @@ complete -c skahactl -n '__fish_skahactl_using_command mark' -l version -d 'Disp
 complete -c skahactl -n '__fish_skahactl_using_command mark' -l replicas -x -k -a '(__fish_skahactl_complete)' -d 'These replicas: 1-10,17.'
 complete -c skahactl -n '__fish_skahactl_using_command mark' -s r -x -k -a '(__fish_skahactl_complete)' -d 'These replicas: 1-10,17.'
 complete -c skahactl -n '__fish_skahactl_using_command mark' -l items -r -F -d 'The items in this file, one a line; - is standard input.'
-complete -c skahactl -n '__fish_skahactl_using_command mark' -l expired -d 'Every replica that is Expired, of those that were named if any were.'
+complete -c skahactl -n '__fish_skahactl_using_command mark' -l unknown -d 'Every replica that is Unknown, of those that were named if any were.'
 complete -c skahactl -n '__fish_skahactl_using_command mark' -l profile -x -k -a '(__fish_skahactl_complete)' -d 'Where to run: a profile, or its file.'
 complete -c skahactl -n '__fish_skahactl_using_command mark' -s p -x -k -a '(__fish_skahactl_complete)' -d 'Where to run: a profile, or its file.'
 complete -c skahactl -n '__fish_skahactl_using_command mark' -l output -x -a 'table wide name json jsonl toml' -d 'How data is shown: table (if nothing is said), wide, name, json, jsonl, toml.'
@@ -576,6 +577,26 @@ complete -c skahactl -n '__fish_skahactl_using_command renew' -l log-file -r -F 
 # Positionals for: renew
 complete -c skahactl -n '__fish_skahactl_using_command renew; and test (__fish_skahactl_positional_index 1) -ge 0; and not string match -q -- "-*" (commandline -ct)' -f -k -a '(__fish_skahactl_complete)'
 
+# Options for: report
+complete -c skahactl -n '__fish_skahactl_using_command report' -l help -d 'Display this message and exit.'
+complete -c skahactl -n '__fish_skahactl_using_command report' -s h -d 'Display this message and exit.'
+complete -c skahactl -n '__fish_skahactl_using_command report' -l version -d 'Display application version.'
+complete -c skahactl -n '__fish_skahactl_using_command report' -l output -r -d 'Write the page to this file, or to standard output with - (default: JOB.html).'
+complete -c skahactl -n '__fish_skahactl_using_command report' -s o -r -d 'Write the page to this file, or to standard output with - (default: JOB.html).'
+complete -c skahactl -n '__fish_skahactl_using_command report' -l run -r -d 'Of an earlier run, by its number.'
+complete -c skahactl -n '__fish_skahactl_using_command report' -l open -d 'Open the page in the browser.'
+complete -c skahactl -n '__fish_skahactl_using_command report' -l profile -x -k -a '(__fish_skahactl_complete)' -d 'Where to run: a profile, or its file.'
+complete -c skahactl -n '__fish_skahactl_using_command report' -s p -x -k -a '(__fish_skahactl_complete)' -d 'Where to run: a profile, or its file.'
+complete -c skahactl -n '__fish_skahactl_using_command report' -l output -x -a 'table wide name json jsonl toml' -d 'How data is shown: table (if nothing is said), wide, name, json, jsonl, toml.'
+complete -c skahactl -n '__fish_skahactl_using_command report' -s o -x -a 'table wide name json jsonl toml' -d 'How data is shown: table (if nothing is said), wide, name, json, jsonl, toml.'
+complete -c skahactl -n '__fish_skahactl_using_command report' -l quiet -d 'Say only what must be known.'
+complete -c skahactl -n '__fish_skahactl_using_command report' -s q -d 'Say only what must be known.'
+complete -c skahactl -n '__fish_skahactl_using_command report' -l verbose -d 'A line for each request; -vv with its parameters.'
+complete -c skahactl -n '__fish_skahactl_using_command report' -s v -d 'A line for each request; -vv with its parameters.'
+complete -c skahactl -n '__fish_skahactl_using_command report' -l log-file -r -F -d 'Write the lines of -v to the end of this file.'
+# Positionals for: report
+complete -c skahactl -n '__fish_skahactl_using_command report; and test (__fish_skahactl_positional_index 1) -ge 0; and not string match -q -- "-*" (commandline -ct)' -f -k -a '(__fish_skahactl_complete)'
+
 # Options for: resume
 complete -c skahactl -n '__fish_skahactl_using_command resume' -l help -d 'Display this message and exit.'
 complete -c skahactl -n '__fish_skahactl_using_command resume' -s h -d 'Display this message and exit.'
@@ -601,7 +622,7 @@ complete -c skahactl -n '__fish_skahactl_using_command retry' -l version -d 'Dis
 complete -c skahactl -n '__fish_skahactl_using_command retry' -l replicas -x -k -a '(__fish_skahactl_complete)' -d 'These replicas, however they ended: 1-10,17.'
 complete -c skahactl -n '__fish_skahactl_using_command retry' -s r -x -k -a '(__fish_skahactl_complete)' -d 'These replicas, however they ended: 1-10,17.'
 complete -c skahactl -n '__fish_skahactl_using_command retry' -l failed -d 'Those that Failed (what is meant without a choice).'
-complete -c skahactl -n '__fish_skahactl_using_command retry' -l expired -d 'Those that Expired: gone, and nobody saw the end.'
+complete -c skahactl -n '__fish_skahactl_using_command retry' -l unknown -d 'Those that Unknown: gone, and nobody saw the end.'
 complete -c skahactl -n '__fish_skahactl_using_command retry' -l items -r -F -d 'The replicas that have one of the items in this file; - is standard input.'
 complete -c skahactl -n '__fish_skahactl_using_command retry' -l wait -d 'Drive the job to its end.'
 complete -c skahactl -n '__fish_skahactl_using_command retry' -l timeout -r -d 'Stop waiting after this long; the job goes on. Exit 5.'

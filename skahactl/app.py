@@ -27,6 +27,7 @@ VERBS = {
     "describe": ("skahactl.commands.describe:describe", "Show a job with its replicas, times and logs.", "Look"),
     "logs": ("skahactl.commands.logs:logs", "Show, follow or save every replica's log.", "Look"),
     "events": ("skahactl.commands.get:events", "Show scheduling events: why is it Pending?", "Look"),
+    "report": ("skahactl.commands.report:report", "Write a page with charts of a job.", "Look"),
     "wait": ("skahactl.commands.wait:wait", "Wait until it is so, or cannot be.", "Look"),
     "delete": ("skahactl.commands.delete:delete", "Delete sessions, and verify it.", "End"),
     "mark": ("skahactl.commands.retry:mark", "Record what a person found out.", "End"),

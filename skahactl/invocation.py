@@ -204,6 +204,8 @@ def take_globals(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
             taken[_VALUED[name]] = LogFile(value) if name == "--log-file" else value
         else:
             words.append(word)
+    if words[:1] == ["report"] and "output" in taken:  # the file of the page, not a format
+        words.append(f"--output={taken.pop('output')}")
     if taken.get("output", "table") not in OUTPUTS:
         guess = nearest(taken["output"], OUTPUTS)
         raise UsageError(

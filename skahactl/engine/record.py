@@ -22,6 +22,7 @@ from skahactl.engine.plan import backoff
 from skahactl.ledger import attempts, replicas
 from skahactl.ledger.attempts import attempts_of, known_of
 from skahactl.ledger.runs import run_by_id, set_run
+from skahactl.ledger.usage import record_usage
 from skahactl.model import ALIVE, ENDED, State, job_status, zero_filled
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Recorder:
     def take(self, run: Run, listing: Listing, in_flight: frozenset[int]) -> tuple[Change, ...]:
         """Writes what ``listing`` shows of the run, in one transaction, and returns it."""
         with self.ledger.transaction():
+            record_usage(self.ledger, run.id, listing)
             set_run(self.ledger, run.id, observed=listing.received)  # first, so that what is read next stays as it is
             watch = self.watch(run)
             changes = observe(watch, listing, known_of(self.ledger, watch.attempts, listing), in_flight)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-VERSION = 4
+VERSION = 5
 
 _TABLES = """
 CREATE TABLE jobs (
@@ -133,8 +133,23 @@ CREATE TRIGGER run_observed AFTER UPDATE OF observed ON runs WHEN old.observed I
 END;
 """
 
+#: What polls showed of memory and cores, by session, so that a poll needs one statement; and resources of attempts
+#: that differ from those of their replica.
+_USAGE = """
+CREATE TABLE usage (
+  session TEXT PRIMARY KEY, run INTEGER NOT NULL, replica INTEGER NOT NULL, attempt INTEGER NOT NULL,
+  ram_peak REAL, cpu_sum REAL NOT NULL, cpu_samples INTEGER NOT NULL, samples INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX usage_run ON usage (run);
+CREATE TRIGGER usage_forgotten AFTER DELETE ON runs BEGIN
+  DELETE FROM usage WHERE run = old.id;
+END;
+ALTER TABLE runs ADD COLUMN retry_ram TEXT;
+ALTER TABLE replicas ADD COLUMN resources TEXT;
+ALTER TABLE attempts ADD COLUMN resources TEXT;
+"""
+
 #: Migrations: version n to n + 1. The first makes an empty file a ledger.
-MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS, _FORGOTTEN, _RENAMED, _ENDS)
+MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS, _FORGOTTEN, _RENAMED, _ENDS, _USAGE)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -23,8 +23,9 @@ def session_status(row: sqlite3.Row) -> str:
     return "Pending" if row["state"] == QUEUED else str(row["state"])
 
 
-def session_view(row: sqlite3.Row, user: str) -> dict[str, object]:
-    """The session object in the server's order; what is null there is absent here."""
+def session_view(row: sqlite3.Row, user: str, used: tuple[int, float] | None = None) -> dict[str, object]:
+    """The session object in the server's order; what is null there is absent here. ``used``: bytes of memory, and
+    cores."""
     fixed = row["ram"] is not None
     started = row["started"]
     fields: dict[str, object | None] = {
@@ -43,9 +44,29 @@ def session_view(row: sqlite3.Row, user: str) -> dict[str, object]:
         "requestedRAM": f"{row['ram'] * 1.073741824:.2f}" if fixed else None,
         "requestedCPUCores": _cores(row["cores"]) if fixed else None,
         "requestedGPUCores": str(row["gpus"] or 0),
+        "ramInUse": None if used is None else f"{used[0] / 1e9:.3f}",
+        "cpuCoresInUse": None if used is None else f"{used[1]:.3f}",
         "isFixedResources": fixed,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def sessions_in_use(rows: Sequence[sqlite3.Row], now: float) -> dict[str, tuple[int, float]]:
+    """Bytes of memory that the Running ones among these sessions hold now, and the cores that they used on average
+    since they started, by session id. As on a server, there is nothing of one that has just started."""
+    running = {
+        row["pid"]: row
+        for row in rows
+        if row["state"] == RUNNING and row["pid"] and now - row["started"] >= _FIRST_SAMPLE
+    }
+    if not running:
+        return {}
+    here = workers.boot_marker()
+    pids = {pid for pid, row in running.items() if row["boot"] == here}
+    return {
+        running[pid]["id"]: (memory, seconds / (now - running[pid]["started"]))
+        for pid, (memory, seconds) in workers.session_usage(pids).items()
+    }
 
 
 def public_view(row: sqlite3.Row, user: str) -> dict[str, object]:
@@ -105,6 +126,8 @@ def stats_view(rows: Sequence[sqlite3.Row], slots: int) -> dict[str, object]:
         },
     }
 
+
+_FIRST_SAMPLE = 1.0  # seconds after its start from which on the usage of a session is measured
 
 #: Seconds that a request gives the processes of a dead worker to end.
 REAPING = 0.25
@@ -256,8 +279,10 @@ class Platform:
         if view.lower() == "interactive" or (kind is not None and kind.lower() != "headless"):
             return http.pretty([])
         chosen = [row for row in rows if state is None or session_status(row).lower() == state.lower()]
-        show = public_view if view == "all" else session_view
-        return http.pretty([show(row, self.user) for row in chosen])
+        if view == "all":
+            return http.pretty([public_view(row, self.user) for row in chosen])
+        used = sessions_in_use(chosen, time.time())
+        return http.pretty([session_view(row, self.user, used.get(row["id"])) for row in chosen])
 
     def _get(self, store: sqlite3.Connection, call: LocalCall, session: str) -> HttpAnswer:
         view = http.query_parameters(call.query).one("view")
@@ -275,7 +300,7 @@ class Platform:
             row = queue.find_session(store, session)
         if row is None:
             raise missing(f"session {session} not found")
-        return http.pretty(session_view(row, self.user))
+        return http.pretty(session_view(row, self.user, sessions_in_use([row], time.time()).get(row["id"])))
 
     def _log(self, store: sqlite3.Connection, session: str) -> HttpAnswer:
         """The output so far; nothing for sessions that have none or are not known."""

@@ -221,7 +221,7 @@ def find_session(store: sqlite3.Connection, session: str) -> sqlite3.Row | None:
 def list_sessions(store: sqlite3.Connection) -> list[sqlite3.Row]:
     """All sessions that are not deleted, by id: the order of Kubernetes' names (skaha-api 4)."""
     return store.execute(
-        "SELECT id, name, image, cores, ram, gpus, state, created, started, expires, ended, reason"
+        "SELECT id, name, image, cores, ram, gpus, state, created, started, expires, ended, pid, boot, reason"
         " FROM sessions WHERE NOT deleted ORDER BY id"
     ).fetchall()
 

@@ -14,7 +14,7 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -101,6 +101,32 @@ def signal_processes(pids: Iterable[int], number: int) -> None:
                 os.kill(pid, signal.SIGCONT)
         except (ProcessLookupError, PermissionError):
             continue
+
+
+def session_usage(pids: Collection[int]) -> dict[int, tuple[int, float]]:
+    """Return, by leader, the bytes of memory that the processes of each session (setsid) hold now, and the seconds of
+    CPU time that they and their ended children have used. Sessions without a process are left out.
+
+    Memory that processes share counts once for each of them.
+    """
+    import psutil
+
+    found: dict[int, tuple[int, float]] = {}
+    for pid in psutil.pids() if pids else ():
+        try:
+            leader = os.getsid(pid)
+            if leader not in pids:
+                continue
+            process = psutil.Process(pid)
+            with process.oneshot():
+                memory, times = process.memory_info().rss, process.cpu_times()
+        except (psutil.Error, OSError):  # it ended meanwhile
+            continue
+        seconds = times.user + times.system
+        seconds += getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+        before = found.get(leader, (0, 0.0))
+        found[leader] = (before[0] + memory, before[1] + seconds)
+    return found
 
 
 def _stat(pid: int) -> list[str] | None:

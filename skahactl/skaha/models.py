@@ -25,6 +25,8 @@ class ServerSession:
     started: float | None  # epoch seconds of startTime
     expires: float | None  # epoch seconds of expiryTime
     url: str | None  # connectURL, None for headless
+    ram_in_use: float | None = None  # of ramInUse, in GB as manifests count them (2**30 bytes)
+    cores_in_use: float | None = None  # of cpuCoresInUse
     raw: dict[str, object] = field(default_factory=dict, repr=False, compare=False)  # the platform's own object
 
 
@@ -99,6 +101,13 @@ _STATUS = {
     "error": "Failed",
     "terminating": "Terminating",
 }
+_QUANTITY = re.compile(r"(\d{1,24}(?:\.\d{1,24})?)([a-zA-Z]{0,2})")
+_CORE_UNITS = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_RAM_UNITS = {
+    "": 1e9,
+    **{unit: 1000.0 ** (place + 1) for place, unit in enumerate(("k", "M", "G", "T"))},
+    **{unit: 1024.0 ** (place + 1) for place, unit in enumerate(("Ki", "Mi", "Gi", "Ti"))},
+}
 _ABSENT = frozenset({"", "<none>"})
 _SESSION_ID = re.compile(r"[a-z][a-z0-9]{7}")  # skaha-api 3.3
 _EVENT = re.compile(r"(\S+)\s+(\S+)\s+(.*?)\s+(\S+)\s+(\S+)\s*")
@@ -140,8 +149,30 @@ def parse_session(row: object) -> ServerSession:
         started=_time(_text(row, "startTime")),
         expires=_time(_text(row, "expiryTime")),
         url=None if url == "not-applicable" else url,
+        ram_in_use=parse_ram(_text(row, "ramInUse")),
+        cores_in_use=parse_cores(_text(row, "cpuCoresInUse")),
         raw=row,
     )
+
+
+def parse_ram(text: str | None) -> float | None:
+    """GB as manifests count them (2**30 bytes) of ``0.22``, ``101M``, ``16Gi``; a plain number is in decimal GB
+    (skaha-api 4.1). None for anything else."""
+    amount, suffix = _quantity(text)
+    if amount is None or suffix not in _RAM_UNITS:
+        return None
+    return amount * _RAM_UNITS[suffix] / 2**30
+
+
+def parse_cores(text: str | None) -> float | None:
+    """Cores of ``0.001``, ``250m``, ``1234u``, ``3123456789n`` (skaha-api 4.1); None for anything else."""
+    amount, suffix = _quantity(text)
+    return None if amount is None or suffix not in _CORE_UNITS else amount * _CORE_UNITS[suffix]
+
+
+def _quantity(text: str | None) -> tuple[float | None, str]:
+    match = _QUANTITY.fullmatch(text or "")
+    return (float(match[1]), match[2]) if match else (None, "")
 
 
 def parse_status(word: str | None) -> str:

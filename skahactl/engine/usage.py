@@ -1,0 +1,85 @@
+"""What a run used of what it requested, and what to request next time: pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from skahactl.ledger.usage import Usage
+from skahactl.model import Resources
+
+#: Of a request: below this part it is too large, above the other one nearly too small.
+_TOO_LARGE, _TOO_SMALL = 0.5, 0.9
+_RESERVE = 1.25  # what is advised is the peak and a quarter
+
+
+@dataclass(frozen=True, slots=True)
+class RunUsage:
+    """Of all attempts of a run that a poll measured. RAM in GB as manifests count them, CPU in cores.
+
+    ``ram`` and ``cpu`` hold a value for each measured attempt. A request is None for flexible sessions, and where
+    attempts requested different amounts.
+    """
+
+    ram: tuple[float, ...]
+    cpu: tuple[float, ...]
+    ram_requested: float | None
+    cpu_requested: float | None
+    samples: int
+
+    @property
+    def ram_peak(self) -> float | None:
+        return max(self.ram, default=None)
+
+    @property
+    def cpu_mean(self) -> float | None:
+        return sum(self.cpu) / len(self.cpu) if self.cpu else None
+
+    @property
+    def text(self) -> str | None:
+        """``memory  peak 3.1 of 32 GB, cpu 0.9 of 8 cores (41 polls)``; None if nothing was measured."""
+        if self.ram_peak is None and self.cpu_mean is None:
+            return None
+        parts = []
+        if self.ram_peak is not None:
+            parts.append(f"memory peak {_share(self.ram_peak, self.ram_requested)} GB")
+        if self.cpu_mean is not None:
+            parts.append(f"cpu {_share(self.cpu_mean, self.cpu_requested)} cores")
+        return f"{', '.join(parts)} ({self.samples} {'poll' if self.samples == 1 else 'polls'})"
+
+    @property
+    def advice(self) -> str | None:
+        """What to request next time, if the highest peak is below half or above nine tenths of the request."""
+        if self.ram_peak is None or not self.ram_requested:
+            return None
+        share = self.ram_peak / self.ram_requested
+        wanted = max(1, math.ceil(self.ram_peak * _RESERVE))
+        if share < _TOO_LARGE and wanted < self.ram_requested:
+            return f"the highest peak is {share:.0%} of the requested memory; request ram = {wanted} next time"
+        if share > _TOO_SMALL:
+            larger = max(wanted, math.floor(self.ram_requested) + 1)
+            return f"the highest peak is {share:.0%} of the requested memory; request ram = {larger} next time"
+        return None
+
+
+def run_usage(measured: Mapping[tuple[int, int], Usage], requested: Mapping[int, Resources]) -> RunUsage:
+    """``measured`` by replica and attempt, ``requested`` by replica."""
+    kept = {key: usage for key, usage in measured.items() if key[0] in requested}
+    amounts = [requested[replica] for replica, _ in kept]
+    return RunUsage(
+        ram=tuple(usage.ram_peak for usage in kept.values() if usage.ram_peak is not None),
+        cpu=tuple(usage.cpu_mean for usage in kept.values() if usage.cpu_mean is not None),
+        ram_requested=_common([one.ram for one in amounts]),
+        cpu_requested=_common([one.cores for one in amounts]),
+        samples=sum(usage.samples for usage in kept.values()),
+    )
+
+
+def _common(amounts: Sequence[float | None]) -> float | None:
+    return amounts[0] if amounts and len(set(amounts)) == 1 else None
+
+
+def _share(used: float, requested: float | None) -> str:
+    text = f"{used:.2g}" if used < 10 else f"{used:.0f}"
+    return text if requested is None else f"{text} of {requested:g}"

@@ -1,0 +1,140 @@
+"""``skahactl report``: one page from the local record and the saved logs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.browser import Browser, chromium
+from tests.desk import Desk
+
+FAILING = (
+    'echo "reading tile-$REPLICA_ID"; [ $((REPLICA_ID % 3)) -gt 0 ] || { echo "cannot open $REPLICA_ID.fits"; exit 2; }'
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+def text_of(page: Path) -> str:
+    """What a reader sees, without the charts."""
+    found: list[str] = []
+
+    class Reader(HTMLParser):
+        hidden = 0
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            self.hidden += tag in ("style", "script", "svg")
+
+        def handle_endtag(self, tag: str) -> None:
+            self.hidden -= tag in ("style", "script", "svg")
+
+        def handle_data(self, data: str) -> None:
+            if not self.hidden:
+                found.append(data)
+
+    Reader().feed(page.read_text(encoding="utf-8"))
+    return " ".join(" ".join(found).split())
+
+
+def test_the_page_of_a_failed_job_says_what_failed_and_why(desk: Desk) -> None:
+    desk.run("apply", desk.job("tiles", FAILING, 6), "--wait", exit=1)
+    done = desk.run("report", "tiles", "-o", "tiles.html")
+    assert done.stdout.strip() == str(desk.root / "tiles.html")
+    text = text_of(desk.root / "tiles.html")
+    assert "4 of 6 replicas completed; 2 Failed." in text
+    assert "cannot open 3.fits 2 replicas: 3,6" in text  # failed alike: one group
+    assert "reading tile-3 cannot open 3.fits" in text
+    assert "logs tiles --failed" in text
+    assert f"shell = '''\n{FAILING}'''" in (desk.root / "tiles.html").read_text().replace("&#39;", "'").replace(
+        "&#34;", '"'
+    ).replace("&gt;", ">")
+
+
+def test_the_server_is_not_asked_and_the_record_is_not_changed(desk: Desk) -> None:
+    desk.run("apply", desk.job("tiles", "echo done", 2), "--wait")
+    before = (desk.state / "ledger.sqlite3").read_bytes()
+    (desk.state / "local").rename(desk.root / "gone")
+    desk.run("report", "tiles")
+    assert not (desk.state / "local").exists()
+    assert (desk.state / "ledger.sqlite3").read_bytes() == before
+    assert "All 2 replicas completed." in text_of(desk.root / "tiles.html")
+
+
+def test_a_report_without_logs_says_so(desk: Desk) -> None:
+    more = "[logs]\nkeep = 'none'"
+    desk.run("apply", desk.job("tiles", FAILING, 3, more), "--wait", exit=1)
+    desk.run("report", "tiles")
+    assert "the log is not saved on this machine" in text_of(desk.root / "tiles.html")
+
+
+def test_a_job_that_still_runs_has_a_page(desk: Desk, long: str) -> None:
+    desk.run("apply", long)
+    desk.run("get", "jobs")
+    desk.run("report", "long")
+    text = text_of(desk.root / "long.html")
+    assert "not finished" in text
+    assert "skahactl resume long" in re.sub(" -p [^ ]+", "", text)
+
+
+def test_several_jobs_are_in_the_order_in_which_they_ran(desk: Desk) -> None:
+    desk.run("apply", desk.job("zebra", "echo one"), "--wait")
+    desk.run("apply", desk.job("apple", "echo two"), "--wait")
+    desk.run("report", "apple", "zebra", "-o", "both.html")
+    text = text_of(desk.root / "both.html")
+    assert "2 jobs" in text
+    assert text.index("zebra") < text.index("apple")
+
+
+def test_retries_and_items_are_on_the_page(desk: Desk) -> None:
+    shell = 'echo "$TILE"; [ -e "$REPLICA_ID" ] || { touch "$REPLICA_ID"; exit 1; }'
+    more = "[env]\nTILE = '{item}'\n[retry]\nattempts = 2\n[items]\nvalues = ['a b', '<i>', 'c']\n"
+    desk.job("items", shell, 3, more)
+    desk.run("apply", "items.toml", "--wait")
+    page = desk.run("report", "items", "-o", "-").stdout
+    assert page.startswith("<!DOCTYPE html>")
+    assert "&lt;i&gt;" in page
+    assert "<i>" not in page
+    assert "3</dd>" in page  # three further attempts
+    assert "Slowest items" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "missing argument JOB"),
+        (["nothing"], "nothing"),
+        (["tiles/1"], "is not a job"),
+        (["tiles", "-o", "missing/page.html"], "cannot write the report"),
+        (["tiles", "--run", "7"], "run 7"),
+        (["tiles", "-o", "json"], "-o report.html"),
+    ],
+)
+def test_mistakes_are_errors_that_say_what_to_do(desk: Desk, words: list[str], said: str) -> None:
+    desk.run("apply", desk.job("tiles", "true"), "--wait")
+    done = desk.run("report", *words, exit=2)
+    assert said in done.stderr
+    assert not done.stdout
+
+
+@pytest.mark.once
+def test_a_real_job_in_a_real_browser(desk: Desk, browser: Browser) -> None:
+    desk.run("apply", desk.job("tiles", FAILING, 9), "--wait", exit=1)
+    desk.run("report", "tiles")
+    page = desk.root / "tiles.html"
+    browser.requests()
+    browser.open(page)
+    assert browser.run("return document.querySelectorAll('.timeline .plot .f-failed').length") == 3
+    browser.point(".timeline .plot .f-failed")
+    tip = browser.run("return document.getElementById('tip').innerText")
+    assert tip.startswith("Replica 3: Failed")
+    assert tip.endswith("cannot open 3.fits")
+    assert set(browser.requests()) == {page.as_uri()}
+    assert not browser.complaints()
