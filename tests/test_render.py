@@ -58,7 +58,7 @@ def written(place: Invocation) -> tuple[str, str]:
 
 
 def test_a_summary_begins_with_the_job_and_where() -> None:
-    some = progress(mixed(completed=2, running=1, held=3)).summary
+    some = progress(mixed(completed=2, running=1, queued=3)).summary
     assert head("tiles", CANFAR) == "tiles on canfar (ws-uv.canfar.net)"
     assert standing(some.status, some.counts) == "Running: 2 Completed, 1 Running, 3 Queued of 6"
     every = progress(mixed(completed=1)).summary
@@ -82,7 +82,7 @@ def test_plain_lines_come_when_counts_change_and_not_too_often() -> None:
     plain = PlainReporter(stream, monotonic=times, interval=5)
     for second, running in ((0, 1), (1, 1), (2, 2), (4, 3), (6, 3), (60, 3), (61, 4), (62, 3), (70, 3)):
         times.at = float(second)
-        plain.progress([progress(mixed(running=running, held=5 - running))])
+        plain.progress([progress(mixed(running=running, queued=5 - running))])
     lines = stream.getvalue().splitlines()
     assert [line.split(": ", 2)[2] for line in lines] == [
         "1 Running, 4 Queued of 5",
@@ -110,7 +110,7 @@ def test_the_last_change_is_told_at_the_end_unless_the_command_does(told: bool) 
 
 def test_which_reporter() -> None:
     assert isinstance(reporter(context()), PlainReporter)
-    assert type(reporter(context(quiet=True))).__name__ == "Silent"
+    assert type(reporter(context(quiet=True))).__name__ == "SilentReporter"
 
 
 def test_every_state_has_a_character_of_its_own() -> None:
@@ -218,7 +218,7 @@ def test_an_outcome_in_words_goes_to_stderr() -> None:
     out, err = written(place)
     assert out == ""
     assert err.splitlines() == [
-        "tiles on canfar (ws-uv.canfar.net): create: 2 done, 1 refused; Pending: 2 Pending, 1 Queued, 1 Rejected of 4",
+        "tiles on canfar (ws-uv.canfar.net): create: 2 done, 1 rejected; Pending: 2 Pending, 1 Queued, 1 Rejected of 4",
         "  replica 3: no such image",
         "  not completed: 3; see skahactl logs tiles --failed, skahactl get replicas tiles",
         "  1 Queued, and nobody is watching: the platform forgets states and logs an hour after each end; skahactl "
