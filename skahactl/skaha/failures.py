@@ -174,7 +174,8 @@ def create_result(reply: HttpReply) -> CreateResult:
     if reply.status == HTTPStatus.FORBIDDEN:
         return CreateResult("auth", error=_server_message("forbidden", reply, reply.words, FORBIDDEN_HINT))
     if reply.status == HTTPStatus.BAD_REQUEST:
-        return CreateResult("rejected", error=_server_message("rejected", reply, reply.words, _refusal_hint(reply.text)))
+        problem = _server_message("rejected", reply, reply.words, _refusal_hint(reply.text))
+        return CreateResult("rejected", error=problem)
     if reply.status == 500 and "jobs.batch" in reply.text and "not found" in reply.text:
         return CreateResult("rejected", error=_server_message("rejected", reply, _rejected(reply), REJECTED_HINT))
     if reply.status in _NOT_MADE:

@@ -9,7 +9,7 @@ import pytest
 from skahactl.logs.last_lines import LastLine, last_line_of
 from skahactl.model import Resources, State
 from skahactl.shapes import FailedItem, failure_reason
-from tests.test_render import attempt
+from tests.unit.test_render import attempt
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pytest
 
 from skahactl.skaha import canary
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "images.canfar.net/skaha/terminal:1.1.1"
 
 

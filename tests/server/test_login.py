@@ -30,7 +30,7 @@ from skahactl.skaha.client import Client
 from skahactl.system import SystemClock
 from tests.certificates import Pair, file, issued
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse:battery"
 
 

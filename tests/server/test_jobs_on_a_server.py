@@ -15,7 +15,7 @@ from tests.workplace import Workplace
 
 pytestmark = pytest.mark.once
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 Row = dict[str, Any]
 

@@ -11,7 +11,7 @@ from skahactl.engine.observe import RunSnapshot
 from skahactl.engine.plan import Doubts, Gate, backoff, gate_of, plan_run
 from skahactl.ledger.replicas import ReplicaState
 from skahactl.model import ALIVE, STATES, Limits, State
-from tests.test_observe import RUN, attempt
+from tests.unit.test_observe import RUN, attempt
 
 NOW = 10_000.0
 

@@ -24,8 +24,8 @@ import skahactl.session
 from skahactl.errors import AuthError, CreateError, UsageError
 from skahactl.session import AsyncSession, Session
 from tests.ledgers import changes
+from tests.server.test_faults import add_other
 from tests.skaha_server.process import ROOT, Server, running
-from tests.test_faults import add_other
 from tests.workplace import IMPATIENT, Workplace
 
 IMAGE = "images.canfar.net/skaha/astronomy:latest"

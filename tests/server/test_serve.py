@@ -18,7 +18,7 @@ import pytest
 
 from tests.local_platform import IMAGE
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 class Server:

@@ -19,7 +19,7 @@ from tests.terminal import Terminal
 
 pytestmark = pytest.mark.once
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PROFILE_WORDS = ("list", "show", "use", "add", "remove", "check")
 COMMANDS = (*VERBS, *(f"profile {word}" for word in PROFILE_WORDS))
 

@@ -19,7 +19,7 @@ from skahactl.model import Limits, Resources
 from skahactl.profile import Auth, ClientSettings, LocalSettings
 from skahactl.profile_file import known_keys
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FULL = """
 server = "https://skaha.example.org/skaha/v1/"
 registry = "images.example.org"

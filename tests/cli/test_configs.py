@@ -21,7 +21,7 @@ from skahactl.manifest.resolve import resolve as resolve_drafts
 from skahactl.model import Job, Limits, Replica, Resources, Secret
 from skahactl.profile import LOCAL_SERVER, Profile
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 PROFILES = sorted((CONFIGS / "profiles").glob("*.toml"))
 MANIFESTS = sorted(path for path in CONFIGS.glob("*/*.toml") if path not in PROFILES)
 LOCAL = Profile(name="local", server=LOCAL_SERVER)

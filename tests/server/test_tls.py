@@ -26,7 +26,7 @@ from skahactl.profile import Auth, ClientSettings, Profile
 from skahactl.skaha import credentials
 from tests.certificates import Pair, file, issued
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Answers(BaseHTTPRequestHandler):

@@ -16,7 +16,7 @@ from tests.splitting import environment
 
 pytestmark = pytest.mark.once
 
-PAGE = Path(__file__).parents[1] / "skahactl" / "manual" / "split.md"
+PAGE = Path(__file__).parents[2] / "skahactl" / "manual" / "split.md"
 REPLICAS = 3
 TILES = ["271.281", "271.282", "with blank", "it's", '"quoted"', "$HOME", "a;b", "300.1", "300.2", "last"]
 FITS = ["b.fits", "a.fits", "with blank.fits", "C.fits", "d.fits"]

@@ -15,7 +15,7 @@ import pytest
 
 pytestmark = pytest.mark.once
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -22,7 +22,7 @@ from skahactl.local.transport import LocalTransport
 from skahactl.profile import LocalSettings
 from tests.local_platform import alive_workers, create, ended, platform, processes, sessions, until
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
 
 

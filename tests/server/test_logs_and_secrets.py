@@ -10,8 +10,8 @@ from urllib.parse import quote_plus
 
 import pytest
 
+from tests.server.test_faults import JOB
 from tests.skaha_server.process import TOKEN, Server, running
-from tests.test_faults import JOB
 from tests.workplace import Workplace
 
 pytestmark = pytest.mark.once

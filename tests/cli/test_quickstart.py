@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart"
+QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart"
 IMAGES = sorted((QUICKSTART / "images").glob("*.fits"))
 ASTROPY = Path(astropy.__file__).parent
 
