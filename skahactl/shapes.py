@@ -52,7 +52,7 @@ def job(summary: RunSummary, *, logs: str | None, deadline: float | None = None)
 
 
 def replica(run: Run, row: ReplicaRow, attempt: AttemptRow | None, failed: FailedItem | None = None) -> Row:
-    """A replica with its latest attempt, if there is one; ``attempts`` is how many it may have. ``failed``: its first
+    """A replica with its latest attempt, if there is one; ``attempts`` is how many it may have. ``failed``: its last
     failed item."""
     return {
         "job": run.key.name,

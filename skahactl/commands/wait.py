@@ -10,8 +10,9 @@ from cyclopts import Parameter
 from skahactl import completers
 from skahactl.commands.runtime import connected_runtime, deadline, run
 from skahactl.engine.observe import RunSnapshot
+from skahactl.engine.progress import ProgressTracker
 from skahactl.engine.record import snapshot_of
-from skahactl.engine.runtime import FOREVER, RunProgress, Runtime
+from skahactl.engine.runtime import FOREVER, Runtime
 from skahactl.errors import Exit, TimedOut, UsageError
 from skahactl.invocation import current
 from skahactl.ledger.lock import living_driver
@@ -99,6 +100,7 @@ class JobWaiter:
     runtime: Runtime
     condition: str
     deadline: float | None
+    _tracker: ProgressTracker | None = None
 
     async def wait(self, awaited: Sequence[WaitTarget]) -> tuple[Exit, tuple[tuple[Run, str], ...]]:
         """DONE when the condition holds for all; NO as soon as it can no longer be met: for which runs, and why."""
@@ -156,9 +158,9 @@ class JobWaiter:
         ledger, now = self.runtime.ledger, self.runtime.clock.now()
         fresh = [run for one in awaited if (run := run_by_id(ledger, one.run.id)) is not None]
         views = []
+        tracker = self._tracker = self._tracker or ProgressTracker(ledger, begun)
         for summary in summaries(ledger, fresh):
-            states = tuple(row.state for row in snapshot_of(ledger, summary.run.id).replicas)
-            views.append(RunProgress(summary, states, started=begun, now=now))
+            views.append(tracker.progress(snapshot_of(ledger, summary.run.id), summary, now))
         self.runtime.reporter.progress(views)
 
 

@@ -20,14 +20,15 @@ from skahactl.engine.plan import (
     is_ended,
     is_missing,
     is_up,
-    longest_running,
     plan_snapshot,
     to_delete,
     to_replace,
     unread_logs,
 )
+from skahactl.engine.progress import ProgressTracker
 from skahactl.engine.record import Recorder
-from skahactl.engine.runtime import PollPace, RunProgress, Runtime, check_owner
+from skahactl.engine.running_logs import LOCAL, SERVER, RunningLogs
+from skahactl.engine.runtime import PollPace, Runtime, check_owner
 from skahactl.engine.tasks import DeleteQueue, LogCollector, PendingReasons
 from skahactl.errors import AuthError, BusyError, SkahactlError, TimedOut, UnreachableError
 from skahactl.eventloop import Interrupted, Stop, seconds_left
@@ -38,6 +39,7 @@ from skahactl.ledger.journal import Journal
 from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import JobKey, Run
 from skahactl.ledger.runs import set_run, summaries
+from skahactl.model import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -92,6 +94,9 @@ class Driver:
         self._told: set[str] = set()
         self.undeleted: dict[str, SkahactlError | None] = {}  # sessions that stay, and why their last DELETE failed
         self._why = PendingReasons(self.desk.client, self.desk.clock)
+        rate = LOCAL if profile.is_local else SERVER
+        self._running_logs = RunningLogs(client, ledger, clock, rate, self._progress)
+        self._tracker = ProgressTracker(ledger, self._begun)
 
     @property
     def results(self) -> dict[tuple[int, int], CreateResult]:
@@ -119,7 +124,8 @@ class Driver:
     async def _end(self, soon: bool) -> None:
         creates = self._creator.stop(None if soon else self.desk.stop.arrived)
         try:
-            await asyncio.gather(creates, self._remover.stop(), self._finisher.stop(), self._why.stop())
+            others = (self._remover, self._finisher, self._why, self._running_logs)
+            await asyncio.gather(creates, *(part.stop() for part in others))
         finally:
             await self._journal.close()
             for run in self.runs:
@@ -269,7 +275,7 @@ class Driver:
         return is_doubtful(self._lookout.watch(run))
 
     def _raise_failures(self) -> None:
-        for part in (self._creator, self._finisher, self._remover, self._why):
+        for part in (self._creator, self._finisher, self._remover, self._why, self._running_logs):
             if part.failure is not None:
                 raise part.failure
         denied = self._creator.denied
@@ -301,20 +307,24 @@ class Driver:
                 self.desk.reporter.say(f"stray: session {session} is named {name}, but was not made here; left alone")
 
     def _progress(self) -> None:
-        views = []
+        now = self.desk.clock.now()
         watches = [self._lookout.watch(run) for run in self.runs]
-        for watch, summary in zip(watches, summaries(self.desk.ledger, [watch.run for watch in watches]), strict=True):
-            views.append(
-                RunProgress(
+        found = summaries(self.desk.ledger, [watch.run for watch in watches])
+        self.desk.reporter.progress(
+            [
+                self._tracker.progress(
+                    watch,
                     summary,
-                    tuple(replica.state for replica in watch.replicas),
-                    longest_running(watch, self.desk.clock.now()),
-                    self._why.words(watch) if self.follow else (),
-                    self._begun,
-                    self.desk.clock.now(),
+                    now,
+                    why=self._why.words(watch) if self.follow else (),
+                    live=self._running_logs.failed,
                 )
-            )
-        self.desk.reporter.progress(views)
+                for watch, summary in zip(watches, found, strict=True)
+            ]
+        )
+        if self.follow:
+            latest = (attempt for watch in watches for attempt in watch.latest().values())
+            self._running_logs.follow(attempt for attempt in latest if attempt.state == State.RUNNING)
 
 
 #: Seconds that a replaced run's driver may take to carry out the delete.

@@ -285,13 +285,3 @@ def is_up(watch: RunSnapshot) -> bool:
     return watch.run.kind != "headless" and all(
         replica.state == State.RUNNING or replica.state in ENDED for replica in watch.replicas
     )
-
-
-def longest_running(watch: RunSnapshot, now: float, most: int = 5) -> tuple[tuple[int, float], ...]:
-    """Who runs longest: (replica, seconds)."""
-    running = [
-        (attempt.replica, now - attempt.started)
-        for attempt in watch.latest().values()
-        if attempt.state == State.RUNNING and attempt.started is not None
-    ]
-    return tuple(sorted(running, key=lambda pair: -pair[1])[:most])

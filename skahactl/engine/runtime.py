@@ -26,11 +26,27 @@ FOREVER = math.inf
 
 
 @dataclass(frozen=True, slots=True)
+class FailedReplica:
+    """Why a replica failed, as far as its log says. ``hint``: what the exit code means. ``running``: one of its items
+    failed, and it still runs others."""
+
+    replica: int
+    item: str | None = None
+    exit_code: int | None = None
+    line: str | None = None  # the last line of its log
+    hint: str | None = None
+    running: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunProgress:
     """A run as it stands: its summary, the state of each replica in order, and who runs longest.
 
     ``longest``: up to five (replica number, seconds Running so far), the longest first.
     ``why``: what Pending replicas wait for, from their events, when known: (replica number, words).
+    ``retrying``: Failed replicas that have attempts left, the next of which starts at ``retry_at``.
+    ``queued_for``: why replicas are Queued. ``median``: run time of what has completed, in seconds. ``left``: seconds
+    until the end, where that can be computed.
     """
 
     summary: RunSummary
@@ -39,6 +55,12 @@ class RunProgress:
     why: tuple[tuple[int, str], ...] = ()
     started: float | None = None  # when this driver began
     now: float = 0.0
+    failures: tuple[FailedReplica, ...] = ()
+    retrying: frozenset[int] = frozenset()
+    retry_at: float | None = None
+    queued_for: str | None = None
+    median: float | None = None
+    left: float | None = None
 
 
 class Reporter(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from skahactl import shapes
 from skahactl.ledger.attempts import attempts_of, known_of, known_sessions
-from skahactl.ledger.replicas import items_of, replica_states, replicas_of
+from skahactl.ledger.replicas import failed_items, items_of, replica_states, replicas_of
 from skahactl.ledger.runs import last_runs, run_by_id, summaries
 from skahactl.model import ENDED, State, job_status, zero_filled
 from skahactl.targets import Target, by_run, current_user
@@ -175,21 +175,11 @@ def replica_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run],
         latest = latest_attempts(ledger, seen)
         dated = seen.dated_run()
         rows = replicas_of(ledger, run.id, chosen.get(run.id))
-        failed = _failed_items(ledger, run)
+        failed = failed_items(ledger, run.id)
         for row in rows:
             item = _failed_item(row, failed.get(row.number))
             found.append(shapes.replica(dated, seen.replica(row), latest.get(row.number), item))
     return found
-
-
-def _failed_items(ledger: Ledger, run: Run) -> dict[int, tuple[int, int]]:
-    """By replica: position and exit code of the first item that failed."""
-    rows = ledger.rows(
-        "SELECT replica, position, exit_code FROM items WHERE run = ? AND state = 'Failed' AND exit_code IS NOT NULL"
-        " ORDER BY replica, position DESC",
-        run.id,
-    )
-    return {row["replica"]: (row["position"], row["exit_code"]) for row in rows}
 
 
 def _failed_item(row: ReplicaRow, failed: tuple[int, int] | None) -> shapes.FailedItem | None:
@@ -205,14 +195,10 @@ def item_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], li
     for run in runs:
         seen = view_run(ledger, run, listing)
         wanted = chosen.get(run.id)
-        own = _own_ends(ledger, run)
-        for row in items_of(ledger, run.id):
-            if wanted is not None and row.replica not in wanted:
-                continue
-            shown = shapes.item(run, row)
-            if (row.replica, row.position) not in own and row.replica in seen.latest:
-                shown["state"] = seen.latest[row.replica].state
-            found.append(shown)
+        states = {number: row.state for number, row in seen.latest.items()}
+        found.extend(
+            shapes.item(run, row) for row in items_of(ledger, run.id, states) if wanted is None or row.replica in wanted
+        )
     return found
 
 
@@ -254,11 +240,6 @@ def is_over(rows: Iterable[Row]) -> bool:
 def _numbers(targets: Sequence[Target]) -> dict[int, frozenset[int] | None]:
     """Run id to the replicas wanted; None: all."""
     return {target.run.id: target.numbers for target in by_run(targets) if target.run is not None}
-
-
-def _own_ends(ledger: Ledger, run: Run) -> set[tuple[int, int]]:
-    rows = ledger.rows("SELECT replica, position FROM items WHERE run = ?", run.id)
-    return {(row["replica"], row["position"]) for row in rows}
 
 
 def _matches(rows: Iterable[Row], targets: Sequence[Target]) -> list[Row]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from skahactl.ledger.records import REPLICA_COLUMNS, ItemRow, Note, ReplicaRow, dump_json, replica_value
-from skahactl.model import State
+from skahactl.model import ALIVE, State
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    import sqlite3
+    from collections.abc import Collection, Iterable, Mapping
 
     from skahactl.ledger.database import Ledger
 
@@ -138,21 +140,47 @@ def mark_items(ledger: Ledger, run_id: int, chosen: dict[int, tuple[int, ...]], 
         )
 
 
-def items_of(ledger: Ledger, run_id: int) -> tuple[ItemRow, ...]:
-    """Every item of the run, by replica and position: its own end if it told one, else its replica's state."""
+def items_of(ledger: Ledger, run_id: int, states: Mapping[int, str] = MappingProxyType({})) -> tuple[ItemRow, ...]:
+    """Every item of the run, by replica and position: its own end if it has one, else as its replica is.
+
+    A replica that marks its items runs them one by one: the first without an end is the one that runs, or ran when the
+    replica failed, and those after it are Queued. ``states``: states of replicas that are newer than the ledger's.
+    """
     own = {(row["replica"], row["position"]): row for row in ledger.rows("SELECT * FROM items WHERE run = ?", run_id)}
     found: list[ItemRow] = []
-    rows = ledger.rows("SELECT number, state, attempt, items FROM replicas WHERE run = ? ORDER BY number", run_id)
+    rows = ledger.rows(
+        "SELECT replicas.number, replicas.state, attempt, items, each IS NOT NULL AS marks, log FROM replicas"
+        " LEFT JOIN attempts ON attempts.run = replicas.run AND replica = replicas.number AND attempt = attempts.number"
+        " WHERE replicas.run = ? ORDER BY replicas.number",
+        run_id,
+    )
     for row in rows:
+        number, state = row["number"], states.get(row["number"], row["state"])
+        in_turn = row["marks"] and (state == State.RUNNING or (state == State.FAILED and row["log"] in _READ))
+        rest = state
         for position, item in enumerate(json.loads(row["items"]), 1):
-            end = own.get((row["number"], position))
-            if end is None:
-                found.append(ItemRow(run_id, row["number"], position, item, row["state"], row["attempt"] or None))
-            else:
-                found.append(
-                    ItemRow(run_id, row["number"], position, item, end["state"], end["attempt"], end["exit_code"])
-                )
+            end = own.get((number, position))
+            if end is not None and not _runs_again(end, state, row["attempt"]):
+                code, tried = end["exit_code"], end["attempt"]
+                found.append(ItemRow(run_id, number, position, item, end["state"], tried, code))
+                continue
+            found.append(ItemRow(run_id, number, position, item, rest, row["attempt"] or None))
+            rest = State.QUEUED if in_turn else state
     return tuple(found)
+
+
+#: States of a log whose marks were read.
+_READ = ("kept", "incomplete", "cut", "perhaps cut", "limited")
+
+
+def _runs_again(end: sqlite3.Row, state: str, attempt: int) -> bool:
+    """Whether an item that failed earlier is part of an attempt that has not ended."""
+    return (
+        end["state"] == State.FAILED
+        and state in ALIVE
+        and end["attempt"] is not None
+        and bool(end["attempt"] < attempt)
+    )
 
 
 def add_note(ledger: Ledger, run_id: int, at: float, text: str, replica: int | None = None) -> None:
@@ -163,6 +191,40 @@ def add_note(ledger: Ledger, run_id: int, at: float, text: str, replica: int | N
 def notes_of(ledger: Ledger, run_id: int) -> tuple[Note, ...]:
     rows = ledger.rows("SELECT run, at, replica, text FROM notes WHERE run = ? ORDER BY id", run_id)
     return tuple(Note(*row) for row in rows)
+
+
+def replicas_with_each(ledger: Ledger, run_id: int) -> frozenset[int]:
+    """Replicas that run their command once per item, leaving marks in their log."""
+    rows = ledger.rows("SELECT number FROM replicas WHERE run = ? AND each IS NOT NULL", run_id)
+    return frozenset(row["number"] for row in rows)
+
+
+def item_counts(ledger: Ledger, run_id: int) -> dict[int, int]:
+    """Replica to the number of its items."""
+    rows = ledger.rows("SELECT number, item_count FROM replicas WHERE run = ?", run_id)
+    return {row["number"]: row["item_count"] for row in rows}
+
+
+def failed_items(ledger: Ledger, run_id: int) -> dict[int, tuple[int, int]]:
+    """Replica to position and exit code of its last item that failed."""
+    rows = ledger.rows(
+        "SELECT replica, position, exit_code FROM items WHERE run = ? AND state = 'Failed' AND exit_code IS NOT NULL"
+        " ORDER BY replica, position",
+        run_id,
+    )
+    return {row["replica"]: (row["position"], row["exit_code"]) for row in rows}
+
+
+def ended_items(ledger: Ledger, run_id: int) -> tuple[dict[int, int], dict[int, int]]:
+    """Replica to the number of items that ended in its latest attempt, and to those completed in earlier ones."""
+    rows = ledger.rows(
+        "SELECT replica, items.attempt = replicas.attempt AS latest, count(*) AS n FROM items JOIN replicas"
+        " ON replicas.run = items.run AND number = replica WHERE items.run = ?"
+        " AND (items.attempt = replicas.attempt OR items.state = 'Completed') GROUP BY replica, latest",
+        run_id,
+    )
+    now = {row["replica"]: row["n"] for row in rows if row["latest"]}
+    return now, {row["replica"]: row["n"] for row in rows if not row["latest"]}
 
 
 def has_each(ledger: Ledger, run_id: int, number: int) -> bool:

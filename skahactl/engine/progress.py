@@ -1,0 +1,211 @@
+"""How far a run is: its items, its failures with their last lines, and the time that is left."""
+
+from __future__ import annotations
+
+import heapq
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from skahactl.engine.runtime import FailedReplica, RunProgress
+from skahactl.ledger.replicas import ended_items, failed_items, item_counts, replica, replicas_with_each
+from skahactl.model import ALIVE, State
+from skahactl.shapes import exit_hint
+from skahactl.text import format_duration
+
+if TYPE_CHECKING:
+    from skahactl.engine.observe import RunSnapshot
+    from skahactl.engine.running_logs import FailedPosition
+    from skahactl.ledger.database import Ledger
+    from skahactl.ledger.records import AttemptRow, RunSummary
+    from skahactl.ledger.replicas import ReplicaState
+
+_MOST_LONGEST = 5
+_WAITING = frozenset({State.PENDING, State.CREATING, State.UNCONFIRMED, State.QUEUED})
+
+#: Run, replica and number of an attempt that still runs to what failed in it.
+LiveFailures = Mapping[tuple[int, int, int], "FailedPosition"]
+
+
+@dataclass
+class ProgressTracker:
+    """Makes a RunProgress of every poll; remembers what need not be read twice."""
+
+    ledger: Ledger
+    started: float  # when the command began
+    _failed: dict[tuple[int, int, int], FailedReplica] = field(default_factory=dict)
+    _each: dict[int, frozenset[int]] = field(default_factory=dict)
+
+    def progress(
+        self,
+        snapshot: RunSnapshot,
+        summary: RunSummary,
+        now: float,
+        *,
+        why: tuple[tuple[int, str], ...] = (),
+        live: LiveFailures | None = None,
+    ) -> RunProgress:
+        """``why``: what Pending replicas wait for; ``live``: what failed in attempts that still run."""
+        latest = snapshot.latest()
+        again = [row for row in snapshot.replicas if _is_retried(row)]
+        running = _running(latest, now)
+        durations = _durations(snapshot.attempts)
+        retries = [row.not_before for row in again if row.not_before is not None]
+        return RunProgress(
+            summary,
+            tuple(row.state for row in snapshot.replicas),
+            tuple(sorted(running.items(), key=lambda pair: -pair[1])[:_MOST_LONGEST]),
+            why,
+            self.started,
+            now,
+            failures=tuple(self._failures(snapshot, latest, live or {})),
+            retrying=frozenset(row.number for row in again),
+            retry_at=min(retries, default=None),
+            queued_for=_queued_for(snapshot, summary),
+            median=statistics.median(durations) if durations else None,
+            left=self._left(snapshot, summary, running, durations, len(again)),
+        )
+
+    def _failures(
+        self, snapshot: RunSnapshot, latest: Mapping[int, AttemptRow], live: LiveFailures
+    ) -> Iterable[FailedReplica]:
+        """Failed replicas by number, and running ones with failed items."""
+        run = snapshot.run.id
+        failed = {row.number for row in snapshot.replicas if row.state == State.FAILED and not _is_retried(row)}
+        new = {n: (run, n, latest[n].number) for n in failed if n in latest}
+        missing = {n for n, key in new.items() if key not in self._failed or self._failed[key].line is None}
+        if missing:
+            items = failed_items(self.ledger, run)
+            for number in missing:
+                self._failed[new[number]] = self._failure(latest[number], items.get(number))
+        found = {number: self._failed[key] for number, key in new.items()}
+        for key, position in live.items():
+            if key[0] == run and key[1] not in found and key[1] in latest:
+                found[key[1]] = self._live_failure(latest[key[1]], key, position)
+        return (found[number] for number in sorted(found))
+
+    def _failure(self, attempt: AttemptRow, failed: tuple[int, int] | None) -> FailedReplica:
+        position, code = failed or (None, attempt.exit_code)
+        row = replica(self.ledger, attempt.run_id, attempt.replica)
+        if position is None and len(row.items) == 1:
+            position = 1
+        item = row.items[position - 1] if position is not None and position <= len(row.items) else None
+        hint = exit_hint(code, attempt.last_line, row.request.resources)
+        return FailedReplica(attempt.replica, item, code, attempt.last_line or attempt.reason, hint)
+
+    def _live_failure(self, attempt: AttemptRow, key: tuple[int, int, int], found: FailedPosition) -> FailedReplica:
+        row = replica(self.ledger, attempt.run_id, attempt.replica)
+        item = row.items[found.position - 1] if found.position <= len(row.items) else None
+        hint = exit_hint(found.exit_code, found.line, row.request.resources)
+        return FailedReplica(attempt.replica, item, found.exit_code, found.line, hint, running=True)
+
+    def _left(
+        self,
+        snapshot: RunSnapshot,
+        summary: RunSummary,
+        running: Mapping[int, float],
+        durations: Sequence[float],
+        retries: int,
+    ) -> float | None:
+        """Seconds until the end, by items where replicas mark them, else by whole replicas."""
+        run = snapshot.run
+        alive = sum(row.state in ALIVE for row in snapshot.replicas)
+        waiting = sum(row.state in _WAITING for row in snapshot.replicas) + retries
+        slots = max(alive, min(run.limits.alive or 0, alive + waiting))
+        if run.id not in self._each:
+            self._each[run.id] = replicas_with_each(self.ledger, run.id)
+        if self._each[run.id] and running:
+            found = self._by_items(snapshot, running)
+            if found is not None:
+                remaining, whole = found
+                return finish_after(remaining, whole, waiting, slots)
+        total = sum(summary.counts.values())
+        if len(durations) < min(3, -(-total // 2)):
+            return None
+        longest, median = max(durations), statistics.median(durations)
+        known = [_remaining(seconds, median, longest) for seconds in running.values()]
+        return None if None in known else finish_after([t or 0.0 for t in known], median, waiting, slots)
+
+    def _by_items(self, snapshot: RunSnapshot, running: Mapping[int, float]) -> tuple[list[float], float] | None:
+        """What each running replica still needs, and what a whole one needs; None while too few items have ended."""
+        sizes = item_counts(self.ledger, snapshot.run.id)
+        now, before = ended_items(self.ledger, snapshot.run.id)
+        ended = sum(now.get(number, 0) for number in running)
+        if ended < 3 or not sizes:
+            return None
+        each = sum(running.values()) / ended  # seconds per item
+        left = [max(0, sizes.get(n, 0) - now.get(n, 0) - before.get(n, 0)) * each for n in running]
+        return left, each * sum(sizes.values()) / len(sizes)
+
+
+def finish_after(running: Sequence[float], whole: float, waiting: int, slots: int) -> float | None:
+    """Seconds until all have ended: those that run need ``running``, each of the ``waiting`` ones ``whole``, and at
+    most ``slots`` run at the same time. None without a slot."""
+    if slots < 1:
+        return None
+    free = [0.0] * max(0, slots - len(running)) + list(running)
+    heapq.heapify(free)
+    last = max(running, default=0.0)
+    for _ in range(waiting):
+        end = heapq.heappop(free) + whole
+        last = max(last, end)
+        heapq.heappush(free, end)
+    return last if running or waiting else None
+
+
+def _remaining(seconds: float, median: float, longest: float) -> float | None:
+    """What a replica that has run for so long still needs; None if it runs longer than any that completed."""
+    if seconds < median:
+        return median - seconds
+    return longest - seconds if seconds < longest else None
+
+
+def _durations(attempts: Iterable[AttemptRow]) -> list[float]:
+    return [
+        row.finished - row.started
+        for row in attempts
+        if row.state == State.COMPLETED and row.started is not None and row.finished is not None
+    ]
+
+
+def _running(latest: Mapping[int, AttemptRow], now: float) -> dict[int, float]:
+    """Replica to the seconds that it has run so far."""
+    return {
+        number: max(0.0, now - row.started)
+        for number, row in latest.items()
+        if row.state == State.RUNNING and row.started is not None
+    }
+
+
+def _is_retried(row: ReplicaState) -> bool:
+    return row.state == State.FAILED and row.attempt < row.allowed and not row.deleting
+
+
+def _queued_for(snapshot: RunSnapshot, summary: RunSummary) -> str | None:
+    """Why replicas are Queued, in a few words."""
+    counts, limits = summary.counts, snapshot.run.limits
+    if not counts[State.QUEUED]:
+        return None
+    reasons = Counter(row.reason for row in snapshot.replicas if row.state == State.QUEUED and row.reason)
+    reasons.pop("retry", None)
+    if reasons:
+        return reasons.most_common(1)[0][0]
+    if snapshot.run.after and snapshot.run.started is None:
+        return f"after {', '.join(snapshot.run.after)}"
+    alive = sum(counts[state] for state in ALIVE)
+    if limits.alive is not None and alive >= limits.alive:
+        return f"limit {limits.alive}"
+    if limits.pending is not None and alive - counts[State.RUNNING] >= limits.pending:
+        return f"limit {limits.pending} pending"
+    return None
+
+
+def retry_text(progress: RunProgress) -> str | None:
+    """``retrying 3 in 20 s``; None if nothing is retried."""
+    if not progress.retrying:
+        return None
+    when = progress.retry_at
+    soon = f" in {format_duration(when - progress.now)}" if when is not None and when > progress.now else ""
+    return f"retrying {len(progress.retrying)}{soon}"
