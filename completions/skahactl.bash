@@ -48,10 +48,10 @@ _skahactl() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--adopt --attempt --auth --ca-file --canary --certificate --cores --cpu --env --exclude --file --for --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
+  local options_with_values='--TOPIC --adopt --attempt --auth --ca-file --canary --certificate --cores --cpu --env --exclude --file --for --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
 
   # Build list of all valid command names (to distinguish from positionals)
-  local all_commands='|apply|completion|create|delete|describe|diff|events|explain|get|login|logs|mark|profile|profile add|profile check|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
+  local all_commands='|apply|completion|create|delete|describe|diff|events|explain|get|help|login|logs|mark|profile|profile add|profile check|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
 
   # Detect command path by collecting valid command words only
   local -a cmd_path=()
@@ -141,7 +141,7 @@ _skahactl() {
             _skahactl_files "$manifests"
             ;;
           *)
-            _skahactl_offer "delete" "mark" "renew" "prune" "split" "get" "describe" "logs" "events" "report" "wait" "apply" "create" "validate" "diff" "resume" "retry" "profile" "login" "serve" "schema" "explain" "completion"
+            _skahactl_offer "delete" "mark" "renew" "prune" "split" "get" "describe" "logs" "events" "report" "wait" "apply" "create" "validate" "diff" "resume" "retry" "profile" "login" "serve" "schema" "explain" "help" "completion"
             ;;
         esac
       fi
@@ -569,6 +569,39 @@ _skahactl() {
                 ;;
               *)
                 _skahactl_ask
+                ;;
+            esac
+          fi
+          ;;
+        "help")
+          if [[ ${cur} == -* ]]; then
+            _skahactl_offer "--TOPIC" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --TOPIC)
+                _skahactl_offer "apply" "benchmarks" "exit-codes" "inspecting" "manifest" "migrating" "output" "profiles" "python" "retry" "shared-logs" "split" "states" "troubleshooting" "unattended"
+                ;;
+              --profile)
+                _skahactl_ask
+                ;;
+              -p)
+                _skahactl_ask
+                ;;
+              --output)
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                ;;
+              -o)
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                ;;
+              --log-file)
+                _skahactl_files "$manifests"
+                ;;
+              *)
+                _skahactl_offer "apply" "benchmarks" "exit-codes" "inspecting" "manifest" "migrating" "output" "profiles" "python" "retry" "shared-logs" "split" "states" "troubleshooting" "unattended"
                 ;;
             esac
           fi

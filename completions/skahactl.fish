@@ -6,8 +6,8 @@ function __fish_skahactl_using_command
     set -l cmd (commandline -opc)
     contains -- -- $cmd; and return 1
     set -l subcommands
-    set -l options_with_values '--adopt --attempt --auth --ca-file --canary --certificate --cores --cpu --env --exclude --file --for --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
-    set -l all_commands '|apply|completion|create|delete|describe|diff|events|explain|get|login|logs|mark|profile|profile add|profile check|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
+    set -l options_with_values '--TOPIC --adopt --attempt --auth --ca-file --canary --certificate --cores --cpu --env --exclude --file --for --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
+    set -l all_commands '|apply|completion|create|delete|describe|diff|events|explain|get|help|login|logs|mark|profile|profile add|profile check|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
     set -e cmd[1]
@@ -45,7 +45,7 @@ end
 function __fish_skahactl_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--adopt --attempt --auth --ca-file --canary --certificate --cores --cpu --env --exclude --file --for --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
+    set -l options_with_values '--TOPIC --adopt --attempt --auth --ca-file --canary --certificate --cores --cpu --env --exclude --file --for --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -125,6 +125,7 @@ complete -c skahactl -n __fish_skahactl_using_command -a 'login' -d 'Get a certi
 complete -c skahactl -n __fish_skahactl_using_command -a 'serve' -d 'Offer the local platform over HTTP.'
 complete -c skahactl -n __fish_skahactl_using_command -a 'schema' -d 'Print the JSON Schema of manifests.'
 complete -c skahactl -n __fish_skahactl_using_command -a 'explain' -d 'Explain a key of the manifest.'
+complete -c skahactl -n __fish_skahactl_using_command -a 'help' -d 'Show pages of the manual.'
 complete -c skahactl -n __fish_skahactl_using_command -a 'completion' -d 'Print or install shell completion.'
 # Root-level options
 complete -c skahactl -n __fish_skahactl_using_command -l help -d 'Display this message and exit.'
@@ -346,6 +347,23 @@ complete -c skahactl -n '__fish_skahactl_using_command get' -s v -d 'A line for 
 complete -c skahactl -n '__fish_skahactl_using_command get' -l log-file -r -F -d 'Write the lines of -v to the end of this file.'
 # Positionals for: get
 complete -c skahactl -n '__fish_skahactl_using_command get; and test (__fish_skahactl_positional_index 1) -ge 0; and not string match -q -- "-*" (commandline -ct)' -f -k -a '(__fish_skahactl_complete)'
+
+# Options for: help
+complete -c skahactl -n '__fish_skahactl_using_command help' -l help -d 'Display this message and exit.'
+complete -c skahactl -n '__fish_skahactl_using_command help' -s h -d 'Display this message and exit.'
+complete -c skahactl -n '__fish_skahactl_using_command help' -l version -d 'Display application version.'
+complete -c skahactl -n '__fish_skahactl_using_command help' -l TOPIC -x -a 'apply benchmarks exit-codes inspecting manifest migrating output profiles python retry shared-logs split states troubleshooting unattended' -d 'A topic or a command (default: list the topics).'
+complete -c skahactl -n '__fish_skahactl_using_command help' -l profile -x -k -a '(__fish_skahactl_complete)' -d 'Where to run: a profile, or its file.'
+complete -c skahactl -n '__fish_skahactl_using_command help' -s p -x -k -a '(__fish_skahactl_complete)' -d 'Where to run: a profile, or its file.'
+complete -c skahactl -n '__fish_skahactl_using_command help' -l output -x -a 'table wide name json jsonl toml' -d 'How data is shown: table (if nothing is said), wide, name, json, jsonl, toml.'
+complete -c skahactl -n '__fish_skahactl_using_command help' -s o -x -a 'table wide name json jsonl toml' -d 'How data is shown: table (if nothing is said), wide, name, json, jsonl, toml.'
+complete -c skahactl -n '__fish_skahactl_using_command help' -l quiet -d 'Say only what must be known.'
+complete -c skahactl -n '__fish_skahactl_using_command help' -s q -d 'Say only what must be known.'
+complete -c skahactl -n '__fish_skahactl_using_command help' -l verbose -d 'A line for each request; -vv with its parameters.'
+complete -c skahactl -n '__fish_skahactl_using_command help' -s v -d 'A line for each request; -vv with its parameters.'
+complete -c skahactl -n '__fish_skahactl_using_command help' -l log-file -r -F -d 'Write the lines of -v to the end of this file.'
+# Positionals for: help
+complete -c skahactl -n '__fish_skahactl_using_command help; and test (__fish_skahactl_positional_index 1) = 0' -f -a 'apply benchmarks exit-codes inspecting manifest migrating output profiles python retry shared-logs split states troubleshooting unattended'
 
 # Options for: login
 complete -c skahactl -n '__fish_skahactl_using_command login' -l help -d 'Display this message and exit.'

@@ -39,6 +39,7 @@ VERBS = {
     "serve": ("skahactl.commands.serve:serve", "Offer the local platform over HTTP.", "Set up"),
     "schema": ("skahactl.commands.manifest:schema", "Print the JSON Schema of manifests.", "Set up"),
     "explain": ("skahactl.commands.manifest:explain", "Explain a key of the manifest.", "Set up"),
+    "help": ("skahactl.commands.help:help_page", "Show pages of the manual.", "Set up"),
     "completion": ("skahactl.commands.completion:completion", "Print or install shell completion.", "Set up"),
 }
 

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from skahactl import __version__
-from skahactl.errors import Exit, InternalError, SkahactlError, exit_of_signal
+from skahactl.errors import Exit, SkahactlError
 from skahactl.invocation import Invocation, enter
 from skahactl.system import handled_signals
 
@@ -34,19 +34,15 @@ def main(argv: Sequence[str]) -> int:
         context.stdout.flush()
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    except Terminated as error:
-        return exit_of_signal(error.number)
+    except Terminated:
+        return Exit.TERMINATED
     except BrokenPipeError:
         return Exit.PIPE
-    except SystemExit as error:  # rich ends so when it finds the reader of a pipe gone
-        if isinstance(error.__context__, BrokenPipeError):
-            return Exit.PIPE
-        raise
     except SkahactlError as error:
         return _tell(context, error)
     except OSError as error:
         if error.errno == errno.EIO and error.filename is None:
-            return Exit.HANGUP  # the terminal is gone, and its SIGHUP not here yet
+            return Exit.TERMINATED  # the terminal is gone, and its SIGHUP not here yet
         return _tell(context, _from_system(error))
     except Exception as error:
         return _tell(context, _unexpected(error, context))
@@ -66,10 +62,6 @@ def _take_signals() -> None:
 
 class Terminated(BaseException):
     """SIGTERM or SIGHUP arrived."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def _call(words: list[str], context: Invocation) -> int:
@@ -100,7 +92,7 @@ def _call(words: list[str], context: Invocation) -> int:
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated(number)
+    raise Terminated
 
 
 def _tell(context: Invocation, error: SkahactlError) -> int:
@@ -113,10 +105,9 @@ def _tell(context: Invocation, error: SkahactlError) -> int:
         context.tell(json.dumps(error.data(), ensure_ascii=False))
     else:
         where = f"{error.where}: " if error.where else ""
-        for line in f"{where}{error.message}".splitlines():
-            context.warn(f"error: {line}")
+        context.warn(f"skahactl: {where}{error.message}")
         if error.hint:
-            context.warn(f"help: {error.hint}")
+            context.warn(f"  {error.hint}")
     return int(error.exit)
 
 
@@ -128,16 +119,17 @@ def _from_system(error: OSError) -> SkahactlError:
 
 
 def _unexpected(error: Exception, context: Invocation) -> SkahactlError:
-    """A mistake in skahactl: its place, and the traceback on demand."""
+    """A mistake of ours: the place in a word, the rest on demand."""
     import traceback
 
     frame = traceback.extract_tb(error.__traceback__)[-1]
     if context.environ.get("SKAHACTL_DEBUG"):
         context.warn("".join(traceback.format_exception(error)))
-    return InternalError(
-        f"internal error: {type(error).__name__}: {error}",
+    return SkahactlError(
+        f"this should not have happened: {type(error).__name__}: {error}",
         where=f"{os.path.basename(frame.filename)}:{frame.lineno}",
-        hint="run the same command with SKAHACTL_DEBUG=1, and report its output",
+        hint="please report it with the output of the same command under SKAHACTL_DEBUG=1",
+        code="internal",
     )
 
 
@@ -156,19 +148,8 @@ def run() -> NoReturn:
     _restore_default_sigint()
     for stream in (sys.stdout, sys.stderr):
         _flush_quietly(stream)
-    _die_by_signal(code)
     gc.freeze()  # all goes with the process; to look it through for cycles first took a fifth of every command's time
     sys.exit(code)
-
-
-def _die_by_signal(code: int) -> None:
-    """Ends by the signal that ended the command, so that loops and command lists of a shell stop too."""
-    if code not in (Exit.INTERRUPTED, Exit.TERMINATED, Exit.HANGUP):
-        return
-    number = code - 128
-    signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-    os.kill(os.getpid(), number)
 
 
 def _restore_default_sigint() -> None:
@@ -204,6 +185,9 @@ _DEPENDENCIES = (
     "cyclopts",
     "httpcore",
     "httpx",
+    "jinja2",
+    "markdown-it-py",
+    "psutil",
     "pydantic",
     "pyyaml",
     "rich",

@@ -9,7 +9,6 @@ SkahactlError
 ├── UnreachableError      4  the platform is unreachable or in error; the same command goes on later
 ├── TimedOut              5
 ├── BusyError             6  another command drives this job
-├── InternalError        70  a mistake in skahactl itself
 ├── CreateError           1  from Python: not every replica could be created
 └── AnswerNo              1  ended, and the answer is no
 """
@@ -30,25 +29,15 @@ class Exit(IntEnum):
     UNREACHABLE = 4
     TIMEOUT = 5
     BUSY = 6
-    INTERNAL = 70
-    HANGUP = 129
     INTERRUPTED = 130
     PIPE = 141
     TERMINATED = 143
 
 
-def exit_of_signal(number: int) -> Exit:
-    """128 and the number: of INT, TERM or HUP."""
-    return Exit(128 + number)
-
-
-#: If several codes apply, the first of these wins.
+#: Several outcomes apply: the first that fits.
 PRECEDENCE = (
     Exit.INTERRUPTED,
     Exit.TERMINATED,
-    Exit.HANGUP,
-    Exit.PIPE,
-    Exit.INTERNAL,
     Exit.AUTH,
     Exit.UNREACHABLE,
     Exit.TIMEOUT,
@@ -169,13 +158,6 @@ class TimedOut(SkahactlError):
 class BusyError(SkahactlError):
     exit = Exit.BUSY
     code = "busy"
-
-
-class InternalError(SkahactlError):
-    """A mistake in skahactl itself."""
-
-    exit = Exit.INTERNAL
-    code = "internal"
 
 
 class AnswerNo(SkahactlError):

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Awaitable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
-from skahactl.errors import SkahactlError, TimedOut, exit_of_signal
+from skahactl.errors import Exit, SkahactlError, TimedOut
 from skahactl.system import Clock, handled_signals
 
 #: Seconds that a look at the very end of ``--timeout`` has: what has come true by then counts.
@@ -61,7 +61,7 @@ class Interrupted(SkahactlError):
 
     def __init__(self, number: int):
         super().__init__("interrupted" if number == signal.SIGINT else "terminated")
-        self.exit = exit_of_signal(number)
+        self.exit = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
 
     def leaving(self, jobs: Sequence[str]) -> Interrupted:
         """The same, with how to go on with these jobs, look, and stop."""

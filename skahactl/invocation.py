@@ -96,7 +96,7 @@ class Invocation:
         if self.log_file is not None:
             failure = self.log_file.write(text)
             if failure is not None:
-                self.warn(f"warning: {failure}")
+                self.warn(f"skahactl: {failure}")
         if self.verbose:
             self.tell(text)
 

@@ -6,7 +6,7 @@ The pages are the Markdown files in ``skahactl/manual``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
-    from rich.console import RenderableType
 
 _DIRECTORY = Path(__file__).parents[1] / "manual"
 _BULLET = "*"
@@ -89,11 +88,26 @@ def plain(text: str) -> str:
     return "".join(parts) + "\n"
 
 
-def rich(text: str) -> RenderableType:
-    """A page for a terminal."""
-    from rich.markdown import Markdown
+def rendered(text: str, width: int, environ: Mapping[str, str]) -> str:
+    """A page for a terminal of this width in columns, with escape sequences for styles."""
+    from io import StringIO
 
-    return Markdown(text, code_theme="ansi_dark", hyperlinks=False)
+    from rich.console import Console
+    from rich.markdown import Markdown
+    from rich.theme import Theme
+
+    styles = {"markdown.code": "cyan", "markdown.code_block": "cyan", "markdown.h1": "bold", "markdown.h2": "bold"}
+    console = Console(
+        file=StringIO(),
+        width=width,
+        force_terminal=True,
+        no_color="NO_COLOR" in environ,
+        theme=Theme(styles),
+        _environ=dict(environ),
+    )
+    with console.capture() as captured:
+        console.print(Markdown(text, code_theme="ansi_dark", hyperlinks=False))
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def roff(text: str) -> str:

@@ -49,7 +49,7 @@ def is_whole(desk: Desk) -> bool:
     [
         (signal.SIGINT, 130, "interrupted"),
         (signal.SIGTERM, 143, "terminated"),
-        pytest.param(signal.SIGHUP, 129, "terminated", marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 143, "terminated", marks=pytest.mark.slow),
     ],
 )
 def test_a_driver_that_is_stopped_says_how_to_go_on_look_and_stop(
@@ -127,7 +127,7 @@ def test_a_closed_terminal_ends_the_command_and_not_the_job(desk: Desk, long: st
     terminal = desk.at_a_terminal(*words)
     terminal.read_until(b"begun" if words[0] == "logs" else b"Running")
     terminal.close()
-    assert terminal.ended() == 129
+    assert terminal.ended() == 143
     assert desk.states("long") == ["Running"] * 2
 
 
@@ -197,7 +197,7 @@ def test_a_working_directory_that_is_gone(desk: Desk) -> None:
     assert run("validate", str(file), "-o", "name").stdout == "quick\n"
     assert run("get", "jobs").stderr == "no jobs\n"
     told = run("apply", "quick.toml")
-    assert (told.returncode, told.stderr.splitlines()[0]) == (1, "error: the working directory is gone")
+    assert (told.returncode, told.stderr.splitlines()[0]) == (1, "skahactl: the working directory is gone")
 
 
 def test_a_stderr_that_is_full_changes_no_exit_code(desk: Desk) -> None:
@@ -219,7 +219,7 @@ def test_a_log_file_that_cannot_be_opened(desk: Desk) -> None:
     desk.job("quick", "echo done", 1)
     for path, reason in (("gone/x.log", "No such file or directory"), (".", "Is a directory")):
         told = desk.run("apply", "quick.toml", "--log-file", path, exit=2).stderr
-        assert told == f"error: {path}: the log file cannot be opened: {reason}\n"
+        assert told == f"skahactl: {path}: the log file cannot be opened: {reason}\n"
     assert desk.run("get", "jobs").stderr == "no jobs\n"
 
 

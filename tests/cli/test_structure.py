@@ -32,7 +32,7 @@ LAYERS = (
     ("invocation", "completers"),
     ("render",),
     ("commands", "shells", "app"),
-    ("suggestions",),
+    ("suggestions", "manpage"),
     ("cli",),
     ("__main__",),
 )
@@ -227,7 +227,7 @@ def test_what_is_imported_is_declared_and_told_with_the_version() -> None:
                 foreign |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module is not None:
                 foreign.add(node.module.split(".")[0])
-    foreign = {{"yaml": "pyyaml"}.get(name, name) for name in foreign}
+    foreign = {{"yaml": "pyyaml", "markdown_it": "markdown-it-py"}.get(name, name) for name in foreign}
     foreign -= {*sys.stdlib_module_names, "skahactl", "_typeshed", "pydantic_core"}  # the last comes with pydantic
     assert {name.replace("_", "-") for name in foreign} <= names
     assert names <= {line.split()[0] for line in format_version(Invocation(verbose=1)).splitlines()}

@@ -1,0 +1,94 @@
+"""``skahactl help [COMMAND|TOPIC]``: pages of the manual and of commands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from skahactl.errors import Exit, UsageError
+from skahactl.invocation import Invocation, current, is_screen
+
+#: The pages of the manual, for completion; a test compares them with the files.
+TOPICS = (
+    *("apply", "benchmarks", "exit-codes", "inspecting", "manifest", "migrating", "output", "profiles", "python"),
+    *("retry", "shared-logs", "split", "states", "troubleshooting", "unattended"),
+)
+
+if TYPE_CHECKING:
+    Topic = str
+else:
+    Topic = Literal[TOPICS] | str
+
+_WIDTH = 100  # columns; longer lines are harder to read
+
+
+def help_page(
+    topic: Annotated[
+        Topic | None,
+        Parameter(name="TOPIC", show_choices=False, help="A topic or a command (default: list the topics)."),
+    ] = None,
+    *subcommands: Annotated[str, Parameter(show=False)],
+) -> int:
+    """Show a page of the manual, or the help page of a command.
+
+    A page of the manual explains a subject; the help page of a command lists its options. For a name that is both, such
+    as split, this shows the page of the manual, and 'skahactl split --help' the options.
+
+    On a terminal, long pages are shown with a pager: SKAHACTL_PAGER, PAGER, or less.
+
+    Examples:
+
+    skahactl help manifest
+
+    skahactl help troubleshooting
+
+    skahactl help states | grep Unknown
+    """
+    invocation = current()
+    if topic is None:
+        _list(invocation)
+    elif topic in TOPICS:
+        _show(topic, invocation)
+    else:
+        _show_command(topic, subcommands, invocation)
+    return Exit.DONE
+
+
+def _list(invocation: Invocation) -> None:
+    """Print every topic with its title."""
+    from skahactl.render import pages
+
+    width = max(map(len, TOPICS)) + 2
+    for topic in TOPICS:
+        invocation.out(f"{topic:<{width}}{pages.title(topic)}")
+
+
+def _show(topic: str, invocation: Invocation) -> None:
+    """Print a page: rendered, and with a pager if it is long, on a terminal; otherwise as plain text."""
+    from skahactl.render import pages
+
+    text = pages.read(topic)
+    if not is_screen(invocation.stdout, invocation.environ):
+        invocation.stdout.write(pages.plain(text))
+        return
+    import shutil
+
+    from skahactl.render import pager
+
+    width = min(shutil.get_terminal_size().columns, _WIDTH)
+    pager.show(pages.rendered(text, width, invocation.environ), invocation.stdout, invocation.environ)
+
+
+def _show_command(command: str, subcommands: tuple[str, ...], invocation: Invocation) -> None:
+    """Print the help page of a command, as ``--help`` does. Raises UsageError if there is neither page."""
+    from skahactl.app import VERBS, app, without_boxes
+    from skahactl.text import did_you_mean
+
+    if command not in VERBS:
+        hint = did_you_mean(command, (*VERBS, *TOPICS)) or f"the topics are {', '.join(TOPICS)}"
+        raise UsageError(f"there is no command or topic '{command}'", hint=hint)
+    root = app(command)
+    if not is_screen(invocation.stdout, invocation.environ):
+        without_boxes(root)
+    root([command, *subcommands, "--help"], exit_on_error=False, print_error=False)
