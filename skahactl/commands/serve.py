@@ -33,22 +33,20 @@ if TYPE_CHECKING:
 
 def serve(
     *,
-    port: Annotated[int, Parameter(help="Port to listen on; 0 is any that is free.")] = 0,
+    port: Annotated[int, Parameter(metavar="N", help="Port to listen on (default: any free port).")] = 0,
     token_file: Annotated[
-        Path | None, Parameter(help="File that holds the bearer token clients must show. Default: one made at start.")
+        Path | None,
+        Parameter(metavar="FILE", help="File that holds the bearer token of clients (default: a new token)."),
     ] = None,
 ) -> int:
-    """Offer the local platform to other programs, over HTTP on this machine alone.
+    """Serve the local platform over HTTP, on this machine only.
 
-    Every client of the Skaha interface can use it: it creates, lists and ends the very sessions that
-    skahactl -p local sees. It runs commands as you, for whoever shows the bearer token; requests of web
-    pages are refused. Sessions go on when it ends (Ctrl-C).
+    Any Skaha client can use it and sees the same sessions as skahactl -p local. It runs commands as you for whoever
+    shows the bearer token. Sessions keep running after it stops (Ctrl-C).
 
     Examples:
-
-    skahactl serve
-
-    skahactl serve --port 8080 --token-file ~/.config/skahactl/serve.token
+      skahactl serve
+      skahactl serve --port 8080 --token-file ~/.config/skahactl/serve.token
     """
     from skahactl.system import make_private, state_dir
 
