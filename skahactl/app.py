@@ -43,7 +43,7 @@ VERBS = {
     "completion": ("skahactl.commands.completion:completion", "Print or install shell completion", "Configure"),
     "serve": ("skahactl.commands.serve:serve", "Serve the local platform over HTTP", "Configure"),
     "split": ("skahactl.commands.split:split", "Print this replica's share of a list", "In a replica"),
-    "help": ("skahactl.commands.help:help_page", "Show a page of the manual", ""),
+    "help": ("skahactl.commands.help:show_help", "Show a page of the manual", ""),
 }
 
 #: The groups whose verbs have a line each; the others are lists of verbs.

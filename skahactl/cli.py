@@ -72,7 +72,7 @@ def _call(words: list[str], context: Invocation) -> int:
     if words == ["--version"]:
         print_version(context)
         return Exit.DONE
-    if words in ([], ["--help"], ["-h"], ["help"]):
+    if words in ([], ["--help"], ["-h"]):
         from skahactl.app import front_page
 
         context.out(front_page())

@@ -357,8 +357,6 @@ def use_aliases(words: Sequence[str]) -> list[str]:
     first, rest = before[:1], before[1:]
     if first in (["version"], ["-V"]) and not rest:
         before = ["--version"]
-    elif first == ["help"] and rest and not _is_topic(rest[0]):  # of a command: its page
-        before = [*rest, "--help"]
     elif first == ["scancel"] and rest and not any(word.startswith("-") for word in rest):
         before[0] = "delete"
     elif first == ["profile"] and rest and rest[0] in _PROFILE_WORDS:
@@ -366,11 +364,6 @@ def use_aliases(words: Sequence[str]) -> list[str]:
     elif before[:2] == ["create", "job"]:
         before = _create_job(before)
     return [*before, *words[end:]]
-
-
-def _is_topic(word: str) -> bool:
-    """Whether the manual has a page of this name, or the word is an option of ``help``."""
-    return word.startswith("-") or os.path.exists(os.path.join(os.path.dirname(__file__), "manual", f"{word}.md"))
 
 
 #: kubectl's forms of ``--dry-run``; None is no option at all.
