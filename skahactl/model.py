@@ -120,6 +120,7 @@ class State(StrEnum):
 
 STATES: Final = tuple(State)
 ALIVE: Final = frozenset({State.CREATING, State.UNCONFIRMED, State.PENDING, State.RUNNING})
+OBSERVED: Final = frozenset({State.COMPLETED, State.FAILED})  # ends that the platform reports
 ENDED: Final = frozenset({State.COMPLETED, State.FAILED, State.REJECTED, State.UNKNOWN, State.DELETED, State.SKIPPED})
 
 

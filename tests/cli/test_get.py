@@ -415,7 +415,7 @@ def test_watching_appends_what_changed_until_the_end(tmp_path: Path, server: Ser
     with open_ledger(here.root / "state") as ledger:
         found = runs.run_by_id(ledger, 1)
         assert found is not None
-        replicas.ask_delete(ledger, 1, [4])
+        replicas.request_delete(ledger, 1, [4])
         ledgers.move(ledger, found, {3: (State.UNKNOWN, None, None)})
     process = here.start("get", "field", "-w")
     assert process.stdout is not None
