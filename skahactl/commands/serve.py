@@ -28,6 +28,8 @@ from skahactl.local.transport import LocalLogStream
 from skahactl.system import handled_signals
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from skahactl.profile import LocalSettings, Profile
 
 
@@ -236,6 +238,8 @@ def run_server(
 def _serve_forever(platform: Platform, token: str, listener: socket.socket) -> None:
     import uvicorn
 
+    from skahactl.local.connection import bounded_protocol
+
     number = listener.getsockname()[1]
     hosts = frozenset(f"{host}:{number}" for host in (ADDRESS, "localhost"))
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="skahactl-serve") as threads:
@@ -246,14 +250,20 @@ def _serve_forever(platform: Platform, token: str, listener: socket.socket) -> N
             access_log=False,
             lifespan="off",
             ws="none",
-            http="h11",
+            http=bounded_protocol(),
             loop="asyncio",
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=3,
         )
         with _hangup_is_term():
-            uvicorn.Server(config).run(sockets=[listener])
+            asyncio.run(_serve_quietly(uvicorn.Server(config), listener))
+
+
+async def _serve_quietly(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Serve until a signal; a connection that breaks is no error of the server and prints nothing."""
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    await server.serve(sockets=[listener])
 
 
 @contextlib.contextmanager
