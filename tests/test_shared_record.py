@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -103,7 +104,7 @@ def test_nothing_but_the_record_is_left_behind(wrapped: Wrapped) -> None:
 def test_arguments_arrive_byte_for_byte(wrapped: Wrapped) -> None:
     words = ["", " ", "a b", "*", "$HOME", "`id`", "'", '"', "\\", "line\nbreak", "-n", "é☃", "--", "a\\nb", "%s"]
     result = wrapped.run(sys.executable, "-c", "import sys; print(ascii(sys.argv[1:]))", *words)
-    assert result.stdout.decode() == f"{ascii(words)}\n"
+    assert result.stdout.decode() == f"{words!a}\n"
 
 
 def test_the_command_sees_the_environment_and_nothing_of_the_wrapper(wrapped: Wrapped) -> None:
@@ -190,9 +191,12 @@ sys.exit(7)
 def test_each_signal_reaches_a_command_that_handles_it_once(wrapped: Wrapped, name: str) -> None:
     code = f"""
 import signal, time
-signal.signal(signal.SIG{name}, lambda number, frame: print("got", number, flush=True))
+got = []
+signal.signal(signal.SIG{name}, lambda number, frame: got.append(number))
 print("ready", flush=True)
-time.sleep(1.5)
+while not got: time.sleep(0.05)
+time.sleep(0.5)
+print("got", *map(int, got))
 """
     process = wrapped.start(sys.executable, "-c", code)
     read_until(process, b"ready")
@@ -323,9 +327,7 @@ def test_the_wrapper_needs_only_sh_mkdir_tee_mv_and_date(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("missing", ["mkdir", "tee", "mv", "date"])
-def test_an_image_without_one_of_the_tools_gives_one_warning_and_the_command_runs(
-    tmp_path: Path, missing: str
-) -> None:
+def test_an_image_without_one_of_the_tools_gives_one_warning_and_the_command_runs(tmp_path: Path, missing: str) -> None:
     tools = [tool for tool in TOOLS if tool != missing]
     wrapped = Wrapped((program("dash"),), tmp_path / "shared")
     result = wrapped.run("/bin/echo", "out", env={"PATH": str(busybox_tools(tmp_path, tools))})
@@ -410,10 +412,8 @@ def read_until(process: subprocess.Popen[bytes], expected: bytes) -> bytes:
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End what is left of the process group."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
     if process.stdout is not None:
         process.stdout.close()

@@ -14,11 +14,15 @@ The wrapper is POSIX sh (dash, bash, busybox ash, zsh as sh) and needs sh, mkdir
   to the command, and writes the end. Both pipes are anonymous: nothing depends on files but the record itself.
 * Only the command has the signals' default actions. Everything else ignores them or passes them on, because the local
   platform sends TERM to the whole process group.
+* The main shell holds back a signal of the first two seconds for one second. By then the last shell is ready to pass
+  it on. A report of the last shell would be a second signal, and bash loses one of two that arrive together.
+* bash in its POSIX mode can also forget the exit code of a process that ends while a signal is handled. The wrapper
+  therefore leaves that mode.
+* dash and busybox start background processes with INT and QUIT ignored, and offer no way to restore them. The main
+  shell therefore passes them on as ALRM and VTALRM. A command that handles INT itself receives it; for others, this
+  difference to a command without a wrapper remains. The platform sends TERM.
 * A daemon that the command left behind keeps the pipe to ``tee`` open. Ten seconds after the command's end, ``tee``
   is killed; a shell cannot find out earlier whether it still has something to write.
-
-One difference remains: dash and busybox start a background command with INT and QUIT ignored, and offer no way to
-restore them. A command that handles INT itself is not affected. The platform sends TERM.
 """
 
 from __future__ import annotations
@@ -28,13 +32,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from skahactl.model import base32_tag
+
 #: What a path of the record may consist of: Cavern reads other characters differently (skaha-api 15).
 SAFE_PATH = re.compile(r"/[A-Za-z0-9._/-]*")
 #: The directory below the shared one that holds an end until it is renamed.
 TEMPORARY = ".skahactl"
 _END = re.compile(rb"exit (\d{1,3}) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)\n")
 _NAME = "skahactl"
-_DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
 
 _SCRIPT = """\
 skahactl_log=$1/$2.log skahactl_end=$1/$2.end skahactl_new=${1%/*}/.skahactl/${1##*/}-$2
@@ -53,9 +58,22 @@ then
 skahactl_warn "cannot write $skahactl_log: only the server has the log and the result"
 exec "$@"
 fi
-skahactl_send() { skahactl_early=$1 skahactl_again=1; [ -z "$skahactl_pid" ] || kill -s "$1" "$skahactl_pid" 2>/dev/null; }
-skahactl_begin() { [ -z "$skahactl_pid" ] || return 0; skahactl_pid=$1; [ -z "$skahactl_early" ] || kill -s "$skahactl_early" "$1" 2>/dev/null; }
-skahactl_catch() { for skahactl_key in HUP TERM USR1 USR2; do trap "skahactl_send $skahactl_key" "$skahactl_key"; done; }
+(set +o posix) 2>/dev/null && set +o posix
+skahactl_send() {
+if [ -z "$skahactl_pid" ]
+then skahactl_early=$1 skahactl_again=1
+elif [ "$skahactl_start" ] && [ "$(($(date +%s) - skahactl_start))" -lt 2 ]
+then (sleep 1; kill -s "$1" "$skahactl_pid") </dev/null >/dev/null 2>&1 9>&- &
+else kill -s "$1" "$skahactl_pid" 2>/dev/null
+fi
+}
+skahactl_begin() {
+skahactl_pid=$1
+[ -z "$skahactl_early" ] || skahactl_send "$skahactl_early"
+}
+skahactl_catch() {
+for skahactl_key in HUP TERM USR1 USR2; do trap "skahactl_send $skahactl_key" "$skahactl_key"; done
+}
 skahactl_wait() {
 while wait "$1"; skahactl_code=$?; kill -0 "$1"; do :; done 2>/dev/null
 wait "$1" 2>/dev/null
@@ -63,11 +81,12 @@ skahactl_key=$?
 [ "$skahactl_key" = 127 ] || skahactl_code=$skahactl_key
 exit "$skahactl_code"
 }
-skahactl_pid= skahactl_early= skahactl_command= skahactl_ready= skahactl_tee= skahactl_exit= skahactl_timer= skahactl_lost=
+skahactl_pid= skahactl_early= skahactl_command= skahactl_ready=
+skahactl_tee= skahactl_exit= skahactl_timer= skahactl_lost=
+skahactl_start=$(date +%s)
 skahactl_catch
 trap 'skahactl_send ALRM' INT
 trap 'skahactl_send VTALRM' QUIT
-trap 'skahactl_begin "$!"' ALRM
 exec 9>&1
 {
 trap '' HUP INT QUIT TERM USR1 USR2
@@ -81,11 +100,10 @@ echo "tee $!" >&3
 wait "$!"
 echo "copy $?" >&3
 } 3>&1 2>/dev/null | {
-skahactl_early=
+skahactl_early= skahactl_start=
 skahactl_catch
 trap 'skahactl_send INT' ALRM
 trap 'skahactl_send QUIT' VTALRM
-kill -s ALRM "$$"
 exec 3<&0 9>&-
 until [ "$skahactl_pid" ]; do
 skahactl_again=
@@ -100,8 +118,6 @@ done
 (
 trap '' HUP INT QUIT TERM USR1 USR2
 exec 4>&2 2>/dev/null
-(sleep 1; kill -s ALRM "$$") </dev/null >/dev/null 3<&- 4>&- &
-skahactl_timers=$!
 while read -r skahactl_key skahactl_value skahactl_at; do
 case $skahactl_key in
 tee) skahactl_tee=$skahactl_value ;;
@@ -114,10 +130,10 @@ skahactl_at=$(date +%s)
 while [ "$(($(date +%s) - skahactl_at))" -lt 10 ]; do sleep 1; done
 kill -KILL "$skahactl_tee"
 ) </dev/null >/dev/null 3<&- 4>&- &
-skahactl_timer=$! skahactl_timers="$skahactl_timers $!"
+skahactl_timer=$!
 fi
 done
-kill -KILL $skahactl_timers
+[ -z "$skahactl_timer" ] || kill -KILL "$skahactl_timer"
 exec 2>&4
 [ "$skahactl_exit" ] || exit 137
 if ! { skahactl_write "$skahactl_line" && mv -f "$skahactl_new" "$skahactl_end"; } 2>/dev/null
@@ -129,7 +145,8 @@ exit "$skahactl_exit"
 ) <&3 &
 skahactl_wait "$!"
 } &
-skahactl_wait "$!"
+skahactl_begin "$!"
+skahactl_wait "$skahactl_pid"
 """
 
 
@@ -142,7 +159,7 @@ class RecordDirectory:
     @classmethod
     def of_run(cls, shared: str, job: str, run: int, digest: str) -> RecordDirectory:
         """``shared``: the directory of the manifest; ``digest``: of the run's content, in hex."""
-        return cls(f"{shared.rstrip('/')}/{job}-r{run}-{_tag(digest)}")
+        return cls(f"{shared.rstrip('/')}/{job}-r{run}-{base32_tag(bytes.fromhex(digest[:8]))}")
 
     def log(self, replica: int, attempt: int) -> str:
         return f"{self.path}/{replica}-{attempt}.log"
@@ -178,9 +195,3 @@ def parse_end(content: bytes) -> RecordedEnd | None:
     except ValueError:
         return None
     return RecordedEnd(int(found[1]), at.replace(tzinfo=UTC).timestamp())
-
-
-def _tag(digest: str) -> str:
-    """Five base-32 characters of a digest in hex, in lower case."""
-    bits = int(digest[:8], 16) >> 7
-    return "".join(_DIGITS[bits >> shift & 31] for shift in (20, 15, 10, 5, 0))
