@@ -85,22 +85,49 @@ class UsageError(SkahactlError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong in a file: ``file``, 1-based ``line`` if known, dotted ``key``, message, hint."""
+    """One mistake in a file.
+
+    Attributes:
+        file: The file as it was given, ``-`` for standard input, or an option such as ``--set``.
+        message: What is wrong.
+        line: The line, from 1, if it is known.
+        key: The dotted key.
+        hint: What to do.
+        column: The first character of the line that is wrong, from 1, if it is known.
+        width: How many characters of the line are wrong, for carets below them.
+        source: The line as it is in the file.
+    """
 
     file: str
     message: str
     line: int | None = None
     key: str | None = None
     hint: str | None = None
+    column: int | None = None
+    width: int = 1
+    source: str | None = None
 
     def text(self) -> str:
-        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        """``file:line:column: key: message (hint)`` on one line."""
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
         key = f" {self.key}:" if self.key else ""
         return f"{place}:{key} {self.message}" + (f" ({self.hint})" if self.hint else "")
 
+    def data(self) -> dict[str, object]:
+        """The mistake for ``-o json``."""
+        return {
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "width": None if self.column is None else self.width,
+            "key": self.key,
+            "message": self.message,
+            "hint": self.hint,
+        }
+
 
 class ManifestError(UsageError):
-    """Everything that is wrong in the manifests, at once."""
+    """Every mistake in the manifests, at once."""
 
     code = "manifest"
 
@@ -109,10 +136,7 @@ class ManifestError(UsageError):
         self.problems = problems
 
     def data(self) -> dict[str, object]:
-        rows = [
-            {"file": p.file, "line": p.line, "key": p.key, "message": p.message, "hint": p.hint} for p in self.problems
-        ]
-        return {**super().data(), "problems": rows}
+        return {**super().data(), "problems": [problem.data() for problem in self.problems]}
 
 
 class ProfileError(UsageError):

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from skahactl.errors import LedgerError
 
@@ -54,6 +54,22 @@ def state_dir(environ: Mapping[str, str]) -> Path:
     return (Path(base) if base else home(environ) / ".local" / "state") / "skahactl"
 
 
+def read_limited(path: str, limit: int) -> bytes:
+    """Return the content of a file, pipe or device; of what is longer, ``limit`` + 1 bytes. OSError, ValueError."""
+    with open(path, "rb") as stream:
+        return read_stream(stream, limit)
+
+
+def read_stream(stream: BinaryIO, limit: int) -> bytes:
+    """Return what is left in ``stream``; of what is longer, ``limit`` + 1 bytes."""
+    pieces: list[bytes] = []
+    left = limit + 1
+    while left and (piece := stream.read(min(left, PIECE))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
 def make_private(path: Path) -> Path:
     """``path`` as a directory of mode 0700, made if need be; LedgerError if it cannot be."""
     try:
@@ -91,3 +107,6 @@ INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def handled_signals() -> list[signal.Signals]:
     """Those to act upon: what the caller ignores (nohup, the ``&`` of a script) stays ignored."""
     return [number for number in INTERRUPTIONS if signal.getsignal(number) != signal.SIG_IGN]
+
+
+PIECE = 1 << 20  # bytes that are read at once

@@ -18,7 +18,7 @@ SPLIT = (sys.executable, "-m", "skahactl", "split")
 
 def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """Ours, without what says which replica this is, and with ``variables``."""
-    ours = ("REPLICA_ID", "REPLICA_COUNT", "skaha_sessionid")
+    ours = ("REPLICA_ID", "REPLICA_COUNT", "skaha_sessionid", "SKAHA_SESSIONID")
     return {name: value for name, value in os.environ.items() if name not in ours} | dict(variables or {})
 
 

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from skahactl.commands.params import (
-    EARLIER_RUNS,
-    EXECUTION,
-    BreakLock,
-    Files,
-    Manifest,
-    Sets,
-    Timeout,
-    Variables,
-    WaitFlag,
-    read_manifests,
-)
+from skahactl.commands.params import Files, Manifest, Sets, Variables, read_manifests
 from skahactl.commands.runtime import confirm, connected_runtime, deadline, run, run_with_report
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import Invocation, current
@@ -57,48 +46,45 @@ OPTIONS = (
 def apply(
     *manifests: Manifest,
     file: Files = None,
+    dry_run: bool = False,
+    wait: bool = False,
+    timeout: str | None = None,
+    rerun: bool = False,
+    replace: bool = False,
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
+    adopt: Annotated[Adoption | None, Parameter(metavar="WHAT", show_choices=False)] = None,
     sets: Sets = None,
     variables: Variables = None,
-    wait: WaitFlag = False,
-    timeout: Timeout = None,
-    dry_run: Annotated[
-        bool, Parameter(name=["--dry-run", "-n"], group=EXECUTION, help="Show the plan without changing anything.")
-    ] = False,
-    rerun: Annotated[
-        bool, Parameter(name=["--rerun", "-R"], group=EARLIER_RUNS, help="Start a new run if the last one has ended.")
-    ] = False,
-    replace: Annotated[bool, Parameter(group=EARLIER_RUNS, help="Delete the current run and start a new one.")] = False,
-    yes: Annotated[
-        bool, Parameter(name=["--yes", "-y"], group=EARLIER_RUNS, help="Do not ask for confirmation of --replace.")
-    ] = False,
-    adopt: Annotated[
-        Adoption | None,
-        Parameter(
-            metavar="create|unknown",
-            group=EARLIER_RUNS,
-            show_choices=False,
-            help="Adopt sessions with exactly this job's names that this machine has no record of; create the other "
-            "replicas, or record them as Unknown.",
-        ),
-    ] = None,
-    break_lock: BreakLock = False,
+    break_lock: bool = False,
 ) -> int:
-    """Make the platform match manifests: create what is missing, save results, start retries.
+    """Make the platform match one or more manifests, as often as you like.
 
-    You can run it any number of times; running or finished work is never restarted. Without --wait it does one pass
-    and exits.
+    Without --wait it is one pass: note ends, keep logs, create what the limits allow. Examples:
 
-    Examples:
       skahactl apply job.toml
       skahactl apply job.toml --wait --timeout 12h
       skahactl apply survey/ --dry-run -o json
+
+    Parameters
+    ----------
+    dry_run
+        Show what would be sent and done; nothing is.
+    wait
+        Drive the job to its end: exit 0 only if every replica completed.
+    timeout
+        Stop waiting after this long (30s, 5m, 2h, 1d); the job goes on. Exit 5.
+    rerun
+        Start the next run once the last has ended.
+    replace
+        End the run that goes on, and start the next.
+    yes
+        Do not ask before replacing.
+    adopt
+        Take over sessions with exactly this job's names that have no record here: create or unknown.
+    break_lock
+        Take the job from a command on another machine that is gone for good.
     """
-    if timeout is not None and not wait:
-        raise UsageError(
-            "--timeout needs --wait", hint=f"skahactl apply {' '.join(manifests)} --wait --timeout {timeout}"
-        )
-    if yes and not replace:
-        raise UsageError("-y confirms --replace, which is missing", hint="leave out -y, or add --replace")
+
     files = read_manifests("apply", manifests, file, OPTIONS)
     if adopt not in (None, "create", "unknown"):
         raise UsageError(f"--adopt takes create or unknown, not '{adopt}'")
@@ -143,11 +129,41 @@ def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: ApplyOptions) 
 
     context = current()
     profile = choose(context.profile, context.environ)
-    made = jobs(profile)
-    return run(lambda: _apply(profile, made, asked))
+    made, empty = split_off_empty(jobs(profile))
+    if not made:
+        return _show_empty(profile, empty, asked.dry_run)
+    return run(lambda: _apply(profile, made, empty, asked))
 
 
-async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: ApplyOptions) -> int:
+def split_off_empty(jobs: tuple[Job, ...]) -> tuple[tuple[Job, ...], list[JobOutcome]]:
+    """The jobs with something to do, and the outcomes of the others: those with an empty list of items.
+
+    A job with nothing to do is done, so that no other job waits for it.
+    """
+    from skahactl.engine.outcome import JobOutcome
+
+    empty = {job.name for job in jobs if not job.replicas}
+    rest = tuple(
+        replace(job, after=tuple(name for name in job.after if name not in empty)) for job in jobs if job.replicas
+    )
+    reason = "nothing to do: the list of items is empty"
+    parts = [
+        JobOutcome(job.name, "keep", reason, digest=job.digest, explained=True, watched=True)
+        for job in jobs
+        if not job.replicas
+    ]
+    return rest, parts
+
+
+def _show_empty(profile: Profile, empty: list[JobOutcome], dry_run: bool) -> int:
+    from skahactl.engine.outcome import Outcome
+    from skahactl.render.outcomes import show_outcome
+
+    show_outcome(current(), Outcome(profile, dry_run, empty))
+    return Exit.DONE
+
+
+async def _apply(profile: Profile, jobs: tuple[Job, ...], empty: list[JobOutcome], asked: ApplyOptions) -> int:
     from skahactl.engine.apply import precheck
     from skahactl.engine.runtime import FOREVER
     from skahactl.render.outcomes import show_outcome
@@ -161,11 +177,11 @@ async def _apply(profile: Profile, jobs: tuple[Job, ...], asked: ApplyOptions) -
         for warning in warnings:
             runtime.reporter.say(f"warning: {warning}")
         if asked.dry_run:
-            outcome = await applier.preview(jobs)
+            outcome = (await applier.preview(jobs)).with_jobs(empty)
             _show_preview(current(), outcome, jobs)
             return int(outcome.exit)
         with run_with_report(runtime, lambda: applier.known):
-            outcome = await applier.apply(jobs)
+            outcome = (await applier.apply(jobs)).with_jobs(empty)
         if asked.creating:
             _hint_for_create(outcome)
         show_outcome(current(), outcome)
@@ -213,9 +229,10 @@ def diff(
     sets: Sets = None,
     variables: Variables = None,
 ) -> int:
-    """Show what apply would change. Exit with 0 for no difference, 1 for differences.
+    """Show what apply would change: exit 0 for nothing, 1 for something.
 
     Examples:
+
       skahactl diff job.toml
       skahactl diff job.toml --set resources.ram=64
     """
@@ -226,17 +243,19 @@ def diff(
     files = read_manifests("diff", manifests, file, ("--file", "--set", "--var", "--help"))
     context = current()
     profile = choose(context.profile, context.environ)
-    jobs = read(files, profile, sets=sets or [], variables=parsed(variables or []), stdin=context.stdin)
-    return run(lambda: _diff(profile, jobs))
+    resolved = read(files, profile, sets=sets or [], variables=parsed(variables or []), stdin=context.stdin)
+    jobs, empty = split_off_empty(resolved)
+    return run(lambda: _diff(profile, jobs, empty)) if jobs else _show_empty(profile, empty, True)
 
 
-async def _diff(profile: Profile, jobs: tuple[Job, ...]) -> int:
+async def _diff(profile: Profile, jobs: tuple[Job, ...], empty: list[JobOutcome]) -> int:
     from skahactl.render.outcomes import show_outcome
 
     async with connected_runtime(profile) as runtime:
         outcome = await applier_for(runtime, ApplyOptions(dry_run=True)).preview(jobs)
         for part in outcome.jobs:
             part.exit = Exit.NO if changes(part) else Exit.DONE
+        outcome = outcome.with_jobs(empty)
         show_outcome(current(), outcome)
         return int(outcome.exit)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import glob
 import hashlib
 import io
 import itertools
@@ -14,10 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from skahactl.errors import Problem
+from skahactl.manifest.arrays import parse_array
 from skahactl.manifest.placeholders import each_variable
 from skahactl.manifest.problems import Path, SourceMap, dotted_key
 from skahactl.manifest.schema import ItemsTable
+from skahactl.split.patterns import matches as find_matches
 from skahactl.split.shares import balanced, bounds
+from skahactl.system import read_limited
+from skahactl.text import count_noun
 
 MOST = 10_000_000  # combinations of a matrix
 SHOWN = 10  # problems of one kind in one list
@@ -64,12 +67,16 @@ def shown_items(path: str, key: Path, places: SourceMap) -> str:
 def _content(path: str, key: Path, places: SourceMap, directory: str, found: list[Problem]) -> bytes | None:
     whole = resolve_path(path, directory, places.is_set(key))
     try:
-        with open(whole, "rb") as stream:
-            return stream.read()
-    except OSError as error:
+        data = read_limited(whole, LARGEST)
+    except (OSError, ValueError) as error:
         beside = f"looked for {whole}" if whole != path else None
-        found.append(places.problem(key, f"cannot read '{path}': {error.strerror}", missing_arc_hint(whole) or beside))
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        found.append(places.problem(key, f"cannot read '{path}': {reason}", missing_arc_hint(whole) or beside))
         return None
+    if len(data) > LARGEST:
+        found.append(places.problem(key, f"'{path}' has more than {LARGEST >> 30} GiB"))
+        return None
+    return data
 
 
 def missing_arc_hint(path: str) -> str | None:
@@ -102,6 +109,10 @@ def items_from_file(path: str, places: SourceMap, directory: str, found: list[Pr
         returns = [number for number, line in enumerate(lines, start=1) if line.endswith("\r")]
         found += _some(path, returns[:1], "a carriage return at the end of the line", r"sed -i 's/\r$//' " + path)
     return Items(lines, file=path, lines=range(1, len(lines) + 1))
+
+
+def items_from_range(text: str) -> Items:
+    return Items(parse_array(text).texts())
 
 
 def items_from_csv(path: str, places: SourceMap, directory: str, found: list[Problem]) -> Items | None:
@@ -142,7 +153,7 @@ def items_from_glob(patterns: str | list[str], places: SourceMap, directory: str
     paths: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         whole = resolve_path(pattern, os.getcwd() if places.is_set(("items", "glob")) else directory, False)
-        matches = glob.glob(whole, recursive=True)
+        matches = find_matches(whole)
         if not matches:
             found.append(
                 places.problem(
@@ -165,7 +176,7 @@ def items_from_matrix(matrix: dict[str, list[str]], places: SourceMap, found: li
     for key, values in matrix.items():
         if len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
-            found.append(places.problem(("items", "matrix", key), f"'{twice}' stands there twice"))
+            found.append(places.problem(("items", "matrix", key), f"'{twice}' is given twice"))
     count = math.prod(len(values) for values in matrix.values())
     if count > MOST:
         found.append(places.problem(("items", "matrix"), f"{count:,} combinations, more than {MOST:,}"))
@@ -194,13 +205,13 @@ def read_items(table: ItemsTable, places: SourceMap, directory: str, found: list
         items = items_from_glob(table.glob, places, directory, found)
     elif table.matrix is not None:
         items = items_from_matrix(table.matrix, places, found)
+    elif table.range is not None:
+        items = items_from_range(table.range)
     else:
         items = Items(table.values or [])
     if items is None or len(found) > before:
         return None
     key = items_source(table)
-    if not items.texts:
-        found.append(places.problem(key, "no items", f"{items.file} has none" if items.file else None))
     found += _alike(items, places, key, table.duplicates)
     found += _columns(items, places, key)
     return items if len(found) == before else None
@@ -210,8 +221,21 @@ def items_source(table: ItemsTable) -> Path:
     """The key that says where the items come from."""
     return (
         "items",
-        next(key for key in ("file", "glob", "values", "csv", "matrix") if getattr(table, key) is not None),
+        next(key for key in ("file", "glob", "values", "range", "csv", "matrix") if getattr(table, key) is not None),
     )
+
+
+def item_warnings(items: Items, table: ItemsTable) -> Iterator[str]:
+    """What is allowed in a list, but rarely intended."""
+    if table.file is None:
+        return
+    comments = [position for position, text in enumerate(items.texts) if text.startswith("#")]
+    if comments:
+        count = count_noun(len(comments), "line begins", "lines begin")
+        yield (
+            f"{items.file}:{items.lines[comments[0]]}: {count} with #, and each is an item like any other "
+            f"(first: {items.texts[comments[0]][:60]!r})"
+        )
 
 
 def item_sizes(items: Items, places: SourceMap, directory: str, found: list[Problem]) -> list[int]:
@@ -281,3 +305,6 @@ def share_items(count: int, total: int, strategy: str, weights: Sequence[int] = 
             made[replica - 1].append(position)
         return list(made)
     return [range(*bounds(count, replica, total)) for replica in range(1, total + 1)]
+
+
+LARGEST = 1 << 30  # bytes of a list

@@ -15,22 +15,24 @@ from pydantic import ValidationError
 
 from skahactl.errors import ManifestError, Problem, UsageError
 from skahactl.manifest.problems import (
-    Path,
+    Finding,
     SourceMap,
+    SourceText,
     dotted_key,
     known_keys,
-    rule_problems,
-    scan_source,
-    validation_problems,
+    rule_findings,
+    validation_findings,
 )
 from skahactl.manifest.schema import JobTable, check_word, show_value
+from skahactl.manifest.syntax import parse_toml
+from skahactl.system import read_limited, read_stream
 from skahactl.text import did_you_mean, nearest
 
 Table = dict[str, Any]
 
 _RIVALS: dict[str, tuple[frozenset[str], ...]] = {
     "": (frozenset({"command", "shell"}),),
-    "items": (frozenset({"file", "glob", "values", "csv", "matrix"}),),
+    "items": (frozenset({"file", "glob", "values", "range", "csv", "matrix"}),),
     "env.*": (frozenset({"from-env", "from-file"}),),
 }
 _DOTTED = re.compile(r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)(?:\.(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+))*""")
@@ -61,7 +63,7 @@ def parse_setting(text: str) -> tuple[tuple[str, ...], Table]:
     keys = _keys(plain, key)
     try:
         made = tomllib.loads(f"{key} = {value}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # not TOML, or a number with more digits than Python converts
         return keys, plain
     wanted = len(made) == 1 and not (keys[-2:-1] in (("env",), ("vars",)) and _has_spellings(made, keys, value))
     return keys, made if wanted else plain
@@ -146,7 +148,7 @@ def job_tables(
 
 def problems_of_jobs(raw: Sequence[tuple[Mapping[str, Any], SourceMap]]) -> Iterator[Problem]:
     """Names given twice, and jobs that wait for each other; of tables as they were read, right or wrong."""
-    named = [(str(table["name"]), table, places) for table, places in raw if isinstance(table.get("name"), str)]
+    named = [(name_of(table), table, places) for table, places in raw if isinstance(table.get("name"), str)]
     first: dict[str, SourceMap] = {}
     for name, _, places in named:
         if name in first:
@@ -161,6 +163,11 @@ def problems_of_jobs(raw: Sequence[tuple[Mapping[str, Any], SourceMap]]) -> Iter
             yield places.problem(("after",), f"jobs that wait for each other: {' -> '.join([*circle, name])}")
 
 
+def name_of(table: Mapping[str, Any]) -> str:
+    """The name of a job, in lower case; of a table as it was read."""
+    return str(table.get("name")).lower()
+
+
 def _top_problems(data: Mapping[str, Any], places: SourceMap) -> Iterator[Problem]:
     for key in data:
         if key not in _KEYS:
@@ -168,14 +175,17 @@ def _top_problems(data: Mapping[str, Any], places: SourceMap) -> Iterator[Proble
                 (key,),
                 "a file of several jobs has only [common], [[job]] and [vars] at its top",
                 "move it into [common] or a [[job]]",
+                at_key=True,
             )
     common, tables = data.get("common", {}), data.get("job")
     if not isinstance(common, dict):
         yield places.problem(("common",), f"expected a table, found {show_value(common)}")
     elif "name" in common:
         yield places.problem(("common", "name"), "every job has its own name", "move it into a [[job]]")
-    if tables is None or tables == []:
-        yield places.problem((), "no [[job]] in a file with [common]")
+    if tables is None:
+        yield places.problem((), "no [[job]] in a file with [common]", "a job begins with the line [[job]]")
+    elif tables == []:
+        yield places.problem(("job",), "an empty list: there is no job", "a job begins with the line [[job]]")
     elif not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         yield places.problem(
             ("job",),
@@ -200,21 +210,26 @@ def _circle(name: str, after: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _names(after: object) -> list[str]:
-    return [name for name in after if isinstance(name, str)] if isinstance(after, list) else []
+    return [name.lower() for name in after if isinstance(name, str)] if isinstance(after, list) else []
 
 
 STDIN = "-"
+MAX_MANIFEST = 16 << 20  # bytes
 
-#: At the end of a line a whole number of TOML that is no plain decimal.
-_ODD = re.compile(r"=\s*((?:[+-]?\d+(?:_\d+)+|\+\d+|-0|0x[\da-fA-F_]+|0o[0-7_]+|0b[01_]+))\s*(?:#.*)?$")
+#: A whole number of TOML that is not written as a plain decimal.
+_ODD = re.compile(r"[+-]?\d+(?:_\d+)+|\+\d+|-0|0x[\da-fA-F_]+|0o[0-7_]+|0b[01_]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
     """One job as its manifest says it, checked, but not yet resolved against a profile.
 
-    ``manifest`` is the file as it was given, ``-`` for standard input, None without a file; ``directory`` is where
-    its relative paths begin.
+    Attributes:
+        manifest: The file as it was given, ``-`` for standard input, None without a file.
+        directory: Where its relative paths begin.
+        warnings: What was changed, such as a name with capitals.
+        flaws: The keys at the top of the table that have mistakes. ``table`` has none of them: such a draft is only
+            checked for further mistakes, so that all are reported at once.
     """
 
     name: str
@@ -222,6 +237,8 @@ class Draft:
     places: SourceMap
     directory: str
     manifest: str | None = None
+    warnings: tuple[str, ...] = ()
+    flaws: frozenset[str] = frozenset()
 
 
 def load(
@@ -254,7 +271,7 @@ def draft(data: Mapping[str, Any], *, directory: str | None = None, file: str = 
     """
     found: list[Problem] = []
     made = _draft(dict(data), SourceMap(file), directory or os.getcwd(), None, found)
-    if made is None or found:
+    if found:
         raise ManifestError(order_jobs(found))
     return made
 
@@ -267,7 +284,7 @@ def collect_files(
     variables: Mapping[str, str] | None = None,
     stdin: BinaryIO | None = None,
 ) -> tuple[Draft, ...]:
-    """``load``, with the problems put into ``found``: the drafts are those of the jobs without one."""
+    """``load``, with the problems put into ``found``; drafts with problems have ``flaws``."""
     found += _variable_problems(variables or {})
     files = list(_files(paths, found))
     raw = [job for file in files for job in _jobs(file, stdin, found)]
@@ -275,13 +292,18 @@ def collect_files(
     drafts = [_draft(job.table, job.places, job.directory, job.manifest, found) for job in raw]
     found += problems_of_jobs([(job.table, job.places) for job in raw])
     found.sort(key=lambda problem: files.index(problem.file) if problem.file in files else len(files))
-    return tuple(one for one in drafts if one is not None)
+    return tuple(drafts)
 
 
 def order_jobs(found: Sequence[Problem]) -> tuple[Problem, ...]:
     """The problems of each file together, by line, those without one last in it; each once."""
     files = list(dict.fromkeys(problem.file for problem in found))
-    return tuple(sorted(dict.fromkeys(found), key=lambda one: (files.index(one.file), one.line is None, one.line or 0)))
+    return tuple(
+        sorted(
+            dict.fromkeys(found),
+            key=lambda one: (files.index(one.file), one.line is None, one.line or 0, one.column or 0),
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,25 +359,26 @@ def _jobs(file: str, stdin: BinaryIO | None, found: list[Problem]) -> Iterator[_
     text = _text(file, stdin, found)
     if text is None:
         return
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found.append(_syntax(file, text, str(error)))
+    data = parse_toml(file, text)
+    if isinstance(data, Problem):
+        found.append(data)
         return
-    lines = scan_source(text)
-    found += _odd_numbers(file, text, lines)
-    for table, places in job_tables(data, SourceMap(file, lines), found):
+    source = SourceText.of(text, is_valid=True)
+    found += _odd_numbers(file, source)
+    for table, places in job_tables(data, SourceMap(file, source), found):
         yield _RawDraft(table, places, _directory(file), file)
 
 
-def _odd_numbers(file: str, text: str, lines: Mapping[Path, int]) -> Iterator[Problem]:
+def _odd_numbers(file: str, source: SourceText) -> Iterator[Problem]:
     """Whole numbers of [env] and [vars] in another spelling than the one that would arrive."""
-    rows = text.split("\n")
-    for path, line in lines.items():
-        written = _ODD.search(rows[line - 1]) if path[-2:-1] in (("env",), ("vars",)) else None
-        if written is not None:
-            message = f"{written[1]} would arrive as {int(written[1], 0)}"
-            yield Problem(file, message, line, dotted_key(path), f'quote it: "{written[1]}"')
+    for path, span in source.spans.items():
+        if path[-2:-1] not in (("env",), ("vars",)):
+            continue
+        written = source.text[span.value : span.value_end]
+        if _ODD.fullmatch(written):
+            line, column, width, row = source.place(span.value, span.value_end)
+            message = f"{written} would arrive as {int(written, 0)}"
+            yield Problem(file, message, line, dotted_key(path), f'quote it: "{written}"', column, width, row)
 
 
 def _directory(file: str) -> str:
@@ -367,12 +390,15 @@ def _directory(file: str) -> str:
 def _text(file: str, stdin: BinaryIO | None, found: list[Problem]) -> str | None:
     try:
         if file == STDIN:
-            data = (stdin or sys.stdin.buffer).read()
+            data = read_stream(stdin or sys.stdin.buffer, MAX_MANIFEST)
         else:
-            with open(os.path.expanduser(file), "rb") as stream:
-                data = stream.read()
+            data = read_limited(os.path.expanduser(file), MAX_MANIFEST)
     except OSError as error:
         found.append(Problem(file, f"cannot be read: {error.strerror}", hint=_nearest(file)))
+        return None
+    if len(data) > MAX_MANIFEST:
+        hint = "for long lists of items: [items] file"
+        found.append(Problem(file, f"not a manifest: it has more than {MAX_MANIFEST >> 20} MiB", hint=hint))
         return None
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n")
@@ -395,19 +421,6 @@ def _nearest(file: str) -> str | None:
     return None if guess is None else f"did you mean '{os.path.join(os.path.dirname(file), guess)}.toml'?"
 
 
-def _syntax(file: str, text: str, message: str) -> Problem:
-    """A syntax error in tomllib's words, with its line, and a guess at the usual mistakes."""
-    place = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
-    line = None if place is None else int(place[1] or text.rstrip().count("\n") + 1)
-    words = message[: place.start()] if place else message
-    hint = None
-    if words == "Invalid value":
-        hint = "text stands in quotes"
-    elif line is not None and (found := re.match(r"\s*([\w.-]+)\s*:", text.split("\n")[line - 1])):
-        hint = f"TOML writes {found[1]} = ..."
-    return Problem(file, f"not TOML: {words}", line, None, hint)
-
-
 def _set(raw: list[_RawDraft], sets: Sequence[str], found: list[Problem]) -> list[_RawDraft]:
     for text in sets:
         try:
@@ -415,7 +428,7 @@ def _set(raw: list[_RawDraft], sets: Sequence[str], found: list[Problem]) -> lis
         except ValueError as error:
             found.append(Problem("--set", str(error)))
             continue
-        names = [str(job.table.get("name")) for job in raw]
+        names = [name_of(job.table) for job in raw]
         known = known_keys()
         if keys[0] in known or not (keys[0] in names and len(keys) > 1):
             if keys[0] not in known and len(keys) > 1 and (guess := did_you_mean(keys[0], [*known, *names])):
@@ -423,7 +436,7 @@ def _set(raw: list[_RawDraft], sets: Sequence[str], found: list[Problem]) -> lis
                 continue
             raw = [_with(job, keys, table) for job in raw]
         else:
-            raw = [_with(job, keys[1:], table[keys[0]]) if job.table.get("name") == keys[0] else job for job in raw]
+            raw = [_with(job, keys[1:], table[keys[0]]) if name_of(job.table) == keys[0] else job for job in raw]
     return raw
 
 
@@ -434,15 +447,28 @@ def _with(job: _RawDraft, keys: tuple[str, ...], table: dict[str, Any]) -> _RawD
 
 def _draft(
     table: dict[str, Any], places: SourceMap, directory: str, manifest: str | None, found: list[Problem]
-) -> Draft | None:
-    wrong = list(rule_problems(table, places))
-    made: JobTable | None = None
+) -> Draft:
+    wrong = list(rule_findings(table, from_file=manifest is not None))
     try:
         made = JobTable.model_validate(table)
     except ValidationError as error:
-        wrong += validation_problems(error, places, table)
-    found += wrong
-    return None if made is None or wrong else Draft(made.name, made, places, directory, manifest)
+        invalid = list(validation_findings(error, table))
+        made = _valid_part(table, invalid)
+        wrong += invalid
+    first = {finding.path: finding for finding in reversed(wrong)}
+    found += [places.problem(*finding) for finding in first.values()]
+    flaws = frozenset(str(finding.path[0]) for finding in wrong)
+    given = table.get("name")
+    lowered = "name" not in flaws and given != made.name
+    warnings = (f"{places.where(('name',))}: the job's name is '{made.name}', in lower case",) if lowered else ()
+    return Draft(made.name, made, places, directory, manifest, warnings, flaws)
+
+
+def _valid_part(table: Mapping[str, Any], invalid: Sequence[Finding]) -> JobTable:
+    """The table without its invalid keys, a name and an image in place of missing ones."""
+    flaws = {str(finding.path[0]) for finding in invalid}
+    rest = {key: value for key, value in table.items() if key not in flaws}
+    return JobTable.model_validate({"name": "unnamed", "image": "unknown:0", **rest})
 
 
 def _variable_problems(variables: Mapping[str, str]) -> Iterator[Problem]:

@@ -7,12 +7,15 @@ brace stays as it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from skahactl.model import Each
+from skahactl.text import is_typo
 
 _BRACES = re.compile(r"(?<![${])(?:\{\{([^{}]+)\}\}|\{([^{}]+)\})")
+_LIKE_A_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 #: Words that every manifest knows; ``{items}`` is for a whole element of ``command`` alone.
 BUILT_IN = ("name", "replica", "replicas", "index", "item", "items")
@@ -27,10 +30,15 @@ class Placeholder:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A text in parts: literal texts and placeholders, in order. ``unknown``: braces that were left as they are."""
+    """A text in parts: literal texts and placeholders, in order.
+
+    ``unknown`` are the words in braces that were left as they are; ``mistyped`` those of them that are nearly a known
+    word, with that word.
+    """
 
     parts: tuple[str | Placeholder, ...]
     unknown: tuple[str, ...] = ()
+    mistyped: tuple[tuple[str, str], ...] = ()
 
     @property
     def words(self) -> frozenset[str]:
@@ -55,21 +63,26 @@ class Template:
             elif part.name in values:
                 text += values[part.name]
             else:
-                pieces += [escape_braces(text)] * bool(text) + [word(part.name)]
+                pieces += [shlex.quote(text)] * bool(text) + [word(part.name)]
                 text = ""
-        return "".join(pieces + [escape_braces(text)] * bool(text or not pieces))
+        return "".join(pieces + [shlex.quote(text)] * bool(text or not pieces))
 
 
-def parse_template(text: str, known: Container[str]) -> Template:
+def parse_template(text: str, known: Collection[str]) -> Template:
     """``text`` in parts."""
     parts: list[str | Placeholder] = []
     unknown: list[str] = []
+    mistyped: list[tuple[str, str]] = []
     literal, at = "", 0
     for braces in _BRACES.finditer(text):
         escaped, word = braces.groups()
         if (escaped or word) not in known:
-            unknown += [word] * (word is not None)
-            continue
+            guess = intended_word(escaped or word, known)
+            if word is not None:
+                unknown.append(word)
+                mistyped += [] if guess is None else [(word, guess)]
+            if word is not None or guess is None:
+                continue
         literal += text[at : braces.start()]
         at = braces.end()
         if escaped:
@@ -78,12 +91,25 @@ def parse_template(text: str, known: Container[str]) -> Template:
         parts += [literal] * bool(literal) + [Placeholder(word)]
         literal = ""
     literal += text[at:]
-    return Template((*parts, *[literal] * bool(literal)), tuple(unknown))
+    return Template((*parts, *[literal] * bool(literal)), tuple(unknown), tuple(mistyped))
 
 
-def escape_braces(text: str) -> str:
-    """``text`` as one word of sh, in single quotes."""
-    return "'" + text.replace("'", "'\\''") + "'"
+def intended_word(word: str, known: Collection[str] = BUILT_IN) -> str | None:
+    """The known word that ``word`` is with a typing error, or None."""
+    if not _LIKE_A_WORD.fullmatch(word):
+        return None
+    return next((one for one in sorted(known) if is_typo(word, one)), None)
+
+
+def escape_placeholders(text: str) -> str:
+    """``text`` with the braces of placeholders, and of what is nearly one, doubled, so that it arrives unchanged."""
+
+    def doubled(match: re.Match[str]) -> str:
+        word = match[2]
+        is_placeholder = word is not None and (word in BUILT_IN or intended_word(word) is not None)
+        return f"{{{match[0]}}}" if is_placeholder else match[0]
+
+    return _BRACES.sub(doubled, text)
 
 
 #: The longest mark: positions have at most nine digits, exit codes three.

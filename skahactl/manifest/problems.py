@@ -1,11 +1,12 @@
-"""Where things stand in a manifest: the line of a key, and problems that name it."""
+"""What can be wrong in a manifest, and where: lines and columns, findings of pydantic, rules between keys."""
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, get_args
+from dataclasses import dataclass
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,46 +17,93 @@ from skahactl.text import did_you_mean
 #: A key from the top of the file: names, and numbers from 0 for the tables of a list such as ``[[job]]``.
 Path = tuple[str | int, ...]
 
-_KEY = r"(?:\"(?:[^\"\\]|\\.)*\"|'[^']*'|[A-Za-z0-9_-]+)"
-_KEYS = re.compile(rf"\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*")
-_ONE = re.compile(_KEY)
-_TOKEN = re.compile(r"\"\"\"|'''|\"(?:[^\"\\]|\\.)*\"|'[^']*'|#|[\[\]{}]")
+MAX_ELEMENTS = 1000  # of a list: the positions of later ones are that of the list
+
+_KEY = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|[A-Za-z0-9_-]+")
+_BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
+_DOT = re.compile(r"[ \t]*\.[ \t]*")
+_EQUALS = re.compile(r"[ \t]*=[ \t]*")
+_STRING = re.compile(r"\"\"\"(?:[^\\]|\\.)*?\"\"\"\"{0,2}|'''.*?''''{0,2}|\"(?:[^\"\\]|\\.)*\"|'[^']*'", re.DOTALL)
+_SCALAR = re.compile(r"\d{4}-\d{2}-\d{2} \d[^,\]}\s#]*|[^,\]}\s#]+")
+
+
+class KeySpan(NamedTuple):
+    """Offsets in a text: of a key, and of its value (both of a table are those of its header)."""
+
+    key: int
+    key_end: int
+    value: int
+    value_end: int
+
+
+class SourceText:
+    """A text, and where its keys and values are."""
+
+    def __init__(self, text: str = "", spans: Mapping[Path, KeySpan] | None = None):
+        self.text = text
+        self.spans = spans or {}
+        self._starts = [0, *(match.end() for match in re.finditer("\n", text))]
+
+    @classmethod
+    def of(cls, text: str, *, is_valid: bool = False) -> SourceText:
+        """The map of ``text``; with its keys if it ``is_valid``: TOML that ``tomllib`` accepts."""
+        return cls(text, dict(_Scanner(text).scan()) if is_valid else None)
+
+    def place(self, begin: int, end: int) -> tuple[int, int, int, str]:
+        """Line and column from 1, the width on that line, and the line."""
+        line = bisect_right(self._starts, begin)
+        start = self._starts[line - 1]
+        source = self.text[start:].split("\n", 1)[0] if line == len(self._starts) else self._line(line)
+        return line, begin - start + 1, max(1, min(end, start + len(source)) - begin), source
+
+    def _line(self, line: int) -> str:
+        return self.text[self._starts[line - 1] : self._starts[line] - 1]
+
+
+EMPTY = SourceText()
 
 
 @dataclass(frozen=True, slots=True)
 class SourceMap:
-    """The file of a job as it was given, the lines of its keys, and where in the file the job's keys may stand.
+    """The file of a job as it was given, its source, and where in the file the job's keys may be.
 
     ``roots`` are the tables that hold them, the nearest first: ``("job", 1)`` before ``("common",)``, or ``()``.
     ``label`` goes before a key (``tiles.``), and ``sets`` are the dotted keys given by ``--set``.
     """
 
     file: str
-    lines: Mapping[Path, int] = field(default_factory=dict)
+    source: SourceText = EMPTY
     roots: tuple[Path, ...] = ((),)
     label: str = ""
     sets: frozenset[str] = frozenset()
 
-    def problem(self, path: Path, message: str, hint: str | None = None, *, line: int | None = None) -> Problem:
-        """What is wrong at the job's key ``path``; ``()`` is the job itself."""
+    def problem(self, path: Path, message: str, hint: str | None = None, at_key: bool = False) -> Problem:
+        """What is wrong at the job's key ``path``; ``()`` is the job itself. ``at_key``: the key is, not its value."""
         if self.is_set(path):
             return Problem("--set", message, None, dotted_key(path), hint)
-        found, root = self._find(path)
+        whole, root = self._find(path)
         label = "common." if root == ("common",) else self.label
         key = (label + dotted_key(path)).rstrip(".") or None
-        return Problem(self.file, message, found if line is None else line, key, hint)
+        if whole is None:
+            return Problem(self.file, message, None, key, hint)
+        span = self.source.spans[whole]
+        is_exact = root is not None and len(whole) - len(root) == len(path)
+        begin, end = (span.value, span.value_end) if is_exact and not at_key else (span.key, span.key_end)
+        line, column, width, source = self.source.place(begin, end)
+        return Problem(self.file, message, line, key, hint, column, width, source)
 
     def line(self, path: Path) -> int | None:
         """The line of the key, or of the nearest table around it."""
-        return self._find(path)[0]
+        whole, _ = self._find(path)
+        return None if whole is None else self.source.place(*self.source.spans[whole][:2])[0]
 
-    def _find(self, path: Path) -> tuple[int | None, Path | None]:
-        """The line, and the root that was found."""
+    def _find(self, path: Path) -> tuple[Path | None, Path | None]:
+        """The nearest key in the file that is ``path`` or is around it, and the root at which it was found."""
         for end in range(len(path), -1, -1):
             for root in self.roots:
                 whole = (*root, *path[:end])
-                if whole in self.lines:
-                    return self.lines[whole], root
+                if whole in self.source.spans:
+                    return whole, root
         return None, None
 
     def is_set(self, path: Path) -> bool:
@@ -78,101 +126,124 @@ def dotted_key(path: Path) -> str:
     return text.lstrip(".")
 
 
-def scan_source(text: str) -> dict[Path, int]:
-    """The line, from 1, of each key and table of a TOML text that ``tomllib`` accepts; those inside ``{}`` left out."""
-    lines: dict[Path, int] = {}
-    counts: dict[Path, int] = {}
-    prefix: Path = ()
-    state = _State()
-    for number, line in enumerate(text.split("\n"), start=1):
-        if state.inside:
-            state.walk(line)
-            continue
-        stripped = line.lstrip()
-        if stripped.startswith("["):
-            prefix = _header(stripped, counts)
-            lines.setdefault(prefix, number)
-            continue
-        found = _KEYS.match(line)
-        if found is None:
-            continue
-        path = (*prefix, *_parts(found[1]))
-        for end in range(len(prefix) + 1, len(path) + 1):
-            lines.setdefault(path[:end], number)
-        state.walk(line[found.end() :])
-    return lines
+class _Scanner:
+    """Reads a text from its beginning to its end; ``at`` is the offset that comes next."""
 
+    def __init__(self, text: str):
+        self.text = text
+        self.at = 0
+        self.found: dict[Path, KeySpan] = {}
+        self.counts: dict[Path, int] = {}
 
-class _State:
-    """Whether a value goes on in the next line: an open long string, or open brackets."""
-
-    def __init__(self) -> None:
-        self.quote: str | None = None
-        self.depth = 0
-
-    @property
-    def inside(self) -> bool:
-        return self.quote is not None or self.depth > 0
-
-    def walk(self, line: str) -> None:
-        at = 0
-        while at < len(line):
-            if self.quote is not None:
-                at = self._closing(line, at)
-                continue
-            token = _TOKEN.search(line, at)
-            if token is None or token[0] == "#":
-                return
-            at = token.end()
-            if token[0] in ('"""', "'''"):
-                self.quote = token[0]
-            elif token[0] in "[{":
-                self.depth += 1
-            elif token[0] in "]}":
-                self.depth -= 1
-
-    def _closing(self, line: str, at: int) -> int:
-        """The place after the end of the long string, which may itself end with up to two more quotes."""
-        while at < len(line):
-            if self.quote == '"""' and line[at] == "\\":
-                at += 2
-            elif line.startswith(str(self.quote), at):
-                mark = str(self.quote)[0]
-                self.quote = None
-                at += 3
-                while line.startswith(mark, at):
-                    at += 1
-                return at
+    def scan(self) -> Iterator[tuple[Path, KeySpan]]:
+        prefix: Path = ()
+        self._skip(_BLANK)
+        while self.at < len(self.text):
+            if self.text[self.at] == "[":
+                prefix = self._header()
             else:
-                at += 1
-        return at
+                self._pair(prefix)
+            self._skip(_BLANK)
+        return iter(self.found.items())
+
+    def _skip(self, pattern: re.Pattern[str]) -> None:
+        match = pattern.match(self.text, self.at)
+        if match is not None:
+            self.at = match.end()
+
+    def _header(self) -> Path:
+        """A ``[table]`` or ``[[table]]`` line; the latter are numbered."""
+        begin = self.at
+        many = self.text.startswith("[[", begin)
+        self.at += 2 if many else 1
+        names = self._keys()
+        self.at = self.text.index("]", self.at) + (2 if many else 1)
+        span = KeySpan(begin, self.at, begin, self.at)
+        path: Path = ()
+        for place, (name, _, _) in enumerate(names):
+            path = (*path, name)
+            self.found.setdefault(path, span)
+            if many and place == len(names) - 1:
+                self.counts[path] = self.counts.get(path, -1) + 1
+            if path in self.counts:
+                path = (*path, self.counts[path])
+        self.found.setdefault(path, span)
+        return path
+
+    def _pair(self, prefix: Path) -> None:
+        names = self._keys()
+        self._skip(_EQUALS)
+        path = (*prefix, *(name for name, _, _ in names))
+        value = self.at
+        self._value(path)
+        for place, (_, begin, end) in enumerate(names, start=len(prefix) + 1):
+            self.found.setdefault(path[:place], KeySpan(begin, end, value, self.at))
+
+    def _keys(self) -> list[tuple[str, int, int]]:
+        """Dotted keys, each with its offsets."""
+        self._skip(_BLANK)
+        names: list[tuple[str, int, int]] = []
+        while (match := _KEY.match(self.text, self.at)) is not None:
+            name = match[0][1:-1] if match[0][0] in "\"'" else match[0]
+            names.append((name, match.start(), match.end()))
+            self.at = match.end()
+            dot = _DOT.match(self.text, self.at)
+            if dot is None:
+                return names
+            self.at = dot.end()
+        raise ValueError(f"no key at offset {self.at}")
+
+    def _value(self, path: Path) -> None:
+        sign = self.text[self.at]
+        if sign == "[":
+            self._array(path)
+        elif sign == "{":
+            self._inline_table(path)
+        else:
+            self._skip(_STRING if sign in "\"'" else _SCALAR)
+
+    def _array(self, path: Path) -> None:
+        self.at += 1
+        self._skip(_BLANK)
+        number = 0
+        while self.text[self.at] != "]":
+            begin = self.at
+            self._value((*path, number))
+            if number < MAX_ELEMENTS:
+                self.found.setdefault((*path, number), KeySpan(begin, self.at, begin, self.at))
+            number += 1
+            self._separator()
+        self.at += 1
+
+    def _inline_table(self, path: Path) -> None:
+        self.at += 1
+        self._skip(_BLANK)
+        while self.text[self.at] != "}":
+            self._pair(path)
+            self._separator()
+        self.at += 1
+
+    def _separator(self) -> None:
+        self._skip(_BLANK)
+        if self.text[self.at] == ",":
+            self.at += 1
+            self._skip(_BLANK)
 
 
-def _header(line: str, counts: dict[Path, int]) -> Path:
-    """The path of a ``[table]`` or ``[[table]]`` line; ``counts`` numbers the latter."""
-    many = line.startswith("[[")
-    found = _KEYS.match(line, 2 if many else 1)
-    names = list(_parts(found[1])) if found else []
-    path: Path = ()
-    for place, name in enumerate(names):
-        path = (*path, name)
-        if many and place == len(names) - 1:
-            counts[path] = counts.get(path, -1) + 1
-        if path in counts:
-            path = (*path, counts[path])
-    return path
+class Finding(NamedTuple):
+    """A mistake at a key of a job: of its value, or of the key itself."""
 
-
-def _parts(keys: str) -> Iterator[str]:
-    for part in _ONE.findall(keys):
-        yield part[1:-1] if part[0] in "\"'" else part
+    path: Path
+    message: str
+    hint: str | None = None
+    at_key: bool = False
 
 
 _EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
-    "string_type": "text in quotes",
+    "string_type": "a string in quotes",
     "bool_type": "true or false",
     "list_type": "a list",
     "dict_type": "a table",
@@ -211,15 +282,15 @@ FOREIGN = {
 }
 
 
-def validation_problems(error: ValidationError, places: SourceMap, table: Mapping[str, Any]) -> Iterator[Problem]:
-    """Each finding, at its key in the file."""
+def validation_findings(error: ValidationError, table: Mapping[str, Any]) -> Iterator[Finding]:
+    """Each error, at its key in the file."""
     seen: set[Path] = set()
-    for finding in error.errors(include_url=False):
-        path = _path(table, finding["loc"])
-        message, hint = _message(finding["type"], finding.get("ctx", {}), finding.get("input"), path)
+    for one in error.errors(include_url=False):
+        path = _path(table, one["loc"])
+        message, hint = _message(one["type"], one.get("ctx", {}), one.get("input"), path)
         if path not in seen:
             seen.add(path)
-            yield places.problem(path, message, hint)
+            yield Finding(path, message, hint, at_key=one["type"] == "extra_forbidden" or one["loc"][-1] == "[key]")
 
 
 def known_keys(path: Path = ()) -> dict[str, type[BaseModel] | None]:
@@ -254,7 +325,7 @@ def _move(full: str, table: str) -> str:
     if home == table:
         return f"did you mean '{key}'?"
     if not home:
-        return f"'{key}' stands at the top of the file: move it up, above the first [table]"
+        return f"'{key}' belongs at the top of the file: move it up, above the first [table]"
     return f"did you mean '{key}' in [{home}]?"
 
 
@@ -296,69 +367,72 @@ def _message(kind: str, context: Mapping[str, Any], found: object, path: Path) -
         guess = did_you_mean(found, choices) if isinstance(found, str) else None
         return f"expected one of {', '.join(choices)}, found {show_value(found)}", guess
     if kind == "string_too_short":
-        return "the text is empty", None
+        return "the string is empty", None
     expected = _EXPECTED.get(kind, "something else")
     hint = "write it without quotes" if expected == "a whole number" and str(found).isdigit() else None
     return f"expected {expected}, found {show_value(found)}", hint
 
 
-_SOURCES = ("file", "glob", "values", "csv", "matrix")
+SOURCES = ("file", "glob", "values", "range", "csv", "matrix")
 _HEADLESS_ONLY = ("command", "shell", "env", "items", "retry")
+_TOP = ("name", "image", "kind", "command", "shell", "replicas", "session-name", "after")
 
 
-def rule_problems(table: Mapping[str, Any], places: SourceMap) -> Iterator[Problem]:
+def rule_findings(table: Mapping[str, Any], *, from_file: bool) -> Iterator[Finding]:
     """Every broken rule."""
     if "command" in table and "shell" in table:
-        yield places.problem(("shell",), "both command and shell are given", "one of the two says what to run")
-    yield from _kind(table, places)
-    yield from _items(table, places)
+        yield Finding(("shell",), "both command and shell are given", "delete one of the two", at_key=True)
+    yield from _kind(table)
+    yield from _items(table)
     name, after = table.get("name"), table.get("after")
     if isinstance(after, list) and name in after:
-        yield places.problem(("after",), f"'{name}' waits for itself")
+        yield Finding(("after", after.index(name)), f"'{name}' waits for itself")
+    if from_file:
+        yield from _misplaced(table)
 
 
-def _kind(table: Mapping[str, Any], places: SourceMap) -> Iterator[Problem]:
+def _misplaced(table: Mapping[str, Any]) -> Iterator[Finding]:
+    """Keys of the manifest below [env]. A variable can have such a name if the manifest has the key, too."""
+    env = table.get("env")
+    for name in env if isinstance(env, Mapping) else ():
+        if name in _TOP and name not in table:
+            message = f"'{name}' is a key of the manifest, but is below [env]"
+            yield Finding(("env", name), message, "move it up, above the first [table]", at_key=True)
+
+
+def _kind(table: Mapping[str, Any]) -> Iterator[Finding]:
     kind = table.get("kind", "headless")
     if kind == "headless" or kind not in KINDS:
         return
     for key in _HEADLESS_ONLY:
         if table.get(key):
-            yield places.problem(
-                (key,), f"the platform drops it for a {kind} session", 'leave it out, or kind = "headless"'
-            )
+            message = f"the platform ignores it for a {kind} session"
+            yield Finding((key,), message, 'delete it, or write kind = "headless"', at_key=True)
     replicas = table.get("replicas")
     if isinstance(replicas, int) and replicas > 1:
-        yield places.problem(("replicas",), f"a {kind} job has one replica", 'only kind = "headless" has several')
+        yield Finding(("replicas",), f"a {kind} job has one replica", 'only kind = "headless" has several')
 
 
-def _items(table: Mapping[str, Any], places: SourceMap) -> Iterator[Problem]:
+def _items(table: Mapping[str, Any]) -> Iterator[Finding]:
     items = table.get("items")
     if not isinstance(items, Mapping):
         return
-    given = [key for key in items if key in _SOURCES]
+    given = [key for key in items if key in SOURCES]
     if not given:
-        yield places.problem(("items",), "where do the items come from?", f"give one of {', '.join(_SOURCES)}")
-    if len(given) > 1:
-        yield places.problem(("items", given[1]), f"both {given[0]} and {given[1]} are given", "one of them")
-    yield from _share(table, items, given, places)
+        yield Finding(("items",), "[items] needs a source", f"give one of {', '.join(SOURCES)}")
+    for other in given[1:]:
+        yield Finding(("items", other), f"both {given[0]} and {other} are given", "delete one of the two", at_key=True)
+    yield from _share(table, items, given)
 
 
-def _share(
-    table: Mapping[str, Any], items: Mapping[str, Any], given: list[str], places: SourceMap
-) -> Iterator[Problem]:
+def _share(table: Mapping[str, Any], items: Mapping[str, Any], given: list[str]) -> Iterator[Finding]:
     rows = [source for source in given if source in ("csv", "matrix")]
     if "replicas" in table and "per-replica" in items:
-        yield places.problem(
-            ("items", "per-replica"), "both replicas and per-replica are given", "one of the two says how many"
-        )
+        message = "both replicas and per-replica are given"
+        yield Finding(("items", "per-replica"), message, "delete one of the two", at_key=True)
     elif "replicas" in table and rows:
         what = "row" if rows == ["csv"] else "combination"
-        yield places.problem(
-            ("replicas",),
-            f"with {rows[0]}, one {what} is one replica",
-            "leave replicas out, or give per-replica in [items]",
-        )
+        message = f"with {rows[0]}, one {what} is one replica"
+        yield Finding(("replicas",), message, "delete replicas, or write per-replica in [items]", at_key=True)
     elif given and not rows and "replicas" not in table and "per-replica" not in items:
-        yield places.problem(
-            ("items",), "how are the items shared out?", "give replicas at the top, or per-replica in [items]"
-        )
+        yield Finding(("items",), "set replicas or items.per-replica", "replicas = 10 above the first [table]")

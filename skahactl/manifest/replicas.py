@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
@@ -135,8 +136,8 @@ def _tidy_number(amount: float | None) -> float | None:
 def _bad_resources(wrong: Mapping[str, list[int]], places: SourceMap) -> Iterator[Problem]:
     for problem, numbers in list(wrong.items())[:_MOST_LISTED]:
         key, _, text = problem.partition("\0")
-        kind = "whole number from 0" if key == "gpus" else "number of at least 1"
-        yield places.problem(("resources", key), f"'{text}' is no {kind} ({_replicas(numbers)})")
+        kind = "whole number of at least 0" if key == "gpus" else "number of at least 1"
+        yield places.problem(("resources", key), f"'{text}' is not a {kind} ({_replicas(numbers)})")
     if len(wrong) > _MOST_LISTED:
         yield places.problem(("resources",), f"and {len(wrong) - _MOST_LISTED:,} more such values")
 
@@ -167,7 +168,7 @@ def _replicas(numbers: Sequence[int]) -> str:
 #: What cannot be sent in a request, in words with the way round; nothing for one that can.
 Check = Callable[[Request], tuple[str, ...]]
 
-_MOST_SHOWN = 5
+_MOST_SHOWN = 20
 
 
 def misuse_problems(draft: Draft, listed: Items, shares: Sequence[Sequence[int]], made: Templates) -> Iterator[Problem]:
@@ -181,22 +182,30 @@ def misuse_problems(draft: Draft, listed: Items, shares: Sequence[Sequence[int]]
         yield places.problem(
             items_source(table),
             "nothing uses the items",
-            "put {item} or {items} into command, or say each = true to run it once an item",
+            "put {item} or {items} into command, or write each = true to run it once per item",
         )
     for path, template in of_one_item(made, draft, table.each) if several is not None else ():
         word = min(template.words & made.item_words)
         yield places.problem(
             path,
-            f"{{{word}}} needs one item a replica, and replica {several} has {len(shares[(several or 1) - 1]):,}",
-            "per-replica = 1" + ("" if table.each else ", or each = true to run the command once an item"),
+            f"{{{word}}} needs one item per replica, and replica {several} has {len(shares[(several or 1) - 1]):,}",
+            "per-replica = 1" + ("" if table.each else ", or each = true to run the command once per item"),
         )
     if table.each and not made.command:
         yield places.problem(("items", "each"), "each = true needs a command or shell to run")
     yield from _clashes(draft, listed, table.each)
 
 
+def unsendable_text_problems(draft: Draft, made: Templates, check: Check) -> Iterator[Problem]:
+    """What ``check`` says of the texts that are the same in every replica, of a job with other mistakes."""
+    command = tuple(template.literal or "x" for template in made.command)
+    env = tuple((key, value.literal or "x") for key, value in made.env if isinstance(value, Template))
+    for message in check(Request("headless", draft.table.image, command, env)):
+        yield draft.places.problem(_key(message, draft), message)
+
+
 def unsendable_problems(draft: Draft, built: Sequence[Replica], check: Check) -> Iterator[Problem]:
-    """What ``check`` says of the requests; one that differs only by its replica's number is not asked about again."""
+    """What ``check`` says of the requests; one that differs only by its replica's number is not checked again."""
     told: dict[str, int] = {}
     seen: set[Request] = set()
     for replica in built:
@@ -215,7 +224,7 @@ def unsendable_problems(draft: Draft, built: Sequence[Replica], check: Check) ->
 
 
 def unused_problems(variables: Mapping[str, str], used: Set[str], known: Set[str]) -> Iterator[Problem]:
-    """Words of --var that no job uses."""
+    """Variables of --var that no job uses."""
     for name in variables:
         if name not in used:
             yield Problem("--var", f"nothing uses {{{name}}}", None, name, did_you_mean(name, known - {name}))
@@ -225,24 +234,31 @@ def _clashes(draft: Draft, listed: Items, each: bool) -> Iterator[Problem]:
     names = {each_variable(column) for column in listed.columns} | ({"ITEM"} if each else set())
     for key in draft.table.env:
         if key in names:
-            yield draft.places.problem(("env", key), "the items set this variable", "give yours another name")
+            yield draft.places.problem(("env", key), "the items set this variable", "use another name", at_key=True)
     for column in listed.columns:
         if column in draft.table.vars:
-            yield draft.places.problem(("vars", column), "a column of the items has this name", "rename one")
+            yield draft.places.problem(
+                ("vars", column), "a column of the items has this name", "rename one", at_key=True
+            )
 
 
 def _key(message: str, draft: Draft) -> Path:
-    if message.startswith("[env] ITEM_"):
-        return ("items",)
+    """The key that a message of ``check`` is about."""
     if message.startswith("[env]"):
-        return ("env",)
+        name = message.removeprefix("[env] ").strip('"').partition(" ")[0].strip('":')
+        if name in draft.table.env:
+            return ("env", name)
+        return ("items",) if name.startswith("ITEM_") else ("env",)
     if message.startswith("the image"):
         return ("image",)
+    element = re.match(r"command, element (\d+):", message)
+    if element and draft.table.command and "{items}" not in draft.table.command:
+        return ("command", int(element[1]) - 1)
     return ("shell",) if draft.table.shell else ("command",)
 
 
 def _fewer(message: str, draft: Draft) -> str | None:
-    """The way round for a request that its items made too large."""
+    """What to do about a request that its items made too large."""
     if draft.table.items is None or " bytes" not in message:
         return None
     return "with too many items: more replicas, or 'skahactl split' in the container, which reads the list there"

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from skahactl.errors import ManifestError, Problem
 from skahactl.manifest.content import content_digest
-from skahactl.manifest.items import Items, item_sizes, read_items, share_items
+from skahactl.manifest.items import Items, item_sizes, item_warnings, read_items, share_items
 from skahactl.manifest.load import Draft, collect_files, order_jobs
 from skahactl.manifest.problems import SourceMap, dotted_key
 from skahactl.manifest.replicas import (
@@ -20,6 +20,7 @@ from skahactl.manifest.replicas import (
     build_replicas,
     misuse_problems,
     unsendable_problems,
+    unsendable_text_problems,
     unused_problems,
 )
 from skahactl.manifest.schema import JobTable, names_host
@@ -119,7 +120,7 @@ def read(
     """
     found: list[Problem] = []
     drafts = collect_files(paths, found, sets=sets, variables=variables, stdin=stdin)
-    whole = not found
+    whole = not found or all(draft.flaws <= _WITHOUT_WORDS for draft in drafts)
     jobs = _resolve(drafts, profile, variables or {}, check, found, whole)
     if found:
         raise ManifestError(order_jobs(found))
@@ -146,6 +147,10 @@ def resolve(
     if found:
         raise ManifestError(tuple(found))
     return jobs
+
+
+#: Keys in which no placeholder of --var can be.
+_WITHOUT_WORDS = frozenset({"name", "image", "kind", "replicas", "after", "limits", "retry", "logs"})
 
 
 @dataclass(slots=True)
@@ -175,7 +180,7 @@ def _resolve(
     for draft in drafts:
         words = {**draft.table.vars, **profile.vars, **variables}
         mine: list[Problem] = []
-        work = _ResolveWork(draft, profile, words, mine)
+        work = _ResolveWork(draft, profile, words, mine, list(draft.warnings))
         job, names = _job(work, check, set(variables))
         used |= names
         known |= set(words) - set(variables) | names
@@ -189,7 +194,7 @@ def _resolve(
 def _job(work: _ResolveWork, check: Check | None, given: set[str]) -> tuple[Job | None, frozenset[str]]:
     """The job, None if something is wrong, and the placeholders that it uses; ``given`` are the words of --var."""
     draft, table = work.draft, work.draft.table
-    pattern, resources, words = _pattern(work)
+    pattern, resources, words = _pattern(work, check)
     if pattern is None:
         return None, words
     built = build_replicas(pattern, draft.places, work.found)
@@ -215,25 +220,36 @@ def _job(work: _ResolveWork, check: Check | None, given: set[str]) -> tuple[Job 
     return (None if work.found else job), words
 
 
-def _pattern(work: _ResolveWork) -> tuple[JobTemplate | None, Mapping[str, float | str], frozenset[str]]:
+def _pattern(
+    work: _ResolveWork, check: Check | None
+) -> tuple[JobTemplate | None, Mapping[str, float | str], frozenset[str]]:
     """What the replicas have in common, None if something is wrong; the resources as written; the words used."""
     draft, table, places = work.draft, work.draft.table, work.draft.places
-    listed = read_items(table.items, places, draft.directory, work.found) if table.items else None
-    if table.items is not None and listed is None:
-        return None, {}, frozenset(work.variables)
+    readable = table.items is not None and "items" not in draft.flaws
+    listed = read_items(table.items, places, draft.directory, work.found) if table.items and readable else None
+    if listed is not None and table.items is not None:
+        work.warnings += item_warnings(listed, table.items)
     total, resources = _total(work, listed), _resources(work)
-    setting = TemplateSource(draft, work.variables, listed)
+    setting = TemplateSource(draft, work.variables, listed, _words_unknown(draft, listed))
     made = read_templates(setting, resources, table.session_name or ("{name}" if total == 1 else "{name}-{replica}"))
     work.found += template_problems(made, setting)
     work.warnings += template_warnings(made, setting)
-    shared = _shared(work, listed, total)
+    unreadable = table.items is not None and listed is None
+    shared = [] if unreadable or draft.flaws else _shared(work, listed, total)
     if listed is not None and shared:
         work.found += misuse_problems(draft, listed, shared, made)
-    if work.found:
+    if work.found or draft.flaws:
+        work.found += unsendable_text_problems(draft, made, check) if check is not None else ()
         return None, resources, made.words
     image = _image(work)
     pattern = JobTemplate(draft.name, table.kind, image, made, work.variables, total, setting.each, listed, shared)
     return pattern, resources, made.words
+
+
+def _words_unknown(draft: Draft, listed: Items | None) -> bool:
+    """Whether a mistake elsewhere hides placeholders: columns of a table that cannot be read, or [vars]."""
+    table = draft.table.items
+    return bool(draft.flaws & {"items", "vars"}) or (table is not None and listed is None and table.csv is not None)
 
 
 def _image(work: _ResolveWork) -> str:
@@ -254,10 +270,11 @@ def _total(work: _ResolveWork, listed: Items | None) -> int:
         return math.ceil(count / table.items.per_replica)
     if table.replicas is None:
         return count
-    if table.replicas > count:
+    if table.replicas > count > 0:
         where = work.draft.places.where(("replicas",))
         work.warnings.append(
-            f"{where}: {count_noun(table.replicas, 'replica')} for {count_noun(count, 'item')}: {count} will do"
+            f"{where}: {count_noun(table.replicas, 'replica')} for {count_noun(count, 'item')}: "
+            f"only {count} will be created"
         )
     return min(table.replicas, count)
 

@@ -19,15 +19,18 @@ from skahactl.manifest.placeholders import BUILT_IN
 
 KINDS = ("headless", "notebook", "desktop", "carta", "firefly", "contributed")
 LONGEST_NAME = 63
+LONGEST_TAG = 128
 
-_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _IMAGE = re.compile(r"[A-Za-z0-9._:/@-]+")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_DIGEST_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}  # hexadecimal digits
 _SHELL_ONLY = re.compile(r"[$|<>;&*`\n]")
-_TOP = frozenset({"name", "image", "kind", "command", "shell", "replicas", "session-name", "after"})
 _PLATFORM = frozenset({"OMP_NUM_THREADS", "HOME", "PWD"})
 _EXAMPLE = {"OMP_NUM_THREADS": "4"}
+_OMIT = "to run the image's own command, delete the key"
 _OURS = frozenset({"REPLICA_ID", "REPLICA_COUNT"})
 
 
@@ -49,17 +52,24 @@ def show_value(value: object) -> str:
 
 
 def check_job_name(value: object) -> object:
+    """A job's name, in lower case."""
     if not isinstance(value, str):
         return value
-    if not _NAME.fullmatch(value):
-        better = re.sub(r"[^a-z0-9-]+", "-", value.lower()).strip("-0123456789")
+    name = value.lower()
+    if not _NAME.fullmatch(name):
+        better = legal_job_name(value)
         raise invalid(
-            f"expected small letters, digits and '-', a letter first, found {show_value(value)}",
+            f"expected letters, digits and '-', not '-' first, found {show_value(value)}",
             f'for example name = "{better}"' if better else None,
         )
-    if len(value) > LONGEST_NAME:
-        raise invalid(f"{len(value)} characters long, the longest name has {LONGEST_NAME}")
-    return value
+    if len(name) > LONGEST_NAME:
+        raise invalid(f"{len(name)} characters, and the longest name has {LONGEST_NAME}")
+    return name
+
+
+def legal_job_name(text: str) -> str:
+    """The name of a job that is most like ``text``; empty if there is none."""
+    return re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:LONGEST_NAME].rstrip("-")
 
 
 def check_image(value: object) -> object:
@@ -70,16 +80,38 @@ def check_image(value: object) -> object:
     bad = sorted(set(_IMAGE.sub("", value)))
     if bad:
         shown = ", ".join(show_value(character) for character in bad[:5])
-        raise invalid(f"{shown} cannot stand in an image reference: {show_value(value)}", "like host/project/image:tag")
+        raise invalid(f"an image reference cannot contain {shown}: {show_value(value)}", "like host/project/image:tag")
     repository, _, digest = value.partition("@")
     head, slash, last = repository.rpartition("/")
     untagged = head + slash + last.partition(":")[0]
     parts = untagged.split("/")
     if "" in parts or value.endswith((":", "@")) or last.count(":") > 1 or "@" in digest:
-        raise invalid(f"{show_value(value)} is no image reference", "like host/project/image:tag")
+        raise invalid(f"{show_value(value)} is not an image reference", "like host/project/image:tag")
     if any(part != part.lower() for part in parts[1 if names_host(value) else 0 :]):
-        raise invalid(f"image names are in small letters, only a tag may have others: {show_value(value)}")
+        raise invalid(f"image names are in lower case, only a tag can have capitals: {show_value(value)}")
+    _check_tag(last.partition(":")[2])
+    _check_digest(digest)
     return value
+
+
+def _check_tag(tag: str) -> None:
+    if tag and not _TAG.fullmatch(tag):
+        raise invalid(f"{show_value(tag)} is not a tag", "a tag begins with a letter, a digit or '_'")
+    if len(tag) > LONGEST_TAG:
+        raise invalid(f"the tag has {len(tag)} characters, and the longest tag has {LONGEST_TAG}")
+
+
+def _check_digest(digest: str) -> None:
+    if not digest:
+        return
+    algorithm, colon, number = digest.partition(":")
+    length = _DIGEST_LENGTHS.get(algorithm)
+    if not colon or length is None:
+        raise invalid(f"{show_value(digest)} is not a digest", "like @sha256: and 64 hexadecimal digits")
+    if not re.fullmatch(r"[0-9a-f]+", number):
+        raise invalid(f"a digest consists of the digits 0-9 and a-f: {show_value(number)}")
+    if len(number) != length:
+        raise invalid(f"a {algorithm} digest has {length} hexadecimal digits, and this one has {len(number)}")
 
 
 def names_host(image: str) -> bool:
@@ -94,26 +126,26 @@ def check_command(value: object) -> object:
         return value
     shell = "shell = '''" + value.strip("\n") + "'''" if "'''" not in value else "shell = ..."
     if _SHELL_ONLY.search(value):
-        raise invalid("expected a list of words, found a string; what it says needs a shell", f"write {shell}")
+        raise invalid("expected a list of words, found a string that needs a shell", f"write {shell}")
     try:
         words = shlex.split(value)
     except ValueError:
         raise invalid("expected a list of words, found a string", f"write {shell}") from None
     if not words:
-        raise invalid("the command is empty", "leave it out to run what the image starts by itself")
+        raise invalid("the command is empty", _OMIT)
     listed = ", ".join(json.dumps(word, ensure_ascii=False) for word in words)
     raise invalid("expected a list of words, found a string", f"write command = [{listed}]")
 
 
 def check_filled_command(value: list[str]) -> list[str]:
     if not value or not value[0]:
-        raise invalid("the command is empty", "leave it out to run what the image starts by itself")
+        raise invalid("the command is empty", _OMIT)
     return value
 
 
 def check_shell(value: str) -> str:
     if not value.strip():
-        raise invalid("the text is empty", "leave it out to run what the image starts by itself")
+        raise invalid("the text is empty", _OMIT)
     return value
 
 
@@ -121,21 +153,17 @@ def check_variable(name: str) -> str:
     """A name in [env]."""
     if not isinstance(name, str):
         return name
-    if name in _TOP:
-        raise invalid(
-            f"'{name}' is a key of the manifest, but stands below [env]", "move it up, above the first [table]"
-        )
     if not _VARIABLE.fullmatch(name):
-        raise invalid(f"{show_value(name)} is no name of a variable", "letters, digits and '_', no digit first")
+        raise invalid(f"{show_value(name)} is not a variable name", "letters, digits and '_', not a digit first")
     if name in _PLATFORM or name.startswith("skaha_"):
         raise invalid(
-            "the platform sets this variable itself, after and over [env]",
-            f'set it where the command starts: command = ["env", "{name}={_EXAMPLE.get(name, "...")}", ...]',
+            "the platform sets this variable itself and ignores [env]",
+            f'set it in the command: command = ["env", "{name}={_EXAMPLE.get(name, "...")}", ...]',
         )
     if name in _OURS or name.startswith("SKAHACTL_"):
         raise invalid(
             "skahactl sets this variable itself",
-            f'give yours another name, or command = ["env", "{name}=...", ...]',
+            f'use another name, or command = ["env", "{name}=...", ...]',
         )
     return name
 
@@ -149,9 +177,9 @@ def check_scalar(value: object) -> object:
     if isinstance(value, str):
         return value
     if isinstance(value, dict | list):
-        raise invalid(f"expected text, a whole number, true or false, found {show_value(value)}")
-    kind = "a number with a point" if isinstance(value, float) else "a date or time"
-    raise invalid(f"{kind} can be written in more than one way, and only one arrives", f'quote it: "{value}"')
+        raise invalid(f"expected a string, a whole number, true or false, found {show_value(value)}")
+    kind = "a number with a decimal point" if isinstance(value, float) else "a date or time"
+    raise invalid(f"{kind} has several spellings: write it as a string", f'quote it: "{value}"')
 
 
 def check_env_value(value: object) -> object:
@@ -161,15 +189,15 @@ def check_env_value(value: object) -> object:
     keys = set(value)
     if len(keys) != 1 or not keys <= {"from-env", "from-file"}:
         raise invalid(
-            "expected text, or a table with one of from-env and from-file",
+            "expected a string, or a table with one of from-env and from-file",
             'for example { from-env = "TOKEN" }',
         )
     (key, source) = next(iter(value.items()))
     if not isinstance(source, str) or not source:
-        raise invalid(f"expected text for {key}, found {show_value(source)}")
+        raise invalid(f"expected a string for {key}, found {show_value(source)}")
     if key == "from-env" and not _VARIABLE.fullmatch(source):
         raise invalid(
-            f"{show_value(source)} is no name of a variable", "from-env names a variable of your own environment"
+            f"{show_value(source)} is not a variable name", "from-env names a variable of your own environment"
         )
     return value
 
@@ -177,20 +205,38 @@ def check_env_value(value: object) -> object:
 def check_word(name: str) -> str:
     """A name in [vars]."""
     if not _WORD.fullmatch(name):
-        raise invalid(f"{show_value(name)} cannot be a placeholder", "letters, digits, '_' and '-', no digit first")
+        raise invalid(f"{show_value(name)} cannot be a placeholder", "letters, digits, '_' and '-', not a digit first")
     if name in BUILT_IN:
-        raise invalid(f"'{{{name}}}' already means something", "give the word another name")
+        raise invalid(f"{{{name}}} is a built-in placeholder", "use another name")
     return name
 
 
 def check_amount(value: object) -> object:
     """Cores or GB: a number of at least 1, or text with a placeholder."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise invalid(f'expected a number, or text with a placeholder such as "{{ram}}", found {show_value(value)}')
+        raise invalid(f'expected a number, or a string with a placeholder such as "{{ram}}", found {show_value(value)}')
     if isinstance(value, str):
         return _placeholder(value, "a number")
     if not 1 <= value < 1e9:
-        raise invalid(f"expected a number of at least 1, found {value}", "leave it out for flexible allocation")
+        raise invalid(f"expected a number of at least 1, found {value}", "for flexible allocation, delete the key")
+    return value
+
+
+def check_array(value: str) -> str:
+    """Slurm's array syntax."""
+    from skahactl.manifest.arrays import parse_array
+
+    try:
+        limit = parse_array(value).limit
+    except ValueError as error:
+        raise invalid(str(error)) from None
+    if limit is not None:
+        raise invalid(f"%{limit} is not part of the items", f"write [limits] alive = {limit}")
+    if found := re.search(r"(?<![0-9])0+[0-9]+", value):
+        raise invalid(
+            f"{found[0]}: items of a range have no zeros in front",
+            'write them without, and add the zeros where they are used: printf %03d "$ITEM"',
+        )
     return value
 
 
@@ -200,10 +246,10 @@ def check_gpus(value: object) -> object:
         return _placeholder(value, "a whole number")
     if isinstance(value, bool) or not isinstance(value, int):
         raise invalid(
-            f'expected a whole number, or text with a placeholder such as "{{gpus}}", found {show_value(value)}'
+            f'expected a whole number, or a string with a placeholder such as "{{gpus}}", found {show_value(value)}'
         )
     if not 0 <= value < 1000:
-        raise invalid(f"expected a whole number from 0, found {value}")
+        raise invalid(f"expected a whole number of at least 0, found {value}")
     return value
 
 
@@ -218,7 +264,7 @@ def check_duration(value: object) -> object:
     except ValueError as error:
         raise invalid(f"expected a duration: {error}") from None
     if seconds <= 0:
-        raise invalid("expected a duration above zero", "leave it out to switch it off")
+        raise invalid("expected a duration above zero", "to switch it off, delete the key")
     return seconds
 
 
@@ -228,7 +274,7 @@ def _placeholder(value: str, expected: str) -> str:
         unit = ", in GB" if plain and plain[2] else ""
         hint = None if plain is None else f"write it without quotes{unit}: {plain[1]}"
         raise invalid(
-            f'expected {expected}, or text with a placeholder such as "{{ram}}", found {show_value(value)}', hint
+            f'expected {expected}, or a string with a placeholder such as "{{ram}}", found {show_value(value)}', hint
         )
     return value
 
@@ -261,6 +307,7 @@ JobName = Annotated[
     str, BeforeValidator(check_job_name), WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9-]*$"})
 ]
 Duration = Annotated[float, BeforeValidator(check_duration), WithJsonSchema({"type": ["string", "number"]})]
+ArrayText = Annotated[str, AfterValidator(check_array)]
 Command = Annotated[
     list[str],
     BeforeValidator(check_command),
@@ -303,6 +350,9 @@ class ItemsTable(Table):
         'glob = "images/*.fits"',
     )
     values: list[Scalar] | None = _key("The items themselves.", 'values = ["M31", "M33"]')
+    range: ArrayText | None = _key(
+        "Whole numbers, in Slurm's array syntax: each number is an item.", 'range = "1601-3385"'
+    )
     csv: str | None = _key(
         "A table with a header. Each column is a placeholder and arrives as ITEM_<COLUMN>; the first one is the item.",
         'csv = "galaxies.csv"',

@@ -15,13 +15,14 @@ from skahactl.manifest.load import Draft
 from skahactl.manifest.placeholders import BUILT_IN, Placeholder, Template, each_variable, parse_template
 from skahactl.manifest.problems import Path
 from skahactl.model import Secret
-from skahactl.text import did_you_mean, nearest
+from skahactl.text import did_you_mean
 
 ALL_ITEMS = Template((Placeholder("items"),))
 
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "csh", "tcsh"})
 _FOR_A_SHELL = re.compile(r"\$\{?[A-Za-z_]|[>|*]")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_@%+=:,./-]")  # what a shell may read in its own way
+_SPLIT_PIPELINE = re.compile(r"\bskahactl(?:\s+-\S+)*\s+split\b(?:[^\n;&|]|\\\n)*\|(?!\|)")
 _LIKE_A_WORD = re.compile(r"[a-z][a-z0-9_.-]*")
 
 
@@ -42,16 +43,24 @@ class Templates:
 
 @dataclass(frozen=True, slots=True)
 class TemplateSource:
-    """What the texts are read with: the draft, the words of [vars], the items, if any."""
+    """What the texts are read with: the draft, the words of [vars], the items, if any.
+
+    ``words_unknown``: because of other mistakes, not all placeholders are known, so that no word can be called unknown.
+    """
 
     draft: Draft
     variables: Mapping[str, str]
     items: Items | None
+    words_unknown: bool = False
 
     @property
     def each(self) -> bool:
         table = self.draft.table.items
         return table is not None and table.each
+
+    @property
+    def has_items(self) -> bool:
+        return self.draft.table.items is not None or "items" in self.draft.flaws
 
     @property
     def item_words(self) -> frozenset[str]:
@@ -82,27 +91,31 @@ def template_problems(texts: Templates, job: TemplateSource) -> Iterator[Problem
     places = job.draft.places
     for path, template in _templates(texts, job.draft):
         whole = template == ALL_ITEMS and path[0] == "command"
-        if "items" in template.words and not (whole and not job.each and job.items):
-            yield places.problem(path, "{items} cannot stand here", _about_items(job, whole))
-        if "item" in template.words and job.draft.table.items is None:
-            yield places.problem(path, "{item} stands for an item, and there is no [items]", "{{item}} gives {item}")
+        if "items" in template.words and not (whole and not job.each and job.has_items):
+            yield places.problem(path, "{items} is not allowed here", _about_items(job, whole))
+        if "item" in template.words and not job.has_items:
+            yield places.problem(path, "{item} is an item, and there is no [items]", "for the text {item}: {{item}}")
+        if job.words_unknown:
+            continue
         if path[0] in ("session-name", "resources"):
             yield from _strict(template, path, job)
+        else:
+            for word, guess in template.mistyped:
+                hint = f"did you mean {{{guess}}}? For the text {{{word}}}, write {{{{{word}}}}}"
+                yield places.problem(path, f"unknown placeholder {{{word}}}", hint)
 
 
 def template_warnings(texts: Templates, job: TemplateSource) -> Iterator[str]:
-    """What is allowed, but hardly meant."""
+    """What is allowed, but rarely intended."""
     places, table = job.draft.places, job.draft.table
     for path, template in _templates(texts, job.draft):
         for word in template.unknown:
-            guess = nearest(word, job.known) if _LIKE_A_WORD.fullmatch(word) else None
-            if guess and path[0] not in ("session-name", "resources"):
-                yield f"{places.where(path)}: '{{{word}}}' stays as it is; did you mean '{{{guess}}}'?"
-            elif job.items and not guess and _stands_alone(word, path, table.command, table.shell):
+            if job.items and _is_whole_word(word, path, table.command, table.shell):
                 known = ", ".join(f"{{{one}}}" for one in sorted(job.item_words))
-                yield f"{places.where(path)}: '{{{word}}}' stays as it is; of the items there are {known}"
+                yield f"{places.where(path)}: {{{word}}} is not a placeholder, and stays; the items give {known}"
     yield from _pasted_words(texts, job)
     yield from _one_word(job)
+    yield from _pipelines(job)
     for number, word in enumerate(table.command or []):
         found = None if _has_shell(table.command or [], number) else _FOR_A_SHELL.search(word)
         if found:
@@ -114,7 +127,7 @@ def template_warnings(texts: Templates, job: TemplateSource) -> Iterator[str]:
             return
 
 
-def _stands_alone(word: str, path: Path, command: list[str] | None, shell: str | None) -> bool:
+def _is_whole_word(word: str, path: Path, command: list[str] | None, shell: str | None) -> bool:
     """Whether ``{word}`` is a word of a command, or the value of an option, where it is hardly code (as awk's)."""
     if path[0] not in ("command", "shell") or not _LIKE_A_WORD.fullmatch(word):
         return False
@@ -124,6 +137,22 @@ def _stands_alone(word: str, path: Path, command: list[str] | None, shell: str |
             return False
         return bool(re.search(rf"(?:^|=)\{{{re.escape(word)}\}}$", command[number]))
     return bool(re.search(rf'(?:^|[\s="])\{{{re.escape(word)}\}}(?=["\s]|$)', shell or ""))
+
+
+def _pipelines(job: TemplateSource) -> Iterator[str]:
+    """A pipeline that begins with skahactl split: without pipefail, nothing notices that split failed."""
+    table = job.draft.table
+    argv = table.command or []
+    texts = [("shell", table.shell)] if table.shell else []
+    texts += [("command", word) for number, word in enumerate(argv) if _is_script(argv, number)]
+    for key, text in texts:
+        found = _SPLIT_PIPELINE.search(text or "")
+        if found and "pipefail" not in (text or "")[: found.start()] and "pipefail" not in argv:
+            yield (
+                f"{job.draft.places.where((key,))}: if skahactl split fails, this pipeline does not: its exit code is "
+                "that of its last command; begin the text with: set -o pipefail"
+            )
+            return
 
 
 def _pasted_words(texts: Templates, job: TemplateSource) -> Iterator[str]:
@@ -216,11 +245,11 @@ def _templates(texts: Templates, draft: Draft) -> Iterator[tuple[Path, Template]
 
 
 def _about_items(job: TemplateSource, whole: bool) -> str:
-    if job.draft.table.items is None:
-        return "there is no [items]; {{items}} gives {items}"
+    if not job.has_items:
+        return "there is no [items]; for the text {items}: {{items}}"
     if whole:
         return "with each = true it is {item}"
-    return "only an element of command that is exactly {items} becomes one element an item; {{items}} gives {items}"
+    return "an element of command that is exactly {items} becomes one element per item; for the text {items}: {{items}}"
 
 
 def _strict(template: Template, path: Path, job: TemplateSource) -> Iterator[Problem]:
@@ -231,7 +260,7 @@ def _strict(template: Template, path: Path, job: TemplateSource) -> Iterator[Pro
         yield places.problem(path, f"unknown placeholder {{{word}}}", hint)
     text = "".join(part for part in template.parts if isinstance(part, str))
     if not template.unknown and ("{" in text or "}" in text):
-        yield places.problem(path, "a brace that belongs to no placeholder", "a placeholder is a known word in { }")
+        yield places.problem(path, "unmatched brace", "a placeholder is a known word in { }")
 
 
 def _is_script(argv: list[str], number: int) -> bool:

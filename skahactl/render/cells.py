@@ -38,7 +38,6 @@ _TELLING = (
     State.CREATING,
     State.RUNNING,
     State.PENDING,
-    State.CREATING,
     State.QUEUED,
     State.SKIPPED,
     State.DELETED,

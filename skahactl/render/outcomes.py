@@ -285,7 +285,7 @@ def show_requests(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) ->
 
 def _pairs(outcome: Outcome, jobs: Sequence[Job]) -> Iterator[tuple[Any, Job]]:
     known = {job.name: job for job in jobs}
-    return ((part, known[part.name]) for part in outcome.jobs if part.action != "refuse")
+    return ((part, known[part.name]) for part in outcome.jobs if part.action != "refuse" and part.name in known)
 
 
 def _form(request: Request, name: str) -> dict[str, object]:

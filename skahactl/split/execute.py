@@ -9,15 +9,24 @@ import signal
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BufferedWriter, RawIOBase
-from itertools import cycle
+from itertools import cycle, islice
 from types import FrameType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from skahactl.errors import Exit, SkahactlError, UsageError
 from skahactl.split.shares import Share, bounds
 from skahactl.split.sources import SWAP, Source, open_list, shown_path
-from skahactl.split.strategies import chunk, everything, item_of, lines, stripe
+from skahactl.split.strategies import (
+    chunk,
+    everything,
+    item_of,
+    lines,
+    lines_with_count,
+    number_of_lines,
+    stripe,
+)
 from skahactl.system import handled_signals
 
 if TYPE_CHECKING:
@@ -133,14 +142,14 @@ def _everybody(order: SplitRequest) -> Iterator[tuple[int, bytes, int | None]]:
 
         yield from owned_items(order.sources, total, order.structured)
         return
-    found: Iterable[bytes] = lines(everything(order.sources, order.structured))
     if order.strategy == "stripe":
+        found: Iterable[bytes] = lines(everything(order.sources, order.structured))
         yield from ((replica, line, None) for replica, line in zip(cycle(range(1, total + 1)), found))
         return
-    found = list(found)
+    count, found = lines_with_count(order.sources, order.structured)
     for replica in range(1, total + 1):
-        start, stop = bounds(len(found), replica, total)
-        yield from ((replica, line, None) for line in found[start:stop])
+        start, stop = bounds(count, replica, total)
+        yield from ((replica, line, None) for line in islice(found, stop - start))
 
 
 def _print_rows(order: SplitRequest, stream: BinaryIO) -> None:
@@ -167,19 +176,40 @@ def _named(order: SplitRequest) -> Iterator[dict[str, object]]:
 
 
 def _counts(order: SplitRequest) -> list[dict[str, object]]:
-    """For each replica the unfinished items, the finished ones, and with ``size`` the bytes of the unfinished."""
+    """For each replica the unfinished items, the finished ones, and with ``size`` the bytes of the unfinished.
+
+    Holds at most one byte per item.
+    """
     total = order.share.total
-    left, taken, weights = ([0] * (total + 1) for _ in range(3))
+    if order.strategy == "size":
+        return _weighed_counts(order)
+    flags = b""
+    if order.finished is None:
+        count = number_of_lines(everything(order.sources, order.structured))
+    else:
+        found = lines(everything(order.sources, order.structured))
+        flags = bytes(map(order.finished.has, (item_of(line, order.structured) for line in found)))
+        count = len(flags)
+    rows: list[dict[str, object]] = []
+    for replica in range(1, total + 1):
+        start, stop = bounds(count, replica, total)
+        share = slice(start, stop) if order.strategy == "chunk" else slice(replica - 1, None, total)
+        size, excluded = len(range(*share.indices(count))), flags[share].count(1)
+        rows.append({"replica": replica, "items": size - excluded, "excluded": excluded, "bytes": None})
+    return rows
+
+
+def _weighed_counts(order: SplitRequest) -> list[dict[str, object]]:
+    left, taken, weights = ([0] * (order.share.total + 1) for _ in range(3))
     for replica, line, size in _everybody(order):
         if _is_finished(order, line):
             taken[replica] += 1
         else:
             left[replica] += 1
             weights[replica] += size or 0
-    weighed = order.strategy == "size"
     return [
-        {"replica": r, "items": left[r], "excluded": taken[r], "bytes": weights[r] if weighed else None}
-        for r in range(1, total + 1)
+        {"replica": r, "items": left[r], "excluded": taken[r], "bytes": weights[r]}
+        for r in range(1, order.share.total + 1)
     ]
 
 
@@ -255,24 +285,50 @@ def run_each(command: Sequence[str], items: Iterable[bytes], warn: Callable[[str
     words = [os.fsencode(word) for word in command]
     if not any(b"{}" in word for word in words[1:]):
         words.append(b"{}")
-    done = failed = 0
-    for item in items:
-        done += 1
-        if end := _run([word.replace(b"{}", item) for word in words]):
-            failed += 1
-            warn(f"skahactl split: {end}: {_name(item)}")
-    if failed:
-        warn(f"skahactl split: {failed} of {done} items failed")
-    return failed
+    progress = _Progress(warn)
+    try:
+        for item in items:
+            progress.running = item
+            end = _run([word.replace(b"{}", item) for word in words], progress)
+            progress.running = None
+            progress.done += 1
+            if end:
+                progress.failed += 1
+                warn(f"skahactl split: {end}: {_name(item)}")
+    except KeyboardInterrupt:
+        progress.interrupted()
+        raise
+    if progress.failed:
+        warn(f"skahactl split: {progress.failed} of {progress.done} items failed")
+    return progress.failed
 
 
-def _run(words: list[bytes]) -> str | None:
+@dataclass(slots=True)
+class _Progress:
+    """How far the items are, to be reported once when a signal ends the command."""
+
+    warn: Callable[[str], None]
+    done: int = 0
+    failed: int = 0
+    running: bytes | None = None
+    is_reported: bool = False
+
+    def interrupted(self) -> None:
+        if self.is_reported:
+            return
+        self.is_reported = True
+        where = "" if self.running is None else f" during item {self.done + 1}: {_name(self.running)}"
+        failed = f" ({self.failed} of them failed)" if self.failed else ""
+        self.warn(f"skahactl split: interrupted{where}; items done before: {self.done}{failed}")
+
+
+def _run(words: list[bytes], progress: _Progress) -> str | None:
     """None, or how it ended when that was not well. What interrupts us reaches the command, from its start on."""
     signal.signal(signal.SIGCHLD, _noted)
     awaited = {*handled_signals(), signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     try:
-        code = os.waitstatus_to_exitcode(_waited(_started(words, before), awaited))
+        code = os.waitstatus_to_exitcode(_waited(_started(words, before), awaited, progress))
     except _CommandTooLong:
         return "too long for a command"
     finally:
@@ -328,7 +384,7 @@ def _name(item: bytes) -> str:
     return shown_path(item) if len(item) <= LONGEST else f"{shown_path(item[:LONGEST])}... ({len(item)} bytes)"
 
 
-def _waited(pid: int, signals: Collection[int]) -> int:
+def _waited(pid: int, signals: Collection[int], progress: _Progress) -> int:
     """Its wait status; interruptions are passed on to it, its end awaited, and the last of them then ours again.
 
     The signals are waited for, not handled: one that came just before a ``waitpid`` began would be heard only after
@@ -343,6 +399,7 @@ def _waited(pid: int, signals: Collection[int]) -> int:
                 os.kill(pid, number)
         elif (ended := os.waitpid(pid, os.WNOHANG)) != (0, 0):
             if interruption:
+                progress.interrupted()
                 signal.raise_signal(interruption)  # still blocked here: it arrives with the old mask
             return ended[1]
 

@@ -43,7 +43,7 @@ elif [ -n "${REPLICA_ID+set}${REPLICA_COUNT+set}" ]; then
     [ -n "${REPLICA_ID+set}" ] || die 'REPLICA_COUNT is set, but REPLICA_ID is not'
     [ -n "${REPLICA_COUNT+set}" ] || die 'REPLICA_ID is set, but REPLICA_COUNT is not'
     replica=$REPLICA_ID replicas=$REPLICA_COUNT
-elif [ -n "${skaha_sessionid+set}" ]; then
+elif [ -n "${skaha_sessionid+set}${SKAHA_SESSIONID+set}" ]; then
     die 'REPLICA_ID and REPLICA_COUNT are not set in this session: every replica would take every item'
 else
     echo 'split.sh: REPLICA_ID and REPLICA_COUNT are not set: printing every item' >&2
@@ -80,9 +80,10 @@ while [ "$count" -gt 0 ]; do
 done
 
 if [ "$strategy" = stripe ]; then
-    exec awk -v i="$replica" -v n="$replicas" 'NR % n == i % n' "$@"
+    exec awk -v i="$replica" -v n="$replicas" 'FNR == 1 { sub(/^\357\273\277/, "") } NR % n == i % n' "$@"
 fi
 exec awk -v i="$replica" -v n="$replicas" '
+    FNR == 1 { sub(/^\357\273\277/, "") }
     { line[NR] = $0 }
     END {
         size = int(NR / n)

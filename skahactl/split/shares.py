@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 REPLICA_ID = "REPLICA_ID"
 REPLICA_COUNT = "REPLICA_COUNT"
-SESSION_ID = "skaha_sessionid"  # the platform sets it in every session's container
+SESSION_IDS = ("skaha_sessionid", "SKAHA_SESSIONID")  # the platform sets one of them in every session's container
 
 
 class Share(NamedTuple):
@@ -33,7 +33,7 @@ def share(replica: int | None, total: int | None, environ: Mapping[str, str]) ->
     number = _variable(environ, REPLICA_ID) if replica is None else replica
     count = _variable(environ, REPLICA_COUNT) if total is None else total
     if number is None and count is None:
-        if SESSION_ID in environ:
+        if any(name in environ for name in SESSION_IDS):
             raise ValueError(
                 f"{REPLICA_ID} and {REPLICA_COUNT} are not set in this session: every replica would take every item"
             )

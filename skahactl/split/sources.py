@@ -17,6 +17,7 @@ from typing import NamedTuple
 from skahactl.errors import UsageError
 
 HEAD = 64 * 1024  # a NUL in this many bytes makes a list NUL-separated
+BOM = b"\xef\xbb\xbf"
 PIECE = 64 * 1024  # below malloc's mmap threshold: larger pieces cost a page fault for every 4 KiB read
 
 #: Newlines become NULs, and NULs newlines.
@@ -52,6 +53,14 @@ class Source(NamedTuple):
         if self.fd >= 0:
             while piece := self._read(PIECE):
                 yield self.internal(piece, structured)
+
+    def all_of_it(self, structured: bool) -> Iterator[bytes]:
+        """The same for a regular file, or names that globs match; ``pieces`` can still be read afterwards."""
+        if self.fd < 0:
+            return iter([self.internal(self.head, structured)])
+        assert self.begin is not None
+        assert self.end is not None
+        return self.span(self.begin, self.end, structured)
 
     def span(self, begin: int, end: int, structured: bool) -> Iterator[bytes]:
         """The bytes ``begin`` to ``end`` of a regular file in internal form, in pieces."""
@@ -114,11 +123,11 @@ def open_list(name: str, stdin: int) -> Source:
 
 def matches(globs: Sequence[str]) -> Source:
     """The names that match, each once, sorted by bytes, so that every container sees one order."""
-    from glob import glob
+    from skahactl.split.patterns import matches as find_matches
 
     names: set[bytes] = set()
     for pattern in globs:
-        found = glob(os.path.expanduser(pattern), recursive=True)
+        found = find_matches(os.path.expanduser(pattern))
         if not found:
             raise UsageError(f"nothing matches --glob '{shown_path(pattern)}'", where=shown_path(os.getcwd()))
         names.update(os.fsencode(name) for name in found)
@@ -154,6 +163,9 @@ def _opened(name: str, fd: int) -> Source:
     end = None if begin is None else max(begin, status.st_size)
     if begin is not None and end is not None and len(head) != min(HEAD, end - begin):
         begin = end = None  # the size is not that of its bytes: /proc, /sys, some FUSE file systems
+    if head.startswith(BOM) and begin in (0, None):  # what some editors write is not part of the first item
+        head = head[len(BOM) :]
+        begin = None if begin is None else begin + len(BOM)
     return Source(shown_path(name), fd, head, b"\0" in head, begin, end)
 
 

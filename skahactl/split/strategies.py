@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
@@ -152,11 +153,14 @@ def chunk(sources: Sequence[Source], share: Share, structured: bool) -> Iterator
         before += part.marks
 
 
-def everything(sources: Sequence[Source], structured: bool) -> Iterator[bytes]:
-    """All lines of all sources, in pieces. A last line without its end gets one, but for the very last."""
+def everything(sources: Sequence[Source], structured: bool, *, again: bool = False) -> Iterator[bytes]:
+    """All lines of all sources, in pieces. A last line without its end gets one, but for the very last.
+
+    ``again``: of regular files only, which can be read once more afterwards.
+    """
     for source in sources:
         end = b"\n"
-        for piece in source.pieces(structured):
+        for piece in source.all_of_it(structured) if again else source.pieces(structured):
             yield piece
             end = piece[-1:] or end
         if end != b"\n":
@@ -166,6 +170,37 @@ def everything(sources: Sequence[Source], structured: bool) -> Iterator[bytes]:
 def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Line by line, ends kept. A BytesIO a piece is the fastest way to lines that Python has."""
     return chain.from_iterable(map(BytesIO, _whole(pieces)))
+
+
+def number_of_lines(pieces: Iterable[bytes]) -> int:
+    """How many lines the pieces have; a last one without its end counts."""
+    count, last = 0, b"\n"
+    for piece in pieces:
+        count += piece.count(b"\n")
+        last = piece[-1:] or last
+    return count + (last != b"\n")
+
+
+def lines_with_count(sources: Sequence[Source], structured: bool) -> tuple[int, Iterator[bytes]]:
+    """The number of lines, and all of them. Holds the lists only where one of them cannot be read twice."""
+    if all(source.begin is not None or source.fd < 0 for source in sources):
+        again = lines(everything(sources, structured))
+        return number_of_lines(everything(sources, structured, again=True)), again
+    held = list(held_within_limit(everything(sources, structured)))
+    return number_of_lines(held), lines(held)
+
+
+def held_within_limit(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same pieces; UsageError for more than what is held of a list that cannot be read twice."""
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > LARGEST_HELD:
+            raise UsageError(
+                f"the list is longer than {LARGEST_HELD >> 30} GiB and comes from a pipe or a device",
+                hint="save it in a file, which is read without holding it in memory, or use -s stripe",
+            )
+        yield piece
 
 
 def item_of(line: bytes, structured: bool) -> bytes:
@@ -252,7 +287,7 @@ def _counted(
             yield _Region(source, part, structured)
         end = b"".join(source.span(max(source.begin, source.end - 1), source.end, structured)) or end
     else:
-        for piece in source.pieces(structured):
+        for piece in held_within_limit(source.pieces(structured)):
             yield _HeldLine(piece.count(b"\n"), piece)
             end = piece[-1:] or end
     if end != b"\n":
@@ -262,28 +297,35 @@ def _counted(
 NAMED = 3  # missing files that a message names
 
 
-def item_weights(sources: Sequence[Source], structured: bool) -> tuple[list[bytes], list[int]]:
-    """Every line, and the size of its file in bytes, read once. Raises UsageError naming files that have none."""
-    found = list(lines(everything(sources, structured)))
-    sizes, missing = [], []
+def item_weights(found: Iterable[bytes], structured: bool) -> array[int]:
+    """The size in bytes of the file that each line names. Raises UsageError naming the first files that have none."""
+    sizes, missing = array("q"), []
     for line in found:
         size = _size(item_of(line, structured))
         if isinstance(size, int):
             sizes.append(size)
-        else:
-            missing.append(size)
+            continue
+        missing.append(size)
+        if len(missing) > NAMED:  # hardly a list of files: millions of lines would be asked about
+            break
     if missing:
-        more = f", and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        more = ", and more" if len(missing) > NAMED else ""
         raise UsageError(
             "no size for " + "; ".join(missing[:NAMED]) + more,
             hint="with -s size every item is the name of a file; chunk and stripe take any text",
         )
-    return found, sizes
+    return sizes
 
 
 def owned_items(sources: Sequence[Source], total: int, structured: bool) -> Iterator[tuple[int, bytes, int]]:
-    """(replica, line, size) of every item, in the order of the list."""
-    found, sizes = item_weights(sources, structured)
+    """(replica, line, size) of every item, in the order of the list. Holds the lists only if one can be read once."""
+    if all(source.begin is not None or source.fd < 0 for source in sources):
+        sizes = item_weights(lines(everything(sources, structured, again=True)), structured)
+        found: Iterable[bytes] = lines(everything(sources, structured))
+    else:
+        held = list(held_within_limit(everything(sources, structured)))
+        sizes = item_weights(lines(held), structured)
+        found = lines(held)
     return zip(balanced(sizes, total), found, sizes, strict=True)
 
 
@@ -293,3 +335,6 @@ def _size(name: bytes) -> int | str:
     except (OSError, ValueError) as error:
         return f"'{shown_path(name)}' ({error.strerror if isinstance(error, OSError) else error})"
     return f"'{shown_path(name)}' (is a directory)" if stat.S_ISDIR(status.st_mode) else status.st_size
+
+
+LARGEST_HELD = 1 << 30  # bytes of a list that cannot be read twice

@@ -54,7 +54,6 @@ WRONG_FILES = [
     (b"a\r\nb\r\n", 1, "a carriage return at the end of the line (sed -i"),
     (b"a\nb\na\n", 3, "'a' twice: line 1 and line 3 (take one out, or say duplicates = true"),
     (b"a\n\xff\n", 2, "not UTF-8"),
-    (b"", None, "i.txt has none)"),
 ]
 
 
@@ -142,7 +141,6 @@ WRONG_TABLES = [
     ('a,b\n1,"x\n', 2, "no CSV"),
     ("a,A\n1,2\n", None, "columns 'a' and 'A' would both be ITEM_A"),
     ("a,\n1,2\n", None, "'' is no name of a column"),
-    ("a,b\n", None, "no items"),
 ]
 
 
@@ -158,8 +156,8 @@ def test_resources_that_a_row_gets_wrong(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("g,ram\na,32\nb,much\nc,0\nd,much\n")
     found = problems(tmp_path, HEAD + "[resources]\nram = '{ram}'\n[items]\ncsv = 't.csv'")
     assert [one.message for one in found] == [
-        "'much' is no number of at least 1 (replicas 2,4)",
-        "'0' is no number of at least 1 (replica 3)",
+        "'much' is not a number of at least 1 (replicas 2,4)",
+        "'0' is not a number of at least 1 (replica 3)",
     ]
 
 
@@ -182,7 +180,68 @@ def test_more_replicas_than_items(tmp_path: Path) -> None:
     made = job(tmp_path, USED + "replicas = 600\n[items]\nvalues = ['a', 'b']")
     assert listed(made) == [("a",), ("b",)]
     assert dict(made.replicas[0].request.env)["REPLICA_COUNT"] == "2"
-    assert "600 replicas for 2 items: 2 will do" in made.warnings[0]
+    assert "600 replicas for 2 items: only 2 will be created" in made.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "source"),
+    [
+        ("i.txt", "", "replicas = 5\n[items]\nfile = 'i.txt'"),
+        ("i.txt", "", "[items]\nper-replica = 2\nfile = 'i.txt'"),
+        ("t.csv", "a,b\n", "[items]\ncsv = 't.csv'"),
+        ("i.txt", "", "replicas = 5\n[items]\nvalues = []\nstrategy = 'size'"),
+    ],
+)
+def test_an_empty_list_is_a_job_with_nothing_to_do(tmp_path: Path, name: str, text: str, source: str) -> None:
+    (tmp_path / name).write_text(text)
+    made = job(tmp_path, USED + source)
+    assert (made.replicas, made.warnings) == ((), ())
+
+
+def test_lines_that_begin_with_a_hash_are_items_and_a_warning_says_so(tmp_path: Path) -> None:
+    (tmp_path / "i.txt").write_text("a\n# tiles of dr6\n#b\n")
+    made = job(tmp_path, USED + "replicas = 1\n[items]\nfile = 'i.txt'")
+    assert listed(made) == [("a", "# tiles of dr6", "#b")]
+    (warning,) = made.warnings
+    assert warning.startswith(f"{tmp_path}/i.txt:2: 2 lines begin with #, and each is an item like any other")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1601-1604", "1601 1602 1603 1604"), ("0-99:30", "0 30 60 90"), ("1,3,7-9", "1 3 7 8 9"), ("7", "7")],
+)
+def test_a_range_gives_each_number_as_an_item(tmp_path: Path, text: str, expected: str) -> None:
+    made = job(tmp_path, f"command = ['x', '{{item}}']\n[items]\nrange = '{text}'\nper-replica = 1")
+    assert [" ".join(items) for items in listed(made)] == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("9-1", "'9-1' ends before it begins"),
+        ("1-9%2", "%2 is not part of the items (write [limits] alive = 2)"),
+        ("001-100", "001: items of a range have no zeros in front"),
+        ("1-3,2", "'2' twice: item 2 and item 4"),
+        ("a", "'a' is not a number or a range"),
+    ],
+)
+def test_a_wrong_range(tmp_path: Path, text: str, part: str) -> None:
+    (problem,) = problems(tmp_path, HEAD + f"{USED}replicas = 1\n[items]\nrange = '{text}'\n")
+    assert problem.line == 6
+    assert part in problem.text()
+
+
+def test_a_path_that_no_file_can_have(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, HEAD + USED + 'replicas = 1\n[items]\nfile = "a\\u0000b"')
+    assert "cannot read" in problem.message
+
+
+def test_a_pattern_does_not_follow_links_in_circles(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.fits").touch()
+    (tmp_path / "images" / "up").symlink_to(tmp_path)
+    made = job(tmp_path, USED + "replicas = 1\n[items]\nglob = 'images/**/*.fits'")
+    assert listed(made) == [(f"{tmp_path}/images/a.fits",)]
 
 
 def test_so_many_a_replica(tmp_path: Path) -> None:

@@ -1,0 +1,145 @@
+"""``skahactl init``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from skahactl.completers import FileName
+from skahactl.errors import Exit, UsageError
+from skahactl.invocation import Invocation, current
+from skahactl.text import count_noun, did_you_mean
+
+TEMPLATES = ("array", "list", "shell", "notebook")
+MAX_SCRIPT = 4 << 20  # bytes; Slurm's own limit for a batch script
+
+if TYPE_CHECKING:
+    Template = str
+else:
+    Template = Literal[TEMPLATES] | str  # what Tab offers; init answers other words itself
+
+
+def init(
+    template: Annotated[
+        Template | None, Parameter(name="TEMPLATE", show_choices=False, help="array, list, shell or notebook.")
+    ] = None,
+    /,
+    *,
+    from_sbatch: Annotated[
+        FileName | None,
+        Parameter(
+            metavar="FILE", allow_leading_hyphen=True, help="Convert this Slurm batch script (- is standard input)."
+        ),
+    ] = None,
+) -> int:
+    """Print a manifest to begin with. Without a template, ask for what it should contain.
+
+    Examples:
+
+    skahactl init > job.toml
+
+    skahactl init list > job.toml
+
+    skahactl init --from-sbatch run.sh > job.toml
+    """
+    context = current()
+    if context.output not in ("table", "toml"):
+        raise UsageError(f"init has no -o {context.output}", hint="it prints a manifest, which is TOML")
+    if from_sbatch is not None:
+        if template is not None:
+            raise UsageError("give a template or --from-sbatch FILE, not both")
+        return _convert(from_sbatch, context)
+    if template is not None and template not in TEMPLATES:
+        hint = did_you_mean(template, TEMPLATES) or f"the templates are {', '.join(TEMPLATES)}"
+        if os.path.isfile(template):
+            hint = f"to convert a batch script: skahactl init --from-sbatch {template}"
+        raise UsageError(f"'{template}' is not a template", hint=hint)
+    return _print_template(template, context)
+
+
+def _print_template(name: str | None, context: Invocation) -> int:
+    from skahactl.manifest import starter
+
+    answers: dict[str, str] = {}
+    if name is None and context.stdin.isatty() and context.stderr.isatty():
+        name, answers = _ask_all(context)
+    elif name is None:
+        context.say("note: no template given, and no terminal to ask: this is 'array' (others: list, shell, notebook)")
+    context.out(starter.template(name or "array", answers).rstrip("\n"))
+    _advise(context)
+    return Exit.DONE
+
+
+def _advise(context: Invocation) -> None:
+    if context.stdout.isatty():
+        context.say("help: to save it, repeat the command with > job.toml at its end")
+
+
+def _convert(file: str, context: Invocation) -> int:
+    from skahactl.manifest.sbatch import convert
+
+    text, remarks = convert(_read(file, context), "standard input" if file == "-" else file)
+    context.out(text.rstrip("\n"))
+    things = count_noun(len(remarks), "thing")
+    context.say(f"note: {things} to check or change by hand, listed in the comments at the top")
+    _advise(context)
+    return Exit.DONE
+
+
+def _read(file: str, context: Invocation) -> str:
+    try:
+        if file == "-":
+            data = context.stdin.read(MAX_SCRIPT + 1)
+        else:
+            with open(os.path.join(context.cwd, os.path.expanduser(file)), "rb") as stream:
+                data = stream.read(MAX_SCRIPT + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read the batch script: {error.strerror}", where=file) from None
+    if len(data) > MAX_SCRIPT:
+        raise UsageError(f"not a batch script: it has more than {MAX_SCRIPT >> 20} MiB", where=file)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError("the batch script is not UTF-8", where=f"{file}:{line}") from None
+
+
+def _ask_all(context: Invocation) -> tuple[str, dict[str, str]]:
+    """The template, and the answers as TOML."""
+    from skahactl.manifest import schema, starter
+
+    name = _ask(context, "Name of the job", "my-job", schema.check_job_name)
+    image = _ask(context, "Container image", starter.IMAGE, schema.check_image)
+    work = _ask(context, "A number of replicas, or a file with one item per line", "10", _work)
+    answers = {"name": starter.toml(name), "image": starter.toml(image)}
+    if work.isdigit():
+        return "shell", answers | {"replicas": work}
+    return "list", answers | {"items.values": "", "items.file": starter.toml(work)}
+
+
+def _work(answer: str) -> None:
+    if answer.isdigit():
+        if not 1 <= int(answer[:8]) <= 1_000_000:
+            raise ValueError("expected a number from 1 to 1,000,000")
+    elif not os.path.isfile(os.path.expanduser(answer)):
+        raise ValueError(f"'{answer}' is not a number, and there is no such file")
+
+
+def _ask(context: Invocation, question: str, default: str, check: object) -> str:
+    """The first answer that ``check`` accepts; an empty one is the default."""
+    assert callable(check)
+    while True:
+        context.stderr.write(f"{question} [{default}]: ")
+        context.stderr.flush()
+        line = context.stdin.readline()
+        if not line:
+            raise UsageError("no answer: the input ended", hint=f"name a template: {', '.join(TEMPLATES)}")
+        answer = line.decode("utf-8", "replace").strip() or default
+        try:
+            check(answer)
+        except ValueError as error:
+            context.stderr.write(f"{error}\n")
+            continue
+        return answer
