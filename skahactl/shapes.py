@@ -100,9 +100,10 @@ def failure_reason(resources: Resources, attempt: AttemptRow | None, failed: Fai
 def exit_hint(code: int | None, last_line: str | None, resources: Resources) -> str | None:
     """What an exit code, or a last line, probably means: 137 is 128 + SIGKILL, as of a container that needed too much
     memory; 143 is 128 + SIGTERM."""
-    if code == 137 or (code is None and (last_line or "").lower().endswith("killed")):
-        requested = f"; requested {resources.ram:g} GB" if resources.ram else ""
-        return f"killed: out of memory?{requested}"
+    is_told = (last_line or "").lower().endswith("killed")
+    if code == 137 or (code is None and is_told):
+        requested = f" requested {resources.ram:g} GB" if resources.ram else ""
+        return f"{'' if is_told else 'killed; '}out of memory?{requested}"
     return "terminated from outside" if code == 143 else None
 
 

@@ -1,17 +1,23 @@
-"""The picture of a driver's progress: one cell per replica, counts and remarks."""
+"""The picture of a driver's progress: header, bar, counts, one cell per replica, and failures."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
+from rich.cells import cell_len
 from rich.text import Text
 
-from skahactl.engine.runtime import RunProgress
+from skahactl.engine.progress import retry_text
+from skahactl.engine.runtime import FailedReplica, RunProgress
 from skahactl.invocation import one_line
 from skahactl.model import ENDED, State
-from skahactl.render.outcomes import head_of, times_text
-from skahactl.render.terminal import STYLES, Size
+from skahactl.profile import LOCAL_SERVER
+from skahactl.render.terminal import STYLES, Size, shorten_middle
 from skahactl.text import count_noun, format_duration, format_ranges
+
+#: Failed, with attempts left: shown apart, since nothing is lost yet.
+RETRYING = "Retrying"
 
 #: A different character for every state, so that no colour is needed: (with Unicode, without).
 CELLS: dict[str, tuple[str, str]] = {
@@ -20,6 +26,7 @@ CELLS: dict[str, tuple[str, str]] = {
     State.PENDING: ("○", "o"),
     State.CREATING: ("+", "+"),
     State.UNCONFIRMED: ("?", "?"),
+    RETRYING: ("↻", "r"),
     State.QUEUED: ("·", "."),
     State.FAILED: ("✗", "x"),
     State.REJECTED: ("!", "!"),
@@ -28,13 +35,13 @@ CELLS: dict[str, tuple[str, str]] = {
     State.SKIPPED: ("/", "/"),
 }
 
-
-#: Where one cell stands for several replicas it shows the one that a person would want to know of.
+#: What one cell for several replicas shows: the state that matters most to a person.
 _TELLING = (
     State.FAILED,
     State.REJECTED,
     State.UNKNOWN,
     State.UNCONFIRMED,
+    RETRYING,
     State.CREATING,
     State.RUNNING,
     State.PENDING,
@@ -43,87 +50,269 @@ _TELLING = (
     State.DELETED,
     State.COMPLETED,
 )
-
+_RANK = {state: rank for rank, state in enumerate(_TELLING)}
+_STYLES = {**STYLES, RETRYING: "yellow"}
 
 _GROUP = 10  # cells between blanks
+_MARGIN = "  "
+_MOST_FAILURES = 6  # lines of failures of one job
+_REMARKS = 3  # lines below the failures that have room kept
+_SLOW = 60.0  # seconds from which on the replicas that have run for the longest are named
+_LONG = 2.5  # times the median that are worth a remark
+_SPINNER = ("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\")
+_BARS = (("━", "━", "─", "┈"), ("=", "x", "-", "."))  # completed, failed, running, the rest
 
 
-def draw(runs: Sequence[RunProgress], size: Size, unicode: bool = True) -> Text:
-    """The picture for a terminal of ``size``; lines are cut by whoever paints it."""
+def draw(runs: Sequence[RunProgress], size: Size, unicode: bool = True, tick: int = 0) -> Text:
+    """The picture for a terminal of ``size``; whoever paints it cuts lines. ``tick`` turns the spinner."""
     columns, lines = size
     room = lines - 1
-    above = [[_title(run), *_counts(run, columns, unicode)] for run in runs]
-    below = [_remarks(run, columns) for run in runs]
-    spare = room - sum(map(len, above)) - sum(map(len, below)) - (len(runs) - 1)
-    if spare < 0:
-        return _crowded(runs, room)
+    parts = [_Part(run, columns, unicode, tick) for run in runs]
+    kept = sum(part.height for part in parts) + len(runs) - 1
+    if kept > room:
+        parts = [_Part(run, columns, unicode, tick, most=1 if len(runs) == 1 else 0) for run in runs]
+        kept = sum(part.height for part in parts) + len(runs) - 1
+    if kept > room:
+        return _crowded(runs, room, unicode)
+    spare = room - kept
     shown: list[Text] = []
-    for place, run in enumerate(runs):
-        grid = _grid(run, columns, spare // (len(runs) - place), unicode)
+    for place, part in enumerate(parts):
+        grid = part.grid(spare // (len(parts) - place))
         spare -= len(grid)
-        shown += [*([Text()] if place else []), *above[place], *grid, *below[place]]
+        shown += [*([Text()] if place else []), *part.above, *grid, *part.below]
     return Text("\n").join(shown)
 
 
-def _remarks(run: RunProgress, columns: int) -> list[Text]:
-    """Who failed, who takes longest, and why what is Pending is."""
-    lines: list[Text] = []
-    failed = _failed(run)
-    if failed:
-        lines.append(Text(f"  failed: {format_ranges(failed)}", style=STYLES[State.FAILED]))
-    if run.longest:
-        lines.append(Text(_longest(run, columns), style="dim"))
-    for number, words in run.why[:2]:
-        lines.append(Text(one_line(f"  replica {number} is Pending: {words}"), style="yellow"))
-    return lines
+class _Part:
+    """The lines of one job. ``most``: lines of failures. ``height`` is what they take without the cells; room for
+    remarks that may come is part of it, so that cells keep their scale."""
+
+    def __init__(self, run: RunProgress, columns: int, unicode: bool, tick: int, most: int = _MOST_FAILURES):
+        self._run = run
+        self._columns = columns
+        self._unicode = unicode
+        self._states = [RETRYING if n in run.retrying else s for n, s in enumerate(run.states, 1)]
+        self.above = [_header(run, unicode), _bar_line(run, columns, unicode, tick), *_counts(run, columns, unicode)]
+        failures = _failure_lines(run, columns, unicode, most) if most else []
+        remarks = _remarks(run, columns) if most else []
+        self.below = [*failures, *remarks]
+        reserved = min(most + _REMARKS, 6) if most else 0
+        self.height = len(self.above) + max(len(self.below), reserved)
+
+    def grid(self, room: int) -> list[Text]:
+        """A cell per replica, in rows that begin with the number of their first; one for several where room is
+        short."""
+        states, columns = self._states, self._columns
+        if room < 1 or len(states) < 2:
+            return []
+        label = len(str(len(states))) + 4
+        width = _cells_in(columns - label)
+        share = -(-len(states) // (width * room))
+        if share > 1:
+            if room < 2:
+                return []
+            share = -(-len(states) // (width * (room - 1)))
+        cells = (
+            states if share == 1 else [_most_telling(states[at : at + share]) for at in range(0, len(states), share)]
+        )
+        rows = [self._row(cells, first, width, share, label) for first in range(0, len(cells), width)]
+        if share > 1:
+            rows.append(Text(f"  each cell is {count_noun(share, 'replica')} and shows the worst of them", style="dim"))
+        return rows
+
+    def _row(self, cells: Sequence[str], first: int, width: int, share: int, label: int) -> Text:
+        row = Text(f"{first * share + 1:>{label - 2}}  ")
+        row.stylize("dim")
+        for state, alike in itertools.groupby(enumerate(cells[first : first + width]), key=lambda pair: pair[1]):
+            mark = CELLS[state][not self._unicode]
+            marks = (f" {mark}" if at and at % _GROUP == 0 else mark for at, _ in alike)
+            row.append("".join(marks), style=_STYLES[state])
+        return row
 
 
-def _title(run: RunProgress) -> Text:
-    status = run.summary.status
-    title = Text.assemble((head_of(run.summary.run), "bold"), ": ", (status, STYLES.get(status, "")))
-    times = times_text(run)
-    return title.append(f", {times}") if times else title
+def _header(run: RunProgress, unicode: bool) -> Text:
+    """``survey  run 2 · canfar (ws-uv.canfar.net) · shapepipe:1.1 · 2 cores, 4 GB``."""
+    made = run.summary.run
+    server = made.key.server
+    host = "this machine" if server == LOCAL_SERVER else server.split("://", 1)[-1].split("/", 1)[0]
+    parts = [f"run {made.number}", f"{made.profile} ({host})", made.image.rsplit("/", 1)[-1], _resources(made.content)]
+    about = one_line((" · " if unicode else " - ").join(part for part in parts if part))
+    return Text.assemble((one_line(made.key.name), "bold"), f"  {about}")
+
+
+def _resources(content: object) -> str:
+    wanted = content.get("resources") if isinstance(content, dict) else None
+    if not isinstance(wanted, dict):
+        return ""
+    cores, ram, gpus = (wanted.get(key) for key in ("cores", "ram", "gpus"))
+    parts = [f"{cores} cores" if cores else "", f"{ram} GB" if ram else "", f"{gpus} GPU" if gpus else ""]
+    return ", ".join(part for part in parts if part)
+
+
+def _bar_line(run: RunProgress, columns: int, unicode: bool, tick: int) -> Text:
+    """``⠹ ━━━━━━━━━┈┈┈┈┈  68 %  00:42:10  about 18 min left``."""
+    done, failed, running, total = _shares(run)
+    frames = _SPINNER[not unicode]
+    is_over = all(state in ENDED for state in run.states) and not run.retrying
+    spinner = " " if is_over else frames[tick % len(frames)]
+    after = f"  {percent(run):>3} %  {_elapsed(run)}"
+    left = run.left
+    about = f"  about {format_duration(max(1.0, round(left)))} left" if left is not None and not is_over else ""
+    width = max(5, min(columns - len(spinner) - 1 - len(after) - len("  about 99 min 99 s left"), 60))
+    *marks, empty = _BARS[not unicode]
+    line = Text.assemble((spinner, "cyan"), " ")
+    used = 0
+    for amount, style, mark in zip((done, failed, running), ("green", "bold red", "cyan"), marks, strict=True):
+        cells = 0 if not total else min(width - used, round(width * amount / total) or (amount > 0))
+        line.append(mark * cells, style=style)
+        used += cells
+    line.append(empty * (width - used), style="dim")
+    return line.append(after).append(about, style="bold")
+
+
+def percent(run: RunProgress) -> int:
+    """Of the items, or of the replicas without items, those that completed; 100 only if all did."""
+    done, _, _, total = _shares(run)
+    return 0 if not total else int(100 * done / total)
+
+
+def _shares(run: RunProgress) -> tuple[int, int, int, int]:
+    """Completed, failed, running and all: items where the job has any, else replicas."""
+    counts, items = run.summary.counts, run.summary.items
+    replicas = sum(counts.values())
+    lost = sum(counts[state] for state in (State.FAILED, State.REJECTED, State.UNKNOWN, State.SKIPPED))
+    lost -= len(run.retrying)
+    if items.get("total"):
+        running = round(counts[State.RUNNING] * items["total"] / max(1, replicas))
+        total = items["total"]
+        failed = min(items["failed"] if not run.retrying else 0, total - items["completed"])
+        return items["completed"], failed, min(running, total - items["completed"] - failed), total
+    return counts[State.COMPLETED], max(0, lost), counts[State.RUNNING], replicas
+
+
+def _elapsed(run: RunProgress) -> str:
+    began = run.summary.run.started or run.started
+    seconds = 0 if began is None else max(0, int(run.now - began))
+    days, rest = divmod(seconds, 86400)
+    clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days} d {clock}" if days else clock
 
 
 def _counts(run: RunProgress, columns: int, unicode: bool) -> list[Text]:
-    """``■ 12 Completed  ▸ 4 Running  of 16``, in as many lines as it needs."""
-    present = [(state, run.summary.counts[state]) for state in CELLS if run.summary.counts[state]]
-    parts = [Text(f"{CELLS[state][not unicode]} {number} {state}", style=STYLES[state]) for state, number in present]
+    """``✓ 812/1200 items   ▸ 60 running   ○ 4 pending   · 32 queued (limit 64)   ✗ 3 failed``, in as many lines as
+    it needs."""
     lines = [Text()]
-    for part in [*parts, Text(f"of {sum(number for _, number in present)}")]:
-        if lines[-1].cell_len + 2 + part.cell_len > columns and lines[-1].cell_len:
+    for part in _count_parts(run, unicode):
+        if lines[-1].cell_len and lines[-1].cell_len + 3 + part.cell_len > columns:
             lines.append(Text())
-        lines[-1].append("  ").append_text(part)
+        lines[-1].append("   " if lines[-1].cell_len else _MARGIN).append_text(part)
     return lines
 
 
-def _longest(run: RunProgress, columns: int) -> str:
-    """As many stragglers as fit, the longest first."""
-    text = "  longest running:"
-    for place, (number, seconds) in enumerate(run.longest):
-        more = f"{',' if place else ''} replica {number} ({format_duration(seconds)})"
-        if place and len(text) + len(more) > columns:
+def _count_parts(run: RunProgress, unicode: bool) -> Iterator[Text]:
+    counts, items = run.summary.counts, run.summary.items
+    check = "✓" if unicode else "ok"
+    total = sum(counts.values())
+    if items.get("total"):
+        yield Text(f"{check} {items['completed']}/{items['total']} items", style=STYLES[State.COMPLETED])
+    else:
+        yield Text(f"{check} {counts[State.COMPLETED]}/{total}", style=STYLES[State.COMPLETED])
+    retried = len(run.retrying)
+    for state in CELLS:
+        number = retried if state == RETRYING else counts.get(state, 0) - (retried if state == State.FAILED else 0)
+        if state == State.COMPLETED or number < 1:
+            continue
+        word = f"{number} {state.lower()}" if state != RETRYING else retry_text(run) or ""
+        if state == State.QUEUED and run.queued_for:
+            word += f" ({one_line(run.queued_for)})" if len(run.queued_for) <= 40 else ""
+        yield Text(f"{CELLS[state][not unicode]} {word}", style=_STYLES[state])
+
+
+def _failure_lines(run: RunProgress, columns: int, unicode: bool, most: int) -> list[Text]:
+    """A line for each failure; alike ones are one line with a count."""
+    groups: dict[tuple[object, ...], list[FailedReplica]] = {}
+    for failure in run.failures:
+        groups.setdefault((failure.exit_code, _digitless(failure.line), failure.hint, failure.running), []).append(
+            failure
+        )
+    ranked = sorted(groups.values(), key=lambda alike: (alike[0].running, -len(alike), alike[0].replica))
+    shown = ranked if len(ranked) <= most else ranked[: most - 1]
+    who = [_who(alike, columns) for alike in shown]
+    widths = [max((cell_len(parts[place]) for parts in who), default=0) for place in range(3)]
+    lines = [_failure_line(alike, parts, widths, unicode) for alike, parts in zip(shown, who, strict=True)]
+    if len(ranked) > len(shown):
+        rest = [one.replica for alike in ranked[len(shown) :] for one in alike]
+        ranges = format_ranges(rest)
+        named = f": {ranges}" if len(ranges) < columns - 40 else ""
+        lines.append(Text(f"{_MARGIN}and {count_noun(len(rest), 'more failed replica')}{named}", style="red"))
+    return lines
+
+
+def _who(alike: Sequence[FailedReplica], columns: int) -> tuple[str, str, str]:
+    """Replicas, item and exit code of failures with the same reason."""
+    first = alike[0]
+    ranges = format_ranges(one.replica for one in alike)
+    if len(ranges) > 24:
+        ranges = f"{first.replica}, ..."
+    name = f"replica {ranges}" if len(alike) == 1 else f"{len(alike)} replicas ({ranges})"
+    item = one_line(first.item or "") if len(alike) == 1 else ""
+    return (
+        name,
+        shorten_middle(item, max(10, columns // 4)),
+        "" if first.exit_code is None else f"exit {first.exit_code}",
+    )
+
+
+def _failure_line(alike: Sequence[FailedReplica], who: tuple[str, str, str], widths: list[int], unicode: bool) -> Text:
+    first = alike[0]
+    padded = (text + " " * (width - cell_len(text)) for text, width in zip(who, widths, strict=True) if width)
+    columns = "  ".join(padded)
+    words = " ".join(part for part in (first.line, f"({first.hint})" if first.hint else None) if part)
+    mark = CELLS[State.FAILED][not unicode]
+    style = "red" if first.running else STYLES[State.FAILED]
+    line = Text.assemble(_MARGIN, (f"{mark} {columns}", style))
+    return line.append(one_line(f"  {words}")) if words else line
+
+
+def _digitless(line: str | None) -> str:
+    """What lines that differ only in numbers have in common."""
+    return "".join("#" if char.isdigit() else char for char in line or "")
+
+
+def _remarks(run: RunProgress, columns: int) -> list[Text]:
+    """Failures without a log, the slowest replicas, and why what is Pending is."""
+    lines: list[Text] = []
+    told = {failure.replica for failure in run.failures}
+    other = [number for number in _lost(run) if number not in told]
+    if other:
+        word = "failed" if any(run.states[n - 1] == State.FAILED for n in other) else "rejected"
+        lines.append(Text(f"{_MARGIN}{word}: {format_ranges(other)}", style=STYLES[State.FAILED]))
+    slow = _slowest(run, columns)
+    if slow:
+        lines.append(Text(slow))
+    for number, words in run.why[:2]:
+        lines.append(Text(one_line(f"{_MARGIN}replica {number} is Pending: {words}"), style="yellow"))
+    return lines
+
+
+def _lost(run: RunProgress) -> list[int]:
+    """Replicas that failed or were rejected for good."""
+    bad = {State.FAILED.value, State.REJECTED.value}
+    return [number for number, state in enumerate(run.states, 1) if state in bad and number not in run.retrying]
+
+
+def _slowest(run: RunProgress, columns: int) -> str:
+    """As many of the longest running as fit; how many times the median, where that stands out."""
+    text = ""
+    if not run.longest or run.longest[0][1] < _SLOW:
+        return text
+    for number, seconds in run.longest:
+        times = f", {seconds / run.median:.0f} x the median" if run.median and seconds > _LONG * run.median else ""
+        more = f"{', ' if text else f'{_MARGIN}slowest: '}{number} ({format_duration(seconds)}{times})"
+        if text and len(text) + len(more) > columns:
             break
         text += more
     return text
-
-
-def _grid(run: RunProgress, columns: int, room: int, unicode: bool) -> list[Text]:
-    """A cell a replica, in rows that begin with the number of their first; one for several where room is short."""
-    if room < 1 or len(run.states) < 2:
-        return []
-    label = len(str(len(run.states))) + 4
-    width = _cells_in(columns - label)
-    share = -(-len(run.states) // (width * room))
-    if share > 1 and room < 2:
-        return []
-    if share > 1:
-        share = -(-len(run.states) // (width * (room - 1)))
-    cells = [_most_telling(run.states[first : first + share]) for first in range(0, len(run.states), share)]
-    rows = [_row(cells, first, width, share, label, unicode) for first in range(0, len(cells), width)]
-    if share > 1:
-        rows.append(Text(f"  each cell is {count_noun(share, 'replica')} and shows the worst of them", style="dim"))
-    return rows
 
 
 def _cells_in(columns: int) -> int:
@@ -132,39 +321,27 @@ def _cells_in(columns: int) -> int:
     return whole or max(1, columns)
 
 
-def _row(cells: Sequence[str], first: int, width: int, share: int, label: int, unicode: bool) -> Text:
-    row = Text(f"{first * share + 1:>{label - 2}}  ", style="dim")
-    for place, state in enumerate(cells[first : first + width]):
-        if place and place % _GROUP == 0:
-            row.append(" ")
-        row.append(CELLS[state][not unicode], style=STYLES[state])
-    return row
-
-
 def _most_telling(chosen: Sequence[str]) -> str:
-    return chosen[0] if len(chosen) == 1 else min(chosen, key=_TELLING.index)
+    return min(set(chosen), key=_RANK.__getitem__)
 
 
-def _crowded(runs: Sequence[RunProgress], room: int) -> Text:
+def _crowded(runs: Sequence[RunProgress], room: int, unicode: bool) -> Text:
     """More jobs than lines: one line each, those that have not ended first."""
     ranked = sorted(runs, key=lambda run: all(state in ENDED for state in run.states))
-    lines = list(_one_line_each(ranked))
+    width = max(len(run.summary.run.key.name) for run in runs)
+    lines = [_one_line(run, width, unicode) for run in ranked]
     if len(lines) > room:
         hidden = len(lines) - max(0, room - 1)
         lines = [*lines[: max(0, room - 1)], Text(f"and {count_noun(hidden, 'more job', 'more jobs')}", style="dim")]
     return Text("\n").join(lines)
 
 
-def _one_line_each(runs: Sequence[RunProgress]) -> Iterator[Text]:
-    for run in runs:
-        line = _title(run)
-        failed = _failed(run)
-        done = run.summary.counts[State.COMPLETED]
-        line.append(f", {done} of {len(run.states)} Completed")
-        if failed:
-            line.append(f", failed: {format_ranges(failed)}", style=STYLES[State.FAILED])
-        yield line
-
-
-def _failed(run: RunProgress) -> list[int]:
-    return [number for number, state in enumerate(run.states, 1) if state in (State.FAILED, State.REJECTED)]
+def _one_line(run: RunProgress, width: int, unicode: bool) -> Text:
+    """``merge  Queued   0 %  0/1  (after shards)``."""
+    status = run.summary.status
+    line = Text.assemble((one_line(run.summary.run.key.name).ljust(width), "bold"), f"  {percent(run):>3} %  ")
+    line.append(f"{status:<9}", style=STYLES.get(status, "")).append(" ")
+    for part in _count_parts(run, unicode):
+        line.append(" ").append_text(part)
+    lost = _lost(run)
+    return line.append(f": {format_ranges(lost)}", style=STYLES[State.FAILED]) if lost else line

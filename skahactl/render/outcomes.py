@@ -6,8 +6,8 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome
-from skahactl.invocation import Invocation, has_colour, one_line
-from skahactl.model import ALIVE, ENDED, Job, Request, Secret, State
+from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode
+from skahactl.model import ALIVE, Job, Request, Secret, State
 from skahactl.profile import Profile
 from skahactl.render.tables import data_text
 from skahactl.skaha.encoding import masked_fields
@@ -17,7 +17,6 @@ from skahactl.text import format_ranges as ranges_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from skahactl.engine.runtime import RunProgress
     from skahactl.ledger.records import Run
     from skahactl.manifest.content import Difference
 
@@ -43,25 +42,6 @@ def standing(status: str | None, counts: Mapping[str, int]) -> str:
 def counts_text(counts: Mapping[str, int]) -> str:
     """The states that there are: ``12 Completed, 4 Running``."""
     return ", ".join(f"{counts[state]} {state}" for state in _ORDER if counts.get(state)) or "0 replicas"
-
-
-def expected(run: RunProgress) -> float | None:
-    """Seconds until the end, if the rest goes as what has ended so far; None while too little has."""
-    began = run.summary.run.started
-    total = sum(run.summary.counts.values())
-    ended = sum(run.summary.counts[state] for state in ENDED)
-    if began is None or ended < max(2, total // 50) or ended >= total:
-        return None
-    return (run.now - began) / ended * (total - ended)
-
-
-def times_text(run: RunProgress) -> str:
-    """``12 min, about 25 min left``."""
-    began = run.summary.run.started or run.started
-    if began is None:
-        return ""
-    left = expected(run)
-    return format_duration(run.now - began) + (f", about {format_duration(left)} left" if left is not None else "")
 
 
 _ORDER = (
@@ -108,7 +88,7 @@ def show_outcome(context: Invocation, outcome: Outcome) -> None:
         elif outcome.dry_run:
             _print_plan(context, where, job)
         else:
-            _say_outcome(context, where, job)
+            _say_outcome(context, outcome.profile, where, job)
 
 
 def _print_names(context: Invocation, job: JobOutcome) -> None:
@@ -132,17 +112,83 @@ def _print_plan(context: Invocation, where: str, job: JobOutcome) -> None:
         context.say(f"  {job.hint}")
 
 
-def _say_outcome(context: Invocation, where: str, job: JobOutcome) -> None:
+def _say_outcome(context: Invocation, profile: Profile, where: str, job: JobOutcome) -> None:
     say = context.warn if job.action in _DENIED else context.say
+    if _is_driven(job) and is_screen(context.stderr, context.environ):
+        _say_verdict(context, profile, job)
+        return
     say(one_line(f"{where}: {_headline(job)}"))
     for line in difference_lines(job.differences):
         say(f"  {line}")
     _say_errors(context, job)
     for line in _advice(job):
         say(f"  {line}")
+    _print_urls(context, job)
+
+
+def _print_urls(context: Invocation, job: JobOutcome) -> None:
+    """Of an interactive job that was seen to run."""
     if job.watched and job.summary is not None and job.summary.run.kind != "headless":
         for url in filter(None, (step["url"] for step in job.steps if step["action"] not in ("delete", "renew"))):
             context.out(str(url))
+
+
+def _is_driven(job: JobOutcome) -> bool:
+    """Whether this command saw the job to its end: a verdict is due."""
+    ended = (State.COMPLETED, State.FAILED, State.UNKNOWN, State.DELETED)
+    done = done_text(job.steps) or job.action not in _EXPLAINED
+    return bool(job.watched and not job.explained and job.summary and job.status in ended and done)
+
+
+def _say_verdict(context: Invocation, profile: Profile, job: JobOutcome) -> None:
+    """How the job ended, and the commands that come next."""
+    from skahactl.render.terminal import STYLES, styled
+
+    good = job.status == State.COMPLETED
+    unicode = shows_unicode(context.stderr)
+    mark = ("✓" if good else "✗") if unicode else ("ok" if good else "x")
+    parts = [(f"{mark} ", STYLES.get(job.status or "", "")), (job.name, "bold"), (f" on {profile.name} ", "")]
+    parts += [((job.status or "").lower(), STYLES.get(job.status or "", "")), (f"   {_result(job)}", "")]
+    for line in [parts, *([(f"    {word:<8}", "dim"), (text, "")] for word, text in _next_commands(context, job))]:
+        cleaned = [(one_line(text), style) for text, style in line]
+        context.say(styled(context.stderr, context.environ, cleaned))
+    _print_urls(context, job)
+
+
+def _result(job: JobOutcome) -> str:
+    """``1188/1200 items in 1 h 2 min; 3 of 200 replicas failed``."""
+    summary, total = job.summary, sum(job.counts.values())
+    assert summary is not None
+    items = summary.items
+    done = f"{job.counts[State.COMPLETED]}/{total} replicas"
+    if items.get("total"):
+        done = f"{items['completed']}/{items['total']} items"
+    begun, ended = summary.run.started, summary.run.ended
+    took = f" in {format_duration(ended - begun)}" if begun is not None and ended is not None else ""
+    bad = [(job.counts[state], state.lower()) for state in _ORDER[2:] if job.counts[state]]
+    if len(bad) == 1:
+        return f"{done}{took}; {bad[0][0]} of {count_noun(total, 'replica')} {bad[0][1]}"
+    lost = ", ".join(f"{number} {word}" for number, word in bad)
+    return f"{done}{took}" + (f"; of {total} replicas {lost}" if bad else "")
+
+
+def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]]:
+    """``why`` and ``again``, with the command to paste."""
+    name, counts = job.name, job.counts
+    commands: list[tuple[str, str]] = []
+    if counts[State.FAILED]:
+        commands.append(("why", f"skahactl logs {name} --failed"))
+    if counts[State.REJECTED]:
+        commands.append(("why", f"skahactl get replicas {name} --state Rejected"))
+    if counts[State.FAILED] or counts[State.REJECTED]:
+        items = job.summary.items if job.summary else {}
+        left = items.get("total", 0) - items.get("completed", 0)
+        options = f"{' --failed' * bool(counts[State.FAILED])} --rejected" if counts[State.REJECTED] else ""
+        about = f"     ({count_noun(left, 'item')})" if left else ""
+        commands.append(("again", f"skahactl retry {name}{options} --wait{about}"))
+    if counts[State.UNKNOWN]:
+        commands.append(("unknown", f"skahactl retry {name} --unknown --wait"))
+    return [(word, context.pasteable(text)) for word, text in commands]
 
 
 def _headline(job: JobOutcome) -> str:

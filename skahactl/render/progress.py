@@ -1,4 +1,4 @@
-"""What a driver tells, as a person sees it: a picture on a terminal, plain lines elsewhere (engine.report.Reporter)."""
+"""A driver's progress: a picture on a terminal, plain lines elsewhere (engine.runtime.Reporter)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
-from skahactl.engine.runtime import Reporter, RunProgress, SilentReporter
+from skahactl.engine.runtime import FailedReplica, Reporter, RunProgress, SilentReporter
 from skahactl.invocation import Invocation, is_screen, one_line
+from skahactl.model import State
 from skahactl.render.outcomes import head_of, standing
+from skahactl.text import format_duration
 
 if TYPE_CHECKING:
     from skahactl.render.terminal import RepaintedDisplay, Size
@@ -21,8 +23,7 @@ Monotonic = Callable[[], float]
 
 
 def reporter(context: Invocation) -> Reporter:
-    """For stderr as it is: LiveReporter on a terminal, PlainReporter elsewhere and with TERM=dumb; with ``-q``
-    neither."""
+    """For stderr: LiveReporter on a terminal, PlainReporter elsewhere and with TERM=dumb; with ``-q`` neither."""
     if context.quiet:
         return SilentReporter()
     if is_screen(context.stderr, context.environ):
@@ -31,14 +32,14 @@ def reporter(context: Invocation) -> Reporter:
 
 
 class PlainReporter:
-    """A line when a job's counts change, at most one every ``interval`` seconds a job. A stream that is gone is no
-    reason to stop working: what cannot be told is not told."""
+    """A line when a job's counts change, at most one every ``interval`` seconds for each job. A stream that is gone is
+    no reason to stop working."""
 
     def __init__(self, stream: TextIO, *, monotonic: Monotonic = time.monotonic, interval: float = 5.0):
         self._stream = stream
         self._monotonic = monotonic
         self._interval = interval
-        self._told: dict[int, tuple[float, str]] = {}
+        self._written: dict[int, tuple[float, str]] = {}
         self._due: dict[int, str] = {}
         self._reasons: set[tuple[int, str]] = set()
 
@@ -50,43 +51,67 @@ class PlainReporter:
     def progress(self, runs: Sequence[RunProgress]) -> None:
         for run in runs:
             key = run.summary.run.id
-            line = f"{head_of(run.summary.run)}: {standing(run.summary.status, run.summary.counts)}"
-            at, before = self._told.get(key, (float("-inf"), ""))
+            line = f"{head_of(run.summary.run)}: {_line(run)}"
+            at, before = self._written.get(key, (float("-inf"), ""))
             if line == before:
                 self._due.pop(key, None)
             elif self._monotonic() - at >= self._interval:
-                self._tell(key, line)
+                self._write(key, line)
             else:
                 self._due[key] = line
             self._say_why(run)
 
     def close(self, *, told: bool = False) -> None:
-        """Tells what was held back, unless it is ``told`` already."""
+        """Writes what was held back, unless the command says it itself (``told``)."""
         for key, line in list(self._due.items()):
             if not told:
-                self._tell(key, line)
+                self._write(key, line)
         self._due.clear()
 
     def _say_why(self, run: RunProgress) -> None:
-        """What Pending replicas wait for, each reason once."""
-        key = run.summary.run.id
-        for number, words in run.why:
-            if (key, words) not in self._reasons:
+        """What Pending replicas wait for and why replicas failed, each reason once."""
+        key, where = run.summary.run.id, head_of(run.summary.run)
+        told = [(words, f"replica {number} is Pending: {words}") for number, words in run.why]
+        told += [(words, line) for failure in run.failures for words, line in [_failure(failure)]]
+        for words, line in told:
+            if words and (key, words) not in self._reasons and len(self._reasons) < _MOST_REASONS:
                 self._reasons.add((key, words))
-                self.say(f"{head_of(run.summary.run)}: replica {number} is Pending: {words}")
+                self.say(f"{where}: {line}")
 
-    def _tell(self, key: int, line: str) -> None:
+    def _write(self, key: int, line: str) -> None:
         self._due.pop(key, None)
-        self._told[key] = (self._monotonic(), line)
+        self._written[key] = (self._monotonic(), line)
         self.say(line)
 
 
-class LiveReporter:
-    """A picture of every job, painted at each poll and, for its clock and for a resize, every ``tick`` seconds. The
-    terminal may be closed meanwhile; the work goes on.
+_MOST_REASONS = 50  # lines about failures; more are a wall
 
-    One thread alone writes to the terminal: an interrupt reaches the main thread only, so it can come between what
-    was written and what is remembered of it nowhere.
+
+def _line(run: RunProgress) -> str:
+    """Counts, and the items that completed."""
+    items = run.summary.items
+    done = f"; {items['completed']}/{items['total']} items" if items.get("total") else ""
+    return standing(run.summary.status, run.summary.counts) + done
+
+
+def _failure(failure: FailedReplica) -> tuple[str, str]:
+    """The reason without its numbers, and the line that names the replica."""
+    parts = [
+        f"item {failure.item}" if failure.item else "",
+        "" if failure.exit_code is None else f"exit {failure.exit_code}",
+    ]
+    words = " ".join(part for part in (failure.line, f"({failure.hint})" if failure.hint else "") if part)
+    reason = f"{failure.exit_code} {''.join('#' if char.isdigit() else char for char in words)}" if words else ""
+    what = "an item failed" if failure.running else "failed"
+    return reason, ": ".join(part for part in (f"replica {failure.replica}: {what}", *parts, words) if part)
+
+
+class LiveReporter:
+    """A picture of every job, painted at each poll and, for its spinner, its clock and for a resize, every ``tick``
+    seconds. The terminal's title names the first job. A terminal that is closed does not stop the work.
+
+    Only one thread writes to the terminal, and an interrupt reaches the main thread only, so that what was written and
+    what is remembered of it always agree.
     """
 
     def __init__(
@@ -95,7 +120,7 @@ class LiveReporter:
         environ: Mapping[str, str],
         *,
         monotonic: Monotonic = time.monotonic,
-        tick: float = 1.0,
+        tick: float = 0.2,
         size: Callable[[], Size] | None = None,
     ):
         from skahactl.invocation import shows_unicode
@@ -105,11 +130,12 @@ class LiveReporter:
         self._picture: RepaintedDisplay = RepaintedDisplay(stream, environ, size)
         self._unicode = shows_unicode(stream)
         self._monotonic = monotonic
-        self._tick = tick
+        self._tick = self._pause = tick
         self._changed = threading.Condition()
         self._said: list[str] = []
         self._runs: tuple[RunProgress, ...] = ()
         self._at = 0.0
+        self._ticks = 0
         self._news = self._closed = False
         self._thread = threading.Thread(target=self._keep_painting, name="progress", daemon=True)
         self._thread.start()
@@ -125,7 +151,7 @@ class LiveReporter:
             self._tell()
 
     def close(self, *, told: bool = False) -> None:
-        """Everything said is on the terminal then, and the picture is gone. What is said later is a plain line."""
+        """Leaves everything said on the terminal, and no picture. What is said later is a plain line."""
         del told
         with self._changed:
             self._closed = True
@@ -142,7 +168,7 @@ class LiveReporter:
         closed = False
         while not closed:
             with self._changed:
-                self._changed.wait_for(lambda: self._news, self._tick)
+                self._changed.wait_for(lambda: self._news, self._pause)
                 said, runs, at, closed = self._said, self._runs, self._at, self._closed
                 self._said, self._news = [], False
             with contextlib.suppress(OSError):
@@ -160,15 +186,47 @@ class LiveReporter:
         self._said = []
 
     def _paint(self, runs: Sequence[RunProgress], at: float) -> None:
+        from skahactl.render.cells import draw
 
         if not runs:
             return
         passed = self._monotonic() - at
-        later = [replace(run, now=run.now + passed, longest=_later(run, passed)) for run in runs]
-        from skahactl.render.cells import draw
+        later = [_after(run, passed) for run in runs]
+        self._ticks += 1
+        began = time.thread_time()
+        self._picture.title(_title(runs, self._unicode))
+        self._picture.paint(lambda size: draw(later, size, self._unicode, self._ticks))
+        self._pause = max(self._tick, _SHARE * (time.thread_time() - began))
 
-        self._picture.paint(lambda size: draw(later, size, self._unicode))
+
+_SHARE = 25  # a picture takes one of so many seconds of a processor at most
 
 
-def _later(run: RunProgress, passed: float) -> tuple[tuple[int, float], ...]:
-    return tuple((number, seconds + passed) for number, seconds in run.longest)
+def _after(run: RunProgress, passed: float) -> RunProgress:
+    """The same some seconds later, as far as the clock alone tells."""
+    longest = tuple((number, seconds + passed) for number, seconds in run.longest)
+    left = None if run.left is None else max(1.0, run.left - passed)
+    return replace(run, now=run.now + passed, longest=longest, left=left)
+
+
+def _title(runs: Sequence[RunProgress], unicode: bool) -> str:
+    """``survey 68 % ✗3``, of the first job that has not ended."""
+    from skahactl.render.cells import percent
+
+    run = next((run for run in runs if run.summary.run.ended is None), runs[0])
+    failed = run.summary.counts[State.FAILED] - len(run.retrying)
+    lost = f" {'✗' if unicode else 'x'}{failed}" if failed > 0 else ""
+    return one_line(f"{run.summary.run.key.name} {percent(run)} %{lost}")
+
+
+#: Seconds of a wait from which on its end is signalled.
+LONG_WAIT = 60.0
+
+
+def signal_end(context: Invocation, words: str, seconds: float) -> None:
+    """Rings the bell of the terminal and sends it a notification (OSC 9) with ``words``, after a long wait."""
+    if seconds < LONG_WAIT or context.quiet or not is_screen(context.stderr, context.environ):
+        return
+    with contextlib.suppress(OSError):
+        context.stderr.write(f"\x07\x1b]9;{one_line(words)} ({format_duration(seconds)})\x07")
+        context.stderr.flush()

@@ -36,6 +36,14 @@ _NARROWEST = 10  # what is cut keeps at least so much
 _SHORTEST = 4  # and a title over numbers
 
 
+def shorten_middle(text: str, width: int) -> str:
+    """``psfex…/12``: the middle goes, since what distinguishes names is at their ends."""
+    if len(text) <= width:
+        return text
+    head = (width - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}" if width > 2 else text[:width]
+
+
 def console(stream: TextIO, environ: Mapping[str, str], size: Size | None = None) -> Console:
     """For a stream that is a terminal; ``size`` is columns and lines, its own if None."""
     width, height = size or size_of(stream)
@@ -153,6 +161,7 @@ class RepaintedDisplay:
         self._size: Size | None = None
         self._height = 0
         self._said: list[str] = []
+        self._title: str | None = None
 
     def paint(self, make: Callable[[Size], RenderableType]) -> None:
         """Shows what ``make`` returns for the size of the terminal; what is too high is cut."""
@@ -168,6 +177,12 @@ class RepaintedDisplay:
         self._write(f"{before}\r{up}{body}\x1b[J")
         self._height = len(lines)
 
+    def title(self, text: str) -> None:
+        """Names the terminal, with the name before it kept for ``close``."""
+        if text != self._title:
+            self._write(("" if self._title is not None else "\x1b[22;0t") + f"\x1b]0;{text}\x07")
+            self._title = text
+
     def above(self, text: str) -> None:
         """A line that stays, over the picture; the picture comes back with the next ``paint``."""
         self._said.append(text)
@@ -181,7 +196,8 @@ class RepaintedDisplay:
         if self._size is None:
             return
         up = f"\x1b[{self._height}A" if self._height and not keep else ""
-        self._write(f"\r{up}\x1b[J\x1b[?25h")
+        title = "" if self._title is None else "\x1b[23;0t"
+        self._write(f"\r{up}\x1b[J\x1b[?25h{title}")
         self._size, self._height = None, 0
 
     def _rendered(self, content: RenderableType, size: Size) -> list[str]:

@@ -25,7 +25,7 @@ STEP = {"replica", "name", "action", "reason", "outcome", "session", "attempt", 
 def ledger_text(desk: Desk) -> str:
     """All that the ledger holds, but for when it was last compared with the platform."""
     with contextlib.closing(sqlite3.connect(desk.state / "ledger.sqlite3")) as connection:
-        connection.execute("UPDATE runs SET observed = NULL")
+        connection.execute("UPDATE runs SET observed = NULL, observed_before = NULL")
         connection.execute("UPDATE attempts SET observed = NULL")
         return "\n".join(connection.iterdump())
 

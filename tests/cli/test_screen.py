@@ -30,8 +30,9 @@ SIZES = [(80, 24), (200, 50)]
 #: Paints the steps whose numbers come on its standard input, until that ends; then ends like a driver.
 SCRIPT = r"""
 import os, signal, sys
-from skahactl import states
-from skahactl.engine.runtime import RunProgress
+from skahactl import model as states
+from skahactl.model import State
+from skahactl.engine.runtime import FailedReplica, RunProgress
 from skahactl.model import Limits
 from skahactl.ledger.records import JobKey, Run, RunSummary
 from skahactl.render.progress import LiveReporter
@@ -43,15 +44,19 @@ TOTAL, JOBS = int(sys.argv[1]), int(sys.argv[2])
 def run(number, step):
     done = min(TOTAL, step)
     running = min(8, TOTAL - done)
-    kinds = [states.COMPLETED] * done + [states.RUNNING] * running + [states.QUEUED] * (TOTAL - done - running)
+    kinds = [State.COMPLETED] * done + [State.RUNNING] * running + [State.QUEUED] * (TOTAL - done - running)
     if step > 5:
-        kinds[2] = states.FAILED
+        kinds[2] = State.FAILED
     counts = states.zero_filled({state: kinds.count(state) for state in set(kinds)})
     made = Run(number, JobKey("https://ws-uv.canfar.net/skaha/v1", "alice", f"tiles{number}"), 1, "canfar", "d",
                "headless", "image", {}, Limits(), 1, "all", (), {}, None, 0.0, 0.0, None, None, False, TOTAL)
     summary = RunSummary(made, counts, states.job_status(counts, 0), 0)
     longest = ((17, 3600.0), (18, 60.0)) if running else ()
-    return RunProgress(summary, tuple(kinds), longest, ((40, "0/12 nodes are available"),), 0.0, 600.0)
+    failures = (FailedReplica(3, "271.285", 2, "cannot open 271.285.fits"),) if step > 5 else ()
+    left = 10800.0 if step > 1 else None
+    return RunProgress(
+        summary, tuple(kinds), longest, ((40, "0/12 nodes are available"),), 0.0, 600.0, failures=failures, left=left
+    )
 
 reporter = LiveReporter(sys.stderr, os.environ, tick=0.1)
 try:
@@ -178,7 +183,7 @@ def closing(terminal: Progress) -> Iterator[Progress]:
 
 
 def cells(lines: list[str], char: str) -> int:
-    """How many cells of this character stand in the rows of the grid."""
+    """How many cells of this character are in the rows of the grid."""
     return sum(line.count(char) for line in lines if re.match(r" +\d+  \S", line))
 
 
@@ -190,31 +195,35 @@ def shows(lines: list[str], *parts: str) -> bool:
 def test_a_cell_a_replica_is_drawn_and_updated_in_place(size: tuple[int, int]) -> None:
     with closing(Progress(size, 96)) as terminal:
         terminal.step(4)
-        lines = terminal.until(lambda lines: shows(lines, "■ 4 Completed", "replica 40 is Pending"))
-        assert lines[0].startswith("tiles1 on canfar (ws-uv.canfar.net): Running, 10 min, about 3 h")
+        lines = terminal.until(lambda lines: shows(lines, "✓ 4/96", "replica 40 is Pending"))
+        assert lines[0] == "tiles1  run 1 · canfar (ws-uv.canfar.net) · image"
+        assert re.fullmatch(r". ━+─+┈+    4 %  00:10:0\d  about 3 h left", lines[1])
         assert (cells(lines, "■"), cells(lines, "▸"), cells(lines, "·")) == (4, 8, 84)
-        assert shows(
-            lines, "longest running: replica 17 (1 h), replica 18 (1 min)", "replica 40 is Pending: 0/12 nodes"
-        )
+        assert shows(lines, "slowest: 17 (1 h), 18 (1 min)", "replica 40 is Pending: 0/12 nodes")
         terminal.step(50)
-        lines = terminal.until(lambda lines: shows(lines, "■ 49 Completed", "failed: 3", "replica 40 is Pending"))
+        lines = terminal.until(
+            lambda lines: shows(
+                lines, "✓ 49/96", "✗ replica 3  271.285  exit 2  cannot open 271.285.fits", "replica 40 is Pending"
+            )
+        )
         assert (cells(lines, "■"), cells(lines, "✗"), cells(lines, "▸")) == (49, 1, 8)
-        assert sum("tiles1 on canfar" in line for line in lines) == 1
+        assert sum("tiles1  run" in line for line in lines) == 1
         assert terminal.screen.cursor.hidden
+        assert terminal.screen.title == "tiles1 51 % ✗1"
 
 
 def test_the_clock_goes_on_between_the_steps() -> None:
     with closing(Progress((80, 24), 10)) as terminal:
         terminal.step(1)
-        terminal.until(lambda lines: shows(lines, "replica 18 (1 min)"))
-        terminal.until(lambda lines: shows(lines, "replica 18 (1 min 2 s)"))
+        terminal.until(lambda lines: shows(lines, "18 (1 min)"))
+        terminal.until(lambda lines: shows(lines, "18 (1 min 2 s)"))
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_thousands_of_replicas_fit(size: tuple[int, int]) -> None:
     with closing(Progress(size, 5000)) as terminal:
         terminal.step(300)
-        lines = terminal.until(lambda lines: shows(lines, "■ 299 Completed", "of 5000", "replica 40 is Pending"))
+        lines = terminal.until(lambda lines: shows(lines, "✓ 299/5000", "replica 40 is Pending"))
         assert lines[-1] == ""
         if size == (80, 24):
             assert shows(lines, "each cell is")
@@ -225,7 +234,7 @@ def test_more_jobs_than_lines_have_one_each() -> None:
     with closing(Progress((80, 24), 10, jobs=30)) as terminal:
         terminal.step(8)
         lines = terminal.until(lambda lines: shows(lines, "and 8 more jobs"))
-        assert sum("failed: 3" in line or "on canfar" in line for line in lines) == 22
+        assert sum("7/10" in line and line.endswith("failed: 3") for line in lines) == 22
         assert lines[-1] == ""
 
 
@@ -234,13 +243,13 @@ def test_a_resize_leaves_one_whole_picture(new: tuple[int, int]) -> None:
     with closing(Progress((80, 24), 96)) as terminal:
         terminal.step("a line that was said")
         terminal.step(6)
-        terminal.until(lambda lines: shows(lines, "■ 5 Completed"))
+        terminal.until(lambda lines: shows(lines, "✓ 5/96"))
         terminal.resize(new)
         terminal.until(lambda lines: b"\x1b[2J" in terminal.raw)
         terminal.step(7)
-        lines = terminal.until(lambda lines: shows(lines, "■ 6 Completed", "tiles1 on canfar"))
-        assert sum("tiles1 on canfar" in line for line in lines) == 1
-        assert sum("Completed" in line for line in lines) == 1
+        lines = terminal.until(lambda lines: shows(lines, "✓ 6/96", "tiles1  "))
+        assert sum("tiles1  " in line for line in lines) == 1
+        assert sum("✓" in line for line in lines) == 1
         assert lines[0].startswith("a line that was said") or new[1] < 20  # it has scrolled away there
 
 
@@ -249,7 +258,7 @@ def test_an_interrupt_leaves_screen_and_cursor_clean(size: tuple[int, int]) -> N
     with closing(Progress(size, 96)) as terminal:
         terminal.step("a line that was said")
         terminal.step(6)
-        terminal.until(lambda lines: shows(lines, "■ 5 Completed"))
+        terminal.until(lambda lines: shows(lines, "✓ 5/96"))
         terminal.press_interrupt()
         assert terminal.ended() == 130
         assert terminal.text() == "a line that was said\ninterrupted"
@@ -263,7 +272,7 @@ def test_the_end_leaves_what_was_said_alone() -> None:
         terminal.step("first")
         terminal.step(6)
         terminal.step("second")
-        terminal.until(lambda lines: shows(lines, "■ 5 Completed", "second"))
+        terminal.until(lambda lines: shows(lines, "✓ 5/96", "second"))
         assert terminal.lines()[:2] == ["first", "second"]
         terminal.finish()
         assert terminal.ended() == 0
@@ -274,7 +283,7 @@ def test_the_end_leaves_what_was_said_alone() -> None:
 def test_a_closed_terminal_is_no_reason_to_stop() -> None:
     with closing(Progress((80, 24), 96, environ={"HANGUP": "ignored"})) as terminal:
         terminal.step(3)
-        terminal.until(lambda lines: shows(lines, "■ 3 Completed"))
+        terminal.until(lambda lines: shows(lines, "✓ 3/96"))
         os.close(terminal.master)
         terminal.master = os.open(os.devnull, os.O_RDWR)
         terminal.step(6)
@@ -287,7 +296,7 @@ def test_colour_only_where_it_is_wanted() -> None:
     for environ, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
         with closing(Progress((80, 24), 96, environ=environ)) as terminal:
             terminal.step(6)
-            terminal.until(lambda lines: shows(lines, "■ 5 Completed"))
+            terminal.until(lambda lines: shows(lines, "✓ 5/96"))
             assert bool(re.search(rb"\x1b\[[0-9;]*3[0-9]m", terminal.raw)) == coloured
 
 

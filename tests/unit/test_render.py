@@ -10,17 +10,17 @@ from dataclasses import replace
 import pytest
 
 from skahactl.engine.outcome import JobOutcome, Outcome
-from skahactl.engine.runtime import RunProgress
+from skahactl.engine.runtime import FailedReplica, RunProgress
 from skahactl.errors import UsageError
 from skahactl.invocation import Invocation
 from skahactl.ledger.records import AttemptRow, JobKey, Run, RunSummary
 from skahactl.manifest.content import Difference
 from skahactl.model import STATES, Limits, State, job_status, zero_filled
 from skahactl.profile import LOCAL_SERVER, Profile
-from skahactl.render.cells import CELLS, draw
+from skahactl.render.cells import CELLS, RETRYING, draw
 from skahactl.render.columns import cells, columns_of, plain_lines
 from skahactl.render.description import timeline
-from skahactl.render.outcomes import expected, head, show_outcome, standing
+from skahactl.render.outcomes import head, show_outcome, standing
 from skahactl.render.progress import PlainReporter, reporter
 from skahactl.render.tables import show_rows, sort_rows
 
@@ -114,9 +114,9 @@ def test_which_reporter() -> None:
 
 
 def test_every_state_has_a_character_of_its_own() -> None:
-    assert set(CELLS) == set(STATES)
+    assert set(CELLS) == {*STATES, RETRYING}
     for style in (0, 1):
-        assert len({pair[style] for pair in CELLS.values()}) == len(STATES)
+        assert len({pair[style] for pair in CELLS.values()}) == len(CELLS)
     assert all(pair[1].isascii() for pair in CELLS.values())
 
 
@@ -143,12 +143,6 @@ def test_a_grouped_cell_shows_the_worst() -> None:
     assert "".join(rows).count("x") == 1
     assert "each cell is" in picture
     assert picture.isascii()
-
-
-def test_the_rest_is_expected_to_go_as_what_has_ended() -> None:
-    assert expected(progress(mixed(completed=25, running=75), now=100.0)) == pytest.approx(300.0)
-    assert expected(progress(mixed(completed=1, running=99))) is None
-    assert expected(progress(mixed(completed=3))) is None
 
 
 def attempt(replica: int, state: str, created: float, started: float | None, finished: float | None) -> AttemptRow:
@@ -287,3 +281,39 @@ def test_columns_are_two_blanks_apart_and_right_ones_end_together() -> None:
     ends = {line.index(str(10**n)) + len(str(10**n)) for line, n in zip(lines[1:], (1, 2, 3), strict=True)}
     assert len(ends) == 1
     assert all(len(pair[0].split("  ")) > 1 for pair in itertools.pairwise(lines))
+
+
+def test_failures_that_differ_in_numbers_are_one_line_with_a_count() -> None:
+    failures = tuple(FailedReplica(number, f"tile{number}", 1, f"cannot open {number}.fits") for number in range(1, 5))
+    other = FailedReplica(9, "tile9", 137, "Killed", "out of memory? requested 4 GB")
+    lines = draw([progress(mixed(failed=9), failures=(*failures, other))], (100, 24)).plain.split("\n")
+    assert "  ✗ 4 replicas (1-4)         exit 1    cannot open 1.fits" in lines
+    assert "  ✗ replica 9         tile9  exit 137  Killed (out of memory? requested 4 GB)" in lines
+    assert "  failed: 5-8" in lines
+
+
+def test_a_replica_that_will_be_retried_is_not_failed() -> None:
+    picture = draw([progress(mixed(completed=1, failed=2), retrying=frozenset({2, 3}), retry_at=620.0)], (80, 24)).plain
+    assert "↻ retrying 2 in 20 s" in picture
+    assert "✗" not in picture
+    assert "■↻↻" in picture
+
+
+def test_cells_keep_their_scale_when_failures_and_remarks_come() -> None:
+    calm = progress(mixed(completed=1000, running=1000))
+    failures = tuple(FailedReplica(n, None, n, f"reason {n}") for n in (1, 2, 3))
+    busy = progress(
+        mixed(completed=1000, running=1000), failures=failures, longest=((1500, 900.0),), why=((1501, "x"),)
+    )
+    rows = [
+        [line for line in draw([one], (80, 24)).plain.split("\n") if line[:6].strip().isdigit()] for one in (calm, busy)
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_items_are_counted_where_there_are_items() -> None:
+    one = progress(mixed(completed=1, running=1))
+    one = replace(one, summary=replace(one.summary, items={"total": 1200, "completed": 812, "failed": 3}))
+    picture = draw([one], (80, 24)).plain
+    assert "✓ 812/1200 items   ▸ 1 running" in picture
+    assert " 67 %  00:10:00" in picture
