@@ -1,166 +1,259 @@
-"""Every verb, where it lives, and the line that ``--help`` shows for it."""
+"""The command line parser: every verb with its place and its line of help, the front page, and the pages of verbs."""
 
 from __future__ import annotations
 
 import inspect
+import re
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Literal, get_type_hints
-
-from cyclopts import App, Group, Parameter
 
 from skahactl import __version__, completers
 
 if TYPE_CHECKING:
-    from cyclopts import App
+    from collections.abc import Sequence
+    from typing import TextIO
+
+    from cyclopts import App, Parameter
+    from cyclopts.argument import Argument
     from cyclopts.help import HelpEntry, HelpPanel
     from rich.console import Console, ConsoleOptions
 
-
-#: verb: (import string, one line, group)
+#: verb: (import string, one line, group of the front page)
 VERBS = {
-    "init": ("skahactl.commands.init:init", "Write a manifest to begin with.", "Run"),
-    "apply": ("skahactl.commands.apply:apply", "Make the platform match a manifest.", "Run"),
-    "create": ("skahactl.commands.create:create", "Run a job without a file.", "Run"),
-    "validate": ("skahactl.commands.manifest:validate", "Check manifests, without network or secrets.", "Run"),
-    "diff": ("skahactl.commands.apply:diff", "Show what apply would change.", "Run"),
-    "resume": ("skahactl.commands.retry:resume", "Drive a run again, from the ledger.", "Run"),
-    "retry": ("skahactl.commands.retry:retry", "Start new attempts of failed replicas.", "Run"),
-    "get": ("skahactl.commands.get:get", "Show jobs, replicas, items, sessions, images and more.", "Look"),
-    "describe": ("skahactl.commands.describe:describe", "Show a job with its replicas, times and logs.", "Look"),
-    "logs": ("skahactl.commands.logs:logs", "Show, follow or save every replica's log.", "Look"),
-    "events": ("skahactl.commands.get:events", "Show scheduling events: why is it Pending?", "Look"),
-    "report": ("skahactl.commands.report:report", "Write a page with charts of a job.", "Look"),
-    "wait": ("skahactl.commands.wait:wait", "Wait until it is so, or cannot be.", "Look"),
-    "delete": ("skahactl.commands.delete:delete", "Delete sessions, and verify it.", "End"),
-    "mark": ("skahactl.commands.retry:mark", "Record what a person found out.", "End"),
-    "renew": ("skahactl.commands.renew:renew", "Extend deadlines.", "End"),
-    "prune": ("skahactl.commands.prune:prune", "Forget old records and logs.", "End"),
-    "split": ("skahactl.commands.split:split", "Print this replica's share of a list.", "Inside a replica"),
-    "profile": ("skahactl.commands.profile:app", "List, show, add, check and choose where to run.", "Set up"),
-    "login": ("skahactl.commands.login:login", "Get a certificate.", "Set up"),
-    "serve": ("skahactl.commands.serve:serve", "Offer the local platform over HTTP.", "Set up"),
-    "schema": ("skahactl.commands.manifest:schema", "Print the JSON Schema of manifests.", "Set up"),
-    "explain": ("skahactl.commands.manifest:explain", "Explain a key of the manifest.", "Set up"),
-    "help": ("skahactl.commands.help:help_page", "Show pages of the manual.", "Set up"),
-    "completion": ("skahactl.commands.completion:completion", "Print or install shell completion.", "Set up"),
+    "init": ("skahactl.commands.init:init", "Write a job file to begin with", "Start"),
+    "apply": ("skahactl.commands.apply:apply", "Run the jobs of a file: create, continue, retry", "Start"),
+    "create": ("skahactl.commands.create:create", "Run one command without a file", "Start"),
+    "get": ("skahactl.commands.get:get", "List jobs, replicas, items, sessions", "Watch"),
+    "describe": ("skahactl.commands.describe:describe", "Show one job in full", "Watch"),
+    "logs": ("skahactl.commands.logs:logs", "Show or follow logs", "Watch"),
+    "wait": ("skahactl.commands.wait:wait", "Wait for a job to end", "Watch"),
+    "events": ("skahactl.commands.get:events", "Explain why a session is pending", "Watch"),
+    "report": ("skahactl.commands.report:report", "Write a page with charts of a job", "Watch"),
+    "retry": ("skahactl.commands.retry:retry", "Retry failed replicas", "Change"),
+    "delete": ("skahactl.commands.delete:delete", "Delete sessions and wait until they are gone", "Change"),
+    "resume": ("skahactl.commands.retry:resume", "Drive the last run of a job until it ends", "Change"),
+    "renew": ("skahactl.commands.renew:renew", "Extend the deadlines of sessions", "Change"),
+    "mark": ("skahactl.commands.retry:mark", "Set the result of replicas that finished unobserved", "Change"),
+    "prune": ("skahactl.commands.prune:prune", "Remove old records and saved logs", "Change"),
+    "validate": ("skahactl.commands.manifest:validate", "Check manifests without network or secrets", "Check"),
+    "diff": ("skahactl.commands.apply:diff", "Show what apply would change", "Check"),
+    "explain": ("skahactl.commands.manifest:explain", "Explain a key of the manifest", "Check"),
+    "schema": ("skahactl.commands.manifest:schema", "Print a JSON schema", "Check"),
+    "login": ("skahactl.commands.login:login", "Get a certificate for a server", "Configure"),
+    "profile": ("skahactl.commands.profile:app", "List, show, add, check and select profiles", "Configure"),
+    "completion": ("skahactl.commands.completion:completion", "Print or install shell completion", "Configure"),
+    "serve": ("skahactl.commands.serve:serve", "Serve the local platform over HTTP", "Configure"),
+    "split": ("skahactl.commands.split:split", "Print this replica's share of a list", "In a replica"),
+    "help": ("skahactl.commands.help:show_help", "Show a page of the manual", ""),
 }
 
-GROUPS = ("Run", "Look", "End", "Inside a replica", "Set up")
+#: The groups whose verbs have a line each; the others are lists of verbs.
+_WITH_LINES = ("Start", "Watch")
+
+_HEAD = """\
+skahactl: batch jobs on the CANFAR Science Platform
+
+Usage: skahactl COMMAND [OPTIONS]
+"""
+
+_TAIL = """
+Options      -p PROFILE  -o FORMAT  -q  -v  -h
+Try it       skahactl apply configs/quickstart/job.toml --wait
+More         skahactl help COMMAND, skahactl help TOPIC (manifest, states,
+             split, output, exit-codes, python, migrating, troubleshooting, ...)"""
 
 
-def app(page: str | None = None) -> App:
-    """The cyclopts app. With ``page`` the verb of this name has its whole help page, and is imported for it."""
-    groups = {name: Group(name, sort_key=place) for place, name in enumerate(GROUPS)}
+def front_page() -> str:
+    """The page of all commands: at most 79 columns and 23 lines."""
+    groups: dict[str, list[str]] = {}
+    for verb, (_, _, group) in VERBS.items():
+        if group:
+            groups.setdefault(group, []).append(verb)
+    lines = [_HEAD]
+    for group, verbs in groups.items():
+        rows = [f"{verb:<9} {VERBS[verb][1]}" for verb in verbs] if group in _WITH_LINES else [", ".join(verbs)]
+        lines += [f"{title:<12} {row}" for title, row in zip([group, *[""] * (len(rows) - 1)], rows, strict=True)]
+    return "\n".join([*lines, _TAIL])
+
+
+#: The last line of the page of a verb.
+GLOBAL_OPTIONS = "Global options  -p PROFILE  -o FORMAT  -q  -v  --color WHEN  --log-file FILE  -h"
+
+#: Arguments that the parser does not see: what comes after ``--``.
+_AFTER_DASHES = {"create": "[-- COMMAND...]", "split": "[-- COMMAND {}]"}
+
+
+def app(page: str | None = None, *, completing: bool = False) -> App:
+    """The cyclopts app.
+
+    With ``page`` the verb of this name has its whole help page, and its module is imported. With ``completing`` the
+    app also knows the global options, which ``invocation.take_globals`` takes out of a call before it is parsed.
+    """
+    from cyclopts import App, Group, Parameter
+
     root = App(
         name="skahactl",
-        help="Declarative batch work on the CANFAR Science Platform: one file says what should run.",
         version=__version__,
         help_format="plaintext",
+        help_epilogue=GLOBAL_OPTIONS,
         default_parameter=Parameter(negative=(), show_default=False),
-        group_commands=Group("This program", sort_key=len(GROUPS)),
+        group_parameters=Group("Options", sort_key=1),
     )
-    for verb, (place, line, group) in VERBS.items():
-        root.command(place, name=verb, help=line, group=groups[group])
-    root.meta.group_parameters = Group("Everywhere, before or after the verb", sort_key=len(GROUPS) + 1)
-    everywhere.__annotations__ = get_type_hints(everywhere, include_extras=True)  # read once, not at each look
-    root.meta.default(everywhere)
+    for verb, (place, line, _) in VERBS.items():
+        root.command(place, name=verb, help=f"{line}.")
+    if completing:
+        names = {"Parameter": Parameter}
+        global_options.__annotations__ = get_type_hints(global_options, localns=names, include_extras=True)
+        root.meta.default(global_options)
     if page in VERBS:
-        complete_page(root[page])
+        complete_page(root[page], page)
     return root
 
 
-def everywhere(
+def global_options(
     *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     profile: Annotated[
         str | None,
         Parameter(
             name=["--profile", "-p"],
-            metavar="NAME",
-            help="Where to run: a profile, or its file.",
+            metavar="PROFILE",
+            help="Profile name or file: where to run.",
             completer=completers.profiles,
         ),
     ] = None,
     output: Annotated[
-        Literal["table", "wide", "name", "json", "jsonl", "toml"],
+        Literal["table", "wide", "name", "json", "jsonl", "yaml", "csv", "toml"],
         Parameter(
-            name=["--output", "-o"],
-            metavar="FORMAT",
-            help="How data is shown: table (if nothing is said), wide, name, json, jsonl, toml.",
-            show_choices=False,
+            name=["--output", "-o"], metavar="FORMAT", help="Output format (default: table).", show_choices=False
         ),
     ] = "table",
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], help="Say only what must be known.")] = False,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], help="Print only results, warnings and errors.")] = False,
     verbose: Annotated[
-        int, Parameter(name=["--verbose", "-v"], count=True, help="A line for each request; -vv with its parameters.")
+        int,
+        Parameter(name=["--verbose", "-v"], count=True, help="Log each HTTP request; -vv also logs its parameters."),
     ] = 0,
+    color: Annotated[
+        Literal["auto", "always", "never"],
+        Parameter(metavar="auto|always|never", help="When to use colour (default: auto).", show_choices=False),
+    ] = "auto",
+    no_pager: Annotated[bool, Parameter(help="Do not use a pager.")] = False,
     log_file: Annotated[
-        completers.FileName | None, Parameter(metavar="FILE", help="Write the lines of -v to the end of this file.")
+        completers.FileName | None, Parameter(metavar="FILE", help="Append the lines of -vv to this file.")
     ] = None,
 ) -> None:
-    """The options that go everywhere, as help and completion tell them; ``options.take_globals`` takes them."""
+    """The options of every command, as completion offers them."""
 
 
-_WIDE = 100_000
-_PARAMETERS = "\nParameters\n----------\n"
-
-
-def complete_page(verb: App) -> None:
-    """Gives a verb, and the words below it, its whole text; the line that is its help among others goes."""
+def complete_page(verb: App, chain: str) -> None:
+    """Give a verb, and the commands below it, its usage line and the whole text of its docstring."""
     if verb.default_command is not None:
         verb.help = page_text(verb.default_command.__doc__ or "")
+        verb.usage = f"skahactl {chain} {usage(verb, chain)}"
     for name in verb.resolved_commands():
         if not name.startswith("-"):
-            complete_page(verb[name])
+            complete_page(verb[name], f"{chain} {name}")
 
 
-def without_boxes(root: App) -> None:
-    """Pages for what is no terminal: one row a line, columns two blanks apart, nothing wrapped."""
+def usage(verb: App, chain: str) -> str:
+    """``[OPTIONS] MANIFEST...``: the arguments of a verb, as its usage line names them."""
+    arguments = [one for one in verb.assemble_argument_collection() if one.show]
+    positional = [one for one in arguments if one.index is not None]
+    parts = ["[OPTIONS]"] if len(positional) < len(arguments) else []
+    parts += [_placeholder(one) for one in positional]
+    return " ".join([*parts, *([_AFTER_DASHES[chain]] if chain in _AFTER_DASHES else [])])
+
+
+def _placeholder(argument: Argument) -> str:
+    name = argument.name.lstrip("-").upper()
+    if argument.field_info.kind is argument.field_info.VAR_POSITIONAL:
+        name += "..."
+    return name if argument.required or name == "MANIFEST..." else f"[{name}]"  # which -f can also name
+
+
+def help_page(verb: str, words: Sequence[str], on_terminal: bool) -> str:
+    """The page of a verb, or of the command below it that the words name, as plain text: wrapped to fit a terminal,
+    else with one line per paragraph and entry."""
+    import io
+    import shutil
+
+    root = app(verb)
+    text = io.StringIO()
+    width = min(shutil.get_terminal_size().columns, _WIDEST_PAGE) if on_terminal else None
+    _use_plain_pages(root, width, text)
+    chain = [word for word in words if not word.startswith("-")]
+    root.help_print(chain[chain.index(verb) :][:2])
+    return re.sub(r"\s*\n\n+", "\n\n", text.getvalue()).rstrip("\n") + "\n"
+
+
+def _use_plain_pages(root: App, width: int | None, stream: TextIO) -> None:
+    from cyclopts.help import PlainFormatter
     from rich.console import Console
 
-    root.console = Console(width=_WIDE, no_color=True, highlight=False, markup=False, emoji=False)
-    root.help_formatter = _HelpRows()
+    class HelpPage(PlainFormatter):
+        """Cyclopts' plain pages with the entries in two columns, the short option first."""
+
+        def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+            if not panel.entries:
+                return
+            labels = [label(entry) for entry in panel.entries]
+            column = min(max(map(len, labels)), _WIDEST_LABEL)
+            console.out(panel.title, highlight=False)
+            for name, entry in zip(labels, panel.entries, strict=True):
+                console.out(_row(name, _text_of(entry.description, console), column, width), highlight=False)
+            console.out("", highlight=False)
+
+    root.console = Console(
+        file=stream, width=width or _UNLIMITED, no_color=True, highlight=False, markup=False, emoji=False
+    )
+    root.help_formatter = HelpPage()
+
+
+_UNLIMITED = 100_000
+_WIDEST_PAGE = 100  # columns; longer lines are harder to read
+_WIDEST_LABEL = 28
+
+
+def label(entry: HelpEntry) -> str:
+    """``-r, --replicas RANGES``: the short option first, one long name, and what goes there."""
+    if entry.positional_label:
+        return entry.positional_label
+    names = ", ".join([*entry.positive_shorts, *(entry.negative_names or entry.positive_names[:1])])
+    return f"{names} {entry.metavar}" if entry.metavar else names
+
+
+def _text_of(description: object, console: Console) -> str:
+    with console.capture() as captured:
+        console.print(description, end="", width=_UNLIMITED)
+    return captured.get()
+
+
+def _row(name: str, description: str, column: int, width: int | None) -> str:
+    text = " ".join(description.split())
+    lines = [text] if width is None else textwrap.wrap(text, max(30, width - column - 4))
+    if width is not None and len(name) > column:
+        return "\n".join([f"  {name}", *(f"  {'':<{column}}  {line}" for line in lines)])
+    first, *rest = lines or [""]
+    return "\n".join([f"  {name:<{column}}  {first}".rstrip(), *(f"  {'':<{column}}  {line}" for line in rest)])
 
 
 def page_text(docstring: str) -> str:
-    """The short line, the paragraphs, and the examples below a line of their own."""
-    prose, _, _ = inspect.cleandoc(docstring).partition(_PARAMETERS)
-    before, _, after = prose.partition("Examples:")
+    """The paragraphs of a docstring, with the examples indented below a title of their own."""
+    before, _, after = _prose(docstring).partition("Examples:")
     parts = [_flowing(paragraph) for paragraph in before.split("\n\n") if paragraph.strip()]
     found = _lines(after)
     if found:
-        parts.append("Examples")
-        parts.append("\n".join(f"  {line}" for line in found))
+        parts.append("\n".join(["Examples", *(f"  {line}" for line in found)]))
     return "\n\n".join(parts)
 
 
 def examples(docstring: str) -> list[str]:
     """The command lines below ``Examples:``."""
-    return _lines(inspect.cleandoc(docstring).partition(_PARAMETERS)[0].partition("Examples:")[2])
+    return _lines(_prose(docstring).partition("Examples:")[2])
 
 
-class _HelpRows:
-    """What would be a box as its title and rows."""
-
-    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-        if not panel.entries:
-            return
-        rows = [
-            (" ".join(entry.display_labels_with_metavar), _description_lines(entry, console)) for entry in panel.entries
-        ]
-        width = max(len(label) for label, _ in rows)
-        console.out(f"{panel.title}\n", highlight=False)
-        for label, description in rows:
-            console.out(f"  {label:<{width}}  {description}".rstrip(), highlight=False)
-        console.out("", highlight=False)
-
-    def render_usage(self, console: Console, options: ConsoleOptions, usage: object) -> None:
-        console.out(f"Usage: {usage}".rstrip() + "\n", highlight=False)
-
-
-def _description_lines(entry: HelpEntry, console: Console) -> str:
-    with console.capture() as captured:
-        console.print(entry.description, end="")
-    choices = f"[choices: {', '.join(entry.choices)}]" if entry.choices else ""
-    return " ".join(part for part in (captured.get().strip(), choices, "[required]" if entry.required else "") if part)
+def _prose(docstring: str) -> str:
+    """The text before the section of parameters, which the parser reads."""
+    return inspect.cleandoc(docstring).partition("\nParameters\n----------\n")[0]
 
 
 def _lines(after: str) -> list[str]:

@@ -65,30 +65,50 @@ class Terminated(BaseException):
 
 
 def _call(words: list[str], context: Invocation) -> int:
-    """Nothing of a verb is imported before it is called."""
+    """Run the verb. Nothing of a verb is imported before it is called."""
+    from skahactl.invocation import asks_for_help, use_aliases
+
+    words = use_aliases(words)
     if words == ["--version"]:
-        context.out(format_version(context))
+        print_version(context)
+        return Exit.DONE
+    if words in ([], ["--help"], ["-h"]):
+        from skahactl.app import front_page
+
+        context.out(front_page())
         return Exit.DONE
     from cyclopts import CycloptsError
 
     from skahactl.app import app
-    from skahactl.invocation import asked_page, asks_for_help
 
-    root = app(asked_page(words))
-    if asks_for_help(words) and not context.stdout.isatty():
-        from skahactl.app import without_boxes
-
-        without_boxes(root)
     if words[:1] == ["__complete"]:
-        root(words)
+        app(completing=True)(words)
         return Exit.DONE
+    if asks_for_help(words):
+        return _help(words, context)
     try:
-        result = root(words or ["--help"], exit_on_error=False, print_error=False, result_action="return_value")
+        result = app()(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         from skahactl.suggestions import explain_argument_error
 
         raise explain_argument_error(error, words) from error
     return int(result) if isinstance(result, int) else Exit.DONE
+
+
+def _help(words: list[str], context: Invocation) -> int:
+    """Print the page of a verb, through a pager if it is longer than the terminal."""
+    from skahactl.app import VERBS, help_page
+    from skahactl.invocation import asked_page
+    from skahactl.suggestions import unknown_verb
+
+    verb = asked_page(words)
+    if verb not in VERBS:
+        raise unknown_verb(words)
+    text = help_page(verb, words, context.stdout.isatty())
+    from skahactl.render import pager
+
+    pager.show(text, context.stdout, context.environ)
+    return Exit.DONE
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:
@@ -197,16 +217,24 @@ _DEPENDENCIES = (
 )
 
 
-def format_version(context: Invocation) -> str:
-    """The version alone, or with ``-v`` lines of name and value; no secret is among them."""
-    if not context.verbose:
-        return __version__
-    rows = _rows(context)
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+def print_version(context: Invocation) -> None:
+    """Print the version alone, or with ``-v`` or ``-o json`` names and values; no secret is among them."""
+    if context.machine_readable:
+        import json
+
+        rows = [(name.replace(" ", "_"), value) for name, value in version_rows(context)]
+        context.out(json.dumps({"version": __version__, **dict(rows)}, ensure_ascii=False))
+    elif context.verbose:
+        rows = version_rows(context)
+        width = max(len(name) for name, _ in rows)
+        for name, value in rows:
+            context.out(f"{name:<{width}}  {value}")
+    else:
+        context.out(__version__)
 
 
-def _rows(context: Invocation) -> list[tuple[str, str]]:
+def version_rows(context: Invocation) -> list[tuple[str, str]]:
+    """Names and values: versions, directories, the profile, and which settings the environment has."""
     import os
     import platform
     import sqlite3

@@ -1,8 +1,8 @@
-"""What Tab offers beyond fixed words: jobs, replicas, profiles, states; from the ledger's file and the profiles.
+"""What tab completion offers beyond fixed words: jobs, replicas, items, images, profiles, states.
 
-Each function is a completer of cyclopts: it gets the context of the word in progress and gives words, or words with
-what they mean. No network, nothing is written, and whatever is missing or broken means no offer, never a message. A
-Tab pays for every import, so the ledger is asked in plain SQL and everything else is imported late.
+Each function is a completer of cyclopts: it gets the context of the word in progress and returns words with their
+descriptions. It uses no network and writes nothing; if something is missing or damaged, it offers nothing and prints
+no message. Every completion pays for the imports, so the ledger is read with plain SQL and the rest is imported late.
 """
 
 from __future__ import annotations
@@ -22,8 +22,57 @@ else:
 Offers = list[tuple[str, str]]
 
 NOUNS = ("jobs", "replicas", "items", "sessions", "events", "images", "resources", "stats")
+#: The fields by which rows of a noun are usually sorted.
+SORT_FIELDS = {
+    "jobs": ("name", "status", "run", "created", "started", "ended", "replicas", "counts.Failed", "counts.Running"),
+    "replicas": ("replica", "state", "started", "finished", "attempt", "session"),
+    "items": ("replica", "position", "item", "state", "exit_code"),
+    "sessions": ("name", "status", "startTime", "expiryTime", "image", "type"),
+    "events": ("session", "type", "reason", "first", "last"),
+    "images": ("id",),
+}
+#: The keys of a manifest; a test compares them with the schema.
+KEYS = (
+    "name",
+    "image",
+    "kind",
+    "command",
+    "shell",
+    "replicas",
+    "session-name",
+    "after",
+    "resources",
+    "resources.cores",
+    "resources.ram",
+    "resources.gpus",
+    "env",
+    "items",
+    "items.file",
+    "items.glob",
+    "items.values",
+    "items.range",
+    "items.csv",
+    "items.matrix",
+    "items.strategy",
+    "items.per-replica",
+    "items.each",
+    "items.duplicates",
+    "limits",
+    "limits.alive",
+    "limits.pending",
+    "limits.pending-timeout",
+    "retry",
+    "retry.attempts",
+    "logs",
+    "logs.keep",
+    "vars",
+    "common",
+    "job",
+)
+
+_TABLES = ("resources", "env", "items", "limits", "retry", "logs", "vars", "common", "job")
 _OF_JOBS = ("jobs", "replicas", "items", "events")
-_JOB_ARGUMENTS = ("targets", "words", "job", "more")
+_JOB_ARGUMENTS = ("targets", "words", "job", "jobs")
 _MOST = 1000  # replicas in one answer
 
 #: The last run of each job, the newest first: on the server of the profile, as its newest run knows it; everywhere if
@@ -34,6 +83,14 @@ WITH here AS (SELECT jobs.server FROM runs JOIN jobs ON jobs.id = runs.job
 SELECT jobs.name, max(runs.id) AS run, runs.number FROM runs JOIN jobs ON jobs.id = runs.job
 WHERE jobs.server IN here OR NOT EXISTS (SELECT 1 FROM here) GROUP BY jobs.name ORDER BY run DESC
 """
+_RUNS = """
+SELECT number, created FROM runs JOIN jobs ON jobs.id = runs.job WHERE jobs.name = ? ORDER BY runs.id DESC LIMIT 100
+"""
+_ATTEMPTS = "SELECT max(attempt) FROM replicas WHERE run = ?"
+_ITEMS = """
+SELECT DISTINCT value FROM replicas, json_each(replicas.items) WHERE run = ? AND substr(value, 1, ?) = ? LIMIT 1000
+"""
+_IMAGES = "SELECT image FROM runs GROUP BY image ORDER BY max(id) DESC LIMIT 100"
 _TALLY = "SELECT replicas, state FROM tallies WHERE run = ? AND replicas > 0 ORDER BY replicas DESC"
 _HAS_SESSION = "SELECT 1 FROM attempts WHERE run = ? AND session IS NOT NULL LIMIT 1"
 _REPLICAS = "SELECT number, state FROM replicas WHERE run = ? ORDER BY number"
@@ -45,12 +102,12 @@ def jobs(context: Any) -> Offers:
 
 
 def jobs_with_sessions(context: Any) -> Offers:
-    """Of these, the ones that ever had a session: what can be deleted, renewed, tried again."""
+    """Of these, the ones that ever had a session: what can be deleted, renewed, retried."""
     return _jobs(context, only_with_sessions=True)
 
 
 def nouns_or_jobs(context: Any) -> Offers:
-    """For ``get``: a noun or a job, and after a noun what it has."""
+    """For ``get``: a noun or a job, and after a noun its targets."""
     before = _before(context)
     if not before:
         offers = [] if "/" in context.incomplete else [(noun, "") for noun in NOUNS]
@@ -60,14 +117,74 @@ def nouns_or_jobs(context: Any) -> Offers:
 
 
 def replicas(context: Any) -> Offers:
-    """Replica numbers of the job that is named before, with their states; after a comma more of them."""
-    for word in reversed(_before(context)):
-        done, comma, start = context.incomplete.rpartition(",")
-        taken = set(done.split(","))
-        rows = _replicas(context, word.removeprefix("jobs/").removeprefix("replicas/").partition("/")[0], start)
-        if rows:
-            return [(f"{done}{comma}{number}", state) for number, state in rows if str(number) not in taken]
+    """Replica numbers of the job that is named before, with their states; after a comma or a hyphen more of them."""
+    for job in _jobs_before(context):
+        offers = _ranges(context, job, context.incomplete)
+        if offers:
+            return offers
     return []
+
+
+def states(context: Any) -> Offers:
+    """States, also after a comma; in lower case if that is how the word begins."""
+    from skahactl.model import STATES
+
+    done, comma, start = context.incomplete.rpartition(",")
+    taken = {word.lower() for word in done.split(",")}
+    lower = start[:1].islower()
+    return [(f"{done}{comma}{state.lower() if lower else state}", "") for state in STATES if state.lower() not in taken]
+
+
+def runs(context: Any) -> Offers:
+    """Run numbers of the job that is named before, the newest first."""
+    from skahactl.text import iso_time
+
+    with _Ledger() as ledger:
+        for job in _jobs_before(context):
+            rows = ledger.rows(_RUNS, job)
+            if rows:
+                return [(str(number), f"created {iso_time(created)}") for number, created in rows]
+    return []
+
+
+def attempts(context: Any) -> Offers:
+    """``all``, and the attempt numbers of the job that is named before."""
+    with _Ledger() as ledger:
+        for job, run, _ in ledger.last_runs(context):
+            if job in _jobs_before(context):
+                [(most,)] = ledger.rows(_ATTEMPTS, run) or [(0,)]
+                return [("all", ""), *((str(number), "") for number in range(1, (most or 0) + 1))]
+    return [("all", "")]
+
+
+def items(context: Any) -> Offers:
+    """Items of the job that is named before."""
+    with _Ledger() as ledger:
+        for job, run, _ in ledger.last_runs(context):
+            if job in _jobs_before(context):
+                rows = ledger.rows(_ITEMS, run, len(context.incomplete), context.incomplete)
+                return [(item, "") for (item,) in rows if item.isprintable()]
+    return []
+
+
+def images(context: Any) -> Offers:
+    """Images of earlier runs, the newest first."""
+    with _Ledger() as ledger:
+        return [(image, "") for (image,) in ledger.rows(_IMAGES)]
+
+
+def sort_fields(context: Any) -> Offers:
+    """Fields to sort by, of the noun that is named before; also after a ``-``."""
+    words = _before(context)
+    first = words[0].partition("/")[0] if words else "jobs"
+    noun = first if first in SORT_FIELDS else first + "s" if first + "s" in SORT_FIELDS else "replicas"
+    sign = "-" if context.incomplete.startswith("-") else ""
+    return [(sign + name, "") for name in SORT_FIELDS[noun]]
+
+
+def settings(context: Any) -> Offers:
+    """Keys of a manifest, each with the ``=`` of ``--set``."""
+    return [(f"{key}=", "") for key in KEYS if key not in _TABLES]
 
 
 def profiles(context: Any) -> Offers:
@@ -77,19 +194,17 @@ def profiles(context: Any) -> Offers:
     return [(name, "") for name in names(os.environ)]
 
 
-def states(context: Any) -> Offers:
-    """States, also after a comma."""
-    from skahactl.model import STATES
-
-    done, comma, _ = context.incomplete.rpartition(",")
-    taken = done.split(",")
-    return [(f"{done}{comma}{state}", "") for state in STATES if state not in taken]
-
-
 def _jobs(context: Any, *, only_with_sessions: bool) -> Offers:
-    name, slash, start = context.incomplete.partition("/")
+    noun, slash, rest = context.incomplete.partition("/")
+    if slash and _is_noun(noun):  # job/tiles, as kubectl writes it
+        return [(f"{noun}/{word}", text) for word, text in _jobs_named(context, rest, only_with_sessions)]
+    return _jobs_named(context, context.incomplete, only_with_sessions)
+
+
+def _jobs_named(context: Any, typed: str, only_with_sessions: bool) -> Offers:
+    name, slash, start = typed.partition("/")
     if slash:
-        return [(f"{name}/{number}", state) for number, state in _replicas(context, name, start)]
+        return [(f"{name}/{word}", text) for word, text in _ranges(context, name, start)]
     with _Ledger() as ledger:
         found = []
         for job, run, number in ledger.last_runs(context):
@@ -97,15 +212,35 @@ def _jobs(context: Any, *, only_with_sessions: bool) -> Offers:
                 continue
             counts = ", ".join(f"{count} {state}" for count, state in ledger.rows(_TALLY, run))
             found.append((job, f"run {number}: {counts}"))
-        given = set(_before(context))
+        given = set(_jobs_before(context))
         return [offer for offer in found if offer[0] not in given]
 
 
-def _replicas(context: Any, job: str, start: str) -> list[tuple[int, str]]:
+def _ranges(context: Any, job: str, typed: str) -> Offers:
+    """The last number of ``1,3-``: numbers that are not in the list yet; after a hyphen only larger ones."""
+    done, comma, last = typed.rpartition(",")
+    low, hyphen, start = last.rpartition("-")
+    taken = set(done.split(","))
     with _Ledger() as ledger:
         runs = [run for name, run, _ in ledger.last_runs(context) if name == job]
         rows = ledger.rows(_REPLICAS, runs[0]) if runs else []
-        return [(number, state) for number, state in rows if str(number).startswith(start)][:_MOST]
+    least = int(low) if low.isdecimal() else 0
+    before = f"{done}{comma}{low}{hyphen}"
+    numbers = [(str(number), state) for number, state in rows if number > least and str(number).startswith(start)]
+    return [(before + number, state) for number, state in numbers if number not in taken][:_MOST]
+
+
+def _is_noun(word: str) -> bool:
+    return word in NOUNS or word + "s" in NOUNS
+
+
+def _jobs_before(context: Any) -> list[str]:
+    """The names of the jobs that were given, without ``job/`` and ``/REPLICAS``; the last one first."""
+    found = []
+    for word in reversed(_before(context)):
+        parts = word.split("/")
+        found.append(parts[1] if len(parts) > 1 and _is_noun(parts[0]) else parts[0])
+    return found
 
 
 def _before(context: Any) -> list[str]:

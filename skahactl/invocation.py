@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TextIO
 
 from skahactl.errors import UsageError
-from skahactl.text import nearest
+from skahactl.text import distance, nearest
 
-OUTPUTS = ("table", "wide", "name", "json", "jsonl", "toml")
+OUTPUTS = ("table", "wide", "name", "json", "jsonl", "yaml", "csv", "toml")
+COLOURS = ("auto", "always", "never")
 
 #: The verbs that look for jobs and sessions where the profile says.
 _OF_JOBS = "apply|create|delete|describe|diff|events|get|logs|mark|prune|renew|resume|retry|wait"
@@ -70,7 +71,7 @@ class Invocation:
 
     @property
     def machine_readable(self) -> bool:
-        return self.output in ("json", "jsonl", "toml")
+        return self.output in ("json", "jsonl", "yaml", "csv", "toml")
 
     def out(self, text: str) -> None:
         """One line of data."""
@@ -141,7 +142,13 @@ def is_screen(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 def has_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    return is_screen(stream, environ) and not environ.get("NO_COLOR")
+    """Whether to write colours: SKAHACTL_COLOR (``--color`` sets it), else NO_COLOR, FORCE_COLOR, and the terminal."""
+    choice = environ.get("SKAHACTL_COLOR") or "auto"
+    if choice != "auto":
+        return choice == "always"
+    if environ.get("NO_COLOR"):
+        return False
+    return is_screen(stream, environ) or environ.get("FORCE_COLOR", "0") not in ("", "0")
 
 
 def shows_unicode(stream: TextIO) -> bool:
@@ -155,8 +162,16 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in text)
 
 
-_VALUED = {"-p": "profile", "--profile": "profile", "-o": "output", "--output": "output", "--log-file": "log_file"}
-
+#: Global options that take a value, and what each one sets.
+_VALUED = {
+    "-p": "profile",
+    "--profile": "profile",
+    "-o": "output",
+    "--output": "output",
+    "--color": "color",
+    "--colour": "color",
+    "--log-file": "log_file",
+}
 
 _FLAGS = {
     "-q": ("quiet", 1),
@@ -165,15 +180,30 @@ _FLAGS = {
     "--verbose": ("verbose", 1),
     "-vv": ("verbose", 2),
     "-vvv": ("verbose", 2),
+    "--no-pager": ("no_pager", 1),
 }
 
+_GLOBAL_OPTIONS = (*(name for name in (*_VALUED, *_FLAGS) if name.startswith("--")), "--help")
 
-#: The verbs whose words are manifests: after ``--`` each is a file, whatever it begins with.
+#: The verbs that take manifests: after ``--`` each word is a file, whatever it begins with.
 _OF_FILES = ("apply", "diff", "validate")
 
+#: The options of ``create`` that take a value; a test compares them with its signature.
+CREATE_VALUED = frozenset(
+    {
+        *("--name", "-n", "--cores", "--cpu", "-c", "--ram", "--memory", "-m", "--gpus", "--gpu", "-g"),
+        *("--env", "-e", "--replicas", "-r", "--timeout", "--image"),
+    }
+)
 
-def take_globals(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """The fields of Context that argv sets, and the words that remain. Nothing after ``--`` is an option."""
+
+def take_globals(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> tuple[dict[str, Any], list[str]]:
+    """The fields of Invocation that argv and the environment set, and the words that remain.
+
+    Nothing after ``--`` is an option; nor is anything in the command of ``create``. Raises UsageError for a value
+    that is not valid.
+    """
+    environ = os.environ if environ is None else environ
     taken: dict[str, Any] = {}
     words: list[str] = []
     at = 0
@@ -182,19 +212,19 @@ def take_globals(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     while at < len(argv):
         word = argv[at]
         at += 1
-        if word == "--":
+        if word == "--" or _starts_command([*words, word]):
+            rest = list(argv[at:] if word == "--" else argv[at - 1 :])
             if words[:1] == ["split"]:  # which has lists before it, of any number
-                taken["command"] = tuple(argv[at:])
+                taken["command"] = tuple(rest)
                 break
-            rest = argv[at:]
             if words[:1] and words[0] in _OF_FILES:
                 rest = [f"./{one}" if one.startswith("-") and one != "-" else one for one in rest]
-            words += [word, *rest]
+            words += ["--", *rest]
             break
         name, equals, value = _parts(word)
         if word in _FLAGS:
             field, amount = _FLAGS[word]
-            taken[field] = True if field == "quiet" else taken.get(field, 0) + amount
+            taken[field] = taken.get(field, 0) + amount if field == "verbose" else True
         elif name in _VALUED and (equals or word == name):
             if not equals:
                 if at == len(argv):
@@ -206,13 +236,106 @@ def take_globals(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
             words.append(word)
     if words[:1] == ["report"] and "output" in taken:  # the file of the page, not a format
         words.append(f"--output={taken.pop('output')}")
-    if taken.get("output", "table") not in OUTPUTS:
-        guess = nearest(taken["output"], OUTPUTS)
+    return _settings(taken, words, environ), words
+
+
+def _starts_command(words: Sequence[str]) -> bool:
+    """Whether the last of these words begins the command of ``create``: the third that is not an option or its
+    value, after KIND and IMAGE."""
+    if words[0] != "create":
+        return False
+    valued, positional, count = False, False, 0
+    for word in words[1:]:
+        is_option = word.startswith("-") and not valued
+        positional = not is_option and not valued
+        valued = is_option and word in CREATE_VALUED
+        count += positional
+    return positional and count == 3
+
+
+def _settings(taken: dict[str, Any], words: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any]:
+    """``taken`` with checked values. Options that are the environment's are set there: for this call alone."""
+    overrides = {}
+    color = taken.pop("color", None)
+    for place, choice in (("--color", color), ("SKAHACTL_COLOR", environ.get("SKAHACTL_COLOR"))):
+        if choice and choice not in COLOURS:
+            raise _not_one_of(place, choice, COLOURS)
+    if color:
+        overrides["SKAHACTL_COLOR"] = color
+    if taken.pop("no_pager", False):
+        overrides["SKAHACTL_PAGER"] = ""
+    if overrides:
+        taken["environ"] = {**environ, **overrides}
+    if "output" in taken:
+        if taken["output"] not in OUTPUTS:
+            raise _not_one_of("-o", taken["output"], OUTPUTS)
+        _refuse_format(taken["output"], words)
+    elif usual := environ.get("SKAHACTL_OUTPUT"):
+        if usual not in OUTPUTS:
+            raise _not_one_of("SKAHACTL_OUTPUT", usual, OUTPUTS)
+        with contextlib.suppress(UsageError):  # a setting for all verbs does not concern those that lack the format
+            _refuse_format(usual, words)
+            taken["output"] = usual
+    return taken
+
+
+def _refuse_format(output: str, words: Sequence[str]) -> None:
+    """toml is for manifests and profiles, csv for tables."""
+    if output == "toml" and words[:2] != ["profile", "show"] and not (words[:1] == ["create"] and "--dry-run" in words):
         raise UsageError(
-            f"there is no output format '{taken['output']}'",
-            hint=(f"did you mean '{guess}'? " if guess else "") + "the formats are " + ", ".join(OUTPUTS),
+            "-o toml is for create --dry-run and profile show", hint="use -o json, or -o csv for the tables of get"
         )
-    return taken, words
+    if output == "csv" and words[:1] not in ([], ["get"], ["events"]):
+        raise UsageError("-o csv is for get and events", hint="use -o json")
+
+
+def _not_one_of(place: str, value: str, choices: Sequence[str]) -> UsageError:
+    guess = nearest(value, choices)
+    return UsageError(
+        f"{place} is {', '.join(choices[:-1])} or {choices[-1]}, not '{value}'",
+        hint=f"did you mean '{guess}'?" if guess else None,
+    )
+
+
+#: Verbs and options that start or end work: a word must be almost exactly one of them to be taken for it.
+_HARMFUL = frozenset(
+    {
+        *("apply", "create", "retry", "resume", "delete", "prune", "mark", "renew", "remove", "serve"),
+        *("--rerun", "--replace", "--forget", "--break-lock", "--yes", "--adopt", "--wait", "--unknown", "--sessions"),
+        *("--no-logs", "--missing", "--all-profiles"),
+    }
+)
+
+
+def similar(word: str, candidates: Iterable[str]) -> str | None:
+    """``did you mean 'apply'?``, or None. What starts or ends work is suggested for one typing error only."""
+    likely = [one for one in candidates if one not in _HARMFUL or distance(word.lower(), one) <= 1]
+    found = nearest(word, likely)
+    return f"did you mean '{found}'?" if found else None
+
+
+#: Options of other tools, and what does the same.
+_OPTIONS = {
+    ("logs", "--since"): "log lines have no times; for the last lines: --tail N",
+    ("events", "--since"): "the server keeps events for about an hour; all of them are shown",
+    ("apply", "--force"): "to delete the current run and start a new one: --replace",
+    ("apply", "--prune"): "to end a job that is no longer in a file: skahactl delete JOB",
+    ("delete", "--force"): "delete needs no --force; it repeats the request until the sessions are gone",
+    ("delete", "--now"): "delete needs no --now; it repeats the request until the sessions are gone",
+    ("delete", "--all"): "to delete every job: skahactl get jobs -o name | xargs -r skahactl delete",
+    ("get", "--all-namespaces"): "for the jobs of every server: -A",
+    ("create", "--ntasks"): "for N replicas: -r N",
+    ("create", "--cmd"): "put the command at the end, after --",
+    ("create", "--args"): "put the command and its arguments at the end, after --",
+}
+
+
+def unknown_option(verb: str, word: str, options: Iterable[str], otherwise: str) -> UsageError:
+    """The error for an option that ``verb`` does not have: with what does the same, else the nearest of ``options``
+    and the global ones, else the hint ``otherwise``."""
+    name = word.partition("=")[0]
+    hint = _OPTIONS.get((verb, name)) or similar(name, [*options, *_GLOBAL_OPTIONS]) or otherwise
+    return UsageError(f"{verb} has no option '{name}'", hint=hint)
 
 
 def asked_page(words: Sequence[str]) -> str | None:
@@ -221,9 +344,49 @@ def asked_page(words: Sequence[str]) -> str | None:
 
 
 def asks_for_help(words: Sequence[str]) -> bool:
-    """Is it a help page that will be shown? Without any word it is that of all."""
+    """Whether a help page will be shown."""
     asked = words[: words.index("--")] if "--" in words else words
-    return not words or not {"--help", "-h"}.isdisjoint(asked)
+    return not {"--help", "-h"}.isdisjoint(asked)
+
+
+def use_aliases(words: Sequence[str]) -> list[str]:
+    """The words with what other tools call a verb or an option replaced by what it is called here. Only forms that
+    mean exactly the same: all others are answered with a suggestion."""
+    end = words.index("--") if "--" in words else len(words)
+    before = [one for word in words[:end] if (one := _DRY_RUN.get(word, word)) is not None]
+    first, rest = before[:1], before[1:]
+    if first in (["version"], ["-V"]) and not rest:
+        before = ["--version"]
+    elif first == ["scancel"] and rest and not any(word.startswith("-") for word in rest):
+        before[0] = "delete"
+    elif first == ["profile"] and rest and rest[0] in _PROFILE_WORDS:
+        before[1] = _PROFILE_WORDS[rest[0]]
+    elif before[:2] == ["create", "job"]:
+        before = _create_job(before)
+    return [*before, *words[end:]]
+
+
+#: kubectl's forms of ``--dry-run``; None is no option at all.
+_DRY_RUN = {f"--dry-run={value}": "--dry-run" for value in ("client", "server", "true")} | {
+    f"--dry-run={value}": None for value in ("none", "false")
+}
+_PROFILE_WORDS = {"ls": "list", "rm": "remove", "delete": "remove", "get": "show", "current-context": "current"}
+
+
+def _create_job(words: list[str]) -> list[str]:
+    """``create job NAME --image=I`` as ``create headless I -n NAME``."""
+    image, left, at = None, [], 2
+    while at < len(words):
+        name, equals, value = words[at].partition("=")
+        if name == "--image":
+            image = value if equals else next(iter(words[at + 1 :]), None)
+            at += 1 if equals else 2
+        else:
+            left.append(words[at])
+            at += 1
+    if image is None or not left or left[0].startswith("-"):
+        return ["create", "headless", *words[2:]]
+    return ["create", "headless", image, "-n", *left]
 
 
 def _parts(word: str) -> tuple[str, str, str]:

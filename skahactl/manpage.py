@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from skahactl import __version__
-from skahactl.app import GROUPS, VERBS
+from skahactl.app import VERBS
 from skahactl.render import pages
 from skahactl.render.pages import escape_roff
 
@@ -44,11 +44,11 @@ def _parts() -> Iterator[str]:
     yield ".SH SYNOPSIS\n.B skahactl\n.I COMMAND\n.RI [ OPTIONS ]"
     yield f".SH DESCRIPTION\n{_DESCRIPTION}"
     yield ".SH COMMANDS"
-    for group in GROUPS:
-        yield f".SS {escape_roff(group)}"
+    for group in dict.fromkeys(place for _, _, place in VERBS.values()):
+        yield f".SS {escape_roff(group or 'Help')}"
         for name, (_, line, place) in VERBS.items():
             if place == group:
-                yield f".TP\n.B {name}\n{escape_roff(line)}"
+                yield f".TP\n.B {name}\n{escape_roff(line)}."
     for topic in _PAGES:
         title, _, body = pages.roff(pages.read(topic)).partition("\n")
         yield f".SH {title.removeprefix('.SS ').upper()}\n{body.rstrip()}"

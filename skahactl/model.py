@@ -120,6 +120,7 @@ class State(StrEnum):
 
 STATES: Final = tuple(State)
 ALIVE: Final = frozenset({State.CREATING, State.UNCONFIRMED, State.PENDING, State.RUNNING})
+OBSERVED: Final = frozenset({State.COMPLETED, State.FAILED})  # ends that the platform reports
 ENDED: Final = frozenset({State.COMPLETED, State.FAILED, State.REJECTED, State.UNKNOWN, State.DELETED, State.SKIPPED})
 
 
@@ -180,7 +181,12 @@ def name_tag(job: str, number: int, request: Request) -> str:
     import hashlib  # most commands make no name
 
     text = json.dumps([job, number, request_data(request)], separators=(",", ":"), ensure_ascii=True)
-    bits = int.from_bytes(hashlib.sha256(text.encode("ascii")).digest()[:4], "big") >> 7
+    return base32_tag(hashlib.sha256(text.encode("ascii")).digest())
+
+
+def base32_tag(digest: bytes) -> str:
+    """Return the first 25 bits of a digest as five base-32 characters in lower case."""
+    bits = int.from_bytes(digest[:4], "big") >> 7
     return "".join(_DIGITS[bits >> shift & 31] for shift in (20, 15, 10, 5, 0))
 
 

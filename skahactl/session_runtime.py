@@ -170,7 +170,7 @@ async def delete_ids(runtime: Runtime, ids: Sequence[str]) -> dict[str, bool]:
             chosen.setdefault(known[one][0], set()).add(known[one][1])
     with ledger.transaction():
         for run_id, numbers in chosen.items():
-            replicas.ask_delete(ledger, run_id, numbers)
+            replicas.request_delete(ledger, run_id, numbers)
     slots = asyncio.Semaphore(runtime.profile.client.concurrency)
 
     async def ask(one: str) -> None:

@@ -2,94 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from cyclopts import CoercionError, CycloptsError, MissingArgumentError, RepeatArgumentError, UnknownCommandError
-from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError
-
 from skahactl.errors import UsageError
-from skahactl.text import did_you_mean
+from skahactl.invocation import similar, unknown_option
+from skahactl.text import parse_ranges
 
 if TYPE_CHECKING:
+    from cyclopts import CycloptsError
     from cyclopts.argument import Argument
+    from cyclopts.exceptions import CoercionError, MissingArgumentError, UnknownCommandError, UnknownOptionError
 
-
-#: What other tools call it, and what it is called here; a noun in the singular is found by its plural.
-FOREIGN = {
-    "ps": "get sessions",
-    "list": "get jobs",
-    "ls": "get jobs",
-    "info": "describe SESSION",
-    "run": "create headless IMAGE -- COMMAND",
-    "submit": "apply job.toml",
-    "launch": "create headless IMAGE -- COMMAND",
-    "sbatch": "apply job.toml",
-    "srun": "create headless IMAGE --wait -- COMMAND",
-    "cancel": "delete JOB",
-    "scancel": "delete JOB",
-    "kill": "delete JOB",
-    "stop": "delete JOB",
-    "rm": "delete JOB",
-    "remove": "delete JOB",
-    "squeue": "get replicas --state Running,Pending",
-    "sacct": "get replicas JOB",
-    "sinfo": "get stats",
-    "status": "get jobs",
-    "top": "get sessions -o wide",
-    "stats": "get stats",
-    "images": "get images",
-    "jobs": "get jobs",
-    "replicas": "get replicas",
-    "items": "get items JOB",
-    "sessions": "get sessions",
-    "resources": "get resources",
-    "start": "resume JOB",
-    "log": "logs JOB",
-    "cat": "logs JOB",
-    "tail": "logs -f JOB",
-    "watch": "get jobs -w",
-    "rerun": "apply --rerun job.toml",
-    "restart": "apply --rerun job.toml",
-    "replace": "apply --replace job.toml",
-    "requeue": "retry JOB",
-    "resubmit": "retry JOB",
-    "release": "retry JOB",
-    "scontrol": "describe JOB (scontrol requeue: retry JOB)",
-    "pods": "get replicas",
-    "rollout": "wait JOB",
-    "config": "profile list",
-    "auth": "login",
-    "server": "profile list",
-    "version": "--version",
-    "context": "get resources",
-    "open": "describe SESSION (it shows the URL)",
+#: What other tools call a command, and the command here. ``{target}`` is what the user named, or the word after the
+#: bar; ``{rest}`` is everything after the verb.
+_ANSWERS = {
+    "get {rest|sessions}": ("ps",),
+    "get jobs": ("list", "ls", "qstat", "condor_q", "job", "jobs"),
+    "get jobs -w": ("watch",),
+    "get replicas {target|}": ("replicas", "replica", "pods", "po"),
+    "get items {target|JOB}": ("items", "item"),
+    "get sessions {target|}": ("sessions", "session"),
+    "get images": ("images", "image"),
+    "get stats": ("stats", "sinfo", "quota"),
+    "get resources": ("resources", "context"),
+    "get sessions -o wide": ("top",),
+    "describe {target|JOB}": ("info", "show", "inspect", "seff", "details"),
+    "logs {target|JOB}": ("cat", "log", "output"),
+    "logs -f {target|JOB}": ("tail", "attach", "follow"),
+    "delete {target|JOB}": ("destroy", "rm", "remove", "down", "del", "cancel", "scancel", "kill", "qdel", "stop"),
+    "delete {target|JOB} ": ("terminate", "condor_rm", "uninstall"),
+    "diff {target|job.toml}": ("plan",),
+    "validate {target|job.toml}": ("lint", "check"),
+    "init {target|}": ("new", "template", "scaffold"),
+    "apply {target|job.toml}": ("submit", "deploy", "install", "condor_submit", "qsub"),
+    "apply {target|job.toml} --wait": ("up",),
+    "apply FILE --rerun": ("rerun", "restart"),
+    "apply FILE --replace": ("replace",),
+    "create {rest|headless IMAGE -- COMMAND}": ("launch",),
+    "resume {target|JOB}": ("continue",),
+    "retry {target|JOB}": ("requeue", "resubmit", "rerun-failed"),
+    "profile check": ("whoami", "ping"),
+    "profile list": ("config", "server", "profiles", "contexts"),
+    "login": ("auth", "cert"),
 }
+_COMMANDS = {verb: command for command, verbs in _ANSWERS.items() for verb in verbs}
 
-#: Verbs of other tools that nothing here answers to.
-_NOTHING = {
-    "pause": "sessions cannot be paused; skahactl delete JOB ends them",
-    "suspend": "sessions cannot be paused; skahactl delete JOB ends them",
-    "logout": "there is nothing to log out of; a certificate is a file ('skahactl profile show' names it)",
+#: Verbs of other tools without a counterpart: why, and what to do.
+_WITHOUT = {
+    "hold": "a session cannot be paused; to stop creating replicas, lower [limits] alive and run: skahactl apply FILE",
+    "pause": "a session cannot be paused; to stop creating replicas, lower [limits] alive and run: skahactl apply FILE",
+    "suspend": "a session cannot be paused; to stop creating replicas, lower [limits] alive and run: "
+    "skahactl apply FILE",
+    "release": "sessions are never held; queued replicas start while a driver runs: skahactl resume {target|JOB}",
+    "edit": "change the manifest, and see what that means: skahactl diff FILE",
+    "patch": "change the manifest, and see what that means: skahactl diff FILE",
+    "exec": "the server cannot run a command in a session; see its output with: skahactl logs {target|JOB}",
+    "ssh": "the server cannot run a command in a session; see its output with: skahactl logs {target|JOB}",
+    "cp": "sessions share /arc, where you find their files; to save logs: skahactl logs {target|JOB} --save DIR",
+    "logout": "a certificate is a file; to see where it is: skahactl profile show",
 }
-
-#: Options of other tools whose sense is had in another way.
-_NOT_HERE = {
-    ("logs", "--since"): "lines of a log have no time of their own; --tail N shows the last ones",
-    ("events", "--since"): "the platform keeps events for about an hour; all of them are shown",
-    ("apply", "--force"): "--replace ends the run that goes on, and starts the next",
-}
-
-_EVERYWHERE = ("--profile", "--output", "--quiet", "--verbose", "--log-file", "--help")
 
 
 def explain_argument_error(error: CycloptsError, words: Sequence[str]) -> UsageError:
-    """The parser's complaint about these words in ours."""
+    """The parser's error about these words, in the words of users."""
+    from cyclopts import CoercionError, MissingArgumentError, RepeatArgumentError, UnknownCommandError
+    from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError
+
     from skahactl.app import VERBS
 
     verb = next((word for word in words if not word.startswith("-")), "")
     if verb and verb not in VERBS:
-        return UsageError(f"there is no command '{verb}'", hint=_advice(verb, words, list(VERBS)))
+        return unknown_verb(words)
     place = " ".join(error.command_chain or ()) or verb
     page = f"see 'skahactl {place} --help'" if place else "see 'skahactl --help'"
     who = place or "skahactl"
@@ -109,36 +94,211 @@ def explain_argument_error(error: CycloptsError, words: Sequence[str]) -> UsageE
     return UsageError(" ".join(str(error).split()), hint=page)
 
 
-def _advice(verb: str, words: Sequence[str], verbs: list[str]) -> str:
-    if verb == "help":
-        asked = next((f"{word} " for word in words if word in verbs), "")
-        return f"here that is: skahactl {asked}--help"
-    if verb in _NOTHING:
-        return _NOTHING[verb]
-    if here := FOREIGN.get(verb) or FOREIGN.get(verb + "s"):
-        return f"here that is: skahactl {here}"
-    return did_you_mean(verb, verbs) or "'skahactl --help' lists the commands"
+def unknown_verb(words: Sequence[str]) -> UsageError:
+    """The first word is not a verb: the command that was probably meant, with the user's words."""
+    from skahactl.app import VERBS
+
+    at = next((place for place, word in enumerate(words) if not word.startswith("-")), 0)
+    verb, rest = words[at], list(words[at + 1 :])
+    return UsageError(f"'{verb}' is not a command", hint=_advice(verb, rest, list(VERBS)))
+
+
+def _advice(verb: str, rest: list[str], verbs: list[str]) -> str:
+    answer = _FUNCTIONS.get(verb)
+    if answer is not None:
+        return _hint(answer(rest))
+    if verb in _WITHOUT:
+        return _filled(_WITHOUT[verb], rest)
+    if verb in _COMMANDS:
+        return _hint(_filled(_COMMANDS[verb], rest))
+    return similar(verb, verbs) or "'skahactl --help' lists the commands"
+
+
+def _hint(command: str) -> str:
+    first, _, note = command.partition("\n")
+    return f"the command is: skahactl {first.strip()}" + (f" ({note})" if note else "")
+
+
+def _filled(template: str, rest: Sequence[str]) -> str:
+    """``logs {target|JOB}`` with what the user named, or else with JOB."""
+    before, brace, after = template.partition("{")
+    if not brace:
+        return template
+    field, _, after = after.partition("}")
+    name, _, default = field.partition("|")
+    given = rest if name == "rest" else _targets(rest)
+    return f"{before}{' '.join(map(shlex.quote, given)) or default}{after}"
+
+
+def _targets(rest: Sequence[str]) -> list[str]:
+    """The words that are not options, as targets are written here: ``job/x`` is x, ``x_3`` of Slurm is x/3."""
+    return [_target(word) for word in rest if not word.startswith("-")]
+
+
+def _target(word: str) -> str:
+    noun, slash, name = word.partition("/")
+    if slash and noun in ("job", "jobs", "pod", "pods", "po", "deployment", "session"):
+        return name
+    job, underscore, number = word.rpartition("_")
+    return f"{job}/{number.strip('[]')}" if underscore and number.strip("[]")[:1].isdecimal() else word
+
+
+def _value(rest: Sequence[str], *names: str) -> str | None:
+    """The value of one of these options: ``-j X``, ``-jX``, ``--job X`` or ``--job=X``."""
+    for at, word in enumerate(rest):
+        for name in names:
+            if word == name:
+                return next(iter(rest[at + 1 :]), None)
+            if name.startswith("--") and word.startswith(f"{name}="):
+                return word[len(name) + 1 :]
+            if not name.startswith("--") and word.startswith(name) and len(word) > 2:
+                return word[2:]
+    return None
+
+
+def _after_dashes(rest: Sequence[str]) -> str:
+    return shlex.join(rest[rest.index("--") + 1 :]) if "--" in rest else ""
+
+
+def _squeue(rest: list[str]) -> str:
+    job = _value(rest, "-j", "--jobs", "--job", "-n", "--name")
+    return f"get replicas {_target(job)} --state Running,Pending" if job else "get replicas --state Running,Pending"
+
+
+def _sacct(rest: list[str]) -> str:
+    job = _value(rest, "-j", "--jobs", "--job", "--name") or next(iter(_targets(rest)), None)
+    return f"get replicas {_target(job)}" if job else "get jobs"
+
+
+def _scancel(rest: list[str]) -> str:
+    name = _value(rest, "-n", "--name", "--jobname")
+    if name:
+        return f"delete {_target(name)}"
+    if _value(rest, "-u", "--user"):
+        return "get jobs --state Running,Pending,Queued -o name | xargs -r skahactl delete"
+    return _filled("delete {target|JOB}", rest)
+
+
+def _scontrol(rest: list[str]) -> str:
+    targets = _targets(rest[1:])
+    if rest[:1] == ["requeue"]:
+        return f"retry {' '.join(targets) or 'JOB'}"
+    return f"describe {' '.join(targets[1:] if targets[:1] == ['job'] else targets) or 'JOB'}"
+
+
+def _status(rest: list[str]) -> str:
+    targets = _targets(rest)
+    return f"describe {' '.join(targets)}" if targets else "get jobs"
+
+
+def _rollout(rest: list[str]) -> str:
+    what, targets = next(iter(rest), ""), _targets(rest[1:])
+    if what == "restart":
+        return "apply FILE --rerun"
+    return f"{'wait' if what == 'status' else 'describe'} {' '.join(targets) or 'JOB'}"
+
+
+def _run(rest: list[str]) -> str:
+    """``gh run ...``, ``kubectl run NAME --image=I -- CMD``, ``docker run IMAGE CMD``."""
+    what, targets = next(iter(rest), ""), " ".join(_targets(rest[1:])) or "JOB"
+    image = _value(rest, "--image")
+    if image:
+        command = _after_dashes(rest)
+        return f"create headless {image} -n {what}" + (f" -- {command}" if command else "")
+    failed = " --failed" if "--log-failed" in rest else ""
+    found = {
+        "view": f"logs {targets}{failed}" if failed or "--log" in rest else f"describe {targets}",
+        "list": "get jobs",
+        "ls": "get jobs",
+        "watch": f"get {targets} -w",
+        "rerun": f"retry {targets}",
+        "cancel": f"delete {targets}",
+    }
+    words = shlex.join(word for word in rest if word != "--")
+    return found.get(what) or (f"create headless {words}" if words else "create headless IMAGE -- COMMAND")
+
+
+def _sbatch(rest: list[str]) -> str:
+    """A script is converted; ``--array=1-10%2 --wrap C`` is a job of 10 replicas, 2 at a time."""
+    array, command = _value(rest, "-a", "--array"), _value(rest, "--wrap")
+    scripts = [word for word in rest if not word.startswith("-") and word not in (array, command)]
+    if command is None:
+        script = shlex.quote(scripts[0]) if scripts else "script.sh"
+        return f"init --from-sbatch {script} > job.toml"
+    numbers, _, alive = (array or "1").partition("%")
+    count = _count(numbers)
+    name = _value(rest, "-J", "--job-name")
+    options = (f" -n {name}" if name else "") + (f" -r {count}" if array else "")
+    note = f"\nat most {alive} at a time: [limits] alive = {alive} in a manifest" if alive else ""
+    return f"create headless IMAGE{options} -- sh -c {shlex.quote(command)}{note}"
+
+
+def _count(numbers: str) -> int | str:
+    """How many numbers ``1-10``, ``0-99:5`` or ``1,3,7-9`` has."""
+    total = 0
+    for part in numbers.split(","):
+        span, _, step = part.partition(":")
+        first, _, last = span.partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal() and (step or "1").isdecimal()):
+            return "N"
+        total += len(range(int(first), int(last or first) + 1, int(step or 1) or 1))
+    return total
+
+
+def _srun(rest: list[str]) -> str:
+    count = _value(rest, "-n", "--ntasks")
+    words = [word for word in rest if not word.startswith("-") and word != count]
+    return f"create headless IMAGE{f' -r {count}' if count else ''} --wait -- {shlex.join(words) or 'COMMAND'}"
+
+
+def _scale(rest: list[str]) -> str:
+    count = _value(rest, "--replicas") or "N"
+    return f"diff FILE --set replicas={count}\nthen: apply FILE --set replicas={count}"
+
+
+def _start(rest: list[str]) -> str:
+    targets = _targets(rest)
+    if targets and targets[0].endswith(".toml"):
+        return f"apply {' '.join(targets)}"
+    return f"resume {' '.join(targets) or 'JOB'}"
+
+
+_FUNCTIONS: dict[str, Callable[[list[str]], str]] = {
+    "squeue": _squeue,
+    "sacct": _sacct,
+    "scancel": _scancel,
+    "scontrol": _scontrol,
+    "status": _status,
+    "rollout": _rollout,
+    "run": _run,
+    "sbatch": _sbatch,
+    "srun": _srun,
+    "scale": _scale,
+    "start": _start,
+}
+
+
+def combined_target(job: str, word: str) -> str | None:
+    """``tiles/17`` of the words ``tiles 17``; None if the second is not a range."""
+    try:
+        parse_ranges(word, 2**31)
+    except ValueError:
+        return None
+    return f"{job}/{word}"
 
 
 def _unknown_option(error: UnknownOptionError, who: str, page: str) -> UsageError:
     name = (error.token.keyword or error.token.value).partition("=")[0]
-    if (who, name) in _NOT_HERE:
-        return UsageError(f"{who} has no option '{name}'", hint=_NOT_HERE[who, name])
     known = [option for argument in error.argument_collection for option in argument.names if option.startswith("--")]
-    return _no_option(name, known, who, page)
+    return unknown_option(who, name, known, page)
 
 
 def _unknown_command(error: UnknownCommandError, who: str, page: str) -> UsageError:
     word = (error.unused_tokens or [""])[0]
     if word.startswith("-"):
-        return _no_option(word, [], who, page)
+        return unknown_option(who, word, ["--version"] if who == "skahactl" else [], page)
     known = [name for name in error.app or () if not name.startswith("-")]
-    return UsageError(f"{who} has no command '{word}'", hint=did_you_mean(word, known) or page)
-
-
-def _no_option(name: str, known: Sequence[str], who: str, page: str) -> UsageError:
-    of_all = ("--version",) if who == "skahactl" else ()
-    return UsageError(f"{who} has no option '{name}'", hint=did_you_mean(name, [*known, *_EVERYWHERE, *of_all]) or page)
+    return UsageError(f"{who} has no command '{word}'", hint=similar(word, known) or page)
 
 
 def _missing(error: MissingArgumentError, who: str, page: str) -> UsageError:
@@ -149,7 +309,8 @@ def _missing(error: MissingArgumentError, who: str, page: str) -> UsageError:
     if argument is None or argument.index is None:
         return UsageError(f"{error.keyword or 'an option'} needs a value", hint=page)
     shown = examples((error.target.__doc__ if error.target else None) or "")
-    return UsageError(f"{who} needs {_name(argument)}", hint=f"as in: {shown[0]}" if shown else page)
+    name = argument.name.lstrip("-").upper()
+    return UsageError(f"{who}: missing argument {name}", hint=f"example: {shown[0]}" if shown else page)
 
 
 def _invalid_value(error: CoercionError, page: str) -> UsageError:
@@ -157,14 +318,13 @@ def _invalid_value(error: CoercionError, page: str) -> UsageError:
     value = error.token.value if error.token is not None else ""
     choices = error.argument.get_choices(force=True) if error.argument is not None else None
     if choices:
-        hint = did_you_mean(value, choices) or page
-        return UsageError(f"{name} takes {_or(choices)}, not '{value}'", hint=hint)
+        return UsageError(f"{name} is {_or(choices)}, not '{value}'", hint=similar(value, choices) or page)
     kind = {int: "a whole number", float: "a number"}.get(error.target_type or str, "something else")
-    return UsageError(f"{name} takes {kind}, not '{value}'", hint=page)
+    return UsageError(f"{name} is {kind}, not '{value}'", hint=page)
 
 
 def _name(argument: Argument) -> str:
-    """As it is written: the long option, or the argument's word."""
+    """As it is written: the long option, or the name of the argument."""
     options = [name for name in argument.names if name.startswith("--")]
     return options[0] if options else argument.name
 

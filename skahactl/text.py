@@ -48,18 +48,26 @@ def time_ago(epoch: float | None, now: float) -> str:
     return "-" if epoch is None else f"{format_duration(now - epoch)} ago"
 
 
+_RANGE = re.compile(r"(\d+)(?:\s*(-|\.\.|:)\s*(\d*))?")
+
+
 def parse_ranges(text: str, top: int | None = None) -> tuple[int, ...]:
-    """The numbers of ``1-10,17`` in order, each once; ``top`` is the largest allowed. ValueError names the bad part."""
+    """The numbers of ``1-10,17`` in order, each once. ``top`` is the largest number allowed.
+
+    A range is also written ``1..10`` or ``1:10``; with ``top``, ``17-`` ends there and ``*`` means every number.
+    ValueError names the invalid part.
+    """
     chosen: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = (word.strip() for word in part.partition("-"))
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ValueError(f"'{part}' is no replica range: write 3, 1-10 or 1-10,17")
-        low, high = int(first), int(last or first)
-        if low < 1 or high < low:
-            raise ValueError(f"'{part}' is no replica range: replicas count from 1, the smaller first")
-        if top is not None and high > top:
-            raise ValueError(f"there is no replica {high}: the job has 1 to {top}")
+    for part in (word.strip() for word in text.split(",")):
+        found = _RANGE.fullmatch("1-" if part == "*" else part)
+        if found is None or (found[2] and not found[3] and top is None):
+            raise ValueError(f"'{part}' is not a replica range (examples: 3, 1-10, 17-, 1-10,17)")
+        low = int(found[1])
+        high = int(found[3] or top or low) if found[2] else low
+        if low < 1 or (found[3] and high < low):
+            raise ValueError(f"'{part}' is not a replica range: numbers start at 1, the smaller one comes first")
+        if top is not None and max(low, high) > top:
+            raise ValueError(f"there is no replica {max(low, high)}: the job has 1 to {top}")
         chosen.update(range(low, high + 1))
     return tuple(sorted(chosen))
 
@@ -78,12 +86,27 @@ def format_ranges(numbers: Iterable[int]) -> str:
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate most like ``word``, or None if none is like it."""
-    import difflib
-
+    """The candidate with the fewest typing errors (at most 2; in short words 1), or None."""
     known = {candidate.lower(): candidate for candidate in candidates}
-    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
-    return known[found[0]] if found else None
+    typed = word.lower()
+    most = 2 if len(typed.strip("-")) > 3 else 1
+    ranked = [(distance(typed, one), place, one) for place, one in enumerate(known) if abs(len(one) - len(typed)) <= 2]
+    best = min((rank for rank in ranked if rank[0] <= most), default=None)
+    return None if best is None else known[best[2]]
+
+
+def distance(first: str, second: str) -> int:
+    """The Damerau-Levenshtein distance: how many letters to insert, delete, replace or swap with a neighbour."""
+    before: list[int] = []
+    row = list(range(len(second) + 1))
+    for i, letter in enumerate(first, 1):
+        older, before, row = before, row, [i]
+        for j, other in enumerate(second, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == second[j - 2] and first[i - 2] == other:
+                cost = min(cost, older[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:

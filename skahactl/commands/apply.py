@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from skahactl.commands.params import Files, Manifest, Sets, Variables, read_manifests
+from skahactl.commands.params import (
+    EARLIER_RUNS,
+    EXECUTION,
+    BreakLock,
+    Files,
+    Manifest,
+    Sets,
+    Timeout,
+    Variables,
+    WaitFlag,
+    read_manifests,
+)
 from skahactl.commands.runtime import confirm, connected_runtime, deadline, run, run_with_report
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import Invocation, current
@@ -46,45 +57,48 @@ OPTIONS = (
 def apply(
     *manifests: Manifest,
     file: Files = None,
-    dry_run: bool = False,
-    wait: bool = False,
-    timeout: str | None = None,
-    rerun: bool = False,
-    replace: bool = False,
-    yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
-    adopt: Annotated[Adoption | None, Parameter(metavar="WHAT", show_choices=False)] = None,
     sets: Sets = None,
     variables: Variables = None,
-    break_lock: bool = False,
+    wait: WaitFlag = False,
+    timeout: Timeout = None,
+    dry_run: Annotated[
+        bool, Parameter(name=["--dry-run", "-n"], group=EXECUTION, help="Show the plan without changing anything.")
+    ] = False,
+    rerun: Annotated[
+        bool, Parameter(name=["--rerun", "-R"], group=EARLIER_RUNS, help="Start a new run if the last one has ended.")
+    ] = False,
+    replace: Annotated[bool, Parameter(group=EARLIER_RUNS, help="Delete the current run and start a new one.")] = False,
+    yes: Annotated[
+        bool, Parameter(name=["--yes", "-y"], group=EARLIER_RUNS, help="Do not ask for confirmation of --replace.")
+    ] = False,
+    adopt: Annotated[
+        Adoption | None,
+        Parameter(
+            metavar="create|unknown",
+            group=EARLIER_RUNS,
+            show_choices=False,
+            help="Adopt sessions with exactly this job's names that this machine has no record of; create the other "
+            "replicas, or record them as Unknown.",
+        ),
+    ] = None,
+    break_lock: BreakLock = False,
 ) -> int:
-    """Make the platform match one or more manifests, as often as you like.
+    """Make the platform match manifests: create what is missing, save results, start retries.
 
-    Without --wait it is one pass: note ends, keep logs, create what the limits allow. Examples:
+    You can run it any number of times; running or finished work is never restarted. Without --wait it does one pass
+    and exits.
 
+    Examples:
       skahactl apply job.toml
       skahactl apply job.toml --wait --timeout 12h
       skahactl apply survey/ --dry-run -o json
-
-    Parameters
-    ----------
-    dry_run
-        Show what would be sent and done; nothing is.
-    wait
-        Drive the job to its end: exit 0 only if every replica completed.
-    timeout
-        Stop waiting after this long (30s, 5m, 2h, 1d); the job goes on. Exit 5.
-    rerun
-        Start the next run once the last has ended.
-    replace
-        End the run that goes on, and start the next.
-    yes
-        Do not ask before replacing.
-    adopt
-        Take over sessions with exactly this job's names that have no record here: create or unknown.
-    break_lock
-        Take the job from a command on another machine that is gone for good.
     """
-
+    if timeout is not None and not wait:
+        raise UsageError(
+            "--timeout needs --wait", hint=f"skahactl apply {' '.join(manifests)} --wait --timeout {timeout}"
+        )
+    if yes and not replace:
+        raise UsageError("-y confirms --replace, which is missing", hint="leave out -y, or add --replace")
     files = read_manifests("apply", manifests, file, OPTIONS)
     if adopt not in (None, "create", "unknown"):
         raise UsageError(f"--adopt takes create or unknown, not '{adopt}'")
@@ -229,10 +243,9 @@ def diff(
     sets: Sets = None,
     variables: Variables = None,
 ) -> int:
-    """Show what apply would change: exit 0 for nothing, 1 for something.
+    """Show what apply would change. Exit with 0 for no difference, 1 for differences.
 
     Examples:
-
       skahactl diff job.toml
       skahactl diff job.toml --set resources.ram=64
     """

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from skahactl import completers
+from skahactl.commands.params import EXECUTION, RESOURCES, Timeout
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import current
 
@@ -23,59 +25,104 @@ else:
 
 
 def create(
-    kind: Annotated[Kind, Parameter(show_choices=False)],
-    image: str,
+    kind: Annotated[
+        Kind,
+        Parameter(
+            name="KIND",
+            show_choices=False,
+            help="headless (runs a command), notebook, desktop, carta, firefly or contributed.",
+        ),
+    ],
+    image: Annotated[
+        str,
+        Parameter(
+            name="IMAGE",
+            completer=completers.images,
+            help="Container image; the profile supplies the registry if you leave it out.",
+        ),
+    ],
     /,
-    *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    name: Annotated[str | None, Parameter(name=["--name", "-n"])] = None,
-    cores: Annotated[float | None, Parameter(name=["--cores", "--cpu", "-c"])] = None,
-    ram: Annotated[float | None, Parameter(name=["--ram", "--memory", "-m"])] = None,
-    gpus: Annotated[int | None, Parameter(name=["--gpus", "--gpu", "-g"])] = None,
-    env: Annotated[list[str] | None, Parameter(name=["--env", "-e"], metavar="K=V", negative=())] = None,
-    replicas: Annotated[int, Parameter(name=["--replicas", "-r"])] = 1,
-    wait: bool = False,
-    timeout: str | None = None,
-    dry_run: bool = False,
+    *command: Annotated[
+        str, Parameter(name="COMMAND", show=False, help="Command to run (default: that of the image).")
+    ],
+    name: Annotated[
+        str | None,
+        Parameter(name=["--name", "-n"], metavar="NAME", help="Name of the job (default: made from the image)."),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        Parameter(
+            name=["--env", "-e"],
+            metavar="K=V",
+            negative=(),
+            help="Variable for the replicas; K alone takes the value from your environment and never stores it.",
+        ),
+    ] = None,
+    replicas: Annotated[
+        int,
+        Parameter(
+            name=["--replicas", "-r"],
+            metavar="N",
+            help="Number of replicas; each gets REPLICA_ID and REPLICA_COUNT (default: 1).",
+        ),
+    ] = 1,
+    cores: Annotated[
+        float | None,
+        Parameter(
+            name=["--cores", "--cpu", "-c"],
+            metavar="N",
+            group=RESOURCES,
+            help="Cores of each replica (default: flexible).",
+        ),
+    ] = None,
+    ram: Annotated[
+        float | None,
+        Parameter(
+            name=["--ram", "--memory", "-m"],
+            metavar="GB",
+            group=RESOURCES,
+            help="Memory of each replica (default: flexible).",
+        ),
+    ] = None,
+    gpus: Annotated[
+        int | None,
+        Parameter(
+            name=["--gpus", "--gpu", "-g"], metavar="N", group=RESOURCES, help="GPUs of each replica (default: 0)."
+        ),
+    ] = None,
+    wait: Annotated[
+        bool,
+        Parameter(
+            name=["--wait", "-w"],
+            group=EXECUTION,
+            help="Drive the job until it ends; wait for an interactive session until it is Running.",
+        ),
+    ] = False,
+    timeout: Timeout = None,
+    dry_run: Annotated[
+        bool,
+        Parameter(
+            group=EXECUTION,
+            help="Show the plan without changing anything; with -o toml, print the manifest.",
+        ),
+    ] = False,
 ) -> int:
-    """Run a job without a file: N replicas of one command, or an interactive session.
+    """Run a job without a file: replicas of one command, or an interactive session.
+
+    Put the command after --. Without --, it begins at the first word after IMAGE that is not an option.
 
     Examples:
-
       skahactl create headless skaha/astronomy:latest -r 5 -- python3 work.py
       skahactl create headless skaha/astronomy:latest -c 8 -m 32 -n fits --wait
+      skahactl create notebook skaha/astroml:latest --wait
       skahactl create headless skaha/astronomy:latest --dry-run -o toml > job.toml
-
-    Parameters
-    ----------
-    kind
-        headless, notebook, desktop, carta, firefly or contributed.
-    image
-        The container image; a registry that it does not name comes from the profile.
-    command
-        After --: what is run, each word as it stands. Left out: the image's own.
-    name
-        The job's name; one is made, and shown, if none is given.
-    cores
-        Cores of each replica; left out: flexible.
-    ram
-        GB of each replica; left out: flexible.
-    gpus
-        GPUs of each replica.
-    env
-        K=V for the replicas; K alone: taken from here when it is sent, never stored.
-    replicas
-        How many; each knows its REPLICA_ID (from 1) and REPLICA_COUNT.
-    wait
-        Drive the job to its end; an interactive one until it is Running.
-    timeout
-        Stop waiting after this long; the job goes on. Exit 5.
-    dry_run
-        Show what would be done; with -o toml the manifest of it.
     """
     from skahactl.commands.apply import ApplyOptions, apply_jobs
 
     _check_kind(kind)
-    words = list(command[1:] if command[:1] == ("--",) else command)
+    if timeout is not None and not wait:
+        raise UsageError("--timeout needs --wait", hint=f"add --wait: skahactl create ... --wait --timeout {timeout}")
+    words = list(command)
     if len(words) == 1 and len(words[0].split()) > 1:
         current().warn(f"the command is one word, '{words[0]}': write -- {words[0]} without the quotes")
     table = _table(kind.lower(), image, words, name or _made_name(image), replicas)
@@ -97,7 +144,7 @@ def _check_kind(kind: str) -> None:
 
     if kind.lower() not in KINDS:
         hint = did_you_mean(kind, KINDS) or "create KIND IMAGE [options] -- COMMAND; the kinds are " + ", ".join(KINDS)
-        raise UsageError(f"there is no kind of session '{kind}'", hint=hint)
+        raise UsageError(f"'{kind}' is not a kind of session", hint=hint)
 
 
 def _table(kind: str, image: str, command: list[str], name: str, replicas: int) -> dict[str, Any]:
@@ -129,7 +176,9 @@ def _env(words: list[str]) -> dict[str, Any]:
     for word in words:
         key, equals, value = word.partition("=")
         if not key:
-            raise UsageError(f"'{word}' is no variable: write -e NAME=VALUE, or -e NAME to take it from here")
+            raise UsageError(
+                f"'{word}' does not name a variable", hint="-e NAME=VALUE, or -e NAME for the value in your environment"
+            )
         found[key] = value if equals else {"from-env": key}
     return found
 

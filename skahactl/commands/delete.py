@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from skahactl import completers
+from skahactl.commands.params import EXECUTION, SELECTION, DryRun, Replicas, Yes
 from skahactl.commands.runtime import connected_runtime, run, run_with_report
 from skahactl.completers import FileName
 from skahactl.errors import Exit, UsageError, worst
@@ -21,42 +22,43 @@ if TYPE_CHECKING:
 
 
 def delete(
-    *targets: Annotated[str, Parameter(completer=completers.jobs_with_sessions)],
+    *targets: Annotated[
+        str,
+        Parameter(
+            name="TARGET",
+            help="JOB, JOB/REPLICAS (tiles/1-10), or the name or id of a session.",
+            completer=completers.jobs_with_sessions,
+        ),
+    ],
     file: Annotated[
         list[FileName] | None,
         Parameter(
             name=["--file", "-f"],
             metavar="MANIFEST",
+            group=SELECTION,
             help="Delete the jobs of this manifest.",
             negative=(),
             allow_leading_hyphen=True,
         ),
     ] = None,
-    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"], completer=completers.replicas)] = None,
-    dry_run: bool = False,
-    ignore_not_found: bool = False,
-    forget: bool = False,
+    replicas: Replicas = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    ignore_not_found: Annotated[
+        bool, Parameter(group=EXECUTION, help="Exit with 0 if the target does not exist.")
+    ] = False,
+    forget: Annotated[
+        bool, Parameter(group=EXECUTION, help="Also delete the local record and the saved logs.")
+    ] = False,
 ) -> int:
-    """Delete the sessions of jobs, of some replicas, or single sessions; and look until they are gone.
+    """Delete the sessions of jobs or replicas and wait until they are gone.
 
-    The record and the kept logs stay, until --forget. Examples:
+    Results and logs are saved first. The local record and the saved logs remain unless you add --forget.
 
+    Examples:
       skahactl delete tiles
       skahactl delete tiles/1-10,17 --dry-run
       skahactl delete -f job.toml --ignore-not-found
-
-    Parameters
-    ----------
-    targets
-        JOB, JOB/REPLICAS (tiles/1-10), a session's name or id.
-    replicas
-        Only these replicas: 1-10,17.
-    dry_run
-        Show what would go; nothing does.
-    ignore_not_found
-        A target that is not known is no error.
-    forget
-        Also forget the record and the kept logs.
     """
     words = [*targets, *_names(file or [])]
     if not words:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from skahactl import shapes
-from skahactl.commands.params import Replicas, RunNumber, TargetWord
+from skahactl.commands.params import Cached, Replicas, RunNumber, TargetWord
 from skahactl.commands.runtime import open_runtime, poll_or_error, raise_failed_poll, run_online
 from skahactl.engine import snapshot
 from skahactl.engine.delete import kept_bytes
@@ -37,26 +35,17 @@ def describe(
     *targets: TargetWord,
     replicas: Replicas = None,
     run: RunNumber = None,
-    cached: Annotated[bool, Parameter(help="As this machine knows it; no look at the platform.")] = False,
+    cached: Cached = False,
 ) -> int:
-    """Show a job with its replicas, attempts, times, history, logs, and why it is Pending.
+    """Show a job in full: verdict, failures, run times, resource usage, timeline, history and where its logs are.
 
-    The timeline has a bar for each attempt, waiting and running, so that an unbalanced split is seen at a glance;
-    of more than 60 attempts the longest, with -o wide all. A session that is none of ours is shown as the platform
-    tells it, with the URL of an interactive one. If a look at the platform was due and failed, what this machine
-    knows is shown, and the exit code is 4.
+    Use -o wide to list every replica. Exit with 4 if the server could not be reached and the local record is shown.
 
     Examples:
-
-    skahactl describe tiles
-
-    skahactl describe tiles/17
-
-    skahactl describe a1b2c3d4 -o json
+      skahactl describe tiles
+      skahactl describe tiles/17
+      skahactl describe a1b2c3d4 -o json
     """
-
-    if not targets:
-        raise UsageError("describe what?", hint="skahactl describe JOB, JOB/REPLICA or SESSION")
     return run_describe(targets, replicas, run, cached)
 
 

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from skahactl import completers, shapes
-from skahactl.commands.params import Replicas, RunNumber, TargetWord
+from skahactl.commands.params import (
+    DISPLAY,
+    SELECTION,
+    Cached,
+    Limit,
+    NoHeaders,
+    Replicas,
+    RunNumber,
+    SortBy,
+    TargetWord,
+)
 from skahactl.commands.runtime import (
     limit_rows,
     open_runtime,
@@ -41,48 +51,48 @@ def get(
     *words: Annotated[
         str,
         Parameter(
-            name="NOUN-OR-TARGET",
-            help="What to show, and of which JOB or JOB/REPLICAS.",
+            name="NOUN|TARGET",
+            help="jobs, replicas, items, sessions, events, images, resources or stats, and JOB or JOB/REPLICAS.",
             completer=completers.nouns_or_jobs,
         ),
     ],
     state: Annotated[
-        str | None, Parameter(help="In these states only: Running,Failed.", completer=completers.states)
-    ] = None,
-    replicas: Replicas = None,
-    run: RunNumber = None,
-    watch: Annotated[bool, Parameter(name=["--watch", "-w"], help="Go on, and show what changes.")] = False,
-    cached: Annotated[bool, Parameter(help="As this machine knows it; no look at the platform.")] = False,
-    sort_by: Annotated[
         str | None,
         Parameter(
-            allow_leading_hyphen=True,
-            help="A field of -o json (started, counts.Failed) or a column; a - before it: the largest first.",
+            metavar="STATES",
+            group=SELECTION,
+            help="Only rows in these states: Running,Failed.",
+            completer=completers.states,
         ),
     ] = None,
-    no_headers: Annotated[bool, Parameter(help="Without the line of titles.")] = False,
-    limit: Annotated[int | None, Parameter(help="At most so many rows.")] = None,
+    failed: Annotated[bool, Parameter(group=SELECTION, help="Only rows that are Failed.")] = False,
+    replicas: Replicas = None,
+    run: RunNumber = None,
+    every_profile: Annotated[
+        bool,
+        Parameter(name=["--all-profiles", "-A"], group=SELECTION, help="Jobs on every server in the local record."),
+    ] = False,
+    watch: Annotated[bool, Parameter(name=["--watch", "-w"], group=DISPLAY, help="Watch for changes.")] = False,
+    cached: Cached = False,
+    sort_by: SortBy = None,
+    no_headers: NoHeaders = False,
+    limit: Limit = None,
 ) -> int:
-    """Show jobs, replicas, items, sessions, events, images, resources or stats.
+    """List jobs, replicas, items, sessions, events, images, resources or stats.
 
-    NOUN is one of these words, singular or plural; without one, get JOB shows its replicas, and get alone the jobs.
-    jobs, replicas and items come from this machine's record; one look at the platform brings what has not ended up
-    to date. If that look fails the record is shown, and the exit code is 4. Nothing is written.
-
-    On a terminal the table fits its width, and -w updates it in place. Elsewhere nothing is cut, a row is a line,
-    columns are at least two blanks apart, and -w appends the rows that changed, until all that was named has ended.
-    -o name prints words that other commands take as targets.
+    'get' lists jobs, 'get JOB' its replicas. Rows come from the local record, brought up to date by one request to
+    the server; exit with 4 if that request fails. Use -o name to print targets for other commands.
 
     Examples:
-
-    skahactl get jobs
-
-    skahactl get replicas tiles --state Failed -o name | xargs -r skahactl retry
-
-    skahactl get sessions -o wide --sort-by startTime
+      skahactl get jobs
+      skahactl get tiles --failed
+      skahactl get replicas tiles --state Failed -o name | xargs -r skahactl retry
+      skahactl get sessions -o wide --sort-by startTime
     """
 
-    asked = GetOptions(state, replicas, run, watch, cached, sort_by, not no_headers, limit)
+    if failed:
+        state = ",".join(filter(None, (state, State.FAILED)))
+    asked = GetOptions(state, replicas, run, watch, cached, sort_by, not no_headers, limit, every_profile)
     if watch:
         return watch_jobs(words, asked)
     return run_get(words, asked)
@@ -105,6 +115,7 @@ class GetOptions:
     sort_by: str | None = None
     headers: bool = True
     limit: int | None = None
+    every_profile: bool = False
 
 
 def run_get(words: Sequence[str], asked: GetOptions) -> int:
@@ -399,23 +410,18 @@ def events(
     *targets: TargetWord,
     replicas: Replicas = None,
     run: RunNumber = None,
-    sort_by: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="A field of -o json or a column.")] = None,
-    no_headers: Annotated[bool, Parameter(help="Without the line of titles.")] = False,
-    limit: Annotated[int | None, Parameter(help="At most so many rows.")] = None,
+    sort_by: SortBy = None,
+    no_headers: NoHeaders = False,
+    limit: Limit = None,
 ) -> int:
-    """Show the scheduling events of sessions: why is it Pending?
+    """Show the scheduling events of sessions, which explain why a session is Pending.
 
-    Of a job, those of its replicas that are Pending, or if none is, of those that are Running; named replicas and
-    sessions always. The platform keeps events for about an hour, and has none for a session that it queues itself.
+    For a job, these are the events of its Pending replicas, or if there are none, of its Running replicas. The server
+    keeps events for about one hour.
 
     Examples:
-
-    skahactl events tiles
-
-    skahactl events tiles/17 -o json
+      skahactl events tiles
+      skahactl events tiles/17 -o json
     """
-
-    if not targets:
-        raise UsageError("whose events?", hint="skahactl events JOB, or JOB/REPLICA")
     asked = GetOptions(replicas=replicas, run=run, sort_by=sort_by, headers=not no_headers, limit=limit)
     return run_get(("events", *targets), asked)

@@ -23,10 +23,10 @@ else:
 _WIDTH = 100  # columns; longer lines are harder to read
 
 
-def help_page(
+def show_help(
     topic: Annotated[
         Topic | None,
-        Parameter(name="TOPIC", show_choices=False, help="A topic or a command (default: list the topics)."),
+        Parameter(name="TOPIC", show_choices=False, help="A topic or a command (default: list both)."),
     ] = None,
     *subcommands: Annotated[str, Parameter(show=False)],
 ) -> int:
@@ -38,12 +38,9 @@ def help_page(
     On a terminal, long pages are shown with a pager: SKAHACTL_PAGER, PAGER, or less.
 
     Examples:
-
-    skahactl help manifest
-
-    skahactl help troubleshooting
-
-    skahactl help states | grep Unknown
+      skahactl help manifest
+      skahactl help troubleshooting
+      skahactl help states | grep Unknown
     """
     invocation = current()
     if topic is None:
@@ -56,12 +53,13 @@ def help_page(
 
 
 def _list(invocation: Invocation) -> None:
-    """Print every topic with its title."""
-    from skahactl.render import pages
+    """Print the front page, and every topic with its title."""
+    from skahactl.app import front_page
+    from skahactl.render import pager, pages
 
     width = max(map(len, TOPICS)) + 2
-    for topic in TOPICS:
-        invocation.out(f"{topic:<{width}}{pages.title(topic)}")
+    rows = [f"  {topic:<{width}}{pages.title(topic)}" for topic in TOPICS]
+    pager.show("\n".join([front_page(), "", "Topics", *rows, ""]), invocation.stdout, invocation.environ)
 
 
 def _show(topic: str, invocation: Invocation) -> None:
@@ -82,13 +80,12 @@ def _show(topic: str, invocation: Invocation) -> None:
 
 def _show_command(command: str, subcommands: tuple[str, ...], invocation: Invocation) -> None:
     """Print the help page of a command, as ``--help`` does. Raises UsageError if there is neither page."""
-    from skahactl.app import VERBS, app, without_boxes
-    from skahactl.text import did_you_mean
+    from skahactl.app import VERBS, help_page
+    from skahactl.invocation import similar
+    from skahactl.render import pager
 
     if command not in VERBS:
-        hint = did_you_mean(command, (*VERBS, *TOPICS)) or f"the topics are {', '.join(TOPICS)}"
+        hint = similar(command, (*VERBS, *TOPICS)) or f"the topics are {', '.join(TOPICS)}"
         raise UsageError(f"there is no command or topic '{command}'", hint=hint)
-    root = app(command)
-    if not is_screen(invocation.stdout, invocation.environ):
-        without_boxes(root)
-    root([command, *subcommands, "--help"], exit_on_error=False, print_error=False)
+    text = help_page(command, [command, *subcommands], invocation.stdout.isatty())
+    pager.show(text, invocation.stdout, invocation.environ)

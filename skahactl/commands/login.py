@@ -26,21 +26,26 @@ if TYPE_CHECKING:
 
 def login(
     profile: Annotated[
-        str | None, Parameter(help="The profile; the current one, else canfar.", completer=completers.profiles)
+        str | None,
+        Parameter(
+            name="PROFILE",
+            help="Profile to log in with (default: the selected profile, else canfar).",
+            completer=completers.profiles,
+        ),
     ] = None,
     /,
     *,
-    user: Annotated[str | None, Parameter(name=["--user", "-u"], help="The user name; asked for otherwise.")] = None,
+    user: Annotated[
+        str | None, Parameter(name=["--user", "-u"], metavar="NAME", help="User name (default: from netrc or asked).")
+    ] = None,
 ) -> int:
-    """Get a certificate with user name and password, and use its profile from now on.
+    """Get a certificate with your user name and password, and make its profile the default.
 
-    The password comes from ~/.netrc or is asked for; it is sent over https to the profile's login-url alone.
+    The password comes from ~/.netrc or a prompt. It is sent only to the login-url of the profile, over https.
 
     Examples:
-
-    skahactl login
-
-    skahactl login canfar --user alice
+      skahactl login
+      skahactl login canfar --user alice
     """
     from skahactl import profiles
     from skahactl.system import SystemClock
@@ -57,7 +62,9 @@ def login(
     context.say(f"{chosen.auth.certificate}: valid until {iso_time(chain.ends)}")
     if profiles.default_name(context.environ) != chosen.name:
         profiles.set_default(chosen.name, context.environ)
-        context.say(f"{chosen.name} ({chosen.host}) is used from now on; choose with: skahactl profile use NAME")
+        context.say(
+            f"{chosen.name} ({chosen.host}) is now the default profile; to change it: skahactl profile use NAME"
+        )
     return Exit.DONE
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from skahactl.commands.params import Replicas, RunNumber, TargetWord
+from skahactl import completers
+from skahactl.commands.params import DISPLAY, SELECTION, Replicas, RunNumber, TargetWord
 from skahactl.commands.runtime import open_runtime, poll_or_error, run_online
 from skahactl.completers import FileName
 from skahactl.errors import Exit, SkahactlError, UsageError
@@ -43,44 +44,67 @@ def logs(
     *targets: TargetWord,
     replicas: Replicas = None,
     item: Annotated[
-        str | None, Parameter(help="Of this item alone: its text, or its place in get items, from 1.")
+        str | None,
+        Parameter(
+            metavar="ITEM",
+            group=SELECTION,
+            completer=completers.items,
+            help="Only this item: its text, or its position in 'skahactl get items', from 1.",
+        ),
     ] = None,
-    follow: Annotated[bool, Parameter(name=["--follow", "-f"], help="Go on until every replica has ended.")] = False,
-    tail: Annotated[int | None, Parameter(help="The last N lines of each log.")] = None,
-    failed: Annotated[bool, Parameter(help="Of failed replicas only.")] = False,
-    save: Annotated[
-        FileName | None, Parameter(metavar="DIR", help="Write each log to a file of its own in this directory.")
+    failed: Annotated[bool, Parameter(group=SELECTION, help="Only failed replicas.")] = False,
+    attempt: Annotated[
+        str | None,
+        Parameter(
+            metavar="N|all",
+            group=SELECTION,
+            completer=completers.attempts,
+            help="An earlier attempt, or all attempts (default: the last).",
+        ),
     ] = None,
-    attempt: Annotated[str | None, Parameter(help="An earlier attempt by its number, or all.")] = None,
     run: RunNumber = None,
+    follow: Annotated[
+        bool, Parameter(name=["--follow", "-f"], group=DISPLAY, help="Follow the logs until every replica has ended.")
+    ] = False,
+    tail: Annotated[
+        int | None,
+        Parameter(name=["--tail", "-n"], metavar="N", group=DISPLAY, help="Only the last N lines of each log."),
+    ] = None,
+    save: Annotated[
+        FileName | None,
+        Parameter(metavar="DIR", group=DISPLAY, help="Write each log to its own file in this directory."),
+    ] = None,
     prefix: Annotated[
         Literal["auto", "always", "never"],
-        Parameter(help="Name the replica before each line; auto: if there are many."),
+        Parameter(
+            metavar="auto|always|never",
+            group=DISPLAY,
+            show_choices=False,
+            help="Print the replica before each line (default: auto, with more than one log).",
+        ),
     ] = "auto",
-    most: Annotated[int, Parameter(name="--max", help="At most so many logs at the same time.")] = 32,
+    most: Annotated[
+        int,
+        Parameter(
+            name="--max", metavar="N", group=DISPLAY, help="Maximum number of logs to read at once (default: 32)."
+        ),
+    ] = 32,
 ) -> int:
-    """Show, follow or save every replica's log.
+    """Show, follow or save the log of every replica.
 
-    A log that was kept on this machine is read from there; any other from the platform, which forgets it one hour
-    after the end. One line says where text may be missing: of a long log the platform has the newest part alone.
-    With -o jsonl each line is an object {"log": "tiles/3", "line": "..."}. The exit code is 1 if a log is lost, or
-    if there is nothing to show yet.
+    Saved logs are read from this machine, all others from the server, which keeps them for one hour. With -o jsonl,
+    each line is an object {"log": "tiles/3", "line": "..."}. Exit with 1 if a log is lost or still empty.
 
     Examples:
-
-    skahactl logs tiles/3 --tail 20
-
-    skahactl logs -f tiles -r 1-4
-
-    skahactl logs tiles --failed --save failed-logs
+      skahactl logs tiles/3 --tail 20
+      skahactl logs -f tiles -r 1-4
+      skahactl logs tiles --failed --save failed-logs
     """
-
     context = current()
-    if not targets:
-        raise UsageError("which log?", hint="skahactl logs JOB, or JOB/REPLICA")
     if context.output in ("json", "toml"):
         raise UsageError(f"logs are not written as {context.output}", hint="use -o jsonl: an object a line")
     _refuse_together(follow, {"--save": save, "--item": item})
+    tail = None if tail == -1 else tail  # as kubectl writes "all lines"
     for option, value, least in (("--tail", tail, 0), ("--max", most, 1)):
         if value is not None and value < least:
             raise UsageError(f"{option} {value}: at least {least}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
 
+from skahactl import completers
 from skahactl.commands.params import Files, Manifest, Sets, Variables, read_manifests
 from skahactl.errors import Exit, ProfileError, UsageError
 from skahactl.invocation import Invocation, current
@@ -21,13 +22,11 @@ if TYPE_CHECKING:
 
 
 def validate(*manifests: Manifest, file: Files = None, sets: Sets = None, variables: Variables = None) -> int:
-    """Check manifests: every mistake of every file, and what each job comes to. Needs no network, ledger or secret.
+    """Check manifests and report every mistake. It needs no network, local record or secrets.
 
     Examples:
-
-    skahactl validate job.toml
-
-    skahactl validate stages/ --set replicas=10
+      skahactl validate job.toml
+      skahactl validate stages/ --set replicas=10
     """
     from skahactl.manifest.load import env_variables as parsed
     from skahactl.manifest.resolve import read
@@ -94,13 +93,12 @@ def _items(job: Job) -> int | None:
 
 
 def schema() -> int:
-    """Print the JSON Schema of manifests, with which an editor completes and checks them.
+    """Print the JSON schema of manifests, with which an editor completes and checks them.
 
-    A manifest names it in its first line: #:schema ./skahactl.schema.json
+    Name it in the first line of a manifest: #:schema ./skahactl.schema.json
 
     Examples:
-
-    skahactl schema > skahactl.schema.json
+      skahactl schema > skahactl.schema.json
     """
     import json
 
@@ -108,66 +106,24 @@ def schema() -> int:
     return Exit.DONE
 
 
-#: What Tab offers, without reading what they mean.
-KEYS = (
-    "name",
-    "image",
-    "kind",
-    "command",
-    "shell",
-    "replicas",
-    "session-name",
-    "after",
-    "resources",
-    "resources.cores",
-    "resources.ram",
-    "resources.gpus",
-    "env",
-    "items",
-    "items.file",
-    "items.glob",
-    "items.values",
-    "items.range",
-    "items.csv",
-    "items.matrix",
-    "items.strategy",
-    "items.per-replica",
-    "items.each",
-    "items.duplicates",
-    "limits",
-    "limits.alive",
-    "limits.pending",
-    "limits.pending-timeout",
-    "retry",
-    "retry.attempts",
-    "logs",
-    "logs.keep",
-    "vars",
-    "common",
-    "job",
-)
-
 if TYPE_CHECKING:
     Key = str
 else:
-    Key = Literal[KEYS] | str
+    Key = Literal[completers.KEYS] | str
 
 
 def explain(
     key: Annotated[
-        Key | None, Parameter(name="KEY", show_choices=False, help="A dotted key; without one, all are listed.")
+        Key | None, Parameter(name="KEY", show_choices=False, help="A dotted key (default: list all keys).")
     ] = None,
     /,
 ) -> int:
-    """Explain a key of the manifest: what it means, what it may be, an example.
+    """Explain a key of the manifest: its meaning, its type and an example.
 
     Examples:
-
-    skahactl explain resources.cores
-
-    skahactl explain items
-
-    skahactl explain
+      skahactl explain resources.cores
+      skahactl explain items
+      skahactl explain
     """
 
     context = current()

@@ -1,4 +1,4 @@
-"""What a command line names besides manifests: targets, some of their replicas, one of their runs.
+"""``Annotated`` parameters that several verbs share, and the groups in which a help page shows options.
 
 Nothing is imported here that completion should not pay for.
 """
@@ -7,36 +7,144 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from skahactl import completers
 from skahactl.completers import FileName
 from skahactl.errors import UsageError
+from skahactl.invocation import unknown_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+#: The groups of options, in the order in which a page shows them.
+MANIFEST = Group("Manifest", sort_key=2)
+SELECTION = Group("Selection", sort_key=3)
+RESOURCES = Group("Resources", sort_key=4)
+EXECUTION = Group("Execution", sort_key=5)
+EARLIER_RUNS = Group("Jobs that ran before", sort_key=6)
+DISPLAY = Group("Display", sort_key=7)
 
 #: ``*targets: TargetWord``.
 TargetWord = Annotated[
     str,
     Parameter(
         name="TARGET",
-        help="JOB, JOB/REPLICAS (tiles/1-10,17), session name or id.",
+        help="JOB, JOB/REPLICAS (tiles/1-10,17), or the name or id of a session.",
         completer=completers.jobs,
+        required=True,
     ),
 ]
+
+#: ``*targets: LiveTarget``: as TargetWord, of jobs that ever had a session.
+LiveTarget = Annotated[
+    str,
+    Parameter(
+        name="TARGET",
+        help="JOB, JOB/REPLICAS (tiles/1-10,17), or the name or id of a session.",
+        completer=completers.jobs_with_sessions,
+        required=True,
+    ),
+]
+
+#: ``job: JobWord``.
+JobWord = Annotated[str, Parameter(name="JOB", help="JOB or JOB/REPLICAS.", completer=completers.jobs)]
 
 #: ``replicas: Replicas = None``.
 Replicas = Annotated[
     str | None,
-    Parameter(name=["--replicas", "-r"], completer=completers.replicas, help="Of these replicas: 1-10,17."),
+    Parameter(
+        name=["--replicas", "-r"],
+        metavar="RANGES",
+        group=SELECTION,
+        completer=completers.replicas,
+        help="Only these replicas: 3, 1-10,17 or 17-.",
+    ),
 ]
 
 #: ``run: RunNumber = None``.
-RunNumber = Annotated[int | None, Parameter(help="Of an earlier run, by its number.")]
+RunNumber = Annotated[
+    int | None,
+    Parameter(
+        metavar="N", group=SELECTION, completer=completers.runs, help="The run with this number (default: the last)."
+    ),
+]
+
+#: ``items: ItemsFile = None``.
+ItemsFile = Annotated[
+    FileName | None,
+    Parameter(
+        metavar="FILE",
+        group=SELECTION,
+        allow_leading_hyphen=True,
+        help="The replicas that have one of the items in this file, one item per line; - is standard input.",
+    ),
+]
+
+#: ``unknown: UnknownFlag = False``.
+UnknownFlag = Annotated[
+    bool, Parameter(group=SELECTION, help="Replicas that are Unknown: finished unobserved, result discarded.")
+]
+
+#: ``wait: WaitFlag = False``.
+WaitFlag = Annotated[
+    bool,
+    Parameter(
+        name=["--wait", "-w"],
+        group=EXECUTION,
+        help="Drive the job until it ends; exit with 0 only if every replica completed.",
+    ),
+]
+
+#: ``timeout: Timeout = None``.
+Timeout = Annotated[
+    str | None,
+    Parameter(
+        metavar="DURATION",
+        group=EXECUTION,
+        help="Stop waiting after this time (30s, 5m, 2h, 1d) and exit with 5; the job keeps running.",
+    ),
+]
+
+#: ``dry_run: DryRun = False``.
+DryRun = Annotated[bool, Parameter(group=EXECUTION, help="Show the plan without changing anything.")]
+
+#: ``yes: Yes = False``.
+Yes = Annotated[bool, Parameter(name=["--yes", "-y"], group=EXECUTION, help="Do not ask for confirmation.")]
+
+#: ``break_lock: BreakLock = False``.
+BreakLock = Annotated[
+    bool,
+    Parameter(
+        group=EARLIER_RUNS,
+        help="Take over a job from a driver on another machine that no longer runs.",
+    ),
+]
+
+#: ``cached: Cached = False``.
+Cached = Annotated[bool, Parameter(group=DISPLAY, help="Use the local record; do not contact the server.")]
+
+#: ``sort_by: SortBy = None``.
+SortBy = Annotated[
+    str | None,
+    Parameter(
+        metavar="FIELD",
+        group=DISPLAY,
+        allow_leading_hyphen=True,
+        completer=completers.sort_fields,
+        help="Sort by a field of -o json (started, counts.Failed) or a column; -FIELD reverses the order.",
+    ),
+]
+
+#: ``no_headers: NoHeaders = False``.
+NoHeaders = Annotated[bool, Parameter(group=DISPLAY, help="Omit the header row.")]
+
+#: ``limit: Limit = None``.
+Limit = Annotated[int | None, Parameter(metavar="N", group=DISPLAY, help="Maximum number of rows (default: all).")]
 
 
-#: ``*manifests: Manifest``. A hyphen may lead, or ``-`` would not get through; ``given`` refuses other such words.
+#: ``*manifests: Manifest``. A hyphen may lead, or ``-`` would not get through; ``read_manifests`` rejects other such
+#: words.
 Manifest = Annotated[
     FileName,
     Parameter(
@@ -52,6 +160,7 @@ Files = Annotated[
     Parameter(
         name=["--file", "-f"],
         metavar="MANIFEST",
+        group=MANIFEST,
         help="Another manifest, as with kubectl.",
         negative=(),
         allow_leading_hyphen=True,
@@ -64,8 +173,10 @@ Sets = Annotated[
     Parameter(
         name="--set",
         metavar="KEY=VALUE",
-        help="KEY=VALUE, over the manifest's own; JOB.KEY=VALUE for one job of several.",
+        group=MANIFEST,
+        help="Override a key of the manifest; JOB.KEY=VALUE for one job of several.",
         negative=(),
+        completer=completers.settings,
     ),
 ]
 
@@ -75,7 +186,8 @@ Variables = Annotated[
     Parameter(
         name="--var",
         metavar="K=V",
-        help="K=V for the placeholder {K}, over the [vars] of manifest and profile.",
+        group=MANIFEST,
+        help="Value for the placeholder {K}; overrides [vars] of the manifest and the profile.",
         negative=(),
     ),
 ]
@@ -84,17 +196,15 @@ Variables = Annotated[
 def read_manifests(
     verb: str, manifests: Sequence[str], files: Sequence[str] | None, options: Sequence[str]
 ) -> list[str]:
-    """All that were named; UsageError if none was, or if one is an option that ``verb`` does not have.
+    """All manifests that were named.
 
-    ``options`` are those that it has, for the nearest one.
+    ``options`` are those that ``verb`` has. UsageError if no manifest was named, or if a word is an option that
+    ``verb`` does not have.
     """
-    from skahactl.text import did_you_mean
-
     named = [*manifests, *(files or [])]
     for word in manifests:
         if word.startswith("-") and word != "-":
-            hint = did_you_mean(word, options) or f"see 'skahactl {verb} --help'; a file of that name is ./{word}"
-            raise UsageError(f"{verb} has no option '{word}'", hint=hint)
+            raise unknown_option(verb, word, options, f"see 'skahactl {verb} --help'; a file of that name is ./{word}")
     if not named:
         raise UsageError(
             f"{verb} needs a manifest", hint=f"skahactl {verb} job.toml; 'skahactl explain' lists its keys"

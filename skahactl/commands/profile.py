@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 
 app = App(
     name="profile",
-    help="List, show, add, check and choose profiles: where to run, and with which credentials.",
+    help="List, show, add, check and select profiles: where to run, and with which credentials.",
     help_format="plaintext",
     default_parameter=Parameter(negative=()),
 )
 Name = Annotated[
     str | None,
-    Parameter(help="A profile, or the path of one; the current one if it is left out.", completer=completers.profiles),
+    Parameter(
+        name="PROFILE", help="Profile name or file (default: the selected profile).", completer=completers.profiles
+    ),
 ]
 
 
 @app.command(name="list")
 def list_profiles() -> int:
-    """List the profiles; * marks the one that is used when nothing else is said.
+    """List profiles; * marks the selected one.
 
     Examples:
-
-    skahactl profile list
-
-    skahactl profile list -o json
+      skahactl profile list
+      skahactl profile list -o json
     """
     from skahactl import profiles
 
@@ -73,11 +73,10 @@ def list_profiles() -> int:
 
 @app.command
 def show(name: Name = None, /) -> int:
-    """Show a profile as it is used, defaults and the environment's overrides included.
+    """Show a profile with its defaults and the overrides from the environment.
 
     Examples:
-
-    skahactl profile show canfar
+      skahactl profile show canfar
     """
     from skahactl import profiles
     from skahactl.profile import profile_data, profile_toml
@@ -95,46 +94,68 @@ def show(name: Name = None, /) -> int:
 
 @app.command
 def use(
-    name: Annotated[str, Parameter(help="A profile, or the path of one.", completer=completers.profiles)], /
+    name: Annotated[str, Parameter(name="PROFILE", help="Profile name or file.", completer=completers.profiles)],
+    /,
 ) -> int:
-    """Choose the profile of commands that name none.
+    """Set the default profile.
 
     Examples:
-
-    skahactl profile use canfar
+      skahactl profile use canfar
     """
     from skahactl import profiles
 
     context = current()
     profile = profiles.load(name, context.environ)
     profiles.set_default(profile.name, context.environ)
-    context.say(f"{profile.name} ({profile.host}) is used from now on")
+    context.say(f"{profile.name} ({profile.host}) is now the default profile")
     if context.environ.get("SKAHACTL_PROFILE"):
-        context.warn("note: SKAHACTL_PROFILE is set, and goes before it")
+        context.warn("note: SKAHACTL_PROFILE is set and overrides it")
+    return Exit.DONE
+
+
+@app.command(name="current")
+def show_current() -> int:
+    """Print the name of the selected profile.
+
+    Examples:
+      skahactl profile current
+    """
+    from skahactl import profiles
+
+    context = current()
+    context.out(profiles.choose(context.profile, context.environ).name)
     return Exit.DONE
 
 
 @app.command
 def add(
-    name: Annotated[str, Parameter(help="What it is called.")],
+    name: Annotated[str, Parameter(name="NAME", help="Name of the new profile.")],
     /,
     *,
-    server: Annotated[str | None, Parameter(help="Its address, version included: https://HOST/skaha/v1.")] = None,
-    auth: Annotated[Literal["x509", "token", "none"] | None, Parameter(help="How to log in.")] = None,
-    certificate: Annotated[FileName | None, Parameter(metavar="FILE", help="The certificate, for x509.")] = None,
-    token_file: Annotated[FileName | None, Parameter(metavar="FILE", help="The file that holds the token.")] = None,
-    token_env: Annotated[str | None, Parameter(help="The variable that holds the token.")] = None,
-    registry: Annotated[str | None, Parameter(help="The registry of images that name none.")] = None,
-    ca_file: Annotated[
-        FileName | None, Parameter(metavar="FILE", help="Certificate authorities to trust besides the usual ones.")
+    server: Annotated[
+        str | None, Parameter(metavar="URL", help="Address with the version: https://HOST/skaha/v1.")
     ] = None,
-    check: Annotated[bool, Parameter(negative="--no-check", help="See that the server answers first.")] = True,
+    auth: Annotated[
+        Literal["x509", "token", "none"] | None,
+        Parameter(metavar="x509|token|none", show_choices=False, help="How to log in."),
+    ] = None,
+    certificate: Annotated[FileName | None, Parameter(metavar="FILE", help="Certificate, for x509.")] = None,
+    token_file: Annotated[FileName | None, Parameter(metavar="FILE", help="File that holds the token.")] = None,
+    token_env: Annotated[str | None, Parameter(metavar="NAME", help="Variable that holds the token.")] = None,
+    registry: Annotated[
+        str | None, Parameter(metavar="HOST", help="Registry of images that name none (default: none).")
+    ] = None,
+    ca_file: Annotated[
+        FileName | None, Parameter(metavar="FILE", help="Additional certificate authorities to trust.")
+    ] = None,
+    check: Annotated[
+        bool, Parameter(negative="--no-check", help="Write the profile even if the server does not answer.")
+    ] = True,
 ) -> int:
-    """Write the file of a new profile; what is left out is asked for on a terminal.
+    """Write a new profile. On a terminal, it asks for what you leave out.
 
     Examples:
-
-    skahactl profile add mine --server https://skaha.example.org/skaha/v1
+      skahactl profile add mine --server https://skaha.example.org/skaha/v1 --auth x509
     """
     from skahactl import profiles
 
@@ -148,12 +169,13 @@ def add(
 
 
 @app.command
-def remove(name: Annotated[str, Parameter(help="The profile.", completer=completers.profiles)], /) -> int:
-    """Delete the file of a profile; jobs and their records stay.
+def remove(
+    name: Annotated[str, Parameter(name="PROFILE", help="Profile name.", completer=completers.profiles)], /
+) -> int:
+    """Delete a profile. Jobs and their records remain.
 
     Examples:
-
-    skahactl profile remove mine
+      skahactl profile remove mine
     """
     from skahactl import profiles
 
@@ -179,17 +201,22 @@ def check(
     /,
     *,
     canary: Annotated[
-        str | None, Parameter(help="Start one small session of this image, to prove that commands arrive unchanged.")
+        str | None,
+        Parameter(
+            metavar="IMAGE",
+            completer=completers.images,
+            help="Start one small session of this image to verify that commands arrive unchanged.",
+        ),
     ] = None,
-    timeout: Annotated[str, Parameter(help="How long the canary may take.")] = "10m",
+    timeout: Annotated[
+        str, Parameter(metavar="DURATION", help="Time limit of the canary session (default: 10m).")
+    ] = "10m",
 ) -> int:
-    """Check a profile: does the server answer, who are you there, what does it offer?
+    """Check a profile: whether the server answers, who you are there, and what it offers.
 
     Examples:
-
-    skahactl profile check
-
-    skahactl profile check canfar --canary images.canfar.net/skaha/terminal:1.1.1
+      skahactl profile check
+      skahactl profile check canfar --canary images.canfar.net/skaha/terminal:1.1.1
     """
     from skahactl import profiles
 

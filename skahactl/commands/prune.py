@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from skahactl import completers
+from skahactl.commands.params import SELECTION, DryRun, Yes
 from skahactl.errors import AnswerNo, BusyError, Exit, UsageError
 from skahactl.invocation import Invocation, current
 from skahactl.text import count_noun, format_size, iso_time, parse_duration
@@ -21,24 +22,28 @@ if TYPE_CHECKING:
 
 
 def prune(
-    *jobs: Annotated[str, Parameter(name="JOB", help="Of these jobs only.", completer=completers.jobs)],
-    older_than: Annotated[str, Parameter(help="Runs that ended so long ago: 12h, 30d.")] = "30d",
-    logs: Annotated[bool, Parameter(help="Remove the kept logs alone; the records stay.")] = False,
-    dry_run: Annotated[bool, Parameter(help="Show what would go; nothing does.")] = False,
-    yes: Annotated[bool, Parameter(name=["--yes", "-y"], help="Do not ask.")] = False,
+    *jobs: Annotated[str, Parameter(name="JOB", help="Only these jobs (default: all).", completer=completers.jobs)],
+    older_than: Annotated[
+        str,
+        Parameter(
+            metavar="DURATION",
+            group=SELECTION,
+            help="Only runs that ended at least this long ago: 12h, 30d (default: 30d).",
+        ),
+    ] = "30d",
+    logs: Annotated[bool, Parameter(group=SELECTION, help="Remove only the saved logs; keep the records.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
 ) -> int:
-    """Forget old runs on this machine: their records and kept logs.
+    """Remove the local records and saved logs of runs that ended long ago.
 
-    Only runs that have ended, as the record has it, and that no command drives. Nothing on the platform is touched:
-    to end sessions, see delete. A job whose last run is forgotten starts anew with the next apply.
+    Nothing on the server is touched; use delete to end sessions. After the last run of a job is removed, the next
+    apply starts it as a new job.
 
     Examples:
-
-    skahactl prune --dry-run
-
-    skahactl prune tiles --older-than 7d --logs --yes
-
-    skahactl -p canfar prune --older-than 90d
+      skahactl prune --dry-run
+      skahactl prune tiles --older-than 7d --logs --yes
+      skahactl -p canfar prune --older-than 90d
     """
     from skahactl.engine.delete import Prune, kept_bytes
     from skahactl.ledger.database import open_ledger, read_ledger

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
-from skahactl import completers
+from skahactl.commands.params import DryRun, LiveTarget, Replicas
 from skahactl.commands.runtime import connected_runtime, run
 from skahactl.engine.outcome import JobOutcome, Outcome, step_row
 from skahactl.errors import Exit, UnreachableError, UsageError
@@ -26,29 +24,18 @@ if TYPE_CHECKING:
 
 
 def renew(
-    *targets: Annotated[str, Parameter(completer=completers.jobs_with_sessions)],
-    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"], completer=completers.replicas)] = None,
-    dry_run: bool = False,
+    *targets: LiveTarget,
+    replicas: Replicas = None,
+    dry_run: DryRun = False,
 ) -> int:
-    """Extend the deadlines of live sessions, and say what really changed.
+    """Extend the deadlines of live sessions, and report what actually changed.
 
-    The server answers "done" whether or not it changed anything: a headless session has 14 days, and is extended
-    only when fewer than 4 are left. Examples:
+    A headless session lives for 14 days; the server extends it only when fewer than 4 days are left.
 
+    Examples:
       skahactl renew tiles
       skahactl renew tiles/1-10
-
-    Parameters
-    ----------
-    targets
-        JOB, JOB/REPLICAS, a session's name or id.
-    replicas
-        Only these replicas: 1-10,17.
-    dry_run
-        Show which sessions would be asked for.
     """
-    if not targets:
-        raise UsageError("renew needs a job or a session", hint="skahactl renew JOB")
     return run(lambda: _renew(list(targets), replicas, dry_run))
 
 

@@ -36,7 +36,9 @@ _FAILED = (State.FAILED, State.REJECTED, State.UNKNOWN, State.SKIPPED)
 
 
 def report(
-    *jobs: Annotated[str, Parameter(completer=completers.jobs)],
+    *jobs: Annotated[
+        str, Parameter(name="JOB", help="Jobs with a local record.", required=True, completer=completers.jobs)
+    ],
     file: Annotated[str | None, Parameter(name=["--output", "-o"], metavar="FILE")] = None,
     run: RunNumber = None,
     open_page: Annotated[bool, Parameter(name="--open")] = False,
@@ -53,8 +55,6 @@ def report(
 
     Parameters
     ----------
-    jobs
-        Jobs with a local record.
     file
         Write the page to this file, or to standard output with - (default: JOB.html).
     run
@@ -62,8 +62,6 @@ def report(
     open_page
         Open the page in the browser.
     """
-    if not jobs:
-        raise UsageError("missing argument JOB", hint="skahactl get jobs lists the jobs of the local record")
     context = current()
     if file in OUTPUTS:
         raise UsageError(f"the format of a report is always HTML, not {file}", hint="-o names a file: -o report.html")

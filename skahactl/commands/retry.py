@@ -9,6 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from skahactl import completers
+from skahactl.commands.params import (
+    SELECTION,
+    BreakLock,
+    DryRun,
+    ItemsFile,
+    JobWord,
+    LiveTarget,
+    Replicas,
+    Timeout,
+    UnknownFlag,
+    WaitFlag,
+)
 from skahactl.commands.runtime import (
     FoundJob,
     connected_runtime,
@@ -19,7 +31,6 @@ from skahactl.commands.runtime import (
     run,
     run_with_report,
 )
-from skahactl.completers import FileName
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import current
 from skahactl.model import State
@@ -34,56 +45,36 @@ if TYPE_CHECKING:
 
 
 REASON = "asked for"
-_TWO_WAYS = "--items and -r, --failed or --unknown: choose one way of naming replicas"
+_TWO_WAYS = "--items cannot be combined with -r, --failed or --unknown"
 
 
 def retry(
-    job: Annotated[str, Parameter(completer=completers.jobs_with_sessions)],
-    /,
-    *more: Annotated[str, Parameter(completer=completers.jobs_with_sessions)],
-    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"], completer=completers.replicas)] = None,
-    failed: bool = False,
-    unknown: bool = False,
-    items: Annotated[FileName | None, Parameter(metavar="FILE", allow_leading_hyphen=True)] = None,
-    wait: bool = False,
-    timeout: str | None = None,
-    dry_run: bool = False,
+    *jobs: LiveTarget,
+    replicas: Replicas = None,
+    failed: Annotated[bool, Parameter(group=SELECTION, help="Retry Failed replicas (default).")] = False,
+    unknown: UnknownFlag = False,
+    items: ItemsFile = None,
+    wait: WaitFlag = False,
+    timeout: Timeout = None,
+    dry_run: DryRun = False,
 ) -> int:
-    """Start new attempts of replicas that ended badly; live ones never.
+    """Retry failed replicas. Live replicas are never touched.
 
-    Without a choice the Failed ones; others only when named with -r. With each = true an attempt runs only the items
-    that did not end with 0. Examples:
+    Replicas that you name with -r are retried however they ended. If items run one by one (each = true), only those
+    that did not end with exit code 0 run again.
 
+    Examples:
       skahactl retry tiles --wait
       skahactl retry tiles --unknown
       skahactl retry tiles --items missing.txt
-
-    Parameters
-    ----------
-    job
-        JOB or JOB/REPLICAS.
-    more
-        More of the same, as a pipe from 'skahactl get ... -o name | xargs skahactl retry' gives them.
-    replicas
-        These replicas, however they ended: 1-10,17.
-    failed
-        Those that Failed (what is meant without a choice).
-    unknown
-        Those that Unknown: gone, and nobody saw the end.
-    items
-        The replicas that have one of the items in this file; - is standard input.
-    wait
-        Drive the job to its end.
-    timeout
-        Stop waiting after this long; the job goes on. Exit 5.
-    dry_run
-        Show what would be tried again.
     """
+    if timeout is not None and not wait:
+        raise UsageError("--timeout needs --wait", hint=f"skahactl retry {' '.join(jobs)} --wait --timeout {timeout}")
     if items is not None and (replicas or failed or unknown):
         raise UsageError(_TWO_WAYS)
     wanted = frozenset(state for state, asked in ((State.FAILED, failed), (State.UNKNOWN, unknown)) if asked)
     listed = None if items is None else read_lines(items)
-    every = jobs_named((job, *more), replicas)  # all of them, before any is retried
+    every = jobs_named(jobs, replicas)  # all of them, before any is retried
     if items is not None and any(found.numbers is not None for found in every):
         raise UsageError(_TWO_WAYS, hint="with --items name the job alone")
     return run(lambda: _retry(every, RetryOptions(wanted, listed, wait, timeout, dry_run)))
@@ -146,27 +137,19 @@ def _chosen(runtime: Runtime, found: FoundJob, wanted: RetryOptions, listing: Li
 
 
 def resume(
-    job: Annotated[str, Parameter(completer=completers.jobs)],
+    job: Annotated[str, Parameter(name="JOB", help="Name of the job.", completer=completers.jobs)],
     /,
     *,
-    timeout: str | None = None,
-    break_lock: bool = False,
+    timeout: Timeout = None,
+    break_lock: BreakLock = False,
 ) -> int:
-    """Drive a job's last run to its end, from the ledger, from anywhere.
+    """Drive the last run of a job until it ends: create queued replicas, retry, save logs.
 
-    Exit 0 only if every replica completed. Examples:
+    It needs the local record, not the manifest. Exit with 0 only if every replica completed.
 
+    Examples:
       skahactl resume tiles
       skahactl resume tiles --timeout 12h
-
-    Parameters
-    ----------
-    job
-        The job; its manifest is not needed.
-    timeout
-        Stop waiting after this long (30s, 5m, 2h, 1d); the job goes on. Exit 5.
-    break_lock
-        Take the job from a command on another machine that is gone for good.
     """
     return run(lambda: _resume(job, timeout, break_lock))
 
@@ -194,39 +177,25 @@ WORDS = {"completed": State.COMPLETED, "failed": State.FAILED}
 
 
 def mark(
-    job: Annotated[str, Parameter(completer=completers.jobs)],
-    state: Annotated[Word, Parameter(show_choices=False)],
+    job: JobWord,
+    state: Annotated[Word, Parameter(name="RESULT", show_choices=False, help="completed or failed.")],
     /,
     *,
-    replicas: Annotated[str | None, Parameter(name=["--replicas", "-r"], completer=completers.replicas)] = None,
-    items: Annotated[FileName | None, Parameter(metavar="FILE", allow_leading_hyphen=True)] = None,
-    unknown: bool = False,
+    replicas: Replicas = None,
+    items: ItemsFile = None,
+    unknown: UnknownFlag = False,
 ) -> int:
-    """Record what you found out about replicas that ended unseen; nothing is sent.
+    """Set the result of replicas that finished unobserved. Nothing is sent to the server.
 
     Examples:
-
       skahactl mark tiles completed -r 17,40-42
       skahactl mark tiles completed --unknown
       skahactl mark tiles failed --items missing.txt
-
-    Parameters
-    ----------
-    job
-        JOB or JOB/REPLICAS.
-    state
-        completed or failed.
-    replicas
-        These replicas: 1-10,17.
-    items
-        The items in this file, one a line; - is standard input.
-    unknown
-        Every replica that is Unknown, of those that were named if any were.
     """
     from skahactl.text import did_you_mean
 
     if state.lower() not in WORDS:
-        raise UsageError(f"a replica is marked completed or failed, not '{state}'", hint=did_you_mean(state, WORDS))
+        raise UsageError(f"RESULT is completed or failed, not '{state}'", hint=did_you_mean(state, WORDS))
     return _mark(job, WORDS[state.lower()], replicas, items, unknown)
 
 
@@ -242,7 +211,9 @@ def _mark(job: str, state: str, replicas: str | None, items: str | None, unknown
     found = one_job(job, replicas)
     named = unknown or found.numbers is not None
     if named == (items is not None):
-        raise UsageError("mark needs -r LIST or --unknown, or else --items FILE", hint="which replicas do you mean?")
+        raise UsageError(
+            "specify replicas with -r, --unknown or --items", hint=f"skahactl mark {job} {state.lower()} -r 1-10"
+        )
     listed = None if items is None else read_lines(items)
     with open_ledger(state_dir(context.environ)) as ledger:
         numbers = found.numbers or frozenset()

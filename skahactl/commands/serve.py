@@ -28,27 +28,27 @@ from skahactl.local.transport import LocalLogStream
 from skahactl.system import handled_signals
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from skahactl.profile import LocalSettings, Profile
 
 
 def serve(
     *,
-    port: Annotated[int, Parameter(help="Port to listen on; 0 is any that is free.")] = 0,
+    port: Annotated[int, Parameter(metavar="N", help="Port to listen on (default: any free port).")] = 0,
     token_file: Annotated[
-        Path | None, Parameter(help="File that holds the bearer token clients must show. Default: one made at start.")
+        Path | None,
+        Parameter(metavar="FILE", help="File that holds the bearer token of clients (default: a new token)."),
     ] = None,
 ) -> int:
-    """Offer the local platform to other programs, over HTTP on this machine alone.
+    """Serve the local platform over HTTP, on this machine only.
 
-    Every client of the Skaha interface can use it: it creates, lists and ends the very sessions that
-    skahactl -p local sees. It runs commands as you, for whoever shows the bearer token; requests of web
-    pages are refused. Sessions go on when it ends (Ctrl-C).
+    Any Skaha client can use it and sees the same sessions as skahactl -p local. It runs commands as you for whoever
+    shows the bearer token. Sessions keep running after it stops (Ctrl-C).
 
     Examples:
-
-    skahactl serve
-
-    skahactl serve --port 8080 --token-file ~/.config/skahactl/serve.token
+      skahactl serve
+      skahactl serve --port 8080 --token-file ~/.config/skahactl/serve.token
     """
     from skahactl.system import make_private, state_dir
 
@@ -238,6 +238,8 @@ def run_server(
 def _serve_forever(platform: Platform, token: str, listener: socket.socket) -> None:
     import uvicorn
 
+    from skahactl.local.connection import bounded_protocol
+
     number = listener.getsockname()[1]
     hosts = frozenset(f"{host}:{number}" for host in (ADDRESS, "localhost"))
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="skahactl-serve") as threads:
@@ -248,14 +250,20 @@ def _serve_forever(platform: Platform, token: str, listener: socket.socket) -> N
             access_log=False,
             lifespan="off",
             ws="none",
-            http="h11",
+            http=bounded_protocol(),
             loop="asyncio",
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=3,
         )
         with _hangup_is_term():
-            uvicorn.Server(config).run(sockets=[listener])
+            asyncio.run(_serve_quietly(uvicorn.Server(config), listener))
+
+
+async def _serve_quietly(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Serve until a signal; a connection that breaks is no error of the server and prints nothing."""
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    await server.serve(sockets=[listener])
 
 
 @contextlib.contextmanager

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from skahactl.completers import FileName
 from skahactl.errors import Exit, UsageError
-from skahactl.invocation import Invocation, current
+from skahactl.invocation import Invocation, current, unknown_option
 from skahactl.split import shares
 from skahactl.split.shares import Share
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from skahactl.split.execute import FinishedItems
+
+SHARE = Group("Share", sort_key=1)
+ITEMS = Group("Items", sort_key=2)
+DISPLAY = Group("Output", sort_key=3)
 
 OPTIONS = (
     "--strategy",
@@ -37,66 +41,87 @@ def split(
     *lists: Annotated[
         FileName,
         Parameter(
-            name="LIST", allow_leading_hyphen=True, help="Lists of items; - is standard input, as is none at all."
+            name="LIST",
+            allow_leading_hyphen=True,
+            help="Item lists, one item per line (default: standard input, also written -).",
         ),
     ],
     strategy: Annotated[
         Literal["chunk", "stripe", "size"],
-        Parameter(name=["--strategy", "-s"], help="Contiguous blocks; every N-th item; or equal sums of file sizes."),
+        Parameter(
+            name=["--strategy", "-s"],
+            metavar="chunk|stripe|size",
+            group=SHARE,
+            show_choices=False,
+            help="Contiguous blocks, every N-th item, or balanced by file size (default: chunk).",
+        ),
     ] = "chunk",
     share: Annotated[
         str | None,
         Parameter(
-            name=["--share", "-n"], allow_leading_hyphen=True, help="I/N: replica I of N; with --all or --count also N."
+            name=["--share", "-n"],
+            metavar="I/N",
+            group=SHARE,
+            allow_leading_hyphen=True,
+            help="Replica I of N; with --all or --count N is enough.",
         ),
     ] = None,
     replica: Annotated[
         str | None,
-        Parameter(metavar="INT", allow_leading_hyphen=True, help="Which replica, from 1. Default: REPLICA_ID."),
+        Parameter(
+            metavar="I", group=SHARE, allow_leading_hyphen=True, help="Replica number, from 1 (default: REPLICA_ID)."
+        ),
     ] = None,
     of: Annotated[
         str | None,
-        Parameter(metavar="INT", allow_leading_hyphen=True, help="How many replicas. Default: REPLICA_COUNT."),
+        Parameter(
+            metavar="N", group=SHARE, allow_leading_hyphen=True, help="Number of replicas (default: REPLICA_COUNT)."
+        ),
     ] = None,
-    null: Annotated[bool, Parameter(name=["--null", "-0"], help="End items with NUL instead of newline.")] = False,
     glob: Annotated[
-        list[str] | None, Parameter(help="Items are the names that match, sorted by bytes; ** for any depth.")
+        list[str] | None,
+        Parameter(metavar="PATTERN", group=ITEMS, help="Use the matching file names as items; ** matches any depth."),
     ] = None,
     exclude: Annotated[
-        list[FileName] | None, Parameter(metavar="FILE", help="Leave out the items named in FILE, after assignment.")
+        list[FileName] | None,
+        Parameter(metavar="FILE", group=ITEMS, help="Leave out the items in this file, after the list is divided."),
     ] = None,
     unless: Annotated[
-        str | None, Parameter(help="Leave out items whose file 'P{}' exists and is not empty, after assignment.")
+        str | None,
+        Parameter(
+            metavar="'P{}'",
+            group=ITEMS,
+            help="Leave out items whose file P{} exists and is not empty, after the list is divided.",
+        ),
     ] = None,
-    every: Annotated[bool, Parameter(name="--all", help="Print replica<TAB>item for every replica.")] = False,
-    count: Annotated[
-        bool, Parameter(help="Print replica<TAB>items<TAB>excluded, and with -s size <TAB>bytes, for every replica.")
+    null: Annotated[
+        bool, Parameter(name=["--null", "-0"], group=DISPLAY, help="End items with NUL instead of a newline.")
     ] = False,
-    script: Annotated[bool, Parameter(help="Print sh and awk that give the same chunk and stripe.")] = False,
+    every: Annotated[
+        bool, Parameter(name="--all", group=DISPLAY, help="Print replica<TAB>item for every replica.")
+    ] = False,
+    count: Annotated[
+        bool,
+        Parameter(
+            group=DISPLAY,
+            help="Print replica<TAB>items<TAB>excluded for every replica; with -s size also <TAB>bytes.",
+        ),
+    ] = False,
+    script: Annotated[
+        bool, Parameter(group=DISPLAY, help="Print sh and awk that produce the same chunk or stripe share.")
+    ] = False,
 ) -> int:
-    """Print this replica's share of a list, one item a line; or run a command once an item: -- COMMAND {}
+    """Print this replica's share of a list, or run a command once per item.
 
-    Every item goes to exactly one replica. REPLICA_ID and REPLICA_COUNT, which the platform sets in each replica,
-    say which one this is. Items are bytes and pass through untouched; a list with a NUL in its first 64 KiB is
-    read NUL-separated. The command gets the item for every {} (as its last word, if it has none), and nothing on
-    its standard input; failures are named, the rest goes on, and the exit code is 1.
-
-    chunk gives blocks of consecutive items, sizes differ by at most one, the longer first. stripe gives items I,
-    I+N, I+2N, ..., the lines of GNU split -n r/I/N. size takes each item for a file and balances by their lengths.
-
-    With -o jsonl each line is an object {"replica": 3, "item": "..."}, or with --count {"replica": 3, "items": 10,
-    "excluded": 2, "bytes": null}; "items" are those left to do, and "bytes" theirs. -o json is an array of the same.
-    Bytes that are not UTF-8 are lone surrogates there (0xFF is \\udcff), as os.fsdecode makes them.
+    Every item goes to exactly one replica. Without options, REPLICA_ID and REPLICA_COUNT, which the platform sets,
+    name the share. {} in the command is the item; a failed item does not stop the others, and the exit code is 1.
+    More: skahactl help split
 
     Examples:
-
-    skahactl split tiles.txt | xargs -r -d '\\n' -n 1 process-tile
-
-    skahactl split -s size -0 --glob 'survey/*.fits' | xargs -r -0 measure
-
-    skahactl split tiles.txt --unless 'out/{}.OK' -- process-tile --tile {}
-
-    skahactl split tiles.txt --count --of 600
+      skahactl split tiles.txt | xargs -r -d '\\n' -n 1 process-tile
+      skahactl split -s size -0 --glob 'survey/*.fits' | xargs -r -0 measure
+      skahactl split tiles.txt --unless 'out/{}.OK' -- process-tile --tile {}
+      skahactl split tiles.txt --count --of 600
     """
     context = current()
     options = {"--all": every, "--count": count, "--script": script, "-0": null, "-o": context.output != "table"}
@@ -147,10 +172,7 @@ def _refuse_unknown_options(lists: Sequence[str]) -> None:
     """``-`` alone is a list, and so the parser lets other words with a hyphen through."""
     for word in lists:
         if word.startswith("-") and word != "-":
-            from skahactl.text import did_you_mean
-
-            hint = did_you_mean(word, OPTIONS) or f"a list of that name is written ./{word}"
-            raise UsageError(f"split has no option '{word}'", hint=hint)
+            raise unknown_option("split", word, OPTIONS, f"a list of that name is written ./{word}")
 
 
 def _share(text: str | None, replica: str | None, of: str | None, all_of_them: bool) -> Share | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from skahactl import completers
+from skahactl.commands.params import EXECUTION
 from skahactl.commands.runtime import connected_runtime, deadline, run
 from skahactl.engine.observe import RunSnapshot
 from skahactl.engine.progress import ProgressTracker
@@ -31,35 +32,39 @@ else:
 
 
 def wait(
-    *targets: Annotated[str, Parameter(completer=completers.jobs)],
-    for_: Annotated[Condition, Parameter(name="--for", metavar="WHAT", show_choices=False)] = "complete",
-    timeout: str | None = None,
+    *targets: Annotated[
+        str, Parameter(name="TARGET", help="JOB or JOB/REPLICAS.", completer=completers.jobs, required=True)
+    ],
+    for_: Annotated[
+        Condition,
+        Parameter(
+            name="--for",
+            metavar="complete|running|deleted",
+            group=EXECUTION,
+            show_choices=False,
+            help="Condition to wait for (default: complete).",
+        ),
+    ] = "complete",
+    timeout: Annotated[
+        str | None,
+        Parameter(metavar="DURATION", group=EXECUTION, help="Stop waiting after this time: 30s, 5m, 2h, 1d."),
+    ] = None,
 ) -> int:
-    """Wait until it is so, or cannot be; creates nothing.
+    """Wait for a job to complete, start or be deleted. It creates nothing.
 
-    Exit 0 when it is so, 1 as soon as it cannot be any more, 5 when the time is over. Examples:
+    Exit with 0 when the condition is met, 1 as soon as it can no longer be met, or 5 on timeout.
 
+    Examples:
       skahactl wait tiles && skahactl apply merge.toml --wait
       skahactl wait tiles/1-10 --for running --timeout 30m
-
-    Parameters
-    ----------
-    targets
-        JOB or JOB/REPLICAS.
-    for_
-        complete, which it is if nothing is said, running or deleted.
-    timeout
-        Give up after this long (30s, 5m, 2h, 1d).
     """
     from skahactl.text import did_you_mean
 
     condition = for_.lower().removeprefix("condition=")
-    condition = {"completed": "complete"}.get(condition, condition)
+    condition = _CONDITION_WORDS.get(condition, condition)
     if condition not in CONDITIONS:
         hint = did_you_mean(condition, CONDITIONS)
         raise UsageError(f"--for takes complete, running or deleted, not '{for_}'", hint=hint)
-    if not targets:
-        raise UsageError("wait needs a job", hint="skahactl wait JOB; 'skahactl get jobs' lists them")
     return int(run(lambda: _wait(list(targets), condition, timeout)))
 
 
@@ -83,6 +88,14 @@ async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
 
 
 CONDITIONS = ("complete", "running", "deleted")
+#: What kubectl and people write for them.
+_CONDITION_WORDS = {
+    "completed": "complete",
+    "completion": "complete",
+    "delete": "deleted",
+    "deletion": "deleted",
+    "ready": "running",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,10 +179,10 @@ class Applier:
             part.action, part.exit, part.hint = "refuse", Exit.NO, "say --yes to replace it"
             return False
         if last.run.started is None:
-            replicas.ask_delete(self.desk.ledger, last.run.id, None)
+            replicas.request_delete(self.desk.ledger, last.run.id, None)
             return True
         self.desk.reporter.say(f"{part.name}: deleting run {last.run.number}: {part.reason}")
-        replicas.ask_delete(self.desk.ledger, last.run.id, None)
+        replicas.request_delete(self.desk.ledger, last.run.id, None)
         driver = self._driver([last.run], follow=True, create=False)
         try:
             await driver.drive()
@@ -250,7 +250,7 @@ class Applier:
                 if decision.action == "replace" and self.confirm(f"{job.name}: {decision.reason}"):
                     last = history.last(job.name)
                     assert last is not None
-                    replicas.ask_delete(self.desk.ledger, last.run.id, None)
+                    replicas.request_delete(self.desk.ledger, last.run.id, None)
                     self._locks.append(await wait_for_lock(self.desk.ledger, key, self.desk.clock, self.desk.stop))
                     continue
                 if decision.action == "keep":

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 from skahactl.engine.plan import backoff
+from skahactl.engine.pool import TaskPool
+from skahactl.engine.trouble import PlatformTrouble
 from skahactl.errors import SkahactlError
 from skahactl.ledger import attempts, replicas
+from skahactl.ledger.attempts import Intent
+from skahactl.ledger.database import Ledger
+from skahactl.ledger.journal import Journal
+from skahactl.ledger.records import AttemptKey
 from skahactl.manifest.placeholders import each_command
 from skahactl.model import Request
+from skahactl.profile import ClientSettings
+from skahactl.skaha.client import Client
 from skahactl.skaha.models import CreateResult, ServerError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
-
-    from skahactl.ledger.attempts import Intent
-    from skahactl.ledger.database import Ledger
-    from skahactl.ledger.journal import Journal
-    from skahactl.profile import ClientSettings
-    from skahactl.skaha.client import Client
-    from skahactl.system import Clock
+from skahactl.system import Clock
+from skahactl.text import format_duration
 
 ATTEMPT_VARIABLE = "SKAHACTL_ATTEMPT"
 #: Seconds that what is on its way may still take once an end is wanted.
@@ -33,13 +32,13 @@ PATIENCE = 5.0
 
 @dataclass
 class Creator:
-    """Sends creates, at most ``settings.concurrency`` at a time, and remembers which are on their way.
+    """Sends creates, at most ``settings.concurrency`` at a time.
 
-    As many intents again are written ahead, and an outcome is written while the next request is on its way: a
+    As many intents again are written ahead, and an outcome is written while the next request is in flight, so that a
     connection never waits for the disk.
 
-    ``results``: the last outcome of each (run, replica). ``denied``: the platform said to log in; nothing more is
-    sent until ``resume``.
+    ``results``: the last outcome of each (run, replica). ``denied``: the platform refused the credentials; nothing more
+    is sent until it is cleared. ``user``: the owner of the runs; nothing is sent as another user.
     """
 
     client: Client
@@ -47,101 +46,80 @@ class Creator:
     journal: Journal
     clock: Clock
     settings: ClientSettings
-    on_end: Callable[[], None]
+    on_idle: Callable[[], None]
+    say: Callable[[str], None]
     directories: Mapping[int, str | None]  # of each run: where the local platform runs it
+    user: str | None = None
     results: dict[tuple[int, int], CreateResult] = field(default_factory=dict)
     denied: CreateResult | None = None
-    user: str | None = None  # whose the runs are; once the platform takes us for another, nothing more is sent
-    stopping: bool = False
-    failure: BaseException | None = None
-    _queue: deque[tuple[int, int]] = field(default_factory=deque)
-    _flying: dict[tuple[int, int], asyncio.Task[None]] = field(default_factory=dict)
+    pool: TaskPool[tuple[int, int], None] = field(init=False)
+    trouble: PlatformTrouble = field(init=False)
     _touched: set[tuple[int, int]] = field(default_factory=set)
     _unsent: dict[tuple[int, int], int] = field(default_factory=dict)
-    _unanswered: int = 0  # of those that fly: how many have no answer yet
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.settings.concurrency)
+        self.pool = TaskPool(2 * self.settings.concurrency, self.on_idle)
+        self.trouble = PlatformTrouble(max(self.settings.settle / 2, self.settings.poll_min))
 
-    def submit(self, run_id: int, numbers: list[int]) -> None:
-        self._queue.extend((run_id, number) for number in numbers)
-        self._start_more()
+    def submit(self, run_id: int, numbers: Iterable[int]) -> None:
+        """Creates for these replicas of a run; while the platform has trouble, one of them is sent as a probe."""
+        for number in numbers:
+            key = (run_id, number)
+            if self.trouble.is_on:
+                if self.pool.keys or not self.trouble.may_send(self.clock.now()):
+                    return
+                self.trouble.sending(self.clock.now())
+            self._touched.add(key)
+            self.pool.submit(key, partial(self._create, run_id, number))
 
-    def queued(self, run_id: int) -> frozenset[int]:
-        """Replicas whose create waits or is on its way."""
-        waiting = {number for run, number in self._queue if run == run_id}
-        return frozenset(waiting | {number for run, number in self._flying if run == run_id})
+    def creating(self, run_id: int) -> frozenset[int]:
+        """Replicas of which a create waits or is in flight."""
+        return frozenset(number for run, number in self.pool.keys if run == run_id)
 
-    @property
-    def idle(self) -> bool:
-        return not self._queue and not self._flying
-
-    def begin_look(self) -> None:
-        """A list call begins: from now on every create that is, or comes, on its way counts as in flight for it."""
-        self._touched = set(self._flying)
+    def begin_poll(self) -> None:
+        """A list call begins: every create that is, or comes, in flight from now on counts as in flight for it."""
+        self._touched = set(self.pool.running)
 
     def in_flight(self, run_id: int) -> frozenset[int]:
-        """Replicas with a create on its way at any moment since ``begin_look``."""
-        return frozenset(number for run, number in self._touched | set(self._flying) if run == run_id)
+        """Replicas with a create in flight at any moment since ``begin_poll``."""
+        return frozenset(number for run, number in self._touched | self.pool.running if run == run_id)
 
     async def stop(self, hurry: asyncio.Event | None) -> None:
-        """Sends nothing more, and waits for what is on its way: until it is answered or times out by itself, but at
-        most PATIENCE seconds after ``hurry`` was set, or this was cancelled; None: from now on. Then lets go of it."""
-        self.stopping = True
-        self._queue.clear()
-        tasks = list(self._flying.values())
-        if not tasks:
-            return
-        try:
-            if hurry is not None:
-                await self._until_answered(tasks, hurry)
-        finally:
-            _, late = await asyncio.wait(tasks, timeout=PATIENCE)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-
-    async def _until_answered(self, tasks: list[asyncio.Task[None]], hurry: asyncio.Event) -> None:
-        answered = asyncio.ensure_future(asyncio.wait(tasks, timeout=self.settings.timeout))
-        hurried = asyncio.ensure_future(hurry.wait())
-        try:
-            await asyncio.wait((answered, hurried), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for one in (answered, hurried):
-                one.cancel()
-            await asyncio.gather(answered, hurried, return_exceptions=True)
-
-    def _start_more(self) -> None:
-        while self._queue and self._unanswered < 2 * self.settings.concurrency and not self.stopping:
-            key = self._queue.popleft()
-            self._touched.add(key)
-            self._unanswered += 1
-            task = asyncio.create_task(self._create(*key))
-            self._flying[key] = task
-            task.add_done_callback(partial(self._landed, key))
-
-    def _landed(self, key: tuple[int, int], task: asyncio.Task[None]) -> None:
-        self._flying.pop(key, None)
-        if not task.cancelled() and task.exception() is not None:
-            self.stopping = True
-            self.failure = task.exception()
-        self._start_more()
-        if self.idle:
-            self.on_end()
+        """Sends nothing more, and waits for what is in flight: until it is answered or times out, but at most PATIENCE
+        seconds after ``hurry`` is set; None: after now."""
+        await self.pool.stop(PATIENCE, hurry, self.settings.timeout)
 
     async def _create(self, run_id: int, number: int) -> None:
+        self._touched.add((run_id, number))
         try:
             answered = await self._answered(run_id, number)
         finally:
-            self._unanswered -= 1
-            self._start_more()
+            self.pool.release((run_id, number))
         if answered is None:
             return
         intent, created = answered
         again = self._again(run_id, number, created)
         self.results[(run_id, number)] = created
         ended = self.clock.now()
-        await self.journal.write(lambda: attempts.settle(self.ledger, intent, created, ended, again))
+        excused = self._watch_for_trouble(intent, created, ended)
+
+        def write() -> None:
+            attempts.settle(self.ledger, intent, created, ended, again)
+            attempts.excuse(self.ledger, excused)
+
+        await self.journal.write(write)
+
+    def _watch_for_trouble(self, intent: Intent, created: CreateResult, now: float) -> tuple[AttemptKey, ...]:
+        had_trouble = self.trouble.is_on
+        excused = self.trouble.take((intent.run_id, intent.replica, intent.attempt), created, now)
+        if self.trouble.is_on and not had_trouble:
+            self.pool.clear()
+            pause = format_duration(self.trouble.pause)
+            self.say(f"creates fail on the platform ({self.trouble.reason}); pausing, with one try every {pause}")
+        elif had_trouble and not self.trouble.is_on:
+            self.say("creates work again")
+        return excused
 
     async def _answered(self, run_id: int, number: int) -> tuple[Intent, CreateResult] | None:
         """The intent written, the request sent and answered; None if it was not sent after all."""
@@ -152,9 +130,10 @@ class Creator:
         if prepared is None:
             return None
         intent, request = prepared
+        paused_before = self.trouble.is_on
         async with self._slot(intent):
             self._check_user()
-            if self.stopping or self.denied is not None:
+            if self.pool.stopping or self.denied is not None or (self.trouble.is_on and not paused_before):
                 await self.journal.write(lambda: attempts.withdraw(self.ledger, intent))
                 return None
             created = await self._sent(run_id, request, intent.name)
@@ -185,7 +164,7 @@ class Creator:
         try:
             return await self.client.create(request, name, self.directories.get(run_id))
         except SkahactlError as error:  # before anything left: a secret that cannot be read, say
-            return CreateResult("rejected", error=ServerError(error.code, None, error.message, error.hint))
+            return CreateResult("refused", error=ServerError(error.code, None, error.message, error.hint))
 
     def _intend(self, run_id: int, number: int) -> tuple[Intent, Request] | None:
         intent = attempts.intend(self.ledger, run_id, number, self.clock.now())

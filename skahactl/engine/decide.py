@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from skahactl.engine.driver import gate_for
 from skahactl.engine.observe import RunSnapshot
-from skahactl.engine.plan import Step, plan_run, with_adopted
+from skahactl.engine.plan import Step, StepAction, plan_run, with_adopted
 from skahactl.engine.record import shows_more, with_listed_sessions
 from skahactl.engine.snapshot import snapshot_with_list, view_run, view_summary
 from skahactl.errors import UsageError
@@ -142,8 +142,7 @@ def _decide_unfinished(
 
 
 def _ended(last: RunSummary) -> bool:
-    going = sum(last.counts[state] for state in (State.QUEUED, State.UNCONFIRMED, State.PENDING, State.RUNNING))
-    return going == 0 and last.retriable == 0
+    return last.counts[State.QUEUED] == 0 and _alive(last) == 0 and last.retriable == 0
 
 
 def _alive(last: RunSummary) -> int:
@@ -214,13 +213,13 @@ class RunHistory:
         ``rest``: as for ``adopt_sessions``."""
         found = self.foreign(job)
         steps = {
-            replica.number: Step(replica.number, replica.name, "adopt", "a session of its name is there")
+            replica.number: Step(replica.number, replica.name, StepAction.ADOPT, "a session of its name is there")
             for replica in job.replicas
             if replica.number in found
         }
         if rest == "unknown":
             for replica in job.replicas:
-                gone = Step(replica.number, replica.name, "expire", "no session of its name is there")
+                gone = Step(replica.number, replica.name, StepAction.EXPIRE, "no session of its name is there")
                 steps.setdefault(replica.number, gone)
         return steps
 

@@ -152,7 +152,7 @@ class JobDeletion:
         listing = await self.desk.first_poll((run,))
         part = self._part(run, numbers, listing)
         self.parts.append(part)
-        replicas.ask_delete(self.desk.ledger, run.id, numbers)
+        replicas.request_delete(self.desk.ledger, run.id, numbers)
         try:
             undeleted = await self._carry_out(run, numbers, lock)
         except Interrupted as error:

@@ -1,37 +1,37 @@
-"""The loop that makes the platform match the ledger: look, plan, act, until it is so.
+"""The loop that makes the platform match the ledger: poll, record, decide, act, until nothing is left to do.
 
-Plain ``apply`` goes round until nothing is unconfirmed; ``--wait`` until every run has ended and its logs are kept.
+Plain ``apply`` passes until nothing is uncertain; ``--wait`` until every run has ended and its logs are saved.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from skahactl.engine.create import Creator
-from skahactl.engine.plan import (
-    Gate,
-    Step,
-    apply_offline_steps,
-    due_times,
-    gate_of,
-    is_doubtful,
-    is_ended,
-    is_missing,
-    is_up,
-    plan_snapshot,
-    to_delete,
-    to_replace,
-    unread_logs,
+from skahactl.engine.evidence import Evidence
+from skahactl.engine.lifecycle import (
+    RESTING,
+    UNCERTAIN,
+    Action,
+    AskSession,
+    Create,
+    Deletes,
+    DeleteSession,
+    DriverRules,
+    Phase,
+    ReadLog,
 )
+from skahactl.engine.observe import RunSnapshot
+from skahactl.engine.plan import Gate, Step, StepAction, gate_of
 from skahactl.engine.progress import ProgressTracker
-from skahactl.engine.record import Recorder
+from skahactl.engine.reconcile import InFlight, Pass, Reconciler
 from skahactl.engine.running_logs import LOCAL, SERVER, RunningLogs
-from skahactl.engine.runtime import PollPace, Runtime, check_owner
-from skahactl.engine.tasks import DeleteQueue, LogCollector, PendingReasons
-from skahactl.errors import AuthError, BusyError, SkahactlError, TimedOut, UnreachableError
-from skahactl.eventloop import Interrupted, Stop, seconds_left
+from skahactl.engine.runtime import FOREVER, Runtime
+from skahactl.engine.tasks import Answers, LogReader, PendingReasons, SessionAsker, SessionDeleter
+from skahactl.errors import AuthError, BusyError, SkahactlError, TimedOut
+from skahactl.eventloop import Interrupted, Stop
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import close_open_sends
 from skahactl.ledger.database import Ledger
@@ -39,21 +39,14 @@ from skahactl.ledger.journal import Journal
 from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import JobKey, Run
 from skahactl.ledger.runs import set_run, summaries
-from skahactl.model import State
+from skahactl.model import OBSERVED, State
+from skahactl.skaha.models import CreateResult, Listing
+from skahactl.system import Clock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from skahactl.engine.observe import RunSnapshot
-    from skahactl.skaha.models import CreateResult, Listing
-    from skahactl.system import Clock
-
-#: Seconds that plain apply goes on against a platform that does not take creates for now.
+#: Seconds that a single pass keeps trying on a platform that takes no creates, or does not answer, for now.
 PATIENCE = 120.0
-#: A session that is still listed after so many DELETEs is reported as staying.
-MOST_DELETES = 12
-#: Actions that send a create.
-CREATES = frozenset({"create", "retry", "resend"})
+#: Seconds that saving logs may take before their sessions are deleted.
+KEEP_SECONDS = 60.0
 
 
 @dataclass
@@ -61,42 +54,50 @@ class Driver:
     """Drives ``runs``, whose locks the caller holds.
 
     ``follow``: to the end; else one pass of the same loop. ``gates``: what ``after`` says for a run, asked before each
-    plan. ``deadline``: wall time after which TimedOut is raised. ``first_steps`` holds each run's first plan.
+    plan. ``deadline``: time after which TimedOut is raised. ``create``: False only deletes and observes.
+    ``first_steps`` holds each run's first plan.
     """
 
-    desk: Runtime
+    runtime: Runtime
     runs: tuple[Run, ...]
     follow: bool
     gates: Callable[[Run], Gate]
     deadline: float | None = None
-    create: bool = True  # False: nothing is created, only deletes and looks
+    create: bool = True
     first_steps: dict[int, tuple[Step, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        client, ledger, profile, clock = self.desk.client, self.desk.ledger, self.desk.profile, self.desk.clock
+        client, ledger, profile, clock = (
+            self.runtime.client,
+            self.runtime.ledger,
+            self.runtime.profile,
+            self.runtime.clock,
+        )
         settings = profile.client
         if profile.is_local:
             settings = replace(settings, memory=profile.local.memory)
+        self._settings = settings
         self._wake = asyncio.Event()
-        self._one_pass = not (self.follow and self.create)  # it ends although sessions go on
+        self._one_pass = not (self.follow and self.create)  # it ends although sessions keep running
         self._journal = Journal(ledger)
+        say, wake = self.runtime.reporter.say, self._wake.set
         directories = {run.id: run.directory for run in self.runs}
-        self._creator = Creator(client, ledger, self._journal, clock, settings, self._wake.set, directories)
+        self._creator = Creator(client, ledger, self._journal, clock, settings, wake, say, directories)
         self._creator.user = next((run.key.user for run in self.runs), None)
-        say = self.desk.reporter.say
-        self._remover = DeleteQueue(client, clock, settings.concurrency, self._wake.set, say, settings.settle / 24)
-        self._finisher = LogCollector(client, ledger, clock, settings, self._wake.set, say)
-        self._lookout = Recorder(ledger, settings)
-        self._pace = PollPace(clock, settings)
+        self._answers = Answers()
+        self._asker = SessionAsker(client, self._answers, wake)
+        self._deleter = SessionDeleter(client, clock, settings.concurrency, self._answers, wake, say)
+        self._logs = LogReader(client, ledger, clock, settings, wake, say)
+        self._reasons = PendingReasons(client, clock)
+        self._core = Reconciler(ledger, settings)
         self._begun = clock.now()
-        self._outage: str | None = None
-        self._last_good = self.desk.clock.monotonic()
-        self._told: set[str] = set()
-        self.undeleted: dict[str, SkahactlError | None] = {}  # sessions that stay, and why their last DELETE failed
-        self._why = PendingReasons(self.desk.client, self.desk.clock)
         rate = LOCAL if profile.is_local else SERVER
         self._running_logs = RunningLogs(client, ledger, clock, rate, self._progress)
         self._tracker = ProgressTracker(ledger, self._begun)
+        self._reported: set[str] = set()
+        self._phases: dict[int, dict[int, Phase]] = {}  # by run and replica
+        self._keep_until: float | None = None  # while something is being deleted: when saving logs ends
+        self.undeleted: dict[str, SkahactlError | None] = {}  # sessions that stay, and why their last DELETE failed
 
     @property
     def results(self) -> dict[tuple[int, int], CreateResult]:
@@ -104,13 +105,12 @@ class Driver:
         return dict(self._creator.results)
 
     async def drive(self) -> None:
-        """Until it is so. Raises Stop's interruption, TimedOut, AuthError, UnreachableError, what else went wrong;
-        the ledger is whole whatever happens.
+        """Until nothing is left to do. Raises Stop's interruption, TimedOut, AuthError, UnreachableError, or what else
+        went wrong; the ledger is consistent in any case.
 
-        Creates on their way are waited for, unless somebody wants an end: by a signal, a time that is over, or by
-        giving up this call."""
+        Creates in flight are waited for, unless a signal arrives, the time is up, or this call is cancelled."""
         for run in self.runs:
-            close_open_sends(self.desk.ledger, run.id, self.desk.clock.now())
+            close_open_sends(self.runtime.ledger, run.id, self.runtime.clock.now())
         soon = True
         try:
             while not await self._pass():
@@ -122,209 +122,219 @@ class Driver:
             await self._end(soon)
 
     async def _end(self, soon: bool) -> None:
-        creates = self._creator.stop(None if soon else self.desk.stop.arrived)
+        creates = self._creator.stop(None if soon else self.runtime.stop.arrived)
+        deletes = self._deleter.pool.stop(0.0 if soon else 5.0)
+        others = (pool.stop() for pool in (self._asker.pool, self._logs.pool, self._reasons.pool))
         try:
-            others = (self._remover, self._finisher, self._why, self._running_logs)
-            await asyncio.gather(creates, *(part.stop() for part in others))
+            await asyncio.gather(creates, deletes, self._running_logs.stop(), *others)
         finally:
             await self._journal.close()
             for run in self.runs:
-                close_open_sends(self.desk.ledger, run.id, self.desk.clock.now())
+                close_open_sends(self.runtime.ledger, run.id, self.runtime.clock.now())
         if not soon:
-            self.desk.stop.check()
+            self.runtime.stop.check()
 
     async def _pass(self) -> bool:
-        """One look and what follows; True when there is nothing left to do."""
-        listing = await self._look()
+        """One poll and what follows; True when there is nothing left to do."""
+        listing = await self._poll()
         if listing is None:
             return False
-        cautious = self._pace.slept()
-        done = True
-        for run in self.runs:
-            self._lookout.take(run, listing, self._creator.in_flight(run.id))
-        self._finisher.confirm(listing)
-        self._report_strays()
-        for run in self.runs:
-            done = self._act(run, listing, cautious) and done
+        cautious = self.runtime.pace.slept()
+        recorder = self._core.recorder
+        evidence = recorder.evidence(listing, self._answers.take())
+        with self.runtime.ledger.transaction():
+            recorder.record(self.runs, evidence, self._creator.in_flight)
+            self._logs.record(evidence)
+        with self.runtime.ledger.transaction():
+            passes = [(run, self._reconcile(run, evidence)) for run in self.runs]
+        self._warn()
+        for run, found in passes:
+            self.first_steps.setdefault(run.id, found.plan)
+            self._start(run, found.actions, cautious)
+        self._note_undeleted()
         self._raise_failures()
         self._progress()
-        return done and self._finisher.idle and self._remover.idle and self._creator.idle
+        return self._is_done(passes) and self._is_idle
 
-    async def _look(self) -> Listing | None:
-        self._creator.begin_look()
-        try:
-            left = seconds_left(self.deadline, self.desk.clock)
-            listing = await self.desk.stop.guard(self.desk.client.sessions(), left)
-        except AuthError as error:
-            if not self.follow:
-                raise
-            self._begin_outage(error)
-            return None
-        except UnreachableError as error:
-            if not self.follow and self.desk.clock.monotonic() - self._last_good > PATIENCE:
-                raise
-            self._begin_outage(error)
-            return None
-        check_owner(self.desk.profile, self.runs, listing.user)
-        self._end_outage()
-        return listing
+    async def _poll(self) -> Listing | None:
+        self._creator.begin_poll()
+        patience = FOREVER if self.follow else PATIENCE
+        return await self.runtime.poll(self.runs, patience=patience, deadline=self.deadline, record=False)
 
-    def _act(self, run: Run, listing: Listing, cautious: bool) -> bool:
-        """Plans and starts what one run needs; True when it needs nothing more from this driver."""
-        watch = self._lookout.watch(run)
-        queued = self._creator.queued(run.id)
-        now = self.desk.clock.now()
-        gate = self.gates(watch.run)
-        plan = plan_snapshot(watch, now, gate, queued, self._lookout.settled(run))
-        self.first_steps.setdefault(run.id, plan)
-        if not cautious:
-            self._start(watch, listing, plan)
-            watch = self._lookout.watch(run)
-        return self._is_done(watch, plan, listing)
+    def _reconcile(self, run: Run, evidence: Evidence) -> Pass:
+        now = self.runtime.clock.now()
+        snapshot = self._core.recorder.snapshot(run)
+        under_way = InFlight(self._creator.creating(run.id), self._logs.reading, self._deleter.sent)
+        rules = DriverRules(
+            self.create, self._until_kept(snapshot, now), self._settings.settle / 24, gives_up=self._one_pass
+        )
+        gate = self.gates(snapshot.run)
+        found = self._core.reconcile(run, evidence, now, under_way, rules, gate, self._chosen(run))
+        self._phases[run.id] = found.phases
+        return found
 
-    def _start(self, watch: RunSnapshot, listing: Listing, plan: tuple[Step, ...]) -> None:
-        run = watch.run
-        listed = frozenset(session.id for session in listing.sessions)
-        self._remover.remove(self._lookout.duplicates(run, listing))
-        to_go = to_delete(watch, listed, self.desk.clock.now(), self.desk.ledger)
-        self._remover.remove(one for one in to_go if not (self._one_pass and one in self.undeleted))
-        self._finisher.begin(run, unread_logs(watch), listed)
-        now = self.desk.clock.now()
-        apply_offline_steps(self.desk.ledger, watch, plan, self._lookout.settled(run), now)
-        if self.create:
-            numbers = self._to_create(run, plan)
-            self._remover.remove(to_replace(watch, numbers, listed))
-            self._creator.submit(run.id, numbers)
+    def _until_kept(self, snapshot: RunSnapshot, now: float) -> float:
+        """Until when logs are saved before their sessions are deleted: at most KEEP_SECONDS in total."""
+        ending = snapshot.run.deleting or any(row.deleting for row in snapshot.replicas)
+        if not ending and all(attempt.ending is None for attempt in snapshot.attempts):
+            return now + KEEP_SECONDS
+        if self._keep_until is None:
+            self._keep_until = now + KEEP_SECONDS
+        return self._keep_until
 
-    def _to_create(self, run: Run, plan: tuple[Step, ...]) -> list[int]:
-        """Replicas that a create is to be sent for. Plain apply is one pass: what its first plan held stays held,
-        even if room was made in the meantime."""
-        numbers = [step.replica for step in plan if step.action in CREATES]
-        if self.follow:
-            return numbers
-        first = {step.replica for step in self.first_steps.get(run.id, ()) if step.action != "hold"}
-        return [number for number in numbers if number in first]
+    def _chosen(self, run: Run) -> Callable[[Step], Step]:
+        """A single pass leaves queued what its first plan left queued, even if room was made in the meantime."""
+        first = self.first_steps.get(run.id)
+        if self.follow or first is None:
+            return lambda step: step
+        held = {step.replica for step in first if step.action is StepAction.HOLD}
+        return lambda step: replace(step, action=StepAction.HOLD) if step.replica in held else step
 
-    def _still_listed(self, watch: RunSnapshot, listing: Listing) -> bool:
-        """Whether a session that is to be deleted is still there, and not yet past hope."""
-        if not watch.run.deleting and not any(replica.deleting for replica in watch.replicas):
-            return False
-        listed = frozenset(session.id for session in listing.sessions)
-        left = to_delete(watch, listed, self.desk.clock.now(), self.desk.ledger)
-        staying = {session for session in left if self._remover.tries.get(session, 0) >= MOST_DELETES}
-        self.undeleted = {one: self._remover.errors.get(one) for one in (self.undeleted.keys() & listed) | staying}
-        return bool(set(left) - staying)
+    def _start(self, run: Run, actions: Iterable[Action], cautious: bool) -> None:
+        """Hands the actions on; after a jump of the clock (``cautious``), the first list changes nothing there."""
+        actions = tuple(actions)
+        until = self._keep_until
+        self._asker.ask(one.session for one in actions if isinstance(one, AskSession))
+        for one in actions:
+            if isinstance(one, ReadLog):
+                self._logs.read(run, one.attempt, until if one.attempt.state not in OBSERVED else None)
+        if cautious:
+            return
+        self._deleter.delete(one.session for one in actions if isinstance(one, DeleteSession))
+        self._creator.submit(run.id, [one.replica for one in actions if isinstance(one, Create)])
 
-    def _is_done(self, watch: RunSnapshot, plan: tuple[Step, ...], listing: Listing) -> bool:
-        if self._still_listed(watch, listing) or self._is_busy(watch, plan):
-            return False
-        if self._is_doubtful(watch) or self._creator.queued(watch.run.id):
-            return False
-        if is_ended(watch):
-            if unread_logs(watch):
-                return False
-            if watch.run.ended is None:
-                set_run(self.desk.ledger, watch.run.id, ended=self.desk.clock.now())
-            return True
-        return (self._one_pass and not unread_logs(watch)) or is_up(watch)
-
-    def _is_busy(self, watch: RunSnapshot, plan: tuple[Step, ...]) -> bool:
-        """Whether something is still to be deleted or created; what stays in spite of all is not waited for."""
-        staying = {number for number, attempt in watch.latest().items() if attempt.session in self.undeleted}
-        deletes = any(step.action == "delete" and step.replica not in staying for step in plan)
-        return deletes or (self.create and bool(self._to_create(watch.run, plan)))
-
-    def _is_doubtful(self, watch: RunSnapshot) -> bool:
-        """What is in doubt is sent again in the end, or given up: who does neither does not wait for it."""
-        if self.create or any(replica.deleting for replica in watch.replicas) or watch.run.deleting:
-            return is_doubtful(watch)
-        return is_missing(watch)
-
-    async def _pause(self) -> None:
-        """Until the next look is due, or something ended that may let more begin."""
-        at_once = self._creator.idle and self._finisher.to_confirm and self._outage is None
-        seconds = 0.0 if at_once else self._pace.interval(any(self._doubtful(run) for run in self.runs))
-        if not self.follow and self._outage is None:
-            seconds = min(seconds, self._until_due())
-        if self.deadline is not None:
-            if self.desk.clock.now() >= self.deadline:
-                raise TimedOut("timed out; the job goes on", hint="the same command goes on from here")
-            seconds = min(seconds, max(0.0, self.deadline - self.desk.clock.now()))
-        self._wake.clear()
-        await self.desk.stop.sleep(self.desk.clock, seconds, self._wake if self._may_go_on() else None)
-
-    def _until_due(self) -> float:
-        """Seconds until what one pass still has to do may be done: a try again, the last look for a create. Of many
-        that are due one after the other, each look serves several."""
-        now = self.desk.clock.now()
-        settings = self.desk.profile.client
-        times = [t for run in self.runs for t in due_times(self._lookout.watch(run), settings.settle) if t > now]
-        together = min(settings.poll_min, settings.settle / 40)
-        return max(together, min(times, default=float("inf")) - now)
-
-    def _may_go_on(self) -> bool:
-        """Whether the end of all creates or of all logs that are under way is worth a look before its time: where one
-        pass ends with it, where the platform is near, and where nothing else is left to do."""
+    @property
+    def _is_idle(self) -> bool:
         return (
-            not self.follow
-            or self.desk.profile.client.poll_min < 1.0
-            or all(is_ended(self._lookout.watch(run)) for run in self.runs)
+            all(pool.idle for pool in (self._creator.pool, self._deleter.pool, self._logs.pool, self._asker.pool))
+            and not self._logs.to_confirm
         )
 
-    def _doubtful(self, run: Run) -> bool:
-        return is_doubtful(self._lookout.watch(run))
+    def _is_done(self, passes: list[tuple[Run, Pass]]) -> bool:
+        done = [self._is_run_done(run, found) for run, found in passes]  # each may write that its run has ended
+        return all(done)
+
+    def _is_run_done(self, run: Run, found: Pass) -> bool:
+        if any(isinstance(action, Create | DeleteSession | ReadLog) for action in found.actions):
+            return False
+        snapshot = self._core.recorder.snapshot(run)
+        phases = set(found.phases.values())
+        if phases <= {Phase.DONE, Phase.UNDELETED}:
+            if snapshot.run.ended is None and Phase.UNDELETED not in phases:
+                set_run(self.runtime.ledger, run.id, ended=self.runtime.clock.now())
+            return True
+        if snapshot.run.kind != "headless" and self.follow and phases <= {Phase.DONE, Phase.RUNNING}:
+            return True
+        if not self._one_pass:
+            return False
+        resting = RESTING
+        if not self.create or self._is_waiting_for_the_platform(snapshot):
+            resting |= {Phase.UNCONFIRMED}
+        return phases <= resting
+
+    def _is_waiting_for_the_platform(self, snapshot: RunSnapshot) -> bool:
+        """Whether every unconfirmed replica only waits to be created again, which the platform does not take now."""
+        unconfirmed = {row.number for row in snapshot.replicas if row.state == State.UNCONFIRMED}
+        return self._creator.trouble.is_on and unconfirmed <= self._core.recorder.settled(snapshot.run)
+
+    async def _pause(self) -> None:
+        """Until the next poll is due, or something ended that may let more begin."""
+        at_once = self._logs.to_confirm and self._is_idle_but_for_logs and self.runtime.outage.error is None
+        uncertain = any(phase in UNCERTAIN for phases in self._phases.values() for phase in phases.values())
+        seconds = 0.0 if at_once else self.runtime.pace.interval(uncertain)
+        if not self.follow and self.runtime.outage.error is None:
+            seconds = min(seconds, self._until_due())
+        if self.deadline is not None:
+            left = self.deadline - self.runtime.clock.now()
+            if left <= 0:
+                raise TimedOut("timed out; the job goes on", hint="run the same command again to continue")
+            seconds = min(seconds, left)
+        self._wake.clear()
+        await self.runtime.stop.sleep(self.runtime.clock, seconds, self._wake if self._may_hurry() else None)
+
+    @property
+    def _is_idle_but_for_logs(self) -> bool:
+        return self._creator.pool.idle and self._asker.pool.idle
+
+    def _until_due(self) -> float:
+        """Seconds until what a single pass still has to do may be done: another try, or the last poll for a create. Of
+        many that are due one after the other, each poll serves several."""
+        now, settle = self.runtime.clock.now(), self._settings.settle
+        times = [t for run in self.runs for t in due_times(self._core.recorder.snapshot(run), settle) if t > now]
+        together = min(self._settings.poll_min, settle / 40)
+        return max(together, min(times, default=float("inf")) - now)
+
+    def _may_hurry(self) -> bool:
+        """Whether the end of background work is worth a poll before its time: a single pass ends with it, the platform
+        is near, something is uncertain, or nothing else is left to do."""
+        busy = {Phase.QUEUED, Phase.PENDING, Phase.RUNNING, Phase.RETRY_AT, Phase.CREATING}
+        phases = {phase for run in self._phases.values() for phase in run.values()}
+        return self._one_pass or self._settings.poll_min < 1.0 or Phase.UNSEEN in phases or not phases & busy
+
+    def _note_undeleted(self) -> None:
+        """Sessions that exist in spite of many deletes; what is gone in the end is taken off."""
+        stuck: dict[str, SkahactlError | None] = {}
+        for run in self.runs:
+            phases = self._phases.get(run.id, {})
+            for attempt in self._core.recorder.snapshot(run).attempts:
+                session = attempt.session or ""
+                if phases.get(attempt.replica) is Phase.UNDELETED and self._deleter.sent.get(session, Deletes()).tries:
+                    stuck[session] = self._deleter.errors.get(session)
+        self.undeleted = stuck
 
     def _raise_failures(self) -> None:
-        for part in (self._creator, self._finisher, self._remover, self._why, self._running_logs):
-            if part.failure is not None:
-                raise part.failure
+        pools = (self._creator.pool, self._logs.pool, self._deleter.pool, self._asker.pool, self._reasons.pool)
+        for failure in (*(pool.failure for pool in pools), self._running_logs.failure):
+            if failure is not None:
+                raise failure
         denied = self._creator.denied
         if self.follow:
             self._creator.denied = None  # credentials are read again before the next try
             return
-        self._remover.check(PATIENCE)
+        self._deleter.check(PATIENCE)
         if denied is not None:
             error = denied.error
-            raise AuthError(error.message if error else "rejected", hint=error.hint if error else None)
+            raise AuthError(error.message if error else "refused", hint=error.hint if error else None)
 
-    def _begin_outage(self, error: SkahactlError) -> None:
-        self._pace.failed()
-        if self._outage is None:
-            self._outage = error.message
-            self.desk.reporter.say(f"{self.desk.profile.name} does not answer: {error.message}; trying again")
-
-    def _end_outage(self) -> None:
-        self._pace.looked()
-        self._last_good = self.desk.clock.monotonic()
-        if self._outage is not None:
-            self.desk.reporter.say(f"{self.desk.profile.name} answers again")
-            self._outage = None
-
-    def _report_strays(self) -> None:
-        for session, name in self._lookout.strays.items():
-            if session not in self._told:
-                self._told.add(session)
-                self.desk.reporter.say(f"stray: session {session} is named {name}, but was not made here; left alone")
+    def _warn(self) -> None:
+        recorder = self._core.recorder
+        for session in (one for run in self.runs for one in recorder.unrecognised.get(run.id, {}).values()):
+            if session.id not in self._reported:
+                self._reported.add(session.id)
+                self.runtime.reporter.say(f"warning: unrecognised session {session.name} ({session.id}) left untouched")
+        for text in recorder.warnings:
+            self.runtime.reporter.say(f"warning: {text}")
+        recorder.warnings.clear()
 
     def _progress(self) -> None:
-        now = self.desk.clock.now()
-        watches = [self._lookout.watch(run) for run in self.runs]
-        found = summaries(self.desk.ledger, [watch.run for watch in watches])
-        self.desk.reporter.progress(
+        now = self.runtime.clock.now()
+        snapshots = [self._core.recorder.snapshot(run) for run in self.runs]
+        rows = summaries(self.runtime.ledger, [one.run for one in snapshots])
+        self.runtime.reporter.progress(
             [
                 self._tracker.progress(
-                    watch,
+                    snapshot,
                     summary,
                     now,
-                    why=self._why.words(watch) if self.follow else (),
+                    why=self._reasons.reasons(snapshot) if self.follow else (),
                     live=self._running_logs.failed,
                 )
-                for watch, summary in zip(watches, found, strict=True)
+                for snapshot, summary in zip(snapshots, rows, strict=True)
             ]
         )
         if self.follow:
-            latest = (attempt for watch in watches for attempt in watch.latest().values())
+            latest = (attempt for snapshot in snapshots for attempt in snapshot.latest().values())
             self._running_logs.follow(attempt for attempt in latest if attempt.state == State.RUNNING)
+
+
+def due_times(snapshot: RunSnapshot, settle: float) -> list[float]:
+    """Times from which on creates may be sent that may not be sent before."""
+    times = [replica.not_before for replica in snapshot.replicas if replica.not_before is not None]
+    return times + [
+        attempt.last_ambiguous_at + settle
+        for attempt in snapshot.latest().values()
+        if attempt.state == State.UNCONFIRMED and attempt.last_ambiguous_at is not None
+    ]
 
 
 #: Seconds that a replaced run's driver may take to carry out the delete.

@@ -1,47 +1,52 @@
-"""What a list of sessions says about a run: pure, no I/O.
+"""What evidence says about a run: pure, no I/O.
 
-The rules are those of "one session per replica": a session is ours by its id, or by its whole name where this ledger
-holds a create in doubt of exactly that name; nothing is counted, adopted or deleted by less.
+The rules are those of "one session per replica": a session is ours by its id, or by its whole name if this ledger holds
+an ambiguous create of exactly that name. Nothing is counted, adopted or deleted by less. A session counts as gone only
+by the rules of ``evidence``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skahactl.model import ALIVE, State
+from skahactl.engine.evidence import AGREEMENT, Evidence, Presence, is_mass
+from skahactl.ledger.records import AttemptRow, Ending, Run
+from skahactl.ledger.replicas import ReplicaState
+from skahactl.model import ALIVE, ENDED, State, base_session_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Set
+    from skahactl.skaha.models import ServerSession
 
-    from skahactl.ledger.records import AttemptRow, Run
-    from skahactl.ledger.replicas import ReplicaState
-    from skahactl.skaha.models import Listing, ServerSession
-
-#: Two lists that do not show a session must be this far apart, in seconds, before it counts as gone.
-AGREEMENT = 10.0
 #: Why an attempt is Unknown.
-UNSEEN = "the platform no longer knows the session, and nobody saw how it ended"
-#: Reasons that begin so mark an attempt that is deleted because it waited too long.
-PENDING_TIMEOUT = "pending-timeout"
+UNSEEN = "the replica finished unobserved, and the server has discarded its result"
 
 
 @dataclass(frozen=True, slots=True)
 class RunSnapshot:
-    """A run as the ledger holds it at the start of a look."""
+    """A run as the ledger holds it at one moment."""
 
     run: Run
     replicas: tuple[ReplicaState, ...]
     attempts: tuple[AttemptRow, ...]
 
     def latest(self) -> dict[int, AttemptRow]:
-        """The newest attempt of every replica that has one."""
-        return {attempt.replica: attempt for attempt in self.attempts}
+        """The current attempt of every replica that has one: the one that says how the replica is."""
+        current = {replica.number: replica.attempt for replica in self.replicas}
+        return {one.replica: one for one in self.attempts if current.get(one.replica) == one.number}
+
+    def by_replica(self) -> dict[int, tuple[AttemptRow, ...]]:
+        """Every attempt, by replica."""
+        found: dict[int, list[AttemptRow]] = {}
+        for attempt in self.attempts:
+            found.setdefault(attempt.replica, []).append(attempt)
+        return {number: tuple(rows) for number, rows in found.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The attempt's session is listed; ``state`` is what that means."""
+    """The attempt's session exists; ``state`` is what that means."""
 
     attempt: AttemptRow
     session: ServerSession
@@ -50,7 +55,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """A create in doubt did make a session: this one."""
+    """An ambiguous create did make a session: this one."""
 
     attempt: AttemptRow
     session: ServerSession
@@ -59,7 +64,7 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """A second session of a create in doubt, to be deleted."""
+    """A second session of an ambiguous create, to be deleted."""
 
     attempt: AttemptRow
     session: ServerSession
@@ -67,14 +72,14 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Not listed, for the first time."""
+    """The list lacks it, which proves nothing yet."""
 
     attempt: AttemptRow
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Not listed any more: ``state`` is Unknown, Deleted, or Failed."""
+    """It exists no longer: ``state`` is Unknown, Deleted, or Failed."""
 
     attempt: AttemptRow
     state: str
@@ -83,7 +88,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Unrecognised:
-    """A session with one of our names that this ledger never made: reported, left alone."""
+    """A session with one of our names that this ledger never made: reported, left untouched."""
 
     replica: int
     session: ServerSession
@@ -92,84 +97,135 @@ class Unrecognised:
 Change = Seen | Adopt | Duplicate | Missing | Gone | Unrecognised
 
 
-def observe(watch: RunSnapshot, listing: Listing, known: Set[str], in_flight: frozenset[int]) -> tuple[Change, ...]:
-    """The changes that ``listing`` makes to a run.
+def observe(
+    snapshot: RunSnapshot, evidence: Evidence, known: Set[str], in_flight: frozenset[int]
+) -> tuple[Change, ...]:
+    """The changes that ``evidence`` makes to a run.
 
-    ``known``: every session id this ledger holds, duplicates included. ``in_flight``: replicas with a create on its way
-    at any moment of the list call; unknown sessions of theirs are not judged.
+    ``known``: every session id that this ledger holds, duplicates included. ``in_flight``: replicas with a create in
+    flight at any moment of the list call; unknown sessions of theirs are not judged.
     """
-    by_id = {session.id: session for session in listing.sessions}
-    return (
-        *_of_known(watch, listing, by_id),
-        *_of_unknown(watch, listing, known, in_flight),
-    )
+    return (*_of_known(snapshot, evidence), *_of_unknown(snapshot, evidence, known, in_flight))
 
 
-def _of_known(watch: RunSnapshot, listing: Listing, by_id: Mapping[str, ServerSession]) -> Iterator[Change]:
-    deleting = {replica.number for replica in watch.replicas if replica.deleting or watch.run.deleting}
-    for attempt in watch.attempts:
+def _of_known(snapshot: RunSnapshot, evidence: Evidence) -> Iterator[Change]:
+    deleting = {replica.number for replica in snapshot.replicas if replica.deleting or snapshot.run.deleting}
+    alive, lacking = 0, []
+    for attempt in snapshot.attempts:
         if attempt.session is None:
             continue
-        session = by_id.get(attempt.session)
+        session = evidence.by_id.get(attempt.session)
+        alive += attempt.state in ALIVE
         if session is not None:
             yield Seen(attempt, session, state_of(session, attempt.state))
-        elif attempt.state in ALIVE and listing.requested > (attempt.recorded or 0.0):
-            yield _absent(attempt, listing, attempt.replica in deleting)
+        elif attempt.state in ALIVE:
+            lacking.append(attempt)
+    few = not is_mass(len(lacking), alive)
+    for attempt in lacking:
+        presence = evidence.presence(attempt.session or "", attempt.recorded)
+        if presence is Presence.ABSENT or (presence is Presence.UNSEEN and few and _is_agreed(attempt, evidence)):
+            yield _gone(attempt, attempt.replica in deleting)
+        elif presence is Presence.UNSEEN:
+            yield Missing(attempt)
 
 
-def _absent(attempt: AttemptRow, listing: Listing, deleting: bool) -> Change:
+def _is_agreed(attempt: AttemptRow, evidence: Evidence) -> bool:
+    """Whether an earlier list lacked it too, long enough before this one."""
+    return attempt.missing_since is not None and evidence.listing.requested - attempt.missing_since >= AGREEMENT
+
+
+def _gone(attempt: AttemptRow, deleting: bool) -> Gone:
     if deleting:
         return Gone(attempt, State.DELETED, "deleted")
-    if attempt.reason is not None and attempt.reason.startswith(PENDING_TIMEOUT):
-        return Gone(attempt, State.FAILED, attempt.reason)
-    if attempt.missing_since is None:
-        return Missing(attempt)
-    if listing.requested - attempt.missing_since < AGREEMENT:
-        return Missing(attempt)
+    if attempt.ending == Ending.PENDING_TIMEOUT:
+        return Gone(attempt, State.FAILED, attempt.reason or "Pending for too long")
+    if attempt.ending == Ending.SUPERSEDED:
+        return Gone(attempt, State.DELETED, "deleted: another attempt of its replica was alive")
     return Gone(attempt, State.UNKNOWN, UNSEEN)
 
 
+#: Results that stay whatever a later list shows. Unknown is withdrawn if the session is seen again.
+FINAL = ENDED - {State.UNKNOWN}
+
+
 def state_of(session: ServerSession, before: str) -> str:
-    """The replica state that a listed session means. Only Completed and Failed are ends, and they stay; Terminating
-    is no end (skaha-api 4.2)."""
-    if before in (State.COMPLETED, State.FAILED):
+    """The state that a session of an attempt means. Only Completed and Failed are ends; Terminating is not one
+    (skaha-api 4.2). A recorded result stays."""
+    if before in FINAL:
         return before
     if session.status in (State.COMPLETED, State.FAILED, State.RUNNING, State.PENDING):
         return session.status
     return before if before in (State.PENDING, State.RUNNING) else State.PENDING
 
 
-def _of_unknown(watch: RunSnapshot, listing: Listing, known: Set[str], in_flight: frozenset[int]) -> Iterator[Change]:
+def _of_unknown(
+    snapshot: RunSnapshot, evidence: Evidence, known: Set[str], in_flight: frozenset[int]
+) -> Iterator[Change]:
     by_name: dict[str, list[ServerSession]] = {}
-    for session in listing.sessions:
+    for session in evidence.by_id.values():
         if session.id not in known:
             by_name.setdefault(session.name, []).append(session)
     if not by_name:
         return
-    tried = {attempt.name for attempt in watch.attempts}
-    current = {replica.number: replica.attempt for replica in watch.replicas}
-    for attempt in watch.attempts:
-        if attempt.name in by_name and attempt.replica not in in_flight:
-            yield from _attribute(attempt, by_name[attempt.name], current[attempt.replica] == attempt.number)
-    for replica in watch.replicas:
-        if replica.name in by_name and replica.name not in tried and replica.number not in in_flight:
-            yield from (Unrecognised(replica.number, session) for session in by_name[replica.name])
+    tried = {attempt.name: attempt for attempt in snapshot.attempts}
+    named = {replica.name: replica.number for replica in snapshot.replicas}
+    current = {replica.number: replica.attempt for replica in snapshot.replicas}
+    for name, sessions in by_name.items():
+        attempt = tried.get(name)
+        number = attempt.replica if attempt is not None else named.get(name) or named.get(base_session_name(name))
+        if number is None or number in in_flight:
+            continue
+        if attempt is None:
+            yield from (Unrecognised(number, session) for session in sessions)
+        else:
+            yield from _attributed(attempt, sessions, current[number] == attempt.number)
 
 
-def _attribute(attempt: AttemptRow, sessions: list[ServerSession], is_latest: bool) -> Iterator[Change]:
-    """Unknown sessions of exactly this attempt's name: as many as there are unanswered doubts are ours."""
-    open_doubts = attempt.ambiguous_sends - attempt.resolved_ambiguous
-    ranked = sorted(sessions, key=_preference)
-    for place, session in enumerate(ranked):
-        if place >= open_doubts:
+def _attributed(attempt: AttemptRow, sessions: list[ServerSession], is_current: bool) -> Iterator[Change]:
+    """Unknown sessions of exactly this attempt's name: as many are ours as there are unresolved ambiguous creates."""
+    unresolved = attempt.ambiguous_sends - attempt.resolved_ambiguous
+    for place, session in enumerate(sorted(sessions, key=preference)):
+        if place >= unresolved:
             yield Unrecognised(attempt.replica, session)
-        elif place == 0 and attempt.session is None and is_latest:
+        elif place == 0 and attempt.session is None and is_current and attempt.state not in FINAL:
             yield Adopt(attempt, session, state_of(session, State.UNCONFIRMED))
         else:
             yield Duplicate(attempt, session)
 
 
-def _preference(session: ServerSession) -> tuple[int, float, str]:
-    """Of duplicates the one that got furthest is kept."""
-    order: dict[str, int] = {State.COMPLETED: 0, State.RUNNING: 1, State.PENDING: 2}
-    return order.get(session.status, 3), session.started or float("inf"), session.id
+_FURTHEST: dict[str, int] = {State.COMPLETED: 0, State.RUNNING: 1, State.PENDING: 2}
+
+
+def preference(session: ServerSession) -> tuple[int, float, str]:
+    """Of several sessions of one replica, the one that got furthest is kept."""
+    return _FURTHEST.get(session.status, 3), session.started or float("inf"), session.id
+
+
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """Attempts of one replica that are alive at once: ``kept`` got furthest, and says from now on how the replica is;
+    the others have to end."""
+
+    kept: AttemptRow
+    ended: tuple[AttemptRow, ...]
+
+
+def rivals(snapshot: RunSnapshot, in_flight: frozenset[int]) -> Iterator[Rivals]:
+    """Replicas of which an earlier attempt turned out to be alive. A replica that is to be deleted has none: all of
+    its sessions go, and one with a create in flight waits for its reply."""
+    deleting = {replica.number for replica in snapshot.replicas if replica.deleting or snapshot.run.deleting}
+    current = snapshot.latest()
+    for number, attempts in snapshot.by_replica().items():
+        if number in deleting or number in in_flight or len(attempts) < 2:
+            continue
+        now = current.get(number)
+        alive = [one for one in attempts if one.state in (State.PENDING, State.RUNNING) and one.ending is None]
+        others = [one for one in alive if one is not now]
+        if not others or now is None:
+            continue
+        if now.state == State.COMPLETED:
+            yield Rivals(now, tuple(alive))
+            continue
+        kept = min(alive, key=lambda one: (_FURTHEST[one.state], one.started or float("inf"), one.number))
+        rest = [one for one in (*alive, *((now,) if now.state == State.UNCONFIRMED else ())) if one is not kept]
+        yield Rivals(kept, tuple(rest))

@@ -1,37 +1,36 @@
-"""One look at the platform for several runs: one list call, its changes written, and what follows from them."""
+"""Evidence to ledger: what a poll shows of several runs, written in one transaction."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
+from skahactl.engine.evidence import Evidence
 from skahactl.engine.observe import (
     Adopt,
     Change,
     Duplicate,
     Gone,
     Missing,
+    Rivals,
     RunSnapshot,
     Seen,
     Unrecognised,
     observe,
+    rivals,
     state_of,
 )
 from skahactl.engine.plan import backoff
 from skahactl.ledger import attempts, replicas
-from skahactl.ledger.attempts import attempts_of, known_of
+from skahactl.ledger.attempts import attempts_named, attempts_of, known_of
+from skahactl.ledger.database import Ledger
+from skahactl.ledger.records import UNREAD, AttemptRow, Run, RunSummary
 from skahactl.ledger.runs import run_by_id, set_run
 from skahactl.ledger.usage import record_usage
-from skahactl.model import ALIVE, ENDED, State, job_status, zero_filled
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from skahactl.ledger.database import Ledger
-    from skahactl.ledger.records import AttemptRow, Run, RunSummary
-    from skahactl.profile import ClientSettings
-    from skahactl.skaha.models import Listing
+from skahactl.model import ALIVE, ENDED, OBSERVED, State, job_status, zero_filled
+from skahactl.profile import ClientSettings
+from skahactl.skaha.models import Listing, ServerSession
 
 
 def snapshot_of(ledger: Ledger, run_id: int) -> RunSnapshot:
@@ -42,7 +41,7 @@ def snapshot_of(ledger: Ledger, run_id: int) -> RunSnapshot:
 
 
 class SnapshotCache:
-    """What ``watch_of`` says, read again only when the ledger has changed since."""
+    """Snapshots of runs, read again only when the ledger has changed since."""
 
     def __init__(self, ledger: Ledger):
         self._ledger = ledger
@@ -59,52 +58,76 @@ class SnapshotCache:
 
 
 @dataclass
-class AmbiguousSend:
-    """How often an unconfirmed attempt has been looked for since its last create ended."""
+class Search:
+    """How often the session of an unconfirmed create was looked for since that create ended."""
 
     ended: float
-    looks: int = 0
+    polls: int = 0
 
 
 @dataclass
 class Recorder:
-    """Turns listings into ledger writes; remembers between looks what need not be durable."""
+    """Writes what polls show, and remembers between them what need not be durable.
+
+    ``unrecognised``: live sessions with the name of a replica that this ledger never made, by run and replica.
+    ``holds_lock``: only the holder of a job's lock adopts sessions, finds duplicates, and decides between rivals.
+    """
 
     ledger: Ledger
     settings: ClientSettings
-    strays: dict[str, str] = field(default_factory=dict)  # session id to name
-    _doubts: dict[tuple[int, int, int], AmbiguousSend] = field(default_factory=dict)
+    holds_lock: bool = True
+    unrecognised: dict[int, dict[int, ServerSession]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)  # for people, about what was just recorded
+    _absent: set[str] = field(default_factory=set)  # ids that were answered with 404
+    _searches: dict[tuple[int, int, int], Search] = field(default_factory=dict)
     _settled: set[tuple[int, int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._watches = SnapshotCache(self.ledger)
+        self._snapshots = SnapshotCache(self.ledger)
 
-    def watch(self, run: Run) -> RunSnapshot:
+    def snapshot(self, run: Run) -> RunSnapshot:
         """The run as the ledger holds it now."""
-        return self._watches.of(run.id)
+        return self._snapshots.of(run.id)
 
-    def take(self, run: Run, listing: Listing, in_flight: frozenset[int]) -> tuple[Change, ...]:
-        """Writes what ``listing`` shows of the run, in one transaction, and returns it."""
+    def evidence(self, listing: Listing, answers: Mapping[str, ServerSession | None]) -> Evidence:
+        """``answers``: to requests for single ids since the last call. A 404 counts until the session is seen."""
+        self._absent.update(id for id, session in answers.items() if session is None)
+        self._absent.difference_update(session.id for session in listing.sessions)
+        found = {id: session for id, session in answers.items() if session is not None}
+        self._absent.difference_update(found)
+        return Evidence(listing, {**dict.fromkeys(self._absent), **found})
+
+    def record(
+        self, runs: Iterable[Run], evidence: Evidence, in_flight: Callable[[int], frozenset[int]] | None = None
+    ) -> dict[int, tuple[Change, ...]]:
+        """Writes what the evidence shows of these runs, in one transaction; the changes by run."""
         with self.ledger.transaction():
-            record_usage(self.ledger, run.id, listing)
-            set_run(self.ledger, run.id, observed=listing.received)  # first, so that what is read next stays as it is
-            watch = self.watch(run)
-            changes = observe(watch, listing, known_of(self.ledger, watch.attempts, listing), in_flight)
-            for change in changes:
-                self._write(change, run, listing)
-            self._count_looks(watch, listing, in_flight)
-            if watch.run.ended is not None and any(_is_alive(change) for change in changes):
-                set_run(self.ledger, run.id, ended=None)
-        return changes
-
-    def duplicates(self, run: Run, listing: Listing) -> tuple[str, ...]:
-        """Sessions listed now that are duplicates of this run's attempts: to be deleted, again if need be."""
-        duplicates = attempts.duplicates_of(self.ledger, run.id)
-        return tuple(session.id for session in listing.sessions if session.id in duplicates)
+            return {run.id: self._record(run, evidence, in_flight) for run in runs}
 
     def settled(self, run: Run) -> frozenset[int]:
-        """Unconfirmed replicas that have been looked for long enough."""
+        """Unconfirmed replicas whose session was looked for long enough."""
         return frozenset(replica for run_id, replica, _ in self._settled if run_id == run.id)
+
+    def _record(
+        self, run: Run, evidence: Evidence, in_flight: Callable[[int], frozenset[int]] | None
+    ) -> tuple[Change, ...]:
+        listing = evidence.listing
+        record_usage(self.ledger, run.id, listing)
+        set_run(self.ledger, run.id, observed=listing.received)  # first, so that what is read next stays as it is
+        snapshot = self.snapshot(run)
+        everyone = frozenset(row.number for row in snapshot.replicas)
+        flying = in_flight(run.id) if in_flight is not None and self.holds_lock else everyone
+        changes = observe(snapshot, evidence, known_of(self.ledger, snapshot.attempts, evidence.by_id.keys()), flying)
+        self.unrecognised[run.id] = {}
+        for change in changes:
+            self._write(change, run, listing)
+        if self.holds_lock:
+            self._count_polls(snapshot, listing, flying)
+            for found in tuple(rivals(self.snapshot(run), flying)):
+                self._supersede(found, run, listing)
+        if snapshot.run.ended is not None and any(_is_alive(change) for change in changes):
+            set_run(self.ledger, run.id, ended=None)
+        return changes
 
     def _write(self, change: Change, run: Run, listing: Listing) -> None:
         at = listing.received
@@ -127,7 +150,28 @@ class Recorder:
                 again = at + backoff(self.settings.backoff, change.attempt.number)
             attempts.record_gone(self.ledger, change.attempt, change.state, change.reason, at, again)
         elif isinstance(change, Unrecognised):
-            self.strays[change.session.id] = change.session.name
+            self._take_unrecognised(change, run, at)
+
+    def _take_unrecognised(self, change: Unrecognised, run: Run, at: float) -> None:
+        """A duplicate if an earlier run of the job has an unresolved create of exactly this name."""
+        for attempt in attempts_named(self.ledger, change.session.name):
+            if (
+                attempt.run_id != run.id
+                and attempt.ambiguous_sends > attempt.resolved_ambiguous
+                and _is_same_job(self.ledger, run, attempt)
+            ):
+                attempts.record_duplicate(self.ledger, attempt, change.session.id, at)
+                return
+        if change.session.status not in (State.COMPLETED, State.FAILED):
+            self.unrecognised[run.id][change.replica] = change.session
+
+    def _supersede(self, found: Rivals, run: Run, listing: Listing) -> None:
+        attempts.record_rivals(self.ledger, found.kept, found.ended)
+        others = ", ".join(one.name for one in found.ended if one.session is not None)
+        if others:
+            text = f"{found.kept.name} and {others} were alive at once; keeping {found.kept.name}, deleting the other"
+            replicas.add_note(self.ledger, run.id, listing.received, text, found.kept.replica)
+            self.warnings.append(text)
 
     def _back_off(self, attempt: AttemptRow, at: float) -> None:
         pause = backoff(self.settings.backoff, attempt.number)
@@ -140,44 +184,48 @@ class Recorder:
                 self.ledger, run.id, at, f"the platform restarted {change.attempt.name}", change.attempt.replica
             )
 
-    def _count_looks(self, watch: RunSnapshot, listing: Listing, in_flight: frozenset[int]) -> None:
-        """An unconfirmed attempt that this list did not show: one more look; settled after enough of them."""
+    def _count_polls(self, snapshot: RunSnapshot, listing: Listing, in_flight: frozenset[int]) -> None:
+        """An unconfirmed attempt that this list lacks: one more poll; settled after enough of them."""
         needed = 1 if self.settings.settle == 0 else 3
-        for replica, attempt in watch.latest().items():
-            if attempt.session is not None or attempt.state != State.UNCONFIRMED or replica in in_flight:
+        for replica, attempt in snapshot.latest().items():
+            if attempt.session is not None or attempt.state != State.UNCONFIRMED:
                 continue
             key = (attempt.run_id, replica, attempt.number)
             ended = attempt.last_ambiguous_at if attempt.last_ambiguous_at is not None else attempt.created
-            doubt = self._doubts.get(key)
-            if doubt is None or doubt.ended != ended:
-                doubt = self._doubts[key] = AmbiguousSend(ended)
+            search = self._searches.get(key)
+            if search is None or search.ended != ended:
+                search = self._searches[key] = Search(ended)
                 self._settled.discard(key)
+            if replica in in_flight:
+                continue
             if listing.requested >= ended:
-                doubt.looks += 1
-            if doubt.looks >= needed and listing.requested >= ended + self.settings.settle:
+                search.polls += 1
+            if search.polls >= needed and listing.requested >= ended + self.settings.settle:
                 self._settled.add(key)
 
 
-def _is_alive(change: Change) -> bool:
-    return isinstance(change, Seen | Adopt) and change.state in ALIVE
-
-
 def shows_more(ledger: Ledger, run_id: int, listing: Listing) -> bool:
-    """Whether ``listing`` shows of a run that has ended what asks for another pass: a session that was taken for gone,
-    or a copy of a create in doubt. Writes nothing."""
+    """Whether ``listing`` shows something of an ended run that needs another pass: a session that was taken for gone,
+    or a duplicate. Writes nothing."""
+    evidence = Evidence(listing)
     duplicates = attempts.duplicates_of(ledger, run_id)
-    if any(session.id in duplicates for session in listing.sessions):
+    if any(session in duplicates for session in evidence.by_id):
         return True
-    watch = snapshot_of(ledger, run_id)
-    changes = observe(watch, listing, known_of(ledger, watch.attempts, listing), frozenset())
+    snapshot = snapshot_of(ledger, run_id)
+    changes = observe(snapshot, evidence, known_of(ledger, snapshot.attempts, evidence.by_id.keys()), frozenset())
     return any(
-        isinstance(change, Adopt | Duplicate) or (isinstance(change, Seen) and change.state != change.attempt.state)
-        for change in changes
+        isinstance(change, Adopt | Duplicate) or (isinstance(change, Seen) and _is_news(change)) for change in changes
     )
 
 
+def _is_news(change: Seen) -> bool:
+    """A session that was deleted, or taken for gone, and exists; or another state of one that is alive."""
+    is_back = change.attempt.state in (State.DELETED, State.UNKNOWN) and change.session.status in ALIVE
+    return is_back or change.state != change.attempt.state
+
+
 def with_listed_sessions(ledger: Ledger, last: RunSummary, listing: Listing) -> RunSummary:
-    """The run with those of its sessions that ``listing`` shows alive, though they were taken for gone, counted as
+    """The run, with those of its sessions that ``listing`` shows alive although they were taken for gone counted as
     alive. Writes nothing."""
     back = withdrawn_ends(ledger, last.run.id, listing)
     if not back:
@@ -188,11 +236,11 @@ def with_listed_sessions(ledger: Ledger, last: RunSummary, listing: Listing) -> 
 
 
 def withdrawn_ends(ledger: Ledger, run_id: int, listing: Listing) -> dict[int, str]:
-    """Replicas whose latest session was taken for gone, and is listed alive: the state that it means."""
-    watch = snapshot_of(ledger, run_id)
+    """Replicas whose current session was taken for gone, and is listed alive: the state that it means."""
+    snapshot = snapshot_of(ledger, run_id)
     listed = {session.id: session for session in listing.sessions}
     back: dict[int, str] = {}
-    for replica, attempt in watch.latest().items():
+    for replica, attempt in snapshot.latest().items():
         if attempt.state in ENDED and attempt.session in listed:
             state = state_of(listed[attempt.session], attempt.state)
             if state in ALIVE:
@@ -203,7 +251,37 @@ def withdrawn_ends(ledger: Ledger, run_id: int, listing: Listing) -> dict[int, s
 def record_known_sessions(ledger: Ledger, settings: ClientSettings, runs: Iterable[Run], listing: Listing) -> None:
     """Writes what ``listing`` shows of the sessions that the ledger knows, in one transaction. Others are not judged,
     so that this needs no lock."""
-    with ledger.transaction():
-        for run in runs:
-            everyone = frozenset(row.number for row in replicas.replica_states(ledger, run.id))
-            Recorder(ledger, settings).take(run, listing, everyone)
+    Recorder(ledger, settings, holds_lock=False).record(runs, Evidence(listing))
+
+
+def is_ended(snapshot: RunSnapshot) -> bool:
+    """Whether nothing of the run is alive, or may start by itself."""
+    if snapshot.run.deleting:
+        return all(replica.state in ENDED for replica in snapshot.replicas)
+    return all(
+        replica.state in ENDED
+        and not (replica.state == State.FAILED and replica.attempt < replica.allowed and not replica.deleting)
+        for replica in snapshot.replicas
+    )
+
+
+def unread_logs(snapshot: RunSnapshot) -> list[AttemptRow]:
+    """Ended attempts with a session whose log has not been read."""
+    deleting = {replica.number for replica in snapshot.replicas if replica.deleting or snapshot.run.deleting}
+    return [
+        attempt
+        for attempt in snapshot.attempts
+        if attempt.state in OBSERVED
+        and attempt.session is not None
+        and attempt.log in UNREAD
+        and attempt.replica not in deleting
+    ]
+
+
+def _is_alive(change: Change) -> bool:
+    return isinstance(change, Seen | Adopt) and change.state in ALIVE
+
+
+def _is_same_job(ledger: Ledger, run: Run, attempt: AttemptRow) -> bool:
+    other = run_by_id(ledger, attempt.run_id)
+    return other is not None and other.key == run.key

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from skahactl.engine import outcome
 from skahactl.engine.driver import Driver, gates_of_jobs, release_locks
 from skahactl.engine.outcome import JobOutcome, Outcome
-from skahactl.engine.plan import Step, is_ended, unread_logs
-from skahactl.engine.record import snapshot_of
+from skahactl.engine.plan import Step, StepAction
+from skahactl.engine.record import is_ended, snapshot_of, unread_logs
 from skahactl.errors import AnswerNo, BusyError, Exit, UsageError
 from skahactl.eventloop import Interrupted
 from skahactl.ledger import replicas, runs
@@ -38,7 +38,9 @@ class RetryChoice:
     def without(self, ledger: Ledger, run: Run, back: Mapping[int, str]) -> RetryChoice:
         """Without those whose session turned out to be alive: replica and state."""
         found = tuple(
-            Step(row.number, row.name, "keep", f"{back[row.number]} after all: a live replica is never retried")
+            Step(
+                row.number, row.name, StepAction.KEEP, f"{back[row.number]} after all: a live replica is never retried"
+            )
             for row in replicas.replica_states(ledger, run.id)
             if row.number in back and row.number in self.replicas
         )
@@ -61,7 +63,7 @@ def choose_retries(
         return RetryChoice({row.number: None for row in rows if row.state in meant and row.number in within})
     named = set(numbers)
     left = tuple(
-        Step(row.number, row.name, "keep", f"{row.state}: a live replica is never retried")
+        Step(row.number, row.name, StepAction.KEEP, f"{row.state}: a live replica is never retried")
         for row in rows
         if row.number in named and row.state not in RETRIABLE
     )
@@ -81,7 +83,12 @@ def _with_items(ledger: Ledger, run: Run, items: Sequence[str]) -> RetryChoice:
         raise UsageError(f"{run.key.name} has no item '{missing[0]}'" + _more(len(missing) - 1), where="--items")
     by_number = {row.number: row for row in replicas.replica_states(ledger, run.id)}
     left = tuple(
-        Step(number, by_number[number].name, "keep", f"{by_number[number].state}: a live replica is never retried")
+        Step(
+            number,
+            by_number[number].name,
+            StepAction.KEEP,
+            f"{by_number[number].state}: a live replica is never retried",
+        )
         for number in found
         if by_number[number].state not in RETRIABLE
     )
@@ -188,7 +195,7 @@ def preview_retry(ledger: Ledger, run: Run, chosen: RetryChoice, reason: str) ->
     """What retry would do."""
     part = JobOutcome(run.key.name, "retry", reason, run.number, run.digest)
     names = {row.number: row.name for row in replicas.replica_states(ledger, run.id)}
-    steps = [Step(number, names[number], "retry", reason) for number in sorted(chosen.replicas)]
+    steps = [Step(number, names[number], StepAction.RETRY, reason) for number in sorted(chosen.replicas)]
     part.steps = outcome.planned_rows([*steps, *chosen.left])
     outcome.job_outcome(part, runs.summaries(ledger, [run])[0])
     return part

@@ -56,12 +56,14 @@ def view_run(ledger: Ledger, run: Run, listing: Listing | None) -> RunView:
     """The run as ``listing`` shows it; without one, or if it has ended, as the ledger holds it."""
     if listing is None or run.ended is not None:
         return RunView(run)
-    from skahactl.engine.observe import UNSEEN, Adopt, Gone, Missing, RunSnapshot, Seen, observe
+    from skahactl.engine.evidence import Evidence
+    from skahactl.engine.observe import Adopt, Gone, Missing, RunSnapshot, Seen, observe
 
+    evidence = Evidence(listing)
     watch = RunSnapshot(run, replica_states(ledger, run.id), attempts_of(ledger, run.id))
-    sessions = known_of(ledger, watch.attempts, listing)
+    sessions = known_of(ledger, watch.attempts, evidence.by_id.keys())
     changed: dict[tuple[int, int], AttemptRow] = {}
-    for change in observe(watch, listing, sessions, frozenset()):
+    for change in observe(watch, evidence, sessions, frozenset()):
         if isinstance(change, Seen | Adopt):
             row = change.attempt
             seen = replace(
@@ -75,8 +77,6 @@ def view_run(ledger: Ledger, run: Run, listing: Listing | None) -> RunView:
                 observed=listing.received,
                 pending_since=_pending_since(row, change.state, listing.received),
             )
-        elif isinstance(change, Missing) and _is_forgotten(change.attempt, run, listing):
-            seen = replace(change.attempt, state=State.UNKNOWN, reason=UNSEEN)
         elif isinstance(change, Missing):
             seen = replace(change.attempt, reason=change.attempt.reason or NOT_LISTED)
         elif isinstance(change, Gone):
@@ -97,12 +97,6 @@ def _pending_since(row: AttemptRow, state: str, seen: float) -> float | None:
     if state == row.state:
         return row.pending_since
     return seen if state == State.PENDING else None
-
-
-def _is_forgotten(attempt: AttemptRow, run: Run, listing: Listing) -> bool:
-    """Whether the session was last looked at so long ago that it may have ended, and been forgotten, since."""
-    seen = max(at for at in (attempt.created, attempt.recorded, attempt.observed, run.observed) if at is not None)
-    return listing.requested - seen > listing.memory
 
 
 def snapshot_with_list(ledger: Ledger, run: Run, listing: Listing, settings: ClientSettings) -> RunSnapshot:

@@ -1,241 +1,240 @@
-"""Deletes, verified: a DELETE that is answered proves nothing, so the list is read until the session is gone."""
+"""What a driver does in the background besides creates: deletes, single ids, logs, and reasons for Pending."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from skahactl.engine.evidence import Evidence, Presence
+from skahactl.engine.lifecycle import Deletes
+from skahactl.engine.observe import RunSnapshot
+from skahactl.engine.pool import TaskPool
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
 from skahactl.ledger import replicas
 from skahactl.ledger.attempts import set_attempt
+from skahactl.ledger.database import Ledger
+from skahactl.ledger.records import AttemptKey, AttemptRow, Run
 from skahactl.logs import keep
 from skahactl.logs.select import log_path
-from skahactl.model import State
+from skahactl.model import OBSERVED, State
+from skahactl.profile import ClientSettings
+from skahactl.skaha.client import Client
+from skahactl.skaha.models import Event, ServerSession
 from skahactl.system import Clock, write_atomically
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from skahactl.engine.observe import RunSnapshot
-    from skahactl.ledger.database import Ledger
-    from skahactl.ledger.records import AttemptRow, Run
-    from skahactl.profile import ClientSettings
-    from skahactl.skaha.client import Client
-    from skahactl.skaha.models import Event, Listing
-
-#: Seconds before a session that stays is asked to go again.
-REPEAT = 5.0
+#: Log reads, and requests for single ids, at once.
+READS, ASKS = 8, 8
+#: How often the events of a session are asked for.
+EVENT_TRIES = 3
+#: Seconds of Pending from which on the events are worth a request, and replicas of a run whose events are asked for.
+LONG_PENDING, MAX_REASONS = 60.0, 3
 
 
-@dataclass
-class DeleteQueue:
-    """Sends DELETEs, bounded; ``tries`` counts them by session id, ``errors`` is what the last one failed with."""
+class Answers:
+    """Answers to ``GET /session/ID`` that no poll has used yet."""
 
-    client: Client
-    clock: Clock
-    concurrency: int
-    on_end: Callable[[], None]  # after a DELETE that was answered well
-    say: Callable[[str], None]
-    repeat: float = REPEAT
-    tries: dict[str, int] = field(default_factory=dict)
-    errors: dict[str, SkahactlError] = field(default_factory=dict)
-    failure: BaseException | None = None  # a mistake of ours, to be raised by the driver
-    _last: dict[str, float] = field(default_factory=dict)  # when a DELETE ended
-    _good: float | None = None  # when a DELETE was answered well, or the first of all was sent
-    _told: set[str] = field(default_factory=set)
-    _asking: set[str] = field(default_factory=set)  # whose DELETE waits for its turn, or is on its way
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _slots: asyncio.Semaphore | None = None
+    def __init__(self) -> None:
+        self._answers: dict[str, ServerSession | None] = {}
 
-    def remove(self, sessions: Iterable[str]) -> None:
-        """Asks these sessions to go, those asked a moment ago excepted. To be called after every look that still
-        shows them."""
-        now = self.clock.now()
-        self._good = now if self._good is None or not (self._tasks or self.errors) else self._good
+    def put(self, session: str, answer: ServerSession | None) -> None:
+        self._answers[session] = answer
+
+    def take(self) -> dict[str, ServerSession | None]:
+        """Those since the last call."""
+        answers, self._answers = self._answers, {}
+        return answers
+
+
+class SessionAsker:
+    """Asks for the ids of sessions that a list lacks."""
+
+    def __init__(self, client: Client, answers: Answers, on_idle: Callable[[], None]):
+        self._client = client
+        self._answers = answers
+        self.pool: TaskPool[str, None] = TaskPool(ASKS, on_idle)
+
+    def ask(self, sessions: Iterable[str]) -> None:
         for session in sessions:
-            if session in self._asking or now - self._last.get(session, float("-inf")) < self.repeat:
-                continue
-            self._asking.add(session)
-            task = asyncio.create_task(self._delete(session))
-            self._tasks.add(task)
-            task.add_done_callback(self._done)
+            self.pool.submit(session, partial(self._ask, session))
 
-    @property
-    def idle(self) -> bool:
-        return not self._tasks
+    async def _ask(self, session: str) -> None:
+        with contextlib.suppress(UnreachableError, AuthError):  # asked again after the next list
+            answer = await self._client.session(session)
+            self._answers.put(session, answer)
+            if answer is not None:  # the list was wrong: the others are asked for again if the next one lacks them too
+                self.pool.clear()
+
+
+class SessionDeleter:
+    """Sends DELETEs. A reply to one proves nothing (skaha-api 6), so each is followed by a request for the id.
+
+    ``sent`` counts them by session, ``errors`` is what the last one failed with.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        clock: Clock,
+        concurrency: int,
+        answers: Answers,
+        on_idle: Callable[[], None],
+        say: Callable[[str], None],
+    ):
+        self._client = client
+        self._clock = clock
+        self._answers = answers
+        self._say = say
+        self._last_success: float | None = None  # or when the first one was sent
+        self._reported: set[str] = set()
+        self.sent: dict[str, Deletes] = {}
+        self.errors: dict[str, SkahactlError] = {}
+        self.pool: TaskPool[str, None] = TaskPool(concurrency, on_idle)
+
+    def delete(self, sessions: Iterable[str]) -> None:
+        now = self._clock.now()
+        if self._last_success is None or not (self.pool.keys or self.errors):
+            self._last_success = now
+        for session in sessions:
+            self.pool.submit(session, partial(self._delete, session))
 
     def check(self, patience: float) -> None:
-        """Raises AuthError where one was refused, and UnreachableError where they have only failed for ``patience``
-        seconds."""
+        """Raises AuthError if one was refused, and UnreachableError if they have only failed for ``patience`` s."""
         for error in self.errors.values():
-            if isinstance(error, AuthError) or self.clock.now() - (self._good or 0.0) > patience:
+            if isinstance(error, AuthError) or self._clock.now() - (self._last_success or 0.0) > patience:
                 raise error
 
-    async def stop(self) -> None:
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=5.0)
-        for task in set(self._tasks):
-            task.cancel()
-        await asyncio.gather(*set(self._tasks), return_exceptions=True)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self.failure = task.exception()
-            self.on_end()
-
     async def _delete(self, session: str) -> None:
-        if self._slots is None:
-            self._slots = asyncio.Semaphore(self.concurrency)
-        async with self._slots:
-            self.tries[session] = self.tries.get(session, 0) + 1
-            try:
-                await self.client.delete(session)
-            except (UnreachableError, AuthError) as error:
-                self._failed(session, error)  # the next look tries again
-            else:
-                self._good = self.clock.now()
-                self.errors.pop(session, None)
-                self.on_end()
-            finally:
-                self._last[session] = self.clock.now()
-                self._asking.discard(session)
-
-    def _failed(self, session: str, error: SkahactlError) -> None:
-        self.errors[session] = error
-        if error.message not in self._told:
-            self._told.add(error.message)
-            self.say(f"a delete failed: {error.message}")
+        try:
+            await self._client.delete(session)
+            self._last_success = self._clock.now()
+            self.errors.pop(session, None)
+            self._answers.put(session, await self._client.session(session))
+        except (UnreachableError, AuthError) as error:  # tried again after the next list
+            self.errors[session] = error
+            if error.message not in self._reported:
+                self._reported.add(error.message)
+                self._say(f"delete failed: {error.message}")
+        finally:
+            self.sent[session] = Deletes(self.sent.get(session, Deletes()).tries + 1, self._clock.now())
 
 
-Key = tuple[int, int, int]
+@dataclass(frozen=True, slots=True)
+class LogRead:
+    """A log that was read; ``at``: when that began."""
 
-#: How often the events of a session are asked for.
-TRIES = 3
+    attempt: AttemptRow
+    saved: keep.Fetched
+    at: float
 
 
 @dataclass
-class LogCollector:
-    """Reads the logs of ended attempts, a few at a time; each counts as kept once a list requested after the read
-    still showed its session."""
+class LogReader:
+    """Reads the logs of attempts, a few at a time.
+
+    The log of an ended attempt counts as complete once its session is known to have existed after the read: the
+    platform answers with an empty or shorter text for a session that is being removed.
+    """
 
     client: Client
     ledger: Ledger
     clock: Clock
     settings: ClientSettings
-    on_end: Callable[[], None]
+    on_idle: Callable[[], None]
     say: Callable[[str], None]
-    most: int = 8
-    _queue: deque[tuple[Run, AttemptRow]] = field(default_factory=deque)
-    _begun: set[Key] = field(default_factory=set)  # those that wait or are read
-    _tasks: dict[Key, asyncio.Task[None]] = field(default_factory=dict)
-    _moved: bool = False  # since on_end was called last, something was read to its end
-    _first_try: dict[Key, float] = field(default_factory=dict)
-    _unconfirmed: dict[Key, tuple[AttemptRow, keep.Fetched, float]] = field(default_factory=dict)
-    failure: BaseException | None = None  # a mistake of ours, to be raised by the driver
-    _told_disk: bool = False
+    pool: TaskPool[AttemptKey, LogRead | None] = field(init=False)
+    _first_try: dict[AttemptKey, float] = field(default_factory=dict)
+    _unconfirmed: dict[AttemptKey, LogRead] = field(default_factory=dict)
+    _disk_reported: bool = False
 
-    def confirm(self, listing: Listing) -> None:
-        """Judges the logs read before ``listing`` was requested."""
-        listed = {session.id for session in listing.sessions}
-        judged = [key for key, (_, _, read) in self._unconfirmed.items() if listing.requested >= read]
-        if not judged:
-            return
-        with self.ledger.transaction():
-            for key in judged:
-                attempt, fetched, _ = self._unconfirmed.pop(key)
-                self._record(attempt, fetched, complete=attempt.session in listed)
+    def __post_init__(self) -> None:
+        self.pool = TaskPool(READS, self.on_idle)
 
-    def begin(self, run: Run, ended: list[AttemptRow], listed: frozenset[str]) -> None:
-        """Starts reading what has not been read; what is not listed any more is lost."""
-        lost = []
-        for attempt in ended:
-            key = _key(attempt)
-            if key in self._begun or key in self._unconfirmed or attempt.log != "none":
-                continue
-            if attempt.session not in listed:
-                lost.append(attempt)
-            else:
-                self._begun.add(key)
-                self._queue.append((run, attempt))
-        if lost:
-            with self.ledger.transaction():
-                for attempt in lost:
-                    set_attempt(self.ledger, attempt, {"log": "lost"})
-        self._start_more()
+    def read(self, run: Run, attempt: AttemptRow, until: float | None) -> None:
+        """``until``: when the read has to end, with what was read by then."""
+        self._first_try.setdefault(attempt.key, self.clock.now())
+        self.pool.submit(attempt.key, partial(self._read, run, attempt, until))
 
     @property
-    def idle(self) -> bool:
-        return not self._begun and not self._unconfirmed
+    def reading(self) -> frozenset[AttemptKey]:
+        """Attempts whose log is being read, or was read and is not confirmed yet."""
+        return self.pool.keys | self._unconfirmed.keys()
 
     @property
     def to_confirm(self) -> bool:
         """Whether all that is left to do is one more list."""
-        return not self._begun and bool(self._unconfirmed)
+        return self.pool.idle and bool(self._unconfirmed)
 
-    async def stop(self) -> None:
-        """Lets go of what is being read; it is read again by the next command."""
-        self._queue.clear()
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+    def record(self, evidence: Evidence) -> None:
+        """Writes what was read since the last call, in one transaction, as far as the evidence confirms it."""
+        for _, read in self.pool.events():
+            if read is not None:
+                self._unconfirmed[read.attempt.key] = read
+        judged = [read for read in self._unconfirmed.values() if self._is_judged(read, evidence)]
+        if not judged:
+            return
+        with self.ledger.transaction():
+            for read in judged:
+                del self._unconfirmed[read.attempt.key]
+                self._record(read, evidence)
 
-    def _start_more(self) -> None:
-        while self._queue and len(self._tasks) < self.most:
-            run, attempt = self._queue.popleft()
-            key = _key(attempt)
-            self._first_try.setdefault(key, self.clock.now())
-            self._tasks[key] = task = asyncio.create_task(self._read(run, attempt))
-            task.add_done_callback(partial(self._done, key))
+    def _is_judged(self, read: LogRead, evidence: Evidence) -> bool:
+        if read.attempt.state not in OBSERVED:
+            return True
+        presence = evidence.presence(read.attempt.session or "", None)
+        return presence is Presence.ABSENT or (presence is Presence.PRESENT and evidence.listing.requested >= read.at)
 
-    def _done(self, key: Key, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(key, None)
-        self._begun.discard(key)
-        if not task.cancelled() and task.exception() is not None:
-            self.failure = task.exception()
-            self._put_off()
-        self._start_more()
-        if not self._begun and (self._moved or self.failure is not None):
-            self._moved = False
-            self.on_end()
+    def _record(self, read: LogRead, evidence: Evidence) -> None:
+        attempt, saved = read.attempt, read.saved
+        if attempt.state not in OBSERVED:
+            state = "partial"
+        elif evidence.presence(attempt.session or "", None) is Presence.ABSENT:
+            state = "incomplete"
+        else:
+            state = {None: "kept", "cut": "cut", "perhaps cut": "perhaps cut"}.get(saved.cut, saved.cut or "kept")
+        if saved.ends:
+            replicas.record_items(self.ledger, attempt.run_id, attempt.replica, attempt.number, saved.ends)
+        columns: dict[str, object] = {"log": state, "log_path": saved.path, "log_bytes": saved.bytes}
+        if attempt.state == State.FAILED:
+            columns["last_line"] = saved.last_line
+        set_attempt(self.ledger, attempt, columns)
 
-    def _put_off(self) -> None:
-        """What waits is begun again after the next look."""
-        self._begun -= {_key(attempt) for _, attempt in self._queue}
-        self._queue.clear()
-
-    async def _read(self, run: Run, attempt: AttemptRow) -> None:
+    async def _read(self, run: Run, attempt: AttemptRow, until: float | None) -> LogRead | None:
         wanted = run.keep == "all" or (run.keep == "failed" and attempt.state == State.FAILED)
         path = log_path(self.ledger.state_dir, run, attempt.replica, attempt.number) if wanted else None
         marks = replicas.has_each(self.ledger, run.id, attempt.replica)
         if path is None and not marks:
             set_attempt(self.ledger, attempt, {"log": "unwanted"})
-            self._moved = True
-            return
+            return None
+        begun = self.clock.now()
         try:
-            fetched = await keep.fetch(self.client, attempt.session or "", path, marks=marks)
+            saved = await keep.fetch(self.client, attempt.session or "", path, marks=marks)
         except (UnreachableError, AuthError):
-            self._put_off()
-            return  # read again at the next look
+            return None  # read again after the next list
         except SkahactlError as error:
-            self._tell_disk(f"{error.where}: {error.message}; {error.hint}")
-            return
-        key = _key(attempt)
-        if fetched.bytes == 0 and self.clock.now() - self._first_try[key] < self.settings.log_patience:
-            return  # it may not be there yet
-        self._unconfirmed[key] = (attempt, fetched, self.clock.now())
-        self._moved = True
+            self._report_disk(f"{error.where}: {error.message}; {error.hint}")
+            return None
+        if self._is_early(attempt, saved, marks):
+            return None
         if path is not None and attempt.state == State.FAILED:
             await self._keep_events(attempt, str(path) + ".events")
+        return LogRead(attempt, saved, begun)
+
+    def _is_early(self, attempt: AttemptRow, saved: keep.Fetched, marks: bool) -> bool:
+        """Whether the end of the log may still be on its way: it reads empty, or lacks the end of an item."""
+        if self.clock.now() - self._first_try[attempt.key] >= self.settings.log_patience:
+            return False
+        if attempt.state not in OBSERVED:
+            return saved.state == "empty" and saved.bytes > 0  # it was just there
+        if saved.state == "empty":
+            return True
+        due = replicas.positions_due(self.ledger, attempt) if marks else frozenset()
+        return not due <= {position for position, _ in saved.ends}
 
     async def _keep_events(self, attempt: AttemptRow, path: str) -> None:
-        """Beside the log, which is kept whatever becomes of them; what the disk has against them is told."""
-        from pathlib import Path
-
+        """Beside the log, which is kept in any case; a disk that refuses them is reported."""
         events = await self._events(attempt.session or "")
         if not events:
             return
@@ -243,97 +242,54 @@ class LogCollector:
         try:
             write_atomically(Path(path), ("\n".join(rows) + "\n").encode())
         except OSError as error:
-            self._tell_disk(f"{path}: the events cannot be kept: {error.strerror or error}")
+            self._report_disk(f"{path}: the events cannot be saved: {error.strerror or error}")
 
     async def _events(self, session: str) -> tuple[Event, ...] | None:
-        """None where a few tries did not get them: they are not worth more."""
-        for _ in range(TRIES):
+        for _ in range(EVENT_TRIES):
             with contextlib.suppress(UnreachableError, AuthError):
                 return await self.client.events(session)
             await self.clock.sleep(self.settings.poll_min)
         return None
 
-    def _tell_disk(self, text: str) -> None:
-        """Once, however many files it is."""
-        if not self._told_disk:
+    def _report_disk(self, text: str) -> None:
+        """Once, however many files are affected."""
+        if not self._disk_reported:
             self.say(text)
-            self._told_disk = True
-
-    def _record(self, attempt: AttemptRow, fetched: keep.Fetched, complete: bool) -> None:
-        state = "kept" if complete else "incomplete"
-        if fetched.cut is not None and complete:
-            state = "cut" if fetched.cut == "cut" else "perhaps cut"
-        with self.ledger.transaction():
-            if fetched.ends:
-                replicas.record_items(self.ledger, attempt.run_id, attempt.replica, attempt.number, fetched.ends)
-            columns = {"log": state, "log_path": fetched.path, "log_bytes": fetched.bytes}
-            if attempt.state == State.FAILED:
-                columns["last_line"] = fetched.last_line
-            set_attempt(self.ledger, attempt, columns)
+            self._disk_reported = True
 
 
-def _key(attempt: AttemptRow) -> Key:
-    return attempt.run_id, attempt.replica, attempt.number
-
-
-#: Seconds of Pending from which on the events are worth a request.
-LONG = 60.0
-#: Replicas of a run whose events are asked for.
-MOST = 3
-
-
-@dataclass
 class PendingReasons:
-    """Asks in the background; an answer that does not come is not asked for again."""
+    """What the events of long-Pending sessions say they wait for, asked once per session and for a few of a run."""
 
-    client: Client
-    clock: Clock
-    failure: BaseException | None = None  # a mistake of ours, to be raised by the driver
-    _asked: dict[int, set[str]] = field(default_factory=dict)  # run to sessions
-    _words: dict[str, str] = field(default_factory=dict)  # of sessions
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    def __init__(self, client: Client, clock: Clock):
+        self._client = client
+        self._clock = clock
+        self._asked: dict[int, set[str]] = {}  # run to sessions
+        self._reasons: dict[str, str] = {}  # by session
+        self.pool: TaskPool[str, None] = TaskPool(MAX_REASONS, lambda: None)
 
-    def words(self, watch: RunSnapshot) -> tuple[tuple[int, str], ...]:
-        """(replica number, words) of those that are Pending still; asks for what is due."""
-        pending = [a for a in watch.latest().values() if a.state == State.PENDING and a.session is not None]
-        asked = self._asked.setdefault(watch.run.id, set())
+    def reasons(self, snapshot: RunSnapshot) -> tuple[tuple[int, str], ...]:
+        """(replica number, reason) of those that are still Pending; asks for what is due."""
+        pending = [a for a in snapshot.latest().values() if a.state == State.PENDING and a.session is not None]
+        asked = self._asked.setdefault(snapshot.run.id, set())
         for attempt in pending:
-            if len(asked) < MOST and self.clock.now() - (attempt.pending_since or attempt.created) > LONG:
-                self._ask(attempt, asked)
-        return tuple((a.replica, self._words[a.session]) for a in pending if a.session in self._words)
-
-    async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _ask(self, attempt: AttemptRow, asked: set[str]) -> None:
-        session = attempt.session or ""
-        if session in asked:
-            return
-        asked.add(session)
-        task = asyncio.create_task(self._read(session))
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self.failure = task.exception()
+            is_long = self._clock.now() - (attempt.pending_since or attempt.created) > LONG_PENDING
+            session = attempt.session or ""
+            if is_long and len(asked) < MAX_REASONS and session not in asked:
+                asked.add(session)
+                self.pool.submit(session, partial(self._read, session))
+        return tuple((a.replica, self._reasons[a.session]) for a in pending if a.session in self._reasons)
 
     async def _read(self, session: str) -> None:
-        try:
-            events = await self.client.events(session)
-        except (AuthError, UnreachableError):
-            return
-        self._words[session] = pending_reason(events)
+        with contextlib.suppress(AuthError, UnreachableError):
+            self._reasons[session] = pending_reason(await self._client.events(session))
 
 
 def pending_reason(events: Sequence[Event] | None) -> str:
     """The last warning, else the last event; without a pod there are none."""
     if events is None:
-        return "queued, the platform has made no pod of it yet"
+        return "queued: the platform has not created its pod yet"
     if not events:
-        return "nothing has happened to its pod lately"
+        return "no recent events"
     last = [event for event in events if event.type == "Warning"] or list(events)
     return f"{last[-1].reason}: {last[-1].message}"

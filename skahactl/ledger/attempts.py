@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from skahactl.ledger.records import ATTEMPT_COLUMNS, AttemptRow, attempt_value, dump_json
+from skahactl.ledger.records import ATTEMPT_COLUMNS, AttemptKey, AttemptRow, Ending, attempt_value, dump_json
 from skahactl.ledger.replicas import set_not_before
-from skahactl.model import State, attempt_name, base_session_name
+from skahactl.model import ALIVE, State, attempt_name, base_session_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Set
 
     from skahactl.ledger.database import Ledger
-    from skahactl.skaha.models import CreateResult, Listing, ServerSession
+    from skahactl.skaha.models import CreateResult, ServerSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,9 @@ def runs_with(ledger: Ledger, sessions: Iterable[str]) -> frozenset[int]:
     return frozenset(row["run"] for row in rows)
 
 
-def known_of(ledger: Ledger, attempts: Iterable[AttemptRow], listing: Listing) -> frozenset[str]:
-    """The listed session ids that this ledger holds; ``attempts`` are those of it that have been read already."""
+def known_of(ledger: Ledger, attempts: Iterable[AttemptRow], listed: Set[str]) -> frozenset[str]:
+    """Those of the ``listed`` session ids that this ledger holds; ``attempts`` of it have been read already."""
     own = {attempt.session for attempt in attempts}
-    listed = {session.id for session in listing.sessions}
     return frozenset(listed & own) | known_among(ledger, listed - own)
 
 
@@ -116,7 +115,9 @@ def intend(ledger: Ledger, run_id: int, number: int, now: float) -> Intent | Non
     if open_one is not None:
         intent = Intent(run_id, number, open_one["number"], open_one["name"], open_one["sends"] + 1)
     else:
-        intent = Intent(run_id, number, row["attempt"] + 1, _next_name(ledger, row["name"], now), 1)
+        newest = ledger.row("SELECT max(number) AS n FROM attempts WHERE run = ? AND replica = ?", run_id, number)
+        last = max(row["attempt"], 0 if newest is None else newest["n"] or 0)  # a superseded one may be newer
+        intent = Intent(run_id, number, last + 1, _next_name(ledger, row["name"], now), 1)
     _write_intent(ledger, intent, now)
     return intent
 
@@ -144,13 +145,14 @@ def _write_intent(ledger: Ledger, intent: Intent, now: float) -> None:
     key = (intent.run_id, intent.replica, intent.attempt)
     execute = ledger.connection.execute
     execute(
-        "INSERT INTO attempts (run, replica, number, name, state, created, sends) VALUES (?,?,?,?,'Unconfirmed',?,1)"
-        " ON CONFLICT DO UPDATE SET state = 'Unconfirmed', sends = ?",
+        "INSERT INTO attempts (run, replica, number, name, state, created, sends) VALUES (?,?,?,?,'Creating',?,1)"
+        " ON CONFLICT DO UPDATE SET state = 'Creating', sends = ?,"
+        " created = CASE WHEN ambiguous_sends = 0 THEN excluded.created ELSE created END",
         (*key, intent.name, now, intent.send),
     )
     execute("INSERT INTO sends (run, replica, attempt, number, sent) VALUES (?,?,?,?,?)", (*key, intent.send, now))
     execute(
-        "UPDATE replicas SET state = 'Unconfirmed', reason = NULL, attempt = ?, not_before = NULL"
+        "UPDATE replicas SET state = 'Creating', reason = NULL, attempt = ?, not_before = NULL"
         " WHERE run = ? AND number = ?",
         (intent.attempt, intent.run_id, intent.replica),
     )
@@ -168,8 +170,7 @@ def withdraw(ledger: Ledger, intent: Intent) -> None:
         "DELETE FROM sends WHERE run = ? AND replica = ? AND attempt = ? AND number = ?", (*key, intent.send)
     )
     ledger.connection.execute("UPDATE attempts SET sends = sends - 1 WHERE run = ? AND replica = ? AND number = ?", key)
-    if not _doubted(ledger, key):
-        _to(ledger, key, State.QUEUED, None)
+    _to(ledger, key, State.UNCONFIRMED if _has_ambiguous_sends(ledger, key) else State.QUEUED, None)
 
 
 def settle(ledger: Ledger, intent: Intent, created: CreateResult, now: float, again: float | None) -> None:
@@ -195,11 +196,11 @@ def settle(ledger: Ledger, intent: Intent, created: CreateResult, now: float, ag
             " WHERE run = ? AND replica = ? AND number = ?",
             (now, *key),
         )
-        _to(ledger, key, State.UNCONFIRMED, f"in doubt: {words}")
+        _to(ledger, key, State.UNCONFIRMED, f"no usable reply to the create: {words}")
     elif created.outcome == "rejected":
         _to(ledger, key, State.REJECTED, words)
         execute("UPDATE attempts SET finished = ? WHERE run = ? AND replica = ? AND number = ?", (now, *key))
-    elif _doubted(ledger, key):  # this send made nothing, an earlier one may have: it stays in doubt
+    elif _has_ambiguous_sends(ledger, key):  # this send made nothing, but an earlier one may have
         _to(ledger, key, State.UNCONFIRMED, words)
         execute("UPDATE replicas SET not_before = ? WHERE run = ? AND number = ?", (again, *key[:2]))
     else:
@@ -207,7 +208,14 @@ def settle(ledger: Ledger, intent: Intent, created: CreateResult, now: float, ag
         execute("UPDATE replicas SET not_before = ? WHERE run = ? AND number = ?", (again, *key[:2]))
 
 
-def _doubted(ledger: Ledger, key: tuple[int, int, int]) -> bool:
+def excuse(ledger: Ledger, keys: Iterable[AttemptKey]) -> None:
+    """One ambiguous create of each of these attempts does not count: the platform had trouble, not the replica."""
+    ledger.connection.executemany(
+        "UPDATE attempts SET excused = excused + 1 WHERE run = ? AND replica = ? AND number = ?", keys
+    )
+
+
+def _has_ambiguous_sends(ledger: Ledger, key: AttemptKey) -> bool:
     row = ledger.row("SELECT ambiguous_sends FROM attempts WHERE run = ? AND replica = ? AND number = ?", *key)
     return row is not None and row["ambiguous_sends"] > 0
 
@@ -229,7 +237,7 @@ def close_open_sends(ledger: Ledger, run_id: int, now: float) -> int:
         for row in open_sends:
             key = (run_id, row["replica"], row["attempt"])
             connection.execute(
-                "UPDATE sends SET ended = ?, outcome = 'ambiguous', words = 'the command ended while it was sent'"
+                "UPDATE sends SET ended = ?, outcome = 'ambiguous', words = 'the command ended first'"
                 " WHERE run = ? AND replica = ? AND attempt = ? AND number = ?",
                 (now, *key, row["number"]),
             )
@@ -238,6 +246,7 @@ def close_open_sends(ledger: Ledger, run_id: int, now: float) -> int:
                 " WHERE run = ? AND replica = ? AND number = ?",
                 (now, *key),
             )
+            _to(ledger, key, State.UNCONFIRMED, "the command ended before the reply to the create arrived")
     return len(open_sends)
 
 
@@ -270,10 +279,14 @@ def forget_logs(ledger: Ledger, run_ids: Iterable[int]) -> None:
         )
 
 
-def duplicates_of(ledger: Ledger, run_id: int) -> frozenset[str]:
-    """ServerSession ids of the run's duplicates found so far."""
-    rows = ledger.rows("SELECT session FROM duplicates WHERE run = ?", run_id)
-    return frozenset(row["session"] for row in rows)
+def duplicates_of(ledger: Ledger, run_id: int) -> dict[str, int]:
+    """Duplicates found so far of every run of the run's job: session id to replica."""
+    rows = ledger.rows(
+        "SELECT session, replica FROM duplicates WHERE run IN"
+        " (SELECT id FROM runs WHERE job = (SELECT job FROM runs WHERE id = ?))",
+        run_id,
+    )
+    return {row["session"]: row["replica"] for row in rows}
 
 
 def record_seen(ledger: Ledger, attempt: AttemptRow, session: ServerSession, state: str, at: float) -> None:
@@ -335,8 +348,23 @@ def record_duplicate(ledger: Ledger, attempt: AttemptRow, session: str, at: floa
         )
 
 
+def record_rivals(ledger: Ledger, kept: AttemptRow, ended: Iterable[AttemptRow]) -> None:
+    """``kept`` says from now on how its replica is; the sessions of the others have to end."""
+    with ledger.transaction() as connection:
+        for other in ended:
+            if other.session is None:  # an ambiguous create: what it made, if anything, is a duplicate from now on
+                set_attempt(ledger, other, {"log": "lost"}, state=State.DELETED, reason="superseded")
+            elif other.state in ALIVE:
+                set_attempt(ledger, other, {"ending": Ending.SUPERSEDED})
+        connection.execute(
+            "UPDATE replicas SET attempt = ?, state = ?, reason = NULL, not_before = NULL WHERE run = ? AND number = ?",
+            (kept.number, kept.state, kept.run_id, kept.replica),
+        )
+
+
 def record_missing(ledger: Ledger, attempt: AttemptRow, at: float) -> None:
-    if attempt.missing_since is None:
+    """The first list that lacks it counts; one from the future means that the clock was set back since."""
+    if attempt.missing_since is None or attempt.missing_since > at:
         set_attempt(ledger, attempt, {"missing_since": at})
 
 

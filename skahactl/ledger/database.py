@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-VERSION = 5
+VERSION = 6
 
 _TABLES = """
 CREATE TABLE jobs (
@@ -148,8 +148,14 @@ ALTER TABLE replicas ADD COLUMN resources TEXT;
 ALTER TABLE attempts ADD COLUMN resources TEXT;
 """
 
+#: Why a session is ended without a request to delete it, and ambiguous sends that platform trouble excuses.
+_ENDING = """
+ALTER TABLE attempts ADD COLUMN ending TEXT;
+ALTER TABLE attempts ADD COLUMN excused INTEGER NOT NULL DEFAULT 0;
+"""
+
 #: Migrations: version n to n + 1. The first makes an empty file a ledger.
-MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS, _FORGOTTEN, _RENAMED, _ENDS, _USAGE)
+MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS, _FORGOTTEN, _RENAMED, _ENDS, _USAGE, _ENDING)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from skahactl.model import Each, EnvValue, Limits, Request, Resources, Secret
@@ -53,7 +54,7 @@ class Run:
     started: float | None  # first create
     ended: float | None  # when the last replica was seen ended; None while any may go on
     observed: float | None  # the last list that this run was compared with
-    deleting: bool  # a delete of the whole run was asked for; no intent is recorded any more
+    deleting: int  # not 0: a delete of the whole run was requested (see DISCARD_LOGS); no intent is recorded any more
     total: int  # replicas
     reason: str | None = None  # why held or skipped, as a whole
     directory: str | None = None  # where the command that made it stood; the local platform runs there
@@ -75,6 +76,23 @@ class ReplicaRow:
     allowed: int  # attempts it may have; raised by retry
     not_before: float | None  # backoff: not created again before this
     deleting: bool  # a delete of this replica was asked for
+
+
+#: Run, replica, and number of an attempt.
+AttemptKey = tuple[int, int, int]
+
+
+class Ending(StrEnum):
+    """Why skahactl ends the session of an attempt that nobody asked to delete."""
+
+    PENDING_TIMEOUT = "pending-timeout"  # Pending for longer than its limit
+    SUPERSEDED = "superseded"  # another attempt of its replica got further
+
+
+#: Values of ``AttemptRow.log`` of a log that has to be read once the attempt has ended; "partial" was read before.
+UNREAD = frozenset({"none", "partial"})
+#: A delete that does not save logs first; any other value of ``deleting`` that is not 0 does.
+DISCARD_LOGS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +119,18 @@ class AttemptRow:
     ambiguous_sends: int  # of these, ambiguous ones (those whose end is unknown included)
     last_ambiguous_at: float | None  # when the last ambiguous one ended
     resolved_ambiguous: int  # ambiguous creates that are accounted for: sessions adopted, or deleted as duplicates
-    log: str  # none | kept | unwanted | lost | incomplete | cut | perhaps cut | pruned
+    log: str  # none | partial | kept | unwanted | lost | incomplete | cut | perhaps cut | limited | pruned
     log_path: str | None  # absolute
     log_bytes: int | None
     exit_code: int | None = None  # never told by the server; by `mark` or an item marker only
     last_line: str | None = None  # of the log of a failed attempt
     finished_after: float | None = None  # earliest possible end, where ``finished`` is when it was noticed
+    ending: str | None = None  # an Ending
+    excused: int = 0  # ambiguous sends during platform trouble, which do not count towards the limit of sends
+
+    @property
+    def key(self) -> AttemptKey:
+        return self.run_id, self.replica, self.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +228,7 @@ def run_value(row: sqlite3.Row) -> Run:
         started=row["started"],
         ended=row["ended"],
         observed=row["observed"],
-        deleting=bool(row["deleting"]),
+        deleting=row["deleting"],
         total=row["total"],
         reason=row["reason"],
         directory=row["directory"],
@@ -237,7 +261,7 @@ ATTEMPT_COLUMNS = (
     "run, replica, number, name, state, reason, session, recorded, created, started, finished, observed, deadline, "
     "url, pending_since, missing_since, sends, "
     "ambiguous_sends, last_ambiguous_at, resolved_ambiguous, log, log_path, log_bytes, exit_code, "
-    "last_line, finished_after"
+    "last_line, finished_after, ending, excused"
 )
 
 

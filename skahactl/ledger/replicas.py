@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from skahactl.ledger.records import REPLICA_COLUMNS, ItemRow, Note, ReplicaRow, dump_json, replica_value
+from skahactl.ledger.records import (
+    DISCARD_LOGS,
+    REPLICA_COLUMNS,
+    AttemptRow,
+    ItemRow,
+    Note,
+    ReplicaRow,
+    dump_json,
+    replica_value,
+)
 from skahactl.model import ALIVE, State
 
 if TYPE_CHECKING:
@@ -65,17 +74,19 @@ def set_states(
         )
 
 
-def ask_delete(ledger: Ledger, run_id: int, numbers: Collection[int] | None) -> None:
-    """Writes that these replicas (None: the whole run) are to be deleted: no intent is recorded for them any more,
-    whoever drives carries it out. What was never created is Deleted at once."""
+def request_delete(ledger: Ledger, run_id: int, numbers: Collection[int] | None, *, keep_logs: bool = True) -> None:
+    """Writes that these replicas (None: the whole run) are to be deleted: no intent is recorded for them any more, and
+    whoever drives carries it out. What was never created is Deleted at once. ``keep_logs``: logs are saved first."""
+    mark = 1 if keep_logs else DISCARD_LOGS
     with ledger.transaction() as connection:
         if numbers is None:
-            connection.execute("UPDATE runs SET deleting = 1 WHERE id = ?", (run_id,))
+            connection.execute("UPDATE runs SET deleting = ? WHERE id = ?", (mark, run_id))
         targets = [row["number"] for row in ledger.rows("SELECT number FROM replicas WHERE run = ?", run_id)]
         wanted = set(targets if numbers is None else numbers)
         chosen = [number for number in targets if number in wanted]
         connection.executemany(
-            "UPDATE replicas SET deleting = 1 WHERE run = ? AND number = ?", ((run_id, number) for number in chosen)
+            "UPDATE replicas SET deleting = ? WHERE run = ? AND number = ?",
+            ((mark, run_id, number) for number in chosen),
         )
         connection.executemany(
             "UPDATE replicas SET state = 'Deleted', reason = 'deleted before it was created'"
@@ -114,6 +125,23 @@ def positions_to_run(ledger: Ledger, run_id: int, row: ReplicaRow) -> tuple[int,
     }
     everything = tuple(range(1, len(row.items) + 1))
     return tuple(position for position in everything if position not in done) or everything
+
+
+def positions_due(ledger: Ledger, attempt: AttemptRow) -> frozenset[int]:
+    """Positions of the items that this attempt of a replica with ``each`` runs; the end of each is in its log."""
+    row = ledger.row(
+        "SELECT state, attempt, item_count, chosen FROM replicas WHERE run = ? AND number = ?",
+        attempt.run_id,
+        attempt.replica,
+    )
+    assert row is not None
+    if row["chosen"] is not None and row["attempt"] == attempt.number and row["state"] != State.QUEUED:
+        return frozenset(json.loads(row["chosen"]))
+    done = ledger.rows(
+        "SELECT position FROM items WHERE run = ? AND replica = ? AND state = 'Completed' AND attempt < ?", *attempt.key
+    )
+    everything = frozenset(range(1, row["item_count"] + 1))
+    return everything - {item["position"] for item in done} or everything
 
 
 def record_items(ledger: Ledger, run_id: int, replica: int, attempt: int, ends: Iterable[tuple[int, int]]) -> None:

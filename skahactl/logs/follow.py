@@ -356,7 +356,9 @@ class SessionWatch:
         there = [log for log in logs if driven or log.session is not None or log.whole is not None]
         if len(there) < len(logs):
             name = target.word if target.run is None else target.run.key.name
-            held = any(log.state in (State.QUEUED, State.UNCONFIRMED) for log in logs if log not in there)
+            held = any(
+                log.state in (State.QUEUED, State.CREATING, State.UNCONFIRMED) for log in logs if log not in there
+            )
             self.left_out = self.left_out or held
             advice = f"; no command drives the job: skahactl resume {name}" if held else ""
             self._tell_once(f"{name}: {count_noun(len(logs) - len(there), 'replica')} without a session{advice}")

@@ -45,6 +45,7 @@ _TELLING = (
     State.CREATING,
     State.RUNNING,
     State.PENDING,
+    State.CREATING,
     State.QUEUED,
     State.SKIPPED,
     State.DELETED,

@@ -20,7 +20,7 @@ from tests.terminal import Terminal
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parents[2]
-PROFILE_WORDS = ("list", "show", "use", "add", "remove", "check")
+PROFILE_WORDS = ("list", "show", "use", "current", "add", "remove", "check")
 COMMANDS = (*VERBS, *(f"profile {word}" for word in PROFILE_WORDS))
 
 #: What is missing, or wrong, in a call of each command; every one of these is refused before anything is done.
@@ -87,7 +87,8 @@ WORDS = {
     "explain resuorces": "did you mean 'resources'?",
     "create hedless img": "did you mean 'headless'?",
     "ps": "skahactl get sessions",
-    "info": "skahactl describe SESSION",
+    "info": "skahactl describe JOB",
+    "info a1b2c3d4": "skahactl describe a1b2c3d4",
     "run": "skahactl create headless IMAGE -- COMMAND",
     "launch": "skahactl create headless IMAGE -- COMMAND",
     "submit": "skahactl apply job.toml",
@@ -99,18 +100,15 @@ WORDS = {
     "job": "skahactl get jobs",
     "image list": "skahactl get images",
     "pods": "skahactl get replicas",
-    "remove tiles": "skahactl delete JOB",
+    "remove tiles": "skahactl delete tiles",
     "pause tiles": "cannot be paused",
-    "replace": "skahactl apply --replace",
+    "replace": "skahactl apply FILE --replace",
     "requeue": "skahactl retry JOB",
     "scontrol requeue": "retry JOB",
-    "cat tiles": "skahactl logs JOB",
+    "cat tiles": "skahactl logs tiles",
     "watch": "skahactl get jobs -w",
     "server use x": "skahactl profile list",
     "logout": "a certificate is a file",
-    "help": "skahactl --help",
-    "help apply": "skahactl apply --help",
-    "version": "skahactl --version",
     "--verison": "did you mean '--version'?",
     "logs tiles --since yesterday": "--tail N",
     "apply job.toml --force": "--replace",
@@ -157,35 +155,52 @@ def refused(home: Path, line: str) -> str:
     return done.stderr
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help(home: Path, command: str) -> None:
-    """The page of every command on stdout, with the options that go everywhere and its examples as written."""
+def test_the_front_page_fits_a_small_terminal_and_names_every_command(home: Path) -> None:
+    pages = {skahactl(home, *words.split()).stdout for words in ("--help", "-h")}
+    (page,) = pages
+    lines = page.splitlines()
+    assert len(lines) <= 23
+    assert max(map(len, lines)) <= 80
+    assert {verb for verb in VERBS if verb not in re.findall(r"[a-z]+", page)} == set()
+    assert not {"│", "╭"}.intersection(page)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_page_of_a_command(home: Path, command: str) -> None:
+    """Usage with the real arguments, a description, the examples, options with the short form first."""
     done = skahactl(home, *command.split(), "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Usage: skahactl")
-    assert "--profile -p" in done.stdout
-    assert "--log-file" in done.stdout
+    assert done.stdout.startswith(f"Usage: skahactl {command}")
+    assert done.stdout.splitlines()[-1].startswith("Global options  -p PROFILE  -o FORMAT")
     assert not {"│", "╭"}.intersection(done.stdout)
-    if command not in ("", "profile"):
+    assert not re.search(r"\b(STR|INT|FLOAT|CHOICE|ARGS|BOOL|PATH)\b", done.stdout)
+    assert not re.search(r"^ +--[a-z-]+, -", done.stdout, re.MULTILINE)
+    if command != "profile":
         lines = examples_of(command)
         assert 1 <= len(lines) <= 4
         assert {f"  {line}" for line in lines} <= set(done.stdout.splitlines())
+        assert done.stdout.index("Examples\n") < done.stdout.index("Global options")
 
 
-def test_help_that_is_piped_has_a_row_a_line(home: Path) -> None:
+def test_every_option_has_a_description(home: Path) -> None:
+    for command in COMMANDS:
+        for line in skahactl(home, *command.split(), "--help").stdout.splitlines():
+            assert not re.fullmatch(r"  -\S*(, --\S+)?( \S+)?", line), (command, line)
+
+
+def test_help_in_a_pipe_has_one_line_per_entry(home: Path) -> None:
     lines = skahactl(home, "split", "--help").stdout.splitlines()
-    assert "  --glob STR...         Items are the names that match, sorted by bytes; ** for any depth." in lines
-    assert any(line.endswith("size <TAB>bytes, for every replica.") for line in lines)
-    assert "  --strategy -s CHOICE  Contiguous blocks; every N-th item; or equal sums of file sizes. " in "\n".join(
-        lines
-    )
+    assert "  --glob PATTERN  Use the matching file names as items; ** matches any depth." in lines
+    assert any(line.endswith("with -s size also <TAB>bytes.") for line in lines)
 
 
-def test_help_on_a_terminal_has_boxes(home: Path) -> None:
-    words = [sys.executable, "-m", "skahactl", "split", "--help"]
-    terminal = Terminal(words, home, {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home)})
+def test_help_on_a_terminal_fits_its_width(home: Path) -> None:
+    words = [sys.executable, "-m", "skahactl", "--no-pager", "split", "--help"]
+    terminal = Terminal(words, home, {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home), "COLUMNS": "80"})
     assert terminal.ended() == 0
-    assert "╭─ Parameters".encode() in terminal.text
+    lines = terminal.text.decode().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.strip().startswith("-n, --share I/N") for line in lines)
 
 
 @pytest.mark.parametrize("line", MISSING)

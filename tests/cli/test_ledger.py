@@ -150,11 +150,11 @@ def test_sessions_of_a_forgotten_run_are_known_while_they_may_be_listed(tmp_path
 def test_no_intent_for_what_is_being_deleted(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
         run = ledgers.add(ledger, ledgers.job("fits", 3))
-        replicas.ask_delete(ledger, run.id, [1])
+        replicas.request_delete(ledger, run.id, [1])
         with ledger.transaction():
             assert attempts.intend(ledger, run.id, 1, 1.0) is None
             assert attempts.intend(ledger, run.id, 2, 1.0) is not None
-        replicas.ask_delete(ledger, run.id, None)
+        replicas.request_delete(ledger, run.id, None)
         with ledger.transaction():
             assert attempts.intend(ledger, run.id, 3, 1.0) is None
 
@@ -177,7 +177,7 @@ def test_thousands_of_replicas_are_not_compared_with_each_of_thousands(tmp_path:
     with open_ledger(tmp_path) as ledger:
         run = ledgers.add(ledger, ledgers.job("fits", 50))
         numbers = Read(range(1, 41))
-        replicas.ask_delete(ledger, run.id, numbers)
+        replicas.request_delete(ledger, run.id, numbers)
         assert numbers.times == 1
         again = Read(range(1, 41))
         assert mark_results(ledger, run, State.COMPLETED, again, None, 2.0) == tuple(range(1, 41))

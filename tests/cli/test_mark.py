@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from skahactl.engine.plan import Gate, plan_snapshot
+from skahactl.engine.plan import plan_run
 from skahactl.engine.record import snapshot_of
 from skahactl.engine.retry import mark_results
 from skahactl.ledger import attempts, runs
@@ -30,10 +30,10 @@ def test_what_is_marked_is_not_tried_again_and_the_run_has_ended(tmp_path: Path)
     home = Home(tmp_path)
     with open_ledger(home.state) as ledger:
         run = failed(ledger, "lost")
-        before = plan_snapshot(snapshot_of(ledger, run.id), time.time(), Gate(), frozenset(), frozenset())
+        before = plan_run(snapshot_of(ledger, run.id), time.time())
         assert [step.action for step in before] == ["retry", "keep"]
         home.ended(home.start("mark", "tiles", "failed", "-r", "1"), 0)
-        after = plan_snapshot(snapshot_of(ledger, run.id), time.time(), Gate(), frozenset(), frozenset())
+        after = plan_run(snapshot_of(ledger, run.id), time.time())
         assert [step.action for step in after] == ["keep", "keep"]
         (summary,) = runs.summaries(ledger, runs.runs_of(ledger, run.key))
         assert (summary.status, summary.run.ended is None) == (State.FAILED, False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from skahactl.engine.tasks import DeleteQueue
+from skahactl.engine.tasks import Answers, SessionDeleter
 from skahactl.errors import UnreachableError
 from skahactl.platforms import open_client
 from skahactl.profile import Auth, ClientSettings, Profile
@@ -68,7 +69,7 @@ def test_a_server_that_breaks_at_deletes_is_told_of_in_its_words(place: Place, a
         assert step["error"]["message"].startswith(f"the server answered {answer[0]}")
     assert server.counts()["delete"] <= 3 * (MANY + 1)
     done = here.run("delete", "tiles", expect=4)
-    assert f"a delete failed: the server answered {answer[0]}" in done.stderr
+    assert f"delete failed: the server answered {answer[0]}" in done.stderr
 
 
 def test_what_stays_is_not_replaced(place: Place) -> None:
@@ -87,16 +88,18 @@ def test_deletes_that_only_fail_are_an_error_in_the_end() -> None:
     nowhere = Profile("test", "http://127.0.0.1:1/skaha/v1", auth=Auth(), client=ClientSettings())
 
     async def main() -> None:
+        idle = asyncio.Event()
         async with open_client(nowhere, environ={}) as client:
-            remover = DeleteQueue(client, clock, 4, lambda: None, said.append)
-            remover.remove(["abcdefgh", "bcdefghi"])
-            await remover.stop()
-            remover.check(120.0)
+            deleter = SessionDeleter(client, clock, 4, Answers(), idle.set, said.append)
+            deleter.delete(["abcdefgh", "bcdefghi"])
+            await idle.wait()
+            deleter.check(120.0)
             await clock.sleep(121.0)
-            remover.remove(["abcdefgh"])
-            await remover.stop()
+            idle.clear()
+            deleter.delete(["abcdefgh"])
+            await idle.wait()
             with pytest.raises(UnreachableError):
-                remover.check(120.0)
+                deleter.check(120.0)
 
     run(loop, main())
     assert len(said) == 1, "once, however many they are"

@@ -86,7 +86,7 @@ def test_a_day_with_an_outage_a_sleep_and_an_expired_certificate(tmp_path: Path,
     assert app.counts["list"] <= 1.1 * awake / 60 + 200
     assert app.counts["logs"] <= 1.1 * replicas
     assert app.counts["create"] <= 1.1 * replicas
-    assert app.counts["get"] == 0
+    assert app.counts["get"] <= 2 * Counter(states)["Unknown"], "an id is asked for only where a list lacks it"
     listed = 1200 * 2 * alive  # bytes of a list: those alive, and those that ended within the hour
     assert transport.moved <= app.counts["list"] * listed + 2 * app.log_bytes
 

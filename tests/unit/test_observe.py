@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skahactl.engine.observe import Adopt, Duplicate, Gone, Missing, RunSnapshot, Seen, Unrecognised, observe
-from skahactl.ledger.records import AttemptRow, JobKey, Run
+from skahactl.engine.evidence import Evidence
+from skahactl.engine.observe import (
+    Adopt,
+    Duplicate,
+    Gone,
+    Missing,
+    Rivals,
+    RunSnapshot,
+    Seen,
+    Unrecognised,
+    observe,
+    rivals,
+)
+from skahactl.ledger.records import AttemptRow, Ending, JobKey, Run
 from skahactl.ledger.replicas import ReplicaState
 from skahactl.model import Limits, State
 from skahactl.skaha.models import Listing, ServerSession
@@ -26,8 +39,8 @@ def session(
     return ServerSession(id, name, "headless", status, "u", "i", started, None, None)
 
 
-def listing(*sessions: ServerSession, requested: float = 100.0) -> Listing:
-    return Listing(sessions, requested, requested + 1, "u")
+def listing(*sessions: ServerSession, requested: float = 100.0) -> Evidence:
+    return Evidence(Listing(sessions, requested, requested + 1, "u"))
 
 
 def attempt(**changes: object) -> AttemptRow:
@@ -68,12 +81,95 @@ def test_an_id_is_judged_absent_only_by_a_later_list() -> None:
     assert observe(watch(known), listing(requested=101.0), {"a"}, NONE) == (Missing(known),)
 
 
-def test_expired_needs_two_lists_ten_seconds_apart() -> None:
-    missing = attempt(state=State.RUNNING, session="a", recorded=20.0, missing_since=95.0)
-    assert observe(watch(missing), listing(requested=104.9), {"a"}, NONE) == (Missing(missing),)
-    (change,) = observe(watch(missing), listing(requested=105.0), {"a"}, NONE)
+def attempts_of(count: int, **changes: object) -> list[AttemptRow]:
+    """``count`` running attempts of as many replicas; the first one with these changes."""
+    rows = [
+        attempt(replica=n, name=f"fits-{n}-abcde", state=State.RUNNING, session=f"s{n}", recorded=20.0)
+        for n in range(1, count + 1)
+    ]
+    return [replace(rows[0], **changes), *rows[1:]]  # type: ignore[arg-type]
+
+
+def snapshot(rows: list[AttemptRow]) -> RunSnapshot:
+    replicas = tuple(ReplicaState(row.replica, row.name, row.state, None, 1, 1, None, 0) for row in rows)
+    return RunSnapshot(RUN, replicas, tuple(rows))
+
+
+def listed(rows: list[AttemptRow]) -> list[ServerSession]:
+    return [session(row.session or "", row.name) for row in rows]
+
+
+def gone(changes: tuple[object, ...]) -> list[Gone]:
+    return [change for change in changes if isinstance(change, Gone)]
+
+
+def test_one_of_many_is_gone_by_two_lists_ten_seconds_apart() -> None:
+    rows = attempts_of(5, missing_since=95.0)
+    known = {f"s{n}" for n in range(1, 6)}
+    assert not gone(observe(snapshot(rows), listing(*listed(rows[1:]), requested=104.9), known, NONE))
+    (change,) = gone(observe(snapshot(rows), listing(*listed(rows[1:]), requested=105.0), known, NONE))
+    assert (change.attempt.session, change.state) == ("s1", State.UNKNOWN)
+
+
+def test_a_first_list_from_the_future_counts_for_nothing() -> None:
+    rows = attempts_of(5, missing_since=7300.0)
+    assert not gone(observe(snapshot(rows), listing(*listed(rows[1:]), requested=200.0), set(), NONE))
+
+
+@pytest.mark.parametrize(("count", "missing"), [(1, 1), (4, 1), (10, 3), (100, 6)])
+def test_of_many_that_vanish_at_once_each_is_asked_for(count: int, missing: int) -> None:
+    rows = [replace(row, missing_since=1.0) for row in attempts_of(count)]
+    lacking = listing(*listed(rows[missing:]), requested=1000.0)
+    assert not gone(observe(snapshot(rows), lacking, set(), NONE))
+    answers = {row.session or "": None for row in rows[:missing]}
+    evidence = Evidence(lacking.listing, answers)
+    assert len(gone(observe(snapshot(rows), evidence, set(), NONE))) == missing
+
+
+def test_a_404_is_proof_unless_the_list_shows_the_session() -> None:
+    known = attempt(state=State.RUNNING, session="a", recorded=20.0)
+    (change,) = observe(watch(known), Evidence(listing().listing, {"a": None}), {"a"}, NONE)
     assert isinstance(change, Gone)
-    assert change.state == State.UNKNOWN
+    shown = Evidence(listing(session("a")).listing, {"a": None})
+    (change,) = observe(watch(known), shown, {"a"}, NONE)
+    assert isinstance(change, Seen)
+
+
+def test_a_session_that_answers_to_its_id_is_seen_although_the_list_lacks_it() -> None:
+    known = attempt(state=State.RUNNING, session="a", recorded=20.0)
+    evidence = Evidence(listing().listing, {"a": session("a", status="Completed")})
+    (change,) = observe(watch(known), evidence, {"a"}, NONE)
+    assert isinstance(change, Seen)
+    assert change.state == State.COMPLETED
+
+
+@pytest.mark.parametrize("status", ["Pending", "Running", "Completed"])
+@pytest.mark.parametrize("result", [State.COMPLETED, State.FAILED, State.DELETED, State.REJECTED, State.SKIPPED])
+def test_a_recorded_result_stays_whatever_a_list_shows(result: State, status: str) -> None:
+    row = attempt(state=result, session="a", recorded=20.0)
+    (change,) = observe(watch(row), listing(session("a", status=status)), {"a"}, NONE)
+    assert isinstance(change, Seen)
+    assert change.state == result
+
+
+def test_of_two_attempts_alive_the_one_that_got_further_is_kept() -> None:
+    first = attempt(state=State.RUNNING, session="a", recorded=20.0)
+    second = attempt(number=2, name="fits-1-abcde-2", state=State.PENDING, session="b", recorded=30.0)
+    assert list(rivals(watch(first, second, current=2), NONE)) == [Rivals(first, (second,))]
+    running = replace(second, state=State.RUNNING, started=40.0)
+    earlier = replace(first, state=State.PENDING)
+    assert list(rivals(watch(earlier, running, current=2), NONE)) == [Rivals(running, (earlier,))]
+    done = replace(second, state=State.COMPLETED)
+    assert list(rivals(watch(first, done, current=2), NONE)) == [Rivals(done, (first,))]
+    failed = replace(second, state=State.FAILED)
+    assert list(rivals(watch(first, failed, current=2), NONE)) == [Rivals(first, ())]
+
+
+def test_rivals_are_not_judged_during_a_create_or_a_delete() -> None:
+    first = attempt(state=State.RUNNING, session="a", recorded=20.0)
+    second = attempt(number=2, name="fits-1-abcde-2", state=State.PENDING, session="b", recorded=30.0)
+    assert list(rivals(watch(first, second, current=2), frozenset({1}))) == []
+    assert list(rivals(watch(first, second, current=2, deleting=True), NONE)) == []
 
 
 def test_expired_is_taken_back_if_the_session_is_seen_again() -> None:
@@ -85,14 +181,15 @@ def test_expired_is_taken_back_if_the_session_is_seen_again() -> None:
 
 def test_an_absent_session_that_was_deleted_is_deleted() -> None:
     known = attempt(state=State.RUNNING, session="a", recorded=20.0)
-    (change,) = observe(watch(known, deleting=True), listing(), {"a"}, NONE)
+    assert observe(watch(known, deleting=True), listing(), {"a"}, NONE) == (Missing(known),), "one list is no proof"
+    (change,) = observe(watch(known, deleting=True), Evidence(listing().listing, {"a": None}), {"a"}, NONE)
     assert isinstance(change, Gone)
     assert change.state == State.DELETED
 
 
 def test_an_absent_session_that_waited_too_long_failed() -> None:
-    known = attempt(state=State.PENDING, reason="pending-timeout: 2 h", session="a", recorded=20.0)
-    (change,) = observe(watch(known), listing(), {"a"}, NONE)
+    known = attempt(state=State.PENDING, ending=Ending.PENDING_TIMEOUT, reason="2 h", session="a", recorded=20.0)
+    (change,) = observe(watch(known), Evidence(listing().listing, {"a": None}), {"a"}, NONE)
     assert isinstance(change, Gone)
     assert change.state == State.FAILED
 
@@ -100,9 +197,11 @@ def test_an_absent_session_that_waited_too_long_failed() -> None:
 def test_a_create_in_doubt_adopts_by_its_whole_name_only() -> None:
     doubtful = attempt(ambiguous_sends=1, last_ambiguous_at=90.0)
     others = (session("x", "fits-1"), session("y", "fits-1-abcde-2"), session("z", "fits-11-abcde"))
-    assert observe(watch(doubtful), listing(*others), set(), NONE) == ()
+    later = Unrecognised(1, others[1])  # the name of a second attempt, which this ledger never made
+    assert observe(watch(doubtful), listing(*others), set(), NONE) == (later,)
     mine = session("m", status="Pending", started=None)
-    assert observe(watch(doubtful), listing(*others, mine), set(), NONE) == (Adopt(doubtful, mine, State.PENDING),)
+    changes = observe(watch(doubtful), listing(*others, mine), set(), NONE)
+    assert set(changes) == {later, Adopt(doubtful, mine, State.PENDING)}
 
 
 def test_nothing_unknown_is_judged_while_a_create_is_in_flight() -> None:

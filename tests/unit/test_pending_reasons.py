@@ -13,7 +13,7 @@ import httpx
 
 from skahactl.engine.record import snapshot_of
 from skahactl.engine.runtime import RunProgress
-from skahactl.engine.tasks import LONG, MOST, PendingReasons, pending_reason
+from skahactl.engine.tasks import LONG_PENDING, MAX_REASONS, PendingReasons, pending_reason
 from skahactl.ledger.database import open_ledger
 from skahactl.ledger.runs import summaries
 from skahactl.profile import Profile
@@ -58,19 +58,19 @@ def test_each_is_asked_once_a_few_of_a_run_and_only_after_a_while(tmp_path: Path
         async with Client(profile, transport=httpx.MockTransport(answer), clock=clock, environ={}) as client:
             why = PendingReasons(client, clock)
             for _ in range(5):
-                found = why.words(snapshot_of(ledger, run.id))
+                found = why.reasons(snapshot_of(ledger, run.id))
                 await asyncio.sleep(0.02)
-            await why.stop()
+            await why.pool.stop()
             return found
 
     with contextlib.closing(open_ledger(tmp_path)) as ledger:
         run = ledgers.add(ledger, ledgers.job("tiles", 6))
         ledgers.start(ledger, run, range(1, 7))
-        assert asyncio.run(look(LONG / 2)) == ()
+        assert asyncio.run(look(LONG_PENDING / 2)) == ()
         assert asked == []
-        found = asyncio.run(look(LONG * 2))
+        found = asyncio.run(look(LONG_PENDING * 2))
         assert found == tuple((number, "FailedScheduling: 0/9 nodes have enough memory") for number in (1, 2, 3))
-        assert len(asked) == len(set(asked)) == MOST
+        assert len(asked) == len(set(asked)) == MAX_REASONS
         said = io.StringIO()
         reporter = PlainReporter(said)
         view = RunProgress(summaries(ledger, [run])[0], (), why=found)
@@ -85,5 +85,5 @@ def test_what_is_told() -> None:
 
     assert pending_reason(made(("Normal", "A"), ("Normal", "B"))) == "B: words"
     assert pending_reason(made(("Warning", "A"), ("Normal", "B"))) == "A: words"
-    assert "no pod" in pending_reason(None)
-    assert "nothing" in pending_reason(())
+    assert "not created its pod" in pending_reason(None)
+    assert pending_reason(()) == "no recent events"

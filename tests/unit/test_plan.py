@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skahactl.engine.observe import RunSnapshot
-from skahactl.engine.plan import Doubts, Gate, backoff, gate_of, plan_run
+from skahactl.engine.plan import Gate, backoff, gate_of, plan_run
 from skahactl.ledger.replicas import ReplicaState
 from skahactl.model import ALIVE, STATES, Limits, State
 from tests.unit.test_observe import RUN, attempt
@@ -66,13 +66,16 @@ def test_a_create_in_doubt_is_sent_again_only_when_settled() -> None:
     doubtful = replica(1, State.UNCONFIRMED)
     rows = (attempt(replica=1, name="r-1", created=NOW - 100, sends=1, ambiguous_sends=1),)
     found = RunSnapshot(RUN, (doubtful,), rows)
-    settled = Doubts(frozenset({1}))
+    settled = frozenset({1})
     assert actions(found) == ["keep"]
-    assert actions(found, doubts=settled) == ["resend"]
-    assert actions(RunSnapshot(RUN, (doubtful,), (replace(rows[0], sends=5),)), doubts=settled) == ["give-up"]
+    assert actions(found, settled=settled) == ["resend"]
+    many = replace(rows[0], ambiguous_sends=5)
+    assert actions(RunSnapshot(RUN, (doubtful,), (many,)), settled=settled) == ["give-up"]
+    excused = replace(many, excused=1)
+    assert actions(RunSnapshot(RUN, (doubtful,), (excused,)), settled=settled) == ["resend"]
     old = replace(rows[0], created=NOW - 50 * 60 - 1)
-    assert actions(RunSnapshot(RUN, (doubtful,), (old,)), doubts=settled) == ["expire"]
-    assert actions(RunSnapshot(RUN, (replace(doubtful, not_before=NOW + 1),), rows), doubts=settled) == ["keep"]
+    assert actions(RunSnapshot(RUN, (doubtful,), (old,)), settled=settled) == ["expire"]
+    assert actions(RunSnapshot(RUN, (replace(doubtful, not_before=NOW + 1),), rows), settled=settled) == ["keep"]
 
 
 def test_after_opens_only_for_completed_jobs() -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from skahactl.engine.evidence import Evidence
 from skahactl.engine.record import Recorder
+from skahactl.ledger import attempts
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.database import Ledger, open_ledger
 from skahactl.ledger.records import Run
@@ -18,7 +20,6 @@ from tests.ledgers import NOW
 
 NAME = "tiles-1-abcde"
 SETTINGS = ClientSettings(settle=120)
-NONE: frozenset[int] = frozenset()
 
 
 @pytest.fixture
@@ -30,6 +31,10 @@ def doubtful(tmp_path: Path) -> Iterator[tuple[Ledger, Run]]:
         yield ledger, run
 
 
+def take(recorder: Recorder, run: Run, listing: Listing) -> None:
+    recorder.record([run], Evidence(listing), lambda _: frozenset())
+
+
 def listing(after: float, *sessions: str) -> Listing:
     """Requested so many seconds after NOW."""
     rows = tuple(ServerSession(id, NAME, "headless", "Running", "alice", "i", NOW + 2, None, None) for id in sessions)
@@ -38,30 +43,30 @@ def listing(after: float, *sessions: str) -> Listing:
 
 def test_a_doubt_that_made_a_session_makes_no_stranger_ours(doubtful: tuple[Ledger, Run]) -> None:
     ledger, run = doubtful
-    lookout = Recorder(ledger, SETTINGS)
-    lookout.take(run, listing(10, "mine"), NONE)
+    recorder = Recorder(ledger, SETTINGS)
+    take(recorder, run, listing(10, "mine"))
     assert [attempt.session for attempt in attempts_of(ledger, run.id)] == ["mine"]
     again = listing(20, "mine", "stranger")
-    lookout.take(run, again, NONE)
-    assert lookout.strays == {"stranger": NAME}
-    assert lookout.duplicates(run, again) == (), "nothing is to be deleted"
+    take(recorder, run, again)
+    assert {one.id for one in recorder.unrecognised[run.id].values()} == {"stranger"}
+    assert attempts.duplicates_of(ledger, run.id) == {}, "nothing is to be deleted"
 
 
 def test_a_doubt_is_settled_by_three_looks_however_late_they_come(doubtful: tuple[Ledger, Run]) -> None:
     ledger, run = doubtful
-    lookout = Recorder(ledger, SETTINGS)
+    recorder = Recorder(ledger, SETTINGS)
     settled = []
     for after in (1000, 2000, 3000):
-        lookout.take(run, listing(after), NONE)
-        settled.append(lookout.settled(run))
+        take(recorder, run, listing(after))
+        settled.append(recorder.settled(run))
     assert settled == [frozenset(), frozenset(), frozenset({1})]
 
 
 def test_a_doubt_is_settled_by_a_look_begun_after_the_time_is_up(doubtful: tuple[Ledger, Run]) -> None:
     ledger, run = doubtful
-    lookout = Recorder(ledger, SETTINGS)
+    recorder = Recorder(ledger, SETTINGS)
     for after in (10, 20, 30, 120):
-        lookout.take(run, listing(after), NONE)
-        assert lookout.settled(run) == frozenset()
-    lookout.take(run, listing(121), NONE)
-    assert lookout.settled(run) == {1}
+        take(recorder, run, listing(after))
+        assert recorder.settled(run) == frozenset()
+    take(recorder, run, listing(121))
+    assert recorder.settled(run) == {1}

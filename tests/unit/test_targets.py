@@ -175,8 +175,8 @@ def test_before_the_server_told_who_we_are(tmp_path: Path) -> None:
     ("words", "options", "message"),
     [
         (["tiles/7"], {}, "tiles: there is no replica 7: the job has 1 to 6"),
-        (["tiles/x"], {}, "tiles: 'x' is no replica range"),
-        (["tiles/"], {}, "tiles: '' is no replica range"),
+        (["tiles/x"], {}, "tiles: 'x' is not a replica range"),
+        (["tiles/"], {}, "tiles: '' is not a replica range"),
         (["tiles/1"], {"replicas": "2"}, "names replicas, and so does -r 2"),
         (["tiles"], {"run": 9}, "tiles has no run 9"),
         (["tiles-4-abcde"], {"replicas": "1"}, "-r is for jobs"),
@@ -200,8 +200,10 @@ def test_an_attempt_in_doubt_has_no_id_yet(survey: tuple[Ledger, Run]) -> None:
 def test_blanks_in_ranges_and_durations_are_no_mistakes() -> None:
     assert parse_ranges(" 1 - 3, 7 ", 9) == (1, 2, 3, 7)
     assert [parse_duration(text) for text in ("5 s", " 1h 30 m ", "2 h")] == [5.0, 5400.0, 7200.0]
+    assert parse_ranges("1..3,5:6,8-", 9) == (1, 2, 3, 5, 6, 8, 9)
+    assert parse_ranges("*", 3) == (1, 2, 3)
     for text in ("", " ", "1 2", "1 - - 3", "0", "5-3"):
-        with pytest.raises(ValueError, match="no replica range"):
+        with pytest.raises(ValueError, match="not a replica range"):
             parse_ranges(text, 9)
     for text in ("", "yesterday", "5 x", "-5"):
         with pytest.raises(ValueError, match="no duration"):

@@ -1,0 +1,264 @@
+"""The life of one replica: which phase it is in, and what a driver does next. Pure; the only place that decides.
+
+``observe`` turns evidence into changes, the recorder writes them, and ``plan`` says which creates fit the limits. From
+the rows as they are then, ``advance`` derives everything else. It depends on no history but the ledger's, so a driver
+that was killed at any moment continues where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from skahactl.engine.evidence import Presence
+from skahactl.engine.plan import CREATES, Step
+from skahactl.ledger.records import DISCARD_LOGS, UNREAD, AttemptRow, Run
+from skahactl.ledger.replicas import ReplicaState
+from skahactl.model import ALIVE, ENDED, OBSERVED, State
+
+#: A session that still exists after this many DELETEs is reported as staying.
+MAX_DELETES = 12
+
+
+class Phase(StrEnum):
+    """Where a replica is in its life, for a driver."""
+
+    QUEUED = "queued"  # not created: a limit, `after`, a pause
+    CREATING = "creating"  # a create request waits for its turn or is in flight
+    UNCONFIRMED = "unconfirmed"  # the reply to a create was lost
+    PENDING = "pending"
+    RUNNING = "running"
+    UNSEEN = "unseen"  # alive as far as is known, but the last list lacks it; its id is being asked for
+    LOG_DUE = "log-due"  # it ended, and its log has to be read
+    LOG_READING = "log-reading"
+    RETRY_AT = "retry-at"  # it failed, and its next attempt waits for its time
+    DELETING = "deleting"
+    UNDELETED = "undeleted"  # its session exists in spite of MAX_DELETES deletes
+    DONE = "done"
+
+
+#: Phases that a single pass leaves to the platform or to a later pass.
+RESTING = frozenset({Phase.QUEUED, Phase.PENDING, Phase.RUNNING, Phase.RETRY_AT, Phase.UNDELETED, Phase.DONE})
+#: Phases that need another list, or the answer to a request, soon.
+UNCERTAIN = frozenset({Phase.UNCONFIRMED, Phase.UNSEEN})
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Send a create for this replica."""
+
+    replica: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskSession:
+    """Send ``GET /session/ID``: the last list lacks it."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSession:
+    """Send DELETE, then ask whether the session still exists."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLog:
+    """Read the log of this attempt and save it."""
+
+    attempt: AttemptRow
+
+
+@dataclass(frozen=True, slots=True)
+class LoseLog:
+    """Record that the log of this attempt can no longer be read: its session is gone."""
+
+    attempt: AttemptRow
+
+
+Action = Create | AskSession | DeleteSession | ReadLog | LoseLog
+
+
+@dataclass(frozen=True, slots=True)
+class Deletes:
+    """The DELETEs of one session so far: how many were sent, and when the last one ended."""
+
+    tries: int = 0
+    last: float = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRun:
+    """One replica: its rows in the ledger, and what only this process knows about it.
+
+    ``presence``: of its session ids, by the latest evidence. ``duplicates``: present sessions that a repeated create
+    made. ``reading``: numbers of the attempts of which the log is being read, or was read and waits to be confirmed.
+    """
+
+    run: Run
+    row: ReplicaState
+    attempts: tuple[AttemptRow, ...]
+    presence: Mapping[str, Presence]
+    duplicates: tuple[str, ...] = ()
+    creating: bool = False
+    reading: Set[int] = frozenset()
+    deletes: Mapping[str, Deletes] = field(default_factory=dict)
+
+    @property
+    def deleting(self) -> bool:
+        """Whether a delete of this replica was requested."""
+        return bool(self.row.deleting or self.run.deleting)
+
+    @property
+    def discards_logs(self) -> bool:
+        return DISCARD_LOGS in (self.row.deleting, self.run.deleting)
+
+    def presence_of(self, attempt: AttemptRow) -> Presence:
+        return self.presence.get(attempt.session or "", Presence.UNJUDGED)
+
+
+@dataclass(frozen=True, slots=True)
+class DriverRules:
+    """What a driver may do.
+
+    ``keep_until``: before this time a log is saved before its session is deleted. ``repeat``: seconds between two
+    DELETEs of a session. ``gives_up``: whether a session that stays in spite of MAX_DELETES is left alone.
+    """
+
+    creates: bool = True
+    keep_until: float = 0.0
+    repeat: float = 5.0
+    gives_up: bool = False
+
+
+def advance(replica: ReplicaRun, step: Step | None, now: float, rules: DriverRules) -> tuple[Phase, tuple[Action, ...]]:
+    """The phase of a replica, and what to do for it now. ``step``: its step in the plan of the run, if it has one."""
+    doomed = tuple(_doomed(replica))
+    logs = tuple(_log_actions(replica, doomed, now, rules))
+    creates = _creates(replica, step, rules, logs)
+    deletes = tuple(_deletes(replica, doomed, creates, now, rules))
+    asks = tuple(_asks(replica, deletes))
+    return _phase(replica, doomed, creates, logs, rules), (*logs, *asks, *deletes, *creates)
+
+
+def _doomed(replica: ReplicaRun) -> Iterator[AttemptRow]:
+    """Attempts with a session that has to end, and is not known to be gone."""
+    for attempt in replica.attempts:
+        presence = replica.presence_of(attempt)
+        if attempt.session is None or presence is Presence.ABSENT:
+            continue
+        if attempt.state in ALIVE:
+            if replica.deleting or attempt.ending is not None:
+                yield attempt
+        elif attempt.state == State.DELETED:
+            if presence is Presence.PRESENT:
+                yield attempt
+        elif replica.deleting and (attempt.state == State.UNKNOWN or presence is Presence.PRESENT):
+            yield attempt
+
+
+def _log_actions(
+    replica: ReplicaRun, doomed: tuple[AttemptRow, ...], now: float, rules: DriverRules
+) -> Iterator[Action]:
+    for attempt in replica.attempts:
+        if attempt.number in replica.reading or attempt.session is None:
+            continue
+        presence = replica.presence_of(attempt)
+        if attempt.state in OBSERVED and attempt.log in UNREAD:
+            if presence is Presence.ABSENT:
+                yield LoseLog(attempt)
+            elif presence is Presence.PRESENT and (
+                attempt not in doomed or _is_kept_first(replica, attempt, now, rules)
+            ):
+                yield ReadLog(attempt)
+        elif attempt in doomed and presence is Presence.PRESENT and _is_kept_first(replica, attempt, now, rules):
+            yield ReadLog(attempt)
+
+
+def _is_kept_first(replica: ReplicaRun, attempt: AttemptRow, now: float, rules: DriverRules) -> bool:
+    """Whether the log of a session that has to end is saved before the DELETE."""
+    if replica.discards_logs or now >= rules.keep_until:
+        return False
+    if attempt.state in OBSERVED:
+        return attempt.log in UNREAD
+    return attempt.state == State.RUNNING and attempt.log == "none"
+
+
+def _creates(
+    replica: ReplicaRun, step: Step | None, rules: DriverRules, logs: tuple[Action, ...]
+) -> tuple[Create, ...]:
+    """A create waits until the log of the attempt before it is saved, or known to be lost."""
+    if step is None or step.action not in CREATES or not rules.creates or replica.deleting or replica.creating:
+        return ()
+    unsure = any(a.state in OBSERVED and a.log in UNREAD and a.session is not None for a in replica.attempts)
+    return () if logs or unsure or replica.reading else (Create(replica.row.number),)
+
+
+def _deletes(
+    replica: ReplicaRun, doomed: tuple[AttemptRow, ...], creates: tuple[Create, ...], now: float, rules: DriverRules
+) -> Iterator[DeleteSession]:
+    """Duplicates and ended attempts that are created again go as long as they are listed."""
+    due = [a.session for a in doomed if not (_is_kept_first(replica, a, now, rules) and _is_readable(replica, a))]
+    due += replica.duplicates
+    if creates:
+        due += [a.session for a in replica.attempts if a.state in ENDED and replica.presence_of(a) is Presence.PRESENT]
+    for session in dict.fromkeys(session for session in due if session is not None):
+        sent = replica.deletes.get(session, Deletes())
+        if now - sent.last >= rules.repeat and not (rules.gives_up and sent.tries >= MAX_DELETES):
+            yield DeleteSession(session)
+
+
+def _is_readable(replica: ReplicaRun, attempt: AttemptRow) -> bool:
+    return replica.presence_of(attempt) is Presence.PRESENT
+
+
+def _asks(replica: ReplicaRun, deletes: tuple[DeleteSession, ...]) -> Iterator[AskSession]:
+    """Ids that the last list lacks, where it matters whether the session exists; a delete asks by itself."""
+    asked = {one.session for one in deletes}
+    for attempt in replica.attempts:
+        if attempt.session is None or attempt.session in asked or replica.presence_of(attempt) is not Presence.UNSEEN:
+            continue
+        unread = attempt.state in OBSERVED and attempt.log in UNREAD
+        if attempt.state in ALIVE or unread or attempt.number in replica.reading:
+            yield AskSession(attempt.session)
+
+
+_RESTING_STATES: dict[str, Phase] = {
+    State.PENDING: Phase.PENDING,
+    State.RUNNING: Phase.RUNNING,
+    State.QUEUED: Phase.QUEUED,
+}
+
+
+def _phase(
+    replica: ReplicaRun,
+    doomed: tuple[AttemptRow, ...],
+    creates: tuple[Create, ...],
+    logs: tuple[Action, ...],
+    rules: DriverRules,
+) -> Phase:
+    state = replica.row.state
+    if doomed:
+        return Phase.UNDELETED if _is_hopeless(replica, doomed, rules) else Phase.DELETING
+    if replica.creating or creates:
+        return Phase.DELETING if replica.deleting else Phase.CREATING
+    if state == State.UNCONFIRMED:
+        return Phase.DELETING if replica.deleting else Phase.UNCONFIRMED
+    if any(a.state in ALIVE and replica.presence_of(a) is Presence.UNSEEN for a in replica.attempts):
+        return Phase.UNSEEN
+    if replica.reading:
+        return Phase.LOG_READING
+    if logs or any(a.state in OBSERVED and a.log in UNREAD and a.session for a in replica.attempts):
+        return Phase.LOG_DUE
+    if state == State.FAILED and replica.row.attempt < replica.row.allowed and not replica.deleting:
+        return Phase.RETRY_AT
+    return _RESTING_STATES.get(state, Phase.DONE)
+
+
+def _is_hopeless(replica: ReplicaRun, doomed: tuple[AttemptRow, ...], rules: DriverRules) -> bool:
+    if not rules.gives_up:
+        return False
+    return all(replica.deletes.get(a.session or "", Deletes()).tries >= MAX_DELETES for a in doomed)
