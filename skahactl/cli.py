@@ -124,10 +124,10 @@ def _tell(context: Invocation, error: SkahactlError) -> int:
 
         context.tell(json.dumps(error.data(), ensure_ascii=False))
     else:
-        where = f"{error.where}: " if error.where else ""
-        context.warn(f"skahactl: {where}{error.message}")
-        if error.hint:
-            context.warn(f"  {error.hint}")
+        from skahactl.render.errors import error_lines
+
+        for line in error_lines(context, error):
+            context.warn(line)
     return int(error.exit)
 
 

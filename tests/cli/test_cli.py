@@ -148,7 +148,7 @@ def refused(home: Path, line: str) -> str:
     done = skahactl(home, *line.split())
     assert (done.returncode, done.stdout) == (2, ""), done
     first, *hints = done.stderr.splitlines()
-    assert first.startswith("skahactl: ")
+    assert first.startswith("error: ")
     assert all(hint.startswith("  ") for hint in hints)
     assert len(hints) <= 2
     assert "Traceback" not in done.stderr

@@ -197,7 +197,7 @@ def test_a_working_directory_that_is_gone(desk: Desk) -> None:
     assert run("validate", str(file), "-o", "name").stdout == "quick\n"
     assert run("get", "jobs").stderr == "no jobs\n"
     told = run("apply", "quick.toml")
-    assert (told.returncode, told.stderr.splitlines()[0]) == (1, "skahactl: the working directory is gone")
+    assert (told.returncode, told.stderr.splitlines()[0]) == (1, "error: the working directory is gone")
 
 
 def test_a_stderr_that_is_full_changes_no_exit_code(desk: Desk) -> None:
@@ -219,7 +219,7 @@ def test_a_log_file_that_cannot_be_opened(desk: Desk) -> None:
     desk.job("quick", "echo done", 1)
     for path, reason in (("gone/x.log", "No such file or directory"), (".", "Is a directory")):
         told = desk.run("apply", "quick.toml", "--log-file", path, exit=2).stderr
-        assert told == f"skahactl: {path}: the log file cannot be opened: {reason}\n"
+        assert told == f"error: {path}: the log file cannot be opened: {reason}\n"
     assert desk.run("get", "jobs").stderr == "no jobs\n"
 
 

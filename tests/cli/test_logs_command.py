@@ -299,13 +299,13 @@ def test_a_server_that_is_away(tmp_path: Path, server: Server) -> None:
     assert out.stdout == ""
     assert "1 log could not be read" in out.stderr
     place = f"{here.root}/profile.toml ({server.base.removeprefix('http://')})"
-    assert f"skahactl: {place}: the connection broke" in out.stderr
+    assert f"error: {place}: the connection broke" in out.stderr
     assert here.run("logs", done, "--save", "there", expect=4).stdout == ""
     assert list((here.root / "there").iterdir()) == [] if (here.root / "there").exists() else True
     for kind, words in (("error", "the server answered 500"), ("gateway", "the server answered 50")):
         server.tell("outage", kind=kind, seconds=60)
         for verb in ("logs", "delete", "describe", "renew"):
-            assert f"skahactl: {place}: {words}" in here.run(verb, done, expect=4).stderr, verb
+            assert f"error: {place}: {words}" in here.run(verb, done, expect=4).stderr, verb
 
 
 def test_the_copy_answers_when_the_platform_has_forgotten(tmp_path: Path, server: Server) -> None:

@@ -14,8 +14,9 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pyte
 import pytest
@@ -300,15 +301,17 @@ def test_colour_only_where_it_is_wanted() -> None:
             assert bool(re.search(rb"\x1b\[[0-9;]*3[0-9]m", terminal.raw)) == coloured
 
 
-def command(tmp_path: Path, size: tuple[int, int], *words: str) -> Terminal:
-    environ = {
+def command(
+    tmp_path: Path, size: tuple[int, int], *words: str, environ: Mapping[str, str] = MappingProxyType({})
+) -> Terminal:
+    base = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
         "HOME": str(tmp_path),
         "SKAHACTL_STATE_DIR": str(tmp_path / "state"),
         "SKAHACTL_PROFILE": "local",
     }
-    return Terminal([sys.executable, "-m", "skahactl", *words], size, environ)
+    return Terminal([sys.executable, "-m", "skahactl", *words], size, {**base, **environ})
 
 
 def test_a_table_fits_the_terminal(tmp_path: Path) -> None:
@@ -345,3 +348,28 @@ def test_a_watched_table_is_painted_in_place(tmp_path: Path) -> None:
         assert not terminal.screen.cursor.hidden
         assert "Traceback" not in terminal.text()
         assert len(terminal.text().splitlines()) == 7
+
+
+def test_mistakes_of_a_manifest_are_shown_below_their_lines(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text(
+        'name = "tiles"\nimage = "a.io/b/c:1"\ncommand = ["x"]\nreplica = 4\n'
+        '[env]\n"銀河" = 2\n[resources]\ncores = 0\n'
+    )
+    terminal = command(tmp_path, (200, 24), "validate", str(tmp_path / "job.toml"))
+    with contextlib.closing(terminal):
+        assert terminal.ended() == 2
+        shown = terminal.text().replace(f"{tmp_path}/", "").splitlines()
+    assert shown[0] == "error: job.toml has 3 mistakes"
+    assert shown[2:4] == ["4 │ replica = 4", "  │ ^^^^^^^ unknown key; did you mean 'replicas'?"]
+    assert [line.rstrip() for line in shown if "^" in line][1].startswith("  │ ^^^^^^ ")
+    assert shown[-3:-1] == ["8 │ cores = 0", "  │         ^ expected a number of at least 1, found 0"]
+    assert shown[-1].startswith("  │ help: ")
+
+
+def test_an_error_is_red_and_its_help_is_a_line_of_its_own(tmp_path: Path) -> None:
+    for colour in ("", "1"):
+        terminal = command(tmp_path, (80, 24), "get", "jobz", environ={"NO_COLOR": colour})
+        with contextlib.closing(terminal):
+            assert terminal.ended() == 2
+            assert [line.split(":")[0] for line in terminal.text().splitlines()] == ["error", "help"]
+            assert (b"\x1b[1;31merror:" in terminal.raw) is not bool(colour)

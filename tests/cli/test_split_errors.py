@@ -148,7 +148,7 @@ def test_a_closed_stdout(tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(LIST)
     words = ["sh", "-c", 'exec "$@" >&-', "sh", *SPLIT, "list", "-n", "1/1"]
     done = subprocess.run(words, stderr=subprocess.PIPE, cwd=tmp_path, env=environment(), timeout=120)
-    assert (done.returncode, done.stderr) == (1, b"skahactl: standard output: cannot write: Bad file descriptor\n")
+    assert (done.returncode, done.stderr) == (1, b"error: standard output: cannot write: Bad file descriptor\n")
 
 
 def test_an_error_with_json_is_one_object() -> None:

@@ -564,7 +564,7 @@ def test_validate(tmp_path: Path) -> None:
     assert call(tmp_path, "validate").returncode == 2
     for verb in ("validate", "diff", "apply"):
         done = call(tmp_path, verb, "job.toml", "--var", "x")
-        assert (done.returncode, done.stderr) == (2, "skahactl: --var x: expected K=V such as survey=dr6\n")
+        assert (done.returncode, done.stderr) == (2, "error: --var x: expected K=V such as survey=dr6\n")
 
 
 def test_explain_and_schema(tmp_path: Path) -> None:

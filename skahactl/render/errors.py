@@ -1,0 +1,132 @@
+"""Errors as people read them: on a terminal with the line of the file and carets below it, in a pipe one line each."""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from skahactl.errors import ManifestError, Problem, SkahactlError
+from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_RED, _BOLD, _BLUE, _PLAIN = "\x1b[1;31m", "\x1b[1m", "\x1b[34m", "\x1b[0m"
+_GUESS = "did you mean "
+
+
+def error_lines(context: Invocation, error: SkahactlError) -> list[str]:
+    """The lines of an error for stderr."""
+    colour = has_colour(context.stderr, context.environ)
+    if isinstance(error, ManifestError) and error.problems:
+        if not is_screen(context.stderr, context.environ):
+            return [one_line(problem.text()) for problem in error.problems]
+        unicode = shows_unicode(context.stderr)
+        return [
+            line
+            for file, problems in _by_file(error.problems).items()
+            for line in _ManifestPage(file, problems, _columns(context), colour, unicode).lines()
+        ]
+    where = f"{error.where}: " if error.where else ""
+    lines = [f"{_word('error:', _RED, colour)} {where}{line}" for line in error.message.splitlines() or [""]]
+    return lines + [f"{_word('help:', _BOLD, colour)} {line}" for line in (error.hint or "").splitlines()]
+
+
+def _word(text: str, style: str, colour: bool) -> str:
+    return f"{style}{text}{_PLAIN}" if colour else text
+
+
+def _columns(context: Invocation) -> int:
+    import os
+
+    try:
+        return os.get_terminal_size(context.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def _by_file(problems: Iterable[Problem]) -> Mapping[str, list[Problem]]:
+    found: dict[str, list[Problem]] = {}
+    for problem in problems:
+        found.setdefault(problem.file, []).append(problem)
+    return found
+
+
+class _ManifestPage:
+    """The mistakes of one file, in the order of its lines."""
+
+    def __init__(self, file: str, problems: Sequence[Problem], columns: int, colour: bool, unicode: bool):
+        self._file = one_line(file)
+        self._problems = sorted(problems, key=lambda one: (one.line is None, one.line or 0, one.column or 0))
+        self._columns = columns
+        self._colour = colour
+        self._bar, self._corner = ("│", "╭─") if unicode else ("|", ",-")
+        numbers = [str(one.line) for one in self._problems if one.source is not None]
+        self._gutter = max(map(len, numbers), default=1)
+
+    def lines(self) -> Iterator[str]:
+        count = len(self._problems)
+        mistakes = "1 mistake" if count == 1 else f"{count} mistakes"
+        yield f"{_word('error:', _RED, self._colour)} {self._file} has {mistakes}"
+        first = self._problems[0]
+        if first.line is not None:
+            place = ":".join(str(part) for part in (self._file, first.line, first.column) if part is not None)
+            yield f"{' ' * self._gutter} {self._blue(self._corner)} {place}"
+        shown: int | None = None
+        for problem in self._problems:
+            if problem.source is not None and problem.line is not None and problem.column is not None:
+                if problem.line != shown:
+                    yield self._line(str(problem.line), self._window(problem)[0])
+                yield from self._carets(problem)
+                shown = problem.line
+            else:
+                yield self._line("", one_line(f"{problem.key}: {problem.message}" if problem.key else problem.message))
+            yield from self._help(problem)
+
+    def _line(self, number: str, text: str) -> str:
+        return f"{self._blue(f'{number:>{self._gutter}} {self._bar}')} {text}".rstrip()
+
+    def _carets(self, problem: Problem) -> Iterator[str]:
+        """Carets below what is wrong, and the message beside them, or below where it does not fit."""
+        text, column = self._window(problem)
+        before = sum(map(_width, text[: column - 1]))
+        marked = max(1, sum(map(_width, text[column - 1 : column - 1 + problem.width])))
+        message = self._words(problem)
+        room = self._columns - self._gutter - 3
+        if before + marked + 1 + sum(map(_width, message)) <= room:
+            yield self._line("", " " * before + _word(f"{'^' * marked} {message}", _RED, self._colour))
+            return
+        yield self._line("", " " * before + _word("^" * marked, _RED, self._colour))
+        for line in textwrap.wrap(message, max(20, room)):
+            yield self._line("", _word(line, _RED, self._colour))
+
+    def _words(self, problem: Problem) -> str:
+        """The message, and a short guess beside it."""
+        guess = problem.hint if problem.hint and problem.hint.startswith(_GUESS) else None
+        return one_line(f"{problem.message}; {guess}" if guess else problem.message)
+
+    def _help(self, problem: Problem) -> Iterator[str]:
+        if problem.hint and not (problem.hint.startswith(_GUESS) and problem.column is not None):
+            for line in problem.hint.splitlines():
+                yield self._line("", f"{_word('help:', _BOLD, self._colour)} {one_line(line)}")
+
+    def _window(self, problem: Problem) -> tuple[str, int]:
+        """The line of the file, or the part of it around the mistake that fits; and the column there."""
+        text, column = one_line(problem.source or ""), problem.column or 1
+        room = max(20, self._columns - self._gutter - 4)
+        if len(text) <= room:
+            return text, column
+        start = max(0, min(column - 1 - room // 3, len(text) - room + 1))
+        if start == 0:
+            return text[: room - 1] + "…", column
+        end = "…" if start + room - 1 < len(text) else ""
+        return "…" + text[start : start + room - 1 - len(end)] + end, column - start + 1
+
+    def _blue(self, text: str) -> str:
+        return _word(text, _BLUE, self._colour)
+
+
+def _width(char: str) -> int:
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 0 if unicodedata.combining(char) else 1
