@@ -29,6 +29,7 @@ VERBS = {
     "wait": ("skahactl.commands.wait:wait", "Wait for a job to end", "Watch"),
     "events": ("skahactl.commands.get:events", "Explain why a session is pending", "Watch"),
     "report": ("skahactl.commands.report:report", "Write a page with charts of a job", "Watch"),
+    "open": ("skahactl.commands.open:open_session", "Open an interactive session in the browser", "Watch"),
     "retry": ("skahactl.commands.retry:retry", "Retry failed replicas", "Change"),
     "delete": ("skahactl.commands.delete:delete", "Delete sessions and wait until they are gone", "Change"),
     "resume": ("skahactl.commands.retry:resume", "Drive the last run of a job until it ends", "Change"),

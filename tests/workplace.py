@@ -38,6 +38,7 @@ class Workplace:
     root: Path
     server: Server
     client: Mapping[str, float] = field(default_factory=dict)
+    extra: dict[str, str] = field(default_factory=dict)  # variables of the environment
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -55,6 +56,7 @@ class Workplace:
             "SKAHACTL_PROFILE": str(self.root / "profile.toml"),
             "SKAHACTL_DEBUG": "1",
             "TEST_TOKEN": TOKEN,
+            **self.extra,
         }
 
     def write(self, name: str, text: str) -> None:

@@ -29,7 +29,13 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 _IMAGE = re.compile(r"[A-Za-z0-9._:/@-]+")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_REREAD_NAMES = frozenset(["y", "Y", "n", "N", "null", "Null", "NULL"])
+_REREAD_NAMES = frozenset("yYnN")  # booleans for kubectl, quoted or not (skaha-api 16)
+# Names that YAML reads as booleans or as nothing; in quotes they arrive as they are (skaha-api 16).
+_QUOTED_NAMES = frozenset(
+    name
+    for word in ("no", "yes", "on", "off", "true", "false", "null")
+    for name in (word, word.capitalize(), word.upper())
+)
 _OVERRIDDEN = re.compile(r"OMP_NUM_THREADS|HOME|PWD|skaha_.*")
 
 # A scalar that SnakeYAML writes without quotes and go-yaml then reads as a number (skaha-api 3.6 d, e): the second
@@ -105,7 +111,7 @@ def _env_problems(request: Request) -> Iterator[str]:
         if not _ENV_NAME.fullmatch(name):
             yield f'[env] "{name}" cannot be the name of a variable; use letters, digits and _'
         elif name in _REREAD_NAMES:
-            yield f'[env] {name}: the platform reads the name "{name}" as no name; use a longer one'
+            yield f'[env] {name}: the platform reads the name "{name}" as a boolean; use a longer one'
         elif _OVERRIDDEN.fullmatch(name):
             yield (
                 f"[env] {name} is set by the platform itself, which wins; "
@@ -191,12 +197,15 @@ def fields(request: Request, name: str, environ: Mapping[str, str]) -> Fields:
     Raises UsageError for a secret that is not there or cannot be sent; the message never holds its value.
     """
     known = [(key, reveal_secrets(key, content, environ)) for key, content in request.env]
-    return [*_head(request, name), *(("env", f"{key}={value(text)}") for key, text in known)]
+    return [*_head(request, name), *(("env", f"{variable_name(key)}={value(text)}") for key, text in known)]
 
 
 def masked_fields(request: Request, name: str) -> Fields:
     """As ``fields``, with the reference in place of each secret: what a dry run shows."""
-    return [*_head(request, name), *(("env", f"{key}={_masked(content)}") for key, content in request.env)]
+    return [
+        *_head(request, name),
+        *(("env", f"{variable_name(key)}={_masked(content)}") for key, content in request.env),
+    ]
 
 
 def body(form: Fields) -> bytes:
@@ -211,7 +220,7 @@ def problems(request: Request) -> tuple[str, ...]:
 
 def needs_encoding(request: Request) -> bool:
     """Does it hold anything that only the encoding brings over unchanged? (Of secrets it is not known.)"""
-    if any(argument(text) != text for text in request.command):
+    if any(argument(text) != text for text in request.command) or any(key in _QUOTED_NAMES for key, _ in request.env):
         return True
     return any(isinstance(content, str) and value(content) != content for _, content in request.env)
 
@@ -219,6 +228,11 @@ def needs_encoding(request: Request) -> bool:
 def argument(text: str) -> str:
     """One element of the command, encoded."""
     return text.translate(_ARGUMENT) if text else _NOTHING
+
+
+def variable_name(name: str) -> str:
+    """The name of an environment variable, in quotes if YAML would read it as something else."""
+    return f'"{name}"' if name in _QUOTED_NAMES else name
 
 
 def value(text: str) -> str:

@@ -169,6 +169,8 @@ def _entry(entry: object) -> tuple[str, str]:
     if not isinstance(entry, dict) or set(entry) != {"name", "value"}:
         raise JobRefused(str(entry))
     name, value = entry["name"], entry["value"]
+    if isinstance(name, bool):
+        name = str(name).lower()  # the job text is dumped and loaded once more
     if not isinstance(name, str) or not isinstance(value, str) or not re.fullmatch(r"[-._a-zA-Z][-._a-zA-Z0-9]*", name):
         raise JobRefused(str(entry))
     return name, value
