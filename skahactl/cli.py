@@ -75,7 +75,8 @@ def _call(words: list[str], context: Invocation) -> int:
     if words in ([], ["--help"], ["-h"]):
         from skahactl.app import front_page
 
-        context.out(front_page())
+        live = _live_jobs(context) if not words else []
+        context.out("\n".join([*live, "", "skahactl --help lists the commands"]) if live else front_page())
         return Exit.DONE
     from cyclopts import CycloptsError
 
@@ -93,6 +94,22 @@ def _call(words: list[str], context: Invocation) -> int:
 
         raise explain_argument_error(error, words) from error
     return int(result) if isinstance(result, int) else Exit.DONE
+
+
+def _live_jobs(context: Invocation) -> list[str]:
+    """A line for each job that has not ended; none where there is no local record, or none that can be read."""
+    from skahactl.errors import LedgerError
+    from skahactl.system import state_dir
+
+    if not os.path.exists(state_dir(context.environ) / "ledger.sqlite3"):
+        return []
+    from skahactl.commands.get import live_jobs
+
+    try:
+        return live_jobs()
+    except LedgerError as error:
+        context.warn(f"warning: {error.message}")
+        return []
 
 
 def _help(words: list[str], context: Invocation) -> int:

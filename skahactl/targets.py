@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from skahactl.profile import Profile
 
 #: Accepted before a target, as ``jobs tiles`` or ``jobs/tiles``, singular or plural.
-NOUNS = frozenset({"job", "jobs", "replica", "replicas", "item", "items", "session", "sessions", "event", "events"})
+NOUNS = frozenset(
+    {
+        *("job", "jobs", "replica", "replicas", "item", "items", "session", "sessions", "event", "events"),
+        *("pod", "pods", "po"),  # kubectl's word for what is a replica here
+    }
+)
 _SESSION_NOUNS = frozenset({"session", "sessions"})
+_NUMBERS = re.compile(r"[0-9][0-9,:.-]*")
 _PLATFORM_ID = re.compile(r"[a-z][a-z0-9]{7}")
 
 
@@ -119,12 +125,27 @@ def _without_nouns(finder: _Finder, words: Sequence[str], sessions: bool) -> Ite
     if len(words) > 1 and words[0] in NOUNS and not finder.knows(words[0]):
         sessions = sessions or words[0] in _SESSION_NOUNS
         words = words[1:]
-    for word in words:
+    for word in _with_replicas(finder, words):
         noun, slash, rest = word.partition("/")
         if slash and noun in NOUNS and not finder.knows(noun):
             yield rest, sessions or noun in _SESSION_NOUNS
         else:
             yield word, sessions
+
+
+def _with_replicas(finder: _Finder, words: Sequence[str]) -> list[str]:
+    """``tiles 17`` as ``tiles/17``, and ``tiles_17`` as Slurm writes it; never for a word that is itself a job."""
+    found: list[str] = []
+    for word in words:
+        before = found[-1].rpartition("/")[2] if found else ""
+        job, underscore, number = word.rpartition("_")
+        if _NUMBERS.fullmatch(word) and finder.knows(before) and not finder.knows(word):
+            found[-1] += f"/{word}"
+        elif underscore and number.isdecimal() and finder.knows(job) and not finder.knows(word):
+            found.append(f"{job}/{number}")
+        else:
+            found.append(word)
+    return found
 
 
 class _Finder:

@@ -8,10 +8,11 @@ from cyclopts import Parameter
 
 from skahactl import completers
 from skahactl.commands.params import EXECUTION, SELECTION, DryRun, Replicas, Yes
-from skahactl.commands.runtime import connected_runtime, run, run_with_report
+from skahactl.commands.runtime import confirm, connected_runtime, parse_states, run, run_with_report
 from skahactl.completers import FileName
-from skahactl.errors import Exit, UsageError, worst
+from skahactl.errors import AnswerNo, Exit, UsageError, worst
 from skahactl.invocation import current
+from skahactl.text import count_noun
 
 if TYPE_CHECKING:
     from skahactl.engine.delete import JobDeletion
@@ -42,8 +43,34 @@ def delete(
         ),
     ] = None,
     replicas: Replicas = None,
+    sessions: Annotated[
+        str | None,
+        Parameter(
+            metavar="PATTERN",
+            group=SELECTION,
+            help="Instead of TARGET: sessions that belong to no job here, by name: 'old-*'.",
+        ),
+    ] = None,
+    state: Annotated[
+        str | None,
+        Parameter(
+            metavar="STATES",
+            group=SELECTION,
+            completer=completers.states,
+            help="With --sessions: only sessions in these states: Completed,Failed.",
+        ),
+    ] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
+    wait: Annotated[
+        bool,
+        Parameter(
+            name="--wait",
+            negative="--wait=false",
+            group=EXECUTION,
+            help="Request the deletion once, without waiting until the sessions are gone.",
+        ),
+    ] = True,
     ignore_not_found: Annotated[
         bool, Parameter(group=EXECUTION, help="Exit with 0 if the target does not exist.")
     ] = False,
@@ -59,13 +86,62 @@ def delete(
       skahactl delete tiles
       skahactl delete tiles/1-10,17 --dry-run
       skahactl delete -f job.toml --ignore-not-found
+      skahactl delete --sessions 'old-*' --state Completed
     """
+    if sessions is not None:
+        if targets or file or replicas:
+            raise UsageError(
+                "--sessions is instead of TARGET, -f and -r", hint=f"skahactl delete --sessions '{sessions}'"
+            )
+        return int(run(lambda: _delete_foreign(sessions, state, dry_run, yes)))
+    if state is not None:
+        raise UsageError("--state needs --sessions", hint=f"skahactl delete --sessions '*' --state {state}")
     words = [*targets, *_names(file or [])]
     if not words:
         raise UsageError(
             "delete needs a job, replicas of one, or a session", hint="skahactl delete JOB, or -f job.toml"
         )
-    return int(run(lambda: _delete(words, replicas, dry_run, ignore_not_found, forget)))
+    if forget and not wait:
+        raise UsageError("--forget waits until the sessions are gone", hint="leave out --wait=false")
+    return int(run(lambda: _delete(words, replicas, dry_run, ignore_not_found, forget, wait)))
+
+
+async def _delete_foreign(pattern: str, states: str | None, dry_run: bool, yes: bool) -> Exit:
+    """Deletes sessions that the ledger does not know, by pattern and state, after one question for all of them."""
+    from fnmatch import fnmatchcase
+
+    from skahactl.commands.get import SESSION_STATES
+    from skahactl.engine.delete import JobDeletion
+    from skahactl.engine.outcome import Outcome
+    from skahactl.engine.snapshot import session_owners
+    from skahactl.render.outcomes import show_outcome
+
+    context = current()
+    wanted = parse_states(states, SESSION_STATES)
+    async with connected_runtime() as runtime:
+        listed = (await runtime.first_poll()).sessions
+        owner = session_owners(runtime.ledger, (one.id for one in listed))
+        matching = [one for one in listed if fnmatchcase(one.name, pattern) and (not wanted or one.status in wanted)]
+        chosen = [one for one in matching if owner(one.id) is None]
+        if len(chosen) < len(matching):
+            left = count_noun(len(matching) - len(chosen), "session")
+            context.say(f"{left} left out: they belong to jobs; use skahactl delete JOB")
+        removal = JobDeletion(runtime)
+        outcome = Outcome(runtime.profile, dry_run, removal.parts)
+        if not chosen:
+            context.say(f"no session on {runtime.where} matches '{pattern}'" + (f" and {states}" if states else ""))
+        elif not dry_run and not confirm(context, yes, _question(chosen, runtime.where)):
+            raise AnswerNo("nothing was deleted", hint="--yes deletes without asking; --dry-run lists the sessions")
+        gone = [await _session(runtime, removal, one, dry_run) for one in chosen]
+        if context.machine_readable:
+            show_outcome(context, outcome)
+        return worst([*gone, outcome.exit])
+
+
+def _question(chosen: list[ServerSession], where: str) -> str:
+    shown = "\n".join(f"  {one.id}  {one.name}  {one.status}" for one in chosen[:20])
+    more = f"\n  and {len(chosen) - 20} more" if len(chosen) > 20 else ""
+    return f"delete {count_noun(len(chosen), 'session')} on {where}:\n{shown}{more}"
 
 
 def _names(files: list[str]) -> list[str]:
@@ -76,7 +152,9 @@ def _names(files: list[str]) -> list[str]:
     return [draft.name for draft in load(files, stdin=current().stdin)]
 
 
-async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_not_found: bool, forget: bool) -> Exit:
+async def _delete(
+    words: list[str], replicas: str | None, dry_run: bool, ignore_not_found: bool, forget: bool, wait: bool
+) -> Exit:
     from skahactl.engine.delete import JobDeletion
     from skahactl.engine.outcome import Outcome
     from skahactl.render.outcomes import show_outcome
@@ -94,6 +172,8 @@ async def _delete(words: list[str], replicas: str | None, dry_run: bool, ignore_
             for target in found:
                 if target.run is not None and dry_run:
                     await removal.preview(target.run, target.numbers, forget)
+                elif target.run is not None and not wait:
+                    await _request(runtime, removal, target.run, target.numbers)
                 elif target.run is not None:
                     await _run(runtime, removal, target.run, target.numbers, forget)
             for session in others:
@@ -157,6 +237,14 @@ async def _run(runtime: Runtime, removal: JobDeletion, run: Run, numbers: frozen
         size = await removal.forget(run)
         if size is not None:
             current().say(f"{run.key.name}: record forgotten, {size} bytes of logs removed")
+
+
+async def _request(runtime: Runtime, removal: JobDeletion, run: Run, numbers: frozenset[int] | None) -> None:
+    """Deletes what is alive once, and does not wait: the request stays on record for the next driver or delete."""
+    from skahactl.render.outcomes import head_of
+
+    count = await removal.request(run, numbers)
+    current().say(f"{head_of(run)}: deletion of {count_noun(count, 'session')} requested; not verified")
 
 
 async def _session(runtime: Runtime, removal: JobDeletion, chosen: ServerSession, dry_run: bool) -> Exit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,15 +26,16 @@ from skahactl.commands.runtime import (
     parse_states,
     poll_or_error,
     raise_failed_poll,
+    run,
     run_online,
 )
 from skahactl.completers import NOUNS
 from skahactl.engine import snapshot
 from skahactl.engine.snapshot import poll_is_due, view_run
-from skahactl.errors import Exit, UsageError
+from skahactl.errors import Exit, ProfileError, SkahactlError, UsageError, worst
 from skahactl.invocation import current
 from skahactl.model import STATES, State
-from skahactl.render.columns import pairs
+from skahactl.render.columns import ALL_PROFILES, pairs
 from skahactl.render.tables import show_rows, sort_rows, watched_view
 from skahactl.targets import Target, find
 from skahactl.text import count_noun, nearest
@@ -92,7 +94,13 @@ def get(
 
     if failed:
         state = ",".join(filter(None, (state, State.FAILED)))
-    asked = GetOptions(state, replicas, run, watch, cached, sort_by, not no_headers, limit, every_profile)
+    sort_by = None if sort_by is None else sort_by.replace(".", "", 1) if sort_by.lstrip("-")[:1] == "." else sort_by
+    asked = GetOptions(state, replicas, run, watch, cached, sort_by, not no_headers, limit)
+    if every_profile or (not words and _lacks_profile()):
+        return get_every_profile(words, asked)
+    nouns = _several_nouns(words)
+    if nouns:
+        return get_several(nouns, words[1:], asked)
     if watch:
         return watch_jobs(words, asked)
     return run_get(words, asked)
@@ -100,7 +108,7 @@ def get(
 
 _OF_THE_LEDGER = ("jobs", "replicas", "items")
 _WATCHED = (*_OF_THE_LEDGER, "sessions")
-_SESSION_STATES = (State.PENDING, State.RUNNING, State.COMPLETED, State.FAILED, "Terminating")
+SESSION_STATES = (State.PENDING, State.RUNNING, State.COMPLETED, State.FAILED, "Terminating")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,6 @@ class GetOptions:
     sort_by: str | None = None
     headers: bool = True
     limit: int | None = None
-    every_profile: bool = False
 
 
 def run_get(words: Sequence[str], asked: GetOptions) -> int:
@@ -131,6 +138,112 @@ def run_get(words: Sequence[str], asked: GetOptions) -> int:
         return run_online(runtime, lambda: query.run_from_ledger(runs))
 
 
+def _several_nouns(words: Sequence[str]) -> list[str]:
+    """``jobs,replicas``: the nouns of a list of at least two."""
+    found = [_noun(part) for part in words[0].split(",")] if words and "," in words[0] else []
+    return [noun for noun in found if noun] if None not in found else []
+
+
+def get_several(nouns: Sequence[str], words: Sequence[str], asked: GetOptions) -> int:
+    """Prints several nouns: tables below each other, or with -o json one object with a list for each."""
+    import dataclasses
+    import io
+
+    from skahactl.invocation import enter
+
+    context = current()
+    if asked.watch or context.output == "csv":
+        option = "-w" if asked.watch else "-o csv"
+        raise UsageError(f"{option} is for one noun", hint=f"skahactl get {' '.join([nouns[0], *words])} {option}")
+    texts, codes = [], []
+    for noun in nouns:
+        text = io.StringIO()
+        enter(dataclasses.replace(context, stdout=text))
+        try:
+            codes.append(Exit(run_get((noun, *words), asked)))
+        finally:
+            enter(context)
+        texts.append(text.getvalue())
+    if context.output in ("json", "yaml"):
+        import json
+
+        data = {noun: json.loads(text) for noun, text in zip(nouns, texts, strict=True)}
+        context.out(json.dumps(data, ensure_ascii=False, indent=2))
+    else:
+        context.stdout.write(("\n" if context.output in ("table", "wide") else "").join(texts))
+    return worst(codes)
+
+
+def _lacks_profile() -> bool:
+    """Whether no profile is selected, so that a command that starts work would ask for one."""
+    from skahactl.profiles import choose
+
+    context = current()
+    try:
+        choose(context.profile, context.environ)
+    except ProfileError as error:
+        return error.code == "no-profile"
+    return False
+
+
+def get_every_profile(words: Sequence[str], asked: GetOptions) -> int:
+    """The jobs on every server in the local record, each server polled at most once and all at the same time."""
+    noun, targets = _parse_query(words)
+    if noun != "jobs" or targets or asked.watch:
+        raise UsageError("-A lists jobs", hint="skahactl get jobs -A")
+    from skahactl.ledger.database import read_ledger
+    from skahactl.ledger.runs import job_keys, last_runs
+    from skahactl.profiles import choose
+    from skahactl.system import state_dir
+
+    context = current()
+    rows: list[Row] = []
+    failed: list[SkahactlError] = []
+    with contextlib.ExitStack() as stack:
+        ledger = stack.enter_context(read_ledger(state_dir(context.environ)))
+        queries: list[tuple[GetQuery, tuple[Run, ...]]] = []
+        for server in dict.fromkeys(key.server for key in job_keys(ledger)):
+            name = last_runs(ledger, server)[0].profile
+            try:
+                profile = choose(name, context.environ)
+            except ProfileError as error:
+                failed.append(error)
+                continue
+            if profile.server == server:
+                query = GetQuery(stack.enter_context(open_runtime(profile, reads_only=True)), ("jobs",), asked)
+                queries.append((query, query.runs(())))
+            else:
+                rows += snapshot.job_rows(ledger, last_runs(ledger, server), None)
+
+        async def ask() -> None:
+            import asyncio
+
+            polls = [_polled(query, runs) for query, runs in queries]
+            for found, problem in await asyncio.gather(*polls):
+                rows.extend(found)
+                failed.extend([problem] if problem is not None else [])
+
+        run(ask)
+    shown = limit_rows(sort_rows(ALL_PROFILES, rows, asked.sort_by), asked.limit)
+    show_rows(context, ALL_PROFILES, shown, headers=asked.headers)
+    context.stdout.flush()
+    for one in failed[1:]:
+        context.warn(one.message)
+    if failed:
+        raise failed[0]
+    return Exit.DONE
+
+
+async def _polled(query: GetQuery, runs: Sequence[Run]) -> tuple[list[Row], SkahactlError | None]:
+    try:
+        if query.asked.cached or not poll_is_due(runs):
+            return query.rows(None, runs), None
+        listing, error = await poll_or_error(query.runtime, runs)
+        return query.rows(listing, runs), error
+    finally:
+        await query.runtime.close()
+
+
 class GetQuery:
     """One call of ``get``."""
 
@@ -138,6 +251,9 @@ class GetQuery:
         self.runtime = runtime
         self.asked = asked
         self.noun, self.words = _parse_query(words)
+        for word in self.words[1:]:
+            if (found := _noun(word)) is not None and not self._is_job(word):
+                raise UsageError("get takes one noun, before the targets", hint=f"skahactl get {found} {self.words[0]}")
         self.guessed = not words or self.noun not in (_noun(words[0]), _noun(words[0].partition("/")[0]))
         if self.noun not in ("images", "resources", "stats"):
             unknown = [target.word for target in self.targets() if target.run is None]
@@ -146,6 +262,11 @@ class GetQuery:
                 self.noun = "sessions"
         self.states = parse_states(asked.state, self._states())
         self._refuse_contradictions()
+
+    def _is_job(self, word: str) -> bool:
+        from skahactl.targets import job_names
+
+        return word in job_names(self.runtime.ledger, self.runtime.profile)
 
     def targets(self) -> tuple[Target, ...]:
         """What the words mean, by the ledger as it is now."""
@@ -224,17 +345,17 @@ class GetQuery:
         """A noun with a slip in it is no target."""
         guess = nearest(word, NOUNS)
         if guess is not None:
-            raise UsageError(f"there is neither a job nor a noun '{word}'", hint=f"did you mean 'get {guess}'?")
+            raise UsageError(f"'{word}' is not a job or a noun", hint=f"did you mean 'get {guess}'?")
 
     def _states(self) -> tuple[str, ...]:
         if self.noun == "jobs":
             return (*STATES, State.UNKNOWN)
-        return _SESSION_STATES if self.noun == "sessions" else STATES
+        return SESSION_STATES if self.noun == "sessions" else STATES
 
     def _refuse_contradictions(self) -> None:
         asked = self.asked
         if asked.cached and self.noun not in _OF_THE_LEDGER:
-            raise UsageError(f"{self.noun} are known to the platform alone", hint="leave out --cached")
+            raise UsageError(f"the local record has no {self.noun}", hint="leave out --cached")
         if asked.watch and self.noun not in _WATCHED:
             raise UsageError(f"{self.noun} cannot be watched", hint=f"-w is for {', '.join(_WATCHED)}")
         if asked.state and self.noun not in _WATCHED:
@@ -242,7 +363,7 @@ class GetQuery:
         if asked.limit is not None and asked.limit < 1:
             raise UsageError(f"--limit {asked.limit}: at least 1")
         if (asked.replicas or asked.run is not None) and not self.words:
-            raise UsageError("-r and --run are for a job: name it", hint=f"skahactl get {self.noun} JOB")
+            raise UsageError("-r and --run need a job", hint=f"skahactl get {self.noun} JOB")
 
 
 def _parse_query(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
@@ -260,8 +381,44 @@ def _parse_query(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
 
 
 def _noun(word: str) -> str | None:
-    """``replica`` and ``replicas`` are one noun."""
+    """``replica`` and ``replicas`` are one noun, and kubectl's pods."""
+    if word in ("pod", "pods", "po"):
+        return "replicas"
     return next((noun for noun in NOUNS if word in (noun, noun.removesuffix("s"))), None)
+
+
+def live_jobs() -> list[str]:
+    """A line for each job in the local record that has not ended, on any server, the newest first; no server is
+    contacted. ``canfar  psfex  Running 412/600 ✗3  about 40 min left``"""
+    from skahactl.engine.progress import ProgressTracker
+    from skahactl.engine.record import snapshot_of
+    from skahactl.ledger.database import read_ledger
+    from skahactl.ledger.runs import job_keys, last_runs, summaries
+    from skahactl.system import SystemClock, state_dir
+    from skahactl.text import format_duration
+
+    context, now = current(), SystemClock().now()
+    with read_ledger(state_dir(context.environ)) as ledger:
+        servers = dict.fromkeys(key.server for key in job_keys(ledger))
+        runs = [one for server in servers for one in last_runs(ledger, server) if one.ended is None]
+        rows = []
+        for summary in summaries(ledger, runs[:_MOST_LIVE]):
+            counts, items = summary.counts, summary.items
+            done, total = counts[State.COMPLETED], sum(counts.values())
+            if items["total"] > total:
+                done, total = items["completed"], items["total"]
+            failed = counts[State.FAILED] - summary.retriable
+            left = ProgressTracker(ledger, now).progress(snapshot_of(ledger, summary.run.id), summary, now).left
+            standing = f"{summary.status} {done}/{total}" + (f" ✗{failed}" if failed > 0 else "")
+            about = f"about {format_duration(left)} left" if left else ""
+            rows.append((summary.run.profile, summary.run.key.name, standing, about))
+    widths = [max((len(row[place]) for row in rows), default=0) for place in range(4)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    more = len(runs) - len(rows)
+    return lines + ([f"{count_noun(more, 'more job')}: skahactl get jobs -A"] if more else [])
+
+
+_MOST_LIVE = 15  # lines, so that they fit a small terminal
 
 
 def watch_jobs(words: Sequence[str], asked: GetOptions) -> int:

@@ -170,6 +170,21 @@ class JobDeletion:
             _deletion_reason(part)
         return part
 
+    async def request(self, run: Run, numbers: Collection[int] | None) -> int:
+        """Asks the server once to delete what is alive, and verifies nothing; returns the number of requests. The
+        request stays on record: whoever drives the job, or a later delete, carries it out."""
+        part = self._part(run, numbers, await self.desk.first_poll((run,)))
+        self.parts.append(part)
+        replicas.request_delete(self.desk.ledger, run.id, numbers)
+        sessions = [one.session for one in self._alive(run, numbers) if one.session is not None]
+        for session in sessions:
+            await self.desk.stop.guard(self.desk.client.delete(session))
+        for step in part.steps:
+            step["outcome"] = "requested" if step["action"] == "delete" else "done"
+        part.exit = Exit.DONE
+        self._fill(part, run)
+        return len(sessions)
+
     async def forget(self, run: Run) -> int | None:
         """Forgets every run of the job, once nobody drives it and the platform lists no session of any; how many
         bytes of logs went with it, None if sessions stay."""

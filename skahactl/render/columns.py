@@ -253,8 +253,12 @@ _IMAGES = View(
 
 _PAIRS = View((_field("name"), _field("value")), lambda row: str(row["name"]))
 
+#: Jobs on every server, with a column for the profile.
+ALL_PROFILES = "jobs of all profiles"
+
 VIEWS: dict[str, View] = {
     "jobs": _JOBS,
+    ALL_PROFILES: View((_field("profile"), *(one for one in _JOBS.columns if one.title != "PROFILE")), _JOBS.name),
     "replicas": _REPLICAS,
     "items": _ITEMS,
     "sessions": _SESSIONS,
