@@ -6,6 +6,7 @@ _skahactl_offer() {
   local word quoted typed="${cur//\\/}"
   for word in "$@"; do
     [[ "$word" == "$typed"* ]] || continue
+    [[ "$word" != *= ]] || compopt -o nospace 2>/dev/null
     printf -v quoted '%q' "$word"
     COMPREPLY+=("${quoted//\\,/,}")
   done
@@ -25,7 +26,8 @@ _skahactl_ask() {
   [[ ${#found[@]} -eq 0 ]] || _skahactl_offer "${found[@]}"
 }
 
-# Files and directories; only files that end with $1, if it is given. readline quotes the names.
+# Files and directories, directories alone after --save; only files that end with $1, if it is given. readline quotes
+# the names.
 _skahactl_files() {
   local name typed="$cur"
   case "$typed" in
@@ -35,7 +37,7 @@ _skahactl_files() {
   esac
   [[ "$typed" == \~/* ]] && typed="$HOME/${typed:2}"
   while IFS= read -r name; do
-    [[ -d "$name" || -z "${1-}" || "$name" == *"${1-}" ]] && COMPREPLY+=("$name")
+    [[ -d "$name" || ( "$prev" != --save && ( -z "${1-}" || "$name" == *"${1-}" ) ) ]] && COMPREPLY+=("$name")
   done < <(compgen -f -- "$typed")
   compopt -o filenames 2>/dev/null
 }
@@ -48,10 +50,10 @@ _skahactl() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--TOPIC --adopt --attempt --auth --ca-file --canary --certificate --cores --cpu --env --exclude --file --for --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
+  local options_with_values='--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
 
   # Build list of all valid command names (to distinguish from positionals)
-  local all_commands='|apply|completion|create|delete|describe|diff|events|explain|get|help|login|logs|mark|profile|profile add|profile check|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
+  local all_commands='|apply|completion|create|delete|describe|diff|events|explain|get|help|login|logs|mark|profile|profile add|profile check|profile current|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
 
   # Detect command path by collecting valid command words only
   local -a cmd_path=()
@@ -105,7 +107,9 @@ _skahactl() {
   COMPREPLY=()
   for ((i=1; i<COMP_CWORD; i++)); do
     if [[ "${COMP_WORDS[i]}" == -- ]]; then
-      [[ "${cmd_path[0]-}" == create || "${cmd_path[0]-}" == split ]] && _skahactl_files
+      [[ "${cmd_path[0]-}" == create || "${cmd_path[0]-}" == split ]] || return
+      _skahactl_files
+      (( i + 1 == COMP_CWORD )) && COMPREPLY+=($(compgen -c -- "$cur"))
       return
     fi
   done
@@ -118,7 +122,7 @@ _skahactl() {
   case "${#cmd_path[@]}" in
     0)
       if [[ ${cur} == -* ]]; then
-        _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+        _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
       else
         local _value_prev="${prev}"
         if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -132,16 +136,19 @@ _skahactl() {
             _skahactl_ask
             ;;
           --output)
-            _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+            _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
             ;;
           -o)
-            _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+            _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+            ;;
+          --color)
+            _skahactl_offer "auto" "always" "never"
             ;;
           --log-file)
             _skahactl_files "$manifests"
             ;;
           *)
-            _skahactl_offer "delete" "mark" "renew" "prune" "split" "get" "describe" "logs" "events" "report" "wait" "apply" "create" "validate" "diff" "resume" "retry" "profile" "login" "serve" "schema" "explain" "help" "completion"
+            _skahactl_offer "apply" "create" "get" "describe" "logs" "wait" "events" "report" "retry" "delete" "resume" "renew" "mark" "prune" "validate" "diff" "explain" "schema" "login" "profile" "completion" "serve" "split" "help"
             ;;
         esac
       fi
@@ -150,7 +157,7 @@ _skahactl() {
       case "${cmd_path[*]-}" in
         "apply")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--file" "-f" "--dry-run" "--wait" "--timeout" "--rerun" "--replace" "--yes" "-y" "--adopt" "--set" "--var" "--break-lock" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--file" "-f" "--set" "--var" "--wait" "-w" "--timeout" "--dry-run" "-n" "--rerun" "-R" "--replace" "--yes" "-y" "--adopt" "--break-lock" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -163,17 +170,17 @@ _skahactl() {
               -f)
                 _skahactl_files "$manifests"
                 ;;
+              --set)
+                _skahactl_ask
+                ;;
+              --var)
+                COMPREPLY=()
+                ;;
               --timeout)
                 COMPREPLY=()
                 ;;
               --adopt)
                 _skahactl_offer "create" "unknown"
-                ;;
-              --set)
-                COMPREPLY=()
-                ;;
-              --var)
-                COMPREPLY=()
                 ;;
               --profile)
                 _skahactl_ask
@@ -182,10 +189,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -198,7 +208,7 @@ _skahactl() {
           ;;
         "completion")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--shell" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--shell" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -215,10 +225,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -241,7 +254,7 @@ _skahactl() {
           ;;
         "create")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--name" "-n" "--cores" "--cpu" "-c" "--ram" "--memory" "-m" "--gpus" "--gpu" "-g" "--env" "-e" "--replicas" "-r" "--wait" "--timeout" "--dry-run" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--name" "-n" "--env" "-e" "--replicas" "-r" "--cores" "--cpu" "-c" "--ram" "--memory" "-m" "--gpus" "--gpu" "-g" "--wait" "-w" "--timeout" "--dry-run" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -252,6 +265,18 @@ _skahactl() {
                 COMPREPLY=()
                 ;;
               -n)
+                COMPREPLY=()
+                ;;
+              --env)
+                COMPREPLY=()
+                ;;
+              -e)
+                COMPREPLY=()
+                ;;
+              --replicas)
+                COMPREPLY=()
+                ;;
+              -r)
                 COMPREPLY=()
                 ;;
               --cores)
@@ -281,18 +306,6 @@ _skahactl() {
               -g)
                 COMPREPLY=()
                 ;;
-              --env)
-                COMPREPLY=()
-                ;;
-              -e)
-                COMPREPLY=()
-                ;;
-              --replicas)
-                COMPREPLY=()
-                ;;
-              -r)
-                COMPREPLY=()
-                ;;
               --timeout)
                 COMPREPLY=()
                 ;;
@@ -303,10 +316,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -317,7 +333,7 @@ _skahactl() {
                     _skahactl_offer "headless" "notebook" "desktop" "carta" "firefly" "contributed"
                     ;;
                   1)
-                    COMPREPLY=()
+                    _skahactl_ask
                     ;;
                   *)
                     COMPREPLY=()
@@ -329,7 +345,7 @@ _skahactl() {
           ;;
         "delete")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--file" "-f" "--replicas" "-r" "--dry-run" "--ignore-not-found" "--forget" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--file" "-f" "--replicas" "-r" "--sessions" "--state" "--dry-run" "--yes" "-y" "--wait" "--wait=false" "--ignore-not-found" "--forget" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -348,6 +364,12 @@ _skahactl() {
               -r)
                 _skahactl_ask
                 ;;
+              --sessions)
+                COMPREPLY=()
+                ;;
+              --state)
+                _skahactl_ask
+                ;;
               --profile)
                 _skahactl_ask
                 ;;
@@ -355,10 +377,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -371,7 +396,7 @@ _skahactl() {
           ;;
         "describe")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--replicas" "-r" "--run" "--cached" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--replicas" "-r" "--run" "--cached" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -385,7 +410,7 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --run)
-                COMPREPLY=()
+                _skahactl_ask
                 ;;
               --profile)
                 _skahactl_ask
@@ -394,10 +419,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -410,7 +438,7 @@ _skahactl() {
           ;;
         "diff")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--file" "-f" "--set" "--var" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--file" "-f" "--set" "--var" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -424,7 +452,7 @@ _skahactl() {
                 _skahactl_files "$manifests"
                 ;;
               --set)
-                COMPREPLY=()
+                _skahactl_ask
                 ;;
               --var)
                 COMPREPLY=()
@@ -436,10 +464,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -452,7 +483,7 @@ _skahactl() {
           ;;
         "events")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--replicas" "-r" "--run" "--sort-by" "--no-headers" "--limit" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--replicas" "-r" "--run" "--sort-by" "--no-headers" "--limit" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -466,10 +497,10 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --run)
-                COMPREPLY=()
+                _skahactl_ask
                 ;;
               --sort-by)
-                COMPREPLY=()
+                _skahactl_ask
                 ;;
               --limit)
                 COMPREPLY=()
@@ -481,10 +512,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -497,7 +531,7 @@ _skahactl() {
           ;;
         "explain")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -511,10 +545,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -527,7 +564,7 @@ _skahactl() {
           ;;
         "get")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--state" "--replicas" "-r" "--run" "--watch" "-w" "--cached" "--sort-by" "--no-headers" "--limit" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--state" "--failed" "--replicas" "-r" "--run" "--all-profiles" "-A" "--watch" "-w" "--cached" "--sort-by" "--no-headers" "--limit" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -544,10 +581,10 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --run)
-                COMPREPLY=()
+                _skahactl_ask
                 ;;
               --sort-by)
-                COMPREPLY=()
+                _skahactl_ask
                 ;;
               --limit)
                 COMPREPLY=()
@@ -559,10 +596,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -575,16 +615,13 @@ _skahactl() {
           ;;
         "help")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--TOPIC" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
               _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
             fi
             case "$_value_prev" in
-              --TOPIC)
-                _skahactl_offer "apply" "benchmarks" "exit-codes" "inspecting" "manifest" "migrating" "output" "profiles" "python" "retry" "shared-logs" "split" "states" "troubleshooting" "unattended"
-                ;;
               --profile)
                 _skahactl_ask
                 ;;
@@ -592,10 +629,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -608,7 +648,7 @@ _skahactl() {
           ;;
         "login")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--user" "-u" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--user" "-u" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -628,10 +668,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -651,7 +694,7 @@ _skahactl() {
           ;;
         "logs")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--replicas" "-r" "--item" "--follow" "-f" "--tail" "--failed" "--save" "--attempt" "--run" "--prefix" "--max" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--replicas" "-r" "--item" "--failed" "--attempt" "--run" "--follow" "-f" "--tail" "-n" "--save" "--prefix" "--max" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -665,19 +708,22 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --item)
-                COMPREPLY=()
+                _skahactl_ask
+                ;;
+              --attempt)
+                _skahactl_ask
+                ;;
+              --run)
+                _skahactl_ask
                 ;;
               --tail)
                 COMPREPLY=()
                 ;;
+              -n)
+                COMPREPLY=()
+                ;;
               --save)
                 _skahactl_files "$manifests"
-                ;;
-              --attempt)
-                COMPREPLY=()
-                ;;
-              --run)
-                COMPREPLY=()
                 ;;
               --prefix)
                 _skahactl_offer "auto" "always" "never"
@@ -692,10 +738,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -708,7 +757,7 @@ _skahactl() {
           ;;
         "mark")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--replicas" "-r" "--items" "--unknown" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--replicas" "-r" "--items" "--unknown" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -731,10 +780,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -757,7 +809,7 @@ _skahactl() {
           ;;
         "profile")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -771,23 +823,26 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
                 ;;
               *)
-                _skahactl_offer "list" "show" "use" "add" "remove" "check"
+                _skahactl_offer "list" "show" "use" "current" "add" "remove" "check"
                 ;;
             esac
           fi
           ;;
         "prune")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--older-than" "--logs" "--dry-run" "--yes" "-y" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--older-than" "--logs" "--dry-run" "--yes" "-y" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -804,10 +859,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -820,7 +878,7 @@ _skahactl() {
           ;;
         "renew")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--replicas" "-r" "--dry-run" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--replicas" "-r" "--dry-run" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -840,10 +898,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -856,7 +917,7 @@ _skahactl() {
           ;;
         "report")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--output" "-o" "--run" "--open" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--output" "-o" "--run" "--open" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -870,7 +931,7 @@ _skahactl() {
                 COMPREPLY=()
                 ;;
               --run)
-                COMPREPLY=()
+                _skahactl_ask
                 ;;
               --profile)
                 _skahactl_ask
@@ -879,10 +940,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -895,7 +959,7 @@ _skahactl() {
           ;;
         "resume")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--timeout" "--break-lock" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--timeout" "--break-lock" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -912,10 +976,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -935,7 +1002,7 @@ _skahactl() {
           ;;
         "retry")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--replicas" "-r" "--failed" "--unknown" "--items" "--wait" "--timeout" "--dry-run" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--replicas" "-r" "--failed" "--unknown" "--items" "--wait" "-w" "--timeout" "--dry-run" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -961,30 +1028,26 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
                 ;;
               *)
-                case ${positional_count} in
-                  0)
-                    _skahactl_ask
-                    ;;
-                  *)
-                    _skahactl_ask
-                    ;;
-                esac
+                _skahactl_ask
                 ;;
             esac
           fi
           ;;
         "schema")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -998,10 +1061,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -1014,7 +1080,7 @@ _skahactl() {
           ;;
         "serve")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--port" "--token-file" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--port" "--token-file" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -1034,10 +1100,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -1050,7 +1119,7 @@ _skahactl() {
           ;;
         "split")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--strategy" "-s" "--share" "-n" "--replica" "--of" "--null" "-0" "--glob" "--exclude" "--unless" "--all" "--count" "--script" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--strategy" "-s" "--share" "-n" "--replica" "--of" "--glob" "--exclude" "--unless" "--null" "-0" "--all" "--count" "--script" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -1091,10 +1160,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -1107,7 +1179,7 @@ _skahactl() {
           ;;
         "validate")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--file" "-f" "--set" "--var" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--file" "-f" "--set" "--var" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -1121,7 +1193,7 @@ _skahactl() {
                 _skahactl_files "$manifests"
                 ;;
               --set)
-                COMPREPLY=()
+                _skahactl_ask
                 ;;
               --var)
                 COMPREPLY=()
@@ -1133,10 +1205,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -1149,7 +1224,7 @@ _skahactl() {
           ;;
         "wait")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--for" "--timeout" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--for" "--timeout" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -1169,10 +1244,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -1191,7 +1269,7 @@ _skahactl() {
       case "${cmd_path[*]-}" in
         "profile add")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--server" "--auth" "--certificate" "--token-file" "--token-env" "--registry" "--ca-file" "--check" "--no-check" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--server" "--auth" "--certificate" "--token-file" "--token-env" "--registry" "--ca-file" "--check" "--no-check" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -1226,10 +1304,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -1242,7 +1323,7 @@ _skahactl() {
           ;;
         "profile check")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--canary" "--timeout" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--canary" "--timeout" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -1250,7 +1331,7 @@ _skahactl() {
             fi
             case "$_value_prev" in
               --canary)
-                COMPREPLY=()
+                _skahactl_ask
                 ;;
               --timeout)
                 COMPREPLY=()
@@ -1262,10 +1343,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -1283,9 +1367,9 @@ _skahactl() {
             esac
           fi
           ;;
-        "profile list")
+        "profile current")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -1299,10 +1383,46 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
+                ;;
+              --log-file)
+                _skahactl_files "$manifests"
+                ;;
+              *)
+                COMPREPLY=()
+                ;;
+            esac
+          fi
+          ;;
+        "profile list")
+          if [[ ${cur} == -* ]]; then
+            _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --profile)
+                _skahactl_ask
+                ;;
+              -p)
+                _skahactl_ask
+                ;;
+              --output)
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              -o)
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -1315,7 +1435,7 @@ _skahactl() {
           ;;
         "profile remove")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -1329,10 +1449,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -1352,7 +1475,7 @@ _skahactl() {
           ;;
         "profile show")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -1366,10 +1489,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"
@@ -1389,7 +1515,7 @@ _skahactl() {
           ;;
         "profile use")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -1403,10 +1529,13 @@ _skahactl() {
                 _skahactl_ask
                 ;;
               --output)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
                 ;;
               -o)
-                _skahactl_offer "table" "wide" "name" "json" "jsonl" "toml"
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
                 ;;
               --log-file)
                 _skahactl_files "$manifests"

@@ -1,4 +1,4 @@
-"""``skahactl completion``."""
+"""``skahactl completion``: prints and installs the scripts in ``completions/``, which are shipped with the package."""
 
 from __future__ import annotations
 
@@ -9,38 +9,42 @@ from cyclopts import Parameter
 
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import Invocation, current
-from skahactl.shells import FILES, SHELLS, Shell, script
+
+Shell = Literal["bash", "zsh", "fish"]
+
+#: The name of the script's file, so that each shell finds it.
+FILES: dict[Shell, str] = {"bash": "skahactl.bash", "zsh": "_skahactl", "fish": "skahactl.fish"}
 
 if TYPE_CHECKING:
     Word = str
     Name = str
-else:  # what Tab offers; others are refused in our words
+else:  # what Tab offers; other words have an error of their own
     Word = Literal["bash", "zsh", "fish", "install"] | str
     Name = Literal["bash", "zsh", "fish"] | str
 
 
 def completion(
-    what: Annotated[Word, Parameter(name="SHELL", show_choices=False, help="bash, zsh, fish, or install.")],
+    what: Annotated[
+        Word | None,
+        Parameter(name="SHELL", show_choices=False, help="bash, zsh, fish, or install (default: from $SHELL)."),
+    ] = None,
     for_shell: Annotated[
-        Name | None, Parameter(name="FOR", show_choices=False, help="What to install for; your login shell.")
+        Name | None, Parameter(name="FOR", show_choices=False, help="Shell to install for (default: from $SHELL).")
     ] = None,
     /,
     *,
     shell: Annotated[
-        Name | None, Parameter(metavar="SHELL", show_choices=False, help="The same, as an option.")
+        Name | None, Parameter(metavar="SHELL", show_choices=False, help="The same as FOR, as an option.")
     ] = None,
 ) -> int:
-    """Print the completion script of a shell, or put it where the shell looks.
+    """Print the completion script of a shell, or install it where the shell looks for it.
 
-    Then Tab knows verbs, options, and your jobs, replicas and profiles.
+    Tab then completes commands, options, jobs, replicas, items, images and profiles.
 
     Examples:
-
-    source <(skahactl completion bash)
-
-    skahactl completion zsh > ~/.zsh/completions/_skahactl
-
-    skahactl completion install
+      source <(skahactl completion bash)
+      skahactl completion zsh > ~/.zsh/completions/_skahactl
+      skahactl completion install
     """
     context = current()
     if for_shell is not None and shell is not None:
@@ -49,25 +53,32 @@ def completion(
     if what == "install":
         return _install(_known(shell or _login_shell(context)), context)
     if shell is not None:
-        raise UsageError("a second shell belongs to install", hint=f"skahactl completion {what}, or install {shell}")
-    context.stdout.write(script(_known(what)))
+        raise UsageError("a second shell needs install", hint=f"skahactl completion install {shell}")
+    context.stdout.write(script(_known(what or _login_shell(context))))
     return Exit.DONE
+
+
+def script(shell: Shell) -> str:
+    """The committed script of a shell: beside the modules of an installed package, or in the sources."""
+    package = Path(__file__).resolve().parent.parent
+    folder = package / "completions"
+    return ((folder if folder.is_dir() else package.parent / "completions") / FILES[shell]).read_text("utf-8")
 
 
 def _known(word: str) -> Shell:
     from skahactl.text import did_you_mean
 
-    for shell in SHELLS:
+    for shell in FILES:
         if word == shell:
             return shell
-    hint = did_you_mean(word, (*SHELLS, "install")) or "there are bash, zsh and fish"
+    hint = did_you_mean(word, (*FILES, "install")) or "the shells are bash, zsh and fish"
     raise UsageError(f"there is no completion for '{word}'", hint=hint)
 
 
 def _login_shell(context: Invocation) -> str:
     name = Path(context.environ.get("SHELL", "")).name
-    if name not in SHELLS:
-        raise UsageError("which shell? $SHELL does not name bash, zsh or fish", hint="skahactl completion install bash")
+    if name not in FILES:
+        raise UsageError("$SHELL is not bash, zsh or fish", hint="skahactl completion bash")
     return name
 
 
@@ -81,12 +92,12 @@ def _install(shell: Shell, context: Invocation) -> int:
     context.say(f"{path}: written")
     for line in left:
         context.say(line)
-    context.say("a new shell has it")
+    context.say("open a new shell to use it")
     return Exit.DONE
 
 
 def _place(shell: Shell, context: Invocation) -> tuple[Path, list[str]]:
-    """The directory, and what a person has to do besides. Their startup files are theirs: none is changed."""
+    """The directory, and what a person has to do besides. No startup file of theirs is changed."""
     from skahactl.system import home
 
     own = home(context.environ)
@@ -99,6 +110,4 @@ def _place(shell: Shell, context: Invocation) -> tuple[Path, list[str]]:
         folder = data / "bash-completion" / "completions"
         return folder, [f"without the bash-completion package, add to ~/.bashrc: source {folder / FILES[shell]}"]
     folder = own / ".zsh" / "completions"
-    return folder, [
-        f"if it is not there yet, add to ~/.zshrc: fpath=({folder} $fpath); autoload -Uz compinit; compinit"
-    ]
+    return folder, [f"if it is missing in ~/.zshrc, add: fpath=({folder} $fpath); autoload -Uz compinit; compinit"]

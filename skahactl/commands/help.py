@@ -28,6 +28,7 @@ def show_help(
         Topic | None,
         Parameter(name="TOPIC", show_choices=False, help="A topic or a command (default: list both)."),
     ] = None,
+    /,
     *subcommands: Annotated[str, Parameter(show=False)],
 ) -> int:
     """Show a page of the manual, or the help page of a command.

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from skahactl import shells as scripts
+from skahactl.commands.completion import FILES, Shell
 from skahactl.commands.manifest import manifest_keys
+from skahactl.completers import KEYS
 from skahactl.ledger.database import open_ledger
-from tests import ledgers, shells
+from tests import completion_scripts, ledgers, shells
 
 pytestmark = pytest.mark.once
 
@@ -31,7 +32,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     with open_ledger(home / ".local" / "state" / "skahactl") as ledger:
         for name, count, started in (("survey", 2, 2), ("tiles-b", 12, 12), ("tiles-new", 3, 0)):
-            run = ledgers.add(ledger, ledgers.job(name, count))
+            items = [["tile-1"], ["tile-2"]] if name == "survey" else ()
+            run = ledgers.add(ledger, ledgers.job(name, count, items=items))
             ledgers.start(ledger, run, range(1, started + 1))
     profiles = home / ".config" / "skahactl" / "profiles"
     profiles.mkdir(parents=True)
@@ -85,8 +87,23 @@ class TestShells:
             pytest.param("skahactl profile use la", ("goon",), (), id="profile"),
             pytest.param("skahactl apply ", ("a dir", "first.toml"), ("notes", "survey"), id="manifests"),
             pytest.param("skahactl diff -f f", ("irst.toml",), (), id="manifest"),
-            pytest.param("skahactl logs survey --save n", ("otes.txt",), (), id="any-file"),
+            pytest.param("skahactl logs survey --save ", ("a dir",), ("notes.txt",), id="directories"),
+            pytest.param("skahactl retry survey --items n", ("otes.txt",), (), id="any-file"),
             pytest.param("skahactl create headless img -- n", ("otes.txt",), (), id="after-dashes"),
+            pytest.param("skahactl create headless img -- mkf", ("ifo",), (), id="command-after-dashes"),
+            pytest.param("skahactl get replicas --sort-by fi", ("nished",), ("apply",), id="sort-by"),
+            pytest.param("skahactl logs tiles-b/7,1", ("7,10", "7,11", "7,12"), ("7,7",), id="replicas-after-comma"),
+            pytest.param("skahactl logs tiles-b/9-", ("9-10", "9-11", "9-12"), ("9-3",), id="replicas-after-hyphen"),
+            pytest.param("skahactl get jobs --state r", ("running", "rejected"), ("queued",), id="lower-case-states"),
+            pytest.param("skahactl describe job/ti", ("les-b", "les-new"), ("survey",), id="noun-and-job"),
+            pytest.param("skahactl logs survey --item t", ("tile-1", "tile-2"), ("first",), id="items"),
+            pytest.param("skahactl logs tiles-b --attempt ", ("all", "1"), ("first.toml",), id="attempts"),
+            pytest.param("skahactl get tiles-b --run ", ("1",), ("first.toml",), id="runs"),
+            pytest.param("skahactl apply first.toml --set resources.c", ("ores=",), (), id="manifest-keys"),
+            pytest.param("skahactl create headless images.", ("canfar.net/skaha/astroml",), (), id="images"),
+            pytest.param("skahactl get jobs --color a", ("auto", "always"), ("first",), id="color"),
+            pytest.param("skahactl wait tiles-b --timeout ", (), ("first.toml", "notes"), id="no-files-for-a-duration"),
+            pytest.param("skahactl help man", ("ifest",), ("first",), id="topics"),
         ],
     )
     def test_tab(self, shell: shells.Shell, typed: str, shown: tuple[str, ...], hidden: tuple[str, ...]) -> None:
@@ -144,7 +161,7 @@ class TestAnswers:
 
     @pytest.mark.parametrize("words", [("-r", "3"), ("--replicas=3",), ("--replicas", "3")])
     def test_replicas_of_the_job(self, place: Path, words: tuple[str, ...]) -> None:
-        assert self.ask(place, "delete", "tiles-new", *words) == ["3\tHeld"]
+        assert self.ask(place, "delete", "tiles-new", *words) == ["3\tQueued"]
 
     def test_jobs_of_the_chosen_profile_alone(self, tmp_path: Path) -> None:
         with open_ledger(tmp_path / "state") as ledger:
@@ -180,10 +197,10 @@ class TestAnswers:
 
 
 class TestScripts:
-    @pytest.mark.parametrize("shell", scripts.SHELLS)
-    def test_the_committed_script_is_what_is_generated(self, shell: scripts.Shell) -> None:
-        path = COMPLETIONS / scripts.FILES[shell]
-        assert path.read_text() == scripts.script(shell), f"write it anew: skahactl completion {shell} > {path}"
+    @pytest.mark.parametrize("shell", FILES)
+    def test_the_committed_script_is_what_is_generated(self, shell: Shell) -> None:
+        path = COMPLETIONS / FILES[shell]
+        assert path.read_text() == completion_scripts.script(shell), "python -m tests.completion_scripts"
 
     @pytest.mark.parametrize(
         "words", [["", "a"], ["a", ""], ["profile", ""], ["nonsense", ""], ["logs", ""], ["create", "x", "--", ""]]
@@ -191,7 +208,7 @@ class TestScripts:
     def test_a_shell_that_is_strict_about_variables(self, tmp_path: Path, words: list[str]) -> None:
         line = 'set -u; . "$1"; shift; COMP_WORDS=(skahactl "$@"); COMP_CWORD=$#; _skahactl; echo "${#COMPREPLY[@]}"'
         done = subprocess.run(
-            ["bash", "-c", line, "bash", str(COMPLETIONS / scripts.FILES["bash"]), *words],
+            ["bash", "-c", line, "bash", str(COMPLETIONS / FILES["bash"]), *words],
             env=shells.environment(tmp_path),
             cwd=tmp_path,
             capture_output=True,
@@ -201,9 +218,9 @@ class TestScripts:
         assert done.stderr == ""
         assert done.stdout
 
-    @pytest.mark.parametrize("shell", scripts.SHELLS)
+    @pytest.mark.parametrize("shell", FILES)
     def test_completion_prints_and_installs_it(self, tmp_path: Path, shell: str) -> None:
-        path = COMPLETIONS / scripts.FILES[shell]  # type: ignore[index]
+        path = COMPLETIONS / FILES[shell]  # type: ignore[index]
         printed = self.run(tmp_path, "completion", shell)
         assert (printed.stdout, printed.stderr) == (path.read_text(), "")
         installed = self.run(tmp_path, "completion", "install", SHELL=f"/usr/bin/{shell}")
@@ -220,8 +237,6 @@ class TestScripts:
         assert (tmp_path / places[shell]).read_text() == path.read_text()
 
     def test_keys_of_explain_are_all_offered(self) -> None:
-        from skahactl.commands.manifest import KEYS
-
         assert set(manifest_keys()) == set(KEYS)
 
     def run(self, home: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -31,7 +31,7 @@ LAYERS = (
     ("session",),
     ("invocation", "completers"),
     ("render",),
-    ("commands", "shells", "app"),
+    ("commands", "app"),
     ("suggestions", "manpage"),
     ("cli",),
     ("__main__",),
