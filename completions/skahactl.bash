@@ -50,10 +50,10 @@ _skahactl() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
+  local options_with_values='--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
 
   # Build list of all valid command names (to distinguish from positionals)
-  local all_commands='|apply|completion|create|delete|describe|diff|events|explain|get|help|login|logs|mark|profile|profile add|profile check|profile current|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
+  local all_commands='|apply|completion|create|delete|describe|diff|events|explain|get|help|init|login|logs|mark|profile|profile add|profile check|profile current|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
 
   # Detect command path by collecting valid command words only
   local -a cmd_path=()
@@ -148,7 +148,7 @@ _skahactl() {
             _skahactl_files "$manifests"
             ;;
           *)
-            _skahactl_offer "apply" "create" "get" "describe" "logs" "wait" "events" "report" "retry" "delete" "resume" "renew" "mark" "prune" "validate" "diff" "explain" "schema" "login" "profile" "completion" "serve" "split" "help"
+            _skahactl_offer "init" "apply" "create" "get" "describe" "logs" "wait" "events" "report" "retry" "delete" "resume" "renew" "mark" "prune" "validate" "diff" "explain" "schema" "login" "profile" "completion" "serve" "split" "help"
             ;;
         esac
       fi
@@ -557,7 +557,7 @@ _skahactl() {
                 _skahactl_files "$manifests"
                 ;;
               *)
-                _skahactl_offer "name" "image" "kind" "command" "shell" "replicas" "session-name" "after" "resources" "resources.cores" "resources.ram" "resources.gpus" "env" "items" "items.file" "items.glob" "items.values" "items.csv" "items.matrix" "items.strategy" "items.per-replica" "items.each" "items.duplicates" "limits" "limits.alive" "limits.pending" "limits.pending-timeout" "retry" "retry.attempts" "logs" "logs.keep" "vars" "common" "job"
+                _skahactl_offer "name" "image" "kind" "command" "shell" "replicas" "session-name" "after" "resources" "resources.cores" "resources.ram" "resources.gpus" "env" "items" "items.file" "items.glob" "items.values" "items.range" "items.csv" "items.matrix" "items.strategy" "items.per-replica" "items.each" "items.duplicates" "limits" "limits.alive" "limits.pending" "limits.pending-timeout" "retry" "retry.attempts" "logs" "logs.keep" "vars" "common" "job"
                 ;;
             esac
           fi
@@ -642,6 +642,42 @@ _skahactl() {
                 ;;
               *)
                 _skahactl_offer "apply" "benchmarks" "exit-codes" "inspecting" "manifest" "migrating" "output" "profiles" "python" "retry" "shared-logs" "split" "states" "troubleshooting" "unattended"
+                ;;
+            esac
+          fi
+          ;;
+        "init")
+          if [[ ${cur} == -* ]]; then
+            _skahactl_offer "--from-sbatch" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --from-sbatch)
+                _skahactl_files "$manifests"
+                ;;
+              --profile)
+                _skahactl_ask
+                ;;
+              -p)
+                _skahactl_ask
+                ;;
+              --output)
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              -o)
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
+                ;;
+              --log-file)
+                _skahactl_files "$manifests"
+                ;;
+              *)
+                _skahactl_offer "array" "list" "shell" "notebook"
                 ;;
             esac
           fi

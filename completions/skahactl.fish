@@ -6,8 +6,8 @@ function __fish_skahactl_using_command
     set -l cmd (commandline -opc)
     contains -- -- $cmd; and return 1
     set -l subcommands
-    set -l options_with_values '--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
-    set -l all_commands '|apply|completion|create|delete|describe|diff|events|explain|get|help|login|logs|mark|profile|profile add|profile check|profile current|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
+    set -l options_with_values '--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
+    set -l all_commands '|apply|completion|create|delete|describe|diff|events|explain|get|help|init|login|logs|mark|profile|profile add|profile check|profile current|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
     set -e cmd[1]
@@ -45,7 +45,7 @@ end
 function __fish_skahactl_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
+    set -l options_with_values '--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -111,6 +111,7 @@ complete -c skahactl -n '__fish_skahactl_using_command diff' -a '(__fish_skahact
 complete -c skahactl -n '__fish_skahactl_using_command validate' -a '(__fish_skahactl_manifests)'
 
 # Root-level commands
+complete -c skahactl -n __fish_skahactl_using_command -a 'init' -d 'Write a job file to begin with.'
 complete -c skahactl -n __fish_skahactl_using_command -a 'apply' -d 'Run the jobs of a file: create, continue, retry.'
 complete -c skahactl -n __fish_skahactl_using_command -a 'create' -d 'Run one command without a file.'
 complete -c skahactl -n __fish_skahactl_using_command -a 'get' -d 'List jobs, replicas, items, sessions.'
@@ -416,7 +417,7 @@ complete -c skahactl -n '__fish_skahactl_using_command explain' -l color -x -a '
 complete -c skahactl -n '__fish_skahactl_using_command explain' -l no-pager -d 'Do not use a pager.'
 complete -c skahactl -n '__fish_skahactl_using_command explain' -l log-file -r -F -d 'Append the lines of -vv to this file.'
 # Positionals for: explain
-complete -c skahactl -n '__fish_skahactl_using_command explain; and test (__fish_skahactl_positional_index 1) = 0' -f -a 'name image kind command shell replicas session-name after resources resources.cores resources.ram resources.gpus env items items.file items.glob items.values items.csv items.matrix items.strategy items.per-replica items.each items.duplicates limits limits.alive limits.pending limits.pending-timeout retry retry.attempts logs logs.keep vars common job'
+complete -c skahactl -n '__fish_skahactl_using_command explain; and test (__fish_skahactl_positional_index 1) = 0' -f -a 'name image kind command shell replicas session-name after resources resources.cores resources.ram resources.gpus env items items.file items.glob items.values items.range items.csv items.matrix items.strategy items.per-replica items.each items.duplicates limits limits.alive limits.pending limits.pending-timeout retry retry.attempts logs logs.keep vars common job'
 
 # Options for: get
 complete -c skahactl -n '__fish_skahactl_using_command get' -l help -d 'Display this message and exit.'
@@ -481,6 +482,30 @@ complete -c skahactl -n '__fish_skahactl_using_command help' -l no-pager -d 'Do 
 complete -c skahactl -n '__fish_skahactl_using_command help' -l log-file -r -F -d 'Append the lines of -vv to this file.'
 # Positionals for: help
 complete -c skahactl -n '__fish_skahactl_using_command help; and test (__fish_skahactl_positional_index 1) = 0' -f -a 'apply benchmarks exit-codes inspecting manifest migrating output profiles python retry shared-logs split states troubleshooting unattended'
+
+# Options for: init
+complete -c skahactl -n '__fish_skahactl_using_command init' -l help -d 'Display this message and exit.'
+complete -c skahactl -n '__fish_skahactl_using_command init' -s h -d 'Display this message and exit.'
+complete -c skahactl -n '__fish_skahactl_using_command init' -l version -d 'Display application version.'
+complete -c skahactl -n '__fish_skahactl_using_command init' -l from-sbatch -r -F -d 'Convert this Slurm batch script (- is standard input).'
+complete -c skahactl -n '__fish_skahactl_using_command init' -l profile -x -d 'Profile name or file: where to run.'
+complete -c skahactl -n '__fish_skahactl_using_command init' -l profile -x -k -a '(__fish_skahactl_complete)'
+complete -c skahactl -n '__fish_skahactl_using_command init' -s p -x -d 'Profile name or file: where to run.'
+complete -c skahactl -n '__fish_skahactl_using_command init' -s p -x -k -a '(__fish_skahactl_complete)'
+complete -c skahactl -n '__fish_skahactl_using_command init' -l output -x -d 'Output format (default: table).'
+complete -c skahactl -n '__fish_skahactl_using_command init' -l output -x -a 'table wide name json jsonl yaml csv toml'
+complete -c skahactl -n '__fish_skahactl_using_command init' -s o -x -d 'Output format (default: table).'
+complete -c skahactl -n '__fish_skahactl_using_command init' -s o -x -a 'table wide name json jsonl yaml csv toml'
+complete -c skahactl -n '__fish_skahactl_using_command init' -l quiet -d 'Print only results, warnings and errors.'
+complete -c skahactl -n '__fish_skahactl_using_command init' -s q -d 'Print only results, warnings and errors.'
+complete -c skahactl -n '__fish_skahactl_using_command init' -l verbose -d 'Log each HTTP request; -vv also logs its parameters.'
+complete -c skahactl -n '__fish_skahactl_using_command init' -s v -d 'Log each HTTP request; -vv also logs its parameters.'
+complete -c skahactl -n '__fish_skahactl_using_command init' -l color -x -d 'When to use colour (default: auto).'
+complete -c skahactl -n '__fish_skahactl_using_command init' -l color -x -a 'auto always never'
+complete -c skahactl -n '__fish_skahactl_using_command init' -l no-pager -d 'Do not use a pager.'
+complete -c skahactl -n '__fish_skahactl_using_command init' -l log-file -r -F -d 'Append the lines of -vv to this file.'
+# Positionals for: init
+complete -c skahactl -n '__fish_skahactl_using_command init; and test (__fish_skahactl_positional_index 1) = 0' -f -a 'array list shell notebook'
 
 # Options for: login
 complete -c skahactl -n '__fish_skahactl_using_command login' -l help -d 'Display this message and exit.'

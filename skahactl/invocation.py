@@ -281,7 +281,8 @@ def _settings(taken: dict[str, Any], words: Sequence[str], environ: Mapping[str,
 
 def _refuse_format(output: str, words: Sequence[str]) -> None:
     """toml is for manifests and profiles, csv for tables."""
-    if output == "toml" and words[:2] != ["profile", "show"] and not (words[:1] == ["create"] and "--dry-run" in words):
+    writes_toml = words[:2] == ["profile", "show"] or words[:1] == ["init"]
+    if output == "toml" and not writes_toml and not (words[:1] == ["create"] and "--dry-run" in words):
         raise UsageError(
             "-o toml is for create --dry-run and profile show", hint="use -o json, or -o csv for the tables of get"
         )
