@@ -88,14 +88,21 @@ class Stop:
     def handling(self) -> Iterator[Stop]:
         """Takes the signals that are heard while it lasts; a second INT is the system's again."""
         loop = asyncio.get_running_loop()
-        numbers = handled_signals()
-        for number in numbers:
-            loop.add_signal_handler(number, self._arrive, number)
+        before = {number: signal.getsignal(number) for number in handled_signals()}
+
+        def arrive(number: int, _: object) -> None:  # also while the loop waits for the ledger, not only between steps
+            self.signal = number
+            loop.call_soon_threadsafe(self.arrived.set)
+            if number == signal.SIGINT:
+                signal.signal(number, before[signal.SIGINT])
+
+        for number in before:
+            signal.signal(number, arrive)
         try:
             yield self
         finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def check(self) -> None:
         if self.signal is not None:
@@ -130,13 +137,7 @@ class Stop:
             await asyncio.gather(*waiting, return_exceptions=True)
         self.check()
 
-    def _arrive(self, number: int) -> None:
-        self.signal = number
-        self.arrived.set()
-        if number == signal.SIGINT:
-            asyncio.get_running_loop().remove_signal_handler(number)
-
 
 def seconds_left(deadline: float | None, clock: Clock) -> float | None:
-    """How long a look may take that begins now; None without a ``deadline``, which is wall time."""
-    return None if deadline is None else max(_LAST_LOOK, deadline - clock.now())
+    """How long a request may take that begins now; None without a ``deadline`` (monotonic time)."""
+    return None if deadline is None else max(_LAST_LOOK, deadline - clock.monotonic())

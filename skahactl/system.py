@@ -14,7 +14,7 @@ from skahactl.errors import LedgerError
 
 class Clock(Protocol):
     def now(self) -> float:
-        """Wall time, seconds since the epoch; jumps when the machine slept."""
+        """Time in seconds since the epoch. It goes on while the machine sleeps, and follows no change of its clock."""
 
     def monotonic(self) -> float:
         """Seconds that only go forward; stands still while the machine sleeps."""
@@ -22,9 +22,24 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
 
+#: The wall clock is read once, and ``now`` advances with this one, which also counts the time that the machine sleeps:
+#: a clock that is set while a command runs changes no duration.
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+#: The wall clock of this machine may differ from the server's by so many seconds before ``now`` follows the server.
+SKEW = 30.0
+_start = time.time() - time.clock_gettime(_STEADY)
+
+
 class SystemClock:
     def now(self) -> float:
-        return time.time()
+        return _start + time.clock_gettime(_STEADY)
+
+    def correct(self, server: float) -> None:
+        """``server``: the time by the server's clock, to the second. All times of a job are by that clock."""
+        global _start
+        skew = server - self.now()
+        if abs(skew) > SKEW:
+            _start += skew
 
     def monotonic(self) -> float:
         return time.monotonic()

@@ -109,11 +109,11 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def deadline(timeout: str | None, clock: Clock) -> float | None:
-    """The wall time at which ``--timeout`` is over."""
+    """The monotonic time at which ``--timeout`` is over."""
     if timeout is None:
         return None
     try:
-        return clock.now() + parse_duration(timeout)
+        return clock.monotonic() + parse_duration(timeout)
     except ValueError as error:
         raise UsageError(str(error), where="--timeout") from error
 

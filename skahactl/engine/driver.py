@@ -54,7 +54,7 @@ class Driver:
     """Drives ``runs``, whose locks the caller holds.
 
     ``follow``: to the end; else one pass of the same loop. ``gates``: what ``after`` says for a run, asked before each
-    plan. ``deadline``: time after which TimedOut is raised. ``create``: False only deletes and observes.
+    plan. ``deadline``: monotonic time after which TimedOut is raised. ``create``: False only deletes and observes.
     ``first_steps`` holds each run's first plan.
     """
 
@@ -245,7 +245,7 @@ class Driver:
         if not self.follow and self.runtime.outage.error is None:
             seconds = min(seconds, self._until_due())
         if self.deadline is not None:
-            left = self.deadline - self.runtime.clock.now()
+            left = self.deadline - self.runtime.clock.monotonic()
             if left <= 0:
                 raise TimedOut("timed out; the job goes on", hint="run the same command again to continue")
             seconds = min(seconds, left)

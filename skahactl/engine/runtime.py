@@ -144,6 +144,7 @@ class Runtime:
             from skahactl.eventloop import Stop
 
             self._stop = Stop()
+        self.ledger.check_interruption = self._stop.check
         return self._stop
 
     async def close(self) -> None:
@@ -181,7 +182,7 @@ class Runtime:
 
         ``patience``: seconds since the last answer for which an outage is reported once and then endured; 0: not at
         all; FOREVER: expired credentials too. Raises AuthError, UnreachableError, Interrupted, and TimedOut at
-        ``deadline`` (wall time). Before the first answer, a wrong address, an unknown host and a refused login are
+        ``deadline`` (monotonic time). Before the first answer, a wrong address, an unknown host and a refused login are
         raised at once.
         """
         from skahactl.eventloop import seconds_left
@@ -225,9 +226,9 @@ class Runtime:
         """Waits until the next poll is due. TimedOut at ``deadline``."""
         seconds = self.pace.interval(uncertain)
         if deadline is not None:
-            if self.clock.now() >= deadline:
+            if self.clock.monotonic() >= deadline:
                 raise TimedOut("timed out", where=self.where, hint="run the same command again to continue")
-            seconds = min(seconds, max(0.05, deadline - self.clock.now()))
+            seconds = min(seconds, max(0.05, deadline - self.clock.monotonic()))
         await self.stop.sleep(self.clock, seconds)
 
     def _endures(self, error: AuthError | UnreachableError, patience: float) -> bool:

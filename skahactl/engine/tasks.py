@@ -193,7 +193,7 @@ class LogReader:
         elif evidence.presence(attempt.session or "", None) is Presence.ABSENT:
             state = "incomplete"
         else:
-            state = {None: "kept", "cut": "cut", "perhaps cut": "perhaps cut"}.get(saved.cut, saved.cut or "kept")
+            state = saved.cut or "kept"
         if saved.ends:
             replicas.record_items(self.ledger, attempt.run_id, attempt.replica, attempt.number, saved.ends)
         columns: dict[str, object] = {"log": state, "log_path": saved.path, "log_bytes": saved.bytes}
@@ -210,7 +210,8 @@ class LogReader:
             return None
         begun = self.clock.now()
         try:
-            saved = await keep.fetch(self.client, attempt.session or "", path, marks=marks)
+            limit = keep.ReadLimit(None if until is None else max(1.0, until - begun))
+            saved = await keep.fetch(self.client, attempt.session or "", path, marks=marks, limit=limit)
         except (UnreachableError, AuthError):
             return None  # read again after the next list
         except SkahactlError as error:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 from skahactl.errors import LedgerError
 from skahactl.system import make_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 VERSION = 6
@@ -192,6 +193,21 @@ def _statements(script: str) -> list[str]:
 
 
 FILE = "ledger.sqlite3"
+#: Seconds that a command waits while another process holds the ledger, and between two looks at a signal meanwhile.
+PATIENCE, BUSY_WAIT = 30.0, 0.2
+T = TypeVar("T")
+
+
+def patiently(act: Callable[[], T], check_interruption: Callable[[], None] = lambda: None) -> T:
+    """``act`` as soon as no other process holds the file, for PATIENCE seconds; ``check_interruption`` may end it."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return act()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        check_interruption()
 
 
 class Ledger:
@@ -201,6 +217,7 @@ class Ledger:
         self.connection = connection
         self.state_dir = state_dir
         self._undone = 0
+        self.check_interruption: Callable[[], None] = lambda: None  # raises when a signal arrived
 
     @property
     def path(self) -> Path:
@@ -213,10 +230,10 @@ class Ledger:
             yield self.connection
             return
         with translate_sqlite_errors(self.path):
-            self.connection.execute("BEGIN IMMEDIATE")
+            self._patiently(lambda: self.connection.execute("BEGIN IMMEDIATE"))
             try:
                 yield self.connection
-                self.connection.execute("COMMIT")
+                self._patiently(lambda: self.connection.execute("COMMIT"))
             except BaseException:
                 self._undone += 1
                 with contextlib.suppress(sqlite3.Error):
@@ -230,12 +247,15 @@ class Ledger:
 
     def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
         with translate_sqlite_errors(self.path):
-            return self.connection.execute(sql, values).fetchall()
+            return self._patiently(lambda: self.connection.execute(sql, values).fetchall())
 
     def row(self, sql: str, *values: object) -> sqlite3.Row | None:
         with translate_sqlite_errors(self.path):
-            found: sqlite3.Row | None = self.connection.execute(sql, values).fetchone()
+            found: sqlite3.Row | None = self._patiently(lambda: self.connection.execute(sql, values).fetchone())
             return found
+
+    def _patiently(self, act: Callable[[], T]) -> T:
+        return patiently(act, self.check_interruption)
 
     def close(self) -> None:
         self.connection.close()
@@ -252,10 +272,10 @@ def open_ledger(state_dir: Path) -> Ledger:
     over a damaged one."""
     path = make_private(state_dir) / FILE
     with translate_sqlite_errors(path):
-        connection = _connect(path)
+        connection = patiently(lambda: _connect(path))
         try:
-            _check_version(connection, path)
-            migrate(connection)
+            patiently(lambda: _check_version(connection, path))
+            patiently(lambda: migrate(connection))
         except BaseException:
             connection.close()
             raise
@@ -273,11 +293,11 @@ def read_ledger(state_dir: Path) -> Ledger:
         migrate(connection)
         return Ledger(connection, state_dir)
     with translate_sqlite_errors(path):
-        connection = _connect(path)
+        connection = patiently(lambda: _connect(path))
         try:
-            _check_version(connection, path)
+            patiently(lambda: _check_version(connection, path))
             if schema_version(connection) < VERSION:
-                migrate(connection)
+                patiently(lambda: migrate(connection))
         except BaseException:
             connection.close()
             raise
@@ -306,7 +326,7 @@ def translate_sqlite_errors(path: Path) -> Iterator[None]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_WAIT, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     try:
         connection.execute("PRAGMA journal_mode = PERSIST")
@@ -328,7 +348,6 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-T = TypeVar("T")
 #: Seconds that a write waits for its neighbours: at least, after another commit on a quick disk, and at the most,
 #: however slow the disk is.
 FIRST, SHORTEST, LONGEST = 0.003, 0.02, 0.1

@@ -15,7 +15,7 @@ import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from skahactl.errors import SkahactlError
@@ -104,6 +104,9 @@ _LONG_ENOUGH = 256  # bytes before a newline that hold any mark
 GAP = b"[skahactl: lines may be missing here; the platform keeps only the newest part of a long log]\n"
 
 ROTATED = 10_000_000  # bytes; from there on the platform may have dropped the beginning
+#: A log that never ends, or ends too late: bytes that are read at most, and how slowly they may arrive.
+MAX_BYTES = 1 << 30
+IDLE_SECONDS, SLOWEST = 60.0, 32_768
 
 
 class LogSource(Protocol):
@@ -122,7 +125,8 @@ class Fetched:
     ``bytes`` is the size of the kept copy (without a path: of the answer); ``path`` is None while nothing is kept.
     ``state`` is "kept" (something new), "unchanged", or "empty": the answer was, and what was kept before still is.
     ``cut`` tells of the kept copy: "cut" (text is missing), "perhaps cut" (long enough to have lost its beginning
-    before it was first read), or None. ``ends`` are the item ends in it: (position, exit code).
+    before it was first read), "limited" (longer than ReadLimit allows), or None. ``ends`` are the item ends in it:
+    (position, exit code).
     ``last_line`` is its last line with any text (see LastLine).
     """
 
@@ -134,14 +138,53 @@ class Fetched:
     last_line: str | None = None
 
 
-async def fetch(client: LogSource, session: str, path: Path | None, *, marks: bool) -> Fetched:
+class ReadLimit:
+    """Bounds the reading of one log. ``seconds``: at most so long; None: as long as the log arrives at SLOWEST bytes
+    per second, after IDLE_SECONDS. ``note``: why the reading stopped before the end, to be put into the saved log."""
+
+    def __init__(self, seconds: float | None = None, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._begun = asyncio.get_running_loop().time()
+        self._seconds = seconds
+        self._size = 0
+        self.note: bytes | None = None
+
+    async def chunks(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The chunks of ``source`` up to the limit."""
+        while True:
+            try:
+                async with asyncio.timeout_at(self._end()):
+                    chunk = await anext(source)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                self._stop(f"{asyncio.get_running_loop().time() - self._begun:.0f} s")
+                return
+            self._size += len(chunk)
+            yield chunk
+            if self._size >= self._max_bytes:
+                self._stop(f"{self._max_bytes} bytes")
+                return
+
+    def _end(self) -> float:
+        longest = IDLE_SECONDS + self._size / SLOWEST
+        return self._begun + (longest if self._seconds is None else min(longest, self._seconds))
+
+    def _stop(self, limit: str) -> None:
+        self.note = f"\n[skahactl: the log is longer; reading it stopped after {limit}]\n".encode()
+
+
+async def fetch(
+    client: LogSource, session: str, path: Path | None, *, marks: bool, limit: ReadLimit | None = None
+) -> Fetched:
     """Reads the log of ``session`` and keeps it at ``path``; with None only reads the item marks.
 
     The file is replaced in one step. SkahactlError if the disk will not have it (what was kept before stays, nothing
     else remains); what the client raises goes through, likewise.
     """
+    limit = limit or ReadLimit()
     if path is None:
-        return await _read_marks(client, session, marks)
+        return await _read_marks(client, session, marks, limit)
     temporary = path.with_name(f".{path.name}.new")
     reading = None
     try:
@@ -149,11 +192,14 @@ async def fetch(client: LogSource, session: str, path: Path | None, *, marks: bo
             _make_folder(path.parent)
             reading = _Reading(temporary, path)
         async with client.log(session) as chunks:
-            async for chunk in chunks:
+            async for chunk in limit.chunks(chunks):
                 with _describe_log(path):
                     reading.take(chunk)
         with _describe_log(path):
-            return await asyncio.to_thread(reading.settle, marks, client.server != LOCAL_SERVER)
+            if limit.note is not None:
+                reading.take(limit.note)
+            saved = await asyncio.to_thread(reading.settle, marks, client.server != LOCAL_SERVER)
+            return saved if limit.note is None else replace(saved, cut="limited")
     finally:
         if reading is not None:
             reading.close()
@@ -248,7 +294,7 @@ class _Reading:
             self._old.close()
 
 
-async def _read_marks(client: LogSource, session: str, marks: bool) -> Fetched:
+async def _read_marks(client: LogSource, session: str, marks: bool, limit: ReadLimit) -> Fetched:
     """Nothing is kept. A mark counts with its whole line, so pieces are looked at up to their last newline."""
     from skahactl.manifest.placeholders import each_ends
 
@@ -256,7 +302,7 @@ async def _read_marks(client: LogSource, session: str, marks: bool) -> Fetched:
     found: list[tuple[int, int]] = []
     last = LastLine()
     async with client.log(session) as chunks:
-        async for chunk in chunks:
+        async for chunk in limit.chunks(chunks):
             size += len(chunk)
             last(chunk)
             if marks:

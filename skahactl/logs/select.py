@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from skahactl.ledger.records import AttemptRow, ItemRow, Run
     from skahactl.targets import Target
 
-_WHOLE = ("kept", "cut", "perhaps cut")  # what the ledger says of a copy that the platform has nothing to add to
+_WHOLE = (
+    "kept",
+    "cut",
+    "perhaps cut",
+    "limited",
+)  # what the ledger says of a copy that the platform has nothing to add to
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,9 @@ REJECTED = "the server does not accept this certificate ({})"
 LOG_IN = "log in"
 
 _NOT_MADE = {404, 405}
+#: Statuses of a create that was certainly not handled, and may be sent again; and those of one that never fits.
+_NOT_HANDLED = {408, 421, 429, 501}
+_NEVER_FITS = {413, 414, 415, 431}
 _NO_JOB = re.compile(r'jobs\.batch \\?"[^"\\]*\\?" not found')
 
 
@@ -182,6 +185,11 @@ def create_result(reply: HttpReply) -> CreateResult:
         return CreateResult(
             "not-created", error=_server_message("no-such-service", reply, reply.words, WRONG_URL), retry_after=None
         )
+    if reply.status in _NEVER_FITS:
+        return CreateResult("rejected", error=_server_message("rejected", reply, reply.words))
+    if reply.status in _NOT_HANDLED:
+        problem = _server_message("not-handled", reply, reply.words)
+        return CreateResult("not-created", error=problem, retry_after=reply.retry_after)
     if reply.own_503:
         return CreateResult(
             "not-created", error=_server_message("unavailable", reply, reply.words), retry_after=reply.retry_after

@@ -119,11 +119,22 @@ class UnreadableReply(ValueError):
 
 
 def parse_sessions(body: bytes) -> tuple[ServerSession, ...]:
-    """The list of GET session; one row that is no session spoils it, for absence from a list means something."""
+    """The list of GET session; one row that is no session spoils it, for absence from a list means something.
+
+    Rows with equal ids are one session: the row that got furthest.
+    """
     rows = _json(body, "a list of sessions")
     if not isinstance(rows, list):
         raise UnreadableReply("the answer is no list of sessions")
-    return tuple(parse_session(row) for row in rows)
+    found: dict[str, ServerSession] = {}
+    for session in map(parse_session, rows):
+        known = found.get(session.id)
+        if known is None or _RANK.get(session.status, 0) > _RANK.get(known.status, 0):
+            found[session.id] = session
+    return tuple(found.values())
+
+
+_RANK = {"Pending": 1, "Running": 2, "Completed": 3, "Failed": 3}
 
 
 def parse_one_session(body: bytes) -> ServerSession:

@@ -21,6 +21,7 @@ from skahactl import __version__
 from skahactl.errors import AuthError, ProfileError
 from skahactl.skaha import credentials, encoding
 from skahactl.skaha.failures import LOG_IN, REJECTED, HttpReply, tls_refusal
+from skahactl.system import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -393,7 +394,10 @@ class Exchange:
         return HttpReply(response.status_code, response.headers, body, prepared.secrets)
 
     def _remember(self, response: httpx.Response) -> None:
-        self.user = response.headers.get("x-vo-authenticated") or self.user
+        user = response.headers.get("x-vo-authenticated")
+        if user and isinstance(self._clock, SystemClock):
+            correct_clock(self._clock, response.headers.get("date"))
+        self.user = user or self.user
 
     def _note(self, prepared: PreparedRequest, result: object, started: float) -> None:
         took = self._clock.monotonic() - started
@@ -588,3 +592,11 @@ def _as_httpx() -> Iterator[None]:
         yield
     except _ERRORS as error:
         raise getattr(httpx, type(error).__name__)(str(error)) from error
+
+
+def correct_clock(clock: SystemClock, date: str | None) -> None:
+    """Lets the clock follow the Date header of a reply of the platform itself."""
+    from email.utils import parsedate_to_datetime
+
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        clock.correct(parsedate_to_datetime(date or "").timestamp())

@@ -88,7 +88,7 @@ def run_until(
     async def drive() -> tuple[BaseException | None, set[str], set[str], float]:
         with open_ledger(tmp_path) as ledger:
             made = ledgers.add(ledger, ledgers.job("tiles", 8), server=profile.server, now=clock.now())
-            until = None if limit is None else clock.now() + limit
+            until = None if limit is None else clock.monotonic() + limit
             async with Client(profile, transport=AppTransport(app), clock=clock, environ={"T": "a-token"}) as client:
                 with Stop().handling() as stop:
                     desk = Runtime(ledger, client, profile, clock, SilentReporter(), stop)
