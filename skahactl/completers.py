@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     FileName = str
 else:
-    #: A word of the command line for which Tab offers files. It stays a str: the first type of a union that fits.
+    #: A word of the command line that is completed with files. It stays a str: the first type of a union that fits.
     FileName = str | Path
 
 Offers = list[tuple[str, str]]
@@ -73,10 +73,9 @@ KEYS = (
 _TABLES = ("resources", "env", "items", "limits", "retry", "logs", "vars", "common", "job")
 _OF_JOBS = ("jobs", "replicas", "items", "events")
 _JOB_ARGUMENTS = ("targets", "words", "job", "jobs")
-_MOST = 1000  # replicas in one answer
+_MOST = 1000  # maximum number of replicas per completion
 
-#: The last run of each job, the newest first: on the server of the profile, as its newest run knows it; everywhere if
-#: no run was made with the profile.
+#: The last run of each job, newest first: on the server of the profile's newest run, or on all servers without one.
 _LAST_RUNS = """
 WITH here AS (SELECT jobs.server FROM runs JOIN jobs ON jobs.id = runs.job
               WHERE runs.profile IN (?, ?) ORDER BY runs.id DESC LIMIT 1)
@@ -97,7 +96,7 @@ _REPLICAS = "SELECT number, state FROM replicas WHERE run = ? ORDER BY number"
 
 
 def jobs(context: Any) -> Offers:
-    """Jobs with a record, the newest first; after ``JOB/`` its replicas."""
+    """Return jobs with a record, newest first; after ``JOB/`` its replicas."""
     return _jobs(context, only_with_sessions=False)
 
 
@@ -188,7 +187,7 @@ def settings(context: Any) -> Offers:
 
 
 def profiles(context: Any) -> Offers:
-    """Names of profiles."""
+    """Return the names of profiles."""
     from skahactl.profiles import names
 
     return [(name, "") for name in names(os.environ)]
@@ -244,12 +243,12 @@ def _jobs_before(context: Any) -> list[str]:
 
 
 def _before(context: Any) -> list[str]:
-    """The words that were given for the jobs of this command, the word in progress left out."""
+    """Return the words for the jobs of this command, without the current word."""
     return [word for name in _JOB_ARGUMENTS for word in _given(context, name)]
 
 
 def _chosen(context: Any) -> str:
-    """The name or path of the profile in force."""
+    """Return the name or path of the selected profile."""
     from skahactl.profiles import default_name
 
     named = [*_given(context, "profile"), os.environ.get("SKAHACTL_PROFILE"), default_name(os.environ), "local"]
@@ -257,14 +256,14 @@ def _chosen(context: Any) -> str:
 
 
 def _given(context: Any, name: str) -> list[str]:
-    """The words for one argument; quicker than to ask the context, which looks for options first."""
+    """Return the words for one argument; faster than asking the context, which parses options first."""
     return [
         token.value for argument in context.arguments if argument.field_info.name == name for token in argument.tokens
     ]
 
 
 class _Ledger:
-    """The ledger's file, read only and without waiting; one that is missing, damaged or busy has no rows."""
+    """Read the file of the ledger without waiting; a missing, damaged or busy one has no rows."""
 
     def __init__(self) -> None:
         self._connection: sqlite3.Connection | None = None
@@ -284,7 +283,7 @@ class _Ledger:
         return self
 
     def last_runs(self, context: Any) -> list[Any]:
-        """Of each job on the chosen profile's server: its name, its last run, and that run's number."""
+        """Return name, last run and its number of each job on the server of the selected profile."""
         from skahactl.profiles import is_path
         from skahactl.system import config_dir
 

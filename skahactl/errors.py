@@ -1,16 +1,16 @@
-"""The tree of errors, and the one table of exit codes.
+"""The tree of errors, and the table of exit codes.
 
 SkahactlError
-├── UsageError            2  words on the command line, unknown target; nothing was sent
-│   ├── ManifestError     2  every problem of every file at once
+├── UsageError            2  wrong usage, unknown target; nothing was sent
+│   ├── ManifestError     2  all problems of all files at once
 │   ├── ProfileError      2
 │   └── LedgerError       2  the state directory or the ledger cannot be used
-├── AuthError             3  not logged in, or refused
-├── UnreachableError      4  the platform is unreachable or in error; the same command goes on later
+├── AuthError             3  not logged in, or access refused
+├── UnreachableError      4  the platform is unreachable or returns errors; run the command again later
 ├── TimedOut              5
-├── BusyError             6  another command drives this job
+├── BusyError             6  another command is driving this job
 ├── CreateError           1  from Python: not every replica could be created
-└── AnswerNo              1  ended, and the answer is no
+└── AnswerNo              1  finished with a negative result
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Exit(IntEnum):
     TERMINATED = 143
 
 
-#: Several outcomes apply: the first that fits.
+#: If several codes apply, the first of these.
 PRECEDENCE = (
     Exit.INTERRUPTED,
     Exit.TERMINATED,
@@ -49,12 +49,12 @@ PRECEDENCE = (
 
 
 def worst(codes: list[Exit]) -> Exit:
-    """The exit code of a command whose parts ended with ``codes``: the first of PRECEDENCE that is among them."""
+    """Return the exit code of a command with parts that ended with ``codes``: the first of PRECEDENCE among them."""
     return next((code for code in PRECEDENCE if code in codes), Exit.DONE)
 
 
 class SkahactlError(Exception):
-    """What went wrong (``message``), where, and what to do (``hint``); ``code`` is stable for scripts."""
+    """An error for the user: what is wrong (``message``), where, and what to do (``hint``). ``code`` is stable."""
 
     exit = Exit.NO
     code = "error"
@@ -68,7 +68,7 @@ class SkahactlError(Exception):
             self.code = code
 
     def data(self) -> dict[str, object]:
-        """The error as one JSON object, for ``-o json``."""
+        """Return the error as one JSON object, for ``-o json``."""
         return {
             "code": self.code,
             "message": self.message,
@@ -192,8 +192,8 @@ class AnswerNo(SkahactlError):
 class CreateError(SkahactlError):
     """Not every replica could be created.
 
-    ``ids``: the session of each replica in order, None where there is none; ``failures``: replica number to the
-    reason. What was created runs on.
+    ``ids`` are the sessions of the replicas in order, with None for a missing one; ``failures`` maps replica numbers to
+    reasons. The created sessions keep running.
     """
 
     code = "create"

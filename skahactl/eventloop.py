@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class OwnLoop:
-    """Runs coroutines on one thread of its own; works whether or not the caller's thread runs a loop."""
+    """Runs coroutines on its own thread; works whether or not the thread of the caller runs a loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -26,7 +26,7 @@ class OwnLoop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Waits for ``work``; an interruption here, as by the stop button of a notebook, ends it there too."""
+        """Wait for ``work``; an interruption here, such as the stop button of a notebook, ends it there too."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -34,7 +34,7 @@ class OwnLoop:
             future.cancel()
 
     def close(self, last: Coroutine[Any, Any, None] | None = None) -> None:
-        """Waits for what was interrupted to end, runs ``last``, then ends the thread."""
+        """Wait for the end of interrupted work, run ``last``, then end the thread."""
         try:
             self.run(_others_ended())
             if last is not None:

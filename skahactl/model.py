@@ -1,4 +1,4 @@
-"""What is asked for, as values: a Job with the exact request of each of its replicas. No I/O here."""
+"""A job with the exact request of each of its replicas, as values. No I/O here."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A value that is read when it is sent, never stored or printed."""
+    """A secret: a value that is read when it is sent, and never stored or printed."""
 
     source: str  # "env" or "file"
     name: str  # the variable, or the absolute path
-    written: str | None = field(default=None, compare=False)  # the path as the manifest has it: alike on every machine
+    written: str | None = field(default=None, compare=False)  # the path in the manifest, equal on every machine
 
     def reference(self) -> str:
-        """What stands for it in names, digests, the ledger and output: ``env:TOKEN`` or ``file:~/path``."""
+        """Return its reference in names, digests, the ledger and output: ``env:TOKEN`` or ``file:~/path``."""
         return f"{self.source}:{self.written or self.name}"
 
 
@@ -28,7 +28,7 @@ EnvValue = str | Secret
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Cores, RAM in GB, GPUs; None: flexible allocation by the platform (gpus None: no GPU)."""
+    """Cores, RAM in GB, and GPUs. None means flexible allocation by the platform (for gpus: no GPU)."""
 
     cores: float | None = None
     ram: float | None = None
@@ -37,30 +37,30 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the platform is asked to run for one replica, before encoding; without the session's name."""
+    """The request for one replica, before encoding, without the name of the session."""
 
     kind: str
     image: str
-    command: tuple[str, ...] = ()  # argv; empty: the image's own entry point
-    env: tuple[tuple[str, EnvValue], ...] = ()  # in order, REPLICA_ID, REPLICA_COUNT and ITEM_* included
+    command: tuple[str, ...] = ()  # argv; empty for the entry point of the image
+    env: tuple[tuple[str, EnvValue], ...] = ()  # in order, including REPLICA_ID, REPLICA_COUNT and ITEM_*
     resources: Resources = Resources()
 
 
 @dataclass(frozen=True, slots=True)
 class Each:
-    """``each = true``: a few lines of sh that run the command once a row.
+    """``each = true``: a few lines of sh that run the command once per row.
 
-    The command is ``("sh", "-c", script, "skahactl", position1, *row1, position2, *row2, ...)``, positions
-    counting from 1 in the replica's own items, so that an attempt may run any subset (see manifest.each).
+    The command is ``("sh", "-c", script, "skahactl", position1, *row1, position2, *row2, ...)``. Positions count
+    from 1 in the items of the replica, so that an attempt can run any subset.
     """
 
     script: str
-    rows: tuple[tuple[str, ...], ...]  # as many as the replica has items, in their order
+    rows: tuple[tuple[str, ...], ...]  # one per item of the replica, in their order
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One of N: its number from 1, its whole session name (tag included, no attempt suffix), request and items."""
+    """One of N: its number from 1, its whole session name (with tag, without attempt suffix), request and items."""
 
     number: int
     name: str
@@ -71,7 +71,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """None: no limit. ``pending_timeout`` in seconds. Each counts this job's own sessions alone."""
+    """Limits for the sessions of this job only; None means no limit. ``pending_timeout`` is in seconds."""
 
     alive: int | None = None
     pending: int | None = None
@@ -80,11 +80,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job, resolved against a profile: what will be sent, and what steers the sending.
+    """A job, resolved with a profile: what will be sent, and the settings for sending it.
 
-    ``content`` is what the digest is of, as plain JSON data (secrets as references): a difference between two
-    of them is a changed job. ``sources`` tells for a dotted content path whence it came when that is not the
-    manifest: "profile default", "items file", "--set", "--var". Limits, attempts, keep and paths are not content.
+    ``content`` is the basis of the digest, as plain JSON data (secrets as references): a difference in it means a
+    changed job. ``sources`` maps a dotted path of the content to its source if that is not the manifest: "profile
+    default", "items file", "--set", "--var". Limits, attempts, keep and paths are not content.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Job:
     attempts: int = 1
     keep: str = "all"  # all | failed | none
     after: tuple[str, ...] = ()
-    manifest: str | None = None  # path as given, "-" for stdin, None without a file
+    manifest: str | None = None  # path as the user named it, "-" for stdin, None without a file
     sources: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -154,22 +154,22 @@ _ILLEGAL = re.compile(r"[^a-z0-9-]+")
 
 
 def session_name(text: str, job: str, number: int, request: Request) -> str:
-    """The name of the first attempt of replica ``number``: ``tiles-17-k3x2a``."""
+    """Return the name of the first attempt of replica ``number``: ``tiles-17-k3x2a``."""
     return f"{legal_name(text)}-{name_tag(job, number, request)}"
 
 
 def attempt_name(name: str, attempt: int) -> str:
-    """The name of a later attempt: ``tiles-17-k3x2a-2``; the first has the whole name itself."""
+    """Return the name of a later attempt: ``tiles-17-k3x2a-2``. The first attempt has the whole name itself."""
     return name if attempt < 2 else f"{name}-{attempt}"
 
 
 def base_session_name(name: str) -> str:
-    """The whole name that ``attempt_name`` made this one from: ``tiles-17-k3x2a``, also of ``tiles-17-k3x2a-2``."""
+    """Return the whole name without the number of the attempt: ``tiles-17-k3x2a`` for ``tiles-17-k3x2a-2``."""
     return _LATER.sub("", name)
 
 
 def legal_name(text: str) -> str:
-    """``text`` in lower case, other characters as ``-``, from a letter on, cut to LONGEST_TEXT characters."""
+    """Convert ``text`` to lower case, other characters to ``-``, starting with a letter, at most LONGEST_TEXT long."""
     made = _ILLEGAL.sub("-", text.lower()).strip("-")
     if not made[:1].isalpha():
         made = f"s-{made}"
@@ -177,8 +177,8 @@ def legal_name(text: str) -> str:
 
 
 def name_tag(job: str, number: int, request: Request) -> str:
-    """Five base-32 characters in lower case."""
-    import hashlib  # most commands make no name
+    """Return five base-32 characters in lower case."""
+    import hashlib  # most commands need no name
 
     text = json.dumps([job, number, request_data(request)], separators=(",", ":"), ensure_ascii=True)
     return base32_tag(hashlib.sha256(text.encode("ascii")).digest())
@@ -191,7 +191,7 @@ def base32_tag(digest: bytes) -> str:
 
 
 def request_data(request: Request) -> list[object]:
-    """The request as plain JSON data, secrets as references."""
+    """Return the request as plain JSON data, with references for secrets."""
     resources = request.resources
     return [
         request.kind,

@@ -1,4 +1,4 @@
-"""A profile joined with what answers for it: a server over HTTP, or the local platform in this process."""
+"""Connect a profile to its platform: a server over HTTP, or the local platform in this process."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def open_client(
     report: Callable[[str], None] | None = None,
     verbose: int = 0,
 ) -> Client:
-    """A client for the profile; ``async with`` it. Nothing is sent and no credential is read before its first request.
+    """Return a client for the profile, for ``async with``. Nothing is sent or read before its first request.
 
-    ``directory`` is where the local platform runs commands, the working directory if it is None. Raises ProfileError
-    for credentials on an open line.
+    ``directory`` is where the local platform runs commands (None: the working directory). Raises ProfileError if
+    credentials would be sent unencrypted.
     """
     from skahactl.skaha.client import Client
     from skahactl.skaha.credentials import require_safe_channel

@@ -1,4 +1,4 @@
-"""A profile as a value: where to run, with which credentials, and defaults for manifests. Loading is profiles.py's."""
+"""A profile as a value: where to run, credentials, and defaults for manifests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOCAL_SERVER = "local"
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """How to show who we are; a token itself is read when it is sent, never kept here."""
+    """The source of the credentials; a token itself is read when it is sent, and never stored here."""
 
     method: str = "none"  # x509 | token | none
     certificate: str | None = None  # absolute path of a PEM with certificate and key
@@ -22,7 +22,7 @@ class Auth:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """``host`` is put before images that name none; user and secret are sent for private images."""
+    """The registry of images that name none (``host``); user and secret are sent for private images."""
 
     host: str | None = None
     user: str | None = None
@@ -32,38 +32,37 @@ class Registry:
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """Connections at once; seconds without an answer; seconds that a lost create may take to appear; longest poll."""
+    """Settings of the client: connections, and seconds: without a reply, for a lost create to appear, between polls."""
 
     concurrency: int = 16
     timeout: float = 120.0
     settle: float = 120.0
     poll_min: float = 1.0
     poll_max: float = 60.0
-    memory: float = 3600.0  # how long the server remembers a finished headless session (skaha-api 9)
-    backoff: float = 10.0  # before the second attempt or after a refusal to pass; doubles up to 5 minutes
-    log_patience: float = 20.0  # an ended session's log that reads empty is asked for again this long
+    memory: float = 3600.0  # how long the server lists a finished headless session (skaha-api 9)
+    backoff: float = 10.0  # before the second attempt, or after a temporary error; doubles up to 5 minutes
+    log_patience: float = 20.0  # how long an empty log of an ended session is read again
     grace: float = 30.0  # after a delete, a pod may still write
     ca_file: str | None = None  # extra certificate authorities to trust
 
 
-#: For the local platform. What this process did not see committed did not happen: nothing to settle, and nothing is
-#: far away.
+#: For the local platform: what this process did not see committed did not happen, so nothing needs to settle.
 LOCAL_CLIENT = ClientSettings(settle=0.0, poll_min=0.2, backoff=1.0, log_patience=0.0, grace=0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
-    """The embedded platform: worker slots (None: processors), where commands run (None: the caller's), memory in s."""
+    """The local platform: worker slots (None: processors), working directory (None: the caller's), memory in s."""
 
     slots: int | None = None
     directory: str | None = None
-    memory: float = 3600.0  # how long a finished session is remembered
+    memory: float = 3600.0  # how long a finished session is listed
     kill_after: float = 10.0  # from TERM to KILL
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A profile with everything that its file and the built-in defaults say."""
+    """A profile: the values of its file and the built-in defaults."""
 
     name: str
     server: str  # base URL, version included, without a trailing slash; LOCAL_SERVER for the embedded platform
@@ -78,7 +77,7 @@ class Profile:
     login_url: str = "https://ws.cadc-ccda.hia-iha.nrc-cnrc.gc.ca/cred/generate?daysValid=30"
 
     def at(self, server: str) -> Profile:
-        """The same for another server; between the local platform and a real one the client's settings change too."""
+        """Return the profile for another server, with the client settings of a server or of the local platform."""
         if (server == LOCAL_SERVER) == self.is_local:
             return replace(self, server=server)
         return replace(self, server=server, client=LOCAL_CLIENT if server == LOCAL_SERVER else ClientSettings())
@@ -89,24 +88,24 @@ class Profile:
 
     @property
     def memory(self) -> float:
-        """Seconds that the platform remembers an ended headless session."""
+        """Return how long, in seconds, the platform lists an ended headless session."""
         return self.local.memory if self.is_local else self.client.memory
 
     @property
     def host(self) -> str:
-        """The server's host as summaries name it; "this machine" for the embedded platform."""
+        """Return the host of the server for summaries; "this machine" for the local platform."""
         if self.is_local:
             return "this machine"
         return self.server.split("://", 1)[-1].split("/", 1)[0]
 
 
 def profile_data(profile: Profile) -> dict[str, object]:
-    """Everything, defaults included; null for what is not set."""
+    """Return all values, including defaults; null for unset ones."""
     return {"name": profile.name, "path": profile.path, **_tables(profile)}
 
 
 def profile_toml(profile: Profile) -> str:
-    """The same as a profile's TOML; what is not set is left out, where it comes from is a comment."""
+    """Return the values as TOML, without unset ones; the source is a comment."""
     import tomli_w
 
     known = _without_none(_tables(profile))
@@ -114,17 +113,17 @@ def profile_toml(profile: Profile) -> str:
 
 
 def new_file(tables: Mapping[str, Mapping[str, str]], server: str, registry: str | None) -> str:
-    """The text of a new profile: what was answered, and in comments what else may stand in it."""
+    """Return the text of a new profile: the given values, and comments for other keys."""
     lines = ["# A profile of skahactl: where to run, and defaults for manifests.", f"server = {_quote_key(server)}"]
     if registry is not None:
-        lines.append(f"registry = {_quote_key(registry)}  # put before images that name none")
+        lines.append(f"registry = {_quote_key(registry)}  # for images that name no registry")
     for table, entries in tables.items():
         lines += ["", f"[{table}]", *(f"{key} = {_quote_key(text)}" for key, text in entries.items())]
     return "\n".join([*lines, "", *_SUGGESTIONS, ""])
 
 
 _SUGGESTIONS = (
-    "# For manifests without [resources]; without this, the platform allocates flexibly.",
+    "# For manifests without [resources] (default: flexible allocation).",
     "# [defaults.resources]",
     "# cores = 2",
     "# ram = 8",

@@ -1,6 +1,6 @@
-"""Which profile: by name or path, from the environment, by ``profile use``, else the local platform.
+"""Select the profile: by name or path, from the environment, by ``profile use``, else the local platform.
 
-The last step ends once there is an account, so that nobody runs 600 replicas on a laptop by mistake.
+Once there is an account, the last step is an error, so that 600 replicas do not run on a laptop by mistake.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from skahactl.system import config_dir, home, write_atomically
 from skahactl.text import did_you_mean
 
 BUILT_IN = ("local", "canfar")
-ENVIRONMENT = "environment"  # the name of what SKAHACTL_SERVER alone describes
+ENVIRONMENT = "environment"  # the name of a profile that only SKAHACTL_SERVER describes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def names(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """The profiles that can be named: the built-in ones, and those with a file."""
+    """Return the names of the built-in profiles and of those with a file."""
     environ = os.environ if environ is None else environ
     return tuple(dict.fromkeys((*BUILT_IN, *written_profiles(environ))))
 
 
 def written_profiles(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The names of those that have a file."""
+    """Return the names of profiles with a file."""
     folder = config_dir(environ) / "profiles"
     return tuple(sorted(path.stem for path in folder.glob("*.toml") if _NAME.fullmatch(path.stem)))
 
 
 def default_name(environ: Mapping[str, str]) -> str | None:
-    """What ``profile use`` or ``login`` set; None before."""
+    """Return the default profile, set by ``profile use`` or ``login``; None before."""
     try:
         text = _default_file(environ).read_text(encoding="utf-8").strip()
     except OSError:
@@ -43,19 +43,19 @@ def default_name(environ: Mapping[str, str]) -> str | None:
 
 
 def set_default(name: str, environ: Mapping[str, str]) -> None:
-    """Makes ``name`` the profile of commands that name none."""
+    """Set the default profile."""
     write_atomically(_default_file(environ), f"{name}\n".encode(), 0o644)
 
 
 def forget_default(environ: Mapping[str, str]) -> None:
-    """No profile is chosen for good any more."""
+    """Remove the default profile."""
     _default_file(environ).unlink(missing_ok=True)
 
 
 def file_of(name: str, environ: Mapping[str, str]) -> Path:
-    """Where the profile of this name has its file, if it has one; ProfileError for what cannot be a name."""
+    """Return the path of the file of a profile, if it has one. Raises ProfileError for an invalid name."""
     if not _NAME.fullmatch(name):
-        raise ProfileError(f"'{name}' cannot be the name of a profile", hint="use letters, digits, '-', '_' and '.'")
+        raise ProfileError(f"invalid profile name '{name}'", hint="use letters, digits, '-', '_' and '.'")
     return config_dir(environ) / "profiles" / f"{name}.toml"
 
 
@@ -68,7 +68,7 @@ def _default_file(environ: Mapping[str, str]) -> Path:
 
 
 def choose(name: str | None, environ: Mapping[str, str]) -> Profile:
-    """The profile of a command: ``-p`` (a name or a path), SKAHACTL_PROFILE, ``profile use``, local.
+    """Return the profile of a command: ``-p`` (a name or a path), SKAHACTL_PROFILE, ``profile use``, local.
 
     SKAHACTL_SERVER, SKAHACTL_TOKEN and SKAHACTL_CERTIFICATE override it. Raises ProfileError.
     """
@@ -84,9 +84,9 @@ def choose(name: str | None, environ: Mapping[str, str]) -> Profile:
 
 
 def load(name_or_path: str, environ: Mapping[str, str] | None = None) -> Profile:
-    """The profile of this name, or in this file: with a slash in it, or ``.toml`` at its end, it is a path.
+    """Return the profile with this name or in this file; with a slash or a final ``.toml``, it is a path.
 
-    The name of a profile by path is its absolute path, so that it is found again from anywhere.
+    The name of a profile by path is its absolute path, so that it is found from every directory.
     """
     environ = os.environ if environ is None else environ
     if is_path(name_or_path):
@@ -100,13 +100,14 @@ def load(name_or_path: str, environ: Mapping[str, str] | None = None) -> Profile
         return built_in
     known = names(environ)
     raise ProfileError(
-        f"there is no profile '{name_or_path}'",
-        hint=did_you_mean(name_or_path, known) or f"there are {', '.join(known)}; skahactl profile add makes one",
+        f"unknown profile '{name_or_path}'",
+        hint=did_you_mean(name_or_path, known)
+        or f"known profiles: {', '.join(known)}; to create one: skahactl profile add",
     )
 
 
 def load_file(path: Path, name: str, environ: Mapping[str, str]) -> Profile:
-    """The profile ``name`` from a file that is not at its place yet."""
+    """Return the profile ``name`` from a file that is not in its final place yet."""
     return _read(path, name, environ, _built_in(name, environ))
 
 
@@ -130,7 +131,7 @@ def _built_in(name: str, environ: Mapping[str, str]) -> Profile | None:
 
 
 def _overridden(profile: Profile, environ: Mapping[str, str]) -> Profile:
-    """The profile with what the environment says instead."""
+    """Return the profile with the overrides of the environment."""
     server, token, certificate = (environ.get(f"SKAHACTL_{key}") for key in ("SERVER", "TOKEN", "CERTIFICATE"))
     if server:
         from skahactl.profile_file import server_address
@@ -142,7 +143,7 @@ def _overridden(profile: Profile, environ: Mapping[str, str]) -> Profile:
     if profile.is_local:
         return profile
     if token and certificate:
-        raise ProfileError("SKAHACTL_TOKEN and SKAHACTL_CERTIFICATE are both set; which of the two?")
+        raise ProfileError("SKAHACTL_TOKEN and SKAHACTL_CERTIFICATE are both set; unset one of them")
     if token:
         return replace(profile, auth=Auth("token", token_env="SKAHACTL_TOKEN"))
     if certificate:
@@ -152,20 +153,20 @@ def _overridden(profile: Profile, environ: Mapping[str, str]) -> Profile:
 
 
 def _require_no_account(environ: Mapping[str, str]) -> None:
-    """Nothing was chosen: fine for whoever has no account, else a choice has to be made."""
+    """Use the local platform without an account; with an account, require a choice."""
     certificate = home(environ) / ".ssl" / "cadcproxy.pem"
     own = [name for name in written_profiles(environ) if name != "local"]
     if certificate.exists():
-        reason = f"there is a certificate at {certificate}"
+        reason = f"found a certificate at {certificate}"
     elif environ.get("SKAHACTL_TOKEN") or environ.get("SKAHACTL_CERTIFICATE"):
-        reason = "credentials are set in the environment"
+        reason = "found credentials in the environment"
     elif own:
-        reason = f"there {'is a profile' if len(own) == 1 else 'are profiles'} {', '.join(own)}"
+        reason = f"found {'the profile' if len(own) == 1 else 'the profiles'} {', '.join(own)}"
     else:
         return
     other = own[0] if own else "canfar"
     raise ProfileError(
-        f"where to run? No profile is chosen, and {reason}",
-        hint=f"once: -p {other}, or -p local for this machine; for good: skahactl profile use {other}",
+        f"no profile selected ({reason})",
+        hint=f"add -p {other}, or -p local for this machine; to set the default: skahactl profile use {other}",
         code="no-profile",
     )

@@ -11,7 +11,7 @@
             replicas=100,
         )
 
-``Session`` is the same without ``await``; it runs the asynchronous one on a private thread, so that it works in
+``Session`` is the same without ``await``. It runs the asynchronous one on a private thread, so that it works in
 notebooks too.
 """
 
@@ -45,9 +45,9 @@ T = TypeVar("T")
 class AsyncSession:
     """The sessions of one user on one platform.
 
-    ``profile`` is a profile's name or path, None for the default (what ``skahactl profile use`` chose; the local
-    platform where nothing was). Use it with ``async with``; without, it opens itself at first use, and the end of the
-    program closes it. Errors are those of skahactl.errors.
+    ``profile`` is the name or path of a profile, None for the default (set by ``skahactl profile use``; otherwise the
+    local platform). Use it with ``async with``; without, it opens at first use, and the end of the program closes it.
+    Errors are those of skahactl.errors.
     """
 
     def __init__(
@@ -83,19 +83,19 @@ class AsyncSession:
         *,
         gpus: int | None = None,
     ) -> list[str]:
-        """Creates ``replicas`` sessions and returns their ids, in the order of the replicas.
+        """Create ``replicas`` sessions and return their ids, in the order of the replicas.
 
         Each call is a run of its own of the job ``name``. Every replica has REPLICA_ID (from 1) and REPLICA_COUNT in
-        its environment. ``args`` is a list, or a string that is split on blanks; each element of a list arrives as it
-        stands, with the placeholders that a manifest has, such as {replica}. ``cores`` and ``ram`` (GB) left out mean
-        flexible resources; ``gpus`` is another name of ``gpu``. A create whose answer is lost is looked for, and never
-        made twice.
+        its environment. ``args`` is a list, or a string that is split on spaces. Each element of a list arrives as it
+        is, with the placeholders of a manifest, such as {replica}. Without ``cores`` and ``ram`` (GB), resources are
+        flexible; ``gpus`` is another name for ``gpu``. After a lost reply, skahactl looks for the session and never
+        creates it twice.
 
         Raises:
             CreateError: if any replica could not be created, with the ids and the failures.
             UsageError: for what cannot be sent, before anything is.
             AuthError, UnreachableError: not logged in, or no platform; nothing was sent.
-            BusyError: another command drives a job of this name, and does not end within a minute.
+            BusyError: another command is driving a job of this name, and does not end within a minute.
         """
         from skahactl.manifest.load import draft
         from skahactl.manifest.resolve import resolve
@@ -120,8 +120,10 @@ class AsyncSession:
     async def fetch(
         self, kind: str | None = None, status: str | None = None, view: str | None = None
     ) -> list[dict[str, Any]]:
-        """The user's sessions as the platform tells them, one list call; ``kind`` and ``status`` choose among them.
-        ``view`` is accepted for callers of older clients: "all" is what is always returned."""
+        """Return the sessions of the user as the platform lists them; ``kind`` and ``status`` select some of them.
+
+        ``view`` is accepted for callers of older clients: everything is always returned.
+        """
         del view
         wanted_kind = None if kind is None else known_kind(kind)
         wanted_status = None if status is None else known_status(status)
@@ -133,15 +135,17 @@ class AsyncSession:
         ]
 
     async def info(self, ids: str | Iterable[str]) -> list[dict[str, Any]]:
-        """What the platform tells of each session that it knows, in the order of ``ids``; one list call."""
+        """Return each known session, in the order of ``ids``, with one list call."""
         names = session_ids(ids)
         listing = await poll_for(await self._opening.get(), names)
         listed = {session.id: session for session in listing.sessions}
         return [dict(listed[one].raw) for one in names if one in listed]
 
     async def logs(self, ids: str | Iterable[str], verbose: bool = False) -> dict[str, str] | None:
-        """The log of each session as it is now; empty for one that the platform does not know (any more).
-        With ``verbose`` they are printed, and None is returned."""
+        """Return the current log of each session; empty for an unknown one.
+
+        ``verbose`` prints them and returns None.
+        """
         names = session_ids(ids)
         runtime = await self._opening.get()
         await poll_for(runtime, names)
@@ -157,8 +161,10 @@ class AsyncSession:
         return None if verbose else found
 
     async def events(self, ids: str | Iterable[str], verbose: bool = False) -> dict[str, list[dict[str, str]]] | None:
-        """The scheduling events of each session: why it is Pending. Empty without a pod. With ``verbose`` they are
-        printed, and None is returned."""
+        """Return the scheduling events of each session; empty without a pod.
+
+        ``verbose`` prints them and returns None.
+        """
         names = session_ids(ids)
         runtime = await self._opening.get()
         await poll_for(runtime, names)
@@ -174,15 +180,17 @@ class AsyncSession:
         return None if verbose else found
 
     async def destroy(self, ids: str | Iterable[str]) -> dict[str, bool]:
-        """Deletes sessions and looks whether they are gone: True for each that is."""
+        """Delete sessions and verify it: True for each that is gone."""
         from skahactl.session_runtime import delete_ids
 
         names = session_ids(ids)
         return await delete_ids(await self._opening.get(), names)
 
     async def destroy_with(self, prefix: str, kind: str = "headless", status: str = "Completed") -> dict[str, bool]:
-        """Deletes the sessions whose name begins with ``prefix`` (or has a part that matches it, where it is a regular
-        expression) and that have this kind and status; True for each that is gone."""
+        """Delete sessions of this kind and status with a name that begins with ``prefix``.
+
+        A prefix that is a regular expression matches any part of the name. Returns True for each that is gone.
+        """
         pattern = name_pattern(prefix)
         chosen = [
             str(one["id"]) for one in await self.fetch(kind=kind, status=status) if pattern.search(str(one["name"]))
@@ -190,7 +198,7 @@ class AsyncSession:
         return await self.destroy(chosen)
 
     async def stats(self) -> dict[str, Any]:
-        """How much of the platform is in use, as it tells it; not every platform does."""
+        """Return how much of the platform is in use; not every platform reports it."""
         runtime = await self._opening.get()
         return await runtime.ask_until_answered(runtime.client.stats, patience=0.0)
 
@@ -198,7 +206,7 @@ class AsyncSession:
 def _sync(
     method: Callable[Concatenate[AsyncSession, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[Session, P], T]:
-    """The same method, waited for on the session's own thread."""
+    """The same method, run on the thread of the session."""
 
     @functools.wraps(method)
     def waited(self: Session, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -208,9 +216,9 @@ def _sync(
 
 
 class Session:
-    """AsyncSession without ``await``: every method waits for its answer, on one private thread of this session.
+    """AsyncSession without ``await``: every method waits for its result, on one private thread of this session.
 
-    Works in scripts and notebooks. Use it with ``with``, or call ``close`` when done; it opens itself at first use.
+    Works in scripts and notebooks. Use it with ``with``, or call ``close`` when done; it opens at first use.
     """
 
     def __init__(
@@ -222,7 +230,7 @@ class Session:
         report: Callable[[str], None] | None = None,
     ):
         self._session = AsyncSession(profile, environ=environ, directory=directory, report=report)
-        self._before: list[object] = []  # the loops of other processes
+        self._before: list[object] = []  # loops of other processes
         self._begin()
 
     def _begin(self) -> None:
@@ -247,7 +255,7 @@ class Session:
     stats = _sync(AsyncSession.stats)
 
     def close(self) -> None:
-        """Closes the connection and ends the thread; the next call opens anew."""
+        """Close the connection and end the thread; the next call opens it again."""
         self._after_fork()
         with self._opening:
             if self._loop is None:
@@ -264,7 +272,7 @@ class Session:
         return loop.run(work)
 
     def _after_fork(self) -> None:
-        """Threads do not outlive a fork: the new process opens its own."""
+        """Return the thread of this process: threads do not survive a fork."""
         if self._process != os.getpid():
             self._before.append(self._loop)
             self._begin()

@@ -1,4 +1,4 @@
-"""What a session from Python has open: a profile, the ledger, a connection; opened at first use."""
+"""What a Python session holds open: a profile, the ledger, a connection; opened at first use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from skahactl.text import did_you_mean
 
 
 class SessionRuntime:
-    """Opens once for each process and event loop: nothing that is open outlives a fork, or its loop."""
+    """Opens once per process and event loop; open resources never outlive a fork or their loop."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class SessionRuntime:
         self._environ = environ
         self._directory = directory
         self._report = report
-        self._elsewhere: list[object] = []  # kept, so that nothing closes it here
+        self._elsewhere: list[object] = []  # referenced, so that nothing closes it here
         self._begin()
 
     def _begin(self) -> None:
@@ -52,7 +52,7 @@ class SessionRuntime:
         self._open: Runtime | None = None
 
     async def get(self) -> Runtime:
-        """What is open here, or is opened now."""
+        """Return what is open, or open it now."""
         self._come_here()
         async with self._lock:
             if self._open is None:
@@ -64,7 +64,7 @@ class SessionRuntime:
         return self._names.setdefault(name, asyncio.Lock())
 
     async def close(self) -> None:
-        """Closes what is open here; what is needed after that is opened anew."""
+        """Close what is open; it is opened again when it is needed."""
         self._come_here()
         stack = self._stack
         self._begin()
@@ -78,7 +78,7 @@ class SessionRuntime:
         self._where = here
 
     def _leave(self) -> None:
-        """Of another loop the ledger alone can be closed from here; of another process nothing is touched."""
+        """Close the ledger of another loop; leave resources of another process alone."""
         assert self._where is not None
         self._elsewhere.append((self._stack, self._open, self._where))
         if self._open is not None and self._where[0] == os.getpid():
@@ -194,39 +194,44 @@ async def delete_ids(runtime: Runtime, ids: Sequence[str]) -> dict[str, bool]:
 
 
 def named_kind(asked: str) -> str:
-    """In small letters; the manifest's rules judge it."""
+    """Return the kind in lower case; the rules of the manifest check it."""
     if not isinstance(asked, str):
-        raise UsageError(f"a kind of session is text, not {asked!r}", hint='kind="headless"')
+        raise UsageError(f"the kind of a session must be a string, not {asked!r}", hint='kind="headless"')
     return asked.lower()
 
 
 def command_words(cmd: str | None, args: Iterable[Any] | str | None) -> dict[str, list[Any]]:
-    """The ``command`` of a table, if there is one. A string of ``args`` is split on blanks; paths and whole numbers
-    are written as text; everything else is judged as a manifest's."""
+    """Return the ``command`` of a table, if there is one.
+
+    A string in ``args`` is split on spaces; paths and whole numbers become text; the rules of the manifest check the
+    rest.
+    """
     words = args.split() if isinstance(args, str) else [_plain_word(one) for one in _several_words(args)]
     if cmd is None and words:
-        raise UsageError("args need a cmd", hint='cmd="python", args=["script.py"]')
+        raise UsageError("args needs cmd", hint='cmd="python", args=["script.py"]')
     if isinstance(cmd, str) and len(parts := cmd.split()) > 1 and not words:
         hint = f"cmd={json.dumps(parts[0])}, args={json.dumps(parts[1:])}"
-        raise UsageError(f"cmd is one word, the program's, not {cmd!r}", hint=hint)
+        raise UsageError(f"cmd must be one word, the program, not {cmd!r}", hint=hint)
     return {} if cmd is None else {"command": [_plain_word(cmd), *words]}
 
 
 def resource_table(cores: float | None, ram: float | None, gpus: int | None, gpu: int | None) -> dict[str, float]:
-    """The ``resources`` of a table; ``gpu`` is another name of ``gpus``."""
+    """Return the ``resources`` of a table; ``gpu`` is another name for ``gpus``."""
     if gpus is not None and gpu is not None:
-        raise UsageError("gpus and gpu are two names of one thing", hint="give one of the two")
+        raise UsageError("gpus and gpu are two names for the same argument", hint="use one of them")
     asked = {"cores": cores, "ram": ram, "gpus": gpu if gpus is None else gpus}
     return {key: value for key, value in asked.items() if value is not None}
 
 
 def env_table(env: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The ``env`` of a table."""
+    """Return the ``env`` of a table."""
     if env is not None and not isinstance(env, Mapping):
-        raise UsageError(f"env is a mapping of names to values, not {type(env).__name__}", hint='env={"NAME": "value"}')
+        raise UsageError(
+            f"env must be a mapping of names to values, not {type(env).__name__}", hint='env={"NAME": "value"}'
+        )
     for name, value in (env or {}).items():
         if value is None:
-            raise UsageError(f"env: {name} has no value", hint='leave it out, or give it an empty one: ""')
+            raise UsageError(f"env: {name} has no value", hint='omit it, or use an empty value: ""')
     return dict(env or {})
 
 
@@ -235,7 +240,7 @@ def _several_words(args: Iterable[Any] | None) -> Iterable[Any]:
         return ()
     if isinstance(args, Iterable) and not isinstance(args, Mapping | bytes):
         return args
-    raise UsageError(f"args is a list of words, or text with blanks, not {args!r}", hint='args=["script.py", 3]')
+    raise UsageError(f"args must be a list of words or a string, not {args!r}", hint='args=["script.py", 3]')
 
 
 def _plain_word(one: Any) -> Any:
@@ -247,48 +252,50 @@ def _plain_word(one: Any) -> Any:
 KINDS = ("headless", "notebook", "desktop", "carta", "firefly", "contributed", "desktop-app")
 STATUSES = ("Pending", "Running", "Terminating", "Completed", "Failed")
 
-#: What older servers and clients say, and what it is called since.
+#: Terms of older servers and clients, and the current ones.
 _FORMER = {"succeeded": "completed", "error": "failed"}
 
 
 def session_ids(given: str | Iterable[str]) -> list[str]:
-    """One id, or several."""
+    """Return a list of ids from one id or several."""
     if isinstance(given, str):
         return [given]
     if isinstance(given, Iterable) and not isinstance(given, Mapping | bytes):
         found = list(given)
         if all(isinstance(one, str) for one in found):
             return found
-    raise UsageError("ids are the id of a session, or a list of them", hint='as create gives them: ["k9p2x0aa"]')
+    raise UsageError(
+        "ids must be the id of a session, or a list of ids", hint='as returned by create, for example ["k9p2x0aa"]'
+    )
 
 
 def known_kind(asked: str) -> str:
-    """In small letters; UsageError for one that does not exist."""
+    """Return it in lower case. Raises UsageError if it does not exist."""
     return _known(asked, "kind", KINDS)
 
 
 def known_status(asked: str) -> str:
-    """In small letters and today's words; UsageError for one that does not exist."""
+    """Return the current term in lower case. Raises UsageError if it does not exist."""
     return current_options(_known(asked, "status", (*STATUSES, *map(str.capitalize, _FORMER))))
 
 
 def current_options(told: str) -> str:
-    """A status that a server told, likewise; whatever it is."""
+    """Convert a status from a server in the same way, whatever it is."""
     return _FORMER.get(told.lower(), told.lower())
 
 
 def name_pattern(prefix: str) -> re.Pattern[str]:
-    """What to search names for: a regular expression if it looks like one, else how they begin."""
+    """Return a pattern for names: a regular expression if it looks like one, else a prefix."""
     if not isinstance(prefix, str):
-        raise UsageError(f"a prefix is text, not {prefix!r}")
+        raise UsageError(f"the prefix must be a string, not {prefix!r}")
     try:
         return re.compile(prefix if re.search(r"[.^$*+?{}\[\]()|\\]", prefix) else "^" + re.escape(prefix))
     except re.error as error:
-        raise UsageError(f"'{prefix}' is no regular expression: {error}") from error
+        raise UsageError(f"'{prefix}' is not a valid regular expression: {error}") from error
 
 
 def _known(asked: str, what: str, words: tuple[str, ...]) -> str:
     if isinstance(asked, str) and asked.lower() in map(str.lower, words):
         return asked.lower()
     hint = isinstance(asked, str) and did_you_mean(asked, words)
-    raise UsageError(f"there is no {what} of sessions {asked!r}", hint=hint or f"there are {', '.join(words)}")
+    raise UsageError(f"invalid {what} of sessions: {asked!r}", hint=hint or f"use one of {', '.join(words)}")

@@ -1,8 +1,8 @@
-"""The JSON shapes: what ``-o json``, ``jsonl`` and ``toml`` print, and what tables are drawn from.
+"""The JSON shapes: the data of ``-o json`` and other formats, and the source of tables.
 
-Fields are only ever added within a major version. None is unknown (TOML leaves it out), times are ISO 8601 UTC,
-durations seconds, RAM in GB, and counts have every state. The functions take what the ledger holds; no I/O here.
-The shape of outcomes is engine.outcome's.
+Fields are only ever added within a major version. None means unknown, times are ISO 8601 UTC, durations are in seconds,
+RAM is in GB, and counts contain every state. The functions take rows of the ledger; no I/O here. The shape of outcomes
+is in engine.outcome.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Row = dict[str, object]
 
 
 def job(summary: RunSummary, *, logs: str | None, deadline: float | None = None) -> Row:
-    """A job by its run. ``logs`` is the directory of its kept logs, ``deadline`` the earliest of what is alive."""
+    """Return a job from its run. ``logs`` is the directory of its saved logs, ``deadline`` the earliest live one."""
     run = summary.run
     driver = summary.driver
     return {
@@ -108,7 +108,7 @@ def exit_hint(code: int | None, last_line: str | None, resources: Resources) -> 
 
 
 def attempt(row: AttemptRow) -> Row:
-    """One attempt of a replica, as ``describe`` lists them."""
+    """Return one attempt of a replica, for ``describe``."""
     return {
         "attempt": row.number,
         "name": row.name,
@@ -130,7 +130,7 @@ def attempt(row: AttemptRow) -> Row:
 
 
 def item(run: Run, row: ItemRow) -> Row:
-    """One item; ``position`` counts from 1 in its replica, ``exit_code`` is known with ``each = true``."""
+    """Return one item; ``position`` counts from 1 in its replica, ``exit_code`` is known with ``each = true``."""
     return {
         "job": run.key.name,
         "run": run.number,
@@ -144,7 +144,7 @@ def item(run: Run, row: ItemRow) -> Row:
 
 
 def session(found: ServerSession, owner: tuple[Run, int, int] | None) -> Row:
-    """The platform's own object, and which attempt of ours it is: run, replica, attempt."""
+    """Return the object of the platform, with run, replica and attempt if it is ours."""
     ours: Row | None = None
     if owner is not None:
         run, number, tried = owner
@@ -153,7 +153,7 @@ def session(found: ServerSession, owner: tuple[Run, int, int] | None) -> Row:
 
 
 def event(session_id: str, owner: tuple[Run, int] | None, found: Event) -> Row:
-    """A scheduling event of a session's pod; its times are the platform's words."""
+    """Return a scheduling event of the pod of a session; its times are the texts of the platform."""
     return {
         "session": session_id,
         "job": owner[0].key.name if owner else None,
@@ -168,7 +168,7 @@ def event(session_id: str, owner: tuple[Run, int] | None, found: Event) -> Row:
 
 
 def note(row: Note) -> Row:
-    """An event of a run's history."""
+    """Return an event in the history of a run."""
     return {"at": iso_time(row.at), "replica": row.replica, "text": row.text}
 
 
@@ -195,12 +195,12 @@ def _times(run: Run, attempt: AttemptRow | None) -> Row:
 
 
 def _still(run: Run, attempt: AttemptRow) -> float | None:
-    """An attempt that is alive was looked at whenever its run was."""
+    """Return when an attempt was observed; a live one is observed with its run."""
     return run.observed if attempt.state in ALIVE else None
 
 
 def _log(attempt: AttemptRow | None) -> Row:
-    """Where the log is kept; ``complete`` is None where none is. A log without a byte is complete, and has no file."""
+    """Return where the log is saved; ``complete`` is None without one. An empty log is complete and has no file."""
     if attempt is None or (attempt.log_path is None and (attempt.log, attempt.log_bytes) != ("kept", 0)):
         return {"path": None, "bytes": None, "complete": None}
     return {"path": attempt.log_path, "bytes": attempt.log_bytes, "complete": attempt.log == "kept"}

@@ -1,4 +1,4 @@
-"""Time as a parameter: what waits or dates anything takes a Clock, so that tests can pass a simulated one."""
+"""Time as a parameter: code that waits or needs the time takes a Clock, so that tests can pass a simulated one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Clock(Protocol):
         """Time in seconds since the epoch. It goes on while the machine sleeps, and follows no change of its clock."""
 
     def monotonic(self) -> float:
-        """Seconds that only go forward; stands still while the machine sleeps."""
+        """Return monotonic seconds; they do not advance while the machine sleeps."""
 
     async def sleep(self, seconds: float) -> None: ...
 
@@ -55,13 +55,13 @@ def home(environ: Mapping[str, str]) -> Path:
 
 
 def config_dir(environ: Mapping[str, str]) -> Path:
-    """``$XDG_CONFIG_HOME/skahactl``; not created."""
+    """Return ``$XDG_CONFIG_HOME/skahactl``; it is not created."""
     base = environ.get("XDG_CONFIG_HOME")
     return (Path(base) if base else home(environ) / ".config") / "skahactl"
 
 
 def state_dir(environ: Mapping[str, str]) -> Path:
-    """``SKAHACTL_STATE_DIR`` or ``$XDG_STATE_HOME/skahactl``; not created."""
+    """Return ``SKAHACTL_STATE_DIR`` or ``$XDG_STATE_HOME/skahactl``; it is not created."""
     own = environ.get("SKAHACTL_STATE_DIR")
     if own:
         return Path(own).absolute()
@@ -86,7 +86,7 @@ def read_stream(stream: BinaryIO, limit: int) -> bytes:
 
 
 def make_private(path: Path) -> Path:
-    """``path`` as a directory of mode 0700, made if need be; LedgerError if it cannot be."""
+    """Create the directory ``path`` with mode 0700 if necessary. Raises LedgerError if that fails."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.stat().st_mode & 0o077:
@@ -95,13 +95,13 @@ def make_private(path: Path) -> Path:
         raise LedgerError(
             f"the state directory cannot be used: {error.strerror}",
             where=str(path),
-            hint="set SKAHACTL_STATE_DIR to a directory that you may write to",
+            hint="set SKAHACTL_STATE_DIR to a directory that you can write to",
         ) from error
     return path
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replaces ``path`` by ``data`` in one step; the temporary file stands beside it and never outlives a failure."""
+    """Replace ``path`` with ``data`` in one step, with a temporary file in the same directory."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
@@ -120,7 +120,7 @@ INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def handled_signals() -> list[signal.Signals]:
-    """Those to act upon: what the caller ignores (nohup, the ``&`` of a script) stays ignored."""
+    """Return the signals to handle: what the caller ignores (nohup, the ``&`` of a script) stays ignored."""
     return [number for number in INTERRUPTIONS if signal.getsignal(number) != signal.SIG_IGN]
 
 

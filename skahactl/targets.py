@@ -1,4 +1,4 @@
-"""TARGET on the command line: ``JOB``, ``JOB/REPLICAS``, a session's name or id; what they mean in the ledger."""
+"""TARGET on the command line: ``JOB``, ``JOB/REPLICAS``, a session name or id; resolved with the ledger."""
 
 from __future__ import annotations
 
@@ -34,12 +34,11 @@ _PLATFORM_ID = re.compile(r"[a-z][a-z0-9]{7}")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What one word means, or several that name replicas of one run.
+    """The target of one word, or of several that name replicas of one run.
 
-    ``run`` and ``numbers``: a run, and which of its replicas (None: all). ``session``: the platform's id, or, where
-    the ledger knows nothing of it (``run`` is None), the word that may be an id or a name there. ``word``: as typed,
-    or one for all that were. ``past``: it is a session whose replica has had a later attempt, and is not what the
-    replica is now.
+    ``run`` and ``numbers`` are a run and its replicas (None: all). ``session`` is the id of the platform, or, if the
+    ledger does not know it (``run`` is None), a word that can be an id or a name there. ``word`` is the text as typed.
+    ``past`` means a session of an earlier attempt of its replica.
     """
 
     run: Run | None
@@ -50,7 +49,7 @@ class Target:
 
     @property
     def is_job(self) -> bool:
-        """A job or replicas of one; False for a session that was named itself."""
+        """Return whether this is a job or replicas of one; False for a session."""
         return self.run is not None and self.session is None
 
 
@@ -63,45 +62,45 @@ def find(
     run: int | None = None,
     sessions: bool = False,
 ) -> tuple[Target, ...]:
-    """What ``words`` mean on the profile's server, in their order; those that name one run are one target.
+    """Resolve ``words`` on the server of the profile, in their order; words for the same run become one target.
 
-    ``replicas`` is ``-r`` and ``run`` is ``--run``: both for jobs only; without ``run`` the last run is meant. With
-    ``sessions`` a word that the ledger does not know may be any session of the platform; without, only one that
-    looks like a platform's id. Raises UsageError, with the nearest names, for what is unknown.
+    ``replicas`` is ``-r`` and ``run`` is ``--run``, both only for jobs; the default is the last run. With ``sessions``,
+    an unknown word can be any session of the platform; without, only one that looks like an id. Raises UsageError, with
+    the nearest names, for unknown words.
     """
     finder = _Finder(ledger, profile, replicas, run)
     return _joined(finder.one(word, as_session) for word, as_session in _without_nouns(finder, words, sessions))
 
 
 def by_run(targets: Iterable[Target]) -> tuple[Target, ...]:
-    """The targets with one for each run, also where sessions of it were named: each of them stands for its replica."""
+    """Merge the targets to one per run; a session counts as its replica."""
     return _joined(target if target.run is None else replace(target, session=None) for target in targets)
 
 
 def refuse_past(targets: Iterable[Target]) -> None:
-    """UsageError for a session whose replica has had a later attempt: the replica as it is now was not named."""
+    """Raise UsageError for a session of an earlier attempt: it does not name the current state of its replica."""
     for target in targets:
         if target.past and target.run is not None and target.numbers is not None:
             replica = f"{target.run.key.name}/{format_ranges(target.numbers)}"
             raise UsageError(
-                f"'{target.word}' is the session of an earlier attempt of {replica}, which has a later one",
-                hint=f"for the replica as it is now: {replica}",
+                f"'{target.word}' is the session of an earlier attempt of {replica}",
+                hint=f"to use the replica with its latest attempt: {replica}",
             )
 
 
 def current_user(ledger: Ledger, profile: Profile) -> str:
-    """Whom the server said we are when it was last asked; "" before."""
+    """Return the user that the server last reported; "" before."""
     return next((user for user in users_seen(ledger, profile.server) if user), "")
 
 
 def job_names(ledger: Ledger, profile: Profile) -> tuple[str, ...]:
-    """The jobs with a record on the profile's server, the newest first."""
+    """Return the jobs with a record on the server of the profile, newest first."""
     mine = {current_user(ledger, profile), ""}
     return tuple(dict.fromkeys(key.name for key in job_keys(ledger, profile.server) if key.user in mine))
 
 
 def _joined(targets: Iterable[Target]) -> tuple[Target, ...]:
-    """Jobs and replicas of one run as one target, in the place of the first; one that names the whole job wins."""
+    """Merge jobs and replicas of one run to one target, in the position of the first; the whole job wins."""
     found: dict[int | str | None, list[Target]] = {}
     for target in targets:
         key = target.session if target.run is None or target.session is not None else target.run.id
@@ -110,7 +109,7 @@ def _joined(targets: Iterable[Target]) -> tuple[Target, ...]:
 
 
 def _one(targets: Sequence[Target]) -> Target:
-    """All of these, which mean the same run or session."""
+    """Merge targets of the same run or session."""
     first = targets[0]
     if len(targets) == 1 or first.run is None or first.session is not None:
         return first
@@ -121,7 +120,7 @@ def _one(targets: Sequence[Target]) -> Target:
 
 
 def _without_nouns(finder: _Finder, words: Sequence[str], sessions: bool) -> Iterable[tuple[str, bool]]:
-    """The words, each with whether a session is meant; a noun before them, or before a slash, is taken off."""
+    """Return the words without nouns before them or before a slash, each with whether it names a session."""
     if len(words) > 1 and words[0] in NOUNS and not finder.knows(words[0]):
         sessions = sessions or words[0] in _SESSION_NOUNS
         words = words[1:]
@@ -149,7 +148,7 @@ def _with_replicas(finder: _Finder, words: Sequence[str]) -> list[str]:
 
 
 class _Finder:
-    """Answers from one ledger for one profile."""
+    """Resolves targets with one ledger and one profile."""
 
     def __init__(self, ledger: Ledger, profile: Profile, replicas: str | None, run: int | None):
         self._ledger = ledger
@@ -157,17 +156,15 @@ class _Finder:
         self._replicas = replicas
         self._run = run
         self._user = current_user(ledger, profile)
-        self._last = functools.cache(self._found_last)  # words often name replicas of one run
+        self._last = functools.cache(self._found_last)  # several words often name replicas of one run
         self._by_id = functools.cache(lambda run_id: run_by_id(ledger, run_id))
 
     def one(self, word: str, as_session: bool) -> Target:
         name, slash, numbers = word.partition("/")
-        if not name:  # as of a variable that is not set: never anything without a name
-            raise UsageError(
-                f"'{word}' names no job and no session", hint="write JOB, JOB/REPLICAS, a session's name or id"
-            )
+        if not name:  # for example from an unset variable: never match anything
+            raise UsageError(f"invalid target '{word}'", hint="use JOB, JOB/REPLICAS, or the name or id of a session")
         if slash and self._replicas is not None:
-            raise UsageError(f"'{word}' names replicas, and so does -r {self._replicas}", hint="give one of the two")
+            raise UsageError(f"both '{word}' and -r {self._replicas} name replicas", hint="use one of them")
         run = self._last(name)
         if run is not None:
             return self._of_job(run, numbers if slash else self._replicas, word)
@@ -186,7 +183,7 @@ class _Finder:
         return self._last(name) is not None
 
     def _found_last(self, name: str) -> Run | None:
-        """The last run of the job; one from before the server had said who we are counts as ours."""
+        """Return the last run of the job; one from before the server reported the user counts as ours."""
         users = dict.fromkeys((self._user, ""))
         found = [last_run(self._ledger, JobKey(self._profile.server, user, name)) for user in users]
         return max((run for run in found if run is not None), key=lambda run: run.id, default=None)
@@ -206,10 +203,10 @@ class _Finder:
             if run.number == number:
                 return run
         numbers = format_ranges(run.number for run in known)
-        raise UsageError(f"{last.key.name} has no run {number}", hint=f"there is a record of run {numbers}")
+        raise UsageError(f"{last.key.name} has no run {number}", hint=f"runs with a record: {numbers}")
 
     def _attempt(self, word: str) -> AttemptRow | None:
-        """The attempt whose session has this id or this whole name, on this server."""
+        """Return the attempt with this session id or whole name on this server."""
         by_id = attempt_of_session(self._ledger, word)
         for attempt in (by_id,) if by_id is not None else attempts_named(self._ledger, word):
             run = self._by_id(attempt.run_id)
@@ -220,22 +217,22 @@ class _Finder:
     def _refuse_job_options(self, word: str) -> None:
         for option, value in (("-r", self._replicas), ("--run", self._run)):
             if value is not None:
-                raise UsageError(f"{option} is for jobs, and '{word}' is a session", hint=f"leave out {option}")
+                raise UsageError(f"{option} applies only to jobs, but '{word}' is a session", hint=f"remove {option}")
 
     def _unknown(self, name: str) -> UsageError:
         place = f"{self._profile.name} ({self._profile.host})"
         elsewhere = [key for key in job_keys(self._ledger) if key.name == name and key.server != self._profile.server]
         if elsewhere:
             run = last_run(self._ledger, elsewhere[0])
-            hint: str | None = f"it has a record with another profile: -p {run.profile if run else '...'}"
+            hint: str | None = f"it has a record with another profile; add -p {run.profile if run else '...'}"
         else:
             names = job_names(self._ledger, self._profile)
             hint = did_you_mean(name, names) or _listed(names)
-        return UsageError(f"there is no job or session '{name}' on {place}", hint=hint, code="unknown-target")
+        return UsageError(f"no job or session '{name}' on {place}", hint=hint, code="unknown-target")
 
 
 def _listed(names: Sequence[str]) -> str:
     if not names:
-        return "no job has a record there yet; skahactl apply MANIFEST makes one"
+        return "there are no jobs yet; to create one: skahactl apply MANIFEST"
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f"jobs there: {', '.join(names[:5])}{more}"

@@ -1,4 +1,4 @@
-"""Durations and instants, read and written."""
+"""Durations and times: parse and format them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 
 
 def parse_duration(text: str | int | float) -> float:
-    """Seconds of ``30``, ``30s``, ``5m``, ``2h``, ``1d``, ``1h30m``; ValueError says what is allowed."""
+    """Parse ``30``, ``30s``, ``5m``, ``2h``, ``1d`` or ``1h30m`` to seconds. Raises ValueError with examples."""
     if isinstance(text, bool) or (not isinstance(text, int | float) and not _WHOLE.fullmatch(text)):
-        raise ValueError(f"'{text}' is no duration: write 30s, 5m, 2h, 1d or 1h30m")
+        raise ValueError(f"invalid duration '{text}' (examples: 30s, 5m, 2h, 1d, 1h30m)")
     if isinstance(text, int | float):
         return float(text)
     return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
 
 
 def format_duration(seconds: float) -> str:
-    """The two largest units at most: ``45 s``, ``3 min``, ``2 h 5 min``, ``3 d 4 h``."""
+    """Format a duration with at most two units: ``45 s``, ``3 min``, ``2 h 5 min``, ``3 d 4 h``."""
     total = max(0, round(seconds))
     if total < 60:
         return f"{total} s"
@@ -37,14 +37,14 @@ def format_duration(seconds: float) -> str:
     return f"{days} d" + (f" {rest} h" if rest else "")
 
 
-@lru_cache(maxsize=1024)  # rows of one look share most of their times
+@lru_cache(maxsize=1024)  # rows of one poll share most of their times
 def iso_time(epoch: float | None) -> str | None:
-    """ISO 8601 UTC with seconds; None stays None."""
+    """Format a time as ISO 8601 UTC with seconds; None stays None."""
     return None if epoch is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
 
 
 def time_ago(epoch: float | None, now: float) -> str:
-    """``3 min ago``; ``-`` for None."""
+    """Return ``3 min ago``; ``-`` for None."""
     return "-" if epoch is None else f"{format_duration(now - epoch)} ago"
 
 
@@ -67,13 +67,13 @@ def parse_ranges(text: str, top: int | None = None) -> tuple[int, ...]:
         if low < 1 or (found[3] and high < low):
             raise ValueError(f"'{part}' is not a replica range: numbers start at 1, the smaller one comes first")
         if top is not None and max(low, high) > top:
-            raise ValueError(f"there is no replica {max(low, high)}: the job has 1 to {top}")
+            raise ValueError(f"replica {max(low, high)} does not exist: the job has replicas 1 to {top}")
         chosen.update(range(low, high + 1))
     return tuple(sorted(chosen))
 
 
 def format_ranges(numbers: Iterable[int]) -> str:
-    """``1-3,7`` of 1, 2, 3, 7."""
+    """Format 1, 2, 3, 7 as ``1-3,7``."""
     parts: list[str] = []
     run: list[int] = []
     for number in [*sorted(set(numbers)), None]:
@@ -110,7 +110,7 @@ def distance(first: str, second: str) -> int:
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
-    """A hint such as ``did you mean 'cores'?``, or None."""
+    """Return a hint such as ``did you mean 'cores'?``, or None."""
     found = nearest(word, candidates)
     return f"did you mean '{found}'?" if found else None
 
@@ -140,12 +140,12 @@ def _typing_errors(one: str, other: str) -> int:
 
 
 def count_noun(number: int, noun: str, plural: str | None = None) -> str:
-    """``1 replica``, ``3 replicas``."""
+    """Return ``1 replica``, ``3 replicas``."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def format_size(count: int) -> str:
-    """Bytes as people read them: ``512 B``, ``1.4 MB``, ``23 GB`` (powers of 1000)."""
+    """Format bytes: ``512 B``, ``1.4 MB``, ``23 GB`` (powers of 1000)."""
     size, unit = float(count), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if size < 1000:

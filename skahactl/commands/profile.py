@@ -444,7 +444,7 @@ async def _canary(
 
     if profile.registry.host and not names_host(image):
         image = f"{profile.registry.host.rstrip('/')}/{image}"
-    context.say(f"starting one small session of {image}; it is deleted again")
+    context.say(f"starting one small session of {image}, which is deleted afterwards")
     verdict = await canary.run_canary(client, image, clock, timeout=timeout, patience=profile.client.log_patience)
     canary.remember_result(state_dir(context.environ), profile.server, verdict.arrived, clock.now())
     if verdict.arrived:

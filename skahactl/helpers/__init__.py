@@ -1,1 +1,1 @@
-"""What user programs import."""
+"""Helpers for user programs."""

@@ -5,8 +5,8 @@
     for path in distributed.chunk(sorted(glob("/arc/projects/survey/*.fits"))):
         process(path)
 
-The platform sets ``REPLICA_ID`` (1..N) and ``REPLICA_COUNT`` (N) in each replica; both functions take them from
-there unless told. Every replica must see the same items in the same order: sort what a glob or a set gives.
+The platform sets ``REPLICA_ID`` (1..N) and ``REPLICA_COUNT`` (N) in each replica; both functions use them
+unless you pass other values. Every replica must see the same items in the same order: sort the result of a glob or set.
 """
 
 from __future__ import annotations
@@ -32,12 +32,11 @@ def chunk(iterable: Iterable[T], replica: int | None = None, total: int | None =
     and the others none.
 
     The older helper of the Skaha clients gave the whole remainder to the last replica: of 1023 items over 512
-    replicas, 1 each and 512 to the last one, for which all the others' users then waited. Here 511 replicas get
-    2 and the last gets 1. Results of the two must therefore not be mixed within one job.
+    replicas, the last one got 512 and each other one got 1. Here, 511 replicas get 2 and the last gets 1. Do not mix
+    the two helpers within one job.
 
-    Nothing is read before the first item is asked for. Sequences, sets and mappings are read in place; any other
-    iterable is held in memory as a whole, because its length decides where the blocks lie (use ``stripe`` for
-    what is too long for that).
+    Nothing is read before the first item is requested. Sequences, sets and mappings are read in place; any other
+    iterable is held in memory, because its length determines the blocks (use ``stripe`` for very long ones).
 
     Args:
         iterable: The items, the same and in the same order in every replica.
@@ -47,9 +46,9 @@ def chunk(iterable: Iterable[T], replica: int | None = None, total: int | None =
 
     Raises:
         ValueError: At the call, not at the first item: ``replica`` is not in 1..``total``, ``total`` is less than
-            1, one of the two is given or set and the other is not, a variable is no whole number, or neither
+            1, one of the two is given or set and the other is not, a variable is not a whole number, or neither
             variable is set inside a session of the platform.
-        TypeError: ``replica`` or ``total`` is no integer.
+        TypeError: ``replica`` or ``total`` is not an integer.
 
     Examples:
         >>> list(chunk(range(10), replica=1, total=4))
@@ -62,11 +61,11 @@ def chunk(iterable: Iterable[T], replica: int | None = None, total: int | None =
 
 
 def stripe(iterable: Iterable[T], replica: int | None = None, total: int | None = None) -> Iterator[T]:
-    """Yield every ``total``-th item, from item number ``replica`` on.
+    """Yield every ``total``-th item, starting with item number ``replica``.
 
     Of 1000 files, replica 1 of 100 gets files 0, 100, 200, ..., replica 2 files 1, 101, 201, .... Neighbours in
-    the list go to different replicas, which balances lists whose items grow steadily. Lazy: holds no item, and
-    works on iterables without an end. The lines that GNU ``split -n r/replica/total`` prints.
+    the list go to different replicas, which balances lists of items that grow steadily. Lazy: it holds no item, and
+    works on endless iterables. These are the lines that GNU ``split -n r/replica/total`` prints.
 
     Args:
         iterable: The items, the same and in the same order in every replica.
@@ -77,7 +76,7 @@ def stripe(iterable: Iterable[T], replica: int | None = None, total: int | None 
     Raises:
         ValueError: At the call, not at the first item, as for ``chunk``. (The older helper of the Skaha clients
             yielded nothing for a replica outside 1..``total``, so that a wrong number looked like success.)
-        TypeError: ``replica`` or ``total`` is no integer.
+        TypeError: ``replica`` or ``total`` is not an integer.
 
     Examples:
         >>> list(stripe(range(10), replica=1, total=3))
@@ -94,7 +93,7 @@ def _share(replica: int | None, total: int | None) -> shares.Share | None:
 
 
 def _integer(value: int | None, name: str) -> int | None:
-    """NumPy integers are integers; booleans, floats and text are not."""
+    """Return an integer. NumPy integers are accepted; booleans, floats and text are not."""
     if value is None:
         return None
     if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -103,7 +102,7 @@ def _integer(value: int | None, name: str) -> int | None:
 
 
 def _block(iterable: Iterable[T], mine: shares.Share) -> Iterator[T]:
-    # Only these promise as many items as their length says: a pandas DataFrame has a length too, of its rows,
+    # Only these have as many items as their length: a pandas DataFrame has the length of its rows,
     # and yields its columns.
     if not isinstance(iterable, (Sequence, Set, Mapping)):
         iterable = list(iterable)

@@ -1,1 +1,1 @@
-"""The record, on this machine, of every run, replica and attempt."""
+"""The local record of every run, replica and attempt."""

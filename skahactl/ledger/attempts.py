@@ -1,7 +1,7 @@
-"""Attempts: the intent before a create, its outcome after it, and what lists and logs told later.
+"""Attempts: the intent before a create, its outcome, and what lists and logs showed later.
 
-An attempt's name is unique in this ledger: the replica's whole name, with ``-2``, ``-3``, ... from the second attempt
-on, earlier runs of the same content counted in. So a session with that name can be an attempt of nothing else here.
+The name of an attempt is unique in this ledger: the whole name of the replica, with ``-2``, ``-3``, ... from the second
+attempt, counting earlier runs of the same content. A session with that name can only belong to this attempt.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One create about to be sent: which attempt, under which whole name, the how-manyth send of that attempt."""
+    """One create that is about to be sent: the attempt, its whole name, and the number of the send."""
 
     run_id: int
     replica: int
@@ -33,7 +33,7 @@ class Intent:
 
 
 def attempts_of(ledger: Ledger, run_id: int, replica: int | None = None) -> tuple[AttemptRow, ...]:
-    """Every attempt of the run, or of one replica, by replica and number."""
+    """Return every attempt of the run, or of one replica, sorted by replica and number."""
     rows = ledger.rows(
         f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE run = ?{'' if replica is None else ' AND replica = ?'}"
         " ORDER BY replica, number",
@@ -48,13 +48,13 @@ def attempt_of_session(ledger: Ledger, session: str) -> AttemptRow | None:
 
 
 def attempts_named(ledger: Ledger, name: str) -> tuple[AttemptRow, ...]:
-    """Attempts whose session has exactly this whole name."""
+    """Return the attempts with exactly this whole name."""
     rows = ledger.rows(f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE name = ?", name)
     return tuple(attempt_value(row) for row in rows)
 
 
 def known_sessions(ledger: Ledger, sessions: Iterable[str]) -> dict[str, tuple[int, int, int]]:
-    """Those of these session ids that are of an attempt: run, replica, attempt."""
+    """Return run, replica and attempt of the session ids that belong to an attempt."""
     rows = ledger.rows(
         "SELECT session, run, replica, number FROM attempts WHERE session IN (SELECT value FROM json_each(?))",
         dump_json(list(sessions)),
@@ -95,8 +95,10 @@ def known_of(ledger: Ledger, attempts: Iterable[AttemptRow], listed: Set[str]) -
 
 
 def intend(ledger: Ledger, run_id: int, number: int, now: float) -> Intent | None:
-    """Writes that a create is about to be sent; None if it may not be, because a delete was asked for. To be called
-    in a transaction that is durable before the request leaves."""
+    """Record that a create is about to be sent. Returns None if it must not be sent, because a delete was requested.
+
+    Call this in a transaction that is durable before the request is sent.
+    """
     row = ledger.row(
         "SELECT replicas.name, replicas.state, replicas.attempt, replicas.deleting, runs.deleting AS whole"
         " FROM replicas JOIN runs ON runs.id = run WHERE run = ? AND replicas.number = ?",
@@ -126,9 +128,12 @@ _CREATABLE = (State.QUEUED, State.UNCONFIRMED, State.FAILED)
 
 
 def _next_name(ledger: Ledger, name: str, now: float) -> str:
-    """The whole name of the next attempt under ``name``: past every one that was made or taken over, and that the
-    platform may still list of a forgotten run."""
-    rows = ledger.rows(  # "." follows "-": every name that begins with this one and a "-", found by the index
+    """Return the whole name of the next attempt under ``name``.
+
+    It is later than every attempt that was created or adopted, and than those of a removed run that the platform may
+    still list.
+    """
+    rows = ledger.rows(  # "." follows "-", so the index finds every name that begins with this name and a "-"
         "SELECT name FROM attempts WHERE name = ? UNION SELECT name FROM attempts"
         " WHERE name > ? || '-' AND name < ? || '.'"
         " UNION SELECT name FROM forgotten WHERE name = ? AND until > ?"
@@ -164,7 +169,7 @@ def _write_intent(ledger: Ledger, intent: Intent, now: float) -> None:
 
 
 def withdraw(ledger: Ledger, intent: Intent) -> None:
-    """Takes an intent back whose request certainly never left: that send does not count."""
+    """Withdraw an intent if its request was certainly never sent. That send does not count."""
     key = (intent.run_id, intent.replica, intent.attempt)
     ledger.connection.execute(
         "DELETE FROM sends WHERE run = ? AND replica = ? AND attempt = ? AND number = ?", (*key, intent.send)
@@ -174,7 +179,10 @@ def withdraw(ledger: Ledger, intent: Intent) -> None:
 
 
 def settle(ledger: Ledger, intent: Intent, created: CreateResult, now: float, again: float | None) -> None:
-    """Writes how a create ended. ``again``: not before then, where it certainly created nothing."""
+    """Record the outcome of a create.
+
+    ``again`` is the earliest time of the next send if it certainly created nothing.
+    """
     key = (intent.run_id, intent.replica, intent.attempt)
     words = None if created.error is None else created.error.message
     execute = ledger.connection.execute
@@ -231,7 +239,7 @@ def _to(ledger: Ledger, key: tuple[int, int, int], state: str, reason: str | Non
 
 
 def close_open_sends(ledger: Ledger, run_id: int, now: float) -> int:
-    """Creates whose driver died while they were on their way: in doubt from now on. How many."""
+    """Mark creates that were in flight when their driver died as unconfirmed. Returns their number."""
     with ledger.transaction() as connection:
         open_sends = ledger.rows("SELECT replica, attempt, number FROM sends WHERE run = ? AND outcome IS NULL", run_id)
         for row in open_sends:
@@ -258,7 +266,7 @@ def set_attempt(
     state: str | None = None,
     reason: str | None = None,
 ) -> None:
-    """Sets columns of an attempt; with ``state`` also its replica's, if it is the replica's latest."""
+    """Set columns of an attempt. ``state`` is also set for its replica, if this is its latest attempt."""
     key = (attempt.run_id, attempt.replica, attempt.number)
     with ledger.transaction() as connection:
         if columns:
@@ -271,7 +279,7 @@ def set_attempt(
 
 
 def forget_logs(ledger: Ledger, run_ids: Iterable[int]) -> None:
-    """Writes that the kept logs of these runs were removed."""
+    """Record that the saved logs of these runs were removed."""
     with ledger.transaction() as connection:
         connection.executemany(
             "UPDATE attempts SET log = 'pruned', log_path = NULL WHERE run = ? AND log_path IS NOT NULL",
@@ -290,8 +298,11 @@ def duplicates_of(ledger: Ledger, run_id: int) -> dict[str, int]:
 
 
 def record_seen(ledger: Ledger, attempt: AttemptRow, session: ServerSession, state: str, at: float) -> None:
-    """The session is listed. The first time that it is seen ended is its end; ``startTime`` that changed is a restart
-    by the platform, and noted by the caller."""
+    """Record a listed session.
+
+    The first poll that shows it ended sets its end. A changed ``startTime`` is a restart by the platform, which the
+    caller records.
+    """
     columns: dict[str, object] = {}
     if attempt.missing_since is not None:
         columns["missing_since"] = None
@@ -322,7 +333,7 @@ def _last_alive(ledger: Ledger, attempt: AttemptRow, session: ServerSession, at:
 
 
 def record_adopted(ledger: Ledger, attempt: AttemptRow, session: ServerSession, state: str, at: float) -> None:
-    """A create in doubt made this session; it answers one doubt."""
+    """Record that an unconfirmed create made this session. This resolves one ambiguous send."""
     with ledger.transaction():
         columns = {
             "session": session.id,
@@ -369,7 +380,7 @@ def record_missing(ledger: Ledger, attempt: AttemptRow, at: float) -> None:
 
 
 def record_gone(ledger: Ledger, attempt: AttemptRow, state: str, reason: str, at: float, again: float | None) -> None:
-    """Not listed any more; ``again``: when a Failed one may be tried again."""
+    """Record that a session is no longer listed. ``again``: the earliest time of a retry after Failed."""
     log = {"log": "lost"} if attempt.log == "none" and state != State.DELETED else {}
     set_attempt(ledger, attempt, {"finished": at, "observed": at, **log}, state=state, reason=reason)
     if again is not None:

@@ -1,6 +1,6 @@
-"""The ledger's file: opened, checked, and changed in transactions.
+"""The file of the ledger: open it, check it, and change it in transactions.
 
-The rollback journal is used, not WAL, so that the file is whole on shared home directories too; the state
+It uses the rollback journal, not WAL, so that the file stays consistent on shared home directories too. The state
 directory needs working locks.
 """
 
@@ -99,7 +99,7 @@ CREATE TRIGGER run_forgotten AFTER DELETE ON runs BEGIN
 END;
 """
 
-#: Sessions of forgotten runs, for as long as the platform may list them.
+#: Sessions of removed runs, for as long as the platform may list them.
 _FORGOTTEN = """
 CREATE TABLE forgotten (session TEXT PRIMARY KEY, name TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX forgotten_name ON forgotten (name);
@@ -155,12 +155,12 @@ ALTER TABLE attempts ADD COLUMN ending TEXT;
 ALTER TABLE attempts ADD COLUMN excused INTEGER NOT NULL DEFAULT 0;
 """
 
-#: Migrations: version n to n + 1. The first makes an empty file a ledger.
+#: Migrations from version n to n + 1. The first one creates the tables in an empty file.
 MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS, _FORGOTTEN, _RENAMED, _ENDS, _USAGE, _ENDING)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Brings an empty or older file to VERSION, each step in one transaction with its number."""
+    """Migrate an empty or older file to VERSION, each step in one transaction with its version number."""
     while True:
         connection.execute("BEGIN IMMEDIATE")
         version = schema_version(connection)
@@ -211,7 +211,7 @@ def patiently(act: Callable[[], T], check_interruption: Callable[[], None] = lam
 
 
 class Ledger:
-    """An open ledger. ``path`` is its file, ``state_dir`` where kept logs and locks lie beside it."""
+    """An open ledger. ``path`` is its file; ``state_dir`` contains it, the saved logs and the locks."""
 
     def __init__(self, connection: sqlite3.Connection, state_dir: Path):
         self.connection = connection
@@ -225,7 +225,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of it or nothing; durable at the end. Joins a transaction that is already open."""
+        """Run a transaction: all of it or nothing, durable at the end. Joins an open transaction."""
         if self.connection.in_transaction:
             yield self.connection
             return
@@ -241,7 +241,7 @@ class Ledger:
                 raise
 
     def version(self) -> tuple[int, int, int]:
-        """Another value after every change of the ledger, by this connection or by others."""
+        """Return a value that differs after every change of the ledger, by this or another connection."""
         others = self.row("PRAGMA data_version")
         return self.connection.total_changes, self._undone, 0 if others is None else int(others[0])
 
@@ -268,8 +268,10 @@ class Ledger:
 
 
 def open_ledger(state_dir: Path) -> Ledger:
-    """The ledger in ``state_dir``, made or migrated if need be. LedgerError if it cannot be used, never a new file
-    over a damaged one."""
+    """Open the ledger in ``state_dir``, and create or migrate it if necessary.
+
+    Raises LedgerError if it cannot be used. A damaged file is never replaced.
+    """
     path = make_private(state_dir) / FILE
     with translate_sqlite_errors(path):
         connection = patiently(lambda: _connect(path))
@@ -285,7 +287,7 @@ def open_ledger(state_dir: Path) -> Ledger:
 
 
 def read_ledger(state_dir: Path) -> Ledger:
-    """The ledger for reading alone: nothing is made where there is none (an empty one in memory answers)."""
+    """Open the ledger read-only. If there is none, an empty one in memory is used, and nothing is created."""
     path = state_dir / FILE
     if not path.exists():
         connection = sqlite3.connect(":memory:", isolation_level=None)
@@ -306,22 +308,22 @@ def read_ledger(state_dir: Path) -> Ledger:
 
 @contextlib.contextmanager
 def translate_sqlite_errors(path: Path) -> Iterator[None]:
-    """SQLite's complaints in words that say what to do."""
+    """Translate errors of SQLite into errors that say what to do."""
     try:
         yield
     except sqlite3.OperationalError as error:
         raise LedgerError(
-            f"the ledger cannot be used: {error}",
+            f"the local record cannot be used: {error}",
             where=str(path),
             hint="check that the disk is not full and that you may write there, or set SKAHACTL_STATE_DIR",
         ) from error
     except sqlite3.DatabaseError as error:
         raise LedgerError(
-            f"the ledger is damaged: {error}",
+            f"the local record is damaged: {error}",
             where=str(path),
-            hint=f"nothing was changed. Sessions on the platform are not touched by this. Restore the file from a "
-            f"backup, or move it away (mv {path} {path}.damaged) and apply again: skahactl then finds the sessions "
-            "by name and asks what to do (--adopt)",
+            hint=f"nothing was changed, and sessions on the platform are not affected. Restore the file from a "
+            f"backup, or move it away (mv {path} {path}.damaged) and apply again; skahactl then finds the sessions "
+            "by their names and asks what to do (--adopt)",
         ) from error
 
 
@@ -342,12 +344,11 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     version = schema_version(connection)
     if version > VERSION:
         raise LedgerError(
-            f"the ledger was written by a newer skahactl (version {version} of its tables; this one knows {VERSION})",
+            f"the local record was written by a newer skahactl (table version {version}; this one knows {VERSION})",
             where=str(path),
             hint="upgrade this skahactl, or set SKAHACTL_STATE_DIR to another directory",
         )
 
 
-#: Seconds that a write waits for its neighbours: at least, after another commit on a quick disk, and at the most,
-#: however slow the disk is.
+#: Seconds that a write waits for others: at least (after a commit on a fast disk) and at most (on a slow disk).
 FIRST, SHORTEST, LONGEST = 0.003, 0.02, 0.1

@@ -1,4 +1,4 @@
-"""Writes of many creates at once: each waits for one commit that it shares with its neighbours."""
+"""Group commit: concurrent writes wait for one commit that they share."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from typing import Any, TypeVar
 from skahactl.ledger.database import Ledger
 
 T = TypeVar("T")
-#: Seconds that a write waits for its neighbours: at least, after another commit on a quick disk, and at the most,
-#: however slow the disk is.
+#: Seconds that a write waits for others: at least (after a commit on a fast disk) and at most (on a slow disk).
 FIRST, SHORTEST, LONGEST = 0.003, 0.02, 0.1
 
 
 class Journal:
-    """Collects writes while others are on their way and commits them together; a write's result comes when it is
-    durable. For one event loop, which stands still while the disk works: so at most a third of its time."""
+    """Collects writes and commits them together; the result of a write is available when it is durable.
+
+    For one event loop, which is blocked during a commit: commits take at most a third of its time.
+    """
 
     def __init__(self, ledger: Ledger):
         self._ledger = ledger
         self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
         self._task: asyncio.Task[None] | None = None
-        self._ended = float("-inf")  # when the last commit did, and how long the next one waits from then
+        self._ended = float("-inf")  # end of the last commit, and how long the next one waits after it
         self._rest = 0.0
 
     async def write(self, change: Callable[[], T]) -> T:
-        """Runs ``change`` in a transaction and returns what it returned, once that is on disk."""
+        """Run ``change`` in a transaction, and return its result once it is on disk."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((change, future))
         if self._task is None or self._task.done():
@@ -34,7 +35,7 @@ class Journal:
         return await asyncio.shield(future)
 
     async def close(self) -> None:
-        """Waits for what is under way."""
+        """Wait for pending writes."""
         if self._task is not None:
             await self._task
 

@@ -1,4 +1,4 @@
-"""One driver a job: a kernel lock on this machine, a row in the ledger for every other."""
+"""One driver per job: a kernel lock on this machine, and a row in the ledger for other machines."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class JobLock:
         self._stream.close()
 
     def still_ours(self) -> bool:
-        """False once another command has taken the lock with --break-lock."""
+        """Return False after another command took the lock with --break-lock."""
         holder = self._holder()
         return holder is not None and (holder.host, holder.pid) == (self.driver.host, self.driver.pid)
 
     def check(self) -> None:
-        """BusyError unless ``still_ours``."""
+        """Raise BusyError unless ``still_ours``."""
         if not self.still_ours():
             raise _busy(self.key, self._holder())
 
@@ -55,8 +55,11 @@ class JobLock:
 
 
 def acquire(ledger: Ledger, key: JobKey, now: float, *, break_lock: bool = False) -> JobLock:
-    """The lock of a job; BusyError names its holder. On this machine a holder that is gone is known to be gone by the
-    kernel; one on another machine is never presumed dead, unless ``break_lock``."""
+    """Take the lock of a job. Raises BusyError that names its holder.
+
+    The kernel shows whether a holder on this machine is alive. A holder on another machine is never presumed dead,
+    except with ``break_lock``.
+    """
     me = DriverRecord(socket.gethostname(), boot_id(), os.getpid(), now)
     with ledger.transaction() as connection:
         job = job_id(ledger, key)
@@ -75,7 +78,7 @@ def acquire(ledger: Ledger, key: JobKey, now: float, *, break_lock: bool = False
 
 
 def living_driver(ledger: Ledger, key: JobKey) -> DriverRecord | None:
-    """Who drives the job now; None where nobody does, as far as this machine can know."""
+    """Return who is driving the job; None if no command is, as far as this machine knows."""
     row = ledger.row(
         "SELECT drivers.host, drivers.boot, drivers.pid, drivers.since, drivers.job FROM drivers JOIN jobs"
         " ON jobs.id = drivers.job WHERE server = ? AND user = ? AND name = ?",
@@ -91,7 +94,7 @@ def living_driver(ledger: Ledger, key: JobKey) -> DriverRecord | None:
 
 
 def boot_id() -> str:
-    """Changes with every start of the machine; "" where the system tells none."""
+    """Return an id that changes with every start of the machine; "" if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -99,7 +102,7 @@ def boot_id() -> str:
 
 
 def _patient_lock(state_dir: Path, job: int) -> IO[bytes] | None:
-    """The kernel lock; tried for a moment, since whoever asks for the living driver holds it for an instant."""
+    """Take the kernel lock. Tries for a moment, because a command that checks for a driver holds it briefly."""
     for _ in range(5):
         stream = _kernel_lock(state_dir, job)
         if stream is not None:
@@ -121,13 +124,15 @@ def _kernel_lock(state_dir: Path, job: int) -> IO[bytes] | None:
 
 
 def _is_held(state_dir: Path, job: int) -> bool:
-    """Whether a process of this machine holds the kernel lock; nothing is written to find out."""
+    """Return whether a process on this machine holds the kernel lock. Writes nothing."""
     try:
         with open(_lock_path(state_dir, job), "rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)  # a shared one: a file system may refuse readers others
+            fcntl.flock(
+                stream, fcntl.LOCK_SH | fcntl.LOCK_NB
+            )  # a shared lock: some file systems refuse other locks to readers
     except FileNotFoundError:
         return False
-    except (BlockingIOError, PermissionError):  # who may not ask believes the ledger
+    except (BlockingIOError, PermissionError):  # without permission to check, believe the ledger
         return True
     return False
 
@@ -141,7 +146,7 @@ def _busy(key: JobKey, holder: DriverRecord | None) -> BusyError:
         "another command" if holder is None else f"process {holder.pid} on {holder.host} since {iso_time(holder.since)}"
     )
     return BusyError(
-        f"another command drives {key.name}: {who}",
-        hint="it goes on with the job; follow it with 'skahactl get replicas "
-        f"{key.name} -w'. If that machine is gone for good: --break-lock",
+        f"another command is driving {key.name}: {who}",
+        hint="it continues the job; to watch it: 'skahactl get replicas "
+        f"{key.name} -w'. If that machine no longer exists, use --break-lock",
     )

@@ -1,4 +1,4 @@
-"""What the ledger holds, as values. Times are epoch seconds, wall clock; None is unknown."""
+"""The rows of the ledger as values. Times are epoch seconds of the wall clock; None means unknown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class JobKey:
-    """A job is known by server, user and name. ``user`` is "" until the server has said who we are."""
+    """A job is identified by server, user and name. ``user`` is "" until the server has reported it."""
 
     server: str
     user: str
@@ -24,7 +24,7 @@ class JobKey:
 
 @dataclass(frozen=True, slots=True)
 class DriverRecord:
-    """Who drives a job now."""
+    """The driver of a job."""
 
     host: str
     boot: str
@@ -34,12 +34,12 @@ class DriverRecord:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One generation of a job."""
+    """One complete execution of a job."""
 
     id: int
     key: JobKey
     number: int  # 1, 2, 3, ...
-    profile: str  # name of the profile, or the path it was given by
+    profile: str  # name or path of the profile
     digest: str
     kind: str
     image: str
@@ -48,21 +48,21 @@ class Run:
     attempts: int  # [retry] attempts
     keep: str  # [logs] keep
     after: tuple[str, ...]
-    after_runs: dict[str, int]  # the runs of those jobs that this run waited for
+    after_runs: dict[str, int]  # the runs of these jobs that this run waited for
     manifest: str | None
     created: float
     started: float | None  # first create
-    ended: float | None  # when the last replica was seen ended; None while any may go on
+    ended: float | None  # when the last replica was seen to have ended; None while any can continue
     observed: float | None  # the last list that this run was compared with
     deleting: int  # not 0: a delete of the whole run was requested (see DISCARD_LOGS); no intent is recorded any more
     total: int  # replicas
-    reason: str | None = None  # why held or skipped, as a whole
-    directory: str | None = None  # where the command that made it stood; the local platform runs there
+    reason: str | None = None  # why the run as a whole is Queued or Skipped
+    directory: str | None = None  # working directory of the command that created it; the local platform runs there
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaRow:
-    """One replica of a run: what it is, and what became of it so far."""
+    """One replica of a run: its definition and its current state."""
 
     run_id: int
     number: int
@@ -72,10 +72,10 @@ class ReplicaRow:
     each: Each | None
     state: str
     reason: str | None
-    attempt: int  # number of its latest attempt, 0: none yet
-    allowed: int  # attempts it may have; raised by retry
-    not_before: float | None  # backoff: not created again before this
-    deleting: bool  # a delete of this replica was asked for
+    attempt: int  # number of its latest attempt; 0 for none
+    allowed: int  # maximum number of attempts; retry raises it
+    not_before: float | None  # backoff: earliest time of the next create
+    deleting: bool  # a delete of this replica was requested
 
 
 #: Run, replica, and number of an attempt.
@@ -97,12 +97,12 @@ DISCARD_LOGS = 2
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:
-    """One attempt at running a replica; its session, if one is known."""
+    """One attempt at running a replica, with its session if it is known."""
 
     run_id: int
     replica: int
     number: int
-    name: str  # whole session name, attempt suffix included
+    name: str  # whole session name with attempt suffix
     state: str
     reason: str | None
     session: str | None  # the platform's id
@@ -110,19 +110,19 @@ class AttemptRow:
     created: float  # first intent
     started: float | None  # the server's startTime
     finished: float | None  # when the end was first seen
-    observed: float | None  # last seen in a list, or looked for
+    observed: float | None  # last seen in a list, or checked
     deadline: float | None  # the server's expiryTime
     url: str | None
     pending_since: float | None
-    missing_since: float | None  # first list that did not show it
+    missing_since: float | None  # time of the first list without it
     sends: int  # creates sent
-    ambiguous_sends: int  # of these, ambiguous ones (those whose end is unknown included)
+    ambiguous_sends: int  # ambiguous ones among them (including those with an unknown end)
     last_ambiguous_at: float | None  # when the last ambiguous one ended
     resolved_ambiguous: int  # ambiguous creates that are accounted for: sessions adopted, or deleted as duplicates
     log: str  # none | partial | kept | unwanted | lost | incomplete | cut | perhaps cut | limited | pruned
     log_path: str | None  # absolute
     log_bytes: int | None
-    exit_code: int | None = None  # never told by the server; by `mark` or an item marker only
+    exit_code: int | None = None  # never reported by the server; from an item mark, the shared record or `mark`
     last_line: str | None = None  # of the log of a failed attempt
     finished_after: float | None = None  # earliest possible end, where ``finished`` is when it was noticed
     ending: str | None = None  # an Ending
@@ -135,7 +135,7 @@ class AttemptRow:
 
 @dataclass(frozen=True, slots=True)
 class ItemRow:
-    """One item of a run and how it ended (``each = true``: read from the log's markers)."""
+    """One item of a run and its result (with ``each = true``, from the marks in the log)."""
 
     run_id: int
     replica: int
@@ -148,7 +148,7 @@ class ItemRow:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """An event in a run's history that a person may want to know of."""
+    """An event in the history of a run that is of interest to a user."""
 
     run_id: int
     at: float
@@ -158,7 +158,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run with what a table of jobs shows, read with a constant number of queries for any number of runs."""
+    """A run with the values of a table of jobs, read with a constant number of queries for any number of runs."""
 
     run: Run
     counts: dict[str, int]  # by state, zero-filled
@@ -208,7 +208,7 @@ def limits_text(limits: Limits) -> str:
 
 
 def run_value(row: sqlite3.Row) -> Run:
-    """A row of ``runs`` joined with its job's server, user and name (RUN_COLUMNS)."""
+    """Convert a row of ``runs`` joined with the server, user and name of its job (RUN_COLUMNS)."""
     return Run(
         id=row["id"],
         key=JobKey(row["server"], row["user"], row["name"]),
@@ -239,7 +239,7 @@ REPLICA_COLUMNS = "run, number, name, request, items, each, state, reason, attem
 
 
 def replica_value(row: sqlite3.Row) -> ReplicaRow:
-    """A row of REPLICA_COLUMNS, in their order."""
+    """Convert a row of REPLICA_COLUMNS, in their order."""
     run, number, name, request, items, each, state, reason, attempt, allowed, not_before, deleting = row
     return ReplicaRow(
         run_id=run,
@@ -266,5 +266,5 @@ ATTEMPT_COLUMNS = (
 
 
 def attempt_value(row: sqlite3.Row) -> AttemptRow:
-    """A row of ATTEMPT_COLUMNS, in their order."""
+    """Convert a row of ATTEMPT_COLUMNS, in their order."""
     return AttemptRow(*row)

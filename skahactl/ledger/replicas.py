@@ -1,4 +1,4 @@
-"""Replicas of a run, their items, and notes: read and steered."""
+"""Replicas of a run, their items, and notes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaState:
-    """A replica without its request and items: what a pass of a driver reads of thousands."""
+    """A replica without its request and items: small enough for a driver to read thousands in each pass."""
 
     number: int
     name: str
@@ -41,7 +41,7 @@ class ReplicaState:
 
 
 def replica_states(ledger: Ledger, run_id: int, number: int | None = None) -> tuple[ReplicaState, ...]:
-    """Every replica of the run, or the one of this number, in order."""
+    """Return every replica of the run, or the one with this number, in order."""
     rows = ledger.rows(
         "SELECT number, name, state, reason, attempt, allowed, not_before, deleting FROM replicas"
         f" WHERE run = ?{'' if number is None else ' AND number = ?'} ORDER BY number",
@@ -51,7 +51,7 @@ def replica_states(ledger: Ledger, run_id: int, number: int | None = None) -> tu
 
 
 def replicas_of(ledger: Ledger, run_id: int, numbers: Collection[int] | None = None) -> tuple[ReplicaRow, ...]:
-    """Whole rows, all or those with these numbers, in order."""
+    """Return whole rows, all or those with these numbers, in order."""
     rows = ledger.rows(f"SELECT {REPLICA_COLUMNS} FROM replicas WHERE run = ? ORDER BY number", run_id)
     chosen = None if numbers is None else set(numbers)
     return tuple(replica_value(row) for row in rows if chosen is None or row["number"] in chosen)
@@ -66,7 +66,7 @@ def replica(ledger: Ledger, run_id: int, number: int) -> ReplicaRow:
 def set_states(
     ledger: Ledger, run_id: int, numbers: Iterable[int], state: str, reason: str | None, not_before: float | None = None
 ) -> None:
-    """The same state and reason for these replicas."""
+    """Set the same state and reason for these replicas."""
     with ledger.transaction() as connection:
         connection.executemany(
             "UPDATE replicas SET state = ?, reason = ?, not_before = ? WHERE run = ? AND number = ?",
@@ -96,7 +96,7 @@ def request_delete(ledger: Ledger, run_id: int, numbers: Collection[int] | None,
 
 
 def allow_again(ledger: Ledger, run_id: int, chosen: dict[int, tuple[int, ...] | None]) -> None:
-    """Lets these replicas have one more attempt, at once; with positions, of these items alone."""
+    """Allow one more attempt of these replicas, immediately; with positions, only of these items."""
     with ledger.transaction() as connection:
         connection.executemany(
             "UPDATE replicas SET state = CASE WHEN state IN ('Failed', 'Rejected', 'Unknown', 'Deleted', 'Completed',"
@@ -112,8 +112,10 @@ def allow_again(ledger: Ledger, run_id: int, chosen: dict[int, tuple[int, ...] |
 
 
 def positions_to_run(ledger: Ledger, run_id: int, row: ReplicaRow) -> tuple[int, ...]:
-    """The items of an ``each`` replica that its next attempt runs: those asked for, else those that did not end with
-    0; all if every one did. Positions from 1."""
+    """Return the items that the next attempt of an ``each`` replica runs, as positions from 1.
+
+    These are the requested items, else those that did not end with 0, or all if every item did.
+    """
     found = ledger.row("SELECT chosen FROM replicas WHERE run = ? AND number = ?", run_id, row.number)
     if found is not None and found["chosen"] is not None:
         return tuple(json.loads(found["chosen"]))
@@ -145,7 +147,7 @@ def positions_due(ledger: Ledger, attempt: AttemptRow) -> frozenset[int]:
 
 
 def record_items(ledger: Ledger, run_id: int, replica: int, attempt: int, ends: Iterable[tuple[int, int]]) -> None:
-    """Item ends read from an attempt's log: (position from 1, exit code). A later attempt's word wins."""
+    """Record item ends from the log of an attempt: (position from 1, exit code). A later attempt overrides."""
     with ledger.transaction() as connection:
         connection.executemany(
             "INSERT INTO items (run, replica, position, state, attempt, exit_code) VALUES (?,?,?,?,?,?)"
@@ -159,7 +161,7 @@ def record_items(ledger: Ledger, run_id: int, replica: int, attempt: int, ends: 
 
 
 def mark_items(ledger: Ledger, run_id: int, chosen: dict[int, tuple[int, ...]], state: str) -> None:
-    """What a person found out about items: replica to positions."""
+    """Record the results of items that a user set: replica number to positions."""
     with ledger.transaction() as connection:
         connection.executemany(
             "INSERT INTO items (run, replica, position, state) VALUES (?,?,?,?)"
@@ -256,19 +258,19 @@ def ended_items(ledger: Ledger, run_id: int) -> tuple[dict[int, int], dict[int, 
 
 
 def has_each(ledger: Ledger, run_id: int, number: int) -> bool:
-    """Whether the replica runs its command once an item, leaving marks in its log."""
+    """Return whether the replica runs its command once per item, with marks in its log."""
     row = ledger.row("SELECT each IS NOT NULL AS has FROM replicas WHERE run = ? AND number = ?", run_id, number)
     return row is not None and bool(row["has"])
 
 
 def set_not_before(ledger: Ledger, run_id: int, number: int, at: float) -> None:
-    """The replica's next attempt is not created before ``at``."""
+    """Set the earliest time of the next attempt of a replica."""
     with ledger.transaction() as connection:
         connection.execute("UPDATE replicas SET not_before = ? WHERE run = ? AND number = ?", (at, run_id, number))
 
 
 def stop_retries(ledger: Ledger, run_id: int, numbers: Iterable[int]) -> None:
-    """No attempt after the last one, for these."""
+    """Allow no further attempts of these replicas."""
     with ledger.transaction() as connection:
         connection.executemany(
             "UPDATE replicas SET allowed = attempt WHERE run = ? AND number = ?",

@@ -1,4 +1,4 @@
-"""Runs: made, found, summed up, ended, forgotten."""
+"""Runs: create, find, summarise, end and remove them."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _insert_replicas(ledger: Ledger, run_id: int, job: Job) -> None:
 
 
 def job_id(ledger: Ledger, key: JobKey) -> int:
-    """The row of a job, made if need be; call it in a transaction."""
+    """Return the id of a job, created if necessary. Call this in a transaction."""
     ledger.connection.execute(
         "INSERT INTO jobs (server, user, name) VALUES (?,?,?) ON CONFLICT DO NOTHING", (key.server, key.user, key.name)
     )
@@ -131,7 +131,7 @@ def last_run(ledger: Ledger, key: JobKey) -> Run | None:
 
 
 def runs_of(ledger: Ledger, key: JobKey) -> tuple[Run, ...]:
-    """Every run of a job, oldest first."""
+    """Return every run of a job, oldest first."""
     rows = ledger.rows(
         f"{_RUNS} WHERE server = ? AND user = ? AND jobs.name = ? ORDER BY number", key.server, key.user, key.name
     )
@@ -139,7 +139,7 @@ def runs_of(ledger: Ledger, key: JobKey) -> tuple[Run, ...]:
 
 
 def last_runs(ledger: Ledger, server: str) -> tuple[Run, ...]:
-    """The last run of every job on this server, the newest first."""
+    """Return the last run of every job on this server, newest first."""
     rows = ledger.rows(
         f"{_RUNS} WHERE server = ? AND runs.id IN (SELECT max(id) FROM runs GROUP BY job) ORDER BY runs.id DESC", server
     )
@@ -153,7 +153,7 @@ def unfinished_runs(ledger: Ledger, server: str) -> tuple[Run, ...]:
 
 
 def job_keys(ledger: Ledger, server: str | None = None) -> tuple[JobKey, ...]:
-    """Every job with a record, the one with the newest run first."""
+    """Return every job with a record, the one with the newest run first."""
     rows = ledger.rows(
         "SELECT server, user, name FROM jobs JOIN runs ON runs.job = jobs.id"
         " WHERE ? IS NULL OR server = ? GROUP BY jobs.id ORDER BY max(runs.created) DESC, max(runs.id) DESC",
@@ -164,7 +164,7 @@ def job_keys(ledger: Ledger, server: str | None = None) -> tuple[JobKey, ...]:
 
 
 def users_seen(ledger: Ledger, server: str) -> tuple[str, ...]:
-    """The users that this server has told us we are, the one with the newest run first."""
+    """Return the user names that this server has reported for us, the one with the newest run first."""
     rows = ledger.rows(
         "SELECT user FROM jobs JOIN runs ON runs.job = jobs.id WHERE server = ?"
         " GROUP BY user ORDER BY max(runs.id) DESC",
@@ -174,7 +174,7 @@ def users_seen(ledger: Ledger, server: str) -> tuple[str, ...]:
 
 
 def summaries(ledger: Ledger, runs: Sequence[Run]) -> tuple[RunSummary, ...]:
-    """What a table of jobs shows of these runs; a constant number of queries."""
+    """Return what a table of jobs shows of these runs, with a constant number of queries."""
     wanted = {run.id for run in runs}
     only = ("IN (" + ",".join(map(str, sorted(wanted))) + ")") if len(wanted) <= 500 else "> 0"
     counts: dict[int, dict[str, int]] = {}
@@ -183,7 +183,7 @@ def summaries(ledger: Ledger, runs: Sequence[Run]) -> tuple[RunSummary, ...]:
         counts.setdefault(row["run"], {})[row["state"]] = row["replicas"]
         _add_items(items.setdefault(row["run"], _no_items()), row["state"], row["items"])
     own_ends = ledger.rows(f"SELECT run, state, items FROM item_tallies WHERE run {only}")
-    for row in own_ends:  # items that told their own end count by that, not by their replica's
+    for row in own_ends:  # items with a result of their own count with it, not with the state of their replica
         items.setdefault(row["run"], _no_items()).update(completed=0, failed=0)
     for row in own_ends:
         items[row["run"]][row["state"].lower()] = row["items"]
@@ -230,7 +230,7 @@ def _add_items(tally: dict[str, int], state: str, number: int) -> None:
 
 
 def set_limits(ledger: Ledger, run_id: int, limits: Limits, keep: str, attempts: int) -> None:
-    """What a manifest may change in a run that goes on: limits, what logs are kept, and more attempts."""
+    """Set what a manifest can change in an unfinished run: limits, which logs are saved, and more attempts."""
     with ledger.transaction() as connection:
         connection.execute(
             "UPDATE runs SET limits = ?, keep = ?, attempts = ? WHERE id = ?",
@@ -240,16 +240,18 @@ def set_limits(ledger: Ledger, run_id: int, limits: Limits, keep: str, attempts:
 
 
 def set_run(ledger: Ledger, run_id: int, **columns: object) -> None:
-    """Sets columns of a run: started, ended, observed, deleting, reason, after_runs."""
+    """Set columns of a run: started, ended, observed, deleting, reason, after_runs."""
     names = ", ".join(f"{name} = ?" for name in columns)
     with ledger.transaction() as connection:
         connection.execute(f"UPDATE runs SET {names} WHERE id = ?", (*columns.values(), run_id))
 
 
 def forget(ledger: Ledger, run_ids: Collection[int], now: float, memory: float) -> None:
-    """Deletes the records of these runs, and of jobs that have none left. The caller removes their logs. Sessions that
-    the platform may still list stay known: it remembers an ended one for ``memory`` seconds, an interactive one for a
-    day (skaha-api 9)."""
+    """Delete the records of these runs, and of jobs without further runs. The caller removes their logs.
+
+    Sessions that the platform may still list stay known: it lists an ended one for ``memory`` seconds, and an
+    interactive one for a day (skaha-api 9).
+    """
     with ledger.transaction() as connection:
         connection.execute("DELETE FROM forgotten WHERE until <= ?", (now,))
         connection.executemany(
@@ -264,7 +266,7 @@ def forget(ledger: Ledger, run_ids: Collection[int], now: float, memory: float) 
 
 
 def set_after_runs(ledger: Ledger, run_id: int, numbers: dict[str, int]) -> None:
-    """Which runs of the jobs it came after this run was started on."""
+    """Return the runs of the jobs it comes after that this run was started on."""
     set_run(ledger, run_id, after_runs=dump_json(numbers))
 
 
@@ -290,4 +292,4 @@ def adopt_sessions(
         connection.execute("UPDATE runs SET started = ? WHERE id = ?", (now, run.id))
         if rest == "unknown":
             missing = [replica.number for replica in replica_states(ledger, run.id) if replica.number not in found]
-            set_states(ledger, run.id, missing, State.UNKNOWN, "no session of it was there when it was taken over")
+            set_states(ledger, run.id, missing, State.UNKNOWN, "it had no session when the job was adopted")

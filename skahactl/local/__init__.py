@@ -1,1 +1,1 @@
-"""The local platform: queue, workers, HTTP answers, serve."""
+"""The local platform: queue, workers, and HTTP replies."""

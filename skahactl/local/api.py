@@ -1,4 +1,4 @@
-"""The Skaha v1 HTTP interface, answered from the queue on this machine (skaha-api 13)."""
+"""The Skaha v1 HTTP interface, served from the queue on this machine (skaha-api 13)."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ def sessions_in_use(rows: Sequence[sqlite3.Row], now: float) -> dict[str, tuple[
 
 
 def public_view(row: sqlite3.Row, user: str) -> dict[str, object]:
-    """What ``view=all`` shows of a session."""
+    """Return the part of a session in ``view=all``."""
     whole = session_view(row, user)
     return {name: whole[name] for name in ("userid", "type", "status", "startTime") if name in whole}
 
 
 def start_time(epoch: float) -> str:
-    """ISO 8601 as Java prints an instant's date and time: seconds omitted when they are zero."""
+    """Return ISO 8601 as Java prints it: seconds are omitted when they are zero."""
     return _seconds(epoch).replace(":00Z", "Z") if floor(epoch) % 60 == 0 else _seconds(epoch)
 
 
@@ -90,7 +90,7 @@ def _cores(cores: float | None) -> str:
 
 
 def events_view(row: sqlite3.Row) -> str:
-    """The events of a session that has started, as a table."""
+    """Return the events of a started session as a table."""
     started = _seconds(row["started"])
     rows = [
         ("Normal", "Scheduled", "Assigned to this machine", started),
@@ -102,14 +102,14 @@ def events_view(row: sqlite3.Row) -> str:
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns as kubectl prints them: as wide as their widest, three blanks between."""
+    """Format columns like kubectl: as wide as their widest cell, with three spaces between them."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "\n".join(lines) + "\n"
 
 
 def stats_view(rows: Sequence[sqlite3.Row], slots: int) -> dict[str, object]:
-    """``view=stats``: here, the slots and what runs in them (skaha-api 4.3)."""
+    """Return ``view=stats``: the slots and what runs in them (skaha-api 4.3)."""
     running = [row for row in rows if row["state"] == RUNNING]
     cores = sum(row["cores"] or 1.0 for row in running)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 10**9
@@ -129,15 +129,16 @@ def stats_view(rows: Sequence[sqlite3.Row], slots: int) -> dict[str, object]:
 
 _FIRST_SAMPLE = 1.0  # seconds after its start from which on the usage of a session is measured
 
-#: Seconds that a request gives the processes of a dead worker to end.
+#: Seconds that a request waits for the processes of a dead worker to end.
 REAPING = 0.25
 _RESOURCES = ("session", "context", "image", "repository")
 
 
 class Platform:
-    """Answers requests from any thread; holds nothing but its settings.
+    """Serves requests from any thread; its only state is its settings.
 
-    ``directory``: where commands run unless the settings or the caller name one; ``environ``: of the creating process.
+    ``directory`` is where commands run unless the settings or the caller name another one; ``environ`` is that of the
+    creating process.
     """
 
     def __init__(
@@ -155,9 +156,9 @@ class Platform:
         self.user = local_user()
 
     def answer(self, call: LocalCall) -> HttpAnswer:
-        """The answer to a request.
+        """Return the reply to a request.
 
-        Raises OSError, sqlite3.Error or StoreError when the queue cannot be used; nothing was done then.
+        Raises OSError, sqlite3.Error or StoreError if the queue cannot be used; nothing was done then.
         """
         try:
             answer = self._routed(call)
@@ -219,7 +220,7 @@ class Platform:
             return self._renew(store, form, parts[0]) if parts else self._create(store, form, call)
 
     def _open(self) -> sqlite3.Connection:
-        """The queue, after what every request does first: reap, forget, top up."""
+        """Open the queue, after the steps of every request: reap, discard old sessions, start missing workers."""
         prepare(self.root)
         store = connect(self.root)
         try:
@@ -234,7 +235,7 @@ class Platform:
         return store
 
     def _staff(self, store: sqlite3.Connection, step: Callable[[], None]) -> None:
-        """One immediate transaction: ``step``, and the reservation of the workers it needs; then these start."""
+        """Run ``step`` and the reservation of its workers in one immediate transaction, then start the workers."""
         booked: list[tuple[str, int]] = []
         try:
             with immediate(store):
@@ -259,7 +260,7 @@ class Platform:
         return http.text(session + "\n")
 
     def _order(self, wanted: http.SessionRequest, session: str, directory: str) -> queue.QueuedSession:
-        """What the session is to run: the server's template step, and the environment built around its result."""
+        """Return what the session runs: the result of the server's template step, with its environment."""
         job = f"skaha-headless-{self.user}-{session}".lower()
         place = os.path.abspath(os.path.expanduser(directory))
         platform = platform_environment(session, wanted.cores, place, self.environ)
@@ -293,7 +294,7 @@ class Platform:
             if row is None or row["started"] is None:
                 raise missing(f"session {session} not found.")
             return http.text(events_view(row))
-        if not session:  # the empty id filters nothing: the first session
+        if not session:  # an empty id matches the first session
             row = next(iter(queue.list_sessions(store)), None)
         else:
             http.host_label("canfar.net/id", session)
@@ -303,7 +304,7 @@ class Platform:
         return http.pretty(session_view(row, self.user, sessions_in_use([row], time.time()).get(row["id"])))
 
     def _log(self, store: sqlite3.Connection, session: str) -> HttpAnswer:
-        """The output so far; nothing for sessions that have none or are not known."""
+        """Return the output so far; empty for unknown sessions and those without output."""
         headers = {"content-type": "text/plain"}
         row = queue.find_session(store, session)
         if row is None or row["state"] == QUEUED:
@@ -333,7 +334,7 @@ class Platform:
 
 
 def _desktop_apps(method: str, parts: list[str]) -> HttpAnswer:
-    """There are no desktops here, and so no apps in them (skaha-api 6)."""
+    """Reply to requests about desktop apps: there are none (skaha-api 6)."""
     session, app = parts[0], parts[2] if len(parts) == 3 else None
     if method == "POST":
         raise missing(f"session {session} not found") if app is None else bad("Cannot modify an existing app.")

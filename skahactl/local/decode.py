@@ -282,7 +282,7 @@ def expand_variables(text: str, mapping: Mapping[str, str]) -> str:
 
 
 def local_user() -> str:
-    """Whom the platform says we are: the local user's name."""
+    """Return the user that the platform reports: the name of the local user."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -290,7 +290,7 @@ def local_user() -> str:
 
 
 def base_environment(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """What stands in for the image's own environment: PATH with skahactl's directory first, language, TZ, TMPDIR."""
+    """Return the replacement of the environment of the image: PATH with our directory first, LANG, TZ, TMPDIR."""
     kept = [(name, value) for name, value in environ.items() if _kept(name)]
     return (("PATH", session_path(environ)), *kept)
 
@@ -300,7 +300,7 @@ def _kept(name: str) -> bool:
 
 
 def session_path(environ: Mapping[str, str]) -> str:
-    """The search path: where skahactl and its Python are, then the creator's, then the usual places."""
+    """Return the search path: the directory of skahactl, then the PATH of the creator, then the usual directories."""
     program = os.path.abspath(sys.argv[0])
     scripts = os.path.dirname(program) if os.path.basename(program) == "skahactl" else sysconfig.get_path("scripts")
     wanted = [
@@ -315,7 +315,7 @@ def session_path(environ: Mapping[str, str]) -> str:
 def platform_environment(
     session: str, cores: float | None, directory: str, environ: Mapping[str, str]
 ) -> tuple[tuple[str, str], ...]:
-    """What the platform sets after the user's own entries, in the server's order."""
+    """Return the variables that the platform sets after those of the user, in the order of the server."""
     home = environ.get("HOME") or os.path.expanduser("~")
     threads = 1 if cores is None else max(1, int(cores))
     return (

@@ -1,4 +1,4 @@
-"""A request as a value."""
+"""A request of a client as a value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from skahactl.local.decode import template_message
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """``log``: an open file descriptor and the number of bytes to send of it; whoever takes the answer closes it."""
+    """A reply. ``log`` is an open file descriptor and its number of bytes to send; the receiver closes it."""
 
     status: int
     headers: dict[str, str]
@@ -27,7 +27,7 @@ class HttpAnswer:
 
 
 class HttpRefusal(Exception):
-    """A request that is not served: HTTP status and body, text/plain."""
+    """A rejected request: HTTP status and body, text/plain."""
 
     def __init__(self, status: int, body: str, headers: dict[str, str] | None = None):
         super().__init__(body)
@@ -35,7 +35,7 @@ class HttpRefusal(Exception):
 
 
 def bad(message: str) -> HttpRefusal:
-    """400, as the server answers an IllegalArgumentException."""
+    """Return 400, as the server does for an IllegalArgumentException."""
     return HttpRefusal(400, message + "\n")
 
 
@@ -56,7 +56,7 @@ def html(body: str, status: int = 200) -> HttpAnswer:
 
 
 def pretty(data: object) -> HttpAnswer:
-    """JSON as the server's library prints sessions and images: two blanks, no newline at the end."""
+    """Return JSON in the form of the server: indented by two spaces, no newline at the end."""
     return _of(200, "application/json", json.dumps(data, indent=2, ensure_ascii=False))
 
 
@@ -77,8 +77,8 @@ def _of(status: int, kind: str, body: str) -> HttpAnswer:
 class LocalCall:
     """A request: header names in lower case, ``query`` without its question mark.
 
-    ``directory``: where a created session is to run, if the caller says. ``abandoned`` is set when nobody waits for
-    the answer any more: a create that is not committed by then never is.
+    ``directory`` is the working directory of a created session, if the caller names one. ``abandoned`` is set when the
+    caller no longer waits: a create that is not committed by then never is.
     """
 
     method: str
@@ -94,21 +94,21 @@ class LocalCall:
         return "http://" + self.headers.get("host", "local")
 
     def allow(self, *methods: str) -> None:
-        """405 for other methods."""
+        """Return 405 for other methods."""
         if self.method not in methods:
             raise HttpRefusal(405, f"unsupported: HTTP {self.method}\n", {"allow": ", ".join(methods)})
 
 
 class CallAbandoned(Exception):
-    """Nobody waits for the answer; nothing was created."""
+    """The caller no longer waits for the reply; nothing was created."""
 
 
-#: More parameters than this are silently not read, by the servlet container.
+#: The servlet container silently ignores more parameters than this.
 MOST = 1000
 
 
 class Parameters:
-    """Case-insensitive names; the first value of a single-valued one wins."""
+    """Parameters with case-insensitive names; the first value of a single-valued one wins."""
 
     def __init__(self, pairs: list[tuple[str, str]]):
         self._pairs = pairs[:MOST]
@@ -117,7 +117,10 @@ class Parameters:
         return next((value for key, value in self._pairs if key.lower() == name), None)
 
     def many(self, name: str) -> list[str]:
-        """All values in order; ValueError if the name comes in two spellings, as the server's library fails on it."""
+        """Return all values in order.
+
+        Raises ValueError for a name in two spellings, as the library of the server fails.
+        """
         if len({key for key, _ in self._pairs if key.lower() == name}) > 1:
             raise ValueError("null")
         return [value for key, value in self._pairs if key.lower() == name]
@@ -128,7 +131,7 @@ def query_parameters(query: str) -> Parameters:
 
 
 def post_parameters(query: str, headers: Mapping[str, str], body: bytes) -> Parameters:
-    """The parameters of a POST: query and form, a multipart's fields alone, and none at all for any other content."""
+    """Parse the parameters of a POST: query and form, only fields for multipart, none for any other content."""
     content = Message()
     content["Content-Type"] = headers.get("content-type", "text/plain")
     kind = content.get_content_type()
@@ -207,7 +210,7 @@ CONTEXT: dict[str, object] = {
     "gpus": {"options": GPUS},
     "maxInteractiveSessions": "0",
 }
-#: Hosts that GET repository names; images from elsewhere pass all the same, since none is started.
+#: Hosts in the reply to GET repository; other images are accepted too, because none is started.
 REPOSITORIES = ("images.canfar.net",)
 
 AVAILABILITY = """<?xml version="1.0" encoding="UTF-8"?>
@@ -249,7 +252,7 @@ INDEX = (
 
 
 def capabilities(base: str) -> str:
-    """``base``: scheme, host and ``/skaha`` as the client reached it."""
+    """Return the capabilities; ``base`` is the scheme, host and ``/skaha`` that the client used."""
     apis = "".join(_API.format(base=escape(base), name=name) for name in ("session", "context", "image", "repository"))
     return _CAPABILITIES.format(base=escape(base), apis=apis)
 
@@ -267,7 +270,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True, slots=True)
 class SessionRequest:
-    """A create that passed; ``name`` in lower case."""
+    """A valid create; ``name`` is in lower case."""
 
     name: str
     image: str
@@ -280,7 +283,7 @@ class SessionRequest:
 
 
 def session_request(parameters: Parameters) -> SessionRequest:
-    """The checks 2 to 16; raises Refusal."""
+    """Run the checks 2 to 16. Raises Refusal."""
     image = _image(parameters.one("image"))
     kind = _kind(parameters.one("type"))
     cores = _amount("cores", parameters.one("cores"), CORES)
@@ -324,7 +327,7 @@ def _kind(kind: str | None) -> str:
 
 
 def _amount(name: str, value: str | None, options: tuple[int, ...]) -> float | None:
-    """A decimal number whose integer part is an option; None: flexible."""
+    """Parse a decimal number with an integer part that is one of the options; None means flexible."""
     if value is None or not value.strip():
         return None
     if not _DOUBLE.fullmatch(value.strip()) or int(min(float(value.strip().rstrip("fFdD")), 1e9)) not in options:
@@ -349,7 +352,7 @@ def _name(name: str | None) -> str:
 
 
 def host_label(key: str, value: str) -> None:
-    """A label's value as Kubernetes wants it, else Refusal."""
+    """Check a label by the rules of Kubernetes. Raises Refusal."""
     if not value:
         raise bad(f"{key} label value cannot be blank")
     if not _LABEL.fullmatch(value):
@@ -359,7 +362,7 @@ def host_label(key: str, value: str) -> None:
 
 
 def check_host_name(name: str, job: str) -> None:
-    """The pod's host name is the whole name: Kubernetes refuses the Job where that is no DNS label."""
+    """Check the host name of the pod: Kubernetes rejects a Job with a name that is not a DNS label."""
     if len(name) > 63 or name.endswith("-") or name in ("y", "n"):
         raise template_message(job)
 

@@ -1,4 +1,4 @@
-"""The queue's transactions that are not about workers: a session's way from queued to forgotten."""
+"""Transactions of the queue for sessions, from queued to discarded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 VERSION = 1
 
-#: States as they are stored; the first is "Pending" to a client.
+#: States as stored; clients see the first one as "Pending".
 QUEUED, RUNNING, COMPLETED, FAILED = "Queued", "Running", "Completed", "Failed"
 
 SCHEMA = """
@@ -20,14 +20,14 @@ CREATE TABLE sessions (
     id TEXT NOT NULL UNIQUE,
     name TEXT NOT NULL,                     -- lower case, as the pod's host name
     image TEXT NOT NULL,
-    cores REAL, ram REAL, gpus INTEGER,     -- as asked for; NULL: flexible
+    cores REAL, ram REAL, gpus INTEGER,     -- as requested; NULL: flexible
     argv TEXT NOT NULL, env TEXT NOT NULL,  -- JSON lists; blanked at the end
     directory TEXT NOT NULL,
     state TEXT NOT NULL,
-    deleted INTEGER NOT NULL DEFAULT 0,     -- hidden; its worker ends it and takes the row away
+    deleted INTEGER NOT NULL DEFAULT 0,     -- hidden; its worker ends it and removes the row
     created REAL NOT NULL, started REAL, expires REAL, ended REAL,
-    worker TEXT, pid INTEGER, born TEXT, boot TEXT,  -- the process group, and what tells its number from a later one
-    termed REAL,                            -- when the group of a dead worker was told to end
+    worker TEXT, pid INTEGER, born TEXT, boot TEXT,  -- the process group, with its start time and boot id
+    termed REAL,                            -- when TERM was sent to the group of a dead worker
     exit INTEGER, reason TEXT
 );
 CREATE INDEX sessions_state ON sessions (state, seq);
@@ -38,7 +38,7 @@ CREATE TABLE workers (id TEXT PRIMARY KEY, since REAL NOT NULL, dead INTEGER NOT
 
 
 class StoreError(Exception):
-    """The queue's file cannot be used, with the reason and the way on."""
+    """The file of the queue cannot be used; with the reason and what to do."""
 
 
 def log_directory(root: str) -> str:
@@ -54,13 +54,13 @@ def lock_path(root: str, worker: str) -> str:
 
 
 def prepare(root: str) -> None:
-    """Make the platform's directories, for this user alone."""
+    """Create the directories of the platform, for this user only."""
     for directory in (root, log_directory(root), os.path.join(root, "workers")):
         os.makedirs(directory, mode=0o700, exist_ok=True)
 
 
 def connect(root: str) -> sqlite3.Connection:
-    """Open the queue below ``root`` (made before by prepare), creating its tables if it is new.
+    """Open the queue in ``root`` (created by prepare), and create its tables if it is new.
 
     The connection is in autocommit mode, for use in one thread; close it.
     """
@@ -77,7 +77,9 @@ def connect(root: str) -> sqlite3.Connection:
         if version == 0:
             _create(store)
         elif version > VERSION:
-            raise StoreError(f"{path} was written by a newer skahactl; use that one, or another SKAHACTL_STATE_DIR")
+            raise StoreError(
+                f"{path} was written by a newer skahactl; use that version, or set another SKAHACTL_STATE_DIR"
+            )
     except BaseException:
         store.close()
         raise
@@ -85,9 +87,9 @@ def connect(root: str) -> sqlite3.Connection:
 
 
 def _make(path: str) -> None:
-    """Make the file, for this user alone.
+    """Create the file, for this user only.
 
-    It must be closed before it has its name: closing a file takes away every lock that this process holds on it.
+    It must be closed before it gets its name: closing a file releases every lock that this process holds on it.
     """
     draft = f"{path}.{os.urandom(8).hex()}"
     os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -109,7 +111,7 @@ def _create(store: sqlite3.Connection) -> None:
 
 @contextmanager
 def immediate(store: sqlite3.Connection) -> Iterator[None]:
-    """One immediate transaction: committed at the end, rolled back when anything is raised."""
+    """Run an immediate transaction: committed at the end, rolled back after an exception."""
     store.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -120,12 +122,12 @@ def immediate(store: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-#: activeDeadlineSeconds of headless sessions, and what renew asks for (skaha-api 9, 6).
+#: activeDeadlineSeconds of headless sessions, and the time that renew requests (skaha-api 9, 6).
 DEADLINE, RENEWED = 1209600.0, 345600.0
 
 
 class QueuedSession(NamedTuple):
-    """What a session is to run, decoded: nothing is left of the request's form."""
+    """What a session runs, decoded from the form of the request."""
 
     id: str
     name: str
@@ -139,7 +141,7 @@ class QueuedSession(NamedTuple):
 
 
 def enqueue(store: sqlite3.Connection, order: QueuedSession, now: float) -> None:
-    """Inside a transaction: put a session at the end of the queue."""
+    """Within a transaction, add a session to the end of the queue."""
     store.execute(
         "INSERT INTO sessions (id, name, image, cores, ram, gpus, argv, env, directory, state, created)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -148,7 +150,7 @@ def enqueue(store: sqlite3.Connection, order: QueuedSession, now: float) -> None
 
 
 def claim(store: sqlite3.Connection, worker: str, group: tuple[int, str, str], now: float) -> sqlite3.Row | None:
-    """Inside a transaction: the head of the queue, now Running as the process group (pid, born, boot) of ``worker``."""
+    """Within a transaction, claim the head of the queue: it is now Running as the process group of ``worker``."""
     row: sqlite3.Row | None = store.execute(
         "SELECT * FROM sessions WHERE state = ? ORDER BY seq LIMIT 1", (QUEUED,)
     ).fetchone()
@@ -164,7 +166,7 @@ def claim(store: sqlite3.Connection, worker: str, group: tuple[int, str, str], n
 def end(
     store: sqlite3.Connection, root: str, session: str, state: str, now: float, code: int | None, reason: str
 ) -> None:
-    """Inside a transaction: note a session's end and blank what it ran with; a deleted one goes with its log."""
+    """Within a transaction, record the end of a session and blank its command; remove a deleted one with its log."""
     row = store.execute("SELECT deleted FROM sessions WHERE id = ?", (session,)).fetchone()
     if row is not None and row["deleted"]:
         store.execute("DELETE FROM sessions WHERE id = ?", (session,))
@@ -178,7 +180,7 @@ def end(
 
 
 def delete(store: sqlite3.Connection, root: str, session: str) -> None:
-    """Take a session away; a running one is hidden at once, and ended by its worker."""
+    """Delete a session; a running one is hidden at once, and its worker ends it."""
     with immediate(store):
         gone = store.execute(
             "DELETE FROM sessions WHERE id = ? AND state != ? RETURNING id", (session, RUNNING)
@@ -189,7 +191,7 @@ def delete(store: sqlite3.Connection, root: str, session: str) -> None:
 
 
 def renew(store: sqlite3.Connection, session: str, now: float) -> bool:
-    """Move a running session's deadline where it is nearer than a renewal gives; False if it does not run."""
+    """Extend the deadline of a running session, never shorten it; returns False if it is not running."""
     with immediate(store):
         changed = store.execute(
             "UPDATE sessions SET expires = max(expires, ?) WHERE id = ? AND state = ? AND NOT deleted",
@@ -199,7 +201,10 @@ def renew(store: sqlite3.Connection, session: str, now: float) -> bool:
 
 
 def forget(store: sqlite3.Connection, root: str, memory: float, now: float) -> None:
-    """Forget sessions, logs too, ``memory`` seconds after their end. Logs go first: none is ever left behind."""
+    """Discard sessions and their logs ``memory`` seconds after their end.
+
+    Logs go first, so that none is left behind.
+    """
     query = "SELECT id FROM sessions WHERE ended < ?"
     if store.execute(query + " LIMIT 1", (now - memory,)).fetchone() is None:
         return
@@ -211,7 +216,7 @@ def forget(store: sqlite3.Connection, root: str, memory: float, now: float) -> N
 
 
 def find_session(store: sqlite3.Connection, session: str) -> sqlite3.Row | None:
-    """One session that is not deleted."""
+    """Return one session that is not deleted."""
     row: sqlite3.Row | None = store.execute(
         "SELECT * FROM sessions WHERE id = ? AND NOT deleted", (session,)
     ).fetchone()
@@ -219,7 +224,7 @@ def find_session(store: sqlite3.Connection, session: str) -> sqlite3.Row | None:
 
 
 def list_sessions(store: sqlite3.Connection) -> list[sqlite3.Row]:
-    """All sessions that are not deleted, by id: the order of Kubernetes' names (skaha-api 4)."""
+    """Return all sessions that are not deleted, by id, which is the order of Kubernetes (skaha-api 4)."""
     return store.execute(
         "SELECT id, name, image, cores, ram, gpus, state, created, started, expires, ended, pid, boot, reason"
         " FROM sessions WHERE NOT deleted ORDER BY id"
@@ -227,7 +232,7 @@ def list_sessions(store: sqlite3.Connection) -> list[sqlite3.Row]:
 
 
 def end_of_status(status: int) -> tuple[str, int, str]:
-    """State, exit code and reason of a wait status."""
+    """Return the state, exit code and reason of a wait status."""
     code = os.waitstatus_to_exitcode(status)
     if code == 0:
         return COMPLETED, 0, "exit code 0"

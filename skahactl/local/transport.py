@@ -1,4 +1,4 @@
-"""The local platform as an httpx transport: the same requests and answers, without a socket."""
+"""The local platform as an httpx transport: the same requests and replies, without a socket."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from skahactl.local.queue import StoreError
 from skahactl.profile import LocalSettings
 from skahactl.skaha.transport import DIRECTORY
 
-#: Bytes of a log read at once.
+#: Bytes of a log per read.
 PIECE = 256 * 1024
 
 
 class LocalTransport(httpx.AsyncBaseTransport):
-    """Answers ``http://local/skaha/...`` from the queue below ``state_dir``.
+    """Serves ``http://local/skaha/...`` from the queue in ``state_dir``.
 
-    Handlers run in threads of their own, off the event loop. A create whose caller was cancelled is either not made,
-    or made before the cancellation is passed on: nothing happens after the call returned. A queue that cannot be used
-    is a ConnectError: nothing was done.
+    Handlers run in their own threads, off the event loop. A create with a cancelled caller is either not carried out,
+    or completed before the cancellation is passed on: nothing happens after the call returned. If the queue cannot be
+    used, the result is a ConnectError, and nothing was done.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class LocalTransport(httpx.AsyncBaseTransport):
 
 
 async def _settled(future: Future[HttpAnswer]) -> None:
-    """Wait for a handler that nobody wants any more, however often we are cancelled; free what it answered."""
+    """Wait for an abandoned handler, even if cancelled repeatedly, and free its reply."""
     while not future.done():
         try:
             await asyncio.wait([asyncio.wrap_future(future)])
@@ -82,7 +82,7 @@ async def _settled(future: Future[HttpAnswer]) -> None:
 
 
 class LocalLogStream(httpx.AsyncByteStream):
-    """``size`` bytes of an open file, read off the event loop; closes it."""
+    """Yield ``size`` bytes of an open file, read off the event loop, and close it."""
 
     def __init__(self, log: int, size: int, threads: ThreadPoolExecutor):
         self._log, self._left, self._threads, self._open = log, size, threads, True

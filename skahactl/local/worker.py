@@ -1,11 +1,10 @@
-"""A worker: runs sessions of the queue one after another, and leaves when there are none.
+"""A worker: runs sessions of the queue one after another, and exits when the queue is empty.
 
     python -m skahactl.local.worker ROOT WORKER LOCK-FD KILL-AFTER
 
-Started by skahactl.local.launch, detached, with its lock as an open file. For every session a child is forked ahead
-that waits at a pipe; one transaction notes the end of the last session and claims the next one as that child's process
-group; then the child is told what to run. So nothing ever runs that is not on record, and a worker that dies on the way
-takes an untold child with it.
+It is started detached, with its lock as an open file. For every session, a child is forked in advance and waits at a
+pipe. One transaction records the end of the last session and claims the next one as the process group of that child;
+then the child gets its command. Nothing runs without a record, and a worker that dies takes a waiting child with it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from typing import NoReturn
 from skahactl.local import queue, workers
 from skahactl.local.queue import FAILED, QUEUED, connect, immediate, lock_path, log_path
 
-#: As in a container: what Python changed, and what whoever called us (nohup, a script's ``&``) may have ignored.
+#: Signals reset as in a container: changed by Python, or ignored by the caller (nohup, the ``&`` of a script).
 _DEFAULT = (
     signal.SIGCHLD,
     signal.SIGPIPE,
@@ -38,7 +37,7 @@ _DEFAULT = (
 
 
 class PreforkedChild:
-    """A child in a session and process group of its own, that runs nothing until ``start``."""
+    """A child in its own session and process group that runs nothing until ``start``."""
 
     def __init__(self, lock: int):
         gate, self._gate = os.pipe()
@@ -49,21 +48,21 @@ class PreforkedChild:
         self.born = workers.start_time(self.pid) or ""
 
     def start(self, argv: Sequence[str], env: Sequence[tuple[str, str]], directory: str, log: str) -> None:
-        """Let it run a command; its output goes to the file ``log``, made for this user alone."""
+        """Run a command in it; the output goes to the file ``log``, created for this user only."""
         order = marshal.dumps((list(argv), dict(env), directory, log))
         try:
             with open(self._gate, "wb") as gate:
                 gate.write(len(order).to_bytes(8, "big") + order)
         except BrokenPipeError:
-            return  # it was killed: its wait status says so
+            return  # it was killed, as its wait status shows
 
     def dismiss(self) -> None:
-        """Nothing to run: it ends."""
+        """End it without a command."""
         os.close(self._gate)
         os.waitpid(self.pid, 0)
 
     def poll(self) -> int | None:
-        """The wait status once the process has ended, None before; what it left in its group is killed first."""
+        """Return the wait status after the end, None before; what is left of its group is killed first."""
         return self._reap(os.WNOHANG)
 
     def wait(self) -> int:
@@ -72,7 +71,7 @@ class PreforkedChild:
         return status
 
     def _reap(self, flags: int) -> int | None:
-        if hasattr(os, "waitid"):  # while the zombie keeps the number, the group cannot be another's
+        if hasattr(os, "waitid"):  # while the zombie holds the number, the group id cannot be reused
             if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | flags) is None:
                 return None
             workers.signal_group(self.pid, signal.SIGKILL)
@@ -85,7 +84,7 @@ class PreforkedChild:
 
 
 def _wait_for_command(gate: int, others: Sequence[int]) -> NoReturn:
-    """In the child: wait for the order, then become the command. Never returns."""
+    """In the child: wait for the command, then exec it. Never returns."""
     try:
         os.setsid()
         for other in others:
@@ -115,7 +114,7 @@ def _exec(argv: list[str], env: dict[str, str], directory: str, log: str) -> Non
 
 
 def _complaint(program: str, directory: str, error: Exception) -> str:
-    """Why the command could not be started, in the words of a container runtime."""
+    """Return why the command could not be started, with the messages of a container runtime."""
     if isinstance(error, OSError) and error.filename == directory:
         return f"skahactl: cannot change to the directory {directory}: {error.strerror}"
     if isinstance(error, OSError) and error.errno == errno.ENOENT and "/" not in program:
@@ -124,19 +123,19 @@ def _complaint(program: str, directory: str, error: Exception) -> str:
     return f'skahactl: exec: "{program}": {reason}'
 
 
-#: Seconds between two looks for a deletion, a deadline, and dead fellow workers.
+#: Seconds between two checks for a deletion, a deadline, and dead workers.
 LOOK = 0.3
-#: Seconds that a worker without work stays: a client creates sessions one by one, and starting a worker takes longer
-#: than a small session. While it stays, it looks every GLANCE seconds.
+#: Seconds that an idle worker waits for work, because a client creates sessions one by one, and starting a worker takes
+#: longer than a small session. It checks every GLANCE seconds.
 LINGER, GLANCE = 1.0, 0.01
-#: Seconds for which a full disk is waited out before the worker gives up, and what it ran is Failed.
+#: Seconds that a worker waits for room on a full disk before it gives up, and its session is Failed.
 PATIENCE = 60.0
 
 #: Bytes that must stay free on the disk of the logs. A session that writes on is ended, as a pod is evicted, and the
 #: end of its log is cut off, so that the disk can be used again (and the session be deleted).
 LEAST_FREE, CUT = 1 << 20, 4 << 20
 
-#: A session's end: id, state, exit code, reason.
+#: The end of a session: id, state, exit code, reason.
 End = tuple[str, str, "int | None", str]
 
 
@@ -152,7 +151,7 @@ def _adopt_orphans() -> None:
 def main(argv: list[str]) -> None:
     root, worker, lock, kill_after = argv[0], argv[1], int(argv[2]), float(argv[3])
     if os.fork():
-        os._exit(0)  # the command that started us waits for this one: no zombie is left to it
+        os._exit(0)  # the command that started us waits for this process, so that no zombie remains
     os.set_inheritable(lock, False)
     store = connect(root)
     try:
@@ -172,7 +171,7 @@ class Worker:
         _adopt_orphans()
 
     def run(self) -> None:
-        """Until the queue has been empty for a while, and nothing of a dead worker is left to end."""
+        """Run until the queue has been empty for a while, and nothing of a dead worker is left."""
         spare, done = PreforkedChild(self.lock), None
         idle: float | None = None
         while True:
@@ -196,7 +195,7 @@ class Worker:
         return spare
 
     def _linger(self, until: float) -> None:
-        """Until there is work, or the time is up; then help to end what dead workers left."""
+        """Wait for work until the time is up, then help to end what dead workers left."""
         query = "SELECT EXISTS (SELECT 1 FROM sessions WHERE state = ?)"
         while time.monotonic() < until:
             if self.store.execute(query, (QUEUED,)).fetchone()[0]:
@@ -207,7 +206,7 @@ class Worker:
         self._help()
 
     def _next(self, done: End | None, spare: PreforkedChild, leave: bool) -> tuple[sqlite3.Row | None, bool]:
-        """Note the last end, claim the next session; (None, True): nothing to claim; (None, False): left for good."""
+        """Record the last end and claim the next session. (None, True): nothing to claim; (None, False): exit."""
         limit = time.monotonic() + PATIENCE
         while True:
             try:
@@ -233,7 +232,7 @@ class Worker:
         return None, False
 
     def _follow(self, session: str, running: PreforkedChild, spare: PreforkedChild) -> tuple[str, int | None, str]:
-        """Wait for a session's process; end it when it is deleted or too old. State, exit code and reason."""
+        """Wait for the process of a session; end it when it is deleted or too old. Returns state, exit code, reason."""
         while (status := running.poll()) is None:
             if not self._wait():
                 self._help()
@@ -260,7 +259,7 @@ class Worker:
             return
 
     def _verdict(self, session: str) -> str | None:
-        """Why the session must end now, or None."""
+        """Return why the session must end now, or None."""
         row = self.store.execute("SELECT deleted, expires FROM sessions WHERE id = ?", (session,)).fetchone()
         if row is None or row["deleted"]:
             return "deleted"
@@ -288,7 +287,7 @@ class Worker:
             self._wait(min(left, LOOK))
 
     def _wait(self, seconds: float = LOOK) -> bool:
-        """Until a child ends, at most ``seconds``; whether one did."""
+        """Wait at most ``seconds`` for a child to end; return whether one did."""
         if not select.select([self.bell], [], [], seconds)[0]:
             return False
         os.read(self.bell, 4096)

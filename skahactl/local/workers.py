@@ -1,8 +1,8 @@
-"""Who is alive, and what becomes of the work of those who are not.
+"""Which workers are alive, and how sessions of dead workers are ended.
 
-A worker is alive exactly while its lock (flock on its own file) is held. The lock is taken by the command that
-reserves the worker, before the reservation is committed, and goes to the worker as an open file: there is no moment at
-which a worker that will run has no lock, and none at which a lost reservation keeps one.
+A worker is alive exactly while its lock (flock on its own file) is held. The command that reserves the worker takes the
+lock before it commits the reservation, and passes it to the worker as an open file. So a worker that will run always
+has a lock, and a lost reservation never keeps one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LINUX = sys.platform.startswith("linux")
 
 @cache
 def boot_marker() -> str:
-    """What differs from one start of the machine to the next."""
+    """Return an id of the current boot of the machine."""
     if LINUX:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
@@ -37,7 +37,7 @@ def boot_marker() -> str:
 
 
 def start_time(pid: int) -> str | None:
-    """When the process started, as a word to compare; None if there is none (a zombie is none)."""
+    """Return the start time of the process, for comparison; None if it does not exist or is a zombie."""
     if LINUX:
         fields = _stat(pid)
         return None if fields is None or fields[0] in "ZX" else fields[19]
@@ -130,7 +130,7 @@ def session_usage(pids: Collection[int]) -> dict[int, tuple[int, float]]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the third (the state) on; None if there is no such process."""
+    """Return the fields of /proc/PID/stat from the third (the state); None if the process does not exist."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read().decode("latin-1")
@@ -147,12 +147,12 @@ def _output(*command: str) -> str:
     return done.stdout.decode("ascii", "replace").strip()
 
 
-#: Seconds after KILL in which a group must be gone; one that is not hangs in the kernel, and is given up.
+#: Seconds after KILL; a group that still exists then is stuck in the kernel, and is given up.
 GIVE_UP = 5.0
 
 
 def take_lock(root: str, worker: str) -> int | None:
-    """Take a worker's lock; None if it is held, which means: the worker is alive. Close the result to let go."""
+    """Take the lock of a worker; None if it is held, so the worker is alive. Close the result to release it."""
     lock = os.open(lock_path(root, worker), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -166,7 +166,7 @@ def take_lock(root: str, worker: str) -> int | None:
 
 
 def reserve(store: sqlite3.Connection, root: str, slots: int, now: float) -> list[tuple[str, int]]:
-    """Inside a transaction: book the workers that the queue needs and the slots allow; (id, held lock) of each."""
+    """Within a transaction, reserve the workers that the queue needs and the slots allow: (id, lock) of each."""
     live = _count(store, "SELECT count(*) FROM workers WHERE NOT dead")
     if live >= slots:
         return []
@@ -190,14 +190,14 @@ def reserve(store: sqlite3.Connection, root: str, slots: int, now: float) -> lis
 
 
 def release(root: str, booked: list[tuple[str, int]]) -> None:
-    """Let go of the locks of workers that will not be started."""
+    """Release the locks of workers that will not be started."""
     for worker, lock in booked:
         os.unlink(lock_path(root, worker))
         os.close(lock)
 
 
 def missing_workers(store: sqlite3.Connection, slots: int) -> bool:
-    """Whether reserve may have something to book: a look that takes no lock on the queue."""
+    """Return whether there may be something to reserve, without a lock on the queue."""
     if _count(store, "SELECT count(*) FROM workers WHERE NOT dead") >= slots:
         return False
     waiting = "SELECT EXISTS (SELECT 1 FROM sessions WHERE state = ?) OR EXISTS (SELECT 1 FROM workers WHERE dead)"
@@ -211,20 +211,20 @@ def _count(store: sqlite3.Connection, query: str, *values: object) -> int:
 def _book(store: sqlite3.Connection, root: str, now: float) -> tuple[str, int]:
     worker = secrets.token_hex(8)
     lock = take_lock(root, worker)
-    assert lock is not None, "nobody else knows this name"
+    assert lock is not None, "this name is new"
     store.execute("INSERT INTO workers (id, since) VALUES (?, ?)", (worker, now))
     return worker, lock
 
 
 def worker_ending(store: sqlite3.Connection) -> bool:
-    """Whether sessions of dead workers are still being ended."""
+    """Return whether sessions of dead workers are still being ended."""
     return store.execute("SELECT 1 FROM workers WHERE dead LIMIT 1").fetchone() is not None
 
 
 def reap(store: sqlite3.Connection, root: str, kill_after: float, now: float, wait: float = 0.0) -> None:
     """End what dead workers ran (TERM, ``kill_after`` s, KILL), then mark it Failed; never queue it again.
 
-    What does not end at once is left to a later call, by any request or worker; ``wait``: seconds to give it here.
+    What does not end within ``wait`` seconds is left to a later call, by any request or worker.
     """
     limit = time.monotonic() + wait
     while True:
@@ -239,7 +239,7 @@ def _workers(store: sqlite3.Connection) -> list[sqlite3.Row]:
 
 
 def _reap_one(store: sqlite3.Connection, root: str, worker: str, kill_after: float, now: float) -> bool:
-    """True if the worker is alive, or dead with nothing left of it."""
+    """Return True if the worker is alive, or dead with nothing left of it."""
     lock = take_lock(root, worker)
     if lock is None:
         return True
@@ -278,17 +278,17 @@ def _ended(store: sqlite3.Connection, session: sqlite3.Row, kill_after: float, n
 
 
 def launch(root: str, bookings: Sequence[tuple[str, int]], kill_after: float) -> None:
-    """Start the workers booked by workers.reserve, and close our copies of their locks.
+    """Start the workers reserved by workers.reserve, and close our copies of their locks.
 
-    Each forks away at once, so that it is nobody's zombie. One that cannot be started has let go of its lock, which
-    the next request sees.
+    Each forks immediately, so that it never becomes a zombie of ours. One that cannot be started has released its lock,
+    which the next request notices.
     """
     started: list[subprocess.Popen[bytes]] = []
     try:
         for worker, lock in bookings:
             started.append(_start(root, worker, lock, kill_after))
     except OSError:
-        return  # no process to be had now; what is queued stays queued
+        return  # no process can be started now; queued sessions stay queued
     finally:
         for _, lock in bookings:
             os.close(lock)

@@ -1,1 +1,1 @@
-"""Logs: kept before the platform forgets them, followed, read again."""
+"""Logs: save them before the platform discards them, show and follow them."""

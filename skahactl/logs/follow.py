@@ -1,4 +1,4 @@
-"""Logs followed: read again and again until every attempt has ended, the new lines handed on as they come."""
+"""Follow logs: read them repeatedly until every attempt has ended, and pass on new lines as they come."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ WAITING, LIVE, _END_OF_LOG, GONE = "waiting", "live", "ended", "gone"
 
 @dataclass(frozen=True, slots=True)
 class LogStream:
-    """The log of one attempt, as it stands: ``waiting`` (no log yet), ``live``, ``ended`` (the platform still has it),
-    or ``gone``. ``kept``: the copy on this machine, if it is whole or all there is."""
+    """The log of one attempt: ``waiting`` (no log yet), ``live``, ``ended`` (the platform still has it) or ``gone``.
 
-    key: tuple[int, int, int]  # place of the target among those named, replica, attempt
+    ``kept`` is the copy on this machine, if it is complete or the only one.
+    """
+
+    key: tuple[int, int, int]  # number of the target, replica, attempt
     label: str
     session: str | None
     state: str
@@ -43,14 +45,14 @@ class LogStream:
 
 @dataclass(frozen=True, slots=True)
 class StreamRead:
-    """What there is to follow now; ``more``: other attempts may still appear."""
+    """What can be followed now; ``more``: other attempts can still appear."""
 
     strands: tuple[LogStream, ...]
     more: bool
 
 
 class StreamWriter(Protocol):
-    """Where the text of one log goes. ``release`` comes after its first reading, ``close`` after its last."""
+    """The output of one log. ``release`` is called after its first read, ``close`` after its last."""
 
     def __call__(self, data: bytes) -> None: ...
 
@@ -61,7 +63,7 @@ class StreamWriter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReadPace:
-    """Seconds, and bytes per second that the readings of one log may move on the average."""
+    """Intervals in seconds, and the average number of bytes per second that the reads of one log can transfer."""
 
     least: float = 2.0
     most: float = 50.0
@@ -71,28 +73,31 @@ class ReadPace:
     look_most: float = 30.0
 
     def reading(self, size: int, idle: int, took: float) -> float:
-        """Until the next reading of a log of ``size`` bytes, ``idle`` readings without news, the last in ``took``."""
+        """Return the seconds until the next read of a log of ``size`` bytes.
+
+        ``idle`` is the number of reads without new text; the last read took ``took`` seconds.
+        """
         by_size = min(self.most, max(self.least, size / self.bytes_per_second))
         by_idleness = min(self.most_idle, self.least * 1.5 ** min(idle, 20))
         return max(by_size, by_idleness, took)
 
     def look(self, age: float) -> float:
-        """Until the next list call, ``age`` seconds after the first."""
+        """Return the seconds until the next list call, ``age`` seconds after the first."""
         return min(self.look_most, self.look_least + age / 60)
 
 
 REMOTE = ReadPace()
-#: The embedded platform reads a file of this machine.
+#: The local platform reads a file on this machine.
 LOCAL = ReadPace(least=0.5, most=20.0, most_idle=2.0, bytes_per_second=16e6, look_least=0.5, look_most=2.0)
 
 
-_PATIENCE = 5.0  # seconds that one round waits for its readings; slower ones go on beside the next
-_EMPTY_READS = 3  # of a log whose session has ended, before it counts as empty
+_PATIENCE = 5.0  # seconds that one round waits for its reads; slower ones continue during the next round
+_EMPTY_READS = 3  # number of empty reads of a log with an ended session before it counts as empty
 _MOST_FAILURES_WAIT = 60.0
 
 
 class Follower:
-    """Follows what ``look`` shows; at most ``most`` logs at a time, the others as these end."""
+    """Follow what ``look`` shows: at most ``most`` logs at a time, the others as these end."""
 
     def __init__(
         self,
@@ -121,7 +126,7 @@ class Follower:
         self._failing = 0  # failures in a row
         self._told: set[str] = set()
         self.moved = 0  # bytes read, in all
-        self.lost = False  # a log is neither there nor here any more
+        self.lost = False  # a log exists neither on the platform nor on this machine
 
     async def run(self) -> None:
         """Until every log has ended and no other will appear. ``look`` gives None while the platform does not answer,
@@ -151,7 +156,7 @@ class Follower:
         now = self._clock.monotonic()
         there = {strand.key for strand in look.strands}
         for key in [key for key, one in self._followed.items() if key not in there and one.tail is None]:
-            del self._followed[key]  # a replica that had no attempt yet, and has one now
+            del self._followed[key]  # a replica that now has its first attempt
         for strand in look.strands:
             known = self._followed.get(strand.key)
             if known is None or known.strand.session != strand.session:
@@ -162,10 +167,10 @@ class Follower:
                 known.strand, known.due, known.empty = strand, now, 0
         waiting = sum(one.strand.state == WAITING for one in self._followed.values())
         if waiting and waiting == len(self._followed):
-            self._tell_once("waiting", f"waiting for {count_noun(waiting, 'log')}: nothing runs yet")
+            self._tell_once("waiting", f"waiting for {count_noun(waiting, 'log')}: nothing is running yet")
 
     async def _round(self) -> None:
-        """Starts the readings that are due, and waits for them, but not for long."""
+        """Start the reads that are due, and wait for them for a short time."""
         now = self._clock.monotonic()
         for one in self._chosen():
             if one.due <= now and not one.busy:
@@ -178,19 +183,19 @@ class Follower:
                 task.result()
 
     def _chosen(self) -> list[_Followed]:
-        """Those that are followed already, and as many others as there is room for, in the order of their keys."""
+        """Return the followed logs, and as many others as the limit allows, in the order of their keys."""
         open_ones = [one for one in self._followed.values() if one.tail is not None and not one.done]
         others = [self._followed[key] for key in sorted(self._followed) if self._followed[key].may_begin]
         room = max(0, self._most - len(open_ones))
         if len(others) > room:
             self._tell_once(
                 "many",
-                f"following {self._most} logs of {len(open_ones) + len(others)}; the others as these end (--max)",
+                f"following {self._most} of {len(open_ones) + len(others)} logs; others follow as these end (--max)",
             )
         return open_ones + others[:room]
 
     async def _one(self, one: _Followed) -> None:
-        """One reading of one log."""
+        """Read one log once."""
         strand, before, began = one.strand, one.seen, self._clock.monotonic()
         tail = one.begin(self._sink)
         moved = tail.moved
@@ -232,7 +237,7 @@ class Follower:
         due = [one.due for one in self._chosen() if not one.busy]
         next_look = looked + self._look_interval(began)
         wait = max(0.05, min([*due, next_look]) - self._clock.monotonic())
-        return min(wait, 0.25) if self._tasks else wait  # a slow reading may have been the last
+        return min(wait, 0.25) if self._tasks else wait  # a slow read can have been the last
 
     def _look_interval(self, began: float) -> float:
         return self._pace.look(self._clock.monotonic() - began)
@@ -244,7 +249,7 @@ class Follower:
 
 
 class _Followed:
-    """One log on its way."""
+    """One log that is being followed."""
 
     def __init__(self, strand: LogStream, due: float):
         self.strand = strand
@@ -252,8 +257,8 @@ class _Followed:
         self.tail: Tail | None = None
         self.busy = False
         self.done = False
-        self.idle = 0  # readings in a row without news
-        self.empty = 0  # of them, empty ones after the end
+        self.idle = 0  # consecutive reads without new text
+        self.empty = 0  # empty ones among them, after the end
         self._sink: StreamWriter | None = None
 
     @property
@@ -271,7 +276,7 @@ class _Followed:
         return self.tail
 
     def after(self, strand: LogStream, answered: bool, news: bool) -> None:
-        """Counts a reading that began when the log stood as ``strand`` says."""
+        """Count a read that began when the log was in the state of ``strand``."""
         if answered and self._sink is not None:
             self._sink.release()
         self.idle = 0 if news else self.idle + 1
@@ -289,18 +294,18 @@ class _Followed:
 
 
 async def _file(path: Path) -> AsyncIterator[bytes]:
-    """A kept log as one reading; nothing if it is not there any more."""
+    """Yield a saved log as one read; nothing if it no longer exists."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:
         for block in blocks(stream):
             yield block
 
 
 _STATES = {"Pending": WAITING, "Running": LIVE, "Terminating": LIVE, "Completed": _END_OF_LOG, "Failed": _END_OF_LOG}
-_LISTS = 2  # that agree before a session counts as gone
+_LISTS = 2  # number of lists that must agree before a session counts as gone
 
 
 class SessionWatch:
-    """Looks again and again at the logs of ``targets``; what nobody will create is told once, and left out."""
+    """Poll the logs of ``targets``. Replicas that no command will create are reported once and left out."""
 
     def __init__(
         self,
@@ -315,11 +320,11 @@ class SessionWatch:
         self._choice = choice
         self._poll = poll
         self._say = say
-        self._earlier: dict[int, set[tuple[int, int, int]]] = {}  # by place: attempts replaced before the first look
-        self._absent: dict[str, int] = {}  # session: lists in a row that did not show it
+        self._earlier: dict[int, set[tuple[int, int, int]]] = {}  # by target: attempts replaced before the first poll
+        self._absent: dict[str, int] = {}  # session: number of consecutive lists without it
         self._last: dict[str, str] = {}
         self._told: set[str] = set()
-        self.left_out = False  # replicas are still to be created, and nobody does it
+        self.left_out = False  # replicas are queued, and no command creates them
 
     async def look(self) -> StreamRead | None:
         """What there is to follow now; None if that takes a list and the platform does not answer."""
@@ -338,12 +343,12 @@ class SessionWatch:
         return StreamRead(tuple(self._strand(log, listed) for log in logs), more)
 
     def _is_driven(self, target: Target) -> bool:
-        """Will a driver still make attempts?"""
+        """Return whether a driver will create further attempts."""
         run = None if target.run is None or target.session is not None else run_by_id(self._ledger, target.run.id)
         return run is not None and run.ended is None and living_driver(self._ledger, run.key) is not None
 
     def _logs(self, target: Target, place: int) -> list[AttemptLog]:
-        """Every attempt from the latest of the first look on; or those that were asked for."""
+        """Return every attempt since the latest of the first poll, or the requested ones."""
         if self._choice.attempt is not None or target.session is not None:
             return list(logs_of(self._ledger, target, place, self._choice))
         every = logs_of(self._ledger, target, place, replace(self._choice, attempt=0))
@@ -352,7 +357,7 @@ class SessionWatch:
         return [replace(log, label=log.label.removesuffix(".1")) for log in every if log.key not in earlier]
 
     def _with_log(self, target: Target, logs: list[AttemptLog], driven: bool) -> list[AttemptLog]:
-        """Without those that have no session and will get none."""
+        """Remove those that have no session and will get none."""
         there = [log for log in logs if driven or log.session is not None or log.whole is not None]
         if len(there) < len(logs):
             name = target.word if target.run is None else target.run.key.name
@@ -360,7 +365,7 @@ class SessionWatch:
                 log.state in (State.QUEUED, State.CREATING, State.UNCONFIRMED) for log in logs if log not in there
             )
             self.left_out = self.left_out or held
-            advice = f"; no command drives the job: skahactl resume {name}" if held else ""
+            advice = f"; no driver is running: skahactl resume {name}" if held else ""
             self._tell_once(f"{name}: {count_noun(len(logs) - len(there), 'replica')} without a session{advice}")
         return there
 

@@ -1,8 +1,8 @@
-"""Logs kept on this machine: where they lie, and how one is read from the platform and kept.
+"""Saved logs: read a log from the platform and save it on this machine.
 
-The platform forgets a log one hour after the end, answers with an empty text for whatever it does not know, and
-returns only the newest part of a long one (skaha-api 5). So an empty answer never replaces what was kept, and a
-beginning that is gone there is taken from what was read before.
+The platform discards a log one hour after the end, replies with an empty text for everything that it does not know, and
+returns only the newest part of a long log (skaha-api 5). Therefore an empty reply never replaces a saved log, and a
+beginning that is missing there is taken from an earlier read.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 Write = Callable[[bytes], object]
 BLOCK = 1 << 20
-_PROBE = 4096  # a tail that is found again proves where the text goes on
-_LEAST = 32  # fewer equal bytes are chance
-_TRIES = 64  # of places where the tail occurs; more means a text of equal lines
+_PROBE = 4096  # length of a tail that proves, when it is found again, where the text continues
+_LEAST = 32  # fewer equal bytes can be a coincidence
+_TRIES = 64  # maximum number of occurrences of the tail; more means a text of equal lines
 
 
 def overlap(old: BinaryIO, new: BinaryIO) -> int | None:
-    """How many bytes at the beginning of ``new`` are text that ``old`` ends with; None if nothing proves any.
+    """Return how many bytes at the beginning of ``new`` repeat the end of ``old``; None if there is no proof of any.
 
-    Both are seekable; memory is bounded. Of several answers, as in a text of equal lines, the largest: such a text
-    must not grow with every reading. The answer may exceed the size of ``old``, where that is a tail itself.
+    Both are seekable; memory is bounded. Of several answers, as in a text of equal lines, the largest is returned: such
+    a text must not grow with every read. The answer can exceed the size of ``old`` if that is itself a tail.
     """
     tail = last_bytes(old, _PROBE)
     if len(tail) == _PROBE:
@@ -50,7 +50,7 @@ def overlap(old: BinaryIO, new: BinaryIO) -> int | None:
 
 
 def last_bytes(stream: BinaryIO, count: int) -> bytes:
-    """The last ``count`` bytes of a seekable stream, or all of fewer."""
+    """Return the last ``count`` bytes of a seekable stream, or all of a shorter one."""
     stream.seek(max(0, size_of(stream) - count))
     return stream.read()
 
@@ -60,7 +60,7 @@ def size_of(stream: BinaryIO) -> int:
 
 
 def blocks(stream: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """The bytes from ``start`` to ``end``, in blocks."""
+    """Yield the bytes from ``start`` to ``end``, in blocks."""
     stream.seek(start)
     left = end - start if end is not None else None
     while block := stream.read(BLOCK if left is None else min(BLOCK, left)):
@@ -70,7 +70,7 @@ def blocks(stream: BinaryIO, start: int = 0, end: int | None = None) -> Iterator
 
 
 def _ends_of(stream: BinaryIO, text: bytes) -> Iterator[int]:
-    """Where ``text`` ends in the stream, the last place first; not more places than are worth a try."""
+    """Yield the offsets where ``text`` ends in the stream, the last first; a limited number of them."""
     found: deque[int] = deque(maxlen=_TRIES)
     carry, base = b"", 0  # base: offset of carry in the stream
     for block in blocks(stream):
@@ -91,26 +91,26 @@ def _last_places(window: bytes, text: bytes) -> list[int]:
 
 
 def _same(old: BinaryIO, new: BinaryIO, end: int) -> bool:
-    """Is everything of ``new`` before ``end`` what ``old`` ends with, as far as ``old`` goes back?"""
+    """Return whether ``new`` before ``end`` equals the end of ``old``, as far back as ``old`` reaches."""
     size = size_of(old)
     length = min(end, size)
     pairs = zip(blocks(old, size - length), blocks(new, end - length, end), strict=False)
     return all(mine == theirs for mine, theirs in pairs)
 
 
-_LONG_ENOUGH = 256  # bytes before a newline that hold any mark
+_LONG_ENOUGH = 256  # bytes before a newline that can contain a mark
 
-#: Stands in a kept or followed log where text may be missing.
+#: Inserted into a saved or followed log where text may be missing.
 GAP = b"[skahactl: lines may be missing here; the platform keeps only the newest part of a long log]\n"
 
-ROTATED = 10_000_000  # bytes; from there on the platform may have dropped the beginning
+ROTATED = 10_000_000  # bytes; of a longer log, the platform may have dropped the beginning
 #: A log that never ends, or ends too late: bytes that are read at most, and how slowly they may arrive.
 MAX_BYTES = 1 << 30
 IDLE_SECONDS, SLOWEST = 60.0, 32_768
 
 
 class LogSource(Protocol):
-    """What is needed of a client."""
+    """The part of a client that reads logs."""
 
     @property
     def server(self) -> str: ...
@@ -177,10 +177,10 @@ class ReadLimit:
 async def fetch(
     client: LogSource, session: str, path: Path | None, *, marks: bool, limit: ReadLimit | None = None
 ) -> Fetched:
-    """Reads the log of ``session`` and keeps it at ``path``; with None only reads the item marks.
+    """Read the log of ``session`` and save it at ``path``; with None, only read the item marks.
 
-    The file is replaced in one step. SkahactlError if the disk will not have it (what was kept before stays, nothing
-    else remains); what the client raises goes through, likewise.
+    The file is replaced in one step. Raises SkahactlError if it cannot be written; the earlier copy then stays, and
+    nothing else remains. Errors of the client pass through, with the same effect.
     """
     limit = limit or ReadLimit()
     if path is None:
@@ -208,20 +208,20 @@ async def fetch(
 
 
 def item_ends(stream: BinaryIO) -> tuple[tuple[int, int], ...]:
-    """The item ends marked in a log that is open: (position, exit code)."""
+    """Return the item ends marked in an open log: (position, exit code)."""
     from skahactl.manifest.placeholders import each_ends
 
     return tuple(each_ends(blocks(stream)))
 
 
 class _Reading:
-    """A log as it arrives in ``temporary``, compared on the way with what ``path`` held before."""
+    """A log that arrives in ``temporary`` and is compared with the earlier content of ``path``."""
 
     def __init__(self, temporary: Path, path: Path):
         self._temporary = temporary
         self._path = path
         self._size = 0
-        self._same = True  # so far the new text is what the old one is
+        self._same = True  # so far, the new text equals the old one
         self._old: BinaryIO | None = None
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         self._new: BinaryIO = open(handle, "w+b", buffering=BLOCK)  # noqa: SIM115 (closed by close)
@@ -235,7 +235,7 @@ class _Reading:
             self._same = chunk.startswith(self._old.read(len(chunk)))
 
     def settle(self, marks: bool, rotates: bool) -> Fetched:
-        """Keeps the new text, alone or joined to the old one; ``rotates``: the platform drops beginnings."""
+        """Save the new text, alone or joined to the old one; ``rotates``: the platform drops beginnings."""
         old_size = 0 if self._old is None else size_of(self._old)
         state, cut = "kept", None
         if not self._size:
@@ -252,7 +252,7 @@ class _Reading:
         return self._fetched(state, cut, marks)
 
     def _join(self, old: BinaryIO) -> tuple[str, str | None]:
-        """The beginning differs: what was kept, and the new text from where that ended."""
+        """Join a log with a different beginning: the saved text, then the new text from where that ended."""
         shared = overlap(old, self._new)
         had_gap = _holds_gap(old)
         if shared is not None and shared >= self._size:
@@ -288,14 +288,14 @@ class _Reading:
             return Fetched(size_of(kept), str(self._path), state, cut, ends, last_line_of(kept, marks=marks))
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # a disk that was full at the write is full at the last flush
+        with contextlib.suppress(OSError):  # a disk that was full at the write is also full at the last flush
             self._new.close()
         if self._old is not None:
             self._old.close()
 
 
 async def _read_marks(client: LogSource, session: str, marks: bool, limit: ReadLimit) -> Fetched:
-    """Nothing is kept. A mark counts with its whole line, so pieces are looked at up to their last newline."""
+    """Save nothing. A mark counts only with its whole line, so pieces are examined up to their last newline."""
     from skahactl.manifest.placeholders import each_ends
 
     size, rest = 0, b""
@@ -321,7 +321,7 @@ def _holds_gap(stream: BinaryIO) -> bool:
 
 
 def _make_folder(folder: Path) -> None:
-    """With every parent that is missing, each for the user alone."""
+    """Create a directory and its missing parents, accessible only to the user."""
     missing: Iterable[Path] = [place for place in (folder, *folder.parents) if not place.exists()]
     for place in reversed(list(missing)):
         place.mkdir(mode=0o700, exist_ok=True)
@@ -329,36 +329,36 @@ def _make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _describe_log(path: Path) -> Iterator[None]:
-    """What the disk says, in words that say what to do."""
+    """Translate an error of the file system into one that says what to do."""
     try:
         yield
     except OSError as error:
         raise SkahactlError(
-            f"the log cannot be kept: {error.strerror or error}",
+            f"the log cannot be saved: {error.strerror or error}",
             where=str(path),
-            hint="make room there (skahactl prune --logs) or set SKAHACTL_STATE_DIR; until the platform forgets the "
-            "session it can be read again",
+            hint="make room there (skahactl prune --logs) or set SKAHACTL_STATE_DIR; the log can be read again "
+            "until the platform discards the session",
             code="log-not-kept",
         ) from error
 
 
-_EDGE = 16_384  # bytes of the beginning and of the end that are remembered
+_EDGE = 16_384  # bytes of the beginning and of the end that are kept for comparison
 _IN_MEMORY = 1 << 20
 
 
 class Tail:
-    """Hands on to ``write`` what each reading has beyond the last one, and GAP where lines may be missing."""
+    """Pass the new text of each read to ``write``, and GAP where lines may be missing."""
 
     def __init__(self, write: Write):
         self._write = write
-        self.seen = 0  # bytes of the platform's text that were handed on or passed over
+        self.seen = 0  # bytes of the platform's text that were passed on or skipped
         self.moved = 0  # bytes read, in all
         self._head = b""
         self._end = b""
-        self._whole = False  # take the next reading as a whole: its beginning is not the one that is known
+        self._whole = False  # take the next read as a whole, because its beginning is not the known one
 
     async def read(self, chunks: AsyncIterator[bytes]) -> bool:
-        """Takes one reading. False: it has to be read once more, at once, to be understood."""
+        """Process one read. Returns False if the log must be read again immediately."""
         if self._whole:
             await self._rejoin(b"", chunks)
             return True
@@ -378,7 +378,7 @@ class Tail:
         return not self._whole
 
     def _take(self, chunk: bytes, at: int) -> None:
-        """Hands on the part of ``chunk``, which stands at ``at``, that is new."""
+        """Pass on the new part of ``chunk``, which begins at offset ``at``."""
         new = chunk if at >= self.seen else chunk[self.seen - at :]
         if not new:
             return
@@ -392,7 +392,7 @@ class Tail:
         self._end = (self._end + new[-_EDGE:])[-_EDGE:]
 
     async def _rejoin(self, read: bytes, chunks: AsyncIterator[bytes]) -> None:
-        """The beginning is another one: the whole reading is set down, and searched for the end that is known."""
+        """Process a read with a different beginning: store all of it, and search it for the known end."""
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
             spool.write(read)
             async for chunk in chunks:
@@ -413,6 +413,6 @@ class Tail:
 
 
 def _fits(chunk: bytes, at: int, known: bytes, where: int) -> bool:
-    """Does ``chunk``, at offset ``at``, agree with ``known``, at offset ``where``, as far as they overlap?"""
+    """Return whether ``chunk`` at offset ``at`` and ``known`` at offset ``where`` agree where they overlap."""
     low, high = max(at, where), min(at + len(chunk), where + len(known))
     return low >= high or chunk[low - at : high - at] == known[low - where : high - where]

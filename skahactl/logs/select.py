@@ -1,4 +1,4 @@
-"""Which attempts' logs the words of a command mean, and where each may be read; from the ledger alone."""
+"""Select the logs that a command names, and where each can be read; from the ledger only."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _WHOLE = (
     "cut",
     "perhaps cut",
     "limited",
-)  # what the ledger says of a copy that the platform has nothing to add to
+)  # states of a saved copy that the platform cannot extend
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptLog:
     """The log of one attempt, as the ledger knows it.
 
-    ``whole``: the copy on this machine, complete; ``partial``: a copy that may lack the end. ``state`` is the
-    attempt's, or the replica's where it has no attempt yet; "" for a session that the ledger does not know.
+    ``whole`` is a complete copy on this machine, ``partial`` a copy that may lack the end. ``state`` is the state of
+    the attempt, or of the replica if it has no attempt yet; it is "" for a session that the ledger does not know.
     """
 
-    key: tuple[int, int, int]  # place of its target, replica, attempt
+    key: tuple[int, int, int]  # number of its target, replica, attempt
     label: str
     session: str | None
     state: str
@@ -55,8 +55,11 @@ class AttemptLog:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was asked for besides the target. ``attempt``: None the latest, 0 all. ``failed_sessions``: those that the
-    platform says have Failed, which the ledger may not know yet."""
+    """What was requested in addition to the target.
+
+    ``attempt`` is None for the latest, 0 for all. ``failed_sessions`` are Failed according to the platform; the ledger
+    may not know it yet.
+    """
 
     failed: bool = False
     attempt: int | None = None
@@ -66,17 +69,17 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The place of an item: its replica, its position there, the position whose mark is the last before it begins."""
+    """The location of an item: its replica, its position there, and the position of the last mark before it begins."""
 
     replica: int
     attempt: int | None
     position: int
     after: int
-    marked: bool  # its log has marks; without them the whole log of the replica is the answer
+    marked: bool  # its log has marks; without marks, the whole log of the replica is shown
 
 
 def logs_of(ledger: Ledger, target: Target, place: int, choice: Choice) -> tuple[AttemptLog, ...]:
-    """The logs of ``target``, which stands at ``place`` among those named, by replica and attempt."""
+    """Return the logs of ``target``, number ``place`` of the targets, by replica and attempt."""
     if target.run is None:
         return (AttemptLog((place, 0, 0), target.word, target.session, ""),)
     run = target.run
@@ -96,7 +99,7 @@ def logs_of(ledger: Ledger, target: Target, place: int, choice: Choice) -> tuple
 
 
 def part_of(ledger: Ledger, run: Run, item: str, numbers: Collection[int] | None) -> Part:
-    """Where the item is: by its text, or by its place in ``get items``; UsageError if there is none."""
+    """Find an item by its text, or by its number in ``get items``. Raises UsageError if there is none."""
     items = [row for row in items_of(ledger, run.id) if numbers is None or row.replica in numbers]
     if not items:
         raise UsageError(f"{run.key.name} has no items")
@@ -115,7 +118,7 @@ def part_of(ledger: Ledger, run: Run, item: str, numbers: Collection[int] | None
 
 
 def _before(siblings: Iterable[ItemRow], own: ItemRow, attempt: int | None) -> int:
-    """The position that ran before ``own`` in ``attempt``: those that an earlier attempt completed did not run."""
+    """Return the position that ran before ``own`` in ``attempt``. Items completed by an earlier attempt did not run."""
     ran = [
         row.position
         for row in siblings
@@ -153,7 +156,7 @@ def _readable(row: AttemptRow) -> bool:
 def _of_attempt(row: AttemptRow, label: str, place: int) -> AttemptLog:
     path = Path(row.log_path) if row.log_path is not None and Path(row.log_path).exists() else None
     if row.log == "kept" and row.log_bytes == 0:
-        path = Path(os.devnull)  # there was nothing to keep
+        path = Path(os.devnull)  # there was nothing to save
     whole = path is not None and row.state in ENDED and row.log in _WHOLE
     return AttemptLog(
         (place, row.replica, row.number),
@@ -168,9 +171,9 @@ def _of_attempt(row: AttemptRow, label: str, place: int) -> AttemptLog:
 
 
 def log_path(state_dir: Path, run: Run, replica: int, attempt: int) -> Path:
-    """Where the log of an attempt is kept: ``logs/HOST/JOB/RUN-DATE/REPLICA.ATTEMPT.log`` in the state directory.
+    """Return the path of a saved log: ``logs/HOST/JOB/RUN-DATE/REPLICA.ATTEMPT.log`` in the state directory.
 
-    The date is that of the run's making, so that a ledger begun anew never takes older logs for its own.
+    The date is the creation of the run, so that a new ledger never mistakes older logs for its own.
     """
     server = run.key.server.split("://", 1)[-1].removesuffix("/skaha/v1")
     where = f"{run.key.user}@{server}" if run.key.user else server
@@ -181,7 +184,7 @@ def log_path(state_dir: Path, run: Run, replica: int, attempt: int) -> Path:
 
 
 def _safe(text: str) -> str:
-    """``text`` as one file name."""
+    """Convert ``text`` to one file name."""
     return re.sub(r"[^A-Za-z0-9._@-]+", "_", text).lstrip(".")[:200] or "_"
 
 
@@ -193,7 +196,7 @@ class Empty(StrEnum):
 
     NOT_CREATED = "not created yet"
     NO_SESSION = "no session"
-    NO_OUTPUT = "it wrote nothing"
+    NO_OUTPUT = "the log is empty"
     NOT_ASKED = "no text"
     LOST = "log not available: the server has discarded it, and no copy was saved"
     PRUNED = "log not available: the server has discarded it, and the saved copy was pruned"
@@ -202,7 +205,10 @@ class Empty(StrEnum):
 
 
 def emptiness(log: AttemptLog, statuses: Mapping[str, str] | None) -> Empty:
-    """Why a log has no text. ``statuses``: of the sessions that the platform lists, by id; None: it was not asked."""
+    """Return why a log has no text.
+
+    ``statuses`` are those of the listed sessions, by id; None if the platform was not asked.
+    """
     if log.session is None:
         return Empty.NOT_CREATED if log.state in (State.QUEUED, State.UNCONFIRMED) else Empty.NO_SESSION
     if log.whole is not None:
@@ -238,7 +244,7 @@ def is_awaited(log: AttemptLog, statuses: Mapping[str, str] | None) -> bool:
 
 
 def describe_log(reasons: Sequence[tuple[str, str]]) -> list[str]:
-    """One line for each reason of (label, reason), which names the first few labels."""
+    """Return one line per reason of (label, reason), with the first few labels."""
     by_reason: dict[str, list[str]] = {}
     for label, reason in reasons:
         by_reason.setdefault(reason, []).append(label)

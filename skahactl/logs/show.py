@@ -1,4 +1,4 @@
-"""Logs shown as they are now, in order: from the copy on this machine where it is whole, else from the platform."""
+"""Show logs once, in order: from a complete copy on this machine, else from the platform."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 Read = Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 
-_HELD = 2 << 20  # bytes of a log that waits for its turn
-_FAILURES = 3  # in a row, and the platform is not asked for the rest
+_HELD = 2 << 20  # bytes that are read ahead of a log
+_FAILURES = 3  # consecutive failures after which the platform is not asked for the rest
 
 
 class PartWriter(Protocol):
-    """Where one log goes: ``release`` at its end, then ``close``, or ``discard`` where it could not be read to it."""
+    """The output of one log: ``release`` at its end, then ``close``; ``discard`` if it could not be read to its end."""
 
     def __call__(self, data: bytes) -> None: ...
 
@@ -38,7 +38,7 @@ class PartWriter(Protocol):
 
 @dataclass(slots=True)
 class Shown:
-    """What became of each log: with text, without any, from an unfinished copy, or not read because of an error."""
+    """The result of each log: with text, without text, from an unfinished copy, or not read because of an error."""
 
     with_text: list[AttemptLog] = field(default_factory=list)
     empty: list[AttemptLog] = field(default_factory=list)
@@ -55,10 +55,10 @@ async def show_logs(
     at_once: int,
     tail: int | None = None,
 ) -> Shown:
-    """Hands each log on to its sink, in order; up to ``at_once`` are read ahead, each within a bounded memory.
+    """Pass each log on to its sink, in order; up to ``at_once`` are read ahead, each within bounded memory.
 
-    ``tail``: only so many last lines are wanted, so a copy here is read from there on. ``read`` is needed where a log
-    has no whole copy. Errors of the platform are kept in the result; those of the sink are raised.
+    With ``tail``, only that many last lines of a local copy are read. ``read`` reads a log without a complete copy.
+    Errors of the platform are part of the result; errors of the sink are raised.
     """
     shown = Shown()
     remote = [log.session for log in logs if log.whole is None and log.session is not None]
@@ -102,7 +102,7 @@ async def _one(log: AttemptLog, ahead: _ReadAhead | None, sink: PartWriter, show
 
 
 def _pour(path: Path, sink: PartWriter, tail: int | None) -> int:
-    """Hands on a copy, or what of it is needed; its whole size."""
+    """Pass on a copy, or the needed part of it. Returns its whole size."""
     with path.open("rb") as stream:
         for block in blocks(stream, 0 if tail is None else last_lines_at(stream, tail)):
             sink(block)
@@ -110,7 +110,7 @@ def _pour(path: Path, sink: PartWriter, tail: int | None) -> int:
 
 
 class _ReadAhead:
-    """Readings of logs in order: begun before their turn, held up when they have enough, passed on when it comes."""
+    """Read logs in order: start before their turn, pause when enough is buffered, pass on when their turn comes."""
 
     def __init__(self, read: Read, sessions: Sequence[str], at_once: int):
         self._read = read
@@ -122,7 +122,7 @@ class _ReadAhead:
         self._last: SkahactlError | None = None
 
     def next(self, sink: PartWriter) -> tuple[_HeldPart, asyncio.Task[None]]:
-        """Begins to hand the next log on; the task ends with it, and raises what the client raised."""
+        """Begin to pass on the next log. The task ends with it, and raises what the client raised."""
         while self._waiting and len(self._running) < self._at_once:
             held = _HeldPart()
             task = asyncio.create_task(self._pump(self._waiting.popleft(), held))
@@ -154,7 +154,7 @@ class _ReadAhead:
 
 
 class _HeldPart:
-    """What was read of a log before its turn; from then on everything goes straight to its sink."""
+    """The buffered beginning of a log; from its turn on, everything goes directly to its sink."""
 
     def __init__(self) -> None:
         self.size = 0

@@ -1,4 +1,4 @@
-"""Where the text of a log goes: the output or a file, through what was asked to be cut from it."""
+"""Outputs of logs: the standard output or a file, with the requested filters."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from skahactl.logs.select import AttemptLog, Part
 
-_LONGEST_LINE = 1 << 20  # bytes of a line that is waited for; a longer one is broken
-_HELD = 32 << 20  # bytes of last lines that are held in memory
+_LONGEST_LINE = 1 << 20  # maximum number of bytes of an incomplete line; a longer one is broken
+_HELD = 32 << 20  # bytes of the last lines that are held in memory
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 
 
 class Lines:
-    """Writes whole lines, each with ``prefix``; what has no newline yet waits until it has one, or ``close``."""
+    """Write whole lines, each with ``prefix``. An incomplete line waits for its newline, or for ``close``."""
 
     def __init__(self, write: Write, prefix: bytes = b""):
         self._write = write
@@ -44,23 +44,23 @@ class Lines:
             self.close()
 
     def close(self) -> None:
-        """Writes what still waits, as a line."""
+        """Write the incomplete rest as a line."""
         if self._rest:
             self._lines(self._rest)
             self._rest = b""
 
     def _lines(self, text: bytes) -> None:
-        """``text`` is one line or several, without the last newline."""
+        """Write ``text``, which is one or more lines without the last newline."""
         if self._prefix:
             text = self._prefix + text.replace(b"\n", b"\n" + self._prefix)
         self._write(text + b"\n")
 
 
 class LastLines:
-    """Holds the last ``count`` lines of what it is given, until ``release`` hands them on; then hands on everything.
+    """Hold the last ``count`` lines until ``release`` passes them on; after that, pass on everything.
 
-    A line that waits for its end counts as one, as ``tail`` counts. What is held is whole pieces around those lines;
-    more than some tens of MB of them are set down in a file.
+    An incomplete line counts as one, as in ``tail``. Whole pieces around these lines are held; more than some tens of
+    MB go to a file.
     """
 
     def __init__(self, write: Write, count: int):
@@ -68,7 +68,7 @@ class LastLines:
         self._count = count
         self._holds = True
         self._held: deque[tuple[bytes, int]] = deque()
-        self._lines = 0  # newlines in what is held
+        self._lines = 0  # newlines in the held pieces
         self._size = 0
         self._file: IO[bytes] | None = None
 
@@ -81,7 +81,7 @@ class LastLines:
             self._hold(data)
 
     def release(self) -> None:
-        """Hands on what is held; no more is."""
+        """Pass on what is held, and hold nothing from now on."""
         if not self._holds:
             return
         self._holds = False
@@ -110,7 +110,7 @@ class LastLines:
 
 
 def last_lines_at(stream: BinaryIO, count: int) -> int:
-    """Where the last ``count`` lines of a file begin; blocks are read from its end."""
+    """Return the offset of the last ``count`` lines of a file; reads blocks from its end."""
     size = end = stream.seek(0, os.SEEK_END)
     wanted = count
     while end > 0 and count > 0:
@@ -133,7 +133,7 @@ def _last_lines(text: bytes, count: int) -> bytes:
 
 
 def _after_newline(text: bytes, count: int) -> int:
-    """The place after the ``count``-th newline from the end."""
+    """Return the offset after the ``count``-th newline from the end."""
     place = len(text)
     for _ in range(count):
         place = text.rfind(b"\n", 0, place)
@@ -141,7 +141,7 @@ def _after_newline(text: bytes, count: int) -> int:
 
 
 def prefix(label: str, colour: bool) -> bytes:
-    """``tiles/3 | ``; with colour by the label's own number, the same every time and everywhere."""
+    """Return ``tiles/3 | ``, with a colour that depends only on the label."""
     text = f"{label} |"
     if colour:
         import zlib
@@ -151,14 +151,14 @@ def prefix(label: str, colour: bool) -> bytes:
 
 
 _IN_MEMORY = 8 << 20
-_LONGEST_MARK = 1 << 20  # bytes without a newline that are looked at together
+_LONGEST_MARK = 1 << 20  # bytes without a newline that are examined together
 
 
 class ItemPart:
-    """Hands on the part of the item at ``position``; the marks themselves are left out.
+    """Pass on the part of the item at ``position``, without the marks.
 
-    ``after``: the mark, by its position, that is the last before this item begins; 0: it is the first of its attempt.
-    The text after that mark is this item's even if it has no mark of its own: it still runs, or was ended.
+    ``after`` is the position of the last mark before this item begins; 0 if it is the first of its attempt. The text
+    after that mark belongs to this item even without a mark of its own: it is still running, or was ended.
     """
 
     def __init__(self, write: Write, position: int, after: int):
@@ -179,7 +179,7 @@ class ItemPart:
             self._rest = self._rest[-256:]
 
     def release(self) -> None:
-        """The log ends here."""
+        """Finish: the log has ended."""
         if self._held.closed:
             return
         self._held.write(self._rest)
@@ -208,13 +208,13 @@ class ItemPart:
         for block in blocks(cast(BinaryIO, self._held)):
             self._write(block)
             last = block[-1:]
-        if last != b"\n":  # the mark stood at the end of that line
+        if last != b"\n":  # the mark was at the end of that line
             self._write(b"\n")
 
 
 @dataclass(frozen=True, slots=True)
 class WriterOptions:
-    """How logs are shown: last lines, prefixes, colour, objects instead of lines, several at the same time."""
+    """How logs are shown: last lines, prefixes, colour, JSON objects, number of parallel reads."""
 
     tail: int | None = None
     prefixed: bool = False
@@ -224,7 +224,7 @@ class WriterOptions:
 
 
 class WriterChain:
-    """One log's way out. ``release`` lets the last lines out, ``close`` what still waits."""
+    """The output of one log. ``release`` writes the last lines, ``close`` the incomplete rest."""
 
     def __init__(self, write: Write, look: WriterOptions, label: str, part: Part | None = None):
         self._lines: Lines | ObjectWriter | None = None
@@ -263,7 +263,7 @@ class WriterChain:
 
 
 class FileWriter(WriterChain):
-    """One log's way to a file of its own, which is there when it is complete, and not before."""
+    """The output of one log to its own file, which appears only when it is complete."""
 
     def __init__(self, path: Path, look: WriterOptions, label: str, part: Part | None = None):
         self.path = path
@@ -296,7 +296,7 @@ class FileWriter(WriterChain):
 
 
 class ObjectWriter:
-    """Each line as a JSON object: ``{"log": "tiles/3", "line": "..."}``; bytes that are no UTF-8 are replaced."""
+    """Each line as a JSON object: ``{"log": "tiles/3", "line": "..."}``; bytes that are not UTF-8 are replaced."""
 
     def __init__(self, write: Write, label: str):
         self._out = write
@@ -316,7 +316,7 @@ class ObjectWriter:
 
 
 def file_name(log: AttemptLog, name: str, total: int, several_attempts: bool) -> str:
-    """``tiles-007.log``, with several attempts ``tiles-007.2.log``; a session's own name without a job."""
+    """Return ``tiles-007.log``, with several attempts ``tiles-007.2.log``; without a job, the name of the session."""
     _, replica, attempt = log.key
     if not replica:
         return f"{name}.log"

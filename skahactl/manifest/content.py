@@ -12,7 +12,7 @@ MANIFEST = "manifest"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that differs: dotted ``path``, both values (None: not there), and whence the new one comes."""
+    """One difference: dotted ``path``, both values (None: missing), and the source of the new one."""
 
     path: str
     old: object
@@ -24,7 +24,7 @@ class Difference:
 
 
 def content_digest(content: Mapping[str, object]) -> str:
-    """SHA-256 of the canonical JSON, hex."""
+    """Return the SHA-256 of the canonical JSON, in hex."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
@@ -32,9 +32,9 @@ def content_digest(content: Mapping[str, object]) -> str:
 def differences(
     old: Mapping[str, object], new: Mapping[str, object], sources: Mapping[str, str] | None = None
 ) -> tuple[Difference, ...]:
-    """What differs from one content to another, in the order of the new one; lists are compared as a whole.
+    """Return the differences between two contents, in the order of the new one. Lists are compared as a whole.
 
-    ``sources`` is that of the new job: dotted path, or one that it begins with, to where the value comes from.
+    ``sources`` are those of the new job: dotted path, or the beginning of one, to the source of the value.
     """
     before, after = dict(_leaves(old, "")), dict(_leaves(new, ""))
     paths = [*after, *(path for path in before if path not in after)]
@@ -46,7 +46,7 @@ def differences(
 
 
 def source_of(path: str, sources: Mapping[str, str]) -> str:
-    """Where the value at ``path`` comes from: the entry of the longest path that it begins with."""
+    """Return the source of the value at ``path``: the entry of the longest path that it begins with."""
     while path:
         if path in sources:
             return sources[path]

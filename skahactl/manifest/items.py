@@ -1,4 +1,4 @@
-"""The work list of a manifest: read, and checked for what no list may have."""
+"""Read and check the work list of a manifest."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from skahactl.split.shares import balanced, bounds
 from skahactl.system import read_limited
 from skahactl.text import count_noun
 
-MOST = 10_000_000  # combinations of a matrix
-SHOWN = 10  # problems of one kind in one list
+MOST = 10_000_000  # maximum number of combinations of a matrix
+SHOWN = 10  # number of problems of one kind that are shown per list
 
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """The list: ``texts`` are the items; ``rows`` their columns, empty lists of both for a plain list.
+    """A work list: ``texts`` are the items, ``rows`` their columns (empty for a plain list).
 
-    ``file`` is where they were read, as shown to a person; ``lines`` the line of each in it, if lines count.
+    ``file`` is their source, as shown to a user; ``lines`` are their line numbers in it, if it has lines.
     """
 
     texts: Sequence[str]
@@ -38,27 +38,30 @@ class Items:
     rows: Sequence[tuple[str, ...]] = ()
     file: str | None = None
     lines: Sequence[int] = ()
-    joined: bool = False  # an item is all its columns with commas between, not the first one
+    joined: bool = False  # an item is all its columns, separated by commas, instead of the first one
 
     def digest(self) -> str:
-        """SHA-256 of the list, hex."""
+        """Return the SHA-256 of the list, in hex."""
         data = [self.columns, self.rows] if self.columns else self.texts
         return hashlib.sha256(json.dumps(data, separators=(",", ":")).encode("ascii")).hexdigest()
 
     def place(self, position: int) -> str:
-        """Where the item at ``position`` stands, for messages."""
+        """Return where the item at ``position`` is, for messages."""
         return f"line {self.lines[position]}" if self.lines else f"item {position + 1}"
 
 
 def resolve_path(path: str, directory: str, given: bool) -> str:
-    """An absolute path: ``~`` expanded; relative to the manifest; if ``given`` by --set, here if it exists here."""
+    """Return an absolute path: ``~`` is expanded, and a relative path starts at the manifest.
+
+    If it was ``given`` with --set, a path that exists in the working directory is used.
+    """
     path = os.path.expanduser(path)
     here = os.path.abspath(path)
     return here if given and os.path.exists(here) else os.path.normpath(os.path.join(directory, path))
 
 
 def shown_items(path: str, key: Path, places: SourceMap) -> str:
-    """The path of a list as a person can open it from here, as the manifest's own was given."""
+    """Return the path of a list as the user can open it, in the form of the path of the manifest."""
     if path.startswith("~") or places.is_set(key):
         return path
     return os.path.join(os.path.dirname(places.file), path)
@@ -69,7 +72,7 @@ def _content(path: str, key: Path, places: SourceMap, directory: str, found: lis
     try:
         data = read_limited(whole, LARGEST)
     except (OSError, ValueError) as error:
-        beside = f"looked for {whole}" if whole != path else None
+        beside = f"full path: {whole}" if whole != path else None
         reason = error.strerror if isinstance(error, OSError) else str(error)
         found.append(places.problem(key, f"cannot read '{path}': {reason}", missing_arc_hint(whole) or beside))
         return None
@@ -82,7 +85,7 @@ def _content(path: str, key: Path, places: SourceMap, directory: str, found: lis
 def missing_arc_hint(path: str) -> str | None:
     if not path.startswith("/arc"):
         return None
-    return "/arc is read where skahactl runs: run it in a session of the platform, or keep a copy of the list here"
+    return "/arc is read on the machine where skahactl runs; run it in a session, or copy the list to this machine"
 
 
 def _decode(data: bytes, path: str, found: list[Problem]) -> str | None:
@@ -104,7 +107,7 @@ def items_from_file(path: str, places: SourceMap, directory: str, found: list[Pr
     if lines[-1] == "":
         lines.pop()
     blank = [number for number, line in enumerate(lines, start=1) if not line or line.isspace()]
-    found += _some(path, blank, "a blank line", "every line is an item: take it out")
+    found += _some(path, blank, "a blank line", "every line is an item; remove this line")
     if end == "\n":
         returns = [number for number, line in enumerate(lines, start=1) if line.endswith("\r")]
         found += _some(path, returns[:1], "a carriage return at the end of the line", r"sed -i 's/\r$//' " + path)
@@ -137,7 +140,7 @@ def items_from_csv(path: str, places: SourceMap, directory: str, found: list[Pro
                 lines.append(begin)
             begin = reader.line_num + 1
     except csv.Error as error:
-        found.append(Problem(path, f"no CSV: {error}", reader.line_num))
+        found.append(Problem(path, f"invalid CSV: {error}", reader.line_num))
     return Items([row[0] for row in rows], header, rows, path, lines)
 
 
@@ -145,8 +148,8 @@ def _row_problem(row: list[str], header: tuple[str, ...]) -> str | None:
     if not row or not "".join(row).strip():
         return "a blank line"
     if len(row) != len(header):
-        return f"{len(row)} fields, the header has {len(header)}"
-    return None if row[0].strip() else f"the first column, '{header[0]}', is the item, and empty here"
+        return f"{len(row)} fields, but the header has {len(header)}"
+    return None if row[0].strip() else f"the first column ('{header[0]}') is the item, but it is empty in this row"
 
 
 def items_from_glob(patterns: str | list[str], places: SourceMap, directory: str, found: list[Problem]) -> Items:
@@ -157,7 +160,7 @@ def items_from_glob(patterns: str | list[str], places: SourceMap, directory: str
         if not matches:
             found.append(
                 places.problem(
-                    ("items", "glob"), f"nothing matches '{pattern}'", missing_arc_hint(whole) or f"looked for {whole}"
+                    ("items", "glob"), f"nothing matches '{pattern}'", missing_arc_hint(whole) or f"full path: {whole}"
                 )
             )
         paths.update(matches)
@@ -195,7 +198,7 @@ def _some(path: str, lines: list[int], message: str, hint: str) -> Iterator[Prob
 
 
 def read_items(table: ItemsTable, places: SourceMap, directory: str, found: list[Problem]) -> Items | None:
-    """The items, or None with what is wrong in ``found``. Relative paths begin at ``directory``."""
+    """Return the items, or None after adding the problems to ``found``. Relative paths start at ``directory``."""
     before = len(found)
     if table.file is not None:
         items = items_from_file(table.file, places, directory, found)
@@ -218,7 +221,7 @@ def read_items(table: ItemsTable, places: SourceMap, directory: str, found: list
 
 
 def items_source(table: ItemsTable) -> Path:
-    """The key that says where the items come from."""
+    """Return the key that names the source of the items."""
     return (
         "items",
         next(key for key in ("file", "glob", "values", "range", "csv", "matrix") if getattr(table, key) is not None),
@@ -239,7 +242,7 @@ def item_warnings(items: Items, table: ItemsTable) -> Iterator[str]:
 
 
 def item_sizes(items: Items, places: SourceMap, directory: str, found: list[Problem]) -> list[int]:
-    """Bytes of the files that the items name."""
+    """Return the sizes in bytes of the files that the items name."""
     weights, missing = [], []
     for position, text in enumerate(items.texts):
         try:
@@ -251,19 +254,19 @@ def item_sizes(items: Items, places: SourceMap, directory: str, found: list[Prob
         found.append(
             places.problem(
                 ("items", "strategy"),
-                f"no file '{text}' ({items.place(position)}), so it has no size",
+                f"no file '{text}' ({items.place(position)}), so its size is unknown",
                 missing_arc_hint(text),
             )
         )
     if len(missing) > SHOWN:
         found.append(
-            places.problem(("items", "strategy"), f"and {len(missing) - SHOWN:,} more items that are no files")
+            places.problem(("items", "strategy"), f"and {len(missing) - SHOWN:,} more items that are not files")
         )
     return weights
 
 
 def _alike(items: Items, places: SourceMap, key: Path, allowed: bool) -> Iterator[Problem]:
-    """Equal items, each told once with the first two places."""
+    """Report equal items, each once with its first two positions."""
     if allowed or len(set(items.texts)) == len(items.texts):
         return
     first: dict[str, int] = {}
@@ -271,17 +274,17 @@ def _alike(items: Items, places: SourceMap, key: Path, allowed: bool) -> Iterato
     for position, text in enumerate(items.texts):
         if first.setdefault(text, position) != position and text not in told:
             told.add(text)
-            message = f"'{text}' twice: {items.place(first[text])} and {items.place(position)}"
+            message = f"duplicate item '{text}': {items.place(first[text])} and {items.place(position)}"
             if len(told) <= SHOWN:
                 line = items.lines[position] if items.lines else None
-                hint = "take one out, or say duplicates = true in [items]"
+                hint = "remove one, or set duplicates = true in [items]"
                 yield (
                     Problem(items.file or places.file, message, line, dotted_key(key), hint)
                     if line
                     else places.problem(key, message, hint)
                 )
     if len(told) > SHOWN:
-        yield places.problem(key, f"and {len(told) - SHOWN:,} more equal items")
+        yield places.problem(key, f"and {len(told) - SHOWN:,} more duplicate items")
 
 
 def _columns(items: Items, places: SourceMap, key: Path) -> Iterator[Problem]:
@@ -289,14 +292,14 @@ def _columns(items: Items, places: SourceMap, key: Path) -> Iterator[Problem]:
     for column in items.columns:
         made = each_variable(column)
         if not column or any(character in column for character in "{}"):
-            yield places.problem(key, f"'{column}' is no name of a column", "a name without braces")
+            yield places.problem(key, f"'{column}' is not a valid column name", "use a non-empty name without braces")
         elif made in names:
-            yield places.problem(key, f"columns '{names[made]}' and '{column}' would both be {made}", "rename one")
+            yield places.problem(key, f"columns '{names[made]}' and '{column}' would both become {made}", "rename one")
         names[made] = column
 
 
 def share_items(count: int, total: int, strategy: str, weights: Sequence[int] = ()) -> list[Sequence[int]]:
-    """The positions of each replica, 1 to ``total``; ``weights`` are the items' sizes, for ``size`` alone."""
+    """Return the positions of each replica, 1 to ``total``; ``weights`` are item sizes, only for ``size``."""
     if strategy == "stripe":
         return [range(replica, count, total) for replica in range(total)]
     if strategy == "size":

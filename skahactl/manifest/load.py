@@ -1,4 +1,4 @@
-"""Reads manifests: files, directories, standard input. Checked here: all that needs no profile and no items."""
+"""Read manifests: files, directories, standard input; and check what needs neither a profile nor items."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _DOTTED = re.compile(r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)(?:\.(?:"[^"]*"|'[^']
 
 
 def overlay_table(under: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
-    """A job's table: ``over``'s keys win, table by table; one that excludes another takes its place."""
+    """Return the merged table: keys of ``over`` win, table by table; a key replaces another that it excludes."""
     merged = _merged(under, over, "")
     items, below = over.get("items"), merged.get("items")
     if isinstance(items, dict) and "replicas" not in over and items.keys() & {"per-replica", "csv", "matrix"}:
@@ -50,15 +50,15 @@ def overlay_table(under: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
 
 
 def parse_setting(text: str) -> tuple[tuple[str, ...], Table]:
-    """``KEY=VALUE`` as the parts of its key and the table that it makes; the value is TOML, or else a string.
+    """Parse ``KEY=VALUE`` to the parts of the key and a table. The value is TOML, or else a string.
 
     Raises:
-        ValueError: it is no KEY=VALUE, or the key is not dotted names.
+        ValueError: it is not KEY=VALUE, or the key is not dotted names.
     """
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not _DOTTED.fullmatch(key):
-        raise ValueError(f"expected KEY=VALUE such as resources.cores=8, found '{text}'")
+        raise ValueError(f"expected KEY=VALUE, for example resources.cores=8; found '{text}'")
     plain = tomllib.loads(f"{key} = {json.dumps(value)}")
     keys = _keys(plain, key)
     try:
@@ -70,7 +70,7 @@ def parse_setting(text: str) -> tuple[tuple[str, ...], Table]:
 
 
 def _has_spellings(table: Table, keys: tuple[str, ...], written: str) -> bool:
-    """Whether the value is a number or a date in one of several spellings, of which as text only that one is right."""
+    """Return whether the value is a number or a date, which as text could be written in several ways."""
     here: Any = table
     for name in keys:
         here = here[name]
@@ -80,16 +80,16 @@ def _has_spellings(table: Table, keys: tuple[str, ...], written: str) -> bool:
 
 
 def env_variables(texts: Sequence[str]) -> dict[str, str]:
-    """``--var K=V`` as a mapping; the last of one name counts.
+    """Return ``--var K=V`` as a mapping; the last value of a name counts.
 
     Raises:
-        UsageError: one is no K=V.
+        UsageError: one is not K=V.
     """
     found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise UsageError(f"--var {text}: expected K=V such as survey=dr6")
+            raise UsageError(f"--var {text}: expected K=V, for example survey=dr6")
         found[name] = value
     return found
 
@@ -126,12 +126,12 @@ _KEYS = ("common", "job", "vars")
 def job_tables(
     data: Mapping[str, Any], places: SourceMap, found: list[Problem]
 ) -> Iterator[tuple[dict[str, Any], SourceMap]]:
-    """The tables of a file's jobs, what is common to all laid under each, and where their keys stand."""
+    """Return the tables of the jobs of a file, with the common defaults, and the positions of their keys."""
     if "job" not in data and "common" not in data:
         if data:
             yield dict(data), places
         else:
-            found.append(Problem(places.file, "the manifest is empty", hint="a job needs name and image"))
+            found.append(Problem(places.file, "the manifest is empty", hint="name and image are required"))
         return
     found += _top_problems(data, places)
     common, tables = data.get("common", {}), data.get("job", [])
@@ -147,20 +147,20 @@ def job_tables(
 
 
 def problems_of_jobs(raw: Sequence[tuple[Mapping[str, Any], SourceMap]]) -> Iterator[Problem]:
-    """Names given twice, and jobs that wait for each other; of tables as they were read, right or wrong."""
+    """Report duplicate names, and jobs that wait for each other, in tables as read."""
     named = [(name_of(table), table, places) for table, places in raw if isinstance(table.get("name"), str)]
     first: dict[str, SourceMap] = {}
     for name, _, places in named:
         if name in first:
             line = first[name].line(("name",))
             where = first[name].file + (f", line {line}" if line else "")
-            yield places.problem(("name",), f"a second job '{name}'", f"the first is in {where}")
+            yield places.problem(("name",), f"duplicate job name '{name}'", f"the first one is in {where}")
         first.setdefault(name, places)
     after = {name: _names(table.get("after")) for name, table, _ in reversed(named)}
     for name, places in first.items():
         circle = _circle(name, after)
         if len(circle) > 1 and min(circle) == name:
-            yield places.problem(("after",), f"jobs that wait for each other: {' -> '.join([*circle, name])}")
+            yield places.problem(("after",), f"circular after: {' -> '.join([*circle, name])}")
 
 
 def name_of(table: Mapping[str, Any]) -> str:
@@ -173,7 +173,7 @@ def _top_problems(data: Mapping[str, Any], places: SourceMap) -> Iterator[Proble
         if key not in _KEYS:
             yield places.problem(
                 (key,),
-                "a file of several jobs has only [common], [[job]] and [vars] at its top",
+                "only [common], [[job]] and [vars] are allowed at the top level of a file with several jobs",
                 "move it into [common] or a [[job]]",
                 at_key=True,
             )
@@ -181,9 +181,9 @@ def _top_problems(data: Mapping[str, Any], places: SourceMap) -> Iterator[Proble
     if not isinstance(common, dict):
         yield places.problem(("common",), f"expected a table, found {show_value(common)}")
     elif "name" in common:
-        yield places.problem(("common", "name"), "every job has its own name", "move it into a [[job]]")
+        yield places.problem(("common", "name"), "each job needs its own name", "move it into a [[job]]")
     if tables is None:
-        yield places.problem((), "no [[job]] in a file with [common]", "a job begins with the line [[job]]")
+        yield places.problem((), "the file has no [[job]]", "a job begins with the line [[job]]")
     elif tables == []:
         yield places.problem(("job",), "an empty list: there is no job", "a job begins with the line [[job]]")
     elif not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
@@ -195,7 +195,7 @@ def _top_problems(data: Mapping[str, Any], places: SourceMap) -> Iterator[Proble
 
 
 def _circle(name: str, after: Mapping[str, Sequence[str]]) -> list[str]:
-    """The jobs on a way from ``name`` back to itself, or nothing."""
+    """Return the jobs on a path from ``name`` back to itself, or nothing."""
     ways: list[list[str]] = [[name]]
     seen: set[str] = set()
     while ways:
@@ -248,10 +248,10 @@ def load(
     variables: Mapping[str, str] | None = None,
     stdin: BinaryIO | None = None,
 ) -> tuple[Draft, ...]:
-    """The jobs of files, directories (their ``*.toml``, sorted) and ``-``, in order.
+    """Return the jobs of files, directories (their ``*.toml``, sorted) and ``-``, in order.
 
-    ``sets`` are ``KEY=VALUE``: a dotted key of every job, or of one job of several as ``JOB.KEY``; a key goes before
-    a job of the same name. ``variables`` are those of ``--var``; only their names are looked at here.
+    ``sets`` are ``KEY=VALUE``: a dotted key of every job, or ``JOB.KEY`` for one of several jobs; a key takes
+    precedence over a job of the same name. ``variables`` are those of ``--var``; only their names are used here.
 
     Raises:
         ManifestError: with every problem of every file.
@@ -264,7 +264,7 @@ def load(
 
 
 def draft(data: Mapping[str, Any], *, directory: str | None = None, file: str = "command line") -> Draft:
-    """A job that no file describes, from the table a manifest would have; ``file`` stands for it in messages.
+    """Return a job without a file, from the table of a manifest; messages call it ``file``.
 
     Raises:
         ManifestError: with every problem.
@@ -296,7 +296,7 @@ def collect_files(
 
 
 def order_jobs(found: Sequence[Problem]) -> tuple[Problem, ...]:
-    """The problems of each file together, by line, those without one last in it; each once."""
+    """Sort the problems by file and line, those without a line last; each once."""
     files = list(dict.fromkeys(problem.file for problem in found))
     return tuple(
         sorted(
@@ -308,7 +308,7 @@ def order_jobs(found: Sequence[Problem]) -> tuple[Problem, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _RawDraft:
-    """A job's table as it was read, ``[common]`` under it."""
+    """The table of a job as read, with the defaults of ``[common]``."""
 
     table: dict[str, Any]
     places: SourceMap
@@ -336,9 +336,9 @@ def _files(paths: Sequence[str], found: list[Problem]) -> Iterator[str]:
 
 
 def _inside(given: str, path: str, found: list[Problem]) -> list[str]:
-    """The manifests of a directory, as names that begin with how it was given: what ``*.toml`` gives in a shell.
+    """Return the manifests of a directory, as ``DIRECTORY/*.toml`` does in a shell.
 
-    A link that leads nowhere is one of them, so that it is told of.
+    A broken link is one of them, so that it is reported.
     """
     try:
         names = sorted(name for name in os.listdir(path) if name.endswith(".toml") and not name.startswith("."))
@@ -347,7 +347,9 @@ def _inside(given: str, path: str, found: list[Problem]) -> list[str]:
         return []
     names = [os.path.join(given, name) for name in names if _is_file(os.path.join(path, name))]
     if not names:
-        found.append(Problem(given, "no manifest in this directory", hint="manifests are called *.toml"))
+        found.append(
+            Problem(given, "this directory contains no *.toml file", hint="manifests have names that end with .toml")
+        )
     return names
 
 
@@ -370,7 +372,7 @@ def _jobs(file: str, stdin: BinaryIO | None, found: list[Problem]) -> Iterator[_
 
 
 def _odd_numbers(file: str, source: SourceText) -> Iterator[Problem]:
-    """Whole numbers of [env] and [vars] in another spelling than the one that would arrive."""
+    """Report whole numbers in [env] and [vars] that would arrive in another form."""
     for path, span in source.spans.items():
         if path[-2:-1] not in (("env",), ("vars",)):
             continue
@@ -378,11 +380,13 @@ def _odd_numbers(file: str, source: SourceText) -> Iterator[Problem]:
         if _ODD.fullmatch(written):
             line, column, width, row = source.place(span.value, span.value_end)
             message = f"{written} would arrive as {int(written, 0)}"
-            yield Problem(file, message, line, dotted_key(path), f'quote it: "{written}"', column, width, row)
+            yield Problem(
+                file, message, line, dotted_key(path), f'write it as a string: "{written}"', column, width, row
+            )
 
 
 def _directory(file: str) -> str:
-    """Where relative paths begin: beside the file, or here for what is only a stream (``-``, ``<(make-manifest)``)."""
+    """Return the directory of relative paths: that of the file, or the working directory for a stream (``-``)."""
     path = os.path.abspath(os.path.expanduser(file))
     return os.path.dirname(path) if file != STDIN and os.path.isfile(path) else os.getcwd()
 
@@ -404,12 +408,12 @@ def _text(file: str, stdin: BinaryIO | None, found: list[Problem]) -> str | None
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        found.append(Problem(file, "not UTF-8, as TOML must be", line))
+        found.append(Problem(file, "not UTF-8 (TOML must be UTF-8)", line))
         return None
 
 
 def _nearest(file: str) -> str | None:
-    """The manifest beside it that may be meant, where there is no such file."""
+    """Return the name of a similar manifest in the same directory, if the file does not exist."""
     folder, name = os.path.split(os.path.expanduser(file))
     if os.path.lexists(os.path.join(folder, name)):
         return None

@@ -1,6 +1,6 @@
 """Placeholders: ``{word}`` in texts of a manifest.
 
-A placeholder is a known word in braces with no ``$`` or ``{`` before it. ``{{word}}`` gives ``{word}``. Any other
+A placeholder is a known word in braces without ``$`` or ``{`` before it. ``{{word}}`` produces ``{word}``. Every other
 brace stays as it is.
 """
 
@@ -17,7 +17,7 @@ from skahactl.text import is_typo
 _BRACES = re.compile(r"(?<![${])(?:\{\{([^{}]+)\}\}|\{([^{}]+)\})")
 _LIKE_A_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
-#: Words that every manifest knows; ``{items}`` is for a whole element of ``command`` alone.
+#: Words that every manifest knows; ``{items}`` is only for a whole element of ``command``.
 BUILT_IN = ("name", "replica", "replicas", "index", "item", "items")
 
 
@@ -46,15 +46,15 @@ class Template:
 
     @property
     def literal(self) -> str | None:
-        """The text, if no placeholder is in it."""
+        """Return the text if it contains no placeholder, else None."""
         return None if any(isinstance(part, Placeholder) for part in self.parts) else self.render({})
 
     def render(self, values: Mapping[str, str]) -> str:
-        """The text with each placeholder's value; KeyError for one without."""
+        """Return the text with the values of the placeholders. Raises KeyError for a missing value."""
         return "".join([part if isinstance(part, str) else values[part.name] for part in self.parts])
 
     def shell(self, values: Mapping[str, str], word: Callable[[str], str]) -> str:
-        """The text as one quoted word of sh; ``word`` gives what stands for a placeholder that ``values`` lacks."""
+        """Return the text as one quoted word of sh; ``word`` returns values of placeholders that ``values`` lacks."""
         pieces: list[str] = []
         text = ""
         for part in self.parts:
@@ -69,7 +69,7 @@ class Template:
 
 
 def parse_template(text: str, known: Collection[str]) -> Template:
-    """``text`` in parts."""
+    """Parse ``text`` into parts."""
     parts: list[str | Placeholder] = []
     unknown: list[str] = []
     mistyped: list[tuple[str, str]] = []
@@ -112,7 +112,7 @@ def escape_placeholders(text: str) -> str:
     return _BRACES.sub(doubled, text)
 
 
-#: The longest mark: positions have at most nine digits, exit codes three.
+#: The longest mark: positions have at most nine digits, exit codes at most three.
 _LONGEST = len(b"::skahactl item 123456789 exit 123\r")
 MARK = re.compile(rb"::skahactl item (\d{1,9}) exit (\d{1,3})\r?\n")
 
@@ -134,7 +134,7 @@ exit "$skahactl_bad"
 
 
 def each_command(each: Each, positions: Sequence[int]) -> tuple[str, ...]:
-    """The argv that runs the items at these positions, from 1, of the replica's own items."""
+    """Return the argv that runs the items at these positions (from 1) of a replica."""
     words: list[str] = ["sh", "-c", each.script, "skahactl"]
     for position in positions:
         words.append(str(position))
@@ -150,11 +150,11 @@ def each_script(
     *,
     joined: bool = False,
 ) -> str:
-    """The script of one replica.
+    """Return the script of one replica.
 
-    ``env`` are the variables that differ by item; ITEM and ITEM_* are exported besides. ``columns`` name the
-    parameters of an item after its position, none for a plain list; ``values`` are the words that all items share. The
-    item is its first parameter, or if ``joined`` all of them with commas between.
+    ``env`` are the variables that differ by item; ITEM and ITEM_* are also exported. ``columns`` name the parameters of
+    an item after its position, and are empty for a plain list. ``values`` are the words that all items share. The item
+    is its first parameter, or with ``joined`` all of them, separated by commas.
     """
     parameters = _parameters(columns)
     shared = {word: text for word, text in values.items() if word not in parameters}
@@ -169,14 +169,14 @@ def each_script(
 
 
 def each_variable(column: str) -> str:
-    """The environment variable of a column: ``ITEM_RA_DEG`` for ``ra deg``."""
+    """Return the environment variable of a column: ``ITEM_RA_DEG`` for ``ra deg``."""
     return "ITEM_" + re.sub(r"[^A-Z0-9_]", "_", column.upper())
 
 
 def each_ends(chunks: Iterable[bytes]) -> Iterator[tuple[int, int]]:
-    """(position, exit code) of each mark in a log, in order, whatever the chunks; a few bytes are held at a time.
+    """Yield (position, exit code) of each mark in a log, in order, for any division into chunks.
 
-    A mark counts when its line is complete: a cut one may have lost a digit.
+    A mark counts only if its line is complete: a truncated one may have lost a digit.
     """
     rest = b""
     for chunk in chunks:
@@ -189,7 +189,7 @@ def each_ends(chunks: Iterable[bytes]) -> Iterator[tuple[int, int]]:
 
 
 def _parameters(columns: Sequence[str]) -> dict[str, str]:
-    """What stands for each column, as ``{column}``, unless the word is taken, and as ``{item.column}`` always."""
+    """Return the value of each column, for ``{column}`` if the word is free, and always for ``{item.column}``."""
     found: dict[str, str] = {}
     for place, name in enumerate(columns, start=2):
         found |= {word: f'"${{{place}}}"' for word in (f"item.{name}", name) if word not in BUILT_IN}
@@ -197,5 +197,5 @@ def _parameters(columns: Sequence[str]) -> dict[str, str]:
 
 
 def _item_word(columns: Sequence[str], joined: bool) -> str:
-    """The item itself: the only or first parameter, or all of them with commas between."""
+    """Return the item itself: the only or first parameter, or all of them separated by commas."""
     return "','".join(f'"${{{2 + place}}}"' for place in range(len(columns) if joined else 1))

@@ -14,7 +14,7 @@ from skahactl.errors import Problem
 from skahactl.manifest.schema import KINDS, JobTable, show_value
 from skahactl.text import did_you_mean
 
-#: A key from the top of the file: names, and numbers from 0 for the tables of a list such as ``[[job]]``.
+#: The path of a key in the file: names, and numbers from 0 for tables of a list such as ``[[job]]``.
 Path = tuple[str | int, ...]
 
 MAX_ELEMENTS = 1000  # of a list: the positions of later ones are that of the list
@@ -93,7 +93,7 @@ class SourceMap:
         return Problem(self.file, message, line, key, hint, column, width, source)
 
     def line(self, path: Path) -> int | None:
-        """The line of the key, or of the nearest table around it."""
+        """Return the line of the key, or of the nearest table around it."""
         whole, _ = self._find(path)
         return None if whole is None else self.source.place(*self.source.spans[whole][:2])[0]
 
@@ -107,11 +107,11 @@ class SourceMap:
         return None, None
 
     def is_set(self, path: Path) -> bool:
-        """Whether the key, or a table around it, was given by ``--set``."""
+        """Return whether the key, or a table around it, was set with ``--set``."""
         return any(dotted_key(path[:end]) in self.sets for end in range(1, len(path) + 1))
 
     def where(self, path: Path) -> str:
-        """``file:line: key``, for warnings."""
+        """Return ``file:line: key``, for warnings."""
         line = self.line(path)
         if self.is_set(path):
             return f"--set {dotted_key(path)}"
@@ -119,7 +119,7 @@ class SourceMap:
 
 
 def dotted_key(path: Path) -> str:
-    """``items.matrix``; a number from 0 becomes ``[1]``."""
+    """Return ``items.matrix``; a number from 0 becomes ``[1]``."""
     text = ""
     for part in path:
         text += f"[{part + 1}]" if isinstance(part, int) else f".{part}"
@@ -251,7 +251,7 @@ _EXPECTED = {
     "model_attributes_type": "a table",
 }
 
-#: What other tools call it.
+#: Names that other tools use.
 FOREIGN = {
     "args": "command",
     "cmd": "command",
@@ -294,7 +294,7 @@ def validation_findings(error: ValidationError, table: Mapping[str, Any]) -> Ite
 
 
 def known_keys(path: Path = ()) -> dict[str, type[BaseModel] | None]:
-    """The keys of the table at ``path`` (that of ``()`` is a job), each with its own table's model, if it has one."""
+    """Return the keys of the table at ``path`` (``()`` is a job), each with the model of its own table, if any."""
     model: type[BaseModel] | None = JobTable
     for part in path:
         model = _tables(model).get(str(part)) if model else None
@@ -302,7 +302,7 @@ def known_keys(path: Path = ()) -> dict[str, type[BaseModel] | None]:
 
 
 def unknown_key(path: Path) -> tuple[str, str | None]:
-    """Message and hint for a key that is not there."""
+    """Return message and hint for an unknown key."""
     *parts, key = (str(part) for part in path)
     table = ".".join(parts)
     siblings = known_keys(tuple(parts))
@@ -313,7 +313,7 @@ def unknown_key(path: Path) -> tuple[str, str | None]:
 
 
 def _home(key: str) -> str | None:
-    """Where a key of that name stands, or the one that other tools call so."""
+    """Return where a key of that name belongs, or the key that other tools call so."""
     top = known_keys()
     if key in top:
         return key
@@ -325,7 +325,7 @@ def _move(full: str, table: str) -> str:
     if home == table:
         return f"did you mean '{key}'?"
     if not home:
-        return f"'{key}' belongs at the top of the file: move it up, above the first [table]"
+        return f"'{key}' belongs at the top level: move it above the first [table]"
     return f"did you mean '{key}' in [{home}]?"
 
 
@@ -338,7 +338,7 @@ def _tables(model: type[BaseModel] | None) -> dict[str, type[BaseModel] | None]:
 
 
 def _path(table: Mapping[str, Any], loc: tuple[str | int, ...]) -> Path:
-    """A pydantic location as a key of the file: without the names of a union's variants."""
+    """Convert a location of pydantic to a key of the file, without the variants of a union."""
     path: Path = ()
     here: Any = table
     for place, part in enumerate(loc):
@@ -379,14 +379,14 @@ _TOP = ("name", "image", "kind", "command", "shell", "replicas", "session-name",
 
 
 def rule_findings(table: Mapping[str, Any], *, from_file: bool) -> Iterator[Finding]:
-    """Every broken rule."""
+    """Report every broken rule."""
     if "command" in table and "shell" in table:
-        yield Finding(("shell",), "both command and shell are given", "delete one of the two", at_key=True)
+        yield Finding(("shell",), "command and shell exclude each other", "delete one of the two", at_key=True)
     yield from _kind(table)
     yield from _items(table)
     name, after = table.get("name"), table.get("after")
     if isinstance(after, list) and name in after:
-        yield Finding(("after", after.index(name)), f"'{name}' waits for itself")
+        yield Finding(("after", after.index(name)), f"'{name}' cannot wait for itself")
     if from_file:
         yield from _misplaced(table)
 
@@ -397,7 +397,7 @@ def _misplaced(table: Mapping[str, Any]) -> Iterator[Finding]:
     for name in env if isinstance(env, Mapping) else ():
         if name in _TOP and name not in table:
             message = f"'{name}' is a key of the manifest, but is below [env]"
-            yield Finding(("env", name), message, "move it up, above the first [table]", at_key=True)
+            yield Finding(("env", name), message, "move it above the first [table]", at_key=True)
 
 
 def _kind(table: Mapping[str, Any]) -> Iterator[Finding]:
@@ -410,7 +410,7 @@ def _kind(table: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding((key,), message, 'delete it, or write kind = "headless"', at_key=True)
     replicas = table.get("replicas")
     if isinstance(replicas, int) and replicas > 1:
-        yield Finding(("replicas",), f"a {kind} job has one replica", 'only kind = "headless" has several')
+        yield Finding(("replicas",), f"a {kind} job can have only one replica", 'only kind = "headless" allows several')
 
 
 def _items(table: Mapping[str, Any]) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ _LEAST = {"cores": 1.0, "ram": 1.0, "gpus": 0.0}
 
 @dataclass(frozen=True, slots=True)
 class JobTemplate:
-    """What the replicas of a job have in common; ``shares`` are the positions of each one's items."""
+    """What the replicas of a job share; ``shares`` are the positions of the items of each."""
 
     name: str
     kind: str
@@ -35,7 +35,7 @@ class JobTemplate:
 
 
 def build_replicas(pattern: JobTemplate, places: SourceMap, found: list[Problem]) -> tuple[Replica, ...]:
-    """Every replica, in order; what is wrong with single ones is put into ``found``."""
+    """Return every replica, in order; problems of single replicas are added to ``found``."""
     values = {**pattern.variables, "name": pattern.name, "replicas": str(pattern.total)}
     wrong: dict[str, list[int]] = {}
     made: list[Replica] = []
@@ -90,7 +90,7 @@ def _each(pattern: JobTemplate, values: Mapping[str, str], share: Sequence[int])
 def _env(
     pattern: JobTemplate, words: Mapping[str, str], number: int, single: Mapping[str, str]
 ) -> tuple[tuple[str, EnvValue], ...]:
-    """The manifest's, the columns of a replica's only item, then what every replica has."""
+    """Return the environment: of the manifest, the columns of the only item, then what every replica has."""
     if pattern.kind != "headless":
         return ()
     texts = pattern.texts
@@ -118,7 +118,7 @@ def _resources(texts: Templates, words: Mapping[str, str], number: int, wrong: d
 
 
 def _amount(text: str, key: str) -> float | None:
-    """The number in a text, None if it is none that can be asked for."""
+    """Return the number in a text; None if it is not a valid request."""
     try:
         amount = float(text)
     except ValueError:
@@ -129,7 +129,7 @@ def _amount(text: str, key: str) -> float | None:
 
 
 def _tidy_number(amount: float | None) -> float | None:
-    """Whole numbers as such, so that 8 and 8.0 are one."""
+    """Convert whole numbers to integers, so that 8 and 8.0 are equal."""
     return int(amount) if amount is not None and float(amount).is_integer() else amount
 
 
@@ -149,8 +149,8 @@ def _same_names(replicas: Sequence[Replica], places: SourceMap) -> Iterator[Prob
         if other != replica.number:
             yield places.problem(
                 ("session-name",),
-                f"replicas {other} and {replica.number} would have one name, {replica.name}",
-                "put {replica} into session-name",
+                f"replicas {other} and {replica.number} would have the same session name, {replica.name}",
+                "use {replica} in session-name",
             )
             return
 
@@ -165,14 +165,14 @@ def _replicas(numbers: Sequence[int]) -> str:
     )
 
 
-#: What cannot be sent in a request, in words with the way round; nothing for one that can.
+#: What cannot be sent in a request, with the alternative; nothing for a request that can be sent.
 Check = Callable[[Request], tuple[str, ...]]
 
 _MOST_SHOWN = 20
 
 
 def misuse_problems(draft: Draft, listed: Items, shares: Sequence[Sequence[int]], made: Templates) -> Iterator[Problem]:
-    """Items that nothing uses, and placeholders of one item where a replica has several."""
+    """Report items that nothing uses, and placeholders of one item where a replica has several."""
     table, places = draft.table.items, draft.places
     if table is None:
         return
@@ -181,7 +181,7 @@ def misuse_problems(draft: Draft, listed: Items, shares: Sequence[Sequence[int]]
     if not table.each and not used and (several or not listed.columns):
         yield places.problem(
             items_source(table),
-            "nothing uses the items",
+            "the items are not used",
             "put {item} or {items} into command, or write each = true to run it once per item",
         )
     for path, template in of_one_item(made, draft, table.each) if several is not None else ():
@@ -227,18 +227,20 @@ def unused_problems(variables: Mapping[str, str], used: Set[str], known: Set[str
     """Variables of --var that no job uses."""
     for name in variables:
         if name not in used:
-            yield Problem("--var", f"nothing uses {{{name}}}", None, name, did_you_mean(name, known - {name}))
+            yield Problem("--var", f"no job uses {{{name}}}", None, name, did_you_mean(name, known - {name}))
 
 
 def _clashes(draft: Draft, listed: Items, each: bool) -> Iterator[Problem]:
     names = {each_variable(column) for column in listed.columns} | ({"ITEM"} if each else set())
     for key in draft.table.env:
         if key in names:
-            yield draft.places.problem(("env", key), "the items set this variable", "use another name", at_key=True)
+            yield draft.places.problem(
+                ("env", key), "this variable is set for the items", "use another name", at_key=True
+            )
     for column in listed.columns:
         if column in draft.table.vars:
             yield draft.places.problem(
-                ("vars", column), "a column of the items has this name", "rename one", at_key=True
+                ("vars", column), "a column of the items has the same name", "rename one", at_key=True
             )
 
 
@@ -261,4 +263,4 @@ def _fewer(message: str, draft: Draft) -> str | None:
     """What to do about a request that its items made too large."""
     if draft.table.items is None or " bytes" not in message:
         return None
-    return "with too many items: more replicas, or 'skahactl split' in the container, which reads the list there"
+    return "for fewer items per request: use more replicas, or read the list in the container with 'skahactl split'"

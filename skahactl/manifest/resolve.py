@@ -1,4 +1,4 @@
-"""Drafts and a profile -> jobs: items read and shared out, defaults applied, every request made."""
+"""Resolve drafts with a profile: read and divide items, apply defaults, build every request."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from skahactl.text import count_noun
 
 
 def job_content(pattern: JobTemplate, table: JobTable, resources: Mapping[str, float | str]) -> dict[str, object]:
-    """The texts as written, with the words of [vars] that they use; a list of items as its count and hash."""
+    """Return the texts as written, with the words of [vars] that they use; a list of items as its count and hash."""
     made: dict[str, object] = {"kind": pattern.kind, "image": pattern.image, "replicas": pattern.total}
     if table.command:
         made["command"] = list(table.command)
@@ -54,7 +54,7 @@ def job_content(pattern: JobTemplate, table: JobTable, resources: Mapping[str, f
 def content_sources(
     draft: Draft, profile: Profile, given: Set[str], made: Mapping[str, object], items: Items | None
 ) -> dict[str, str]:
-    """Where each part of the content comes from, if not from the manifest; ``given`` are the words of --var."""
+    """Return the source of each part of the content if it is not the manifest; ``given`` are the words of --var."""
     found: dict[str, str] = {}
     if items is not None and items.file is not None:
         found["items"] = "items file"
@@ -95,12 +95,12 @@ def _items(pattern: JobTemplate, table: JobTable) -> dict[str, object]:
 
 
 def full_image(image: str, profile: Profile, places: SourceMap, warnings: list[str]) -> str:
-    """``image`` with the profile's registry if it names none, and with ``:latest`` if it has no tag or digest."""
+    """Return ``image`` with the registry of the profile if it has none, and ``:latest`` if it has no tag or digest."""
     if not names_host(image) and profile.registry.host:
         image = f"{profile.registry.host.rstrip('/')}/{image}"
     if "@" not in image and ":" not in image.rpartition("/")[2]:
         image += ":latest"
-        warnings.append(f"{places.where(('image',))}: no tag, so {image}, which may be another image tomorrow")
+        warnings.append(f"{places.where(('image',))}: no tag, so {image} is used; it can change at any time")
     return image
 
 
@@ -113,7 +113,7 @@ def read(
     stdin: BinaryIO | None = None,
     check: Check | None = None,
 ) -> tuple[Job, ...]:
-    """``load`` and ``resolve`` in one: every problem of both is told at once.
+    """Run ``load`` and ``resolve``, and report every problem of both at once.
 
     Raises:
         ManifestError: with every problem of every file.
@@ -134,10 +134,10 @@ def resolve(
     variables: Mapping[str, str] | None = None,
     check: Check | None = None,
 ) -> tuple[Job, ...]:
-    """The jobs, with the exact request of every replica. Reads items; no network, no secret.
+    """Return the jobs, with the exact request of every replica. Reads items, but no network and no secret.
 
-    ``variables`` (``--var``) go before the profile's ``[vars]``, these before the manifest's. ``check`` is asked about
-    each request that differs from the others in more than its replica's number.
+    ``variables`` (``--var``) override the ``[vars]`` of the profile, and these override those of the manifest.
+    ``check`` is called for each request that differs from the others in more than the replica number.
 
     Raises:
         ManifestError: with every problem of every draft.
@@ -155,7 +155,7 @@ _WITHOUT_WORDS = frozenset({"name", "image", "kind", "replicas", "after", "limit
 
 @dataclass(slots=True)
 class _ResolveWork:
-    """One job on its way."""
+    """One job that is being resolved."""
 
     draft: Draft
     profile: Profile
@@ -173,7 +173,7 @@ def _resolve(
     found: list[Problem],
     whole: bool,
 ) -> tuple[Job, ...]:
-    """``whole``: all drafts are there, so that a --var that none uses is a mistake."""
+    """Resolve all drafts. ``whole``: all drafts are valid, so a --var that none uses is a mistake."""
     jobs: list[Job] = []
     used: set[str] = set()
     known: set[str] = set()
@@ -192,7 +192,7 @@ def _resolve(
 
 
 def _job(work: _ResolveWork, check: Check | None, given: set[str]) -> tuple[Job | None, frozenset[str]]:
-    """The job, None if something is wrong, and the placeholders that it uses; ``given`` are the words of --var."""
+    """Return the job, or None if it has problems, and the placeholders that it uses; ``given`` are words of --var."""
     draft, table = work.draft, work.draft.table
     pattern, resources, words = _pattern(work, check)
     if pattern is None:
@@ -223,7 +223,7 @@ def _job(work: _ResolveWork, check: Check | None, given: set[str]) -> tuple[Job 
 def _pattern(
     work: _ResolveWork, check: Check | None
 ) -> tuple[JobTemplate | None, Mapping[str, float | str], frozenset[str]]:
-    """What the replicas have in common, None if something is wrong; the resources as written; the words used."""
+    """Return what the replicas share (None after a problem), the resources as written, and the words used."""
     draft, table, places = work.draft, work.draft.table, work.draft.places
     readable = table.items is not None and "items" not in draft.flaws
     listed = read_items(table.items, places, draft.directory, work.found) if table.items and readable else None
@@ -261,7 +261,7 @@ def _image(work: _ResolveWork) -> str:
 
 
 def _total(work: _ResolveWork, listed: Items | None) -> int:
-    """How many replicas; not more than there are items."""
+    """Return the number of replicas; at most the number of items."""
     table = work.draft.table
     if listed is None or table.items is None:
         return table.replicas or 1
@@ -292,13 +292,13 @@ def _shared(work: _ResolveWork, listed: Items | None, total: int) -> list[Sequen
 
 
 def _resources(work: _ResolveWork) -> dict[str, float | str]:
-    """The manifest's, or the profile's as a whole; what the platform does not use for a kind is not sent."""
+    """Return the resources of the manifest, or those of the profile as a whole, without what the kind does not use."""
     table = work.draft.table
     if table.resources is not None:
         given = table.resources.model_dump(exclude_none=True)
         if table.kind in ("desktop", "firefly"):
             where = work.draft.places.where(("resources",))
-            work.warnings.append(f"{where}: the platform gives every {table.kind} session the same; this is not used")
+            work.warnings.append(f"{where}: ignored: the platform gives every {table.kind} session the same resources")
         return given
     default = work.profile.resources
     if default is None or table.kind in ("desktop", "firefly"):
@@ -309,7 +309,7 @@ def _resources(work: _ResolveWork) -> dict[str, float | str]:
 
 
 def _limits(work: _ResolveWork) -> Limits:
-    """Each limit from the manifest, or else from the profile."""
+    """Return each limit of the manifest, or else of the profile."""
     own, default = work.draft.table.limits, work.profile.limits
     return Limits(
         default.alive if own.alive is None else own.alive,

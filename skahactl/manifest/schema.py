@@ -1,7 +1,7 @@
-"""The tables of a manifest, as pydantic reads them and as ``explain`` and ``schema`` tell them.
+"""The tables of a manifest, as pydantic models; ``explain`` and ``schema`` show their descriptions.
 
-Strict: no unknown key, no value of another type. Keys are written with ``-`` where names here have ``_``.
-Rules between keys are rules.py's, so that one wrong value does not hide another.
+They are strict: unknown keys and values of another type are errors. Keys have ``-`` where names have ``_``. Rules
+between keys are elsewhere, so that one wrong value does not hide another.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _OURS = frozenset({"REPLICA_ID", "REPLICA_COUNT"})
 
 
 def invalid(message: str, hint: str | None = None) -> PydanticCustomError:
-    """An error in our words."""
+    """Return an error with our message."""
     return PydanticCustomError("skahactl", "{message}", {"message": message, "hint": hint})
 
 
 def show_value(value: object) -> str:
-    """A value as a person wrote it, cut."""
+    """Return a value as the user wrote it, shortened."""
     if isinstance(value, str):
         text = json.dumps(value, ensure_ascii=False)
         return text if len(text) <= 60 else text[:56] + '..."'
@@ -115,13 +115,13 @@ def _check_digest(digest: str) -> None:
 
 
 def names_host(image: str) -> bool:
-    """Whether the reference begins with a registry."""
+    """Return whether the reference begins with a registry."""
     first, slash, _ = image.partition("/")
     return bool(slash) and ("." in first or ":" in first or first == "localhost")
 
 
 def check_command(value: object) -> object:
-    """A list of texts; a string is answered with the list to paste."""
+    """Check a list of strings; for a string, show the list to paste."""
     if not isinstance(value, str):
         return value
     shell = "shell = '''" + value.strip("\n") + "'''" if "'''" not in value else "shell = ..."
@@ -145,12 +145,12 @@ def check_filled_command(value: list[str]) -> list[str]:
 
 def check_shell(value: str) -> str:
     if not value.strip():
-        raise invalid("the text is empty", _OMIT)
+        raise invalid("the value is empty", _OMIT)
     return value
 
 
 def check_variable(name: str) -> str:
-    """A name in [env]."""
+    """Check a name in [env]."""
     if not isinstance(name, str):
         return name
     if not _VARIABLE.fullmatch(name):
@@ -162,14 +162,17 @@ def check_variable(name: str) -> str:
         )
     if name in _OURS or name.startswith("SKAHACTL_"):
         raise invalid(
-            "skahactl sets this variable itself",
+            "skahactl sets this variable",
             f'use another name, or command = ["env", "{name}=...", ...]',
         )
     return name
 
 
 def check_scalar(value: object) -> object:
-    """Text from a string, an integer or a boolean; a float or a date is to be quoted, since it has many spellings."""
+    """Convert a string, an integer or a boolean to text.
+
+    A float or a date must be a string, because it has many forms.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -179,11 +182,11 @@ def check_scalar(value: object) -> object:
     if isinstance(value, dict | list):
         raise invalid(f"expected a string, a whole number, true or false, found {show_value(value)}")
     kind = "a number with a decimal point" if isinstance(value, float) else "a date or time"
-    raise invalid(f"{kind} has several spellings: write it as a string", f'quote it: "{value}"')
+    raise invalid(f"{kind} has several spellings: write it as a string", f'write it as a string: "{value}"')
 
 
 def check_env_value(value: object) -> object:
-    """A scalar as text, or a table with from-env or from-file."""
+    """Check a scalar, or a table with from-env or from-file."""
     if not isinstance(value, dict):
         return check_scalar(value)
     keys = set(value)
@@ -203,16 +206,18 @@ def check_env_value(value: object) -> object:
 
 
 def check_word(name: str) -> str:
-    """A name in [vars]."""
+    """Check a name in [vars]."""
     if not _WORD.fullmatch(name):
-        raise invalid(f"{show_value(name)} cannot be a placeholder", "letters, digits, '_' and '-', not a digit first")
+        raise invalid(
+            f"{show_value(name)} is not a valid placeholder", "letters, digits, '_' and '-', not a digit first"
+        )
     if name in BUILT_IN:
         raise invalid(f"{{{name}}} is a built-in placeholder", "use another name")
     return name
 
 
 def check_amount(value: object) -> object:
-    """Cores or GB: a number of at least 1, or text with a placeholder."""
+    """Check cores or GB: a number of at least 1, or text with a placeholder."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise invalid(f'expected a number, or a string with a placeholder such as "{{ram}}", found {show_value(value)}')
     if isinstance(value, str):
@@ -241,7 +246,7 @@ def check_array(value: str) -> str:
 
 
 def check_gpus(value: object) -> object:
-    """A whole number, or text with a placeholder."""
+    """Check a whole number, or text with a placeholder."""
     if isinstance(value, str):
         return _placeholder(value, "a whole number")
     if isinstance(value, bool) or not isinstance(value, int):
@@ -254,7 +259,7 @@ def check_gpus(value: object) -> object:
 
 
 def check_duration(value: object) -> object:
-    """Seconds of ``2h``."""
+    """Return the seconds of a duration such as ``2h``."""
     from skahactl.text import parse_duration
 
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -285,8 +290,8 @@ _WHOLE = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "patte
 _SECRET = {
     "type": "object",
     "properties": {
-        "from-env": {"type": "string", "description": "A variable of your own environment, read when it is sent."},
-        "from-file": {"type": "string", "description": "A file, read when it is sent; its last newline is dropped."},
+        "from-env": {"type": "string", "description": "A variable of your environment, read when it is sent."},
+        "from-file": {"type": "string", "description": "A file, read when it is sent; its last newline is removed."},
     },
     "additionalProperties": False,
     "minProperties": 1,
@@ -325,7 +330,7 @@ def _table(made: Any, description: str, example: str) -> Any:
 
 
 class Table(BaseModel):
-    """What all tables share."""
+    """Settings of all tables."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -337,117 +342,115 @@ class Table(BaseModel):
 
 class ResourcesTable(Table):
     cores: Amount | None = _key(
-        "Cores of each replica. Left out: flexible, the platform gives what it can spare.", "cores = 8"
+        "Number of cores per replica (default: flexible, depending on what is free).", "cores = 8"
     )
-    ram: Amount | None = _key("Memory of each replica in GB. Left out: flexible.", "ram = 32")
-    gpus: Gpus | None = _key("GPUs of each replica. 0 is the same as left out: none.", "gpus = 1")
+    ram: Amount | None = _key("Memory per replica in GB (default: flexible).", "ram = 32")
+    gpus: Gpus | None = _key("Number of GPUs per replica (default: 0).", "gpus = 1")
 
 
 class ItemsTable(Table):
-    file: str | None = _key("A file with one item a line.", 'file = "tile_numbers.txt"')
+    file: str | None = _key("A file with one item per line.", 'file = "tile_numbers.txt"')
     glob: str | list[str] | None = _key(
-        "A pattern, or a list of them: the files found, sorted by bytes; ** goes into directories.",
+        "A pattern or a list of patterns: the matching files, sorted by bytes; ** matches directories of any depth.",
         'glob = "images/*.fits"',
     )
-    values: list[Scalar] | None = _key("The items themselves.", 'values = ["M31", "M33"]')
+    values: list[Scalar] | None = _key("A list of items.", 'values = ["M31", "M33"]')
     range: ArrayText | None = _key(
         "Whole numbers, in Slurm's array syntax: each number is an item.", 'range = "1601-3385"'
     )
     csv: str | None = _key(
-        "A table with a header. Each column is a placeholder and arrives as ITEM_<COLUMN>; the first one is the item.",
+        "A CSV file with a header row. Columns are placeholders and variables ITEM_<COLUMN>; the first is the item.",
         'csv = "galaxies.csv"',
     )
     matrix: dict[str, list[Scalar]] | None = _key(
-        "Lists whose cross product the items are, the last key changing first. Each key is a placeholder and arrives "
-        "as ITEM_<KEY>; the item is the values with commas between.",
+        "Lists; the items are all combinations, the last key varies fastest. Keys are placeholders and variables "
+        "ITEM_<KEY>; the item is the values, separated by commas.",
         'matrix = { target = ["M31", "M33"], chain = [1, 2, 3, 4] }',
     )
     strategy: Literal["chunk", "stripe", "size"] = _key(
-        "chunk: contiguous blocks; stripe: every N-th; size: balanced by the size of the files that the items name.",
+        "How items are divided: chunk (contiguous blocks), stripe (every N-th item) or size (balanced by file size).",
         'strategy = "chunk"',
         "chunk",
     )
     per_replica: Annotated[int, Field(ge=1)] | None = _key(
-        "At most so many items a replica, instead of 'replicas'.", "per-replica = 8"
+        "Maximum number of items per replica, instead of 'replicas'.", "per-replica = 8"
     )
     each: bool = _key(
-        "Run the command once for each item, going on after a failure. The item is {item} and $ITEM.",
+        "Run the command once per item, and continue after a failure. The item is {item} and $ITEM.",
         "each = true",
         False,
     )
-    duplicates: bool = _key("Allow equal items, which are an error otherwise.", "duplicates = true", False)
+    duplicates: bool = _key("Allow equal items (default: they are an error).", "duplicates = true", False)
 
 
 class LimitsTable(Table):
     alive: Annotated[int, Field(ge=1)] | None = _key(
-        "At most so many sessions of this job at once: Pending, Running, being created, or in doubt.", "alive = 512"
+        "Maximum number of sessions of this job at a time: Pending, Running, Creating and Unconfirmed.", "alive = 512"
     )
     pending: Annotated[int, Field(ge=1)] | None = _key(
-        "At most so many sessions of this job Pending at once.", "pending = 50"
+        "Maximum number of Pending sessions of this job at a time.", "pending = 50"
     )
     pending_timeout: Duration | None = _key(
-        "A session that is Pending for so long without a break is given up. Off unless given.",
+        "Give up a session after this long in Pending without interruption (default: off).",
         'pending-timeout = "2h"',
     )
 
 
 class RetryTable(Table):
     attempts: Annotated[int, Field(ge=1, le=1000)] | None = _key(
-        "How often a replica may be tried, the first time included; 1 unless given.", "attempts = 2"
+        "Maximum number of attempts per replica, including the first (default: 1).", "attempts = 2"
     )
 
 
 class LogsTable(Table):
     keep: Literal["all", "failed", "none"] = _key(
-        "Which logs are kept here when a replica ends.", 'keep = "all"', "all"
+        "Which logs to save on this machine when a replica ends (default: all).", 'keep = "all"', "all"
     )
 
 
 class JobTable(Table):
     name: JobName = Field(
-        description="The job's name: small letters, digits and '-', a letter first.",
+        description="The name of the job: lower-case letters, digits and '-', starting with a letter.",
         examples=['name = "fits-processing"'],
     )
     image: Annotated[str, BeforeValidator(check_image)] = Field(
-        description="The container image. Without a registry, the profile's is put before it; without a tag, :latest.",
+        description="The container image. The registry defaults to that of the profile, the tag to :latest.",
         examples=['image = "images.canfar.net/skaha/astroml:latest"'],
     )
     kind: Literal["headless", "notebook", "desktop", "carta", "firefly", "contributed"] = _key(
-        "What kind of session. All but headless are for a browser: no command, [env], [items], [retry], one replica.",
+        "The kind of session. All except headless run in a browser, without command, [env], [items] or [retry].",
         'kind = "headless"',
         "headless",
     )
     command: Command | None = _key(
-        "The program and its arguments, one text each. Left out, with no shell: what the image starts by itself.",
+        "The program and its arguments, as a list (default: the command of the image).",
         'command = ["python", "process.py", "--id", "{replica}"]',
     )
     shell: Annotated[str, AfterValidator(check_shell)] | None = _key(
-        "Instead of command: a text that bash runs.", "shell = '''process.sh {item} > {item}.log 2>&1'''"
+        "A text that bash runs, instead of command.", "shell = '''process.sh {item} > {item}.log 2>&1'''"
     )
     replicas: Annotated[int, Field(ge=1, le=1_000_000)] | None = _key(
-        "How many replicas; each has REPLICA_ID (1..N) and REPLICA_COUNT (N) in its environment. 1 unless given.",
+        "The number of replicas (default: 1). Each has the variables REPLICA_ID (1 to N) and REPLICA_COUNT (N).",
         "replicas = 100",
     )
     session_name: Annotated[str, Field(min_length=1)] | None = _key(
-        "How sessions are called; {name}-{replica} unless given. It is made legal, cut, and a tag is added.",
+        "The name of the sessions (default: {name}-{replica}). Illegal characters are replaced, and a tag is appended.",
         'session-name = "{name}-{item}"',
     )
-    after: list[JobName] = _table(
-        list, "Jobs whose last runs must be Completed before this one starts.", 'after = ["shards"]'
-    )
+    after: list[JobName] = _table(list, "Jobs that must be Completed before this job starts.", 'after = ["shards"]')
     resources: ResourcesTable | None = _key(
-        "What each replica gets. Left out: flexible.", "[resources]\ncores = 8\nram = 32"
+        "Resources of each replica (default: flexible).", "[resources]\ncores = 8\nram = 32"
     )
     env: dict[EnvName, EnvValue] = _table(
         dict,
-        "The environment of each replica. { from-env = ... } and { from-file = ... } are secrets: read when sent, "
+        "Environment variables. { from-env = ... } and { from-file = ... } are secrets: read when sent, "
         "never stored or printed.",
         '[env]\nLOG_LEVEL = "debug"\nTOKEN = { from-env = "SURVEY_TOKEN" }',
     )
-    items: ItemsTable | None = _key("A work list that the replicas share out.", '[items]\nfile = "tiles.txt"')
-    limits: LimitsTable = _table(LimitsTable, "Limits of this job alone.", "[limits]\nalive = 512")
-    retry: RetryTable = _table(RetryTable, "New attempts after a failure.", "[retry]\nattempts = 2")
-    logs: LogsTable = _table(LogsTable, "Which logs are kept here.", '[logs]\nkeep = "failed"')
+    items: ItemsTable | None = _key("A work list that is divided among the replicas.", '[items]\nfile = "tiles.txt"')
+    limits: LimitsTable = _table(LimitsTable, "Limits of this job only.", "[limits]\nalive = 512")
+    retry: RetryTable = _table(RetryTable, "Automatic new attempts after a failure.", "[retry]\nattempts = 2")
+    logs: LogsTable = _table(LogsTable, "Which logs are saved.", '[logs]\nkeep = "failed"')
     vars: dict[VarName, Scalar] = _table(
-        dict, "Words for placeholders; a profile's [vars] and --var override them.", '[vars]\nsurvey = "dr6"'
+        dict, "Values of placeholders. [vars] of a profile and --var override them.", '[vars]\nsurvey = "dr6"'
     )

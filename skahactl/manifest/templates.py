@@ -1,4 +1,4 @@
-"""The texts of a job with their placeholders found and checked: command, environment, resources, session name."""
+"""The texts of a job with their placeholders: command, environment, resources, session name."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ ALL_ITEMS = Template((Placeholder("items"),))
 
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "csh", "tcsh"})
 _FOR_A_SHELL = re.compile(r"\$\{?[A-Za-z_]|[>|*]")
-_UNSAFE = re.compile(r"[^A-Za-z0-9_@%+=:,./-]")  # what a shell may read in its own way
+_UNSAFE = re.compile(r"[^A-Za-z0-9_@%+=:,./-]")  # characters that a shell can interpret
 _SPLIT_PIPELINE = re.compile(r"\bskahactl(?:\s+-\S+)*\s+split\b(?:[^\n;&|]|\\\n)*\|(?!\|)")
 _LIKE_A_WORD = re.compile(r"[a-z][a-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """What each replica's request is made of. ``words`` are the placeholders used anywhere."""
+    """The templates of the requests of a job. ``words`` are the placeholders used anywhere."""
 
     command: tuple[Template, ...]
     env: tuple[tuple[str, Template | Secret], ...]
     resources: Mapping[str, Template | float]
     session_name: Template
     words: frozenset[str]
-    item_words: frozenset[str]  # of the known words, those that stand for an item or a part of it
+    item_words: frozenset[str]  # the known words for an item or a part of it
 
     def uses_item(self, template: Template) -> bool:
         return bool(template.words & self.item_words)
@@ -74,7 +74,7 @@ class TemplateSource:
 
 
 def read_templates(job: TemplateSource, resources: Mapping[str, float | str], session_name: str) -> Templates:
-    """The templates of a job; what is wrong in them, ``problems`` tells."""
+    """Return the templates of a job; ``problems`` reports the mistakes in them."""
     table, known = job.draft.table, job.known
     argv = table.command or (["bash", "-c", table.shell] if table.shell else [])
     command = tuple(parse_template(word, known) for word in argv)
@@ -87,14 +87,14 @@ def read_templates(job: TemplateSource, resources: Mapping[str, float | str], se
 
 
 def template_problems(texts: Templates, job: TemplateSource) -> Iterator[Problem]:
-    """Placeholders that cannot be where they are."""
+    """Report placeholders in the wrong place."""
     places = job.draft.places
     for path, template in _templates(texts, job.draft):
         whole = template == ALL_ITEMS and path[0] == "command"
         if "items" in template.words and not (whole and not job.each and job.has_items):
             yield places.problem(path, "{items} is not allowed here", _about_items(job, whole))
         if "item" in template.words and not job.has_items:
-            yield places.problem(path, "{item} is an item, and there is no [items]", "for the text {item}: {{item}}")
+            yield places.problem(path, "{item} needs [items]", "for the text {item}: {{item}}")
         if job.words_unknown:
             continue
         if path[0] in ("session-name", "resources"):
@@ -121,14 +121,14 @@ def template_warnings(texts: Templates, job: TemplateSource) -> Iterator[str]:
         if found:
             sign = re.search(r"\$\{?\w+\}?|[>|*]", word)
             yield (
-                f"{places.where(('command', number))}: '{sign[0] if sign else found[0]}' is passed on as it is, "
-                "no shell reads it; if one should, write shell = '''...''' instead of command"
+                f"{places.where(('command', number))}: '{sign[0] if sign else found[0]}' is passed on as it is; "
+                "no shell reads it. To use a shell, write shell = '''...''' instead of command"
             )
             return
 
 
 def _is_whole_word(word: str, path: Path, command: list[str] | None, shell: str | None) -> bool:
-    """Whether ``{word}`` is a word of a command, or the value of an option, where it is hardly code (as awk's)."""
+    """Return whether ``{word}`` is a whole word of a command or the value of an option, so not code (as for awk)."""
     if path[0] not in ("command", "shell") or not _LIKE_A_WORD.fullmatch(word):
         return False
     if path[0] == "command" and command:
@@ -156,7 +156,7 @@ def _pipelines(job: TemplateSource) -> Iterator[str]:
 
 
 def _pasted_words(texts: Templates, job: TemplateSource) -> Iterator[str]:
-    """Items that become part of a shell's text, where the shell would read them in its own way."""
+    """Report items in the text of a shell, where the shell would interpret them."""
     items, argv = job.items, job.draft.table.command or []
     for path, template in _templates(texts, job.draft) if items else ():
         if path[0] != "shell" and not (path[0] == "command" and _is_script(argv, int(path[1]))):
@@ -167,14 +167,14 @@ def _pasted_words(texts: Templates, job: TemplateSource) -> Iterator[str]:
                 position, value = found
                 where = job.draft.places.where(path)
                 yield (
-                    f"{where}: '{{{word}}}' becomes part of what the shell reads, and {json.dumps(value)} "
-                    f"({items.place(position)}) is no plain word there; {_safe_way(job, word)}"
+                    f"{where}: '{{{word}}}' becomes part of the shell text, and {json.dumps(value)} "
+                    f"({items.place(position)}) is not a plain word; {_safe_way(job, word)}"
                 )
                 return
 
 
 def _first_unsafe(job: TemplateSource, word: str) -> tuple[int, str] | None:
-    """The first value of a word of the items that is no plain word of a shell, with its item's position."""
+    """Return the first value of a word that is not a plain word of a shell, with the position of its item."""
     items = job.items
     assert items is not None
     column = word.removeprefix("item.")
@@ -188,14 +188,14 @@ def _first_unsafe(job: TemplateSource, word: str) -> tuple[int, str] | None:
 
 def _safe_way(job: TemplateSource, word: str) -> str:
     if word != "item":
-        return f'write "${each_variable(word.removeprefix("item."))}", which the shell takes as it is'
+        return f'write "${each_variable(word.removeprefix("item."))}", which the shell leaves unchanged'
     if job.each:
-        return 'write "$ITEM", which the shell takes as it is'
-    return f'write [env] TILE = "{{{word}}}", and "$TILE", which the shell takes as it is'
+        return 'write "$ITEM", which the shell leaves unchanged'
+    return f'write [env] TILE = "{{{word}}}", and "$TILE", which the shell leaves unchanged'
 
 
 def _one_word(job: TemplateSource) -> Iterator[str]:
-    """A command of one element that looks like several."""
+    """Report a command of one element that looks like several."""
     argv = job.draft.table.command or []
     if (
         len(argv) != 1
@@ -208,11 +208,11 @@ def _one_word(job: TemplateSource) -> Iterator[str]:
     except ValueError:
         listed = "..."
     where, word = job.draft.places.where(("command", 0)), json.dumps(argv[0], ensure_ascii=False)
-    yield f"{where}: {word} is one word, a program with blanks in its name; for several write command = [{listed}]"
+    yield f"{where}: {word} is one word, a program with spaces in its name; for several, write command = [{listed}]"
 
 
 def of_one_item(texts: Templates, draft: Draft, each: bool) -> Iterator[tuple[Path, Template]]:
-    """The templates that need to know one item when the request is made; with ``each``, the rest is done in it."""
+    """Return the templates that need one item when the request is built; with ``each``, the script does the rest."""
     for path, template in _templates(texts, draft):
         if texts.uses_item(template) and not (each and path[0] in ("command", "shell", "env")):
             yield path, template
@@ -229,7 +229,7 @@ def _env(key: str, value: str | dict[str, str], job: TemplateSource, known: froz
 
 
 def _templates(texts: Templates, draft: Draft) -> Iterator[tuple[Path, Template]]:
-    """Each template with the key it stands at."""
+    """Yield each template with its key."""
     for number, template in enumerate(texts.command):
         if draft.table.command:
             yield ("command", number), template
@@ -248,23 +248,23 @@ def _about_items(job: TemplateSource, whole: bool) -> str:
     if not job.has_items:
         return "there is no [items]; for the text {items}: {{items}}"
     if whole:
-        return "with each = true it is {item}"
+        return "with each = true, use {item}"
     return "an element of command that is exactly {items} becomes one element per item; for the text {items}: {{items}}"
 
 
 def _strict(template: Template, path: Path, job: TemplateSource) -> Iterator[Problem]:
-    """Where an unknown placeholder is an error."""
+    """Report unknown placeholders where they are errors."""
     places = job.draft.places
     for word in template.unknown:
         hint = did_you_mean(word, job.known) or "known: " + ", ".join(sorted(f"{{{word}}}" for word in job.known))
         yield places.problem(path, f"unknown placeholder {{{word}}}", hint)
     text = "".join(part for part in template.parts if isinstance(part, str))
     if not template.unknown and ("{" in text or "}" in text):
-        yield places.problem(path, "unmatched brace", "a placeholder is a known word in { }")
+        yield places.problem(path, "unmatched brace", "a placeholder is a known word in braces, for example {name}")
 
 
 def _is_script(argv: list[str], number: int) -> bool:
-    """Whether the word is the text of ``bash -c``."""
+    """Return whether the word is the text of ``bash -c``."""
     return (
         number >= 2
         and re.fullmatch(r"-[a-z]*c", argv[number - 1]) is not None
@@ -273,6 +273,6 @@ def _is_script(argv: list[str], number: int) -> bool:
 
 
 def _has_shell(argv: list[str], number: int) -> bool:
-    """Whether the word is, or comes after, the text of a ``-c`` or ``-e``, or a shell's: those read it themselves."""
+    """Return whether the word is, or follows, the text of a ``-c`` or ``-e``, or of a shell, which interprets it."""
     before = argv[:number]
     return any(word.rpartition("/")[2] in _SHELLS for word in before) or any(word in ("-c", "-e") for word in before)

@@ -1,1 +1,1 @@
-"""The service: wire encoding, client, credentials, replies."""
+"""The client of a Skaha server: encoding, transport, credentials, replies."""

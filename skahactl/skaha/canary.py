@@ -1,6 +1,6 @@
-"""One small session that proves, or disproves, that a server decodes what skahactl encodes (skaha-api 3.6).
+"""The canary: a small session that verifies that a server decodes what skahactl encodes (skaha-api 3.6).
 
-It prints a known argument list and environment; the answer is remembered for 30 days. The image needs ``sh``.
+It prints a known argument list and environment. The result is remembered for 30 days. The image needs ``sh``.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ printf '%s\\n' '{_END}'
 
 @dataclass(frozen=True, slots=True)
 class CanaryResult:
-    """Did everything arrive as it was sent? ``log`` is what the session printed."""
+    """Return whether everything arrived as it was sent; ``log`` is the output of the session."""
 
     arrived: bool
     log: bytes
 
 
 def remembered_result(state_dir: Path, server: str, now: float) -> bool | None:
-    """What the last canary on this server said: True, it decodes; False, it does not; None: none in 30 days."""
+    """Return the last result on this server: True if it decodes, False if not, None without a canary in 30 days."""
     entry = _entries(state_dir).get(server)
     if not isinstance(entry, Mapping):
         return None
@@ -76,22 +76,22 @@ def remember_result(state_dir: Path, server: str, arrived: bool, now: float) -> 
 
 
 def request(image: str, resources: Resources) -> Request:
-    """The canary's session."""
+    """Return the request of the canary."""
     return Request("headless", image, ("sh", "-c", _SCRIPT, "canary", *ARGUMENTS), ENVIRONMENT, resources)
 
 
 def expected() -> bytes:
-    """What it prints where everything arrives."""
+    """Return the expected output."""
     lines = [_BEGIN, *(f"[{text}]" for text in ARGUMENTS), *(f"{{{text}}}" for _, text in ENVIRONMENT), _END]
     return "".join(f"{line}\n" for line in lines).encode()
 
 
 async def run_canary(client: Client, image: str, clock: Clock, *, timeout: float, patience: float) -> CanaryResult:
-    """Starts the canary, waits for its end, reads its log, and deletes it whatever happened.
+    """Start the canary, wait for its end, read its log, and always delete it.
 
-    ``patience``: seconds for which a log that reads empty, or unfinished, is asked for again.
+    ``patience`` is how long, in seconds, an empty or incomplete log is read again.
 
-    Raises AuthError or UnreachableError; TimedOut; AnswerNo if the server refuses it, or it ends without a word.
+    Raises AuthError, UnreachableError, TimedOut, or a negative result if the server rejects it or it has no output.
     """
     name = f"skahactl-canary-{secrets.token_hex(4)}"
     until = clock.now() + timeout
@@ -110,8 +110,8 @@ async def run_canary(client: Client, image: str, clock: Clock, *, timeout: float
         await _deleted(client, id, clock)
     if not log.strip():
         raise AnswerNo(
-            "the canary ended without a word, which proves nothing",
-            hint="does the image have sh? Try another one; the platform's events may say more",
+            "the canary produced no output; the result is inconclusive",
+            hint="check that the image contains sh, or use another image",
         )
     return CanaryResult(expected() in log.replace(b"\r\n", b"\n"), log)
 
@@ -120,19 +120,19 @@ async def _ended(client: Client, id: str, clock: Clock, until: float) -> None:
     while True:
         session = await client.session(id)
         if session is None:
-            raise UnreachableError("the canary's session vanished before it had ended")
+            raise UnreachableError("the session of the canary disappeared before it ended")
         if session.status in ("Completed", "Failed"):
             return
         if clock.now() >= until:
             raise TimedOut(
-                f"the canary is still {session.status}; it is deleted again",
-                hint="a Pending canary says nothing of the encoding; try later, or with a longer --timeout",
+                f"the canary is still {session.status}; it was deleted",
+                hint="a Pending canary gives no result; try again later, or with a longer --timeout",
             )
         await clock.sleep(1.0)
 
 
 async def _log(client: Client, id: str, clock: Clock, patience: float) -> bytes:
-    """The whole log; it may come a little after the end."""
+    """Return the whole log, which can become available shortly after the end."""
     until = clock.now() + patience
     while True:
         async with client.log(id) as pieces:
@@ -143,17 +143,19 @@ async def _log(client: Client, id: str, clock: Clock, patience: float) -> bytes:
 
 
 async def _deleted(client: Client, id: str, clock: Clock) -> None:
-    """Deletes and looks again, since a DELETE that is answered proves nothing."""
+    """Delete the session and verify it, because a successful reply to DELETE proves nothing."""
     for _ in range(10):
         await client.delete(id)
         if await client.session(id) is None:
             return
         await clock.sleep(1.0)
-    raise UnreachableError(f"the canary's session {id} is still there after 10 deletes", hint=f"skahactl delete {id}")
+    raise UnreachableError(
+        f"the session {id} of the canary still exists after 10 deletes", hint=f"skahactl delete {id}"
+    )
 
 
 async def _found(client: Client, name: str, clock: Clock, until: float) -> str | None:
-    """The id of a canary whose answer was lost, once it shows."""
+    """Return the id of a canary after its reply was lost, once it is listed."""
     while clock.now() < until:
         listing = await client.sessions()
         for session in listing.sessions:
@@ -170,7 +172,7 @@ def _failure(created: CreateResult) -> SkahactlError:
     if created.outcome == "auth":
         return AuthError(message, hint=hint)
     if created.outcome == "rejected":
-        return AnswerNo(f"the server refused the canary: {message}", hint=hint)
+        return AnswerNo(f"the server rejected the canary: {message}", hint=hint)
     return UnreachableError(f"the canary could not be created: {message}", hint=hint)
 
 

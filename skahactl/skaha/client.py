@@ -1,4 +1,4 @@
-"""The Skaha v1 interface: one method a request, answers as values."""
+"""The Skaha v1 interface: one method per request, with replies as values."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class Throttle:
-    """At most ``limit`` holders of a slot at once, in order of asking; ``limit`` moves between 1 and ``most``.
+    """Allows ``limit`` creates at a time, in order; ``limit`` moves between 1 and ``most``.
 
-    A struggle (503, timeout) halves the limit, once for all creates that were under way together; every
-    second success raises it by one, so that a few refusals among many creates cost little.
+    An overload (503, timeout) halves the limit, once for all creates that were in flight together. Every second success
+    raises it by one, so that a few errors among many creates cost little.
     """
 
     def __init__(self, most: int) -> None:
@@ -38,7 +38,9 @@ class Throttle:
         self.limit = self.most
         self._held = 0
         self._successes = 0
-        self._excused = 0  # those that were under way when the limit was halved: their struggles are the same one
+        self._excused = (
+            0  # creates that were in flight when the limit was halved: their failures count as the same overload
+        )
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
@@ -73,7 +75,7 @@ class Throttle:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # the slot was handed over in the same moment
+            if turn.done() and not turn.cancelled():  # the slot was passed on at the same moment
                 self._held -= 1
                 self._wake()
             raise
@@ -95,10 +97,10 @@ def _log_nothing(line: str) -> None:
 
 
 class Client:
-    """A connection to one platform; ``async with`` closes it.
+    """A client of one platform; ``async with`` closes it.
 
-    ``report`` is given a line for each request, and with ``verbose`` 2 the form of each create, secrets masked. Every
-    method but ``create`` raises AuthError or UnreachableError.
+    ``report`` receives a line per request, and with ``verbose`` 2 the form of each create, with secrets masked. Every
+    method except ``create`` raises AuthError or UnreachableError.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class Client:
         verbose: int = 0,
     ) -> None:
         self.server = profile.server
-        self._where = f"{profile.name} ({profile.host})"  # as errors name it
+        self._where = f"{profile.name} ({profile.host})"  # its name in errors
         self._way_in = credentials.login_hint(profile)
         self._registry = profile.registry
         self._memory = profile.local.memory if profile.is_local else profile.client.memory
@@ -136,20 +138,20 @@ class Client:
 
     @property
     def user(self) -> str | None:
-        """Whom the server says we are; None before its first reply."""
+        """Return the user that the server reported; None before its first reply."""
         return self._exchange.user
 
     @property
     def concurrency(self) -> int:
-        """How many creates are sent at once at present."""
+        """Return the current number of parallel creates."""
         return self._throttle.limit
 
     async def create(self, request: Request, name: str, directory: str | None = None) -> CreateResult:
-        """Sends one create, once, after waiting for its turn, and says what became of it.
+        """Send one create, once, after waiting for its turn, and return its result.
 
-        ``directory``: where its command is to run, for a platform on this machine; no server hears of it.
+        ``directory`` is the working directory of the command on the local platform; it is not sent to a server.
 
-        Raises UsageError, before anything is sent, for a secret that cannot be read.
+        Raises UsageError before anything is sent if a secret cannot be read.
         """
         form = encoding.fields(request, name, self._environ)
         extra = credentials.registry_header(self._registry, self._environ)
@@ -172,13 +174,13 @@ class Client:
         return result
 
     async def sessions(self) -> Listing:
-        """The caller's sessions, in one list call."""
+        """Return the sessions of the user, with one list call."""
         requested = self._clock.now()
         found = _read_reply(models.parse_sessions, _require_success(await self._send("GET", "/session")))
         return Listing(found, requested, self._clock.now(), self.user, self._memory)
 
     async def session(self, id: str) -> ServerSession | None:
-        """One session; None if the platform knows none of ours with this id (404)."""
+        """Return one session; None if the platform has none of ours with this id (404)."""
         reply = await self._send("GET", _path(id))
         if reply.status == 404 and not reply.is_page:
             return None
@@ -186,7 +188,7 @@ class Client:
 
     @asynccontextmanager
     async def log(self, id: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The log as it is now, in pieces as they come; empty for a session without a pod, or unknown."""
+        """Yield the current log in pieces; empty for a session without a pod, or an unknown one."""
         prepared = self._exchange.prepared("GET", _path(id), params={"view": "logs"})
         try:
             async with self._exchange.stream(prepared) as answer:
@@ -197,20 +199,20 @@ class Client:
             raise failures.error_of_exception(error) from None
 
     async def events(self, id: str) -> tuple[Event, ...] | None:
-        """The events of the session's pod; None if it has no pod, now or any more."""
+        """Return the events of the pod of a session; None if it has no pod."""
         reply = await self._send("GET", _path(id), params={"view": "events"})
         if reply.status == 404 and not reply.is_page:
             return None
         return _read_reply(models.parse_events, _require_success(reply))
 
     async def delete(self, id: str) -> None:
-        """One DELETE. That it is answered proves nothing: look again (skaha-api 6)."""
+        """Send one DELETE. A successful reply proves nothing; verify it with a list (skaha-api 6)."""
         reply = await self._send("DELETE", _path(id))
-        if reply.status != 404 or reply.is_page:  # servers before 1.0.0 said 404 of an unknown session
+        if reply.status != 404 or reply.is_page:  # servers before 1.0.0 reply 404 for an unknown session
             _require_success(reply)
 
     async def renew(self, id: str) -> str | None:
-        """Asks for a later deadline; None when done, else the server's words."""
+        """Request a later deadline. Returns None on success, else the message of the server."""
         reply = await self._send("POST", _path(id), form=[("action", "renew")])
         if reply.status in (400, 404) and not reply.not_logged_in and not reply.is_page:
             return reply.words
@@ -218,28 +220,28 @@ class Client:
         return None
 
     async def options(self) -> Options:
-        """Which cores, GB and GPUs the platform offers."""
+        """Return the cores, GB and GPUs that the platform offers."""
         return _read_reply(models.parse_options, _require_success(await self._send("GET", "/context")))
 
     async def images(self, kind: str | None = None) -> tuple[dict[str, object], ...]:
-        """The public images that the platform has cached."""
+        """Return the public images that the platform has cached."""
         params = {"type": kind} if kind is not None else None
         return _read_reply(models.parse_images, _require_success(await self._send("GET", "/image", params=params)))
 
     async def repository(self) -> tuple[str, ...]:
-        """The registries that images may come from."""
+        """Return the registries that images can come from."""
         return _read_reply(models.parse_hosts, _require_success(await self._send("GET", "/repository")))
 
     async def stats(self) -> dict[str, object]:
-        """How much of the cluster is in use, as the server has it; not every server has it (503)."""
+        """Return how much of the cluster is in use; not every server reports it (503)."""
         reply = _require_success(await self._send("GET", "/session", params={"view": "stats"}))
         return _read_reply(lambda body: models.parse_mapping(body, "statistics"), reply)
 
     async def available(self) -> str:
-        """The note of the platform's availability page; UnreachableError if it says it is not available."""
+        """Return the note of the availability page. Raises UnreachableError if the platform is not available."""
         good, note = _read_reply(models.parse_availability, _require_success(await self._send("GET", "/availability")))
         if not good:
-            raise UnreachableError(f"the platform says that it is not available: {note}")
+            raise UnreachableError(f"the platform reports that it is not available: {note}")
         return note
 
     async def _created(self, prepared: PreparedRequest) -> CreateResult:
@@ -261,7 +263,7 @@ class Client:
             raise self._named(failures.error_of_exception(error)) from None
 
     def _named(self, error: SkahactlError) -> SkahactlError:
-        """With the server it is of, and how to log in there."""
+        """Add the server, and how to log in there, to an error."""
         error.where = error.where or self._where
         error.hint = self._way_in if error.hint == failures.LOG_IN else error.hint
         return error
@@ -272,7 +274,7 @@ def _denied(error: AuthError) -> CreateResult:
 
 
 async def _log_request(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces of a log; a connection that breaks in the middle is told as ours."""
+    """Yield the pieces of a log; a connection that breaks in the middle becomes one of our errors."""
     try:
         async for piece in pieces:
             yield piece
@@ -282,7 +284,7 @@ async def _log_request(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 def _path(id: str) -> str:
     if not id:
-        raise ValueError("an empty id would name the whole collection")  # skaha-api 1, the trailing slash
+        raise ValueError("an empty id would address the whole collection")  # skaha-api 1, the trailing slash
     return f"/session/{quote(id, safe='')}"
 
 

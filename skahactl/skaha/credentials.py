@@ -1,6 +1,6 @@
-"""Who we are: a proxy certificate (PEM with chain and key) or a bearer token; read when used, never kept or printed.
+"""Credentials: a proxy certificate (PEM with chain and key) or a bearer token; read when used, never stored or printed.
 
-Credentials travel over https or to loopback only. A file that others may read is refused, as ssh refuses a key.
+Credentials are sent only over https or to loopback. A file that others can read is refused, as ssh refuses a key.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     from skahactl.profile import Auth, Profile, Registry
 
-_AGAIN = "put a new certificate where SKAHACTL_CERTIFICATE says"
+_AGAIN = "put a new certificate into the file that SKAHACTL_CERTIFICATE names"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateChain:
-    """A certificate file that can be used: whose it is, and when the whole of it begins and ends (epoch seconds)."""
+    """A usable certificate file: its subject, and the validity of the whole chain (epoch seconds)."""
 
     subject: str
     begins: float
@@ -40,9 +40,9 @@ class CertificateChain:
 
 
 def check(profile: Profile, now: float, environ: Mapping[str, str]) -> float | None:
-    """When the profile's certificate ends (epoch seconds); None where it needs none.
+    """Return when the certificate of the profile ends (epoch seconds); None if it needs none.
 
-    AuthError with a plain message unless its credentials can be used now; ProfileError for the channel.
+    Raises AuthError if its credentials cannot be used now, and ProfileError for an insecure channel.
     """
     require_safe_channel(profile)
     if profile.auth.method == "x509":
@@ -53,7 +53,7 @@ def check(profile: Profile, now: float, environ: Mapping[str, str]) -> float | N
 
 
 def ends_at(profile: Profile) -> float | None:
-    """When the certificate of the profile ends (epoch seconds); None for tokens, without one, or unreadable."""
+    """Return when the certificate of the profile ends (epoch seconds); None without a readable certificate."""
     if profile.auth.method != "x509":
         return None
     try:
@@ -63,27 +63,29 @@ def ends_at(profile: Profile) -> float | None:
 
 
 def headers(profile: Profile, environ: Mapping[str, str]) -> dict[str, str]:
-    """The header that says who we are; {} for certificates and without credentials."""
+    """Return the header with the credentials; {} for certificates and without credentials."""
     if profile.auth.method != "token":
         return {}
     return {"Authorization": f"Bearer {token(profile.auth, environ, profile.name)}"}
 
 
 def registry_header(registry: Registry, environ: Mapping[str, str]) -> dict[str, str]:
-    """The header of a create that gives the image registry's credentials (skaha-api 3.4); {} without any."""
+    """Return the header with the credentials of the image registry for a create (skaha-api 3.4); {} without any."""
     secret = _registry_secret(registry)
     if registry.user is None or secret is None:
         return {}
     text = read_secret(secret, environ, what="profile, registry-secret")
     if ":" in text or ":" in registry.user:
-        raise ProfileError("the platform takes no registry user or secret that contains a colon")
+        raise ProfileError("the platform accepts no registry user or secret that contains a colon")
     return {"x-skaha-registry-auth": b64encode(f"{registry.user}:{text}".encode()).decode("ascii")}
 
 
 def token(auth: Auth, environ: Mapping[str, str], name: str) -> str:
-    """The bearer token, from its file or variable."""
+    """Return the bearer token, from its file or variable."""
     if auth.token_file is not None:
-        text = _private_text(Path(auth.token_file), "token", "put one there (mode 0600), or set SKAHACTL_TOKEN").strip()
+        text = _private_text(
+            Path(auth.token_file), "token", "write one to the file (mode 0600), or set SKAHACTL_TOKEN"
+        ).strip()
         where = auth.token_file
     elif auth.token_env is not None:
         text = environ.get(auth.token_env, "").strip()
@@ -91,14 +93,16 @@ def token(auth: Auth, environ: Mapping[str, str], name: str) -> str:
     else:
         raise ProfileError(f"profile {name}: [auth] method token needs token-file or token-env")
     if not text:
-        raise AuthError("there is no token", where=where, hint=f"put one there, or set SKAHACTL_TOKEN (profile {name})")
+        raise AuthError(
+            "the token is missing", where=where, hint=f"write one there, or set SKAHACTL_TOKEN (profile {name})"
+        )
     if not text.isascii() or not text.isprintable() or " " in text:
-        raise AuthError("this is no token: it has blanks or characters that no token has", where=where)
+        raise AuthError("invalid token: it contains spaces or other invalid characters", where=where)
     return text
 
 
 def inspect(path: Path, name: str) -> CertificateChain:
-    """The certificate file at ``path``, checked: private, with the key of its first certificate. AuthError if not."""
+    """Check the certificate file at ``path``: private, with the key of its first certificate. Raises AuthError."""
     data = _private_text(path, "certificate", _hint(name)).encode()
     chain = _certificates(data, path, name)
     _require_key(data, chain[0], path, name)
@@ -110,7 +114,7 @@ def inspect(path: Path, name: str) -> CertificateChain:
 
 
 def server_context(profile: Profile, environ: Mapping[str, str]) -> ssl.SSLContext:
-    """Which servers are trusted: the usual authorities or those of SSL_CERT_FILE and SSL_CERT_DIR, and ca-file."""
+    """Return the trusted authorities: the usual ones or those of SSL_CERT_FILE and SSL_CERT_DIR, and ca-file."""
     file, folder = environ.get("SSL_CERT_FILE") or None, environ.get("SSL_CERT_DIR") or None
     context = ssl.create_default_context(cafile=file, capath=folder)
     if file is None and folder is None:
@@ -128,7 +132,7 @@ def server_context(profile: Profile, environ: Mapping[str, str]) -> ssl.SSLConte
 
 
 def load(context: ssl.SSLContext, profile: Profile) -> None:
-    """Adds the profile's own certificate to ``context``, if it has one."""
+    """Add the certificate of the profile to ``context``, if it has one."""
     if profile.auth.method != "x509":
         return
     path = _certificate_path(profile.auth)
@@ -141,35 +145,35 @@ def load(context: ssl.SSLContext, profile: Profile) -> None:
 
 
 def login_hint(profile: Profile) -> str:
-    """What to do where the server does not know who we are, or no longer."""
+    """Return what to do if the server does not accept the credentials."""
     auth = profile.auth
     if auth.method == "x509":
         return f"log in with: {_login(profile.name)}" if profile.name != ENVIRONMENT else _AGAIN
     if auth.method == "token":
-        return f"put a new token into {auth.token_file or f'the variable {auth.token_env}'}"
+        return f"write a new token to {auth.token_file or f'the variable {auth.token_env}'}"
     if profile.name == ENVIRONMENT:
         return "set SKAHACTL_TOKEN or SKAHACTL_CERTIFICATE"
-    return f"profile {profile.name} has no credentials; they are named below [auth] of its file"
+    return f"profile {profile.name} has no credentials; add them to [auth] in its file"
 
 
 def require_safe_channel(profile: Profile) -> None:
-    """Credentials, the registry's included, over https or to loopback only; ProfileError otherwise."""
+    """Check that credentials, also of the registry, go over https or to loopback only. Raises ProfileError."""
     parts = urlsplit(profile.server)
     carries = profile.auth.method != "none" or _registry_secret(profile.registry) is not None
     if profile.is_local or parts.scheme == "https":
         return
     if carries and parts.hostname not in LOOPBACK:
         raise ProfileError(
-            f"credentials go over https or to this machine only, and {profile.server} is neither",
+            f"credentials are sent only over https or to this machine; {profile.server} is neither",
             where=profile.path,
             hint="write the server as https://...",
         )
     if profile.auth.method == "x509":
-        raise ProfileError(f"a certificate needs https, and {profile.server} is not", where=profile.path)
+        raise ProfileError(f"a certificate needs https, but the server is {profile.server}", where=profile.path)
 
 
 def current(path: Path, now: float, name: str) -> CertificateChain:
-    """As ``inspect``, and valid at ``now``."""
+    """Like ``inspect``, and check that it is valid at ``now``."""
     chain = inspect(path, name)
     if chain.ends <= now:
         raise AuthError(
@@ -178,11 +182,11 @@ def current(path: Path, now: float, name: str) -> CertificateChain:
             hint=_hint(name),
             code="unknown",
         )
-    if chain.begins > now + 300:  # clocks differ a little
+    if chain.begins > now + 300:  # clocks can differ a little
         raise AuthError(
             f"the certificate is valid only from {iso_time(chain.begins)}",
             where=str(path),
-            hint="is the clock of this machine right?",
+            hint="check the clock of this machine",
         )
     return chain
 
@@ -200,18 +204,20 @@ def _registry_secret(registry: Registry) -> Secret | None:
 
 
 def _private_text(path: Path, what: str, hint: str) -> str:
-    """The text of a file that only its owner may read; ``hint`` says how to come to one."""
+    """Return the text of a file that only its owner can read; ``hint`` says how to get one."""
     try:
         with path.open("rb") as stream:
             mode = path.stat().st_mode
             data = stream.read(1 << 20)
     except FileNotFoundError:
-        raise AuthError(f"there is no {what}", where=str(path), hint=hint, code="not-logged-in") from None
+        raise AuthError(f"the {what} does not exist", where=str(path), hint=hint, code="not-logged-in") from None
     except OSError as error:
         raise AuthError(f"the {what} cannot be read: {error.strerror}", where=str(path), hint=hint) from None
     if mode & 0o077:
         raise AuthError(
-            f"the {what} can be read by others (mode {mode & 0o777:04o})", where=str(path), hint=f"chmod 600 {path}"
+            f"the {what} is readable by other users (mode {mode & 0o777:04o})",
+            where=str(path),
+            hint=f"chmod 600 {path}",
         )
     return data.decode("utf-8", "replace")
 
@@ -222,7 +228,7 @@ def _certificates(data: bytes, path: Path, name: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(b"".join(_blocks(data, b"CERTIFICATE")))
     except ValueError:
-        raise AuthError("there is no certificate in this file", where=str(path), hint=_hint(name)) from None
+        raise AuthError("the file contains no certificate", where=str(path), hint=_hint(name)) from None
 
 
 def _require_key(data: bytes, first: x509.Certificate, path: Path, name: str) -> None:
@@ -230,23 +236,23 @@ def _require_key(data: bytes, first: x509.Certificate, path: Path, name: str) ->
 
     block = next(_blocks(data, b"PRIVATE KEY"), None)
     if block is None:
-        raise AuthError("there is no private key in this file, only the certificate", where=str(path), hint=_hint(name))
-    try:  # to prove that an RSA key is a good one takes longer than all the rest; that it is this one will do
+        raise AuthError("the file contains a certificate but no private key", where=str(path), hint=_hint(name))
+    try:  # validating an RSA key takes longer than everything else; that it matches is enough
         key = load_pem_private_key(block, password=None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
-        raise AuthError("the private key is encrypted, and nobody is asked for its password", where=str(path)) from None
-    except Exception:  # cryptography names many; the key itself is never part of the message
+        raise AuthError("the private key is encrypted (encrypted keys are not supported)", where=str(path)) from None
+    except Exception:  # cryptography raises many errors; the key itself is never part of the message
         raise AuthError("the private key cannot be read", where=str(path), hint=_hint(name)) from None
     if key.public_key() != first.public_key():
         raise AuthError(
-            "the first certificate in this file is not the one of its private key",
+            "the first certificate in the file does not match the private key",
             where=str(path),
-            hint="the certificate comes first, then its key, then the certificates that signed it",
+            hint="expected order: the certificate, its key, then the certificates that signed it",
         )
 
 
 def _blocks(data: bytes, what: bytes) -> Iterator[bytes]:
-    """The PEM blocks of the file that are a PRIVATE KEY or a CERTIFICATE."""
+    """Yield the PEM blocks of the file that are a PRIVATE KEY or a CERTIFICATE."""
     lines: list[bytes] | None = None
     for line in data.splitlines():
         if line.startswith(b"-----BEGIN ") and line.endswith(what + b"-----"):

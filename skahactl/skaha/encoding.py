@@ -1,9 +1,9 @@
-"""How a request is written so that the command and the environment arrive byte for byte (skaha-api 3.6).
+"""Encode a request so that the command and the environment arrive byte for byte (skaha-api 3.6).
 
 The server pastes ``cmd``, ``args`` and ``env`` into a YAML template as the replacement text of a regular expression,
-splits ``args`` on blanks, and Kubernetes expands ``$(NAME)``. So a character outside the safe alphabet is written as
-two backslashes and a YAML escape: the regular expression takes one backslash away, YAML reads the escape. ``$`` is
-doubled for Kubernetes. Nothing as a whole element is two backslashes and a newline: an escaped line break.
+splits ``args`` on spaces, and Kubernetes expands ``$(NAME)``. Therefore a character outside the safe alphabet is
+written as two backslashes and a YAML escape: the regular expression removes one backslash, YAML reads the escape. ``$``
+is doubled for Kubernetes. An empty element is written as two backslashes and a newline: an escaped line break.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from skahactl.model import EnvValue, Request, Secret
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-LARGEST_ELEMENT = 128 * 1024 - 1  # Linux: one string of execve, its NUL not counted
-LARGEST_REQUEST = 1024 * 1024  # Kubernetes refuses objects of about 1.5 MiB
+LARGEST_ELEMENT = 128 * 1024 - 1  # Linux: one string of execve, without its NUL
+LARGEST_REQUEST = 1024 * 1024  # Kubernetes rejects objects of about 1.5 MiB
 LARGEST_BODY = 2 * 1024 * 1024  # Tomcat: a larger form is not read
-MOST_FIELDS = 1000  # Tomcat: further parameters are left out without a word
+MOST_FIELDS = 1000  # Tomcat silently ignores further parameters
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# What YAML calls not printable; and U+0085, which SnakeYAML writes bare into a block and go-yaml reads as a line end.
+# Not printable in YAML; and U+0085, which SnakeYAML writes unescaped and go-yaml reads as a line end.
 _CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 _IMAGE = re.compile(r"[A-Za-z0-9._:/@-]+")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -39,7 +39,7 @@ _QUOTED_NAMES = frozenset(
 _OVERRIDDEN = re.compile(r"OMP_NUM_THREADS|HOME|PWD|skaha_.*")
 
 # A scalar that SnakeYAML writes without quotes and go-yaml then reads as a number (skaha-api 3.6 d, e): the second
-# pattern tells what go-yaml reads as one once "_" is taken out, the first what SnakeYAML puts into quotes.
+# pattern matches what go-yaml reads as a number without "_", the first what SnakeYAML puts into quotes.
 _QUOTED_AGAIN = re.compile(
     r"""[-+]?0b_*[01][01_]* | [-+]?0_*[0-7][0-7_]* | [-+]?(?:0|[1-9][0-9_]*) | [-+]?0x_*[0-9a-fA-F][0-9a-fA-F_]*
     | [-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)? | [-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
@@ -54,36 +54,36 @@ _REREAD = re.compile(
 
 
 def request_problems(request: Request, body_size: int) -> tuple[str, ...]:
-    """Every problem of ``request``, whose encoded form takes ``body_size`` bytes."""
+    """Yield every problem of ``request``; its encoded form has ``body_size`` bytes."""
     return tuple(_problems(request, body_size))
 
 
 def value_problem(text: str) -> str | None:
-    """Why this argument or value cannot be sent, as the rest of a sentence; None if it can."""
+    """Return why this argument or value cannot be sent, as the rest of a sentence; None if it can."""
     if "\0" in text:
-        return "holds a NUL character, which no program can be given; write it as an escape that the command decodes"
+        return "contains a NUL character, which no program can receive; write it as an escape that the command decodes"
     if _SURROGATE.search(text):
         return "is not valid Unicode text; encode its bytes, for example with base64, and decode them in the command"
     found = _CONTROL.search(text)
     if found:
         code = ord(found.group())
         return (
-            f"holds the control character U+{code:04X}, which does not come through the platform; "
+            f"contains the control character U+{code:04X}, which the platform does not pass on; "
             f"write it as an escape that the command decodes, for example {_bash(code)} in bash"
         )
     if is_reread(text):
         return (
-            f'is "{text}" as a whole, which the platform reads as a boolean or a number and then refuses; '
+            f'is "{text}" as a whole, which the platform reads as a boolean or a number and then rejects; '
             f"make it part of a longer text, for example a shell line, or an option written as --option={text}"
         )
     size = len(text.encode())
     if size > LARGEST_ELEMENT:
-        return f"is {size} bytes long, and Linux takes at most {LARGEST_ELEMENT}; put it into a file"
+        return f"is {size} bytes long, but Linux allows at most {LARGEST_ELEMENT}; put it into a file"
     return None
 
 
 def is_reread(text: str) -> bool:
-    """Would the platform read this whole element as a boolean or a number, and then refuse the session?"""
+    """Return whether the platform reads this whole element as a boolean or a number, and then rejects the session."""
     if text in ("y", "Y", "n", "N"):
         return True
     if not text or text[0] not in "+-0123456789":
@@ -97,7 +97,7 @@ def _bash(code: int) -> str:
 
 def _problems(request: Request, body_size: int) -> Iterator[str]:
     if not _IMAGE.fullmatch(request.image):
-        yield f'the image "{request.image}" has characters that no image reference can have'
+        yield f'the image "{request.image}" has characters that are not allowed in an image reference'
     for position, text in enumerate(request.command):
         problem = value_problem(text)
         if problem:
@@ -109,19 +109,19 @@ def _problems(request: Request, body_size: int) -> Iterator[str]:
 def _env_problems(request: Request) -> Iterator[str]:
     for name, value in request.env:
         if not _ENV_NAME.fullmatch(name):
-            yield f'[env] "{name}" cannot be the name of a variable; use letters, digits and _'
+            yield f'[env] "{name}" is not a valid name of a variable; use letters, digits and _'
         elif name in _REREAD_NAMES:
             yield f'[env] {name}: the platform reads the name "{name}" as a boolean; use a longer one'
         elif _OVERRIDDEN.fullmatch(name):
             yield (
-                f"[env] {name} is set by the platform itself, which wins; "
+                f"[env] {name} is set by the platform, which overrides it; "
                 f'set it inside the command: command = ["env", "{name}=...", ...]'
             )
         problem = value_problem(value) if isinstance(value, str) else None
         if problem:
             yield f"[env] {name} {problem}"
         elif isinstance(value, str) and len(f"{name}={value}".encode()) > LARGEST_ELEMENT:
-            yield f"[env] {name} is longer than the {LARGEST_ELEMENT} bytes that Linux takes; put it into a file"
+            yield f"[env] {name} is longer than the {LARGEST_ELEMENT} bytes that Linux allows; put it into a file"
 
 
 def _size_problems(request: Request, body_size: int) -> Iterator[str]:
@@ -129,32 +129,32 @@ def _size_problems(request: Request, body_size: int) -> Iterator[str]:
     size = sum(len(text.encode(errors="surrogatepass")) for text in (*request.command, *values))
     advice = "put the long parts into a file that the command reads, or use more replicas"
     if size > LARGEST_REQUEST:
-        yield f"command and [env] of one replica take {size} bytes, and the platform stores at most 1 MiB; {advice}"
+        yield f"command and [env] of one replica take {size} bytes, but the platform stores at most 1 MiB; {advice}"
     elif body_size > LARGEST_BODY:
-        yield f"the request of one replica takes {body_size} bytes, and the platform reads at most 2 MiB; {advice}"
+        yield f"the request of one replica takes {body_size} bytes, but the platform reads at most 2 MiB; {advice}"
     if len(request.env) > MOST_FIELDS - 10:
-        yield f"[env] has {len(request.env)} variables, and the platform reads at most {MOST_FIELDS - 10}"
+        yield f"[env] has {len(request.env)} variables, but the platform reads at most {MOST_FIELDS - 10}"
 
 
 def reveal_secrets(key: str, content: EnvValue, environ: Mapping[str, str]) -> str:
-    """The value of the environment variable ``key``; UsageError for a secret that cannot be read or sent."""
+    """Return the value of the variable ``key``. Raises UsageError for a secret that cannot be read or sent."""
     if not isinstance(content, Secret):
         return content
     text = read_secret(content, environ, what=f"[env] {key}")
     problem = value_problem(text)
     if problem:
         if text in problem:
-            problem = "is a single word that the platform reads as a boolean or a number, and then refuses"
+            problem = "is a single word that the platform reads as a boolean or a number, and then rejects"
         raise UsageError(f"[env] {key}: the secret {content.reference()} {problem}", code="secret")
     return text
 
 
 def read_secret(secret: Secret, environ: Mapping[str, str], *, what: str) -> str:
-    """The secret's value: the variable as it is, the file without the line end that editors put there."""
+    """Return the value of the secret: the variable as it is, or the file without its last line end."""
     if secret.source == "env":
         if secret.name not in environ:
             raise UsageError(
-                f"{what}: the variable {secret.name} is not set here",
+                f"{what}: the variable {secret.name} is not set",
                 hint=f"set it before the command: export {secret.name}=...",
                 code="secret",
             )
@@ -177,7 +177,7 @@ Fields = list[tuple[str, str]]
 
 
 class _Encoding(dict[int, str]):
-    """A table for str.translate that makes up, and keeps, what each unsafe character is written as."""
+    """A table for str.translate that computes and caches the escape of each unsafe character."""
 
     def __init__(self, safe: str) -> None:
         super().__init__((ord(character), character) for character in safe)
@@ -188,20 +188,20 @@ class _Encoding(dict[int, str]):
 
 
 _ARGUMENT = _Encoding(_SAFE + "=")
-_VALUE = _Encoding(_SAFE)  # a second "=" makes the server drop the variable
+_VALUE = _Encoding(_SAFE)  # after a second "=", the server drops the variable
 
 
 def fields(request: Request, name: str, environ: Mapping[str, str]) -> Fields:
-    """The form of one create, in order, secrets read from ``environ`` and files.
+    """Return the form of one create, in order, with secrets from ``environ`` and files.
 
-    Raises UsageError for a secret that is not there or cannot be sent; the message never holds its value.
+    Raises UsageError for a secret that is missing or cannot be sent; the message never contains its value.
     """
     known = [(key, reveal_secrets(key, content, environ)) for key, content in request.env]
     return [*_head(request, name), *(("env", f"{variable_name(key)}={value(text)}") for key, text in known)]
 
 
 def masked_fields(request: Request, name: str) -> Fields:
-    """As ``fields``, with the reference in place of each secret: what a dry run shows."""
+    """Like ``fields``, with references instead of secrets, for a dry run."""
     return [
         *_head(request, name),
         *(("env", f"{variable_name(key)}={_masked(content)}") for key, content in request.env),
@@ -209,24 +209,24 @@ def masked_fields(request: Request, name: str) -> Fields:
 
 
 def body(form: Fields) -> bytes:
-    """The form as the body of a POST: ASCII, whatever was asked for."""
+    """Return the form as the body of a POST, in ASCII."""
     return "&".join(f"{key}={quote_plus(text, errors='surrogatepass')}" for key, text in form).encode("ascii")
 
 
 def problems(request: Request) -> tuple[str, ...]:
-    """What of this request cannot be sent, each with the way round; secrets are looked at when they are read."""
+    """Return what cannot be sent of this request, with alternatives; secrets are checked when they are read."""
     return request_problems(request, len(body(masked_fields(request, "x" * 50))))
 
 
 def needs_encoding(request: Request) -> bool:
-    """Does it hold anything that only the encoding brings over unchanged? (Of secrets it is not known.)"""
+    """Return whether it contains anything that needs the encoding. (Unknown for secrets.)"""
     if any(argument(text) != text for text in request.command) or any(key in _QUOTED_NAMES for key, _ in request.env):
         return True
     return any(isinstance(content, str) and value(content) != content for _, content in request.env)
 
 
 def argument(text: str) -> str:
-    """One element of the command, encoded."""
+    """Encode one element of the command."""
     return text.translate(_ARGUMENT) if text else _NOTHING
 
 
@@ -236,17 +236,17 @@ def variable_name(name: str) -> str:
 
 
 def value(text: str) -> str:
-    """The value of an environment variable, encoded."""
+    """Encode the value of an environment variable."""
     return text.translate(_VALUE) if text else _NOTHING
 
 
 def number(amount: float) -> str:
-    """8.0 as "8", 1.5 as "1.5": as other clients write them."""
+    """Write 8.0 as "8" and 1.5 as "1.5", as other clients do."""
     return str(int(amount)) if float(amount).is_integer() else repr(float(amount))
 
 
 def secret_texts(request: Request, environ: Mapping[str, str]) -> list[str]:
-    """The values of the request's secrets, as they are and as they are sent: a server's words may repeat either."""
+    """Return the values of the secrets, plain and encoded: messages of a server can repeat either."""
     known = [reveal_secrets(key, content, environ) for key, content in request.env if isinstance(content, Secret)]
     return [text for secret in known for text in (secret, value(secret))]
 
@@ -259,7 +259,7 @@ def _head(request: Request, name: str) -> Fields:
     if resources.ram is not None:
         form.append(("ram", number(resources.ram)))
     form.append(("type", request.kind))
-    if resources.gpus:  # the server refuses 0
+    if resources.gpus:  # the server rejects 0
         form.append(("gpus", str(resources.gpus)))
     if request.command:
         form.append(("cmd", argument(request.command[0])))

@@ -1,8 +1,8 @@
-"""What an HTTP result means: for a create, and for everything else (skaha-api 2, 3.3, 8).
+"""The meaning of an HTTP result: for a create, and for everything else (skaha-api 2, 3.3, 8).
 
-A create is *certainly* not made if the connection was never made, or by 400, 401, 403, 404, 405, or by a 503 in the
-server's own words. A 500, a gateway's page, a lost or late reply is ambiguous: the session may exist, now or later.
-No credential ever comes into a message: bodies of 401 may echo the token and are told by what they are known to say.
+A create *certainly* made nothing if there was no connection, or after 400, 401, 403, 404, 405, or a 503 with the
+server's own message. After a 500, the page of a gateway, or a lost or late reply, the session may exist, now or later.
+No credential ever reaches a message: bodies of 401 can echo the token, and only known texts of them are shown.
 """
 
 from __future__ import annotations
@@ -79,12 +79,12 @@ UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _SAFE_401 = ("Token has expired", "Unauthorized", "Invalid JWT token", "Cannot validate token using user info endpoint")
 _LONGEST = 600
 _LONGEST_PAUSE = 3600.0
-_NO_NAME = ": null"  # what a server's words end with where it has no name for what it speaks of
+_NO_NAME = ": null"  # the end of messages of a server without a name for the subject
 _MARKUP = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 
 
 class HttpReply:
-    """One HTTP answer, read whole: status, content type, body, and what must not be shown of it."""
+    """One whole HTTP reply: status, content type, body, and the secrets that must not be shown."""
 
     __slots__ = ("body", "headers", "secrets", "status")
 
@@ -108,7 +108,7 @@ class HttpReply:
 
     @property
     def words(self) -> str:
-        """What the server said, fit to be shown: no secret, no web page, no control character, not too long."""
+        """Return the message of the server in a form that can be shown: no secrets, web pages or control characters."""
         if self.status == HTTPStatus.UNAUTHORIZED:
             return next((known for known in _SAFE_401 if self.text == known), phrase(self.status))
         if not self.body or self.is_page:
@@ -121,7 +121,7 @@ class HttpReply:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds, an hour at most, from either form of the header; a date is taken against the server's own clock."""
+        """Return seconds (at most an hour) from either form of the header; a date counts from the server's clock."""
         told = self.headers.get("retry-after", "").strip()
         if told.isascii() and told.isdecimal():
             return min(_LONGEST_PAUSE, float(told))
@@ -134,14 +134,14 @@ class HttpReply:
 
     @property
     def not_logged_in(self) -> bool:
-        """401; or 400 in the words of a server for a stranger, or of nginx for a certificate that it did not like."""
+        """Return whether it is 401, or a 400 with the message of a server or of nginx for bad credentials."""
         if self.status != HTTPStatus.BAD_REQUEST:
             return self.status == HTTPStatus.UNAUTHORIZED
         return self.text == ANONYMOUS or (self.is_page and "SSL certificate" in self.text)
 
     @property
     def own_503(self) -> bool:
-        """The server's own words that a service behind it is away: nothing was created."""
+        """Return whether the server itself reports that a service behind it is unavailable: nothing was created."""
         return self.status == 503 and self.content_type == "text/plain" and "temporarily unavailable" in self.text
 
 
@@ -153,7 +153,7 @@ def phrase(status: int) -> str:
 
 
 REJECTED = "the server does not accept this certificate ({})"
-#: What an error says to do until the client, which knows the profile, says how.
+#: Placeholder of a hint, until the client, which knows the profile, replaces it.
 LOG_IN = "log in"
 
 _NOT_MADE = {404, 405}
@@ -164,13 +164,13 @@ _NO_JOB = re.compile(r'jobs\.batch \\?"[^"\\]*\\?" not found')
 
 
 def create_result(reply: HttpReply) -> CreateResult:
-    """What the answer to a create means."""
+    """Return the meaning of a reply to a create."""
     if 200 <= reply.status < 300:
         made = None if reply.is_page else parse_session_id(reply.body)
         if made is not None:
             return CreateResult("created", made)
         return CreateResult(
-            "ambiguous", error=_server_message("unreadable", reply, "the server's answer holds no session id")
+            "ambiguous", error=_server_message("unreadable", reply, "the reply of the server contains no session id")
         )
     if reply.not_logged_in:
         return CreateResult("auth", error=not_logged_in(reply))
@@ -202,12 +202,12 @@ def create_result(reply: HttpReply) -> CreateResult:
 
 
 FORBIDDEN_HINT = "this account may not use the platform, or its credential cannot be used; ask its administrators"
-WRONG_URL = "is the server's address right? It ends with the version, as in https://ws-uv.canfar.net/skaha/v1"
-REJECTED_HINT = "sending it again unchanged is no use; look at the environment, the resources and the image's name"
+WRONG_URL = "check the address of the server; it ends with the version, as in https://ws-uv.canfar.net/skaha/v1"
+REJECTED_HINT = "do not send it again unchanged; check the environment, the resources and the name of the image"
 
 
 def create_result_of_error(error: Exception) -> CreateResult:
-    """What a create means that ended with an exception, one of exchange.FAILURES, instead of an answer."""
+    """Return the meaning of a create that ended with an exception, one of FAILURES."""
     import httpx
 
     if refusal_in(error):
@@ -221,22 +221,22 @@ def create_result_of_error(error: Exception) -> CreateResult:
 
 
 def error_of_reply(reply: HttpReply) -> SkahactlError:
-    """The error that an answer to anything but a create is."""
+    """Return the error for a reply to anything except a create."""
     if reply.not_logged_in:
         words = not_logged_in(reply)
         return AuthError(words.message, hint=words.hint)
     if reply.status == HTTPStatus.FORBIDDEN:
-        return AuthError(f"refused by the server: {reply.words}", hint=FORBIDDEN_HINT, code="forbidden")
+        return AuthError(f"access refused by the server: {reply.words}", hint=FORBIDDEN_HINT, code="forbidden")
     if 300 <= reply.status < 400:
         return UnreachableError(_redirected(reply), hint=WRONG_URL, code="redirected", is_permanent=True, answered=True)
-    message = f"the server answered {reply.status}: {reply.words}"
+    message = f"the server replied {reply.status}: {reply.words}"
     if reply.status in _NOT_MADE:
         return UnreachableError(message, hint=WRONG_URL, code="no-such-service", is_permanent=True, answered=True)
     return UnreachableError(message, code="server-error", answered=True)
 
 
 def error_of_exception(error: Exception) -> SkahactlError:
-    """The error that one of exchange.FAILURES is."""
+    """Return the error for one of FAILURES."""
     if refusal_in(error):
         return AuthError(_describe_error(error), hint=LOG_IN, code="certificate")
     return UnreachableError(
@@ -262,7 +262,7 @@ def _is_unknown_host(error: BaseException) -> bool:
 
 def not_logged_in(reply: HttpReply) -> ServerError:
     said = f" ({reply.words})" if reply.status == 401 and reply.words != phrase(401) else ""
-    return ServerError("not-logged-in", reply.status, f"not logged in, or no longer{said}", LOG_IN)
+    return ServerError("not-logged-in", reply.status, f"authentication failed{said}", LOG_IN)
 
 
 def _server_message(code: str, reply: HttpReply, message: str, hint: str | None = None) -> ServerError:
@@ -271,24 +271,24 @@ def _server_message(code: str, reply: HttpReply, message: str, hint: str | None 
 
 def _refusal_hint(text: str) -> str | None:
     if text.startswith("No authentication provided for unknown or private image"):
-        return "a private image needs registry-user and registry-secret-env or -file in the profile"
+        return "add registry-user and registry-secret-env or -file to the profile"
     if "Invalid value for" in text:
-        return "see what the platform offers with: skahactl get resources"
+        return "to see what the platform offers: skahactl get resources"
     if "must come from one of" in text:
-        return "name the image with its registry, or set registry in the profile"
+        return "write the image with its registry, or set registry in the profile"
     return None
 
 
 def _rejected(reply: HttpReply) -> str:
-    """The server's words without the frames of its libraries around them."""
+    """Return the message of the server without the wrappers of its libraries."""
     told = _NO_JOB.search(reply.words)
     words = told[0].replace("\\", "") if told else reply.words[:200]
-    return f"the cluster refused the session; the server's words: {words}"
+    return f"the cluster rejected the session; message of the server: {words}"
 
 
 def _redirected(reply: HttpReply) -> str:
     place = UNPRINTABLE.sub(" ", reply.headers.get("location", "elsewhere")).split("?", 1)[0][:200]
-    return f"the server answered {reply.status} and points to {place}; redirects are not followed"
+    return f"the server replied {reply.status} with a redirect to {place}; redirects are not followed"
 
 
 def _describe_error(error: httpx.HTTPError | Exception) -> str:
@@ -299,11 +299,11 @@ def _describe_error(error: httpx.HTTPError | Exception) -> str:
         return REJECTED.format(refused)
     for link in exception_chain(error):
         if isinstance(link, ssl.SSLCertVerificationError):
-            return f"the server's own certificate is not to be trusted: {link.verify_message}"
+            return f"the certificate of the server is not trusted: {link.verify_message}"
     if isinstance(error, httpx.ConnectTimeout):
-        return "no connection in time"
+        return "the connection timed out"
     if isinstance(error, httpx.TimeoutException):
-        return "no answer in time"
+        return "the reply timed out"
     if isinstance(error, httpx.ConnectError):
         return f"no connection: {_system_message(error) or str(error)}"
     if isinstance(error, httpx.ProxyError):
@@ -312,9 +312,9 @@ def _describe_error(error: httpx.HTTPError | Exception) -> str:
 
 
 def _system_message(error: Exception) -> str | None:
-    """What the system said, such as "Connection refused"; the libraries above it only say that it failed."""
+    """Return the message of the system, such as "Connection refused"; the libraries only say that it failed."""
     told = [link for link in exception_chain(error) if isinstance(link, OSError) and link.errno]
-    if not told:  # a host of several addresses: asyncio lists what was said of each, in its text alone
+    if not told:  # for a host with several addresses, asyncio lists the errors only in its text
         number = re.search(r"\[Errno (\d+)\]", str(error))
         return None if number is None else os.strerror(int(number[1]))
     return told[-1].strerror if isinstance(told[-1], socket.gaierror) else os.strerror(told[-1].errno or 0)
@@ -322,5 +322,5 @@ def _system_message(error: Exception) -> str | None:
 
 def _connect_hint(error: Exception) -> str | None:
     if any(isinstance(link, ssl.SSLCertVerificationError) for link in exception_chain(error)):
-        return "an own certificate authority is named by ca-file below [client] of the profile"
+        return "for your own certificate authority, set ca-file in [client] of the profile"
     return None

@@ -1,4 +1,4 @@
-"""What the platform answers, as values: tolerant of every server version (skaha-api 4.1, 4.2, 7)."""
+"""The replies of the platform as values, for every server version (skaha-api 4.1, 4.2, 7)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ServerSession:
-    """One session of the caller. ``status`` is one of Pending Running Completed Failed Terminating."""
+    """One session of the user. ``status`` is one of Pending, Running, Completed, Failed and Terminating."""
 
     id: str
     name: str
@@ -32,8 +32,10 @@ class ServerSession:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One list call: ``requested`` and ``received`` are wall times around it, ``user`` whom the server says we are.
-    ``memory``: for so many seconds after its end a session is listed."""
+    """One list call: the wall times around it (``requested``, ``received``), and the user that the server reported.
+
+    ``memory`` is how long, in seconds, a session is listed after its end.
+    """
 
     sessions: tuple[ServerSession, ...]
     requested: float
@@ -44,7 +46,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class ServerError:
-    """An error of the platform, told to a person: a stable code, HTTP status if any, its words (redacted), advice."""
+    """An error of the platform: a stable code, the HTTP status if any, its message without secrets, and a hint."""
 
     code: str
     http_status: int | None
@@ -72,7 +74,7 @@ class CreateResult:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A scheduling event of a session's pod (skaha-api 5)."""
+    """A scheduling event of the pod of a session (skaha-api 5)."""
 
     type: str
     reason: str
@@ -83,7 +85,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What GET context offers: allowed values, and defaults of flexible sessions (cores, GB)."""
+    """The reply to GET context: allowed values, and defaults of flexible sessions (cores, GB)."""
 
     cores: tuple[int, ...]
     ram: tuple[int, ...]
@@ -115,7 +117,7 @@ _NOTE = re.compile(r"<(?:\w+:)?(available|note)\b[^>]*>([^<]*)<")
 
 
 class UnreadableReply(ValueError):
-    """The answer is not what this endpoint answers; the message says what was expected."""
+    """The reply is not one of this endpoint; the message says what was expected."""
 
 
 def parse_sessions(body: bytes) -> tuple[ServerSession, ...]:
@@ -125,7 +127,7 @@ def parse_sessions(body: bytes) -> tuple[ServerSession, ...]:
     """
     rows = _json(body, "a list of sessions")
     if not isinstance(rows, list):
-        raise UnreadableReply("the answer is no list of sessions")
+        raise UnreadableReply("the reply is not a list of sessions")
     found: dict[str, ServerSession] = {}
     for session in map(parse_session, rows):
         known = found.get(session.id)
@@ -138,17 +140,17 @@ _RANK = {"Pending": 1, "Running": 2, "Completed": 3, "Failed": 3}
 
 
 def parse_one_session(body: bytes) -> ServerSession:
-    """The object of GET session/{id}; old servers put it into a list."""
+    """Parse the object of GET session/{id}; old servers return it in a list."""
     row = _json(body, "a session")
     return parse_session(row[0] if isinstance(row, list) and row else row)
 
 
 def parse_session(row: object) -> ServerSession:
     if not isinstance(row, dict):
-        raise UnreadableReply("the answer is no session")
+        raise UnreadableReply("the reply is not a session")
     identifier = _text(row, "id")
     if identifier is None:
-        raise UnreadableReply("the answer has a session without an id")
+        raise UnreadableReply("the reply contains a session without an id")
     url = _text(row, "connectURL")
     return ServerSession(
         id=identifier,
@@ -187,24 +189,24 @@ def _quantity(text: str | None) -> tuple[float | None, str]:
 
 
 def parse_status(word: str | None) -> str:
-    """One of the five words of today, from any that a server ever used; what is unknown is no end, so Pending."""
+    """Convert any status that a server ever used to one of the five current ones; an unknown one to Pending."""
     first = (word or "").split(" ", 1)[0].lower()
     return _STATUS.get(first, "Pending")
 
 
 def parse_session_id(body: bytes) -> str | None:
-    """The id that a create answered, or None if this is no id."""
+    """Return the id in the reply to a create, or None if it is not an id."""
     text = body[:200].decode("utf-8", "replace").strip()
     return text if _SESSION_ID.fullmatch(text) else None
 
 
 def parse_events(body: bytes) -> tuple[Event, ...]:
-    """The table of view=events; a message may hold blanks, and go on in the next line."""
+    """Parse the table of view=events; a message can contain spaces, and continue on the next line."""
     lines = [line for line in body.decode("utf-8", "replace").splitlines() if line.strip()]
     if not lines or lines == ["<none>"]:
         return ()
     if lines[0].split()[:2] != ["TYPE", "REASON"]:
-        raise UnreadableReply(f"the answer is no table of events: {lines[0][:200]}")
+        raise UnreadableReply(f"the reply is not a table of events: {lines[0][:200]}")
     found: list[Event] = []
     for line in lines[1:]:
         match = _EVENT.fullmatch(line)
@@ -217,7 +219,7 @@ def parse_events(body: bytes) -> tuple[Event, ...]:
 
 
 def parse_options(body: bytes) -> Options:
-    """What GET context offers; what a server leaves out is ()."""
+    """Parse the reply to GET context; a missing part is ()."""
     raw = parse_mapping(body, "the options of sessions")
     return Options(_offered(raw, "cores"), _offered(raw, "memoryGB"), _offered(raw, "gpus"), raw)
 
@@ -225,37 +227,37 @@ def parse_options(body: bytes) -> Options:
 def parse_mapping(body: bytes, expected: str) -> dict[str, object]:
     data = _json(body, expected)
     if not isinstance(data, dict):
-        raise UnreadableReply(f"the answer is not {expected}")
+        raise UnreadableReply(f"the reply is not {expected}")
     return data
 
 
 def parse_images(body: bytes) -> tuple[dict[str, object], ...]:
     rows = _json(body, "a list of images")
     if not isinstance(rows, list):
-        raise UnreadableReply("the answer is no list of images")
+        raise UnreadableReply("the reply is not a list of images")
     return tuple(row if isinstance(row, dict) else {"id": str(row)} for row in rows)
 
 
 def parse_hosts(body: bytes) -> tuple[str, ...]:
     rows = _json(body, "a list of registries")
     if not isinstance(rows, list):
-        raise UnreadableReply("the answer is no list of registries")
+        raise UnreadableReply("the reply is not a list of registries")
     return tuple(str(row) for row in rows)
 
 
 def parse_availability(body: bytes) -> tuple[bool, str]:
-    """Is it available, and its note, from the VOSI document."""
+    """Parse the VOSI document: whether the platform is available, and its note."""
     found = dict(_NOTE.findall(body.decode("utf-8", "replace")))
     if "available" not in found:
-        raise UnreadableReply("the answer says nothing of availability")
+        raise UnreadableReply("the reply does not contain the availability")
     return found["available"].strip().lower() == "true", found.get("note", "").strip()
 
 
 def _json(body: bytes, expected: str) -> object:
     try:
         data: object = json.loads(body)
-    except (ValueError, RecursionError):  # UnicodeDecodeError included
-        raise UnreadableReply(f"the answer is not {expected}") from None
+    except (ValueError, RecursionError):  # includes UnicodeDecodeError
+        raise UnreadableReply(f"the reply is not {expected}") from None
     return data
 
 
@@ -268,7 +270,7 @@ def _text(row: Mapping[str, object], key: str) -> str | None:
 
 
 def _time(text: str | None) -> float | None:
-    """Epoch seconds of "2025-04-10T15:45:33Z" or "2025-04-10T15:45Z"; None for what is no time."""
+    """Return epoch seconds of "2025-04-10T15:45:33Z" or "2025-04-10T15:45Z"; None for anything else."""
     if text is None:
         return None
     try:

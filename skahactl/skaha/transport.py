@@ -1,4 +1,4 @@
-"""The way to a server: TLS, the proxies of the environment, and a certificate that may be renewed meanwhile."""
+"""Transport to a server: TLS, proxies of the environment, and certificates that are renewed during use."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from skahactl.profile import Profile
     from skahactl.system import Clock
 
-#: The extension of a request that is called, if it is there, when its turn has come.
+#: The extension of a request: a function that is called when its turn comes.
 BEGUN = "skahactl.begun"
 
 
 class ConnectionPool(httpx.AsyncBaseTransport):
-    """At most ``most`` requests at once, in order of asking, each on a transport that ``make`` made; the one used last
-    is used first. A response holds its lane until it is closed."""
+    """Runs at most ``most`` requests at a time, in order, each on a transport from ``make``.
+
+    The last used transport is used first. A response holds its connection until it is closed.
+    """
 
     def __init__(self, make: Callable[[], httpx.AsyncBaseTransport], most: int) -> None:
         self._make = make
@@ -77,7 +79,7 @@ class ConnectionPool(httpx.AsyncBaseTransport):
 
 
 class _LanedStream(httpx.AsyncByteStream):
-    """A response's body; ``release`` is called once, when it is closed."""
+    """The body of a response; ``release`` is called once, when it is closed."""
 
     def __init__(self, inner: httpx.AsyncByteStream, release: Callable[[], None]) -> None:
         self._inner = inner
@@ -96,14 +98,14 @@ class _LanedStream(httpx.AsyncByteStream):
 
 
 _SOON = 3600.0
-_KEPT = 20.0  # seconds that a connection without a request is kept
+_KEPT = 20.0  # seconds that an idle connection is kept
 
 
 class Connection(httpx.AsyncBaseTransport):
-    """A transport that takes up a renewed certificate without a restart.
+    """A transport that uses a renewed certificate without a restart.
 
-    The file is read again when it has changed and the certificate in use ends within the hour, or was refused: on the
-    platform itself the file is rewritten at every create, and connections should outlive that.
+    The file is read again if it changed and the current certificate ends within the hour, or was refused. On the
+    platform itself, the file is rewritten at every create, and connections should survive that.
     """
 
     def __init__(self, profile: Profile, environ: Mapping[str, str], now: Callable[[], float]) -> None:
@@ -111,11 +113,11 @@ class Connection(httpx.AsyncBaseTransport):
         self._environ = environ
         self._now = now
         self._inner: ConnectionPool | None = None
-        self._former: list[ConnectionPool] = []  # answers may still be read from them
+        self._former: list[ConnectionPool] = []  # replies may still be read from them
         self._seen: tuple[int, int, int] | None = None
         self._ends: float | None = None
         self._refused = False
-        self._accepted = False  # did the server ever answer to this certificate?
+        self._accepted = False  # whether the server ever accepted this certificate
         self._context: ssl.SSLContext | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -125,7 +127,7 @@ class Connection(httpx.AsyncBaseTransport):
         try:
             response = await inner.handle_async_request(request)
         except (httpx.TransportError, ssl.SSLError):
-            self._refused = True  # a server may end the handshake because of the certificate
+            self._refused = True  # a server can end the handshake because of the certificate
             await self._explain(request)
             raise
         self._accepted = True
@@ -140,7 +142,7 @@ class Connection(httpx.AsyncBaseTransport):
         self._former = []
 
     async def _explain(self, request: httpx.Request) -> None:
-        """AuthError if a read failed because the server refuses the certificate; a create stays in doubt."""
+        """Raise AuthError if a read failed because the server refuses the certificate; a create stays unconfirmed."""
         if self._profile.auth.method != "x509" or self._accepted or request.method != "GET" or self._context is None:
             return
         if proxy_for(self._profile.server, self._environ) is not None:
@@ -158,7 +160,10 @@ class Connection(httpx.AsyncBaseTransport):
         return self._ends is not None and self._ends <= self._now()
 
     def _renewed(self) -> ConnectionPool:
-        """A transport with the certificate as it is now; AuthError, and the former one stays, if it is of no use."""
+        """Return a transport with the current certificate.
+
+        Raises AuthError, and keeps the former one, if it is invalid.
+        """
         seen = self._signature()
         ends, context = self._checked()
         credentials.load(context, self._profile)
@@ -172,8 +177,11 @@ class Connection(httpx.AsyncBaseTransport):
         return inner
 
     def _checked(self) -> tuple[float | None, ssl.SSLContext]:
-        """When our certificate ends, and whom we trust. Reading the authorities takes as long as many requests: not
-        where nothing asks for it, and elsewhere beside whatever else has to be done before the first request."""
+        """Return the end of our certificate, and the trusted authorities.
+
+        Reading the authorities takes as long as many requests, so it runs only when needed, and in parallel with other
+        preparations of the first request.
+        """
         server = self._profile.server
         if server.startswith("http://") and proxy_for(server, self._environ) is None:
             ends = credentials.check(self._profile, self._now(), self._environ)
@@ -208,27 +216,27 @@ def _transport(profile: Profile, environ: Mapping[str, str], context: ssl.SSLCon
 
 
 def usable_proxy(server: str, environ: Mapping[str, str]) -> str | None:
-    """As ``proxy_for``; ProfileError, which does not tell the proxy's password, for one that cannot be used."""
+    """Like ``proxy_for``, but raise ProfileError, without the password of the proxy, for one that cannot be used."""
     proxy = proxy_for(server, environ)
     if proxy is None:
         return None
     kind = proxy.split("://", 1)[0].lower()
     where = f"{urlsplit(server).scheme}_proxy or all_proxy of the environment"
     if kind.startswith("socks"):
-        raise ProfileError("SOCKS proxies are not supported", where=where, hint="name an http:// proxy, or none")
+        raise ProfileError("SOCKS proxies are not supported", where=where, hint="use an http:// proxy, or none")
     if kind not in ("http", "https"):
-        raise ProfileError(f"a proxy is spoken to by http or https, not by '{kind}'", where=where)
+        raise ProfileError(f"unsupported kind of proxy '{kind}' (use http or https)", where=where)
     try:
         known = bool(httpx.URL(proxy).host)
     except httpx.InvalidURL:
         known = False
     if not known:
-        raise ProfileError("this is no address of a proxy", where=where, hint="write it as http://HOST:PORT")
+        raise ProfileError("invalid address of a proxy", where=where, hint="write it as http://HOST:PORT")
     return proxy
 
 
 def proxy_for(server: str, environ: Mapping[str, str]) -> str | None:
-    """The proxy that the environment names for this server, as curl reads it; never one to this machine."""
+    """Return the proxy of the environment for this server, by the rules of curl; never one for this machine."""
     parts = urlsplit(server)
     host = (parts.hostname or "").lower()
     if host in credentials.LOOPBACK or _exempt(host, _lookup(environ, "no_proxy")):
@@ -251,12 +259,12 @@ def _exempt(host: str, listed: str) -> bool:
     return False
 
 
-#: What a request may end with instead of an answer; httpx lets errors of TLS through as they are while it reads.
+#: Exceptions that a request can end with; httpx passes TLS errors through while it reads.
 FAILURES = (httpx.HTTPError, ssl.SSLError)
 LOCAL_URL = "http://local/skaha/v1"
-#: The extension of a request that names the directory to run in.
+#: The extension of a request that names the working directory.
 DIRECTORY = "skahactl.directory"
-#: An answer may come in pieces; the whole of it has so many times the profile's timeout, and so many bytes.
+#: Limits of a whole reply: multiples of the profile's timeout, and bytes.
 _LONGEST = 2.0
 _LARGEST = 256 << 20
 _HEADERS = {
@@ -269,16 +277,16 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """A request that only has to be sent: nothing is left to compute between two requests on a connection."""
+    """A request that is ready to be sent, so that nothing is computed between two requests on a connection."""
 
     request: httpx.Request
     path: str
-    shown: encoding.Fields | None  # the form as it may be told
-    secrets: tuple[str, ...]  # are taken out of the server's words
+    shown: encoding.Fields | None  # the form with secrets masked
+    secrets: tuple[str, ...]  # removed from messages of the server
 
 
 class Exchange:
-    """What a Client sends through. ``user`` is whom the last reply said we are (x-vo-authenticated)."""
+    """Sends the requests of a Client. ``user`` comes from the last reply (x-vo-authenticated)."""
 
     def __init__(
         self,
@@ -312,10 +320,10 @@ class Exchange:
         secrets: Iterable[str] = (),
         directory: str | None = None,
     ) -> PreparedRequest:
-        """One request below the base, with the credentials as they are now. Raises AuthError.
+        """Prepare one request below the base URL, with the current credentials. Raises AuthError.
 
-        ``shown`` is the form as it may be told; ``secrets`` are taken out of the server's words; ``directory`` is for
-        a transport that runs commands, and not part of the request.
+        ``shown`` is the form with secrets masked; ``secrets`` are removed from messages of the server; ``directory`` is
+        for a transport that runs commands, and not part of the request.
         """
         who = credentials.headers(self._profile, self._environ)
         headers = {**_HEADERS, **who, **(extra or {})}
@@ -332,7 +340,7 @@ class Exchange:
         return PreparedRequest(request, path, shown, (*secrets, *_request_tokens(who)))
 
     async def send(self, prepared: PreparedRequest) -> HttpReply:
-        """Sends it, once, and reads the answer whole. Raises one of FAILURES, or AuthError."""
+        """Send it once, and read the whole reply. Raises one of FAILURES, or AuthError."""
         started = self._clock.monotonic()
         result: object = "cancelled"
         try:
@@ -352,8 +360,10 @@ class Exchange:
 
     @asynccontextmanager
     async def stream(self, prepared: PreparedRequest) -> AsyncIterator[AsyncIterator[bytes] | HttpReply]:
-        """An answer whose body comes in pieces, however long; anything but 200, and a web page, is read whole and given
-        as a Reply instead."""
+        """Stream a reply in pieces, of any length.
+
+        Anything except 200, and a web page, is read and returned as a Reply.
+        """
         started = self._clock.monotonic()
         async with self._in_time(prepared.request):
             response = await self._transport.handle_async_request(prepared.request)
@@ -374,18 +384,20 @@ class Exchange:
 
     @asynccontextmanager
     async def _in_time(self, request: httpx.Request, *, begun: bool = False) -> AsyncIterator[None]:
-        """ReadTimeout unless what is done in it ends soon enough, from the request's turn on: each piece of an answer
-        may be in time, and its end never come."""
+        """Raise ReadTimeout if the body takes too long in total, counted from the turn of the request.
+
+        Each piece of a reply can be in time although its end never comes.
+        """
         try:
             async with asyncio.timeout(self._longest if begun else None) as limit:
                 now = asyncio.get_running_loop().time
                 request.extensions[BEGUN] = lambda: limit.reschedule(now() + self._longest)
                 yield
         except TimeoutError as error:
-            raise httpx.ReadTimeout("the answer did not end in time", request=request) from error
+            raise httpx.ReadTimeout("the reply did not end in time", request=request) from error
 
     def _url(self, path: str) -> str:
-        if path == "/availability":  # beside the version, not below it (skaha-api 1)
+        if path == "/availability":  # next to the version, not below it (skaha-api 1)
             return self._base.rsplit("/", 1)[0] + path
         return self._base + path
 
@@ -412,7 +424,7 @@ async def _read_whole(response: httpx.Response) -> bytes:
     async for piece in response.aiter_bytes():
         size += len(piece)
         if size > _LARGEST:
-            raise httpx.RemoteProtocolError(f"an answer of more than {_LARGEST >> 20} MiB is not read")
+            raise httpx.RemoteProtocolError(f"the reply exceeds {_LARGEST >> 20} MiB")
         pieces.append(piece)
     return b"".join(pieces)
 

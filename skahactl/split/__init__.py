@@ -1,1 +1,1 @@
-"""Which items belong to which replica, and reading and writing them."""
+"""Divide items among replicas: read lists, assign items, write a replica's share."""

@@ -1,4 +1,4 @@
-"""What ``skahactl split`` was asked for, as a value, and the carrying out."""
+"""A request for ``skahactl split`` as a value, and its execution."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ BUFFER = 128 * 1024
 
 @contextmanager
 def open_output(fd: int, null: bool) -> Iterator[BinaryIO]:
-    """A stream to ``fd`` for lines in internal form, ended by newlines or, with ``null``, by NULs.
+    """Open a stream to ``fd`` for lines in internal form, which end with newlines or, with ``null``, with NULs.
 
-    What is still in the buffer is dropped when the body raises. BrokenPipeError passes; any other failure to
-    write is a SkahactlError.
+    If the body raises, buffered bytes are dropped. BrokenPipeError passes through; any other failure to write is a
+    SkahactlError.
     """
     raw = _Descriptor(fd, null)
     stream = BufferedWriter(raw, BUFFER)
@@ -78,9 +78,10 @@ class _Descriptor(RawIOBase):
 
 
 class SplitRequest(NamedTuple):
-    """``share``: whose items (None: everybody's; for ``every`` and ``counts`` its total alone is looked at).
+    """One call of ``split``.
 
-    ``output`` is ``table`` (items, one a line), ``json`` or ``jsonl``; ``command`` is run instead of printing.
+    ``share`` selects the replica (None: all items; ``every`` and ``counts`` use only its total). ``output`` is
+    ``table`` (one item per line), ``json`` or ``jsonl``. With ``command``, that command runs once per item instead.
     """
 
     sources: tuple[Source, ...]
@@ -95,12 +96,12 @@ class SplitRequest(NamedTuple):
 
     @property
     def structured(self) -> bool:
-        """Does the output tell items apart by more than newlines?"""
+        """Return whether the output separates items by more than newlines."""
         return self.null or self.output != "table" or self.command is not None
 
 
 def execute(order: SplitRequest, stdout: int, warn: Callable[[str], None]) -> Exit:
-    """Prints, or runs the command. Raises UsageError before the first byte for whatever can be known by then."""
+    """Print the share, or run the command. Raises UsageError before the first byte for every error known by then."""
     if order.command is not None:
         failed = run_each(order.command, (item_of(line, True) for line in _remaining(order)), warn)
         return Exit.NO if failed else Exit.DONE
@@ -116,7 +117,7 @@ def execute(order: SplitRequest, stdout: int, warn: Callable[[str], None]) -> Ex
 
 
 def _pieces(order: SplitRequest) -> Iterator[bytes]:
-    """The share's lines, in pieces of any size."""
+    """Yield the lines of the share, in pieces of any size."""
     if order.strategy == "size":
         return (line for replica, line, _ in _everybody(order) if replica == order.share.replica)
     if order.share.total == 1:
@@ -126,7 +127,10 @@ def _pieces(order: SplitRequest) -> Iterator[bytes]:
 
 
 def _remaining(order: SplitRequest) -> Iterator[bytes]:
-    """The share's lines without what is finished; taken out after assignment, so that replicas never disagree."""
+    """Yield the lines of the share without finished items.
+
+    They are removed after assignment, so that replicas agree.
+    """
     return (line for line in lines(_pieces(order)) if not _is_finished(order, line))
 
 
@@ -135,7 +139,7 @@ def _is_finished(order: SplitRequest, line: bytes) -> bool:
 
 
 def _everybody(order: SplitRequest) -> Iterator[tuple[int, bytes, int | None]]:
-    """(replica, line, size if known) of every item, in the order of the list."""
+    """Yield (replica, line, size if known) of every item, in the order of the list."""
     total = order.share.total
     if order.strategy == "size":
         from skahactl.split.strategies import owned_items
@@ -164,7 +168,7 @@ def _print_rows(order: SplitRequest, stream: BinaryIO) -> None:
 
 
 def _owned_lines(order: SplitRequest) -> Iterator[tuple[int, bytes]]:
-    """(replica, line) of everybody's, or of the share's, unfinished items."""
+    """Yield (replica, line) of the unfinished items of all replicas, or of the share."""
     if not order.every:
         return ((order.share.replica, line) for line in _remaining(order))
     return ((replica, line) for replica, line, _ in _everybody(order) if not _is_finished(order, line))
@@ -214,10 +218,9 @@ def _weighed_counts(order: SplitRequest) -> list[dict[str, object]]:
 
 
 def write_json(rows: Iterable[Mapping[str, object]], output: str, stream: BinaryIO) -> None:
-    """``jsonl``: an object a line, as they come; ``json``: one array of the same objects. Pure ASCII.
+    """Write one object per line as they come (``jsonl``), or one array of the same objects (``json``). Pure ASCII.
 
-    Bytes of items that are not UTF-8 are lone surrogates (``\\udcff`` for 0xFF), from which ``os.fsencode`` makes
-    the bytes again.
+    Bytes that are not UTF-8 become lone surrogates (``\\udcff`` for 0xFF); ``os.fsencode`` restores the bytes.
     """
     if output == "jsonl":
         for row in rows:
@@ -234,27 +237,30 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 class FinishedItems(NamedTuple):
-    """``named``: the items of the ``--exclude`` files, ``sources``. ``result``: where an item's result is, ``{}`` for
-    the item."""
+    """What counts as finished.
+
+    ``named`` are the items in the ``--exclude`` files (``sources``). ``result`` is the path of an item's result, with
+    ``{}`` for the item.
+    """
 
     named: frozenset[bytes]
     result: bytes | None
     sources: tuple[Source, ...] = ()
 
     def has(self, item: bytes) -> bool:
-        """Is the item named, or its result a file that is not empty?"""
+        """Return whether the item is listed, or its result is a file that is not empty."""
         return item in self.named or (self.result is not None and _written(self.result.replace(b"{}", item)))
 
 
 def read_finished(excludes: Sequence[str], unless: str | None, stdin: int) -> FinishedItems:
-    """What ``--exclude`` and ``--unless`` name. Raises UsageError for a file that cannot be read."""
+    """Return the items that ``--exclude`` and ``--unless`` select. Raises UsageError for a file that cannot be read."""
     if unless is not None and "{}" not in unless:
         raise UsageError(
-            f"--unless '{shown_path(unless)}' has no {{}} in it: every item would have the same result",
-            hint="write {} where the item stands, as in --unless '/arc/out/{}.OK'",
+            f"--unless '{shown_path(unless)}' has no {{}}: every item would have the same result",
+            hint="write {} in place of the item, for example --unless '/arc/out/{}.OK'",
         )
     if "-" in excludes:
-        raise UsageError("--exclude reads files", hint="in bash, --exclude <(command) reads what a command prints")
+        raise UsageError("--exclude needs a file", hint="in bash, --exclude <(command) reads the output of a command")
     sources = tuple(open_list(name, stdin) for name in excludes)
     named = frozenset(item_of(line, True) for source in sources for line in lines(everything([source], True)))
     return FinishedItems(named, None if unless is None else os.fsencode(os.path.expanduser(unless)), sources)
@@ -267,20 +273,21 @@ def _written(path: bytes) -> bool:
         if isinstance(error, OSError) and error.errno in _ABSENT:
             return False
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"--unless cannot look at this file: {reason}", where=shown_path(path)) from error
+        raise UsageError(f"--unless cannot check this file: {reason}", where=shown_path(path)) from error
     return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 SHELL = b"/bin/sh"
-LONGEST = 1000  # bytes of an item in a message
+LONGEST = 1000  # bytes of an item shown in a message
 
 
 def run_each(command: Sequence[str], items: Iterable[bytes], warn: Callable[[str], None]) -> int:
-    """Runs ``command`` for one item after the other and goes on after failures, which ``warn`` names.
+    """Run ``command`` for one item after the other. After a failure, report it with ``warn`` and continue.
 
-    ``{}`` is the item, wherever it stands; a command without it gets the item as its last argument. The command
-    reads nothing (its stdin is /dev/null: the list may be on ours). Returns how many failed. Raises UsageError
-    if the command cannot be started at all, and BrokenPipeError when one ended because nobody reads what it prints.
+    ``{}`` is replaced by the item everywhere; a command without it gets the item as its last argument. The standard
+    input of the command is /dev/null, because the list can be on our own. Returns the number of failures. Raises
+    UsageError if the command cannot be started at all, and BrokenPipeError if it ended because the reader of its output
+    exited.
     """
     words = [os.fsencode(word) for word in command]
     if not any(b"{}" in word for word in words[1:]):
@@ -323,7 +330,7 @@ class _Progress:
 
 
 def _run(words: list[bytes], progress: _Progress) -> str | None:
-    """None, or how it ended when that was not well. What interrupts us reaches the command, from its start on."""
+    """Run it; return None on success, else how it ended. Signals that interrupt us reach the command from its start."""
     signal.signal(signal.SIGCHLD, _noted)
     awaited = {*handled_signals(), signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
@@ -341,11 +348,11 @@ def _run(words: list[bytes], progress: _Progress) -> str | None:
 
 
 class _CommandTooLong(Exception):
-    """The words of one item are more than the system passes to a command."""
+    """The arguments for one item are longer than the system allows."""
 
 
 def _started(words: list[bytes], mask: Iterable[int]) -> int:
-    """Its process; a script that does not say what runs it is run by sh, as a shell and execvp do."""
+    """Start its process. A script without an interpreter line is run by sh, as shells and execvp do."""
     try:
         return os.posix_spawnp(
             words[0],
@@ -353,7 +360,7 @@ def _started(words: list[bytes], mask: Iterable[int]) -> int:
             os.environ,
             file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
             setsigmask=mask,
-            setsigdef=[signal.SIGPIPE],  # which Python ignores, and the command should not
+            setsigdef=[signal.SIGPIPE],  # Python ignores it; the command must not
         )
     except OSError as error:
         if error.errno == errno.E2BIG:
@@ -371,7 +378,7 @@ def _found(command: bytes) -> bytes | None:
 
 
 def _nobody_reads() -> bool:
-    """Has the reader of our stdout or stderr gone away? A command can be killed by a pipe or a socket of its own."""
+    """Return whether the reader of our stdout or stderr exited. A pipe of its own can also kill a command."""
     from select import POLLERR, POLLHUP, poll
 
     asked = poll()
@@ -385,10 +392,10 @@ def _name(item: bytes) -> str:
 
 
 def _waited(pid: int, signals: Collection[int], progress: _Progress) -> int:
-    """Its wait status; interruptions are passed on to it, its end awaited, and the last of them then ours again.
+    """Wait for the command and return its wait status. Pass signals on to it; afterwards, take the last one ourselves.
 
-    The signals are waited for, not handled: one that came just before a ``waitpid`` began would be heard only after
-    the command's own end.
+    The signals are waited for, not handled: a signal just before ``waitpid`` would otherwise take effect only after the
+    command ended.
     """
     interruption = 0
     while True:
@@ -400,12 +407,12 @@ def _waited(pid: int, signals: Collection[int], progress: _Progress) -> int:
         elif (ended := os.waitpid(pid, os.WNOHANG)) != (0, 0):
             if interruption:
                 progress.interrupted()
-                signal.raise_signal(interruption)  # still blocked here: it arrives with the old mask
+                signal.raise_signal(interruption)  # still blocked here: it is delivered when the old mask is restored
             return ended[1]
 
 
 def _next(numbers: Collection[int]) -> tuple[int, bool]:
-    """The next of these signals, and whether the terminal sent it, which tells the command as well (Ctrl-C)."""
+    """Return the next of these signals, and whether the terminal sent it to the command too (Ctrl-C)."""
     if not hasattr(signal, "sigwaitinfo"):
         return signal.sigwait(numbers), False
     info = signal.sigwaitinfo(numbers)
@@ -413,4 +420,4 @@ def _next(numbers: Collection[int]) -> tuple[int, bool]:
 
 
 def _noted(number: int, frame: FrameType | None) -> None:
-    """Nothing to do; without a handler some systems throw a blocked SIGCHLD away."""
+    """Do nothing. Without a handler, some systems discard a blocked SIGCHLD."""

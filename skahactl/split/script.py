@@ -1,4 +1,4 @@
-"""``--script``: chunk and stripe in POSIX sh and awk, for images that have nothing else."""
+"""``--script``: chunk and stripe in POSIX sh and awk, for images without skahactl."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from skahactl.split.shares import Share
 
 _SCRIPT = r"""#!/bin/sh
-# This replica's share of a list, one item a line; the shares of "skahactl split". Needs sh and awk, nothing else.
-#   sh split.sh [-s chunk|stripe] [-n I/N] [LIST...]        lists of lines (not of NULs), or standard input
-# REPLICA_ID (1..N) and REPLICA_COUNT (N) say which share, unless -n does. Made by skahactl @VERSION@.
+# Prints this replica's share of a list, one item per line, like "skahactl split". It needs only sh and awk.
+#   sh split.sh [-s chunk|stripe] [-n I/N] [LIST...]        lists of lines (not NUL-separated), or standard input
+# REPLICA_ID (1..N) and REPLICA_COUNT (N) select the share; -n overrides them. Written by skahactl @VERSION@.
 LC_ALL=C
 export LC_ALL
 strategy=@STRATEGY@ share=@SHARE@
@@ -31,20 +31,20 @@ shift $((OPTIND - 1))
 
 case $strategy in
 chunk | stripe) ;;
-*) die "there is no strategy '$strategy' here: chunk, stripe" ;;
+*) die "invalid strategy '$strategy' (chunk or stripe)" ;;
 esac
 
 if [ -n "$share" ]; then
     case $share in
     */*) replica=${share%%/*} replicas=${share#*/} ;;
-    *) die "-n wants I/N, as in 3/10, not '$share'" ;;
+    *) die "invalid -n '$share' (expected I/N, for example 3/10)" ;;
     esac
 elif [ -n "${REPLICA_ID+set}${REPLICA_COUNT+set}" ]; then
     [ -n "${REPLICA_ID+set}" ] || die 'REPLICA_COUNT is set, but REPLICA_ID is not'
     [ -n "${REPLICA_COUNT+set}" ] || die 'REPLICA_ID is set, but REPLICA_COUNT is not'
     replica=$REPLICA_ID replicas=$REPLICA_COUNT
 elif [ -n "${skaha_sessionid+set}${SKAHA_SESSIONID+set}" ]; then
-    die 'REPLICA_ID and REPLICA_COUNT are not set in this session: every replica would take every item'
+    die 'REPLICA_ID and REPLICA_COUNT are not set in this session: every replica would process all items'
 else
     echo 'split.sh: REPLICA_ID and REPLICA_COUNT are not set: printing every item' >&2
     replica=1 replicas=1
@@ -70,7 +70,7 @@ while [ "$count" -gt 0 ]; do
     count=$((count - 1))
     case $list in
     - | /*) ;;
-    *) list=./$list ;; # awk would take a=b for an assignment
+    *) list=./$list ;; # awk would read a=b as an assignment
     esac
     if [ "$list" != - ]; then
         [ ! -d "$list" ] || die "$list: is a directory"
@@ -96,7 +96,7 @@ exec awk -v i="$replica" -v n="$replicas" '
 
 
 def script(strategy: str, share: Share | None, lists: Sequence[str], version: str) -> str:
-    """The script; ``strategy``, ``share`` and ``lists`` are what it does unless its own words say otherwise."""
+    """Return the script. ``strategy``, ``share`` and ``lists`` are its defaults."""
     words = {
         "@VERSION@": version,
         "@STRATEGY@": strategy,

@@ -1,7 +1,7 @@
-"""Who gets what: pure arithmetic on counts, positions and weights.
+"""Which replica gets which items: pure arithmetic on counts, positions and weights.
 
-Replicas count from 1, positions in a list from 0. Nothing here reads a list, so that the command, the manifest
-and :mod:`skahactl.helpers.distributed` give the same answer.
+Replicas count from 1, positions in a list from 0. This module reads no list, so that the command, the manifest and
+:mod:`skahactl.helpers.distributed` give the same answer.
 """
 
 from __future__ import annotations
@@ -22,38 +22,34 @@ class Share(NamedTuple):
 
 
 def share(replica: int | None, total: int | None, environ: Mapping[str, str]) -> Share | None:
-    """The share asked for, ``REPLICA_ID`` and ``REPLICA_COUNT`` standing in for what is None.
+    """Return the requested share. ``REPLICA_ID`` and ``REPLICA_COUNT`` replace arguments that are None.
 
-    None when nothing says which: no arguments, neither variable, and not inside a session.
+    Returns None without arguments and variables outside a session.
 
     Raises:
-        ValueError: one of the two is missing, is no whole number, or lies outside 1..total; or neither is
-            there inside a session of the platform, where every replica would take the whole list.
+        ValueError: one of the two is missing, is not a whole number, or is outside 1..total; or both are missing inside
+            a session of the platform, where every replica would process the whole list.
     """
     number = _variable(environ, REPLICA_ID) if replica is None else replica
     count = _variable(environ, REPLICA_COUNT) if total is None else total
     if number is None and count is None:
         if any(name in environ for name in SESSION_IDS):
             raise ValueError(
-                f"{REPLICA_ID} and {REPLICA_COUNT} are not set in this session: every replica would take every item"
+                f"{REPLICA_ID} and {REPLICA_COUNT} are not set in this session: every replica would process all items"
             )
         return None
     if number is None:
-        raise ValueError(
-            f"the number of replicas is known ({count}), but not which one this is: {REPLICA_ID} is not set"
-        )
+        raise ValueError(f"{REPLICA_ID} is not set, but the number of replicas is ({count})")
     if count is None:
-        raise ValueError(
-            f"this is replica {number}, but the number of replicas is not known: {REPLICA_COUNT} is not set"
-        )
+        raise ValueError(f"{REPLICA_COUNT} is not set, but the number of this replica is ({number})")
     return checked(number, count)
 
 
 def known_total(total: int | None, environ: Mapping[str, str]) -> int:
-    """The number of replicas alone, ``REPLICA_COUNT`` standing in for None; ValueError if it is not known."""
+    """Return the number of replicas. ``REPLICA_COUNT`` replaces None; raises ValueError if it is not set."""
     count = _variable(environ, REPLICA_COUNT) if total is None else total
     if count is None:
-        raise ValueError(f"the number of replicas is not known: {REPLICA_COUNT} is not set")
+        raise ValueError(f"the number of replicas is not set ({REPLICA_COUNT})")
     return checked(1, count).total
 
 
@@ -69,7 +65,7 @@ def checked(replica: int, total: int) -> Share:
 
 
 def whole_number(text: str, what: str) -> int:
-    """``text`` as an integer: ASCII digits with a sign perhaps, blanks around allowed. ValueError names ``what``."""
+    """Parse an integer: ASCII digits with an optional sign and surrounding spaces. The ValueError names ``what``."""
     digits = text.strip()
     unsigned = digits[1:] if digits[:1] in ("-", "+") else digits
     if not (unsigned.isascii() and unsigned.isdigit()):
@@ -78,7 +74,7 @@ def whole_number(text: str, what: str) -> int:
 
 
 def bounds(count: int, replica: int, total: int) -> tuple[int, int]:
-    """Where the chunk of ``replica`` lies among ``count`` items: positions start..stop-1.
+    """Return the chunk of ``replica`` among ``count`` items: positions start..stop-1.
 
     Sizes differ by at most one, the longer chunks first: ``numpy.array_split``.
     """
@@ -88,12 +84,12 @@ def bounds(count: int, replica: int, total: int) -> tuple[int, int]:
 
 
 def balanced(weights: Sequence[int], total: int) -> list[int]:
-    """The replica (from 1) of each position, balanced by weight: longest processing time first.
+    """Return the replica (from 1) of each position, balanced by weight: longest processing time first.
 
-    The heaviest item goes next, always to the lightest replica; equal weights go by position, equally light
-    replicas by number of items and then by replica number, so that every replica computes one answer and no
-    replica stays empty while another has two weightless items. The heaviest share is at most 4/3 - 1/(3 total)
-    times the best possible one.
+    Items are assigned from the heaviest to the lightest, each to the lightest replica. Ties are broken by position, by
+    the number of items and by the replica number, so that every replica computes the same answer, and no replica stays
+    empty while another has two items of weight 0. The heaviest share is at most 4/3 - 1/(3 total) times the best
+    possible one.
     """
     from heapq import heapify, heapreplace
 

@@ -1,8 +1,8 @@
-"""Where the items come from: lists in files and on stdin, and globs. Everything is opened before anything is read on.
+"""Sources of items: lists in files and on stdin, and globs. All are opened before the first item is read.
 
-Inside, every list is a stream of *lines*: items ended by a newline, whatever ended them outside. In a NUL-separated
-list the two characters trade places, so that a newline within an item is a NUL inside. What an output cannot hold is
-refused where it is read (see ``Source.internal``), so that no item is ever torn in two.
+Internally, every list is a stream of *lines*: items that end with a newline, whatever ended them outside. In a
+NUL-separated list, the two characters are exchanged, so that a newline within an item is a NUL internally. An item that
+the output cannot represent is an error where it is read (see ``Source.internal``), so that no item is ever cut in two.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from skahactl.errors import UsageError
 
-HEAD = 64 * 1024  # a NUL in this many bytes makes a list NUL-separated
+HEAD = 64 * 1024  # a list with a NUL in its first HEAD bytes is NUL-separated
 BOM = b"\xef\xbb\xbf"
 PIECE = 64 * 1024  # below malloc's mmap threshold: larger pieces cost a page fault for every 4 KiB read
 
@@ -25,9 +25,9 @@ SWAP = bytes([10, *range(1, 10), 0, *range(11, 256)])
 
 
 class Source(NamedTuple):
-    """A list that is open. ``head`` has been read from it already, ``fd`` stands behind the head.
+    """An open list. ``head`` has been read from it, and ``fd`` is positioned after the head.
 
-    ``begin`` and ``end`` are the byte offsets of the list in a regular file, None for what cannot be read twice.
+    ``begin`` and ``end`` are the byte offsets of the list in a regular file, or None if it cannot be read twice.
     """
 
     name: str
@@ -39,16 +39,16 @@ class Source(NamedTuple):
 
     @property
     def mark(self) -> bytes:
-        """What ends an item, outside."""
+        """Return the byte that ends an item outside."""
         return b"\0" if self.nul else b"\n"
 
     @property
     def carriage_returns(self) -> bool:
-        """Do the first lines end with a carriage return?"""
+        """Return whether the first lines end with a carriage return."""
         return not self.nul and b"\r\n" in self.head
 
     def pieces(self, structured: bool) -> Iterator[bytes]:
-        """The list in internal form, in pieces of some size; ``structured``: as for ``internal``."""
+        """Yield the list in internal form, in pieces; ``structured``: see ``internal``."""
         yield self.internal(self.head, structured)
         if self.fd >= 0:
             while piece := self._read(PIECE):
@@ -63,7 +63,7 @@ class Source(NamedTuple):
         return self.span(self.begin, self.end, structured)
 
     def span(self, begin: int, end: int, structured: bool) -> Iterator[bytes]:
-        """The bytes ``begin`` to ``end`` of a regular file in internal form, in pieces."""
+        """Yield the bytes ``begin`` to ``end`` of a regular file in internal form, in pieces."""
         while begin < end:
             piece = os.pread(self.fd, min(PIECE, end - begin), begin)
             if not piece:
@@ -72,17 +72,19 @@ class Source(NamedTuple):
             yield self.internal(piece, structured)
 
     def internal(self, piece: bytes, structured: bool) -> bytes:
-        """``piece`` in internal form. ``structured``: the output tells items apart by more than newlines.
+        """Return ``piece`` in internal form. ``structured``: the output separates items by more than newlines.
 
-        Raises UsageError for an item that the output could not show as one.
+        Raises UsageError for an item that the output cannot represent as one.
         """
         if self.nul:
             if not structured and b"\n" in piece:
-                raise UsageError("an item has a newline in it", where=self.name, hint="end items with NUL: -0")
+                raise UsageError("an item contains a newline", where=self.name, hint="use -0 to end items with NUL")
             return piece.translate(SWAP)
         if structured and b"\0" in piece:
             raise UsageError(
-                f"a NUL after the first {HEAD // 1024} KiB of lines", where=self.name, hint="lists have lines or NULs"
+                f"a NUL after the first {HEAD // 1024} KiB of lines",
+                where=self.name,
+                hint="a list must be either lines or NUL-separated",
             )
         return piece
 
@@ -94,10 +96,10 @@ class Source(NamedTuple):
 
 
 def open_all(lists: Sequence[str], globs: Sequence[str], stdin: int) -> list[Source]:
-    """Every list, in order, then what the globs match; without either, standard input.
+    """Open every list, in order, then what the globs match; without either, standard input.
 
-    Raises UsageError naming what cannot be opened, for a terminal or /dev/null where a list should be, and for what
-    a shell makes of ``--glob *.txt``: the first of the names as the pattern, the others as lists.
+    Raises UsageError for what cannot be opened, for a terminal or /dev/null as the list, and for an unquoted
+    ``--glob *.txt``, which the shell turns into the first name as the pattern and the others as lists.
     """
     if not lists and not globs:
         return [_standard_input(stdin)]
@@ -105,15 +107,15 @@ def open_all(lists: Sequence[str], globs: Sequence[str], stdin: int) -> list[Sou
         raise UsageError("standard input ('-') can be read only once")
     if lists and (plain := next((pattern for pattern in globs if not set("*?[").intersection(pattern)), None)):
         raise UsageError(
-            f"--glob '{shown_path(plain)}' has no wildcard, and there are lists besides",
-            hint="quote the pattern, or the shell replaces it: --glob '*.fits'",
+            f"--glob '{shown_path(plain)}' has no wildcard, but there are lists too",
+            hint="quote the pattern, so that the shell does not expand it: --glob '*.fits'",
         )
     sources = [open_list(name, stdin) for name in lists]
     return [*sources, matches(globs)] if globs else sources
 
 
 def open_list(name: str, stdin: int) -> Source:
-    """The list in the file ``name``, or on standard input if that is ``-``."""
+    """Open the list in the file ``name``, or on standard input for ``-``."""
     try:
         return _opened("standard input", stdin) if name == "-" else _opened(name, os.open(name, os.O_RDONLY))
     except (OSError, ValueError) as error:
@@ -122,7 +124,7 @@ def open_list(name: str, stdin: int) -> Source:
 
 
 def matches(globs: Sequence[str]) -> Source:
-    """The names that match, each once, sorted by bytes, so that every container sees one order."""
+    """Return the matching names, each once, sorted by bytes, so that every container sees the same order."""
     from skahactl.split.patterns import matches as find_matches
 
     names: set[bytes] = set()
@@ -135,12 +137,12 @@ def matches(globs: Sequence[str]) -> Source:
 
 
 def shown_path(name: str | bytes) -> str:
-    """A name for a message: what is not UTF-8 as escapes."""
+    """Return a name for a message; bytes that are not UTF-8 become escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _standard_input(stdin: int) -> Source:
-    hint = "name a list, pipe one in, or give --glob"
+    hint = "name a file, pipe a list, or use --glob"
     try:
         mode = os.fstat(stdin)
     except OSError as error:
@@ -162,7 +164,7 @@ def _opened(name: str, fd: int) -> Source:
         head += piece
     end = None if begin is None else max(begin, status.st_size)
     if begin is not None and end is not None and len(head) != min(HEAD, end - begin):
-        begin = end = None  # the size is not that of its bytes: /proc, /sys, some FUSE file systems
+        begin = end = None  # the reported size differs from the content: /proc, /sys, some FUSE file systems
     if head.startswith(BOM) and begin in (0, None):  # what some editors write is not part of the first item
         head = head[len(BOM) :]
         begin = None if begin is None else begin + len(BOM)
@@ -170,7 +172,7 @@ def _opened(name: str, fd: int) -> Source:
 
 
 def _widen(fd: int) -> None:
-    """Fewer switches between the two ends of a pipe; where that cannot be had, it works all the same."""
+    """Enlarge the buffer of a pipe, for fewer context switches; a failure has no effect."""
     if sys.platform == "linux":
         import contextlib
         import fcntl

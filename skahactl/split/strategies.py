@@ -1,4 +1,4 @@
-"""One replica's lines out of sources, in internal form (see ``sources``): streamed, or found by counting."""
+"""The lines of one replica, in internal form (see ``sources``): streamed, or located by counting."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from skahactl.split.shares import Share, balanced, bounds
 from skahactl.split.sources import Source, shown_path
 
 BLOCK = 1 << 20
-LARGE = 32 * BLOCK  # above it, wc(1) is quicker than Python, its own start included
+LARGE = 32 * BLOCK  # above this size, wc(1) is faster than Python, including its start
 
 
 class LineCount(NamedTuple):
-    """``marks`` ends of items in the bytes ``begin`` to ``end``."""
+    """Bytes ``begin`` to ``end`` of a file, with the number of item ends (``marks``) in them."""
 
     begin: int
     end: int
@@ -29,11 +29,11 @@ class LineCount(NamedTuple):
 
 
 def count_lines(fd: int, begin: int, end: int, mark: bytes, guesses: Sequence[int]) -> Iterator[LineCount]:
-    """Consecutive parts from ``begin`` to ``end``, each with its count.
+    """Return consecutive parts from ``begin`` to ``end``, each with its count.
 
-    ``guesses`` are offsets near which ends of lines will be looked for, ascending. Large lists of lines are
-    counted by ``wc -l``, four times as fast as Python and one process for each guess; where there is none, and
-    for all else, Python counts block by block. Both are exact.
+    ``guesses`` are ascending offsets near which the caller will search for line ends. Large lists of lines are counted
+    by ``wc -l``, which is four times as fast as Python and runs once per guess. Without ``wc``, and for everything
+    else, Python counts block by block. Both are exact.
     """
     if mark == b"\n" and end - begin >= LARGE and sys.platform == "linux":
         cuts = sorted({begin, *(guess for guess in guesses if begin < guess < end)})
@@ -47,7 +47,7 @@ def count_lines(fd: int, begin: int, end: int, mark: bytes, guesses: Sequence[in
 
 
 def line_offset(fd: int, part: LineCount, number: int, mark: bytes) -> int:
-    """Where the bytes behind mark ``number`` of ``part`` begin, 1 <= number <= part.marks; from the nearer side."""
+    """Return the offset after mark ``number`` of ``part`` (1 <= number <= part.marks), from the nearer side."""
     if number <= part.marks // 2:
         for block in _blocks(fd, part.begin, part.end, mark):
             if block.marks >= number:
@@ -65,7 +65,7 @@ def line_offset(fd: int, part: LineCount, number: int, mark: bytes) -> int:
 
 
 def nth_line(data: bytes, number: int, mark: bytes) -> int:
-    """The offset behind mark ``number`` (from 1): 0 for 0 and below, the length if there are fewer."""
+    """Return the offset after mark ``number`` (from 1): 0 for 0 and below, the length if there are fewer marks."""
     if number <= 0:
         return 0
     low, high = 0, len(data)
@@ -97,7 +97,7 @@ def _blocks(fd: int, begin: int, end: int, mark: bytes) -> Iterator[LineCount]:
 
 
 def _lines_after(fd: int, cuts: Sequence[int]) -> list[int] | None:
-    """How many ends of lines there are from each cut to the end of the file, counted at once; None: no way to."""
+    """Count the line ends from each cut to the end of the file, in parallel; None if that is not possible."""
     running: list[tuple[int, int]] = []
     texts: list[bytes] = []
     try:
@@ -113,7 +113,7 @@ def _lines_after(fd: int, cuts: Sequence[int]) -> list[int] | None:
 
 
 def _wc(fd: int, cut: int) -> tuple[int, int]:
-    """(pid, descriptor of its output) of a ``wc -l`` from ``cut`` on; reads a description of the file of its own."""
+    """Start ``wc -l`` at ``cut``, with its own file description. Returns (pid, descriptor of its output)."""
     reading = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
     answer, writing = os.pipe()
     try:
@@ -128,22 +128,23 @@ def _wc(fd: int, cut: int) -> tuple[int, int]:
         os.close(writing)
 
 
-FEW = 8  # replicas, below which a share is a large part of the list
-BATCH = 16  # lines joined into one write: enough to forget the cost of a write, few enough for lines of 10 MB
+FEW = 8  # with fewer replicas than this, a share is a large part of the list
+BATCH = 16  # lines per write: enough to make writes cheap, and few enough for lines of 10 MB
 
 
 def stripe(sources: Sequence[Source], share: Share, structured: bool) -> Iterator[bytes]:
-    """Lines i, i+N, i+2N, ... of all sources together, several at a time. Holds a piece and a batch."""
+    """Yield lines i, i+N, i+2N, ... of all sources together, several at a time. Holds one piece and one batch."""
     mine = islice(lines(everything(sources, structured)), share.replica - 1, None, share.total)
     while batch := b"".join(islice(mine, BATCH)):
         yield batch
 
 
 def chunk(sources: Sequence[Source], share: Share, structured: bool) -> Iterator[bytes]:
-    """The contiguous block of the share, in pieces that need not end with a line.
+    """Yield the contiguous block of the share, in pieces that need not end with a line.
 
-    Regular files are counted, then the share is read: nothing is held. What cannot be read twice is held, less
-    what can no longer belong to the share: its beginning only moves forward while the count grows.
+    Regular files are counted first, and then the share is read, so nothing is held in memory. Input that cannot be read
+    twice is held, except for what can no longer belong to the share: its beginning only moves forward as the count
+    grows.
     """
     parts, before = _parts(sources, share, structured)
     start, stop = bounds(before + sum(part.marks for part in parts), *share)
@@ -168,7 +169,7 @@ def everything(sources: Sequence[Source], structured: bool, *, again: bool = Fal
 
 
 def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Line by line, ends kept. A BytesIO a piece is the fastest way to lines that Python has."""
+    """Yield line by line, with line ends. One BytesIO per piece is the fastest way in Python."""
     return chain.from_iterable(map(BytesIO, _whole(pieces)))
 
 
@@ -204,13 +205,13 @@ def held_within_limit(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def item_of(line: bytes, structured: bool) -> bytes:
-    """The item of a line as it was outside, without its end."""
+    """Return the item of a line in its original form, without its line end."""
     bare = line.removesuffix(b"\n")
     return bare.replace(b"\0", b"\n") if structured else bare
 
 
 def _whole(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes, cut at ends of lines only."""
+    """Yield the same bytes, cut only at line ends."""
     rest: list[bytes] = []
     for piece in pieces:
         cut = piece.rfind(b"\n") + 1
@@ -225,23 +226,26 @@ def _whole(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _missing_end(source: Source, sources: Sequence[Source], structured: bool) -> bytes:
-    """Lines pass untouched, as GNU split passes them: the last one stays as it is. NULs end every item."""
+    """Pass lines through unchanged, as GNU split does: the last one stays as it is.
+
+    With NULs, every item gets its end.
+    """
     return b"" if source is sources[-1] and not source.nul and not structured else b"\n"
 
 
 class _HeldLine(NamedTuple):
-    """Bytes that are held, with ``marks`` ends of lines in them."""
+    """Bytes held in memory, with the number of line ends (``marks``) in them."""
 
     marks: int
     data: bytes
 
     def between(self, start: int, stop: int) -> Iterator[bytes]:
-        """What lies after the end number ``start`` and up to the end number ``stop``, ends counted from 1."""
+        """Return the bytes after line end ``start`` up to line end ``stop``, counted from 1."""
         yield self.data[nth_line(self.data, start, b"\n") : nth_line(self.data, stop, b"\n")]
 
 
 class _Region(NamedTuple):
-    """Bytes of a regular file, counted and not held."""
+    """Bytes of a regular file, counted but not held in memory."""
 
     source: Source
     part: LineCount
@@ -261,7 +265,7 @@ class _Region(NamedTuple):
 
 
 def _parts(sources: Sequence[Source], share: Share, structured: bool) -> tuple[deque[_HeldLine | _Region], int]:
-    """Every part that may hold lines of the share, and how many lines lie before the first of them."""
+    """Return every part that can contain lines of the share, and the number of lines before the first part."""
     parts: deque[_HeldLine | _Region] = deque()
     before = total = 0
     for source in sources:
@@ -294,7 +298,7 @@ def _counted(
         yield _HeldLine(1, _missing_end(source, sources, structured))
 
 
-NAMED = 3  # missing files that a message names
+NAMED = 3  # number of missing files that a message names
 
 
 def item_weights(found: Iterable[bytes], structured: bool) -> array[int]:
@@ -311,8 +315,8 @@ def item_weights(found: Iterable[bytes], structured: bool) -> array[int]:
     if missing:
         more = ", and more" if len(missing) > NAMED else ""
         raise UsageError(
-            "no size for " + "; ".join(missing[:NAMED]) + more,
-            hint="with -s size every item is the name of a file; chunk and stripe take any text",
+            "cannot get the size of " + "; ".join(missing[:NAMED]) + more,
+            hint="with -s size, every item must be the name of a file; chunk and stripe accept any text",
         )
     return sizes
 

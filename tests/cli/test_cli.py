@@ -112,7 +112,7 @@ WORDS = {
     "--verison": "did you mean '--version'?",
     "logs tiles --since yesterday": "--tail N",
     "apply job.toml --force": "--replace",
-    "apply empty/": "no manifest in this directory",
+    "apply empty/": "this directory contains no *.toml file",
     "apply tiels": "did you mean 'tiles.toml'?",
     "retry tiles --items missing.txt": "missing.txt: the items cannot be read",
     "mark tiles completed --items missing.txt": "missing.txt: the items cannot be read",

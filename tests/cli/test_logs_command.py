@@ -73,7 +73,7 @@ def test_one_log_is_its_bytes_and_several_have_prefixes(here: Here) -> None:
     assert here.run("logs", "tiles", "-r", "1") == (b"one\nand \xff no end", "")
     out, err = here.run("logs", "tiles")
     assert out == b"tiles/1 | one\ntiles/1 | and \xff no end\ntiles/2 | two\n"
-    assert err == "tiles/3: it wrote nothing\n"
+    assert err == "tiles/3: the log is empty\n"
     assert here.run("logs", "tiles/1-2", "--prefix", "never")[0] == b"one\nand \xff no endtwo\n"
     assert here.run("logs", "job/tiles/2", "--prefix", "always")[0] == b"tiles/2 | two\n"
     assert here.run("logs", "tiles/2", "tiles/1", "tiles/2")[0] == out
@@ -149,7 +149,10 @@ def test_an_unfinished_copy_is_shown_when_the_platform_has_nothing_more(here: He
         attempts.set_attempt(ledger, attempts.attempts_of(ledger, run.id, 1)[0], {"log": "incomplete"})
     out, err = here.run("logs", "tiles/1")
     assert (out, err) == (b"so far\n", "tiles/1: an unfinished copy; the platform has nothing more\n")
-    assert "tiles/2: the platform has forgotten it, and it was not kept" in here.run("logs", "tiles", expect=1)[1]
+    assert (
+        "tiles/2: log not available: the server has discarded it, and no copy was saved"
+        in here.run("logs", "tiles", expect=1)[1]
+    )
 
 
 def test_a_reader_that_goes_away_is_no_error(here: Here) -> None:
@@ -302,7 +305,7 @@ def test_a_server_that_is_away(tmp_path: Path, server: Server) -> None:
     assert f"error: {place}: the connection broke" in out.stderr
     assert here.run("logs", done, "--save", "there", expect=4).stdout == ""
     assert list((here.root / "there").iterdir()) == [] if (here.root / "there").exists() else True
-    for kind, words in (("error", "the server answered 500"), ("gateway", "the server answered 50")):
+    for kind, words in (("error", "the server replied 500"), ("gateway", "the server replied 50")):
         server.tell("outage", kind=kind, seconds=60)
         for verb in ("logs", "delete", "describe", "renew"):
             assert f"error: {place}: {words}" in here.run(verb, done, expect=4).stderr, verb

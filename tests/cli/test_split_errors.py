@@ -53,9 +53,9 @@ REFUSALS: list[tuple[list[str], Mapping[str, str], str]] = [
     (["-n", "1/2", "--glob", "l*", "--glob", "*.fits"], {}, "nothing matches --glob '*.fits'"),
     (["-n", "1/2", "--glob", "directories", "list", "newlines"], {}, "'directories' has no wildcard"),
     (["-n", "1/2", "--exclude", "absent.txt"], {}, "absent.txt"),
-    (["-n", "1/2", "--exclude=-"], {}, "--exclude reads files"),
-    (["-n", "1/2", "--unless", "out.OK"], {}, "has no {} in it"),
-    (["-n", "1/2", "-s", "size"], {}, "no size for 'a' (No such file or directory); 'b'"),
+    (["-n", "1/2", "--exclude=-"], {}, "--exclude needs a file"),
+    (["-n", "1/2", "--unless", "out.OK"], {}, "has no {}"),
+    (["-n", "1/2", "-s", "size"], {}, "cannot get the size of 'a' (No such file or directory); 'b'"),
     (["-n", "1/1", "-s", "size", "directories"], {}, "'.' (is a directory)"),
     (["-n", "1/2", "-s", "round-robin"], {}, "round-robin"),
     (["--all"], {}, "REPLICA_COUNT is not set"),
@@ -72,7 +72,7 @@ REFUSALS: list[tuple[list[str], Mapping[str, str], str]] = [
     (["--script", "-n", "5/3"], {}, "there is no replica 5 of 3"),
     (["--exlude", "list"], {}, "did you mean '--exclude'?"),
     (["-n", "1/2", "list", "-x"], {}, "written ./-x"),
-    (["-n", "1/1", "newlines"], {}, "an item has a newline in it"),
+    (["-n", "1/1", "newlines"], {}, "an item contains a newline"),
 ]
 
 

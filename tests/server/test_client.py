@@ -227,7 +227,7 @@ def test_a_word_is_no_session_id(body: str) -> None:
     found = created(answer(200, body))
     assert found.outcome == "ambiguous"
     assert found.error is not None
-    assert found.error.message == "the server's answer holds no session id"
+    assert found.error.message == "the reply of the server contains no session id"
 
 
 def test_odd_numbers_in_options_are_left_out() -> None:
@@ -384,7 +384,7 @@ def test_a_missing_session_and_a_missing_pod_are_none() -> None:
 
 @pytest.mark.parametrize("body", [HTML, "{}", "[1]", "[{}]", '[{"id": "a"', "", "null", "\xff", "[" * 200_000])
 def test_what_is_no_list_of_sessions_is_never_read_as_an_empty_one(body: str) -> None:
-    with pytest.raises(UnreachableError, match="no answer of a Skaha server"):
+    with pytest.raises(UnreachableError, match="not a reply from a Skaha server"):
         exchange(Wire(answer(200, body)), lambda client: client.sessions())
 
 
@@ -420,7 +420,7 @@ def test_a_web_page_is_no_log() -> None:
         async with client.log("x") as pieces:
             got.extend([piece async for piece in pieces])
 
-    with pytest.raises(UnreachableError, match="no answer of a Skaha server: a web page"):
+    with pytest.raises(UnreachableError, match="not a reply from a Skaha server: a web page"):
         exchange(Wire(answer(200, page, "text/html; charset=utf-8")), read)
     assert not got
     exchange(Wire(answer(200, page)), read)
@@ -533,12 +533,12 @@ def test_a_token_is_read_from_a_private_file_at_each_request(tmp_path: Path) -> 
             await client.sessions()
             seen.append(wire.header("authorization"))
         file.chmod(0o640)
-        with pytest.raises(AuthError, match="can be read by others"):
+        with pytest.raises(AuthError, match="is readable by other users"):
             await client.sessions()
         file.write_text("")
         file.chmod(0o600)
         made = await client.create(REQUEST, "n")
-        assert (made.outcome, made.error and made.error.message) == ("auth", "there is no token")
+        assert (made.outcome, made.error and made.error.message) == ("auth", "the token is missing")
         file.write_text("two words\nX-Evil: 1")
         with pytest.raises(AuthError, match="this is no token"):
             await client.sessions()

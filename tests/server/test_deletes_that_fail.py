@@ -66,10 +66,10 @@ def test_a_server_that_breaks_at_deletes_is_told_of_in_its_words(place: Place, a
     assert outcome["exit"] == 4
     for step in outcome["jobs"][0]["steps"]:
         assert step["outcome"] == "stays"
-        assert step["error"]["message"].startswith(f"the server answered {answer[0]}")
+        assert step["error"]["message"].startswith(f"the server replied {answer[0]}")
     assert server.counts()["delete"] <= 3 * (MANY + 1)
     done = here.run("delete", "tiles", expect=4)
-    assert f"delete failed: the server answered {answer[0]}" in done.stderr
+    assert f"delete failed: the server replied {answer[0]}" in done.stderr
 
 
 def test_what_stays_is_not_replaced(place: Place) -> None:

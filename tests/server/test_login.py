@@ -149,7 +149,7 @@ def test_a_wrong_password_changes_nothing(home: Home) -> None:
     file(home.certificate, b"the former one")
     home.netrc("wrong")
     said = home.login(expect=3)
-    assert "user name or password is wrong" in said
+    assert "wrong user name or password" in said
     assert f"{home.root}/.netrc" in said
     assert home.certificate.read_bytes() == b"the former one"
     assert profiles.default_name(home.environ) is None
@@ -170,7 +170,7 @@ def test_an_answer_without_a_certificate_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("since", "days", "says"), [(-20.0, -10.0, "the certificate expired"), (5.0, 10.0, "valid only from")]
+    ("since", "days", "says"), [(-20.0, -10.0, "the certificate expired"), (5.0, 10.0, "not valid before")]
 )
 def test_a_certificate_that_is_not_valid_now_changes_nothing(
     home: Home, service: Service, since: float, days: float, says: str
@@ -195,10 +195,10 @@ def test_a_page_without_end_is_no_certificate(home: Home, service: Service) -> N
 @pytest.mark.parametrize(
     ("proxy", "says"),
     [
-        ("http://127.0.0.1:abc", "this is no address of a proxy"),
-        ("http://[::1", "this is no address of a proxy"),
+        ("http://127.0.0.1:abc", "invalid address of a proxy"),
+        ("http://[::1", "invalid address of a proxy"),
         ("socks5://h:1", "SOCKS proxies are not supported"),
-        ("ftp://u:secret@h", "not by 'ftp'"),
+        ("ftp://u:secret@h", "kind of proxy 'ftp'"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_told(home: Home, proxy: str, says: str) -> None:
@@ -293,7 +293,7 @@ def test_what_the_environment_alone_describes_never_becomes_the_default(home: Ho
     ("auth", "says"),
     [
         ('method = "x509"', "log in with: skahactl login mine"),
-        ('method = "token"\ntoken-env = "T"', "put a new token into the variable T"),
+        ('method = "token"\ntoken-env = "T"', "write a new token to the variable T"),
         ('method = "none"', "profile mine has no credentials"),
     ],
 )

@@ -327,7 +327,7 @@ def test_not_configured(home: Home) -> None:
         ({"name": "Bad_Name"}, 'name = "bad-name"'),
         ({"replicas": 0}, "at least 1"),
         ({"replicas": "3"}, "a whole number"),
-        ({"cmd": None, "args": ["x"]}, "args need a cmd"),
+        ({"cmd": None, "args": ["x"]}, "args needs cmd"),
         ({"args": [1.5]}, r"command\[2\]"),
         ({"args": 3}, "args is a list of words"),
         ({"args": {"a": 1}}, "args is a list of words"),
@@ -336,7 +336,7 @@ def test_not_configured(home: Home) -> None:
         ({"env": {"X": None}}, "env: X has no value"),
         ({"args": ["a\0b"]}, "NUL"),
         ({"kind": "notebok"}, "did you mean 'notebook'"),
-        ({"kind": "notebook"}, "drops it for a notebook"),
+        ({"kind": "notebook"}, "ignores it for a notebook"),
         ({"image": "x y"}, "image"),
         ({"cores": -1}, "resources.cores"),
         ({"gpus": 1, "gpu": 1}, "two names of one thing"),
@@ -485,7 +485,7 @@ with Session() as session:
     done = subprocess.run(words, cwd=there.root, env=there.environ, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     said, third = done.stdout.splitlines()
-    assert said.startswith("the ledger cannot be used")
+    assert said.startswith("the local record cannot be used")
     assert third == "1"
     assert server.counts()["create"] == 2
     assert {row["name"] for row in there.data("get", "jobs")} == {"first", "third"}

@@ -68,9 +68,9 @@ def test_a_list_that_never_ends_is_an_outage(tmp_path: Path) -> None:
         here.write("job.toml", JOB)
         here.run("apply", "job.toml")
         server.tell("plan", list_trickles=True)
-        assert "no answer in time" in here.run("get", "sessions", expect=4, timeout=30).stderr
+        assert "the reply timed out" in here.run("get", "sessions", expect=4, timeout=30).stderr
         done = here.run("resume", "tiles", "--timeout", "4s", expect=5, timeout=30)
-        assert "does not answer: no answer in time" in done.stderr
+        assert "does not answer: the reply timed out" in done.stderr
         server.tell("plan", list_trickles=False)
 
 

@@ -153,11 +153,11 @@ def test_every_other_fault_of_a_file_has_its_words(tmp_path: Path) -> None:
     later = issued("alice", authority, since=0.5, days=2)
     faults = {
         "there is no private key": [good.pem],
-        "there is no certificate in this file": [good.key_pem],
+        "the file contains no certificate": [good.key_pem],
         "not the one of its private key": [authority.pem, good.pem, good.key_pem],
         "encrypted": [good.pem, _encrypted(good)],
         "the private key cannot be read": [good.pem, good.key_pem.replace(b"\nM", b"\n!")],
-        "valid only from": [later.pem, later.key_pem],
+        "not valid before": [later.pem, later.key_pem],
     }
     for words, parts in faults.items():
         _refused(file(tmp_path / "cert.pem", *parts), words)

@@ -52,7 +52,7 @@ WRONG_FILES = [
     (b"a\n   \n", 2, "a blank line"),
     (b"a\nb\n\n", 3, "a blank line"),
     (b"a\r\nb\r\n", 1, "a carriage return at the end of the line (sed -i"),
-    (b"a\nb\na\n", 3, "'a' twice: line 1 and line 3 (take one out, or say duplicates = true"),
+    (b"a\nb\na\n", 3, "duplicate item 'a': line 1 and line 3 (remove one, or set duplicates = true"),
     (b"a\n\xff\n", 2, "not UTF-8"),
 ]
 
@@ -129,18 +129,18 @@ def test_columns_in_the_environment_are_use_enough(tmp_path: Path) -> None:
     (tmp_path / "g.csv").write_text(TABLE)
     assert len(job(tmp_path, "[items]\ncsv = 'g.csv'").replicas) == 2
     (problem,) = problems(tmp_path, HEAD + "[items]\ncsv = 'g.csv'\nper-replica = 2")
-    assert problem.message == "nothing uses the items"
+    assert problem.message == "the items are not used"
 
 
 WRONG_TABLES = [
-    ("a,b\n1\n", 2, "1 fields, the header has 2"),
-    ("a,b\n1,2,3\n", 2, "3 fields, the header has 2"),
+    ("a,b\n1\n", 2, "1 fields, but the header has 2"),
+    ("a,b\n1,2,3\n", 2, "3 fields, but the header has 2"),
     ("a,b\n1,2\n\n", 3, "a blank line"),
-    ("a,b\n,2\n", 2, "the first column, 'a', is the item, and empty here"),
-    ('a,b\n1,"x\ny"\n1,"z"\n', 4, "'1' twice: line 2 and line 4"),
-    ('a,b\n1,"x\n', 2, "no CSV"),
-    ("a,A\n1,2\n", None, "columns 'a' and 'A' would both be ITEM_A"),
-    ("a,\n1,2\n", None, "'' is no name of a column"),
+    ("a,b\n,2\n", 2, "the first column ('a') is the item, but it is empty in this row"),
+    ('a,b\n1,"x\ny"\n1,"z"\n', 4, "duplicate item '1': line 2 and line 4"),
+    ('a,b\n1,"x\n', 2, "invalid CSV"),
+    ("a,A\n1,2\n", None, "columns 'a' and 'A' would both become ITEM_A"),
+    ("a,\n1,2\n", None, "'' is not a valid column name"),
 ]
 
 
@@ -221,7 +221,7 @@ def test_a_range_gives_each_number_as_an_item(tmp_path: Path, text: str, expecte
         ("9-1", "'9-1' ends before it begins"),
         ("1-9%2", "%2 is not part of the items (write [limits] alive = 2)"),
         ("001-100", "001: items of a range have no zeros in front"),
-        ("1-3,2", "'2' twice: item 2 and item 4"),
+        ("1-3,2", "duplicate item '2': item 2 and item 4"),
         ("a", "'a' is not a number or a range"),
     ],
 )

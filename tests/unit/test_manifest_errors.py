@@ -29,7 +29,7 @@ WRONG = [
     ("frobnicate = 1", 3, ["unknown key", "known keys: name, image, kind, command"]),
     ("[resources]\ncpus = 8", 4, ["resources.cpus: unknown key in [resources]", "did you mean 'cores'?"]),
     ("[resources]\nmemory = 8", 4, ["resources.memory", "did you mean 'ram'?"]),
-    ("[resources]\nreplicas = 8", 4, ["'replicas' belongs at the top of the file", "move it up"]),
+    ("[resources]\nreplicas = 8", 4, ["'replicas' belongs at the top level", "move it above"]),
     ("[limits]\nattempts = 2", 4, ["did you mean 'attempts' in [retry]?"]),
     ("[limit]\nalive = 2", 3, ["limit: unknown key", "did you mean 'limits'?"]),
     # types
@@ -42,9 +42,9 @@ WRONG = [
     ("command = ['x', 3]", 3, ["command[2]: expected a string in quotes, found 3"]),
     ("command = []", 3, ["the command is empty"]),
     ("shell = ['x']", 3, ["expected a string in quotes, found a list"]),
-    ("shell = '  '", 3, ["the text is empty"]),
+    ("shell = '  '", 3, ["the value is empty"]),
     ("after = 'shards'", 3, ["expected a list"]),
-    ("after = ['tiles']", 3, ["'tiles' waits for itself"]),
+    ("after = ['tiles']", 3, ["'tiles' cannot wait for itself"]),
     ("env = 3", 3, ["expected a table, found 3"]),
     ("resources = 3", 3, ["expected a table, found 3"]),
     ("kind = 'headles'", 3, ["expected one of headless, notebook,", "did you mean 'headless'?"]),
@@ -57,7 +57,7 @@ WRONG = [
     ),
     ("command = 'x > y'", 3, ["that needs a shell", "write shell = '''x > y'''"]),
     ("command = 'echo \"x'", 3, ["write shell = '''"]),
-    ("command = ['x']\nshell = 'y'", 4, ["both command and shell"]),
+    ("command = ['x']\nshell = 'y'", 4, ["command and shell exclude each other"]),
     # resources
     ("[resources]\ncores = '8'", 4, ["resources.cores: expected a number", "write it without quotes: 8"]),
     ("[resources]\ncores = ' 8'", 4, ["resources.cores: expected a number", "write it without quotes: 8"]),
@@ -71,19 +71,19 @@ WRONG = [
     ("[resources]\nram = '{rma}'", 4, ["unknown placeholder {rma}"]),
     ("[resources]\nram = '{name}'", 4, ["'tiles' is not a number of at least 1"]),
     # environment
-    ("[env]\nX = 1.5", 4, ["env.X: a number with a decimal point", 'quote it: "1.5"']),
-    ("[env]\nX = 2026-01-02", 4, ["a date or time", 'quote it: "2026-01-02"']),
+    ("[env]\nX = 1.5", 4, ["env.X: a number with a decimal point", 'write it as a string: "1.5"']),
+    ("[env]\nX = 2026-01-02", 4, ["a date or time", 'write it as a string: "2026-01-02"']),
     ("[env]\nX = ['a']", 4, ["expected a string, a whole number, true or false, found a list"]),
     ("[env]\n'A-B' = 'a'", 4, ["is not a variable name"]),
     ("[env]\nOMP_NUM_THREADS = 4", 4, ["the platform sets", 'command = ["env", "OMP_NUM_THREADS=4", ...]']),
     ("[env]\nHOME = '/x'", 4, ["the platform sets", 'command = ["env", "HOME=...", ...]']),
     ("[env]\nPWD = '/x'", 4, ["the platform sets"]),
     ("[env]\nskaha_sessionid = 'x'", 4, ["the platform sets"]),
-    ("[env]\nREPLICA_ID = 1", 4, ["skahactl sets this variable itself"]),
-    ("[env]\nREPLICA_COUNT = 1", 4, ["skahactl sets this variable itself"]),
-    ("[env]\nSKAHACTL_ATTEMPT = 1", 4, ["skahactl sets this variable itself"]),
-    ("[env]\nA = 1\nreplicas = 5", 5, ["'replicas' is a key of the manifest, but is below [env]", "move it up"]),
-    ("[env]\ncommand = ['x']", 4, ["is below [env]", "move it up"]),
+    ("[env]\nREPLICA_ID = 1", 4, ["skahactl sets this variable"]),
+    ("[env]\nREPLICA_COUNT = 1", 4, ["skahactl sets this variable"]),
+    ("[env]\nSKAHACTL_ATTEMPT = 1", 4, ["skahactl sets this variable"]),
+    ("[env]\nA = 1\nreplicas = 5", 5, ["'replicas' is a key of the manifest, but is below [env]", "move it above"]),
+    ("[env]\ncommand = ['x']", 4, ["is below [env]", "move it above"]),
     ("[env]\nX = { from-evn = 'Y' }", 4, ["one of from-env and from-file", '{ from-env = "TOKEN" }']),
     ("[env]\nX = { from-env = 'Y', from-file = 'z' }", 4, ["one of from-env and from-file"]),
     ("[env]\nX = { from-env = 'a b' }", 4, ["from-env names a variable of your own environment"]),
@@ -92,10 +92,10 @@ WRONG = [
     ("session-name = '{nmae}'", 3, ["unknown placeholder {nmae}", "did you mean 'name'?"]),
     ("session-name = '${name}'", 3, ["unmatched brace"]),
     ("command = ['{items}']", 3, ["{items} is not allowed here", "there is no [items]"]),
-    ("command = ['{item}']", 3, ["there is no [items]", "{{item}}"]),
+    ("command = ['{item}']", 3, ["{item} needs [items]", "{{item}}"]),
     ("[vars]\nreplica = 'x'", 4, ["{replica} is a built-in placeholder"]),
-    ("[vars]\n'a b' = 'x'", 4, ["cannot be a placeholder"]),
-    ("[vars]\na = 1.5", 4, ['quote it: "1.5"']),
+    ("[vars]\n'a b' = 'x'", 4, ["is not a valid placeholder"]),
+    ("[vars]\na = 1.5", 4, ['write it as a string: "1.5"']),
     # other tables
     ("[limits]\nalive = 0", 4, ["limits.alive: expected at least 1"]),
     ("[limits]\npending-timeout = '2 hours'", 4, ["2h"]),
@@ -106,7 +106,7 @@ WRONG = [
     ("kind = 'notebook'\ncommand = ['x']", 4, ["the platform ignores it for a notebook session"]),
     ("kind = 'desktop'\nshell = 'x'", 4, ["ignores it for a desktop session"]),
     ("kind = 'carta'\n[env]\nX = 1", 4, ["ignores it for a carta session"]),
-    ("kind = 'firefly'\nreplicas = 2", 4, ["a firefly job has one replica"]),
+    ("kind = 'firefly'\nreplicas = 2", 4, ["a firefly job can have only one replica"]),
     ("kind = 'contributed'\n[retry]\nattempts = 2", 4, ["ignores it for a contributed session"]),
     ("kind = 'notebook'\n[items]\nvalues = ['a']\nper-replica = 1", 4, ["items: the platform ignores it"]),
     # items
@@ -119,15 +119,15 @@ WRONG = [
         ["both replicas and per-replica"],
     ),
     ("replicas = 2\n[items]\nmatrix = { a = ['b'] }", 3, ["one combination is one replica", "delete replicas"]),
-    ("replicas = 1\n[items]\nvalues = ['a', 1.5]", 5, ["items.values[2]", 'quote it: "1.5"']),
-    ("replicas = 1\n[items]\nvalues = ['a']", 5, ["nothing uses the items", "{item}"]),
+    ("replicas = 1\n[items]\nvalues = ['a', 1.5]", 5, ["items.values[2]", 'write it as a string: "1.5"']),
+    ("replicas = 1\n[items]\nvalues = ['a']", 5, ["the items are not used", "{item}"]),
     ("replicas = 1\ncommand = ['{item}']\n[items]\nvalues = ['a', 'b']", 4, ["{item} needs one item per replica"]),
     ("replicas = 1\ncommand = ['a{items}']\n[items]\nvalues = ['a', 'b']", 4, ["{items} is not allowed here"]),
     ("replicas = 1\nshell = '{items}'\n[items]\nvalues = ['a', 'b']", 4, ["{items} is not allowed here"]),
     (
         "replicas = 1\ncommand = ['{items}']\n[items]\nvalues = ['a', 'b']\neach = true",
         4,
-        ["{items} is not allowed here", "with each = true it is {item}"],
+        ["{items} is not allowed here", "with each = true, use {item}"],
     ),
     ("replicas = 1\n[items]\nvalues = ['a', 'b']\neach = true", 6, ["needs a command or shell"]),
     (
@@ -135,14 +135,30 @@ WRONG = [
         5,
         ["{item} needs one item per replica, and replica 1 has 2"],
     ),
-    ("replicas = 1\ncommand = ['{items}']\n[items]\nvalues = ['a', 'b', 'a']", 6, ["'a' twice: item 1 and item 3"]),
+    (
+        "replicas = 1\ncommand = ['{items}']\n[items]\nvalues = ['a', 'b', 'a']",
+        6,
+        ["duplicate item 'a': item 1 and item 3"],
+    ),
     ("command = ['x']\n[items]\nmatrix = { a = ['b', 'b'] }", 5, ["'b' is given twice"]),
     ("command = ['x']\n[items]\nmatrix = { a = [] }", 5, ["an empty list"]),
-    ("command = ['x']\n[items]\nmatrix = { 'a-b' = ['1'], a_b = ['2'] }", 5, ["would both be ITEM_A_B"]),
-    ("command = ['x']\n[vars]\na = '1'\n[items]\nmatrix = { a = ['1'] }", 5, ["a column of the items has this name"]),
-    ("command = ['x']\n[env]\nITEM_A = '1'\n[items]\nmatrix = { a = ['1'] }", 5, ["the items set this variable"]),
+    ("command = ['x']\n[items]\nmatrix = { 'a-b' = ['1'], a_b = ['2'] }", 5, ["would both become ITEM_A_B"]),
+    (
+        "command = ['x']\n[vars]\na = '1'\n[items]\nmatrix = { a = ['1'] }",
+        5,
+        ["a column of the items has the same name"],
+    ),
+    (
+        "command = ['x']\n[env]\nITEM_A = '1'\n[items]\nmatrix = { a = ['1'] }",
+        5,
+        ["this variable is set for the items"],
+    ),
     ("replicas = 1\ncommand = ['{items}']\n[items]\nfile = 'none.txt'", 6, ["cannot read 'none.txt': No such file"]),
-    ("replicas = 1\ncommand = ['{items}']\n[items]\nfile = '/arc/none.txt'", 6, ["/arc is read where skahactl runs"]),
+    (
+        "replicas = 1\ncommand = ['{items}']\n[items]\nfile = '/arc/none.txt'",
+        6,
+        ["/arc is read on the machine where skahactl runs"],
+    ),
     ("replicas = 1\ncommand = ['{items}']\n[items]\nglob = '*.none'", 6, ["nothing matches '*.none'"]),
     (
         "replicas = 1\ncommand = ['{items}']\n[items]\nvalues = ['a']\nstrategy = 'even'",
@@ -155,7 +171,11 @@ WRONG = [
         ["no file 'nofile' (item 1)"],
     ),
     # names
-    ("replicas = 3000\nsession-name = 'same'\n", 4, ["would have one name", "put {replica} into session-name"]),
+    (
+        "replicas = 3000\nsession-name = 'same'\n",
+        4,
+        ["would have the same session name", "use {replica} in session-name"],
+    ),
 ]
 
 
@@ -224,7 +244,7 @@ def test_not_utf_8_and_empty(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as caught:
         read([str(tmp_path)], LOCAL)
     assert [(one.line, one.message) for one in caught.value.problems] == [
-        (2, "not UTF-8, as TOML must be"),
+        (2, "not UTF-8 (TOML must be UTF-8)"),
         (None, "the manifest is empty"),
     ]
 
@@ -249,7 +269,7 @@ def test_a_directory_a_file_given_twice_and_a_missing_one(tmp_path: Path) -> Non
     assert sorted(one.message for one in caught.value.problems) == [
         "cannot be read: No such file or directory",
         "given twice",
-        "no manifest in this directory",
+        "this directory contains no *.toml file",
     ]
 
 
@@ -273,7 +293,7 @@ def test_a_number_of_the_environment_in_another_spelling(tmp_path: Path, written
     (found,) = problems(tmp_path, f"{SIMPLE}replicas = 1_0\n[env]\nA = 17\nX = {written}\nB = '''\nC = 0x10\n'''\n")
     spelled = written.split()[0]
     assert (found.key, found.message) == ("env.X", f"{spelled} would arrive as {arrives}")
-    assert found.hint == f'quote it: "{spelled}"'
+    assert found.hint == f'write it as a string: "{spelled}"'
 
 
 def test_one_problem_for_each_list_of_many(tmp_path: Path) -> None:
@@ -317,7 +337,7 @@ command = ["x"]
 def test_top_of_a_file_of_several_jobs(tmp_path: Path) -> None:
     found = problems(tmp_path, 'image = "a:1"\n[job]\nname = "x"\n')
     assert [one.message for one in found] == [
-        "a file of several jobs has only [common], [[job]] and [vars] at its top",
+        "only [common], [[job]] and [vars] are allowed at the top level of a file with several jobs",
         "expected [[job]] tables, found a table",
     ]
     assert "no [[job]]" in problems(tmp_path, '[common]\nimage = "a:1"\n')[0].message
@@ -343,7 +363,7 @@ def test_a_wrong_set(tmp_path: Path, text: str, part: str) -> None:
 
 def test_a_variable_that_nothing_uses(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, SIMPLE + "[vars]\nsurvey = 'dr6'\n", survye="x")
-    assert problem.text() == "--var: survye: nothing uses {survye} (did you mean 'survey'?)"
+    assert problem.text() == "--var: survye: no job uses {survye} (did you mean 'survey'?)"
     assert job(tmp_path, "command = ['{survey}']", survey="dr7").replicas[0].request.command == ("dr7",)
 
 
@@ -386,7 +406,7 @@ def test_a_request_grown_too_large_says_how_far_and_points_to_split(tmp_path: Pa
         read([path], LOCAL, check=encoding.problems)
     (problem,) = caught.value.problems
     assert re.search(r"take 1\d{6} bytes", problem.message)
-    assert "'skahactl split' in the container" in str(problem.hint)
+    assert "in the container with 'skahactl split'" in str(problem.hint)
 
 
 def test_an_item_that_the_platform_would_read_as_a_truth(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_job_of_another_server_is_not_meant_but_told(survey: tuple[Ledger, Run
     with pytest.raises(UsageError) as caught:
         find(survey[0], CANFAR, ["tiles"])
     assert "canfar (ws-uv.canfar.net)" in caught.value.message
-    assert caught.value.hint == "it has a record with another profile: -p local"
+    assert caught.value.hint == "it has a record with another profile; add -p local"
     with pytest.raises(UsageError):
         find(survey[0], CANFAR, ["tiles-4-abcde"])
 
@@ -174,13 +174,13 @@ def test_before_the_server_told_who_we_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "options", "message"),
     [
-        (["tiles/7"], {}, "tiles: there is no replica 7: the job has 1 to 6"),
+        (["tiles/7"], {}, "tiles: replica 7 does not exist: the job has replicas 1 to 6"),
         (["tiles/x"], {}, "tiles: 'x' is not a replica range"),
         (["tiles/"], {}, "tiles: '' is not a replica range"),
-        (["tiles/1"], {"replicas": "2"}, "names replicas, and so does -r 2"),
+        (["tiles/1"], {"replicas": "2"}, "name replicas"),
         (["tiles"], {"run": 9}, "tiles has no run 9"),
-        (["tiles-4-abcde"], {"replicas": "1"}, "-r is for jobs"),
-        (["a1b2c3d4"], {"run": 1}, "--run is for jobs"),
+        (["tiles-4-abcde"], {"replicas": "1"}, "-r applies only to jobs"),
+        (["a1b2c3d4"], {"run": 1}, "--run applies only to jobs"),
     ],
 )
 def test_what_cannot_be_meant(
@@ -206,5 +206,5 @@ def test_blanks_in_ranges_and_durations_are_no_mistakes() -> None:
         with pytest.raises(ValueError, match="not a replica range"):
             parse_ranges(text, 9)
     for text in ("", "yesterday", "5 x", "-5"):
-        with pytest.raises(ValueError, match="no duration"):
+        with pytest.raises(ValueError, match="invalid duration"):
             parse_duration(text)
