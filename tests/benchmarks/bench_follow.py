@@ -6,7 +6,7 @@ import pytest
 
 from skahactl.logs.follow import REMOTE
 from tests.benchmarks.table import Table
-from tests.unit.test_logs_follow import HOUR, Platform, followed
+from tests.server.test_logs_follow import HOUR, Platform, followed
 
 pytestmark = pytest.mark.benchmark
 

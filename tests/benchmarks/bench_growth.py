@@ -136,7 +136,7 @@ from tests.simulated_time import EPOCH, SimulatedClock, SimulatedLoop, run
 from tests.skaha_server.app import App
 from tests.skaha_server.plan import Plan
 from tests.skaha_server.transport import AppTransport
-from tests.unit.test_long_job import drive
+from tests.server.test_long_job import drive
 
 JOB = 'name = "day"\\nimage = "images.canfar.net/skaha/astroml:latest"\\ncommand = ["x"]\\nreplicas = %d\\n'
 HOUR = 3600.0
