@@ -41,7 +41,7 @@ class Request:
 
     kind: str
     image: str
-    command: tuple[str, ...] = ()  # argv; empty for the entry point of the image
+    command: tuple[str, ...] = ()  # argv; without a first element, or with an empty one: the entry point of the image
     env: tuple[tuple[str, EnvValue], ...] = ()  # in order, including REPLICA_ID, REPLICA_COUNT and ITEM_*
     resources: Resources = Resources()
 

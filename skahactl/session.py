@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from skahactl.errors import CreateError
 from skahactl.eventloop import OwnLoop
 from skahactl.session_runtime import (
+    Overrides,
     SessionRuntime,
     current_options,
     known_kind,
@@ -38,6 +40,8 @@ from skahactl.session_runtime import (
 
 __all__ = ["AsyncSession", "CreateError", "Session"]
 
+_LOG = logging.getLogger(__name__)
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -45,21 +49,38 @@ T = TypeVar("T")
 class AsyncSession:
     """The sessions of one user on one platform.
 
-    ``profile`` is the name or path of a profile, None for the default (set by ``skahactl profile use``; otherwise the
-    local platform). Use it with ``async with``; without, it opens at first use, and the end of the program closes it.
-    Errors are those of skahactl.errors.
+    Use it with ``async with``; without, it opens itself at first use, and the end of the program closes it. Errors are
+    those of skahactl.errors.
+
+    Args:
+        profile: A profile's name or path; None for the default, as on the command line.
+        timeout: Seconds without a response, instead of the profile's.
+        concurrency: Maximum number of connections, instead of the profile's.
+        token: A bearer token, instead of the profile's credentials: a string, or a pydantic ``SecretStr``.
+        url: The server's base URL with its version, instead of the profile's.
+        certificate: The path of a proxy certificate, instead of the profile's credentials.
+        environ: Used in place of ``os.environ``.
+        directory: Where the local platform runs commands (default: the working directory).
+        report: Called with a line for each request.
     """
 
     def __init__(
         self,
-        profile: str | None = None,
+        profile: str | os.PathLike[str] | None = None,
         *,
+        timeout: float | None = None,
+        concurrency: int | None = None,
+        token: Any = None,
+        url: Any = None,
+        certificate: str | os.PathLike[str] | None = None,
         environ: Mapping[str, str] | None = None,
         directory: str | None = None,
         report: Callable[[str], None] | None = None,
     ):
         self._directory = directory
-        self._opening = SessionRuntime(profile, os.environ if environ is None else environ, directory, report)
+        overrides = Overrides(timeout, concurrency, token, url, certificate)
+        chosen = None if profile is None else os.fspath(profile)
+        self._opening = SessionRuntime(chosen, os.environ if environ is None else environ, directory, report, overrides)
 
     async def __aenter__(self) -> Self:
         await self._opening.get()
@@ -77,7 +98,7 @@ class AsyncSession:
         kind: str = "headless",
         gpu: int | None = None,
         cmd: str | None = None,
-        args: Sequence[str | os.PathLike[str] | int] | str | None = None,
+        args: Sequence[Any] | str | None = None,
         env: Mapping[str, Any] | None = None,
         replicas: int = 1,
         *,
@@ -85,11 +106,13 @@ class AsyncSession:
     ) -> list[str]:
         """Create ``replicas`` sessions and return their ids, in the order of the replicas.
 
-        Each call is a run of its own of the job ``name``. Every replica has REPLICA_ID (from 1) and REPLICA_COUNT in
-        its environment. ``args`` is a list, or a string that is split on spaces. Each element of a list arrives as it
-        is, with the placeholders of a manifest, such as {replica}. Without ``cores`` and ``ram`` (GB), resources are
-        flexible; ``gpus`` is another name for ``gpu``. After a lost reply, skahactl looks for the session and never
-        creates it twice.
+        Each call is a run of its own of the job ``name`` (capitals become lower case). Every replica has REPLICA_ID
+        (from 1) and REPLICA_COUNT in its environment. ``args`` is a list of strings, paths and numbers, or a string
+        that is split on blanks; each element of a list arrives unchanged, except for the placeholders that a manifest
+        has, such as {replica}. Without ``cmd``, the image's own entry point gets ``args``. Values in ``env`` are
+        strings, numbers and paths. Without ``cores`` and ``ram`` (GB), the resources are flexible; ``gpus`` is another
+        name of ``gpu``. Numbers can be those of NumPy. If the reply to a create is lost, the session is searched for
+        and never created twice.
 
         Raises:
             CreateError: if any replica could not be created, with the ids and the failures.
@@ -99,22 +122,29 @@ class AsyncSession:
         """
         from skahactl.manifest.load import draft
         from skahactl.manifest.resolve import resolve
-        from skahactl.session_runtime import command_words, create_once, env_table, named_kind, resource_table
+        from skahactl.session_runtime import (
+            command_words,
+            create_once,
+            env_table,
+            named_kind,
+            plain_number,
+            resource_table,
+        )
         from skahactl.skaha.encoding import problems
 
         runtime = await self._opening.get()
-        table = {"name": name, "image": image, "kind": named_kind(kind), "replicas": replicas}
+        table = {"name": name, "image": image, "kind": named_kind(kind), "replicas": plain_number(replicas)}
         if table["kind"] != "headless" and replicas == 1:
             del table["replicas"]
         table.update(command_words(cmd, args))
         table.update(resources=resource_table(cores, ram, gpus, gpu), env=env_table(env))
         present = {key: value for key, value in table.items() if value != {}}
-        made = draft(present, directory=self._directory, file="create")
+        made = draft(present, directory=self._directory, file="create", entry_point=True)
         (job,) = resolve([made], runtime.profile, check=lambda request: problems(request))
-        async with self._opening.one_at_a_time(name):
+        async with self._opening.one_at_a_time(job.name):
             ids, failures = await create_once(runtime, job, self._directory or os.getcwd())
         if failures:
-            raise CreateError(name, ids, failures)
+            raise CreateError(job.name, ids, failures)
         return [found for found in ids if found is not None]
 
     async def fetch(
@@ -160,24 +190,37 @@ class AsyncSession:
             _print(found)
         return None if verbose else found
 
-    async def events(self, ids: str | Iterable[str], verbose: bool = False) -> dict[str, list[dict[str, str]]] | None:
-        """Return the scheduling events of each session; empty without a pod.
+    async def events(self, ids: str | Iterable[str], verbose: bool = False) -> list[dict[str, str]] | None:
+        """Return the scheduling events of each session, which say why it is Pending: one ``{id: text}`` per session.
 
-        ``verbose`` prints them and returns None.
+        The text is the platform's table; it is empty for a session that has no pod. With ``verbose`` the texts are
+        printed, and None is returned.
         """
         names = session_ids(ids)
         runtime = await self._opening.get()
         await poll_for(runtime, names)
-        found: dict[str, list[dict[str, str]]] = {}
-        for one in names:
-            rows = await runtime.client.events(one) or ()
-            found[one] = [
-                {"type": e.type, "reason": e.reason, "message": e.message, "first": e.first, "last": e.last}
-                for e in rows
-            ]
+        texts = {one: await runtime.client.events_text(one) or "" for one in names}
         if verbose:
-            _print({one: "\n".join("  ".join(row.values()) for row in found[one]) for one in names})
-        return None if verbose else found
+            _print(texts)
+        return None if verbose else [{one: text} for one, text in texts.items()]
+
+    async def renew(self, ids: str | Iterable[str]) -> dict[str, bool]:
+        """Ask for later deadlines; True for each session with which the platform agreed."""
+        names = session_ids(ids)
+        runtime = await self._opening.get()
+        await poll_for(runtime, names)
+        return {one: await runtime.client.renew(one) is None for one in names}
+
+    async def connect(self, ids: str | Iterable[str]) -> None:
+        """Open the pages of interactive sessions in the browser; a session that is not Running is logged."""
+        import webbrowser
+
+        for session in await self.info(ids):
+            address = str(session.get("connectURL") or "")
+            if session.get("status") == "Running" and address.startswith(("http://", "https://")):
+                webbrowser.open_new_tab(address)
+            else:
+                _LOG.warning("session %s is %s and has no page yet", session.get("id"), session.get("status"))
 
     async def destroy(self, ids: str | Iterable[str]) -> dict[str, bool]:
         """Delete sessions and verify it: True for each that is gone."""
@@ -223,14 +266,29 @@ class Session:
 
     def __init__(
         self,
-        profile: str | None = None,
+        profile: str | os.PathLike[str] | None = None,
         *,
+        timeout: float | None = None,
+        concurrency: int | None = None,
+        token: Any = None,
+        url: Any = None,
+        certificate: str | os.PathLike[str] | None = None,
         environ: Mapping[str, str] | None = None,
         directory: str | None = None,
         report: Callable[[str], None] | None = None,
     ):
-        self._session = AsyncSession(profile, environ=environ, directory=directory, report=report)
-        self._before: list[object] = []  # loops of other processes
+        self._session = AsyncSession(
+            profile,
+            timeout=timeout,
+            concurrency=concurrency,
+            token=token,
+            url=url,
+            certificate=certificate,
+            environ=environ,
+            directory=directory,
+            report=report,
+        )
+        self._before: list[object] = []  # the loops of other processes
         self._begin()
 
     def _begin(self) -> None:
@@ -250,6 +308,8 @@ class Session:
     info = _sync(AsyncSession.info)
     logs = _sync(AsyncSession.logs)
     events = _sync(AsyncSession.events)
+    renew = _sync(AsyncSession.renew)
+    connect = _sync(AsyncSession.connect)
     destroy = _sync(AsyncSession.destroy)
     destroy_with = _sync(AsyncSession.destroy_with)
     stats = _sync(AsyncSession.stats)

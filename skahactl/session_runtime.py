@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import numbers
+import operator
 import os
 import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from skahactl.engine.driver import Driver, release_locks
@@ -22,9 +25,52 @@ from skahactl.ledger.database import Ledger
 from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import JobKey
 from skahactl.model import ALIVE, Job, Limits, State
+from skahactl.profile import Profile
 from skahactl.skaha.models import Listing
 from skahactl.system import Clock, SystemClock, state_dir
 from skahactl.text import did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What a session's constructor says instead of the profile."""
+
+    timeout: float | None = None
+    concurrency: int | None = None
+    token: Any = None
+    url: Any = None
+    certificate: str | os.PathLike[str] | None = None
+
+    def environment(self, environ: Mapping[str, str]) -> Mapping[str, str]:
+        """``environ`` with the variables that override a profile's server and credentials."""
+        reveal = getattr(self.token, "get_secret_value", lambda: self.token)
+        given = {
+            "SKAHACTL_TOKEN": reveal(),
+            "SKAHACTL_SERVER": None if self.url is None else str(self.url).rstrip("/"),
+            "SKAHACTL_CERTIFICATE": None if self.certificate is None else os.path.expanduser(self.certificate),
+        }
+        present = {name: str(value) for name, value in given.items() if value is not None}
+        return {**environ, **present} if present else environ
+
+    def profile(self, name: str | None) -> str | None:
+        """The profile's name: with a credential alone, as clients of CANFAR give it, the platform is CANFAR."""
+        has_credential = self.token is not None or self.certificate is not None
+        return "canfar" if name is None and has_credential and self.url is None else name
+
+    def apply(self, profile: Profile) -> Profile:
+        """``profile`` with the settings that are not credentials."""
+        client = profile.client
+        if self.timeout is not None:
+            client = replace(client, timeout=float(_positive(self.timeout, "timeout")))
+        if self.concurrency is not None:
+            client = replace(client, concurrency=int(_positive(self.concurrency, "concurrency")))
+        return replace(profile, client=client)
+
+
+def _positive(value: Any, name: str) -> float:
+    if isinstance(value, bool | str) or not value > 0:
+        raise UsageError(f"{name} is a number above zero, not {value!r}")
+    return float(value)
 
 
 class SessionRuntime:
@@ -36,9 +82,11 @@ class SessionRuntime:
         environ: Mapping[str, str],
         directory: str | None,
         report: Callable[[str], None] | None,
+        overrides: Overrides | None = None,
     ):
+        self._overrides = overrides or Overrides()
         self._profile_name = profile
-        self._environ = environ
+        self._environ = self._overrides.environment(environ)
         self._directory = directory
         self._report = report
         self._elsewhere: list[object] = []  # referenced, so that nothing closes it here
@@ -90,7 +138,7 @@ class SessionRuntime:
         from skahactl.platforms import open_client
         from skahactl.profiles import choose
 
-        profile = choose(self._profile_name, self._environ)
+        profile = self._overrides.apply(choose(self._overrides.profile(self._profile_name), self._environ))
         client = open_client(profile, environ=self._environ, directory=self._directory, report=self._report)
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(client)
@@ -200,19 +248,29 @@ def named_kind(asked: str) -> str:
     return asked.lower()
 
 
-def command_words(cmd: str | None, args: Iterable[Any] | str | None) -> dict[str, list[Any]]:
-    """Return the ``command`` of a table, if there is one.
+def command_words(cmd: Any, args: Iterable[Any] | str | None) -> dict[str, list[Any]]:
+    """The ``command`` of a table, if there is one; without ``cmd`` its first element is empty: the entry point.
 
-    A string in ``args`` is split on spaces; paths and whole numbers become text; the rules of the manifest check the
-    rest.
+    A string of ``args`` is split on blanks; paths and numbers are written as text; everything else is checked as in a
+    manifest. Raises UsageError for a ``cmd`` of several words, with both parameters as they should be.
     """
     words = args.split() if isinstance(args, str) else [_plain_word(one) for one in _several_words(args)]
-    if cmd is None and words:
-        raise UsageError("args needs cmd", hint='cmd="python", args=["script.py"]')
-    if isinstance(cmd, str) and len(parts := cmd.split()) > 1 and not words:
-        hint = f"cmd={json.dumps(parts[0])}, args={json.dumps(parts[1:])}"
-        raise UsageError(f"cmd must be one word, the program, not {cmd!r}", hint=hint)
-    return {} if cmd is None else {"command": [_plain_word(cmd), *words]}
+    if isinstance(cmd, str) and len(parts := cmd.split()) > 1:
+        given = f"cmd={cmd!r}" + (f", args={args!r}" if words else "")
+        hint = f"cmd={json.dumps(parts[0])}, args={json.dumps([*parts[1:], *words], ensure_ascii=False)}"
+        raise UsageError(f"cmd is the program alone, and its arguments are args: {given}", hint=hint)
+    if cmd is None:
+        return {"command": ["", *words]} if words else {}
+    return {"command": [_plain_word(cmd), *words]}
+
+
+def plain_number(value: Any) -> Any:
+    """``value`` as an int or a float of Python, if it is a number, also of NumPy; anything else as it is."""
+    if isinstance(value, str | bytes | bool):
+        return value
+    if hasattr(value, "__index__"):
+        return operator.index(value)
+    return float(value) if isinstance(value, numbers.Real) else value
 
 
 def resource_table(cores: float | None, ram: float | None, gpus: int | None, gpu: int | None) -> dict[str, float]:
@@ -220,7 +278,7 @@ def resource_table(cores: float | None, ram: float | None, gpus: int | None, gpu
     if gpus is not None and gpu is not None:
         raise UsageError("gpus and gpu are two names for the same argument", hint="use one of them")
     asked = {"cores": cores, "ram": ram, "gpus": gpu if gpus is None else gpus}
-    return {key: value for key, value in asked.items() if value is not None}
+    return {key: plain_number(value) for key, value in asked.items() if value is not None}
 
 
 def env_table(env: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -232,7 +290,15 @@ def env_table(env: Mapping[str, Any] | None) -> dict[str, Any]:
     for name, value in (env or {}).items():
         if value is None:
             raise UsageError(f"env: {name} has no value", hint='omit it, or use an empty value: ""')
-    return dict(env or {})
+    return {str(name): _plain_value(value) for name, value in (env or {}).items()}
+
+
+def _plain_value(value: Any) -> Any:
+    """A value of ``env`` as a manifest has it; numbers as ``str`` formats them."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    plain = plain_number(value)
+    return str(plain) if isinstance(plain, int | float) and not isinstance(plain, bool) else plain
 
 
 def _several_words(args: Iterable[Any] | None) -> Iterable[Any]:
@@ -244,9 +310,7 @@ def _several_words(args: Iterable[Any] | None) -> Iterable[Any]:
 
 
 def _plain_word(one: Any) -> Any:
-    if isinstance(one, os.PathLike):
-        return os.fspath(one)
-    return str(one) if isinstance(one, int) and not isinstance(one, bool) else one
+    return one if isinstance(one, bool) else _plain_value(one)
 
 
 KINDS = ("headless", "notebook", "desktop", "carta", "firefly", "contributed", "desktop-app")

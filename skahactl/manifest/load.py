@@ -263,16 +263,26 @@ def load(
     return drafts
 
 
-def draft(data: Mapping[str, Any], *, directory: str | None = None, file: str = "command line") -> Draft:
-    """Return a job without a file, from the table of a manifest; messages call it ``file``.
+def draft(
+    data: Mapping[str, Any], *, directory: str | None = None, file: str = "command line", entry_point: bool = False
+) -> Draft:
+    """A job that no file describes, from the table a manifest would have; ``file`` stands for it in messages.
+
+    With ``entry_point``, an empty first element of the command is the image's own entry point.
 
     Raises:
         ManifestError: with every problem.
     """
     found: list[Problem] = []
-    made = _draft(dict(data), SourceMap(file), directory or os.getcwd(), None, found)
+    words = data.get("command")
+    keeps_entry_point = entry_point and isinstance(words, list) and words[:1] == [""]
+    table = {**data, "command": ["entry-point", *words[1:]]} if words and keeps_entry_point else dict(data)
+    made = _draft(table, SourceMap(file), directory or os.getcwd(), None, found)
     if found:
         raise ManifestError(order_jobs(found))
+    if keeps_entry_point:
+        command = ["", *(made.table.command or [])[1:]]
+        made = replace(made, table=made.table.model_copy(update={"command": command}))
     return made
 
 

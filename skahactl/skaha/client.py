@@ -205,6 +205,13 @@ class Client:
             return None
         return _read_reply(models.parse_events, _require_success(reply))
 
+    async def events_text(self, id: str) -> str | None:
+        """The same as the server's table; None without a pod."""
+        reply = await self._send("GET", _path(id), params={"view": "events"})
+        if reply.status == 404 and not reply.is_page:
+            return None
+        return _require_success(reply).body.decode("utf-8", "replace")
+
     async def delete(self, id: str) -> None:
         """Send one DELETE. A successful reply proves nothing; verify it with a list (skaha-api 6)."""
         reply = await self._send("DELETE", _path(id))

@@ -220,7 +220,8 @@ def problems(request: Request) -> tuple[str, ...]:
 
 def needs_encoding(request: Request) -> bool:
     """Return whether it contains anything that needs the encoding. (Unknown for secrets.)"""
-    if any(argument(text) != text for text in request.command) or any(key in _QUOTED_NAMES for key, _ in request.env):
+    words = request.command if all(request.command[:1]) else request.command[1:]
+    if any(argument(text) != text for text in words) or any(key in _QUOTED_NAMES for key, _ in request.env):
         return True
     return any(isinstance(content, str) and value(content) != content for _, content in request.env)
 
@@ -261,7 +262,7 @@ def _head(request: Request, name: str) -> Fields:
     form.append(("type", request.kind))
     if resources.gpus:  # the server rejects 0
         form.append(("gpus", str(resources.gpus)))
-    if request.command:
+    if request.command and request.command[0]:  # empty: the image's own entry point, with arguments
         form.append(("cmd", argument(request.command[0])))
     if len(request.command) > 1:
         form.append(("args", " ".join(argument(text) for text in request.command[1:])))

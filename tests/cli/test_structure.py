@@ -28,7 +28,7 @@ LAYERS = (
     ("targets", "shapes"),
     ("engine", "logs"),
     ("session_runtime",),
-    ("session",),
+    ("session", "sessions"),
     ("invocation", "completers"),
     ("render",),
     ("commands", "app"),
