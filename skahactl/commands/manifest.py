@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import textwrap
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
@@ -14,6 +15,7 @@ from skahactl.errors import Exit, ProfileError, UsageError
 from skahactl.invocation import Invocation, current
 from skahactl.manifest.problems import FOREIGN
 from skahactl.manifest.schema import JobTable
+from skahactl.schemas import SHAPES
 from skahactl.text import nearest
 
 if TYPE_CHECKING:
@@ -92,17 +94,42 @@ def _items(job: Job) -> int | None:
     return sum(len(replica.items) for replica in job.replicas) if "items" in job.content else None
 
 
-def schema() -> int:
-    """Print the JSON schema of manifests, with which an editor completes and checks them.
+if TYPE_CHECKING:
+    Shape = str
+else:
+    Shape = Literal[("manifest", *SHAPES)] | str
+
+
+def schema(
+    shape: Annotated[
+        Shape | None,
+        Parameter(
+            name="SHAPE",
+            show_choices=False,
+            help="manifest (default), or what -o json prints: jobs, replicas, items, outcome, error, profile, ...",
+        ),
+    ] = None,
+    /,
+) -> int:
+    """Print the JSON schema of manifests, with which an editor completes and checks them, or of the output of -o json.
 
     Name it in the first line of a manifest: #:schema ./skahactl.schema.json
 
     Examples:
       skahactl schema > skahactl.schema.json
+      skahactl schema jobs
     """
     import json
 
-    current().out(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    from skahactl.schemas import json_schema_of
+
+    if shape is not None and shape not in ("manifest", *SHAPES):
+        from skahactl.text import did_you_mean
+
+        hint = did_you_mean(shape, SHAPES) or f"the shapes are manifest, {', '.join(SHAPES)}"
+        raise UsageError(f"there is no schema '{shape}'", hint=hint)
+    found = json_schema() if shape in (None, "manifest") else json_schema_of(shape)
+    current().out(json.dumps(found, indent=2, ensure_ascii=False))
     return Exit.DONE
 
 
@@ -126,11 +153,20 @@ def explain(
       skahactl explain
     """
 
+    import json
+
     context = current()
     if key is not None:
-        context.out(explain_key(key))
+        found = explain_key(key)
+        context.out(
+            json.dumps(asdict(found), ensure_ascii=False, indent=2) if context.machine_readable else found.text()
+        )
         return Exit.DONE
     known = manifest_keys()
+    if context.machine_readable:
+        rows = [{"key": name, "description": meaning} for name, meaning in known.items()]
+        context.out(json.dumps({"keys": rows}, ensure_ascii=False, indent=2))
+        return Exit.DONE
     width = max(map(len, known)) + 2
     for name, meaning in known.items():
         context.out(f"{name:<{width}}{meaning}")
@@ -190,7 +226,27 @@ def manifest_keys() -> dict[str, str]:
     return found | {"common": _first(_COMMON), "job": _first(_JOB)}
 
 
-def explain_key(key: str) -> str:
+@dataclass(frozen=True, slots=True)
+class KeyExplanation:
+    """What a key of the manifest means; ``keys``: those of a table, each with its meaning."""
+
+    key: str
+    type: str
+    required: bool
+    description: str
+    keys: tuple[dict[str, str], ...]
+    example: str
+
+    def text(self) -> str:
+        lines = [f"{self.key}: {self.type}; {'required' if self.required else 'optional'}", ""]
+        lines += textwrap.wrap(self.description, 78)
+        if self.keys:
+            width = max(len(row["key"]) for row in self.keys) + 2
+            lines += ["", *(f"  {row['key']:<{width}}{row['description']}" for row in self.keys)]
+        return "\n".join([*lines, "", *(f"  {line}".rstrip() for line in self.example.split("\n"))])
+
+
+def explain_key(key: str) -> KeyExplanation:
     """What ``key`` (``resources.cores``) means, what it may be, and an example.
 
     Raises:
@@ -199,7 +255,8 @@ def explain_key(key: str) -> str:
     known = manifest_keys()
     name = key.strip().strip("[]").replace("_", "-")
     if name in ("common", "job"):
-        return _several_types(name)
+        kind = "a table" if name == "common" else "a list of tables"
+        return KeyExplanation(name, kind, False, _COMMON if name == "common" else _JOB, (), _SEVERAL)
     for several in ("common.", "job."):
         name = name.removeprefix(several)
     if name.startswith(("env.", "vars.")):
@@ -211,27 +268,23 @@ def explain_key(key: str) -> str:
     inner = _explain_table(root, part)
     if "." in name:
         part, inner = inner[name.partition(".")[2]], {}
-    needed = "required" if name in root["required"] else "optional"
-    lines = [f"{name}: {_kind(root, part)}; {needed}", "", *textwrap.wrap(part["description"], 78)]
-    if inner:
-        width = max(map(len, inner)) + 2
-        lines += ["", *(f"  {one:<{width}}{_first(below['description'])}" for one, below in inner.items())]
-    return "\n".join([*lines, "", *(f"  {line}" for line in part["examples"][0].split("\n"))])
-
-
-def _several_types(name: str) -> str:
-    example = '[common]\nimage = "images.canfar.net/skaha/astroml:latest"\n\n[[job]]\nname = "shards"\nreplicas = 40\n'
-    example += '\n[[job]]\nname = "merge"\nafter = ["shards"]'
-    lines = textwrap.wrap(_COMMON if name == "common" else _JOB, 78)
-    return "\n".join(
-        [
-            f"{name}: {'a table' if name == 'common' else 'a list of tables'}; optional",
-            "",
-            *lines,
-            "",
-            *(f"  {line}".rstrip() for line in example.split("\n")),
-        ]
+    rows = tuple({"key": one, "description": _first(below["description"])} for one, below in inner.items())
+    return KeyExplanation(
+        name, _kind(root, part), name in root["required"], part["description"], rows, part["examples"][0]
     )
+
+
+_SEVERAL = """\
+[common]
+image = "images.canfar.net/skaha/astroml:latest"
+
+[[job]]
+name = "shards"
+replicas = 40
+
+[[job]]
+name = "merge"
+after = ["shards"]"""
 
 
 def _unknown(key: str, name: str, known: dict[str, str]) -> UsageError:

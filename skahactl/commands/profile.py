@@ -406,37 +406,74 @@ def run_check(profile: Profile, canary: str | None, timeout: str, context: Invoc
     return asyncio.run(_check_server(profile, canary, seconds, context, SystemClock()))
 
 
+class CheckReport:
+    """What a check has found so far: lines as they come, or with ``-o json`` one object at the end."""
+
+    NAMES = ("profile", "server", "availability", "credentials", "user", "sessions", "resources", "encoding")
+
+    def __init__(self, context: Invocation):
+        self._context = context
+        self._data: dict[str, object] = dict.fromkeys(self.NAMES)
+
+    def add(self, line: str | None = None, **found: object) -> None:
+        """Facts by name; ``line``: how the last of them is printed, where that is not its value."""
+        self._data |= found
+        *_, (name, value) = found.items()
+        if not self._context.machine_readable:
+            self._context.out(f"{name:<12} {value if line is None else line}")
+
+    def close(self) -> None:
+        if self._context.machine_readable:
+            self._context.out(json.dumps(self._data, ensure_ascii=False))
+
+
 async def _check_server(profile: Profile, image: str | None, timeout: float, context: Invocation, clock: Clock) -> int:
+    report = CheckReport(context)
+    try:
+        await _check_each(profile, image, timeout, context, clock, report)
+    finally:
+        report.close()
+    return Exit.DONE
+
+
+async def _check_each(
+    profile: Profile, image: str | None, timeout: float, context: Invocation, clock: Clock, report: CheckReport
+) -> None:
     from skahactl.platforms import open_client
     from skahactl.skaha import credentials
 
-    context.out(f"profile      {profile.name} ({profile.path or 'built in'})")
-    context.out(f"server       {profile.server if not profile.is_local else 'this machine'}")
-    directory = profile.local.directory or context.cwd
+    report.add(f"{profile.name} ({profile.path or 'built in'})", profile=profile.name)
+    report.add("this machine" if profile.is_local else None, server=profile.server)
     client = open_client(
         profile,
         clock=clock,
         environ=context.environ,
-        directory=directory,
+        directory=profile.local.directory or context.cwd,
         report=context.debug,
         verbose=context.verbose,
     )
     async with client:
-        context.out(f"availability {await client.available()}")
+        report.add(availability=await client.available())
         credentials.check(profile, clock.now(), context.environ)
-        context.out(f"credentials  {_credentials(profile, clock.now())}")
+        report.add(credentials=_credentials(profile, clock.now()))
         listing = await client.sessions()
-        context.out(f"user         {listing.user or 'not told'}, {len(listing.sessions)} sessions")
-        context.out(f"resources    {_resources(await client.options())}")
+        count = len(listing.sessions)
+        report.add(f"{listing.user or 'unknown'}, {count} sessions", sessions=count, user=listing.user or None)
+        report.add(resources=_resources(await client.options()))
         if image is not None:
-            await _canary(client, profile, image, timeout, context, clock)
+            await _canary(client, profile, image, timeout, context, clock, report)
         else:
-            context.out(f"encoding     {_remembered_canary(profile, context, clock.now())}")
-    return Exit.DONE
+            report.add(encoding=_remembered_canary(profile, context, clock.now()))
 
 
 async def _canary(
-    client: Client, profile: Profile, image: str, timeout: float, context: Invocation, clock: Clock
+    client: Client,
+    profile: Profile,
+    image: str,
+    timeout: float,
+    context: Invocation,
+    clock: Clock,
+    report: CheckReport,
 ) -> None:
     from skahactl.manifest.schema import names_host
     from skahactl.skaha import canary
@@ -448,15 +485,15 @@ async def _canary(
     verdict = await canary.run_canary(client, image, clock, timeout=timeout, patience=profile.client.log_patience)
     canary.remember_result(state_dir(context.environ), profile.server, verdict.arrived, clock.now())
     if verdict.arrived:
-        context.out("encoding     proven: command and environment arrived byte for byte; remembered for 30 days")
+        report.add(encoding="proven: command and environment arrived byte for byte; remembered for 30 days")
         return
-    context.out("encoding     different: command or environment arrived changed; remembered for 30 days")
+    report.add(encoding="different: command or environment arrived changed; remembered for 30 days")
     context.warn("what the canary printed:")
     for line in verdict.log[:2000].decode("utf-8", "replace").splitlines()[:12]:
         context.warn("  " + "".join(char if char.isprintable() else "?" for char in line))
     raise AnswerNo(
         f"{profile.host} does not decode commands as Skaha servers up to 1.4.0 do",
-        hint="manifests with blanks, quotes, $ or backslashes in command or [env] are refused there",
+        hint="manifests with blanks, quotes, $ or backslashes in command or [env] are rejected there",
         code="canary",
     )
 

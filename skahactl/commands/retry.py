@@ -222,6 +222,12 @@ def _mark(job: str, state: str, replicas: str | None, items: str | None, unknown
             within = found.numbers or range(1, found.run.total + 1)
             numbers = frozenset(row.number for row in rows if row.state == State.UNKNOWN and row.number in within)
         changed = mark_results(ledger, found.run, state, numbers, listed, time.time())
+    if context.machine_readable:
+        import json
+
+        data = {"name": found.run.key.name, "run": found.run.number, "state": state, "replicas": list(changed)}
+        context.out(json.dumps(data, ensure_ascii=False))
+        return Exit.DONE
     where = head_of(found.run)
     if not changed:
         context.say(f"{where}: no replica of those is Unknown; nothing marked")

@@ -82,9 +82,22 @@ async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
             awaited.append(WaitTarget(target.run, target.numbers))
         code, told = await JobWaiter(runtime, condition, deadline(timeout, runtime.clock)).wait(awaited)
         runtime.reporter.close()
+        if current().machine_readable:
+            _print_data(condition, code, told)
+            return code
         for run_of, why in told:
             current().say(f"{head(run_of.key.name, runtime.profile)}: {why}")
         return code
+
+
+def _print_data(condition: str, code: Exit, told: Sequence[tuple[Run, str]]) -> None:
+    """The jobs for which the condition is met, or those for which it can no longer be met."""
+    import json
+
+    met = code is Exit.DONE
+    rows = [{"name": one.key.name, "run": one.number, "met": met, "reason": why} for one, why in told]
+    data = {"condition": condition, "exit": int(code), "jobs": rows}
+    current().out(json.dumps(data, ensure_ascii=False, indent=None if current().output == "jsonl" else 2))
 
 
 CONDITIONS = ("complete", "running", "deleted")

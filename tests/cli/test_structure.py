@@ -25,7 +25,7 @@ LAYERS = (
     ("local",),
     ("platforms",),
     ("ledger",),
-    ("targets", "shapes"),
+    ("targets", "shapes", "schemas"),
     ("engine", "logs"),
     ("session_runtime",),
     ("session", "sessions"),

@@ -1,0 +1,109 @@
+"""The output of every verb with ``-o json`` is valid against the schema that ``skahactl schema`` prints for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from skahactl.schemas import SHAPES, json_schema_of
+from tests.home import Home
+
+pytestmark = pytest.mark.once
+
+JOB = """
+name = "tiles"
+image = "images.canfar.net/skaha/astroml:latest"
+command = ["sh", "-c", "echo $0; exit $1", "{item}", "{code}"]
+replicas = 2
+[items]
+values = ["a", "b"]
+[vars]
+code = "1"
+"""
+
+#: What is called, in order, the shape of its output, and its exit code. The first two make the job.
+CALLS = (
+    ("apply job.toml --dry-run", "outcome", 0),
+    ("apply job.toml --wait", "outcome", 1),
+    ("diff job.toml --var code=0", "outcome", 1),
+    ("get jobs", "jobs", 0),
+    ("get jobs -A", "jobs", 0),
+    ("get replicas tiles", "replicas", 0),
+    ("get items tiles", "items", 0),
+    ("get sessions", "sessions", 0),
+    ("get events tiles/1", "events", 0),
+    ("get images", "images", 0),
+    ("get resources", "resources", 0),
+    ("get stats", "stats", 0),
+    ("describe tiles", "description", 0),
+    ("wait tiles", "wait", 1),
+    ("retry tiles --dry-run", "outcome", 0),
+    ("resume tiles", "outcome", 1),
+    ("mark tiles completed -r 1", "mark", 0),
+    ("renew tiles", "outcome", 0),
+    ("validate job.toml", "validation", 0),
+    ("explain", "keys", 0),
+    ("explain items", "key", 0),
+    ("explain common", "key", 0),
+    ("profile list", "profiles", 0),
+    ("profile show local", "profile", 0),
+    ("profile check local", "check", 0),
+    ("--version", "version", 0),
+    ("create headless images.canfar.net/skaha/astroml:latest --dry-run -- true", "outcome", 0),
+    ("delete tiles --dry-run", "outcome", 0),
+    ("delete tiles", "outcome", 0),
+    ("prune --older-than 0s --dry-run", "runs", 0),
+)
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What each call prints, by its words."""
+    home = Home(tmp_path_factory.mktemp("home"))
+    (home.root / "job.toml").write_text(JOB)
+    found = {}
+    for line, _, code in CALLS:
+        out, _ = home.ended(home.start("-o", "json", *line.split()), code)
+        found[line] = json.loads(out)
+    return found
+
+
+@pytest.mark.parametrize(("line", "shape"), [call[:2] for call in CALLS])
+def test_the_output_of_a_verb_is_valid(outputs: dict[str, Any], line: str, shape: str) -> None:
+    assert outputs[line] not in ([], {}) or shape in ("events", "images", "runs")
+    jsonschema.validate(outputs[line], json_schema_of(shape), jsonschema.Draft202012Validator)
+
+
+def test_lines_and_errors_are_valid(outputs: dict[str, Any], tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    _, err = home.ended(home.start("get", "jobs", "nojob", "-o", "json"), 2)
+    jsonschema.validate(json.loads(err), json_schema_of("error"))
+    (home.root / "job.toml").write_text(JOB)
+    home.ended(home.start("apply", "job.toml", "--wait", "-q"), 1)
+    out, _ = home.ended(home.start("logs", "tiles", "-o", "jsonl"), 0)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert len(lines) == 2
+    for line in lines:
+        jsonschema.validate(line, json_schema_of("lines"))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_schema_rejects_what_lacks_a_field(shape: str) -> None:
+    found = json_schema_of(shape)
+    jsonschema.Draft202012Validator.check_schema(found)
+    record = found["items"] if found["type"] == "array" else found
+    if "required" in record:
+        assert not jsonschema.Draft202012Validator(record).is_valid({})
+
+
+def test_every_shape_is_validated_and_every_schema_is_printed(tmp_path: Path) -> None:
+    assert {shape for _, shape, _ in CALLS} | {"lines", "error"} == set(SHAPES)
+    home = Home(tmp_path)
+    out, _ = home.ended(home.start("schema", "jobs"), 0)
+    assert json.loads(out) == json_schema_of("jobs")
+    assert "manifest" in json.loads(home.ended(home.start("schema"), 0)[0])["title"]
+    assert "did you mean 'jobs'?" in home.ended(home.start("schema", "jbos"), 2)[1]
