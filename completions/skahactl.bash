@@ -53,7 +53,7 @@ _skahactl() {
   local options_with_values='--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
 
   # Build list of all valid command names (to distinguish from positionals)
-  local all_commands='|apply|completion|create|delete|describe|diff|events|explain|get|help|init|login|logs|mark|profile|profile add|profile check|profile current|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
+  local all_commands='|apply|completion|create|delete|describe|diff|events|explain|get|help|init|login|logs|mark|open|profile|profile add|profile check|profile current|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
 
   # Detect command path by collecting valid command words only
   local -a cmd_path=()
@@ -148,7 +148,7 @@ _skahactl() {
             _skahactl_files "$manifests"
             ;;
           *)
-            _skahactl_offer "init" "apply" "create" "get" "describe" "logs" "wait" "events" "report" "retry" "delete" "resume" "renew" "mark" "prune" "validate" "diff" "explain" "schema" "login" "profile" "completion" "serve" "split" "help"
+            _skahactl_offer "init" "apply" "create" "get" "describe" "logs" "wait" "events" "report" "open" "retry" "delete" "resume" "renew" "mark" "prune" "validate" "diff" "explain" "schema" "login" "profile" "completion" "serve" "split" "help"
             ;;
         esac
       fi
@@ -843,6 +843,46 @@ _skahactl() {
             esac
           fi
           ;;
+        "open")
+          if [[ ${cur} == -* ]]; then
+            _skahactl_offer "--url" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --profile)
+                _skahactl_ask
+                ;;
+              -p)
+                _skahactl_ask
+                ;;
+              --output)
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              -o)
+                _skahactl_offer "table" "wide" "name" "json" "jsonl" "yaml" "csv" "toml"
+                ;;
+              --color)
+                _skahactl_offer "auto" "always" "never"
+                ;;
+              --log-file)
+                _skahactl_files "$manifests"
+                ;;
+              *)
+                case ${positional_count} in
+                  0)
+                    _skahactl_ask
+                    ;;
+                  *)
+                    COMPREPLY=()
+                    ;;
+                esac
+                ;;
+            esac
+          fi
+          ;;
         "profile")
           if [[ ${cur} == -* ]]; then
             _skahactl_offer "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
@@ -1109,7 +1149,7 @@ _skahactl() {
                 _skahactl_files "$manifests"
                 ;;
               *)
-                COMPREPLY=()
+                _skahactl_offer "manifest" "jobs" "replicas" "items" "sessions" "events" "images" "resources" "stats" "description" "outcome" "lines" "wait" "mark" "runs" "validation" "key" "keys" "profile" "profiles" "check" "version" "error"
                 ;;
             esac
           fi

@@ -7,7 +7,7 @@ function __fish_skahactl_using_command
     contains -- -- $cmd; and return 1
     set -l subcommands
     set -l options_with_values '--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
-    set -l all_commands '|apply|completion|create|delete|describe|diff|events|explain|get|help|init|login|logs|mark|profile|profile add|profile check|profile current|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
+    set -l all_commands '|apply|completion|create|delete|describe|diff|events|explain|get|help|init|login|logs|mark|open|profile|profile add|profile check|profile current|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
     set -e cmd[1]
@@ -120,6 +120,7 @@ complete -c skahactl -n __fish_skahactl_using_command -a 'logs' -d 'Show or foll
 complete -c skahactl -n __fish_skahactl_using_command -a 'wait' -d 'Wait for a job to end.'
 complete -c skahactl -n __fish_skahactl_using_command -a 'events' -d 'Explain why a session is pending.'
 complete -c skahactl -n __fish_skahactl_using_command -a 'report' -d 'Write a page with charts of a job.'
+complete -c skahactl -n __fish_skahactl_using_command -a 'open' -d 'Open an interactive session in the browser.'
 complete -c skahactl -n __fish_skahactl_using_command -a 'retry' -d 'Retry failed replicas.'
 complete -c skahactl -n __fish_skahactl_using_command -a 'delete' -d 'Delete sessions and wait until they are gone.'
 complete -c skahactl -n __fish_skahactl_using_command -a 'resume' -d 'Drive the last run of a job until it ends.'
@@ -605,6 +606,30 @@ complete -c skahactl -n '__fish_skahactl_using_command mark' -l log-file -r -F -
 complete -c skahactl -n '__fish_skahactl_using_command mark; and test (__fish_skahactl_positional_index 1) = 0; and not string match -q -- "-*" (commandline -ct)' -f -k -a '(__fish_skahactl_complete)'
 complete -c skahactl -n '__fish_skahactl_using_command mark; and test (__fish_skahactl_positional_index 1) = 1' -f -a 'completed failed'
 
+# Options for: open
+complete -c skahactl -n '__fish_skahactl_using_command open' -l help -d 'Display this message and exit.'
+complete -c skahactl -n '__fish_skahactl_using_command open' -s h -d 'Display this message and exit.'
+complete -c skahactl -n '__fish_skahactl_using_command open' -l version -d 'Display application version.'
+complete -c skahactl -n '__fish_skahactl_using_command open' -l url -d 'Print the address only; do not start a browser.'
+complete -c skahactl -n '__fish_skahactl_using_command open' -l profile -x -d 'Profile name or file: where to run.'
+complete -c skahactl -n '__fish_skahactl_using_command open' -l profile -x -k -a '(__fish_skahactl_complete)'
+complete -c skahactl -n '__fish_skahactl_using_command open' -s p -x -d 'Profile name or file: where to run.'
+complete -c skahactl -n '__fish_skahactl_using_command open' -s p -x -k -a '(__fish_skahactl_complete)'
+complete -c skahactl -n '__fish_skahactl_using_command open' -l output -x -d 'Output format (default: table).'
+complete -c skahactl -n '__fish_skahactl_using_command open' -l output -x -a 'table wide name json jsonl yaml csv toml'
+complete -c skahactl -n '__fish_skahactl_using_command open' -s o -x -d 'Output format (default: table).'
+complete -c skahactl -n '__fish_skahactl_using_command open' -s o -x -a 'table wide name json jsonl yaml csv toml'
+complete -c skahactl -n '__fish_skahactl_using_command open' -l quiet -d 'Print only results, warnings and errors.'
+complete -c skahactl -n '__fish_skahactl_using_command open' -s q -d 'Print only results, warnings and errors.'
+complete -c skahactl -n '__fish_skahactl_using_command open' -l verbose -d 'Log each HTTP request; -vv also logs its parameters.'
+complete -c skahactl -n '__fish_skahactl_using_command open' -s v -d 'Log each HTTP request; -vv also logs its parameters.'
+complete -c skahactl -n '__fish_skahactl_using_command open' -l color -x -d 'When to use colour (default: auto).'
+complete -c skahactl -n '__fish_skahactl_using_command open' -l color -x -a 'auto always never'
+complete -c skahactl -n '__fish_skahactl_using_command open' -l no-pager -d 'Do not use a pager.'
+complete -c skahactl -n '__fish_skahactl_using_command open' -l log-file -r -F -d 'Append the lines of -vv to this file.'
+# Positionals for: open
+complete -c skahactl -n '__fish_skahactl_using_command open; and test (__fish_skahactl_positional_index 1) = 0; and not string match -q -- "-*" (commandline -ct)' -f -k -a '(__fish_skahactl_complete)'
+
 # Subcommands for: profile
 complete -c skahactl -n '__fish_skahactl_using_command profile' -a 'list' -d 'List profiles; * marks the selected one.'
 complete -c skahactl -n '__fish_skahactl_using_command profile' -a 'show' -d 'Show a profile with its defaults and the overrides from the environment.'
@@ -964,6 +989,8 @@ complete -c skahactl -n '__fish_skahactl_using_command schema' -l color -x -d 'W
 complete -c skahactl -n '__fish_skahactl_using_command schema' -l color -x -a 'auto always never'
 complete -c skahactl -n '__fish_skahactl_using_command schema' -l no-pager -d 'Do not use a pager.'
 complete -c skahactl -n '__fish_skahactl_using_command schema' -l log-file -r -F -d 'Append the lines of -vv to this file.'
+# Positionals for: schema
+complete -c skahactl -n '__fish_skahactl_using_command schema; and test (__fish_skahactl_positional_index 1) = 0' -f -a 'manifest jobs replicas items sessions events images resources stats description outcome lines wait mark runs validation key keys profile profiles check version error'
 
 # Options for: serve
 complete -c skahactl -n '__fish_skahactl_using_command serve' -l help -d 'Display this message and exit.'
