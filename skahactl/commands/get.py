@@ -35,7 +35,7 @@ from skahactl.engine.snapshot import poll_is_due, view_run
 from skahactl.errors import Exit, ProfileError, SkahactlError, UsageError, worst
 from skahactl.invocation import current
 from skahactl.model import STATES, State
-from skahactl.render.columns import ALL_PROFILES, pairs
+from skahactl.render.columns import ALL_PROFILES, resource_rows, stats_rows
 from skahactl.render.tables import show_rows, sort_rows, watched_view
 from skahactl.targets import Target, find
 from skahactl.text import count_noun, nearest
@@ -488,9 +488,9 @@ async def platform_rows(runtime: Runtime, noun: str, words: Sequence[str]) -> tu
         raise UsageError(f"{noun} are of the whole platform: '{words[0]}' says nothing", hint=f"skahactl get {noun}")
     if noun == "resources":
         options = await runtime.ask_until_answered(runtime.client.options, patience=0.0)
-        return pairs(_offered(options)), options.raw
+        return resource_rows(_offered(options)), options.raw
     stats = await runtime.ask_until_answered(runtime.client.stats, patience=0.0)
-    return pairs(stats), stats
+    return stats_rows(stats), stats
 
 
 async def event_rows(runtime: Runtime, targets: Sequence[Target]) -> list[Row]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from skahactl.errors import AuthError, SkahactlError, UnreachableError, UsageError
 from skahactl.invocation import Invocation, current
 from skahactl.system import Clock, SystemClock, handled_signals, state_dir
-from skahactl.text import count_noun, did_you_mean, parse_duration, time_ago
+from skahactl.text import did_you_mean, parse_duration, time_ago
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from skahactl.engine.runtime import Reporter, RunProgress, Runtime
     from skahactl.ledger.records import Run
     from skahactl.profile import Profile
+    from skahactl.shapes import Row
     from skahactl.skaha.client import Client
     from skahactl.skaha.models import Listing
 
@@ -180,12 +181,11 @@ def parse_states(text: str | None, known: Sequence[str]) -> frozenset[str] | Non
     return frozenset(chosen)
 
 
-def limit_rows(rows: Sequence[T], limit: int | None) -> list[T]:
-    """The first ``limit`` rows; says how many are left out."""
-    if limit is None or len(rows) <= limit:
-        return list(rows)
-    current().say(f"{count_noun(len(rows) - limit, 'more row')} not shown (--limit {limit})")
-    return list(rows[:limit])
+def limit_rows(rows: Sequence[Row], limit: int | None) -> list[Row]:
+    """The first ``limit`` rows; the table says below itself how many are left out."""
+    from skahactl.render.tables import LimitedRows
+
+    return LimitedRows(rows[:limit], len(rows))
 
 
 @contextlib.contextmanager

@@ -20,13 +20,15 @@ Cell = Callable[[Mapping[str, Any], float], object]
 @dataclass(frozen=True, slots=True)
 class Column:
     """``cell`` gives the text of a row at a time (epoch seconds); None and "" are shown as ``-``. ``by``: what rows are
-    sorted by, where it is not the cell."""
+    sorted by, where it is not the cell. ``cut``: where a terminal shortens a text: at its "end", in the "middle" (for
+    names, which differ at their ends), or "never" (for keys)."""
 
     title: str
     cell: Cell
     wide: bool = False  # only with -o wide
     right: bool = False
     is_state: bool = False  # coloured by state
+    cut: str = "end"
     by: Callable[[Mapping[str, Any]], object] | None = None
 
     def rank(self, row: Mapping[str, Any]) -> object:
@@ -52,21 +54,21 @@ def epoch(text: object) -> float | None:
         return None
 
 
-def _field(key: str, title: str | None = None, **options: bool) -> Column:
-    return Column(title or key.upper(), lambda row, now: row.get(key), by=lambda row: row.get(key), **options)
+def _field(key: str, title: str | None = None, cut: str = "end", **options: bool) -> Column:
+    return Column(title or key.upper(), lambda row, now: row.get(key), by=lambda row: row.get(key), cut=cut, **options)
 
 
-def _since(key: str, title: str, **options: bool) -> Column:
+def _since(key: str, title: str, *, wide: bool = False) -> Column:
     """How long ago a time was."""
 
     def cell(row: Mapping[str, Any], now: float) -> str | None:
         at = epoch(row.get(key))
         return None if at is None else format_duration(now - at)
 
-    return Column(title, cell, by=lambda row: row.get(key), **options)
+    return Column(title, cell, wide, by=lambda row: row.get(key))
 
 
-def _until(key: str, title: str, **options: bool) -> Column:
+def _until(key: str, title: str, *, wide: bool = False) -> Column:
     def cell(row: Mapping[str, Any], now: float) -> str | None:
         at = epoch(row.get(key))
         return (
@@ -77,7 +79,7 @@ def _until(key: str, title: str, **options: bool) -> Column:
             else f"{format_duration(now - at)} ago"
         )
 
-    return Column(title, cell, by=lambda row: row.get(key), **options)
+    return Column(title, cell, wide, by=lambda row: row.get(key))
 
 
 def _count(state: str) -> Column:
@@ -102,8 +104,16 @@ def _ran(row: Mapping[str, Any], now: float) -> str | None:
     if started is None:
         return None
     if finished is not None:
-        return format_duration(finished - started)
+        return ("≤ " if _is_late(row) else "") + format_duration(finished - started)
     return format_duration(now - started) if row["state"] == State.RUNNING else None
+
+
+def _is_late(row: Mapping[str, Any]) -> bool:
+    """Whether the end was noticed so late that the run time is an upper bound."""
+    started, finished, after = (epoch(row.get(key)) for key in ("started", "finished", "finished_after"))
+    if started is None or finished is None or after is None:
+        return False
+    return finished - after > max(2.0, (finished - started) / 10)
 
 
 def _ran_seconds(row: Mapping[str, Any]) -> float | None:
@@ -141,11 +151,14 @@ def _owner_rank(row: Mapping[str, Any]) -> str | None:
     return f"{name} {number:>9}" if name else None
 
 
-_REPLICA = Column("REPLICA", lambda row, now: _owner(row), by=_owner_rank)
+REPLICA = Column("REPLICA", lambda row, now: _owner(row), by=_owner_rank, cut="never")
+
+#: The same where all rows are of one job, which the title names.
+REPLICA_NUMBER = Column("REPLICA", lambda row, now: row["replica"], right=True, cut="never")
 
 _JOBS = View(
     (
-        _field("name"),
+        _field("name", cut="never"),
         _field("run", right=True),
         _field("status", is_state=True),
         Column(
@@ -165,9 +178,9 @@ _JOBS = View(
             "ITEMS", _items_done, wide=True, by=lambda row: row["items"]["completed"] if row["items"]["total"] else None
         ),
         _until("deadline", "DEADLINE", wide=True),
-        _field("image", wide=True),
+        _field("image", wide=True, cut="middle"),
         _field("user", wide=True),
-        _field("manifest", wide=True),
+        _field("manifest", wide=True, cut="middle"),
         Column(
             "DRIVER", lambda row, now: row["driver"] and f"{row['driver']['pid']}@{row['driver']['host']}", wide=True
         ),
@@ -178,16 +191,16 @@ _JOBS = View(
 
 _REPLICAS = View(
     (
-        _REPLICA,
+        REPLICA,
         _field("state", is_state=True),
         Column("ATTEMPT", lambda row, now: f"{row['attempt']}/{row['attempts']}", right=True),
-        _field("session"),
+        _field("session", cut="never"),
         Column("ITEMS", lambda row, now: len(row["items"]) or None, right=True),
         _since("started", "STARTED"),
         Column("TIME", _ran, by=_ran_seconds),
         _field("reason"),
         _field("run", wide=True, right=True),
-        _field("name", wide=True),
+        _field("name", wide=True, cut="middle"),
         Column("RESOURCES", _sizes, wide=True, by=lambda row: row["resources"]["cores"]),
         _until("deadline", "DEADLINE", wide=True),
         Column("LOG", _log, wide=True, by=lambda row: row["log"]["bytes"]),
@@ -198,8 +211,8 @@ _REPLICAS = View(
 
 _ITEMS = View(
     (
-        _REPLICA,
-        _field("item"),
+        REPLICA,
+        _field("item", cut="middle"),
         _field("state", is_state=True),
         _field("attempt", right=True),
         _field("exit_code", "EXIT", right=True),
@@ -211,13 +224,13 @@ _ITEMS = View(
 
 _SESSIONS = View(
     (
-        _field("id"),
-        _field("name"),
+        _field("id", cut="never"),
+        _field("name", cut="middle"),
         _field("type", "KIND"),
         _field("status", is_state=True),
         _since("startTime", "STARTED"),
-        _REPLICA,
-        _field("image", wide=True),
+        REPLICA,
+        _field("image", wide=True, cut="middle"),
         _field("requestedCPUCores", "CORES", wide=True, right=True),
         _field("requestedRAM", "RAM", wide=True, right=True),
         _field("requestedGPUCores", "GPUS", wide=True, right=True),
@@ -231,7 +244,7 @@ _SESSIONS = View(
 
 _EVENTS = View(
     (
-        Column("REPLICA", lambda row, now: _owner(row) or row["session"], by=_owner_rank),
+        Column("REPLICA", lambda row, now: _owner(row) or row["session"], by=_owner_rank, cut="never"),
         _field("type"),
         _field("reason"),
         _since("last", "SEEN"),
@@ -244,14 +257,17 @@ _EVENTS = View(
 
 _IMAGES = View(
     (
-        _field("id", "IMAGE"),
+        _field("id", "IMAGE", cut="never"),
         Column("KINDS", lambda row, now: ",".join(sorted(map(str, row.get("types") or ())))),
         _field("digest", wide=True),
     ),
     lambda row: str(row["id"]),
 )
 
-_PAIRS = View((_field("name"), _field("value")), lambda row: str(row["name"]))
+_PAIRS = View((_field("name", cut="never"), _field("value", cut="never")), lambda row: str(row["name"]))
+
+#: How much of a total is in use, on a terminal.
+SHARE = Column("", lambda row, now: _bar(row.get("share")), cut="never")
 
 #: Jobs on every server, with a column for the profile.
 ALL_PROFILES = "jobs of all profiles"
@@ -267,6 +283,67 @@ VIEWS: dict[str, View] = {
     "resources": _PAIRS,
     "stats": _PAIRS,
 }
+
+
+def stats_rows(stats: Mapping[str, Any]) -> list[Row]:
+    """The load of the platform in words (skaha-api 4.3): ``cores  377 of 960 in use``, with the ``share`` in use.
+    What has another shape is shown by its keys."""
+    try:
+        cores, ram = stats["cores"], stats["ram"]
+        largest, most = cores["maxCPUCores"], ram["maxRAM"]
+        rows: list[Row] = [
+            _in_use("cores", cores["requestedCPUCores"], cores["cpuCoresAvailable"], ""),
+            _in_use("memory", ram["requestedRAM"], ram["ramAvailable"], " GB"),
+            {
+                "name": "largest session",
+                "value": f"{_amount(largest['cpuCores']):g} cores with {_gb(largest['withRam'])}",
+            },
+        ]
+        if (most["ram"], most["withCPUCores"]) != (largest["withRam"], largest["cpuCores"]):
+            rows.append({"name": "", "value": f"{_gb(most['ram'])} with {_amount(most['withCPUCores']):g} cores"})
+    except (KeyError, TypeError, ValueError):
+        return pairs(stats)
+    return rows
+
+
+def resource_rows(offered: Mapping[str, Any]) -> list[Row]:
+    """What a session can request, in words (skaha-api, ``GET /context``); another shape is shown by its keys."""
+    try:
+        rows: list[Row] = []
+        for key, name, unit in (("cores", "cores", ""), ("memoryGB", "memory", " GB"), ("gpus", "gpus", "")):
+            table = offered[key]
+            default = f" (default {table['default']})" if table.get("default") is not None else ""
+            rows.append({"name": name, "value": f"{_listed(table['options'])}{unit}{default}"})
+        sessions = int(offered.get("maxInteractiveSessions") or 0)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return pairs(offered)
+    if sessions > 0:
+        rows.append({"name": "interactive sessions", "value": f"at most {sessions} at the same time"})
+    return rows
+
+
+def _in_use(name: str, used: object, total: object, unit: str) -> Row:
+    some, all_of = _amount(used), _amount(total)
+    share = some / all_of if all_of else 0.0
+    return {"name": name, "value": f"{some:g} of {all_of:g}{unit} in use, {share * 100:.0f} %", "share": share}
+
+
+def _amount(value: object) -> float:
+    """The number of ``32``, ``"32Gi"`` or ``"147G"``."""
+    return float(str(value).rstrip("GiMB ").strip())
+
+
+def _gb(value: object) -> str:
+    return f"{_amount(value):g} GB"
+
+
+def _bar(share: object, width: int = 10) -> str:
+    """``███▉······``."""
+    if not isinstance(share, float):
+        return " "
+    eighths = max(0, min(width * 8, round(share * width * 8)))
+    text = "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+    return text.ljust(width, "·")
 
 
 def pairs(data: Mapping[str, object]) -> list[Row]:

@@ -5,19 +5,38 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skahactl.errors import UsageError
-from skahactl.invocation import Invocation, is_screen, one_line
-from skahactl.render.columns import VIEWS, cells, column_widths, columns_of, plain_lines
-from skahactl.text import did_you_mean
+from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
+from skahactl.model import State
+from skahactl.render.columns import (
+    REPLICA,
+    REPLICA_NUMBER,
+    SHARE,
+    VIEWS,
+    Column,
+    cells,
+    column_widths,
+    columns_of,
+    plain_lines,
+)
+from skahactl.shapes import Row
+from skahactl.text import count_noun, did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from skahactl.render.terminal import Size
-    from skahactl.shapes import Row
+
+
+class LimitedRows(list[Row]):
+    """The first of ``total`` rows."""
+
+    def __init__(self, rows: Iterable[Row], total: int):
+        super().__init__(rows)
+        self.left_out = total - len(self)
 
 
 def show_rows(
@@ -43,21 +62,55 @@ def show_rows(
         for row in rows:
             context.out(one_line(VIEWS[noun].name(row)))
     else:
-        context.stdout.write(data_text(context.output, noun, rows if raw is None else raw))
+        data = rows if raw is None or context.output == "csv" else raw
+        context.stdout.write(data_text(context.output, noun, data, headers=headers))
+    left_out = rows.left_out if isinstance(rows, LimitedRows) else 0
+    if left_out:
+        context.stdout.flush()
+        context.say(f"{count_noun(left_out, 'more row')} not shown (--limit {len(rows)})")
 
 
-def data_text(output: str, noun: str, data: object) -> str:
-    """``data`` as json, jsonl (a line for each row) or toml (an array of tables called ``noun``)."""
+def data_text(output: str, noun: str, data: object, *, headers: bool = True) -> str:
+    """``data`` as json, yaml (JSON is YAML), jsonl (a line for each row), csv, or toml (an array of tables called
+    ``noun``)."""
     if output == "toml":
         import tomli_w
 
         return tomli_w.dumps(without_none(data if isinstance(data, Mapping) else {noun: data}))
+    if output == "csv":
+        return _csv_text([data] if isinstance(data, Mapping) else data, headers)  # type: ignore[list-item, arg-type]
     import json
 
     if output == "jsonl":
         rows = [data] if isinstance(data, Mapping) else data
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)  # type: ignore[attr-defined]
     return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+
+
+def _csv_text(rows: Sequence[Row], headers: bool) -> str:
+    """A column for each field, those of nested tables with a dot (``counts.Failed``); words of a list with blanks
+    between them, and nothing for what is unknown."""
+    import csv
+    import io
+
+    flat = [dict(_flattened(row, "")) for row in rows]
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if headers and names:
+        writer.writerow(names)
+    writer.writerows([row.get(name) for name in names] for row in flat)
+    return text.getvalue()
+
+
+def _flattened(row: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple):
+            yield prefix + key, " ".join(map(str, value))
+        else:
+            yield prefix + key, value
 
 
 def without_none(data: Any) -> Any:
@@ -84,14 +137,38 @@ def sort_rows(noun: str, rows: Sequence[Row], key: str | None) -> list[Row]:
 
 def _show_table(context: Invocation, noun: str, rows: Sequence[Row], headers: bool, now: float) -> None:
     columns = columns_of(noun, context.output == "wide")
-    texts = cells(columns, rows, now)
     if is_screen(context.stdout, context.environ):
         from skahactl.render import terminal
 
+        columns, title = terminal_columns(noun, columns, rows, now, shows_unicode(context.stdout))
         console = terminal.console(context.stdout, context.environ)
-        terminal.print_table(console, columns, texts, headers)
+        terminal.print_table(console, columns, cells(columns, rows, now), headers, title if headers else None)
         return
+    texts = cells(columns, rows, now)
     context.stdout.write("".join(f"{line}\n" for line in plain_lines(columns, texts, headers)))
+
+
+_NOTHING = frozenset({"-", "0", "1/1", "0/1", " "})  # one attempt of one is nothing to show, either
+
+
+def terminal_columns(
+    noun: str, columns: Sequence[Column], rows: Sequence[Row], now: float, unicode: bool = True
+) -> tuple[list[Column], str | None]:
+    """The columns that a terminal shows of these rows, and a title above them.
+
+    Replicas of one job are numbers below a title with the job. Columns that hold nothing are left out, but for keys
+    and states.
+    """
+    shown, title = list(columns), None
+    jobs = {(row.get("job"), row.get("run")) for row in rows} if noun in ("replicas", "items") else set()
+    if len(jobs) == 1 and shown[0] is REPLICA:
+        ((job, run),) = jobs
+        shown[0], title = REPLICA_NUMBER, one_line(f"{job}, run {run}")
+    if noun == "stats" and unicode:
+        shown.append(SHARE)
+    keep = [(column.cut == "never" and place == 0) or column.is_state for place, column in enumerate(shown)]
+    empty = [all(text in _NOTHING for text in texts) for texts in zip(*cells(shown, rows, now), strict=True)]
+    return [column for column, kept, gone in zip(shown, keep, empty, strict=True) if kept or not gone], title
 
 
 def _value_of(noun: str, name: str, rows: Sequence[Row]) -> Callable[[Row], Any]:
@@ -156,13 +233,24 @@ def watched_view(context: Invocation, noun: str, headers: bool) -> WatchedView:
     return AppendedRows(context, noun, headers)
 
 
+#: What a person looks for first in a table that is watched.
+_URGENT = (State.FAILED, State.REJECTED, State.UNKNOWN, State.RUNNING, State.UNCONFIRMED, State.CREATING, State.PENDING)
+
+
+def _urgency(row: Row) -> int:
+    state = row.get("state", row.get("status"))
+    rank = next((place for place, one in enumerate(_URGENT) if one == state), len(_URGENT))
+    return rank + (state == State.COMPLETED)
+
+
 class LiveTable:
-    """The last table stays on the screen when it is closed."""
+    """Failed and running rows first, as many as fit. The last table stays on the screen when it is closed."""
 
     def __init__(self, context: Invocation, noun: str, headers: bool):
         from skahactl.render.terminal import RepaintedDisplay
 
         self._picture = RepaintedDisplay(context.stdout, context.environ)
+        self._unicode = shows_unicode(context.stdout)
         self._noun = noun
         self._headers = headers
         self._columns = columns_of(noun, context.output == "wide")
@@ -170,12 +258,13 @@ class LiveTable:
     def show(self, rows: Sequence[Row], now: float) -> None:
         from skahactl.render import terminal
 
-        texts = cells(self._columns, rows, now)
+        columns, title = terminal_columns(self._noun, self._columns, rows, now, self._unicode)
+        texts = cells(columns, sorted(rows, key=_urgency), now)
 
         def make(size: Size) -> RenderableType:
             if not rows:
                 return f"no {self._noun}"
-            return terminal.watched_table(self._columns, texts, self._headers, size)
+            return terminal.watched_table(columns, texts, self._headers, size, title if self._headers else None)
 
         self._picture.paint(make)
 
@@ -193,11 +282,13 @@ class AppendedRows:
         self._headers = headers
         self._before: dict[tuple[object, ...], Mapping[str, object]] = {}
         self._widths: list[int] = []
+        self._begun = False
 
     def show(self, rows: Sequence[Row], now: float) -> None:
         current = {_key(self._noun, row): _news(row) for row in rows}
         changed = [row for row in rows if self._before.get(_key(self._noun, row)) != _news(row)]
-        first = not self._widths
+        first = not self._begun
+        self._begun = self._begun or bool(rows)
         self._before = current
         self._write(changed, now, first)
         self._context.stdout.flush()
@@ -207,8 +298,10 @@ class AppendedRows:
 
     def _write(self, rows: Sequence[Row], now: float, first: bool) -> None:
         context = self._context
-        if context.output in ("json", "jsonl"):
+        if context.output in ("json", "jsonl", "yaml"):
             context.stdout.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        elif context.output == "csv":
+            context.stdout.write(data_text("csv", self._noun, rows, headers=self._headers and first) if rows else "")
         elif context.output == "toml":
             context.stdout.write(data_text("toml", self._noun, rows) + "\n" if rows else "")
         elif context.output == "name":

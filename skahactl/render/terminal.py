@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, TextIO
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from skahactl.invocation import has_colour
 from skahactl.model import State
-from skahactl.render.columns import Column, column_widths
+from skahactl.render.columns import Column
 from skahactl.text import count_noun
 
 if TYPE_CHECKING:
@@ -38,10 +39,13 @@ _SHORTEST = 4  # and a title over numbers
 
 def shorten_middle(text: str, width: int) -> str:
     """``psfex…/12``: the middle goes, since what distinguishes names is at their ends."""
-    if len(text) <= width:
+    if cell_len(text) <= width:
         return text
+    if width < 3:
+        return set_cell_size(text, width)
     head = (width - 1) // 2
-    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}" if width > 2 else text[:width]
+    tail = text[::-1]  # cut from its end
+    return set_cell_size(text, head).rstrip() + "…" + set_cell_size(tail, width - 1 - head)[::-1].lstrip()
 
 
 def console(stream: TextIO, environ: Mapping[str, str], size: Size | None = None) -> Console:
@@ -80,23 +84,28 @@ def styled(stream: TextIO, environ: Mapping[str, str], parts: Sequence[tuple[str
     return captured.get()
 
 
-def print_table(screen: Console, columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool) -> None:
-    """Fits the width of the terminal if cutting the longest cells can do it; else whole, for the terminal to wrap."""
-    widths = _fitting(columns, texts, screen.width) or column_widths(columns, texts)
+def print_table(
+    screen: Console, columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool, title: str | None = None
+) -> None:
+    """Fits the terminal if shortening the longest cells can do it; else it is whole, and the terminal wraps it."""
+    widths = _fitting(columns, texts, screen.width) or _natural(columns, texts)
+    if title is not None:
+        screen.print(Text(title, style="bold"), soft_wrap=True)
     screen.print(_table(columns, texts, headers, widths), soft_wrap=True)
 
 
 def watched_table(
-    columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool, size: Size
+    columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool, size: Size, title: str | None = None
 ) -> RenderableType:
     """As much as a picture of this size has room for, and how many more rows there are."""
-    widths = _fitting(columns, texts, size[0]) or column_widths(columns, texts)
-    room = size[1] - 1 - headers
+    widths = _fitting(columns, texts, size[0]) or _natural(columns, texts)
+    above = [] if title is None else [Text(title, style="bold")]
+    room = size[1] - 1 - headers - len(above)
     if len(texts) <= room:
-        return _table(columns, texts, headers, widths)
+        return Group(*above, _table(columns, texts, headers, widths))
     shown = max(1, room - 1)
     more = count_noun(len(texts) - shown, "more row")
-    return Group(_table(columns, texts[:shown], headers, widths), Text(f"and {more}", style="dim"))
+    return Group(*above, _table(columns, texts[:shown], headers, widths), Text(f"and {more}", style="dim"))
 
 
 def _table(columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool, widths: Sequence[int]) -> Text:
@@ -109,10 +118,11 @@ def _table(columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: b
 
 
 def _line(columns: Sequence[Column], texts: Sequence[str], widths: Sequence[int]) -> Text:
-    """Cells of these widths, two blanks between them; what is longer is cut with an ellipsis."""
+    """Cells of these widths, two blanks between them."""
     line = Text()
     for column, text, width in zip(columns, texts, widths, strict=True):
-        cell = Text(text, style=STYLES.get(text, "") if column.is_state else "")
+        shown = shorten_middle(text, width) if column.cut == "middle" else text
+        cell = Text(shown, style=STYLES.get(text, "") if column.is_state else "")
         cell.truncate(width, overflow="ellipsis")
         blanks = " " * (width - cell.cell_len)
         line.append(blanks if column.right else "").append_text(cell).append("  " if column.right else f"{blanks}  ")
@@ -120,11 +130,21 @@ def _line(columns: Sequence[Column], texts: Sequence[str], widths: Sequence[int]
     return line
 
 
+def _natural(columns: Sequence[Column], texts: Sequence[Sequence[str]]) -> list[int]:
+    """The width of each column without any cut, in cells of the terminal."""
+    return [
+        max([len(column.title), *(cell_len(line[place]) for line in texts)]) for place, column in enumerate(columns)
+    ]
+
+
 def _fitting(columns: Sequence[Column], texts: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """Widths that fit, the widest columns made narrower first, and if need be the titles over numbers cut; None if
-    that would leave too little of one."""
-    widths = column_widths(columns, texts)
-    least = [max(_NARROWEST, len(column.title)) for column in columns]
+    """Widths that fit, the widest columns made narrower first, and if need be the titles over numbers cut; keys are
+    never cut. None if that would leave too little of one."""
+    widths = _natural(columns, texts)
+    least = [
+        width if column.cut == "never" else max(_NARROWEST, len(column.title))
+        for column, width in zip(columns, widths, strict=True)
+    ]
     _make_narrower(widths, least, room)
     numbers = [max([_SHORTEST, *(len(line[place]) for line in texts)]) for place in range(len(columns))]
     least = [numbers[place] if column.right else least[place] for place, column in enumerate(columns)]

@@ -4,6 +4,7 @@ a real socket or none at all."""
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import multiprocessing
 import os
@@ -192,6 +193,16 @@ def test_sorting_puts_the_unknown_last(home: Shown, key: str, order: list[int]) 
     assert [row["replica"] for row in rows] == order
 
 
+def test_csv_has_a_column_for_each_field_and_yaml_is_json(home: Shown) -> None:
+    rows = list(csv.DictReader(home.lines("get", "replicas", "tiles", "--cached", "-o", "csv")))
+    assert [row["replica"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+    assert (rows[0]["items"], rows[0]["resources.cores"], rows[5]["session"]) == ("tile1a tile1b", "2", "")
+    jobs = list(csv.DictReader(home.lines("get", "jobs", "--cached", "-o", "csv")))
+    assert {row["name"]: row["counts.Completed"] for row in jobs}["tiles"] == "2"
+    text = home.run("get", "items", "tiles", "--cached", "-o", "yaml").stdout
+    assert json.loads(text) == home.data("get", "items", "tiles", "--cached")
+
+
 def test_limit_says_what_is_left_out(home: Shown) -> None:
     done = home.run("get", "tiles", "--cached", "--limit", "2", "--no-headers")
     assert len(done.stdout.splitlines()) == 2
@@ -373,7 +384,7 @@ def test_images_resources_and_events(tmp_path: Path, server: Server) -> None:
     images = here.run("get", "images", "astroml", "-o", "name").stdout.split()
     assert images == ["images.canfar.net/skaha/astroml:latest"]
     assert "options" in here.data("get", "resources")["cores"]
-    assert "cores.options" in here.run("get", "resources").stdout
+    assert "cores                 1-16 (default 2)" in here.run("get", "resources").stdout
     waiting = server.tell("session", name="waits", status="Pending")["id"]
     (event, *_) = here.data("get", "events", waiting)
     assert list(event) == ["session", "job", "run", "replica", "type", "reason", "message", "first", "last"]

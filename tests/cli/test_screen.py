@@ -321,8 +321,10 @@ def test_a_table_fits_the_terminal(tmp_path: Path) -> None:
     with contextlib.closing(terminal):
         assert terminal.ended() == 0
         lines = terminal.text().splitlines()
-        assert [line.split()[0] for line in lines[1:]] == [f"tiles/{number}" for number in range(1, 7)]
-        assert [line.endswith("…") for line in lines] == [False] * 3 + [True] + [False] * 3
+        assert lines[0] == "tiles, run 1"
+        assert lines[1].split() == ["REPLICA", "STATE", "SESSION", "ITEMS", "STARTED", "TIME", "REASON"]
+        assert [line.split()[0] for line in lines[2:]] == ["1", "2", "3", "4", "5", "6"]
+        assert [line.endswith("…") for line in lines] == [False] * 4 + [True] + [False] * 3
 
 
 def test_a_table_that_cannot_fit_is_not_cut(tmp_path: Path) -> None:
@@ -332,22 +334,23 @@ def test_a_table_that_cannot_fit_is_not_cut(tmp_path: Path) -> None:
         assert terminal.ended() == 0
         assert "…" not in terminal.text()
         whole = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.raw.decode()).splitlines()
-        assert [line.split()[0] for line in whole] == ["REPLICA", *(f"tiles/{number}" for number in range(1, 7))]
+        assert [line.split()[0] for line in whole] == ["tiles,", "REPLICA", "1", "2", "3", "4", "5", "6"]
 
 
 def test_a_watched_table_is_painted_in_place(tmp_path: Path) -> None:
     ledger, run = ledgers.survey(tmp_path / "state")
     terminal = command(tmp_path, (80, 24), "get", "tiles", "--cached", "-w")
     with ledger, contextlib.closing(terminal):
-        terminal.until(lambda lines: shows(lines, "tiles/6  Queued"))
+        terminal.until(lambda lines: lines[2:8] and lines[2].split()[:2] == ["3", "Failed"])
+        assert [line.split()[0] for line in terminal.lines()[2:8]] == ["3", "4", "5", "6", "1", "2"]
         ledgers.move(ledger, run, {4: ("Completed", ledgers.NOW, ledgers.NOW + 5)})
-        lines = terminal.until(lambda lines: shows(lines, "tiles/4  Completed"))
+        lines = terminal.until(lambda lines: shows(lines, "      4  Completed"))
         assert sum("REPLICA" in line for line in lines) == 1
         terminal.press_interrupt()
         assert terminal.ended() == 130
         assert not terminal.screen.cursor.hidden
         assert "Traceback" not in terminal.text()
-        assert len(terminal.text().splitlines()) == 7
+        assert len(terminal.text().splitlines()) == 8
 
 
 def test_mistakes_of_a_manifest_are_shown_below_their_lines(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.runtime import FailedReplica, RunProgress
@@ -17,12 +18,13 @@ from skahactl.ledger.records import AttemptRow, JobKey, Run, RunSummary
 from skahactl.manifest.content import Difference
 from skahactl.model import STATES, Limits, State, job_status, zero_filled
 from skahactl.profile import LOCAL_SERVER, Profile
+from skahactl.render import terminal
 from skahactl.render.cells import CELLS, RETRYING, draw
-from skahactl.render.columns import cells, columns_of, plain_lines
+from skahactl.render.columns import SHARE, cells, columns_of, plain_lines, stats_rows
 from skahactl.render.description import timeline
 from skahactl.render.outcomes import head, show_outcome, standing
 from skahactl.render.progress import PlainReporter, reporter
-from skahactl.render.tables import show_rows, sort_rows
+from skahactl.render.tables import show_rows, sort_rows, terminal_columns
 
 CANFAR = Profile("canfar", "https://ws-uv.canfar.net/skaha/v1")
 
@@ -317,3 +319,61 @@ def test_items_are_counted_where_there_are_items() -> None:
     picture = draw([one], (80, 24)).plain
     assert "✓ 812/1200 items   ▸ 1 running" in picture
     assert " 67 %  00:10:00" in picture
+
+
+def replica(number: int, state: str = "Completed", **others: object) -> dict[str, object]:
+    row: dict[str, object] = {
+        "job": "psfex-survey-tiles", "run": 1, "replica": number, "state": state, "attempt": 1, "attempts": 1,
+        "session": f"s{number}", "items": [], "started": "2026-01-01T00:00:00Z", "finished": "2026-01-01T00:00:24Z",
+        "finished_after": "2026-01-01T00:00:04Z", "observed": None, "reason": None,
+    }  # fmt: skip
+    return {**row, **others}
+
+
+def test_replicas_of_one_job_are_numbers_below_a_title_on_a_terminal() -> None:
+    rows = [replica(1), replica(12)]
+    columns, title = terminal_columns("replicas", columns_of("replicas", False), rows, 1e9)
+    assert title == "psfex-survey-tiles, run 1"
+    assert [column.title for column in columns] == ["REPLICA", "STATE", "SESSION", "STARTED", "TIME"]
+    _, none = terminal_columns("replicas", columns_of("replicas", False), [*rows, replica(1, job="merge")], 1e9)
+    assert none is None
+
+
+def test_a_late_end_is_marked() -> None:
+    time = next(column for column in columns_of("replicas", False) if column.title == "TIME")
+    assert time.cell(replica(1), 0.0) == "≤ 24 s"
+    assert time.cell(replica(1, finished_after="2026-01-01T00:00:23Z"), 0.0) == "24 s"
+
+
+def test_keys_are_never_cut_and_names_are_cut_in_the_middle() -> None:
+    rows = [session(f"psfex-survey-tiles-{number}", id=f"abcdefgh{number}") for number in (1, 12)]
+    columns = columns_of("sessions", False)
+    screen = terminal.console(io.StringIO(), {"TERM": "xterm"}, (64, 24))
+    with screen.capture() as captured:
+        terminal.print_table(screen, columns, cells(columns, rows, 0.0), True)
+    lines = captured.get().splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["abcdefgh1", "abcdefgh12"]
+    assert [line.split()[1][-3:] for line in lines[1:]] == ["s-1", "-12"]
+    assert all(len(line) <= 64 for line in lines)
+
+
+@pytest.mark.parametrize("width", [3, 4, 7, 12])
+def test_the_middle_is_cut_by_the_width_that_a_terminal_shows(width: int) -> None:
+    for text in ("psfex-survey-tiles-12", "銀河-271.285-とても長い"):
+        assert 0 < cell_len(terminal.shorten_middle(text, width)) <= width
+    assert terminal.shorten_middle("short", 12) == "short"
+
+
+def test_the_load_of_the_platform_is_told_in_words() -> None:
+    most = {"cpuCores": 32, "withRam": "147Gi"}
+    stats = {
+        "cores": {"requestedCPUCores": 377, "cpuCoresAvailable": 960, "maxCPUCores": most},
+        "ram": {"requestedRAM": "1200G", "ramAvailable": "4000G", "maxRAM": {"ram": "147Gi", "withCPUCores": 32}},
+    }
+    assert [(row["name"], row["value"]) for row in stats_rows(stats)] == [
+        ("cores", "377 of 960 in use, 39 %"),
+        ("memory", "1200 of 4000 GB in use, 30 %"),
+        ("largest session", "32 cores with 147 GB"),
+    ]
+    assert SHARE.cell(stats_rows(stats)[0], 0.0) == "███▉······"
+    assert stats_rows({"instances": {"total": 3}}) == [{"name": "instances.total", "value": 3}]
