@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from skahactl.errors import Exit, SkahactlError, TimedOut
 from skahactl.system import Clock, handled_signals
+from skahactl.text import count_noun
 
 #: Seconds that a look at the very end of ``--timeout`` has: what has come true by then counts.
 _LAST_LOOK = 1.0
@@ -63,16 +64,20 @@ class Interrupted(SkahactlError):
         super().__init__("interrupted" if number == signal.SIGINT else "terminated")
         self.exit = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
 
-    def leaving(self, jobs: Sequence[str]) -> Interrupted:
-        """The same, with how to go on with these jobs, look, and stop."""
+    def leaving(self, jobs: Sequence[str], queued: int = 0) -> Interrupted:
+        """The same, with what becomes of these jobs, and how to continue, inspect and stop them. ``queued``: how many
+        of their replicas are not created yet."""
         if not jobs:
             return self
         names = " ".join(jobs)
         one = len(jobs) == 1
         on = f"skahactl resume {names}" if one else "the same command again"
         look = f"skahactl get replicas {names}" if one else "skahactl get jobs"
-        self.message += f"; {names} {'goes' if one else 'go'} on without being watched"
-        self.hint = f"to go on: {on}; to look: {look}; to stop: skahactl delete {names}"
+        keeps, it = ("keeps", "it") if one else ("keep", "them")
+        self.message += f"; {names} {keeps} running, and no driver is monitoring {it}"
+        if queued:
+            self.message += f"; {count_noun(queued, 'queued replica')} will not start until a driver runs"
+        self.hint = f"to continue: {on}; to inspect: {look}; to stop: skahactl delete {names}"
         self.args = (self.message,)
         return self
 

@@ -2,12 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from skahactl.model import Limits, Resources
 
 LOCAL_SERVER = "local"
+
+
+def address_problem(text: str, schemes: Iterable[str]) -> str | None:
+    """What makes ``text`` an impossible address of one of these schemes, in words; None if nothing does."""
+    from urllib.parse import urlsplit
+
+    if not text.isprintable() or " " in text:
+        return "it contains a blank or a control character"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return "the port is not a number from 1 to 65535, or a bracket is missing"
+    if parts.scheme not in schemes:
+        return f"it does not begin with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+    if port == 0 or parts.netloc.endswith(":"):
+        return "the port is not a number from 1 to 65535"
+    return "it has no host" if not parts.hostname else _host_problem(parts.hostname)
+
+
+def _host_problem(host: str) -> str | None:
+    import ipaddress
+
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)
+        return None
+    if ":" in host:
+        return f"'{host}' is not an IPv6 address"
+    if not host.isascii() or "xn--" in host:
+        import idna
+
+        try:
+            host = idna.encode(host, uts46=True).decode()
+            idna.decode(host)
+        except (idna.IDNAError, UnicodeError):
+            return f"'{host}' is not a valid international host name"
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.removesuffix(".").split(".")):
+        return f"'{host}' is not a valid host name"
+    return None
+
+
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from skahactl.errors import ProfileError
 from skahactl.model import Limits, Resources
-from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry
+from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry, address_problem
 from skahactl.system import home
 from skahactl.text import nearest, parse_duration
 
@@ -41,9 +41,12 @@ def server_address(text: str) -> str:
     """The address as it is used, without a slash at its end; ValueError says what is expected."""
     if text == LOCAL_SERVER:
         return text
+    problem = address_problem(text, ("https", "http"))
+    if problem is not None:
+        raise ValueError(f"{problem}; expected an address such as https://ws-uv.canfar.net/skaha/v1, or local")
     parts = urlsplit(text)
     path = parts.path.rstrip("/")
-    if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
+    if parts.query or parts.fragment:
         raise ValueError("expected an address such as https://ws-uv.canfar.net/skaha/v1, or local")
     if parts.username is not None or parts.password is not None:
         raise ValueError("credentials do not belong into the address; see [auth]")
@@ -105,6 +108,14 @@ def _name(given: object) -> str:
 
 def _server(given: object) -> str:
     return server_address(_text(given))
+
+
+def _url(given: object) -> str:
+    text = _text(given)
+    problem = address_problem(text, ("https", "http"))
+    if problem is not None:
+        raise ValueError(f"{problem}; expected an address such as https://ws.example.org/cred/generate")
+    return text
 
 
 def _method(given: object) -> str:
@@ -177,7 +188,7 @@ FILE: TomlTable = {
     "registry-user": _name,
     "registry-secret-env": _name,
     "registry-secret-file": _name,
-    "auth": {"method": _method, "certificate": _name, "token-file": _name, "token-env": _name, "login-url": _name},
+    "auth": {"method": _method, "certificate": _name, "token-file": _name, "token-env": _name, "login-url": _url},
     "defaults": {
         "resources": {"cores": _amount, "ram": _amount, "gpus": _count},
         "limits": {"alive": _count, "pending": _count, "pending-timeout": _seconds},

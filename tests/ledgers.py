@@ -12,7 +12,7 @@ from skahactl.ledger.database import FILE, Ledger, open_ledger
 from skahactl.ledger.records import JobKey, Run
 from skahactl.model import Each, Job, Limits, Replica, Request, Resources, State
 from skahactl.profile import LOCAL_SERVER
-from skahactl.skaha.models import CreateResult, ServerError
+from skahactl.skaha.models import CreateOutcome, CreateResult, ServerError
 
 NOW = 1_764_000_000.0  # 2025-11-24T16:00:00Z
 
@@ -55,7 +55,7 @@ def start(
         for number in numbers:
             intent = attempts.intend(ledger, run.id, number, now)
             assert intent is not None
-            created = CreateResult("created", id=ids.get(number) or session_of(run, number, intent.attempt))
+            created = CreateResult(CreateOutcome.CREATED, id=ids.get(number) or session_of(run, number, intent.attempt))
             attempts.settle(ledger, intent, created, now + 1, None)
 
 
@@ -63,7 +63,11 @@ def refuse(ledger: Ledger, run: Run, number: int, words: str, now: float = NOW) 
     intent = attempts.intend(ledger, run.id, number, now)
     assert intent is not None
     attempts.settle(
-        ledger, intent, CreateResult("rejected", error=ServerError("bad-request", 400, words)), now + 1, None
+        ledger,
+        intent,
+        CreateResult(CreateOutcome.REJECTED, error=ServerError("bad-request", 400, words)),
+        now + 1,
+        None,
     )
 
 
@@ -71,7 +75,11 @@ def doubt(ledger: Ledger, run: Run, number: int, now: float = NOW) -> None:
     intent = attempts.intend(ledger, run.id, number, now)
     assert intent is not None
     attempts.settle(
-        ledger, intent, CreateResult("ambiguous", error=ServerError("timeout", None, "no answer")), now + 1, None
+        ledger,
+        intent,
+        CreateResult(CreateOutcome.AMBIGUOUS, error=ServerError("timeout", None, "no answer")),
+        now + 1,
+        None,
     )
 
 

@@ -15,6 +15,8 @@ from skahactl.invocation import current
 from skahactl.text import count_noun
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from skahactl.engine.delete import JobDeletion
     from skahactl.engine.runtime import Runtime
     from skahactl.ledger.records import Run
@@ -103,7 +105,7 @@ def delete(
         )
     if forget and not wait:
         raise UsageError("--forget waits until the sessions are gone", hint="leave out --wait=false")
-    return int(run(lambda: _delete(words, replicas, dry_run, ignore_not_found, forget, wait)))
+    return int(run(lambda: _delete(words, replicas, dry_run, yes, ignore_not_found, forget, wait)))
 
 
 async def _delete_foreign(pattern: str, states: str | None, dry_run: bool, yes: bool) -> Exit:
@@ -153,7 +155,13 @@ def _names(files: list[str]) -> list[str]:
 
 
 async def _delete(
-    words: list[str], replicas: str | None, dry_run: bool, ignore_not_found: bool, forget: bool, wait: bool
+    words: list[str],
+    replicas: str | None,
+    dry_run: bool,
+    yes: bool,
+    ignore_not_found: bool,
+    forget: bool,
+    wait: bool,
 ) -> Exit:
     from skahactl.engine.delete import JobDeletion
     from skahactl.engine.outcome import Outcome
@@ -165,6 +173,8 @@ async def _delete(
         found = by_run(target for target in every if not target.past)  # the replica's session of now was not named
         others = await _sessions(runtime, [target.word for target in found if target.run is None], ignore_not_found)
         others += await _sessions(runtime, [target.session or target.word for target in every if target.past], True)
+        if not dry_run:
+            _confirm(runtime, found, others, yes, forget)
         removal = JobDeletion(runtime)
         outcome = Outcome(runtime.profile, dry_run, removal.parts)
         gone = Exit.DONE
@@ -181,6 +191,43 @@ async def _delete(
         if outcome.jobs or current().machine_readable:
             show_outcome(current(), outcome)
         return worst([gone, outcome.exit])
+
+
+def _confirm(
+    runtime: Runtime, found: Sequence[Target], others: Sequence[ServerSession], yes: bool, forget: bool
+) -> None:
+    """On a terminal, asks once if anything is alive or to be forgotten. AnswerNo for a no, and nothing was changed."""
+    from skahactl.ledger.replicas import replica_states
+    from skahactl.ledger.runs import runs_of
+    from skahactl.model import ALIVE, State
+    from skahactl.text import count_noun
+
+    context, lines = current(), []
+    if yes or not (context.stdin.isatty() and context.stderr.isatty()):
+        return
+    for target in found:
+        if target.run is None:
+            continue
+        states = [
+            row.state
+            for row in replica_states(runtime.ledger, target.run.id)
+            if target.numbers is None or row.number in target.numbers
+        ]
+        counted = {state: states.count(state) for state in (*sorted(ALIVE), State.QUEUED) if state in states}
+        parts = [f"{number} {state}" for state, number in counted.items()]
+        if forget and target.numbers is None:
+            parts.append(
+                f"the record and saved logs of {count_noun(len(runs_of(runtime.ledger, target.run.key)), 'run')}"
+            )
+        if parts:
+            lines.append(f"{target.word} on {runtime.where}: delete {', '.join(parts)}")
+    lines += [
+        f"session {one.id} ({one.name}) on {runtime.where}: delete, {one.status}"
+        for one in others
+        if one.status not in (State.COMPLETED, State.FAILED)
+    ]
+    if lines and not confirm(context, False, "\n".join(lines)):
+        raise AnswerNo("nothing was deleted", hint="add -y to delete without a question")
 
 
 def _found(runtime: Runtime, words: list[str], replicas: str | None, ignore_not_found: bool) -> list[Target]:

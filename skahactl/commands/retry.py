@@ -184,6 +184,7 @@ def mark(
     replicas: Replicas = None,
     items: ItemsFile = None,
     unknown: UnknownFlag = False,
+    force: Annotated[bool, Parameter(help="Also change results that were observed.")] = False,
 ) -> int:
     """Set the result of replicas that finished unobserved. Nothing is sent to the server.
 
@@ -196,11 +197,11 @@ def mark(
 
     if state.lower() not in WORDS:
         raise UsageError(f"RESULT is completed or failed, not '{state}'", hint=did_you_mean(state, WORDS))
-    return _mark(job, WORDS[state.lower()], replicas, items, unknown)
+    return _mark(job, WORDS[state.lower()], replicas, items, unknown, force)
 
 
-def _mark(job: str, state: str, replicas: str | None, items: str | None, unknown: bool) -> int:
-    from skahactl.engine.retry import mark_results
+def _mark(job: str, state: str, replicas: str | None, items: str | None, unknown: bool, force: bool) -> int:
+    from skahactl.engine.retry import mark_results, observed_results
     from skahactl.ledger.database import open_ledger
     from skahactl.ledger.replicas import replica_states
     from skahactl.render.outcomes import head_of
@@ -221,7 +222,8 @@ def _mark(job: str, state: str, replicas: str | None, items: str | None, unknown
             rows = replica_states(ledger, found.run.id)
             within = found.numbers or range(1, found.run.total + 1)
             numbers = frozenset(row.number for row in rows if row.state == State.UNKNOWN and row.number in within)
-        changed = mark_results(ledger, found.run, state, numbers, listed, time.time())
+        before = observed_results(ledger, found.run)
+        changed = mark_results(ledger, found.run, state, numbers, listed, time.time(), force)
     if context.machine_readable:
         import json
 
@@ -233,4 +235,7 @@ def _mark(job: str, state: str, replicas: str | None, items: str | None, unknown
         context.say(f"{where}: no replica of those is Unknown; nothing marked")
         return Exit.DONE
     context.say(f"{where}: replica {format_ranges(changed)} marked {state}")
+    for former in sorted({before[number] for number in changed if before.get(number, state) != state}):
+        replaced = [number for number in changed if before.get(number) == former]
+        context.warn(f"{where}: replica {format_ranges(replaced)} was observed as {former}")
     return Exit.DONE

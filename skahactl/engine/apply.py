@@ -19,6 +19,7 @@ from skahactl.errors import (
     ManifestError,
     Problem,
     SkahactlError,
+    TimedOut,
     UnreachableError,
     UsageError,
 )
@@ -26,7 +27,7 @@ from skahactl.eventloop import Interrupted
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.lock import JobLock, acquire, living_driver
 from skahactl.model import ALIVE, Job, Request, State
-from skahactl.skaha import encoding
+from skahactl.skaha import credentials, encoding
 from skahactl.text import format_duration
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Applier:
     confirm: Callable[[str], bool] = lambda words: False
     known: Outcome | None = None
     _locks: list[JobLock] = field(default_factory=list)
+    _consented: set[str] = field(default_factory=set)  # jobs whose run may be replaced
+    _handed: set[str] = field(default_factory=set)  # jobs whose driver took over changed limits
     _adopted: dict[int, Mapping[int, Step]] = field(default_factory=dict)  # by run
 
     async def preview(self, jobs: Sequence[Job]) -> Outcome:
@@ -95,13 +98,18 @@ class Applier:
         try:
             decisions = self._decided(jobs, history)
             _refuse_foreign(decisions)
+            if not self._may_replace(jobs, history, decisions):
+                return self._unchanged(jobs, history, decisions)
             busy = await self._take_locks(jobs, history, decisions)
             self.known = Outcome(self.desk.profile, False, [])
             todo: dict[int, JobOutcome] = {}
             to_drive: list[Run] = []
             for job in jobs:
                 if job.name in busy:
-                    self.known.jobs.append(outcome.outcome_left_to(busy[job.name], job, history.last(job.name)))
+                    left = outcome.outcome_left_to(busy[job.name], job, history.last(job.name))
+                    if job.name in self._handed:
+                        left.action, left.exit = "keep", Exit.DONE
+                    self.known.jobs.append(left)
                     continue
                 part, run = await self._begin(job, history, self.known)
                 if run is not None:
@@ -111,8 +119,9 @@ class Applier:
                 await self._drive(to_drive, todo)
             return self.known
         except Interrupted as error:
-            begun = [(job.name, history.last(job.name)) for job in jobs if job.name not in busy]
-            raise error.leaving([name for name, last in begun if last and last.run.ended is None]) from None
+            begun = [history.last(job.name) for job in jobs if job.name not in busy]
+            left_alone = [last.run for last in begun if last is not None]
+            raise outcome.interruption(self.desk.ledger, error, left_alone) from None
         finally:
             release_locks(self._locks)
 
@@ -121,6 +130,33 @@ class Applier:
         listing = await self.desk.first_poll(patience=patience, deadline=self.deadline)
         check_user(self.desk.ledger, self.desk.profile, [job.name for job in jobs], listing.user)
         return listing
+
+    def _may_replace(self, jobs: Sequence[Job], history: RunHistory, decisions: Mapping[str, Decision]) -> bool:
+        """Asks once for the whole call, if runs with anything alive are to be replaced."""
+        asked = []
+        for job in jobs:
+            last, decision = history.last(job.name), decisions[job.name]
+            if decision.action != "replace" or last is None or last.run.deleting:
+                continue
+            if any(last.counts[state] for state in ALIVE) or living_driver(self.desk.ledger, history.key(job.name)):
+                asked.append(f"{job.name}: {decision.reason}")
+            self._consented.add(job.name)
+        return not asked or self.confirm("\n".join(asked))
+
+    def _unchanged(self, jobs: Sequence[Job], history: RunHistory, decisions: Mapping[str, Decision]) -> Outcome:
+        """The outcome of a call that changes nothing, because a replacement was not confirmed."""
+        self.known = Outcome(self.desk.profile, False, [])
+        for job in jobs:
+            last, decision = history.last(job.name), decisions[job.name]
+            part = outcome.decision_outcome(job.name, decision, None if last is None else last.run, job.digest)
+            outcome.job_outcome(part, last)
+            part.action, part.exit = "refuse", Exit.NO
+            if decision.action == "replace":
+                part.hint = "add --yes to replace it"
+            else:
+                part.reason = "not changed, because another job of this call was not to be replaced"
+            self.known.jobs.append(part)
+        return self.known
 
     def _decided(self, jobs: Sequence[Job], history: RunHistory) -> dict[str, Decision]:
         """Before any lock; ``jobs`` in order."""
@@ -175,8 +211,8 @@ class Applier:
     async def _replace(self, last: RunSummary, part: JobOutcome) -> bool:
         """Ends the last run: deletes, verifies, waits until no pod of it can write any more."""
         alive = sum(last.counts[state] for state in ALIVE)
-        if alive and not last.run.deleting and not self.confirm(f"{part.name}: {part.reason}"):
-            part.action, part.exit, part.hint = "refuse", Exit.NO, "say --yes to replace it"
+        if alive and not last.run.deleting and part.name not in self._consented:
+            part.action, part.exit, part.hint = "refuse", Exit.NO, "add --yes to replace it"
             return False
         if last.run.started is None:
             replicas.request_delete(self.desk.ledger, last.run.id, None)
@@ -196,8 +232,18 @@ class Applier:
         grace = self.desk.profile.client.grace
         if alive and grace:
             self.desk.reporter.say(f"{part.name}: run {last.run.number} is gone; waiting {grace:g} s")
-            await self.desk.stop.sleep(self.desk.clock, grace)
+            await self._wait_for_grace(last, grace)
         return True
+
+    async def _wait_for_grace(self, last: RunSummary, grace: float) -> None:
+        """Pods of the deleted run may still write. TimedOut if the time for the whole call is shorter."""
+        left = grace if self.deadline is None else min(grace, max(0.0, self.deadline - self.desk.clock.now()))
+        await self.desk.stop.sleep(self.desk.clock, left)
+        if left < grace:
+            raise TimedOut(
+                f"timed out: run {last.run.number} of {last.run.key.name} was deleted; the next run was not started",
+                hint="run the same command again to start it",
+            )
 
     def _add(self, job: Job, history: RunHistory) -> Run:
         desk, key = self.desk, history.key(job.name)
@@ -247,15 +293,15 @@ class Applier:
             try:
                 self._lock(key)
             except BusyError as error:
-                if decision.action == "replace" and self.confirm(f"{job.name}: {decision.reason}"):
+                if decision.action == "replace" and job.name in self._consented:
                     last = history.last(job.name)
                     assert last is not None
                     replicas.request_delete(self.desk.ledger, last.run.id, None)
                     self._locks.append(await wait_for_lock(self.desk.ledger, key, self.desk.clock, self.desk.stop))
                     continue
-                if decision.action == "keep":
-                    self._hand_on_limits(job, history, error)
-                if len(jobs) == 1:
+                if decision.action == "keep" and self._hand_on_limits(job, history, error):
+                    self._handed.add(job.name)
+                elif len(jobs) == 1:
                     raise
                 busy[job.name] = error
         return busy
@@ -272,11 +318,11 @@ class Applier:
             return False
         return True
 
-    def _hand_on_limits(self, job: Job, history: RunHistory, error: BusyError) -> None:
-        """Changed limits reach the driver that holds the lock; ``error`` says so."""
+    def _hand_on_limits(self, job: Job, history: RunHistory, error: BusyError) -> bool:
+        """Hands changed limits to the driver that holds the lock; ``error`` says so then."""
         last = history.last(job.name)
         if last is None:
-            return
+            return False
         run = last.run
         changed = {
             "[limits]": job.limits != run.limits,
@@ -286,7 +332,8 @@ class Applier:
         if any(changed.values()):
             runs.set_limits(self.desk.ledger, run.id, job.limits, job.keep, job.attempts)
             words = " and ".join(table for table, differs in changed.items() if differs)
-            error.message += f"; it goes by the changed {words} from now on"
+            error.message += f"; it applies the changed {words} from now on"
+        return any(changed.values())
 
     def _summaries(self, driven: list[Run]) -> tuple[RunSummary, ...]:
         fresh = [found for run in driven if (found := runs.run_by_id(self.desk.ledger, run.id)) is not None]
@@ -314,6 +361,7 @@ async def precheck(jobs: Sequence[Job], desk: Runtime, environ: Mapping[str, str
         raise ManifestError(tuple(problems))
     for job in jobs:
         for request in _secret_kinds(job):
+            credentials.require_safe_secrets(desk.profile)
             encoding.secret_texts(request, environ)
     warnings = [warning for job in jobs for warning in job.warnings]
     now = desk.clock.now()

@@ -21,7 +21,7 @@ from skahactl.manifest.placeholders import each_command
 from skahactl.model import Request
 from skahactl.profile import ClientSettings
 from skahactl.skaha.client import Client
-from skahactl.skaha.models import CreateResult, ServerError
+from skahactl.skaha.models import CreateOutcome, CreateResult, ServerError
 from skahactl.system import Clock
 from skahactl.text import format_duration
 
@@ -137,7 +137,7 @@ class Creator:
                 await self.journal.write(lambda: attempts.withdraw(self.ledger, intent))
                 return None
             created = await self._sent(run_id, request, intent.name)
-            if created.outcome == "auth":
+            if created.outcome == CreateOutcome.AUTH:
                 self.denied = created
         return intent, created
 
@@ -145,7 +145,7 @@ class Creator:
         now = self.client.user
         if self.denied is None and self.user and now and now != self.user:
             words = ServerError("other-user", None, f"the platform says you are {now}, but the job is {self.user}'s")
-            self.denied = CreateResult("auth", error=words)
+            self.denied = CreateResult(CreateOutcome.AUTH, error=words)
 
     @asynccontextmanager
     async def _slot(self, intent: Intent) -> AsyncIterator[None]:
@@ -164,7 +164,7 @@ class Creator:
         try:
             return await self.client.create(request, name, self.directories.get(run_id))
         except SkahactlError as error:  # before anything left: a secret that cannot be read, say
-            return CreateResult("refused", error=ServerError(error.code, None, error.message, error.hint))
+            return CreateResult(CreateOutcome.REJECTED, error=ServerError(error.code, None, error.message, error.hint))
 
     def _intend(self, run_id: int, number: int) -> tuple[Intent, Request] | None:
         intent = attempts.intend(self.ledger, run_id, number, self.clock.now())
@@ -174,7 +174,7 @@ class Creator:
 
     def _again(self, run_id: int, number: int, created: CreateResult) -> float | None:
         key = (run_id, number)
-        if created.outcome not in ("not-created", "auth"):
+        if created.outcome not in (CreateOutcome.NOT_CREATED, CreateOutcome.AUTH):
             self._unsent.pop(key, None)
             return None
         self._unsent[key] = self._unsent.get(key, 0) + 1

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from skahactl.errors import BusyError, Exit, SkahactlError, worst
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.replicas import replica_states
+from skahactl.ledger.runs import run_by_id, summaries
 from skahactl.model import Job, State, zero_filled
 
 if TYPE_CHECKING:
     from skahactl.engine.decide import Decision
     from skahactl.engine.plan import Step
+    from skahactl.eventloop import Interrupted
     from skahactl.ledger.database import Ledger
     from skahactl.ledger.records import AttemptRow, Run, RunSummary
     from skahactl.manifest.content import Difference
@@ -89,6 +91,13 @@ def unsuccessful_exit(ledger: Ledger, run_id: int) -> tuple[int, ...]:
     """Replicas that ended otherwise than well, of themselves."""
     bad = (State.FAILED, State.REJECTED, State.UNKNOWN)
     return tuple(replica.number for replica in replica_states(ledger, run_id) if replica.state in bad)
+
+
+def interruption(ledger: Ledger, error: Interrupted, left: Iterable[Run]) -> Interrupted:
+    """``error`` with what becomes of these runs, which have no driver now, and how to continue."""
+    fresh = [found for run in left if (found := run_by_id(ledger, run.id)) is not None and found.ended is None]
+    queued = sum(summary.counts[State.QUEUED] for summary in summaries(ledger, fresh))
+    return error.leaving([run.key.name for run in fresh], queued)
 
 
 def skip_reason(ledger: Ledger, run_id: int) -> str:

@@ -16,6 +16,7 @@ from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.lock import JobLock, acquire, living_driver
 from skahactl.model import ENDED, State
+from skahactl.text import format_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -114,6 +115,7 @@ class Retry:
     deadline: float | None = None
     break_lock: bool = False
     known: Outcome | None = None
+    _handed: frozenset[int] = frozenset()  # runs with new attempts, which whoever drives the run starts
 
     async def resume(self, run: Run) -> Outcome:
         """To the end. AnswerNo for a run that was deleted, BusyError for one that is driven already."""
@@ -124,8 +126,9 @@ class Retry:
     async def retry(self, wanted: Sequence[tuple[Run, RetryChoice]], wait: bool, reason: str) -> Outcome:
         """Lets the chosen of each run have one more attempt, and drives: one pass, or to the end with ``wait``.
 
-        Who drives a run already starts its new attempts; with ``wait`` that is a BusyError if there is no other run.
+        A command that drives a run already starts its new attempts.
         """
+        self._handed = frozenset(run.id for run, chosen in wanted if chosen.replicas)
         for run, chosen in wanted:
             if chosen.replicas:  # a run without any is seen to its end as it is
                 replicas.allow_again(self.desk.ledger, run.id, chosen.replicas)
@@ -144,9 +147,9 @@ class Retry:
                     locks.append(acquire(self.desk.ledger, run.key, self.desk.clock.now(), break_lock=self.break_lock))
                     driven.append((run, left, part))
                 except BusyError as error:
-                    if follow and len(work) == 1:
+                    if follow and run.id not in self._handed and len(work) == 1:
                         raise
-                    self._leave(error, run, left, part, follow)
+                    self._leave(error, run, left, part)
                 self.known.jobs.append(part)
             if driven:
                 await self._together(driven, locks, follow)
@@ -163,7 +166,7 @@ class Retry:
         try:
             await driver.drive()
         except Interrupted as error:
-            raise error.leaving([run.key.name for run in every]) from None
+            raise outcome.interruption(self.desk.ledger, error, every) from None
         finally:
             for run, left, part in driven:
                 steps = (*left, *driver.first_steps.get(run.id, ()))
@@ -172,15 +175,15 @@ class Retry:
         for _, _, part in driven:
             part.watched = follow
 
-    def _leave(self, driver: BusyError, run: Run, left: tuple[Step, ...], part: JobOutcome, follow: bool) -> None:
-        """The part of a run that another command drives, and goes on driving."""
+    def _leave(self, driver: BusyError, run: Run, left: tuple[Step, ...], part: JobOutcome) -> None:
+        """The part of a run that another command drives: that command starts the new attempts."""
         part.watched = True
         part.steps = outcome.done_rows(self.desk.ledger, run.id, left, {})
         self._fill(part, run)
-        if follow:
-            part.action, part.reason, part.exit, part.hint = "busy", driver.message, driver.exit, driver.hint
-        else:
+        if run.id in self._handed:
             self.desk.reporter.say(f"{driver.message}; it starts the new attempts")
+        else:
+            part.action, part.reason, part.exit, part.hint = "busy", driver.message, driver.exit, driver.hint
 
     def _fill(self, part: JobOutcome, run: Run) -> RunSummary:
         fresh = runs.run_by_id(self.desk.ledger, run.id)
@@ -221,9 +224,16 @@ def nothing_to_retry(ledger: Ledger, run: Run, chosen: RetryChoice, dry_run: boo
 
 
 def mark_results(
-    ledger: Ledger, run: Run, state: str, numbers: Collection[int], items: Sequence[str] | None, now: float
+    ledger: Ledger,
+    run: Run,
+    state: str,
+    numbers: Collection[int],
+    items: Sequence[str] | None,
+    now: float,
+    force: bool = False,
 ) -> tuple[int, ...]:
-    """Writes what a person found out; the replicas that it changed. AnswerNo for a live one.
+    """Writes what a person found out; the replicas that it changed. AnswerNo for a live one, and without ``force`` for
+    one of which another result was observed.
 
     With ``items`` each item is marked, and a replica counts as Completed when all of its items do. Where nothing goes
     on after that, the run has ended."""
@@ -237,17 +247,45 @@ def mark_results(
             hint="a driver sees the end of what lives: skahactl resume " + run.key.name,
         )
     if items is not None:
-        return _mark_items(ledger, run, state, items, now)
+        return _mark_items(ledger, run, state, items, now, force)
+    observed = observed_results(ledger, run)
+    others = [number for number, result in observed.items() if number in chosen and result != state]
+    if others and not force:
+        raise _observed_error(run, others, "replica")
     with ledger.transaction():
         _mark_replicas(ledger, run, chosen, state, now)
     return tuple(sorted(chosen))
 
 
-def _mark_items(ledger: Ledger, run: Run, state: str, items: Sequence[str], now: float) -> tuple[int, ...]:
+def observed_results(ledger: Ledger, run: Run) -> dict[int, str]:
+    """Replicas of which a poll or a log showed how they ended, and the result that stands for them now."""
+    latest = {attempt.replica: attempt for attempt in attempts_of(ledger, run.id)}
+    return {
+        row.number: row.state
+        for row in replicas.replica_states(ledger, run.id)
+        if row.number in latest and latest[row.number].state in (State.COMPLETED, State.FAILED)
+    }
+
+
+def _observed_error(run: Run, places: Sequence[int], what: str) -> AnswerNo:
+    return AnswerNo(
+        f"the result of {what} {format_ranges(places)} of {run.key.name} was observed; it is not changed",
+        hint="add --force to change it anyway",
+    )
+
+
+def _mark_items(ledger: Ledger, run: Run, state: str, items: Sequence[str], now: float, force: bool) -> tuple[int, ...]:
     chosen = _with_items(ledger, run, items)
     if chosen.left:
         raise AnswerNo(f"replica {chosen.left[0].replica} of {run.key.name} has not ended; wait for it first")
     wanted = set(items)
+    observed = [
+        row.position + 1
+        for row in replicas.items_of(ledger, run.id)
+        if row.item in wanted and row.exit_code is not None and row.state != state
+    ]
+    if observed and not force:
+        raise _observed_error(run, observed, "item")
     positions: dict[int, list[int]] = {}
     for row in replicas.items_of(ledger, run.id):
         if row.item in wanted:

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome
+from skahactl.errors import Exit
 from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode
 from skahactl.model import ALIVE, Job, Request, Secret, State
 from skahactl.profile import Profile
@@ -113,7 +114,7 @@ def _print_plan(context: Invocation, where: str, job: JobOutcome) -> None:
 
 
 def _say_outcome(context: Invocation, profile: Profile, where: str, job: JobOutcome) -> None:
-    say = context.warn if job.action in _DENIED else context.say
+    say = context.warn if job.action in _DENIED or job.exit is not Exit.DONE else context.say
     if _is_driven(job) and is_screen(context.stderr, context.environ):
         _say_verdict(context, profile, job)
         return

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from skahactl.skaha.client import Client
-    from skahactl.skaha.models import CreateResult, ServerError
+    from skahactl.skaha.models import CreateOutcome, CreateResult, ServerError
     from skahactl.system import Clock
 
 MEMORY = 30 * 86400.0
@@ -99,7 +99,7 @@ async def run_canary(client: Client, image: str, clock: Clock, *, timeout: float
     small = Resources(_least(options.cores), _least(options.ram))
     created = await client.create(request(image, small), name)
     id = created.id
-    if id is None and created.outcome == "ambiguous":
+    if id is None and created.outcome == CreateOutcome.AMBIGUOUS:
         id = await _found(client, name, clock, until)
     if id is None:
         raise _failure(created)
@@ -169,10 +169,10 @@ def _failure(created: CreateResult) -> SkahactlError:
     words: ServerError | None = created.error
     message = words.message if words is not None else "no answer"
     hint = words.hint if words is not None else None
-    if created.outcome == "auth":
+    if created.outcome == CreateOutcome.AUTH:
         return AuthError(message, hint=hint)
-    if created.outcome == "rejected":
-        return AnswerNo(f"the server rejected the canary: {message}", hint=hint)
+    if created.outcome == CreateOutcome.REJECTED:
+        return AnswerNo(f"the server refused the canary: {message}", hint=hint)
     return UnreachableError(f"the canary could not be created: {message}", hint=hint)
 
 

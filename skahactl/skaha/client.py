@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import quote
 
-from skahactl.errors import AuthError, SkahactlError, UnreachableError
+from skahactl.errors import AuthError, SkahactlError, UnreachableError, UsageError
 from skahactl.skaha import credentials, encoding, failures, models
 from skahactl.skaha.failures import HttpReply
-from skahactl.skaha.models import CreateResult, Event, Listing, Options, ServerError, ServerSession
+from skahactl.skaha.models import CreateOutcome, CreateResult, Event, Listing, Options, ServerError, ServerSession
 from skahactl.skaha.transport import FAILURES, Exchange, PreparedRequest
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ class Client:
         verbose: int = 0,
     ) -> None:
         self.server = profile.server
-        self._where = f"{profile.name} ({profile.host})"  # its name in errors
+        self._profile = profile
+        self._where = f"{profile.name} ({profile.host})"  # as errors name it
         self._way_in = credentials.login_hint(profile)
         self._registry = profile.registry
         self._memory = profile.local.memory if profile.is_local else profile.client.memory
@@ -155,7 +156,10 @@ class Client:
         """
         form = encoding.fields(request, name, self._environ)
         extra = credentials.registry_header(self._registry, self._environ)
-        secrets = [*encoding.secret_texts(request, self._environ), *extra.values()]
+        secrets = encoding.secret_texts(request, self._environ)
+        if secrets:
+            credentials.require_safe_secrets(self._profile)
+        secrets += [*extra.values(), *credentials.registry_secrets(self._registry, self._environ)]
         shown = encoding.masked_fields(request, name)
         try:
             prepared = self._exchange.prepared(
@@ -167,7 +171,7 @@ class Client:
             result = await self._created(prepared)
             if result.error is not None and (result.error.code == "timeout" or result.error.http_status in _STRUGGLES):
                 self._throttle.struggled()
-            elif result.outcome == "created":
+            elif result.outcome == CreateOutcome.CREATED:
                 self._throttle.succeeded()
         if result.error is not None and result.error.hint == failures.LOG_IN:
             return replace(result, error=replace(result.error, hint=self._way_in))
@@ -277,7 +281,7 @@ class Client:
 
 
 def _denied(error: AuthError) -> CreateResult:
-    return CreateResult("auth", error=ServerError(error.code, None, error.message, error.hint))
+    return CreateResult(CreateOutcome.AUTH, error=ServerError(error.code, None, error.message, error.hint))
 
 
 async def _log_request(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -290,8 +294,8 @@ async def _log_request(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _path(id: str) -> str:
-    if not id:
-        raise ValueError("an empty id would address the whole collection")  # skaha-api 1, the trailing slash
+    if id in ("", ".", ".."):  # each would name the whole collection, or what is above it (skaha-api 1)
+        raise UsageError(f"'{id}' is not a session id")
     return f"/session/{quote(id, safe='')}"
 
 
@@ -311,7 +315,7 @@ def _read_reply(reader: Callable[[bytes], Value], reply: HttpReply) -> Value:
 
 def _no_skaha(words: str) -> UnreachableError:
     return UnreachableError(
-        f"the response is not from a Skaha server: {words}",
+        f"not a reply from a Skaha server: {words}",
         hint=failures.WRONG_URL,
         code="not-skaha",
         is_permanent=True,

@@ -20,7 +20,7 @@ from skahactl.skaha.encoding import read_secret
 from skahactl.text import iso_time, time_ago
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from cryptography import x509
 
@@ -80,6 +80,15 @@ def registry_header(registry: Registry, environ: Mapping[str, str]) -> dict[str,
     return {"x-skaha-registry-auth": b64encode(f"{registry.user}:{text}".encode()).decode("ascii")}
 
 
+def registry_secrets(registry: Registry, environ: Mapping[str, str]) -> list[str]:
+    """What must not be shown of the registry's credentials."""
+    secret = _registry_secret(registry)
+    if registry.user is None or secret is None:
+        return []
+    text = read_secret(secret, environ, what="profile, registry-secret")
+    return [text, f"{registry.user}:{text}"]
+
+
 def token(auth: Auth, environ: Mapping[str, str], name: str) -> str:
     """Return the bearer token, from its file or variable."""
     if auth.token_file is not None:
@@ -116,7 +125,13 @@ def inspect(path: Path, name: str) -> CertificateChain:
 def server_context(profile: Profile, environ: Mapping[str, str]) -> ssl.SSLContext:
     """Return the trusted authorities: the usual ones or those of SSL_CERT_FILE and SSL_CERT_DIR, and ca-file."""
     file, folder = environ.get("SSL_CERT_FILE") or None, environ.get("SSL_CERT_DIR") or None
-    context = ssl.create_default_context(cafile=file, capath=folder)
+    try:
+        context = ssl.create_default_context(cafile=file, capath=folder)
+    except (OSError, ssl.SSLError) as error:
+        setting = "SSL_CERT_FILE" if file is not None else "SSL_CERT_DIR"
+        raise ProfileError(
+            f"the certificate authorities of {setting} cannot be read: {_reason(error)}", where=file or folder
+        ) from None
     if file is None and folder is None:
         import certifi
 
@@ -172,6 +187,18 @@ def require_safe_channel(profile: Profile) -> None:
         raise ProfileError(f"a certificate needs https, but the server is {profile.server}", where=profile.path)
 
 
+def require_safe_secrets(profile: Profile) -> None:
+    """Secrets of a manifest over https or to loopback only; ProfileError otherwise."""
+    parts = urlsplit(profile.server)
+    if profile.is_local or parts.scheme == "https" or parts.hostname in LOOPBACK:
+        return
+    raise ProfileError(
+        f"secrets are sent over https or to this machine only, and {profile.server} is neither",
+        where=profile.path,
+        hint="write the server as https://...",
+    )
+
+
 def current(path: Path, now: float, name: str) -> CertificateChain:
     """Like ``inspect``, and check that it is valid at ``now``."""
     chain = inspect(path, name)
@@ -184,7 +211,7 @@ def current(path: Path, now: float, name: str) -> CertificateChain:
         )
     if chain.begins > now + 300:  # clocks can differ a little
         raise AuthError(
-            f"the certificate is valid only from {iso_time(chain.begins)}",
+            f"the certificate is not valid before {iso_time(chain.begins)}",
             where=str(path),
             hint="check the clock of this machine",
         )
@@ -226,19 +253,20 @@ def _certificates(data: bytes, path: Path, name: str) -> list[x509.Certificate]:
     from cryptography import x509
 
     try:
-        return x509.load_pem_x509_certificates(b"".join(_blocks(data, b"CERTIFICATE")))
+        return x509.load_pem_x509_certificates(data)
     except ValueError:
-        raise AuthError("the file contains no certificate", where=str(path), hint=_hint(name)) from None
+        found = b"BEGIN CERTIFICATE-----" in data
+        message = "the certificate and its key cannot be read" if found else "the file contains no certificate"
+        raise AuthError(message, where=str(path), hint=_hint(name)) from None
 
 
 def _require_key(data: bytes, first: x509.Certificate, path: Path, name: str) -> None:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    block = next(_blocks(data, b"PRIVATE KEY"), None)
-    if block is None:
+    if b"PRIVATE KEY-----" not in data:
         raise AuthError("the file contains a certificate but no private key", where=str(path), hint=_hint(name))
     try:  # validating an RSA key takes longer than everything else; that it matches is enough
-        key = load_pem_private_key(block, password=None, unsafe_skip_rsa_key_validation=True)
+        key = load_pem_private_key(data, password=None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
         raise AuthError("the private key is encrypted (encrypted keys are not supported)", where=str(path)) from None
     except Exception:  # cryptography raises many errors; the key itself is never part of the message
@@ -249,19 +277,6 @@ def _require_key(data: bytes, first: x509.Certificate, path: Path, name: str) ->
             where=str(path),
             hint="expected order: the certificate, its key, then the certificates that signed it",
         )
-
-
-def _blocks(data: bytes, what: bytes) -> Iterator[bytes]:
-    """Yield the PEM blocks of the file that are a PRIVATE KEY or a CERTIFICATE."""
-    lines: list[bytes] | None = None
-    for line in data.splitlines():
-        if line.startswith(b"-----BEGIN ") and line.endswith(what + b"-----"):
-            lines = []
-        if lines is not None:
-            lines.append(line)
-            if line.startswith(b"-----END "):
-                yield b"\n".join(lines) + b"\n"
-                lines = None
 
 
 def _hint(name: str) -> str:

@@ -1,24 +1,26 @@
 """The meaning of an HTTP result: for a create, and for everything else (skaha-api 2, 3.3, 8).
 
-A create *certainly* made nothing if there was no connection, or after 400, 401, 403, 404, 405, or a 503 with the
-server's own message. After a 500, the page of a gateway, or a lost or late reply, the session may exist, now or later.
-No credential ever reaches a message: bodies of 401 can echo the token, and only known texts of them are shown.
+A create is *certainly* not made if the connection was never made, by the statuses of CERTAIN, or by a 503 in the
+server's own words. Any other 5xx, a gateway's page, a lost or late reply is ambiguous: the session may exist, now or
+later. No credential ever comes into a message: bodies of 401 may echo the token and are reported by their known texts.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import html
+import json
 import os
 import re
 import socket
 import ssl
+from base64 import b64encode
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import quote_from_bytes
 
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
-from skahactl.skaha.models import CreateResult, ServerError, parse_session_id
+from skahactl.skaha.models import CreateOutcome, CreateResult, ServerError, parse_session_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     import httpx
 
 
-_PATIENCE = 2.0
 _ALERTS = (
     "CERTIFICATE_REQUIRED",
     "CERTIFICATE_EXPIRED",
@@ -43,38 +44,25 @@ _ALERTS = (
 def refusal_in(error: BaseException) -> str | None:
     """The server's reason, such as "unknown ca", if it ended the handshake because of our certificate."""
     for link in exception_chain(error):
-        reason = link.reason or "" if isinstance(link, ssl.SSLError) else ""
+        reason = (getattr(link, "reason", None) or "") if isinstance(link, ssl.SSLError) else ""
         if not isinstance(link, ssl.SSLCertVerificationError) and any(alert in reason for alert in _ALERTS):
             return reason.lower().split("alert_")[-1].replace("_", " ")
     return None
 
 
-async def tls_refusal(host: str, port: int, context: ssl.SSLContext) -> str | None:
-    """The server's reason for not accepting the certificate of ``context``; None if it seems to accept it."""
-    writer = None
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            reader, writer = await asyncio.open_connection(host, port, ssl=context)
-            await reader.read(1)  # an accepting server waits for a request
-    except (OSError, TimeoutError) as error:
-        return refusal_in(error)
-    finally:
-        if writer is not None:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-    return None
-
-
 def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it came of."""
+    """The error and its causes; of a group, as of a host with several addresses, every member."""
     while error is not None:
         yield error
+        if isinstance(error, BaseExceptionGroup):
+            for member in error.exceptions:
+                yield from exception_chain(member)
         error = error.__cause__ or error.__context__
 
 
 ANONYMOUS = "cannot get group memberships for anonymous"
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+#: Control characters, and those that change the direction of text.
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
 
 _SAFE_401 = ("Token has expired", "Unauthorized", "Invalid JWT token", "Cannot validate token using user info endpoint")
 _LONGEST = 600
@@ -92,7 +80,7 @@ class HttpReply:
         self.status = status
         self.headers = headers
         self.body = body
-        self.secrets = tuple(sorted((text for text in secrets if len(text) > 3), key=len, reverse=True))
+        self.secrets = tuple(secrets)
 
     @property
     def content_type(self) -> str:
@@ -113,11 +101,14 @@ class HttpReply:
             return next((known for known in _SAFE_401 if self.text == known), phrase(self.status))
         if not self.body or self.is_page:
             return phrase(self.status)
-        text = self.text
-        for secret in self.secrets:
-            text = text.replace(secret, "***")
-        text = UNPRINTABLE.sub(" ", text).removesuffix(_NO_NAME)
+        text = self.masked(self.text).removesuffix(_NO_NAME)
         return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
+
+    def masked(self, text: str) -> str:
+        """Text of the server in one line, without secrets and without characters that move a terminal's cursor."""
+        for secret in _spellings(self.secrets):
+            text = text.replace(secret, "***")
+        return UNPRINTABLE.sub(" ", text)
 
     @property
     def retry_after(self) -> float | None:
@@ -145,6 +136,23 @@ class HttpReply:
         return self.status == 503 and self.content_type == "text/plain" and "temporarily unavailable" in self.text
 
 
+def _spellings(secrets: Iterable[str]) -> tuple[str, ...]:
+    """Each secret in every way in which a server may repeat it, the longest first: as it is, as it was sent in the
+    form, escaped as JSON, HTML or a URL, and in base 64."""
+    found: set[str] = set()
+    for secret in secrets:
+        if len(secret) <= 3:
+            continue
+        data = secret.encode("utf-8", "surrogatepass")
+        plain = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], html.escape(secret)}
+        coded = {coder(data) for coder in (quote_from_bytes, lambda raw: quote_from_bytes(raw, safe=""))}
+        coded |= {text.replace("%20", "+") for text in coded}
+        coded |= {re.sub("%..", lambda pair: pair[0].lower(), text) for text in coded}
+        based = b64encode(data).decode()
+        found |= plain | coded | {based, based.rstrip("=")}
+    return tuple(sorted(found, key=len, reverse=True))
+
+
 def phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
@@ -157,9 +165,10 @@ REJECTED = "the server does not accept this certificate ({})"
 LOG_IN = "log in"
 
 _NOT_MADE = {404, 405}
-#: Statuses of a create that was certainly not handled, and may be sent again; and those of one that never fits.
-_NOT_HANDLED = {408, 421, 429, 501}
-_NEVER_FITS = {413, 414, 415, 431}
+#: Statuses by which nothing was created, and the same request may be accepted later.
+CERTAIN = frozenset({408, 421, 429, 501})
+#: Statuses by which nothing was created, and the same request never will be.
+UNACCEPTABLE = frozenset({413, 414, 415, 431})
 _NO_JOB = re.compile(r'jobs\.batch \\?"[^"\\]*\\?" not found')
 
 
@@ -168,36 +177,50 @@ def create_result(reply: HttpReply) -> CreateResult:
     if 200 <= reply.status < 300:
         made = None if reply.is_page else parse_session_id(reply.body)
         if made is not None:
-            return CreateResult("created", made)
+            return CreateResult(CreateOutcome.CREATED, made)
         return CreateResult(
-            "ambiguous", error=_server_message("unreadable", reply, "the reply of the server contains no session id")
+            CreateOutcome.AMBIGUOUS,
+            error=_server_message("unreadable", reply, "the reply of the server contains no session id"),
         )
     if reply.not_logged_in:
-        return CreateResult("auth", error=not_logged_in(reply))
+        return CreateResult(CreateOutcome.AUTH, error=not_logged_in(reply))
     if reply.status == HTTPStatus.FORBIDDEN:
-        return CreateResult("auth", error=_server_message("forbidden", reply, reply.words, FORBIDDEN_HINT))
+        return CreateResult(CreateOutcome.AUTH, error=_server_message("forbidden", reply, reply.words, FORBIDDEN_HINT))
     if reply.status == HTTPStatus.BAD_REQUEST:
         problem = _server_message("rejected", reply, reply.words, _refusal_hint(reply.text))
-        return CreateResult("rejected", error=problem)
+        return CreateResult(CreateOutcome.REJECTED, error=problem)
     if reply.status == 500 and "jobs.batch" in reply.text and "not found" in reply.text:
-        return CreateResult("rejected", error=_server_message("rejected", reply, _rejected(reply), REJECTED_HINT))
+        return CreateResult(
+            CreateOutcome.REJECTED, error=_server_message("rejected", reply, _rejected(reply), REJECTED_HINT)
+        )
     if reply.status in _NOT_MADE:
         return CreateResult(
-            "not-created", error=_server_message("no-such-service", reply, reply.words, WRONG_URL), retry_after=None
+            CreateOutcome.NOT_CREATED,
+            error=_server_message("no-such-service", reply, reply.words, WRONG_URL),
+            retry_after=None,
         )
-    if reply.status in _NEVER_FITS:
-        return CreateResult("rejected", error=_server_message("rejected", reply, reply.words))
-    if reply.status in _NOT_HANDLED:
-        problem = _server_message("not-handled", reply, reply.words)
-        return CreateResult("not-created", error=problem, retry_after=reply.retry_after)
+    if reply.status in UNACCEPTABLE:
+        return CreateResult(CreateOutcome.REJECTED, error=_server_message("rejected", reply, reply.words))
+    if reply.status in CERTAIN:
+        return CreateResult(
+            CreateOutcome.NOT_CREATED,
+            error=_server_message("not-handled", reply, reply.words),
+            retry_after=reply.retry_after,
+        )
     if reply.own_503:
         return CreateResult(
-            "not-created", error=_server_message("unavailable", reply, reply.words), retry_after=reply.retry_after
+            CreateOutcome.NOT_CREATED,
+            error=_server_message("unavailable", reply, reply.words),
+            retry_after=reply.retry_after,
         )
     if 300 <= reply.status < 400:
-        return CreateResult("ambiguous", error=_server_message("redirected", reply, _redirected(reply), WRONG_URL))
+        return CreateResult(
+            CreateOutcome.AMBIGUOUS, error=_server_message("redirected", reply, _redirected(reply), WRONG_URL)
+        )
     return CreateResult(
-        "ambiguous", error=_server_message("server-error", reply, reply.words), retry_after=reply.retry_after
+        CreateOutcome.AMBIGUOUS,
+        error=_server_message("server-error", reply, reply.words),
+        retry_after=reply.retry_after,
     )
 
 
@@ -211,13 +234,14 @@ def create_result_of_error(error: Exception) -> CreateResult:
     import httpx
 
     if refusal_in(error):
-        return CreateResult("auth", error=ServerError("certificate", None, _describe_error(error), LOG_IN))
+        return CreateResult(CreateOutcome.AUTH, error=ServerError("certificate", None, _describe_error(error), LOG_IN))
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError):
         return CreateResult(
-            "not-created", error=ServerError("unreachable", None, _describe_error(error), _connect_hint(error))
+            CreateOutcome.NOT_CREATED,
+            error=ServerError("unreachable", None, _describe_error(error), _connect_hint(error)),
         )
     code = "timeout" if isinstance(error, httpx.TimeoutException) else "lost"
-    return CreateResult("ambiguous", error=ServerError(code, None, _describe_error(error)))
+    return CreateResult(CreateOutcome.AMBIGUOUS, error=ServerError(code, None, _describe_error(error)))
 
 
 def error_of_reply(reply: HttpReply) -> SkahactlError:
@@ -287,7 +311,7 @@ def _rejected(reply: HttpReply) -> str:
 
 
 def _redirected(reply: HttpReply) -> str:
-    place = UNPRINTABLE.sub(" ", reply.headers.get("location", "elsewhere")).split("?", 1)[0][:200]
+    place = reply.masked(reply.headers.get("location", "elsewhere")).split("?", 1)[0][:200]
     return f"the server replied {reply.status} with a redirect to {place}; redirects are not followed"
 
 
@@ -305,19 +329,36 @@ def _describe_error(error: httpx.HTTPError | Exception) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "the reply timed out"
     if isinstance(error, httpx.ConnectError):
-        return f"no connection: {_system_message(error) or str(error)}"
+        return f"no connection: {_system_message(error) or UNPRINTABLE.sub(' ', str(error)) or type(error).__name__}"
     if isinstance(error, httpx.ProxyError):
         return f"no connection through the proxy: {UNPRINTABLE.sub(' ', str(error))}"
-    return f"the connection broke: {UNPRINTABLE.sub(' ', str(error)) or type(error).__name__}"
+    told = UNPRINTABLE.sub(" ", str(error)) or _system_message(error) or type(error).__name__
+    return f"the connection broke: {told}"
 
 
 def _system_message(error: Exception) -> str | None:
-    """Return the message of the system, such as "Connection refused"; the libraries only say that it failed."""
-    told = [link for link in exception_chain(error) if isinstance(link, OSError) and link.errno]
-    if not told:  # for a host with several addresses, asyncio lists the errors only in its text
-        number = re.search(r"\[Errno (\d+)\]", str(error))
-        return None if number is None else os.strerror(int(number[1]))
-    return told[-1].strerror if isinstance(told[-1], socket.gaierror) else os.strerror(told[-1].errno or 0)
+    """What the system said, such as "Connection refused"; the libraries above it only say that it failed. The errno of
+    a TLS error is a number of the TLS library."""
+    links = [link for link in exception_chain(error) if isinstance(link, OSError)]
+    tls = next((link for link in links if isinstance(link, ssl.SSLError)), None)
+    if tls is not None:
+        return _tls_message(tls)
+    numbered = [link for link in links if link.errno]
+    if not numbered:
+        return None
+    last = numbered[-1]
+    return last.strerror if isinstance(last, socket.gaierror) else os.strerror(last.errno or 0)
+
+
+def _tls_message(error: ssl.SSLError) -> str:
+    reason = getattr(error, "reason", None) or ""
+    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
+        return "the server does not speak TLS on this port"
+    if "PROTOCOL" in reason:
+        return "the server and this machine have no version of TLS in common"
+    if isinstance(error, ssl.SSLEOFError) or "EOF" in reason:
+        return "the server ended the connection during the TLS handshake"
+    return f"the TLS connection failed ({reason.lower().replace('_', ' ') or 'no reason given'})"
 
 
 def _connect_hint(error: Exception) -> str | None:

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,16 +58,22 @@ class ServerError:
         return {"code": self.code, "http_status": self.http_status, "message": self.message, "hint": self.hint}
 
 
+class CreateOutcome(StrEnum):
+    """What became of a create."""
+
+    CREATED = "created"
+    NOT_CREATED = "not-created"  # certainly not; to be sent again
+    REJECTED = "rejected"  # certainly not, and sending it again does not help
+    AUTH = "auth"  # certainly not: the credentials were refused
+    AMBIGUOUS = "ambiguous"  # the session may exist, now or later
+
+
 @dataclass(frozen=True, slots=True)
 class CreateResult:
-    """The answer to one create.
+    """The answer to one create: ``id`` of the session if it was CREATED; ``retry_after``: seconds that the server asked
+    for. ``error.http_status`` 429 and 503 may be sent again without a limit on the number of tries."""
 
-    outcome: "created" (``id`` is set), "not-created" (certainly not; send again after ``retry_after`` seconds),
-    "rejected" (certainly not, and sending it again is no use), "auth" (certainly not: log in), "ambiguous" (the session
-    may exist, now or later).
-    """
-
-    outcome: str
+    outcome: CreateOutcome
     id: str | None = None
     error: ServerError | None = None
     retry_after: float | None = None

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import select
+import ipaddress
+import re
 import ssl
-from collections import deque
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpcore
 import httpx
 
 from skahactl import __version__
-from skahactl.errors import AuthError, ProfileError
+from skahactl.errors import ProfileError
+from skahactl.profile import address_problem
 from skahactl.skaha import credentials, encoding
-from skahactl.skaha.failures import LOG_IN, REJECTED, HttpReply, tls_refusal
+from skahactl.skaha.failures import HttpReply
 from skahactl.system import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from skahactl.profile import Profile
     from skahactl.system import Clock
@@ -44,6 +45,7 @@ class ConnectionPool(httpx.AsyncBaseTransport):
         self._free = asyncio.Semaphore(most)
         self._idle: list[httpx.AsyncBaseTransport] = []
         self._all: list[httpx.AsyncBaseTransport] = []
+        self._used: set[httpx.AsyncBaseTransport] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await self._free.acquire()
@@ -55,7 +57,7 @@ class ConnectionPool(httpx.AsyncBaseTransport):
         try:
             if BEGUN in request.extensions:
                 request.extensions[BEGUN]()
-            response = await lane.handle_async_request(request)
+            response = await self._sent(lane, request)
         except BaseException:
             self._give_back(lane)
             raise
@@ -66,7 +68,19 @@ class ConnectionPool(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         for lane in self._all:
             await lane.aclose()
-        self._all, self._idle = [], []
+        self._all, self._idle, self._used = [], [], set()
+
+    async def _sent(self, lane: httpx.AsyncBaseTransport, request: httpx.Request) -> httpx.Response:
+        """The response. A read request on a connection that the server has just closed is sent once more, on a fresh
+        one; a create never is."""
+        was_used = lane in self._used
+        self._used.add(lane)
+        try:
+            return await lane.handle_async_request(request)
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+            if not was_used or request.method not in ("GET", "HEAD"):
+                raise
+        return await lane.handle_async_request(request)
 
     def _another(self) -> httpx.AsyncBaseTransport:
         lane = self._make()
@@ -117,8 +131,6 @@ class Connection(httpx.AsyncBaseTransport):
         self._seen: tuple[int, int, int] | None = None
         self._ends: float | None = None
         self._refused = False
-        self._accepted = False  # whether the server ever accepted this certificate
-        self._context: ssl.SSLContext | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         inner = self._inner
@@ -127,10 +139,8 @@ class Connection(httpx.AsyncBaseTransport):
         try:
             response = await inner.handle_async_request(request)
         except (httpx.TransportError, ssl.SSLError):
-            self._refused = True  # a server can end the handshake because of the certificate
-            await self._explain(request)
+            self._refused = True  # a server may end the handshake because of the certificate
             raise
-        self._accepted = True
         self._refused = response.status_code in (400, 401, 403)
         return response
 
@@ -140,16 +150,6 @@ class Connection(httpx.AsyncBaseTransport):
                 await transport.aclose()
         self._inner = None
         self._former = []
-
-    async def _explain(self, request: httpx.Request) -> None:
-        """Raise AuthError if a read failed because the server refuses the certificate; a create stays unconfirmed."""
-        if self._profile.auth.method != "x509" or self._accepted or request.method != "GET" or self._context is None:
-            return
-        if proxy_for(self._profile.server, self._environ) is not None:
-            return
-        reason = await tls_refusal(request.url.host, request.url.port or 443, self._context)
-        if reason is not None:
-            raise AuthError(REJECTED.format(reason), hint=LOG_IN, code="certificate") from None
 
     def _should_renew(self) -> bool:
         if self._profile.auth.method != "x509" or self._signature() == self._seen:
@@ -170,7 +170,7 @@ class Connection(httpx.AsyncBaseTransport):
         inner = _transport(self._profile, self._environ, context)
         if self._inner is not None:
             self._former.append(self._inner)
-        self._inner, self._context, self._accepted = inner, context, False
+        self._inner = inner
         self._seen = seen
         self._ends = ends
         self._refused = False
@@ -189,8 +189,6 @@ class Connection(httpx.AsyncBaseTransport):
         with ThreadPoolExecutor(max_workers=1) as beside:
             trusted = beside.submit(credentials.server_context, self._profile, self._environ)
             ends = credentials.check(self._profile, self._now(), self._environ)
-            import httpcore  # noqa: F401  # as the first connection does
-
             return ends, trusted.result()
 
     def _signature(self) -> tuple[int, int, int] | None:
@@ -208,9 +206,7 @@ def _transport(profile: Profile, environ: Mapping[str, str], context: ssl.SSLCon
     proxy = usable_proxy(profile.server, environ)
 
     def lane() -> httpx.AsyncBaseTransport:
-        if proxy is None:
-            return DirectTransport(context, _KEPT)
-        return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy)
+        return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy, trust_env=False)
 
     return ConnectionPool(lane, profile.client.concurrency)
 
@@ -225,13 +221,10 @@ def usable_proxy(server: str, environ: Mapping[str, str]) -> str | None:
     if kind.startswith("socks"):
         raise ProfileError("SOCKS proxies are not supported", where=where, hint="use an http:// proxy, or none")
     if kind not in ("http", "https"):
-        raise ProfileError(f"unsupported kind of proxy '{kind}' (use http or https)", where=where)
-    try:
-        known = bool(httpx.URL(proxy).host)
-    except httpx.InvalidURL:
-        known = False
-    if not known:
-        raise ProfileError("invalid address of a proxy", where=where, hint="write it as http://HOST:PORT")
+        raise ProfileError(f"a proxy is spoken to by http or https, not by '{kind}'", where=where)
+    problem = address_problem(proxy, ("http", "https"))
+    if problem is not None:
+        raise ProfileError(f"the address of the proxy is not valid: {problem}", where=where, hint="http://HOST:PORT")
     return proxy
 
 
@@ -239,7 +232,7 @@ def proxy_for(server: str, environ: Mapping[str, str]) -> str | None:
     """Return the proxy of the environment for this server, by the rules of curl; never one for this machine."""
     parts = urlsplit(server)
     host = (parts.hostname or "").lower()
-    if host in credentials.LOOPBACK or _exempt(host, _lookup(environ, "no_proxy")):
+    if host in credentials.LOOPBACK or _exempt(host, parts.port, _lookup(environ, "no_proxy")):
         return None
     proxy = _lookup(environ, f"{parts.scheme}_proxy") or _lookup(environ, "all_proxy")
     if not proxy:
@@ -251,15 +244,42 @@ def _lookup(environ: Mapping[str, str], name: str) -> str:
     return environ.get(name) or ("" if name == "http_proxy" else environ.get(name.upper(), "")) or ""
 
 
-def _exempt(host: str, listed: str) -> bool:
-    for entry in listed.lower().split(","):
-        domain = entry.strip().split(":", 1)[0].lstrip(".")
-        if domain == "*" or (domain and (host == domain or host.endswith(f".{domain}"))):
+def _exempt(host: str, port: int | None, listed: str) -> bool:
+    """By curl's rules: names with or without a leading dot mean their subdomains too; addresses may be IPv6, in
+    brackets or not, and networks in CIDR notation; ``*`` means every host."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        address = None
+    for entry in re.split(r"[,\s]+", listed.lower()):
+        name, only = _split_port(entry)
+        if only not in (None, port):
+            continue
+        if entry == "*" or (address is not None and _is_in(address, name)):
+            return True
+        domain = name.strip(".")
+        if address is None and domain and (host.rstrip(".") == domain or host.rstrip(".").endswith(f".{domain}")):
             return True
     return False
 
 
-#: Exceptions that a request can end with; httpx passes TLS errors through while it reads.
+def _split_port(entry: str) -> tuple[str, int | None]:
+    """``host:443`` and ``[fd00::1]:443`` with their port; an address without brackets has none."""
+    found = re.fullmatch(r"\[([^\]]*)\](?::(\d+))?|([^:]*):(\d+)", entry)
+    if found is None:
+        return entry, None
+    port = found[2] or found[4]
+    return found[1] or found[3] or "", int(port) if port else None
+
+
+def _is_in(address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: str) -> bool:
+    try:
+        return address in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
+
+
+#: What a request may end with instead of an answer; httpx lets errors of TLS through as they are while it reads.
 FAILURES = (httpx.HTTPError, ssl.SSLError)
 LOCAL_URL = "http://local/skaha/v1"
 #: The extension of a request that names the working directory.
@@ -267,6 +287,9 @@ DIRECTORY = "skahactl.directory"
 #: Limits of a whole reply: multiples of the profile's timeout, and bytes.
 _LONGEST = 2.0
 _LARGEST = 256 << 20
+#: Bytes of the reply to a create, delete or renew: an id or a message.
+SMALL = 64 << 10
+_PIECE = 1 << 20
 _HEADERS = {
     "Accept": "*/*",
     "Accept-Encoding": "gzip, deflate",
@@ -347,7 +370,8 @@ class Exchange:
             async with self._in_time(prepared.request):
                 response = await self._transport.handle_async_request(prepared.request)
                 try:
-                    body = await _read_whole(response)
+                    most = _LARGEST if prepared.request.method == "GET" else SMALL
+                    body = await _read_whole(response, most)
                 finally:
                     await response.aclose()
             result = response.status_code
@@ -371,10 +395,10 @@ class Exchange:
             self._note(prepared, response.status_code, started)
             if response.status_code == 200 and "html" not in response.headers.get("content-type", "").lower():
                 self._remember(response)
-                yield response.aiter_bytes()
+                yield _decoded(response)
             else:
                 async with self._in_time(prepared.request, begun=True):
-                    body = await _read_whole(response)
+                    body = await _read_whole(response, SMALL)
                 yield self._reply(prepared, response, body)
         finally:
             await response.aclose()
@@ -419,191 +443,48 @@ class Exchange:
                 self._report(f"  {key}={text}")
 
 
-async def _read_whole(response: httpx.Response) -> bytes:
+async def _read_whole(response: httpx.Response, most: int) -> bytes:
+    """The body, decoded; an error if it is larger than ``most`` bytes, before more than that is held."""
     pieces, size = [], 0
-    async for piece in response.aiter_bytes():
+    async for piece in _decoded(response):
         size += len(piece)
-        if size > _LARGEST:
-            raise httpx.RemoteProtocolError(f"the reply exceeds {_LARGEST >> 20} MiB")
+        if size > most:
+            limit = f"{most >> 20} MiB" if most >= 1 << 20 else f"{most >> 10} KiB"
+            raise httpx.RemoteProtocolError(f"the response is larger than {limit}")
         pieces.append(piece)
     return b"".join(pieces)
 
 
+async def _decoded(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body in pieces of bounded size, whatever a compressed one expands to."""
+    if response.is_stream_consumed:  # of a transport that has read it already, as the local platform's
+        yield response.content
+        return
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding in ("", "identity"):
+        async for piece in response.aiter_raw():
+            yield piece
+        return
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        raise httpx.DecodingError(f"the response has the encoding {coding!r}, which was not asked for")
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32) if "gzip" in coding else None
+    async for piece in response.aiter_raw():
+        if decoder is None:  # deflate is with a zlib header, or, from some servers, without one
+            decoder = zlib.decompressobj(zlib.MAX_WBITS if piece[:1] and piece[0] & 0x0F == 8 else -zlib.MAX_WBITS)
+        while piece:
+            try:
+                text = decoder.decompress(piece, _PIECE)
+            except zlib.error as error:
+                raise httpx.DecodingError(f"the response cannot be decompressed: {error}") from error
+            piece = decoder.unconsumed_tail
+            if text:
+                yield text
+    if decoder is not None and (rest := decoder.flush()):  # what one step left over: at most a window
+        yield rest
+
+
 def _request_tokens(who: Mapping[str, str]) -> list[str]:
     return [text.removeprefix("Bearer ") for text in who.values()]
-
-
-_HELD = 512 * 1024  # bytes that wait to be read; from there on no more is taken from the system
-_NEXT_ADDRESS = 0.25  # seconds until the next address of a host is tried as well
-
-
-class Network(httpcore.AsyncNetworkBackend):
-    """Connections over TCP; no local address and no socket options can be chosen."""
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        connect = asyncio.get_running_loop().create_connection
-        with _as_httpcore(httpcore.ConnectTimeout, httpcore.ConnectError):
-            async with asyncio.timeout(timeout):
-                _, stream = await connect(_NetworkStream, host, port, happy_eyeballs_delay=_NEXT_ADDRESS)
-        return stream
-
-
-class _NetworkStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
-    """One connection. ``write`` returns at once: what we send is a form of 2 MiB at the most."""
-
-    def __init__(self) -> None:
-        self._pieces: deque[bytes] = deque()
-        self._held = 0
-        self._more = asyncio.Event()  # there is a piece, or the end
-        self._ended = False
-        self._error: Exception | None = None
-        self._transport: asyncio.Transport
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """The next piece as it came, however long; empty at the end."""
-        if not self._more.is_set():
-            with _as_httpcore(httpcore.ReadTimeout, httpcore.ReadError):
-                async with asyncio.timeout(timeout):
-                    await self._more.wait()
-        if not self._pieces:
-            if self._error is not None:
-                raise httpcore.ReadError(str(self._error)) from self._error
-            return b""
-        piece = self._pieces.popleft()
-        self._held -= len(piece)
-        if not self._pieces and not self._ended:
-            self._more.clear()
-            self._transport.resume_reading()
-        return piece
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._transport.write(buffer)
-
-    async def aclose(self) -> None:
-        self._transport.abort()
-        await asyncio.sleep(0)  # the loop closes the socket
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> Self:
-        start = asyncio.get_running_loop().start_tls
-        with _as_httpcore(httpcore.ConnectTimeout, httpcore.ConnectError):
-            async with asyncio.timeout(timeout):
-                transport = await start(self._transport, self, ssl_context, server_hostname=server_hostname)
-        self._transport = cast(asyncio.Transport, transport)
-        return self
-
-    def get_extra_info(self, info: str) -> Any:
-        """``is_readable``: of a connection that waits for no answer, whether it has come to its end."""
-        if info != "is_readable":
-            return self._transport.get_extra_info(info)
-        if self._more.is_set():
-            return True
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
-        return bool(poll.poll(0))
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._pieces.append(data)
-        self._held += len(data)
-        if self._held >= _HELD:
-            self._transport.pause_reading()
-        self._more.set()
-
-    def eof_received(self) -> None:
-        self._end(None)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._end(error)
-
-    def _end(self, error: Exception | None) -> None:
-        self._ended = True
-        self._error = self._error or error
-        self._more.set()
-
-
-@contextlib.contextmanager
-def _as_httpcore(late: type[Exception], lost: type[Exception]) -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError as error:
-        raise late(str(error)) from error
-    except OSError as error:
-        raise lost(str(error)) from error
-
-
-_ERRORS = (
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-    httpcore.ProxyError,
-    httpcore.TimeoutException,
-    httpcore.UnsupportedProtocol,
-)
-
-
-class DirectTransport(httpx.AsyncBaseTransport):
-    """As httpx.AsyncHTTPTransport with one connection and no proxy; it ends with the same errors."""
-
-    def __init__(self, context: ssl.SSLContext, keepalive: float) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context, max_connections=1, keepalive_expiry=keepalive, network_backend=Network()
-        )
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        url = httpcore.URL(
-            scheme=request.url.raw_scheme,
-            host=request.url.raw_host,
-            port=request.url.port,
-            target=request.url.raw_path,
-        )
-        assert isinstance(request.stream, httpx.AsyncByteStream)
-        sent = httpcore.Request(
-            request.method,
-            url,
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=request.extensions,
-        )
-        with _as_httpx():
-            answer = await self._pool.handle_async_request(sent)
-        return httpx.Response(
-            answer.status, headers=answer.headers, stream=_DirectBody(answer), extensions=answer.extensions
-        )
-
-    async def aclose(self) -> None:
-        await self._pool.aclose()
-
-
-class _DirectBody(httpx.AsyncByteStream):
-    def __init__(self, answer: httpcore.Response) -> None:
-        self._answer = answer
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _as_httpx():
-            async for piece in self._answer.aiter_stream():
-                yield piece
-
-    async def aclose(self) -> None:
-        await self._answer.aclose()
-
-
-@contextlib.contextmanager
-def _as_httpx() -> Iterator[None]:
-    """httpx has an error of the same name for each of httpcore's."""
-    try:
-        yield
-    except _ERRORS as error:
-        raise getattr(httpx, type(error).__name__)(str(error)) from error
 
 
 def correct_clock(clock: SystemClock, date: str | None) -> None:

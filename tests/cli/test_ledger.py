@@ -23,7 +23,7 @@ from skahactl.ledger.database import FILE, MIGRATIONS, VERSION, open_ledger, rea
 from skahactl.ledger.lock import acquire, living_driver
 from skahactl.ledger.records import JobKey
 from skahactl.model import STATES, Each, State, zero_filled
-from skahactl.skaha.models import CreateResult
+from skahactl.skaha.models import CreateOutcome, CreateResult
 from tests import ledgers
 
 KEY = JobKey("local", "alice", "fits")
@@ -204,7 +204,7 @@ def test_a_name_is_never_used_twice(tmp_path: Path) -> None:
                 with ledger.transaction():
                     intent = attempts.intend(ledger, run.id, 1, 1.0)
                     assert intent is not None
-                    attempts.settle(ledger, intent, CreateResult("created", id=f"i{len(names)}"), 2.0, None)
+                    attempts.settle(ledger, intent, CreateResult(CreateOutcome.CREATED, id=f"i{len(names)}"), 2.0, None)
                 names.append(intent.name)
                 row = attempts.attempts_of(ledger, run.id, 1)[-1]
                 attempts.set_attempt(ledger, row, state=State.FAILED)

@@ -17,14 +17,14 @@ from urllib.parse import parse_qsl
 import pytest
 
 from skahactl import __version__
-from skahactl.errors import AuthError, SkahactlError, UnreachableError
+from skahactl.errors import AuthError, SkahactlError, UnreachableError, UsageError
 from skahactl.model import Request, Resources, Secret
 from skahactl.platforms import open_client
 from skahactl.profile import Auth, ClientSettings, Profile, Registry
 from skahactl.skaha import models
 from skahactl.skaha.client import Client, Throttle
 from skahactl.skaha.failures import HttpReply
-from skahactl.skaha.models import CreateResult, Event
+from skahactl.skaha.models import CreateOutcome, CreateResult, Event
 from skahactl.skaha.transport import proxy_for
 
 TOKEN = "eyJhbGciOi.the-token.c2ln"
@@ -117,7 +117,7 @@ def created(reply: bytes | None, request: Request = REQUEST) -> CreateResult:
 def test_a_create_is_one_ascii_form_without_a_query() -> None:
     wire = Wire(answer(200, "abcd1234\n", x_vo_authenticated="alice"))
     made = exchange(wire, lambda client: client.create(replace(REQUEST, env=(("A", "é = 1"),)), "fits-1-abcde"))
-    assert made == CreateResult("created", "abcd1234")
+    assert made == CreateResult(CreateOutcome.CREATED, "abcd1234")
     assert wire.heads[0].startswith("POST /skaha/v1/session HTTP/1.1\r\n")
     assert wire.header("content-type") == "application/x-www-form-urlencoded; charset=UTF-8"
     assert wire.header("user-agent") == f"skahactl/{__version__}"
@@ -185,7 +185,8 @@ NO_JOB = 'unexpected exception: java.lang.RuntimeException: ApiException: code 4
         (answer(500, "unexpected exception: java.io.IOException: Cannot run"), "ambiguous", "server-error"),
         (answer(502, HTML, "text/html"), "ambiguous", "server-error"),
         (answer(504, HTML, "text/html"), "ambiguous", "server-error"),
-        (answer(429, "slow down", Retry_After="7"), "ambiguous", "server-error"),
+        *((answer(status, "not now"), "not-created", "unavailable") for status in (408, 421, 429, 501)),
+        *((answer(status, "never"), "rejected", "refused") for status in (413, 414, 415, 431)),
         (answer(302, "", Location="https://login.example.org/?next=x"), "ambiguous", "redirected"),
         (answer(200, HTML, "text/html"), "ambiguous", "unreadable"),
         (answer(200, ""), "ambiguous", "unreadable"),
@@ -225,7 +226,7 @@ def test_a_date_to_retry_after_is_within_an_hour_too() -> None:
 @pytest.mark.parametrize("body", ["OK", "OK\n", "created", "a1b2c3d4e", "1bcdefgh", "A1B2C3D4", "a1b2-3d4"])
 def test_a_word_is_no_session_id(body: str) -> None:
     found = created(answer(200, body))
-    assert found.outcome == "ambiguous"
+    assert found.outcome == CreateOutcome.AMBIGUOUS
     assert found.error is not None
     assert found.error.message == "the reply of the server contains no session id"
 
@@ -270,7 +271,7 @@ def test_no_connection_is_certain_and_a_late_answer_is_not() -> None:
         "not-created",
         "no connection: Connection refused",
     )
-    assert unknown.outcome == "not-created"
+    assert unknown.outcome == CreateOutcome.NOT_CREATED
     assert (late.outcome, late.error and late.error.code) == ("ambiguous", "timeout")
 
 
@@ -329,10 +330,11 @@ def test_every_path_is_below_the_base_and_has_no_slash_at_its_end() -> None:
     assert wire.bodies[4] == b"action=renew"
 
 
-def test_an_empty_id_is_never_sent() -> None:
+@pytest.mark.parametrize("id", ["", ".", ".."])
+def test_an_id_that_names_the_collection_is_never_sent(id: str) -> None:
     wire = Wire(answer(200, ""))
-    with pytest.raises(ValueError, match="empty id"):
-        exchange(wire, lambda client: client.delete(""))
+    with pytest.raises(UsageError, match="is not a session id"):
+        exchange(wire, lambda client: client.delete(id))
     assert wire.heads == []
 
 
@@ -517,7 +519,7 @@ def test_a_proxy_that_cannot_be_reached_is_no_connection() -> None:
         async with open_client(profile("https://a.example.invalid/skaha/v1"), environ=environ) as client:
             return await client.create(REQUEST, "n")
 
-    assert asyncio.run(main()).outcome == "not-created"
+    assert asyncio.run(main()).outcome == CreateOutcome.NOT_CREATED
 
 
 def test_a_token_is_read_from_a_private_file_at_each_request(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import random
 import socket
 import ssl
@@ -233,7 +234,7 @@ def test_an_answer_without_end_is_not_taken_in() -> None:
         while True:
             connection.sendall(TEXT)
 
-    with pytest.raises(UnreachableError, match="more than 256 MiB"):
+    with pytest.raises(UnreachableError, match="larger than 256 MiB"):
         with_client(Wire([answer]), lambda client: client.sessions(), timeout=20.0)
 
 
@@ -295,3 +296,40 @@ def test_a_host_of_two_addresses_that_both_refuse_is_told_in_the_words_of_the_sy
     with asyncio.Runner(loop_factory=TwoAddresses) as runner, pytest.raises(UnreachableError) as error:
         runner.run(look())
     assert error.value.message == "no connection: Connection refused"
+
+
+def test_a_read_request_survives_a_server_that_closes_idle_connections(tmp_path: Path) -> None:
+    """Each connection answers one request, says that it stays open, and is closed a moment later."""
+    body = b"[]"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    wire = Wire(*[[lambda connection: connection.sendall(head + body)] for _ in range(6)])
+
+    async def main() -> int:
+        async with open_client(Profile("test", wire.url), environ={}) as client:
+            for _ in range(6):
+                await client.sessions()
+                time.sleep(0.05)  # noqa: ASYNC251  # the loop does not see the end of the connection
+        return 6
+
+    with wire.serving():
+        assert asyncio.run(main()) == 6
+
+
+def test_a_compressed_reply_expands_to_its_limit_and_no_further() -> None:
+    import tracemalloc
+
+    bomb = gzip.compress(bytes(1 << 28))  # 256 MiB in 260 KB
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
+    wire = Wire([lambda connection: connection.sendall(head + bomb)])
+
+    async def main() -> None:
+        async with open_client(Profile("test", wire.url), environ={}) as client:
+            await client.delete("a1b2c3d4")
+
+    with wire.serving():
+        tracemalloc.start()
+        with pytest.raises(UnreachableError, match="larger than 64 KiB"):
+            asyncio.run(main())
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert most < 16 << 20

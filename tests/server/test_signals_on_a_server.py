@@ -51,7 +51,7 @@ def test_an_interruption_speaks_of_the_jobs_that_were_driven(desk: Desk, long: s
     process = desk.start("apply", long, desk.job("slow", "sleep 100"), "--wait")
     wait_for(lambda: desk.recorded("slow") == ["Running"])
     code, _, err = end(process, signal.SIGINT)
-    assert (code, "interrupted; slow goes on" in err) == (130, True)
+    assert (code, "interrupted; slow keeps running" in err) == (130, True)
     end(driver, signal.SIGTERM)
     desk.clear("slow")
 

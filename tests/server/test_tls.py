@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
-from skahactl.errors import AuthError, ProfileError
+from skahactl.errors import AuthError, ProfileError, UnreachableError
 from skahactl.model import Request
 from skahactl.platforms import open_client
 from skahactl.profile import Auth, ClientSettings, Profile
@@ -152,11 +152,11 @@ def test_every_other_fault_of_a_file_has_its_words(tmp_path: Path) -> None:
     good = issued("alice", authority)
     later = issued("alice", authority, since=0.5, days=2)
     faults = {
-        "there is no private key": [good.pem],
+        "no private key": [good.pem],
         "the file contains no certificate": [good.key_pem],
         "not the one of its private key": [authority.pem, good.pem, good.key_pem],
         "encrypted": [good.pem, _encrypted(good)],
-        "the private key cannot be read": [good.pem, good.key_pem.replace(b"\nM", b"\n!")],
+        "the certificate and its key cannot be read": [good.pem, good.key_pem.replace(b"\nM", b"\n!")],
         "not valid before": [later.pem, later.key_pem],
     }
     for words, parts in faults.items():
@@ -202,7 +202,9 @@ def test_a_renewed_certificate_is_taken_up_without_a_restart(place: Place, tmp_p
 
     async def main() -> None:
         async with open_client(place.profile(path), environ={}) as client:
-            with pytest.raises(AuthError, match="unknown ca"):
+            with pytest.raises(
+                (AuthError, UnreachableError), match=r"unknown ca|connection broke"
+            ):  # a reset may hide it
                 await client.sessions()
             file(path, good.pem, good.key_pem, b"\n")
             assert (await client.sessions()).user == "alice"

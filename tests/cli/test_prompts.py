@@ -1,0 +1,89 @@
+"""Questions before something is lost, what a live driver takes over, and what -q still prints."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from tests.desk import Desk, end, wait_for
+
+
+def test_a_replacement_that_is_declined_changes_no_job_of_the_call(desk: Desk) -> None:
+    desk.job("one", "sleep 100")
+    desk.run("apply", "one.toml")
+    desk.job("one", "sleep 101")
+    desk.job("two", "sleep 100")
+    terminal = desk.at_a_terminal("apply", "one.toml", "two.toml", "--replace")
+    terminal.read_until(b"[y/N]")
+    os.write(terminal.master, b"n\r")
+    assert terminal.ended() == 1
+    assert terminal.text.count(b"[y/N]") == 1
+    assert [row["name"] for row in desk.data("get", "jobs")] == ["one"]
+    assert desk.states("one") == ["Running"]
+    desk.clear("one")
+
+
+def test_delete_asks_once_at_a_terminal(desk: Desk, long: str) -> None:
+    desk.run("apply", long)
+    for answer, code, left in ((b"n\r", 1, ["Running", "Running"]), (b"y\r", 0, ["Deleted", "Deleted"])):
+        terminal = desk.at_a_terminal("delete", "long")
+        terminal.read_until(b"[y/N]")
+        os.write(terminal.master, answer)
+        assert terminal.ended() == code
+        assert desk.states("long") == left
+    terminal = desk.at_a_terminal("delete", "long", "--forget")
+    terminal.read_until(b"record and saved logs of 1 run")
+    os.write(terminal.master, b"n\r")
+    assert terminal.ended() == 1
+    assert desk.at_a_terminal("delete", "long", "--forget", "-y").ended() == 0
+
+
+def test_delete_without_a_terminal_asks_nothing(desk: Desk, long: str) -> None:
+    desk.run("apply", long)
+    done = desk.run("delete", "long")
+    assert "[y/N]" not in done.stderr
+    assert desk.states("long") == ["Deleted", "Deleted"]
+
+
+def test_what_a_live_driver_takes_over_is_done(desk: Desk) -> None:
+    desk.job("mixed", "test $REPLICA_ID = 1 || exit 3; sleep 100", 2)
+    driver = desk.start("apply", "mixed.toml", "--wait")
+    wait_for(lambda: desk.recorded("mixed") == ["Running", "Failed"])
+    assert "it starts the new attempts" in desk.run("retry", "mixed", exit=0).stderr
+    assert "it starts the new attempts" in desk.run("retry", "mixed", "-r", "2", "--wait", exit=0).stderr
+    desk.job("mixed", "test $REPLICA_ID = 1 || exit 3; sleep 100", 2, more="[limits]\nalive = 7")
+    desk.run("apply", "mixed.toml", exit=0)
+    desk.run("apply", "mixed.toml", exit=6)  # nothing is handed to the driver
+    desk.run("resume", "mixed", exit=6)
+    end(driver, signal.SIGTERM)
+    desk.clear("mixed")
+
+
+def test_quiet_hides_no_failure(desk: Desk) -> None:
+    desk.job("bad", "exit 3")
+    done = desk.run("-q", "apply", "bad.toml", "--wait", exit=1)
+    assert "Failed" in done.stderr
+    desk.job("good", "true")
+    assert desk.run("-q", "apply", "good.toml", "--wait").stderr == ""
+
+
+def test_an_interrupted_driver_names_what_will_not_start(desk: Desk) -> None:
+    desk.job("few", "sleep 100", 5, more="[limits]\nalive = 2")
+    driver = desk.start("apply", "few.toml", "--wait")
+    wait_for(lambda: desk.recorded("few").count("Running") == 2)
+    code, _, err = end(driver, signal.SIGINT)
+    assert code == 130
+    assert "3 queued replicas will not start until a driver runs" in err
+    desk.clear("few")
+
+
+def test_mark_changes_an_observed_result_only_with_force(desk: Desk) -> None:
+    desk.job("bad", "exit 3", 2)
+    desk.run("apply", "bad.toml", "--wait", exit=1)
+    done = desk.run("mark", "bad", "completed", "-r", "1", exit=1)
+    assert "replica 1 of bad was observed" in done.stderr
+    assert desk.states("bad") == ["Failed", "Failed"]
+    desk.run("mark", "bad", "failed", "-r", "1")
+    done = desk.run("mark", "bad", "completed", "-r", "1", "--force")
+    assert "replica 1 was observed as Failed" in done.stderr
+    assert desk.states("bad") == ["Completed", "Failed"]

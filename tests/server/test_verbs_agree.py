@@ -1,0 +1,172 @@
+"""Every verb that contacts a platform gives the same answer to the same trouble: exit code and message."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.skaha_server.process import Server, running
+from tests.workplace import Workplace
+
+IMAGE = "images.canfar.net/skaha/astroml:latest"
+MANIFEST = f'name = "field"\nimage = "{IMAGE}"\ncommand = ["true"]\nreplicas = 2\n'
+PYTHON = """
+import sys
+from skahactl.errors import SkahactlError
+from skahactl.session import Session
+try:
+    with Session() as session:
+        getattr(session, sys.argv[1])(sys.argv[2])
+except SkahactlError as error:
+    print(error.message, file=sys.stderr)
+    sys.exit(int(error.exit))
+"""
+
+#: Long enough to start and to poll on a busy machine.
+LIMIT = "8s"
+#: Verbs that ask once.
+ONE_SHOT = {
+    "apply": ("apply", "job.toml"),
+    "diff": ("diff", "job.toml"),
+    "create": ("create", "headless", IMAGE, "-n", "field", "--", "true"),
+    "retry": ("retry", "field", "-r", "2"),
+    "get": ("get", "jobs"),
+    "get JOB": ("get", "field"),
+    "describe": ("describe", "field"),
+    "events": ("events", "field"),
+    "logs": ("logs", "field"),
+    "delete": ("delete", "field"),
+    "renew": ("renew", "field"),
+}
+#: Verbs that wait: they endure an outage. Each with the words that end it before long.
+WAITING = {
+    "apply --wait": ("apply", "job.toml", "--wait", "--timeout", LIMIT),
+    "create --wait": ("create", "headless", IMAGE, "-n", "other", "--wait", "--timeout", LIMIT, "--", "true"),
+    "resume": ("resume", "field", "--timeout", LIMIT),
+    "retry --wait": ("retry", "field", "-r", "2", "--wait", "--timeout", LIMIT),
+    "wait": ("wait", "field/1", "--timeout", LIMIT),
+}
+#: Verbs that wait, and have no --timeout.
+ENDLESS = {"get -w": ("get", "field", "-w"), "logs -f": ("logs", "-f", "field")}
+VERBS = {**ONE_SHOT, **WAITING, **ENDLESS}
+
+
+@dataclass
+class Stage:
+    """A job of alice with one session Running and one Failed, and the server that runs them."""
+
+    place: Workplace
+    server: Server
+
+    def command(self, verb: str) -> tuple[str, ...]:
+        """The words of a verb; for another user's jobs, ``create`` needs the name of one."""
+        return tuple({"other": "field", LIMIT: "60s"}.get(word, word) for word in VERBS[verb])
+
+    def python(self, method: str, id: str) -> subprocess.CompletedProcess[str]:
+        import sys
+
+        return subprocess.run(
+            [sys.executable, "-c", PYTHON, method, id],
+            env=self.place.environ,
+            cwd=self.place.root,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def session(self) -> str:
+        with contextlib.closing(sqlite3.connect(self.place.root / "state" / "ledger.sqlite3")) as ledger:
+            return str(ledger.execute("SELECT session FROM attempts WHERE replica = 1").fetchone()[0])
+
+    def move_to(self, url: str) -> None:
+        """The same platform, now at another address."""
+        profile = self.place.root / "profile.toml"
+        profile.write_text(profile.read_text().replace(self.server.url, url))
+        with contextlib.closing(sqlite3.connect(self.place.root / "state" / "ledger.sqlite3")) as ledger:
+            ledger.execute("UPDATE jobs SET server = ?", (url,))
+            ledger.commit()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with running(tmp_path / "server", {}) as server:
+        place = Workplace(tmp_path / "here", server, {"settle": 0.5})
+        place.write("job.toml", MANIFEST)
+        place.run("apply", "job.toml")
+        second = next(one for one in server.state()["sessions"] if one["name"].startswith("field-2"))
+        server.tell("fail", sessions=[second["id"]])
+        place.run("get", "jobs")
+        yield Stage(place, server)
+
+
+@pytest.mark.parametrize(
+    ("plan", "code", "message"),
+    [
+        ({"user": "bob"}, 3, "the server reports user bob, but field belongs to alice"),
+        ({"deny": "expired"}, 3, "authentication failed (Token has expired)"),
+        ({"list_page": True}, 4, "not a reply from a Skaha server: a web page"),
+    ],
+    ids=["another user", "expired credentials", "not a Skaha server"],
+)
+def test_every_verb_gives_the_same_answer(stage: Stage, plan: dict[str, object], code: int, message: str) -> None:
+    stage.server.tell("plan", **plan)
+    answers = {}
+    for verb in VERBS:
+        done = stage.place.run(*stage.command(verb), expect=None, timeout=60)
+        answers[verb] = (done.returncode, message in done.stderr, done.stderr[-300:])
+    for method in ("info", "logs", "events", "destroy"):
+        result = stage.python(method, stage.session())
+        answers[method] = (result.returncode, message in result.stderr, result.stderr[-300:])
+    wrong = {verb: answer for verb, answer in answers.items() if answer[:2] != (code, True)}
+    assert not wrong
+    assert len([one for one in stage.server.state()["sessions"] if one["name"].startswith("field")]) == 2
+
+
+def test_no_verb_mistakes_an_unreachable_server_for_an_answer(stage: Stage) -> None:
+    stage.move_to("http://127.0.0.1:9/skaha/v1")
+    message = "no connection: Connection refused"
+    answers = {}
+    for verb, words in ONE_SHOT.items():
+        done = stage.place.run(*words, expect=None, timeout=60)
+        answers[verb] = (done.returncode, done.stderr.count(message), done.stderr[-300:])
+    wrong = {verb: answer for verb, answer in answers.items() if answer[:2] != (4, 1)}
+    for verb, words in WAITING.items():
+        done = stage.place.run(*words, expect=None, timeout=60)
+        if (done.returncode, done.stderr.count(f"{message}; retrying")) != (5, 1):
+            wrong[verb] = (done.returncode, 0, done.stderr[-300:])
+    assert not wrong
+
+
+@pytest.mark.parametrize("verb", [*WAITING, *ENDLESS])
+def test_credentials_that_expire_and_are_renewed_end_nothing(stage: Stage, verb: str) -> None:
+    words = tuple("60s" if word == LIMIT else word for word in VERBS[verb])
+    polls = stage.server.counts().get("list", 0)
+    process = stage.place.start(*words)
+    _until(lambda: stage.server.counts().get("list", 0) > polls)
+    time.sleep(0.3)  # whatever the first poll leads to
+    stage.server.tell("plan", deny="expired")
+    refused = stage.server.counts().get("list", 0)
+    _until(lambda: stage.server.counts().get("list", 0) > refused + 1)
+    stage.server.tell("plan", deny=None)
+    for _ in range(3):  # a retry, or a new job, may start a session now
+        time.sleep(1)
+        stage.server.tell("finish")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == (1 if verb in ("resume", "apply --wait") else 0), err
+    assert err.count("authentication failed (Token has expired); retrying") == 1, err
+    assert err.count("connection restored") == 1, err
+
+
+def _until(holds: object, seconds: float = 60) -> None:
+    assert callable(holds)
+    limit = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < limit, "it did not happen in time"
+        time.sleep(0.05)
