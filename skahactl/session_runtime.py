@@ -10,21 +10,21 @@ import operator
 import os
 import re
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from skahactl.engine.delete import JobDeletion
 from skahactl.engine.driver import Driver, release_locks
 from skahactl.engine.plan import Gate
 from skahactl.engine.runtime import Runtime, SilentReporter, check_user
 from skahactl.errors import BusyError, SkahactlError, UsageError
 from skahactl.ledger import replicas, runs
-from skahactl.ledger.attempts import attempt_of_session, attempts_of, known_sessions, record_gone
+from skahactl.ledger.attempts import attempts_of, known_sessions
 from skahactl.ledger.database import Ledger
 from skahactl.ledger.lock import JobLock, acquire
-from skahactl.ledger.records import JobKey
-from skahactl.model import ALIVE, Job, Limits, State
+from skahactl.ledger.records import JobKey, Run
+from skahactl.model import Job, Limits, State
 from skahactl.profile import Profile
 from skahactl.skaha.models import Listing
 from skahactl.system import Clock, SystemClock, state_dir
@@ -205,40 +205,45 @@ async def poll_for(runtime: Runtime, ids: Sequence[str]) -> Listing:
 
 
 async def delete_ids(runtime: Runtime, ids: Sequence[str]) -> dict[str, bool]:
-    """Deletes these sessions and reads the list until they are gone; those with a record here are written Deleted.
-    AuthError, before anything is changed, if the server takes us for another user than their jobs'."""
+    """Deletes these sessions and verifies it; what has a record here is saved first, and written Deleted. AuthError,
+    before anything is changed, if the server reports another user than their jobs'."""
     if "" in ids:
         raise UsageError("an empty session id")
-    ledger, client = runtime.ledger, runtime.client
-    known = known_sessions(ledger, ids)
     await poll_for(runtime, ids)
-    chosen: dict[int, set[int]] = {}
-    for one in ids:
-        if one in known:
-            chosen.setdefault(known[one][0], set()).add(known[one][1])
-    with ledger.transaction():
-        for run_id, numbers in chosen.items():
-            replicas.request_delete(ledger, run_id, numbers)
+    current = _current_replicas(runtime.ledger, ids)
+    deletion = JobDeletion(runtime)
+    await deletion.delete(list(current.values()))
+    gone = {one: True for one in ids if one in _ids_of(runtime.ledger, current)}
+    for part in deletion.parts:
+        gone |= {str(step["session"]): step["outcome"] == "done" for step in part.steps if step["session"] in gone}
     slots = asyncio.Semaphore(runtime.profile.client.concurrency)
 
-    async def ask(one: str) -> None:
+    async def delete(one: str) -> None:
         async with slots:
-            await client.delete(one)
+            gone[one] = await deletion.delete_session(one)
 
-    left = set(ids)
-    for _ in range(TRIES):
-        await asyncio.gather(*map(ask, left))
-        listing = await runtime.first_poll()
-        left &= {session.id for session in listing.sessions}
-        if not left:
-            break
-        await asyncio.sleep(PAUSE)
-    with ledger.transaction():
-        for one in set(ids) - left:
-            attempt = attempt_of_session(ledger, one)
-            if attempt is not None and attempt.state in ALIVE:
-                record_gone(ledger, attempt, State.DELETED, "deleted", time.time(), None)
-    return {one: one not in left for one in ids}
+    await asyncio.gather(*(delete(one) for one in dict.fromkeys(ids) if one not in gone))
+    return {one: gone[one] for one in ids}
+
+
+def _current_replicas(ledger: Ledger, ids: Sequence[str]) -> dict[int, tuple[Run, set[int]]]:
+    """By run: the run, and its replicas whose current session is one of these."""
+    found: dict[int, tuple[Run, set[int]]] = {}
+    for run_id, replica, attempt in known_sessions(ledger, ids).values():
+        row = replicas.replica_states(ledger, run_id, replica)[0]
+        run = runs.run_by_id(ledger, run_id)
+        if run is not None and row.attempt == attempt:
+            found.setdefault(run_id, (run, set()))[1].add(replica)
+    return found
+
+
+def _ids_of(ledger: Ledger, chosen: Mapping[int, tuple[Run, set[int]]]) -> set[str]:
+    """The session ids of the current attempts of these replicas."""
+    found: set[str] = set()
+    for run_id, (_, chosen_numbers) in chosen.items():
+        latest = {attempt.replica: attempt for attempt in attempts_of(ledger, run_id)}
+        found |= {latest[number].session or "" for number in chosen_numbers}
+    return found
 
 
 def named_kind(asked: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -79,6 +80,9 @@ def delete(
     forget: Annotated[
         bool, Parameter(group=EXECUTION, help="Also delete the local record and the saved logs.")
     ] = False,
+    no_logs: Annotated[
+        bool, Parameter(name="--no-logs", negative=(), group=EXECUTION, help="Do not save logs before deleting.")
+    ] = False,
 ) -> int:
     """Delete the sessions of jobs or replicas and wait until they are gone.
 
@@ -105,7 +109,18 @@ def delete(
         )
     if forget and not wait:
         raise UsageError("--forget waits until the sessions are gone", hint="leave out --wait=false")
-    return int(run(lambda: _delete(words, replicas, dry_run, yes, ignore_not_found, forget, wait)))
+    options = DeleteOptions(dry_run, ignore_not_found, forget, wait, no_logs, yes)
+    return int(run(lambda: _delete(words, replicas, options)))
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    dry_run: bool
+    ignore_not_found: bool
+    forget: bool
+    wait: bool
+    no_logs: bool
+    yes: bool
 
 
 async def _delete_foreign(pattern: str, states: str | None, dry_run: bool, yes: bool) -> Exit:
@@ -154,38 +169,33 @@ def _names(files: list[str]) -> list[str]:
     return [draft.name for draft in load(files, stdin=current().stdin)]
 
 
-async def _delete(
-    words: list[str],
-    replicas: str | None,
-    dry_run: bool,
-    yes: bool,
-    ignore_not_found: bool,
-    forget: bool,
-    wait: bool,
-) -> Exit:
+async def _delete(words: list[str], replicas: str | None, options: DeleteOptions) -> Exit:
     from skahactl.engine.delete import JobDeletion
     from skahactl.engine.outcome import Outcome
     from skahactl.render.outcomes import show_outcome
     from skahactl.targets import by_run
 
     async with connected_runtime() as runtime:
+        ignore_not_found, dry_run = options.ignore_not_found, options.dry_run
         every = _found(runtime, words, replicas, ignore_not_found)
         found = by_run(target for target in every if not target.past)  # the replica's session of now was not named
         others = await _sessions(runtime, [target.word for target in found if target.run is None], ignore_not_found)
         others += await _sessions(runtime, [target.session or target.word for target in every if target.past], True)
+        chosen = [(target.run, target.numbers) for target in found if target.run is not None]
         if not dry_run:
-            _confirm(runtime, found, others, yes, forget)
-        removal = JobDeletion(runtime)
+            _confirm(runtime, found, others, options.yes, options.forget)
+        removal = JobDeletion(runtime, keep_logs=not options.no_logs)
         outcome = Outcome(runtime.profile, dry_run, removal.parts)
         gone = Exit.DONE
         with run_with_report(runtime, lambda: outcome):
-            for target in found:
-                if target.run is not None and dry_run:
-                    await removal.preview(target.run, target.numbers, forget)
-                elif target.run is not None and not wait:
-                    await _request(runtime, removal, target.run, target.numbers)
-                elif target.run is not None:
-                    await _run(runtime, removal, target.run, target.numbers, forget)
+            for target_run, numbers in chosen if dry_run else ():
+                await removal.preview(target_run, numbers, options.forget)
+            for target_run, numbers in chosen if not options.wait and not dry_run else ():
+                await _request(runtime, removal, target_run, numbers)
+            if options.wait and not dry_run:
+                await removal.delete(chosen)
+                if options.forget:
+                    await _forget(runtime, removal, chosen)
             for session in others:
                 gone = worst([gone, await _session(runtime, removal, session, dry_run)])
         if outcome.jobs or current().machine_readable:
@@ -277,13 +287,14 @@ def _hint(runtime: Runtime, word: str, sessions: list[str]) -> str:
     return guess or "skahactl get jobs and skahactl get sessions show what there is"
 
 
-async def _run(runtime: Runtime, removal: JobDeletion, run: Run, numbers: frozenset[int] | None, forget: bool) -> None:
-    """A run, or some of its replicas; with ``forget`` its record too, once nothing of it is left."""
-    part = await removal.delete(run, numbers)
-    if forget and part.exit is Exit.DONE and numbers is None:
-        size = await removal.forget(run)
-        if size is not None:
-            current().say(f"{run.key.name}: record forgotten, {size} bytes of logs removed")
+async def _forget(runtime: Runtime, removal: JobDeletion, chosen: list[tuple[Run, frozenset[int] | None]]) -> None:
+    """The record of each job that was deleted as a whole, once nothing of it is left."""
+    done = {part.name for part in removal.parts if part.exit is Exit.DONE}
+    for run_of, numbers in chosen:
+        if numbers is None and run_of.key.name in done:
+            size = await removal.forget(run_of)
+            if size is not None:
+                current().say(f"{run_of.key.name}: record forgotten, {size} bytes of logs removed")
 
 
 async def _request(runtime: Runtime, removal: JobDeletion, run: Run, numbers: frozenset[int] | None) -> None:

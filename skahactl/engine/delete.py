@@ -1,4 +1,4 @@
-"""delete: asked for in the ledger, carried out by whoever drives, verified in the list."""
+"""delete: requested in the ledger, carried out by whoever drives, verified by the ids of the sessions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skahactl.engine import outcome
 from skahactl.engine.driver import Driver, gates_of_jobs, release_locks, wait_for_lock
 from skahactl.engine.outcome import JobOutcome, Undeleted, of_attempt, step_row
 from skahactl.engine.runtime import Runtime
-from skahactl.errors import BusyError, Exit
+from skahactl.errors import BusyError, Exit, SkahactlError
 from skahactl.eventloop import Interrupted
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of, forget_logs, runs_with
@@ -128,54 +128,72 @@ def _folder(ledger: Ledger, run: Run) -> Path:
 LONGEST_WAIT = 300.0
 #: How often a session outside the ledger is asked to go, and how long to wait in between.
 TRIES, PAUSE = 8, 1.0
-_STAYS = {"code": "stays", "http_status": None, "message": "the platform still lists it", "hint": None}
+_STAYS = {"code": "stays", "http_status": None, "message": "it still exists", "hint": None}
+
+
+#: A run, and the replicas of it that are deleted; None: all.
+DeleteTarget = tuple["Run", "Collection[int] | None"]
 
 
 @dataclass
 class JobDeletion:
-    """One call of delete. ``parts``: what has become of each run so far, also where an error ends the whole."""
+    """One call of delete. ``parts``: what has become of each run so far, also where an error ends the whole.
+
+    Logs and results are saved first, unless ``keep_logs`` is False. A session counts as deleted only when its id is
+    answered with 404 (or two lists agree); a list alone proves nothing.
+    """
 
     desk: Runtime
     parts: list[JobOutcome] = field(default_factory=list)
+    keep_logs: bool = True
 
     async def preview(self, run: Run, numbers: Collection[int] | None, forget: bool) -> None:
         """What delete would do; with ``forget`` to earlier runs of the job too."""
         listing = await self.desk.first_poll((run,))
         self.parts.append(self._part(run, numbers, listing))
         if forget and numbers is None:
-            earlier = [one for one in await self.still_listed(run.key) if one.id != run.id]
+            earlier = [one for one in await self.undeleted_runs(run.key) if one.id != run.id]
             self.parts += [self._part(one, None, listing) for one in earlier]
 
-    async def delete(self, run: Run, numbers: Collection[int] | None, lock: JobLock | None = None) -> JobOutcome:
-        """Deletes the sessions of a run, or of some of its replicas, and verifies it. ``lock``: the job's, if the
-        caller holds it."""
-        listing = await self.desk.first_poll((run,))
-        part = self._part(run, numbers, listing)
-        self.parts.append(part)
-        replicas.request_delete(self.desk.ledger, run.id, numbers)
+    async def delete(self, targets: Sequence[DeleteTarget], held: Sequence[JobLock] = ()) -> None:
+        """Deletes the sessions of runs, or of some of their replicas, all at once, and verifies it. ``held``: locks of
+        jobs that the caller holds."""
+        if not targets:
+            return
+        listing = await self.desk.first_poll([run for run, _ in targets])
+        parts = [(run, numbers, self._part(run, numbers, listing)) for run, numbers in targets]
+        self.parts += [part for _, _, part in parts]
+        for run, numbers in targets:
+            replicas.request_delete(self.desk.ledger, run.id, numbers, keep_logs=self.keep_logs)
         try:
-            undeleted = await self._carry_out(run, numbers, lock)
+            undeleted = await self._carry_out(targets, held)
         except Interrupted as error:
-            error.hint = "the delete is on record: the same command goes on with it, and so does whoever drives the job"
+            error.hint = "the delete is on record: the same command continues it, and so does a driver of the job"
             raise
         finally:
-            self._fill(part, run)
+            for run, _, part in parts:
+                self._fill(part, run)
+        for run, _, part in parts:
+            self._judge(run, part, undeleted)
+
+    def _judge(self, run: Run, part: JobOutcome, undeleted: Undeleted) -> None:
         latest = self._latest(run)
+        own = {attempt.session for attempt in latest.values()} | {attempt.name for attempt in latest.values()}
+        mine = {session: error for session, error in undeleted.items() if session in own}
         for step in part.steps:
             step.update(_deletion_result(latest.get(_number(step)), undeleted))
-        part.exit = outcome.exit_of_undeleted(undeleted)
-        if undeleted:
-            part.hint = "the platform keeps listing some of its sessions; the same command tries again"
+        part.exit = outcome.exit_of_undeleted(mine)
+        if mine:
+            part.hint = "some of its sessions still exist; the same command tries again"
         else:
             _deletion_reason(part)
-        return part
 
     async def request(self, run: Run, numbers: Collection[int] | None) -> int:
         """Asks the server once to delete what is alive, and verifies nothing; returns the number of requests. The
         request stays on record: whoever drives the job, or a later delete, carries it out."""
         part = self._part(run, numbers, await self.desk.first_poll((run,)))
         self.parts.append(part)
-        replicas.request_delete(self.desk.ledger, run.id, numbers)
+        replicas.request_delete(self.desk.ledger, run.id, numbers, keep_logs=self.keep_logs)
         sessions = [one.session for one in self._alive(run, numbers) if one.session is not None]
         for session in sessions:
             await self.desk.stop.guard(self.desk.client.delete(session))
@@ -186,22 +204,29 @@ class JobDeletion:
         return len(sessions)
 
     async def forget(self, run: Run) -> int | None:
-        """Forgets every run of the job, once nobody drives it and the platform lists no session of any; how many
-        bytes of logs went with it, None if sessions stay."""
+        """Forgets every run of the job, once nobody drives it and no session of any run is left; how many bytes of
+        logs went with it, None if sessions stay."""
         lock = await wait_for_lock(self.desk.ledger, run.key, self.desk.clock, self.desk.stop)
         try:
-            parts = [await self.delete(one, None, lock) for one in await self.still_listed(run.key)]
-            if any(part.exit is not Exit.DONE for part in parts):
+            before = len(self.parts)
+            await self.delete([(one, None) for one in await self.undeleted_runs(run.key)], [lock])
+            if any(part.exit is not Exit.DONE for part in self.parts[before:]):
                 return None
             return forget_job(self.desk.ledger, run.key, self.desk.clock.now(), self.desk.profile.memory)
         finally:
             release_locks([lock])
 
-    async def still_listed(self, key: JobKey) -> list[Run]:
-        """The runs of a job of which the platform lists sessions, oldest first."""
-        listing = await self.desk.first_poll(runs.runs_of(self.desk.ledger, key), record=False)
+    async def undeleted_runs(self, key: JobKey) -> list[Run]:
+        """The runs of a job that may have sessions, oldest first: listed ones, ones on record as alive, and ones whose
+        end was never observed."""
+        every = runs.runs_of(self.desk.ledger, key)
+        listing = await self.desk.first_poll(every, record=False)
         holding = runs_with(self.desk.ledger, [session.id for session in listing.sessions])
-        return [run for run in runs.runs_of(self.desk.ledger, key) if run.id in holding]
+        return [run for run in every if run.id in holding or self._may_have_sessions(run)]
+
+    def _may_have_sessions(self, run: Run) -> bool:
+        unsure = ALIVE | {State.UNKNOWN}
+        return any(one.state in unsure and one.session for one in attempts_of(self.desk.ledger, run.id))
 
     async def delete_session(self, session: str) -> bool:
         """Deletes a session that the ledger knows nothing of; whether it is gone."""
@@ -222,19 +247,30 @@ class JobDeletion:
         part.steps.append(step_row(None, session.name, "delete", session.status, outcome) | made)
         return part
 
-    async def _carry_out(self, run: Run, numbers: Collection[int] | None, held: JobLock | None) -> Undeleted:
-        """Sees to it that nothing is listed any more; what still is, in spite of all."""
+    async def _carry_out(self, targets: Sequence[DeleteTarget], held: Sequence[JobLock]) -> Undeleted:
+        """Carries the deletes out, or leaves them to who drives the job; the sessions that stay in spite of all."""
+        locks: list[JobLock] = []
+        mine, theirs = [], []
+        undeleted: dict[str, SkahactlError | None] = {}
         try:
-            lock = held or acquire(self.desk.ledger, run.key, self.desk.clock.now())
-        except BusyError as error:
-            self.desk.reporter.say(f"{error.message}; it carries out the delete")
-            return dict.fromkeys(await self._carried_out(run, numbers))
-        driver = self._driver(run, lock)
-        try:
-            await driver.drive()
+            for run, numbers in targets:
+                try:
+                    if all(lock.key != run.key for lock in (*held, *locks)):
+                        locks.append(acquire(self.desk.ledger, run.key, self.desk.clock.now()))
+                    mine.append(run)
+                except BusyError as error:
+                    self.desk.reporter.say(f"{error.message}; it carries out the delete")
+                    theirs.append((run, numbers))
+            if mine:
+                gates = gates_of_jobs(self.desk.ledger, [*held, *locks])
+                driver = Driver(self.desk, tuple(mine), False, gates, create=False)
+                await driver.drive()
+                undeleted |= driver.undeleted
         finally:
-            release_locks([lock] if held is None else [])
-        return driver.undeleted
+            release_locks(locks)
+        for run, numbers in theirs:
+            undeleted |= dict.fromkeys(await self._carried_out(run, numbers))
+        return undeleted
 
     async def _carried_out(self, run: Run, numbers: Collection[int] | None) -> set[str]:
         begun = self.desk.clock.now()
@@ -251,9 +287,6 @@ class JobDeletion:
             for attempt in attempts_of(self.desk.ledger, run.id)
             if attempt.state in ALIVE and (chosen is None or attempt.replica in chosen)
         ]
-
-    def _driver(self, run: Run, lock: JobLock) -> Driver:
-        return Driver(self.desk, (run,), False, gates_of_jobs(self.desk.ledger, [lock]), create=False)
 
     def _part(self, run: Run, numbers: Collection[int] | None, listing: Listing) -> JobOutcome:
         """A run's part, with the steps as planned."""

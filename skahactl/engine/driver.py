@@ -39,7 +39,7 @@ from skahactl.ledger.journal import Journal
 from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import JobKey, Run
 from skahactl.ledger.runs import set_run, summaries
-from skahactl.model import OBSERVED, State
+from skahactl.model import State
 from skahactl.skaha.models import CreateResult, Listing
 from skahactl.system import Clock
 
@@ -148,6 +148,8 @@ class Driver:
         with self.runtime.ledger.transaction():
             passes = [(run, self._reconcile(run, evidence)) for run in self.runs]
         self._warn()
+        if not any(phase is Phase.DELETING for phases in self._phases.values() for phase in phases.values()):
+            self._keep_until = None
         for run, found in passes:
             self.first_steps.setdefault(run.id, found.plan)
             self._start(run, found.actions, cautious)
@@ -180,6 +182,9 @@ class Driver:
             return now + KEEP_SECONDS
         if self._keep_until is None:
             self._keep_until = now + KEEP_SECONDS
+        if now >= self._keep_until and self._logs.reading and "keep" not in self._reported:
+            self._reported.add("keep")
+            self.runtime.reporter.say(f"saving logs takes more than {KEEP_SECONDS:.0f} s; deleting without the rest")
         return self._keep_until
 
     def _chosen(self, run: Run) -> Callable[[Step], Step]:
@@ -193,11 +198,12 @@ class Driver:
     def _start(self, run: Run, actions: Iterable[Action], cautious: bool) -> None:
         """Hands the actions on; after a jump of the clock (``cautious``), the first list changes nothing there."""
         actions = tuple(actions)
-        until = self._keep_until
+        phases = self._phases[run.id]
         self._asker.ask(one.session for one in actions if isinstance(one, AskSession))
         for one in actions:
             if isinstance(one, ReadLog):
-                self._logs.read(run, one.attempt, until if one.attempt.state not in OBSERVED else None)
+                is_ending = phases.get(one.attempt.replica) is Phase.DELETING
+                self._logs.read(run, one.attempt, self._keep_until if is_ending else None)
         if cautious:
             return
         self._deleter.delete(one.session for one in actions if isinstance(one, DeleteSession))

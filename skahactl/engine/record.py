@@ -248,10 +248,14 @@ def withdrawn_ends(ledger: Ledger, run_id: int, listing: Listing) -> dict[int, s
     return back
 
 
-def record_known_sessions(ledger: Ledger, settings: ClientSettings, runs: Iterable[Run], listing: Listing) -> None:
-    """Writes what ``listing`` shows of the sessions that the ledger knows, in one transaction. Others are not judged,
-    so that this needs no lock."""
-    Recorder(ledger, settings, holds_lock=False).record(runs, Evidence(listing))
+def record_known_sessions(
+    ledger: Ledger, settings: ClientSettings, runs: Iterable[Run], evidence: Evidence
+) -> tuple[str, ...]:
+    """Writes what the evidence shows of the sessions that the ledger knows, in one transaction. Others are not judged,
+    so that this needs no lock. Returns the ids of sessions on record as alive that are neither seen nor gone."""
+    changes = Recorder(ledger, settings, holds_lock=False).record(runs, evidence)
+    missing = (change for found in changes.values() for change in found if isinstance(change, Missing))
+    return tuple(change.attempt.session for change in missing if change.attempt.session is not None)
 
 
 def is_ended(snapshot: RunSnapshot) -> bool:

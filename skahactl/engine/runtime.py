@@ -11,18 +11,20 @@ from skahactl.ledger import runs
 from skahactl.ledger.records import JobKey, Run, RunSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from skahactl.eventloop import Stop
     from skahactl.ledger.database import Ledger
     from skahactl.profile import ClientSettings, Profile
     from skahactl.skaha.client import Client
-    from skahactl.skaha.models import Listing
+    from skahactl.skaha.models import Listing, ServerSession
     from skahactl.system import Clock
 
 T = TypeVar("T")
 #: The patience of a command that waits: it endures outages and expired credentials until its own deadline.
 FOREVER = math.inf
+#: Sessions that one poll asks for by their ids, if the list lacks them.
+ASKED = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +169,16 @@ class Runtime:
 
         ``record``: False for a driver, which records by itself under the locks of its jobs.
         """
+        from skahactl.eventloop import seconds_left
+
         jobs = tuple(jobs)
         listing = await self.ask(lambda: self.client.sessions(), patience=patience, deadline=deadline)
         if listing is not None:
             check_owner(self.profile, jobs, listing.user)
-            if record:
-                self._record(jobs, listing)
+            missing = self._record(jobs, listing, {}) if record else ()
+            if missing:
+                answers = await self.stop.guard(self._ask_sessions(missing), seconds_left(deadline, self.clock))
+                self._record(jobs, listing, answers)
         return listing
 
     async def ask(
@@ -238,19 +244,37 @@ class Runtime:
             return patience == FOREVER
         return self.clock.monotonic() - self._answered < patience
 
-    def _record(self, jobs: Sequence[Run], listing: Listing) -> None:
-        """Writes what the list shows of ``jobs`` and of every unfinished run of this user: no poll is wasted."""
+    async def _ask_sessions(self, sessions: Sequence[str]) -> dict[str, ServerSession | None]:
+        """What the platform answers to single ids that a list lacks, for the first few of them: a list proves nothing.
+        If one of them exists, the list was wrong, and the others are left to the next one."""
+        answers: dict[str, ServerSession | None] = {}
+        for session in sessions[:ASKED]:
+            try:
+                answers[session] = await self.client.session(session)
+            except (AuthError, UnreachableError):
+                break
+            if answers[session] is not None:
+                break
+        return answers
+
+    def _record(
+        self, jobs: Sequence[Run], listing: Listing, answers: Mapping[str, ServerSession | None]
+    ) -> tuple[str, ...]:
+        """Writes what the list and the answers show of ``jobs`` and of every unfinished run of this user: no poll is
+        wasted. Returns the ids that are to be asked for."""
+        from skahactl.engine.evidence import Evidence
         from skahactl.engine.record import record_known_sessions
 
         user = listing.user or ""
         others = [run for run in runs.unfinished_runs(self.ledger, self.profile.server) if run.key.user in ("", user)]
         every = {run.id: run for run in (*jobs, *others)}
         if not every:
-            return
+            return ()
         try:
-            record_known_sessions(self.ledger, self.profile.client, every.values(), listing)
+            return record_known_sessions(self.ledger, self.profile.client, every.values(), Evidence(listing, answers))
         except LedgerError as error:  # a full disk is no reason not to show what was asked for
             self.reporter.say(f"the poll could not be recorded: {error.message}")
+            return ()
 
 
 def other_user_error(profile: Profile, reported: str, job: str, owner: str) -> AuthError:
