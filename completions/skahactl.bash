@@ -157,7 +157,7 @@ _skahactl() {
       case "${cmd_path[*]-}" in
         "apply")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--file" "-f" "--set" "--var" "--wait" "-w" "--timeout" "--dry-run" "-n" "--rerun" "-R" "--replace" "--yes" "-y" "--adopt" "--break-lock" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--file" "-f" "--set" "--var" "--wait" "-w" "--timeout" "--dry-run" "-n" "--rerun" "-R" "--missing" "--replace" "--yes" "-y" "--adopt" "--break-lock" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -793,7 +793,7 @@ _skahactl() {
           ;;
         "mark")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--replicas" "-r" "--items" "--unknown" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--replicas" "-r" "--items" "--unknown" "--force" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -1078,7 +1078,7 @@ _skahactl() {
           ;;
         "retry")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--replicas" "-r" "--failed" "--unknown" "--items" "--wait" "-w" "--timeout" "--dry-run" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--replicas" "-r" "--failed" "--unknown" "--rejected" "--items" "--ram" "--memory" "-m" "--cores" "--cpu" "-c" "--wait" "-w" "--timeout" "--dry-run" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -1093,6 +1093,24 @@ _skahactl() {
                 ;;
               --items)
                 _skahactl_files "$manifests"
+                ;;
+              --ram)
+                COMPREPLY=()
+                ;;
+              --memory)
+                COMPREPLY=()
+                ;;
+              -m)
+                COMPREPLY=()
+                ;;
+              --cores)
+                COMPREPLY=()
+                ;;
+              --cpu)
+                COMPREPLY=()
+                ;;
+              -c)
+                COMPREPLY=()
                 ;;
               --timeout)
                 COMPREPLY=()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -33,6 +33,18 @@ class Resources:
     cores: float | None = None
     ram: float | None = None
     gpus: int | None = None
+
+    def of_attempt(self, number: int, retry_ram: Sequence[float], override: Resources | None) -> Resources:
+        """What attempt ``number`` requests: ``retry_ram`` gives the RAM of attempts 1, 2, ... (the last value
+        repeats); what ``override`` sets goes first."""
+        ram = retry_ram[min(number, len(retry_ram)) - 1] if retry_ram else self.ram
+        if override is None:
+            return Resources(self.cores, ram, self.gpus)
+        return Resources(
+            self.cores if override.cores is None else override.cores,
+            ram if override.ram is None else override.ram,
+            self.gpus,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +88,13 @@ class Limits:
     alive: int | None = None
     pending: int | None = None
     pending_timeout: float | None = None
+    failures: int | None = None  # nothing more is created after this many Failed replicas
+
+    def stop_reason(self, failed: int) -> str | None:
+        """Why nothing more is created; ``failed`` counts the replicas that failed with all their attempts used."""
+        if self.failures is None or failed < self.failures:
+            return None
+        return f"stopped after {failed} {'failure' if failed == 1 else 'failures'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +114,7 @@ class Job:
     content: dict[str, object]
     limits: Limits = Limits()
     attempts: int = 1
+    retry_ram: tuple[float, ...] = ()  # GB for attempts 1, 2, ... (the last repeats), instead of the request's
     keep: str = "all"  # all | failed | none
     after: tuple[str, ...] = ()
     manifest: str | None = None  # path as the user named it, "-" for stdin, None without a file

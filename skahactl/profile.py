@@ -199,6 +199,7 @@ def _tables(profile: Profile) -> dict[str, object]:
                 "alive": limits.alive,
                 "pending": limits.pending,
                 "pending-timeout": limits.pending_timeout,
+                "failures": limits.failures,
             },
         },
         "vars": dict(profile.vars),

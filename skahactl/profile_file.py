@@ -191,7 +191,7 @@ FILE: TomlTable = {
     "auth": {"method": _method, "certificate": _name, "token-file": _name, "token-env": _name, "login-url": _url},
     "defaults": {
         "resources": {"cores": _amount, "ram": _amount, "gpus": _count},
-        "limits": {"alive": _count, "pending": _count, "pending-timeout": _seconds},
+        "limits": {"alive": _count, "pending": _count, "pending-timeout": _seconds, "failures": _count},
     },
     "vars": {_ANY: _word},
     "client": {

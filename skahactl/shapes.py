@@ -15,6 +15,7 @@ from skahactl.text import iso_time
 
 if TYPE_CHECKING:
     from skahactl.ledger.records import AttemptRow, ItemRow, Note, ReplicaRow, Run, RunSummary
+    from skahactl.ledger.usage import Usage
     from skahactl.skaha.models import Event, ServerSession
 
 Row = dict[str, object]
@@ -34,7 +35,7 @@ def job(summary: RunSummary, *, logs: str | None, deadline: float | None = None)
         "kind": run.kind,
         "image": run.image,
         "status": summary.status,
-        "reason": run.reason,
+        "reason": run.reason or summary.stop_reason,
         "replicas": run.total,
         "counts": zero_filled(summary.counts),
         "items": {key: summary.items.get(key, 0) for key in ("total", "completed", "failed")},
@@ -51,23 +52,31 @@ def job(summary: RunSummary, *, logs: str | None, deadline: float | None = None)
     }
 
 
-def replica(run: Run, row: ReplicaRow, attempt: AttemptRow | None, failed: FailedItem | None = None) -> Row:
+def replica(
+    run: Run,
+    row: ReplicaRow,
+    attempt: AttemptRow | None,
+    failed: FailedItem | None = None,
+    used: Usage | None = None,
+) -> Row:
     """A replica with its latest attempt, if there is one; ``attempts`` is how many it may have. ``failed``: its last
-    failed item."""
+    failed item. ``used``: what the latest attempt used, as polls showed it."""
+    resources = attempt.resources if attempt and attempt.resources else row.request.resources
     return {
         "job": run.key.name,
         "run": run.number,
         "replica": row.number,
         "of": run.total,
         "state": row.state,
-        "reason": row.reason or failure_reason(row.request.resources, attempt, failed),
+        "reason": row.reason or failure_reason(resources, attempt, failed),
         "session": attempt.session if attempt else None,
         "name": attempt.name if attempt else row.name,
         "attempt": row.attempt,
         "attempts": row.allowed,
         "items": list(row.items),
         "image": row.request.image,
-        "resources": _resources(row.request.resources),
+        "resources": _resources(resources),
+        "usage": _usage(resources, used),
         **_times(run, attempt),
         "exit_code": attempt.exit_code if attempt else None,
         "last_line": attempt.last_line if attempt else None,
@@ -108,7 +117,7 @@ def exit_hint(code: int | None, last_line: str | None, resources: Resources) -> 
 
 
 def attempt(row: AttemptRow) -> Row:
-    """Return one attempt of a replica, for ``describe``."""
+    """Return one attempt of a replica, for ``describe``; ``resources`` where they are not the replica's own."""
     return {
         "attempt": row.number,
         "name": row.name,
@@ -122,6 +131,7 @@ def attempt(row: AttemptRow) -> Row:
         "observed": iso_time(row.observed),
         "deadline": iso_time(row.deadline),
         "sends": row.sends,
+        "resources": None if row.resources is None else _resources(row.resources),
         "exit_code": row.exit_code,
         "last_line": row.last_line,
         "log": _log(row),
@@ -173,11 +183,27 @@ def note(row: Note) -> Row:
 
 
 def _limits(limits: Limits) -> Row:
-    return {"alive": limits.alive, "pending": limits.pending, "pending_timeout": limits.pending_timeout}
+    return {
+        "alive": limits.alive,
+        "pending": limits.pending,
+        "pending_timeout": limits.pending_timeout,
+        "failures": limits.failures,
+    }
 
 
 def _resources(resources: Resources) -> Row:
     return {"cores": resources.cores, "ram": resources.ram, "gpus": resources.gpus}
+
+
+def _usage(requested: Resources, used: Usage | None) -> Row:
+    """RAM in GB as manifests count them (2**30 bytes)."""
+    return {
+        "ram_peak_gb": None if used is None or used.ram_peak is None else round(used.ram_peak, 3),
+        "ram_requested_gb": requested.ram,
+        "cpu_mean_cores": None if used is None or used.cpu_mean is None else round(used.cpu_mean, 3),
+        "cpu_requested": requested.cores,
+        "samples": 0 if used is None else used.samples,
+    }
 
 
 def _times(run: Run, attempt: AttemptRow | None) -> Row:

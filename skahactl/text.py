@@ -144,6 +144,11 @@ def count_noun(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def format_amount(value: float) -> str:
+    """Cores or GB as people read them: ``0.002``, ``0.93``, ``3.1``, ``12``."""
+    return f"{value:.1g}" if value < 0.1 else f"{value:.2g}" if value < 10 else f"{value:.0f}"
+
+
 def format_size(count: int) -> str:
     """Format bytes: ``512 B``, ``1.4 MB``, ``23 GB`` (powers of 1000)."""
     size, unit = float(count), "B"

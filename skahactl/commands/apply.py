@@ -44,6 +44,7 @@ OPTIONS = (
     "--wait",
     "--timeout",
     "--rerun",
+    "--missing",
     "--replace",
     "--yes",
     "--adopt",
@@ -66,6 +67,10 @@ def apply(
     ] = False,
     rerun: Annotated[
         bool, Parameter(name=["--rerun", "-R"], group=EARLIER_RUNS, help="Start a new run if the last one has ended.")
+    ] = False,
+    missing: Annotated[
+        bool,
+        Parameter(group=EARLIER_RUNS, help="With --rerun, run only items that no earlier run of the job completed."),
     ] = False,
     replace: Annotated[bool, Parameter(group=EARLIER_RUNS, help="Delete the current run and start a new one.")] = False,
     yes: Annotated[
@@ -102,7 +107,9 @@ def apply(
     files = read_manifests("apply", manifests, file, OPTIONS)
     if adopt not in (None, "create", "unknown"):
         raise UsageError(f"--adopt takes create or unknown, not '{adopt}'")
-    asked = ApplyOptions(dry_run, wait, timeout, rerun, replace, yes, adopt, break_lock)
+    if missing and not rerun:
+        raise UsageError("--missing needs --rerun", hint="skahactl apply --rerun --missing MANIFEST")
+    asked = ApplyOptions(dry_run, wait, timeout, rerun, replace, yes, adopt, break_lock, missing=missing)
     return Exit(apply_files(files, asked, sets or [], variables or []))
 
 
@@ -119,6 +126,7 @@ class ApplyOptions:
     adopt: str | None = None
     break_lock: bool = False
     creating: bool = False  # by create, which has no --rerun and --replace
+    missing: bool = False
 
 
 def apply_files(files: Sequence[str], asked: ApplyOptions, sets: Sequence[str], words: list[str]) -> int:
@@ -131,10 +139,34 @@ def apply_files(files: Sequence[str], asked: ApplyOptions, sets: Sequence[str], 
 
     def jobs(profile: Profile) -> tuple[Job, ...]:
         return read(
-            files, profile, sets=sets, variables=env_variables(words), stdin=context.stdin, check=lambda r: problems(r)
+            files,
+            profile,
+            sets=sets,
+            variables=env_variables(words),
+            stdin=context.stdin,
+            check=lambda r: problems(r),
+            completed=_completed_items(profile) if asked.missing else None,
         )
 
     return apply_jobs(jobs, asked)
+
+
+def _completed_items(profile: Profile) -> Callable[[str], frozenset[str]]:
+    """The items of a job that any of its runs completed, as the local record has it."""
+    from skahactl.ledger.database import read_ledger
+    from skahactl.ledger.records import JobKey
+    from skahactl.ledger.replicas import completed_items
+    from skahactl.ledger.runs import runs_of
+    from skahactl.system import state_dir
+    from skahactl.targets import current_user
+
+    def completed(name: str) -> frozenset[str]:
+        with read_ledger(state_dir(current().environ)) as ledger:
+            users = dict.fromkeys((current_user(ledger, profile), ""))
+            runs = [run for user in users for run in runs_of(ledger, JobKey(profile.server, user, name))]
+            return completed_items(ledger, [run.id for run in runs])
+
+    return completed
 
 
 def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: ApplyOptions) -> int:
@@ -143,13 +175,13 @@ def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: ApplyOptions) 
 
     context = current()
     profile = choose(context.profile, context.environ)
-    made, empty = split_off_empty(jobs(profile))
+    made, empty = split_off_empty(jobs(profile), asked.missing)
     if not made:
         return _show_empty(profile, empty, asked.dry_run)
     return run(lambda: _apply(profile, made, empty, asked))
 
 
-def split_off_empty(jobs: tuple[Job, ...]) -> tuple[tuple[Job, ...], list[JobOutcome]]:
+def split_off_empty(jobs: tuple[Job, ...], missing: bool = False) -> tuple[tuple[Job, ...], list[JobOutcome]]:
     """The jobs with something to do, and the outcomes of the others: those with an empty list of items.
 
     A job with nothing to do is done, so that no other job waits for it.
@@ -160,7 +192,7 @@ def split_off_empty(jobs: tuple[Job, ...]) -> tuple[tuple[Job, ...], list[JobOut
     rest = tuple(
         replace(job, after=tuple(name for name in job.after if name not in empty)) for job in jobs if job.replicas
     )
-    reason = "nothing to do: the list of items is empty"
+    reason = f"nothing to do: {'every item is Completed' if missing else 'the list of items is empty'}"
     parts = [
         JobOutcome(job.name, "keep", reason, digest=job.digest, explained=True, watched=True)
         for job in jobs

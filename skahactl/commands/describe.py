@@ -13,11 +13,13 @@ from skahactl.commands.runtime import open_runtime, poll_or_error, raise_failed_
 from skahactl.engine import snapshot
 from skahactl.engine.delete import kept_bytes
 from skahactl.engine.snapshot import poll_is_due, view_run
+from skahactl.engine.usage import run_usage
 from skahactl.errors import AuthError, Exit, UnreachableError, UsageError
 from skahactl.invocation import current
 from skahactl.ledger.attempts import attempts_of
-from skahactl.ledger.replicas import notes_of
+from skahactl.ledger.replicas import notes_of, replicas_of
 from skahactl.ledger.runs import run_by_id
+from skahactl.ledger.usage import usage_of
 from skahactl.model import State
 from skahactl.render.tables import data_text
 from skahactl.targets import Target, by_run, find
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from skahactl.engine.runtime import Runtime
+    from skahactl.ledger.database import Ledger
     from skahactl.ledger.records import AttemptRow, Run
     from skahactl.shapes import Row
     from skahactl.skaha.models import Listing
@@ -121,6 +124,7 @@ def _of_run(runtime: Runtime, target: Target, listing: Listing | None) -> Descri
         "log_bytes": kept_bytes(ledger, run),
         "after": list(run.after),
         "replicas": _replicas(runtime, target, run, listing, attempts),
+        "usage": _usage(ledger, run, attempts),
         "history": [shapes.note(note) for note in notes_of(ledger, run.id) if _is_noted(note.replica, target)],
         "events": [],
     }
@@ -135,6 +139,22 @@ def _replicas(
     for attempt in attempts:
         tried.setdefault(attempt.replica, []).append(shapes.attempt(attempt))
     return [{**row, "tried": tried.get(row["replica"], [])} for row in rows]
+
+
+def _usage(ledger: Ledger, run: Run, attempts: Sequence[AttemptRow]) -> Row:
+    """What these attempts used of their requests, and what to request next time; None where no poll measured it."""
+    requests = {row.number: row.request.resources for row in replicas_of(ledger, run.id)}
+    requested = {(row.replica, row.number): row.resources or requests[row.replica] for row in attempts}
+    used = run_usage(usage_of(ledger, run.id), requested)
+    return {
+        "ram_peak_gb": used.ram_peak,
+        "ram_requested_gb": used.ram_requested,
+        "cpu_mean_cores": used.cpu_mean,
+        "cpu_requested": used.cpu_requested,
+        "samples": used.samples,
+        "summary": used.text,
+        "advice": used.advice,
+    }
 
 
 def _matches_target(row: AttemptRow, target: Target) -> bool:

@@ -22,6 +22,7 @@ from skahactl.render.report_data import (
     Report,
     ReportAttempt,
     ReportJob,
+    ReportUsage,
     TimedItem,
 )
 
@@ -141,7 +142,7 @@ def gather_job(ledger: Ledger, run: Run) -> ReportJob:
         image=run.image,
         resources=_resources_text(common),
         status=summary.status,
-        reason=run.reason,
+        reason=run.reason or summary.stop_reason,
         counts=summary.counts,
         items=summary.items,
         created=run.created,
@@ -154,7 +155,7 @@ def gather_job(ledger: Ledger, run: Run) -> ReportJob:
         failures=_failures(rows, {(one.replica, one.number): one for one in shown}, attempts),
         timed=timed,
         timed_noun=noun,
-        usage=(),
+        usage=_usage(ledger, run, rows, attempts),
         manifest=manifest_text(run),
         commands=_commands(run, summary.counts),
     )
@@ -212,6 +213,22 @@ def _timed(attempts: Sequence[ReportAttempt], rows: Mapping[int, ReplicaRow]) ->
             seconds = max(0.0, one.finished - one.started)
             timed.append(TimedItem(label, one.replica, one.number, one.state, seconds))
     return tuple(timed), "item" if has_items else "replica"
+
+
+def _usage(
+    ledger: Ledger, run: Run, rows: Mapping[int, ReplicaRow], attempts: Sequence[AttemptRow]
+) -> tuple[ReportUsage, ...]:
+    """Memory and CPU, each if any poll measured it."""
+    from skahactl.engine.usage import run_usage
+    from skahactl.ledger.usage import usage_of
+
+    requested = {(row.replica, row.number): row.resources or rows[row.replica].request.resources for row in attempts}
+    used = run_usage(usage_of(ledger, run.id), requested)
+    found = (
+        ReportUsage("memory", "GB", used.ram, used.ram_requested, used.samples, used.advice),
+        ReportUsage("cpu", "cores", used.cpu, used.cpu_requested, used.samples),
+    )
+    return tuple(one for one in found if one.values)
 
 
 def _failures(
@@ -280,7 +297,7 @@ def _last_lines(path: str) -> list[str]:
     lines = MARK.sub(b"\n", data).decode("utf-8", "replace").removesuffix("\n").split("\n") if data else []
     if size > _TAIL_BYTES and len(lines) > 1:
         del lines[0]
-    return [line.rpartition("\r")[2] for line in lines[-_LINES:]]
+    return [line.rstrip("\r").rpartition("\r")[2] for line in lines[-_LINES:]]
 
 
 def manifest_text(run: Run) -> str:
@@ -295,9 +312,10 @@ def manifest_text(run: Run) -> str:
     tables = {key: value for key, value in content.items() if isinstance(value, Mapping)}
     if run.after:
         plain["after"] = list(run.after)
-    limits = {"alive": run.limits.alive, "pending": run.limits.pending}
+    limits = {"alive": run.limits.alive, "pending": run.limits.pending, "failures": run.limits.failures}
     tables["limits"] = {key: value for key, value in limits.items() if value is not None}
-    tables["retry"] = {"attempts": run.attempts} if run.attempts > 1 else {}
+    retry = {"attempts": run.attempts if run.attempts > 1 else None, "ram": list(run.retry_ram) or None}
+    tables["retry"] = {key: value for key, value in retry.items() if value is not None}
     tables["logs"] = {"keep": run.keep}
     parts = [tomli_w.dumps({"name": run.key.name, **plain}), _shell_text(shell)]
     if isinstance(items, Mapping):

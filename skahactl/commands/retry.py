@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -33,7 +33,7 @@ from skahactl.commands.runtime import (
 )
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import current
-from skahactl.model import State
+from skahactl.model import Resources, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 REASON = "asked for"
-_TWO_WAYS = "--items cannot be combined with -r, --failed or --unknown"
+_TWO_WAYS = "--items cannot be combined with -r, --failed, --unknown or --rejected"
 
 
 def retry(
@@ -53,7 +53,18 @@ def retry(
     replicas: Replicas = None,
     failed: Annotated[bool, Parameter(group=SELECTION, help="Retry Failed replicas (default).")] = False,
     unknown: UnknownFlag = False,
+    rejected: Annotated[
+        bool, Parameter(group=SELECTION, help="Retry Rejected replicas, whose request the server rejected.")
+    ] = False,
     items: ItemsFile = None,
+    ram: Annotated[
+        float | None,
+        Parameter(name=["--ram", "--memory", "-m"], metavar="GB", help="Request this memory for these attempts only."),
+    ] = None,
+    cores: Annotated[
+        float | None,
+        Parameter(name=["--cores", "--cpu", "-c"], metavar="N", help="Request these cores for these attempts only."),
+    ] = None,
     wait: WaitFlag = False,
     timeout: Timeout = None,
     dry_run: DryRun = False,
@@ -66,29 +77,40 @@ def retry(
     Examples:
       skahactl retry tiles --wait
       skahactl retry tiles --unknown
+      skahactl retry tiles --ram 16 --wait
       skahactl retry tiles --items missing.txt
     """
     if timeout is not None and not wait:
         raise UsageError("--timeout needs --wait", hint=f"skahactl retry {' '.join(jobs)} --wait --timeout {timeout}")
-    if items is not None and (replicas or failed or unknown):
+    flags = {State.FAILED: failed, State.UNKNOWN: unknown, State.REJECTED: rejected}
+    wanted = frozenset(state for state, asked in flags.items() if asked)
+    if items is not None and (replicas or wanted):
         raise UsageError(_TWO_WAYS)
-    wanted = frozenset(state for state, asked in ((State.FAILED, failed), (State.UNKNOWN, unknown)) if asked)
+    for option, amount in (("--ram", ram), ("--cores", cores)):
+        if amount is not None and not 1 <= amount < 1_000_000:
+            raise UsageError(f"invalid value for {option}: {amount:g} (at least 1)")
     listed = None if items is None else read_lines(items)
     every = jobs_named(jobs, replicas)  # all of them, before any is retried
     if items is not None and any(found.numbers is not None for found in every):
         raise UsageError(_TWO_WAYS, hint="with --items name the job alone")
-    return run(lambda: _retry(every, RetryOptions(wanted, listed, wait, timeout, dry_run)))
+    return run(lambda: _retry(every, RetryOptions(wanted, listed, wait, timeout, dry_run, ram, cores)))
 
 
 @dataclass(frozen=True, slots=True)
 class RetryOptions:
-    """What was asked for, of every job alike; ``states``: those of --failed and --unknown."""
+    """What was asked for, of every job alike; ``states``: those of --failed, --unknown and --rejected."""
 
     states: frozenset[str]
     items: tuple[str, ...] | None
     wait: bool
     timeout: str | None
     dry_run: bool
+    ram: float | None = None
+    cores: float | None = None
+
+    @property
+    def resources(self) -> Resources | None:
+        return None if self.ram is None and self.cores is None else Resources(self.cores, self.ram)
 
 
 async def _retry(every: Sequence[FoundJob], wanted: RetryOptions) -> int:
@@ -131,6 +153,7 @@ def _chosen(runtime: Runtime, found: FoundJob, wanted: RetryOptions, listing: Li
     ledger, run = runtime.ledger, found.run
     chosen = choose_retries(ledger, run, found.numbers, wanted.states, wanted.items)
     chosen = chosen.without(ledger, run, withdrawn_ends(ledger, run.id, listing))
+    chosen = replace(chosen, resources=wanted.resources)
     for step in chosen.left:
         current().warn(f"{run.key.name}/{step.replica}: {step.reason}")
     return chosen

@@ -193,7 +193,7 @@ class Applier:
             return part, None
         if decision.action == "keep":
             assert last is not None
-            runs.set_limits(self.desk.ledger, last.run.id, job.limits, job.keep, job.attempts)
+            runs.set_limits(self.desk.ledger, last.run.id, job.limits, job.keep, job.attempts, job.retry_ram)
             return part, last.run
         if decision.action == "replace":
             assert last is not None
@@ -201,6 +201,8 @@ class Applier:
                 return part, None
         if decision.action == "create" and last is not None and not (self.wishes.rerun or self.wishes.replace):
             self.desk.reporter.say(f"{job.name}: {decision.reason}")
+        if last is not None and last.stop_reason is not None:
+            runs.abandon(self.desk.ledger, last.run.id, self.desk.clock.now())
         run = self._add(job, history)
         if decision.action == "adopt":
             self._adopted[run.id] = history.adoption(job, self._rest)
@@ -275,6 +277,8 @@ class Applier:
             part.watched = self.wait and failure is None
             if summary.counts[State.SKIPPED]:
                 part.hint = f"skipped: {outcome.skip_reason(self.desk.ledger, summary.run.id)}"
+            if summary.stop_reason is not None:
+                part.hint = outcome.stop_hint(summary)
             part.exit = outcome.exit_of_driven(part, summary, self.wait) if failure is None else failure.exit
 
     def _driver(self, to_drive: list[Run], *, follow: bool, create: bool) -> Driver:
@@ -326,11 +330,11 @@ class Applier:
         run = last.run
         changed = {
             "[limits]": job.limits != run.limits,
-            "[retry]": job.attempts != run.attempts,
+            "[retry]": (job.attempts, job.retry_ram) != (run.attempts, run.retry_ram),
             "[logs]": job.keep != run.keep,
         }
         if any(changed.values()):
-            runs.set_limits(self.desk.ledger, run.id, job.limits, job.keep, job.attempts)
+            runs.set_limits(self.desk.ledger, run.id, job.limits, job.keep, job.attempts, job.retry_ram)
             words = " and ".join(table for table, differs in changed.items() if differs)
             error.message += f"; it applies the changed {words} from now on"
         return any(changed.values())
@@ -356,7 +360,15 @@ async def precheck(jobs: Sequence[Job], desk: Runtime, environ: Mapping[str, str
     """Warnings; raises for what the platform is certain to refuse, for secrets that cannot be read, and for a server
     that failed the canary and a job that needs the encoding."""
     options, listed = await asyncio.gather(_options(desk.client), _listed(desk.client))
-    problems = [] if options is None else [p for job in jobs for p in _resource_problems(job, options)]
+    problems = (
+        []
+        if options is None
+        else [
+            problem
+            for job in jobs
+            for problem in (*_resource_problems(job, options), *_retry_ram_problems(job, options))
+        ]
+    )
     if problems:
         raise ManifestError(tuple(problems))
     for job in jobs:
@@ -405,6 +417,13 @@ def _resource_problems(job: Job, options: Options) -> Iterable[Problem]:
                 yield Problem(
                     job.manifest or "command line", message, key=f"resources.{key}", hint=_nearest(value, allowed)
                 )
+
+
+def _retry_ram_problems(job: Job, options: Options) -> Iterable[Problem]:
+    for ram in dict.fromkeys(job.retry_ram):
+        if options.ram and int(ram) not in options.ram:
+            message = f"{ram:g} GB are requested, which this platform does not offer"
+            yield Problem(job.manifest or "command line", message, key="retry.ram", hint=_nearest(ram, options.ram))
 
 
 def _nearest(value: float, allowed: Sequence[int]) -> str:

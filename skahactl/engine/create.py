@@ -12,7 +12,7 @@ from skahactl.engine.plan import backoff
 from skahactl.engine.pool import TaskPool
 from skahactl.engine.trouble import PlatformTrouble
 from skahactl.errors import SkahactlError
-from skahactl.ledger import attempts, replicas
+from skahactl.ledger import attempts, replicas, runs
 from skahactl.ledger.attempts import Intent
 from skahactl.ledger.database import Ledger
 from skahactl.ledger.journal import Journal
@@ -170,7 +170,7 @@ class Creator:
         intent = attempts.intend(self.ledger, run_id, number, self.clock.now())
         if intent is None:
             return None
-        return intent, request_for(self.ledger, intent)
+        return intent, record_request(self.ledger, intent)
 
     def _again(self, run_id: int, number: int, created: CreateResult) -> float | None:
         key = (run_id, number)
@@ -184,13 +184,17 @@ class Creator:
         return self.clock.now() + pause
 
 
-def request_for(ledger: Ledger, intent: Intent) -> Request:
+def record_request(ledger: Ledger, intent: Intent) -> Request:
     """The request of this attempt: with ``each`` of the items that are still to do, and from the second attempt on
-    with SKAHACTL_ATTEMPT."""
+    with SKAHACTL_ATTEMPT. Resources that are not the replica's own are recorded with the attempt."""
     row = replicas.replica(ledger, intent.run_id, intent.replica)
     command, env = row.request.command, row.request.env
     if row.each is not None:
         command = each_command(row.each, replicas.positions_to_run(ledger, intent.run_id, row))
     if intent.attempt > 1:
         env = (*env, (ATTEMPT_VARIABLE, str(intent.attempt)))
-    return Request(row.request.kind, row.request.image, command, env, row.request.resources)
+    retry_ram = runs.retry_ram(ledger, intent.run_id)
+    resources = row.request.resources.of_attempt(intent.attempt, retry_ram, row.override)
+    if resources != row.request.resources:
+        attempts.record_resources(ledger, intent, resources)
+    return Request(row.request.kind, row.request.image, command, env, resources)

@@ -69,7 +69,7 @@ def decide(
     changed = differences(last.run.content, job.content, job.sources)
     if last.run.digest == job.digest:
         changed = ()
-    if _ended(last):
+    if _ended(last) or (last.stop_reason is not None and (wishes.rerun or changed)):
         return _decide_ended(last, changed, wishes, stale, now)
     if wishes.rerun and not changed:
         return Decision(
@@ -104,7 +104,8 @@ def _decide_ended(
 ) -> Decision:
     number = last.run.number
     if wishes.rerun or wishes.replace:
-        return Decision("create", f"run {number} has ended; the next run was asked for", changed)
+        how = last.stop_reason or "has ended"
+        return Decision("create", f"run {number} {how}; the next run was asked for", changed)
     if stale is not None:
         return Decision("create", stale, changed)
     if changed:
@@ -112,7 +113,8 @@ def _decide_ended(
             "refuse",
             f"run {number} has results, and the manifest has changed",
             changed,
-            hint="--rerun starts the next run with the manifest as it is now; to keep what is there, change nothing",
+            hint="--rerun starts the next run with the manifest as it is now, and --rerun --missing one with the items "
+            "that are not Completed; to keep what is there, change nothing",
         )
     when = time_ago(last.run.ended, now)
     again = f"skahactl retry {last.run.key.name} tries what failed again, " if last.counts[State.FAILED] else ""
@@ -312,6 +314,7 @@ def snapshot_of_new_run(job: Job, key: JobKey, now: float) -> RunSnapshot:
         observed=None,
         deleting=False,
         total=len(job.replicas),
+        retry_ram=job.retry_ram,
     )
     rows = tuple(
         ReplicaState(replica.number, replica.name, State.QUEUED, None, 0, job.attempts, None, 0)
@@ -322,6 +325,6 @@ def snapshot_of_new_run(job: Job, key: JobKey, now: float) -> RunSnapshot:
 
 def with_new_limits(watch: RunSnapshot, job: Job) -> RunSnapshot:
     """A run that goes on, with what its manifest may change in it: as ledger.runs.set_limits would write it."""
-    run = replace(watch.run, limits=job.limits, keep=job.keep, attempts=job.attempts)
+    run = replace(watch.run, limits=job.limits, keep=job.keep, attempts=job.attempts, retry_ram=job.retry_ram)
     rows = tuple(replace(row, allowed=max(row.allowed, job.attempts)) for row in watch.replicas)
     return replace(watch, run=run, replicas=rows)

@@ -24,7 +24,7 @@ from skahactl.engine.lifecycle import (
     ReadLog,
 )
 from skahactl.engine.observe import RunSnapshot
-from skahactl.engine.plan import Gate, Step, StepAction, gate_of
+from skahactl.engine.plan import Gate, Step, StepAction, gate_of, is_stopped
 from skahactl.engine.progress import ProgressTracker
 from skahactl.engine.reconcile import InFlight, Pass, Reconciler
 from skahactl.engine.running_logs import LOCAL, SERVER, RunningLogs
@@ -231,7 +231,7 @@ class Driver:
             return True
         if snapshot.run.kind != "headless" and self.follow and phases <= {Phase.DONE, Phase.RUNNING}:
             return True
-        if not self._one_pass:
+        if not self._one_pass and not is_stopped(snapshot):
             return False
         resting = RESTING
         if not self.create or self._is_waiting_for_the_platform(snapshot):

@@ -11,6 +11,7 @@ from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import run_by_id, summaries
 from skahactl.model import Job, State, zero_filled
+from skahactl.text import count_noun
 
 if TYPE_CHECKING:
     from skahactl.engine.decide import Decision
@@ -200,10 +201,20 @@ Undeleted = Mapping[str, SkahactlError | None]
 def exit_of_driven(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
     """Driven to the end: how it ended. Else: whether every step that was planned was done, held ones included; what
     the platform did not take for now may be taken later."""
-    if waited or _is_over(summary):
+    if waited or _is_over(summary) or summary.stop_reason is not None:
         return Exit.DONE if _went_well(summary) else Exit.NO
     codes = {"rejected": Exit.NO, "not created": Exit.UNREACHABLE, "in doubt": Exit.UNREACHABLE}
     return worst([codes.get(str(step["outcome"]), Exit.DONE) for step in part.steps])
+
+
+def stop_hint(summary: RunSummary) -> str:
+    """How a run continues that [limits] failures stopped."""
+    name, waiting = summary.run.key.name, count_noun(summary.counts[State.QUEUED], "replica")
+    return (
+        f"{summary.stop_reason}; {waiting} will not start. 'skahactl logs {name} --failed' shows why. "
+        f"'skahactl retry {name} --wait' continues this run, and apply --rerun --missing starts one "
+        "with a corrected manifest"
+    )
 
 
 def _is_over(summary: RunSummary) -> bool:

@@ -114,8 +114,11 @@ class _Room:
         running = {replica.number for replica in snapshot.replicas if replica.state == State.RUNNING}
         self._alive = len(alive)
         self._pending = len(alive - running)
+        self._stop_reason = stop_reason(snapshot)
 
     def full(self) -> str | None:
+        if self._stop_reason is not None:
+            return self._stop_reason
         if self._limits.alive is not None and self._alive >= self._limits.alive:
             return f"limit: {self._limits.alive} alive"
         if self._limits.pending is not None and self._pending >= self._limits.pending:
@@ -184,6 +187,19 @@ def _unsettled(replica: ReplicaState, attempt: AttemptRow | None, now: float, se
     if attempt.ambiguous_sends - attempt.excused >= MOST_SENDS:
         return Step(number, name, StepAction.GIVE_UP, f"no usable answer to {attempt.ambiguous_sends} creates")
     return Step(number, name, StepAction.RESEND, "the create in doubt made no session")
+
+
+def stop_reason(snapshot: RunSnapshot) -> str | None:
+    """Why [limits] failures stops creating; None if it does not."""
+    failed = sum(
+        row.state == State.FAILED and (row.attempt >= row.allowed or bool(row.deleting)) for row in snapshot.replicas
+    )
+    return snapshot.run.limits.stop_reason(failed)
+
+
+def is_stopped(snapshot: RunSnapshot) -> bool:
+    """Whether [limits] failures holds back everything that is left, and nothing of the run is alive."""
+    return stop_reason(snapshot) is not None and not any(row.state in ALIVE for row in snapshot.replicas)
 
 
 def backoff(base: float, failures: int) -> float:

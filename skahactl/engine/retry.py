@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from skahactl.engine import outcome
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
     from skahactl.engine.runtime import Runtime
     from skahactl.ledger.database import Ledger
-    from skahactl.ledger.records import Run, RunSummary
+    from skahactl.ledger.records import ReplicaRow, Run, RunSummary
+    from skahactl.model import Resources
+
+_MOST_ITEMS = 10  # that a dry run lists of one replica
 
 #: What a retry may start again when it is named itself; live ones never.
 RETRIABLE = (State.FAILED, State.REJECTED, State.UNKNOWN, State.DELETED, State.SKIPPED, State.COMPLETED)
@@ -35,6 +38,7 @@ class RetryChoice:
 
     replicas: dict[int, tuple[int, ...] | None]
     left: tuple[Step, ...] = ()  # those that were named and cannot be
+    resources: Resources | None = None  # what these attempts request instead of what the replicas do
 
     def without(self, ledger: Ledger, run: Run, back: Mapping[int, str]) -> RetryChoice:
         """Without those whose session turned out to be alive: replica and state."""
@@ -46,7 +50,7 @@ class RetryChoice:
             if row.number in back and row.number in self.replicas
         )
         kept = {number: positions for number, positions in self.replicas.items() if number not in back}
-        return RetryChoice(kept, (*self.left, *found))
+        return replace(self, replicas=kept, left=(*self.left, *found))
 
 
 def choose_retries(
@@ -131,7 +135,7 @@ class Retry:
         self._handed = frozenset(run.id for run, chosen in wanted if chosen.replicas)
         for run, chosen in wanted:
             if chosen.replicas:  # a run without any is seen to its end as it is
-                replicas.allow_again(self.desk.ledger, run.id, chosen.replicas)
+                replicas.allow_again(self.desk.ledger, run.id, chosen.replicas, chosen.resources)
         return await self._drive([(run, chosen.left) for run, chosen in wanted], "retry", reason, follow=wait)
 
     async def _drive(
@@ -195,13 +199,34 @@ class Retry:
 
 
 def preview_retry(ledger: Ledger, run: Run, chosen: RetryChoice, reason: str) -> JobOutcome:
-    """What retry would do."""
+    """What retry would do, with the items that each attempt would run."""
     part = JobOutcome(run.key.name, "retry", reason, run.number, run.digest)
-    names = {row.number: row.name for row in replicas.replica_states(ledger, run.id)}
-    steps = [Step(number, names[number], StepAction.RETRY, reason) for number in sorted(chosen.replicas)]
+    steps = [
+        Step(
+            row.number,
+            row.name,
+            StepAction.RETRY,
+            _with_item_names(reason, ledger, run, row, chosen.replicas[row.number]),
+        )
+        for row in replicas.replicas_of(ledger, run.id, chosen.replicas)
+    ]
     part.steps = outcome.planned_rows([*steps, *chosen.left])
     outcome.job_outcome(part, runs.summaries(ledger, [run])[0])
     return part
+
+
+def _with_item_names(reason: str, ledger: Ledger, run: Run, row: ReplicaRow, positions: tuple[int, ...] | None) -> str:
+    """The reason, and the items that the next attempt of the replica runs."""
+    if not row.items:
+        return reason
+    if row.each is None:
+        items = row.items
+    else:
+        positions = positions or replicas.positions_to_run(ledger, run.id, row)
+        items = tuple(row.items[position - 1] for position in positions)
+    return f"{reason}; {'item' if len(items) == 1 else 'items'} {', '.join(items[:_MOST_ITEMS])}" + _more(
+        len(items) - _MOST_ITEMS
+    )
 
 
 def is_unfinished(ledger: Ledger, run: Run, chosen: RetryChoice) -> bool:

@@ -10,6 +10,7 @@ from skahactl import shapes
 from skahactl.ledger.attempts import attempts_of, known_of, known_sessions
 from skahactl.ledger.replicas import failed_items, items_of, replica_states, replicas_of
 from skahactl.ledger.runs import last_runs, run_by_id, summaries
+from skahactl.ledger.usage import usage_of
 from skahactl.model import ENDED, State, job_status, zero_filled
 from skahactl.targets import Target, by_run, current_user
 
@@ -170,9 +171,14 @@ def replica_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run],
         dated = seen.dated_run()
         rows = replicas_of(ledger, run.id, chosen.get(run.id))
         failed = failed_items(ledger, run.id)
+        used = usage_of(ledger, run.id)
+        stopped = summaries(ledger, [run])[0].stop_reason
         for row in rows:
             item = _failed_item(row, failed.get(row.number))
-            found.append(shapes.replica(dated, seen.replica(row), latest.get(row.number), item))
+            own = used.get((row.number, row.attempt))
+            if stopped is not None and row.state == State.QUEUED:
+                row = replace(row, reason=stopped)
+            found.append(shapes.replica(dated, seen.replica(row), latest.get(row.number), item, own))
     return found
 
 

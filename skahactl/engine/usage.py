@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from skahactl.ledger.usage import Usage
-from skahactl.model import Resources
+from skahactl.text import format_amount
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from skahactl.ledger.usage import Usage
+    from skahactl.model import Resources
 
 #: Of a request: below this part it is too large, above the other one nearly too small.
 _TOO_LARGE, _TOO_SMALL = 0.5, 0.9
@@ -63,10 +68,10 @@ class RunUsage:
         return None
 
 
-def run_usage(measured: Mapping[tuple[int, int], Usage], requested: Mapping[int, Resources]) -> RunUsage:
-    """``measured`` by replica and attempt, ``requested`` by replica."""
-    kept = {key: usage for key, usage in measured.items() if key[0] in requested}
-    amounts = [requested[replica] for replica, _ in kept]
+def run_usage(measured: Mapping[tuple[int, int], Usage], requested: Mapping[tuple[int, int], Resources]) -> RunUsage:
+    """Both by replica and attempt; what is not in ``requested`` is left out."""
+    kept = {key: usage for key, usage in measured.items() if key in requested}
+    amounts = [requested[key] for key in kept]
     return RunUsage(
         ram=tuple(usage.ram_peak for usage in kept.values() if usage.ram_peak is not None),
         cpu=tuple(usage.cpu_mean for usage in kept.values() if usage.cpu_mean is not None),
@@ -81,5 +86,5 @@ def _common(amounts: Sequence[float | None]) -> float | None:
 
 
 def _share(used: float, requested: float | None) -> str:
-    text = f"{used:.2g}" if used < 10 else f"{used:.0f}"
+    text = format_amount(used)
     return text if requested is None else f"{text} of {requested:g}"

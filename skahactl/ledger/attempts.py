@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from skahactl.ledger.records import ATTEMPT_COLUMNS, AttemptKey, AttemptRow, Ending, attempt_value, dump_json
+from skahactl.ledger.records import (
+    ATTEMPT_COLUMNS,
+    AttemptKey,
+    AttemptRow,
+    Ending,
+    attempt_value,
+    dump_json,
+    resources_text,
+)
 from skahactl.ledger.replicas import set_not_before
 from skahactl.model import ALIVE, State, attempt_name, base_session_name
 
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Set
 
     from skahactl.ledger.database import Ledger
+    from skahactl.model import Resources
     from skahactl.skaha.models import CreateResult, ServerSession
 
 
@@ -125,6 +134,14 @@ def intend(ledger: Ledger, run_id: int, number: int, now: float) -> Intent | Non
 
 
 _CREATABLE = (State.QUEUED, State.UNCONFIRMED, State.FAILED)
+
+
+def record_resources(ledger: Ledger, intent: Intent, resources: Resources) -> None:
+    """Writes what an attempt requests, where that is not what its replica requests."""
+    ledger.connection.execute(
+        "UPDATE attempts SET resources = ? WHERE run = ? AND replica = ? AND number = ?",
+        (resources_text(resources), intent.run_id, intent.replica, intent.attempt),
+    )
 
 
 def _next_name(ledger: Ledger, name: str, now: float) -> str:

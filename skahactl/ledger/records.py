@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from skahactl.model import Each, EnvValue, Limits, Request, Resources, Secret
+from skahactl.model import ALIVE, Each, EnvValue, Limits, Request, Resources, Secret, State
 
 if TYPE_CHECKING:
     import sqlite3
@@ -58,6 +58,7 @@ class Run:
     total: int  # replicas
     reason: str | None = None  # why the run as a whole is Queued or Skipped
     directory: str | None = None  # working directory of the command that created it; the local platform runs there
+    retry_ram: tuple[float, ...] = ()  # [retry] ram
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class ReplicaRow:
     allowed: int  # maximum number of attempts; retry raises it
     not_before: float | None  # backoff: earliest time of the next create
     deleting: bool  # a delete of this replica was requested
+    override: Resources | None = None  # what ``retry`` requested for the attempts that it allowed
 
 
 #: Run, replica, and number of an attempt.
@@ -127,6 +129,7 @@ class AttemptRow:
     finished_after: float | None = None  # earliest possible end, where ``finished`` is when it was noticed
     ending: str | None = None  # an Ending
     excused: int = 0  # ambiguous sends during platform trouble, which do not count towards the limit of sends
+    resources: Resources | None = None  # what it requested, where that is not the replica's own request
 
     @property
     def key(self) -> AttemptKey:
@@ -167,6 +170,14 @@ class RunSummary:
     items: dict[str, int] = field(default_factory=dict)  # total, completed, failed
     driver: DriverRecord | None = None
 
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the rest of the run is not created, if [limits] failures stopped it and nothing of it is alive."""
+        waiting = self.counts[State.QUEUED] + self.retriable
+        if not waiting or any(self.counts[state] for state in ALIVE):
+            return None
+        return self.run.limits.stop_reason(self.counts[State.FAILED] - self.retriable)
+
 
 def dump_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -204,7 +215,15 @@ def each_value(text: str | None) -> Each | None:
 
 
 def limits_text(limits: Limits) -> str:
-    return dump_json([limits.alive, limits.pending, limits.pending_timeout])
+    return dump_json([limits.alive, limits.pending, limits.pending_timeout, limits.failures])
+
+
+def resources_text(resources: Resources | None) -> str | None:
+    return None if resources is None else dump_json([resources.cores, resources.ram, resources.gpus])
+
+
+def resources_value(text: str | None) -> Resources | None:
+    return None if text is None else Resources(*json.loads(text))
 
 
 def run_value(row: sqlite3.Row) -> Run:
@@ -232,15 +251,18 @@ def run_value(row: sqlite3.Row) -> Run:
         total=row["total"],
         reason=row["reason"],
         directory=row["directory"],
+        retry_ram=tuple(json.loads(row["retry_ram"] or "[]")),
     )
 
 
-REPLICA_COLUMNS = "run, number, name, request, items, each, state, reason, attempt, allowed, not_before, deleting"
+REPLICA_COLUMNS = (
+    "run, number, name, request, items, each, state, reason, attempt, allowed, not_before, deleting, resources"
+)
 
 
 def replica_value(row: sqlite3.Row) -> ReplicaRow:
     """Convert a row of REPLICA_COLUMNS, in their order."""
-    run, number, name, request, items, each, state, reason, attempt, allowed, not_before, deleting = row
+    run, number, name, request, items, each, state, reason, attempt, allowed, not_before, deleting, resources = row
     return ReplicaRow(
         run_id=run,
         number=number,
@@ -254,6 +276,7 @@ def replica_value(row: sqlite3.Row) -> ReplicaRow:
         allowed=allowed,
         not_before=not_before,
         deleting=bool(deleting),
+        override=resources_value(resources),
     )
 
 
@@ -261,10 +284,12 @@ ATTEMPT_COLUMNS = (
     "run, replica, number, name, state, reason, session, recorded, created, started, finished, observed, deadline, "
     "url, pending_since, missing_since, sends, "
     "ambiguous_sends, last_ambiguous_at, resolved_ambiguous, log, log_path, log_bytes, exit_code, "
-    "last_line, finished_after, ending, excused"
+    "last_line, finished_after, ending, excused, resources"
 )
 
 
 def attempt_value(row: sqlite3.Row) -> AttemptRow:
     """Convert a row of ATTEMPT_COLUMNS, in their order."""
-    return AttemptRow(*row)
+    values: list[Any] = list(row)
+    values[-1] = resources_value(values[-1])
+    return AttemptRow(*values)

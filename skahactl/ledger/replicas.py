@@ -16,6 +16,7 @@ from skahactl.ledger.records import (
     ReplicaRow,
     dump_json,
     replica_value,
+    resources_text,
 )
 from skahactl.model import ALIVE, State
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from skahactl.ledger.database import Ledger
+    from skahactl.model import Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +97,21 @@ def request_delete(ledger: Ledger, run_id: int, numbers: Collection[int] | None,
         )
 
 
-def allow_again(ledger: Ledger, run_id: int, chosen: dict[int, tuple[int, ...] | None]) -> None:
-    """Allow one more attempt of these replicas, immediately; with positions, only of these items."""
+def allow_again(
+    ledger: Ledger, run_id: int, chosen: dict[int, tuple[int, ...] | None], resources: Resources | None = None
+) -> None:
+    """Allow one more attempt of these replicas, immediately; with positions, only of these items.
+
+    That attempt requests what ``resources`` sets instead of what the replica does.
+    """
     with ledger.transaction() as connection:
         connection.executemany(
             "UPDATE replicas SET state = CASE WHEN state IN ('Failed', 'Rejected', 'Unknown', 'Deleted', 'Completed',"
             " 'Skipped')"
             " THEN 'Queued' ELSE state END, reason = 'retry', allowed = attempt + 1, not_before = NULL, deleting = 0,"
-            " chosen = ? WHERE run = ? AND number = ?",
+            " chosen = ?, resources = ? WHERE run = ? AND number = ?",
             (
-                (None if positions is None else dump_json(positions), run_id, number)
+                (None if positions is None else dump_json(positions), resources_text(resources), run_id, number)
                 for number, positions in chosen.items()
             ),
         )
@@ -201,6 +208,11 @@ def items_of(ledger: Ledger, run_id: int, states: Mapping[int, str] = MappingPro
 
 #: States of a log whose marks were read.
 _READ = ("kept", "incomplete", "cut", "perhaps cut", "limited")
+
+
+def completed_items(ledger: Ledger, run_ids: Iterable[int]) -> frozenset[str]:
+    """The items that any of these runs completed."""
+    return frozenset(row.item for run_id in run_ids for row in items_of(ledger, run_id) if row.state == State.COMPLETED)
 
 
 def _runs_again(end: sqlite3.Row, state: str, attempt: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from skahactl.ledger.records import (
@@ -60,7 +61,7 @@ def _insert_run(
         number = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM runs WHERE job = ?", (owner,)).fetchone()
         cursor = connection.execute(
             "INSERT INTO runs (job, number, profile, digest, kind, image, content, limits, attempts, keep, after,"
-            " after_runs, manifest, created, total, directory) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            " after_runs, manifest, created, total, directory, retry_ram) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 owner,
                 number[0],
@@ -78,6 +79,7 @@ def _insert_run(
                 now,
                 len(job.replicas),
                 directory,
+                dump_json(job.retry_ram),
             ),
         )
     return int(cursor.lastrowid or 0)
@@ -229,14 +231,34 @@ def _add_items(tally: dict[str, int], state: str, number: int) -> None:
         tally["failed"] += number
 
 
-def set_limits(ledger: Ledger, run_id: int, limits: Limits, keep: str, attempts: int) -> None:
+def set_limits(
+    ledger: Ledger, run_id: int, limits: Limits, keep: str, attempts: int, retry_ram: Sequence[float] = ()
+) -> None:
     """Set what a manifest can change in an unfinished run: limits, which logs are saved, and more attempts."""
     with ledger.transaction() as connection:
         connection.execute(
-            "UPDATE runs SET limits = ?, keep = ?, attempts = ? WHERE id = ?",
-            (limits_text(limits), keep, attempts, run_id),
+            "UPDATE runs SET limits = ?, keep = ?, attempts = ?, retry_ram = ? WHERE id = ?",
+            (limits_text(limits), keep, attempts, dump_json(retry_ram), run_id),
         )
         connection.execute("UPDATE replicas SET allowed = max(allowed, ?) WHERE run = ?", (attempts, run_id))
+
+
+def abandon(ledger: Ledger, run_id: int, now: float) -> None:
+    """Ends a run of which nothing is alive: what was never created is Deleted, and nothing is tried again."""
+    with ledger.transaction() as connection:
+        connection.execute(
+            "UPDATE replicas SET state = 'Deleted', reason = 'never created: the next run was started'"
+            " WHERE run = ? AND state = 'Queued'",
+            (run_id,),
+        )
+        connection.execute("UPDATE replicas SET allowed = attempt WHERE run = ? AND state = 'Failed'", (run_id,))
+        set_run(ledger, run_id, ended=now)
+
+
+def retry_ram(ledger: Ledger, run_id: int) -> tuple[float, ...]:
+    """The run's [retry] ram: GB for attempts 1, 2, ...; empty where every attempt requests the same."""
+    row = ledger.row("SELECT retry_ram FROM runs WHERE id = ?", run_id)
+    return tuple(json.loads(row["retry_ram"] or "[]")) if row is not None else ()
 
 
 def set_run(ledger: Ledger, run_id: int, **columns: object) -> None:

@@ -9,8 +9,8 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, replace
 
 from skahactl.errors import Problem
 from skahactl.manifest.arrays import parse_array
@@ -44,6 +44,16 @@ class Items:
         """Return the SHA-256 of the list, in hex."""
         data = [self.columns, self.rows] if self.columns else self.texts
         return hashlib.sha256(json.dumps(data, separators=(",", ":")).encode("ascii")).hexdigest()
+
+    def without(self, completed: Set[str]) -> Items:
+        """The list without these items; all of several equal ones go."""
+        kept = [position for position, text in enumerate(self.texts) if text not in completed]
+        return replace(
+            self,
+            texts=[self.texts[position] for position in kept],
+            rows=[self.rows[position] for position in kept] if self.rows else (),
+            lines=[self.lines[position] for position in kept] if self.lines else (),
+        )
 
     def place(self, position: int) -> str:
         """Return where the item at ``position`` is, for messages."""

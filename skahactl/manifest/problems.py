@@ -382,6 +382,14 @@ def rule_findings(table: Mapping[str, Any], *, from_file: bool) -> Iterator[Find
     """Report every broken rule."""
     if "command" in table and "shell" in table:
         yield Finding(("shell",), "command and shell exclude each other", "delete one of the two", at_key=True)
+    resources, retry = table.get("resources"), table.get("retry")
+    if isinstance(resources, Mapping) and isinstance(retry, Mapping) and "ram" in resources and "ram" in retry:
+        yield Finding(
+            ("retry", "ram"),
+            "resources.ram and retry.ram exclude each other",
+            "retry.ram includes attempt 1",
+            at_key=True,
+        )
     yield from _kind(table)
     yield from _items(table)
     name, after = table.get("name"), table.get("after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -25,7 +25,7 @@ from skahactl.manifest.replicas import (
 )
 from skahactl.manifest.schema import JobTable, names_host
 from skahactl.manifest.templates import TemplateSource, read_templates, template_problems, template_warnings
-from skahactl.model import Job, Limits
+from skahactl.model import Job, Limits, Replica
 from skahactl.profile import Profile
 from skahactl.text import count_noun
 
@@ -112,8 +112,11 @@ def read(
     variables: Mapping[str, str] | None = None,
     stdin: BinaryIO | None = None,
     check: Check | None = None,
+    completed: Callable[[str], Set[str]] | None = None,
 ) -> tuple[Job, ...]:
     """Run ``load`` and ``resolve``, and report every problem of both at once.
+
+    ``completed`` gives the items of a job that its replicas leave out; a job that has no others gets no replicas.
 
     Raises:
         ManifestError: with every problem of every file.
@@ -121,7 +124,7 @@ def read(
     found: list[Problem] = []
     drafts = collect_files(paths, found, sets=sets, variables=variables, stdin=stdin)
     whole = not found or all(draft.flaws <= _WITHOUT_WORDS for draft in drafts)
-    jobs = _resolve(drafts, profile, variables or {}, check, found, whole)
+    jobs = _resolve(drafts, profile, variables or {}, check, found, whole, completed)
     if found:
         raise ManifestError(order_jobs(found))
     return jobs
@@ -163,6 +166,7 @@ class _ResolveWork:
     found: list[Problem]
     warnings: list[str] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
+    completed: Set[str] | None = None  # items that are left out
 
 
 def _resolve(
@@ -172,6 +176,7 @@ def _resolve(
     check: Check | None,
     found: list[Problem],
     whole: bool,
+    completed: Callable[[str], Set[str]] | None = None,
 ) -> tuple[Job, ...]:
     """Resolve all drafts. ``whole``: all drafts are valid, so a --var that none uses is a mistake."""
     jobs: list[Job] = []
@@ -181,6 +186,8 @@ def _resolve(
         words = {**draft.table.vars, **profile.vars, **variables}
         mine: list[Problem] = []
         work = _ResolveWork(draft, profile, words, mine, list(draft.warnings))
+        if completed is not None:
+            work.completed = completed(draft.name)
         job, names = _job(work, check, set(variables))
         used |= names
         known |= set(words) - set(variables) | names
@@ -197,7 +204,7 @@ def _job(work: _ResolveWork, check: Check | None, given: set[str]) -> tuple[Job 
     pattern, resources, words = _pattern(work, check)
     if pattern is None:
         return None, words
-    built = build_replicas(pattern, draft.places, work.found)
+    built = build_replicas(pattern, draft.places, work.found) if work.completed is None else _missing(work)
     if check is not None:
         work.found += unsendable_problems(draft, built, check)
     content = job_content(pattern, table, resources)
@@ -211,6 +218,7 @@ def _job(work: _ResolveWork, check: Check | None, given: set[str]) -> tuple[Job 
         content=content,
         limits=_limits(work),
         attempts=table.retry.attempts or 1,
+        retry_ram=tuple(map(float, table.retry.ram or ())),
         keep=table.logs.keep,
         after=tuple(table.after),
         manifest=draft.manifest,
@@ -220,8 +228,19 @@ def _job(work: _ResolveWork, check: Check | None, given: set[str]) -> tuple[Job 
     return (None if work.found else job), words
 
 
+def _missing(work: _ResolveWork) -> tuple[Replica, ...]:
+    """Return replicas for the items that are not completed; the content of the job stays that of the whole list."""
+    draft = work.draft
+    if draft.table.items is None:
+        hint = "--rerun alone runs every replica; retry runs those that failed"
+        work.found.append(Problem(draft.manifest or "command line", "--missing needs a job with [items]", hint=hint))
+        return ()
+    rest, _, _ = _pattern(work, None, work.completed or frozenset())
+    return () if rest is None else build_replicas(rest, draft.places, work.found)
+
+
 def _pattern(
-    work: _ResolveWork, check: Check | None
+    work: _ResolveWork, check: Check | None, completed: Set[str] = frozenset()
 ) -> tuple[JobTemplate | None, Mapping[str, float | str], frozenset[str]]:
     """Return what the replicas share (None after a problem), the resources as written, and the words used."""
     draft, table, places = work.draft, work.draft.table, work.draft.places
@@ -229,6 +248,7 @@ def _pattern(
     listed = read_items(table.items, places, draft.directory, work.found) if table.items and readable else None
     if listed is not None and table.items is not None:
         work.warnings += item_warnings(listed, table.items)
+        listed = listed.without(completed) if completed else listed
     total, resources = _total(work, listed), _resources(work)
     setting = TemplateSource(draft, work.variables, listed, _words_unknown(draft, listed))
     made = read_templates(setting, resources, table.session_name or ("{name}" if total == 1 else "{name}-{replica}"))
@@ -270,7 +290,7 @@ def _total(work: _ResolveWork, listed: Items | None) -> int:
         return math.ceil(count / table.items.per_replica)
     if table.replicas is None:
         return count
-    if table.replicas > count > 0:
+    if table.replicas > count > 0 and work.completed is None:
         where = work.draft.places.where(("replicas",))
         work.warnings.append(
             f"{where}: {count_noun(table.replicas, 'replica')} for {count_noun(count, 'item')}: "
@@ -315,4 +335,5 @@ def _limits(work: _ResolveWork) -> Limits:
         default.alive if own.alive is None else own.alive,
         default.pending if own.pending is None else own.pending,
         default.pending_timeout if own.pending_timeout is None else own.pending_timeout,
+        default.failures if own.failures is None else own.failures,
     )

@@ -245,6 +245,13 @@ def check_array(value: str) -> str:
     return value
 
 
+def check_ram(value: object) -> object:
+    """GB: a number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < 1e9:
+        raise invalid(f"expected a number of GB of at least 1, found {show_value(value)}")
+    return value
+
+
 def check_gpus(value: object) -> object:
     """Check a whole number, or text with a placeholder."""
     if isinstance(value, str):
@@ -307,6 +314,7 @@ EnvValue = Annotated[
 EnvName = Annotated[str, AfterValidator(check_variable)]
 VarName = Annotated[str, AfterValidator(check_word)]
 Amount = Annotated[float | str, BeforeValidator(check_amount), WithJsonSchema(_NUMBER)]
+Ram = Annotated[float, BeforeValidator(check_ram), WithJsonSchema({"type": "number", "minimum": 1})]
 Gpus = Annotated[int | str, BeforeValidator(check_gpus), WithJsonSchema(_WHOLE)]
 JobName = Annotated[
     str, BeforeValidator(check_job_name), WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9-]*$"})
@@ -394,11 +402,17 @@ class LimitsTable(Table):
         "Give up a session after this long in Pending without interruption (default: off).",
         'pending-timeout = "2h"',
     )
+    failures: Annotated[int, Field(ge=1)] | None = _key(
+        "Create nothing more after this many Failed replicas; what runs continues. Off unless given.", "failures = 5"
+    )
 
 
 class RetryTable(Table):
     attempts: Annotated[int, Field(ge=1, le=1000)] | None = _key(
         "Maximum number of attempts per replica, including the first (default: 1).", "attempts = 2"
+    )
+    ram: Annotated[list[Ram], Field(min_length=1, max_length=1000)] | None = _key(
+        "Memory in GB of attempts 1, 2, 3, ...; the last value repeats. Instead of resources.ram.", "ram = [4, 8, 16]"
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from skahactl.invocation import one_line
 from skahactl.model import State
-from skahactl.text import format_duration
+from skahactl.text import format_amount, format_duration
 
 if TYPE_CHECKING:
     from skahactl.shapes import Row
@@ -132,6 +132,18 @@ def _sizes(row: Mapping[str, Any], now: float) -> str:
     return ", ".join([part for part in parts if part] + ([f"{wanted['gpus']} GPU"] if wanted["gpus"] else []))
 
 
+def _ram_peak(row: Mapping[str, Any], now: float) -> str | None:
+    """``3.1/32 GB``: the highest memory that a poll showed, and what was requested."""
+    peak, requested = row["usage"]["ram_peak_gb"], row["usage"]["ram_requested_gb"]
+    return None if peak is None else f"{format_amount(peak)}{f'/{requested:g}' if requested else ''} GB"
+
+
+def _cpu_mean(row: Mapping[str, Any], now: float) -> str | None:
+    """``0.9/8``: the mean of what polls showed, and what was requested."""
+    mean, requested = row["usage"]["cpu_mean_cores"], row["usage"]["cpu_requested"]
+    return None if mean is None else f"{format_amount(mean)}{f'/{requested:g}' if requested else ''}"
+
+
 def _log(row: Mapping[str, Any], now: float) -> str | None:
     path = row["log"]["path"]
     if path is None:
@@ -202,6 +214,8 @@ _REPLICAS = View(
         _field("run", wide=True, right=True),
         _field("name", wide=True, cut="middle"),
         Column("RESOURCES", _sizes, wide=True, by=lambda row: row["resources"]["cores"]),
+        Column("RAM PEAK", _ram_peak, wide=True, right=True, by=lambda row: row["usage"]["ram_peak_gb"]),
+        Column("CPU MEAN", _cpu_mean, wide=True, right=True, by=lambda row: row["usage"]["cpu_mean_cores"]),
         _until("deadline", "DEADLINE", wide=True),
         Column("LOG", _log, wide=True, by=lambda row: row["log"]["bytes"]),
         _field("url", wide=True),

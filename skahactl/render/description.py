@@ -158,6 +158,8 @@ def _job(data: Mapping[str, Any], profile: Profile, now: float) -> Iterator[str]
             "Limits": _limits(job["limits"], job["attempts"]),
             "After": ", ".join(data["after"]),
             "Manifest": job["manifest"],
+            "Usage": data["usage"]["summary"],
+            "Advice": data["usage"]["advice"],
             "Created": _when(job["created"], now),
             "Started": _when(job["started"], now),
             "Ended": _when(job["ended"], now),
@@ -239,6 +241,8 @@ def _limits(limits: Mapping[str, Any], attempts: int) -> str:
     parts = [f"{limits[key]} {key}" for key in ("alive", "pending") if limits[key] is not None]
     if limits["pending_timeout"] is not None:
         parts.append(f"pending for {format_duration(limits['pending_timeout'])}")
+    if limits["failures"] is not None:
+        parts.append(f"stop after {limits['failures']} failures")
     return ", ".join([*parts, f"{attempts} attempt{'s' if attempts > 1 else ''} a replica"])
 
 

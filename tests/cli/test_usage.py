@@ -99,7 +99,7 @@ def test_advice_is_given_below_half_and_above_nine_tenths() -> None:
     def advice(peak: float, requested: float | None) -> str | None:
         return run_usage(
             {(1, 1): Usage(peak, 0.9, 3), (2, 1): Usage(peak / 3, 0.8, 3)},
-            dict.fromkeys((1, 2), Resources(8, requested)),
+            dict.fromkeys(((1, 1), (2, 1)), Resources(8, requested)),
         ).advice
 
     assert "request ram = 4 next time" in (advice(3.1, 32) or "")
@@ -112,12 +112,14 @@ def test_advice_is_given_below_half_and_above_nine_tenths() -> None:
 
 
 def test_usage_in_one_line() -> None:
-    both = dict.fromkeys((1, 2), Resources(8, 32))
+    both = dict.fromkeys(((1, 1), (2, 1)), Resources(8, 32))
     used = run_usage({(1, 1): Usage(3.14, 0.7, 20), (2, 1): Usage(2.0, 1.1, 21)}, both)
     assert used.text == "memory peak 3.1 of 32 GB, cpu 0.9 of 8 cores (41 polls)"
-    assert run_usage({(1, 1): Usage(12.4, None, 1)}, {1: Resources()}).text == "memory peak 12 GB (1 poll)"
+    assert run_usage({(1, 1): Usage(12.4, None, 1)}, {(1, 1): Resources()}).text == "memory peak 12 GB (1 poll)"
     assert run_usage({}, both).text is None
-    differing = run_usage({(1, 1): Usage(1, 1, 1), (2, 1): Usage(1, 1, 1)}, {1: Resources(1, 4), 2: Resources(1, 8)})
+    differing = run_usage(
+        {(1, 1): Usage(1, 1, 1), (2, 1): Usage(1, 1, 1)}, {(1, 1): Resources(1, 4), (2, 1): Resources(1, 8)}
+    )
     assert differing.ram_requested is None
     assert differing.cpu_requested == 1
 
