@@ -223,15 +223,23 @@ async def _apply(profile: Profile, jobs: tuple[Job, ...], empty: list[JobOutcome
         for warning in warnings:
             runtime.reporter.say(f"warning: {warning}")
         if asked.dry_run:
-            outcome = (await applier.preview(jobs)).with_jobs(empty)
+            outcome = _with_manifests(await applier.preview(jobs), jobs).with_jobs(empty)
             _show_preview(current(), outcome, jobs)
             return int(outcome.exit)
         with run_with_report(runtime, lambda: applier.known):
-            outcome = (await applier.apply(jobs)).with_jobs(empty)
+            outcome = _with_manifests(await applier.apply(jobs), jobs).with_jobs(empty)
         if asked.creating:
             _hint_for_create(outcome)
         show_outcome(current(), outcome)
         return int(outcome.exit)
+
+
+def _with_manifests(outcome: Outcome, jobs: Sequence[Job]) -> Outcome:
+    """The outcome whose jobs name the manifests that they come from."""
+    manifests = {job.name: job.manifest for job in jobs}
+    for part in outcome.jobs:
+        part.manifest = manifests.get(part.name)
+    return outcome
 
 
 def _show_preview(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) -> None:
@@ -277,6 +285,8 @@ def diff(
 ) -> int:
     """Show what apply would change. Exit with 0 for no difference, 1 for differences.
 
+    SKAHACTL_DIFF names another program that shows it, such as "diff -ru" or "meld".
+
     Examples:
       skahactl diff job.toml
       skahactl diff job.toml --set resources.ram=64
@@ -294,14 +304,19 @@ def diff(
 
 
 async def _diff(profile: Profile, jobs: tuple[Job, ...], empty: list[JobOutcome]) -> int:
+    from skahactl.render.differences import run_diff_program
     from skahactl.render.outcomes import show_outcome
 
     async with connected_runtime(profile) as runtime:
-        outcome = await applier_for(runtime, ApplyOptions(dry_run=True)).preview(jobs)
+        outcome = _with_manifests(await applier_for(runtime, ApplyOptions(dry_run=True)).preview(jobs), jobs)
         for part in outcome.jobs:
             part.exit = Exit.NO if changes(part) else Exit.DONE
         outcome = outcome.with_jobs(empty)
-        show_outcome(current(), outcome)
+        program = current().environ.get("SKAHACTL_DIFF")
+        if program and current().output in ("table", "wide"):
+            run_diff_program(current(), program, outcome.jobs, jobs)
+        else:
+            show_outcome(current(), outcome)
         return int(outcome.exit)
 
 

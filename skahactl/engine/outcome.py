@@ -45,6 +45,7 @@ class JobOutcome:
     summary: RunSummary | None = None
     failed: tuple[int, ...] = ()  # replicas that are Failed, Rejected or Unknown
     explained: bool = False  # the reason says more than what was done
+    manifest: str | None = None  # the path as it was given
     watched: bool = False  # whether a command saw, or will see, it to its end
 
     def data(self) -> dict[str, object]:

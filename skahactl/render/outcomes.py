@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome
 from skahactl.errors import Exit
-from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode
+from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
 from skahactl.model import ALIVE, Job, Request, Secret, State
 from skahactl.profile import Profile
 from skahactl.render.tables import data_text
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from skahactl.ledger.records import Run
-    from skahactl.manifest.content import Difference
 
 
 def head(name: str, profile: Profile) -> str:
@@ -60,13 +59,8 @@ _ORDER = (
 )
 
 
-ARROW = " -> "
 _EXPLAINED = frozenset({"refuse", "ended", "delete", "busy"})  # what did nothing says why
 _DENIED = frozenset({"refuse", "busy"})  # said with -q too
-_HASHES = {
-    "items.hash": f"those recorded{ARROW}others, as many",
-    "items.shares": f"those recorded{ARROW}others, as the sizes are now",
-}
 _MOST_ERRORS = 10  # different ones; more are a wall that nobody reads
 
 
@@ -105,8 +99,8 @@ def _print_names(context: Invocation, job: JobOutcome) -> None:
 def _print_plan(context: Invocation, where: str, job: JobOutcome) -> None:
     run = f" (run {job.run})" if job.run is not None else ""
     context.out(one_line(f"{where}: {job.action}{run}: {job.reason}"))
-    for line in difference_lines(job.differences):
-        context.out(f"  {_coloured(context, line)}")
+    for line in _differences(context, job, context.stdout):
+        context.out(line)
     for line in step_lines(job.steps):
         context.out(f"  {line}")
     if job.hint:
@@ -119,8 +113,8 @@ def _say_outcome(context: Invocation, profile: Profile, where: str, job: JobOutc
         _say_verdict(context, profile, job)
         return
     say(one_line(f"{where}: {_headline(job)}"))
-    for line in difference_lines(job.differences):
-        say(f"  {line}")
+    for line in _differences(context, job, context.stderr):
+        say(line)
     _say_errors(context, job)
     for line in _advice(job):
         say(f"  {line}")
@@ -132,6 +126,14 @@ def _print_urls(context: Invocation, job: JobOutcome) -> None:
     if job.watched and job.summary is not None and job.summary.run.kind != "headless":
         for url in filter(None, (step["url"] for step in job.steps if step["action"] not in ("delete", "renew"))):
             context.out(str(url))
+
+
+def _differences(context: Invocation, job: JobOutcome, stream: TextIO) -> list[str]:
+    if not job.differences:
+        return []
+    from skahactl.render.differences import difference_lines
+
+    return difference_lines(context, job, stream)
 
 
 def _is_driven(job: JobOutcome) -> bool:
@@ -214,18 +216,18 @@ def _advice(job: JobOutcome) -> list[str]:
         lines.append(f"not completed: {shown}; see skahactl logs {job.name} --failed, skahactl get replicas {job.name}")
     if job.counts[State.UNKNOWN]:
         lines.append(
-            f"{job.counts[State.UNKNOWN]} Unknown: gone, and nobody saw how they ended; skahactl retry {job.name} "
-            f"--unknown runs them again, skahactl mark {job.name} completed --unknown if they are known to be done"
+            f"{job.counts[State.UNKNOWN]} Unknown: they finished unobserved. To run them again: skahactl retry "
+            f"{job.name} --unknown; if you know that they are done: skahactl mark {job.name} completed --unknown"
         )
     if job.status == State.DELETED and job.action not in ("delete", "refuse", "ended"):
         lines.append(f"run {job.run} was deleted by another command; apply starts the next run")
     alive = sum(job.counts[state] for state in ALIVE)
     held = job.counts[State.QUEUED]
     if not job.watched and (alive or held):
-        waiting = f"{held} Queued, and " if held else ""
+        waiting = f"{count_noun(held, 'replica')} queued; " if held else ""
         lines.append(
-            f"{waiting}nobody is watching: the platform forgets states and logs an hour after each end; "
-            f"skahactl resume {job.name} sees it to its end"
+            f"{waiting}no driver is running, and the server discards results and logs one hour after a replica ends. "
+            f"To continue: skahactl resume {job.name}"
         )
     return lines
 
@@ -241,39 +243,6 @@ def done_text(steps: Iterable[Mapping[str, Any]]) -> str:
         f"{action}: " + ", ".join(f"{number} {outcome}" for outcome, number in words.items())
         for action, words in tally.items()
     )
-
-
-def _coloured(context: Invocation, difference: str) -> str:
-    """On a terminal the old value red and the new one green."""
-    if not has_colour(context.stdout, context.environ):
-        return difference
-    from skahactl.render.terminal import styled
-
-    path, values = difference.split(": ", 1)
-    old, new = values.split(ARROW, 1)
-    parts = ((f"{path}: ", "bold"), (old, "red"), (ARROW, ""), (new, "green"))
-    return styled(context.stdout, context.environ, parts)
-
-
-def difference_lines(differences: Iterable[Difference]) -> list[str]:
-    """``image: "a:1" -> "a:2" (profile default)``. A hash says nothing to a person: it is told in words, and where the
-    number of items differs not at all."""
-    listed = list(differences)
-    counted = any(difference.path == "items.count" for difference in listed)
-    lines = []
-    for difference in listed:
-        if difference.path in _HASHES and counted:
-            continue
-        source = f" ({difference.source})" if difference.source else ""
-        change = _HASHES.get(difference.path) or f"{_value(difference.old)}{ARROW}{_value(difference.new)}"
-        lines.append(one_line(f"{difference.path}: {change}{source}"))
-    return lines
-
-
-def _value(value: object) -> str:
-    import json
-
-    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def step_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -105,10 +105,10 @@ def test_a_retry_that_waits_answers_for_the_job(desk: Desk) -> None:
     desk.run("retry", "good", "bad", "--unknown", "--wait", exit=1)
     desk.job("slow", "until [ -e go ]; do sleep 0.1; done")
     desk.run("apply", "slow.toml")
-    assert "nobody is watching" in desk.run("retry", "slow").stderr
+    assert "no driver is running" in desk.run("retry", "slow").stderr
     waiting = desk.start("retry", "slow", "--wait")
     wait_for(lambda: desk.is_driven("slow"))
-    assert "nobody is watching" not in desk.run("retry", "slow").stderr
+    assert "no driver is running" not in desk.run("retry", "slow").stderr
     desk.run("retry", "slow", "--wait", exit=6)
     desk.write("go", "")
     _, err = waiting.communicate(timeout=120)

@@ -22,6 +22,7 @@ from skahactl.render import terminal
 from skahactl.render.cells import CELLS, RETRYING, draw
 from skahactl.render.columns import SHARE, cells, columns_of, plain_lines, stats_rows
 from skahactl.render.description import timeline
+from skahactl.render.differences import difference_lines
 from skahactl.render.outcomes import head, show_outcome, standing
 from skahactl.render.progress import PlainReporter, reporter
 from skahactl.render.tables import show_rows, sort_rows, terminal_columns
@@ -217,8 +218,8 @@ def test_an_outcome_in_words_goes_to_stderr() -> None:
         "tiles on canfar (ws-uv.canfar.net): create: 2 done, 1 rejected; Pending: 2 Pending, 1 Queued, 1 Rejected of 4",
         "  replica 3: no such image",
         "  not completed: 3; see skahactl logs tiles --failed, skahactl get replicas tiles",
-        "  1 Queued, and nobody is watching: the platform forgets states and logs an hour after each end; skahactl "
-        "resume tiles sees it to its end",
+        "  1 replica queued; no driver is running, and the server discards results and logs one hour after a replica "
+        "ends. To continue: skahactl resume tiles",
     ]
 
 
@@ -229,7 +230,9 @@ def test_a_dry_run_is_what_was_asked_for() -> None:
     out, err = written(place)
     assert out.splitlines() == [
         "tiles on canfar (ws-uv.canfar.net): create (run 1): no run of it is known here",
-        '  image: "a:1" -> nothing (profile default)',
+        "--- tiles, run 1 (Pending: 2 Pending, 1 Queued, 1 Rejected)",
+        "+++ the manifest",
+        '-image = "a:1"',
         "  create  1-3  not created yet",
         "  hold    4    not created yet",
     ]
@@ -377,3 +380,27 @@ def test_the_load_of_the_platform_is_told_in_words() -> None:
     ]
     assert SHARE.cell(stats_rows(stats)[0], 0.0) == "███▉······"
     assert stats_rows({"instances": {"total": 3}}) == [{"name": "instances.total", "value": 3}]
+
+
+def diff_of(*differences: Difference, **environ: str) -> list[str]:
+    place = context(environ=environ)
+    return difference_lines(place, made(differences=differences, manifest="tiles.toml"), place.stdout)[2:]
+
+
+def test_a_changed_value_is_a_line_that_goes_and_one_that_comes() -> None:
+    assert diff_of(
+        Difference("replicas", 4, 5, "manifest"),
+        Difference("resources.gpus", None, 1, "profile default"),
+        Difference("env.A", "a -> b", None, "manifest"),
+    ) == ["-replicas = 4", "+replicas = 5", "+resources.gpus = 1  # profile default", '-env.A = "a -> b"']
+
+
+def test_changed_words_of_a_long_value_are_marked() -> None:
+    before = ["sh", "-c", "for i in 1 2 3; do echo the same words again and again; sleep 1; done; echo " + "x" * 60]
+    after = [*before[:2], before[2].replace("sleep 1", "sleep 2")]
+    (line,) = diff_of(Difference("command", before, after, "manifest"))
+    assert "sleep [-1-]{+2+}; done" in line
+    assert line.startswith(' command = ["sh", "-c", "for i in 1')
+    assert len(line) < 140
+    (coloured,) = diff_of(Difference("command", before, after, "manifest"), SKAHACTL_COLOR="always")
+    assert "\x1b[31m[-1-]\x1b[0m\x1b[32m{+2+}\x1b[0m" in coloured
