@@ -40,7 +40,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (profiles / "lagoon.toml").write_text('server = "https://skaha.example.org/skaha/v1"\n')
     work = home / "work"
     (work / "a dir").mkdir(parents=True)
-    for name in ("first.toml", "notes.txt", "a dir/my job.toml"):
+    (work / "logs-dir").mkdir()
+    for name in ("first.toml", "notes.txt", "logs.txt", "a dir/my job.toml"):
         (work / name).write_text("")
     return home
 
@@ -87,9 +88,9 @@ class TestShells:
             pytest.param("skahactl profile use la", ("goon",), (), id="profile"),
             pytest.param("skahactl apply ", ("a dir", "first.toml"), ("notes", "survey"), id="manifests"),
             pytest.param("skahactl diff -f f", ("irst.toml",), (), id="manifest"),
-            pytest.param("skahactl logs survey --save ", ("a dir",), ("notes.txt",), id="directories"),
+            pytest.param("skahactl logs survey --save lo", ("gs-dir/",), ("logs.txt",), id="directories"),
             pytest.param("skahactl retry survey --items n", ("otes.txt",), (), id="any-file"),
-            pytest.param("skahactl create headless img -- n", ("otes.txt",), (), id="after-dashes"),
+            pytest.param("skahactl create headless img -- cat n", ("otes.txt",), (), id="after-dashes"),
             pytest.param("skahactl create headless img -- mkf", ("ifo",), (), id="command-after-dashes"),
             pytest.param("skahactl get replicas --sort-by fi", ("nished",), ("apply",), id="sort-by"),
             pytest.param("skahactl logs tiles-b/7,1", ("7,10", "7,11", "7,12"), ("7,7",), id="replicas-after-comma"),

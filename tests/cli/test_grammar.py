@@ -1,0 +1,311 @@
+"""What users of kubectl, canfar, gh and Slurm type first: it works, or the answer is a command with their words."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from skahactl.invocation import CREATE_VALUED, take_globals, use_aliases
+from skahactl.ledger.database import open_ledger
+from tests import ledgers
+from tests.home import Home
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home whose ledger knows ``tiles`` (20 replicas, one of them failed) and ``survey`` (3); nothing is alive."""
+    made = Home(tmp_path_factory.mktemp("home"))
+    with open_ledger(made.state) as ledger:
+        for name, count in (("survey", 3), ("tiles", 20)):
+            run = ledgers.add(ledger, ledgers.job(name, count))
+            ledgers.start(ledger, run, range(1, count + 1))
+            with ledger.transaction() as connection:
+                connection.execute("UPDATE replicas SET state = 'Failed' WHERE run = ? AND number = 2", (run.id,))
+                connection.execute("UPDATE runs SET ended = created WHERE id = ?", (run.id,))
+    (made.root / "job.toml").write_text(
+        'name = "new"\nimage = "images.canfar.net/skaha/astroml:latest"\ncommand = ["true"]\n'
+    )
+    return made
+
+
+def called(home: Home, line: str, **environ: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "skahactl", *line.split()],
+        cwd=home.root,
+        env={**home.environ, **environ},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+#: Two calls that print the same.
+SAME = {
+    "version": "--version",
+    "-V": "--version",
+    "help serve": "serve --help",
+    "help profile add": "profile add --help",
+    "get pods tiles --cached": "get replicas tiles --cached",
+    "get po tiles --cached": "get replicas tiles --cached",
+    "get pod/tiles --cached": "get replicas tiles --cached",
+    "get replicas/tiles --cached": "get replicas tiles --cached",
+    "get tiles 17 --cached": "get tiles/17 --cached",
+    "get tiles_17 --cached": "get tiles/17 --cached",
+    "get tiles --failed --cached": "get tiles --state Failed --cached",
+    "get tiles --state failed,pending --cached": "get tiles --state Failed,Pending --cached",
+    "get tiles/17- --cached -o name": "get tiles/17-20 --cached -o name",
+    "get tiles/3..5 --cached": "get tiles/3-5 --cached",
+    "get tiles/3:5 --cached": "get tiles/3-5 --cached",
+    "get tiles/* --cached": "get tiles --cached",
+    "get jobs --sort-by=.name --cached": "get jobs --sort-by name --cached",
+    "get job/tiles --cached": "get jobs tiles --cached",
+    "describe job/tiles --cached": "describe tiles --cached",
+    "logs tiles -n 20": "logs tiles --tail 20",
+    "logs tiles --tail=-1": "logs tiles",
+    "profile ls": "profile list",
+    "profile current": "profile list -o name --no-pager -p local",
+    "retry tiles 2 --dry-run": "retry tiles/2 --dry-run",
+    "delete tiles 2 --dry-run": "delete tiles/2 --dry-run",
+    "delete tiles/2 --dry-run -y": "delete tiles/2 --dry-run",
+    "scancel survey_3 --dry-run": "scancel survey_3 --dry-run",
+    "apply -n job.toml": "apply --dry-run job.toml",
+    "apply job.toml --dry-run=client": "apply job.toml --dry-run",
+    "apply job.toml --dry-run=server": "apply job.toml --dry-run",
+    "apply -R -n job.toml": "apply --rerun --dry-run job.toml",
+    "create job x --image=a/b:1 --dry-run -- env": "create headless a/b:1 -n x --dry-run -- env",
+    "wait survey --for=completion": "wait survey --for complete",
+    "wait survey --for delete --timeout 1s": "wait survey --for deleted --timeout 1s",
+    "completion": "completion zsh",
+}
+
+
+@pytest.mark.parametrize("line", SAME)
+def test_another_form_means_the_same(home: Home, line: str) -> None:
+    code, out, err = called(home, line, SHELL="/usr/bin/zsh")
+    if line == "profile current":
+        assert (code, out) == (0, "local\n")
+        return
+    assert (code, out, err) == called(home, SAME[line])
+    assert line.startswith(("wait", "scancel", "logs", "retry", "delete")) or (code, out != "") == (0, True)
+
+
+def test_scancel_deletes_and_noun_lists_print_each_noun(home: Home) -> None:
+    assert use_aliases(["scancel", "survey_3"]) == ["delete", "survey_3"]
+    assert use_aliases(["scancel", "-u", "me"]) == ["scancel", "-u", "me"]
+    _, out, _ = called(home, "get jobs,replicas tiles --cached -o json")
+    assert {noun: len(rows) for noun, rows in json.loads(out).items()} == {"jobs": 1, "replicas": 20}
+    _, out, _ = called(home, "get jobs,replicas survey --cached")
+    assert out.splitlines()[0].startswith("NAME")
+    assert any(line.startswith("REPLICA") for line in out.splitlines())
+
+
+def test_jobs_on_every_server(home: Home, tmp_path: Path) -> None:
+    code, out, _ = called(home, "get jobs -A --cached")
+    assert code == 0
+    assert [line.split()[:2] for line in out.splitlines()] == [
+        ["PROFILE", "NAME"],
+        ["local", "tiles"],
+        ["local", "survey"],
+    ]
+    certificate = home.root / ".ssl" / "cadcproxy.pem"  # so that no profile is selected
+    certificate.parent.mkdir()
+    certificate.write_text("")
+    try:
+        assert called(home, "get --cached", SKAHACTL_PROFILE="") == (code, out, "")
+    finally:
+        certificate.unlink()
+
+
+def test_skahactl_alone_shows_live_jobs(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert "Usage: skahactl COMMAND" in called(home, "")[1]
+    with open_ledger(home.state) as ledger:
+        run = ledgers.add(ledger, ledgers.job("psfex", 5))
+        ledgers.start(ledger, run, (1, 2))
+    assert called(home, "") == (0, "local  psfex  Pending 0/5\n\nskahactl --help lists the commands\n", "")
+
+
+#: What is answered with a suggestion, and the suggestion.
+ANSWERS = {
+    "scancel -u me": "skahactl get jobs --state Running,Pending,Queued -o name | xargs -r skahactl delete",
+    "squeue -j X": "skahactl get replicas X --state Running,Pending",
+    "squeue": "skahactl get replicas --state Running,Pending",
+    "sacct -j X": "skahactl get replicas X",
+    "info X": "skahactl describe X",
+    "status X": "skahactl describe X",
+    "status": "skahactl get jobs",
+    "cat X": "skahactl logs X",
+    "rollout restart job/X": "skahactl apply FILE --rerun",
+    "rollout status job/X": "skahactl wait X",
+    "run view --log-failed": "skahactl logs JOB --failed",
+    "run view X --log-failed": "skahactl logs X --failed",
+    "run N --image=I -- echo hi": "skahactl create headless I -n N -- echo hi",
+    "sbatch --array=1-10%2 --wrap C": "skahactl create headless IMAGE -r 10 -- sh -c C (at most 2 at a time: "
+    "[limits] alive = 2 in a manifest)",
+    "sbatch run.sh": "skahactl init --from-sbatch run.sh > job.toml",
+    "srun -n 4 hostname": "skahactl create headless IMAGE -r 4 --wait -- hostname",
+    "hold X": "lower [limits] alive",
+    "scale job/X --replicas=5": "skahactl diff FILE --set replicas=5",
+    "edit X": "skahactl diff FILE",
+    "exec X": "skahactl logs X",
+    "cp X:/a b": "/arc",
+    "destroy X": "skahactl delete X",
+    "rm X": "skahactl delete X",
+    "down X": "skahactl delete X",
+    "plan f.toml": "skahactl diff f.toml",
+    "lint f.toml": "skahactl validate f.toml",
+    "check f.toml": "skahactl validate f.toml",
+    "new": "skahactl init",
+    "template": "skahactl init",
+    "up f.toml": "skahactl apply f.toml --wait",
+    "seff X": "skahactl describe X",
+    "qstat": "skahactl get jobs",
+    "condor_q": "skahactl get jobs",
+    "whoami": "skahactl profile check",
+    "ps": "skahactl get sessions",
+    "aplly f.toml": "did you mean 'apply'?",
+    "gte jobs": "did you mean 'get'?",
+    "describ X": "did you mean 'describe'?",
+    "get job tiles replicas": "skahactl get replicas tiles",
+    "apply job.toml --timeout 5m": "--timeout needs --wait",
+    "apply job.toml -y": "-y confirms --replace",
+    "retry tiles --timeout 5m": "--timeout needs --wait",
+    "apply job.toml --prune": "skahactl delete JOB",
+    "delete tiles --force": "delete needs no --force",
+    "delete tiles --state Failed": "--state needs --sessions",
+    "create headless a/b:1 --replcas 5 -- env": "did you mean '--replicas'?",
+    "create --replcas 5 headless a/b:1 -- env": "did you mean '--replicas'?",
+    "create headless --replcas 5 a/b:1 env": "did you mean '--replicas'?",
+    "get jobs -o toml": "-o json",
+    "apply job.toml -o csv": "-o csv is for get",
+    "get jobs --color maybe": "auto, always or never",
+}
+
+
+@pytest.mark.parametrize("line", ANSWERS)
+def test_other_words_are_answered_with_a_command(home: Home, line: str) -> None:
+    code, out, err = called(home, line)
+    assert (code, out) == (2, "")
+    assert ANSWERS[line] in err
+
+
+#: Words that must not lead to a command or option that starts or ends work.
+HARMLESS = (
+    "destry",
+    "delet-all",
+    "rerty-all",
+    "prine",
+    "aplay-all",
+    "apply job.toml --rerum-x",
+    "delete tiles --forcee",
+)
+
+
+@pytest.mark.parametrize("line", HARMLESS)
+def test_nothing_harmful_is_suggested_for_another_word(home: Home, line: str) -> None:
+    code, _, err = called(home, line)
+    assert code == 2
+    suggestion = err.partition("did you mean '")[2].partition("'")[0]
+    assert suggestion not in ("retry", "delete", "apply", "--rerun", "--replace", "--forget")
+
+
+#: What create gets: words, its command, and what is left to its options.
+COMMANDS = {
+    "create headless IMG -r 5 -- python a.py --all": (["python", "a.py", "--all"], 5),
+    "create headless IMG -r 5 python a.py --all -v -o x": (["python", "a.py", "--all", "-v", "-o", "x"], 5),
+    "-q create -r5 headless IMG env": (["env"], 5),
+    "create headless -n x IMG --replicas=5 env -n y": (["env", "-n", "y"], 5),
+    "create headless IMG -r 5": ([], 5),
+}
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_the_command_of_create(line: str) -> None:
+    from skahactl.app import app
+
+    _, words = take_globals(line.split(), {})
+    _, bound, _ = app().parse_args(use_aliases(words), exit_on_error=False, print_error=False)
+    command, replicas = COMMANDS[line]
+    assert (list(bound.args[2:]), bound.kwargs["replicas"]) == (command, replicas)
+
+
+def test_the_options_of_create_that_take_a_value_are_known() -> None:
+    from skahactl.app import app
+
+    valued = {
+        name
+        for argument in app()["create"].assemble_argument_collection()
+        if argument.hint is not bool
+        for name in argument.names
+        if name.startswith("-")
+    }
+    assert valued == CREATE_VALUED - {"--image"}
+
+
+def test_settings_of_the_environment(home: Home) -> None:
+    _, as_json, _ = called(home, "get jobs --cached -o json")
+    assert called(home, "get jobs --cached", SKAHACTL_OUTPUT="json")[1] == as_json
+    assert called(home, "get jobs --cached -o name", SKAHACTL_OUTPUT="json")[1] == "tiles\nsurvey\n"
+    assert called(home, "validate job.toml", SKAHACTL_OUTPUT="csv")[0] == 0  # which has no csv
+    code, _, err = called(home, "get jobs --cached", SKAHACTL_OUTPUT="xml")
+    assert (code, "SKAHACTL_OUTPUT" in err) == (2, True)
+
+
+def test_when_colour_is_used() -> None:
+    import io
+
+    from skahactl.invocation import has_colour
+
+    pipe = io.StringIO()
+    settings: dict[str, bool] = {
+        "": False,
+        "FORCE_COLOR=1": True,
+        "FORCE_COLOR=0": False,
+        "FORCE_COLOR=1 NO_COLOR=1": False,
+        "SKAHACTL_COLOR=always NO_COLOR=1": True,
+        "SKAHACTL_COLOR=never FORCE_COLOR=1": False,
+        "SKAHACTL_COLOR=auto": False,
+    }
+    for text, expected in settings.items():
+        assert has_colour(pipe, dict(pair.split("=") for pair in text.split())) is expected, text
+    options, words = take_globals(["get", "--color", "always", "--no-pager", "jobs"], {"A": "b"})
+    assert words == ["get", "jobs"]
+    assert options["environ"] == {"A": "b", "SKAHACTL_COLOR": "always", "SKAHACTL_PAGER": ""}
+
+
+def test_sessions_that_belong_to_no_job_are_deleted_by_pattern(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    for name in ("old-1", "old-2", "kept"):
+        home.ended(home.start("create", "headless", "a/b:1", "-n", name, "--wait", "--", "true"), 0)
+    home.ended(home.start("prune", "old-1", "old-2", "--older-than", "0s", "--yes"), 0)
+    command = ["delete", "--sessions", "*", "--state", "completed"]
+    _, err = home.ended(home.start(*command, "--dry-run"), 0)
+    assert "1 session left out" in err
+    _, err = home.ended(home.start(*command), 1)  # no terminal to ask on
+    assert "nothing was deleted" in err
+    _, err = home.ended(home.start(*command, "--yes"), 0)
+    out, _ = home.ended(home.start("get", "sessions", "-o", "json"), 0)
+    assert [row["name"].rpartition("-")[0] for row in json.loads(out)] == ["kept"]
+    _, err = home.ended(home.start(*command, "--yes"), 0)
+    assert "matches '*'" in err
+
+
+def test_delete_without_waiting(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.ended(home.start("create", "headless", "a/b:1", "-n", "long", "--", "sleep", "600"), 0)
+    _, err = home.ended(home.start("delete", "long", "--wait=false"), 0)
+    assert "deletion of 1 session requested" in err
+    home.ended(home.start("delete", "long"), 0)
+    out, _ = home.ended(home.start("get", "sessions", "-o", "name"), 0)
+    assert out == b""
+    assert os.path.exists(home.state)
