@@ -185,8 +185,8 @@ NO_JOB = 'unexpected exception: java.lang.RuntimeException: ApiException: code 4
         (answer(500, "unexpected exception: java.io.IOException: Cannot run"), "ambiguous", "server-error"),
         (answer(502, HTML, "text/html"), "ambiguous", "server-error"),
         (answer(504, HTML, "text/html"), "ambiguous", "server-error"),
-        *((answer(status, "not now"), "not-created", "unavailable") for status in (408, 421, 429, 501)),
-        *((answer(status, "never"), "rejected", "refused") for status in (413, 414, 415, 431)),
+        *((answer(status, "not now"), "not-created", "not-handled") for status in (408, 421, 429, 501)),
+        *((answer(status, "never"), "rejected", "rejected") for status in (413, 414, 415, 431)),
         (answer(302, "", Location="https://login.example.org/?next=x"), "ambiguous", "redirected"),
         (answer(200, HTML, "text/html"), "ambiguous", "unreadable"),
         (answer(200, ""), "ambiguous", "unreadable"),
@@ -542,7 +542,7 @@ def test_a_token_is_read_from_a_private_file_at_each_request(tmp_path: Path) -> 
         made = await client.create(REQUEST, "n")
         assert (made.outcome, made.error and made.error.message) == ("auth", "the token is missing")
         file.write_text("two words\nX-Evil: 1")
-        with pytest.raises(AuthError, match="this is no token"):
+        with pytest.raises(AuthError, match="invalid token"):
             await client.sessions()
         return seen
 
