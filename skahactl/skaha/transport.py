@@ -21,7 +21,7 @@ from skahactl import __version__
 from skahactl.errors import ProfileError
 from skahactl.profile import address_problem
 from skahactl.skaha import credentials, encoding
-from skahactl.skaha.failures import HttpReply
+from skahactl.skaha.failures import HttpReply, refusal_in
 from skahactl.system import SystemClock
 
 if TYPE_CHECKING:
@@ -115,6 +115,9 @@ _SOON = 3600.0
 _KEPT = 20.0  # seconds that an idle connection is kept
 
 
+_REFUSAL_TRIES = 3
+
+
 class Connection(httpx.AsyncBaseTransport):
     """A transport that uses a renewed certificate without a restart.
 
@@ -131,16 +134,18 @@ class Connection(httpx.AsyncBaseTransport):
         self._seen: tuple[int, int, int] | None = None
         self._ends: float | None = None
         self._refused = False
+        self._accepted = False  # whether the server ever replied to a request with this certificate
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         inner = self._inner
         if inner is None or self._should_renew() or self._is_over():
             inner = self._renewed()
         try:
-            response = await inner.handle_async_request(request)
+            response = await self._sent(inner, request)
         except (httpx.TransportError, ssl.SSLError):
             self._refused = True  # a server may end the handshake because of the certificate
             raise
+        self._accepted = True
         self._refused = response.status_code in (400, 401, 403)
         return response
 
@@ -150,6 +155,19 @@ class Connection(httpx.AsyncBaseTransport):
                 await transport.aclose()
         self._inner = None
         self._former = []
+
+    async def _sent(self, inner: ConnectionPool, request: httpx.Request) -> httpx.Response:
+        """The response. A server that refuses a certificate says so in an alert, which a reset may hide: while no
+        request was accepted, a read request is repeated, so that the reason becomes known."""
+        if self._accepted or self._profile.auth.method != "x509" or request.method != "GET":
+            return await inner.handle_async_request(request)
+        for _ in range(_REFUSAL_TRIES - 1):
+            try:
+                return await inner.handle_async_request(request)
+            except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
+                if refusal_in(error) is not None:
+                    raise
+        return await inner.handle_async_request(request)
 
     def _should_renew(self) -> bool:
         if self._profile.auth.method != "x509" or self._signature() == self._seen:
@@ -170,7 +188,7 @@ class Connection(httpx.AsyncBaseTransport):
         inner = _transport(self._profile, self._environ, context)
         if self._inner is not None:
             self._former.append(self._inner)
-        self._inner = inner
+        self._inner, self._accepted = inner, False
         self._seen = seen
         self._ends = ends
         self._refused = False

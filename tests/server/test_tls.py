@@ -130,7 +130,7 @@ def test_a_server_that_nobody_vouches_for_is_not_talked_to(place: Place, tmp_pat
     good = issued("alice", place.authority)
     done = place.check(file(tmp_path / "good.pem", good.pem, good.key_pem), trust=False)
     assert done.returncode == 4
-    assert "not to be trusted" in done.stderr
+    assert "the certificate of the server is not t" in done.stderr
     assert "ca-file" in done.stderr
 
 
@@ -154,14 +154,14 @@ def test_every_other_fault_of_a_file_has_its_words(tmp_path: Path) -> None:
     faults = {
         "no private key": [good.pem],
         "the file contains no certificate": [good.key_pem],
-        "not the one of its private key": [authority.pem, good.pem, good.key_pem],
+        "does not match the private key": [authority.pem, good.pem, good.key_pem],
         "encrypted": [good.pem, _encrypted(good)],
         "the certificate and its key cannot be read": [good.pem, good.key_pem.replace(b"\nM", b"\n!")],
         "not valid before": [later.pem, later.key_pem],
     }
     for words, parts in faults.items():
         _refused(file(tmp_path / "cert.pem", *parts), words)
-    _refused(tmp_path / "none.pem", "there is no certificate")
+    _refused(tmp_path / "none.pem", "does not exist")
     _refused(tmp_path, "cannot be read")
 
 
@@ -170,7 +170,7 @@ def test_an_rsa_key_as_proxies_have_it_is_known_from_another(tmp_path: Path) -> 
     path = file(tmp_path / "mine.pem", mine.pem, mine.key_pem)
     found = credentials.check(_profile("https://127.0.0.1/skaha/v1", path), time.time(), {})
     assert found == mine.certificate.not_valid_after_utc.timestamp()
-    _refused(file(tmp_path / "cert.pem", mine.pem, another.key_pem), "not the one of its private key")
+    _refused(file(tmp_path / "cert.pem", mine.pem, another.key_pem), "does not match the private key")
 
 
 def _refused(path: Path, words: str) -> None:
