@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -75,7 +76,11 @@ class Invocation:
 
     def out(self, text: str) -> None:
         """One line of data."""
-        self.stdout.write(text + "\n")
+        self.data(text + "\n")
+
+    def data(self, text: str) -> None:
+        """Data as it is; on a terminal without the characters that move its cursor."""
+        self.stdout.write(clean_text(text, self.stdout, self.environ))
 
     def say(self, text: str) -> None:
         """What a person may like to know; silent with ``-q``."""
@@ -89,7 +94,7 @@ class Invocation:
     def tell(self, text: str) -> None:
         """A line of stderr as it stands. One that is full or gone is no reason to stop, nor to fail."""
         with contextlib.suppress(OSError):
-            self.stderr.write(text + "\n")
+            self.stderr.write(clean_text(text, self.stderr, self.environ) + "\n")
             self.stderr.flush()
 
     def debug(self, text: str) -> None:
@@ -153,6 +158,22 @@ def has_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 def shows_unicode(stream: TextIO) -> bool:
     return (stream.encoding or "").lower().replace("-", "") == "utf8"
+
+
+#: Colours, which are ours where a terminal shows any; control characters; characters that change the direction of text.
+_UNSAFE = re.compile(
+    r"(?P<colour>\x1b\[[0-9;]*m)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
+
+
+def clean_text(text: str, stream: TextIO, environ: Mapping[str, str]) -> str:
+    """Text for a stream. Everything but logs and repainted displays passes here, so that no name, note or message of
+    others can send a terminal commands; a stream that is not a terminal gets it unchanged."""
+    if not stream.isatty():
+        return text
+    keeps_colour = has_colour(stream, environ)
+    colour = r"\g<colour>" if keeps_colour else ""
+    return _UNSAFE.sub(lambda found: found.expand(colour) if found["colour"] else "?", text)
 
 
 def one_line(text: str) -> str:

@@ -62,6 +62,7 @@ class Auth:
     certificate: str | None = None  # absolute path of a PEM with certificate and key
     token_file: str | None = None
     token_env: str | None = None
+    token_command: tuple[str, ...] | None = None  # prints a token on its first line
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,7 @@ def _tables(profile: Profile) -> dict[str, object]:
             "certificate": auth.certificate,
             "token-file": auth.token_file,
             "token-env": auth.token_env,
+            "token-command": None if auth.token_command is None else list(auth.token_command),
             "login-url": profile.login_url if auth.method == "x509" else None,
         },
         "defaults": {

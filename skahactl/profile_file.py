@@ -85,7 +85,10 @@ def _value(kind: Reader | TomlTable, given: object, place: Place, problems: list
 def _advice(place: Place) -> str:
     word = place[-1]
     if word in ("token", "password", "secret", "registry-secret"):
-        return "; secrets are not written into profiles: see token-file, token-env, registry-secret-file and -env"
+        return (
+            "; secrets are not written into profiles: see token-file, token-env, token-command, "
+            "registry-secret-file and registry-secret-env"
+        )
     known = known_keys(place[:-1])
     guess = nearest(word, known)
     if guess is not None:
@@ -116,6 +119,12 @@ def _url(given: object) -> str:
     if problem is not None:
         raise ValueError(f"{problem}; expected an address such as https://ws.example.org/cred/generate")
     return text
+
+
+def _command(given: object) -> tuple[str, ...]:
+    if not isinstance(given, list) or not given or not all(isinstance(word, str) and word for word in given):
+        raise ValueError('expected a list of words, as in ["oidc-token", "srcnet"]')
+    return tuple(given)
 
 
 def _method(given: object) -> str:
@@ -188,7 +197,14 @@ FILE: TomlTable = {
     "registry-user": _name,
     "registry-secret-env": _name,
     "registry-secret-file": _name,
-    "auth": {"method": _method, "certificate": _name, "token-file": _name, "token-env": _name, "login-url": _url},
+    "auth": {
+        "method": _method,
+        "certificate": _name,
+        "token-file": _name,
+        "token-env": _name,
+        "token-command": _command,
+        "login-url": _url,
+    },
     "defaults": {
         "resources": {"cores": _amount, "ram": _amount, "gpus": _count},
         "limits": {"alive": _count, "pending": _count, "pending-timeout": _seconds, "failures": _count},
@@ -263,7 +279,13 @@ def _profile(file: TomlContent, path: Path, name: str, environ: Mapping[str, str
     if auth is None:
         return profile
     certificate = auth.get("certificate", "~/.ssl/cadcproxy.pem" if auth["method"] == "x509" else None)
-    kept = Auth(auth["method"], full(certificate), full(auth.get("token-file")), auth.get("token-env"))
+    kept = Auth(
+        auth["method"],
+        full(certificate),
+        full(auth.get("token-file")),
+        auth.get("token-env"),
+        auth.get("token-command"),
+    )
     return replace(profile, auth=kept, login_url=auth.get("login-url", base.login_url))
 
 
@@ -278,10 +300,11 @@ def _contradictions(file: TomlContent, built_in: Profile | None) -> Iterator[str
     auth = file.get("auth")
     if auth is not None:
         method = auth["method"]
-        if method == "token" and ("token-file" in auth) == ("token-env" in auth):
-            yield "auth: method token needs token-file or token-env, one of the two"
-        if method != "token" and ("token-file" in auth or "token-env" in auth):
-            yield f'auth: token-file and token-env belong to method = "token", and this is "{method}"'
+        sources = [key for key in ("token-file", "token-env", "token-command") if key in auth]
+        if method == "token" and len(sources) != 1:
+            yield "auth: method token needs one of token-file, token-env and token-command"
+        if method != "token" and sources:
+            yield f'auth: {sources[0]} needs method = "token", but the method is "{method}"'
         if method != "x509" and "certificate" in auth:
             yield f'auth.certificate: belongs to method = "x509", and this is "{method}"'
     secrets = ["registry-secret-env" in file, "registry-secret-file" in file]

@@ -158,7 +158,9 @@ def _require_no_account(environ: Mapping[str, str]) -> None:
     own = [name for name in written_profiles(environ) if name != "local"]
     if certificate.exists():
         reason = f"found a certificate at {certificate}"
-    elif environ.get("SKAHACTL_TOKEN") or environ.get("SKAHACTL_CERTIFICATE"):
+    elif (config := home(environ) / ".canfar" / "config.yaml").exists():
+        reason = f"found {config}"
+    elif any(environ.get(name) for name in ("SKAHACTL_TOKEN", "SKAHACTL_CERTIFICATE", "CANFAR_TOKEN")):
         reason = "found credentials in the environment"
     elif own:
         reason = f"found {'the profile' if len(own) == 1 else 'the profiles'} {', '.join(own)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -88,8 +89,9 @@ def read_stream(stream: BinaryIO, limit: int) -> bytes:
 def make_private(path: Path) -> Path:
     """Create the directory ``path`` with mode 0700 if necessary. Raises LedgerError if that fails."""
     try:
+        existed = path.is_dir()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.stat().st_mode & 0o077:
+        if not existed:  # the mode of a directory that someone else made is theirs
             path.chmod(0o700)
     except OSError as error:
         raise LedgerError(
@@ -100,11 +102,22 @@ def make_private(path: Path) -> Path:
     return path
 
 
+def replaceable(path: Path) -> Path:
+    """Return the file that is replaced when ``path`` is written: of a symbolic link its target. Raises OSError for what
+    exists and is not a regular file."""
+    path = path.resolve() if path.is_symlink() else path
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return path
+
+
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace ``path`` with ``data`` in one step, with a temporary file in the same directory."""
+    """Replace ``path`` with ``data`` in one step, with a temporary file in the same directory. Of a symbolic link the
+    target is replaced. Raises OSError, also for what exists and is not a regular file."""
+    path = replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)

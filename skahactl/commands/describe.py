@@ -103,7 +103,7 @@ def _show(described: Sequence[DescribeQuery], runtime: Runtime) -> None:
     context = current()
     if context.machine_readable:
         data = [one.data for one in described]
-        context.stdout.write(data_text(context.output, "described", data[0] if len(data) == 1 else data))
+        context.data(data_text(context.output, "described", data[0] if len(data) == 1 else data))
         return
     for one in described:
         _print(runtime, one)

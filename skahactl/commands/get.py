@@ -170,7 +170,7 @@ def get_several(nouns: Sequence[str], words: Sequence[str], asked: GetOptions) -
         data = {noun: json.loads(text) for noun, text in zip(nouns, texts, strict=True)}
         context.out(json.dumps(data, ensure_ascii=False, indent=2))
     else:
-        context.stdout.write(("\n" if context.output in ("table", "wide") else "").join(texts))
+        context.data(("\n" if context.output in ("table", "wide") else "").join(texts))
     return worst(codes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,7 @@ from skahactl.errors import AuthError, Exit, ProfileError, UnreachableError, Usa
 from skahactl.invocation import Invocation, current
 from skahactl.skaha import credentials
 from skahactl.skaha.credentials import LOOPBACK, CertificateChain
-from skahactl.system import Clock, home, write_atomically
+from skahactl.system import Clock, home, replaceable, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,6 +95,8 @@ def _without_certificate(profile: Profile, context: Invocation) -> int:
     """What to do instead, for a profile that has no certificate to get."""
     if profile.auth.method == "token":
         place = profile.auth.token_file or f"the variable {profile.auth.token_env}"
+        if profile.auth.token_command is not None:
+            raise UsageError(f"profile {profile.name} gets its token from its token-command; no login is needed")
         raise UsageError(
             f"profile {profile.name} uses a token, which skahactl cannot get for you",
             hint=f"get one where the server's operators say, and put it into {place}"
@@ -184,8 +187,11 @@ def fetch_certificate(
         )
     if status != 200:
         raise UnreachableError(f"{_host(profile)} gave no certificate: it answered {status}")
-    path = Path(profile.auth.certificate)
-    draft = path.with_name(f".{path.name}.new")
+    try:
+        path = replaceable(Path(profile.auth.certificate))
+    except OSError as error:
+        raise ProfileError(f"the certificate cannot be written there: {error.strerror}", where=error.filename) from None
+    draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}.new")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomically(draft, content)
     try:

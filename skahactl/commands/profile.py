@@ -376,20 +376,25 @@ def _as_written(path: str, context: Invocation) -> str:
 
 
 def _require_answer(profile: Profile, context: Invocation) -> None:
-    """UnreachableError unless a Skaha server answers there; no credentials are shown to it yet."""
+    """UnreachableError unless a Skaha server answers there. It sees credentials only if it asks for them."""
     from skahactl.platforms import open_client
     from skahactl.profile import Auth
 
     stranger = replace(profile, auth=Auth(), registry=replace(profile.registry, secret_env=None, secret_file=None))
 
-    async def ask() -> str:
-        async with open_client(stranger, environ=context.environ, report=context.debug) as client:
+    async def ask(as_whom: Profile) -> str:
+        async with open_client(as_whom, environ=context.environ, report=context.debug) as client:
             return await client.available()
 
-    from skahactl.errors import UnreachableError
+    from skahactl.errors import AuthError, UnreachableError
 
     try:
-        asyncio.run(ask())
+        try:
+            asyncio.run(ask(stranger))
+        except AuthError:
+            if profile.auth.method == "none":
+                raise
+            asyncio.run(ask(profile))
     except UnreachableError as error:
         raise UnreachableError(
             f"no Skaha server answers at {profile.server}: {error.message}",

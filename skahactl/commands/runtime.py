@@ -125,7 +125,8 @@ def confirm(context: Invocation, yes: bool, words: str) -> bool:
         return True
     if not (context.stdin.isatty() and context.stderr.isatty()):
         return False
-    context.stderr.write(f"{words}\nContinue? [y/N] ")
+    context.tell(words)
+    context.stderr.write("Continue? [y/N] ")
     context.stderr.flush()
     with _signals_as_usual():
         return context.stdin.readline().strip().lower() in (b"y", b"yes")

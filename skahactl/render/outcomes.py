@@ -73,7 +73,7 @@ def show_outcome(context: Invocation, outcome: Outcome) -> None:
         job.hint = job.hint and context.pasteable(job.hint)
     if context.machine_readable:
         data = outcome.data()
-        context.stdout.write(data_text(context.output, "jobs", data["jobs"] if context.output == "jsonl" else data))
+        context.data(data_text(context.output, "jobs", data["jobs"] if context.output == "jsonl" else data))
         return
     for job in outcome.jobs:
         where = head(job.name, outcome.profile)

@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Mapping
 from typing import TextIO
 
+from skahactl.invocation import clean_text
+
 _DEFAULT = "less -FRX"
 
 
@@ -19,6 +21,7 @@ def show(text: str, stdout: TextIO, environ: Mapping[str, str], *, lines: int | 
     empty value, ``cat``, or a program that does not exist means none. ``lines`` is the height of the terminal,
     measured if it is None.
     """
+    text = clean_text(text, stdout, environ)
     command = _pager(environ)
     if not command or not stdout.isatty() or text.count("\n") < (lines or shutil.get_terminal_size().lines):
         stdout.write(text)

@@ -63,7 +63,7 @@ def show_rows(
             context.out(one_line(VIEWS[noun].name(row)))
     else:
         data = rows if raw is None or context.output == "csv" else raw
-        context.stdout.write(data_text(context.output, noun, data, headers=headers))
+        context.data(data_text(context.output, noun, data, headers=headers))
     left_out = rows.left_out if isinstance(rows, LimitedRows) else 0
     if left_out:
         context.stdout.flush()
@@ -299,11 +299,11 @@ class AppendedRows:
     def _write(self, rows: Sequence[Row], now: float, first: bool) -> None:
         context = self._context
         if context.output in ("json", "jsonl", "yaml"):
-            context.stdout.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            context.data("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         elif context.output == "csv":
-            context.stdout.write(data_text("csv", self._noun, rows, headers=self._headers and first) if rows else "")
+            context.data(data_text("csv", self._noun, rows, headers=self._headers and first) if rows else "")
         elif context.output == "toml":
-            context.stdout.write(data_text("toml", self._noun, rows) + "\n" if rows else "")
+            context.data(data_text("toml", self._noun, rows) + "\n" if rows else "")
         elif context.output == "name":
             context.stdout.write("".join(one_line(VIEWS[self._noun].name(row)) + "\n" for row in rows))
         elif rows:

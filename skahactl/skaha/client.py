@@ -162,6 +162,7 @@ class Client:
         secrets += [*extra.values(), *credentials.registry_secrets(self._registry, self._environ)]
         shown = encoding.masked_fields(request, name)
         try:
+            await self._exchange.prepare_credentials()
             prepared = self._exchange.prepared(
                 "POST", "/session", form=form, shown=shown, extra=extra, secrets=secrets, directory=directory
             )
@@ -193,6 +194,7 @@ class Client:
     @asynccontextmanager
     async def log(self, id: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Yield the current log in pieces; empty for a session without a pod, or an unknown one."""
+        await self._exchange.prepare_credentials()
         prepared = self._exchange.prepared("GET", _path(id), params={"view": "logs"})
         try:
             async with self._exchange.stream(prepared) as answer:
@@ -267,6 +269,7 @@ class Client:
     async def _send(
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, form: encoding.Fields | None = None
     ) -> HttpReply:
+        await self._exchange.prepare_credentials()
         prepared = self._exchange.prepared(method, path, params=params, form=form)
         try:
             return await self._exchange.send(prepared)

@@ -5,9 +5,13 @@ Credentials are sent only over https or to loopback. A file that others can read
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 import shlex
 import ssl
-from base64 import b64encode
+import stat
+from base64 import b64encode, urlsafe_b64decode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +24,7 @@ from skahactl.skaha.encoding import read_secret
 from skahactl.text import iso_time, time_ago
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from cryptography import x509
 
@@ -47,7 +51,7 @@ def check(profile: Profile, now: float, environ: Mapping[str, str]) -> float | N
     require_safe_channel(profile)
     if profile.auth.method == "x509":
         return current(_certificate_path(profile.auth), now, profile.name).ends
-    if profile.auth.method == "token":
+    if profile.auth.method == "token" and profile.auth.token_command is None:
         token(profile.auth, environ, profile.name)
     return None
 
@@ -62,11 +66,11 @@ def ends_at(profile: Profile) -> float | None:
         return None
 
 
-def headers(profile: Profile, environ: Mapping[str, str]) -> dict[str, str]:
+def headers(profile: Profile, environ: Mapping[str, str], known: str | None = None) -> dict[str, str]:
     """Return the header with the credentials; {} for certificates and without credentials."""
     if profile.auth.method != "token":
         return {}
-    return {"Authorization": f"Bearer {token(profile.auth, environ, profile.name)}"}
+    return {"Authorization": f"Bearer {known or token(profile.auth, environ, profile.name)}"}
 
 
 def registry_header(registry: Registry, environ: Mapping[str, str]) -> dict[str, str]:
@@ -74,7 +78,7 @@ def registry_header(registry: Registry, environ: Mapping[str, str]) -> dict[str,
     secret = _registry_secret(registry)
     if registry.user is None or secret is None:
         return {}
-    text = read_secret(secret, environ, what="profile, registry-secret")
+    text = _registry_text(secret, environ)
     if ":" in text or ":" in registry.user:
         raise ProfileError("the platform accepts no registry user or secret that contains a colon")
     return {"x-skaha-registry-auth": b64encode(f"{registry.user}:{text}".encode()).decode("ascii")}
@@ -85,8 +89,15 @@ def registry_secrets(registry: Registry, environ: Mapping[str, str]) -> list[str
     secret = _registry_secret(registry)
     if registry.user is None or secret is None:
         return []
-    text = read_secret(secret, environ, what="profile, registry-secret")
+    text = _registry_text(secret, environ)
     return [text, f"{registry.user}:{text}"]
+
+
+def _registry_text(secret: Secret, environ: Mapping[str, str]) -> str:
+    """A file that other users can read is refused, like any other credential."""
+    if secret.source == "file":
+        return _private_text(Path(secret.name), "registry secret", "write it to the file (mode 0600)").strip("\r\n")
+    return read_secret(secret, environ, what="profile, registry-secret")
 
 
 def token(auth: Auth, environ: Mapping[str, str], name: str) -> str:
@@ -99,8 +110,10 @@ def token(auth: Auth, environ: Mapping[str, str], name: str) -> str:
     elif auth.token_env is not None:
         text = environ.get(auth.token_env, "").strip()
         where = f"${auth.token_env}"
+    elif auth.token_command is not None:
+        text, where = _token_of_command(auth.token_command, environ), shlex.join(auth.token_command)
     else:
-        raise ProfileError(f"profile {name}: [auth] method token needs token-file or token-env")
+        raise ProfileError(f"profile {name}: [auth] method token needs token-file, token-env or token-command")
     if not text:
         raise AuthError(
             "the token is missing", where=where, hint=f"write one there, or set SKAHACTL_TOKEN (profile {name})"
@@ -108,6 +121,71 @@ def token(auth: Auth, environ: Mapping[str, str], name: str) -> str:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise AuthError("invalid token: it contains spaces or other invalid characters", where=where)
     return text
+
+
+_COMMAND_SECONDS = 30.0
+_EARLY = 60.0  # seconds before a token expires from which on it is not used any more
+
+
+def _token_of_command(command: Sequence[str], environ: Mapping[str, str]) -> str:
+    """The first line that the command prints; what it prints is never shown. Raises AuthError."""
+    import subprocess
+
+    where, hint = shlex.join(command), "run the token-command of the profile by hand to see why"
+    try:
+        done = subprocess.run(
+            command,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_COMMAND_SECONDS,
+            check=False,
+        )
+    except OSError as error:
+        raise AuthError(f"the token command cannot be run: {error.strerror}", where=where, hint=hint) from None
+    except subprocess.TimeoutExpired:
+        raise AuthError(f"the token command took more than {_COMMAND_SECONDS:g} s", where=where, hint=hint) from None
+    if done.returncode != 0:
+        raise AuthError(f"the token command failed with exit code {done.returncode}", where=where, hint=hint)
+    return done.stdout.split(b"\n", 1)[0].decode("ascii", "replace").strip()
+
+
+class TokenCommand:
+    """The token of a profile's token-command: kept in memory until shortly before it expires, or is refused."""
+
+    def __init__(self, profile: Profile, environ: Mapping[str, str], now: Callable[[], float]) -> None:
+        self._profile = profile
+        self._environ = environ
+        self._now = now
+        self._token: str | None = None
+        self._expires: float | None = None
+        self._running = asyncio.Lock()
+
+    async def token(self) -> str | None:
+        """The token; None for a profile without a token-command. Raises AuthError."""
+        if self._profile.auth.token_command is None:
+            return None
+        async with self._running:
+            if self._token is None or (self._expires is not None and self._expires - _EARLY < self._now()):
+                auth, name = self._profile.auth, self._profile.name
+                self._token = await asyncio.to_thread(token, auth, self._environ, name)
+                self._expires = _expiry(self._token)
+            return self._token
+
+    def refuse(self) -> None:
+        """The server does not accept the token: the command runs again before the next request."""
+        self._token = None
+
+
+def _expiry(token: str) -> float | None:
+    """``exp`` of a JSON Web Token, which is not verified here; None if it has none."""
+    try:
+        middle = token.split(".")[1]
+        claims = json.loads(urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+        return float(claims["exp"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
 
 
 def inspect(path: Path, name: str) -> CertificateChain:
@@ -165,6 +243,8 @@ def login_hint(profile: Profile) -> str:
     if auth.method == "x509":
         return f"log in with: {_login(profile.name)}" if profile.name != ENVIRONMENT else _AGAIN
     if auth.method == "token":
+        if auth.token_command is not None:
+            return f"check what this prints: {shlex.join(auth.token_command)}"
         return f"write a new token to {auth.token_file or f'the variable {auth.token_env}'}"
     if profile.name == ENVIRONMENT:
         return "set SKAHACTL_TOKEN or SKAHACTL_CERTIFICATE"
@@ -233,13 +313,15 @@ def _registry_secret(registry: Registry) -> Secret | None:
 def _private_text(path: Path, what: str, hint: str) -> str:
     """Return the text of a file that only its owner can read; ``hint`` says how to get one."""
     try:
-        with path.open("rb") as stream:
-            mode = path.stat().st_mode
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:  # a FIFO must not hold us
+            mode = os.fstat(stream.fileno()).st_mode
             data = stream.read(1 << 20)
     except FileNotFoundError:
         raise AuthError(f"the {what} does not exist", where=str(path), hint=hint, code="not-logged-in") from None
     except OSError as error:
         raise AuthError(f"the {what} cannot be read: {error.strerror}", where=str(path), hint=hint) from None
+    if not stat.S_ISREG(mode):
+        raise AuthError(f"the {what} is not a regular file", where=str(path), hint=hint)
     if mode & 0o077:
         raise AuthError(
             f"the {what} is readable by other users (mode {mode & 0o777:04o})",

@@ -346,8 +346,14 @@ class Exchange:
         self._environ = environ
         self._report = report
         self._verbose = verbose
+        self._token: str | None = None
+        self._token_command = credentials.TokenCommand(profile, environ, clock.now)
         self._timeout = httpx.Timeout(profile.client.timeout, pool=None).as_dict()
         self._longest = _LONGEST * profile.client.timeout
+
+    async def prepare_credentials(self) -> None:
+        """Runs the profile's token-command if there is one and its last token is of no more use. Raises AuthError."""
+        self._token = await self._token_command.token()
 
     def prepared(
         self,
@@ -366,7 +372,7 @@ class Exchange:
         ``shown`` is the form with secrets masked; ``secrets`` are removed from messages of the server; ``directory`` is
         for a transport that runs commands, and not part of the request.
         """
-        who = credentials.headers(self._profile, self._environ)
+        who = credentials.headers(self._profile, self._environ, self._token)
         headers = {**_HEADERS, **who, **(extra or {})}
         content = None
         if form is not None:
@@ -445,6 +451,8 @@ class Exchange:
 
     def _reply(self, prepared: PreparedRequest, response: httpx.Response, body: bytes) -> HttpReply:
         self._remember(response)
+        if response.status_code == 401:
+            self._token_command.refuse()
         return HttpReply(response.status_code, response.headers, body, prepared.secrets)
 
     def _remember(self, response: httpx.Response) -> None:

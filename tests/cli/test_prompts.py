@@ -87,3 +87,17 @@ def test_mark_changes_an_observed_result_only_with_force(desk: Desk) -> None:
     done = desk.run("mark", "bad", "completed", "-r", "1", "--force")
     assert "replica 1 was observed as Failed" in done.stderr
     assert desk.states("bad") == ["Completed", "Failed"]
+
+
+def test_no_name_sends_a_terminal_commands(desk: Desk) -> None:
+    desk.extra["NO_COLOR"] = "1"
+    nasty = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e"
+    desk.write(
+        "job.toml",
+        f'name = "a"\nimage = "x/y:1"\n"{nasty.encode("unicode_escape").decode()}" = 1\n'.replace("\\x", "\\u00"),
+    )
+    terminal = desk.at_a_terminal("validate", "job.toml")
+    assert terminal.ended() == 2
+    assert b"owned" in terminal.text
+    for part in ("\x1b", "\x07", "\x9b", "\u202e"):
+        assert part.encode() not in terminal.text, terminal.text
