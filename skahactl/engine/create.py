@@ -190,7 +190,8 @@ def record_request(ledger: Ledger, intent: Intent) -> Request:
     row = replicas.replica(ledger, intent.run_id, intent.replica)
     command, env = row.request.command, row.request.env
     if row.each is not None:
-        command = each_command(row.each, replicas.positions_to_run(ledger, intent.run_id, row))
+        nonce = replicas.nonce_of(ledger, (intent.run_id, intent.replica, intent.attempt), row.each.script)
+        command = each_command(row.each, replicas.positions_to_run(ledger, intent.run_id, row), nonce or "")
     if intent.attempt > 1:
         env = (*env, (ATTEMPT_VARIABLE, str(intent.attempt)))
     retry_ram = runs.retry_ram(ledger, intent.run_id)

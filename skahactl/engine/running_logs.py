@@ -117,7 +117,8 @@ class RunningLogs:
     async def _read(self, key: _Key, attempt: AttemptRow) -> None:
         self._due[key] = self.clock.monotonic() + self.rate.interval
         try:
-            read = await keep.fetch(self.client, attempt.session or "", None, marks=True)
+            marks = replicas.item_marks(self.ledger, attempt)
+            read = await keep.fetch(self.client, attempt.session or "", None, marks=marks)
         except (UnreachableError, AuthError, SkahactlError):
             return  # the poll reports an outage
         now = self.clock.monotonic()

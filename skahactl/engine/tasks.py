@@ -19,6 +19,7 @@ from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import AttemptKey, AttemptRow, Run
 from skahactl.logs import keep
 from skahactl.logs.select import log_path
+from skahactl.manifest.placeholders import ItemMarks
 from skahactl.model import OBSERVED, State
 from skahactl.profile import ClientSettings
 from skahactl.skaha.client import Client
@@ -204,8 +205,8 @@ class LogReader:
     async def _read(self, run: Run, attempt: AttemptRow, until: float | None) -> LogRead | None:
         wanted = run.keep == "all" or (run.keep == "failed" and attempt.state == State.FAILED)
         path = log_path(self.ledger.state_dir, run, attempt.replica, attempt.number) if wanted else None
-        marks = replicas.has_each(self.ledger, run.id, attempt.replica)
-        if path is None and not marks:
+        marks = replicas.item_marks(self.ledger, attempt)
+        if path is None and marks is None:
             set_attempt(self.ledger, attempt, {"log": "unwanted"})
             return None
         begun = self.clock.now()
@@ -223,7 +224,7 @@ class LogReader:
             await self._keep_events(attempt, str(path) + ".events")
         return LogRead(attempt, saved, begun)
 
-    def _is_early(self, attempt: AttemptRow, saved: keep.Fetched, marks: bool) -> bool:
+    def _is_early(self, attempt: AttemptRow, saved: keep.Fetched, marks: ItemMarks | None) -> bool:
         """Whether the end of the log may still be on its way: it reads empty, or lacks the end of an item."""
         if self.clock.now() - self._first_try[attempt.key] >= self.settings.log_patience:
             return False
@@ -231,7 +232,7 @@ class LogReader:
             return saved.state == "empty" and saved.bytes > 0  # it was just there
         if saved.state == "empty":
             return True
-        due = replicas.positions_due(self.ledger, attempt) if marks else frozenset()
+        due = frozenset() if marks is None else frozenset(marks.due)
         return not due <= {position for position, _ in saved.ends}
 
     async def _keep_events(self, attempt: AttemptRow, path: str) -> None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from skahactl.ledger.records import (
     DISCARD_LOGS,
     REPLICA_COLUMNS,
+    AttemptKey,
     AttemptRow,
     ItemRow,
     Note,
     ReplicaRow,
     dump_json,
+    each_value,
     replica_value,
     resources_text,
 )
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from skahactl.ledger.database import Ledger
+    from skahactl.manifest.placeholders import ItemMarks
     from skahactl.model import Resources
 
 
@@ -267,6 +270,27 @@ def ended_items(ledger: Ledger, run_id: int) -> tuple[dict[int, int], dict[int, 
     )
     now = {row["replica"]: row["n"] for row in rows if row["latest"]}
     return now, {row["replica"]: row["n"] for row in rows if not row["latest"]}
+
+
+def item_marks(ledger: Ledger, attempt: AttemptRow) -> ItemMarks | None:
+    """Return which marks count in the log of an attempt; None for a replica without ``each``, which leaves none."""
+    from skahactl.manifest.placeholders import ItemMarks
+
+    row = ledger.row("SELECT each FROM replicas WHERE run = ? AND number = ?", attempt.run_id, attempt.replica)
+    each = None if row is None else each_value(row["each"])
+    if each is None:
+        return None
+    return ItemMarks(tuple(sorted(positions_due(ledger, attempt))), nonce_of(ledger, attempt.key, each.script))
+
+
+def nonce_of(ledger: Ledger, key: AttemptKey, script: str) -> str | None:
+    """Return what the item marks of an attempt carry: see ItemMarks."""
+    from skahactl.manifest.placeholders import attempt_nonce, has_nonce
+
+    if not has_nonce(script):
+        return ""
+    row = ledger.row("SELECT name, created, sends FROM attempts WHERE run = ? AND replica = ? AND number = ?", *key)
+    return None if row is None or not row["sends"] else attempt_nonce(row["name"], row["created"])
 
 
 def has_each(ledger: Ledger, run_id: int, number: int) -> bool:

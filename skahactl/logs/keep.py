@@ -25,6 +25,8 @@ from skahactl.profile import LOCAL_SERVER
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from skahactl.manifest.placeholders import ItemMarks
+
 Write = Callable[[bytes], object]
 BLOCK = 1 << 20
 _PROBE = 4096  # length of a tail that proves, when it is found again, where the text continues
@@ -175,7 +177,7 @@ class ReadLimit:
 
 
 async def fetch(
-    client: LogSource, session: str, path: Path | None, *, marks: bool, limit: ReadLimit | None = None
+    client: LogSource, session: str, path: Path | None, *, marks: ItemMarks | None, limit: ReadLimit | None = None
 ) -> Fetched:
     """Read the log of ``session`` and save it at ``path``; with None, only read the item marks.
 
@@ -207,13 +209,6 @@ async def fetch(
             temporary.unlink()
 
 
-def item_ends(stream: BinaryIO) -> tuple[tuple[int, int], ...]:
-    """Return the item ends marked in an open log: (position, exit code)."""
-    from skahactl.manifest.placeholders import each_ends
-
-    return tuple(each_ends(blocks(stream)))
-
-
 class _Reading:
     """A log that arrives in ``temporary`` and is compared with the earlier content of ``path``."""
 
@@ -234,7 +229,7 @@ class _Reading:
         if self._same and self._old is not None:
             self._same = chunk.startswith(self._old.read(len(chunk)))
 
-    def settle(self, marks: bool, rotates: bool) -> Fetched:
+    def settle(self, marks: ItemMarks | None, rotates: bool) -> Fetched:
         """Save the new text, alone or joined to the old one; ``rotates``: the platform drops beginnings."""
         old_size = 0 if self._old is None else size_of(self._old)
         state, cut = "kept", None
@@ -280,12 +275,13 @@ class _Reading:
         os.fsync(self._new.fileno())
         os.replace(self._temporary, self._path)
 
-    def _fetched(self, state: str, cut: str | None, marks: bool) -> Fetched:
+    def _fetched(self, state: str, cut: str | None, marks: ItemMarks | None) -> Fetched:
         if not self._path.exists():
             return Fetched(0, None, state, cut, ())
         with open(self._path, "rb") as kept:
-            ends = item_ends(kept) if marks else ()
-            return Fetched(size_of(kept), str(self._path), state, cut, ends, last_line_of(kept, marks=marks))
+            ends = () if marks is None else tuple(marks.reader()(blocks(kept)))
+            last_line = last_line_of(kept, marks=marks is not None)
+            return Fetched(size_of(kept), str(self._path), state, cut, ends, last_line)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # a disk that was full at the write is also full at the last flush
@@ -294,20 +290,19 @@ class _Reading:
             self._old.close()
 
 
-async def _read_marks(client: LogSource, session: str, marks: bool, limit: ReadLimit) -> Fetched:
+async def _read_marks(client: LogSource, session: str, marks: ItemMarks | None, limit: ReadLimit) -> Fetched:
     """Save nothing. A mark counts only with its whole line, so pieces are examined up to their last newline."""
-    from skahactl.manifest.placeholders import each_ends
-
     size, rest = 0, b""
+    read = None if marks is None else marks.reader()
     found: list[tuple[int, int]] = []
     last = LastLine()
     async with client.log(session) as chunks:
         async for chunk in limit.chunks(chunks):
             size += len(chunk)
             last(chunk)
-            if marks:
+            if read is not None:
                 lines, newline, rest = (rest[-_LONG_ENOUGH:] + chunk).rpartition(b"\n")
-                found.extend(each_ends([lines + newline]))
+                found.extend(read([lines + newline]))
     return Fetched(size, None, "kept" if size else "empty", None, tuple(found), last.text)
 
 

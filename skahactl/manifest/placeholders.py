@@ -113,8 +113,9 @@ def escape_placeholders(text: str) -> str:
 
 
 #: The longest mark: positions have at most nine digits, exit codes at most three.
-_LONGEST = len(b"::skahactl item 123456789 exit 123\r")
-MARK = re.compile(rb"::skahactl item (\d{1,9}) exit (\d{1,3})\r?\n")
+_LONGEST = len(b"::skahactl:abcdefgh item 123456789 exit 123\r")
+_END = rb" item (\d{1,9}) exit (\d{1,3})\r?\n"
+MARK = re.compile(rb"::skahactl(?::[a-z2-7]{8})?" + _END)
 
 _SCRIPT = """\
 skahactl_bad=0
@@ -126,16 +127,61 @@ while [ "$#" -gt 0 ]; do
 wait "$!"
 skahactl_code=$?
 [ "$skahactl_code" -eq 0 ] || skahactl_bad=1
-echo "::skahactl item $1 exit $skahactl_code"
+echo "::$0 item $1 exit $skahactl_code"
 shift {width}
 done
 exit "$skahactl_bad"
 """
 
 
-def each_command(each: Each, positions: Sequence[int]) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class ItemMarks:
+    """The marks that count in the log of one attempt.
+
+    No output can forge them: they carry the nonce of the attempt, and an item counts only after those before it.
+
+    Attributes:
+        due: The positions that the attempt runs, in its order.
+        nonce: What the marks carry; "" for an attempt of 0.1, with plain marks; None if it is not known, because the
+            attempt was created by another local record: then it is that of the first mark.
+    """
+
+    due: tuple[int, ...]
+    nonce: str | None = ""
+
+    def reader(self) -> Callable[[Iterable[bytes]], Iterator[tuple[int, int]]]:
+        """Return a function that reads one piece of the log after the other, each with whole lines, for its marks."""
+        turns = {position: turn for turn, position in enumerate(self.due)}
+        last, nonce = -1, self.nonce
+
+        def read(chunks: Iterable[bytes]) -> Iterator[tuple[int, int]]:
+            nonlocal last, nonce
+            for position, code, found in _marks(chunks):
+                nonce = found if nonce is None else nonce
+                if found == nonce and turns.get(position, -1) > last:
+                    last = turns[position]
+                    yield position, code
+
+        return read
+
+
+def attempt_nonce(name: str, created: float) -> str:
+    """The nonce of the marks of an attempt: of its session's name and the time at which it was recorded."""
+    import hashlib  # most commands need none
+
+    digest = hashlib.sha256(f"{name} {created!r}".encode()).digest()
+    bits = int.from_bytes(digest[:5], "big")
+    return "".join("abcdefghijklmnopqrstuvwxyz234567"[bits >> shift & 31] for shift in range(35, -1, -5))
+
+
+def has_nonce(script: str) -> bool:
+    """Whether the marks of this script carry a nonce; those of 0.1 did not."""
+    return "::$0 item" in script
+
+
+def each_command(each: Each, positions: Sequence[int], nonce: str = "") -> tuple[str, ...]:
     """Return the argv that runs the items at these positions (from 1) of a replica."""
-    words: list[str] = ["sh", "-c", each.script, "skahactl"]
+    words: list[str] = ["sh", "-c", each.script, f"skahactl:{nonce}" if nonce else "skahactl"]
     for position in positions:
         words.append(str(position))
         words += each.rows[position - 1]
@@ -174,9 +220,14 @@ def each_variable(column: str) -> str:
 
 
 def each_ends(chunks: Iterable[bytes]) -> Iterator[tuple[int, int]]:
-    """Yield (position, exit code) of each mark in a log, in order, for any division into chunks.
+    """Return (position, exit code) of each mark in a log, in order, whoever wrote it."""
+    return ((position, code) for position, code, _ in _marks(chunks))
 
-    A mark counts only if its line is complete: a truncated one may have lost a digit.
+
+def _marks(chunks: Iterable[bytes]) -> Iterator[tuple[int, int, str]]:
+    """(position, exit code, nonce) of each mark in a log, in order; a few bytes are held at a time.
+
+    A mark counts when its line is complete: a cut one may have lost a digit.
     """
     rest = b""
     for chunk in chunks:
@@ -184,7 +235,8 @@ def each_ends(chunks: Iterable[bytes]) -> Iterator[tuple[int, int]]:
         last = 0
         for mark in MARK.finditer(text):
             last = mark.end()
-            yield int(mark[1]), int(mark[2])
+            nonce = mark[0][len(b"::skahactl") :].partition(b" ")[0].removeprefix(b":")
+            yield int(mark[1]), int(mark[2]), nonce.decode("ascii")
         rest = text[max(last, len(text) - _LONGEST) :]
 
 

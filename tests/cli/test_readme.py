@@ -265,6 +265,7 @@ def shell(line: str, directory: Path, environ: dict[str, str]) -> subprocess.Com
 def plain(line: str) -> str:
     """A line without what differs between runs: session ids, times, widths."""
     line = re.sub(r"\b[a-z0-9]{8}\b(?=  )", "SESSION", line)
+    line = re.sub(r"^::skahactl:[a-z2-7]{8} ", "::skahactl:NONCE ", line)
     line = re.sub(r"measure.sh: .*", "measure.sh: ...", line)  # each shell has its own message
     line = re.sub(r"(?<=  271\.285  Failed        1     )\d+|(?<=item 2 exit )[1-9]\d*", "CODE", line)
     return " ".join(re.sub(r"\b\d+ s\b", "TIME", line).split())

@@ -19,6 +19,7 @@ from skahactl.errors import UnreachableError
 from skahactl.ledger.database import open_ledger
 from skahactl.logs.keep import GAP, ROTATED, Fetched, fetch, overlap
 from skahactl.logs.select import log_path
+from skahactl.manifest.placeholders import ItemMarks
 from skahactl.skaha.client import Client
 from tests import ledgers
 from tests.log_server import LogServer, lines, serving
@@ -33,6 +34,8 @@ def keeping(body: Callable[[LogServer, Client], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
+#: Plain marks of a hundred items.
+MARKS = ItemMarks(tuple(range(1, 101)))
 LAST = lines(999, 1000).decode().strip()
 
 
@@ -41,11 +44,11 @@ def test_what_was_read_is_kept_for_the_user_alone(tmp_path: Path) -> None:
 
     async def body(server: LogServer, client: Client) -> None:
         server.texts["a"] = lines(0, 1000)
-        assert await fetch(client, "a", path, marks=False) == Fetched(32000, str(path), "kept", None, (), LAST)
+        assert await fetch(client, "a", path, marks=None) == Fetched(32000, str(path), "kept", None, (), LAST)
         assert path.read_bytes() == lines(0, 1000)
-        assert await fetch(client, "a", path, marks=False) == Fetched(32000, str(path), "unchanged", None, (), LAST)
+        assert await fetch(client, "a", path, marks=None) == Fetched(32000, str(path), "unchanged", None, (), LAST)
         server.texts["a"] = lines(0, 1001)
-        assert (await fetch(client, "a", path, marks=False)).state == "kept"
+        assert (await fetch(client, "a", path, marks=None)).state == "kept"
         assert path.read_bytes() == lines(0, 1001)
 
     keeping(body)
@@ -59,12 +62,12 @@ def test_an_empty_answer_replaces_nothing(tmp_path: Path) -> None:
     path = tmp_path / "1.1.log"
 
     async def body(server: LogServer, client: Client) -> None:
-        assert await fetch(client, "a", path, marks=False) == Fetched(0, None, "empty", None, ())
+        assert await fetch(client, "a", path, marks=None) == Fetched(0, None, "empty", None, ())
         assert not path.exists()
         server.texts["a"] = lines(0, 10)
-        await fetch(client, "a", path, marks=False)
+        await fetch(client, "a", path, marks=None)
         server.texts["a"] = b""
-        assert await fetch(client, "a", path, marks=False) == Fetched(
+        assert await fetch(client, "a", path, marks=None) == Fetched(
             320, str(path), "empty", None, (), lines(9, 10).decode().strip()
         )
 
@@ -79,10 +82,10 @@ def test_a_lost_beginning_is_taken_from_the_copy(tmp_path: Path) -> None:
     async def body(server: LogServer, client: Client) -> None:
         for first, last in ((0, 50_000), (40_000, 90_000), (89_999, 120_000)):
             server.texts["a"] = lines(first, last)
-            fetched = await fetch(client, "a", path, marks=False)
+            fetched = await fetch(client, "a", path, marks=None)
             assert (fetched.state, fetched.cut) == ("kept", None)
             assert path.read_bytes() == lines(0, last)
-        assert (await fetch(client, "a", path, marks=False)).state == "unchanged"
+        assert (await fetch(client, "a", path, marks=None)).state == "unchanged"
 
     keeping(body)
 
@@ -92,13 +95,13 @@ def test_what_was_lost_unseen_is_said_where_it_is_missing_and_once(tmp_path: Pat
 
     async def body(server: LogServer, client: Client) -> None:
         server.texts["a"] = lines(0, 5000) + b"half a li"
-        await fetch(client, "a", path, marks=False)
+        await fetch(client, "a", path, marks=None)
         server.texts["a"] = lines(7000, 9000)
-        fetched = await fetch(client, "a", path, marks=False)
+        fetched = await fetch(client, "a", path, marks=None)
         assert (fetched.state, fetched.cut) == ("kept", "cut")
         assert path.read_bytes() == lines(0, 5000) + b"half a li\n" + GAP + lines(7000, 9000)
         server.texts["a"] = lines(8000, 9500)
-        fetched = await fetch(client, "a", path, marks=False)
+        fetched = await fetch(client, "a", path, marks=None)
         assert (fetched.state, fetched.cut) == ("kept", "cut")
         assert path.read_bytes() == lines(0, 5000) + b"half a li\n" + GAP + lines(7000, 9500)
 
@@ -110,10 +113,10 @@ def test_a_text_of_equal_lines_does_not_grow_with_every_reading(tmp_path: Path) 
 
     async def body(server: LogServer, client: Client) -> None:
         server.texts["a"] = b"begin\n" + b"waiting\n" * 5000
-        await fetch(client, "a", path, marks=False)
+        await fetch(client, "a", path, marks=None)
         server.texts["a"] = b"waiting\n" * 3000
         for _ in range(3):
-            await fetch(client, "a", path, marks=False)
+            await fetch(client, "a", path, marks=None)
 
     keeping(body)
     assert path.read_bytes() == b"begin\n" + b"waiting\n" * 5000
@@ -123,11 +126,11 @@ def test_a_log_that_was_long_when_first_read_is_perhaps_cut(tmp_path: Path) -> N
     async def body(server: LogServer, client: Client) -> None:
         text = lines(0, ROTATED // 32 + 1000)
         server.texts["a"] = text
-        assert (await fetch(client, "a", tmp_path / "late.log", marks=False)).cut == "perhaps cut"
+        assert (await fetch(client, "a", tmp_path / "late.log", marks=None)).cut == "perhaps cut"
         server.texts["a"] = text[:100_000]
-        assert (await fetch(client, "a", tmp_path / "early.log", marks=False)).cut is None
+        assert (await fetch(client, "a", tmp_path / "early.log", marks=None)).cut is None
         server.texts["a"] = text
-        assert (await fetch(client, "a", tmp_path / "early.log", marks=False)).cut is None
+        assert (await fetch(client, "a", tmp_path / "early.log", marks=None)).cut is None
 
     keeping(body)
 
@@ -139,11 +142,11 @@ def test_marks_are_read_from_the_whole_copy_and_without_one(tmp_path: Path) -> N
     async def body(server: LogServer, client: Client) -> None:
         first = lines(0, 40_000) + mark % (1, 0)
         server.texts["a"] = first
-        assert (await fetch(client, "a", path, marks=True)).ends == ((1, 0),)
+        assert (await fetch(client, "a", path, marks=MARKS)).ends == ((1, 0),)
         server.texts["a"] = first[500_000:] + lines(40_000, 80_000) + b"no newline" + mark % (22, 3)
-        assert (await fetch(client, "a", path, marks=True)).ends == ((1, 0), (22, 3))
+        assert (await fetch(client, "a", path, marks=MARKS)).ends == ((1, 0), (22, 3))
         server.texts["a"] = b"".join(lines(n, n + 3000) + mark % (n, n % 3) for n in range(1, 60))
-        fetched = await fetch(client, "a", None, marks=True)
+        fetched = await fetch(client, "a", None, marks=MARKS)
         assert fetched.ends == tuple((n, n % 3) for n in range(1, 60))
         assert (fetched.path, fetched.bytes) == (None, len(server.texts["a"]))
 
@@ -155,11 +158,11 @@ def test_a_broken_connection_leaves_the_copy_as_it_was(tmp_path: Path) -> None:
 
     async def body(server: LogServer, client: Client) -> None:
         server.texts["a"] = lines(0, 1000)
-        await fetch(client, "a", path, marks=False)
+        await fetch(client, "a", path, marks=None)
         server.texts["a"] = lines(0, 100_000)
         server.breaks_after = 1_000_000
         with pytest.raises(UnreachableError):
-            await fetch(client, "a", path, marks=False)
+            await fetch(client, "a", path, marks=None)
 
     keeping(body)
     assert path.read_bytes() == lines(0, 1000)
@@ -201,6 +204,7 @@ import asyncio, json, re, resource, sys
 from pathlib import Path
 from skahactl.errors import SkahactlError
 from skahactl.logs.keep import fetch
+from skahactl.manifest.placeholders import ItemMarks
 from skahactl.platforms import open_client
 from skahactl.profile import Auth, Profile
 
@@ -209,7 +213,7 @@ async def main(url, session, paths, limit):
     async with open_client(profile) as client:
         if limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        kept = (fetch(client, session, Path(path), marks=True) for path in paths)
+        kept = (fetch(client, session, Path(path), marks=ItemMarks(tuple(range(1, 101)))) for path in paths)
         return await asyncio.gather(*kept, return_exceptions=True)
 
 url, session, limit, *paths = sys.argv[1:]
@@ -266,7 +270,7 @@ def test_a_disk_that_is_full_is_said_and_nothing_remains(tmp_path: Path) -> None
     found = kept_in_a_process(tmp_path, 8_000_000, 1, limit=3_000_000)
     ((where, message, hint),) = found["errors"]  # type: ignore[misc]
     assert where == str(state / "0.log")
-    assert "cannot be kept" in message
+    assert "cannot be saved" in message
     assert "prune" in hint
     assert os.listdir(state) == ["0.log"]
     assert (state / "0.log").read_bytes() == b"what was kept before\n"

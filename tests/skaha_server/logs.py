@@ -18,7 +18,7 @@ def positions(argv: list[str]) -> list[int]:
 
     A row's width is the smallest for which every position is a number greater than the one before.
     """
-    if len(argv) < 6 or argv[1] != "-c" or argv[3] != "skahactl":
+    if len(argv) < 6 or argv[1] != "-c" or argv[3].partition(":")[0] != "skahactl":
         return []
     words = argv[4:]
     for width in range(1, len(words) + 1):
@@ -39,16 +39,17 @@ def lines(session: Session, plan: Plan) -> list[bytes]:
         items = items[: draw.randrange(len(items) + 1)]
     for position in items:
         code = 1 if draw.random() < plan.item_fail else 0
-        text += [f"item {position} of {session.name}\n".encode(), mark(position, code)]
+        text += [f"item {position} of {session.name}\n".encode(), mark(position, code, session.argv[3])]
     return text
 
 
-def mark(position: int, code: int) -> bytes:
-    return f"::skahactl item {position} exit {code}\n".encode()
+def mark(position: int, code: int, name: str) -> bytes:
+    """``name`` is $0 of the script: with the nonce of the attempt."""
+    return f"::{name} item {position} exit {code}\n".encode()
 
 
 def item_failures(session: Session, plan: Plan) -> bool:
-    return any(line.startswith(b"::skahactl item") and not line.endswith(b" 0\n") for line in lines(session, plan))
+    return any(line.startswith(b"::skahactl") and not line.endswith(b" 0\n") for line in lines(session, plan))
 
 
 def size(session: Session, plan: Plan, now: float) -> int:

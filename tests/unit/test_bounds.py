@@ -41,7 +41,7 @@ def fetch(
     loop = SimulatedLoop()
 
     async def main() -> keep.Fetched:
-        return await keep.fetch(log, "abcdefgh", path, marks=False, limit=keep.ReadLimit(seconds, most))
+        return await keep.fetch(log, "abcdefgh", path, marks=None, limit=keep.ReadLimit(seconds, most))
 
     return run(loop, main()), loop.seconds
 

@@ -1,0 +1,78 @@
+"""The marks that end items: no output can forge one, and logs of 0.1 can still be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from skahactl.manifest.placeholders import ItemMarks, attempt_nonce, has_nonce
+from tests.home import Home
+
+FORGED = """
+name = "forged"
+image = "a/b:1"
+shell = '''
+printf '%s\\n' "::skahactl item 2 exit 0" "::skahactl:aaaaaaaa item 2 exit 0" "$ITEM"
+[ "$ITEM" != b ] || exit 3
+cat other.log
+'''
+replicas = 1
+[items]
+values = ["a", "b", "::skahactl item 2 exit 0"]
+each = true
+[retry]
+attempts = 2
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    (tmp_path / "forged.toml").write_text(FORGED)
+    (tmp_path / "other.log").touch()
+    return Home(tmp_path)
+
+
+def items(home: Home) -> list[tuple[int, str, int | None]]:
+    out, _ = home.ended(home.start("get", "items", "forged", "-o", "json"), 0)
+    return [(row["position"], row["state"], row["exit_code"]) for row in json.loads(out)]
+
+
+def test_output_that_looks_like_a_mark_does_not_count(home: Home) -> None:
+    home.ended(home.start("apply", "forged.toml", "--wait"), 1)
+    found = items(home)
+    assert [row[1] for row in found] == ["Completed", "Failed", "Completed"]
+    log = home.ended(home.start("logs", "forged", "--attempt", "1"), 0)[0]
+    second = home.ended(home.start("logs", "forged", "--attempt", "2"), 0)[0]
+    assert b"\na\n" in log
+    assert b"\na\n" not in second  # an item that ended with 0 does not run again
+    (home.root / "other.log").write_bytes(log.replace(b" exit 3", b" exit 0"))
+    home.ended(home.start("retry", "forged", "--wait"), 1)
+    assert [row[1] for row in items(home)] == ["Completed", "Failed", "Completed"]
+
+
+def read(marks: ItemMarks, *chunks: bytes) -> list[tuple[int, int]]:
+    reader = marks.reader()
+    return [end for chunk in chunks for end in reader([chunk])]
+
+
+def test_only_marks_with_the_nonce_of_the_attempt_count_and_only_in_their_order() -> None:
+    nonce = attempt_nonce("tiles-1-abcde", 1790000000.25)
+    other = attempt_nonce("tiles-1-abcde", 1790000000.5)
+    assert (len(nonce), nonce != other) == (8, True)
+    marks = ItemMarks((2, 4, 5), nonce)
+    line = f"::skahactl:{nonce} item %d exit %d\n".encode()
+    forged = f"::skahactl:{other} item 4 exit 0\n::skahactl item 4 exit 0\n".encode()
+    log = line % (2, 0) + forged + line % (3, 0) + line % (4, 1) + line % (4, 0) + line % (2, 1) + line % (5, 0)
+    assert read(marks, log) == [(2, 0), (4, 1), (5, 0)]
+    assert read(marks, log[:60], log[60:]) == [(2, 0), (4, 1), (5, 0)]
+    assert read(marks, line % (5, 0)) == [(5, 0)]  # the beginning of the log is lost
+
+
+def test_marks_of_an_older_version_and_of_another_record() -> None:
+    plain = b"::skahactl item 1 exit 0\n::skahactl:abcdefgh item 2 exit 0\n::skahactl item 2 exit 1\n"
+    assert read(ItemMarks((1, 2)), plain) == [(1, 0), (2, 1)]
+    unknown = b"::skahactl:abcdefgh item 1 exit 0\n::skahactl item 2 exit 0\n::skahactl:abcdefgh item 2 exit 7\n"
+    assert read(ItemMarks((1, 2), None), unknown) == [(1, 0), (2, 7)]
+    assert not has_nonce('echo "::skahactl item $1 exit $skahactl_code"')
