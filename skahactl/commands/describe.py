@@ -105,8 +105,9 @@ def _show(described: Sequence[DescribeQuery], runtime: Runtime) -> None:
         data = [one.data for one in described]
         context.data(data_text(context.output, "described", data[0] if len(data) == 1 else data))
         return
-    for one in described:
-        _print(runtime, one)
+    from skahactl.render import pager
+
+    pager.show("".join(_text(runtime, one) for one in described), context.stdout, context.environ)
 
 
 def _of_run(runtime: Runtime, target: Target, listing: Listing | None) -> DescribeQuery:
@@ -192,9 +193,8 @@ async def _foreign(runtime: Runtime, target: Target) -> Row:
     return shapes.session(session, None)
 
 
-def _print(runtime: Runtime, described: DescribeQuery) -> None:
+def _text(runtime: Runtime, described: DescribeQuery) -> str:
     from skahactl.render.description import description
 
-    context = current()
-    for line in description(context, runtime.profile, described.data, described.attempts, time.time()):
-        context.out(line)
+    lines = description(current(), runtime.profile, described.data, described.attempts, time.time())
+    return "".join(f"{line}\n" for line in lines)

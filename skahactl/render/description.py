@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
-from skahactl.model import ALIVE, State
-from skahactl.render.columns import cells, columns_of, epoch, plain_lines
-from skahactl.render.outcomes import counts_text, head
-from skahactl.text import format_duration, time_ago
+from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode
+from skahactl.model import ALIVE, STATES, State
+from skahactl.render.columns import REPLICA_NUMBER, cells, columns_of, epoch, plain_lines
+from skahactl.render.outcomes import counts_text, head, standing
+from skahactl.text import format_duration, format_ranges, time_ago
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,15 +54,16 @@ def spans(attempts: Sequence[AttemptRow], now: float) -> list[TimelineSpan]:
 def timeline(
     attempts: Sequence[AttemptRow], now: float, *, width: int = 80, most: int = 60, unicode: bool = True
 ) -> list[str]:
-    """A scale, a line for each attempt, and what the running times are like. Of more than ``most`` attempts those
-    that ran longest, and how many are left out."""
+    """A scale, and a line for each attempt. Of more than ``most`` attempts the extremes: those that ran longest, and a
+    few that ran shortest; and how many are left out."""
     every = spans(attempts, now)
     if not every:
         return []
     shown = every
     if len(every) > most:
-        longest = sorted(every, key=lambda span: span.ran + span.waited, reverse=True)[:most]
-        shown = sorted(longest, key=lambda span: (span.replica, span.attempt))
+        ranked = sorted(every, key=lambda span: span.ran + span.waited)
+        shortest = most // 4
+        shown = sorted([*ranked[:shortest], *ranked[shortest - most :]], key=lambda span: (span.replica, span.attempt))
     first, last = min(span.created for span in every), max(span.ended for span in every)
     labels = [f"{span.replica}" + (f".{span.attempt}" if span.attempt > 1 else "") for span in shown]
     wide = max(map(len, labels))
@@ -72,8 +73,49 @@ def timeline(
     for label, span, note in zip(labels, shown, notes, strict=True):
         lines.append(f"{label:>{wide}}  {_bar(span, first, last, bar, '░█' if unicode else '-#')}  {note}".rstrip())
     if len(every) > len(shown):
-        lines.append(f"and {len(every) - len(shown)} more that took less; -o wide shows them all")
-    return [*lines, *_balance(every)]
+        lines.append(f"the longest and shortest of {len(every)} attempts; -o wide shows all")
+    return lines
+
+
+def run_times(attempts: Sequence[AttemptRow], now: float, *, width: int = 80, unicode: bool = True) -> list[str]:
+    """Minimum, median and maximum of what completed, and a histogram of at most 8 rows. Nothing for fewer than 3."""
+    done = sorted(
+        (span for span in spans(attempts, now) if span.state == State.COMPLETED and span.started is not None),
+        key=lambda span: span.ran,
+    )
+    if len(done) < 3:
+        return []
+    shortest, middle, longest = done[0], done[len(done) // 2], done[-1]
+    text = (
+        f"min {format_duration(shortest.ran)}, median {format_duration(middle.ran)}, "
+        f"max {format_duration(longest.ran)} (replica {longest.replica})"
+    )
+    if longest.ran > 60 and longest.ran > 2 * middle.ran:
+        text += ": the split is unbalanced"
+    return [text, *_histogram([span.ran for span in done], width, "█" if unicode else "#")]
+
+
+def _histogram(seconds: Sequence[float], width: int, mark: str) -> list[str]:
+    """``  30 s - 45 s   12  ████████``; nothing where all are alike."""
+    low, high = seconds[0], seconds[-1]
+    if high - low < 1.0 or len(seconds) < _ROWS:
+        return []
+    step = (high - low) / _ROWS
+    counts = [0] * _ROWS
+    for one in seconds:
+        counts[min(_ROWS - 1, int((one - low) / step))] += 1
+    labels = [
+        f"{format_duration(low + row * step)} - {format_duration(low + (row + 1) * step)}" for row in range(_ROWS)
+    ]
+    left, middle = max(map(len, labels)), len(str(max(counts)))
+    room = max(10, min(60, width - left - middle - 4))
+    return [
+        f"{label:>{left}}  {count:>{middle}}  {mark * (-(-count * room // max(counts)))}".rstrip()
+        for label, count in zip(labels, counts, strict=True)
+    ]
+
+
+_ROWS = 8
 
 
 def _scale(first: float, last: float, width: int) -> str:
@@ -107,52 +149,113 @@ def _note(span: TimelineSpan) -> str:
     return f"{'' if span.state in (State.COMPLETED, State.RUNNING) else span.state + ', '}{waited}, {ran}"
 
 
-def _balance(every: Sequence[TimelineSpan]) -> list[str]:
-    """The shortest, the middle and the longest run of what completed, and what that says of the split."""
-    done = sorted(
-        (span for span in every if span.state == State.COMPLETED and span.started is not None),
-        key=lambda span: span.ran,
-    )
-    if len(done) < 3:
-        return []
-    shortest, middle, longest = done[0], done[len(done) // 2], done[-1]
-    text = (
-        f"completed ones ran {format_duration(shortest.ran)} at least, {format_duration(middle.ran)} in the middle, "
-        f"{format_duration(longest.ran)} at most (replica {longest.replica})"
-    )
-    if longest.ran > 60 and longest.ran > 2 * middle.ran:
-        text += ": the split is unbalanced"
-    return [text]
-
-
 _LABEL = 12
-_MOST_NOTES = 30
+_MOST_NOTES = 15
 
 
 def description(
     context: Invocation, profile: Profile, data: Mapping[str, Any], attempts: Sequence[AttemptRow], now: float
 ) -> Iterator[str]:
-    """The lines of what commands.describing gathered."""
+    """The lines of what commands.describe gathered: the verdict first, then why, how long, and the rest."""
+    colour = has_colour(context.stdout, context.environ)
+    paint = _Paint(colour)
     if "session" in data:
         yield from _session(data["session"], profile, now)
         return
-    yield from _job(data, profile, now)
-    yield from _replicas(data, context.output == "wide", now)
-    most = len(attempts) if context.output == "wide" else 60
-    lines = timeline(attempts, now, width=_width(context), most=most, unicode=shows_unicode(context.stdout))
-    yield from _section("Timeline (waiting, then running)", lines)
-    yield from _section("Why it is Pending", list(_events(data["events"])))
-    yield from _section("History", list(_history(data["history"], now)))
+    wide, unicode, width = context.output == "wide", shows_unicode(context.stdout), _width(context)
+    yield paint.bold(head(data["job"]["name"], profile))
+    yield paint.state(_verdict(data["job"], now, unicode), data["job"]["status"])
+    yield from _section("Failures", _failures(data["replicas"], width, wide), paint)
+    yield from _section("Run times", run_times(attempts, now, width=width, unicode=unicode), paint)
+    yield from _section("Job", list(_job(data, now)), paint)
+    if wide or len(data["replicas"]) <= _FEW:
+        yield from _section("Replicas", list(_replicas(data, wide, now, paint)), paint)
+    most = len(attempts) if wide else _MOST_SPANS
+    lines = timeline(attempts, now, width=width, most=most, unicode=unicode)
+    yield from _section("Timeline (waiting, then running)", lines, paint)
+    yield from _section("Pending", list(_events(data["events"])), paint)
+    yield from _section("History", list(_history(data["history"], now)), paint)
 
 
-def _job(data: Mapping[str, Any], profile: Profile, now: float) -> Iterator[str]:
+_FEW = 10  # replicas that are listed without -o wide
+_MOST_SPANS = 16  # attempts in the timeline without -o wide
+_MOST_FAILURES = 20  # different failures without -o wide
+
+_CODES = {
+    State.COMPLETED: "32", State.RUNNING: "36", State.PENDING: "33", State.CREATING: "33", State.UNCONFIRMED: "35",
+    State.FAILED: "1;31", State.REJECTED: "1;31", State.UNKNOWN: "35",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Paint:
+    """Colours for a terminal; nothing elsewhere."""
+
+    colour: bool
+
+    def bold(self, text: str) -> str:
+        return f"\x1b[1m{text}\x1b[0m" if self.colour else text
+
+    def state(self, text: str, state: str) -> str:
+        """``text`` in the colour of a state."""
+        code = _CODES.get(State(state)) if self.colour and state in STATES else None
+        return f"\x1b[{code}m{text}\x1b[0m" if code else text
+
+    def first_state(self, line: str, state: str) -> str:
+        """The line with the first word of this state coloured."""
+        return line.replace(state, self.state(state, state), 1) if self.colour else line
+
+
+def _verdict(job: Mapping[str, Any], now: float, unicode: bool) -> str:
+    """``✗ Failed: 3 of 200 replicas failed, 1188/1200 items completed, in 1 h 2 min``."""
+    status, counts, items = job["status"], job["counts"], job["items"]
+    marks = {State.COMPLETED: ("✓", "ok"), State.FAILED: ("✗", "x"), State.UNKNOWN: ("~", "~")}
+    mark = marks.get(status, ("▸", ">"))[not unicode]
+    parts = [standing(status, counts).removeprefix(f"{status}: ").removeprefix(f"{status}, ")]
+    if items["total"]:
+        parts.append(f"{items['completed']}/{items['total']} items")
+    begun, ended = epoch(job["started"]), epoch(job["ended"])
+    if begun is not None:
+        parts.append(f"{'in' if ended else 'for'} {format_duration((ended or now) - begun)}")
+    reason = f" ({job['reason']})" if job["reason"] else ""
+    return one_line(f"{mark} {status}: {', '.join(parts)}{reason}")
+
+
+def _failures(rows: Sequence[Mapping[str, Any]], width: int, wide: bool) -> list[str]:
+    """A line for each reason, with the replicas that have it; the most frequent first."""
+    bad = (State.FAILED, State.REJECTED, State.UNKNOWN)
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["state"] in bad:
+            reason = row["reason"] or "no reason is known"
+            groups.setdefault((row["state"], "".join("#" if c.isdigit() else c for c in reason)), []).append(row)
+    ranked = sorted(groups.values(), key=lambda alike: (-len(alike), alike[0]["replica"]))
+    shown = ranked if wide else ranked[:_MOST_FAILURES]
+    names = [_named([row["replica"] for row in alike]) for alike in shown]
+    widest = max(map(len, names), default=0)
+    lines = []
+    for name, alike in zip(names, shown, strict=True):
+        state = "" if alike[0]["state"] == State.FAILED else f"{alike[0]['state']}: "
+        text = one_line(f"{name:<{widest}}  {state}{alike[0]['reason'] or 'no reason is known'}")
+        lines.append(text if wide or len(text) <= width else text[: width - 1] + "…")
+    if len(ranked) > len(shown):
+        lines.append(f"and {len(ranked) - len(shown)} other reasons; -o wide shows all")
+    return lines
+
+
+def _named(numbers: Sequence[int]) -> str:
+    """``replica 3`` or ``12 replicas (1-10,17,20)``."""
+    ranges = format_ranges(numbers)
+    if len(numbers) == 1:
+        return f"replica {ranges}"
+    return f"{len(numbers)} replicas ({ranges if len(ranges) <= 24 else f'{numbers[0]}, ...'})"
+
+
+def _job(data: Mapping[str, Any], now: float) -> Iterator[str]:
     job = data["job"]
-    yield head(job["name"], profile)
-    status = job["status"] + (f": {job['reason']}" if job["reason"] else "")
     yield from _fields(
         {
             "Run": f"{job['run']}, {job['kind']}, {job['image']}",
-            "Status": status,
             "Replicas": f"{job['replicas']}: {counts_text(job['counts'])}",
             "Items": _items(job["items"]),
             "Limits": _limits(job["limits"], job["attempts"]),
@@ -173,7 +276,7 @@ def _job(data: Mapping[str, Any], profile: Profile, now: float) -> Iterator[str]
 
 
 def _session(row: Mapping[str, Any], profile: Profile, now: float) -> Iterator[str]:
-    yield head(f"session {row.get('name') or row['id']}", profile)
+    yield one_line(head(f"session {row.get('name') or row['id']}", profile))
     cores, ram, gpus = (row.get(key) for key in ("requestedCPUCores", "requestedRAM", "requestedGPUCores"))
     yield from _fields(
         {
@@ -190,18 +293,19 @@ def _session(row: Mapping[str, Any], profile: Profile, now: float) -> Iterator[s
     )
 
 
-def _replicas(data: Mapping[str, Any], wide: bool, now: float) -> Iterator[str]:
+def _replicas(data: Mapping[str, Any], wide: bool, now: float, paint: _Paint) -> Iterator[str]:
     """The table of replicas; each attempt before the last below its replica."""
     rows = data["replicas"]
-    columns = columns_of("replicas", wide)
+    columns = [REPLICA_NUMBER, *columns_of("replicas", wide)[1:]]
     lines = plain_lines(columns, cells(columns, rows, now), True)
-    found = [lines[0]] if rows else []
+    if rows:
+        yield lines[0]
     for line, row in zip(lines[1:], rows, strict=True):
-        found.append(line)
+        yield paint.first_state(line, row["state"])
         for tried in row["tried"][:-1]:
-            why = f": {one_line(tried['reason'])}" if tried["reason"] else ""
-            found.append(f"  attempt {tried['attempt']}  {tried['state']}  {tried['session'] or '-'}{why}")
-    yield from _section("Replicas", found)
+            why = tried["reason"] or tried["last_line"]
+            text = f"  attempt {tried['attempt']}  {tried['state']}  {tried['session'] or '-'}"
+            yield one_line(text + (f": {why}" if why else ""))
 
 
 def _events(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -217,10 +321,10 @@ def _history(rows: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
         yield one_line(f"{time_ago(epoch(row['at']), now)}: {who}{row['text']}")
 
 
-def _section(title: str, lines: Sequence[str]) -> Iterator[str]:
+def _section(title: str, lines: Sequence[str], paint: _Paint) -> Iterator[str]:
     if lines:
         yield ""
-        yield title
+        yield paint.bold(title)
         yield from (f"  {line}" for line in lines)
 
 
@@ -228,7 +332,7 @@ def _fields(values: Mapping[str, object]) -> Iterator[str]:
     """``Label       value``; what is unknown is left out."""
     for label, value in values.items():
         if value not in (None, ""):
-            yield f"  {label:<{_LABEL}}{one_line(str(value))}"
+            yield f"{label:<{_LABEL}}{one_line(str(value))}"
 
 
 def _items(items: Mapping[str, int]) -> str | None:
@@ -253,7 +357,7 @@ def _when(text: str | None, now: float) -> str | None:
 
 def _driver(driver: Mapping[str, Any] | None, now: float) -> str:
     if driver is None:
-        return "nobody"
+        return "none"
     return f"process {driver['pid']} on {driver['host']}, since {time_ago(epoch(driver['since']), now)}"
 
 

@@ -21,7 +21,7 @@ from skahactl.profile import LOCAL_SERVER, Profile
 from skahactl.render import terminal
 from skahactl.render.cells import CELLS, RETRYING, draw
 from skahactl.render.columns import SHARE, cells, columns_of, plain_lines, stats_rows
-from skahactl.render.description import timeline
+from skahactl.render.description import run_times, timeline
 from skahactl.render.differences import difference_lines
 from skahactl.render.outcomes import head, show_outcome, standing
 from skahactl.render.progress import PlainReporter, reporter
@@ -178,16 +178,18 @@ def test_bars_are_as_long_as_the_times() -> None:
 
 def test_an_unbalanced_split_is_said() -> None:
     rows = [attempt(number, State.COMPLETED, 0, 0, 3600 if number == 7 else 300) for number in range(1, 11)]
-    assert timeline(rows, 4000.0)[-1] == (
-        "completed ones ran 5 min at least, 5 min in the middle, 1 h at most (replica 7): the split is unbalanced"
-    )
+    text, *histogram = run_times(rows, 4000.0)
+    assert text == "min 5 min, median 5 min, max 1 h (replica 7): the split is unbalanced"
+    assert len(histogram) == 8
+    assert [line.split("  ")[-1].count("█") > 0 for line in histogram] == [True, *[False] * 6, True]
+    assert run_times(rows[:2], 4000.0) == []
 
 
-def test_of_many_attempts_the_longest_are_drawn() -> None:
+def test_of_many_attempts_the_extremes_are_drawn() -> None:
     rows = [attempt(number, State.COMPLETED, 0, 0, number) for number in range(1, 501)]
     lines = timeline(rows, 600.0, most=10)
-    assert [int(line.split()[0]) for line in lines[1:11]] == list(range(491, 501))
-    assert lines[11] == "and 490 more that took less; -o wide shows them all"
+    assert [int(line.split()[0]) for line in lines[1:11]] == [1, 2, *range(493, 501)]
+    assert lines[11] == "the longest and shortest of 500 attempts; -o wide shows all"
     assert timeline([], 1.0) == []
 
 
