@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from skahactl.skaha.client import Client
     from skahactl.skaha.models import Listing, Options
 
+#: Sessions that started so few seconds ago show that another driver may be at work.
+AT_WORK = 600.0
 #: What begins nothing and writes nothing.
 _NOTHING = frozenset({"refuse", "ended", "foreign"})
 #: What gives a job its next run.
@@ -194,6 +196,8 @@ class Applier:
         if decision.action == "keep":
             assert last is not None
             runs.set_limits(self.desk.ledger, last.run.id, job.limits, job.keep, job.attempts, job.retry_ram)
+            if self.wishes.adopt is not None:
+                self._adopt(last.run, job, history)
             return part, last.run
         if decision.action == "replace":
             assert last is not None
@@ -206,9 +210,20 @@ class Applier:
         run = self._add(job, history)
         if decision.action == "adopt":
             self._adopted[run.id] = history.adoption(job, self._rest)
-            runs.adopt_sessions(self.desk.ledger, run, history.foreign(job), self._rest, self.desk.clock.now())
+            self._adopt(run, job, history)
         part.run = run.number
         return part, run
+
+    def _adopt(self, run: Run, job: Job, history: RunHistory) -> None:
+        """Takes over the sessions that this ledger never made, for replicas that are not created yet."""
+        found, now = history.foreign(job), self.desk.clock.now()
+        started = [one.started for sessions in found.values() for one in sessions if one.started is not None]
+        if self._rest == "create" and any(now - at < AT_WORK for at in started):
+            self.desk.reporter.say(
+                f"warning: {job.name} had sessions started within the last {AT_WORK / 60:.0f} minutes; if another "
+                "command still drives it, both create its replicas"
+            )
+        runs.adopt_sessions(self.desk.ledger, run, found, self._rest, now)
 
     async def _replace(self, last: RunSummary, part: JobOutcome) -> bool:
         """Ends the last run: deletes, verifies, waits until no pod of it can write any more."""
@@ -239,7 +254,7 @@ class Applier:
 
     async def _wait_for_grace(self, last: RunSummary, grace: float) -> None:
         """Pods of the deleted run may still write. TimedOut if the time for the whole call is shorter."""
-        left = grace if self.deadline is None else min(grace, max(0.0, self.deadline - self.desk.clock.now()))
+        left = grace if self.deadline is None else min(grace, max(0.0, self.deadline - self.desk.clock.monotonic()))
         await self.desk.stop.sleep(self.desk.clock, left)
         if left < grace:
             raise TimedOut(

@@ -30,7 +30,7 @@ from skahactl.engine.reconcile import InFlight, Pass, Reconciler
 from skahactl.engine.running_logs import LOCAL, SERVER, RunningLogs
 from skahactl.engine.runtime import FOREVER, Runtime
 from skahactl.engine.tasks import Answers, LogReader, PendingReasons, SessionAsker, SessionDeleter
-from skahactl.errors import AuthError, BusyError, SkahactlError, TimedOut
+from skahactl.errors import AuthError, BusyError, SkahactlError, TimedOut, UsageError
 from skahactl.eventloop import Interrupted, Stop
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import close_open_sends
@@ -40,7 +40,7 @@ from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import JobKey, Run
 from skahactl.ledger.runs import set_run, summaries
 from skahactl.model import State
-from skahactl.skaha.models import CreateResult, Listing
+from skahactl.skaha.models import CreateResult, Listing, ServerSession
 from skahactl.system import Clock
 
 #: Seconds that a single pass keeps trying on a platform that takes no creates, or does not answer, for now.
@@ -115,6 +115,7 @@ class Driver:
         try:
             while not await self._pass():
                 await self._pause()
+            self._refuse_unrecognised()
         except Exception as error:
             soon = isinstance(error, Interrupted | TimedOut)
             raise
@@ -232,11 +233,31 @@ class Driver:
         if snapshot.run.kind != "headless" and self.follow and phases <= {Phase.DONE, Phase.RUNNING}:
             return True
         if not self._one_pass and not is_stopped(snapshot):
-            return False
+            queued = {number for number, phase in found.phases.items() if phase is Phase.QUEUED}
+            return phases <= {Phase.DONE, Phase.QUEUED} and queued <= self._blocked(run).keys()
         resting = RESTING
         if not self.create or self._is_waiting_for_the_platform(snapshot):
             resting |= {Phase.UNCONFIRMED}
         return phases <= resting
+
+    def _blocked(self, run: Run) -> dict[int, ServerSession]:
+        """Queued replicas that are not created, because an unrecognised session with exactly their name is alive."""
+        queued = {row.number for row in self._core.recorder.snapshot(run).replicas if row.state == State.QUEUED}
+        unrecognised = self._core.recorder.unrecognised.get(run.id, {})
+        return {number: session for number, session in unrecognised.items() if number in queued}
+
+    def _refuse_unrecognised(self) -> None:
+        for run in self.runs if self.create else ():
+            blocked = self._blocked(run)
+            if blocked:
+                first = next(iter(blocked.values()))
+                raise UsageError(
+                    f"{len(blocked)} replicas of {run.key.name} were not created: sessions with exactly their names "
+                    f"are alive, but not in the local record ({first.name}, {first.id})",
+                    hint="another machine drives this job, or the local record was restored. Take them over with "
+                    "apply --adopt create (or --adopt unknown), or delete them",
+                    code="foreign",
+                )
 
     def _is_waiting_for_the_platform(self, snapshot: RunSnapshot) -> bool:
         """Whether every unconfirmed replica only waits to be created again, which the platform does not take now."""

@@ -127,7 +127,7 @@ class LogRead:
     """A log that was read; ``at``: when that began."""
 
     attempt: AttemptRow
-    saved: keep.Fetched
+    saved: keep.Fetched | None  # None: neither the log nor its marks are wanted
     at: float
 
 
@@ -182,13 +182,16 @@ class LogReader:
                 self._record(read, evidence)
 
     def _is_judged(self, read: LogRead, evidence: Evidence) -> bool:
-        if read.attempt.state not in OBSERVED:
+        if read.attempt.state not in OBSERVED or read.saved is None:
             return True
         presence = evidence.presence(read.attempt.session or "", None)
         return presence is Presence.ABSENT or (presence is Presence.PRESENT and evidence.listing.requested >= read.at)
 
     def _record(self, read: LogRead, evidence: Evidence) -> None:
         attempt, saved = read.attempt, read.saved
+        if saved is None:
+            set_attempt(self.ledger, attempt, {"log": "unwanted"})
+            return
         if attempt.state not in OBSERVED:
             state = "partial"
         elif evidence.presence(attempt.session or "", None) is Presence.ABSENT:
@@ -207,8 +210,7 @@ class LogReader:
         path = log_path(self.ledger.state_dir, run, attempt.replica, attempt.number) if wanted else None
         marks = replicas.item_marks(self.ledger, attempt)
         if path is None and marks is None:
-            set_attempt(self.ledger, attempt, {"log": "unwanted"})
-            return None
+            return LogRead(attempt, None, self.clock.now())
         begun = self.clock.now()
         try:
             limit = keep.ReadLimit(None if until is None else max(1.0, until - begun))

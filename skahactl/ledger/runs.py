@@ -298,20 +298,25 @@ _ORDER: dict[str, int] = {State.RUNNING: 0, State.PENDING: 1, State.COMPLETED: 2
 def adopt_sessions(
     ledger: Ledger, run: Run, found: Mapping[int, Sequence[ServerSession]], rest: str, now: float
 ) -> None:
-    """``found``: sessions by replica number; the one that got furthest and lives is taken, others are strays.
-    ``rest``: "create" leaves replicas without one Queued, "unknown" takes them as ended unseen."""
+    """Takes sessions over for Queued replicas. ``found``: by replica number; the one that got furthest and lives is
+    taken, the others are unrecognised. ``rest``: "create" leaves replicas without one Queued, "unknown" records that
+    they finished unobserved, if they were never created."""
     with ledger.transaction() as connection:
-        for number, sessions in found.items():
-            session = min(sessions, key=lambda one: (_ORDER.get(one.status, 3), one.started or 0.0, one.id))
+        queued = {row.number: row for row in replica_states(ledger, run.id) if row.state == State.QUEUED}
+        for number in found.keys() & queued.keys():
+            session = min(found[number], key=lambda one: (_ORDER.get(one.status, 3), one.started or 0.0, one.id))
+            newest = ledger.row("SELECT max(number) AS n FROM attempts WHERE run = ? AND replica = ?", run.id, number)
+            attempt = 1 + (0 if newest is None else newest["n"] or 0)
             connection.execute(
                 "INSERT INTO attempts (run, replica, number, name, state, session, recorded, created, pending_since,"
-                " sends) VALUES (?,?,1,?,'Pending',?,?,?,?,0)",
-                (run.id, number, session.name, session.id, now, now, now),
+                " sends) VALUES (?,?,?,?,'Pending',?,?,?,?,0)",
+                (run.id, number, attempt, session.name, session.id, now, now, now),
             )
             connection.execute(
-                "UPDATE replicas SET state = 'Pending', attempt = 1 WHERE run = ? AND number = ?", (run.id, number)
+                "UPDATE replicas SET state = 'Pending', attempt = ? WHERE run = ? AND number = ?",
+                (attempt, run.id, number),
             )
-        connection.execute("UPDATE runs SET started = ? WHERE id = ?", (now, run.id))
+        connection.execute("UPDATE runs SET started = coalesce(started, ?) WHERE id = ?", (now, run.id))
         if rest == "unknown":
-            missing = [replica.number for replica in replica_states(ledger, run.id) if replica.number not in found]
+            missing = [row.number for row in queued.values() if row.number not in found and row.attempt == 0]
             set_states(ledger, run.id, missing, State.UNKNOWN, "it had no session when the job was adopted")

@@ -9,7 +9,7 @@ from skahactl.system import Clock
 from tests.skaha_server import admin, create, logs, messages, parameters, views
 from tests.skaha_server.faults import Dealer
 from tests.skaha_server.messages import Call, Refusal, Reply, words
-from tests.skaha_server.plan import Plan
+from tests.skaha_server.plan import LIST_LIES, Plan
 from tests.skaha_server.sessions import INTERACTIVE_DEADLINE, Cluster, Session
 
 
@@ -27,6 +27,8 @@ class App:
         self.requests: list[dict[str, object]] = []  # every create, as its parameters were read
         self.unknown_deletes: list[str] = []
         self.log_bytes = 0
+        self.lie: str | None = None  # of LIST_LIES, for the list that is being answered
+        self.lists: list[tuple[float, list[dict[str, object]]]] = []  # true ones, with their times
         self.outage: tuple[str, float] | None = None  # kind, until when
         self.calls = 0
         self.connections: Counter[str] = Counter(ever=0, open=0, most=0)
@@ -84,9 +86,10 @@ class App:
         if call.method == "POST":
             return await self._post(call, id, user)
         await self.clock.sleep(self.plan.list_latency if kind == "list" else self.plan.call_latency)
-        fault = self._fault(kind)
-        if fault is not None:
-            return fault
+        fault = self.dealer.call(kind)
+        if fault is not None and fault not in LIST_LIES:
+            return self._broken(fault)
+        self.lie = fault
         if call.method == "DELETE":
             return self._delete(user, id)
         return self._get(call, user, id)
@@ -127,10 +130,6 @@ class App:
             "drop": Reply(drop="reset"),
         }
         return replies[fault]
-
-    def _fault(self, kind: str) -> Reply | None:
-        fault = self.dealer.call(kind)
-        return None if fault is None else self._broken(fault)
 
     # create
 
@@ -254,7 +253,7 @@ class App:
             return messages.trickle()
         now = self.clock.now()
         sessions = [] if self.plan.list_empty else self.cluster.of(user)
-        rows = [views.session_object(session, now, self.plan) for session in sessions]
+        rows = self._lied([views.session_object(session, now, self.plan) for session in sessions])
         if view.lower() == "interactive":
             rows = [row for row in rows if row["type"] != "headless"]
         for key in ("type", "status"):
@@ -262,6 +261,18 @@ class App:
             if wanted is not None:
                 rows = [row for row in rows if str(row[key]).lower() == wanted.lower()]
         return messages.pretty(rows)
+
+    def _lied(self, rows: list[dict[str, object]]) -> list[dict[str, object]]:
+        """The rows as a server shows them whose cache is cold, old or torn (``plan.list_faults``)."""
+        now = self.clock.now()
+        self.lists = [(at, old) for at, old in self.lists if now - at < 3 * self.plan.stale] + [(now, rows)]
+        if self.lie == "empty":
+            return []
+        if self.lie == "stale":
+            return next((old for at, old in reversed(self.lists) if now - at >= self.plan.stale), [])
+        if self.lie == "partial":
+            return [row for number, row in enumerate(rows) if (number + self.calls) % 2]
+        return rows + rows[::3] if self.lie == "doubled" else rows
 
     def _logs(self, session: Session | None) -> Reply:
         if session is None:

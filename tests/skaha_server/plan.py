@@ -21,6 +21,9 @@ CREATE_FAULTS = (
 )
 #: What may happen to a list, and to any other call but a create.
 CALL_FAULTS = ("error", "unavailable", "drop", "gateway")
+#: A list that answers well, and is wrong: empty, as it was ``stale`` seconds ago, without half of its rows, or with
+#: some of them twice.
+LIST_LIES = ("empty", "stale", "partial", "doubled")
 
 #: Images that the server's public cache knows.
 IMAGES = (
@@ -59,7 +62,8 @@ class Plan:
     late: Span = (0.5, 2.0)
     slow_reply: float = 1.5
     retry_after: int = 1
-    list_faults: dict[str, float] = field(default_factory=dict)  # CALL_FAULTS
+    list_faults: dict[str, float] = field(default_factory=dict)  # CALL_FAULTS and LIST_LIES
+    stale: float = 10.0
     call_faults: dict[str, float] = field(default_factory=dict)  # CALL_FAULTS, for get, logs, events and delete
 
     answers: dict[str, list[str]] = field(default_factory=dict)  # by kind of call: [status, content type, body]
@@ -87,9 +91,8 @@ class Plan:
             if key not in known:
                 raise ValueError(f"unknown field of a plan: {key}")
             setattr(self, key, tuple(value) if isinstance(value, list) else value)
-        unknown = (set(self.faults) - set(CREATE_FAULTS)) | (
-            (set(self.list_faults) | set(self.call_faults)) - set(CALL_FAULTS)
-        )
+        unknown = set(self.faults) - set(CREATE_FAULTS)
+        unknown |= (set(self.list_faults) - set(LIST_LIES) | set(self.call_faults)) - set(CALL_FAULTS)
         if unknown:
             raise ValueError(f"unknown faults: {', '.join(sorted(unknown))}")
 

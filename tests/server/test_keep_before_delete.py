@@ -1,0 +1,94 @@
+"""Nothing is deleted before it is saved, and a retry waits for the end marks of the items."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.desk import Desk, wait_for
+from tests.skaha_server.process import Server, running
+from tests.workplace import Workplace
+
+pytestmark = pytest.mark.once
+
+JOB = "name = 'kept'\nimage = 'images.canfar.net/skaha/astroml:latest'\ncommand = ['echo', '{number}']\nreplicas = 4\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[tuple[Server, Workplace]]:
+    """Four replicas that were started, and have ended since; no command has seen that."""
+    with running(tmp_path / "server", {"running": [0.1, 0.2]}) as server:
+        here = Workplace(tmp_path / "here", server, {"settle": 1, "grace": 0})
+        here.write("job.toml", JOB.format(number=1))
+        here.run("apply", "-q", "job.toml")
+        time.sleep(0.5)
+        yield server, here
+
+
+def logs_of(server: Server) -> set[str]:
+    return {row["log_sha256"] for row in server.state()["sessions"]}
+
+
+def test_delete_saves_ends_and_logs_first(place: tuple[Server, Workplace]) -> None:
+    server, here = place
+    here.run("delete", "kept")
+    assert here.kept_logs() == logs_of(server)
+    assert all(not row["alive"] and row["deletes"] for row in server.state()["sessions"])
+    assert {row["state"] for row in here.data("get", "replicas", "kept")} == {"Completed"}
+    assert here.run("logs", "kept").stdout.count("\n") >= 4
+
+
+def test_replace_saves_ends_and_logs_first(place: tuple[Server, Workplace]) -> None:
+    server, here = place
+    before = logs_of(server)
+    here.write("job.toml", JOB.format(number=2))
+    here.run("apply", "job.toml", "--replace", "--yes")
+    assert before <= here.kept_logs()
+
+
+def test_delete_saves_the_logs_of_running_replicas(tmp_path: Path) -> None:
+    with running(tmp_path / "server", {"running": [60, 60], "log_lines": 600}) as server:
+        here = Workplace(tmp_path / "here", server)
+        here.write("job.toml", JOB.format(number=1))
+        here.run("apply", "-q", "job.toml")
+        time.sleep(1)
+        here.run("delete", "kept")
+        assert len(list((here.root / "state").rglob("*.log"))) == 4
+        assert {row["state"] for row in here.data("get", "replicas", "kept")} == {"Deleted"}
+
+
+def test_no_logs_skips_it(place: tuple[Server, Workplace]) -> None:
+    server, here = place
+    here.run("delete", "kept", "--no-logs")
+    assert not here.kept_logs()
+    assert server.counts().get("logs", 0) == 0
+
+
+EACH = """
+name = "items"
+image = "x/y:1"
+command = ["sh", "-c", "echo {item} >> ran.txt; test {item} != b"]
+replicas = 1
+[items]
+values = ["a", "b", "c"]
+each = true
+"""
+
+
+@pytest.mark.parametrize("turn", [1, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(2, 101))])
+def test_a_retry_runs_only_what_failed_although_nobody_looked(desk: Desk, turn: int) -> None:
+    """The end of the first attempt is noticed by the retry itself, at any moment around that end."""
+    desk.write("items.toml", EACH)
+    desk.run("apply", "-q", "items.toml")
+    if turn == 1:
+        wait_for(lambda: (desk.root / "ran.txt").exists() and (desk.root / "ran.txt").read_text().count("\n") == 3)
+    time.sleep(0.02 * (turn % 20))
+    for _ in range(20):  # while the first attempt is alive, a retry has nothing to do
+        desk.run("retry", "items", "--wait", exit=None)
+        if (desk.root / "ran.txt").read_text().count("b") > 1:
+            break
+    ran = (desk.root / "ran.txt").read_text().split()
+    assert (ran.count("a"), ran.count("c")) == (1, 1), ran
