@@ -65,6 +65,7 @@ KEYS = (
     "retry.attempts",
     "logs",
     "logs.keep",
+    "logs.shared",
     "vars",
     "common",
     "job",

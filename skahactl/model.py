@@ -116,6 +116,7 @@ class Job:
     attempts: int = 1
     retry_ram: tuple[float, ...] = ()  # GB for attempts 1, 2, ... (the last repeats), instead of the request's
     keep: str = "all"  # all | failed | none
+    shared: str | None = None  # [logs] shared; {user} is replaced when the run is recorded
     after: tuple[str, ...] = ()
     manifest: str | None = None  # path as the user named it, "-" for stdin, None without a file
     sources: dict[str, str] = field(default_factory=dict)

@@ -32,13 +32,19 @@ def open_client(
     """
     from skahactl.skaha.client import Client
     from skahactl.skaha.credentials import require_safe_channel
+    from skahactl.skaha.storage import SharedStorage
 
     clock = clock or SystemClock()
     environ = os.environ if environ is None else environ
     require_safe_channel(profile)
     transport = _transport(profile, clock, environ, directory or os.getcwd())
     options = {} if report is None else {"report": report}
-    return Client(profile, transport=transport, clock=clock, environ=environ, verbose=verbose, **options)
+    storage = SharedStorage.open(
+        profile, clock, environ, report or (lambda line: None), lambda beside: _transport(beside, clock, environ, "")
+    )
+    return Client(
+        profile, transport=transport, clock=clock, environ=environ, verbose=verbose, storage=storage, **options
+    )
 
 
 def _transport(profile: Profile, clock: Clock, environ: Mapping[str, str], directory: str) -> httpx.AsyncBaseTransport:

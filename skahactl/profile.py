@@ -106,6 +106,14 @@ class LocalSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """Where sessions see the shared storage, and where its service is outside (skaha-api 15); None: no service."""
+
+    root: str | None = None  # the top-level directory inside sessions, such as /arc
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """A profile: the values of its file and the built-in defaults."""
 
@@ -119,13 +127,18 @@ class Profile:
     vars: dict[str, str] = field(default_factory=dict)
     client: ClientSettings = ClientSettings()
     local: LocalSettings = LocalSettings()
+    storage: StorageSettings = StorageSettings()
+    shared_logs: str | None = None  # [defaults.logs] shared
     login_url: str = "https://ws.cadc-ccda.hia-iha.nrc-cnrc.gc.ca/cred/generate?daysValid=30"
 
     def at(self, server: str) -> Profile:
         """Return the profile for another server, with the client settings of a server or of the local platform."""
+        storage = self.storage if server == self.server else StorageSettings()
         if (server == LOCAL_SERVER) == self.is_local:
-            return replace(self, server=server)
-        return replace(self, server=server, client=LOCAL_CLIENT if server == LOCAL_SERVER else ClientSettings())
+            return replace(self, server=server, storage=storage)
+        return replace(
+            self, server=server, storage=storage, client=LOCAL_CLIENT if server == LOCAL_SERVER else ClientSettings()
+        )
 
     @property
     def is_local(self) -> bool:
@@ -176,6 +189,10 @@ _SUGGESTIONS = (
     "# [defaults.limits]",
     "# alive = 512",
     "# pending = 50",
+    "",
+    "# Shared storage: replicas write logs and exit codes there (skahactl help shared-logs).",
+    "# [defaults.logs]",
+    '# shared = "/arc/home/{user}/logs"',
 )
 
 
@@ -203,7 +220,9 @@ def _tables(profile: Profile) -> dict[str, object]:
                 "pending-timeout": limits.pending_timeout,
                 "failures": limits.failures,
             },
+            "logs": {"shared": profile.shared_logs},
         },
+        "storage": {"root": profile.storage.root, "url": profile.storage.url},
         "vars": dict(profile.vars),
         "client": _settings(profile.client),
         "local": _settings(profile.local),

@@ -12,6 +12,7 @@ from typing import Any, Union
 from urllib.parse import urlsplit
 
 from skahactl.errors import ProfileError
+from skahactl.manifest.shared_record import SAFE_PATH, shared_problem
 from skahactl.model import Limits, Resources
 from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry, address_problem
 from skahactl.system import home
@@ -127,6 +128,30 @@ def _command(given: object) -> tuple[str, ...]:
     return tuple(given)
 
 
+def _storage_root(given: object) -> str:
+    text = _text(given).rstrip("/")
+    if not SAFE_PATH.fullmatch(text) or text == "":
+        raise ValueError("expected a directory inside sessions, such as /arc")
+    return text
+
+
+def _storage_url(given: object) -> str:
+    text = _text(given).rstrip("/")
+    parts = urlsplit(text)
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("expected an address such as https://ws-uv.canfar.net/arc")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("credentials do not belong into the address; see [auth]")
+    return text
+
+
+def _shared(given: object) -> str:
+    problem = shared_problem(_text(given))
+    if problem is not None:
+        raise ValueError(problem)
+    return _text(given)
+
+
 def _method(given: object) -> str:
     if given not in ("x509", "token", "none"):
         raise ValueError("expected 'x509', 'token' or 'none'")
@@ -208,7 +233,9 @@ FILE: TomlTable = {
     "defaults": {
         "resources": {"cores": _amount, "ram": _amount, "gpus": _count},
         "limits": {"alive": _count, "pending": _count, "pending-timeout": _seconds, "failures": _count},
+        "logs": {"shared": _shared},
     },
+    "storage": {"root": _storage_root, "url": _storage_url},
     "vars": {_ANY: _word},
     "client": {
         "concurrency": _connections,
@@ -273,6 +300,8 @@ def _profile(file: TomlContent, path: Path, name: str, environ: Mapping[str, str
         resources=Resources(**_fields(defaults["resources"])) if "resources" in defaults else None,
         limits=Limits(**_fields(defaults.get("limits", {}))),
         vars=file.get("vars", {}),
+        storage=replace(base.storage, **_fields(file.get("storage", {}))),
+        shared_logs=defaults.get("logs", {}).get("shared"),
         client=replace(base.client, **_fields(file.get("client", {}), {"ca-file": full})),
         local=replace(base.local, **_fields(file.get("local", {}), {"directory": full})),
     )
@@ -307,6 +336,9 @@ def _contradictions(file: TomlContent, built_in: Profile | None) -> Iterator[str
             yield f'auth: {sources[0]} needs method = "token", but the method is "{method}"'
         if method != "x509" and "certificate" in auth:
             yield f'auth.certificate: belongs to method = "x509", and this is "{method}"'
+    storage = file.get("storage", {})
+    if built_in is None and ("root" in storage) != ("url" in storage):
+        yield "storage: root and url belong together"
     secrets = ["registry-secret-env" in file, "registry-secret-file" in file]
     if any(secrets) != ("registry-user" in file) or all(secrets):
         yield "registry-user: goes with registry-secret-env or registry-secret-file, one of the two"

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from skahactl.errors import ProfileError
-from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry
+from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry, StorageSettings
 from skahactl.system import config_dir, home, write_atomically
 from skahactl.text import did_you_mean
 
@@ -126,6 +126,7 @@ def _built_in(name: str, environ: Mapping[str, str]) -> Profile | None:
             "https://ws-uv.canfar.net/skaha/v1",
             auth=Auth("x509", certificate=str(home(environ) / ".ssl" / "cadcproxy.pem")),
             registry=Registry("images.canfar.net"),
+            storage=StorageSettings("/arc", "https://ws-uv.canfar.net/arc"),
         )
     return None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from skahactl.manifest.shared_record import RecordDirectory
 from skahactl.model import ALIVE, Limits, Resources, State, zero_filled
 from skahactl.text import iso_time
 
@@ -48,6 +49,7 @@ def job(summary: RunSummary, *, logs: str | None, deadline: float | None = None)
         "deadline": iso_time(deadline),
         "manifest": run.manifest,
         "logs": logs,
+        "shared": run.shared,
         "driver": None if driver is None else {"host": driver.host, "pid": driver.pid, "since": iso_time(driver.since)},
     }
 
@@ -79,8 +81,9 @@ def replica(
         "usage": _usage(resources, used),
         **_times(run, attempt),
         "exit_code": attempt.exit_code if attempt else None,
+        "source": attempt.source if attempt else None,
         "last_line": attempt.last_line if attempt else None,
-        "log": _log(attempt),
+        "log": _log(run, attempt),
         "url": attempt.url if attempt else None,
     }
 
@@ -116,7 +119,7 @@ def exit_hint(code: int | None, last_line: str | None, resources: Resources) -> 
     return "terminated from outside" if code == 143 else None
 
 
-def attempt(row: AttemptRow) -> Row:
+def attempt(run: Run, row: AttemptRow) -> Row:
     """Return one attempt of a replica, for ``describe``; ``resources`` where they are not the replica's own."""
     return {
         "attempt": row.number,
@@ -133,8 +136,9 @@ def attempt(row: AttemptRow) -> Row:
         "sends": row.sends,
         "resources": None if row.resources is None else _resources(row.resources),
         "exit_code": row.exit_code,
+        "source": row.source,
         "last_line": row.last_line,
-        "log": _log(row),
+        "log": _log(run, row),
         "url": row.url,
     }
 
@@ -225,8 +229,20 @@ def _still(run: Run, attempt: AttemptRow) -> float | None:
     return run.observed if attempt.state in ALIVE else None
 
 
-def _log(attempt: AttemptRow | None) -> Row:
-    """Return where the log is saved; ``complete`` is None without one. An empty log is complete and has no file."""
+def _log(run: Run, attempt: AttemptRow | None) -> Row:
+    """Return where the log is: ``path`` on this machine, ``shared`` as sessions see it.
+
+    ``complete`` is None where it was not read. An empty log is complete and has no file.
+    """
+    shared = None
+    if run.shared is not None and attempt is not None:
+        shared = RecordDirectory(run.shared).log(attempt.replica, attempt.number)
     if attempt is None or (attempt.log_path is None and (attempt.log, attempt.log_bytes) != ("kept", 0)):
-        return {"path": None, "bytes": None, "complete": None}
-    return {"path": attempt.log_path, "bytes": attempt.log_bytes, "complete": attempt.log == "kept"}
+        is_there = attempt is not None and attempt.log == "shared"
+        return {"path": None, "shared": shared, "bytes": None, "complete": True if is_there else None}
+    return {
+        "path": attempt.log_path,
+        "shared": shared,
+        "bytes": attempt.log_bytes,
+        "complete": attempt.log == "kept",
+    }

@@ -138,7 +138,7 @@ def _replicas(
     rows = snapshot.replica_rows(runtime.ledger, [target], [run], listing)
     tried: dict[object, list[Row]] = {}
     for attempt in attempts:
-        tried.setdefault(attempt.replica, []).append(shapes.attempt(attempt))
+        tried.setdefault(attempt.replica, []).append(shapes.attempt(run, attempt))
     return [{**row, "tried": tried.get(row["replica"], [])} for row in rows]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +19,7 @@ from skahactl.invocation import Invocation, current
 from skahactl.logs.select import (
     AttemptLog,
     Choice,
+    Empty,
     Part,
     describe_log,
     is_awaited,
@@ -26,6 +28,7 @@ from skahactl.logs.select import (
     part_of,
     why_empty,
 )
+from skahactl.logs.shared import FallbackLogs
 from skahactl.logs.show import Shown, show_logs
 from skahactl.logs.writers import FileWriter, WriterChain, WriterOptions, file_name
 from skahactl.targets import Target, find
@@ -234,6 +237,7 @@ class _LogsCommand:
             await self._poll(targets)
         out = LogOutput(self.context, self.asked, targets, part, self.choice, several=len(logs) > 1)
         tail = None if part is not None and part.marked else self.asked.tail
+        self._source.add(logs)
         shown = await show_logs(logs, self._read, out.sink, at_once=min(self.asked.most, _AT_ONCE), tail=tail)
         self.context.stdout.flush()
         out.told_files(self._where(targets[0]))
@@ -272,8 +276,12 @@ class _LogsCommand:
         return self._listing
 
     def _read(self, session: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """A log from the platform; after a poll that failed, that error."""
-        return self.runtime.client.log(session) if self.error is None else _failed(self.error)
+        """A log from the platform or the shared record; after a poll that failed, that error."""
+        return self._source.read(session) if self.error is None else _failed(self.error)
+
+    @cached_property
+    def _source(self) -> FallbackLogs:
+        return FallbackLogs(self.runtime.client, self.runtime.client.storage)
 
     def _part(self, targets: Sequence[Target]) -> Part | None:
         if self.choice.item is None:
@@ -310,7 +318,11 @@ class _LogsCommand:
             [(log.label, "an unfinished copy; the platform has nothing more") for log in shown.partial]
         ):
             context.say(line)
-        for line in describe_log([(log.label, why_empty(log, statuses)) for log in shown.empty]):
+        silent = {log.key for log in shown.empty if log.shared is not None and log.shared in self._source.empty}
+        reasons = [
+            (log.label, Empty.NO_OUTPUT if log.key in silent else why_empty(log, statuses)) for log in shown.empty
+        ]
+        for line in describe_log(reasons):
             context.warn(line)
         if shown.failed:
             context.warn(f"{self._where(targets[0])}: {count_noun(len(shown.failed), 'log')} could not be read")
@@ -324,7 +336,7 @@ class _LogsCommand:
         if no_item and shown.with_text:
             context.warn(f"{shown.with_text[0].label}: nothing of item '{self.choice.item}' in its log")
             return Exit.NO
-        lost = any(is_lost(log, statuses) for log in shown.empty)
+        lost = any(is_lost(log, statuses) for log in shown.empty if log.key not in silent)
         waiting = not shown.with_text and any(is_awaited(log, statuses) for log in shown.empty)
         return Exit.NO if lost or waiting else Exit.DONE
 
@@ -341,7 +353,7 @@ class _LogsCommand:
         )
         follower = Follower(
             watch.look,
-            lambda session: runtime.client.log(session),
+            self._source.read,
             lambda strand: out.followed(strand.label),
             self.context.stdout.flush,
             self.context.say,

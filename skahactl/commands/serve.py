@@ -24,6 +24,7 @@ from skahactl.local import http
 from skahactl.local.api import Platform
 from skahactl.local.http import HttpAnswer, LocalCall
 from skahactl.local.queue import StoreError
+from skahactl.local.storage import PREFIX, Storage
 from skahactl.local.transport import LocalLogStream
 from skahactl.system import handled_signals
 
@@ -39,6 +40,10 @@ def serve(
     token_file: Annotated[
         Path | None,
         Parameter(metavar="FILE", help="File that holds the bearer token of clients (default: a new token)."),
+    ] = None,
+    storage: Annotated[
+        Path | None,
+        Parameter(metavar="DIR", help="Directory to offer as the storage service, for [logs] shared (default: none)."),
     ] = None,
 ) -> int:
     """Serve the local platform over HTTP, on this machine only.
@@ -61,9 +66,17 @@ def serve(
         context.environ,
         port=port,
         token_file=None if token_file is None else Path(os.path.expanduser(token_file)),
+        storage=None if storage is None else _storage(Path(os.path.expanduser(storage))),
         ready=lambda url, token, kept: _tell(context, url, None if token_file else token, kept),
     )
     return Exit.DONE
+
+
+def _storage(directory: Path) -> Path:
+    """The directory with an absolute path; UsageError if there is none."""
+    if not directory.is_dir():
+        raise UsageError("not a directory", where=str(directory), hint=f"mkdir -p {directory}")
+    return directory.absolute()
 
 
 def _local_profile(context: Invocation) -> Profile:
@@ -103,7 +116,15 @@ class AccessGate:
     ``hosts``: the values of Host that are ours, in lower case.
     """
 
-    def __init__(self, platform: Platform, token: str, hosts: frozenset[str], threads: ThreadPoolExecutor):
+    def __init__(
+        self,
+        platform: Platform,
+        token: str,
+        hosts: frozenset[str],
+        threads: ThreadPoolExecutor,
+        storage: Storage | None = None,
+    ):
+        self._storage = storage
         self._platform, self._token, self._hosts, self._threads = platform, token.encode(), hosts, threads
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -140,9 +161,13 @@ class AccessGate:
             return _unauthorized("Invalid token")
         return None
 
+    def _handler(self, call: LocalCall) -> Callable[[LocalCall], HttpAnswer]:
+        is_storage = self._storage is not None and call.path.startswith(PREFIX)
+        return self._storage.answer if is_storage and self._storage is not None else self._platform.answer
+
     async def _answered(self, call: LocalCall) -> HttpAnswer:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._platform.answer, call)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._handler(call), call)
         except (OSError, sqlite3.Error, StoreError) as error:
             plain = http.text("temporarily unavailable: null\n", 503)
             return HttpAnswer(
@@ -211,6 +236,7 @@ def run_server(
     *,
     port: int = 0,
     token_file: Path | None = None,
+    storage: Path | None = None,
     ready: Callable[[str, str, Path], None],
 ) -> None:
     """Answer until a signal ends it; the signal's own handler then has its way.
@@ -229,22 +255,23 @@ def run_server(
         try:
             platform = Platform(state_dir, settings, directory, environ)
             ready(f"http://{ADDRESS}:{number}/skaha/v1", token, kept)
-            _serve_forever(platform, token, listener)
+            _serve_forever(platform, token, listener, storage)
         finally:
             if token_file is None:
                 kept.unlink(missing_ok=True)
 
 
-def _serve_forever(platform: Platform, token: str, listener: socket.socket) -> None:
+def _serve_forever(platform: Platform, token: str, listener: socket.socket, directory: Path | None) -> None:
     import uvicorn
 
     from skahactl.local.connection import bounded_protocol
 
     number = listener.getsockname()[1]
+    storage = None if directory is None else Storage(directory, platform.user)
     hosts = frozenset(f"{host}:{number}" for host in (ADDRESS, "localhost"))
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="skahactl-serve") as threads:
         config = uvicorn.Config(
-            AccessGate(platform, token, hosts, threads),
+            AccessGate(platform, token, hosts, threads, storage),
             log_config=None,
             log_level="critical",
             access_log=False,

@@ -17,7 +17,9 @@ from skahactl.ledger.attempts import Intent
 from skahactl.ledger.database import Ledger
 from skahactl.ledger.journal import Journal
 from skahactl.ledger.records import AttemptKey
+from skahactl.ledger.runs import record_directory
 from skahactl.manifest.placeholders import each_command
+from skahactl.manifest.shared_record import RecordDirectory
 from skahactl.model import Request
 from skahactl.profile import ClientSettings
 from skahactl.skaha.client import Client
@@ -192,6 +194,9 @@ def record_request(ledger: Ledger, intent: Intent) -> Request:
     if row.each is not None:
         nonce = replicas.nonce_of(ledger, (intent.run_id, intent.replica, intent.attempt), row.each.script)
         command = each_command(row.each, replicas.positions_to_run(ledger, intent.run_id, row), nonce or "")
+    shared = record_directory(ledger, intent.run_id)
+    if shared is not None and command:
+        command = RecordDirectory(shared).wrap(command, intent.replica, intent.attempt)
     if intent.attempt > 1:
         env = (*env, (ATTEMPT_VARIABLE, str(intent.attempt)))
     retry_ram = runs.retry_ram(ledger, intent.run_id)

@@ -13,8 +13,9 @@ from skahactl.engine.record import is_ended, snapshot_of, unread_logs
 from skahactl.errors import AnswerNo, BusyError, Exit, UsageError
 from skahactl.eventloop import Interrupted
 from skahactl.ledger import replicas, runs
-from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.attempts import attempts_of, set_attempt
 from skahactl.ledger.lock import JobLock, acquire, living_driver
+from skahactl.ledger.records import ResultSource
 from skahactl.model import ENDED, State
 from skahactl.text import format_ranges
 
@@ -336,6 +337,8 @@ def _mark_replicas(ledger: Ledger, run: Run, numbers: Collection[int], state: st
     for attempt in attempts_of(ledger, run.id):
         if attempt.replica in marked and attempt.state == State.UNKNOWN:
             replicas.add_note(ledger, run.id, now, f"marked {state} by hand", attempt.replica)
+        if attempt.replica in marked:
+            set_attempt(ledger, attempt, {"source": ResultSource.MARKED})
     watch = snapshot_of(ledger, run.id)
     if watch.run.ended is None and is_ended(watch) and not unread_logs(watch):
         runs.set_run(ledger, run.id, ended=now)

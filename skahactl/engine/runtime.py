@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from skahactl.errors import AuthError, LedgerError, SkahactlError, TimedOut, UnreachableError
 from skahactl.ledger import runs
+from skahactl.ledger.attempts import is_alive
 from skahactl.ledger.records import JobKey, Run, RunSummary
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ class Runtime:
         self.outage = OutageReport(self.where, reporter.say)
         self._client = client
         self._stop = stop
+        self._storage_error: str | None = None
         self._answered: float | None = None  # when the platform last answered, on the monotonic clock
 
     @property
@@ -175,11 +177,35 @@ class Runtime:
         listing = await self.ask(lambda: self.client.sessions(), patience=patience, deadline=deadline)
         if listing is not None:
             check_owner(self.profile, jobs, listing.user)
-            missing = self._record(jobs, listing, {}) if record else ()
+            if not record:
+                return listing
+            missing = self._record(jobs, listing, {})
+            await self.read_shared_records(self._recorded(jobs, listing), listing)
+            missing = tuple(session for session in missing if is_alive(self.ledger, session))
             if missing:
                 answers = await self.stop.guard(self._ask_sessions(missing), seconds_left(deadline, self.clock))
                 self._record(jobs, listing, answers)
+                await self.read_shared_records(self._recorded(jobs, listing), listing)
         return listing
+
+    async def read_shared_records(
+        self, jobs: Iterable[Run], listing: Listing | None = None, *, exact: bool = False
+    ) -> None:
+        """Records results that only the shared records of these runs contain; says once why some could not be read.
+
+        ``exact``: also looks up exit codes and ends of what a list showed to have ended.
+        """
+        shared = [run for run in jobs if run.shared is not None]
+        if not shared:
+            return
+        from skahactl.engine.shared_results import SharedResults
+
+        listed = None if listing is None else frozenset(session.id for session in listing.sessions)
+        results = SharedResults(self.ledger, self.client.storage, self.profile.client)
+        error = await self.stop.guard(results.record(shared, self.clock.now(), listed, exact=exact))
+        if error is not None and error.message != self._storage_error:
+            self._storage_error = error.message
+            self.reporter.say(f"the shared records could not all be read: {error.message}")
 
     async def ask(
         self, question: Callable[[], Awaitable[T]], *, patience: float = 0.0, deadline: float | None = None
@@ -257,6 +283,12 @@ class Runtime:
                 break
         return answers
 
+    def _recorded(self, jobs: Sequence[Run], listing: Listing) -> tuple[Run, ...]:
+        """The runs for which a poll is recorded: ``jobs``, and every unfinished run of this user."""
+        user = listing.user or ""
+        others = [run for run in runs.unfinished_runs(self.ledger, self.profile.server) if run.key.user in ("", user)]
+        return tuple({run.id: run for run in (*jobs, *others)}.values())
+
     def _record(
         self, jobs: Sequence[Run], listing: Listing, answers: Mapping[str, ServerSession | None]
     ) -> tuple[str, ...]:
@@ -265,13 +297,11 @@ class Runtime:
         from skahactl.engine.evidence import Evidence
         from skahactl.engine.record import record_known_sessions
 
-        user = listing.user or ""
-        others = [run for run in runs.unfinished_runs(self.ledger, self.profile.server) if run.key.user in ("", user)]
-        every = {run.id: run for run in (*jobs, *others)}
+        every = self._recorded(jobs, listing)
         if not every:
             return ()
         try:
-            return record_known_sessions(self.ledger, self.profile.client, every.values(), Evidence(listing, answers))
+            return record_known_sessions(self.ledger, self.profile.client, every, Evidence(listing, answers))
         except LedgerError as error:  # a full disk is no reason not to show what was asked for
             self.reporter.say(f"the poll could not be recorded: {error.message}")
             return ()

@@ -15,6 +15,7 @@ from skahactl.ledger.records import (
     AttemptKey,
     AttemptRow,
     Ending,
+    ResultSource,
     attempt_value,
     dump_json,
     resources_text,
@@ -54,6 +55,12 @@ def attempts_of(ledger: Ledger, run_id: int, replica: int | None = None) -> tupl
 def attempt_of_session(ledger: Ledger, session: str) -> AttemptRow | None:
     row = ledger.row(f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE session = ?", session)
     return None if row is None else attempt_value(row)
+
+
+def is_alive(ledger: Ledger, session: str) -> bool:
+    """Whether the attempt with this session has not ended, as far as the ledger knows."""
+    attempt = attempt_of_session(ledger, session)
+    return attempt is not None and attempt.state in ALIVE
 
 
 def attempts_named(ledger: Ledger, name: str) -> tuple[AttemptRow, ...]:
@@ -337,6 +344,7 @@ def record_seen(ledger: Ledger, attempt: AttemptRow, session: ServerSession, sta
     columns["pending_since"] = at if state == State.PENDING else None
     if state in (State.COMPLETED, State.FAILED):
         columns["finished"] = at
+        columns["source"] = ResultSource.OBSERVED
         columns["finished_after"] = _last_alive(ledger, attempt, session, at)
     set_attempt(ledger, attempt, columns, state=state)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-VERSION = 6
+VERSION = 7
 
 _TABLES = """
 CREATE TABLE jobs (
@@ -155,8 +155,16 @@ ALTER TABLE attempts ADD COLUMN ending TEXT;
 ALTER TABLE attempts ADD COLUMN excused INTEGER NOT NULL DEFAULT 0;
 """
 
+#: The directory of a run's shared record; where the result of an attempt comes from (a ResultSource); and that a shared
+#: record was looked for and does not exist.
+_SHARED = """
+ALTER TABLE runs ADD COLUMN shared TEXT;
+ALTER TABLE attempts ADD COLUMN source TEXT;
+ALTER TABLE attempts ADD COLUMN unrecorded INTEGER NOT NULL DEFAULT 0;
+"""
+
 #: Migrations from version n to n + 1. The first one creates the tables in an empty file.
-MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS, _FORGOTTEN, _RENAMED, _ENDS, _USAGE, _ENDING)
+MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS, _FORGOTTEN, _RENAMED, _ENDS, _USAGE, _ENDING, _SHARED)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -59,6 +59,7 @@ class Run:
     reason: str | None = None  # why the run as a whole is Queued or Skipped
     directory: str | None = None  # working directory of the command that created it; the local platform runs there
     retry_ram: tuple[float, ...] = ()  # [retry] ram
+    shared: str | None = None  # directory of its shared record, as the replicas see it
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,14 @@ class ReplicaRow:
 
 #: Run, replica, and number of an attempt.
 AttemptKey = tuple[int, int, int]
+
+
+class ResultSource(StrEnum):
+    """Where the result of an attempt comes from."""
+
+    OBSERVED = "observed"  # a list of sessions
+    SHARED_RECORD = "shared record"  # what the replica itself wrote
+    MARKED = "marked"  # a person, with ``mark``
 
 
 class Ending(StrEnum):
@@ -129,6 +138,8 @@ class AttemptRow:
     finished_after: float | None = None  # earliest possible end, where ``finished`` is when it was noticed
     ending: str | None = None  # an Ending
     excused: int = 0  # ambiguous sends during platform trouble, which do not count towards the limit of sends
+    source: str | None = None  # a ResultSource, once there is a result
+    unrecorded: int = 0  # 1: its end is certainly not in the shared record
     resources: Resources | None = None  # what it requested, where that is not the replica's own request
 
     @property
@@ -252,6 +263,7 @@ def run_value(row: sqlite3.Row) -> Run:
         reason=row["reason"],
         directory=row["directory"],
         retry_ram=tuple(json.loads(row["retry_ram"] or "[]")),
+        shared=row["shared"],
     )
 
 
@@ -284,7 +296,7 @@ ATTEMPT_COLUMNS = (
     "run, replica, number, name, state, reason, session, recorded, created, started, finished, observed, deadline, "
     "url, pending_since, missing_since, sends, "
     "ambiguous_sends, last_ambiguous_at, resolved_ambiguous, log, log_path, log_bytes, exit_code, "
-    "last_line, finished_after, ending, excused, resources"
+    "last_line, finished_after, ending, excused, source, unrecorded, resources"
 )
 
 

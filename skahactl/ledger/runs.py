@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from skahactl.ledger.records import (
@@ -17,6 +18,7 @@ from skahactl.ledger.records import (
     run_value,
 )
 from skahactl.ledger.replicas import replica_states, set_states
+from skahactl.manifest.shared_record import RecordDirectory
 from skahactl.model import Job, Limits, State, job_status, zero_filled
 
 if TYPE_CHECKING:
@@ -61,7 +63,8 @@ def _insert_run(
         number = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM runs WHERE job = ?", (owner,)).fetchone()
         cursor = connection.execute(
             "INSERT INTO runs (job, number, profile, digest, kind, image, content, limits, attempts, keep, after,"
-            " after_runs, manifest, created, total, directory, retry_ram) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            " after_runs, manifest, created, total, directory, retry_ram, shared)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 owner,
                 number[0],
@@ -80,9 +83,18 @@ def _insert_run(
                 len(job.replicas),
                 directory,
                 dump_json(job.retry_ram),
+                _record_directory(key, job, number[0]),
             ),
         )
     return int(cursor.lastrowid or 0)
+
+
+def _record_directory(key: JobKey, job: Job, number: int) -> str | None:
+    """The directory of the run's shared record; characters of a user name that paths must not contain become ``_``."""
+    if job.shared is None:
+        return None
+    shared = job.shared.replace("{user}", re.sub(r"[^A-Za-z0-9._-]", "_", key.user))
+    return RecordDirectory.of_run(shared, job.name, number, job.digest).path
 
 
 def _insert_replicas(ledger: Ledger, run_id: int, job: Job) -> None:
@@ -120,6 +132,12 @@ def job_id(ledger: Ledger, key: JobKey) -> int:
 def run_by_id(ledger: Ledger, run_id: int) -> Run | None:
     row = ledger.row(f"{_RUNS} WHERE runs.id = ?", run_id)
     return None if row is None else run_value(row)
+
+
+def record_directory(ledger: Ledger, run_id: int) -> str | None:
+    """The directory of the run's shared record."""
+    row = ledger.row("SELECT shared FROM runs WHERE id = ?", run_id)
+    return None if row is None else row["shared"]
 
 
 def last_run(ledger: Ledger, key: JobKey) -> Run | None:

@@ -41,6 +41,7 @@ class LogStream:
     session: str | None
     state: str
     kept: Path | None = None
+    shared: str | None = None  # path in the shared record, which continues a log that the platform has no longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +221,9 @@ class Follower:
     async def _taken(self, strand: LogStream, tail: Tail) -> bool:
         if strand.kept is not None and strand.state in (_END_OF_LOG, GONE):
             return await tail.read(_file(strand.kept))
+        if strand.state == GONE and strand.shared is not None:
+            async with self._read(strand.shared) as chunks:
+                return await tail.read(chunks)
         if strand.session is None or strand.state == GONE:
             return True
         async with self._read(strand.session) as chunks:
@@ -358,7 +362,7 @@ class SessionWatch:
 
     def _with_log(self, target: Target, logs: list[AttemptLog], driven: bool) -> list[AttemptLog]:
         """Remove those that have no session and will get none."""
-        there = [log for log in logs if driven or log.session is not None or log.whole is not None]
+        there = [log for log in logs if driven or log.remote is not None or log.whole is not None]
         if len(there) < len(logs):
             name = target.word if target.run is None else target.run.key.name
             held = any(
@@ -370,7 +374,7 @@ class SessionWatch:
         return there
 
     def _strand(self, log: AttemptLog, listed: dict[str, str]) -> LogStream:
-        return LogStream(log.key, log.label, log.session, self._state(log, listed), log.kept)
+        return LogStream(log.key, log.label, log.session, self._state(log, listed), log.kept, log.shared)
 
     def _state(self, log: AttemptLog, listed: dict[str, str]) -> str:
         if log.whole is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from skahactl.errors import UsageError
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.replicas import ReplicaState, items_of, replica_states, replicas_of
+from skahactl.manifest.shared_record import RecordDirectory
 from skahactl.model import ENDED, State
 from skahactl.text import count_noun, did_you_mean
 
@@ -29,6 +30,8 @@ _WHOLE = (
     "perhaps cut",
     "limited",
 )  # states of a saved copy that the platform cannot extend
+#: What it says of logs that the shared record has more of.
+_BETTER_SHARED = ("shared", "lost", "incomplete", "cut", "perhaps cut", "limited", "pruned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,13 @@ class AttemptLog:
     whole: Path | None = None
     partial: Path | None = None
     pruned: bool = False  # there was a copy
+    shared: str | None = None  # its path in the shared record, as the replicas see it
+    prefers_shared: bool = False  # the server's log is gone, truncated or rotated
+
+    @property
+    def remote(self) -> str | None:
+        """Where to read it if there is no whole copy: a session id, or a path in the shared record."""
+        return self.shared if self.prefers_shared or self.session is None else self.session
 
     @property
     def kept(self) -> Path | None:
@@ -142,7 +152,7 @@ def _of_replica(
         rows = [row for row in rows if _readable(row)][-1:] or rows[-1:]
     if not rows and not choice.attempt:
         return [AttemptLog((place, replica.number, 0), name, None, replica.state, replica.reason)]
-    return [_of_attempt(row, name if choice.attempt is None else f"{name}.{row.number}", place) for row in rows]
+    return [_of_attempt(run, row, name if choice.attempt is None else f"{name}.{row.number}", place) for row in rows]
 
 
 def _has_failed(replica: ReplicaState, rows: list[AttemptRow], sessions: frozenset[str]) -> bool:
@@ -150,14 +160,16 @@ def _has_failed(replica: ReplicaState, rows: list[AttemptRow], sessions: frozens
 
 
 def _readable(row: AttemptRow) -> bool:
-    return row.session is not None or row.log_path is not None
+    return row.session is not None or row.log_path is not None or row.log == "shared"
 
 
-def _of_attempt(row: AttemptRow, label: str, place: int) -> AttemptLog:
+def _of_attempt(run: Run, row: AttemptRow, label: str, place: int) -> AttemptLog:
+    shared = None if run.shared is None else RecordDirectory(run.shared).log(row.replica, row.number)
     path = Path(row.log_path) if row.log_path is not None and Path(row.log_path).exists() else None
     if row.log == "kept" and row.log_bytes == 0:
         path = Path(os.devnull)  # there was nothing to save
-    whole = path is not None and row.state in ENDED and row.log in _WHOLE
+    prefers_shared = shared is not None and row.state in ENDED and row.log in _BETTER_SHARED
+    whole = path is not None and row.state in ENDED and row.log in _WHOLE and not prefers_shared
     return AttemptLog(
         (place, row.replica, row.number),
         label,
@@ -167,6 +179,8 @@ def _of_attempt(row: AttemptRow, label: str, place: int) -> AttemptLog:
         whole=path if whole else None,
         partial=None if whole else path,
         pruned=row.log == "pruned",
+        shared=shared,
+        prefers_shared=prefers_shared,
     )
 
 
@@ -209,6 +223,8 @@ def emptiness(log: AttemptLog, statuses: Mapping[str, str] | None) -> Empty:
 
     ``statuses`` are those of the listed sessions, by id; None if the platform was not asked.
     """
+    if log.session is None and log.prefers_shared:
+        return Empty.LOST
     if log.session is None:
         return Empty.NOT_CREATED if log.state in (State.QUEUED, State.UNCONFIRMED) else Empty.NO_SESSION
     if log.whole is not None:

@@ -61,7 +61,7 @@ async def show_logs(
     Errors of the platform are part of the result; errors of the sink are raised.
     """
     shown = Shown()
-    remote = [log.session for log in logs if log.whole is None and log.session is not None]
+    remote = [log.remote for log in logs if log.whole is None and log.remote is not None]
     ahead = _ReadAhead(read, remote, at_once) if read is not None and remote else None
     try:
         for log in logs:
@@ -77,7 +77,7 @@ async def _one(log: AttemptLog, ahead: _ReadAhead | None, sink: PartWriter, show
     try:
         if log.whole is not None:
             size = _pour(log.whole, sink, tail)
-        elif log.session is not None and ahead is not None:
+        elif log.remote is not None and ahead is not None:
             held, task = ahead.next(sink)
             try:
                 await task

@@ -208,6 +208,7 @@ def _job(work: _ResolveWork, check: Check | None, given: set[str]) -> tuple[Job 
     if check is not None:
         work.found += unsendable_problems(draft, built, check)
     content = job_content(pattern, table, resources)
+    shared = _shared_logs(work, pattern)
     sources = work.sources | content_sources(draft, work.profile, given, content, pattern.items)
     job = Job(
         name=draft.name,
@@ -220,6 +221,7 @@ def _job(work: _ResolveWork, check: Check | None, given: set[str]) -> tuple[Job 
         attempts=table.retry.attempts or 1,
         retry_ram=tuple(map(float, table.retry.ram or ())),
         keep=table.logs.keep,
+        shared=shared,
         after=tuple(table.after),
         manifest=draft.manifest,
         sources=sources,
@@ -237,6 +239,19 @@ def _missing(work: _ResolveWork) -> tuple[Replica, ...]:
         return ()
     rest, _, _ = _pattern(work, None, work.completed or frozenset())
     return () if rest is None else build_replicas(rest, draft.places, work.found)
+
+
+def _shared_logs(work: _ResolveWork, pattern: JobTemplate) -> str | None:
+    """The directory of the shared record; the profile's default counts only where there is a command to wrap."""
+    table = work.draft.table
+    has_command = pattern.kind == "headless" and bool(table.command or table.shell)
+    if table.logs.shared is not None and not has_command:
+        message = "the shared record needs a command or shell to wrap"
+        hint = "write command = [...], or leave out shared" if pattern.kind == "headless" else "leave out shared"
+        work.found.append(work.draft.places.problem(("logs", "shared"), message, hint))
+        return None
+    shared = table.logs.shared or (work.profile.shared_logs if has_command else None)
+    return None if shared is None else shared.replace("{name}", pattern.name)
 
 
 def _pattern(

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from skahactl.manifest.placeholders import BUILT_IN
+from skahactl.manifest.shared_record import shared_problem
 
 KINDS = ("headless", "notebook", "desktop", "carta", "firefly", "contributed")
 LONGEST_NAME = 63
@@ -280,6 +281,14 @@ def check_duration(value: object) -> object:
     return seconds
 
 
+def check_shared(value: str) -> str:
+    """The directory of the shared record."""
+    problem = shared_problem(value)
+    if problem is not None:
+        raise invalid(problem, 'for example shared = "/arc/projects/survey/logs"')
+    return value
+
+
 def _placeholder(value: str, expected: str) -> str:
     if "{" not in value:
         plain = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(|G|GB|Gi|GiB)\s*", value)
@@ -419,6 +428,11 @@ class RetryTable(Table):
 class LogsTable(Table):
     keep: Literal["all", "failed", "none"] = _key(
         "Which logs to save on this machine when a replica ends (default: all).", 'keep = "all"', "all"
+    )
+    shared: Annotated[str, AfterValidator(check_shared)] | None = _key(
+        "A directory on shared storage, as the container sees it, to which each replica also writes its log and exit "
+        "code; {name} and {user} are replaced. Off by default.",
+        'shared = "/arc/projects/survey/logs"',
     )
 
 

@@ -150,6 +150,20 @@ skahactl_wait "$skahactl_pid"
 """
 
 
+def shared_problem(text: str) -> str | None:
+    """Return what is wrong with a directory for ``[logs] shared``, or None."""
+    plain = text.replace("{name}", "name").replace("{user}", "user")
+    if not text.startswith("/"):
+        return "expected an absolute path, as the container sees it"
+    if "{" in plain or "}" in plain:
+        return "only the placeholders {name} and {user} are allowed here"
+    if not SAFE_PATH.fullmatch(plain):
+        return "only A-Z a-z 0-9 . _ / - are allowed: the storage service misreads other characters"
+    if {".", ".."} & set(plain.split("/")):
+        return "the components . and .. are not allowed"
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class RecordDirectory:
     """The directory of one run's records, as the replicas see it: ``DIR/JOB-rRUN-TAG``."""

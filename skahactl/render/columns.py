@@ -146,6 +146,8 @@ def _cpu_mean(row: Mapping[str, Any], now: float) -> str | None:
 
 def _log(row: Mapping[str, Any], now: float) -> str | None:
     path = row["log"]["path"]
+    if path is None and row["log"]["complete"] and row["log"]["shared"] is not None:
+        return str(row["log"]["shared"])
     if path is None:
         return "empty" if row["log"]["bytes"] == 0 else None
     return str(path) + ("" if row["log"]["complete"] else " (incomplete)")

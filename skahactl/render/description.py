@@ -271,6 +271,7 @@ def _job(data: Mapping[str, Any], now: float) -> Iterator[str]:
             "Driver": _driver(job["driver"], now),
             "URL": next((row["url"] for row in data["replicas"] if row["url"]), None),
             "Logs": _logs(job["logs"], data["log_bytes"], data["keep_logs"]),
+            "Shared": None if job["shared"] is None else f"{job['shared']} (REPLICA-ATTEMPT.log)",
         }
     )
 

@@ -13,6 +13,7 @@ from skahactl.errors import AuthError, SkahactlError, UnreachableError, UsageErr
 from skahactl.skaha import credentials, encoding, failures, models
 from skahactl.skaha.failures import HttpReply
 from skahactl.skaha.models import CreateOutcome, CreateResult, Event, Listing, Options, ServerError, ServerSession
+from skahactl.skaha.storage import SharedStorage
 from skahactl.skaha.transport import FAILURES, Exchange, PreparedRequest
 
 if TYPE_CHECKING:
@@ -112,8 +113,10 @@ class Client:
         environ: Mapping[str, str],
         report: Callable[[str], None] = _log_nothing,
         verbose: int = 0,
+        storage: SharedStorage | None = None,
     ) -> None:
         self.server = profile.server
+        self.storage = storage or SharedStorage(profile, clock, None)
         self._profile = profile
         self._where = f"{profile.name} ({profile.host})"  # as errors name it
         self._way_in = credentials.login_hint(profile)
@@ -135,6 +138,7 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
+        await self.storage.aclose()
         await self._exchange.aclose()
 
     @property

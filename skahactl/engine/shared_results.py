@@ -1,0 +1,149 @@
+"""Results from the shared record: asked for where the list of sessions cannot answer, and written to the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Container, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from skahactl.engine.plan import backoff
+from skahactl.engine.record import is_ended, snapshot_of, unread_logs
+from skahactl.errors import AuthError, UnreachableError
+from skahactl.ledger import replicas
+from skahactl.ledger.attempts import set_attempt
+from skahactl.ledger.records import UNREAD, AttemptRow, ResultSource, Run
+from skahactl.ledger.runs import set_run
+from skahactl.logs import keep
+from skahactl.logs.shared import SharedLogSource
+from skahactl.manifest.shared_record import RecordDirectory, RecordedEnd
+from skahactl.model import ALIVE, OBSERVED, State
+
+if TYPE_CHECKING:
+    from skahactl.engine.observe import RunSnapshot
+    from skahactl.errors import SkahactlError
+    from skahactl.ledger.database import Ledger
+    from skahactl.profile import ClientSettings
+    from skahactl.skaha.storage import EndKey, FoundEnds, SharedStorage
+
+#: Value of ``AttemptRow.log``: the shared record has the log, and it was not read yet.
+IN_SHARED_RECORD = "shared"
+_NOT_READ = UNREAD | {"lost"}
+
+
+class SharedResults:
+    """Looks up the ends of attempts in the shared records of their runs.
+
+    An attempt is looked up if its session is missing from the list, if it ended unobserved, if its log was not read
+    before the server discarded it, or, with ``exact``, if it has ended without an exit code. What certainly has no
+    record is not looked up again.
+    """
+
+    def __init__(self, ledger: Ledger, storage: SharedStorage, settings: ClientSettings) -> None:
+        self._ledger = ledger
+        self._storage = storage
+        self._settings = settings
+
+    async def record(
+        self, runs: Iterable[Run], now: float, listed: Container[str] | None, *, exact: bool = False
+    ) -> SkahactlError | None:
+        """Writes what the shared records of these runs contain; why some could not be read. ``listed``: the ids of the
+        sessions that the platform has, None if it was not asked."""
+        wanted: dict[EndKey, tuple[Run, AttemptRow]] = {}
+        for run in runs:
+            if run.shared is not None:
+                snapshot = snapshot_of(self._ledger, run.id)
+                for attempt in _unanswered(snapshot, listed, exact):
+                    wanted[run.shared, attempt.replica, attempt.number] = (snapshot.run, attempt)
+        if not wanted:
+            return None
+        found = await self._storage.ends(wanted)
+        await self._read_marks(wanted, found)
+        with self._ledger.transaction():
+            for key, (_, attempt) in wanted.items():
+                self._write(attempt, key, found, now, attempt.session not in (listed or ()))
+        with self._ledger.transaction():
+            for run in {run.id: run for run, _ in wanted.values()}.values():
+                self._note_end(run, now)
+        return found.error
+
+    def _write(self, attempt: AttemptRow, key: EndKey, found: FoundEnds, now: float, is_gone: bool) -> None:
+        end = found.ends.get(key)
+        if end is not None:
+            record_end(self._ledger, attempt, end, is_gone)
+            if end.exit_code and attempt.state not in OBSERVED:
+                pause = backoff(self._settings.backoff, attempt.number)
+                replicas.set_not_before(self._ledger, attempt.run_id, attempt.replica, now + pause)
+        elif key in found.absent and attempt.state not in ALIVE:
+            set_attempt(self._ledger, attempt, {"unrecorded": 1})
+
+    async def _read_marks(self, wanted: Mapping[EndKey, tuple[Run, AttemptRow]], found: FoundEnds) -> None:
+        """With ``each``, the log says which items are done. A later attempt needs that, so an end without it waits."""
+        with_items = [
+            key
+            for key in found.ends
+            if wanted[key][1].log in _NOT_READ and replicas.has_each(self._ledger, *wanted[key][1].key[:2])
+        ]
+        for key, error in zip(
+            with_items, await asyncio.gather(*(self._marks_of(key, wanted[key][1]) for key in with_items)), strict=True
+        ):
+            if error is not None:
+                del found.ends[key]
+                found.error = error
+
+    async def _marks_of(self, key: EndKey, attempt: AttemptRow) -> SkahactlError | None:
+        path = RecordDirectory(key[0]).log(attempt.replica, attempt.number)
+        marks = replicas.item_marks(self._ledger, attempt)
+        try:
+            read = await keep.fetch(SharedLogSource(self._storage), path, None, marks=marks)
+        except (UnreachableError, AuthError) as error:
+            return error
+        with self._ledger.transaction():
+            if read.ends:
+                replicas.record_items(self._ledger, attempt.run_id, attempt.replica, attempt.number, read.ends)
+            columns = {} if read.last_line is None else {"last_line": read.last_line}
+            set_attempt(self._ledger, attempt, {"log_bytes": read.bytes, **columns})
+        return None
+
+    def _note_end(self, run: Run, now: float) -> None:
+        snapshot = snapshot_of(self._ledger, run.id)
+        if snapshot.run.ended is None and is_ended(snapshot) and not unread_logs(snapshot):
+            ends = [attempt.finished for attempt in snapshot.attempts if attempt.finished is not None]
+            set_run(self._ledger, run.id, ended=min(now, max(ends, default=now)))
+
+
+def record_end(ledger: Ledger, attempt: AttemptRow, end: RecordedEnd, is_gone: bool) -> None:
+    """Writes the end that an attempt recorded itself: exit code and time, and the state unless a list showed it.
+
+    ``is_gone``: the server has discarded the session with its log."""
+    columns: dict[str, object] = {"exit_code": end.exit_code, "finished": end.finished, "finished_after": None}
+    if is_gone and attempt.log in _NOT_READ:
+        columns["log"] = IN_SHARED_RECORD
+    if attempt.state in OBSERVED:
+        set_attempt(ledger, attempt, columns)
+        return
+    columns |= {"source": ResultSource.SHARED_RECORD, "missing_since": None}
+    state = State.COMPLETED if end.exit_code == 0 else State.FAILED
+    set_attempt(ledger, attempt, columns, state=state)
+
+
+def _unanswered(snapshot: RunSnapshot, listed: Container[str] | None, exact: bool) -> list[AttemptRow]:
+    deleting = {row.number for row in snapshot.replicas if row.deleting or snapshot.run.deleting}
+    return [
+        attempt
+        for attempt in snapshot.attempts
+        if attempt.replica not in deleting
+        and attempt.ending is None
+        and attempt.session is not None
+        and (
+            (attempt.state in ALIVE and attempt.missing_since is not None)
+            or (not attempt.unrecorded and _lacks_result(attempt, listed, exact))
+        )
+    ]
+
+
+def _lacks_result(attempt: AttemptRow, listed: Container[str] | None, exact: bool) -> bool:
+    if attempt.state == State.UNKNOWN:
+        return True
+    is_gone = listed is not None and attempt.session not in listed
+    lacks_log = is_gone and attempt.log in _NOT_READ
+    return attempt.state in OBSERVED and (lacks_log or (exact and attempt.exit_code is None))

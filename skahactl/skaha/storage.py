@@ -1,0 +1,290 @@
+"""Reading shared records: from the file system where the path exists, else from the storage service (skaha-api 15).
+
+The service is small, and every request costs it several processes: at most four requests at once, one for each file,
+and one listing instead of asking for many files that do not exist. Contents validate themselves, since a file that is
+replaced while it is read can be cut at status 200.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+from skahactl.errors import AuthError, SkahactlError, UnreachableError
+from skahactl.manifest.shared_record import SAFE_PATH, RecordDirectory, RecordedEnd, end_name, parse_end
+
+if TYPE_CHECKING:
+    import httpx
+
+    from skahactl.profile import Profile
+    from skahactl.skaha.failures import HttpReply
+    from skahactl.skaha.transport import Exchange
+    from skahactl.system import Clock
+
+#: Requests at once.
+MOST = 4
+#: From so many missing ends on, the directory is listed first.
+LISTING_FROM = 65
+#: Tries of a request that the service does not answer properly, and the longest pause between two, in seconds.
+TRIES = 6
+_LONGEST_PAUSE = 60.0
+_LARGEST_END = 256
+_PIECE = 256 * 1024
+_NODE = "{http://www.ivoa.net/xml/VOSpace/v2.0}node"
+
+#: Directory, replica and attempt.
+EndKey = tuple[str, int, int]
+
+
+@dataclass
+class FoundEnds:
+    """What was asked for: the ends that exist, those that certainly do not, and why others could not be read."""
+
+    ends: dict[EndKey, RecordedEnd] = field(default_factory=dict)
+    absent: set[EndKey] = field(default_factory=set)
+    error: SkahactlError | None = None
+
+
+class SharedStorage:
+    """The shared storage of one platform. ``connect`` opens the exchange with its service when it is first needed;
+    None: there is no service, only the file system."""
+
+    def __init__(self, profile: Profile, clock: Clock, connect: Callable[[], Exchange] | None) -> None:
+        self._root = (profile.storage.root or "").rstrip("/")
+        self._clock = clock
+        self._connect = connect
+        self._exchange: Exchange | None = None
+        self._free = asyncio.Semaphore(MOST)
+
+    @classmethod
+    def open(
+        cls,
+        profile: Profile,
+        clock: Clock,
+        environ: Mapping[str, str],
+        report: Callable[[str], None],
+        make_transport: Callable[[Profile], httpx.AsyncBaseTransport],
+    ) -> SharedStorage:
+        """The storage that the profile names, with the credentials of its server. Raises ProfileError for credentials
+        on an open line."""
+        url = profile.storage.url
+        if url is None or profile.storage.root is None:
+            return cls(profile, clock, None)
+        beside = replace(profile, server=url.rstrip("/"))
+
+        def connect() -> Exchange:
+            from skahactl.skaha.credentials import require_safe_channel
+            from skahactl.skaha.transport import Exchange
+
+            require_safe_channel(beside)
+            return Exchange(beside, make_transport(beside), clock, environ, report, 0)
+
+        return cls(profile, clock, connect)
+
+    async def aclose(self) -> None:
+        if self._exchange is not None:
+            await self._exchange.aclose()
+
+    async def ends(self, wanted: Iterable[EndKey]) -> FoundEnds:
+        """The recorded ends of these attempts. Never raises an error of the service: it is in the result."""
+        found = FoundEnds()
+        by_directory: dict[str, list[EndKey]] = {}
+        for key in wanted:
+            by_directory.setdefault(key[0], []).append(key)
+        for directory, keys in by_directory.items():
+            try:
+                await self._ends_of(directory, keys, found)
+            except (UnreachableError, AuthError) as error:
+                found.error = error
+        return found
+
+    async def names(self, directory: str) -> tuple[str, ...] | None:
+        """The names in a directory; None if there is no such directory, or nothing that could be asked for it."""
+        if await asyncio.to_thread(os.path.isdir, directory):
+            return tuple(await asyncio.to_thread(os.listdir, directory))
+        if not self._is_served(directory):
+            return None
+        for attempt in range(1, TRIES + 1):
+            reply = await self._get("nodes", directory, {"detail": "min"})
+            if reply is None:
+                return None
+            names = _children(reply.body)
+            if names is not None:
+                return names
+            await self._clock.sleep(_pause(attempt, None))  # a listing can be cut at status 200
+        raise UnreachableError("the storage service sends incomplete listings", where=self._url("nodes", directory))
+
+    @asynccontextmanager
+    async def log(self, path: str) -> AsyncIterator[AsyncIterator[bytes] | None]:
+        """The pieces of a log as it is now; None if there is none that could be read."""
+        if await asyncio.to_thread(os.path.exists, path):
+            yield _file_pieces(Path(path))
+            return
+        if not self._is_served(path):
+            yield None
+            return
+        async with self._free, self._stream(path) as pieces:
+            yield pieces
+
+    async def check(self) -> None:
+        """Lists the root, to verify address and credentials. Raises AuthError or UnreachableError."""
+        if self._connect is not None and await self._get("nodes", self._root, {"limit": "0"}) is None:
+            raise UnreachableError("the storage service does not know its root", where=self._url("nodes", self._root))
+
+    @asynccontextmanager
+    async def _stream(self, path: str) -> AsyncIterator[AsyncIterator[bytes] | None]:
+        from skahactl.skaha.failures import HttpReply, error_of_exception, error_of_reply
+        from skahactl.skaha.transport import FAILURES
+
+        for attempt in range(1, TRIES + 1):
+            begun = False
+            try:
+                exchange = self._opened()
+                async with exchange.stream(exchange.prepared("GET", self._url("files", path))) as answer:
+                    if not isinstance(answer, HttpReply):
+                        begun = True
+                        yield answer
+                        return
+                    if answer.status in (204, 404):
+                        yield _no_pieces() if answer.status == 204 else None
+                        return
+                    error, pause = error_of_reply(answer), answer.retry_after
+            except FAILURES as failure:
+                if begun:
+                    raise error_of_exception(failure) from None
+                error, pause = error_of_exception(failure), None
+            if attempt == TRIES or not _is_worth_retrying(error):
+                raise error
+            await self._clock.sleep(_pause(attempt, pause))
+
+    async def _ends_of(self, directory: str, keys: Sequence[EndKey], found: FoundEnds) -> None:
+        if await asyncio.to_thread(os.path.isdir, directory):
+            for key in keys:
+                self._judge(key, await asyncio.to_thread(_read_end, key), found)
+            return
+        if not self._is_served(directory):
+            return
+        if len(keys) >= LISTING_FROM:
+            names = set(await self.names(directory) or ())
+            found.absent.update(key for key in keys if end_name(*key[1:]) not in names)
+            keys = [key for key in keys if end_name(*key[1:]) in names]
+        results = await asyncio.gather(*(self._end(key, found) for key in keys), return_exceptions=True)
+        for result in results:
+            if isinstance(result, UnreachableError | AuthError):
+                found.error = result
+            elif isinstance(result, BaseException):
+                raise result
+
+    async def _end(self, key: EndKey, found: FoundEnds) -> None:
+        if isinstance(found.error, AuthError):
+            return
+        try:
+            reply = await self._get("files", RecordDirectory(key[0]).end(*key[1:]))
+        except AuthError as error:
+            found.error = error
+            raise
+        self._judge(key, None if reply is None else reply.body, found)
+
+    def _judge(self, key: EndKey, content: bytes | None, found: FoundEnds) -> None:
+        end = None if content is None else parse_end(content)
+        if end is not None:
+            found.ends[key] = end
+        else:
+            found.absent.add(key)
+
+    def _is_served(self, path: str) -> bool:
+        below = path == self._root or path.startswith(f"{self._root}/")
+        return self._connect is not None and below and is_safe_path(path)
+
+    def _url(self, service: str, path: str) -> str:
+        return f"/{service}{path.removeprefix(self._root)}"
+
+    async def _get(self, service: str, path: str, params: Mapping[str, str] | None = None) -> HttpReply | None:
+        """The reply with status 200 or 204; None for 404. Raises AuthError, or UnreachableError after some tries."""
+        from skahactl.skaha.failures import error_of_exception, error_of_reply
+        from skahactl.skaha.transport import FAILURES
+
+        async with self._free:
+            exchange = self._opened()
+            for attempt in range(1, TRIES + 1):
+                pause = None
+                try:
+                    reply = await exchange.send(exchange.prepared("GET", self._url(service, path), params=params))
+                except FAILURES as failure:
+                    error = error_of_exception(failure)
+                else:
+                    if reply.status in (200, 204) and "html" not in reply.content_type:
+                        return reply
+                    if reply.status == 404:
+                        return None
+                    error, pause = error_of_reply(reply), reply.retry_after
+                if attempt == TRIES or not _is_worth_retrying(error):
+                    raise error
+                await self._clock.sleep(_pause(attempt, pause))
+        raise AssertionError("unreachable")
+
+    def _opened(self) -> Exchange:
+        if self._exchange is None:
+            assert self._connect is not None
+            self._exchange = self._connect()
+        return self._exchange
+
+
+def is_safe_path(path: str) -> bool:
+    """Whether the service reads the path as it is meant."""
+    return bool(SAFE_PATH.fullmatch(path)) and not {".", ".."} & set(path.split("/"))
+
+
+def newest_directory(shared: str, job: str, digest: str, names: Iterable[str]) -> RecordDirectory | None:
+    """Of the names in ``shared``, the directory of the newest run of this job with this content."""
+    tag = RecordDirectory.of_run("", job, 0, digest).path.rpartition("-")[2]
+    form = re.compile(rf"{re.escape(job)}-r(\d{{1,9}})-{tag}")
+    runs = [int(found[1]) for found in map(form.fullmatch, names) if found]
+    return RecordDirectory.of_run(shared, job, max(runs), digest) if runs else None
+
+
+def _is_worth_retrying(error: SkahactlError) -> bool:
+    return isinstance(error, UnreachableError) and not error.is_permanent
+
+
+def _pause(attempt: int, wanted: float | None) -> float:
+    return min(_LONGEST_PAUSE, wanted if wanted is not None else 0.5 * 2.0**attempt)
+
+
+def _children(body: bytes) -> tuple[str, ...] | None:
+    """The names of the children in a listing; None if it is not a whole document."""
+    try:
+        root = ElementTree.fromstring(body)
+    except ElementTree.ParseError:
+        return None
+    if root.tag != _NODE:
+        return None
+    nodes = (node for node in root.iter(_NODE) if node is not root)
+    return tuple(unquote(node.get("uri", "").rpartition("/")[2]) for node in nodes)
+
+
+def _read_end(key: EndKey) -> bytes | None:
+    try:
+        with open(RecordDirectory(key[0]).end(*key[1:]), "rb") as file:
+            return file.read(_LARGEST_END)
+    except OSError:
+        return None
+
+
+async def _file_pieces(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while piece := await asyncio.to_thread(file.read, _PIECE):
+            yield piece
+
+
+async def _no_pieces() -> AsyncIterator[bytes]:
+    return
+    yield
