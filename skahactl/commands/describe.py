@@ -76,6 +76,8 @@ def run_describe(words: Sequence[str], replicas: str | None, run: int | None, ca
 
 async def _describe_online(runtime: Runtime, targets: Sequence[Target], runs: Sequence[Run]) -> int:
     listing, error = await poll_or_error(runtime, runs) if poll_is_due(runs) else (None, None)
+    if listing is not None:
+        await runtime.read_shared_records(runs, listing, exact=True)
     described = []
     for target in targets:
         if target.run is None:

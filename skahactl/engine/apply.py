@@ -28,7 +28,7 @@ from skahactl.ledger import replicas, runs
 from skahactl.ledger.lock import JobLock, acquire, living_driver
 from skahactl.model import ALIVE, Job, Request, State
 from skahactl.skaha import credentials, encoding
-from skahactl.text import format_duration
+from skahactl.text import count_noun, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -211,6 +211,8 @@ class Applier:
         if decision.action == "adopt":
             self._adopted[run.id] = history.adoption(job, self._rest)
             self._adopt(run, job, history)
+        if self.wishes.adopt is not None and last is None and run.shared is not None:
+            await self._adopt_records(run, job, history)
         part.run = run.number
         return part, run
 
@@ -224,6 +226,20 @@ class Applier:
                 "command still drives it, both create its replicas"
             )
         runs.adopt_sessions(self.desk.ledger, run, found, self._rest, now)
+
+    async def _adopt_records(self, run: Run, job: Job, history: RunHistory) -> None:
+        """Takes over the results in the shared record, for replicas that no session is left of."""
+        from skahactl.engine.shared_results import SharedResults
+
+        desk, others = self.desk, history.foreign(job)
+        results = SharedResults(desk.ledger, desk.client.storage, desk.profile.client)
+        count = await desk.stop.guard(results.adopt(run, others, desk.clock.now()))
+        if count:
+            desk.reporter.say(f"{job.name}: {count_noun(count, 'result')} taken over from the shared record")
+        if count and not others and self._rest == "unknown":
+            states = replicas.replica_states(desk.ledger, run.id)
+            missing = [row.number for row in states if row.state == State.QUEUED]
+            replicas.set_states(desk.ledger, run.id, missing, State.UNKNOWN, "not in the shared record")
 
     async def _replace(self, last: RunSummary, part: JobOutcome) -> bool:
         """Ends the last run: deletes, verifies, waits until no pod of it can write any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Container, Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -10,13 +11,14 @@ from skahactl.engine.plan import backoff
 from skahactl.engine.record import is_ended, snapshot_of, unread_logs
 from skahactl.errors import AuthError, UnreachableError
 from skahactl.ledger import replicas
-from skahactl.ledger.attempts import set_attempt
+from skahactl.ledger.attempts import add_recorded_attempt, set_attempt
 from skahactl.ledger.records import UNREAD, AttemptRow, ResultSource, Run
 from skahactl.ledger.runs import set_run
 from skahactl.logs import keep
 from skahactl.logs.shared import SharedLogSource
 from skahactl.manifest.shared_record import RecordDirectory, RecordedEnd
 from skahactl.model import ALIVE, OBSERVED, State
+from skahactl.skaha.storage import newest_directory
 
 if TYPE_CHECKING:
     from skahactl.engine.observe import RunSnapshot
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 #: Value of ``AttemptRow.log``: the shared record has the log, and it was not read yet.
 IN_SHARED_RECORD = "shared"
+_END_NAME = re.compile(r"(\d{1,7})-(\d{1,4})\.end")
 _NOT_READ = UNREAD | {"lost"}
 
 
@@ -65,6 +68,39 @@ class SharedResults:
             for run in {run.id: run for run, _ in wanted.values()}.values():
                 self._note_end(run, now)
         return found.error
+
+    async def adopt(self, run: Run, others: Container[int], now: float) -> int:
+        """Takes over the results that an earlier record of this job with this content contains: the number of replicas.
+
+        The newest directory counts, and of each replica the latest attempt with an end. ``others``: replicas whose
+        session is there, and that are left alone. At most two listings, and one request for each end.
+        """
+        assert run.shared is not None
+        shared = run.shared.rpartition("/")[0]
+        directory = newest_directory(shared, run.key.name, run.digest, await self._storage.names(shared) or ())
+        if directory is None:
+            return 0
+        latest: dict[int, int] = {}
+        for found in map(_END_NAME.fullmatch, await self._storage.names(directory.path) or ()):
+            if found is not None and int(found[1]) not in others:
+                latest[int(found[1])] = max(int(found[2]), latest.get(int(found[1]), 0))
+        rows = {row.number: row for row in replicas.replicas_of(self._ledger, run.id, tuple(latest))}
+        keys = [(directory.path, number, latest[number]) for number in rows]
+        ends = await self._storage.ends(keys, are_listed=True)
+        if ends.error is not None:
+            raise ends.error
+        set_run(self._ledger, run.id, shared=directory.path, started=now)
+        wanted = {}
+        with self._ledger.transaction():
+            for key in ends.ends:
+                attempt = add_recorded_attempt(self._ledger, rows[key[1]], key[2], now)
+                wanted[key] = (run, attempt)
+        await self._read_marks(wanted, ends)
+        with self._ledger.transaction():
+            for key, end in ends.ends.items():
+                record_end(self._ledger, wanted[key][1], end, True)
+        self._note_end(run, now)
+        return len(ends.ends)
 
     def _write(self, attempt: AttemptRow, key: EndKey, found: FoundEnds, now: float, is_gone: bool) -> None:
         end = found.ends.get(key)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Set
 
     from skahactl.ledger.database import Ledger
+    from skahactl.ledger.records import ReplicaRow
     from skahactl.model import Resources
     from skahactl.skaha.models import CreateResult, ServerSession
 
@@ -368,6 +369,22 @@ def record_adopted(ledger: Ledger, attempt: AttemptRow, session: ServerSession, 
         }
         set_attempt(ledger, attempt, {**columns, "pending_since": at}, state=State.PENDING)
         record_seen(ledger, attempt, session, state, at)
+
+
+def add_recorded_attempt(ledger: Ledger, replica: ReplicaRow, number: int, now: float) -> AttemptRow:
+    """An attempt that only the shared record knows; its session and its start are unknown. Its end is set next."""
+    key = (replica.run_id, replica.number)
+    with ledger.transaction() as connection:
+        connection.execute(
+            "INSERT INTO attempts (run, replica, number, name, state, created, sends) VALUES (?,?,?,?,'Unknown',?,0)",
+            (*key, number, attempt_name(replica.name, number), now),
+        )
+        connection.execute(
+            "UPDATE replicas SET attempt = ?, state = 'Unknown', allowed = max(allowed, ?)"
+            " WHERE run = ? AND number = ?",
+            (number, number, *key),
+        )
+    return attempts_of(ledger, *key)[-1]
 
 
 def record_duplicate(ledger: Ledger, attempt: AttemptRow, session: str, at: float) -> None:

@@ -93,15 +93,18 @@ class SharedStorage:
         if self._exchange is not None:
             await self._exchange.aclose()
 
-    async def ends(self, wanted: Iterable[EndKey]) -> FoundEnds:
-        """The recorded ends of these attempts. Never raises an error of the service: it is in the result."""
+    async def ends(self, wanted: Iterable[EndKey], *, are_listed: bool = False) -> FoundEnds:
+        """The recorded ends of these attempts. Never raises an error of the service: it is in the result.
+
+        ``are_listed``: a listing has shown that they exist.
+        """
         found = FoundEnds()
         by_directory: dict[str, list[EndKey]] = {}
         for key in wanted:
             by_directory.setdefault(key[0], []).append(key)
         for directory, keys in by_directory.items():
             try:
-                await self._ends_of(directory, keys, found)
+                await self._ends_of(directory, keys, found, are_listed)
             except (UnreachableError, AuthError) as error:
                 found.error = error
         return found
@@ -165,14 +168,14 @@ class SharedStorage:
                 raise error
             await self._clock.sleep(_pause(attempt, pause))
 
-    async def _ends_of(self, directory: str, keys: Sequence[EndKey], found: FoundEnds) -> None:
+    async def _ends_of(self, directory: str, keys: Sequence[EndKey], found: FoundEnds, are_listed: bool) -> None:
         if await asyncio.to_thread(os.path.isdir, directory):
             for key in keys:
                 self._judge(key, await asyncio.to_thread(_read_end, key), found)
             return
         if not self._is_served(directory):
             return
-        if len(keys) >= LISTING_FROM:
+        if len(keys) >= LISTING_FROM and not are_listed:
             names = set(await self.names(directory) or ())
             found.absent.update(key for key in keys if end_name(*key[1:]) not in names)
             keys = [key for key in keys if end_name(*key[1:]) in names]
