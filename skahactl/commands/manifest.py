@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 import textwrap
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -41,7 +42,21 @@ def validate(*manifests: Manifest, file: Files = None, sets: Sets = None, variab
     for warning in dict.fromkeys(warning for job in jobs for warning in job.warnings):
         context.warn(f"note: {warning}")
     _show(jobs, context)
+    for job in jobs:
+        _show_wrapped(job, context)
     return Exit.DONE
+
+
+def _show_wrapped(job: Job, context: Invocation) -> None:
+    """What runs instead of the command if the job writes a shared record."""
+    from skahactl.model import wrapped_request
+
+    if job.shared is None or not job.replicas:
+        return
+    first = job.replicas[0]
+    request = wrapped_request(job, first.request, first.number, "RUN")
+    context.say(f"{job.name}: replicas write logs and exit codes to {request.command[4]}; replica 1 runs:")
+    context.say(shlex.join(request.command))
 
 
 def _profile(context: Invocation) -> Profile:

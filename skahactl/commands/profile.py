@@ -148,6 +148,16 @@ def add(
     ca_file: Annotated[
         FileName | None, Parameter(metavar="FILE", help="Additional certificate authorities to trust.")
     ] = None,
+    storage_root: Annotated[
+        str | None,
+        Parameter(metavar="DIR", help="Where sessions see the shared storage, such as /arc (default: none)."),
+    ] = None,
+    storage_url: Annotated[
+        str | None, Parameter(metavar="URL", help="Address of the storage service: https://HOST/arc.")
+    ] = None,
+    shared: Annotated[
+        str | None, Parameter(metavar="DIR", help="Default of [logs] shared in manifests (default: none).")
+    ] = None,
     check: Annotated[
         bool, Parameter(negative="--no-check", help="Write the profile even if the server does not answer.")
     ] = True,
@@ -160,7 +170,9 @@ def add(
     from skahactl import profiles
 
     context = current()
-    given = ProfileAnswers(server, auth, certificate, token_file, token_env, registry, ca_file)
+    given = ProfileAnswers(
+        server, auth, certificate, token_file, token_env, registry, ca_file, storage_root, storage_url, shared
+    )
     profile = write_profile(name, given, context, check)
     context.say(f"{profile.path}: written; use it with -p {name}, or for good with: skahactl profile use {name}")
     if name in profiles.BUILT_IN:
@@ -276,6 +288,9 @@ class ProfileAnswers:
     token_env: str | None
     registry: str | None
     ca_file: str | None
+    storage_root: str | None = None
+    storage_url: str | None = None
+    shared: str | None = None
 
 
 def write_profile(name: str, given: ProfileAnswers, context: Invocation, check: bool) -> Profile:
@@ -326,9 +341,21 @@ def _answers(given: ProfileAnswers, context: Invocation) -> ProfileAnswers:
     if auth == "token" and token_file is None and given.token_env is None:
         token_file = _prompt(context, "File that holds the token", None)
     registry = given.registry or _prompt(context, "Registry of images that name none", "none")
+    given = _storage_answers(given, server, context)
     return replace(
         given, server=server, auth=auth, token_file=token_file, registry=None if registry == "none" else registry
     )
+
+
+def _storage_answers(given: ProfileAnswers, server: str, context: Invocation) -> ProfileAnswers:
+    """The shared storage, for logs and exit codes that replicas write themselves."""
+    root = given.storage_root or _prompt(context, "Shared storage as sessions see it, such as /arc", "none")
+    if root == "none":
+        return given
+    beside = server.split("/skaha", 1)[0] + "/" + root.strip("/").rpartition("/")[2]
+    url = given.storage_url or _prompt(context, "Address of its service", beside)
+    shared = given.shared or _prompt(context, "Directory for logs of every job, such as " + root + "/logs", "none")
+    return replace(given, storage_root=root, storage_url=url, shared=None if shared == "none" else shared)
 
 
 def _implied(given: ProfileAnswers) -> str | None:
@@ -363,6 +390,11 @@ def _tables(answers: ProfileAnswers, context: Invocation) -> dict[str, dict[str,
     tables = {"auth": {key: text for key, text in auth.items() if text is not None}}
     if answers.ca_file is not None:
         tables["client"] = {"ca-file": _as_written(answers.ca_file, context)}
+    if answers.storage_root is not None or answers.storage_url is not None:
+        storage = {"root": answers.storage_root, "url": answers.storage_url}
+        tables["storage"] = {key: text for key, text in storage.items() if text is not None}
+    if answers.shared is not None:
+        tables["defaults.logs"] = {"shared": answers.shared}
     return tables
 
 
@@ -414,7 +446,7 @@ def run_check(profile: Profile, canary: str | None, timeout: str, context: Invoc
 class CheckReport:
     """What a check has found so far: lines as they come, or with ``-o json`` one object at the end."""
 
-    NAMES = ("profile", "server", "availability", "credentials", "user", "sessions", "resources", "encoding")
+    NAMES = ("profile", "server", "availability", "credentials", "user", "sessions", "resources", "storage", "encoding")
 
     def __init__(self, context: Invocation):
         self._context = context
@@ -465,6 +497,8 @@ async def _check_each(
         count = len(listing.sessions)
         report.add(f"{listing.user or 'unknown'}, {count} sessions", sessions=count, user=listing.user or None)
         report.add(resources=_resources(await client.options()))
+        await client.storage.check()
+        report.add(storage=profile.storage.url or "none")
         if image is not None:
             await _canary(client, profile, image, timeout, context, clock, report)
         else:

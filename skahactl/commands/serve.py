@@ -67,7 +67,7 @@ def serve(
         port=port,
         token_file=None if token_file is None else Path(os.path.expanduser(token_file)),
         storage=None if storage is None else _storage(Path(os.path.expanduser(storage))),
-        ready=lambda url, token, kept: _tell(context, url, None if token_file else token, kept),
+        ready=lambda url, token, kept: _tell(context, url, None if token_file else token, kept, storage),
     )
     return Exit.DONE
 
@@ -90,7 +90,7 @@ def _local_profile(context: Invocation) -> Profile:
     return profile
 
 
-def _tell(context: Invocation, url: str, token: str | None, kept: Path) -> None:
+def _tell(context: Invocation, url: str, token: str | None, kept: Path, storage: Path | None) -> None:
     """The URL is the data; the rest is for people. A token that came from a file is not shown."""
     context.out(url)
     context.stdout.flush()
@@ -100,6 +100,9 @@ def _tell(context: Invocation, url: str, token: str | None, kept: Path) -> None:
     context.warn(f"The bearer token is in {kept}" if token is None else f"The bearer token is {token}, also in {kept}")
     context.say(f'skahactl elsewhere:  export SKAHACTL_SERVER={url} SKAHACTL_TOKEN="$(cat {kept})"')
     context.say(f'the canfar client:   export CANFAR_URL={url} CANFAR_TOKEN="$(cat {kept})"')
+    if storage is not None:
+        service = url.rpartition("/skaha/")[0] + PREFIX.rstrip("/")
+        context.say(f'shared storage, in a profile:  [storage] root = "{_storage(storage)}", url = "{service}"')
 
 
 #: As the servlet container has it (skaha-api 3.1).

@@ -171,8 +171,9 @@ class RecordDirectory:
     path: str
 
     @classmethod
-    def of_run(cls, shared: str, job: str, run: int, digest: str) -> RecordDirectory:
-        """``shared``: the directory of the manifest; ``digest``: of the run's content, in hex."""
+    def of_run(cls, shared: str, job: str, run: int | str, digest: str) -> RecordDirectory:
+        """``shared``: the directory of the manifest; ``run``: its number, or a word for it; ``digest``: of the run's
+        content, in hex."""
         return cls(f"{shared.rstrip('/')}/{job}-r{run}-{base32_tag(bytes.fromhex(digest[:8]))}")
 
     def log(self, replica: int, attempt: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome
 from skahactl.errors import Exit
 from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
-from skahactl.model import ALIVE, Job, Request, Secret, State
+from skahactl.model import ALIVE, Job, Request, Secret, State, wrapped_request
 from skahactl.profile import Profile
 from skahactl.render.tables import data_text
 from skahactl.skaha.encoding import masked_fields
@@ -282,7 +282,9 @@ def add_requests(outcome: Outcome, jobs: Sequence[Job]) -> None:
         replicas = {replica.number: replica for replica in job.replicas}
         for step in part.steps:
             if step["action"] in _SENT:
-                step["request"] = _form(replicas[int(str(step["replica"]))].request, str(step["name"]))
+                replica = replicas[int(str(step["replica"]))]
+                request = wrapped_request(job, replica.request, replica.number, part.run or "RUN")
+                step["request"] = _form(request, str(step["name"]))
 
 
 def show_requests(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) -> None:
@@ -292,7 +294,7 @@ def show_requests(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) ->
         replicas = {replica.number: replica.request for replica in job.replicas}
         if sent:
             context.out(f"{job.name}/{sent[0]} would be sent:")
-            for line in _lines(replicas[sent[0]]):
+            for line in _lines(wrapped_request(job, replicas[sent[0]], sent[0], part.run or "RUN")):
                 context.out(f"  {line}")
         if len(sent) > 1:
             differing = _differing(replicas[sent[0]], [replicas[number] for number in sent[1:]])
