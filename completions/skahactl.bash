@@ -50,7 +50,7 @@ _skahactl() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
+  local options_with_values='--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --storage --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
 
   # Build list of all valid command names (to distinguish from positionals)
   local all_commands='|apply|completion|create|delete|describe|diff|events|explain|get|help|init|login|logs|mark|open|profile|profile add|profile check|profile current|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
@@ -345,7 +345,7 @@ _skahactl() {
           ;;
         "delete")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--file" "-f" "--replicas" "-r" "--sessions" "--state" "--dry-run" "--yes" "-y" "--wait" "--wait=false" "--ignore-not-found" "--forget" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--file" "-f" "--replicas" "-r" "--sessions" "--state" "--dry-run" "--yes" "-y" "--wait" "--wait=false" "--ignore-not-found" "--forget" "--no-logs" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -557,7 +557,7 @@ _skahactl() {
                 _skahactl_files "$manifests"
                 ;;
               *)
-                _skahactl_offer "name" "image" "kind" "command" "shell" "replicas" "session-name" "after" "resources" "resources.cores" "resources.ram" "resources.gpus" "env" "items" "items.file" "items.glob" "items.values" "items.range" "items.csv" "items.matrix" "items.strategy" "items.per-replica" "items.each" "items.duplicates" "limits" "limits.alive" "limits.pending" "limits.pending-timeout" "retry" "retry.attempts" "logs" "logs.keep" "vars" "common" "job"
+                _skahactl_offer "name" "image" "kind" "command" "shell" "replicas" "session-name" "after" "resources" "resources.cores" "resources.ram" "resources.gpus" "env" "items" "items.file" "items.glob" "items.values" "items.range" "items.csv" "items.matrix" "items.strategy" "items.per-replica" "items.each" "items.duplicates" "limits" "limits.alive" "limits.pending" "limits.pending-timeout" "retry" "retry.attempts" "logs" "logs.keep" "logs.shared" "vars" "common" "job"
                 ;;
             esac
           fi
@@ -1174,7 +1174,7 @@ _skahactl() {
           ;;
         "serve")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--port" "--token-file" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--port" "--token-file" "--storage" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -1185,6 +1185,9 @@ _skahactl() {
                 COMPREPLY=()
                 ;;
               --token-file)
+                _skahactl_files "$manifests"
+                ;;
+              --storage)
                 _skahactl_files "$manifests"
                 ;;
               --profile)

@@ -6,7 +6,7 @@ function __fish_skahactl_using_command
     set -l cmd (commandline -opc)
     contains -- -- $cmd; and return 1
     set -l subcommands
-    set -l options_with_values '--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
+    set -l options_with_values '--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --storage --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
     set -l all_commands '|apply|completion|create|delete|describe|diff|events|explain|get|help|init|login|logs|mark|open|profile|profile add|profile check|profile current|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
@@ -45,7 +45,7 @@ end
 function __fish_skahactl_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
+    set -l options_with_values '--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --storage --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -290,6 +290,7 @@ complete -c skahactl -n '__fish_skahactl_using_command delete' -l wait -d 'Reque
 complete -c skahactl -n '__fish_skahactl_using_command delete' -l wait=false -d 'Request the deletion once, without waiting until the sessions are gone.'
 complete -c skahactl -n '__fish_skahactl_using_command delete' -l ignore-not-found -d 'Exit with 0 if the target does not exist.'
 complete -c skahactl -n '__fish_skahactl_using_command delete' -l forget -d 'Also delete the local record and the saved logs.'
+complete -c skahactl -n '__fish_skahactl_using_command delete' -l no-logs -d 'Do not save logs before deleting.'
 complete -c skahactl -n '__fish_skahactl_using_command delete' -l profile -x -d 'Profile name or file: where to run.'
 complete -c skahactl -n '__fish_skahactl_using_command delete' -l profile -x -k -a '(__fish_skahactl_complete)'
 complete -c skahactl -n '__fish_skahactl_using_command delete' -s p -x -d 'Profile name or file: where to run.'
@@ -419,7 +420,7 @@ complete -c skahactl -n '__fish_skahactl_using_command explain' -l color -x -a '
 complete -c skahactl -n '__fish_skahactl_using_command explain' -l no-pager -d 'Do not use a pager.'
 complete -c skahactl -n '__fish_skahactl_using_command explain' -l log-file -r -F -d 'Append the lines of -vv to this file.'
 # Positionals for: explain
-complete -c skahactl -n '__fish_skahactl_using_command explain; and test (__fish_skahactl_positional_index 1) = 0' -f -a 'name image kind command shell replicas session-name after resources resources.cores resources.ram resources.gpus env items items.file items.glob items.values items.range items.csv items.matrix items.strategy items.per-replica items.each items.duplicates limits limits.alive limits.pending limits.pending-timeout retry retry.attempts logs logs.keep vars common job'
+complete -c skahactl -n '__fish_skahactl_using_command explain; and test (__fish_skahactl_positional_index 1) = 0' -f -a 'name image kind command shell replicas session-name after resources resources.cores resources.ram resources.gpus env items items.file items.glob items.values items.range items.csv items.matrix items.strategy items.per-replica items.each items.duplicates limits limits.alive limits.pending limits.pending-timeout retry retry.attempts logs logs.keep logs.shared vars common job'
 
 # Options for: get
 complete -c skahactl -n '__fish_skahactl_using_command get' -l help -d 'Display this message and exit.'
@@ -947,7 +948,7 @@ complete -c skahactl -n '__fish_skahactl_using_command retry' -s r -x -d 'Only t
 complete -c skahactl -n '__fish_skahactl_using_command retry' -s r -x -k -a '(__fish_skahactl_complete)'
 complete -c skahactl -n '__fish_skahactl_using_command retry' -l failed -d 'Retry Failed replicas (default).'
 complete -c skahactl -n '__fish_skahactl_using_command retry' -l unknown -d 'Replicas that are Unknown: finished unobserved, result discarded.'
-complete -c skahactl -n '__fish_skahactl_using_command retry' -l rejected -d 'Retry Rejected replicas, whose request the server rejected.'
+complete -c skahactl -n '__fish_skahactl_using_command retry' -l rejected -d 'Retry Rejected replicas: the server rejected their request.'
 complete -c skahactl -n '__fish_skahactl_using_command retry' -l items -r -F -d 'The replicas that have one of the items in this file, one item per line; - is s…'
 complete -c skahactl -n '__fish_skahactl_using_command retry' -l ram -x -d 'Request this memory for these attempts only.'
 complete -c skahactl -n '__fish_skahactl_using_command retry' -l memory -x -d 'Request this memory for these attempts only.'
@@ -1007,6 +1008,7 @@ complete -c skahactl -n '__fish_skahactl_using_command serve' -s h -d 'Display t
 complete -c skahactl -n '__fish_skahactl_using_command serve' -l version -d 'Display application version.'
 complete -c skahactl -n '__fish_skahactl_using_command serve' -l port -x -d 'Port to listen on (default: any free port).'
 complete -c skahactl -n '__fish_skahactl_using_command serve' -l token-file -r -F -d 'File that holds the bearer token of clients (default: a new token).'
+complete -c skahactl -n '__fish_skahactl_using_command serve' -l storage -r -F -d 'Directory to offer as the storage service, for [logs] shared (default: none).'
 complete -c skahactl -n '__fish_skahactl_using_command serve' -l profile -x -d 'Profile name or file: where to run.'
 complete -c skahactl -n '__fish_skahactl_using_command serve' -l profile -x -k -a '(__fish_skahactl_complete)'
 complete -c skahactl -n '__fish_skahactl_using_command serve' -s p -x -d 'Profile name or file: where to run.'
@@ -1038,7 +1040,7 @@ complete -c skahactl -n '__fish_skahactl_using_command split' -l replica -x -d '
 complete -c skahactl -n '__fish_skahactl_using_command split' -l of -x -d 'Number of replicas (default: REPLICA_COUNT).'
 complete -c skahactl -n '__fish_skahactl_using_command split' -l glob -x -d 'Use the matching file names as items; ** matches any depth.'
 complete -c skahactl -n '__fish_skahactl_using_command split' -l exclude -r -F -d 'Leave out the items in this file, after the list is divided.'
-complete -c skahactl -n '__fish_skahactl_using_command split' -l unless -x -d 'Leave out items whose file P{} exists and is not empty, after the list is divid…'
+complete -c skahactl -n '__fish_skahactl_using_command split' -l unless -x -d 'Leave out items with a file P{} that exists and is not empty, after the list is…'
 complete -c skahactl -n '__fish_skahactl_using_command split' -l null -d 'End items with NUL instead of a newline.'
 complete -c skahactl -n '__fish_skahactl_using_command split' -s 0 -d 'End items with NUL instead of a newline.'
 complete -c skahactl -n '__fish_skahactl_using_command split' -l all -d 'Print replicaitem for every replica.'

@@ -48,7 +48,7 @@ VERBS = {
     "help": ("skahactl.commands.help:show_help", "Show a page of the manual", ""),
 }
 
-#: The groups whose verbs have a line each; the others are lists of verbs.
+#: The groups with one line per verb; the others are lists of verbs.
 _WITH_LINES = ("Start", "Watch")
 
 _HEAD = """\

@@ -1,4 +1,4 @@
-"""The command line: argv in, exit code out. The one ladder of errors stands here."""
+"""The command line: argv in, exit code out; the only place that handles errors."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _take_signals() -> None:
     """What interrupts is an exception from now on."""
     for number in handled_signals():
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _terminated)
-    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # so that children of ours can be waited for
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # so that we can wait for our children
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
@@ -97,7 +97,7 @@ def _call(words: list[str], context: Invocation) -> int:
 
 
 def _live_jobs(context: Invocation) -> list[str]:
-    """A line for each job that has not ended; none where there is no local record, or none that can be read."""
+    """Yield a line for each unfinished job; none without a readable local record."""
     from skahactl.errors import LedgerError
     from skahactl.system import state_dir
 
@@ -133,7 +133,7 @@ def _terminated(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _tell(context: Invocation, error: SkahactlError) -> int:
-    """The error in words on stderr, or as one JSON object with ``-o json``."""
+    """Print the error on stderr, or as one JSON object with ``-o json``."""
     if error.hint:
         error.hint = context.pasteable(error.hint)
     if context.output in ("json", "jsonl"):
@@ -156,14 +156,14 @@ def _from_system(error: OSError) -> SkahactlError:
 
 
 def _unexpected(error: Exception, context: Invocation) -> SkahactlError:
-    """A mistake of ours: the place in a word, the rest on demand."""
+    """Report an internal error: its location, and the traceback with SKAHACTL_DEBUG."""
     import traceback
 
     frame = traceback.extract_tb(error.__traceback__)[-1]
     if context.environ.get("SKAHACTL_DEBUG"):
         context.warn("".join(traceback.format_exception(error)))
     return SkahactlError(
-        f"this should not have happened: {type(error).__name__}: {error}",
+        f"internal error: {type(error).__name__}: {error}",
         where=f"{os.path.basename(frame.filename)}:{frame.lineno}",
         hint="please report it with the output of the same command under SKAHACTL_DEBUG=1",
         code="internal",
@@ -171,7 +171,7 @@ def _unexpected(error: Exception, context: Invocation) -> SkahactlError:
 
 
 def run() -> NoReturn:
-    """``skahactl`` as a command. Ctrl-C before there is anything to tell, or after all is told, is the system's."""
+    """Run ``skahactl`` as a command. The system handles Ctrl-C before the start and after the end."""
     _restore_default_sigint()
     import gc
     import sys

@@ -10,7 +10,7 @@ SkahactlError
 ├── TimedOut              5
 ├── BusyError             6  another command is driving this job
 ├── CreateError           1  from Python: not every replica could be created
-└── AnswerNo              1  finished with a negative result
+└── NegativeResult              1  finished with a negative result
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class BusyError(SkahactlError):
     code = "busy"
 
 
-class AnswerNo(SkahactlError):
+class NegativeResult(SkahactlError):
     exit = Exit.NO
     code = "no"
 

@@ -13,7 +13,7 @@ from skahactl.errors import Exit, SkahactlError, TimedOut
 from skahactl.system import Clock, handled_signals
 from skahactl.text import count_noun
 
-#: Seconds that a look at the very end of ``--timeout`` has: what has come true by then counts.
+#: Seconds for a last poll at the end of ``--timeout``: a condition that is met by then counts.
 _LAST_LOOK = 1.0
 T = TypeVar("T")
 
@@ -126,7 +126,7 @@ class Stop:
                 one.cancel()
             await asyncio.gather(task, watch, return_exceptions=True)
         self.check()
-        raise TimedOut("timed out; the platform did not answer", hint="the same command goes on from here")
+        raise TimedOut("timed out; the platform did not respond", hint="run the same command again to continue")
 
     async def sleep(self, clock: Clock, seconds: float, wake: asyncio.Event | None = None) -> None:
         """Sleeps, at most until ``wake`` or a signal; raises Interrupted for a signal."""

@@ -27,7 +27,7 @@ class LogFile:
     def __init__(self, path: str):
         self._path = path
         self._handle: int | None = None
-        self._told = False
+        self._reported = False
 
     def open(self) -> None:
         """Raises UsageError, which names it, where it cannot be opened."""
@@ -43,8 +43,8 @@ class LogFile:
         try:
             os.write(self._handle, (line + "\n").encode("utf-8", "backslashreplace"))
         except OSError as error:
-            told, self._told = self._told, True
-            return None if told else f"{self._path}: the log file cannot be written: {error.strerror}"
+            reported, self._reported = self._reported, True
+            return None if reported else f"{self._path}: the log file cannot be written: {error.strerror}"
         return None
 
     def close(self) -> None:
@@ -92,7 +92,7 @@ class Invocation:
         self.tell(self.pasteable(text))
 
     def tell(self, text: str) -> None:
-        """A line of stderr as it stands. One that is full or gone is no reason to stop, nor to fail."""
+        """Write a line to stderr. A closed or full stderr is ignored."""
         with contextlib.suppress(OSError):
             self.stderr.write(clean_text(text, self.stderr, self.environ) + "\n")
             self.stderr.flush()
@@ -142,7 +142,7 @@ def enter(context: Invocation) -> None:
 
 
 def is_screen(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """A terminal whose cursor can be moved; not one that calls itself dumb, as a screen reader's may."""
+    """Return whether it is a terminal with a movable cursor; not one that calls itself dumb, as for screen readers."""
     return stream.isatty() and environ.get("TERM", "dumb") != "dumb"
 
 
@@ -177,7 +177,7 @@ def clean_text(text: str, stream: TextIO, environ: Mapping[str, str]) -> str:
 
 
 def one_line(text: str) -> str:
-    """``text`` as it may stand in one line of a terminal: no control characters, no line breaks."""
+    """Return ``text`` as one line for a terminal, without control characters and line breaks."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in text)
@@ -361,7 +361,7 @@ def unknown_option(verb: str, word: str, options: Iterable[str], otherwise: str)
 
 
 def asked_page(words: Sequence[str]) -> str | None:
-    """The verb whose help page is asked for."""
+    """Return the verb for which help is requested."""
     return next((word for word in words if not word.startswith("-")), None) if asks_for_help(words) else None
 
 
@@ -388,7 +388,7 @@ def use_aliases(words: Sequence[str]) -> list[str]:
     return [*before, *words[end:]]
 
 
-#: kubectl's forms of ``--dry-run``; None is no option at all.
+#: kubectl's forms of ``--dry-run``; None means that the option is dropped.
 _DRY_RUN = {f"--dry-run={value}": "--dry-run" for value in ("client", "server", "true")} | {
     f"--dry-run={value}": None for value in ("none", "false")
 }

@@ -252,7 +252,7 @@ FILE: TomlTable = {
     "local": {"slots": _count, "directory": _name, "memory": _some_seconds, "kill-after": _seconds},
 }
 
-#: Keys that have to stand in their table where it is written.
+#: Keys that are required if their table exists.
 _NEEDED = frozenset({("auth", "method")})
 
 
@@ -266,7 +266,7 @@ def read(path: Path, name: str, environ: Mapping[str, str], built_in: Profile | 
     except OSError as error:
         raise ProfileError(f"the profile cannot be read: {error.strerror}", where=str(path)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProfileError(f"this is no TOML: {error}", where=str(path)) from None
+        raise ProfileError(f"not TOML: {error}", where=str(path)) from None
     file, problems = check_table(data)
     problems = problems or list(_contradictions(file, built_in))
     if problems:

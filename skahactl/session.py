@@ -288,7 +288,7 @@ class Session:
             directory=directory,
             report=report,
         )
-        self._before: list[object] = []  # the loops of other processes
+        self._before: list[object] = []  # loops of other processes
         self._begin()
 
     def _begin(self) -> None:

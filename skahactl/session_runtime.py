@@ -227,7 +227,7 @@ async def delete_ids(runtime: Runtime, ids: Sequence[str]) -> dict[str, bool]:
 
 
 def _current_replicas(ledger: Ledger, ids: Sequence[str]) -> dict[int, tuple[Run, set[int]]]:
-    """By run: the run, and its replicas whose current session is one of these."""
+    """Return by run: the run, and its replicas with one of these as their current session."""
     found: dict[int, tuple[Run, set[int]]] = {}
     for run_id, replica, attempt in known_sessions(ledger, ids).values():
         row = replicas.replica_states(ledger, run_id, replica)[0]
@@ -348,9 +348,9 @@ def known_status(asked: str) -> str:
     return current_options(_known(asked, "status", (*STATUSES, *map(str.capitalize, _FORMER))))
 
 
-def current_options(told: str) -> str:
+def current_options(status: str) -> str:
     """Convert a status from a server in the same way, whatever it is."""
-    return _FORMER.get(told.lower(), told.lower())
+    return _FORMER.get(status.lower(), status.lower())
 
 
 def name_pattern(prefix: str) -> re.Pattern[str]:

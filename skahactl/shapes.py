@@ -90,7 +90,7 @@ def replica(
 
 @dataclass(frozen=True, slots=True)
 class FailedItem:
-    """An item whose own end is known, and was not exit code 0."""
+    """Return whether an item ended with an exit code other than 0."""
 
     item: str
     exit_code: int

@@ -15,7 +15,7 @@ from skahactl.errors import LedgerError
 
 class Clock(Protocol):
     def now(self) -> float:
-        """Time in seconds since the epoch. It goes on while the machine sleeps, and follows no change of its clock."""
+        """Return seconds since the epoch that advance while the machine sleeps, and ignore changes of its clock."""
 
     def monotonic(self) -> float:
         """Return monotonic seconds; they do not advance while the machine sleeps."""

@@ -235,7 +235,7 @@ async def _apply(profile: Profile, jobs: tuple[Job, ...], empty: list[JobOutcome
 
 
 def _with_manifests(outcome: Outcome, jobs: Sequence[Job]) -> Outcome:
-    """The outcome whose jobs name the manifests that they come from."""
+    """Return the outcome, in which jobs name the manifests that they come from."""
     manifests = {job.name: job.manifest for job in jobs}
     for part in outcome.jobs:
         part.manifest = manifests.get(part.name)
@@ -255,11 +255,11 @@ def _show_preview(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) ->
 
 def applier_for(runtime: Runtime, asked: ApplyOptions) -> Applier:
     from skahactl.engine.apply import Applier
-    from skahactl.engine.decide import ApplyWishes
+    from skahactl.engine.decide import ApplyMode
 
     return Applier(
         runtime,
-        ApplyWishes(asked.rerun, asked.replace, asked.adopt),
+        ApplyMode(asked.rerun, asked.replace, asked.adopt),
         wait=asked.wait,
         deadline=deadline(asked.timeout, runtime.clock),
         break_lock=asked.break_lock,

@@ -72,7 +72,7 @@ def _known(word: str) -> Shell:
         if word == shell:
             return shell
     hint = did_you_mean(word, (*FILES, "install")) or "the shells are bash, zsh and fish"
-    raise UsageError(f"there is no completion for '{word}'", hint=hint)
+    raise UsageError(f"no completion for '{word}'", hint=hint)
 
 
 def _login_shell(context: Invocation) -> str:

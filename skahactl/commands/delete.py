@@ -11,7 +11,7 @@ from skahactl import completers
 from skahactl.commands.params import EXECUTION, SELECTION, DryRun, Replicas, Yes
 from skahactl.commands.runtime import confirm, connected_runtime, parse_states, run, run_with_report
 from skahactl.completers import FileName
-from skahactl.errors import AnswerNo, Exit, UsageError, worst
+from skahactl.errors import Exit, NegativeResult, UsageError, worst
 from skahactl.invocation import current
 from skahactl.text import count_noun
 
@@ -148,7 +148,7 @@ async def _delete_foreign(pattern: str, states: str | None, dry_run: bool, yes: 
         if not chosen:
             context.say(f"no session on {runtime.where} matches '{pattern}'" + (f" and {states}" if states else ""))
         elif not dry_run and not confirm(context, yes, _question(chosen, runtime.where)):
-            raise AnswerNo("nothing was deleted", hint="--yes deletes without asking; --dry-run lists the sessions")
+            raise NegativeResult("nothing was deleted", hint="add --yes; --dry-run lists the sessions")
         gone = [await _session(runtime, removal, one, dry_run) for one in chosen]
         if context.machine_readable:
             show_outcome(context, outcome)
@@ -206,7 +206,7 @@ async def _delete(words: list[str], replicas: str | None, options: DeleteOptions
 def _confirm(
     runtime: Runtime, found: Sequence[Target], others: Sequence[ServerSession], yes: bool, forget: bool
 ) -> None:
-    """On a terminal, asks once if anything is alive or to be forgotten. AnswerNo for a no, and nothing was changed."""
+    """On a terminal, ask once if anything is alive or to be removed. Raises NegativeResult for a no."""
     from skahactl.ledger.replicas import replica_states
     from skahactl.ledger.runs import runs_of
     from skahactl.model import ALIVE, State
@@ -237,7 +237,7 @@ def _confirm(
         if one.status not in (State.COMPLETED, State.FAILED)
     ]
     if lines and not confirm(context, False, "\n".join(lines)):
-        raise AnswerNo("nothing was deleted", hint="add -y to delete without a question")
+        raise NegativeResult("nothing was deleted", hint="add -y to delete without a question")
 
 
 def _found(runtime: Runtime, words: list[str], replicas: str | None, ignore_not_found: bool) -> list[Target]:
@@ -270,9 +270,9 @@ async def _sessions(runtime: Runtime, words: list[str], ignore_not_found: bool) 
             raise UsageError(f"{len(matching)} sessions are named '{word}' {where}", hint=f"name one by its id: {ids}")
         if not matching and not ignore_not_found:
             names = [one.name for one in listed]
-            raise UsageError(f"there is no job, replica or session '{word}' {where}", hint=_hint(runtime, word, names))
+            raise UsageError(f"no job, replica or session '{word}' {where}", hint=_hint(runtime, word, names))
         if not matching:
-            current().say(f"there is no job, replica or session '{word}' {where}; nothing to delete")
+            current().say(f"no job, replica or session '{word}' {where}; nothing to delete")
         found += matching
     return found
 
@@ -306,7 +306,7 @@ async def _request(runtime: Runtime, removal: JobDeletion, run: Run, numbers: fr
 
 
 async def _session(runtime: Runtime, removal: JobDeletion, chosen: ServerSession, dry_run: bool) -> Exit:
-    """A session that has no record here: told in a line, and as data a part of its own."""
+    """Report a session without a record: one line, and a part of its own in data."""
     where = f"on {runtime.profile.name} ({runtime.profile.host})"
     if dry_run:
         current().say(f"session {chosen.id} ({chosen.name}, {chosen.status}) {where}: to delete (dry run)")

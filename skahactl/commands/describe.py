@@ -52,7 +52,7 @@ def describe(
     return run_describe(targets, replicas, run, cached)
 
 
-_MOST_ASKED = 3  # Pending replicas of a job whose events are asked for
+_MOST_ASKED = 3  # maximum number of Pending replicas per job for which events are requested
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ async def _foreign(runtime: Runtime, target: Target) -> Row:
     session = next((one for one in listed if word in (one.id, one.name)), None)
     if session is None:
         raise UsageError(
-            f"there is no job or session '{word}' on {runtime.where}",
+            f"no job or session '{word}' on {runtime.where}",
             hint="skahactl get jobs and skahactl get sessions show what there is",
             code="unknown-target",
         )

@@ -342,7 +342,7 @@ class GetQuery:
                 )
 
     def _refuse_near_noun(self, word: str) -> None:
-        """A noun with a slip in it is no target."""
+        """Report a misspelled noun, which is not a target."""
         guess = nearest(word, NOUNS)
         if guess is not None:
             raise UsageError(f"'{word}' is not a job or a noun", hint=f"did you mean 'get {guess}'?")
@@ -467,12 +467,12 @@ class _Watcher:
         )
 
 
-_MOST = 50  # sessions whose events are asked for, unless they are named
+_MOST = 50  # maximum number of sessions for which events are requested, unless they are named
 
 
 @dataclass(frozen=True, slots=True)
 class EventsOptions:
-    """A session whose events are wanted, and what to call it."""
+    """A session for which events are requested, and its label."""
 
     session: str
     name: str
@@ -517,7 +517,7 @@ def _rows(runtime: Runtime, chosen: Sequence[EventsOptions], answers: Sequence[S
 
 
 def _chosen_sessions(runtime: Runtime, targets: Sequence[Target], seen: Listing) -> list[EventsOptions]:
-    """The sessions whose events are asked for."""
+    """Return the sessions for which events are requested."""
     if not targets:
         return _not_too_many([EventsOptions(s.id, s.name) for s in seen.sessions if s.status == State.PENDING])
     chosen: list[EventsOptions] = []
@@ -534,7 +534,7 @@ def _of_session(target: Target, seen: Listing) -> EventsOptions:
     word = target.session or target.word
     found = next((s.id for s in seen.sessions if word in (s.id, s.name)), None)
     if found is None and target.run is None:
-        raise UsageError(f"there is no job or session '{target.word}'", hint="'skahactl get sessions' lists them")
+        raise UsageError(f"no job or session '{target.word}'", hint="'skahactl get sessions' lists them")
     return EventsOptions(found or word, target.word)
 
 

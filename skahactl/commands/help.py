@@ -87,6 +87,6 @@ def _show_command(command: str, subcommands: tuple[str, ...], invocation: Invoca
 
     if command not in VERBS:
         hint = similar(command, (*VERBS, *TOPICS)) or f"the topics are {', '.join(TOPICS)}"
-        raise UsageError(f"there is no command or topic '{command}'", hint=hint)
+        raise UsageError(f"no command or topic '{command}'", hint=hint)
     text = help_page(command, [command, *subcommands], invocation.stdout.isatty())
     pager.show(text, invocation.stdout, invocation.environ)

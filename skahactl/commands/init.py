@@ -124,7 +124,7 @@ def _work(answer: str) -> None:
         if not 1 <= int(answer[:8]) <= 1_000_000:
             raise ValueError("expected a number from 1 to 1,000,000")
     elif not os.path.isfile(os.path.expanduser(answer)):
-        raise ValueError(f"'{answer}' is not a number, and there is no such file")
+        raise ValueError(f"'{answer}' is neither a number nor an existing file")
 
 
 def _ask(context: Invocation, question: str, default: str, check: object) -> str:

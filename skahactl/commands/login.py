@@ -80,7 +80,7 @@ def _choose_profile(name: str | None, context: Invocation) -> Profile:
 
 
 def _require_name(profile: Profile) -> None:
-    """What the environment alone describes has no login-url of its own, and is no profile to be used from now on."""
+    """Reject a profile that only the environment describes: it has no login-url, and cannot become the default."""
     from skahactl.profiles import ENVIRONMENT
 
     if profile.name == ENVIRONMENT:
@@ -114,8 +114,8 @@ def _account(url: str, user: str | None, context: Invocation) -> Account:
         return found
     if not (context.stdin.isatty() and context.stderr.isatty()):
         raise AuthError(
-            "a password is needed, and there is nobody to ask",
-            hint="call it on a terminal, or put the account into ~/.netrc (mode 0600)",
+            "a password is needed, but there is no terminal to ask for it",
+            hint="run it on a terminal, or put the account into ~/.netrc (mode 0600)",
         )
     import getpass
 
@@ -135,16 +135,16 @@ _LARGEST = 1 << 20
 
 
 def require_https(url: str) -> None:
-    """A password goes over https, or to this machine, or nowhere: ProfileError."""
+    """Check that a password is sent only over https or to this machine. Raises ProfileError."""
     parts = urlsplit(url)
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK):
         return
-    raise ProfileError(f"a password goes over https only, and login-url is {url}")
+    raise ProfileError(f"a password is sent only over https, but login-url is {url}")
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """``file``: where it was found; None if a person was asked."""
+    """A user name and password. ``file`` is their source; None if the user was asked."""
 
     user: str
     password: str = field(repr=False)
@@ -152,17 +152,19 @@ class Account:
 
 
 def netrc_account(url: str, user: str | None, environ: Mapping[str, str]) -> Account | None:
-    """User and password for the host of ``url`` from ``NETRC`` or ``~/.netrc``; None if it has none, or another's."""
+    """Return user and password for the host of ``url`` from ``NETRC`` or ``~/.netrc``; None if there are none."""
     import netrc
 
     path = Path(environ.get("NETRC") or home(environ) / ".netrc")
     if not path.exists():
         return None
     if path.stat().st_mode & 0o077:
-        raise AuthError("the file with your passwords can be read by others", where=str(path), hint=f"chmod 600 {path}")
+        raise AuthError(
+            "the file with your passwords is readable by other users", where=str(path), hint=f"chmod 600 {path}"
+        )
     try:
         found = netrc.netrc(str(path)).authenticators(urlsplit(url).hostname or "")
-    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):  # its message may hold a password
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):  # its message can contain a password
         raise AuthError("the file with your passwords cannot be read", where=str(path)) from None
     if found is None or not found[0] or not found[2] or (user is not None and found[0] != user):
         return None
@@ -172,21 +174,21 @@ def netrc_account(url: str, user: str | None, environ: Mapping[str, str]) -> Acc
 def fetch_certificate(
     profile: Profile, account: Account, clock: Clock, environ: Mapping[str, str], report: Callable[[str], None]
 ) -> CertificateChain:
-    """Gets a certificate from the profile's login-url and writes it, mode 0600, in place of the former one.
+    """Get a certificate from the login-url of the profile and write it, with mode 0600, in place of the former one.
 
-    Raises AuthError for a wrong password, UnreachableError for anything that is no certificate; the former one stays.
+    Raises AuthError for a wrong password, and UnreachableError for a reply without a certificate; the former one stays.
     """
     assert profile.auth.certificate is not None
     status, content = _ask_account(profile, account, clock, environ)
     report(f"GET {_shown(profile.login_url)} {status}")
     if status in (401, 403):
         raise AuthError(
-            f"user name or password is wrong ({_host(profile)} answered {status})",
+            f"wrong user name or password ({_host(profile)} replied {status})",
             where=account.file,
-            hint=None if account.file is None else "the account was taken from this file; --user takes another one",
+            hint=None if account.file is None else "the account comes from this file; use --user for another one",
         )
     if status != 200:
-        raise UnreachableError(f"{_host(profile)} gave no certificate: it answered {status}")
+        raise UnreachableError(f"{_host(profile)} sent no certificate: it replied {status}")
     try:
         path = replaceable(Path(profile.auth.certificate))
     except OSError as error:
@@ -198,14 +200,14 @@ def fetch_certificate(
         chain = credentials.current(draft, clock.now(), profile.name)
         draft.replace(path)
     except AuthError as error:
-        raise UnreachableError(f"{_host(profile)} gave no usable certificate: {error.message}") from None
+        raise UnreachableError(f"{_host(profile)} sent no usable certificate: {error.message}") from None
     finally:
         draft.unlink(missing_ok=True)
     return chain
 
 
 def _ask_account(profile: Profile, account: Account, clock: Clock, environ: Mapping[str, str]) -> tuple[int, bytes]:
-    """Status and body."""
+    """Return status and body."""
     import httpx
 
     from skahactl.skaha import failures
@@ -228,15 +230,15 @@ def _ask_account(profile: Profile, account: Account, clock: Clock, environ: Mapp
 
 
 def _read_netrc(response: httpx.Response, profile: Profile, clock: Clock) -> bytes:
-    """The whole of an answer that comes to an end."""
+    """Return the whole reply, of bounded size and time."""
     latest = clock.monotonic() + 2 * profile.client.timeout
     body = b""
     for piece in response.iter_bytes():
         body += piece
         if len(body) > _LARGEST:
-            raise UnreachableError(f"{_host(profile)} gave no certificate, but a large page")
+            raise UnreachableError(f"{_host(profile)} sent a large page instead of a certificate")
         if clock.monotonic() > latest:
-            raise UnreachableError(f"{_host(profile)} gave no certificate in time")
+            raise UnreachableError(f"{_host(profile)} sent no certificate in time")
     return body
 
 

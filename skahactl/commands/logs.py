@@ -304,7 +304,7 @@ class _LogsCommand:
             if self.error is not None:
                 raise self.error
             return Exit.DONE
-        raise UsageError(f"{self._where(target)}: there is no such attempt", hint="see skahactl describe JOB")
+        raise UsageError(f"{self._where(target)}: the attempt does not exist", hint="see skahactl describe JOB")
 
     def _where(self, target: Target) -> str:
         name = target.word if target.run is None else target.run.key.name
@@ -332,7 +332,7 @@ class _LogsCommand:
             raise error
         for target in targets:
             if target.run is None and any(is_lost(log, statuses) for log in shown.empty if log.label == target.word):
-                raise UsageError(f"there is no session '{target.word}' on {self.runtime.where}")
+                raise UsageError(f"no session '{target.word}' on {self.runtime.where}")
         if no_item and shown.with_text:
             context.warn(f"{shown.with_text[0].label}: nothing of item '{self.choice.item}' in its log")
             return Exit.NO

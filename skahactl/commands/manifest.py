@@ -188,11 +188,11 @@ def explain(
     return Exit.DONE
 
 
-#: Where an editor looks up what a schema means.
+#: The dialect of the schema.
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-_COMMON = "What all jobs of this file share; a job's own keys go before. The same keys as a job's, but name."
-_JOB = "One job of several in one file; in each the keys that a manifest of one job has at its top."
+_COMMON = "Settings that all jobs of this file share; keys of a job override them. All keys of a job except name."
+_JOB = "One of several jobs in a file, with the keys that a manifest of one job has at its top level."
 _TYPES = {
     "string": "text",
     "integer": "a whole number",
@@ -204,7 +204,7 @@ _TYPES = {
 
 
 def json_schema() -> dict[str, object]:
-    """The JSON Schema of a manifest, of one job or several."""
+    """Return the JSON Schema of a manifest with one or more jobs."""
     job = cast(dict[str, Any], _without_examples(_schema()))
     definitions = job.pop("$defs")
     common = copy.deepcopy(job)
@@ -231,7 +231,7 @@ def json_schema() -> dict[str, object]:
 
 
 def manifest_keys() -> dict[str, str]:
-    """Every key, dotted, with the first sentence of what it means."""
+    """Return every dotted key with the first sentence of its description."""
     found: dict[str, str] = {}
     root = _schema()
     for name, part in root["properties"].items():
@@ -262,10 +262,10 @@ class KeyExplanation:
 
 
 def explain_key(key: str) -> KeyExplanation:
-    """What ``key`` (``resources.cores``) means, what it may be, and an example.
+    """Return the meaning of ``key`` (``resources.cores``), its possible values, and an example.
 
     Raises:
-        UsageError: there is no such key; with the nearest one.
+        UsageError: the key does not exist; the error names the nearest one.
     """
     known = manifest_keys()
     name = key.strip().strip("[]").replace("_", "-")
@@ -309,8 +309,8 @@ def _unknown(key: str, name: str, known: dict[str, str]) -> UsageError:
     if guess is None:
         close = nearest(last, [one.rpartition(".")[2] for one in known])
         guess = next((one for one in known if one.rpartition(".")[2] == close), None)
-    hint = f"did you mean '{guess}'?" if guess else "'skahactl explain' lists them all"
-    return UsageError(f"a manifest has no key '{key}'", hint=hint)
+    hint = f"did you mean '{guess}'?" if guess else "'skahactl explain' lists all keys"
+    return UsageError(f"unknown key '{key}'", hint=hint)
 
 
 def _schema() -> dict[str, Any]:
@@ -318,7 +318,7 @@ def _schema() -> dict[str, Any]:
 
 
 def _plain(part: object) -> object:
-    """Without the titles that pydantic makes of names, and with no null among the choices: TOML has none."""
+    """Remove the titles that pydantic derives from names, and null from the choices: TOML has no null."""
     if isinstance(part, list):
         return [_plain(one) for one in part if one != {"type": "null"}]
     if not isinstance(part, dict):
@@ -331,7 +331,7 @@ def _plain(part: object) -> object:
 
 
 def _without_examples(part: object) -> object:
-    """Examples are lines of TOML, which an editor would take for values."""
+    """Remove the examples: they are lines of TOML, and an editor would take them for values."""
     if isinstance(part, list):
         return [_without_examples(one) for one in part]
     if not isinstance(part, dict):
@@ -344,13 +344,13 @@ def _noise(key: str, value: object) -> bool:
 
 
 def _explain_table(root: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """The keys of the table that ``part`` is, none if it is no table of fixed keys."""
+    """Return the keys of the table ``part``; none if it is not a table with fixed keys."""
     name = part.get("$ref", "").rpartition("/")[2]
     return cast(dict[str, Any], root["$defs"][name]["properties"]) if name else {}
 
 
 def _kind(root: dict[str, Any], part: dict[str, Any]) -> str:
-    """The type in words."""
+    """Describe the type."""
     if "$ref" in part:
         return "a table"
     if "enum" in part:

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from skahactl import completers
 from skahactl.commands.runtime import connected_runtime, run
-from skahactl.errors import AnswerNo, Exit, UnreachableError, UsageError
+from skahactl.errors import Exit, NegativeResult, UnreachableError, UsageError
 from skahactl.invocation import current
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _choose(runtime: Runtime, target: Target, listing: Listing) -> ServerSession
         wanted = {one.session for one in attempts if numbers is None or one.replica in numbers}
     found = [session for session in listing.sessions if {session.id, session.name} & wanted]
     if not found:
-        raise AnswerNo(
+        raise NegativeResult(
             f"{target.word} has no live session", where=runtime.where, hint="'skahactl get sessions' lists sessions"
         )
     return max(found, key=lambda session: (session.url is not None, session.started or 0.0))
@@ -84,7 +84,7 @@ def _with_address(session: ServerSession, word: str) -> ServerSession:
     if session.kind.lower() == "headless":
         raise UsageError(f"{word} is a headless session, which has no page", hint=f"skahactl logs {word}")
     if session.status != "Running" or session.url is None:
-        raise AnswerNo(
+        raise NegativeResult(
             f"{word} is {session.status}; its page opens when it is Running",
             hint=f"skahactl wait {word} --for running; skahactl open {word}",
         )

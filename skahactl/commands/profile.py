@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 from skahactl import completers
 from skahactl.completers import FileName
-from skahactl.errors import AnswerNo, Exit, ProfileError, UsageError
+from skahactl.errors import Exit, NegativeResult, ProfileError, UsageError
 from skahactl.invocation import Invocation, current
 from skahactl.system import SystemClock, home
 from skahactl.text import format_duration, iso_time, parse_duration
@@ -530,7 +530,7 @@ async def _canary(
     context.warn("what the canary printed:")
     for line in verdict.log[:2000].decode("utf-8", "replace").splitlines()[:12]:
         context.warn("  " + "".join(char if char.isprintable() else "?" for char in line))
-    raise AnswerNo(
+    raise NegativeResult(
         f"{profile.host} does not decode commands as Skaha servers up to 1.4.0 do",
         hint="manifests with blanks, quotes, $ or backslashes in command or [env] are rejected there",
         code="canary",

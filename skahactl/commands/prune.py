@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from skahactl import completers
 from skahactl.commands.params import SELECTION, DryRun, Yes
-from skahactl.errors import AnswerNo, BusyError, Exit, UsageError
+from skahactl.errors import BusyError, Exit, NegativeResult, UsageError
 from skahactl.invocation import Invocation, current
 from skahactl.text import count_noun, format_size, iso_time, parse_duration
 
@@ -121,7 +121,7 @@ def _chosen(
 
 def _unknown(name: str, profile: Profile) -> UsageError:
     return UsageError(
-        f"there is no record of a job '{name}' on {profile.name} ({profile.host})",
+        f"no record of a job '{name}' on {profile.name} ({profile.host})",
         hint=f"prune forgets old records on this machine; to end sessions: skahactl delete {name}",
         code="unknown-target",
     )
@@ -160,7 +160,7 @@ def _require_consent(context: Invocation, yes: bool, question: str) -> None:
     context.stdout.flush()
     if not confirm(context, yes, question):
         if context.stdin.isatty() and context.stderr.isatty():
-            raise AnswerNo("nothing was forgotten")
+            raise NegativeResult("nothing was forgotten")
         raise UsageError("nothing was forgotten", hint="--yes does it without asking")
 
 

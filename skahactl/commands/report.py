@@ -234,7 +234,7 @@ def _usage(
 def _failures(
     rows: Mapping[int, ReplicaRow], shown: Mapping[tuple[int, int], ReportAttempt], attempts: Sequence[AttemptRow]
 ) -> tuple[FailureGroup, ...]:
-    """Replicas that ended badly, those that failed alike together, the largest group first."""
+    """Return the failed replicas, grouped by similar failures, the largest group first."""
     latest = {row.replica: row for row in attempts}
     groups: dict[tuple[str, str], list[int]] = {}
     texts: dict[tuple[str, str], str] = {}

@@ -54,7 +54,7 @@ def retry(
     failed: Annotated[bool, Parameter(group=SELECTION, help="Retry Failed replicas (default).")] = False,
     unknown: UnknownFlag = False,
     rejected: Annotated[
-        bool, Parameter(group=SELECTION, help="Retry Rejected replicas, whose request the server rejected.")
+        bool, Parameter(group=SELECTION, help="Retry Rejected replicas: the server rejected their request.")
     ] = False,
     items: ItemsFile = None,
     ram: Annotated[

@@ -37,7 +37,7 @@ class LineReporter:
     def progress(self, runs: Sequence[RunProgress]) -> None:
         """A command that only reads shows no progress."""
 
-    def close(self, *, told: bool = False) -> None:
+    def close(self, *, has_result: bool = False) -> None:
         """Nothing is held back."""
 
 
@@ -45,7 +45,7 @@ class LineReporter:
 def open_runtime(profile: Profile | None = None, *, reads_only: bool = False) -> Iterator[Runtime]:
     """The runtime of this call, closed however the command ends. The platform is contacted at its first use.
 
-    ``reads_only``: no ledger is created where there is none, and there is no progress display.
+    ``reads_only``: no ledger is created, and no progress is displayed.
     """
     from skahactl.engine.runtime import Runtime
     from skahactl.ledger.database import open_ledger, read_ledger
@@ -177,7 +177,7 @@ def parse_states(text: str | None, known: Sequence[str]) -> frozenset[str] | Non
         state = by_lower.get(word.strip().lower())
         if state is None:
             hint = did_you_mean(word.strip(), known)
-            raise UsageError(f"there is no state '{word.strip()}'", hint=hint or f"there are {', '.join(known)}")
+            raise UsageError(f"invalid state '{word.strip()}'", hint=hint or f"use one of {', '.join(known)}")
         chosen.add(state)
     return frozenset(chosen)
 
@@ -204,7 +204,7 @@ def run_with_report(runtime: Runtime, known: Callable[[], Outcome | None]) -> It
             outcome.ended_by = error.exit
             _show(outcome)
         raise
-    runtime.reporter.close(told=context.output in ("table", "wide"))
+    runtime.reporter.close(has_result=context.output in ("table", "wide"))
 
 
 def _show(outcome: Outcome) -> None:
@@ -251,13 +251,15 @@ def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[FoundJ
         refuse_past(targets)
         for target in targets:
             if target.run is None:
-                raise UsageError(f"'{target.word}' is no job with a record here", hint="'skahactl get jobs' lists them")
+                raise UsageError(
+                    f"'{target.word}' is not a job with a record on this machine", hint="'skahactl get jobs' lists them"
+                )
             last = last_run(ledger, target.run.key)
             if last is not None and last.id != target.run.id:
                 raise UsageError(
-                    f"'{target.word}' is a session of run {target.run.number} of {target.run.key.name}, whose last "
+                    f"'{target.word}' is a session of run {target.run.number} of {target.run.key.name}; the last "
                     f"run is {last.number}",
-                    hint="only the last run of a job goes on",
+                    hint="only the last run of a job can continue",
                 )
     return [FoundJob(profile, target.run, target.numbers) for target in by_run(targets) if target.run is not None]
 
@@ -278,5 +280,5 @@ def read_lines(path: str) -> tuple[str, ...]:
     lines = (line.rstrip("\r") for line in text.decode("utf-8", "surrogateescape").split("\n"))
     found = tuple(line for line in lines if line.strip())
     if not found:
-        raise UsageError("there is no item in it", where=path)
+        raise UsageError("the file contains no items", where=path)
     return found

@@ -105,7 +105,7 @@ def _tell(context: Invocation, url: str, token: str | None, kept: Path, storage:
         context.say(f'shared storage, in a profile:  [storage] root = "{_storage(storage)}", url = "{service}"')
 
 
-#: As the servlet container has it (skaha-api 3.1).
+#: The limit of the servlet container (skaha-api 3.1).
 LARGEST_BODY = 2 * 1024 * 1024
 
 Message = MutableMapping[str, Any]
@@ -114,10 +114,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class AccessGate:
-    """An ASGI application in front of a Platform.
-
-    ``hosts``: the values of Host that are ours, in lower case.
-    """
+    """An ASGI application in front of a Platform; ``hosts`` are the valid values of Host, in lower case."""
 
     def __init__(
         self,
@@ -147,14 +144,14 @@ class AccessGate:
         await _send_reply(await self._answered(call), send, self._threads, scope["method"])
 
     def _refusal(self, pairs: list[tuple[str, bytes]]) -> HttpAnswer | None:
-        """403 for what a browser may have sent, 401 for who does not know the token."""
+        """Return 403 for a request that a browser may have sent, and 401 for one without the token."""
         values: dict[str, list[bytes]] = {}
         for name, value in pairs:
             values.setdefault(name, []).append(value)
         if [host.decode("latin-1").lower() in self._hosts for host in values.get("host", [])] != [True]:
-            return http.text("This server answers to its own name and port only.\n", 403)
+            return http.text("The Host header does not name this server.\n", 403)
         if "origin" in values or "sec-fetch-site" in values:
-            return http.text("Requests of web pages are not served.\n", 403)
+            return http.text("Requests from web pages are refused.\n", 403)
         tokens = values.get("authorization", [])
         if not tokens:
             return _unauthorized("Unauthorized\n")
@@ -180,7 +177,7 @@ class AccessGate:
             return http.text(f"unexpected exception: {_one_line(error)}", 500)
 
 
-_TOO_LARGE = http.text(f"A request has at most {LARGEST_BODY} bytes.\n", 413)
+_TOO_LARGE = http.text(f"The request exceeds {LARGEST_BODY} bytes.\n", 413)
 
 
 def _too_large(length: str | None) -> HttpAnswer | None:
@@ -197,7 +194,7 @@ def _one_line(error: Exception) -> str:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body; None if it is too large, or never came."""
+    """Return the whole body; None if it is too large or incomplete."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -242,11 +239,11 @@ def run_server(
     storage: Path | None = None,
     ready: Callable[[str, str, Path], None],
 ) -> None:
-    """Answer until a signal ends it; the signal's own handler then has its way.
+    """Serve requests until a signal ends it; then the handler of the signal runs.
 
-    ``port`` 0: any that is free. ``ready`` is called once it listens, with the base URL, the token, and the file that
-    holds it: ``token_file``, else one made here with mode 0600 and removed at the end. Sessions go on without it.
-    UsageError: the port is taken, or the token file is no good.
+    ``port`` 0 means any free port. ``ready`` is called when it listens, with the base URL, the token, and the file of
+    the token: ``token_file``, else one created with mode 0600 and removed at the end. Sessions continue without it.
+    Raises UsageError if the port is in use or the token file is invalid.
     """
     token = None if token_file is None else _read(token_file)
     with _listening(port) as listener:
@@ -291,15 +288,14 @@ def _serve_forever(platform: Platform, token: str, listener: socket.socket, dire
 
 
 async def _serve_quietly(server: uvicorn.Server, listener: socket.socket) -> None:
-    """Serve until a signal; a connection that breaks is no error of the server and prints nothing."""
+    """Serve until a signal arrives. A broken connection is not an error of the server and prints nothing."""
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
     await server.serve(sockets=[listener])
 
 
 @contextlib.contextmanager
 def _hangup_is_term() -> Iterator[None]:
-    """A closed terminal ends the server as TERM does. uvicorn takes INT and TERM alone; another handler that raised
-    in the middle of its loop would leave it hanging."""
+    """Handle HUP like TERM. uvicorn handles only INT and TERM; a handler that raises within its loop would block it."""
     before = signal.getsignal(signal.SIGHUP)
     if signal.SIGHUP in handled_signals():
         signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
@@ -317,15 +313,15 @@ def _listening(port: int) -> socket.socket:
         listener.listen(512)
     except (OSError, OverflowError) as error:
         listener.close()
-        reason = error.strerror if isinstance(error, OSError) else "ports go from 0 to 65535"
+        reason = error.strerror if isinstance(error, OSError) else "the port must be between 0 and 65535"
         raise UsageError(
-            f"cannot listen on {ADDRESS}:{port}: {reason}", hint="give another --port, or none for any that is free"
+            f"cannot listen on {ADDRESS}:{port}: {reason}", hint="use another --port, or omit it for any free port"
         ) from None
     return listener
 
 
 def _read(path: Path) -> str:
-    """The token in a file: one line that only its owner may read."""
+    """Return the token in a file: one line that only its owner can read."""
     try:
         mode, text = path.stat().st_mode, path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -333,12 +329,12 @@ def _read(path: Path) -> str:
         raise UsageError(f"the token file cannot be read: {reason}", where=str(path)) from None
     if len(text) < 16 or len(text.split()) != 1:
         raise UsageError(
-            "the token file must hold one word of 16 characters or more",
+            "the token file must contain one word of at least 16 characters",
             where=str(path),
             hint=f"(umask 077; openssl rand -hex 32 > {path})",
         )
     if stat.S_IMODE(mode) & 0o077:
-        raise UsageError("the token file can be read by others", where=str(path), hint=f"chmod 600 {path}")
+        raise UsageError("the token file is readable by other users", where=str(path), hint=f"chmod 600 {path}")
     return text
 
 

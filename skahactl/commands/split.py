@@ -91,7 +91,7 @@ def split(
         Parameter(
             metavar="'P{}'",
             group=ITEMS,
-            help="Leave out items whose file P{} exists and is not empty, after the list is divided.",
+            help="Leave out items with a file P{} that exists and is not empty, after the list is divided.",
         ),
     ] = None,
     null: Annotated[
@@ -140,7 +140,7 @@ def split(
     done = _finished(exclude or (), unless, stdin)
     sources = tuple(open_all(lists, glob or (), stdin))
     if mine is None:
-        context.say("skahactl split: REPLICA_ID and REPLICA_COUNT are not set: every item is meant")
+        context.say("skahactl split: REPLICA_ID and REPLICA_COUNT are not set; printing every item")
     for source in (*(done.sources if done else ()), *sources):
         if source.carriage_returns:
             context.say(f"skahactl split: {source.name}: lines end with a carriage return, which stays in the items")
@@ -155,7 +155,7 @@ def _refuse_contradictions(given: Mapping[str, object], output: str) -> None:
     if output not in ("table", "json", "jsonl"):
         raise UsageError(f"split has no -o {output}", hint="-o json and -o jsonl are there, and lines without -o")
     if given["a command"] and not current().command:
-        raise UsageError("there is no command after --", hint="as in: skahactl split tiles.txt -- process-tile {}")
+        raise UsageError("the command after -- is missing", hint="as in: skahactl split tiles.txt -- process-tile {}")
     rivals = {
         "--script": ("--all", "--count", "-0", "-o", "--glob", "--exclude", "--unless", "-s size", "a command"),
         "a command": ("--all", "--count", "-0", "-o"),
@@ -176,7 +176,7 @@ def _refuse_unknown_options(lists: Sequence[str]) -> None:
 
 
 def _share(text: str | None, replica: str | None, of: str | None, all_of_them: bool) -> Share | None:
-    """Whose items; None: everybody's, since nothing says which. With ``all_of_them`` the total alone counts."""
+    """Return the share; None for all items. With ``all_of_them``, only the total counts."""
     if text is not None and (replica is not None or of is not None):
         raise UsageError("-n says which replica of how many, and so do --replica and --of: give one of the two")
     try:

@@ -80,22 +80,22 @@ async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
             if target.run is None:
                 raise UsageError(f"'{target.word}' has no record here", hint="'skahactl get jobs' lists the jobs")
             awaited.append(WaitTarget(target.run, target.numbers))
-        code, told = await JobWaiter(runtime, condition, deadline(timeout, runtime.clock)).wait(awaited)
+        code, reasons = await JobWaiter(runtime, condition, deadline(timeout, runtime.clock)).wait(awaited)
         runtime.reporter.close()
         if current().machine_readable:
-            _print_data(condition, code, told)
+            _print_data(condition, code, reasons)
             return code
-        for run_of, why in told:
+        for run_of, why in reasons:
             current().say(f"{head(run_of.key.name, runtime.profile)}: {why}")
         return code
 
 
-def _print_data(condition: str, code: Exit, told: Sequence[tuple[Run, str]]) -> None:
+def _print_data(condition: str, code: Exit, reasons: Sequence[tuple[Run, str]]) -> None:
     """The jobs for which the condition is met, or those for which it can no longer be met."""
     import json
 
     met = code is Exit.DONE
-    rows = [{"name": one.key.name, "run": one.number, "met": met, "reason": why} for one, why in told]
+    rows = [{"name": one.key.name, "run": one.number, "met": met, "reason": why} for one, why in reasons]
     data = {"condition": condition, "exit": int(code), "jobs": rows}
     current().out(json.dumps(data, ensure_ascii=False, indent=None if current().output == "jsonl" else 2))
 
@@ -177,7 +177,10 @@ class JobWaiter:
         if lost:
             return False, _counted(lost)
         if not ALIVE & set(left.values()) and living_driver(self.runtime.ledger, watch.run.key) is None:
-            return False, f"{_counted(left)}, and nobody drives it; go on with: skahactl resume {watch.run.key.name}"
+            return (
+                False,
+                f"{_counted(left)}, and no driver is running; to continue: skahactl resume {watch.run.key.name}",
+            )
         return None, ""
 
     def _show(self, awaited: Sequence[WaitTarget], begun: float) -> None:

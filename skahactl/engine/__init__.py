@@ -1,1 +1,1 @@
-"""Observe, plan, execute, until it is so."""
+"""Observe, plan and execute until the platform matches the manifest."""

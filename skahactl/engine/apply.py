@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from skahactl.engine import outcome
-from skahactl.engine.decide import ApplyWishes, Decision, RunHistory, in_order
+from skahactl.engine.decide import ApplyMode, Decision, RunHistory, in_order
 from skahactl.engine.driver import Driver, gates_of_jobs, release_locks, wait_for_lock
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import Step, with_adopted
 from skahactl.engine.runtime import FOREVER, Runtime, check_user
 from skahactl.errors import (
-    AnswerNo,
     BusyError,
     Exit,
     ManifestError,
+    NegativeResult,
     Problem,
     SkahactlError,
     TimedOut,
@@ -39,21 +39,24 @@ if TYPE_CHECKING:
     from skahactl.skaha.client import Client
     from skahactl.skaha.models import Listing, Options
 
-#: Sessions that started so few seconds ago show that another driver may be at work.
+#: Sessions that started so few seconds ago show that another driver may be running.
 AT_WORK = 600.0
-#: What begins nothing and writes nothing.
+#: Actions that begin nothing and write nothing.
 _NOTHING = frozenset({"refuse", "ended", "foreign"})
-#: What gives a job its next run.
+#: Actions that create the next run of a job.
 _NEXT = frozenset({"create", "replace", "adopt"})
 
 
 @dataclass
 class Applier:
-    """One call of apply. ``confirm`` is asked with words before a run is replaced; False ends it. ``known``: what has
-    become of the jobs that were begun, also where an error ends the whole."""
+    """One call of apply.
+
+    ``confirm`` asks before a run is replaced; False ends the call. ``known`` are the outcomes of the jobs that were
+    begun, also if an error ends the call.
+    """
 
     desk: Runtime
-    wishes: ApplyWishes
+    mode: ApplyMode
     wait: bool = False
     deadline: float | None = None
     break_lock: bool = False
@@ -61,12 +64,12 @@ class Applier:
     confirm: Callable[[str], bool] = lambda words: False
     known: Outcome | None = None
     _locks: list[JobLock] = field(default_factory=list)
-    _consented: set[str] = field(default_factory=set)  # jobs whose run may be replaced
-    _handed: set[str] = field(default_factory=set)  # jobs whose driver took over changed limits
+    _consented: set[str] = field(default_factory=set)  # jobs that may be replaced
+    _handed: set[str] = field(default_factory=set)  # jobs with a driver that adopted changed limits
     _adopted: dict[int, Mapping[int, Step]] = field(default_factory=dict)  # by run
 
     async def preview(self, jobs: Sequence[Job]) -> Outcome:
-        """What apply would do, from one look; nothing is written."""
+        """Return what apply would do, from one poll; nothing is written."""
         from skahactl.engine.decide import plan_new_run
 
         listing = await self._first_poll(jobs)
@@ -84,14 +87,14 @@ class Applier:
                 coming.add(job.name)
                 part.run = (0 if last is None else last.run.number) + 1
             part.steps = outcome.planned_rows(
-                plan_new_run(self.desk, history, job, decision, last, coming, self.wishes.adopt)
+                plan_new_run(self.desk, history, job, decision, last, coming, self.mode.adopt)
             )
             outcome.job_outcome(part, last if decision.action in ("keep", "ended", "refuse") else None)
             parts.append(part)
         return Outcome(self.desk.profile, True, parts)
 
     async def apply(self, jobs: Sequence[Job]) -> Outcome:
-        """Makes it so. Raises what stops the whole: no login, no platform, another driver, an interruption."""
+        """Apply the jobs. Raises what stops the whole call: no login, no platform, another driver, an interruption."""
         listing = await self._first_poll(jobs)
         history = RunHistory(self.desk.ledger, self.desk.profile, listing)
         history.refuse_unknown_after(jobs)
@@ -161,31 +164,34 @@ class Applier:
         return self.known
 
     def _decided(self, jobs: Sequence[Job], history: RunHistory) -> dict[str, Decision]:
-        """Before any lock; ``jobs`` in order."""
+        """Prepare before any lock; ``jobs`` in order."""
         decisions: dict[str, Decision] = {}
         coming: set[str] = set()
         for job in jobs:
-            decisions[job.name] = decision = history.decide(job, self.wishes, self.desk.clock.now(), coming)
+            decisions[job.name] = decision = history.decide(job, self.mode, self.desk.clock.now(), coming)
             if decision.action in _NEXT:
                 coming.add(job.name)
         return decisions
 
     async def _begin(self, job: Job, history: RunHistory, known: Outcome) -> tuple[JobOutcome, Run | None]:
-        """Decides under the lock and makes the run; its part, which is ``known`` at once, and the run if there is
-        something to drive. Before a run is left alone, or followed by the next, its ends are noted, its logs kept."""
+        """Decide under the lock and create the run. Returns its part, and the run if there is something to drive.
+
+        The part is ``known`` at once. Before a run is left alone or followed by the next, its results and logs are
+        saved.
+        """
         last = history.last(job.name)
-        decision = history.decide(job, self.wishes, self.desk.clock.now())
+        decision = history.decide(job, self.mode, self.desk.clock.now())
         if last is not None and last.run.ended is None and decision.action in ("refuse", "create"):
             if not last.run.deleting and self._may_lock(history.key(job.name)):
                 await self._driver([last.run], follow=False, create=False).drive()
             last = history.last(job.name)
-            decision = history.decide(job, self.wishes, self.desk.clock.now())
+            decision = history.decide(job, self.mode, self.desk.clock.now())
         part = outcome.decision_outcome(job.name, decision, None if last is None else last.run, job.digest)
         part.exit = outcome.exit_of_decision(decision, last)
         if decision.action not in _NOTHING:
             try:
                 self._lock(history.key(job.name))
-            except BusyError as error:  # it was to be left alone, until another of these jobs had a new run
+            except BusyError as error:  # it was left alone until another of these jobs got a new run
                 known.jobs.append(outcome.outcome_left_to(error, job, last))
                 return known.jobs[-1], None
         known.jobs.append(part)
@@ -196,14 +202,14 @@ class Applier:
         if decision.action == "keep":
             assert last is not None
             runs.set_limits(self.desk.ledger, last.run.id, job.limits, job.keep, job.attempts, job.retry_ram)
-            if self.wishes.adopt is not None:
+            if self.mode.adopt is not None:
                 self._adopt(last.run, job, history)
             return part, last.run
         if decision.action == "replace":
             assert last is not None
             if not await self._replace(last, part):
                 return part, None
-        if decision.action == "create" and last is not None and not (self.wishes.rerun or self.wishes.replace):
+        if decision.action == "create" and last is not None and not (self.mode.rerun or self.mode.replace):
             self.desk.reporter.say(f"{job.name}: {decision.reason}")
         if last is not None and last.stop_reason is not None:
             runs.abandon(self.desk.ledger, last.run.id, self.desk.clock.now())
@@ -211,7 +217,7 @@ class Applier:
         if decision.action == "adopt":
             self._adopted[run.id] = history.adoption(job, self._rest)
             self._adopt(run, job, history)
-        if self.wishes.adopt is not None and last is None and run.shared is not None:
+        if self.mode.adopt is not None and last is None and run.shared is not None:
             await self._adopt_records(run, job, history)
         part.run = run.number
         return part, run
@@ -242,7 +248,7 @@ class Applier:
             replicas.set_states(desk.ledger, run.id, missing, State.UNKNOWN, "not in the shared record")
 
     async def _replace(self, last: RunSummary, part: JobOutcome) -> bool:
-        """Ends the last run: deletes, verifies, waits until no pod of it can write any more."""
+        """End the last run: delete, verify, and wait until no pod of it can still write."""
         alive = sum(last.counts[state] for state in ALIVE)
         if alive and not last.run.deleting and part.name not in self._consented:
             part.action, part.exit, part.hint = "refuse", Exit.NO, "add --yes to replace it"
@@ -258,13 +264,15 @@ class Applier:
         finally:
             outcome.job_outcome(part, self._summaries([last.run])[0])
         if driver.undeleted:
-            part.reason = f"the platform keeps listing {len(driver.undeleted)} sessions of run {last.run.number}"
-            part.hint = "the same command tries again"
+            part.reason = f"{len(driver.undeleted)} sessions of run {last.run.number} still exist after several deletes"
+            part.hint = "run the same command again to retry"
             part.action, part.exit = "refuse", outcome.exit_of_undeleted(driver.undeleted)
             return False
         grace = self.desk.profile.client.grace
         if alive and grace:
-            self.desk.reporter.say(f"{part.name}: run {last.run.number} is gone; waiting {grace:g} s")
+            self.desk.reporter.say(
+                f"{part.name}: run {last.run.number} is deleted; waiting {grace:g} s for its pods to stop"
+            )
             await self._wait_for_grace(last, grace)
         return True
 
@@ -319,7 +327,10 @@ class Applier:
     async def _take_locks(
         self, jobs: Sequence[Job], history: RunHistory, decisions: Mapping[str, Decision]
     ) -> dict[str, BusyError]:
-        """By job, who drives it already; the others are gone on with. Raises it where there is no other."""
+        """Return the drivers of jobs that are driven already; continue with the others.
+
+        Raises BusyError without others.
+        """
         busy: dict[str, BusyError] = {}
         for job in sorted(jobs, key=lambda job: job.name):
             decision, key = decisions[job.name], history.key(job.name)
@@ -342,7 +353,7 @@ class Applier:
         return busy
 
     def _lock(self, key: JobKey) -> None:
-        """BusyError if another command holds it."""
+        """Raise BusyError if another command holds it."""
         if all(lock.key != key for lock in self._locks):
             self._locks.append(acquire(self.desk.ledger, key, self.desk.clock.now(), break_lock=self.break_lock))
 
@@ -376,9 +387,9 @@ class Applier:
 
     @property
     def _rest(self) -> str:
-        """What becomes of replicas without a session when those of the others are taken over."""
-        assert self.wishes.adopt is not None
-        return self.wishes.adopt
+        """Return the steps of replicas without a session when the sessions of the others are adopted."""
+        assert self.mode.adopt is not None
+        return self.mode.adopt
 
 
 def _refuse_foreign(decisions: Mapping[str, Decision]) -> None:
@@ -388,8 +399,11 @@ def _refuse_foreign(decisions: Mapping[str, Decision]) -> None:
 
 
 async def precheck(jobs: Sequence[Job], desk: Runtime, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Warnings; raises for what the platform is certain to refuse, for secrets that cannot be read, and for a server
-    that failed the canary and a job that needs the encoding."""
+    """Return warnings about the jobs.
+
+    Raises for requests that the platform would certainly reject, for unreadable secrets, and for a job that needs the
+    encoding on a server that failed the canary.
+    """
     options, listed = await asyncio.gather(_options(desk.client), _listed(desk.client))
     problems = (
         []
@@ -414,7 +428,7 @@ async def precheck(jobs: Sequence[Job], desk: Runtime, environ: Mapping[str, str
 
 
 async def _options(client: Client) -> Options | None:
-    """What the platform offers; None for one that answers, but does not tell."""
+    """Return what the platform offers; None if it does not say."""
     try:
         return await client.options()
     except UnreachableError as error:
@@ -424,7 +438,7 @@ async def _options(client: Client) -> Options | None:
 
 
 async def _listed(client: Client) -> set[str]:
-    """The public images; none for a platform that does not tell."""
+    """Return the public images; none if the platform does not list them."""
     try:
         return {str(image.get("id")) for image in await client.images()}
     except UnreachableError:
@@ -432,7 +446,7 @@ async def _listed(client: Client) -> set[str]:
 
 
 def _resource_problems(job: Job, options: Options) -> Iterable[Problem]:
-    told: set[str] = set()
+    reported: set[str] = set()
     for replica in job.replicas:
         resources = replica.request.resources
         for key, value, allowed in (
@@ -442,9 +456,9 @@ def _resource_problems(job: Job, options: Options) -> Iterable[Problem]:
         ):
             if value is None or not allowed or int(value) in allowed:
                 continue
-            message = f"replica {replica.number} asks for {value:g} {key}, which this platform does not offer"
-            if f"{key}{value}" not in told:
-                told.add(f"{key}{value}")
+            message = f"replica {replica.number} requests {value:g} {key}, which this platform does not offer"
+            if f"{key}{value}" not in reported:
+                reported.add(f"{key}{value}")
                 yield Problem(
                     job.manifest or "command line", message, key=f"resources.{key}", hint=_nearest(value, allowed)
                 )
@@ -459,12 +473,12 @@ def _retry_ram_problems(job: Job, options: Options) -> Iterable[Problem]:
 
 def _nearest(value: float, allowed: Sequence[int]) -> str:
     above = [option for option in allowed if option >= value]
-    best = f"the next it offers is {min(above)}; " if above else f"the most it offers is {max(allowed)}; "
+    best = f"the next larger size is {min(above)}; " if above else f"the largest size is {max(allowed)}; "
     return best + "see 'skahactl get resources'"
 
 
 def _secret_kinds(job: Job) -> Iterable[Request]:
-    """One request for every set of secrets that the replicas refer to."""
+    """Return one request for every set of secrets that the replicas use."""
     seen: set[tuple[str, ...]] = set()
     for replica in job.replicas:
         secrets = tuple(
@@ -476,7 +490,7 @@ def _secret_kinds(job: Job) -> Iterable[Request]:
 
 
 def _encoding(jobs: Sequence[Job], profile: Profile, state_dir: Path, now: float) -> list[str]:
-    """The encoding rests on how servers up to 1.4.0 decode; a server may have been found to differ."""
+    """Check the encoding, which depends on how servers up to 1.4.0 decode; a canary may have shown a difference."""
     if profile.is_local or not any(
         encoding.needs_encoding(replica.request) for job in jobs for replica in job.replicas
     ):
@@ -485,14 +499,14 @@ def _encoding(jobs: Sequence[Job], profile: Profile, state_dir: Path, now: float
 
     answer = canary.remembered_result(state_dir, profile.server, now)
     if answer is False:
-        raise AnswerNo(
-            f"{profile.host} does not give commands and values back as they were written, and this job needs that",
-            hint="'skahactl profile check --canary IMAGE' tests it again; or put the command into a script",
+        raise NegativeResult(
+            f"{profile.host} changes spaces, quotes or $ in commands and values, but this job contains them",
+            hint="test it again with 'skahactl profile check --canary IMAGE', or put the command into a script",
         )
     if answer is None:
         return [
-            f"{profile.host} was never tested with blanks, quotes or $ in commands; "
-            "'skahactl profile check --canary IMAGE' does"
+            f"this job needs spaces, quotes or $ in commands, which were never tested on {profile.host}; "
+            "to test them: skahactl profile check --canary IMAGE"
         ]
     return []
 
@@ -501,7 +515,7 @@ def _images(jobs: Sequence[Job], listed: set[str], profile: Profile) -> list[str
     if not listed or profile.registry.user is not None:
         return []
     return [
-        f"{image} is not among the public images that {profile.host} lists; a new tag may take half an hour to appear, "
+        f"{profile.host} does not list {image} as a public image; a new tag can take half an hour to appear, "
         "and a private one needs registry-user and registry-secret-env in the profile"
         for image in sorted({job.image for job in jobs} - listed)
     ]
@@ -514,4 +528,4 @@ def _certificate(profile: Profile, now: float) -> list[str]:
     if end is None or end - now > 2 * 86400:
         return []
     login = f"skahactl login {profile.name}"
-    return [f"the certificate of {profile.name} ends in {format_duration(end - now)}; '{login}' gets a new one in time"]
+    return [f"the certificate of {profile.name} ends in {format_duration(end - now)}; to renew it: {login}"]

@@ -1,4 +1,4 @@
-"""Creates on their way: the intent is durable before the request leaves, the outcome is written after it."""
+"""Creates in flight: the intent is durable before the request is sent, and the outcome is recorded after it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from skahactl.system import Clock
 from skahactl.text import format_duration
 
 ATTEMPT_VARIABLE = "SKAHACTL_ATTEMPT"
-#: Seconds that what is on its way may still take once an end is wanted.
+#: Seconds to wait for creates in flight when the command ends.
 PATIENCE = 5.0
 
 
@@ -76,7 +76,7 @@ class Creator:
             self.pool.submit(key, partial(self._create, run_id, number))
 
     def creating(self, run_id: int) -> frozenset[int]:
-        """Replicas of which a create waits or is in flight."""
+        """Return the replicas with a create that waits or is in flight."""
         return frozenset(number for run, number in self.pool.keys if run == run_id)
 
     def begin_poll(self) -> None:
@@ -118,9 +118,11 @@ class Creator:
         if self.trouble.is_on and not had_trouble:
             self.pool.clear()
             pause = format_duration(self.trouble.pause)
-            self.say(f"creates fail on the platform ({self.trouble.reason}); pausing, with one try every {pause}")
+            self.say(
+                f"the platform fails to create sessions ({self.trouble.reason}); pausing, with one try every {pause}"
+            )
         elif had_trouble and not self.trouble.is_on:
-            self.say("creates work again")
+            self.say("the platform creates sessions again")
         return excused
 
     async def _answered(self, run_id: int, number: int) -> tuple[Intent, CreateResult] | None:
@@ -146,7 +148,9 @@ class Creator:
     def _check_user(self) -> None:
         now = self.client.user
         if self.denied is None and self.user and now and now != self.user:
-            words = ServerError("other-user", None, f"the platform says you are {now}, but the job is {self.user}'s")
+            words = ServerError(
+                "other-user", None, f"the platform reports user {now}, but the job belongs to {self.user}"
+            )
             self.denied = CreateResult(CreateOutcome.AUTH, error=words)
 
     @asynccontextmanager

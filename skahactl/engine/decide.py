@@ -1,4 +1,4 @@
-"""What apply does with a whole job, given what the ledger and the platform know of it: pure, a value."""
+"""Decide what apply does with a whole job, from the ledger and a list of the platform. Pure except for reads."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class ApplyWishes:
-    """What the caller asked for besides the manifest."""
+class ApplyMode:
+    """The options of apply."""
 
     rerun: bool = False
     replace: bool = False
@@ -39,9 +39,9 @@ class ApplyWishes:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """action: create (the next run) | adopt | replace | keep (go on with the last run) | ended | refuse | foreign.
+    """action: create (the next run) | adopt | replace | keep (continue the last run) | ended | refuse | foreign.
 
-    ``refuse`` is an answer of no (1), ``foreign`` needs a choice first (2). ``hint``: the ways out.
+    ``refuse`` is a negative result (1), ``foreign`` needs a choice first (2). ``hint`` names the alternatives.
     """
 
     action: str
@@ -54,14 +54,14 @@ def decide(
     job: Job,
     last: RunSummary | None,
     foreign: Mapping[int, Sequence[ServerSession]],
-    wishes: ApplyWishes,
+    mode: ApplyMode,
     stale: str | None,
     now: float,
 ) -> Decision:
     """``foreign``: sessions on the server with exactly a replica's name that this ledger never made, by replica.
-    ``stale``: why an ended run is to be run anew, because what it came after has a newer run."""
+    ``stale`` is why an ended run must run again, because a job that it comes after has a newer run."""
     if last is None:
-        return _decide_first(job, foreign, wishes)
+        return _decide_first(job, foreign, mode)
     if last.run.deleting:
         if not _alive(last):
             return Decision("create", f"run {last.run.number} was deleted")
@@ -69,41 +69,41 @@ def decide(
     changed = differences(last.run.content, job.content, job.sources)
     if last.run.digest == job.digest:
         changed = ()
-    if _ended(last) or (last.stop_reason is not None and (wishes.rerun or changed)):
-        return _decide_ended(last, changed, wishes, stale, now)
-    if wishes.rerun and not changed:
+    if _ended(last) or (last.stop_reason is not None and (mode.rerun or changed)):
+        return _decide_ended(last, changed, mode, stale, now)
+    if mode.rerun and not changed:
         return Decision(
             "refuse",
             f"run {last.run.number} has not ended: {_alive_words(last, now)}",
-            hint="--rerun starts the next run once the last has ended; --replace ends it first",
+            hint="use --rerun after the end of the last run, or --replace to end it now",
         )
-    return _decide_unfinished(job, last, changed, wishes, now)
+    return _decide_unfinished(job, last, changed, mode, now)
 
 
-def _decide_first(job: Job, foreign: Mapping[int, Sequence[ServerSession]], wishes: ApplyWishes) -> Decision:
+def _decide_first(job: Job, foreign: Mapping[int, Sequence[ServerSession]], mode: ApplyMode) -> Decision:
     if not foreign:
-        return Decision("create", "no run of it is known here")
+        return Decision("create", "it has no record on this machine")
     found = sum(len(sessions) for sessions in foreign.values())
     missing = len(job.replicas) - len(foreign)
-    if wishes.adopt is not None:
-        rest = "created" if wishes.adopt == "create" else "taken as Unknown"
+    if mode.adopt is not None:
+        rest = "created" if mode.adopt == "create" else "recorded as Unknown"
         return Decision(
-            "adopt", f"{found} sessions with this job's names are taken over; {missing} replicas are {rest}"
+            "adopt", f"{found} sessions with the names of this job are adopted; {missing} replicas are {rest}"
         )
     return Decision(
         "foreign",
-        f"no record of {job.name} here, but {found} sessions with exactly its names are on the server, "
+        f"no record of {job.name} on this machine, but the server has {found} sessions with exactly its names, "
         f"for {len(foreign)} of its {len(job.replicas)} replicas",
-        hint="another machine runs this very manifest, or its record was lost. Take them over with --adopt create (and "
-        "create the replicas that have none) or --adopt unknown (those without one ended unseen)",
+        hint="another machine runs this manifest, or the record was lost. Adopt them with --adopt create (and "
+        "create the other replicas) or --adopt unknown (and record the other replicas as Unknown)",
     )
 
 
 def _decide_ended(
-    last: RunSummary, changed: tuple[Difference, ...], wishes: ApplyWishes, stale: str | None, now: float
+    last: RunSummary, changed: tuple[Difference, ...], mode: ApplyMode, stale: str | None, now: float
 ) -> Decision:
     number = last.run.number
-    if wishes.rerun or wishes.replace:
+    if mode.rerun or mode.replace:
         how = last.stop_reason or "has ended"
         return Decision("create", f"run {number} {how}; the next run was asked for", changed)
     if stale is not None:
@@ -117,29 +117,29 @@ def _decide_ended(
             "that are not Completed; to keep what is there, change nothing",
         )
     when = time_ago(last.run.ended, now)
-    again = f"skahactl retry {last.run.key.name} tries what failed again, " if last.counts[State.FAILED] else ""
+    again = f"skahactl retry {last.run.key.name} retries what failed, " if last.counts[State.FAILED] else ""
     return Decision("ended", f"run {number} ended {when}: {last.status}; {again}--rerun starts the next run")
 
 
 def _decide_unfinished(
-    job: Job, last: RunSummary, changed: tuple[Difference, ...], wishes: ApplyWishes, now: float
+    job: Job, last: RunSummary, changed: tuple[Difference, ...], mode: ApplyMode, now: float
 ) -> Decision:
     del job
     number = last.run.number
-    if wishes.replace:
+    if mode.replace:
         return Decision("replace", f"run {number} is replaced: {_alive_words(last, now)}", changed)
     if not changed:
-        return Decision("keep", f"run {number} goes on")
+        return Decision("keep", f"run {number} continues")
     if last.run.started is None:
         return Decision("replace", f"run {number} has no session yet; it is replaced", changed)
     if all(difference.path.split(".")[0].split("[")[0] == "items" for difference in changed):
-        return Decision("keep", f"run {number} goes on with the items it recorded; the list has changed since", changed)
+        return Decision("keep", f"run {number} continues with the recorded items; the list has changed since", changed)
     return Decision(
         "refuse",
         f"run {number} has sessions or results, and the manifest has changed",
         changed,
-        hint=f"--replace ends run {number} ({_alive_words(last, now)}) and starts the next; --rerun starts the next "
-        "once it has ended; to leave it alone, undo the change",
+        hint=f"--replace deletes run {number} ({_alive_words(last, now)}) and starts the next; --rerun starts the next "
+        "after its end; to keep it, undo the change",
     )
 
 
@@ -159,7 +159,7 @@ def _alive_words(last: RunSummary, now: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunHistory:
-    """Answers from the ledger and one list of sessions."""
+    """Decides from the ledger and one list of sessions."""
 
     ledger: Ledger
     profile: Profile
@@ -178,20 +178,20 @@ class RunHistory:
             return with_listed_sessions(self.ledger, held, self.listing)
         return view_summary(held, view_run(self.ledger, run, self.listing))
 
-    def decide(self, job: Job, wishes: ApplyWishes, now: float, coming: set[str] | None = None) -> Decision:
+    def decide(self, job: Job, mode: ApplyMode, now: float, coming: set[str] | None = None) -> Decision:
         """``coming``: jobs that get a new run first."""
         last = self.last(job.name)
         foreign = {} if last is not None else self.foreign(job)
         stale = None if last is None else self._stale(last.run, coming or set())
-        decision = decide(job, last, foreign, wishes, stale, now)
+        decision = decide(job, last, foreign, mode, stale, now)
         if decision.action != "ended" or last is None:
             return decision
         if last.run.ended is None:
-            return Decision("keep", f"run {last.run.number} has come to its end")
+            return Decision("keep", f"run {last.run.number} has ended")
         if shows_more(self.ledger, last.run.id, self.listing):
-            return Decision("keep", f"run {last.run.number} had ended, but the platform shows more of it")
+            return Decision("keep", f"run {last.run.number} had ended, but the platform lists live sessions of it")
         if job.attempts > last.run.attempts and last.counts[State.FAILED]:
-            return Decision("keep", f"run {last.run.number} has failed replicas, which may be tried again now")
+            return Decision("keep", f"run {last.run.number} has failed replicas that can be retried now")
         return decision
 
     def foreign(self, job: Job) -> dict[int, list[ServerSession]]:
@@ -211,17 +211,16 @@ class RunHistory:
         return found
 
     def adoption(self, job: Job, rest: str) -> dict[int, Step]:
-        """What becomes of the replicas of a job whose sessions are taken over; those to be created are left out.
-        ``rest``: as for ``adopt_sessions``."""
+        """Return the steps of a job with adopted sessions, except creates; ``rest``: see ``adopt_sessions``."""
         found = self.foreign(job)
         steps = {
-            replica.number: Step(replica.number, replica.name, StepAction.ADOPT, "a session of its name is there")
+            replica.number: Step(replica.number, replica.name, StepAction.ADOPT, "a session with its name exists")
             for replica in job.replicas
             if replica.number in found
         }
         if rest == "unknown":
             for replica in job.replicas:
-                gone = Step(replica.number, replica.name, StepAction.EXPIRE, "no session of its name is there")
+                gone = Step(replica.number, replica.name, StepAction.EXPIRE, "no session with its name exists")
                 steps.setdefault(replica.number, gone)
         return steps
 
@@ -231,7 +230,7 @@ class RunHistory:
         return {name: 0 if run is None else run.number for name, run in newest.items()}
 
     def refuse_unknown_after(self, jobs: Sequence[Job]) -> None:
-        """UsageError for ``after`` with a name that neither these jobs nor the ledger know."""
+        """Raise UsageError for a name in ``after`` that neither these jobs nor the ledger know."""
         named = {job.name for job in jobs}
         for job in jobs:
             for name in job.after:
@@ -239,19 +238,19 @@ class RunHistory:
                     continue
                 known = [*named - {job.name}, *(key.name for key in runs.job_keys(self.ledger, self.profile.server))]
                 raise UsageError(
-                    f"{job.name} comes after {name}, and there is no such job here",
+                    f"{job.name} comes after {name}, which does not exist",
                     where=job.manifest,
-                    hint=did_you_mean(name, known) or f"apply {name} first, or both manifests together",
+                    hint=did_you_mean(name, known) or f"apply {name} first, or apply both manifests together",
                 )
 
     def _stale(self, run: Run, coming: set[str]) -> str | None:
-        """Why a run that has ended is to be run anew, because of what it came after."""
+        """Return why an ended run must run again, because of a job that it comes after."""
         for name, number in run.after_runs.items():
             newest = runs.last_run(self.ledger, JobKey(run.key.server, run.key.user, name))
             if name in coming or (newest is not None and newest.number > number):
                 return f"{name} has a newer run than the one that run {run.number} came after"
         if run.after and run.started is None and not gate_for(self.ledger, run, coming).never:
-            return f"run {run.number} was skipped, and what it comes after goes on, or is Completed by now"
+            return f"run {run.number} was skipped, but the jobs that it comes after can complete now"
         return None
 
 
@@ -324,7 +323,7 @@ def snapshot_of_new_run(job: Job, key: JobKey, now: float) -> RunSnapshot:
 
 
 def with_new_limits(watch: RunSnapshot, job: Job) -> RunSnapshot:
-    """A run that goes on, with what its manifest may change in it: as ledger.runs.set_limits would write it."""
+    """Return an unfinished run with the settings that its manifest can change, as set_limits would write them."""
     run = replace(watch.run, limits=job.limits, keep=job.keep, attempts=job.attempts, retry_ram=job.retry_ram)
     rows = tuple(replace(row, allowed=max(row.allowed, job.attempts)) for row in watch.replicas)
     return replace(watch, run=run, replicas=rows)

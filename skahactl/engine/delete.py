@@ -34,8 +34,10 @@ _OURS = re.compile(r"\.?\d+\.\d+\.log(\.events)?(\.new|\.joined)?")
 
 
 def forget_job(ledger: Ledger, key: JobKey, now: float, memory: float) -> int:
-    """Forgets every run of the job, whose lock the caller holds; how many bytes of logs went with it. ``memory``: as
-    for ``runs.forget``."""
+    """Remove every run of the job; the caller holds its lock. Returns the bytes of removed logs.
+
+    ``memory``: see ``runs.forget``.
+    """
     found = runs.runs_of(ledger, key)
     size = sum(remove_logs(ledger, run) for run in found)
     runs.forget(ledger, [run.id for run in found], now, memory)
@@ -43,14 +45,14 @@ def forget_job(ledger: Ledger, key: JobKey, now: float, memory: float) -> int:
 
 
 def ended_before(ledger: Ledger, every: Sequence[Run], before: float) -> tuple[RunSummary, ...]:
-    """Those of these runs that ended before that time, and of which nothing is alive."""
+    """Return the runs that ended before that time and have no live session."""
     ended = runs.summaries(ledger, [run for run in every if run.ended is not None and run.ended < before])
     return tuple(one for one in ended if not any(one.counts[state] for state in ALIVE))
 
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """Forgets runs that ended before that time, or their logs alone. ``memory``: as for ``runs.forget``."""
+    """Removes runs that ended before that time, or only their logs. ``memory``: see ``runs.forget``."""
 
     ledger: Ledger
     before: float
@@ -58,8 +60,9 @@ class Prune:
     only_logs: bool
 
     def prune(self, key: JobKey, wanted: Collection[int], now: float) -> tuple[Run, ...]:
-        """Those of the ``wanted`` runs (ids) of a job that are still as old as that, once nobody can start them
-        again: they are forgotten. BusyError if another command drives the job.
+        """Remove those of the ``wanted`` runs (ids) of a job that are still that old, under its lock.
+
+        Raises BusyError if another command is driving the job.
 
         The logs go first, so that none is left without a record."""
         lock = acquire(self.ledger, key, now)
@@ -124,9 +127,9 @@ def _folder(ledger: Ledger, run: Run) -> Path:
     return log_path(ledger.state_dir, run, 1, 1).parent
 
 
-#: Seconds that a living driver is given to carry out a delete before we say that it was told.
+#: Seconds to wait for a live driver to carry out a delete before reporting that it was requested.
 LONGEST_WAIT = 300.0
-#: How often a session outside the ledger is asked to go, and how long to wait in between.
+#: How often a session outside the ledger is deleted, and how long to wait in between.
 TRIES, PAUSE = 8, 1.0
 _STAYS = {"code": "stays", "http_status": None, "message": "it still exists", "hint": None}
 
@@ -204,7 +207,7 @@ class JobDeletion:
         return len(sessions)
 
     async def forget(self, run: Run) -> int | None:
-        """Forgets every run of the job, once nobody drives it and no session of any run is left; how many bytes of
+        """Forgets every run of the job, once it has no driver and no session of any run is left; how many bytes of
         logs went with it, None if sessions stay."""
         lock = await wait_for_lock(self.desk.ledger, run.key, self.desk.clock, self.desk.stop)
         try:
@@ -217,8 +220,7 @@ class JobDeletion:
             release_locks([lock])
 
     async def undeleted_runs(self, key: JobKey) -> list[Run]:
-        """The runs of a job that may have sessions, oldest first: listed ones, ones on record as alive, and ones whose
-        end was never observed."""
+        """Return the runs of a job that may have sessions, oldest first: listed, live, or with an unobserved end."""
         every = runs.runs_of(self.desk.ledger, key)
         listing = await self.desk.first_poll(every, record=False)
         holding = runs_with(self.desk.ledger, [session.id for session in listing.sessions])
@@ -239,9 +241,7 @@ class JobDeletion:
 
     def of_session(self, session: ServerSession, outcome: str) -> JobOutcome:
         """The part of a session that the ledger knows nothing of: planned, done or stays."""
-        part = JobOutcome(
-            session.name, "delete", "a delete was asked for", exit=Exit.NO if outcome == "stays" else Exit.DONE
-        )
+        part = JobOutcome(session.name, "delete", "delete requested", exit=Exit.NO if outcome == "stays" else Exit.DONE)
         error = _STAYS if outcome == "stays" else None
         made = {"session": session.id, "url": session.url, "error": error}
         part.steps.append(step_row(None, session.name, "delete", session.status, outcome) | made)
@@ -290,7 +290,7 @@ class JobDeletion:
 
     def _part(self, run: Run, numbers: Collection[int] | None, listing: Listing) -> JobOutcome:
         """A run's part, with the steps as planned."""
-        part = JobOutcome(run.key.name, "delete", "a delete was asked for", run.number, run.digest, watched=True)
+        part = JobOutcome(run.key.name, "delete", "delete requested", run.number, run.digest, watched=True)
         self._fill(part, run)
         listed = {session.id for session in listing.sessions}
         latest = self._latest(run)
@@ -320,9 +320,9 @@ def _deletion_reason(part: JobOutcome) -> None:
     """A delete that ended nothing says so."""
     before = {step["reason"] for step in part.steps if step["action"] == "delete"}
     if not before:
-        part.reason = "nothing of it is left to delete"
+        part.reason = "nothing is left to delete"
     elif before <= ENDED:
-        part.reason = "nothing of it was alive; what the platform still listed is gone"
+        part.reason = "it had no live session; sessions that were still listed are deleted"
         part.explained = True
 
 

@@ -51,7 +51,7 @@ KEEP_SECONDS = 60.0
 
 @dataclass
 class Driver:
-    """Drives ``runs``, whose locks the caller holds.
+    """Drives ``runs``; the caller holds their locks.
 
     ``follow``: to the end; else one pass of the same loop. ``gates``: what ``after`` says for a run, asked before each
     plan. ``deadline``: monotonic time after which TimedOut is raised. ``create``: False only deletes and observes.
@@ -275,7 +275,7 @@ class Driver:
         if self.deadline is not None:
             left = self.deadline - self.runtime.clock.monotonic()
             if left <= 0:
-                raise TimedOut("timed out; the job goes on", hint="run the same command again to continue")
+                raise TimedOut("timed out; the job keeps running", hint="run the same command again to continue")
             seconds = min(seconds, left)
         self._wake.clear()
         await self.runtime.stop.sleep(self.runtime.clock, seconds, self._wake if self._may_hurry() else None)

@@ -63,5 +63,5 @@ class Evidence:
 
 
 def is_mass(missing: int, expected: int) -> bool:
-    """Whether so many of the expected sessions are missing that the list itself is in doubt."""
+    """Return whether so many of the expected sessions are missing that the list itself is unreliable."""
     return missing > FEW or missing > SHARE * expected

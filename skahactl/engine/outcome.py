@@ -1,4 +1,4 @@
-"""What became of a command, as plain data: the outcome shape of apply, create, delete, retry, renew and dry runs."""
+"""The outcome of a command as plain data: apply, create, delete, retry, renew and dry runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class JobOutcome:
     failed: tuple[int, ...] = ()  # replicas that are Failed, Rejected or Unknown
     explained: bool = False  # the reason says more than what was done
     manifest: str | None = None  # the path as it was given
-    watched: bool = False  # whether a command saw, or will see, it to its end
+    watched: bool = False  # whether a command monitors it until it ends
 
     def data(self) -> dict[str, object]:
         return {
@@ -105,7 +105,7 @@ def interruption(ledger: Ledger, error: Interrupted, left: Iterable[Run]) -> Int
 def skip_reason(ledger: Ledger, run_id: int) -> str:
     """Why replicas of this run were Skipped."""
     reasons = [row.reason for row in replica_states(ledger, run_id) if row.state == State.SKIPPED and row.reason]
-    return reasons[0] if reasons else "what it comes after did not complete"
+    return reasons[0] if reasons else "a job that it depends on did not complete"
 
 
 def decision_outcome(name: str, decision: Decision, run: Run | None, digest: str) -> JobOutcome:
@@ -171,7 +171,7 @@ def _outcome_name(step: Step, state: str) -> str:
     if state == State.QUEUED:
         return "not created"
     if state == State.UNCONFIRMED:
-        return "in doubt"
+        return "unconfirmed"
     return "done"
 
 
@@ -204,7 +204,7 @@ def exit_of_driven(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
     the platform did not take for now may be taken later."""
     if waited or _is_over(summary) or summary.stop_reason is not None:
         return Exit.DONE if _went_well(summary) else Exit.NO
-    codes = {"rejected": Exit.NO, "not created": Exit.UNREACHABLE, "in doubt": Exit.UNREACHABLE}
+    codes = {"rejected": Exit.NO, "not created": Exit.UNREACHABLE, "unconfirmed": Exit.UNREACHABLE}
     return worst([codes.get(str(step["outcome"]), Exit.DONE) for step in part.steps])
 
 

@@ -13,7 +13,7 @@ from skahactl.ledger.replicas import ReplicaState
 from skahactl.model import ALIVE, OBSERVED, State
 from skahactl.text import format_duration
 
-#: At most so many ambiguous creates are sent for one attempt; those during platform trouble do not count.
+#: Maximum number of ambiguous creates per attempt; those during platform trouble do not count.
 MOST_SENDS = 5
 #: An intent older than this, in seconds, is never sent again: what it made may have ended and been forgotten.
 OLDEST_INTENT = 50 * 60.0
@@ -69,8 +69,8 @@ def plan_run(
 ) -> tuple[Step, ...]:
     """Steps for every replica, in order.
 
-    ``queued``: creates already handed on, not planned again but counted. ``settled``: unconfirmed replicas whose
-    session was looked for long enough. ``blocked``: replicas that must not be created, and why.
+    ``queued``: creates already passed on, counted but not planned again. ``settled``: unconfirmed replicas that were
+    checked for long enough. ``blocked``: replicas that must not be created, and why.
     """
     latest = snapshot.latest()
     room = _Room(snapshot, queued)
@@ -144,7 +144,7 @@ def _step(
             number,
             name,
             StepAction.DELETE if replica.state in ALIVE else StepAction.KEEP,
-            "a delete was asked for",
+            "delete requested",
         )
     if replica.state == State.UNCONFIRMED:
         return _unsettled(replica, attempt, now, settled)
@@ -163,7 +163,7 @@ def _held(replica: ReplicaState, name: str, now: float, gate: Gate) -> Step:
     if not gate.open:
         return Step(replica.number, name, StepAction.HOLD, gate.reason or "held")
     if (replica.not_before or 0.0) > now:
-        why = replica.reason or "the platform asked to wait"
+        why = replica.reason or "the platform requested a pause"
         return Step(
             replica.number,
             name,
@@ -176,17 +176,22 @@ def _held(replica: ReplicaState, name: str, now: float, gate: Gate) -> Step:
 
 
 def _unsettled(replica: ReplicaState, attempt: AttemptRow | None, now: float, settled: frozenset[int]) -> Step:
-    """A create in doubt is sent again only when it has been looked for long enough."""
+    """Send an unconfirmed create again only after its session was searched for long enough."""
     number, name = replica.number, attempt.name if attempt else replica.name
     if attempt is None or number not in settled or (replica.not_before or 0.0) > now:
-        return Step(number, name, StepAction.KEEP, "a create is in doubt; looking for its session")
+        return Step(
+            number, name, StepAction.KEEP, "the reply to the create was lost; checking whether the session exists"
+        )
     if now - attempt.created > OLDEST_INTENT:
         return Step(
-            number, name, StepAction.EXPIRE, "in doubt for more than 50 minutes; what it made may be forgotten by now"
+            number,
+            name,
+            StepAction.EXPIRE,
+            "unconfirmed for more than 50 minutes; the server may have discarded its result",
         )
     if attempt.ambiguous_sends - attempt.excused >= MOST_SENDS:
         return Step(number, name, StepAction.GIVE_UP, f"no usable answer to {attempt.ambiguous_sends} creates")
-    return Step(number, name, StepAction.RESEND, "the create in doubt made no session")
+    return Step(number, name, StepAction.RESEND, "the create with the lost reply made no session")
 
 
 def stop_reason(snapshot: RunSnapshot) -> str | None:
@@ -220,6 +225,6 @@ def gate_of(after: tuple[str, ...], status: Mapping[str, str | None]) -> Gate:
 
 
 def with_adopted(plan: Iterable[Step], adopted: Mapping[int, Step]) -> tuple[Step, ...]:
-    """The plan of a run whose sessions were taken over, with what that meant for its replicas."""
+    """Return the plan of a run with adopted sessions, including the effects on its replicas."""
     steps = {step.replica: step for step in plan} | dict(adopted)
     return tuple(steps[number] for number in sorted(steps))

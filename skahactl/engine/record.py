@@ -105,7 +105,7 @@ class Recorder:
             return {run.id: self._record(run, evidence, in_flight) for run in runs}
 
     def settled(self, run: Run) -> frozenset[int]:
-        """Unconfirmed replicas whose session was looked for long enough."""
+        """Return unconfirmed replicas that were checked for long enough."""
         return frozenset(replica for run_id, replica, _ in self._settled if run_id == run.id)
 
     def _record(
@@ -236,7 +236,7 @@ def with_listed_sessions(ledger: Ledger, last: RunSummary, listing: Listing) -> 
 
 
 def withdrawn_ends(ledger: Ledger, run_id: int, listing: Listing) -> dict[int, str]:
-    """Replicas whose current session was taken for gone, and is listed alive: the state that it means."""
+    """Return the states of replicas with a current session that counted as gone but is listed alive."""
     snapshot = snapshot_of(ledger, run_id)
     listed = {session.id: session for session in listing.sessions}
     back: dict[int, str] = {}
@@ -270,7 +270,7 @@ def is_ended(snapshot: RunSnapshot) -> bool:
 
 
 def unread_logs(snapshot: RunSnapshot) -> list[AttemptRow]:
-    """Ended attempts with a session whose log has not been read."""
+    """Return ended attempts with a session and an unread log."""
     deleting = {replica.number for replica in snapshot.replicas if replica.deleting or snapshot.run.deleting}
     return [
         attempt

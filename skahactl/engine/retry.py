@@ -10,7 +10,7 @@ from skahactl.engine.driver import Driver, gates_of_jobs, release_locks
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import Step, StepAction
 from skahactl.engine.record import is_ended, snapshot_of, unread_logs
-from skahactl.errors import AnswerNo, BusyError, Exit, UsageError
+from skahactl.errors import BusyError, Exit, NegativeResult, UsageError
 from skahactl.eventloop import Interrupted
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of, set_attempt
@@ -42,7 +42,7 @@ class RetryChoice:
     resources: Resources | None = None  # what these attempts request instead of what the replicas do
 
     def without(self, ledger: Ledger, run: Run, back: Mapping[int, str]) -> RetryChoice:
-        """Without those whose session turned out to be alive: replica and state."""
+        """Remove replicas that turned out to be alive, given as replica and state."""
         found = tuple(
             Step(
                 row.number, row.name, StepAction.KEEP, f"{back[row.number]} after all: a live replica is never retried"
@@ -123,19 +123,19 @@ class Retry:
     _handed: frozenset[int] = frozenset()  # runs with new attempts, which whoever drives the run starts
 
     async def resume(self, run: Run) -> Outcome:
-        """To the end. AnswerNo for a run that was deleted, BusyError for one that is driven already."""
+        """Drive until the end. Raises for a deleted run, and BusyError for one that another command is driving."""
         if run.deleting:
-            raise AnswerNo(f"run {run.number} of {run.key.name} was deleted", hint="apply starts the next run")
+            raise NegativeResult(f"run {run.number} of {run.key.name} was deleted", hint="apply starts the next run")
         return await self._drive([(run, ())], "resume", "from the ledger", follow=True)
 
     async def retry(self, wanted: Sequence[tuple[Run, RetryChoice]], wait: bool, reason: str) -> Outcome:
-        """Lets the chosen of each run have one more attempt, and drives: one pass, or to the end with ``wait``.
+        """Allow one more attempt of the chosen replicas, and drive: one pass, or with ``wait`` until the end.
 
         A command that drives a run already starts its new attempts.
         """
         self._handed = frozenset(run.id for run, chosen in wanted if chosen.replicas)
         for run, chosen in wanted:
-            if chosen.replicas:  # a run without any is seen to its end as it is
+            if chosen.replicas:  # a run without retries is driven until it ends
                 replicas.allow_again(self.desk.ledger, run.id, chosen.replicas, chosen.resources)
         return await self._drive([(run, chosen.left) for run, chosen in wanted], "retry", reason, follow=wait)
 
@@ -231,7 +231,7 @@ def _with_item_names(reason: str, ledger: Ledger, run: Run, row: ReplicaRow, pos
 
 
 def is_unfinished(ledger: Ledger, run: Run, chosen: RetryChoice) -> bool:
-    """Whether a run has not ended, so that a retry with nothing to try again can still see it to its end."""
+    """Return whether a run is unfinished, so that a retry without replicas can still drive it until it ends."""
     fresh = runs.run_by_id(ledger, run.id)
     return bool(chosen.left) or (fresh is not None and fresh.ended is None)
 
@@ -258,8 +258,9 @@ def mark_results(
     now: float,
     force: bool = False,
 ) -> tuple[int, ...]:
-    """Writes what a person found out; the replicas that it changed. AnswerNo for a live one, and without ``force`` for
-    one of which another result was observed.
+    """Record results that the user set, and return the changed replicas.
+
+    Raises NegativeResult for a live one, and without ``force`` for one with another observed result.
 
     With ``items`` each item is marked, and a replica counts as Completed when all of its items do. Where nothing goes
     on after that, the run has ended."""
@@ -268,9 +269,9 @@ def mark_results(
         row.number for row in replicas.replica_states(ledger, run.id) if row.number in chosen and row.state not in ENDED
     ]
     if alive:
-        raise AnswerNo(
-            f"replica {alive[0]} of {run.key.name} has not ended; only what ended can be marked",
-            hint="a driver sees the end of what lives: skahactl resume " + run.key.name,
+        raise NegativeResult(
+            f"replica {alive[0]} of {run.key.name} has not ended; only ended replicas can be marked",
+            hint="to drive it until it ends: skahactl resume " + run.key.name,
         )
     if items is not None:
         return _mark_items(ledger, run, state, items, now, force)
@@ -284,7 +285,7 @@ def mark_results(
 
 
 def observed_results(ledger: Ledger, run: Run) -> dict[int, str]:
-    """Replicas of which a poll or a log showed how they ended, and the result that stands for them now."""
+    """Return the replicas with an observed result, and that result."""
     latest = {attempt.replica: attempt for attempt in attempts_of(ledger, run.id)}
     return {
         row.number: row.state
@@ -293,8 +294,8 @@ def observed_results(ledger: Ledger, run: Run) -> dict[int, str]:
     }
 
 
-def _observed_error(run: Run, places: Sequence[int], what: str) -> AnswerNo:
-    return AnswerNo(
+def _observed_error(run: Run, places: Sequence[int], what: str) -> NegativeResult:
+    return NegativeResult(
         f"the result of {what} {format_ranges(places)} of {run.key.name} was observed; it is not changed",
         hint="add --force to change it anyway",
     )
@@ -303,7 +304,7 @@ def _observed_error(run: Run, places: Sequence[int], what: str) -> AnswerNo:
 def _mark_items(ledger: Ledger, run: Run, state: str, items: Sequence[str], now: float, force: bool) -> tuple[int, ...]:
     chosen = _with_items(ledger, run, items)
     if chosen.left:
-        raise AnswerNo(f"replica {chosen.left[0].replica} of {run.key.name} has not ended; wait for it first")
+        raise NegativeResult(f"replica {chosen.left[0].replica} of {run.key.name} has not ended; wait for it first")
     wanted = set(items)
     observed = [
         row.position + 1
@@ -331,12 +332,12 @@ def _mark_items(ledger: Ledger, run: Run, state: str, items: Sequence[str], now:
 def _mark_replicas(ledger: Ledger, run: Run, numbers: Collection[int], state: str, now: float) -> None:
     if not numbers:
         return
-    replicas.set_states(ledger, run.id, numbers, state, "marked by hand")
+    replicas.set_states(ledger, run.id, numbers, state, "marked by a user")
     replicas.stop_retries(ledger, run.id, numbers)
     marked = set(numbers)
     for attempt in attempts_of(ledger, run.id):
         if attempt.replica in marked and attempt.state == State.UNKNOWN:
-            replicas.add_note(ledger, run.id, now, f"marked {state} by hand", attempt.replica)
+            replicas.add_note(ledger, run.id, now, f"marked {state}", attempt.replica)
         if attempt.replica in marked:
             set_attempt(ledger, attempt, {"source": ResultSource.MARKED})
     watch = snapshot_of(ledger, run.id)

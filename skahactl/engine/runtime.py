@@ -73,8 +73,8 @@ class Reporter(Protocol):
     def progress(self, runs: Sequence[RunProgress]) -> None:
         """Where things stand; called once a poll, cheap to ignore."""
 
-    def close(self, *, told: bool = False) -> None:
-        """Leaves the screen and the cursor clean. ``told``: how things stand is said by the command itself now."""
+    def close(self, *, has_result: bool = False) -> None:
+        """Leave the screen and the cursor clean. ``has_result``: the command itself prints the result."""
 
 
 class SilentReporter:
@@ -86,8 +86,8 @@ class SilentReporter:
     def progress(self, runs: Sequence[RunProgress]) -> None:
         del runs
 
-    def close(self, *, told: bool = False) -> None:
-        del told
+    def close(self, *, has_result: bool = False) -> None:
+        del has_result
 
 
 class OutageReport:
@@ -302,7 +302,7 @@ class Runtime:
             return ()
         try:
             return record_known_sessions(self.ledger, self.profile.client, every, Evidence(listing, answers))
-        except LedgerError as error:  # a full disk is no reason not to show what was asked for
+        except LedgerError as error:  # a full disk must not hide the requested data
             self.reporter.say(f"the poll could not be recorded: {error.message}")
             return ()
 
@@ -311,7 +311,7 @@ def other_user_error(profile: Profile, reported: str, job: str, owner: str) -> A
     return AuthError(
         f"the server reports user {reported}, but {job} belongs to {owner}",
         where=f"{profile.name} ({profile.host})",
-        hint="nothing was changed. Log in as that user, or choose another profile with -p",
+        hint="nothing was changed. Log in as that user, or use another profile with -p",
     )
 
 

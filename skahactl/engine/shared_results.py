@@ -72,8 +72,8 @@ class SharedResults:
     async def adopt(self, run: Run, others: Container[int], now: float) -> int:
         """Takes over the results that an earlier record of this job with this content contains: the number of replicas.
 
-        The newest directory counts, and of each replica the latest attempt with an end. ``others``: replicas whose
-        session is there, and that are left alone. At most two listings, and one request for each end.
+        The newest directory counts, and of each replica the latest attempt with an end. ``others``: replicas with
+        a session, which are left alone. At most two listings, and one request for each end.
         """
         assert run.shared is not None
         shared = run.shared.rpartition("/")[0]

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from skahactl.skaha.models import Listing
 
 
-NOT_LISTED = "the platform did not list it when last looked at"
+NOT_LISTED = "the last poll did not list it"
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run as it looks now. ``attempts``: those whose look differs from the ledger's, by replica and number;
+    """The current view of a run. ``attempts``: those that differ from the ledger, by replica and number;
     ``latest``: of these the ones that say how their replica is; ``observed``: when; ``held``: what the ledger holds,
     where it had to be read for this."""
 
@@ -101,7 +101,7 @@ def _pending_since(row: AttemptRow, state: str, seen: float) -> float | None:
 
 
 def snapshot_with_list(ledger: Ledger, run: Run, listing: Listing, settings: ClientSettings) -> RunSnapshot:
-    """The run as a look at ``listing`` would leave it in the ledger."""
+    """Return the run as a poll with ``listing`` would leave it in the ledger."""
     from skahactl.engine.plan import backoff
     from skahactl.engine.record import snapshot_of
 
@@ -189,7 +189,7 @@ def _failed_item(row: ReplicaRow, failed: tuple[int, int] | None) -> shapes.Fail
 
 
 def item_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], listing: Listing | None) -> list[Row]:
-    """A row for each item; one that has told no end of its own has its replica's state."""
+    """Return a row for each item; one without its own result has the state of its replica."""
     chosen = _numbers(targets)
     found: list[Row] = []
     for run in runs:
@@ -203,7 +203,7 @@ def item_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], li
 
 
 def session_rows(ledger: Ledger, targets: Sequence[Target], listing: Listing) -> list[Row]:
-    """The platform's sessions, with whose they are; of the targets alone where there are any."""
+    """Return the sessions of the platform with their replicas; only those of the targets, if there are any."""
     owners = session_owners(ledger, (session.id for session in listing.sessions))
     found = [shapes.session(session, owners(session.id)) for session in listing.sessions]
     return _matches(found, targets) if targets else found

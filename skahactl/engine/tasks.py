@@ -30,7 +30,7 @@ from skahactl.system import Clock, write_atomically
 READS, ASKS = 8, 8
 #: How often the events of a session are asked for.
 EVENT_TRIES = 3
-#: Seconds of Pending from which on the events are worth a request, and replicas of a run whose events are asked for.
+#: Seconds in Pending before the events are requested, and the maximum number of such replicas per run.
 LONG_PENDING, MAX_REASONS = 60.0, 3
 
 
@@ -160,7 +160,7 @@ class LogReader:
 
     @property
     def reading(self) -> frozenset[AttemptKey]:
-        """Attempts whose log is being read, or was read and is not confirmed yet."""
+        """Return attempts with a log that is being read, or was read and is not confirmed yet."""
         return self.pool.keys | self._unconfirmed.keys()
 
     @property

@@ -33,7 +33,7 @@ class PlatformTrouble:
         self._next_probe = now + self.pause
 
     def take(self, key: AttemptKey, created: CreateResult, now: float) -> tuple[AttemptKey, ...]:
-        """The reply to a create; returns the attempts whose failure does not count against them."""
+        """Record the reply to a create; returns the attempts with failures that do not count against them."""
         if created.outcome != "ambiguous" or not _is_server_error(created):
             if created.outcome == "created":
                 self._failed.clear()

@@ -94,7 +94,7 @@ class ResultSource(StrEnum):
 
 
 class Ending(StrEnum):
-    """Why skahactl ends the session of an attempt that nobody asked to delete."""
+    """Why skahactl ends the session of an attempt without a request of the user."""
 
     PENDING_TIMEOUT = "pending-timeout"  # Pending for longer than its limit
     SUPERSEDED = "superseded"  # another attempt of its replica got further

@@ -209,7 +209,7 @@ def items_of(ledger: Ledger, run_id: int, states: Mapping[int, str] = MappingPro
     return tuple(found)
 
 
-#: States of a log whose marks were read.
+#: States of a log with marks that were read.
 _READ = ("kept", "incomplete", "cut", "perhaps cut", "limited")
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import yaml
 
-#: What $0 stands for: the text that the server's pattern matched.
+#: The value of $0: the text that the pattern of the server matched.
 PLACEHOLDER = "${headless.image.bundle}"
 
 
@@ -111,7 +111,7 @@ class DecodedSession:
 
 
 def template_message(job: str = "skaha-headless-job") -> TemplateRejected:
-    """What a request gets whose Job Kubernetes refused: the create fails unseen, then the Job is not found."""
+    """Return the reply for a Job that Kubernetes rejected: the create fails silently, then the Job is not found."""
     status = {
         "kind": "Status",
         "apiVersion": "v1",

@@ -35,7 +35,7 @@ _TRIES = 64  # maximum number of occurrences of the tail; more means a text of e
 
 
 def overlap(old: BinaryIO, new: BinaryIO) -> int | None:
-    """Return how many bytes at the beginning of ``new`` repeat the end of ``old``; None if there is no proof of any.
+    """Return how many bytes at the beginning of ``new`` repeat the end of ``old``; None if nothing is proven.
 
     Both are seekable; memory is bounded. Of several answers, as in a text of equal lines, the largest is returned: such
     a text must not grow with every read. The answer can exceed the size of ``old`` if that is itself a tail.

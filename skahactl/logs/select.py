@@ -240,7 +240,7 @@ def emptiness(log: AttemptLog, statuses: Mapping[str, str] | None) -> Empty:
 
 
 def why_empty(log: AttemptLog, statuses: Mapping[str, str] | None) -> str:
-    """``emptiness`` in words, with the replica's own reason if it has no session."""
+    """Describe ``emptiness``, with the reason of the replica if it has no session."""
     why = emptiness(log, statuses)
     reason = f": {log.reason}" if log.reason and log.session is None else ""
     if why is Empty.NO_SESSION:

@@ -29,7 +29,7 @@ class SharedLogSource:
 class FallbackLogs:
     """Logs by session id or by path in the shared record, whichever has text.
 
-    ``empty``: paths whose log exists and has no text.
+    ``empty``: paths of logs that exist and have no text.
     """
 
     def __init__(self, client: LogSource, storage: SharedStorage) -> None:

@@ -87,7 +87,7 @@ class BatchScript:
         return self.lines[min(text.count("\n", 0, offset), len(self.lines) - 1)]
 
     def argv(self, text: str) -> list[str] | None:
-        """The command that runs ``text`` with the interpreter, or None if there is no way that is known."""
+        """Return the command that runs ``text`` with the interpreter, or None for an unknown one."""
         program = self.program
         if program in _DASH_C:
             return [program, *self.flags, "-c", text]

@@ -280,12 +280,12 @@ def _alike(items: Items, places: SourceMap, key: Path, allowed: bool) -> Iterato
     if allowed or len(set(items.texts)) == len(items.texts):
         return
     first: dict[str, int] = {}
-    told: set[str] = set()
+    reported: set[str] = set()
     for position, text in enumerate(items.texts):
-        if first.setdefault(text, position) != position and text not in told:
-            told.add(text)
+        if first.setdefault(text, position) != position and text not in reported:
+            reported.add(text)
             message = f"duplicate item '{text}': {items.place(first[text])} and {items.place(position)}"
-            if len(told) <= SHOWN:
+            if len(reported) <= SHOWN:
                 line = items.lines[position] if items.lines else None
                 hint = "remove one, or set duplicates = true in [items]"
                 yield (
@@ -293,8 +293,8 @@ def _alike(items: Items, places: SourceMap, key: Path, allowed: bool) -> Iterato
                     if line
                     else places.problem(key, message, hint)
                 )
-    if len(told) > SHOWN:
-        yield places.problem(key, f"and {len(told) - SHOWN:,} more duplicate items")
+    if len(reported) > SHOWN:
+        yield places.problem(key, f"and {len(reported) - SHOWN:,} more duplicate items")
 
 
 def _columns(items: Items, places: SourceMap, key: Path) -> Iterator[Problem]:

@@ -185,7 +185,7 @@ def _top_problems(data: Mapping[str, Any], places: SourceMap) -> Iterator[Proble
     if tables is None:
         yield places.problem((), "the file has no [[job]]", "a job begins with the line [[job]]")
     elif tables == []:
-        yield places.problem(("job",), "an empty list: there is no job", "a job begins with the line [[job]]")
+        yield places.problem(("job",), "the list of jobs is empty", "a job begins with the line [[job]]")
     elif not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         yield places.problem(
             ("job",),
@@ -266,7 +266,7 @@ def load(
 def draft(
     data: Mapping[str, Any], *, directory: str | None = None, file: str = "command line", entry_point: bool = False
 ) -> Draft:
-    """A job that no file describes, from the table a manifest would have; ``file`` stands for it in messages.
+    """Return a job without a file, from the table of a manifest; messages call it ``file``.
 
     With ``entry_point``, an empty first element of the command is the image's own entry point.
 

@@ -206,7 +206,7 @@ def unsendable_text_problems(draft: Draft, made: Templates, check: Check) -> Ite
 
 def unsendable_problems(draft: Draft, built: Sequence[Replica], check: Check) -> Iterator[Problem]:
     """What ``check`` says of the requests; one that differs only by its replica's number is not checked again."""
-    told: dict[str, int] = {}
+    reported: dict[str, int] = {}
     seen: set[Request] = set()
     for replica in built:
         request = replica.request
@@ -215,12 +215,12 @@ def unsendable_problems(draft: Draft, built: Sequence[Replica], check: Check) ->
         if alike not in seen:
             seen.add(alike)
             for message in check(request):
-                told.setdefault(message, replica.number)
-    for message, number in list(told.items())[:_MOST_SHOWN]:
+                reported.setdefault(message, replica.number)
+    for message, number in list(reported.items())[:_MOST_SHOWN]:
         which = f"replica {number}: " if len(built) > 1 else ""
         yield draft.places.problem(_key(message, draft), which + message, _fewer(message, draft))
-    if len(told) > _MOST_SHOWN:
-        yield draft.places.problem((), f"and {count_noun(len(told) - _MOST_SHOWN, 'more problem')} of this kind")
+    if len(reported) > _MOST_SHOWN:
+        yield draft.places.problem((), f"and {count_noun(len(reported) - _MOST_SHOWN, 'more problem')} of this kind")
 
 
 def unused_problems(variables: Mapping[str, str], used: Set[str], known: Set[str]) -> Iterator[Problem]:

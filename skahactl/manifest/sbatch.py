@@ -85,7 +85,7 @@ _REMARKS: Mapping[str, str] = {
     **dict.fromkeys(("requeue",), "To try a replica again after a failure, write [retry] attempts = 2."),
     "dependency": 'To start after other jobs of skahactl have completed, write after = ["JOB"] at the top.',
     "input": "A session has no standard input. Redirect it in the command: program < FILE.",
-    "signal": "There is no signal before the end, because sessions have no time limit.",
+    "signal": "Sessions have no time limit, so they get no signal before the end.",
     "wait": "To wait until the job has ended: skahactl apply job.toml --wait.",
     "kill-on-invalid-dep": "If a job in after = [...] fails, the replicas of this job end as Skipped.",
 }

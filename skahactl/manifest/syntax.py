@@ -93,7 +93,7 @@ def _open_string(file: str, text: str, at: int, message: str) -> Problem:
         return _at(file, text, long, "the string is not closed", f"it ends with {text[long : long + 3]}", 3)
     if quote is None:
         return _at(file, text, at, "a control character", "write it as an escape such as \\u0007")
-    hint = f"close it with {quote[0]} on the same line; a text of several lines stands in '''...'''"
+    hint = f"close it with {quote[0]} on the same line; write a text of several lines in '''...'''"
     return _at(file, text, begin + quote.start(), "the string is not closed", hint, len(rest) - quote.start())
 
 

@@ -246,7 +246,7 @@ def _templates(texts: Templates, draft: Draft) -> Iterator[tuple[Path, Template]
 
 def _about_items(job: TemplateSource, whole: bool) -> str:
     if not job.has_items:
-        return "there is no [items]; for the text {items}: {{items}}"
+        return "{items} needs [items]; for the text {items}: {{items}}"
     if whole:
         return "with each = true, use {item}"
     return "an element of command that is exactly {items} becomes one element per item; for the text {items}: {{items}}"

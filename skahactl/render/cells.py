@@ -283,8 +283,8 @@ def _digitless(line: str | None) -> str:
 def _remarks(run: RunProgress, columns: int) -> list[Text]:
     """Failures without a log, the slowest replicas, and why what is Pending is."""
     lines: list[Text] = []
-    told = {failure.replica for failure in run.failures}
-    other = [number for number in _lost(run) if number not in told]
+    listed = {failure.replica for failure in run.failures}
+    other = [number for number in _lost(run) if number not in listed]
     if other:
         word = "failed" if any(run.states[n - 1] == State.FAILED for n in other) else "rejected"
         lines.append(Text(f"{_MARGIN}{word}: {format_ranges(other)}", style=STYLES[State.FAILED]))

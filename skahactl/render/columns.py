@@ -154,7 +154,7 @@ def _log(row: Mapping[str, Any], now: float) -> str | None:
 
 
 def _owner(row: Mapping[str, Any]) -> str:
-    """``tiles/3``, or nothing where it is none of ours."""
+    """Return ``tiles/3``, or nothing for a session that is not ours."""
     ours = row.get("skahactl", row)
     return f"{ours['job']}/{ours['replica']}" if ours and ours.get("job") else ""
 

@@ -41,7 +41,7 @@ class TimelineSpan:
 
 
 def spans(attempts: Sequence[AttemptRow], now: float) -> list[TimelineSpan]:
-    """Attempts whose times are known, in their order; the end of one that nobody saw is when it was last seen."""
+    """Attempts with known times, in order; an unobserved end is the time of the last observation."""
     found = []
     for row in attempts:
         ended = now if row.state in ALIVE else row.finished or row.observed or row.started or row.created

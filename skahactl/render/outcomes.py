@@ -61,7 +61,7 @@ _ORDER = (
 
 _EXPLAINED = frozenset({"refuse", "ended", "delete", "busy"})  # what did nothing says why
 _DENIED = frozenset({"refuse", "busy"})  # said with -q too
-_MOST_ERRORS = 10  # different ones; more are a wall that nobody reads
+_MOST_ERRORS = 10  # maximum number of different errors that are shown
 
 
 def show_outcome(context: Invocation, outcome: Outcome) -> None:
@@ -137,7 +137,7 @@ def _differences(context: Invocation, job: JobOutcome, stream: TextIO) -> list[s
 
 
 def _is_driven(job: JobOutcome) -> bool:
-    """Whether this command saw the job to its end: a verdict is due."""
+    """Return whether this command drove the job until it ended, so that a verdict is due."""
     ended = (State.COMPLETED, State.FAILED, State.UNKNOWN, State.DELETED)
     done = done_text(job.steps) or job.action not in _EXPLAINED
     return bool(job.watched and not job.explained and job.summary and job.status in ended and done)
@@ -195,7 +195,7 @@ def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]
 
 
 def _headline(job: JobOutcome) -> str:
-    """How it stands; before that, what was done, or, unless it was seen to its end, why nothing was."""
+    """Return the status, after what was done, or why nothing was done."""
     done = done_text(job.steps)
     if job.status and job.watched and not job.explained and (done or job.action not in _EXPLAINED):
         return standing(job.status, job.counts)
@@ -209,7 +209,7 @@ def _say_errors(context: Invocation, job: JobOutcome) -> None:
 
 
 def _advice(job: JobOutcome) -> list[str]:
-    """What went wrong and where to look; what is left to do, and that nobody does it."""
+    """Return failures with the next command, and what is left to do without a driver."""
     lines = [job.hint] if job.hint else []
     if job.failed:
         shown = format_ranges(job.failed)

@@ -31,7 +31,7 @@ def show(text: str, stdout: TextIO, environ: Mapping[str, str], *, lines: int | 
 
 
 def _pager(environ: Mapping[str, str]) -> list[str]:
-    """The words of the pager's command; none if there is no pager."""
+    """Return the words of the command of the pager; empty without a pager."""
     setting = next((environ[name] for name in ("SKAHACTL_PAGER", "PAGER") if name in environ), _DEFAULT)
     try:
         words = shlex.split(setting)

@@ -63,7 +63,7 @@ def topics() -> list[str]:
 def read(topic: str) -> str:
     """The Markdown of a page, with the names of other pages instead of links to them.
 
-    Raises FileNotFoundError if there is no such page.
+    Raises FileNotFoundError for an unknown page.
     """
     text = (_DIRECTORY / f"{topic}.md").read_text(encoding="utf-8")
     return re.sub(r"\[([^]]*)\]\([\w-]+\.md\)", r"\1", text)

@@ -61,19 +61,19 @@ class PlainReporter:
                 self._due[key] = line
             self._say_why(run)
 
-    def close(self, *, told: bool = False) -> None:
-        """Writes what was held back, unless the command says it itself (``told``)."""
+    def close(self, *, has_result: bool = False) -> None:
+        """Write what was held back, unless the command prints the result itself (``has_result``)."""
         for key, line in list(self._due.items()):
-            if not told:
+            if not has_result:
                 self._write(key, line)
         self._due.clear()
 
     def _say_why(self, run: RunProgress) -> None:
         """What Pending replicas wait for and why replicas failed, each reason once."""
         key, where = run.summary.run.id, head_of(run.summary.run)
-        told = [(words, f"replica {number} is Pending: {words}") for number, words in run.why]
-        told += [(words, line) for failure in run.failures for words, line in [_failure(failure)]]
-        for words, line in told:
+        news = [(words, f"replica {number} is Pending: {words}") for number, words in run.why]
+        news += [(words, line) for failure in run.failures for words, line in [_failure(failure)]]
+        for words, line in news:
             if words and (key, words) not in self._reasons and len(self._reasons) < _MOST_REASONS:
                 self._reasons.add((key, words))
                 self.say(f"{where}: {line}")
@@ -150,9 +150,9 @@ class LiveReporter:
             self._runs, self._at = tuple(runs), self._monotonic()
             self._tell()
 
-    def close(self, *, told: bool = False) -> None:
+    def close(self, *, has_result: bool = False) -> None:
         """Leaves everything said on the terminal, and no picture. What is said later is a plain line."""
-        del told
+        del has_result
         with self._changed:
             self._closed = True
             self._tell()

@@ -129,7 +129,7 @@ class _Budget:
         self.manifest = _MANIFEST_BYTES // max(1, len(report.jobs))
 
     def log_lines(self, lines: Sequence[str]) -> tuple[str, ...]:
-        """The lines as they may be shown; the oldest are left out where there is no more room."""
+        """Return the lines in a form that can be shown, without the oldest ones if they do not fit."""
         shown: list[str] = []
         for line in reversed(lines):
             text = clipped(clean(line), _LONGEST_LINE)

@@ -215,7 +215,7 @@ def _rank(value: Any) -> tuple[int, Any]:
         return 1, str(value)
 
 
-#: What changes at every look and is no news.
+#: Fields that change at every poll without being a change.
 _RESTLESS = frozenset({"observed", "cpuCoresInUse", "ramInUse"})
 
 

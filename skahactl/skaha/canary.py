@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skahactl.errors import AnswerNo, AuthError, SkahactlError, TimedOut, UnreachableError
+from skahactl.errors import AuthError, NegativeResult, SkahactlError, TimedOut, UnreachableError
 from skahactl.model import Request, Resources
 from skahactl.system import make_private, write_atomically
 
@@ -109,7 +109,7 @@ async def run_canary(client: Client, image: str, clock: Clock, *, timeout: float
     finally:
         await _deleted(client, id, clock)
     if not log.strip():
-        raise AnswerNo(
+        raise NegativeResult(
             "the canary produced no output; the result is inconclusive",
             hint="check that the image contains sh, or use another image",
         )
@@ -172,7 +172,7 @@ def _failure(created: CreateResult) -> SkahactlError:
     if created.outcome == CreateOutcome.AUTH:
         return AuthError(message, hint=hint)
     if created.outcome == CreateOutcome.REJECTED:
-        return AnswerNo(f"the server refused the canary: {message}", hint=hint)
+        return NegativeResult(f"the server rejected the canary: {message}", hint=hint)
     return UnreachableError(f"the canary could not be created: {message}", hint=hint)
 
 

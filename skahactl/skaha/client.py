@@ -118,7 +118,7 @@ class Client:
         self.server = profile.server
         self.storage = storage or SharedStorage(profile, clock, None)
         self._profile = profile
-        self._where = f"{profile.name} ({profile.host})"  # as errors name it
+        self._where = f"{profile.name} ({profile.host})"  # its name in errors
         self._way_in = credentials.login_hint(profile)
         self._registry = profile.registry
         self._memory = profile.local.memory if profile.is_local else profile.client.memory

@@ -113,11 +113,11 @@ class HttpReply:
     @property
     def retry_after(self) -> float | None:
         """Return seconds (at most an hour) from either form of the header; a date counts from the server's clock."""
-        told = self.headers.get("retry-after", "").strip()
-        if told.isascii() and told.isdecimal():
-            return min(_LONGEST_PAUSE, float(told))
+        value = self.headers.get("retry-after", "").strip()
+        if value.isascii() and value.isdecimal():
+            return min(_LONGEST_PAUSE, float(value))
         try:
-            until = parsedate_to_datetime(told).timestamp()
+            until = parsedate_to_datetime(value).timestamp()
             pause = until - parsedate_to_datetime(self.headers["date"]).timestamp()
             return min(_LONGEST_PAUSE, max(0.0, pause))
         except (KeyError, ValueError, TypeError, OverflowError):
@@ -250,7 +250,7 @@ def error_of_reply(reply: HttpReply) -> SkahactlError:
         words = not_logged_in(reply)
         return AuthError(words.message, hint=words.hint)
     if reply.status == HTTPStatus.FORBIDDEN:
-        return AuthError(f"access refused by the server: {reply.words}", hint=FORBIDDEN_HINT, code="forbidden")
+        return AuthError(f"access access refused by the server: {reply.words}", hint=FORBIDDEN_HINT, code="forbidden")
     if 300 <= reply.status < 400:
         return UnreachableError(_redirected(reply), hint=WRONG_URL, code="redirected", is_permanent=True, answered=True)
     message = f"the server replied {reply.status}: {reply.words}"
@@ -305,8 +305,8 @@ def _refusal_hint(text: str) -> str | None:
 
 def _rejected(reply: HttpReply) -> str:
     """Return the message of the server without the wrappers of its libraries."""
-    told = _NO_JOB.search(reply.words)
-    words = told[0].replace("\\", "") if told else reply.words[:200]
+    found = _NO_JOB.search(reply.words)
+    words = found[0].replace("\\", "") if found else reply.words[:200]
     return f"the cluster rejected the session; message of the server: {words}"
 
 
@@ -332,8 +332,8 @@ def _describe_error(error: httpx.HTTPError | Exception) -> str:
         return f"no connection: {_system_message(error) or UNPRINTABLE.sub(' ', str(error)) or type(error).__name__}"
     if isinstance(error, httpx.ProxyError):
         return f"no connection through the proxy: {UNPRINTABLE.sub(' ', str(error))}"
-    told = UNPRINTABLE.sub(" ", str(error)) or _system_message(error) or type(error).__name__
-    return f"the connection broke: {told}"
+    found = UNPRINTABLE.sub(" ", str(error)) or _system_message(error) or type(error).__name__
+    return f"the connection broke: {found}"
 
 
 def _system_message(error: Exception) -> str | None:

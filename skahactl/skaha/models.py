@@ -128,7 +128,7 @@ class UnreadableReply(ValueError):
 
 
 def parse_sessions(body: bytes) -> tuple[ServerSession, ...]:
-    """The list of GET session; one row that is no session spoils it, for absence from a list means something.
+    """Parse the list of GET session. One invalid row makes it unreadable, because absence from it has a meaning.
 
     Rows with equal ids are one session: the row that got furthest.
     """

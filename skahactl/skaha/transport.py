@@ -143,7 +143,7 @@ class Connection(httpx.AsyncBaseTransport):
         try:
             response = await self._sent(inner, request)
         except (httpx.TransportError, ssl.SSLError):
-            self._refused = True  # a server may end the handshake because of the certificate
+            self._refused = True  # a server can end the handshake because of the certificate
             raise
         self._accepted = True
         self._refused = response.status_code in (400, 401, 403)
@@ -239,7 +239,7 @@ def usable_proxy(server: str, environ: Mapping[str, str]) -> str | None:
     if kind.startswith("socks"):
         raise ProfileError("SOCKS proxies are not supported", where=where, hint="use an http:// proxy, or none")
     if kind not in ("http", "https"):
-        raise ProfileError(f"a proxy is spoken to by http or https, not by '{kind}'", where=where)
+        raise ProfileError(f"unsupported kind of proxy '{kind}' (use http or https)", where=where)
     problem = address_problem(proxy, ("http", "https"))
     if problem is not None:
         raise ProfileError(f"the address of the proxy is not valid: {problem}", where=where, hint="http://HOST:PORT")
@@ -297,7 +297,7 @@ def _is_in(address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: str)
         return False
 
 
-#: What a request may end with instead of an answer; httpx lets errors of TLS through as they are while it reads.
+#: Exceptions that a request can end with; httpx passes TLS errors through while it reads.
 FAILURES = (httpx.HTTPError, ssl.SSLError)
 LOCAL_URL = "http://local/skaha/v1"
 #: The extension of a request that names the working directory.

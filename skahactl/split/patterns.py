@@ -12,7 +12,7 @@ _ANY_DEPTH = "**"
 def matches(pattern: str) -> list[str]:
     """Return the names that match ``pattern``, each once, in no particular order.
 
-    ``**`` as a whole component stands for any number of directories, including none. As in bash (globstar) and find,
+    ``**`` as a whole component matches any number of directories, including none. As in bash (globstar) and find,
     it does not enter directories through symbolic links, and as in glob, no hidden ones. Every other component may be
     a link.
     """

@@ -55,8 +55,8 @@ for number in "$replica" "$replicas"; do
     esac
 done
 [ "$replicas" -ge 1 ] || die "the number of replicas must be at least 1, not $replicas"
-[ "$replica" -ge 1 ] || die "replicas count from 1, so there is no replica $replica"
-[ "$replica" -le "$replicas" ] || die "there is no replica $replica of $replicas: replicas are numbered 1 to $replicas"
+[ "$replica" -ge 1 ] || die "replica $replica does not exist: replicas count from 1"
+[ "$replica" -le "$replicas" ] || die "replica $replica of $replicas does not exist (replicas: 1 to $replicas)"
 
 if [ $# -eq 0 ]; then
     [ ! -t 0 ] || die 'no list: standard input is a terminal'

@@ -58,9 +58,9 @@ def checked(replica: int, total: int) -> Share:
     if total < 1:
         raise ValueError(f"the number of replicas must be at least 1, not {total}")
     if replica < 1:
-        raise ValueError(f"replicas count from 1, so there is no replica {replica}")
+        raise ValueError(f"replica {replica} does not exist: replicas count from 1")
     if replica > total:
-        raise ValueError(f"there is no replica {replica} of {total}: replicas are numbered 1 to {total}")
+        raise ValueError(f"replica {replica} of {total} does not exist (replicas: 1 to {total})")
     return Share(replica, total)
 
 

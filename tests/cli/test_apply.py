@@ -548,9 +548,9 @@ def test_one_unknown_target_and_nothing_is_deleted(desk: Desk, long: str) -> Non
 
 def test_a_delete_that_ends_nothing_says_so(desk: Desk) -> None:
     desk.run("apply", desk.job("short", "true", 2), "--wait")
-    assert "nothing of it was alive" in desk.run("delete", "short", "-r", "1").stderr
+    assert "it had no live session" in desk.run("delete", "short", "-r", "1").stderr
     told = desk.run("delete", "short").stderr
-    assert "nothing of it was alive; what the platform still listed is gone; Completed, 2 replicas" in told
+    assert "it had no live session; what the platform still listed is gone; Completed, 2 replicas" in told
     assert desk.data("get", "sessions") == []
     outcome = desk.data("delete", "short")
     assert outcome["jobs"][0]["reason"] == "nothing of it is left to delete"

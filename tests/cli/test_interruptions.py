@@ -63,7 +63,7 @@ def test_a_driver_that_is_stopped_says_how_to_go_on_look_and_stop(
     for advice in ("skahactl resume long", "skahactl get replicas long", "skahactl delete long"):
         assert advice in err
     assert "Traceback" not in err
-    assert desk.states("long") == ["Running"] * 2  # the job goes on
+    assert desk.states("long") == ["Running"] * 2  # the job keeps running
     assert not desk.is_driven("long")
 
 

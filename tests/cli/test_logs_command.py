@@ -289,7 +289,7 @@ def test_sessions_that_are_none_of_ours(tmp_path: Path, server: Server) -> None:
     assert here.run("logs", "theirs-1").stdout == text
     assert here.run("logs", "-f", done).stdout == text
     assert here.run("logs", waiting, expect=1).stderr == f"{waiting}: Pending, no log yet\n"
-    assert "there is no session 'abcd1234'" in here.run("logs", "abcd1234", expect=2).stderr
+    assert "no session 'abcd1234'" in here.run("logs", "abcd1234", expect=2).stderr
     out = here.run("logs", done, waiting)
     assert out.stdout == "".join(f"{done} | {line}\n" for line in text.splitlines())
 

@@ -85,7 +85,7 @@ def test_names_are_compared_in_lower_case(tmp_path: Path) -> None:
     text = '[[job]]\nname = "One"\nimage = "a:1"\n[[job]]\nname = "one"\nimage = "a:1"\nafter = ["ONE"]\n'
     with pytest.raises(ManifestError) as caught:
         read([write(tmp_path, text)], LOCAL)
-    assert "a second job 'one'" in caught.value.problems[0].message
+    assert "duplicate job name 'one'" in caught.value.problems[0].message
     text = '[[job]]\nname = "One"\nimage = "a:1"\n[[job]]\nname = "two"\nimage = "a:1"\nafter = ["ONE"]\n'
     made = read([write(tmp_path, text)], LOCAL, sets=("one.replicas=3",))
     assert [(one.name, len(one.replicas), one.after) for one in made] == [("one", 3, ()), ("two", 1, ("one",))]

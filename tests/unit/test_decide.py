@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from skahactl.engine.decide import ApplyWishes, Decision, decide
+from skahactl.engine.decide import ApplyMode, Decision, decide
 from skahactl.ledger.records import RunSummary
 from skahactl.model import Job, job_status, zero_filled
 from tests.unit.test_observe import RUN, session
@@ -22,8 +22,8 @@ def last(retriable: int = 0, **counts: int) -> RunSummary:
     return RunSummary(run, full, job_status(full, retriable), retriable)
 
 
-def decision(job: Job, found: RunSummary | None, wishes: ApplyWishes = ApplyWishes(), **others: object) -> Decision:  # noqa: B008
-    return decide(job, found, others.get("foreign", {}), wishes, others.get("stale"), NOW)  # type: ignore[arg-type]
+def decision(job: Job, found: RunSummary | None, mode: ApplyMode = ApplyMode(), **others: object) -> Decision:  # noqa: B008
+    return decide(job, found, others.get("foreign", {}), mode, others.get("stale"), NOW)  # type: ignore[arg-type]
 
 
 def test_unknown_is_created() -> None:
@@ -35,7 +35,7 @@ def test_sessions_of_exactly_its_names_need_a_choice() -> None:
     foreign = decision(replace(JOB, replicas=()), None, foreign=found)
     assert foreign.action == "foreign"
     assert "--adopt create" in str(foreign.hint)
-    assert decision(JOB, None, ApplyWishes(adopt="unknown"), foreign=found).action == "adopt"
+    assert decision(JOB, None, ApplyMode(adopt="unknown"), foreign=found).action == "adopt"
 
 
 def test_unchanged_and_alive_goes_on() -> None:
@@ -47,7 +47,7 @@ def test_unchanged_and_alive_goes_on() -> None:
 @pytest.mark.parametrize("state", ["Completed", "Failed", "Unknown", "Rejected", "Skipped"])
 def test_unchanged_and_ended_starts_nothing(state: str) -> None:
     assert decision(JOB, last(**{state: 2})).action == "ended"
-    assert decision(JOB, last(**{state: 2}), ApplyWishes(rerun=True)).action == "create"
+    assert decision(JOB, last(**{state: 2}), ApplyMode(rerun=True)).action == "create"
     assert decision(JOB, last(**{state: 2}), stale="shards has a newer run").action == "create"
 
 
@@ -57,9 +57,9 @@ def test_changed_is_refused_with_every_difference_and_its_source() -> None:
         assert answer.action == "refuse"
         (difference,) = answer.differences
         assert (difference.path, difference.old, difference.new, difference.source) == ("image", "i", "j", "--set")
-    assert decision(CHANGED, last(Running=1), ApplyWishes(rerun=True)).action == "refuse"
-    assert decision(CHANGED, last(Completed=1), ApplyWishes(rerun=True)).action == "create"
-    assert decision(CHANGED, last(Running=1), ApplyWishes(replace=True)).action == "replace"
+    assert decision(CHANGED, last(Running=1), ApplyMode(rerun=True)).action == "refuse"
+    assert decision(CHANGED, last(Completed=1), ApplyMode(rerun=True)).action == "create"
+    assert decision(CHANGED, last(Running=1), ApplyMode(replace=True)).action == "replace"
 
 
 def test_changed_before_anything_was_sent_replaces_in_silence() -> None:

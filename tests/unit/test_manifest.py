@@ -122,7 +122,7 @@ def test_a_word_that_is_almost_a_placeholder(tmp_path: Path) -> None:
 )
 def test_an_item_that_a_shell_would_read(tmp_path: Path, rest: str, way: str) -> None:
     (warning,) = job(tmp_path, rest).warnings
-    assert "becomes part of what the shell reads" in warning
+    assert "becomes part of the shell text" in warning
     assert "(item 2) is no plain word there" in warning
     assert way in warning
 
@@ -165,7 +165,7 @@ def test_other_braces_stay_silent(tmp_path: Path, line: str) -> None:
 def test_a_command_of_one_word_with_blanks(tmp_path: Path) -> None:
     (warning,) = job(tmp_path, "command = ['python run.py']").warnings
     assert '"python run.py" is one word' in warning
-    assert warning.endswith('for several write command = ["python", "run.py"]')
+    assert warning.endswith('for several, write command = ["python", "run.py"]')
     (tmp_path / "python run.py").touch()
     assert job(tmp_path, "command = ['python run.py']").warnings == ()
 

@@ -91,7 +91,7 @@ WRONG = [
     # placeholders
     ("session-name = '{nmae}'", 3, ["unknown placeholder {nmae}", "did you mean 'name'?"]),
     ("session-name = '${name}'", 3, ["unmatched brace"]),
-    ("command = ['{items}']", 3, ["{items} is not allowed here", "there is no [items]"]),
+    ("command = ['{items}']", 3, ["{items} is not allowed here", "{items} needs [items]"]),
     ("command = ['{item}']", 3, ["{item} needs [items]", "{{item}}"]),
     ("[vars]\nreplica = 'x'", 4, ["{replica} is a built-in placeholder"]),
     ("[vars]\n'a b' = 'x'", 4, ["is not a valid placeholder"]),

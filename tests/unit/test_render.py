@@ -102,7 +102,7 @@ def test_the_last_change_is_told_at_the_end_unless_the_command_does(told: bool) 
     plain.progress([progress(mixed(running=1))])
     plain.progress([progress(mixed(completed=1))])
     plain.say("a log\x1b[2J was lost\n")
-    plain.close(told=told)
+    plain.close(has_result=told)
     plain.close()
     assert stream.getvalue().splitlines() == [
         "tiles on canfar (ws-uv.canfar.net): Running, 1 replica",
