@@ -416,11 +416,18 @@ async def precheck(jobs: Sequence[Job], desk: Runtime, environ: Mapping[str, str
     )
     if problems:
         raise ManifestError(tuple(problems))
+    unfinished = {run.key.name for run in runs.unfinished_runs(desk.ledger, desk.profile.server)}
+    missing: list[str] = []
     for job in jobs:
         for request in _secret_kinds(job):
             credentials.require_safe_secrets(desk.profile)
-            encoding.secret_texts(request, environ)
-    warnings = [warning for job in jobs for warning in job.warnings]
+            try:
+                await desk.client.secrets.reveal(request)
+            except UsageError as error:
+                if job.name not in unfinished:
+                    raise
+                missing.append(f"{job.name}: {error.message}; replicas that need it stay Queued")
+    warnings = [*missing, *(warning for job in jobs for warning in job.warnings)]
     now = desk.clock.now()
     warnings += _encoding(jobs, desk.profile, desk.ledger.state_dir, now)
     warnings += _images(jobs, listed, desk.profile)

@@ -169,8 +169,10 @@ class Creator:
     async def _sent(self, run_id: int, request: Request, name: str) -> CreateResult:
         try:
             return await self.client.create(request, name, self.directories.get(run_id))
-        except SkahactlError as error:  # before anything left: a secret that cannot be read, say
-            return CreateResult(CreateOutcome.REJECTED, error=ServerError(error.code, None, error.message, error.hint))
+        except SkahactlError as error:  # before anything was sent
+            missing = error.code == "secret"  # as with an expired certificate: a later pass can have it
+            outcome = CreateOutcome.AUTH if missing else CreateOutcome.REJECTED
+            return CreateResult(outcome, error=ServerError(error.code, None, error.message, error.hint))
 
     def _intend(self, run_id: int, number: int) -> tuple[Intent, Request] | None:
         intent = attempts.intend(self.ledger, run_id, number, self.clock.now())

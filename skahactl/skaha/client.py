@@ -124,6 +124,7 @@ class Client:
         self._memory = profile.local.memory if profile.is_local else profile.client.memory
         self._clock = clock
         self._environ = environ
+        self.secrets = encoding.SecretReader(environ)
         self._exchange = Exchange(profile, transport, clock, environ, report, verbose)
         self._throttle = Throttle(profile.client.concurrency)
 
@@ -158,9 +159,10 @@ class Client:
 
         Raises UsageError before anything is sent if a secret cannot be read.
         """
-        form = encoding.fields(request, name, self._environ)
+        revealed = await self.secrets.reveal(request)
+        form = encoding.fields(revealed, name, {})
         extra = credentials.registry_header(self._registry, self._environ)
-        secrets = encoding.secret_texts(request, self._environ)
+        secrets = encoding.secret_texts(request, revealed)
         if secrets:
             credentials.require_safe_secrets(self._profile)
         secrets += [*extra.values(), *credentials.registry_secrets(self._registry, self._environ)]

@@ -8,7 +8,11 @@ is doubled for Kubernetes. An empty element is written as two backslashes and a 
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
+from dataclasses import replace
 from string import ascii_letters, digits
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
@@ -19,6 +23,8 @@ from skahactl.model import EnvValue, Request, Secret
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+LARGEST_SECRET = 64 * 1024  # bytes
+SECRET_SECONDS = 10.0
 LARGEST_ELEMENT = 128 * 1024 - 1  # Linux: one string of execve, without its NUL
 LARGEST_REQUEST = 1024 * 1024  # Kubernetes rejects objects of about 1.5 MiB
 LARGEST_BODY = 2 * 1024 * 1024  # Tomcat: a larger form is not read
@@ -160,12 +166,52 @@ def read_secret(secret: Secret, environ: Mapping[str, str], *, what: str) -> str
             )
         return environ[secret.name]
     try:
-        with open(secret.name, encoding="utf-8", newline="") as stream:
-            text = stream.read()
-    except (OSError, UnicodeDecodeError) as error:
+        text = _regular_file(secret.name).decode("utf-8")
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"{what}: cannot read the secret file {secret.name}: {reason}", code="secret") from None
     return text.removesuffix("\n").removesuffix("\r")
+
+
+def _regular_file(path: str) -> bytes:
+    """The content of a regular file of at most LARGEST_SECRET bytes; OSError, without waiting, for anything else."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        data = os.pread(descriptor, LARGEST_SECRET + 1, 0)
+    finally:
+        os.close(descriptor)
+    if len(data) > LARGEST_SECRET:
+        raise OSError(errno.EFBIG, f"it has more than {LARGEST_SECRET // 1024} KiB")
+    return data
+
+
+class SecretReader:
+    """The secrets of a command: each is read once, not on the event loop, and within SECRET_SECONDS."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._known: dict[Secret, str] = {}
+
+    async def reveal(self, request: Request) -> Request:
+        """Return the request with the values of its secrets. UsageError with code ``secret`` if one cannot be read."""
+        env = [(key, await self._value(key, content)) for key, content in request.env]
+        return replace(request, env=tuple(env))
+
+    async def _value(self, key: str, content: EnvValue) -> str:
+        import asyncio
+
+        if not isinstance(content, Secret):
+            return content
+        if content not in self._known:
+            try:
+                async with asyncio.timeout(SECRET_SECONDS):
+                    self._known[content] = await asyncio.to_thread(reveal_secrets, key, content, self._environ)
+            except TimeoutError:
+                message = f"[env] {key}: cannot read the secret {content.reference()} within {SECRET_SECONDS:.0f} s"
+                raise UsageError(message, code="secret") from None
+        return self._known[content]
 
 
 CONTENT_TYPE = "application/x-www-form-urlencoded; charset=UTF-8"
@@ -246,10 +292,11 @@ def number(amount: float) -> str:
     return str(int(amount)) if float(amount).is_integer() else repr(float(amount))
 
 
-def secret_texts(request: Request, environ: Mapping[str, str]) -> list[str]:
-    """Return the values of the secrets, plain and encoded: messages of a server can repeat either."""
-    known = [reveal_secrets(key, content, environ) for key, content in request.env if isinstance(content, Secret)]
-    return [text for secret in known for text in (secret, value(secret))]
+def secret_texts(request: Request, revealed: Request) -> list[str]:
+    """Return the values of the secrets of ``request``, raw and encoded: a reply may repeat either."""
+    pairs = zip(request.env, revealed.env, strict=True)
+    texts = [str(text) for (_, content), (_, text) in pairs if isinstance(content, Secret)]
+    return [text for secret in texts for text in (secret, value(secret))]
 
 
 def _head(request: Request, name: str) -> Fields:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from base64 import b64encode
+from dataclasses import replace
 from urllib.parse import quote, quote_plus
 
 import httpx
@@ -74,7 +75,7 @@ def test_the_number_of_a_tls_error_is_not_read_as_an_errno(error: ssl.SSLError, 
 def test_a_secret_is_hidden_in_every_spelling() -> None:
     secret = 'p"ss wörd&$x'
     request = Request("headless", "a/b:1", env=(("TOKEN", Secret("env", "T")),))
-    known = encoding.secret_texts(request, {"T": secret})
+    known = encoding.secret_texts(request, replace(request, env=(("TOKEN", secret),)))
     sent = encoding.value(secret)
     spellings = [
         secret,

@@ -1,0 +1,74 @@
+"""Secrets: read once per command, from regular files, within a time; a missing one holds replicas, and rejects none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.skaha_server.process import Server, running
+from tests.workplace import Workplace
+
+JOB = """
+name = "secretive"
+image = "images.canfar.net/skaha/astroml:latest"
+command = ["run"]
+replicas = 4
+[env]
+TOKEN = { %s }
+[limits]
+alive = 2
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with running(tmp_path / "server", {"pending": [0.0, 0.0], "running": [1.0, 1.0]}) as server:
+        yield server
+
+
+@pytest.fixture
+def here(tmp_path: Path, server: Server) -> Workplace:
+    return Workplace(tmp_path / "here", server)
+
+
+def test_what_is_not_a_regular_file_is_refused_at_once(here: Workplace, server: Server) -> None:
+    os.mkfifo(here.root / "fifo")
+    (here.root / "large").write_bytes(b"x" * 65537)
+    for source, reason in (
+        ("fifo", "it is not a regular file"),
+        ("/dev/zero", "it is not a regular file"),
+        ("large", "it has more than 64 KiB"),
+        (".", "it is not a regular file"),
+    ):
+        here.write("job.toml", JOB % f'from-file = "{source}"')
+        assert reason in here.run("apply", "job.toml", expect=2).stderr
+    assert server.state()["sessions"] == []
+
+
+def test_a_file_on_standard_input_arrives_in_every_replica(here: Workplace, server: Server) -> None:
+    (here.root / "secret").write_text("s3cret\n")
+    here.write("job.toml", JOB % 'from-file = "secret"')
+    here.run("apply", "job.toml", "--wait")
+    assert [dict(row["env"])["TOKEN"] for row in server.state()["sessions"]] == ["s3cret"] * 4
+
+
+def test_a_missing_secret_is_an_error_for_a_new_run_and_holds_replicas_of_an_old_one(
+    here: Workplace, server: Server
+) -> None:
+    here.write("job.toml", JOB % 'from-env = "SURVEY_TOKEN"')
+    refused = here.run("apply", "job.toml", expect=2)
+    assert "SURVEY_TOKEN is not set" in refused.stderr
+    here.extra["SURVEY_TOKEN"] = "s3cret"
+    here.run("apply", "job.toml")
+    del here.extra["SURVEY_TOKEN"]
+    here.run("wait", "secretive/1-2", "--timeout", "60s")
+    held = here.run("apply", "job.toml", expect=3)
+    assert "SURVEY_TOKEN" in held.stderr
+    states = [row["state"] for row in here.data("get", "replicas", "secretive")]
+    assert states == ["Completed", "Completed", "Queued", "Queued"]
+    here.extra["SURVEY_TOKEN"] = "s3cret"
+    here.run("apply", "job.toml", "--wait")
+    assert len(server.state()["sessions"]) == 4
