@@ -49,10 +49,11 @@ class Browser:
             self.command("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
     def _middle(self, selector: str, place: int) -> tuple[float, float]:
-        found = self.run(
+        found = self.run(  # after the frames that tell the page of the scrolling
             "const e = document.querySelectorAll(arguments[0])[arguments[1]];"
-            "e.scrollIntoView({block: 'center', behavior: 'instant'}); const b = e.getBoundingClientRect();"
-            "return [b.x + b.width / 2, b.y + b.height / 2]",
+            "e.scrollIntoView({block: 'center', behavior: 'instant'});"
+            "return new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => {"
+            "const b = e.getBoundingClientRect(); done([b.x + b.width / 2, b.y + b.height / 2]) })))",
             selector,
             place,
         )

@@ -28,7 +28,7 @@ from skahactl.render.report_data import (
 
 if TYPE_CHECKING:
     from skahactl.ledger.database import Ledger
-    from skahactl.ledger.records import AttemptRow, ReplicaRow, Run
+    from skahactl.ledger.records import AttemptRow, ReplicaRow, Run, RunSummary
 
 _TAIL_BYTES = 32_768  # of a log, for its last lines
 _LINES = 20
@@ -157,7 +157,8 @@ def gather_job(ledger: Ledger, run: Run) -> ReportJob:
         timed_noun=noun,
         usage=_usage(ledger, run, rows, attempts),
         manifest=manifest_text(run),
-        commands=_commands(run, summary.counts),
+        is_stopped=summary.stop_reason is not None,
+        commands=_commands(run, summary),
     )
 
 
@@ -336,10 +337,11 @@ def _shell_text(shell: object) -> str:
     return f"shell = '''\n{shell}'''\n"
 
 
-def _commands(run: Run, counts: Mapping[str, int]) -> tuple[tuple[str, str], ...]:
-    name = run.key.name
+def _commands(run: Run, summary: RunSummary) -> tuple[tuple[str, str], ...]:
+    """What to run next: (purpose, command)."""
+    name, counts = run.key.name, summary.counts
     profile = "" if run.profile == "local" else f" -p {run.profile}"
-    if run.ended is None:
+    if run.ended is None and summary.stop_reason is None:
         return (("continue", f"skahactl{profile} resume {name}"),)
     found = []
     if counts.get(State.FAILED):

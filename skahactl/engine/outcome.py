@@ -212,9 +212,8 @@ def stop_hint(summary: RunSummary) -> str:
     """How a run continues that [limits] failures stopped."""
     name, waiting = summary.run.key.name, count_noun(summary.counts[State.QUEUED], "replica")
     return (
-        f"{summary.stop_reason}; {waiting} will not start. 'skahactl logs {name} --failed' shows why. "
-        f"'skahactl retry {name} --wait' continues this run, and apply --rerun --missing starts one "
-        "with a corrected manifest"
+        f"{summary.stop_reason}; {waiting} will not start. 'skahactl retry {name} --wait' continues; with a corrected "
+        f"manifest, skahactl apply --rerun --missing runs the rest"
     )
 
 

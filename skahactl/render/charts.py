@@ -331,7 +331,7 @@ def short_time(seconds: float) -> str:
 
 def _linear_edges(low: float, high: float, step_of: object) -> list[float]:
     assert callable(step_of)
-    step = float(step_of(max(high - low, high * 0.02, 1e-6) / 20))
+    step = float(step_of(max(high - low, high * 0.3, 1e-6) / 20))
     first = math.floor(low / step + 1e-9)
     last = max(first + 1, math.ceil(high / step - 1e-9))
     return [number * step for number in range(first, last + 1)]

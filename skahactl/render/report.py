@@ -132,7 +132,7 @@ class _Budget:
         """Return the lines in a form that can be shown, without the oldest ones if they do not fit."""
         shown: list[str] = []
         for line in reversed(lines):
-            text = clipped(clean(line), _LONGEST_LINE)
+            text = clipped(clean(line[: 2 * _LONGEST_LINE]), _LONGEST_LINE)
             self.logs -= _bytes(text)
             if self.logs < 0:
                 break
@@ -196,7 +196,7 @@ class Section:
         """completed, failed, live or other: the colour and the sign of the section."""
         if self.job.status == "Completed":
             return "completed"
-        if self.job.status == "Failed":
+        if self.job.status == "Failed" or self.job.is_stopped:
             return "failed"
         return "live" if self.job.status in _LIVE else "other"
 
@@ -208,7 +208,8 @@ class Section:
         if job.status == "Completed":
             return f"All {_counted(total, 'replica')} completed." if total > 1 else "The replica completed."
         bad = ", ".join(f"{counts[state]:,} {state}" for state in _ORDER if state != "Completed" and counts.get(state))
-        return f"{counts.get('Completed', 0):,} of {_counted(total, 'replica')} completed; {bad}."
+        reason = f" {job.reason[0].upper()}{job.reason[1:]}." if job.reason else ""
+        return clean(f"{counts.get('Completed', 0):,} of {_counted(total, 'replica')} completed; {bad}.{reason}")
 
     @property
     def parts(self) -> tuple[CountPart, ...]:
@@ -342,7 +343,7 @@ class Section:
         text = "\n".join(lines)
         room = self._budget.tooltip - _bytes(text) - 1
         if one.last_line and room > 20:
-            text += f"\n{_fitting(clean(one.last_line), min(room, 240))}"
+            text += f"\n{_fitting(clean(one.last_line[:_LONGEST_LINE]), min(room, 240))}"
         return text
 
     def _times_of(self, one: ReportAttempt) -> str:

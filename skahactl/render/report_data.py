@@ -97,6 +97,7 @@ class ReportJob:
     timed_noun: str  # item | replica
     usage: tuple[ReportUsage, ...]
     manifest: str  # TOML
+    is_stopped: bool = False  # by [limits] failures: nothing more is created
     commands: tuple[tuple[str, str], ...] = ()  # what to run next: (purpose, command)
 
 
