@@ -7,12 +7,14 @@ no message. Every completion pays for the imports, so the ledger is read with pl
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterator
 
     FileName = str
 else:
@@ -139,9 +141,9 @@ def runs(context: Any) -> Offers:
     """Run numbers of the job that is named before, the newest first."""
     from skahactl.text import iso_time
 
-    with _Ledger() as ledger:
+    with _ledger() as ledger:
         for job in _jobs_before(context):
-            rows = ledger.rows(_RUNS, job)
+            rows = _rows(ledger, _RUNS, job)
             if rows:
                 return [(str(number), f"created {iso_time(created)}") for number, created in rows]
     return []
@@ -149,28 +151,28 @@ def runs(context: Any) -> Offers:
 
 def attempts(context: Any) -> Offers:
     """``all``, and the attempt numbers of the job that is named before."""
-    with _Ledger() as ledger:
-        for job, run, _ in ledger.last_runs(context):
+    with _ledger() as ledger:
+        for job, run, _ in _last_runs(ledger, context):
             if job in _jobs_before(context):
-                [(most,)] = ledger.rows(_ATTEMPTS, run) or [(0,)]
+                [(most,)] = _rows(ledger, _ATTEMPTS, run) or [(0,)]
                 return [("all", ""), *((str(number), "") for number in range(1, (most or 0) + 1))]
     return [("all", "")]
 
 
 def items(context: Any) -> Offers:
     """Items of the job that is named before."""
-    with _Ledger() as ledger:
-        for job, run, _ in ledger.last_runs(context):
+    with _ledger() as ledger:
+        for job, run, _ in _last_runs(ledger, context):
             if job in _jobs_before(context):
-                rows = ledger.rows(_ITEMS, run, len(context.incomplete), context.incomplete)
+                rows = _rows(ledger, _ITEMS, run, len(context.incomplete), context.incomplete)
                 return [(item, "") for (item,) in rows if item.isprintable()]
     return []
 
 
 def images(context: Any) -> Offers:
     """Images of earlier runs, the newest first."""
-    with _Ledger() as ledger:
-        return [(image, "") for (image,) in ledger.rows(_IMAGES)]
+    with _ledger() as ledger:
+        return [(image, "") for (image,) in _rows(ledger, _IMAGES)]
 
 
 def sort_fields(context: Any) -> Offers:
@@ -205,12 +207,12 @@ def _jobs_named(context: Any, typed: str, only_with_sessions: bool) -> Offers:
     name, slash, start = typed.partition("/")
     if slash:
         return [(f"{name}/{word}", text) for word, text in _ranges(context, name, start)]
-    with _Ledger() as ledger:
+    with _ledger() as ledger:
         found = []
-        for job, run, number in ledger.last_runs(context):
-            if not job.startswith(name) or (only_with_sessions and not ledger.rows(_HAS_SESSION, run)):
+        for job, run, number in _last_runs(ledger, context):
+            if not job.startswith(name) or (only_with_sessions and not _rows(ledger, _HAS_SESSION, run)):
                 continue
-            counts = ", ".join(f"{count} {state}" for count, state in ledger.rows(_TALLY, run))
+            counts = ", ".join(f"{count} {state}" for count, state in _rows(ledger, _TALLY, run))
             found.append((job, f"run {number}: {counts}"))
         given = set(_jobs_before(context))
         return [offer for offer in found if offer[0] not in given]
@@ -221,9 +223,9 @@ def _ranges(context: Any, job: str, typed: str) -> Offers:
     done, comma, last = typed.rpartition(",")
     low, hyphen, start = last.rpartition("-")
     taken = set(done.split(","))
-    with _Ledger() as ledger:
-        runs = [run for name, run, _ in ledger.last_runs(context) if name == job]
-        rows = ledger.rows(_REPLICAS, runs[0]) if runs else []
+    with _ledger() as ledger:
+        runs = [run for name, run, _ in _last_runs(ledger, context) if name == job]
+        rows = _rows(ledger, _REPLICAS, runs[0]) if runs else []
     least = int(low) if low.isdecimal() else 0
     before = f"{done}{comma}{low}{hyphen}"
     numbers = [(str(number), state) for number, state in rows if number > least and str(number).startswith(start)]
@@ -263,45 +265,42 @@ def _given(context: Any, name: str) -> list[str]:
     ]
 
 
-class _Ledger:
-    """Read the file of the ledger without waiting; a missing, damaged or busy one has no rows."""
+@contextlib.contextmanager
+def _ledger() -> Iterator[sqlite3.Connection | None]:
+    """The ledger's file, read only and without waiting; None if it is missing or cannot be opened."""
+    import sqlite3
 
-    def __init__(self) -> None:
-        self._connection: sqlite3.Connection | None = None
+    from skahactl.system import state_dir
 
-    def __enter__(self) -> _Ledger:
-        import sqlite3
+    path = str(state_dir(os.environ) / "ledger.sqlite3")
+    for letter in "%?#":
+        path = path.replace(letter, f"%{ord(letter):02x}")
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0.2)
+    except sqlite3.Error:
+        yield None
+        return
+    with contextlib.closing(connection):
+        yield connection
 
-        from skahactl.system import state_dir
 
-        path = str(state_dir(os.environ) / "ledger.sqlite3")
-        for letter in "%?#":
-            path = path.replace(letter, f"%{ord(letter):02x}")
-        try:
-            self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0.2)
-        except sqlite3.Error:
-            self._connection = None
-        return self
+def _last_runs(ledger: sqlite3.Connection | None, context: Any) -> list[Any]:
+    """Of each job on the chosen profile's server: its name, its last run, and that run's number."""
+    from skahactl.profiles import is_path
+    from skahactl.system import config_dir
 
-    def last_runs(self, context: Any) -> list[Any]:
-        """Return name, last run and its number of each job on the server of the selected profile."""
-        from skahactl.profiles import is_path
-        from skahactl.system import config_dir
+    name = _chosen(context)
+    path = name if is_path(name) else config_dir(os.environ) / "profiles" / f"{name}.toml"
+    return _rows(ledger, _LAST_RUNS, name, os.path.abspath(os.path.expanduser(path)))
 
-        name = _chosen(context)
-        path = name if is_path(name) else config_dir(os.environ) / "profiles" / f"{name}.toml"
-        return self.rows(_LAST_RUNS, name, os.path.abspath(os.path.expanduser(path)))
 
-    def rows(self, sql: str, *values: object) -> list[Any]:
-        import sqlite3
+def _rows(ledger: sqlite3.Connection | None, sql: str, *values: object) -> list[Any]:
+    """The rows of a query; none from a ledger that is damaged or busy."""
+    import sqlite3
 
-        if self._connection is None:
-            return []
-        try:
-            return list(self._connection.execute(sql, values))
-        except sqlite3.Error:
-            return []
-
-    def __exit__(self, *exc: object) -> None:
-        if self._connection is not None:
-            self._connection.close()
+    if ledger is None:
+        return []
+    try:
+        return list(ledger.execute(sql, values))
+    except sqlite3.Error:
+        return []
