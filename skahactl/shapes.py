@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skahactl.manifest.shared_record import RecordDirectory
 from skahactl.model import ALIVE, Limits, Resources, State, zero_filled
 from skahactl.text import iso_time
 
 if TYPE_CHECKING:
+    from skahactl.ledger.attempts import Usage
     from skahactl.ledger.records import AttemptRow, ItemRow, Note, ReplicaRow, Run, RunSummary
-    from skahactl.ledger.usage import Usage
     from skahactl.skaha.models import Event, ServerSession
 
 Row = dict[str, object]
@@ -236,6 +235,8 @@ def _log(run: Run, attempt: AttemptRow | None) -> Row:
     """
     shared = None
     if run.shared is not None and attempt is not None:
+        from skahactl.manifest.shared_record import RecordDirectory
+
         shared = RecordDirectory(run.shared).log(attempt.replica, attempt.number)
     if attempt is None or (attempt.log_path is None and (attempt.log, attempt.log_bytes) != ("kept", 0)):
         is_there = attempt is not None and attempt.log == "shared"

@@ -16,10 +16,9 @@ from skahactl.engine.snapshot import poll_is_due, view_run
 from skahactl.engine.usage import run_usage
 from skahactl.errors import AuthError, Exit, UnreachableError, UsageError
 from skahactl.invocation import current
-from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.attempts import attempts_of, usage_of
 from skahactl.ledger.replicas import notes_of, replicas_of
 from skahactl.ledger.runs import run_by_id
-from skahactl.ledger.usage import usage_of
 from skahactl.model import State
 from skahactl.render.tables import data_text
 from skahactl.targets import Target, by_run, find

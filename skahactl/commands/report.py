@@ -221,7 +221,7 @@ def _usage(
 ) -> tuple[ReportUsage, ...]:
     """Memory and CPU, each if any poll measured it."""
     from skahactl.engine.usage import run_usage
-    from skahactl.ledger.usage import usage_of
+    from skahactl.ledger.attempts import usage_of
 
     requested = {(row.replica, row.number): row.resources or rows[row.replica].request.resources for row in attempts}
     used = run_usage(usage_of(ledger, run.id), requested)

@@ -23,11 +23,10 @@ from skahactl.engine.observe import (
 )
 from skahactl.engine.plan import backoff
 from skahactl.ledger import attempts, replicas
-from skahactl.ledger.attempts import attempts_named, attempts_of, known_of
+from skahactl.ledger.attempts import attempts_named, attempts_of, known_of, record_usage
 from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import UNREAD, AttemptRow, Run, RunSummary
 from skahactl.ledger.runs import run_by_id, set_run
-from skahactl.ledger.usage import record_usage
 from skahactl.model import ALIVE, ENDED, OBSERVED, State, job_status, zero_filled
 from skahactl.profile import ClientSettings
 from skahactl.skaha.models import Listing, ServerSession

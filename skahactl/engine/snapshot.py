@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from skahactl import shapes
-from skahactl.ledger.attempts import attempts_of, known_of, known_sessions
+from skahactl.ledger.attempts import attempts_of, known_of, known_sessions, usage_of
 from skahactl.ledger.replicas import failed_items, items_of, replica_states, replicas_of
 from skahactl.ledger.runs import last_runs, run_by_id, summaries
-from skahactl.ledger.usage import usage_of
 from skahactl.model import ENDED, State, job_status, zero_filled
 from skahactl.targets import Target, by_run, current_user
 

@@ -18,7 +18,6 @@ from skahactl.ledger.records import (
     run_value,
 )
 from skahactl.ledger.replicas import replica_states, set_states
-from skahactl.manifest.shared_record import RecordDirectory
 from skahactl.model import Job, Limits, State, job_status, zero_filled
 
 if TYPE_CHECKING:
@@ -93,6 +92,8 @@ def _record_directory(key: JobKey, job: Job, number: int) -> str | None:
     """The directory of the run's shared record; characters of a user name that paths must not contain become ``_``."""
     if job.shared is None:
         return None
+    from skahactl.manifest.shared_record import RecordDirectory
+
     shared = job.shared.replace("{user}", re.sub(r"[^A-Za-z0-9._-]", "_", key.user))
     return RecordDirectory.of_run(shared, job.name, number, job.digest).path
 

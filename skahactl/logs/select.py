@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from skahactl.errors import UsageError
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.replicas import ReplicaState, items_of, replica_states, replicas_of
-from skahactl.manifest.shared_record import RecordDirectory
 from skahactl.model import ENDED, State
 from skahactl.text import count_noun, did_you_mean
 
@@ -164,7 +163,11 @@ def _readable(row: AttemptRow) -> bool:
 
 
 def _of_attempt(run: Run, row: AttemptRow, label: str, place: int) -> AttemptLog:
-    shared = None if run.shared is None else RecordDirectory(run.shared).log(row.replica, row.number)
+    shared = None
+    if run.shared is not None:
+        from skahactl.manifest.shared_record import RecordDirectory
+
+        shared = RecordDirectory(run.shared).log(row.replica, row.number)
     path = Path(row.log_path) if row.log_path is not None and Path(row.log_path).exists() else None
     if row.log == "kept" and row.log_bytes == 0:
         path = Path(os.devnull)  # there was nothing to save

@@ -43,7 +43,7 @@ CALLS = (
     ("wait tiles", "wait", 1),
     ("retry tiles --dry-run", "outcome", 0),
     ("resume tiles", "outcome", 1),
-    ("mark tiles completed -r 1", "mark", 0),
+    ("mark tiles completed -r 1 --force", "mark", 0),
     ("renew tiles", "outcome", 0),
     ("validate job.toml", "validation", 0),
     ("explain", "keys", 0),

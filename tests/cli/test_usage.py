@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skahactl.engine.usage import run_usage
-from skahactl.ledger.usage import Usage, record_usage, usage_of
+from skahactl.ledger.attempts import Usage, record_usage, usage_of
 from skahactl.model import Resources
 from skahactl.skaha.models import Listing, parse_cores, parse_ram, parse_sessions
 from tests import ledgers
