@@ -182,6 +182,8 @@ class Driver:
         ending = snapshot.run.deleting or any(row.deleting for row in snapshot.replicas)
         if not ending and all(attempt.ending is None for attempt in snapshot.attempts):
             return now + KEEP_SECONDS
+        if self._logs.disk_refused:  # a delete has to be able to make room
+            return 0.0
         if self._keep_until is None:
             self._keep_until = now + KEEP_SECONDS
         if now >= self._keep_until and self._logs.reading and "keep" not in self._reported:

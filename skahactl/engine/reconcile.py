@@ -66,6 +66,7 @@ class Reconciler:
             decided = self._advance(run, evidence, tuple(map(chosen, plan)), now, under_way, rules)
             lost = [action.attempt for action in decided.actions if isinstance(action, LoseLog)]
             for attempt in lost:
+                self._warn_of_lost_items(attempt)
                 set_attempt(self.ledger, attempt, {"log": "incomplete" if attempt.log == "partial" else "lost"})
         if lost:
             return self.reconcile(run, evidence, now, under_way, rules, gate, chosen)
@@ -157,6 +158,13 @@ class Reconciler:
             elif number in deleted and attempt.state == State.UNCONFIRMED:
                 end_unsent(self.ledger, attempt, State.DELETED, "deleted; the ambiguous create made no session", now)
         return True
+
+    def _warn_of_lost_items(self, attempt: AttemptRow) -> None:
+        marks = replicas.item_marks(self.ledger, attempt)
+        if marks is not None:
+            self.recorder.warnings.append(
+                f"the log of {attempt.name} is lost; its items without a known result run again if it is retried"
+            )
 
     def _give_up(self, attempt: AttemptRow, step: Step, now: float) -> None:
         state = State.UNKNOWN if step.action is StepAction.EXPIRE else State.REJECTED

@@ -148,7 +148,7 @@ class LogReader:
     pool: TaskPool[AttemptKey, LogRead | None] = field(init=False)
     _first_try: dict[AttemptKey, float] = field(default_factory=dict)
     _unconfirmed: dict[AttemptKey, LogRead] = field(default_factory=dict)
-    _disk_reported: bool = False
+    disk_refused: bool = False  # a log could not be saved
 
     def __post_init__(self) -> None:
         self.pool = TaskPool(READS, self.on_idle)
@@ -257,9 +257,9 @@ class LogReader:
 
     def _report_disk(self, text: str) -> None:
         """Once, however many files are affected."""
-        if not self._disk_reported:
+        if not self.disk_refused:
             self.say(text)
-            self._disk_reported = True
+            self.disk_refused = True
 
 
 class PendingReasons:

@@ -229,12 +229,15 @@ def emptiness(log: AttemptLog, statuses: Mapping[str, str] | None) -> Empty:
     if log.session is None and log.prefers_shared:
         return Empty.LOST
     if log.session is None:
-        return Empty.NOT_CREATED if log.state in (State.QUEUED, State.UNCONFIRMED) else Empty.NO_SESSION
+        not_yet = (State.QUEUED, State.CREATING, State.UNCONFIRMED)
+        return Empty.NOT_CREATED if log.state in not_yet else Empty.NO_SESSION
     if log.whole is not None:
         return Empty.NO_OUTPUT
     if statuses is None:
         return Empty.NOT_ASKED
     status = statuses.get(log.session)
+    if status is None and log.state in (State.PENDING, State.RUNNING):
+        status = log.state  # a list that lacks it proves nothing
     if status is None:
         return Empty.PRUNED if log.pruned else Empty.LOST
     if status == "Pending":
@@ -249,7 +252,7 @@ def why_empty(log: AttemptLog, statuses: Mapping[str, str] | None) -> str:
     if why is Empty.NO_SESSION:
         return f"{log.state}, {why}{reason}"
     if why is Empty.NO_OUTPUT_YET and statuses is not None and log.session is not None:
-        return f"{statuses[log.session]}, {why}"
+        return f"{statuses.get(log.session, log.state)}, {why}"
     return f"{why}{reason}"
 
 
