@@ -730,7 +730,7 @@ _skahactl() {
           ;;
         "logs")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--replicas" "-r" "--item" "--failed" "--attempt" "--run" "--follow" "-f" "--tail" "-n" "--save" "--prefix" "--max" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--replicas" "-r" "--item" "--failed" "--attempt" "--run" "--follow" "-f" "--tail" "-n" "--save" "--prefix" "--max" "--raw" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then

@@ -15,7 +15,8 @@ from skahactl.commands.params import DISPLAY, SELECTION, Replicas, RunNumber, Ta
 from skahactl.commands.runtime import open_runtime, poll_or_error, run_online
 from skahactl.completers import FileName
 from skahactl.errors import Exit, SkahactlError, UsageError
-from skahactl.invocation import Invocation, current
+from skahactl.invocation import Invocation, current, has_colour, is_screen, shows_unicode
+from skahactl.ledger.replicas import items_of
 from skahactl.logs.select import (
     AttemptLog,
     Choice,
@@ -30,15 +31,16 @@ from skahactl.logs.select import (
 )
 from skahactl.logs.shared import FallbackLogs
 from skahactl.logs.show import Shown, show_logs
-from skahactl.logs.writers import FileWriter, WriterChain, WriterOptions, file_name
+from skahactl.logs.writers import FileWriter, WriterChain, WriterOptions, draw_marks, file_name
 from skahactl.targets import Target, find
 from skahactl.text import count_noun
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from skahactl.engine.runtime import Runtime
+    from skahactl.ledger.database import Ledger
     from skahactl.ledger.records import Run
     from skahactl.skaha.models import Listing
 
@@ -92,6 +94,9 @@ def logs(
             name="--max", metavar="N", group=DISPLAY, help="Maximum number of logs to read at once (default: 32)."
         ),
     ] = 32,
+    raw: Annotated[
+        bool, Parameter(group=DISPLAY, negative=(), help="Print the bytes of the logs, marks of ended items included.")
+    ] = False,
 ) -> int:
     """Show, follow or save the log of every replica.
 
@@ -112,7 +117,7 @@ def logs(
         if value is not None and value < least:
             raise UsageError(f"{option} {value}: at least {least}")
     choice = _choice(failed, attempt, item)
-    return run_logs(targets, choice, LogsOptions(replicas, run, follow, tail, save, prefix, most))
+    return run_logs(targets, choice, LogsOptions(replicas, run, follow, tail, save, prefix, most, raw))
 
 
 def _choice(failed: bool, attempt: str | None, item: str | None) -> Choice:
@@ -142,6 +147,7 @@ class LogsOptions:
     save: str | None
     prefix: str
     most: int
+    raw: bool = False
 
 
 class LogOutput:
@@ -156,6 +162,7 @@ class LogOutput:
         choice: Choice,
         *,
         several: bool,
+        ledger: Ledger,
     ):
         stream, environ = context.stdout, context.environ
         self._context = context
@@ -167,16 +174,20 @@ class LogOutput:
         self._look = WriterOptions(
             tail=asked.tail,
             prefixed=asked.prefix == "always" or (asked.prefix == "auto" and several),
-            colour=stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb",
+            colour=has_colour(stream, environ),
             objects=context.output == "jsonl",
             mixed=several and asked.follow,
+            width=max(map(_label_width, targets)) if is_screen(stream, environ) else 0,
         )
+        self._draws = is_screen(stream, environ) and not asked.raw and not self._look.objects
+        self._ledger = ledger
+        self._items: dict[int, dict[tuple[int, int], str]] = {}  # by target: replica and position
         self._files: list[FileWriter] = []
         self._last: WriterChain | None = None
 
     def sink(self, log: AttemptLog) -> WriterChain:
         if self._folder is None:
-            self._last = WriterChain(self._write, self._look, log.label, self._part)
+            self._last = WriterChain(self._write, self._look, log.label, self._part, self._draw(log.key))
             return self._last
         target = self._targets[log.key[0]]
         name, total = (target.word, 1) if target.run is None else (target.run.key.name, target.run.total)
@@ -186,8 +197,23 @@ class LogOutput:
         self._last = file
         return file
 
-    def followed(self, label: str) -> WriterChain:
-        return WriterChain(self._write, self._look, label)
+    def followed(self, label: str, key: tuple[int, int, int]) -> WriterChain:
+        return WriterChain(self._write, self._look, label, draw=self._draw(key))
+
+    def _draw(self, key: tuple[int, int, int]) -> Callable[[bytes], bytes] | None:
+        """How the marks of ended items are drawn in this log, on a terminal."""
+        place, replica, _ = key
+        run = self._targets[place].run
+        if not self._draws or run is None:
+            return None
+        if place not in self._items:
+            rows = items_of(self._ledger, run.id)
+            self._items[place] = {(row.replica, row.position): row.item for row in rows}
+        names = {at: item for (number, at), item in self._items[place].items() if number == replica}
+        if not names:
+            return None
+        colour, unicode = self._look.colour, shows_unicode(self._context.stdout)
+        return lambda text: draw_marks(text, names, colour, unicode) if b"::skahactl" in text else text
 
     @property
     def found_item(self) -> bool:
@@ -235,7 +261,9 @@ class _LogsCommand:
             return self._nothing(targets[0])
         if any(log.whole is None and log.session is not None for log in logs):
             await self._poll(targets)
-        out = LogOutput(self.context, self.asked, targets, part, self.choice, several=len(logs) > 1)
+        out = LogOutput(
+            self.context, self.asked, targets, part, self.choice, several=len(logs) > 1, ledger=self.runtime.ledger
+        )
         tail = None if part is not None and part.marked else self.asked.tail
         self._source.add(logs)
         shown = await show_logs(logs, self._read, out.sink, at_once=min(self.asked.most, _AT_ONCE), tail=tail)
@@ -345,7 +373,13 @@ class _LogsCommand:
         from skahactl.logs.follow import LOCAL, REMOTE, Follower, SessionWatch
 
         out = LogOutput(
-            self.context, self.asked, targets, None, self.choice, several=len(targets) > 1 or _has_many(targets[0])
+            self.context,
+            self.asked,
+            targets,
+            None,
+            self.choice,
+            several=len(targets) > 1 or _has_many(targets[0]),
+            ledger=self.runtime.ledger,
         )
         runtime, runs = self.runtime, _runs_of(targets)
         watch = SessionWatch(
@@ -354,7 +388,7 @@ class _LogsCommand:
         follower = Follower(
             watch.look,
             self._source.read,
-            lambda strand: out.followed(strand.label),
+            lambda strand: out.followed(strand.label, strand.key),
             self.context.stdout.flush,
             self.context.say,
             outage=runtime.outage,
@@ -374,6 +408,14 @@ def _runs_of(targets: Sequence[Target]) -> list[Run]:
 async def _failed(error: SkahactlError) -> AsyncIterator[AsyncIterator[bytes]]:
     raise error
     yield
+
+
+def _label_width(target: Target) -> int:
+    """Of the longest prefix of the target's logs."""
+    if target.run is None:
+        return len(target.word)
+    total = target.run.total
+    return len(target.run.key.name) + (len(f"/{total}") if total > 1 else 0)
 
 
 def _has_many(target: Target) -> bool:

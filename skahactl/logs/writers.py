@@ -15,7 +15,8 @@ from skahactl.logs.keep import BLOCK, Write, blocks
 from skahactl.manifest.placeholders import MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import re
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from skahactl.logs.select import AttemptLog, Part
@@ -28,9 +29,10 @@ _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 class Lines:
     """Write whole lines, each with ``prefix``. An incomplete line waits for its newline, or for ``close``."""
 
-    def __init__(self, write: Write, prefix: bytes = b""):
+    def __init__(self, write: Write, prefix: bytes = b"", draw: Callable[[bytes], bytes] | None = None):
         self._write = write
         self._prefix = prefix
+        self._draw = draw
         self._rest = b""
 
     def __call__(self, data: bytes) -> None:
@@ -51,6 +53,8 @@ class Lines:
 
     def _lines(self, text: bytes) -> None:
         """Write ``text``, which is one or more lines without the last newline."""
+        if self._draw is not None:
+            text = self._draw(text + b"\n")[:-1]
         if self._prefix:
             text = self._prefix + text.replace(b"\n", b"\n" + self._prefix)
         self._write(text + b"\n")
@@ -140,9 +144,24 @@ def _after_newline(text: bytes, count: int) -> int:
     return place + 1
 
 
-def prefix(label: str, colour: bool) -> bytes:
+def draw_marks(text: bytes, items: Mapping[int, str], colour: bool, unicode: bool) -> bytes:
+    """``text`` with each item's end as a line for people: ``── item 271.285 · exit 2 ──``. ``items`` by position."""
+
+    def drawn(mark: re.Match[bytes]) -> bytes:
+        position, code = int(mark[1]), int(mark[2])
+        name = "".join(char if char.isprintable() else "?" for char in items.get(position, str(position)))
+        line = f"── item {name} · exit {code} ──" if unicode else f"-- item {name}, exit {code} --"
+        if colour:
+            line = f"\x1b[{'31' if code else '2'}m{line}\x1b[0m"
+        begins_line = mark.start() == 0 or text[mark.start() - 1 : mark.start()] == b"\n"
+        return (b"" if begins_line else b"\n") + line.encode() + b"\n"
+
+    return MARK.sub(drawn, text)
+
+
+def prefix(label: str, colour: bool, width: int = 0) -> bytes:
     """Return ``tiles/3 | ``, with a colour that depends only on the label."""
-    text = f"{label} |"
+    text = f"{label:<{width}} |"
     if colour:
         import zlib
 
@@ -221,19 +240,28 @@ class WriterOptions:
     colour: bool = False
     objects: bool = False
     mixed: bool = False
+    width: int = 0  # of the longest prefix
 
 
 class WriterChain:
     """The output of one log. ``release`` writes the last lines, ``close`` the incomplete rest."""
 
-    def __init__(self, write: Write, look: WriterOptions, label: str, part: Part | None = None):
+    def __init__(
+        self,
+        write: Write,
+        look: WriterOptions,
+        label: str,
+        part: Part | None = None,
+        draw: Callable[[bytes], bytes] | None = None,
+    ):
         self._lines: Lines | ObjectWriter | None = None
         self._item: ItemPart | None = None
         self._last: LastLines | None = None
         if look.objects:
             write = self._lines = ObjectWriter(write, label)
-        elif look.prefixed or look.mixed:
-            write = self._lines = Lines(write, prefix(label, look.colour) if look.prefixed else b"")
+        elif look.prefixed or look.mixed or draw is not None:
+            before = prefix(label, look.colour, look.width) if look.prefixed else b""
+            write = self._lines = Lines(write, before, draw)
         if look.tail is not None:
             write = self._last = LastLines(write, look.tail)
         if part is not None and part.marked:

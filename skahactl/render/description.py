@@ -298,6 +298,8 @@ def _replicas(data: Mapping[str, Any], wide: bool, now: float, paint: _Paint) ->
     """The table of replicas; each attempt before the last below its replica."""
     rows = data["replicas"]
     columns = [REPLICA_NUMBER, *columns_of("replicas", wide)[1:]]
+    if not wide:  # what failed says why above
+        columns = [column for column in columns if column.title != "REASON"]
     lines = plain_lines(columns, cells(columns, rows, now), True)
     if rows:
         yield lines[0]

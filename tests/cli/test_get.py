@@ -44,7 +44,7 @@ JOB_FIELDS = words(
     "started ended observed deadline manifest logs driver"
 )
 REPLICA_FIELDS = words(
-    "job run replica of state reason session name attempt attempts items image resources started finished "
+    "job run replica of state reason session name attempt attempts items image resources usage started finished "
     "finished_after deadline observed exit_code last_line log url"
 )
 STATES = [
@@ -124,7 +124,7 @@ def test_jobs_have_the_fields_of_the_manual(home: Shown) -> None:
         "Queued": 1,
     }
     assert tiles["items"] == {"total": 12, "completed": 4, "failed": 2}
-    assert tiles["limits"] == {"alive": 10, "pending": None, "pending_timeout": None}
+    assert tiles["limits"] == {"alive": 10, "pending": None, "pending_timeout": None, "failures": None}
     assert (tiles["created"], tiles["ended"], tiles["driver"]) == ("2025-11-24T16:00:00Z", None, None)
     assert tiles["logs"] == f"{home.state}/logs/alice@local/tiles/1-20251124T160000Z"
 
