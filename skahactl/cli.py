@@ -134,8 +134,6 @@ def _terminated(number: int, frame: FrameType | None) -> NoReturn:
 
 def _tell(context: Invocation, error: SkahactlError) -> int:
     """Print the error on stderr, or as one JSON object with ``-o json``."""
-    if error.hint:
-        error.hint = context.pasteable(error.hint)
     if context.output in ("json", "jsonl"):
         import json
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from skahactl.errors import Exit, SkahactlError, TimedOut
 from skahactl.system import Clock, handled_signals
-from skahactl.text import count_noun
+from skahactl.text import count_noun, suggest
 
 #: Seconds for a last poll at the end of ``--timeout``: a condition that is met by then counts.
 _LAST_LOOK = 1.0
@@ -71,13 +71,13 @@ class Interrupted(SkahactlError):
             return self
         names = " ".join(jobs)
         one = len(jobs) == 1
-        on = f"skahactl resume {names}" if one else "the same command again"
-        look = f"skahactl get replicas {names}" if one else "skahactl get jobs"
+        on = suggest("resume", names) if one else "the same command again"
+        look = suggest("get", "replicas", names) if one else suggest("get", "jobs")
         keeps, it = ("keeps", "it") if one else ("keep", "them")
         self.message += f"; {names} {keeps} running, and no driver is monitoring {it}"
         if queued:
             self.message += f"; {count_noun(queued, 'queued replica')} will not start until a driver runs"
-        self.hint = f"to continue: {on}; to inspect: {look}; to stop: skahactl delete {names}"
+        self.hint = f"to continue: {on}; to inspect: {look}; to stop: {suggest('delete', *jobs)}"
         self.args = (self.message,)
         return self
 

@@ -12,13 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TextIO
 
 from skahactl.errors import UsageError
-from skahactl.text import distance, nearest
+from skahactl.text import call_options, distance, nearest
 
 OUTPUTS = ("table", "wide", "name", "json", "jsonl", "yaml", "csv", "toml")
 COLOURS = ("auto", "always", "never")
-
-#: The verbs that look for jobs and sessions where the profile says.
-_OF_JOBS = "apply|create|delete|describe|diff|events|get|logs|mark|prune|renew|resume|retry|wait"
 
 
 class LogFile:
@@ -89,7 +86,7 @@ class Invocation:
 
     def warn(self, text: str) -> None:
         """What a person must know."""
-        self.tell(self.pasteable(text))
+        self.tell(text)
 
     def tell(self, text: str) -> None:
         """Write a line to stderr. A closed or full stderr is ignored."""
@@ -105,16 +102,6 @@ class Invocation:
                 self.warn(f"skahactl: {failure}")
         if self.verbose:
             self.tell(text)
-
-    def pasteable(self, text: str) -> str:
-        """The text, its commands with the ``-p`` of this call, if it had one: so that they mean the same jobs."""
-        if self.profile is None or "skahactl " not in text:
-            return text
-        import re
-        import shlex
-
-        call = f"skahactl -p {shlex.quote(self.profile)} "
-        return re.sub(rf"\bskahactl (?=(?:{_OF_JOBS})\b)", lambda found: call, text)
 
 
 def _working_directory() -> str:
@@ -139,6 +126,7 @@ def current() -> Invocation:
 def enter(context: Invocation) -> None:
     """Makes ``context`` the current one; for cli.main alone."""
     _current.set(context)
+    call_options.set(() if context.profile is None else ("-p", context.profile))
 
 
 def is_screen(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -12,7 +12,7 @@ from skahactl.ledger.attempts import attempt_of_session, attempts_named
 from skahactl.ledger.records import AttemptRow, JobKey, Run
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import job_keys, last_run, run_by_id, runs_of, users_seen
-from skahactl.text import did_you_mean, format_ranges, parse_ranges
+from skahactl.text import did_you_mean, format_ranges, parse_ranges, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -233,6 +233,6 @@ class _Finder:
 
 def _listed(names: Sequence[str]) -> str:
     if not names:
-        return "there are no jobs yet; to create one: skahactl apply MANIFEST"
+        return f"there are no jobs yet; to create one: {suggest('apply', 'MANIFEST')}"
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f"jobs there: {', '.join(names[:5])}{more}"

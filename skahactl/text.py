@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
+from contextvars import ContextVar
 from functools import lru_cache
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
@@ -157,3 +158,14 @@ def format_size(count: int) -> str:
             break
         size, unit = size / 1000, larger
     return f"{size:.1f} {unit}" if unit != "B" and size < 10 else f"{size:.0f} {unit}"
+
+
+#: Options of this call without which a suggested call would mean other jobs: ("-p", "canfar").
+call_options: ContextVar[tuple[str, ...]] = ContextVar("skahactl_call_options", default=())
+
+
+def suggest(*arguments: str) -> str:
+    """Return a call of skahactl with these arguments, to paste into a shell: with the profile option of this call."""
+    import shlex
+
+    return shlex.join(["skahactl", *call_options.get(), *arguments])

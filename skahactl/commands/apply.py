@@ -22,6 +22,7 @@ from skahactl.commands.params import (
 from skahactl.commands.runtime import confirm, connected_runtime, deadline, run, run_with_report
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import Invocation, current
+from skahactl.text import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,16 +100,14 @@ def apply(
       skahactl apply survey/ --dry-run -o json
     """
     if timeout is not None and not wait:
-        raise UsageError(
-            "--timeout needs --wait", hint=f"skahactl apply {' '.join(manifests)} --wait --timeout {timeout}"
-        )
+        raise UsageError("--timeout needs --wait", hint=suggest("apply", *manifests, "--wait", "--timeout", timeout))
     if yes and not replace:
         raise UsageError("-y confirms --replace, which is missing", hint="leave out -y, or add --replace")
     files = read_manifests("apply", manifests, file, OPTIONS)
     if adopt not in (None, "create", "unknown"):
         raise UsageError(f"--adopt takes create or unknown, not '{adopt}'")
     if missing and not rerun:
-        raise UsageError("--missing needs --rerun", hint="skahactl apply --rerun --missing MANIFEST")
+        raise UsageError("--missing needs --rerun", hint=suggest("apply", "--rerun", "--missing", "MANIFEST"))
     asked = ApplyOptions(dry_run, wait, timeout, rerun, replace, yes, adopt, break_lock, missing=missing)
     return Exit(apply_files(files, asked, sets or [], variables or []))
 
@@ -274,7 +273,7 @@ def _hint_for_create(outcome: Outcome) -> None:
         part.differences = ()
         if part.action == "refuse":
             part.reason = f"run {part.run} of it has not ended, or has results"
-            part.hint = f"choose another name with -n, or end it with: skahactl delete {part.name}"
+            part.hint = f"choose another name with -n, or end it with: {suggest('delete', part.name)}"
 
 
 def diff(

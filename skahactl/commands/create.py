@@ -11,6 +11,7 @@ from skahactl import completers
 from skahactl.commands.params import EXECUTION, RESOURCES, Timeout
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import current
+from skahactl.text import suggest
 
 if TYPE_CHECKING:
     from skahactl.model import Job
@@ -121,7 +122,8 @@ def create(
 
     _check_kind(kind)
     if timeout is not None and not wait:
-        raise UsageError("--timeout needs --wait", hint=f"add --wait: skahactl create ... --wait --timeout {timeout}")
+        hint = f"add --wait: {suggest('create')} ... --wait --timeout {timeout}"
+        raise UsageError("--timeout needs --wait", hint=hint)
     words = list(command)
     if len(words) == 1 and len(words[0].split()) > 1:
         current().warn(f"the command is one word, '{words[0]}': write -- {words[0]} without the quotes")

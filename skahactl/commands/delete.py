@@ -13,7 +13,7 @@ from skahactl.commands.runtime import confirm, connected_runtime, parse_states, 
 from skahactl.completers import FileName
 from skahactl.errors import Exit, NegativeResult, UsageError, worst
 from skahactl.invocation import current
-from skahactl.text import count_noun
+from skahactl.text import count_noun, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,15 +97,15 @@ def delete(
     if sessions is not None:
         if targets or file or replicas:
             raise UsageError(
-                "--sessions is instead of TARGET, -f and -r", hint=f"skahactl delete --sessions '{sessions}'"
+                "--sessions is instead of TARGET, -f and -r", hint=suggest("delete", "--sessions", sessions)
             )
         return int(run(lambda: _delete_foreign(sessions, state, dry_run, yes)))
     if state is not None:
-        raise UsageError("--state needs --sessions", hint=f"skahactl delete --sessions '*' --state {state}")
+        raise UsageError("--state needs --sessions", hint=suggest("delete", "--sessions", "*", "--state", state))
     words = [*targets, *_names(file or [])]
     if not words:
         raise UsageError(
-            "delete needs a job, replicas of one, or a session", hint="skahactl delete JOB, or -f job.toml"
+            "delete needs a job, replicas of one, or a session", hint=f"{suggest('delete', 'JOB')}, or -f job.toml"
         )
     if forget and not wait:
         raise UsageError("--forget waits until the sessions are gone", hint="leave out --wait=false")
@@ -142,7 +142,7 @@ async def _delete_foreign(pattern: str, states: str | None, dry_run: bool, yes: 
         chosen = [one for one in matching if owner(one.id) is None]
         if len(chosen) < len(matching):
             left = count_noun(len(matching) - len(chosen), "session")
-            context.say(f"{left} left out: they belong to jobs; use skahactl delete JOB")
+            context.say(f"{left} left out: they belong to jobs; use {suggest('delete', 'JOB')}")
         removal = JobDeletion(runtime)
         outcome = Outcome(runtime.profile, dry_run, removal.parts)
         if not chosen:
@@ -282,9 +282,9 @@ def _hint(runtime: Runtime, word: str, sessions: list[str]) -> str:
     from skahactl.text import did_you_mean
 
     if word.endswith(".toml"):
-        return f"to delete the jobs of a manifest: skahactl delete -f {word}"
+        return f"to delete the jobs of a manifest: {suggest('delete', '-f', word)}"
     guess = did_you_mean(word, [*job_names(runtime.ledger, runtime.profile), *sessions])
-    return guess or "skahactl get jobs and skahactl get sessions show what there is"
+    return guess or f"{suggest('get', 'jobs')} and {suggest('get', 'sessions')} show what there is"
 
 
 async def _forget(runtime: Runtime, removal: JobDeletion, chosen: list[tuple[Run, frozenset[int] | None]]) -> None:

@@ -22,6 +22,7 @@ from skahactl.ledger.runs import run_by_id
 from skahactl.model import State
 from skahactl.render.tables import data_text
 from skahactl.targets import Target, by_run, find
+from skahactl.text import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -188,7 +189,7 @@ async def _foreign(runtime: Runtime, target: Target) -> Row:
     if session is None:
         raise UsageError(
             f"no job or session '{word}' on {runtime.where}",
-            hint="skahactl get jobs and skahactl get sessions show what there is",
+            hint=f"{suggest('get', 'jobs')} and {suggest('get', 'sessions')} show what there is",
             code="unknown-target",
         )
     return shapes.session(session, None)

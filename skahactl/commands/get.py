@@ -38,7 +38,7 @@ from skahactl.model import STATES, State
 from skahactl.render.columns import ALL_PROFILES, resource_rows, stats_rows
 from skahactl.render.tables import show_rows, sort_rows, watched_view
 from skahactl.targets import Target, find
-from skahactl.text import count_noun, nearest
+from skahactl.text import count_noun, nearest, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -154,7 +154,7 @@ def get_several(nouns: Sequence[str], words: Sequence[str], asked: GetOptions) -
     context = current()
     if asked.watch or context.output == "csv":
         option = "-w" if asked.watch else "-o csv"
-        raise UsageError(f"{option} is for one noun", hint=f"skahactl get {' '.join([nouns[0], *words])} {option}")
+        raise UsageError(f"{option} is for one noun", hint=suggest("get", *[nouns[0], *words], option))
     texts, codes = [], []
     for noun in nouns:
         text = io.StringIO()
@@ -190,7 +190,7 @@ def get_every_profile(words: Sequence[str], asked: GetOptions) -> int:
     """The jobs on every server in the local record, each server polled at most once and all at the same time."""
     noun, targets = _parse_query(words)
     if noun != "jobs" or targets or asked.watch:
-        raise UsageError("-A lists jobs", hint="skahactl get jobs -A")
+        raise UsageError("-A lists jobs", hint=suggest("get", "jobs", "-A"))
     from skahactl.ledger.database import read_ledger
     from skahactl.ledger.runs import job_keys, last_runs
     from skahactl.profiles import choose
@@ -253,7 +253,7 @@ class GetQuery:
         self.noun, self.words = _parse_query(words)
         for word in self.words[1:]:
             if (found := _noun(word)) is not None and not self._is_job(word):
-                raise UsageError("get takes one noun, before the targets", hint=f"skahactl get {found} {self.words[0]}")
+                raise UsageError("get takes one noun, before the targets", hint=suggest("get", found, self.words[0]))
         self.guessed = not words or self.noun not in (_noun(words[0]), _noun(words[0].partition("/")[0]))
         if self.noun not in ("images", "resources", "stats"):
             unknown = [target.word for target in self.targets() if target.run is None]
@@ -337,7 +337,7 @@ class GetQuery:
             if target.session is not None and target.session not in listed:
                 raise UsageError(
                     f"{self.runtime.where} lists no session '{target.word}'",
-                    hint="a session that has ended is listed for an hour; skahactl get sessions shows them all",
+                    hint=f"a session that has ended is listed for an hour; {suggest('get', 'sessions')} shows them all",
                     code="unknown-target",
                 )
 
@@ -363,7 +363,7 @@ class GetQuery:
         if asked.limit is not None and asked.limit < 1:
             raise UsageError(f"--limit {asked.limit}: at least 1")
         if (asked.replicas or asked.run is not None) and not self.words:
-            raise UsageError("-r and --run need a job", hint=f"skahactl get {self.noun} JOB")
+            raise UsageError("-r and --run need a job", hint=suggest("get", self.noun, "JOB"))
 
 
 def _parse_query(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
@@ -415,7 +415,7 @@ def live_jobs() -> list[str]:
     widths = [max((len(row[place]) for row in rows), default=0) for place in range(4)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     more = len(runs) - len(rows)
-    return lines + ([f"{count_noun(more, 'more job')}: skahactl get jobs -A"] if more else [])
+    return lines + ([f"{count_noun(more, 'more job')}: {suggest('get', 'jobs', '-A')}"] if more else [])
 
 
 _MOST_LIVE = 15  # lines, so that they fit a small terminal
@@ -485,7 +485,7 @@ async def platform_rows(runtime: Runtime, noun: str, words: Sequence[str]) -> tu
         found = await runtime.ask(runtime.client.images) or ()
         return [dict(row) for row in found if all(word in str(row.get("id")) for word in words)], None
     if words:
-        raise UsageError(f"{noun} are of the whole platform: '{words[0]}' says nothing", hint=f"skahactl get {noun}")
+        raise UsageError(f"{noun} are of the whole platform: '{words[0]}' says nothing", hint=suggest("get", noun))
     if noun == "resources":
         options = await runtime.ask_until_answered(runtime.client.options, patience=0.0)
         return resource_rows(_offered(options)), options.raw
@@ -534,7 +534,7 @@ def _of_session(target: Target, seen: Listing) -> EventsOptions:
     word = target.session or target.word
     found = next((s.id for s in seen.sessions if word in (s.id, s.name)), None)
     if found is None and target.run is None:
-        raise UsageError(f"no job or session '{target.word}'", hint="'skahactl get sessions' lists them")
+        raise UsageError(f"no job or session '{target.word}'", hint=f"{suggest('get', 'sessions')} lists them")
     return EventsOptions(found or word, target.word)
 
 

@@ -33,7 +33,7 @@ from skahactl.logs.shared import FallbackLogs
 from skahactl.logs.show import Shown, show_logs
 from skahactl.logs.writers import FileWriter, WriterChain, WriterOptions, draw_marks, file_name
 from skahactl.targets import Target, find
-from skahactl.text import count_noun
+from skahactl.text import count_noun, suggest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -332,7 +332,7 @@ class _LogsCommand:
             if self.error is not None:
                 raise self.error
             return Exit.DONE
-        raise UsageError(f"{self._where(target)}: the attempt does not exist", hint="see skahactl describe JOB")
+        raise UsageError(f"{self._where(target)}: the attempt does not exist", hint=f"see {suggest('describe', 'JOB')}")
 
     def _where(self, target: Target) -> str:
         name = target.word if target.run is None else target.run.key.name

@@ -10,6 +10,7 @@ from skahactl import completers
 from skahactl.commands.runtime import connected_runtime, run
 from skahactl.errors import Exit, NegativeResult, UnreachableError, UsageError
 from skahactl.invocation import current
+from skahactl.text import suggest
 
 if TYPE_CHECKING:
     from skahactl.engine.runtime import Runtime
@@ -39,7 +40,8 @@ def open_session(
     skahactl open k9p2x0aa --url
     """
     if target is None:
-        raise UsageError("missing argument TARGET", hint="skahactl open JOB; 'skahactl get sessions' lists sessions")
+        hint = f"{suggest('open', 'JOB')}; {suggest('get', 'sessions')} lists sessions"
+        raise UsageError("missing argument TARGET", hint=hint)
     session = run(lambda: _find_session(target))
     _print_address(session)
     return Exit.DONE if url else _start_browser(str(session.url))
@@ -62,7 +64,7 @@ def _choose(runtime: Runtime, target: Target, listing: Listing) -> ServerSession
     if target.run is not None and target.run.kind == "headless":
         raise UsageError(
             f"{target.run.key.name} is a headless job, which has no page",
-            hint=f"to see what it prints: skahactl logs {target.word}",
+            hint=f"to see what it prints: {suggest('logs', target.word)}",
         )
     if target.session is not None or target.run is None:
         wanted = {target.session}
@@ -73,7 +75,9 @@ def _choose(runtime: Runtime, target: Target, listing: Listing) -> ServerSession
     found = [session for session in listing.sessions if {session.id, session.name} & wanted]
     if not found:
         raise NegativeResult(
-            f"{target.word} has no live session", where=runtime.where, hint="'skahactl get sessions' lists sessions"
+            f"{target.word} has no live session",
+            where=runtime.where,
+            hint=f"{suggest('get', 'sessions')} lists sessions",
         )
     return max(found, key=lambda session: (session.url is not None, session.started or 0.0))
 
@@ -82,11 +86,11 @@ def _with_address(session: ServerSession, word: str) -> ServerSession:
     from urllib.parse import urlsplit
 
     if session.kind.lower() == "headless":
-        raise UsageError(f"{word} is a headless session, which has no page", hint=f"skahactl logs {word}")
+        raise UsageError(f"{word} is a headless session, which has no page", hint=suggest("logs", word))
     if session.status != "Running" or session.url is None:
         raise NegativeResult(
             f"{word} is {session.status}; its page opens when it is Running",
-            hint=f"skahactl wait {word} --for running; skahactl open {word}",
+            hint=f"{suggest('wait', word, '--for', 'running')}; {suggest('open', word)}",
         )
     if urlsplit(session.url).scheme not in ("http", "https") or not session.url.isprintable():
         raise UnreachableError(f"the server's address of {word} is not a web address")

@@ -12,7 +12,7 @@ from skahactl import completers
 from skahactl.commands.params import SELECTION, DryRun, Yes
 from skahactl.errors import BusyError, Exit, NegativeResult, UsageError
 from skahactl.invocation import Invocation, current
-from skahactl.text import count_noun, format_size, iso_time, parse_duration
+from skahactl.text import count_noun, format_size, iso_time, parse_duration, suggest
 
 if TYPE_CHECKING:
     from skahactl.engine.delete import Prune
@@ -114,7 +114,7 @@ def _chosen(
     spared = [f"{key.name} is left alone, another command drives it" for key in driven]
     if open_ones:
         spared.append(
-            f"{count_noun(open_ones, 'run')} without a known end stay; skahactl resume JOB sees how they ended"
+            f"{count_noun(open_ones, 'run')} without a known end stay; {suggest('resume', 'JOB')} sees how they ended"
         )
     return ended_before(ledger, runs, before), spared
 
@@ -122,7 +122,7 @@ def _chosen(
 def _unknown(name: str, profile: Profile) -> UsageError:
     return UsageError(
         f"no record of a job '{name}' on {profile.name} ({profile.host})",
-        hint=f"prune forgets old records on this machine; to end sessions: skahactl delete {name}",
+        hint=f"prune forgets old records on this machine; to end sessions: {suggest('delete', name)}",
         code="unknown-target",
     )
 

@@ -13,7 +13,7 @@ from skahactl.errors import Exit, UnreachableError, UsageError
 from skahactl.invocation import current
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import attempts_of
-from skahactl.text import iso_time
+from skahactl.text import iso_time, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +92,7 @@ class Renewal:
         if target.run is None:
             session = next((s for s in listed.values() if target.session in (s.id, s.name)), None)
             if session is None:
-                raise UsageError(f"no session '{target.word}'", hint="'skahactl get sessions' lists them")
+                raise UsageError(f"no session '{target.word}'", hint=f"{suggest('get', 'sessions')} lists them")
             part = JobOutcome(session.name, "renew", "asked for", watched=True)
             parts.append(part)
             return [_RenewRequest(part, 1, None, session)] if session.status in alive else []

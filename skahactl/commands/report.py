@@ -25,6 +25,7 @@ from skahactl.render.report_data import (
     ReportUsage,
     TimedItem,
 )
+from skahactl.text import suggest
 
 if TYPE_CHECKING:
     from skahactl.ledger.database import Ledger
@@ -95,7 +96,8 @@ def _page(words: Sequence[str], number: int | None) -> str:
         targets = by_run(find(ledger, profile, words, run=number))
         for target in targets:
             if target.run is None or target.numbers is not None:
-                raise UsageError(f"'{target.word}' is not a job", hint="a report shows whole jobs: skahactl report JOB")
+                hint = f"a report shows whole jobs: {suggest('report', 'JOB')}"
+                raise UsageError(f"'{target.word}' is not a job", hint=hint)
         found = [gather_job(ledger, target.run) for target in targets if target.run is not None]
     found.sort(key=lambda job: job.created)
     return report_page(Report(tuple(found), time.time(), __version__))

@@ -34,6 +34,7 @@ from skahactl.commands.runtime import (
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import current
 from skahactl.model import Resources, State
+from skahactl.text import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +82,7 @@ def retry(
       skahactl retry tiles --items missing.txt
     """
     if timeout is not None and not wait:
-        raise UsageError("--timeout needs --wait", hint=f"skahactl retry {' '.join(jobs)} --wait --timeout {timeout}")
+        raise UsageError("--timeout needs --wait", hint=suggest("retry", *jobs, "--wait", "--timeout", timeout))
     flags = {State.FAILED: failed, State.UNKNOWN: unknown, State.REJECTED: rejected}
     wanted = frozenset(state for state, asked in flags.items() if asked)
     if items is not None and (replicas or wanted):
@@ -236,7 +237,7 @@ def _mark(job: str, state: str, replicas: str | None, items: str | None, unknown
     named = unknown or found.numbers is not None
     if named == (items is not None):
         raise UsageError(
-            "specify replicas with -r, --unknown or --items", hint=f"skahactl mark {job} {state.lower()} -r 1-10"
+            "specify replicas with -r, --unknown or --items", hint=suggest("mark", job, state.lower(), "-r", "1-10")
         )
     listed = None if items is None else read_lines(items)
     with open_ledger(state_dir(context.environ)) as ledger:

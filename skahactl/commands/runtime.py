@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from skahactl.errors import AuthError, SkahactlError, UnreachableError, UsageError
 from skahactl.invocation import Invocation, current
 from skahactl.system import Clock, SystemClock, handled_signals, state_dir
-from skahactl.text import did_you_mean, parse_duration, time_ago
+from skahactl.text import did_you_mean, parse_duration, suggest, time_ago
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -252,7 +252,8 @@ def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[FoundJ
         for target in targets:
             if target.run is None:
                 raise UsageError(
-                    f"'{target.word}' is not a job with a record on this machine", hint="'skahactl get jobs' lists them"
+                    f"'{target.word}' is not a job with a record on this machine",
+                    hint=f"{suggest('get', 'jobs')} lists them",
                 )
             last = last_run(ledger, target.run.key)
             if last is not None and last.id != target.run.id:

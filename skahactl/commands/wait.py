@@ -20,6 +20,7 @@ from skahactl.ledger.lock import living_driver
 from skahactl.ledger.records import Run
 from skahactl.ledger.runs import run_by_id, summaries
 from skahactl.model import ALIVE, ENDED, STATES, State
+from skahactl.text import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +79,7 @@ async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
         refuse_past(found)
         for target in by_run(found):
             if target.run is None:
-                raise UsageError(f"'{target.word}' has no record here", hint="'skahactl get jobs' lists the jobs")
+                raise UsageError(f"'{target.word}' has no record here", hint=f"{suggest('get', 'jobs')} lists the jobs")
             awaited.append(WaitTarget(target.run, target.numbers))
         code, reasons = await JobWaiter(runtime, condition, deadline(timeout, runtime.clock)).wait(awaited)
         runtime.reporter.close()
@@ -179,7 +180,7 @@ class JobWaiter:
         if not ALIVE & set(left.values()) and living_driver(self.runtime.ledger, watch.run.key) is None:
             return (
                 False,
-                f"{_counted(left)}, and no driver is running; to continue: skahactl resume {watch.run.key.name}",
+                f"{_counted(left)}, and no driver is running; to continue: {suggest('resume', watch.run.key.name)}",
             )
         return None, ""
 

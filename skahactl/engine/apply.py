@@ -28,7 +28,7 @@ from skahactl.ledger import replicas, runs
 from skahactl.ledger.lock import JobLock, acquire, living_driver
 from skahactl.model import ALIVE, Job, Request, State
 from skahactl.skaha import credentials, encoding
-from skahactl.text import count_noun, format_duration
+from skahactl.text import count_noun, format_duration, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -481,7 +481,7 @@ def _retry_ram_problems(job: Job, options: Options) -> Iterable[Problem]:
 def _nearest(value: float, allowed: Sequence[int]) -> str:
     above = [option for option in allowed if option >= value]
     best = f"the next larger size is {min(above)}; " if above else f"the largest size is {max(allowed)}; "
-    return best + "see 'skahactl get resources'"
+    return best + f"see {suggest('get', 'resources')}"
 
 
 def _secret_kinds(job: Job) -> Iterable[Request]:

@@ -17,7 +17,7 @@ from skahactl.ledger.records import JobKey, Run, RunSummary
 from skahactl.ledger.replicas import ReplicaState
 from skahactl.manifest.content import Difference, differences
 from skahactl.model import ALIVE, STATES, Job, State, base_session_name
-from skahactl.text import did_you_mean, format_duration, time_ago
+from skahactl.text import did_you_mean, format_duration, suggest, time_ago
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,7 +117,7 @@ def _decide_ended(
             "that are not Completed; to keep what is there, change nothing",
         )
     when = time_ago(last.run.ended, now)
-    again = f"skahactl retry {last.run.key.name} retries what failed, " if last.counts[State.FAILED] else ""
+    again = f"{suggest('retry', last.run.key.name)} retries what failed, " if last.counts[State.FAILED] else ""
     return Decision("ended", f"run {number} ended {when}: {last.status}; {again}--rerun starts the next run")
 
 

@@ -11,7 +11,7 @@ from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import run_by_id, summaries
 from skahactl.model import Job, State, zero_filled
-from skahactl.text import count_noun
+from skahactl.text import count_noun, suggest
 
 if TYPE_CHECKING:
     from skahactl.engine.decide import Decision
@@ -212,8 +212,8 @@ def stop_hint(summary: RunSummary) -> str:
     """How a run continues that [limits] failures stopped."""
     name, waiting = summary.run.key.name, count_noun(summary.counts[State.QUEUED], "replica")
     return (
-        f"{summary.stop_reason}; {waiting} will not start. 'skahactl retry {name} --wait' continues; with a corrected "
-        f"manifest, skahactl apply --rerun --missing runs the rest"
+        f"{summary.stop_reason}; {waiting} will not start. {suggest('retry', name, '--wait')} continues; with a "
+        f"corrected manifest, {suggest('apply', '--rerun', '--missing')} runs the rest"
     )
 
 

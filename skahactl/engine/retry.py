@@ -17,7 +17,7 @@ from skahactl.ledger.attempts import attempts_of, set_attempt
 from skahactl.ledger.lock import JobLock, acquire, living_driver
 from skahactl.ledger.records import ResultSource
 from skahactl.model import ENDED, State
-from skahactl.text import format_ranges
+from skahactl.text import format_ranges, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -271,7 +271,7 @@ def mark_results(
     if alive:
         raise NegativeResult(
             f"replica {alive[0]} of {run.key.name} has not ended; only ended replicas can be marked",
-            hint="to drive it until it ends: skahactl resume " + run.key.name,
+            hint=f"to drive it until it ends: {suggest('resume', run.key.name)}",
         )
     if items is not None:
         return _mark_items(ledger, run, state, items, now, force)

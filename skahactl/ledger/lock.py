@@ -13,7 +13,7 @@ from skahactl.errors import BusyError
 from skahactl.ledger.records import DriverRecord, JobKey
 from skahactl.ledger.runs import job_id
 from skahactl.system import make_private
-from skahactl.text import iso_time
+from skahactl.text import iso_time, suggest
 
 if TYPE_CHECKING:
     from skahactl.ledger.database import Ledger
@@ -147,6 +147,6 @@ def _busy(key: JobKey, holder: DriverRecord | None) -> BusyError:
     )
     return BusyError(
         f"another command is driving {key.name}: {who}",
-        hint="it continues the job; to watch it: 'skahactl get replicas "
-        f"{key.name} -w'. If that machine no longer exists, use --break-lock",
+        hint=f"it continues the job; to watch it: {suggest('get', 'replicas', key.name, '-w')}. "
+        "If that machine no longer exists, use --break-lock",
     )

@@ -14,7 +14,7 @@ from skahactl.ledger.runs import run_by_id
 from skahactl.logs.keep import Tail, blocks
 from skahactl.logs.select import AttemptLog, Choice, Empty, logs_of
 from skahactl.model import ENDED, State
-from skahactl.text import count_noun
+from skahactl.text import count_noun, suggest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -369,7 +369,7 @@ class SessionWatch:
                 log.state in (State.QUEUED, State.CREATING, State.UNCONFIRMED) for log in logs if log not in there
             )
             self.left_out = self.left_out or held
-            advice = f"; no driver is running: skahactl resume {name}" if held else ""
+            advice = f"; no driver is running: {suggest('resume', name)}" if held else ""
             self._tell_once(f"{name}: {count_noun(len(logs) - len(there), 'replica')} without a session{advice}")
         return there
 

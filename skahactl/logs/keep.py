@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 from skahactl.errors import SkahactlError
 from skahactl.logs.last_lines import LastLine, last_line_of
 from skahactl.profile import LOCAL_SERVER
+from skahactl.text import suggest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -331,7 +332,7 @@ def _describe_log(path: Path) -> Iterator[None]:
         raise SkahactlError(
             f"the log cannot be saved: {error.strerror or error}",
             where=str(path),
-            hint="make room there (skahactl prune --logs) or set SKAHACTL_STATE_DIR; the log can be read again "
+            hint=f"make room there ({suggest('prune', '--logs')}) or set SKAHACTL_STATE_DIR; the log can be read again "
             "until the platform discards the session",
             code="log-not-kept",
         ) from error

@@ -14,7 +14,7 @@ from skahactl.errors import UsageError
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.replicas import ReplicaState, items_of, replica_states, replicas_of
 from skahactl.model import ENDED, State
-from skahactl.text import count_noun, did_you_mean
+from skahactl.text import count_noun, did_you_mean, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -116,7 +116,7 @@ def part_of(ledger: Ledger, run: Run, item: str, numbers: Collection[int] | None
     if not found and item.isdecimal() and 0 < int(item) <= len(items):
         found = [items[int(item) - 1]]
     if not found:
-        hint = did_you_mean(item, (row.item for row in items)) or f"see skahactl get items {run.key.name}"
+        hint = did_you_mean(item, (row.item for row in items)) or f"see {suggest('get', 'items', run.key.name)}"
         raise UsageError(f"{run.key.name} has no item '{item}'", hint=hint)
     own = found[0]
     replica = replicas_of(ledger, run.id, (own.replica,))[0]

@@ -12,7 +12,7 @@ from skahactl.model import ALIVE, Job, Request, Secret, State, wrapped_request
 from skahactl.profile import Profile
 from skahactl.render.tables import data_text
 from skahactl.skaha.encoding import masked_fields
-from skahactl.text import count_noun, format_duration, format_ranges
+from skahactl.text import count_noun, format_duration, format_ranges, suggest
 from skahactl.text import format_ranges as ranges_text
 
 if TYPE_CHECKING:
@@ -69,8 +69,6 @@ def show_outcome(context: Invocation, outcome: Outcome) -> None:
 
     A dry run's plan and differences are what was asked for, so as a table they go to stdout.
     """
-    for job in outcome.jobs:
-        job.hint = job.hint and context.pasteable(job.hint)
     if context.machine_readable:
         data = outcome.data()
         context.data(data_text(context.output, "jobs", data["jobs"] if context.output == "jsonl" else data))
@@ -180,18 +178,18 @@ def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]
     name, counts = job.name, job.counts
     commands: list[tuple[str, str]] = []
     if counts[State.FAILED]:
-        commands.append(("why", f"skahactl logs {name} --failed"))
+        commands.append(("why", suggest("logs", name, "--failed")))
     if counts[State.REJECTED]:
-        commands.append(("why", f"skahactl get replicas {name} --state Rejected"))
+        commands.append(("why", suggest("get", "replicas", name, "--state", "Rejected")))
     if counts[State.FAILED] or counts[State.REJECTED]:
         items = job.summary.items if job.summary else {}
         left = items.get("total", 0) - items.get("completed", 0)
         options = f"{' --failed' * bool(counts[State.FAILED])} --rejected" if counts[State.REJECTED] else ""
         about = f"     ({count_noun(left, 'item')})" if left else ""
-        commands.append(("again", f"skahactl retry {name}{options} --wait{about}"))
+        commands.append(("again", f"{suggest('retry', name)}{options} --wait{about}"))
     if counts[State.UNKNOWN]:
-        commands.append(("unknown", f"skahactl retry {name} --unknown --wait"))
-    return [(word, context.pasteable(text)) for word, text in commands]
+        commands.append(("unknown", suggest("retry", name, "--unknown", "--wait")))
+    return commands
 
 
 def _headline(job: JobOutcome) -> str:
@@ -213,11 +211,13 @@ def _advice(job: JobOutcome) -> list[str]:
     lines = [job.hint] if job.hint else []
     if job.failed:
         shown = format_ranges(job.failed)
-        lines.append(f"not completed: {shown}; see skahactl logs {job.name} --failed, skahactl get replicas {job.name}")
+        look = f"{suggest('logs', job.name, '--failed')}, {suggest('get', 'replicas', job.name)}"
+        lines.append(f"not completed: {shown}; see {look}")
     if job.counts[State.UNKNOWN]:
         lines.append(
-            f"{job.counts[State.UNKNOWN]} Unknown: they finished unobserved. To run them again: skahactl retry "
-            f"{job.name} --unknown; if you know that they are done: skahactl mark {job.name} completed --unknown"
+            f"{job.counts[State.UNKNOWN]} Unknown: they finished unobserved. To run them again: "
+            f"{suggest('retry', job.name, '--unknown')}; if you know that they are done: "
+            f"{suggest('mark', job.name, 'completed', '--unknown')}"
         )
     if job.status == State.DELETED and job.action not in ("delete", "refuse", "ended"):
         lines.append(f"run {job.run} was deleted by another command; apply starts the next run")
@@ -227,7 +227,7 @@ def _advice(job: JobOutcome) -> list[str]:
         waiting = f"{count_noun(held, 'replica')} queued; " if held else ""
         lines.append(
             f"{waiting}no driver is running, and the server discards results and logs one hour after a replica ends. "
-            f"To continue: skahactl resume {job.name}"
+            f"To continue: {suggest('resume', job.name)}"
         )
     return lines
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from skahactl.errors import AuthError, NegativeResult, SkahactlError, TimedOut, UnreachableError
 from skahactl.model import Request, Resources
 from skahactl.system import make_private, write_atomically
+from skahactl.text import suggest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,9 +150,7 @@ async def _deleted(client: Client, id: str, clock: Clock) -> None:
         if await client.session(id) is None:
             return
         await clock.sleep(1.0)
-    raise UnreachableError(
-        f"the session {id} of the canary still exists after 10 deletes", hint=f"skahactl delete {id}"
-    )
+    raise UnreachableError(f"the session {id} of the canary still exists after 10 deletes", hint=suggest("delete", id))
 
 
 async def _found(client: Client, name: str, clock: Clock, until: float) -> str | None:

@@ -21,6 +21,7 @@ from urllib.parse import quote_from_bytes
 
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
 from skahactl.skaha.models import CreateOutcome, CreateResult, ServerError, parse_session_id
+from skahactl.text import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -297,7 +298,7 @@ def _refusal_hint(text: str) -> str | None:
     if text.startswith("No authentication provided for unknown or private image"):
         return "add registry-user and registry-secret-env or -file to the profile"
     if "Invalid value for" in text:
-        return "to see what the platform offers: skahactl get resources"
+        return f"to see what the platform offers: {suggest('get', 'resources')}"
     if "must come from one of" in text:
         return "write the image with its registry, or set registry in the profile"
     return None
