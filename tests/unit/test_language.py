@@ -7,8 +7,6 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "skahactl"
 
@@ -85,7 +83,6 @@ def test_no_banned_phrase_is_used() -> None:
     assert hits == [], f"{len(hits)} hits:\n" + "\n".join(hits)
 
 
-@pytest.mark.xfail(reason="classes are still being renamed", strict=False)
 def test_a_class_name_occurs_once_in_the_package() -> None:
     places = defaultdict(list)
     for path in sorted(PACKAGE.rglob("*.py")):
