@@ -190,6 +190,8 @@ def explain(
 
 #: The dialect of the schema.
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+#: The identity of the schema. It is a name, not an address: editors read the file that a manifest names.
+MANIFEST_SCHEMA_ID = "urn:skahactl:manifest"
 
 _COMMON = "Settings that all jobs of this file share; keys of a job override them. All keys of a job except name."
 _JOB = "One of several jobs in a file, with the keys that a manifest of one job has at its top level."
@@ -221,6 +223,7 @@ def json_schema() -> dict[str, object]:
     }
     return {
         "$schema": DIALECT,
+        "$id": MANIFEST_SCHEMA_ID,
         "title": "skahactl manifest",
         "type": "object",
         "properties": properties,
