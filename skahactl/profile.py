@@ -129,6 +129,7 @@ class Profile:
     local: LocalSettings = LocalSettings()
     storage: StorageSettings = StorageSettings()
     shared_logs: str | None = None  # [defaults.logs] shared
+    notify: tuple[str, ...] = ()  # [notify] command: runs at the end of a wait of more than a minute
     login_url: str = "https://ws.cadc-ccda.hia-iha.nrc-cnrc.gc.ca/cred/generate?daysValid=30"
 
     def at(self, server: str) -> Profile:
@@ -223,6 +224,7 @@ def _tables(profile: Profile) -> dict[str, object]:
             "logs": {"shared": profile.shared_logs},
         },
         "storage": {"root": profile.storage.root, "url": profile.storage.url},
+        "notify": {"command": list(profile.notify) or None},
         "vars": dict(profile.vars),
         "client": _settings(profile.client),
         "local": _settings(profile.local),

@@ -236,6 +236,7 @@ FILE: TomlTable = {
         "logs": {"shared": _shared},
     },
     "storage": {"root": _storage_root, "url": _storage_url},
+    "notify": {"command": _command},
     "vars": {_ANY: _word},
     "client": {
         "concurrency": _connections,
@@ -301,6 +302,7 @@ def _profile(file: TomlContent, path: Path, name: str, environ: Mapping[str, str
         limits=Limits(**_fields(defaults.get("limits", {}))),
         vars=file.get("vars", {}),
         storage=replace(base.storage, **_fields(file.get("storage", {}))),
+        notify=tuple(file.get("notify", {}).get("command", base.notify)),
         shared_logs=defaults.get("logs", {}).get("shared"),
         client=replace(base.client, **_fields(file.get("client", {}), {"ca-file": full})),
         local=replace(base.local, **_fields(file.get("local", {}), {"directory": full})),

@@ -195,6 +195,7 @@ def run_with_report(runtime: Runtime, known: Callable[[], Outcome | None]) -> It
     ``-o json`` and the like, the outcome that is ``known`` by then goes to stdout before, its ``exit`` that of the
     error."""
     context = current()
+    begun = runtime.clock.monotonic()
     try:
         yield
     except SkahactlError as error:
@@ -205,6 +206,11 @@ def run_with_report(runtime: Runtime, known: Callable[[], Outcome | None]) -> It
             _show(outcome)
         raise
     runtime.reporter.close(has_result=context.output in ("table", "wide"))
+    outcome = known()
+    if outcome is not None:
+        from skahactl.render.notify import notify_end
+
+        notify_end(context, outcome, runtime.clock.monotonic() - begun)
 
 
 def _show(outcome: Outcome) -> None:

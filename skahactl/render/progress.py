@@ -13,7 +13,6 @@ from skahactl.engine.runtime import FailedReplica, Reporter, RunProgress, Silent
 from skahactl.invocation import Invocation, is_screen, one_line
 from skahactl.model import State
 from skahactl.render.outcomes import head_of, standing
-from skahactl.text import format_duration
 
 if TYPE_CHECKING:
     from skahactl.render.terminal import RepaintedDisplay, Size
@@ -217,16 +216,3 @@ def _title(runs: Sequence[RunProgress], unicode: bool) -> str:
     failed = run.summary.counts[State.FAILED] - len(run.retrying)
     lost = f" {'✗' if unicode else 'x'}{failed}" if failed > 0 else ""
     return one_line(f"{run.summary.run.key.name} {percent(run)} %{lost}")
-
-
-#: Seconds of a wait from which on its end is signalled.
-LONG_WAIT = 60.0
-
-
-def signal_end(context: Invocation, words: str, seconds: float) -> None:
-    """Rings the bell of the terminal and sends it a notification (OSC 9) with ``words``, after a long wait."""
-    if seconds < LONG_WAIT or context.quiet or not is_screen(context.stderr, context.environ):
-        return
-    with contextlib.suppress(OSError):
-        context.stderr.write(f"\x07\x1b]9;{one_line(words)} ({format_duration(seconds)})\x07")
-        context.stderr.flush()
