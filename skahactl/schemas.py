@@ -12,7 +12,8 @@ from skahactl.model import STATES
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-#: A type as the tables below write it: a name, with ? for "or null"; a list of one type; an object with its fields.
+#: A type as the tables below write it: a name, with ? for "or null"; a list of one type; an object with its fields,
+#: where a field with ~ can be missing.
 Spec = str | list[Any] | dict[str, Any]
 
 _TYPES: dict[str, dict[str, Any]] = {
@@ -29,7 +30,7 @@ _TYPES: dict[str, dict[str, Any]] = {
 
 _COUNTS: Spec = dict.fromkeys(STATES, "whole")
 _RESOURCES: Spec = {"cores": "number?", "ram": "number?", "gpus": "whole?"}
-_LOG: Spec = {"path": "text?", "bytes": "whole?", "complete": "flag?"}
+_LOG: Spec = {"path": "text?", "shared": "text?", "bytes": "whole?", "complete": "flag?"}
 _TIMES = {"started": "time?", "finished": "time?", "finished_after": "time?", "observed": "time?", "deadline": "time?"}
 _ERROR: dict[str, Any] = {"code": "text", "message": "text", "hint": "text?"}
 
@@ -48,7 +49,7 @@ _JOB: Spec = {
     "counts": _COUNTS,
     "items": {"total": "whole", "completed": "whole", "failed": "whole"},
     "attempts": "whole",
-    "limits": {"alive": "whole?", "pending": "whole?", "pending_timeout": "number?"},
+    "limits": {"alive": "whole?", "pending": "whole?", "pending_timeout": "number?", "failures": "whole?"},
     "created": "time",
     "started": "time?",
     "ended": "time?",
@@ -56,7 +57,15 @@ _JOB: Spec = {
     "deadline": "time?",
     "manifest": "text?",
     "logs": "text?",
+    "shared": "text?",
     "driver": {"?": {"host": "text", "pid": "whole", "since": "time"}},
+}
+_USAGE: dict[str, Any] = {
+    "ram_peak_gb": "number?",
+    "ram_requested_gb": "number?",
+    "cpu_mean_cores": "number?",
+    "cpu_requested": "number?",
+    "samples": "whole",
 }
 _REPLICA: dict[str, Any] = {
     "job": "text",
@@ -77,6 +86,8 @@ _REPLICA: dict[str, Any] = {
     "last_line": "text?",
     "log": _LOG,
     "url": "text?",
+    "usage": _USAGE,
+    "source": "text?",
 }
 _ATTEMPT: Spec = {
     "attempt": "whole",
@@ -91,6 +102,8 @@ _ATTEMPT: Spec = {
     "last_line": "text?",
     "log": _LOG,
     "url": "text?",
+    "resources": {"?": _RESOURCES},
+    "source": "text?",
 }
 _SESSION: Spec = {
     "id": "text",
@@ -119,6 +132,7 @@ _STEP: Spec = {
     "attempt": "whole?",
     "url": "text?",
     "error": {"?": {**_ERROR, "http_status": "whole?"}},
+    "request~": "object",
 }
 
 #: shape: (where it is printed, its type)
@@ -152,6 +166,7 @@ SHAPES: dict[str, tuple[str, Spec]] = {
             "keep_logs": "text",
             "log_bytes": "whole",
             "after": ["text"],
+            "usage": {**_USAGE, "summary": "text?", "advice": "text?"},
             "replicas": [{**_REPLICA, "tried": [_ATTEMPT]}],
             "history": [{"at": "time", "replica": "whole?", "text": "text"}],
             "events": [_EVENT],
@@ -217,7 +232,18 @@ SHAPES: dict[str, tuple[str, Spec]] = {
             "path": "text?",
             "server": "text",
             "registry": "text?",
-            "auth": {"method": "text"},
+            "registry-user": "text?",
+            "registry-secret-env": "text?",
+            "registry-secret-file": "text?",
+            "storage": "any",
+            "auth": {
+                "method": "text",
+                "certificate": "text?",
+                "token-file": "text?",
+                "token-env": "text?",
+                "token-command": "any",
+                "login-url": "text?",
+            },
             "defaults": "object",
             "vars": "object",
             "client": "object",
@@ -241,6 +267,7 @@ SHAPES: dict[str, tuple[str, Spec]] = {
             "credentials": "text?",
             "user": "text?",
             "sessions": "whole?",
+            "storage": "text?",
             "resources": "text?",
             "encoding": "text?",
         },
@@ -267,8 +294,8 @@ def _schema(spec: Spec) -> dict[str, Any]:
             return {"anyOf": [_schema(spec["?"]), {"type": "null"}]}
         return {
             "type": "object",
-            "properties": {name: _schema(part) for name, part in spec.items()},
-            "required": list(spec),
+            "properties": {name.rstrip("~"): _schema(part) for name, part in spec.items()},
+            "required": [name for name in spec if not name.endswith("~")],
         }
     if spec.endswith("?"):
         return {"anyOf": [_TYPES[spec[:-1]], {"type": "null"}]}

@@ -72,6 +72,27 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
+#: Shapes whose fields are the server's own, or the names of packages and variables.
+OPEN = ("sessions", "images", "resources", "stats", "version")
+
+
+def unlisted(data: Any, schema: dict[str, Any], path: str = "") -> list[str]:
+    """The fields of ``data`` that the schema does not mention."""
+    schema = next((one for one in schema.get("anyOf", ()) if one != {"type": "null"}), schema)
+    if isinstance(data, list):
+        return [field for one in data for field in unlisted(one, schema.get("items", {}), f"{path}[]")]
+    if not isinstance(data, dict) or "properties" not in schema:
+        return []
+    known = schema["properties"]
+    found = [f"{path}.{name}" for name in data if name not in known]
+    return found + [f for name, value in data.items() for f in unlisted(value, known.get(name, {}), f"{path}.{name}")]
+
+
+@pytest.mark.parametrize(("line", "shape"), [call[:2] for call in CALLS if call[1] not in OPEN])
+def test_the_schema_mentions_every_field(outputs: dict[str, Any], line: str, shape: str) -> None:
+    assert set(unlisted(outputs[line], json_schema_of(shape))) == set()
+
+
 @pytest.mark.parametrize(("line", "shape"), [call[:2] for call in CALLS])
 def test_the_output_of_a_verb_is_valid(outputs: dict[str, Any], line: str, shape: str) -> None:
     assert outputs[line] not in ([], {}) or shape in ("events", "images", "runs")
