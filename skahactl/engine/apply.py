@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,6 +31,7 @@ from skahactl.ledger import replicas, runs
 from skahactl.ledger.lock import JobLock, acquire, living_driver
 from skahactl.model import ALIVE, Job, Request, State
 from skahactl.skaha import credentials, encoding
+from skahactl.system import write_atomically
 from skahactl.text import count_noun, format_duration, suggest
 
 if TYPE_CHECKING:
@@ -429,9 +433,29 @@ async def precheck(jobs: Sequence[Job], desk: Runtime, environ: Mapping[str, str
                 missing.append(f"{job.name}: {error.message}; replicas that need it stay Queued")
     warnings = [*missing, *(warning for job in jobs for warning in job.warnings)]
     now = desk.clock.now()
-    warnings += _encoding(jobs, desk.profile, desk.ledger.state_dir, now)
-    warnings += _images(jobs, listed, desk.profile)
+    notes = [*_encoding(jobs, desk.profile, desk.ledger.state_dir, now), *_images(jobs, listed, desk.profile)]
+    warnings += _not_shown_yet(desk.ledger.state_dir, desk.profile, notes)
     return (*warnings, *_certificate(desk.profile, now))
+
+
+def _not_shown_yet(state_dir: Path, profile: Profile, notes: Sequence[str]) -> list[str]:
+    """Those of these notes about a server or an image that this machine has not shown for this profile.
+
+    They are remembered in a file of the state directory; one that cannot be read or written means that they are shown.
+    """
+    if not notes:
+        return []
+    path = state_dir / "shown-notes.json"
+    try:
+        known = set(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        known = set()
+    keys = {note: hashlib.sha256(f"{profile.name}\n{note}".encode()).hexdigest()[:16] for note in notes}
+    new = [note for note in notes if keys[note] not in known]
+    if new:
+        with contextlib.suppress(OSError):
+            write_atomically(path, json.dumps(sorted(known | set(keys.values()))).encode())
+    return new
 
 
 async def _options(client: Client) -> Options | None:
