@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 MOST = 4
 #: From so many missing ends on, the directory is listed first.
 LISTING_FROM = 65
-#: Tries of a request that the service does not answer properly, and the longest pause between two, in seconds.
-TRIES = 6
+#: Tries of a request that the service does not answer properly; and failures in a row, of whichever requests, from
+#: which on the service counts as unavailable.
+TRIES = 10
+MOST_FAILURES = 12
+#: The longest pause between two tries, in seconds.
 _LONGEST_PAUSE = 60.0
 _LARGEST_END = 256
 _PIECE = 256 * 1024
@@ -63,6 +66,7 @@ class SharedStorage:
         self._connect = connect
         self._exchange: Exchange | None = None
         self._free = asyncio.Semaphore(MOST)
+        self._failures = 0  # in a row
 
     @classmethod
     def open(
@@ -116,7 +120,8 @@ class SharedStorage:
         if not self._is_served(directory):
             return None
         for attempt in range(1, TRIES + 1):
-            reply = await self._get("nodes", directory, {"detail": "min"})
+            async with self._free:
+                reply = await self._get("nodes", directory, {"detail": "min"})
             if reply is None:
                 return None
             names = _children(reply.body)
@@ -179,21 +184,18 @@ class SharedStorage:
             names = set(await self.names(directory) or ())
             found.absent.update(key for key in keys if end_name(*key[1:]) not in names)
             keys = [key for key in keys if end_name(*key[1:]) in names]
-        results = await asyncio.gather(*(self._end(key, found) for key in keys), return_exceptions=True)
-        for result in results:
-            if isinstance(result, UnreachableError | AuthError):
-                found.error = result
-            elif isinstance(result, BaseException):
-                raise result
+        self._failures = 0
+        await asyncio.gather(*(self._end(key, found) for key in keys))
 
     async def _end(self, key: EndKey, found: FoundEnds) -> None:
-        if isinstance(found.error, AuthError):
-            return
-        try:
-            reply = await self._get("files", RecordDirectory(key[0]).end(*key[1:]))
-        except AuthError as error:
-            found.error = error
-            raise
+        async with self._free:
+            if isinstance(found.error, AuthError) or (found.error is not None and self._failures >= MOST_FAILURES):
+                return
+            try:
+                reply = await self._get("files", RecordDirectory(key[0]).end(*key[1:]))
+            except (AuthError, UnreachableError) as error:
+                found.error = error
+                return
         self._judge(key, None if reply is None else reply.body, found)
 
     def _judge(self, key: EndKey, content: bytes | None, found: FoundEnds) -> None:
@@ -215,23 +217,25 @@ class SharedStorage:
         from skahactl.skaha.failures import error_of_exception, error_of_reply
         from skahactl.skaha.transport import FAILURES
 
-        async with self._free:
-            exchange = self._opened()
-            for attempt in range(1, TRIES + 1):
-                pause = None
-                try:
-                    reply = await exchange.send(exchange.prepared("GET", self._url(service, path), params=params))
-                except FAILURES as failure:
-                    error = error_of_exception(failure)
-                else:
-                    if reply.status in (200, 204) and "html" not in reply.content_type:
-                        return reply
-                    if reply.status == 404:
-                        return None
-                    error, pause = error_of_reply(reply), reply.retry_after
-                if attempt == TRIES or not _is_worth_retrying(error):
-                    raise error
-                await self._clock.sleep(_pause(attempt, pause))
+        exchange = self._opened()
+        for attempt in range(1, TRIES + 1):
+            pause = None
+            try:
+                reply = await exchange.send(exchange.prepared("GET", self._url(service, path), params=params))
+            except FAILURES as failure:
+                error = error_of_exception(failure)
+            else:
+                if reply.status in (200, 204) and "html" not in reply.content_type:
+                    self._failures = 0
+                    return reply
+                if reply.status == 404:
+                    self._failures = 0
+                    return None
+                error, pause = error_of_reply(reply), reply.retry_after
+            self._failures += 1
+            if attempt == TRIES or self._failures >= MOST_FAILURES or not _is_worth_retrying(error):
+                raise error
+            await self._clock.sleep(_pause(attempt, pause))
         raise AssertionError("unreachable")
 
     def _opened(self) -> Exchange:
@@ -259,7 +263,7 @@ def _is_worth_retrying(error: SkahactlError) -> bool:
 
 
 def _pause(attempt: int, wanted: float | None) -> float:
-    return min(_LONGEST_PAUSE, wanted if wanted is not None else 0.5 * 2.0**attempt)
+    return min(_LONGEST_PAUSE, wanted if wanted is not None else 0.125 * 2.0 ** min(attempt, 4))
 
 
 def _children(body: bytes) -> tuple[str, ...] | None:
