@@ -50,7 +50,7 @@ _skahactl() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --storage --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
+  local options_with_values='--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shared --shell --sort-by --state --storage --storage-root --storage-url --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
 
   # Build list of all valid command names (to distinguish from positionals)
   local all_commands='|apply|completion|create|delete|describe|diff|events|explain|get|help|init|login|logs|mark|open|profile|profile add|profile check|profile current|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
@@ -1366,7 +1366,7 @@ _skahactl() {
       case "${cmd_path[*]-}" in
         "profile add")
           if [[ ${cur} == -* ]]; then
-            _skahactl_offer "--server" "--auth" "--certificate" "--token-file" "--token-env" "--registry" "--ca-file" "--check" "--no-check" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
+            _skahactl_offer "--server" "--auth" "--certificate" "--token-file" "--token-env" "--registry" "--ca-file" "--storage-root" "--storage-url" "--shared" "--check" "--no-check" "--profile" "-p" "--output" "-o" "--quiet" "-q" "--verbose" "-v" "--color" "--no-pager" "--log-file" "--help" "-h" "--version"
           else
             local _value_prev="${prev}"
             if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
@@ -1393,6 +1393,15 @@ _skahactl() {
                 ;;
               --ca-file)
                 _skahactl_files "$manifests"
+                ;;
+              --storage-root)
+                COMPREPLY=()
+                ;;
+              --storage-url)
+                COMPREPLY=()
+                ;;
+              --shared)
+                COMPREPLY=()
                 ;;
               --profile)
                 _skahactl_ask

@@ -6,7 +6,7 @@ function __fish_skahactl_using_command
     set -l cmd (commandline -opc)
     contains -- -- $cmd; and return 1
     set -l subcommands
-    set -l options_with_values '--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --storage --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
+    set -l options_with_values '--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shared --shell --sort-by --state --storage --storage-root --storage-url --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
     set -l all_commands '|apply|completion|create|delete|describe|diff|events|explain|get|help|init|login|logs|mark|open|profile|profile add|profile check|profile current|profile list|profile remove|profile show|profile use|prune|renew|report|resume|retry|schema|serve|split|validate|wait|'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
@@ -45,7 +45,7 @@ end
 function __fish_skahactl_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shell --sort-by --state --storage --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
+    set -l options_with_values '--adopt --attempt --auth --ca-file --canary --certificate --color --cores --cpu --env --exclude --file --for --from-sbatch --glob --gpu --gpus --item --items --limit --log-file --max --memory --name --of --older-than --output --port --prefix --profile --ram --registry --replica --replicas --run --save --server --sessions --set --share --shared --shell --sort-by --state --storage --storage-root --storage-url --strategy --tail --timeout --token-env --token-file --unless --user --var -c -e -f -g -m -n -o -p -r -s -u'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -675,6 +675,9 @@ complete -c skahactl -n '__fish_skahactl_using_command profile add' -l token-fil
 complete -c skahactl -n '__fish_skahactl_using_command profile add' -l token-env -x -d 'Variable that holds the token.'
 complete -c skahactl -n '__fish_skahactl_using_command profile add' -l registry -x -d 'Registry of images that name none (default: none).'
 complete -c skahactl -n '__fish_skahactl_using_command profile add' -l ca-file -r -F -d 'Additional certificate authorities to trust.'
+complete -c skahactl -n '__fish_skahactl_using_command profile add' -l storage-root -x -d 'Where sessions see the shared storage, such as /arc (default: none).'
+complete -c skahactl -n '__fish_skahactl_using_command profile add' -l storage-url -x -d 'Address of the storage service: https://HOST/arc.'
+complete -c skahactl -n '__fish_skahactl_using_command profile add' -l shared -x -d 'Default of [logs] shared in manifests (default: none).'
 complete -c skahactl -n '__fish_skahactl_using_command profile add' -l check -d 'Write the profile even if the server does not answer.'
 complete -c skahactl -n '__fish_skahactl_using_command profile add' -l no-check -d 'Write the profile even if the server does not answer.'
 complete -c skahactl -n '__fish_skahactl_using_command profile add' -l profile -x -d 'Profile name or file: where to run.'

@@ -49,7 +49,7 @@ def known_total(total: int | None, environ: Mapping[str, str]) -> int:
     """Return the number of replicas. ``REPLICA_COUNT`` replaces None; raises ValueError if it is not set."""
     count = _variable(environ, REPLICA_COUNT) if total is None else total
     if count is None:
-        raise ValueError(f"the number of replicas is not set ({REPLICA_COUNT})")
+        raise ValueError(f"the number of replicas is unknown: {REPLICA_COUNT} is not set")
     return checked(1, count).total
 
 
