@@ -39,12 +39,10 @@ def _host_problem(host: str) -> str | None:
     if ":" in host:
         return f"'{host}' is not an IPv6 address"
     if not host.isascii() or "xn--" in host:
-        import idna
-
         try:
-            host = idna.encode(host, uts46=True).decode()
-            idna.decode(host)
-        except (idna.IDNAError, UnicodeError):
+            host = host.encode("idna").decode("ascii")
+            host.encode("ascii").decode("idna")
+        except UnicodeError:
             return f"'{host}' is not a valid international host name"
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.removesuffix(".").split(".")):
         return f"'{host}' is not a valid host name"

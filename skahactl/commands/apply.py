@@ -20,6 +20,7 @@ from skahactl.commands.params import (
     read_manifests,
 )
 from skahactl.commands.runtime import confirm, connected_runtime, deadline, run, run_with_report
+from skahactl.engine.plan import JobAction
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import Invocation, current
 from skahactl.text import suggest
@@ -193,7 +194,7 @@ def split_off_empty(jobs: tuple[Job, ...], missing: bool = False) -> tuple[tuple
     )
     reason = f"nothing to do: {'every item is Completed' if missing else 'the list of items is empty'}"
     parts = [
-        JobOutcome(job.name, "keep", reason, digest=job.digest, explained=True, watched=True)
+        JobOutcome(job.name, JobAction.KEEP, reason, digest=job.digest, explained=True, watched=True)
         for job in jobs
         if not job.replicas
     ]
@@ -271,7 +272,7 @@ def _hint_for_create(outcome: Outcome) -> None:
     """A job that was created before: what it was then is of no interest, and the ways out are create's."""
     for part in outcome.jobs:
         part.differences = ()
-        if part.action == "refuse":
+        if part.action is JobAction.REFUSE:
             part.reason = f"run {part.run} of it has not ended, or has results"
             part.hint = f"choose another name with -n, or end it with: {suggest('delete', part.name)}"
 

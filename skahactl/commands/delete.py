@@ -308,15 +308,17 @@ async def _request(runtime: Runtime, removal: JobDeletion, run: Run, numbers: fr
 async def _session(runtime: Runtime, removal: JobDeletion, chosen: ServerSession, dry_run: bool) -> Exit:
     """Report a session without a record: one line, and a part of its own in data."""
     where = f"on {runtime.profile.name} ({runtime.profile.host})"
+    from skahactl.engine.outcome import StepOutcome
+
     if dry_run:
         current().say(f"session {chosen.id} ({chosen.name}, {chosen.status}) {where}: to delete (dry run)")
-        part = removal.of_session(chosen, "planned")
+        part = removal.of_session(chosen, StepOutcome.PLANNED)
     elif await removal.delete_session(chosen.id):
         current().say(f"session {chosen.id} ({chosen.name}) {where}: deleted")
-        part = removal.of_session(chosen, "done")
+        part = removal.of_session(chosen, StepOutcome.DONE)
     else:
         current().warn(f"session {chosen.id} ({chosen.name}) {where}: still listed after {_tries()} deletes")
-        part = removal.of_session(chosen, "stays")
+        part = removal.of_session(chosen, StepOutcome.STAYS)
     if current().machine_readable:
         removal.parts.append(part)
     return part.exit

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from skahactl.commands.params import DryRun, LiveTarget, Replicas
 from skahactl.commands.runtime import connected_runtime, run
-from skahactl.engine.outcome import JobOutcome, Outcome, step_row
+from skahactl.engine.outcome import JobOutcome, Outcome, StepOutcome, step_row
+from skahactl.engine.plan import JobAction
 from skahactl.errors import Exit, UnreachableError, UsageError
 from skahactl.invocation import current
 from skahactl.ledger import runs
@@ -80,7 +81,7 @@ class Renewal:
         after = before if dry_run else {one.id: one for one in (await self.runtime.first_poll(of_jobs)).sessions}
         for one in asked:
             one.part.steps.append(_step(one, words.get(one.session.id), after, dry_run))
-            if one.part.steps[-1]["outcome"] == "rejected":
+            if one.part.steps[-1]["outcome"] is StepOutcome.REJECTED:
                 one.part.exit = Exit.NO
         for part in parts:
             if not part.steps:
@@ -93,10 +94,12 @@ class Renewal:
             session = next((s for s in listed.values() if target.session in (s.id, s.name)), None)
             if session is None:
                 raise UsageError(f"no session '{target.word}'", hint=f"{suggest('get', 'sessions')} lists them")
-            part = JobOutcome(session.name, "renew", "asked for", watched=True)
+            part = JobOutcome(session.name, JobAction.RENEW, "asked for", watched=True)
             parts.append(part)
             return [_RenewRequest(part, 1, None, session)] if session.status in alive else []
-        part = JobOutcome(target.run.key.name, "renew", "asked for", target.run.number, target.run.digest, watched=True)
+        part = JobOutcome(
+            target.run.key.name, JobAction.RENEW, "asked for", target.run.number, target.run.digest, watched=True
+        )
         summary = runs.summaries(self.runtime.ledger, [target.run])[0]
         part.summary, part.status, part.counts = summary, summary.status, summary.counts
         parts.append(part)
@@ -121,7 +124,8 @@ def _step(one: _RenewRequest, words: str | None, after: dict[str, ServerSession]
     old, now = one.session.expires, after.get(one.session.id)
     new = None if now is None else now.expires
     moved = new is not None and (old is None or new > old + 1)
-    outcome = "planned" if dry_run else "rejected" if words else "done" if moved else "unchanged"
+    ended = StepOutcome.DONE if moved else StepOutcome.UNCHANGED
+    outcome = StepOutcome.PLANNED if dry_run else StepOutcome.REJECTED if words else ended
     reason = f"deadline {iso_time(old) or 'unknown'}" + (f", now {iso_time(new)}" if moved else "")
     error = {"code": "renew", "http_status": None, "message": words, "hint": None} if words else None
     made = {"session": one.session.id, "attempt": one.attempt, "url": one.session.url, "error": error}

@@ -13,7 +13,7 @@ from skahactl.engine import outcome
 from skahactl.engine.decide import ApplyMode, Decision, RunHistory, in_order
 from skahactl.engine.driver import Driver, gates_of_jobs, release_locks, wait_for_lock
 from skahactl.engine.outcome import JobOutcome, Outcome
-from skahactl.engine.plan import Step, with_adopted
+from skahactl.engine.plan import JobAction, Step, with_adopted
 from skahactl.engine.runtime import FOREVER, Runtime, check_user
 from skahactl.errors import (
     BusyError,
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 #: Sessions that started so few seconds ago show that another driver may be running.
 AT_WORK = 600.0
 #: Actions that begin nothing and write nothing.
-_NOTHING = frozenset({"refuse", "ended", "foreign"})
+_NOTHING = frozenset({JobAction.REFUSE, JobAction.ENDED, JobAction.FOREIGN})
 #: Actions that create the next run of a job.
-_NEXT = frozenset({"create", "replace", "adopt"})
+_NEXT = frozenset({JobAction.CREATE, JobAction.REPLACE, JobAction.ADOPT})
 
 
 @dataclass
@@ -93,7 +93,9 @@ class Applier:
             part.steps = outcome.planned_rows(
                 plan_new_run(self.desk, history, job, decision, last, coming, self.mode.adopt)
             )
-            outcome.job_outcome(part, last if decision.action in ("keep", "ended", "refuse") else None)
+            outcome.job_outcome(
+                part, last if decision.action in (JobAction.KEEP, JobAction.ENDED, JobAction.REFUSE) else None
+            )
             parts.append(part)
         return Outcome(self.desk.profile, True, parts)
 
@@ -117,7 +119,7 @@ class Applier:
                 if job.name in busy:
                     left = outcome.outcome_left_to(busy[job.name], job, history.last(job.name))
                     if job.name in self._handed:
-                        left.action, left.exit = "keep", Exit.DONE
+                        left.action, left.exit = JobAction.KEEP, Exit.DONE
                     self.known.jobs.append(left)
                     continue
                 part, run = await self._begin(job, history, self.known)
@@ -145,7 +147,7 @@ class Applier:
         asked = []
         for job in jobs:
             last, decision = history.last(job.name), decisions[job.name]
-            if decision.action != "replace" or last is None or last.run.deleting:
+            if decision.action is not JobAction.REPLACE or last is None or last.run.deleting:
                 continue
             if any(last.counts[state] for state in ALIVE) or living_driver(self.desk.ledger, history.key(job.name)):
                 asked.append(f"{job.name}: {decision.reason}")
@@ -159,8 +161,8 @@ class Applier:
             last, decision = history.last(job.name), decisions[job.name]
             part = outcome.decision_outcome(job.name, decision, None if last is None else last.run, job.digest)
             outcome.job_outcome(part, last)
-            part.action, part.exit = "refuse", Exit.NO
-            if decision.action == "replace":
+            part.action, part.exit = JobAction.REFUSE, Exit.NO
+            if decision.action is JobAction.REPLACE:
                 part.hint = "add --yes to replace it"
             else:
                 part.reason = "not changed, because another job of this call was not to be replaced"
@@ -185,7 +187,7 @@ class Applier:
         """
         last = history.last(job.name)
         decision = history.decide(job, self.mode, self.desk.clock.now())
-        if last is not None and last.run.ended is None and decision.action in ("refuse", "create"):
+        if last is not None and last.run.ended is None and decision.action in (JobAction.REFUSE, JobAction.CREATE):
             if not last.run.deleting and self._may_lock(history.key(job.name)):
                 await self._driver([last.run], follow=False, create=False).drive()
             last = history.last(job.name)
@@ -203,22 +205,22 @@ class Applier:
             outcome.job_outcome(part, last)
             part.watched = living_driver(self.desk.ledger, history.key(job.name)) is not None
             return part, None
-        if decision.action == "keep":
+        if decision.action is JobAction.KEEP:
             assert last is not None
             runs.set_limits(self.desk.ledger, last.run.id, job.limits, job.keep, job.attempts, job.retry_ram)
             if self.mode.adopt is not None:
                 self._adopt(last.run, job, history)
             return part, last.run
-        if decision.action == "replace":
+        if decision.action is JobAction.REPLACE:
             assert last is not None
             if not await self._replace(last, part):
                 return part, None
-        if decision.action == "create" and last is not None and not (self.mode.rerun or self.mode.replace):
+        if decision.action is JobAction.CREATE and last is not None and not (self.mode.rerun or self.mode.replace):
             self.desk.reporter.say(f"{job.name}: {decision.reason}")
         if last is not None and last.stop_reason is not None:
             runs.abandon(self.desk.ledger, last.run.id, self.desk.clock.now())
         run = self._add(job, history)
-        if decision.action == "adopt":
+        if decision.action is JobAction.ADOPT:
             self._adopted[run.id] = history.adoption(job, self._rest)
             self._adopt(run, job, history)
         if self.mode.adopt is not None and last is None and run.shared is not None:
@@ -255,7 +257,7 @@ class Applier:
         """End the last run: delete, verify, and wait until no pod of it can still write."""
         alive = sum(last.counts[state] for state in ALIVE)
         if alive and not last.run.deleting and part.name not in self._consented:
-            part.action, part.exit, part.hint = "refuse", Exit.NO, "add --yes to replace it"
+            part.action, part.exit, part.hint = JobAction.REFUSE, Exit.NO, "add --yes to replace it"
             return False
         if last.run.started is None:
             replicas.request_delete(self.desk.ledger, last.run.id, None)
@@ -270,7 +272,7 @@ class Applier:
         if driver.undeleted:
             part.reason = f"{len(driver.undeleted)} sessions of run {last.run.number} still exist after several deletes"
             part.hint = "run the same command again to retry"
-            part.action, part.exit = "refuse", outcome.exit_of_undeleted(driver.undeleted)
+            part.action, part.exit = JobAction.REFUSE, outcome.exit_of_undeleted(driver.undeleted)
             return False
         grace = self.desk.profile.client.grace
         if alive and grace:
@@ -315,7 +317,7 @@ class Applier:
             part.steps = outcome.done_rows(self.desk.ledger, summary.run.id, plan, driver.results)
             outcome.job_outcome(part, summary)
             part.failed = outcome.unsuccessful_exit(self.desk.ledger, summary.run.id)
-            if part.action == "keep" and summary.run.ended is not None:
+            if part.action is JobAction.KEEP and summary.run.ended is not None:
                 part.reason = f"run {summary.run.number} has ended"
             part.watched = self.wait and failure is None
             if summary.counts[State.SKIPPED]:
@@ -343,13 +345,13 @@ class Applier:
             try:
                 self._lock(key)
             except BusyError as error:
-                if decision.action == "replace" and job.name in self._consented:
+                if decision.action is JobAction.REPLACE and job.name in self._consented:
                     last = history.last(job.name)
                     assert last is not None
                     replicas.request_delete(self.desk.ledger, last.run.id, None)
                     self._locks.append(await wait_for_lock(self.desk.ledger, key, self.desk.clock, self.desk.stop))
                     continue
-                if decision.action == "keep" and self._hand_on_limits(job, history, error):
+                if decision.action is JobAction.KEEP and self._hand_on_limits(job, history, error):
                     self._handed.add(job.name)
                 elif len(jobs) == 1:
                     raise
@@ -398,7 +400,7 @@ class Applier:
 
 def _refuse_foreign(decisions: Mapping[str, Decision]) -> None:
     for decision in decisions.values():
-        if decision.action == "foreign":
+        if decision.action is JobAction.FOREIGN:
             raise UsageError(decision.reason, hint=decision.hint, code="foreign")
 
 

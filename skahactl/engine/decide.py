@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from skahactl.engine.driver import gate_for
 from skahactl.engine.observe import RunSnapshot
-from skahactl.engine.plan import Step, StepAction, plan_run, with_adopted
+from skahactl.engine.plan import JobAction, Step, StepAction, plan_run, with_adopted
 from skahactl.engine.record import shows_more, with_listed_sessions
 from skahactl.engine.snapshot import snapshot_with_list, view_run, view_summary
 from skahactl.errors import UsageError
@@ -44,7 +44,7 @@ class Decision:
     ``refuse`` is a negative result (1), ``foreign`` needs a choice first (2). ``hint`` names the alternatives.
     """
 
-    action: str
+    action: JobAction
     reason: str
     differences: tuple[Difference, ...] = ()
     hint: str | None = None
@@ -64,8 +64,8 @@ def decide(
         return _decide_first(job, foreign, mode)
     if last.run.deleting:
         if not _alive(last):
-            return Decision("create", f"run {last.run.number} was deleted")
-        return Decision("replace", f"run {last.run.number} is being deleted")
+            return Decision(JobAction.CREATE, f"run {last.run.number} was deleted")
+        return Decision(JobAction.REPLACE, f"run {last.run.number} is being deleted")
     changed = differences(last.run.content, job.content, job.sources)
     if last.run.digest == job.digest:
         changed = ()
@@ -73,7 +73,7 @@ def decide(
         return _decide_ended(last, changed, mode, stale, now)
     if mode.rerun and not changed:
         return Decision(
-            "refuse",
+            JobAction.REFUSE,
             f"run {last.run.number} has not ended: {_alive_words(last, now)}",
             hint="use --rerun after the end of the last run, or --replace to end it now",
         )
@@ -82,16 +82,16 @@ def decide(
 
 def _decide_first(job: Job, foreign: Mapping[int, Sequence[ServerSession]], mode: ApplyMode) -> Decision:
     if not foreign:
-        return Decision("create", "it has no record on this machine")
+        return Decision(JobAction.CREATE, "it has no record on this machine")
     found = sum(len(sessions) for sessions in foreign.values())
     missing = len(job.replicas) - len(foreign)
     if mode.adopt is not None:
         rest = "created" if mode.adopt == "create" else "recorded as Unknown"
         return Decision(
-            "adopt", f"{found} sessions with the names of this job are adopted; {missing} replicas are {rest}"
+            JobAction.ADOPT, f"{found} sessions with the names of this job are adopted; {missing} replicas are {rest}"
         )
     return Decision(
-        "foreign",
+        JobAction.FOREIGN,
         f"no record of {job.name} on this machine, but the server has {found} sessions with exactly its names, "
         f"for {len(foreign)} of its {len(job.replicas)} replicas",
         hint="another machine runs this manifest, or the record was lost. Adopt them with --adopt create (and "
@@ -105,12 +105,12 @@ def _decide_ended(
     number = last.run.number
     if mode.rerun or mode.replace:
         how = last.stop_reason or "has ended"
-        return Decision("create", f"run {number} {how}; the next run was asked for", changed)
+        return Decision(JobAction.CREATE, f"run {number} {how}; the next run was asked for", changed)
     if stale is not None:
-        return Decision("create", stale, changed)
+        return Decision(JobAction.CREATE, stale, changed)
     if changed:
         return Decision(
-            "refuse",
+            JobAction.REFUSE,
             f"run {number} has results, and the manifest has changed",
             changed,
             hint="--rerun starts the next run with the manifest as it is now, and --rerun --missing one with the items "
@@ -118,7 +118,7 @@ def _decide_ended(
         )
     when = time_ago(last.run.ended, now)
     again = f"{suggest('retry', last.run.key.name)} retries what failed, " if last.counts[State.FAILED] else ""
-    return Decision("ended", f"run {number} ended {when}: {last.status}; {again}--rerun starts the next run")
+    return Decision(JobAction.ENDED, f"run {number} ended {when}: {last.status}; {again}--rerun starts the next run")
 
 
 def _decide_unfinished(
@@ -127,15 +127,17 @@ def _decide_unfinished(
     del job
     number = last.run.number
     if mode.replace:
-        return Decision("replace", f"run {number} is replaced: {_alive_words(last, now)}", changed)
+        return Decision(JobAction.REPLACE, f"run {number} is replaced: {_alive_words(last, now)}", changed)
     if not changed:
-        return Decision("keep", f"run {number} continues")
+        return Decision(JobAction.KEEP, f"run {number} continues")
     if last.run.started is None:
-        return Decision("replace", f"run {number} has no session yet; it is replaced", changed)
+        return Decision(JobAction.REPLACE, f"run {number} has no session yet; it is replaced", changed)
     if all(difference.path.split(".")[0].split("[")[0] == "items" for difference in changed):
-        return Decision("keep", f"run {number} continues with the recorded items; the list has changed since", changed)
+        return Decision(
+            JobAction.KEEP, f"run {number} continues with the recorded items; the list has changed since", changed
+        )
     return Decision(
-        "refuse",
+        JobAction.REFUSE,
         f"run {number} has sessions or results, and the manifest has changed",
         changed,
         hint=f"--replace deletes run {number} ({_alive_words(last, now)}) and starts the next; --rerun starts the next "
@@ -184,14 +186,16 @@ class RunHistory:
         foreign = {} if last is not None else self.foreign(job)
         stale = None if last is None else self._stale(last.run, coming or set())
         decision = decide(job, last, foreign, mode, stale, now)
-        if decision.action != "ended" or last is None:
+        if decision.action is not JobAction.ENDED or last is None:
             return decision
         if last.run.ended is None:
-            return Decision("keep", f"run {last.run.number} has ended")
+            return Decision(JobAction.KEEP, f"run {last.run.number} has ended")
         if shows_more(self.ledger, last.run.id, self.listing):
-            return Decision("keep", f"run {last.run.number} had ended, but the platform lists live sessions of it")
+            return Decision(
+                JobAction.KEEP, f"run {last.run.number} had ended, but the platform lists live sessions of it"
+            )
         if job.attempts > last.run.attempts and last.counts[State.FAILED]:
-            return Decision("keep", f"run {last.run.number} has failed replicas that can be retried now")
+            return Decision(JobAction.KEEP, f"run {last.run.number} has failed replicas that can be retried now")
         return decision
 
     def foreign(self, job: Job) -> dict[int, list[ServerSession]]:
@@ -278,16 +282,20 @@ def plan_new_run(
     """As if what was decided had been done; nothing where somebody has to choose first. ``coming``: jobs that get a new
     run first; ``rest``: as for ``adopt_sessions``, where sessions are taken over."""
     now = desk.clock.now()
-    if decision.action == "foreign":
+    if decision.action is JobAction.FOREIGN:
         return ()
-    if last is None or decision.action not in ("keep", "ended", "refuse"):
+    if last is None or decision.action not in (JobAction.KEEP, JobAction.ENDED, JobAction.REFUSE):
         watch = snapshot_of_new_run(job, history.key(job.name), now)
     else:
         watch = snapshot_with_list(desk.ledger, last.run, history.listing, desk.profile.client)
-    if decision.action == "keep":
+    if decision.action is JobAction.KEEP:
         watch = with_new_limits(watch, job)
     plan = plan_run(watch, now, gate=gate_for(desk.ledger, watch.run, coming))
-    return plan if rest is None or decision.action != "adopt" else with_adopted(plan, history.adoption(job, rest))
+    return (
+        plan
+        if rest is None or decision.action is not JobAction.ADOPT
+        else with_adopted(plan, history.adoption(job, rest))
+    )
 
 
 def snapshot_of_new_run(job: Job, key: JobKey, now: float) -> RunSnapshot:

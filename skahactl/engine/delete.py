@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from skahactl.engine import outcome
 from skahactl.engine.driver import Driver, gates_of_jobs, release_locks, wait_for_lock
-from skahactl.engine.outcome import JobOutcome, Undeleted, of_attempt, step_row
+from skahactl.engine.outcome import JobOutcome, StepOutcome, Undeleted, of_attempt, step_row
+from skahactl.engine.plan import JobAction
 from skahactl.engine.runtime import Runtime
 from skahactl.errors import BusyError, Exit, SkahactlError
 from skahactl.eventloop import Interrupted
@@ -201,7 +202,7 @@ class JobDeletion:
         for session in sessions:
             await self.desk.stop.guard(self.desk.client.delete(session))
         for step in part.steps:
-            step["outcome"] = "requested" if step["action"] == "delete" else "done"
+            step["outcome"] = StepOutcome.REQUESTED if step["action"] == "delete" else StepOutcome.DONE
         part.exit = Exit.DONE
         self._fill(part, run)
         return len(sessions)
@@ -239,10 +240,15 @@ class JobDeletion:
             await self.desk.stop.sleep(self.desk.clock, PAUSE)
         return False
 
-    def of_session(self, session: ServerSession, outcome: str) -> JobOutcome:
+    def of_session(self, session: ServerSession, outcome: StepOutcome) -> JobOutcome:
         """The part of a session that the ledger knows nothing of: planned, done or stays."""
-        part = JobOutcome(session.name, "delete", "delete requested", exit=Exit.NO if outcome == "stays" else Exit.DONE)
-        error = _STAYS if outcome == "stays" else None
+        part = JobOutcome(
+            session.name,
+            JobAction.DELETE,
+            "delete requested",
+            exit=Exit.NO if outcome is StepOutcome.STAYS else Exit.DONE,
+        )
+        error = _STAYS if outcome is StepOutcome.STAYS else None
         made = {"session": session.id, "url": session.url, "error": error}
         part.steps.append(step_row(None, session.name, "delete", session.status, outcome) | made)
         return part
@@ -290,7 +296,7 @@ class JobDeletion:
 
     def _part(self, run: Run, numbers: Collection[int] | None, listing: Listing) -> JobOutcome:
         """A run's part, with the steps as planned."""
-        part = JobOutcome(run.key.name, "delete", "delete requested", run.number, run.digest, watched=True)
+        part = JobOutcome(run.key.name, JobAction.DELETE, "delete requested", run.number, run.digest, watched=True)
         self._fill(part, run)
         listed = {session.id for session in listing.sessions}
         latest = self._latest(run)
@@ -313,7 +319,7 @@ def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str]) -> di
     there = attempt is not None and attempt.session in listed
     needed = there or row.state in ALIVE or row.state == State.QUEUED
     action = "delete" if needed else "keep"
-    return step_row(row.number, row.name, action, row.state, "planned") | of_attempt(attempt)
+    return step_row(row.number, row.name, action, row.state, StepOutcome.PLANNED) | of_attempt(attempt)
 
 
 def _deletion_reason(part: JobOutcome) -> None:
@@ -336,8 +342,8 @@ def _deletion_result(attempt: AttemptRow | None, undeleted: Undeleted) -> dict[s
     """How a planned step ended, by the replica's latest attempt."""
     stays = undeleted.keys() & ({attempt.session, attempt.name} if attempt is not None else set())
     if not stays:
-        return {"outcome": "done", "error": None}
+        return {"outcome": StepOutcome.DONE, "error": None}
     error = undeleted[stays.pop()]
     if error is None:
-        return {"outcome": "stays", "error": dict(_STAYS)}
-    return {"outcome": "stays", "error": {**_STAYS, "message": error.message, "hint": error.hint}}
+        return {"outcome": StepOutcome.STAYS, "error": dict(_STAYS)}
+    return {"outcome": StepOutcome.STAYS, "error": {**_STAYS, "message": error.message, "hint": error.hint}}

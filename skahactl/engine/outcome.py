@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from skahactl.engine.plan import JobAction, StepAction
 from skahactl.errors import BusyError, Exit, SkahactlError, worst
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.replicas import replica_states
@@ -24,7 +26,30 @@ if TYPE_CHECKING:
     from skahactl.skaha.models import CreateResult
 
 #: Actions that ask the platform for something.
-ACTIVE = frozenset({"create", "retry", "resend", "adopt", "delete", "renew"})
+ACTIVE: frozenset[str] = frozenset(
+    {
+        StepAction.CREATE,
+        StepAction.RETRY,
+        StepAction.RESEND,
+        StepAction.ADOPT,
+        StepAction.DELETE,
+        JobAction.RENEW,
+    }
+)
+
+
+class StepOutcome(StrEnum):
+    """What became of a step."""
+
+    PLANNED = "planned"
+    DONE = "done"
+    QUEUED = "queued"
+    UNCHANGED = "unchanged"
+    REJECTED = "rejected"
+    NOT_CREATED = "not created"
+    UNCONFIRMED = "unconfirmed"
+    REQUESTED = "requested"
+    STAYS = "stays"
 
 
 @dataclass
@@ -32,7 +57,7 @@ class JobOutcome:
     """One job's part: what was decided, its steps, and how it stands now."""
 
     name: str
-    action: str
+    action: JobAction
     reason: str
     run: int | None = None
     digest: str | None = None
@@ -123,7 +148,7 @@ def decision_outcome(name: str, decision: Decision, run: Run | None, digest: str
 
 def outcome_left_to(driver: BusyError, job: Job, last: RunSummary | None) -> JobOutcome:
     """The part of a job that another command drives."""
-    part = JobOutcome(job.name, "busy", driver.message, digest=job.digest, exit=driver.exit, hint=driver.hint)
+    part = JobOutcome(job.name, JobAction.BUSY, driver.message, digest=job.digest, exit=driver.exit, hint=driver.hint)
     part.watched = True
     job_outcome(part, last)
     return part
@@ -139,7 +164,7 @@ def job_outcome(part: JobOutcome, summary: RunSummary | None) -> None:
 
 def planned_rows(plan: Iterable[Step]) -> list[dict[str, object]]:
     """Steps of a dry run."""
-    return [step_row(step.replica, step.name, step.action, step.reason, "planned") for step in plan]
+    return [step_row(step.replica, step.name, step.action, step.reason, StepOutcome.PLANNED) for step in plan]
 
 
 def done_rows(
@@ -161,18 +186,18 @@ def done_rows(
     return rows
 
 
-def _outcome_name(step: Step, state: str) -> str:
-    if step.action == "hold" and state == State.QUEUED:
-        return "queued"
+def _outcome_name(step: Step, state: str) -> StepOutcome:
+    if step.action is StepAction.HOLD and state == State.QUEUED:
+        return StepOutcome.QUEUED
     if step.action not in ACTIVE:
-        return "unchanged" if step.action == "keep" else "done"
+        return StepOutcome.UNCHANGED if step.action is StepAction.KEEP else StepOutcome.DONE
     if state == State.REJECTED:
-        return "rejected"
+        return StepOutcome.REJECTED
     if state == State.QUEUED:
-        return "not created"
+        return StepOutcome.NOT_CREATED
     if state == State.UNCONFIRMED:
-        return "unconfirmed"
-    return "done"
+        return StepOutcome.UNCONFIRMED
+    return StepOutcome.DONE
 
 
 def _words(reason: str | None) -> dict[str, object] | None:
@@ -186,7 +211,7 @@ def of_attempt(attempt: AttemptRow | None) -> dict[str, object]:
     return {"name": attempt.name, "session": attempt.session, "attempt": attempt.number, "url": attempt.url}
 
 
-def step_row(replica: int | None, name: str, action: str, reason: str, outcome: str) -> dict[str, object]:
+def step_row(replica: int | None, name: str, action: str, reason: str, outcome: StepOutcome) -> dict[str, object]:
     """A step as the outcome shape has it, whatever the command; what is known of its session is for the caller to
     add."""
     row: dict[str, object] = dict.fromkeys(
@@ -204,8 +229,12 @@ def exit_of_driven(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
     the platform did not take for now may be taken later."""
     if waited or _is_over(summary) or summary.stop_reason is not None:
         return Exit.DONE if _went_well(summary) else Exit.NO
-    codes = {"rejected": Exit.NO, "not created": Exit.UNREACHABLE, "unconfirmed": Exit.UNREACHABLE}
-    return worst([codes.get(str(step["outcome"]), Exit.DONE) for step in part.steps])
+    codes: dict[object, Exit] = {
+        StepOutcome.REJECTED: Exit.NO,
+        StepOutcome.NOT_CREATED: Exit.UNREACHABLE,
+        StepOutcome.UNCONFIRMED: Exit.UNREACHABLE,
+    }
+    return worst([codes.get(step["outcome"], Exit.DONE) for step in part.steps])
 
 
 def stop_hint(summary: RunSummary) -> str:
@@ -229,9 +258,9 @@ def _went_well(summary: RunSummary) -> bool:
 
 def exit_of_decision(decision: Decision, last: RunSummary | None) -> Exit:
     """Of what was decided, before anything is done: an ended run's result counts again."""
-    if decision.action == "ended":
+    if decision.action is JobAction.ENDED:
         return Exit.DONE if last is not None and _went_well(last) else Exit.NO
-    return {"refuse": Exit.NO, "foreign": Exit.USAGE}.get(decision.action, Exit.DONE)
+    return {JobAction.REFUSE: Exit.NO, JobAction.FOREIGN: Exit.USAGE}.get(decision.action, Exit.DONE)
 
 
 def exit_of_undeleted(undeleted: Undeleted) -> Exit:

@@ -20,6 +20,23 @@ OLDEST_INTENT = 50 * 60.0
 LONGEST_BACKOFF = 300.0
 
 
+class JobAction(StrEnum):
+    """What a command does with a job as a whole."""
+
+    CREATE = "create"  # its next run
+    ADOPT = "adopt"  # a run of sessions that this ledger did not make
+    REPLACE = "replace"  # its last run, by the next
+    KEEP = "keep"  # its last run, which continues
+    ENDED = "ended"  # nothing: its last run has ended
+    REFUSE = "refuse"
+    FOREIGN = "foreign"  # refuse, because of sessions that this ledger did not make
+    RETRY = "retry"
+    RESUME = "resume"
+    DELETE = "delete"
+    RENEW = "renew"
+    BUSY = "busy"  # nothing: another command drives it
+
+
 class StepAction(StrEnum):
     """What is done for one replica."""
 

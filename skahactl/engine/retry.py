@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from skahactl.engine import outcome
 from skahactl.engine.driver import Driver, gates_of_jobs, release_locks
-from skahactl.engine.outcome import JobOutcome, Outcome
-from skahactl.engine.plan import Step, StepAction
+from skahactl.engine.outcome import JobOutcome, Outcome, StepOutcome
+from skahactl.engine.plan import JobAction, Step, StepAction
 from skahactl.engine.record import is_ended, snapshot_of, unread_logs
 from skahactl.errors import BusyError, Exit, NegativeResult, UsageError
 from skahactl.eventloop import Interrupted
@@ -126,7 +126,7 @@ class Retry:
         """Drive until the end. Raises for a deleted run, and BusyError for one that another command is driving."""
         if run.deleting:
             raise NegativeResult(f"run {run.number} of {run.key.name} was deleted", hint="apply starts the next run")
-        return await self._drive([(run, ())], "resume", "from the ledger", follow=True)
+        return await self._drive([(run, ())], JobAction.RESUME, "from the ledger", follow=True)
 
     async def retry(self, wanted: Sequence[tuple[Run, RetryChoice]], wait: bool, reason: str) -> Outcome:
         """Allow one more attempt of the chosen replicas, and drive: one pass, or with ``wait`` until the end.
@@ -137,10 +137,10 @@ class Retry:
         for run, chosen in wanted:
             if chosen.replicas:  # a run without retries is driven until it ends
                 replicas.allow_again(self.desk.ledger, run.id, chosen.replicas, chosen.resources)
-        return await self._drive([(run, chosen.left) for run, chosen in wanted], "retry", reason, follow=wait)
+        return await self._drive([(run, chosen.left) for run, chosen in wanted], JobAction.RETRY, reason, follow=wait)
 
     async def _drive(
-        self, work: Sequence[tuple[Run, tuple[Step, ...]]], action: str, reason: str, follow: bool
+        self, work: Sequence[tuple[Run, tuple[Step, ...]]], action: JobAction, reason: str, follow: bool
     ) -> Outcome:
         locks: list[JobLock] = []
         driven: list[tuple[Run, tuple[Step, ...], JobOutcome]] = []
@@ -188,7 +188,7 @@ class Retry:
         if run.id in self._handed:
             self.desk.reporter.say(f"{driver.message}; it starts the new attempts")
         else:
-            part.action, part.reason, part.exit, part.hint = "busy", driver.message, driver.exit, driver.hint
+            part.action, part.reason, part.exit, part.hint = JobAction.BUSY, driver.message, driver.exit, driver.hint
 
     def _fill(self, part: JobOutcome, run: Run) -> RunSummary:
         fresh = runs.run_by_id(self.desk.ledger, run.id)
@@ -201,7 +201,7 @@ class Retry:
 
 def preview_retry(ledger: Ledger, run: Run, chosen: RetryChoice, reason: str) -> JobOutcome:
     """What retry would do, with the items that each attempt would run."""
-    part = JobOutcome(run.key.name, "retry", reason, run.number, run.digest)
+    part = JobOutcome(run.key.name, JobAction.RETRY, reason, run.number, run.digest)
     steps = [
         Step(
             row.number,
@@ -245,7 +245,7 @@ def nothing_to_retry(ledger: Ledger, run: Run, chosen: RetryChoice, dry_run: boo
     part.explained = True
     part.watched = living_driver(ledger, run.key) is not None
     for step in part.steps:
-        step["outcome"] = "planned" if dry_run else "unchanged"
+        step["outcome"] = StepOutcome.PLANNED if dry_run else StepOutcome.UNCHANGED
     return part
 
 

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any, TextIO
 
 from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome
+from skahactl.engine.plan import JobAction
 from skahactl.errors import Exit
 from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
 from skahactl.model import ALIVE, Job, Request, Secret, State, wrapped_request
@@ -59,8 +60,10 @@ _ORDER = (
 )
 
 
-_EXPLAINED = frozenset({"refuse", "ended", "delete", "busy"})  # what did nothing says why
-_DENIED = frozenset({"refuse", "busy"})  # said with -q too
+_EXPLAINED = frozenset(
+    {JobAction.REFUSE, JobAction.ENDED, JobAction.DELETE, JobAction.BUSY}
+)  # what did nothing says why
+_DENIED = frozenset({JobAction.REFUSE, JobAction.BUSY})  # said with -q too
 _MOST_ERRORS = 10  # maximum number of different errors that are shown
 
 
@@ -219,7 +222,7 @@ def _advice(job: JobOutcome) -> list[str]:
             f"{suggest('retry', job.name, '--unknown')}; if you know that they are done: "
             f"{suggest('mark', job.name, 'completed', '--unknown')}"
         )
-    if job.status == State.DELETED and job.action not in ("delete", "refuse", "ended"):
+    if job.status == State.DELETED and job.action not in (JobAction.DELETE, JobAction.REFUSE, JobAction.ENDED):
         lines.append(f"run {job.run} was deleted by another command; apply starts the next run")
     alive = sum(job.counts[state] for state in ALIVE)
     held = job.counts[State.QUEUED]
@@ -303,7 +306,9 @@ def show_requests(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) ->
 
 def _pairs(outcome: Outcome, jobs: Sequence[Job]) -> Iterator[tuple[Any, Job]]:
     known = {job.name: job for job in jobs}
-    return ((part, known[part.name]) for part in outcome.jobs if part.action != "refuse" and part.name in known)
+    return (
+        (part, known[part.name]) for part in outcome.jobs if part.action is not JobAction.REFUSE and part.name in known
+    )
 
 
 def _form(request: Request, name: str) -> dict[str, object]:
