@@ -144,8 +144,12 @@ def has_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return is_screen(stream, environ) or environ.get("FORCE_COLOR", "0") not in ("", "0")
 
 
-def shows_unicode(stream: TextIO) -> bool:
-    return (stream.encoding or "").lower().replace("-", "") == "utf8"
+def shows_unicode(stream: TextIO, environ: Mapping[str, str] | None = None) -> bool:
+    """Whether ``stream`` can show more than ASCII. Python writes UTF-8 in the C locale, but a terminal in it may not
+    show it; no locale at all says nothing."""
+    environ = os.environ if environ is None else environ
+    locale = next((environ[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if environ.get(name)), "")
+    return locale not in ("C", "POSIX") and (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
 #: Colours, which are ours where a terminal shows any; control characters; characters that change the direction of text.

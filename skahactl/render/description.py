@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -97,16 +99,16 @@ def run_times(attempts: Sequence[AttemptRow], now: float, *, width: int = 80, un
 
 def _histogram(seconds: Sequence[float], width: int, mark: str) -> list[str]:
     """``  30 s - 45 s   12  ████████``; nothing where all are alike."""
-    low, high = seconds[0], seconds[-1]
-    if high - low < 1.0 or len(seconds) < _ROWS:
+    low, high = math.floor(seconds[0]), seconds[-1]
+    if high - seconds[0] < 1.0 or len(seconds) < _ROWS:
         return []
-    step = (high - low) / _ROWS
-    counts = [0] * _ROWS
+    step = max(1, math.ceil((high - low) / _ROWS))
+    rows = min(_ROWS, int((high - low) // step) + 1)
+    counts = [0] * rows
     for one in seconds:
-        counts[min(_ROWS - 1, int((one - low) / step))] += 1
-    labels = [
-        f"{format_duration(low + row * step)} - {format_duration(low + (row + 1) * step)}" for row in range(_ROWS)
-    ]
+        counts[min(rows - 1, int((one - low) // step))] += 1
+    edges = [format_duration(low + row * step) for row in range(rows + 1)]
+    labels = [f"{begin} - {end}" for begin, end in itertools.pairwise(edges)]
     left, middle = max(map(len, labels)), len(str(max(counts)))
     room = max(10, min(60, width - left - middle - 4))
     return [
