@@ -308,10 +308,10 @@ after = ["shards"]"""
 def _unknown(key: str, name: str, known: dict[str, str]) -> UsageError:
     last = name.rpartition(".")[2]
     same = [one for one in known if one.rpartition(".")[2] == last]
-    guess = same[0] if same else FOREIGN.get(last) or nearest(name, known)
-    if guess is None:
-        close = nearest(last, [one.rpartition(".")[2] for one in known])
-        guess = next((one for one in known if one.rpartition(".")[2] == close), None)
+    guess = same[0] if same else FOREIGN.get(last)
+    if guess is None:  # the last word of a key counts like the whole key: 'cors' means resources.cores
+        close = nearest(name, [*known, *(one.rpartition(".")[2] for one in known)])
+        guess = next((one for one in known if close in (one, one.rpartition(".")[2])), None)
     hint = f"did you mean '{guess}'?" if guess else "'skahactl explain' lists all keys"
     return UsageError(f"unknown key '{key}'", hint=hint)
 

@@ -131,7 +131,10 @@ def test_what_profile_show_prints_is_a_profile_again(home: Home) -> None:
             'server = "https://a/skaha/v1"\n[auth]\nmethod = "cookie"\n',
             "auth.method: expected 'x509', 'token'",
         ),
-        ('server = "https://a/skaha/v1"\n[auth]\nmethod = "token"\n', "needs token-file or token-env"),
+        (
+            'server = "https://a/skaha/v1"\n[auth]\nmethod = "token"\n',
+            "needs one of token-file, token-env and token-command",
+        ),
         ('server = "https://a/skaha/v1"\ntoken = "s3cret"\n', "secrets are not written into profiles"),
         ('server = "https://a/skaha"\n', "expected the version at the end"),
         ('server = "https://bob:s3cret@a/skaha/v1"\n', "credentials do not belong into the address"),
@@ -139,7 +142,7 @@ def test_what_profile_show_prints_is_a_profile_again(home: Home) -> None:
         ('registry = "x"\n', "server: missing"),
         ('server = "https://a/skaha/v1"\nregistry-user = "bob"\n', "registry-user: goes with"),
         ('server = "https://a/skaha/v1"\n[vars]\nx = 1.5\n', "vars.x: expected"),
-        ("server = \n", "this is no TOML"),
+        ("server = \n", "not TOML"),
     ],
 )
 def test_a_mistake_is_told_with_its_key_and_never_its_secret(home: Home, text: str, says: str) -> None:
@@ -155,7 +158,7 @@ SERVER = 'server = "https://a/skaha/v1"\n'
 TEXT = "expected text in quotes"
 WHOLE = "expected a whole number"
 NUMBER = "expected a number"
-DURATION = "is no duration: write 30s, 5m, 2h, 1d or 1h30m"
+DURATION = "(examples: 30s, 5m, 2h, 1d, 1h30m)"
 
 
 @pytest.mark.parametrize(
@@ -180,13 +183,16 @@ DURATION = "is no duration: write 30s, 5m, 2h, 1d or 1h30m"
         ("defaults.resources.gpus = true", f"defaults.resources.gpus: {WHOLE}"),
         ("defaults.resources.gpus = 1.0", f"defaults.resources.gpus: {WHOLE}"),
         ("defaults.limits.alive = 0", "defaults.limits.alive: expected 1 or more"),
-        ("defaults.limits.pending-timeout = true", f"defaults.limits.pending-timeout: 'True' {DURATION}"),
+        (
+            "defaults.limits.pending-timeout = true",
+            f"defaults.limits.pending-timeout: invalid duration 'True' {DURATION}",
+        ),
         ("client.concurrency = 129", "client.concurrency: expected 128 or less"),
         ("client.timeout = 0", "client.timeout: expected more than 0"),
         ('client.timeout = "0s"', "client.timeout: expected more than 0"),
         ("client.timeout = -1", "client.timeout: expected 0 or more"),
         ("client.settle = nan", "client.settle: expected 0 or more"),
-        ('client.settle = "-2h"', f"client.settle: '-2h' {DURATION}"),
+        ('client.settle = "-2h"', f"client.settle: invalid duration '-2h' {DURATION}"),
         ("client.settle = 07:32:00", f"client.settle: {NUMBER}"),
         (f"client.settle = 1{'0' * 400}", f"client.settle: {NUMBER}"),
         ("local.slots = 2.0", f"local.slots: {WHOLE}"),
@@ -200,7 +206,7 @@ DURATION = "is no duration: write 30s, 5m, 2h, 1d or 1h30m"
         ("memory = 1", "memory: unknown key; it belongs below [client]"),
         ('client."*" = 1', f"client.*: unknown key; known: {', '.join(known_keys(('client',)))}"),
         ('registry-secret-env = "E"', "registry-user: goes with registry-secret-env or registry-secret-file, one of"),
-        ('auth = { method = "none", token-env = "E" }', 'belong to method = "token", and this is "none"'),
+        ('auth = { method = "none", token-env = "E" }', 'token-env needs method = "token", but the method is "none"'),
         ('auth = { method = "none", certificate = "c" }', 'auth.certificate: belongs to method = "x509", and this is'),
     ],
 )
@@ -244,7 +250,7 @@ def test_problems_come_in_the_order_of_the_keys_and_strange_ones_last(home: Home
 def test_every_mistake_of_a_file_is_told_at_once(home: Home) -> None:
     home.write("bad", 'server = "https://a/skaha/v1"\nx = 1\n[client]\ny = 2\ntimeout = "soon"\n')
     told = home.run("profile", "show", "bad", expect=2).stderr
-    assert [key in told for key in ("x: unknown", "client.y: unknown", "client.timeout: 'soon' is no duration")] == [
+    assert [key in told for key in ("x: unknown", "client.y: unknown", "client.timeout: invalid duration 'soon'")] == [
         True
     ] * 3
 
@@ -271,7 +277,7 @@ def _token(home: Home) -> dict[str, str]:
 @pytest.mark.parametrize("account", [_certificate, _written, _token])
 def test_whoever_has_an_account_has_to_choose(home: Home, account: object) -> None:
     environ = {**home.environ, **account(home)}  # type: ignore[operator]
-    with pytest.raises(ProfileError, match="where to run") as told:
+    with pytest.raises(ProfileError, match="no profile selected") as told:
         profiles.choose(None, environ)
     assert "-p local" in (told.value.hint or "")
     assert profiles.choose("local", environ).is_local
@@ -307,7 +313,7 @@ def test_the_environment_overrides(home: Home) -> None:
     assert profile.auth.method == "x509"
     assert profiles.choose(None, {**home.environ, **server}).host == "elsewhere.example.org"
     assert profiles.choose("local", {**home.environ, **token}).auth.method == "none"
-    with pytest.raises(ProfileError, match="which of the two"):
+    with pytest.raises(ProfileError, match="are both set; unset one of them"):
         profiles.choose("canfar", {**home.environ, **token, "SKAHACTL_CERTIFICATE": "x"})
     with pytest.raises(ProfileError, match="SKAHACTL_SERVER: it does not begin with"):
         profiles.choose("canfar", {**home.environ, "SKAHACTL_SERVER": "nonsense"})
@@ -377,7 +383,7 @@ def test_add_writes_nothing_if_no_server_answers(home: Home) -> None:
 
 
 def test_add_asks_on_a_terminal(home: Home) -> None:
-    answers = ["https://a.example.org/skaha/v1", "token", "~/token", ""]
+    answers = ["https://a.example.org/skaha/v1", "token", "~/token", "", ""]
     _on_a_terminal(home, ["profile", "add", "mine", "--no-check"], answers)
     profile = profiles.load("mine", home.environ)
     assert profile.server == "https://a.example.org/skaha/v1"
@@ -416,9 +422,10 @@ def test_check_says_what_holds(home: Home) -> None:
         "credentials",
         "user",
         "resources",
+        "storage",
         "encoding",
     ]
-    assert "there is no certificate" in home.run("profile", "check", "canfar", expect=3).stderr
+    assert "the certificate does not exist" in home.run("profile", "check", "canfar", expect=3).stderr
 
 
 def test_no_profile_file_is_readable_by_others_than_it_should(home: Home) -> None:
