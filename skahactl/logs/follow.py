@@ -219,11 +219,11 @@ class Follower:
         one.due = now + self._pace.reading(tail.seen, one.idle, now - began)
 
     async def _taken(self, strand: LogStream, tail: Tail) -> bool:
-        if strand.kept is not None and strand.state in (_END_OF_LOG, GONE):
-            return await tail.read(_file(strand.kept))
         if strand.state == GONE and strand.shared is not None:
             async with self._read(strand.shared) as chunks:
                 return await tail.read(chunks)
+        if strand.kept is not None and strand.state in (_END_OF_LOG, GONE):
+            return await tail.read(_file(strand.kept))
         if strand.session is None or strand.state == GONE:
             return True
         async with self._read(strand.session) as chunks:

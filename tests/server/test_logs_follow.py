@@ -319,3 +319,24 @@ def test_a_log_that_is_gone_goes_on_from_its_copy(tmp_path: Path) -> None:
     )
     run(loop, follower.run())
     assert out.getvalue() == lines(1000, 3000)
+
+
+@pytest.mark.parametrize("newest", [None, 300], ids=["whole log", "rotated log"])
+def test_a_log_that_is_gone_continues_from_the_shared_record(newest: int | None) -> None:
+    """The session vanishes between two readings; the shared copy has all lines from the first one on."""
+
+    class Vanishing(Platform):
+        def log(self, session: str) -> bytes:
+            whole = super().log("a")
+            if session == "a" and newest is not None:
+                return b"".join(whole.splitlines(keepends=True)[-newest:])
+            return whole
+
+        async def look(self) -> StreamRead:
+            now = self.clock.monotonic()
+            state = LIVE if now < self.ends["a"] else GONE
+            return StreamRead((LogStream((0, 1, 1), "job/1", "a", state, shared="/arc/logs/1-1.log"),), False)
+
+    platform, screen, follower = followed(lambda clock: Vanishing(clock, 10, {"a": 95.0}), REMOTE)
+    assert bytes(screen.text["a"]) == platform.log("/arc/logs/1-1.log")
+    assert not follower.lost
