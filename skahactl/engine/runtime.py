@@ -134,6 +134,7 @@ class Runtime:
         self._client = client
         self._stop = stop
         self._storage_error: str | None = None
+        self._polled = False
         self._answered: float | None = None  # when the platform last answered, on the monotonic clock
 
     @property
@@ -174,8 +175,11 @@ class Runtime:
         from skahactl.eventloop import seconds_left
 
         jobs = tuple(jobs)
+        if not self._polled:
+            self._answered = None  # what another request was answered with says nothing about the list
         listing = await self.ask(lambda: self.client.sessions(), patience=patience, deadline=deadline)
         if listing is not None:
+            self._polled = True
             check_owner(self.profile, jobs, listing.user)
             if not record:
                 return listing

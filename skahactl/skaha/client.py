@@ -180,14 +180,14 @@ class Client:
                 self._throttle.struggled()
             elif result.outcome == CreateOutcome.CREATED:
                 self._throttle.succeeded()
-        if result.error is not None and result.error.hint == failures.LOG_IN:
+        if result.error is not None and result.outcome is CreateOutcome.AUTH and result.error.hint is None:
             return replace(result, error=replace(result.error, hint=self._way_in))
         return result
 
     async def sessions(self) -> Listing:
         """Return the sessions of the user, with one list call."""
         requested = self._clock.now()
-        found = _read_reply(models.parse_sessions, _require_success(await self._send("GET", "/session")))
+        found = _read_reply(models.parse_sessions, self._require_success(await self._send("GET", "/session")))
         return Listing(found, requested, self._clock.now(), self.user, self._memory)
 
     async def session(self, id: str) -> ServerSession | None:
@@ -195,7 +195,7 @@ class Client:
         reply = await self._send("GET", _path(id))
         if reply.status == 404 and not reply.is_page:
             return None
-        return _read_reply(models.parse_one_session, _require_success(reply))
+        return _read_reply(models.parse_one_session, self._require_success(reply))
 
     @asynccontextmanager
     async def log(self, id: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -205,60 +205,64 @@ class Client:
         try:
             async with self._exchange.stream(prepared) as answer:
                 if isinstance(answer, HttpReply):
-                    raise _no_skaha("a web page") if answer.status == 200 else failures.error_of_reply(answer)
+                    raise self._named(
+                        _no_skaha("a web page") if answer.status == 200 else failures.error_of_reply(answer)
+                    )
                 yield _log_request(answer)
         except FAILURES as error:
-            raise failures.error_of_exception(error) from None
+            raise self._named(failures.error_of_exception(error)) from None
 
     async def events(self, id: str) -> tuple[Event, ...] | None:
         """Return the events of the pod of a session; None if it has no pod."""
         reply = await self._send("GET", _path(id), params={"view": "events"})
         if reply.status == 404 and not reply.is_page:
             return None
-        return _read_reply(models.parse_events, _require_success(reply))
+        return _read_reply(models.parse_events, self._require_success(reply))
 
     async def events_text(self, id: str) -> str | None:
         """The same as the server's table; None without a pod."""
         reply = await self._send("GET", _path(id), params={"view": "events"})
         if reply.status == 404 and not reply.is_page:
             return None
-        return _require_success(reply).body.decode("utf-8", "replace")
+        return self._require_success(reply).body.decode("utf-8", "replace")
 
     async def delete(self, id: str) -> None:
         """Send one DELETE. A successful reply proves nothing; verify it with a list (skaha-api 6)."""
         reply = await self._send("DELETE", _path(id))
         if reply.status != 404 or reply.is_page:  # servers before 1.0.0 reply 404 for an unknown session
-            _require_success(reply)
+            self._require_success(reply)
 
     async def renew(self, id: str) -> str | None:
         """Request a later deadline. Returns None on success, else the message of the server."""
         reply = await self._send("POST", _path(id), form=[("action", "renew")])
         if reply.status in (400, 404) and not reply.not_logged_in and not reply.is_page:
             return reply.words
-        _require_success(reply)
+        self._require_success(reply)
         return None
 
     async def options(self) -> Options:
         """Return the cores, GB and GPUs that the platform offers."""
-        return _read_reply(models.parse_options, _require_success(await self._send("GET", "/context")))
+        return _read_reply(models.parse_options, self._require_success(await self._send("GET", "/context")))
 
     async def images(self, kind: str | None = None) -> tuple[dict[str, object], ...]:
         """Return the public images that the platform has cached."""
         params = {"type": kind} if kind is not None else None
-        return _read_reply(models.parse_images, _require_success(await self._send("GET", "/image", params=params)))
+        return _read_reply(models.parse_images, self._require_success(await self._send("GET", "/image", params=params)))
 
     async def repository(self) -> tuple[str, ...]:
         """Return the registries that images can come from."""
-        return _read_reply(models.parse_hosts, _require_success(await self._send("GET", "/repository")))
+        return _read_reply(models.parse_hosts, self._require_success(await self._send("GET", "/repository")))
 
     async def stats(self) -> dict[str, object]:
         """Return how much of the cluster is in use; not every server reports it (503)."""
-        reply = _require_success(await self._send("GET", "/session", params={"view": "stats"}))
+        reply = self._require_success(await self._send("GET", "/session", params={"view": "stats"}))
         return _read_reply(lambda body: models.parse_mapping(body, "statistics"), reply)
 
     async def available(self) -> str:
         """Return the note of the availability page. Raises UnreachableError if the platform is not available."""
-        good, note = _read_reply(models.parse_availability, _require_success(await self._send("GET", "/availability")))
+        good, note = _read_reply(
+            models.parse_availability, self._require_success(await self._send("GET", "/availability"))
+        )
         if not good:
             raise UnreachableError(f"the platform reports that it is not available: {note}")
         return note
@@ -282,10 +286,15 @@ class Client:
         except FAILURES as error:
             raise self._named(failures.error_of_exception(error)) from None
 
+    def _require_success(self, reply: HttpReply) -> HttpReply:
+        if not 200 <= reply.status < 300:
+            raise self._named(failures.error_of_reply(reply))
+        return reply
+
     def _named(self, error: SkahactlError) -> SkahactlError:
         """Add the server, and how to log in there, to an error."""
         error.where = error.where or self._where
-        error.hint = self._way_in if error.hint == failures.LOG_IN else error.hint
+        error.hint = error.hint or (self._way_in if isinstance(error, AuthError) else None)
         return error
 
 
@@ -306,12 +315,6 @@ def _path(id: str) -> str:
     if id in ("", ".", ".."):  # each would name the whole collection, or what is above it (skaha-api 1)
         raise UsageError(f"'{id}' is not a session id")
     return f"/session/{quote(id, safe='')}"
-
-
-def _require_success(reply: HttpReply) -> HttpReply:
-    if not 200 <= reply.status < 300:
-        raise failures.error_of_reply(reply)
-    return reply
 
 
 def _read_reply(reader: Callable[[bytes], Value], reply: HttpReply) -> Value:

@@ -287,7 +287,7 @@ def current(path: Path, now: float, name: str) -> CertificateChain:
             f"the certificate expired {time_ago(chain.ends, now)}",
             where=str(path),
             hint=_hint(name),
-            code="unknown",
+            code="expired",
         )
     if chain.begins > now + 300:  # clocks can differ a little
         raise AuthError(

@@ -162,8 +162,6 @@ def phrase(status: int) -> str:
 
 
 REJECTED = "the server does not accept this certificate ({})"
-#: Placeholder of a hint, until the client, which knows the profile, replaces it.
-LOG_IN = "log in"
 
 _NOT_MADE = {404, 405}
 #: Statuses by which nothing was created, and the same request may be accepted later.
@@ -235,7 +233,7 @@ def create_result_of_error(error: Exception) -> CreateResult:
     import httpx
 
     if refusal_in(error):
-        return CreateResult(CreateOutcome.AUTH, error=ServerError("certificate", None, _describe_error(error), LOG_IN))
+        return CreateResult(CreateOutcome.AUTH, error=ServerError("certificate", None, _describe_error(error)))
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError):
         return CreateResult(
             CreateOutcome.NOT_CREATED,
@@ -263,7 +261,7 @@ def error_of_reply(reply: HttpReply) -> SkahactlError:
 def error_of_exception(error: Exception) -> SkahactlError:
     """Return the error for one of FAILURES."""
     if refusal_in(error):
-        return AuthError(_describe_error(error), hint=LOG_IN, code="certificate")
+        return AuthError(_describe_error(error), code="certificate")
     return UnreachableError(
         _describe_error(error), hint=_connect_hint(error), is_permanent=_is_permanent(error), code=_code_of(error)
     )
@@ -287,7 +285,7 @@ def _is_unknown_host(error: BaseException) -> bool:
 
 def not_logged_in(reply: HttpReply) -> ServerError:
     said = f" ({reply.words})" if reply.status == 401 and reply.words != phrase(401) else ""
-    return ServerError("not-logged-in", reply.status, f"authentication failed{said}", LOG_IN)
+    return ServerError("not-logged-in", reply.status, f"authentication failed{said}")
 
 
 def _server_message(code: str, reply: HttpReply, message: str, hint: str | None = None) -> ServerError:

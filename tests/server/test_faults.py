@@ -232,7 +232,7 @@ def updated(before: list[Row], after: list[Row]) -> list[Row]:
 
 @pytest.mark.parametrize(
     ("mood", "code"),
-    [({"list_page": True}, 4), ({"deny": "unknown"}, 3), ({"deny": "anonymous"}, 3), ({"deny": "echo"}, 3)],
+    [({"list_page": True}, 4), ({"deny": "expired"}, 3), ({"deny": "anonymous"}, 3), ({"deny": "echo"}, 3)],
 )
 def test_what_is_no_list_of_ours_changes_nothing(place: Any, mood: Row, code: int) -> None:
     server, here, others = place

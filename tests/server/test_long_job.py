@@ -169,7 +169,7 @@ async def pass_weather(app: App, clock: SimulatedClock) -> None:
     await until(clock, OUTAGE[0])
     app.outage = ("gateway", EPOCH + OUTAGE[1])
     await until(clock, UNKNOWN[0])
-    app.plan.deny = "unknown"
+    app.plan.deny = "expired"
     await until(clock, UNKNOWN[1])
     app.plan.deny = None
 

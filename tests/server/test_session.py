@@ -418,7 +418,7 @@ def test_credentials_that_end_on_the_way_lose_no_id(tmp_path: Path, server: Serv
         thread = threading.Thread(target=create)
         thread.start()
         wait_until(lambda: sum(row["visible"] <= time.time() for row in server.state()["sessions"]) >= 10)
-        server.tell("plan", deny="unknown")
+        server.tell("plan", deny="expired")
         thread.join(120)
         with pytest.raises(AuthError):
             session.fetch()

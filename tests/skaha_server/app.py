@@ -100,7 +100,7 @@ class App:
         self.calls += 1
         kind, _, token = call.header("authorization").partition(" ")
         deny = self.plan.deny
-        if deny == "unknown":
+        if deny == "expired":
             raise Refusal(
                 Reply(401, b"Token has expired", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
             )

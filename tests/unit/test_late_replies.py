@@ -95,7 +95,7 @@ def run_until(
                     driver = Driver(desk, (made,), False, lambda _: Gate(), deadline=until)
                     task = asyncio.create_task(driver.drive())
                     if expired:
-                        loop.call_at(UNKNOWN, lambda: app.plan.patch({"deny": "unknown"}))
+                        loop.call_at(UNKNOWN, lambda: app.plan.patch({"deny": "expired"}))
                     if end is not None:
                         loop.call_at(end[0], end[1], task)
                     await asyncio.wait((task,))
