@@ -525,7 +525,9 @@ def _secret_kinds(job: Job) -> Iterable[Request]:
 def _encoding(jobs: Sequence[Job], profile: Profile, state_dir: Path, now: float) -> list[str]:
     """Check the encoding, which depends on how servers up to 1.4.0 decode; a canary may have shown a difference."""
     if profile.is_local or not any(
-        encoding.needs_encoding(replica.request) for job in jobs for replica in job.replicas
+        (job.shared is not None and replica.request.command) or encoding.needs_encoding(replica.request)
+        for job in jobs
+        for replica in job.replicas
     ):
         return []
     from skahactl.skaha import canary
