@@ -140,3 +140,14 @@ def test_the_local_platform_measures_the_whole_process_group(desk: Desk) -> None
     assert max(float(str(row["ramInUse"])) for row in used) > 0.12
     assert 0.05 < max(float(str(row["cpuCoresInUse"])) for row in used) < 1.5  # on a busy machine it gets little
     assert "ramInUse" not in rows[-1]
+    (replica,) = desk.data("get", "replicas", "burn")  # every poll recorded it, whatever command polled
+    assert replica["usage"]["ram_peak_gb"] > 0.11
+    assert replica["usage"]["ram_requested_gb"] == 4
+    assert replica["usage"]["samples"] == len(used)
+    described = desk.run("describe", "burn").stdout
+    assert "memory peak 0." in described
+    assert "request ram = 1 next time" in described
+    assert "/4 GB" in desk.run("get", "replicas", "burn", "-o", "wide").stdout
+    assert "ram_peak_gb" in desk.run("get", "replicas", "burn", "-o", "csv").stdout.split("\n")[0]
+    desk.run("report", "burn")
+    assert "Memory used" in (desk.root / "burn.html").read_text()
