@@ -455,12 +455,13 @@ def record_usage(ledger: Ledger, run_id: int, listing: Listing) -> None:
     ]
     if not shown:
         return
+    # CROSS and + keep SQLite from searching all attempts of the run for each session: it would take the square of time
     with ledger.transaction() as connection:
         connection.execute(
             "INSERT INTO usage (session, run, replica, attempt, ram_peak, cpu_sum, cpu_samples, samples)"
             " SELECT attempts.session, run, replica, number, json_extract(value, '$[1]'),"
             " coalesce(json_extract(value, '$[2]'), 0), json_extract(value, '$[2]') IS NOT NULL, 1"
-            " FROM json_each(?) JOIN attempts ON attempts.session = json_extract(value, '$[0]') WHERE run = ?"
+            " FROM json_each(?) CROSS JOIN attempts ON attempts.session = json_extract(value, '$[0]') WHERE +run = ?"
             " ON CONFLICT (session) DO UPDATE SET"
             " ram_peak = max(coalesce(ram_peak, excluded.ram_peak), coalesce(excluded.ram_peak, ram_peak)),"
             " cpu_sum = cpu_sum + excluded.cpu_sum, cpu_samples = cpu_samples + excluded.cpu_samples,"

@@ -302,6 +302,8 @@ ATTEMPT_COLUMNS = (
 
 def attempt_value(row: sqlite3.Row) -> AttemptRow:
     """Convert a row of ATTEMPT_COLUMNS, in their order."""
+    if row[-1] is None:  # as nearly always: thousands are read in each pass
+        return AttemptRow(*row)
     values: list[Any] = list(row)
     values[-1] = resources_value(values[-1])
     return AttemptRow(*values)

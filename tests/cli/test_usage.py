@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from skahactl.engine.usage import run_usage
 from skahactl.ledger.attempts import Usage, record_usage, usage_of
+from skahactl.ledger.database import open_ledger
 from skahactl.model import Resources
 from skahactl.skaha.models import Listing, parse_cores, parse_ram, parse_sessions
 from tests import ledgers
@@ -93,6 +95,21 @@ def test_each_poll_adds_to_the_peak_and_the_mean(tmp_path: Path) -> None:
         assert found == {(4, 1): Usage(3.0, pytest.approx(1.0), 4), (5, 1): Usage(None, 0.25, 1)}
         ledger.connection.execute("DELETE FROM runs WHERE id = ?", (run.id,))
         assert usage_of(ledger, run.id) == {}
+
+
+def test_the_time_of_a_poll_grows_with_the_number_of_sessions_alone(tmp_path: Path) -> None:
+    """SQLite counts its own steps: with the square of the replicas they would be 16 times as many, not 4."""
+    steps = {}
+    for count in (200, 800):
+        with open_ledger(tmp_path / str(count)) as ledger:
+            run = ledgers.add(ledger, ledgers.job("tiles", count))
+            ledgers.start(ledger, run, range(1, count + 1))
+            shown = listing(*({"id": ledgers.session_of(run, n), "ramInUse": "1"} for n in range(1, count + 1)))
+            counted = itertools.count()
+            ledger.connection.set_progress_handler(lambda counted=counted: next(counted) < 0, 100)
+            record_usage(ledger, run.id, shown)
+            steps[count] = next(counted)
+    assert steps[800] < 6 * steps[200]
 
 
 def test_advice_is_given_below_half_and_above_nine_tenths() -> None:
