@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from typing import TYPE_CHECKING, TextIO
 
 from rich.cells import cell_len, set_cell_size
@@ -46,6 +47,18 @@ def shorten_middle(text: str, width: int) -> str:
     head = (width - 1) // 2
     tail = text[::-1]  # cut from its end
     return set_cell_size(text, head).rstrip() + "…" + set_cell_size(tail, width - 1 - head)[::-1].lstrip()
+
+
+_COMMAND = ": skahactl "
+
+
+def wrapped(text: str, columns: int) -> list[str]:
+    """A message that is longer than a line, wrapped at blanks; a command at its end is a line of its own, to paste."""
+    if cell_len(text) <= columns:
+        return [text]
+    head, colon, command = text.rpartition(_COMMAND)
+    lines = textwrap.wrap(f"{head}:" if colon else text, columns, subsequent_indent="  ", break_long_words=False)
+    return [*lines, f"    skahactl {command}"] if colon else lines
 
 
 def console(stream: TextIO, environ: Mapping[str, str], size: Size | None = None) -> Console:
@@ -205,10 +218,11 @@ class RepaintedDisplay:
 
     def above(self, text: str) -> None:
         """A line that stays, over the picture; the picture comes back with the next ``paint``."""
-        self._said.append(text)
+        shown = "\n".join(wrapped(text, self._size_of()[0]))
+        self._said.append(shown)
         del self._said[:-100]
         up = f"\x1b[{self._height}A" if self._height else ""
-        self._write(f"\r{up}\x1b[J{text}\n")
+        self._write(f"\r{up}\x1b[J{shown}\n")
         self._height = 0
 
     def close(self, *, keep: bool = False) -> None:

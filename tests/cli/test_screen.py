@@ -376,3 +376,24 @@ def test_an_error_is_red_and_its_help_is_a_line_of_its_own(tmp_path: Path) -> No
             assert terminal.ended() == 2
             assert [line.split(":")[0] for line in terminal.text().splitlines()] == ["error", "help"]
             assert (b"\x1b[1;31merror:" in terminal.raw) is not bool(colour)
+
+
+def test_a_driver_shows_items_and_the_last_line_of_a_failure_then_the_verdict(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text(
+        """name = "survey"
+image = "a.io/b/c:1"
+replicas = 1
+shell = 'sleep 1; [ "{item}" != b ] || { echo no such image; exit 3; }'
+[items]
+values = ["a", "b", "c", "銀河"]
+each = true
+"""
+    )
+    terminal = command(tmp_path, (100, 24), "apply", str(tmp_path / "job.toml"), "--wait")
+    with contextlib.closing(terminal):
+        terminal.until(lambda lines: shows(lines, "✗ replica 1  b  exit 3  no such image", "/4 items   ▸ 1 running"))
+        assert terminal.ended() == 1
+        shown = [re.sub(r" +", " ", line).strip() for line in terminal.text().splitlines()[-3:]]
+    assert re.fullmatch(r"✗ survey on local failed 3/4 items in \d+ s; 1 of 1 replica failed", shown[0])
+    assert shown[1:] == ["why skahactl logs survey --failed", "again skahactl retry survey --wait (1 item)"]
+    assert not terminal.screen.cursor.hidden

@@ -406,3 +406,12 @@ def test_changed_words_of_a_long_value_are_marked() -> None:
     assert len(line) < 140
     (coloured,) = diff_of(Difference("command", before, after, "manifest"), SKAHACTL_COLOR="always")
     assert "\x1b[31m[-1-]\x1b[0m\x1b[32m{+2+}\x1b[0m" in coloured
+
+
+def test_long_messages_are_wrapped_with_a_command_on_a_line_of_its_own() -> None:
+    text = "no driver is running; the server discards results one hour after an end. To continue: skahactl resume x"
+    *lines, last = terminal.wrapped(text, 60)
+    assert last == "    skahactl resume x"
+    assert all(len(line) <= 60 for line in lines)
+    assert " ".join(line.strip() for line in lines) == text[: text.index(" skahactl")]
+    assert terminal.wrapped("short: skahactl resume x", 60) == ["short: skahactl resume x"]
