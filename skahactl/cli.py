@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     pass
 
 
+def _choose_encoding(context: Invocation) -> None:
+    """Data is UTF-8 in any locale, with escapes for what is not text; a table has replacement characters."""
+    reconfigure = getattr(context.stdout, "reconfigure", None)
+    if reconfigure is None:
+        return
+    if context.machine_readable:
+        # an escape of JSON; TOML has none for bytes, and gets back those of the command line
+        reconfigure(encoding="utf-8", errors="surrogateescape" if context.output == "toml" else "backslashreplace")
+    else:
+        reconfigure(errors="replace")
+
+
 def main(argv: Sequence[str]) -> int:
     """One call of ``skahactl`` with these words; never raises, never prints a traceback."""
     context = Invocation()
@@ -27,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
 
         options, words = take_globals(argv)
         context = Invocation(**options)
+        _choose_encoding(context)
         enter(context)
         if context.log_file is not None:
             context.log_file.open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterable
@@ -84,6 +85,22 @@ def format_ranges(numbers: Iterable[int]) -> str:
         if number is not None:
             run.append(number)
     return ",".join(parts)
+
+
+def storable_path(path: str | None) -> str | bytes | None:
+    """Return a path for SQLite: as bytes if it is not UTF-8."""
+    if path is None:
+        return None
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
+def stored_path(value: str | bytes | None) -> str | None:
+    """Return the path that ``storable_path`` stored."""
+    return os.fsdecode(value) if isinstance(value, bytes) else value
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:

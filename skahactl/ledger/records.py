@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from skahactl.model import ALIVE, Each, EnvValue, Limits, Request, Resources, Secret, State
+from skahactl.text import stored_path
 
 if TYPE_CHECKING:
     import sqlite3
@@ -253,7 +254,7 @@ def run_value(row: sqlite3.Row) -> Run:
         keep=row["keep"],
         after=tuple(json.loads(row["after"])),
         after_runs=json.loads(row["after_runs"]),
-        manifest=row["manifest"],
+        manifest=stored_path(row["manifest"]),
         created=row["created"],
         started=row["started"],
         ended=row["ended"],
@@ -261,7 +262,7 @@ def run_value(row: sqlite3.Row) -> Run:
         deleting=row["deleting"],
         total=row["total"],
         reason=row["reason"],
-        directory=row["directory"],
+        directory=stored_path(row["directory"]),
         retry_ram=tuple(json.loads(row["retry_ram"] or "[]")),
         shared=row["shared"],
     )

@@ -19,6 +19,7 @@ from skahactl.ledger.records import (
 )
 from skahactl.ledger.replicas import replica_states, set_states
 from skahactl.model import Job, Limits, State, job_status, zero_filled
+from skahactl.text import storable_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -77,10 +78,10 @@ def _insert_run(
                 job.keep,
                 dump_json(job.after),
                 dump_json(after_runs),
-                job.manifest,
+                storable_path(job.manifest),
                 now,
                 len(job.replicas),
-                directory,
+                storable_path(directory),
                 dump_json(job.retry_ram),
                 _record_directory(key, job, number[0]),
             ),

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from skahactl.text import storable_path
+
 VERSION = 1
 
 #: States as stored; clients see the first one as "Pending".
@@ -145,7 +147,7 @@ def enqueue(store: sqlite3.Connection, order: QueuedSession, now: float) -> None
     store.execute(
         "INSERT INTO sessions (id, name, image, cores, ram, gpus, argv, env, directory, state, created)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (*order[:6], json.dumps(order.argv), json.dumps(order.env), order.directory, QUEUED, now),
+        (*order[:6], json.dumps(order.argv), json.dumps(order.env), storable_path(order.directory), QUEUED, now),
     )
 
 

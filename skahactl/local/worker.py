@@ -191,7 +191,7 @@ class Worker:
 
     def _start(self, session: sqlite3.Row, spare: PreforkedChild) -> PreforkedChild:
         argv, env = json.loads(session["argv"]), json.loads(session["env"])
-        spare.start(argv, env, session["directory"], log_path(self.root, session["id"]))
+        spare.start(argv, env, os.fsdecode(session["directory"]), log_path(self.root, session["id"]))
         return spare
 
     def _linger(self, until: float) -> None:
