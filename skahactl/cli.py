@@ -135,6 +135,9 @@ def _help(words: list[str], context: Invocation) -> int:
     if verb not in VERBS:
         raise unknown_verb(words)
     text = help_page(verb, words, context.stdout.isatty())
+    if not context.stdout.isatty():
+        context.stdout.write(text)
+        return Exit.DONE
     from skahactl.render import pager
 
     pager.show(text, context.stdout, context.environ)

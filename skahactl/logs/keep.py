@@ -7,11 +7,9 @@ beginning that is missing there is taken from an earlier read.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import os
-import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -146,6 +144,8 @@ class ReadLimit:
     per second, after IDLE_SECONDS. ``note``: why the reading stopped before the end, to be put into the saved log."""
 
     def __init__(self, seconds: float | None = None, max_bytes: int = MAX_BYTES) -> None:
+        import asyncio  # late: completion and help import this module, too
+
         self._max_bytes = max_bytes
         self._begun = asyncio.get_running_loop().time()
         self._seconds = seconds
@@ -154,6 +154,8 @@ class ReadLimit:
 
     async def chunks(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The chunks of ``source`` up to the limit."""
+        import asyncio
+
         while True:
             try:
                 async with asyncio.timeout_at(self._end()):
@@ -201,6 +203,8 @@ async def fetch(
         with _describe_log(path):
             if limit.note is not None:
                 reading.take(limit.note)
+            import asyncio
+
             saved = await asyncio.to_thread(reading.settle, marks, client.server != LOCAL_SERVER)
             return saved if limit.note is None else replace(saved, cut="limited")
     finally:
@@ -389,6 +393,8 @@ class Tail:
 
     async def _rejoin(self, read: bytes, chunks: AsyncIterator[bytes]) -> None:
         """Process a read with a different beginning: store all of it, and search it for the known end."""
+        import tempfile
+
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
             spool.write(read)
             async for chunk in chunks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -14,6 +13,7 @@ from skahactl.logs.keep import blocks, size_of
 from skahactl.logs.writers import last_lines_at
 
 if TYPE_CHECKING:
+    import asyncio
     from pathlib import Path
 
     from skahactl.logs.select import AttemptLog
@@ -123,6 +123,8 @@ class _ReadAhead:
 
     def next(self, sink: PartWriter) -> tuple[_HeldPart, asyncio.Task[None]]:
         """Begin to pass on the next log. The task ends with it, and raises what the client raised."""
+        import asyncio  # late: completion and help import this module, too
+
         while self._waiting and len(self._running) < self._at_once:
             held = _HeldPart()
             task = asyncio.create_task(self._pump(self._waiting.popleft(), held))
@@ -148,6 +150,8 @@ class _ReadAhead:
         self._failures = 0
 
     async def stop(self) -> None:
+        import asyncio
+
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -157,6 +161,8 @@ class _HeldPart:
     """The buffered beginning of a log; from its turn on, everything goes directly to its sink."""
 
     def __init__(self) -> None:
+        import asyncio
+
         self.size = 0
         self.turn = asyncio.Event()
         self._chunks: list[bytes] = []

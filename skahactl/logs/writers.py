@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections import deque
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
@@ -108,6 +107,8 @@ class LastLines:
             self._lines -= newlines
             self._size -= len(gone)
         if self._size > _HELD:
+            import tempfile  # late: completion and help import this module, too
+
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by release)
             self._file.writelines(data for data, _ in self._held)
             self._held.clear()
@@ -186,6 +187,8 @@ class ItemPart:
         self._after = after
         self._last = 0
         self._rest = b""
+        import tempfile  # late: completion and help import this module, too
+
         self._held: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 (closed by release)
         self.found = False
 
