@@ -149,7 +149,7 @@ def refused(home: Path, line: str) -> str:
     assert (done.returncode, done.stdout) == (2, ""), done
     first, *hints = done.stderr.splitlines()
     assert first.startswith("error: ")
-    assert all(hint.startswith("  ") for hint in hints)
+    assert all(hint.startswith(("help: ", "  ")) for hint in hints)
     assert len(hints) <= 2
     assert "Traceback" not in done.stderr
     return done.stderr
