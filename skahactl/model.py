@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -121,16 +121,6 @@ class Job:
     manifest: str | None = None  # path as the user named it, "-" for stdin, None without a file
     sources: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-
-
-def wrapped_request(job: Job, request: Request, replica: int, run: int | str) -> Request:
-    """Return the request of a first attempt as it is sent: with ``[logs] shared``, the command is wrapped."""
-    from skahactl.manifest.shared_record import RecordDirectory
-
-    if job.shared is None or not request.command:
-        return request
-    record = RecordDirectory.of_run(job.shared, job.name, run, job.digest)
-    return replace(request, command=record.wrap(request.command, replica, 1))
 
 
 class State(StrEnum):

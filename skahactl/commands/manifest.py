@@ -49,7 +49,7 @@ def validate(*manifests: Manifest, file: Files = None, sets: Sets = None, variab
 
 def _show_wrapped(job: Job, context: Invocation) -> None:
     """What runs instead of the command if the job writes a shared record."""
-    from skahactl.model import wrapped_request
+    from skahactl.manifest.shared_record import wrapped_request
 
     if job.shared is None or not job.replicas:
         return

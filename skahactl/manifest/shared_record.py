@@ -29,10 +29,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from skahactl.model import base32_tag
+from skahactl.model import Job, Request, base32_tag
 
 #: What a path of the record may consist of: Cavern reads other characters differently (skaha-api 15).
 SAFE_PATH = re.compile(r"/[A-Za-z0-9._/-]*")
@@ -210,3 +210,12 @@ def parse_end(content: bytes) -> RecordedEnd | None:
     except ValueError:
         return None
     return RecordedEnd(int(found[1]), at.replace(tzinfo=UTC).timestamp())
+
+
+def wrapped_request(job: Job, request: Request, replica: int, run: int | str) -> Request:
+    """Return the request of a first attempt as it is sent: with ``[logs] shared``, the command is wrapped."""
+
+    if job.shared is None or not request.command:
+        return request
+    record = RecordDirectory.of_run(job.shared, job.name, run, job.digest)
+    return replace(request, command=record.wrap(request.command, replica, 1))

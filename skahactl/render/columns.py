@@ -422,3 +422,23 @@ def _line(columns: Sequence[Column], line: Sequence[str], widths: Sequence[int])
 
 def _text(value: object) -> str:
     return "-" if value is None or value == "" else one_line(str(value))
+
+
+COUNT_ORDER = (
+    State.COMPLETED,
+    State.RUNNING,
+    State.PENDING,
+    State.CREATING,
+    State.UNCONFIRMED,
+    State.QUEUED,
+    State.FAILED,
+    State.REJECTED,
+    State.UNKNOWN,
+    State.DELETED,
+    State.SKIPPED,
+)
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """The states that there are: ``12 Completed, 4 Running``."""
+    return ", ".join(f"{counts[state]} {state}" for state in COUNT_ORDER if counts.get(state)) or "0 replicas"

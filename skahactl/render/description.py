@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode
 from skahactl.model import ALIVE, STATES, State
-from skahactl.render.columns import REPLICA_NUMBER, cells, columns_of, epoch, plain_lines
-from skahactl.render.outcomes import counts_text, head, standing
+from skahactl.render.columns import REPLICA_NUMBER, cells, columns_of, counts_text, epoch, plain_lines
+from skahactl.render.outcomes import head, standing
 from skahactl.text import format_duration, format_ranges, time_ago
 
 if TYPE_CHECKING:

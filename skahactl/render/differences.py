@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from skahactl.engine.outcome import JobOutcome
 from skahactl.invocation import Invocation, has_colour, one_line, shows_unicode
-from skahactl.render.outcomes import counts_text
+from skahactl.render.columns import counts_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

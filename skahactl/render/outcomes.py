@@ -9,8 +9,10 @@ from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome
 from skahactl.engine.plan import JobAction
 from skahactl.errors import Exit
 from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
-from skahactl.model import ALIVE, Job, Request, Secret, State, wrapped_request
+from skahactl.manifest.shared_record import wrapped_request
+from skahactl.model import ALIVE, Job, Request, Secret, State
 from skahactl.profile import Profile
+from skahactl.render.columns import COUNT_ORDER, counts_text
 from skahactl.render.tables import data_text
 from skahactl.skaha.encoding import masked_fields
 from skahactl.text import count_noun, format_duration, format_ranges, suggest
@@ -38,26 +40,6 @@ def standing(status: str | None, counts: Mapping[str, int]) -> str:
     if status is not None and counts.get(status) == total:
         return f"{status}, {count_noun(total, 'replica')}"
     return f"{status or State.UNKNOWN}: {counts_text(counts)} of {total}"
-
-
-def counts_text(counts: Mapping[str, int]) -> str:
-    """The states that there are: ``12 Completed, 4 Running``."""
-    return ", ".join(f"{counts[state]} {state}" for state in _ORDER if counts.get(state)) or "0 replicas"
-
-
-_ORDER = (
-    State.COMPLETED,
-    State.RUNNING,
-    State.PENDING,
-    State.CREATING,
-    State.UNCONFIRMED,
-    State.QUEUED,
-    State.FAILED,
-    State.REJECTED,
-    State.UNKNOWN,
-    State.DELETED,
-    State.SKIPPED,
-)
 
 
 _EXPLAINED = frozenset(
@@ -169,7 +151,7 @@ def _result(job: JobOutcome) -> str:
         done = f"{items['completed']}/{items['total']} items"
     begun, ended = summary.run.started, summary.run.ended
     took = f" in {format_duration(ended - begun)}" if begun is not None and ended is not None else ""
-    bad = [(job.counts[state], state.lower()) for state in _ORDER[2:] if job.counts[state]]
+    bad = [(job.counts[state], state.lower()) for state in COUNT_ORDER[2:] if job.counts[state]]
     if len(bad) == 1:
         return f"{done}{took}; {bad[0][0]} of {count_noun(total, 'replica')} {bad[0][1]}"
     lost = ", ".join(f"{number} {word}" for number, word in bad)
