@@ -34,7 +34,7 @@ def test_a_session_of_an_earlier_run_is_not_tried_again_beside_the_last(desk: De
     desk.run("apply", "live.toml", "--rerun")
     wait_for(lambda: desk.states("live") == ["Running"] * 2)
     for words in (("retry", *old), ("resume", old[0]), ("mark", old[0], "completed")):
-        assert "run 1 of live, whose last run is 2" in desk.run(*words, exit=2).stderr
+        assert "a session of run 1 of live; the last run is 2" in desk.run(*words, exit=2).stderr
     assert len(desk.data("get", "sessions", "--state", "Running")) == 2
     desk.clear("live")
 
@@ -63,8 +63,8 @@ def test_marked_is_what_was_named_and_no_more(desk: Desk) -> None:
     assert "nothing marked" in desk.run("mark", "m/2", "completed", "--unknown").stderr
     desk.write("items.txt", "a\n")
     for words in ((), ("--items", "items.txt", "--unknown"), ("--items", "items.txt", "-r", "1")):
-        assert "which replicas" in desk.run("mark", "m", "completed", *words, exit=2).stderr
-    assert "which replicas" in desk.run("mark", "m/1", "completed", "--items", "items.txt", exit=2).stderr
+        assert "specify replicas with -r" in desk.run("mark", "m", "completed", *words, exit=2).stderr
+    assert "specify replicas with -r" in desk.run("mark", "m/1", "completed", "--items", "items.txt", exit=2).stderr
 
 
 def test_only_the_expired_among_the_named_are_marked(desk: Desk) -> None:
@@ -120,7 +120,7 @@ def test_wait_ends_where_nobody_creates_what_is_held(desk: Desk) -> None:
     wait_for(lambda: desk.states("queued").count("Running") == 1)
     told = desk.run("wait", "queued", "--for", "running", "--timeout", "30s", exit=1).stderr
     assert told.startswith("queued on ")
-    assert "2 Queued (replica 2-3), and nobody drives it" in told
+    assert "2 Queued (replica 2-3), and no driver is running" in told
     desk.run("wait", "queued/1", "--for", "Running")
     desk.clear("queued")
 
@@ -153,7 +153,7 @@ def test_an_outage_is_told_once_by_wait(tmp_path: Path) -> None:
         server.tell("outage", seconds=0)
         server.tell("finish", sessions=alive)
         err = waiting.communicate(timeout=60)[1]
-        assert (err.count("does not answer"), err.count("answers again")) == (1, 1), err
+        assert (err.count("does not answer"), err.count("connection restored")) == (1, 1), err
 
 
 def test_followed_logs_that_are_lost_are_as_lost_as_shown_ones(desk: Desk) -> None:

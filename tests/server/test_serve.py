@@ -219,7 +219,7 @@ def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         assert "cannot listen on 127.0.0.1" in serve_fails(tmp_path, "--port", str(taken.getsockname()[1]))
-    assert "ports go from 0 to 65535" in serve_fails(tmp_path, "--port", "70000")
+    assert "the port must be between 0 and 65535" in serve_fails(tmp_path, "--port", "70000")
 
 
 def test_the_token_may_come_from_a_file(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_the_token_may_come_from_a_file(tmp_path: Path) -> None:
     assert "16 characters" in serve_fails(tmp_path, "--token-file", str(file))
     file.write_text("a-token-of-my-own-choice\n")
     file.chmod(0o644)
-    assert "read by others" in serve_fails(tmp_path, "--token-file", str(file))
+    assert "readable by other users" in serve_fails(tmp_path, "--token-file", str(file))
     file.chmod(0o600)
     server = Server(tmp_path, "--token-file", str(file))
     try:
