@@ -41,11 +41,11 @@ def words(text: str) -> list[str]:
 
 JOB_FIELDS = words(
     "name profile server user run digest kind image status reason replicas counts items attempts limits created "
-    "started ended observed deadline manifest logs driver"
+    "started ended observed deadline manifest logs shared driver"
 )
 REPLICA_FIELDS = words(
     "job run replica of state reason session name attempt attempts items image resources usage started finished "
-    "finished_after deadline observed exit_code last_line log url"
+    "finished_after deadline observed exit_code source last_line log url"
 )
 STATES = [
     "Queued",
@@ -133,7 +133,7 @@ def test_replicas_have_the_fields_of_the_manual(home: Shown) -> None:
     rows = home.data("get", "tiles", "--cached")
     assert all(list(row) == REPLICA_FIELDS for row in rows)
     first, last = rows[0], rows[-1]
-    assert first["log"] == {"path": None, "bytes": None, "complete": None}
+    assert first["log"] == {"path": None, "shared": None, "bytes": None, "complete": None}
     assert first["resources"] == {"cores": 2, "ram": 8, "gpus": None}
     assert (first["started"], first["finished"]) == ("2025-11-24T16:01:00Z", "2025-11-24T16:06:00Z")
     assert (first["items"], first["of"], first["attempts"]) == (["tile1a", "tile1b"], 6, 1)
@@ -227,12 +227,12 @@ def test_runs_of_a_job(tmp_path: Path) -> None:
         (("get", "jobs", "--state", "Runing"), "did you mean 'Running'?"),
         (("get", "jobs", "--cached", "--sort-by", "nam"), "did you mean 'name'?"),
         (("get", "tiles", "--run", "7"), "tiles has no run 7"),
-        (("get", "tiles/9", "--cached"), "there is no replica 9"),
-        (("get", "sessions", "--cached"), "sessions are known to the platform alone"),
+        (("get", "tiles/9", "--cached"), "tiles: replica 9 does not exist: the job has replicas 1 to 6"),
+        (("get", "sessions", "--cached"), "the local record has no sessions\nhelp: leave out --cached"),
         (("get", "images", "-w"), "images cannot be watched"),
         (("get", "stats", "--state", "Failed"), "stats have no state"),
         (("get", "jobs", "--limit", "0"), "at least 1"),
-        (("get", "jobs", "-r", "1"), "name it"),
+        (("get", "jobs", "-r", "1"), "-r and --run need a job\nhelp: skahactl get jobs JOB"),
         (("get", "stats", "tiles"), "stats are of the whole platform"),
         (("describe",), "describe: missing argument TARGET"),
         (("describe", "a1b2c3d4", "--cached"), "no record of a session 'a1b2c3d4'"),
@@ -347,20 +347,20 @@ def test_one_look_brings_what_has_not_ended_up_to_date(tmp_path: Path, server: S
     assert [(row["state"], row["session"]) for row in rows] == [
         ("Running", ids[1]),
         ("Completed", ids[2]),
-        ("Pending", ids[3]),
+        ("Unknown", ids[3]),
         ("Queued", None),
     ]
-    assert rows[2]["reason"] == "the platform did not list it when last looked at"
+    assert rows[2]["reason"] == "the replica finished unobserved, and the server has discarded its result"
     assert rows[0]["started"] is not None
     (job,) = here.data("get", "jobs")
     assert {state: count for state, count in job["counts"].items() if count} == {
         "Queued": 1,
-        "Pending": 1,
         "Running": 1,
         "Completed": 1,
+        "Unknown": 1,
     }
     recorded = [row["state"] for row in here.data("get", "field", "--cached")]
-    assert recorded == ["Running", "Completed", "Pending", "Queued"]  # a poll is never wasted
+    assert recorded == ["Running", "Completed", "Unknown", "Queued"]  # a poll is never wasted
 
 
 def test_sessions_are_the_platforms_with_what_they_are_to_us(tmp_path: Path, server: Server) -> None:
