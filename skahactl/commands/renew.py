@@ -94,11 +94,11 @@ class Renewal:
             session = next((s for s in listed.values() if target.session in (s.id, s.name)), None)
             if session is None:
                 raise UsageError(f"no session '{target.word}'", hint=f"{suggest('get', 'sessions')} lists them")
-            part = JobOutcome(session.name, JobAction.RENEW, "asked for", watched=True)
+            part = JobOutcome(session.name, JobAction.RENEW, "requested", watched=True)
             parts.append(part)
             return [_RenewRequest(part, 1, None, session)] if session.status in alive else []
         part = JobOutcome(
-            target.run.key.name, JobAction.RENEW, "asked for", target.run.number, target.run.digest, watched=True
+            target.run.key.name, JobAction.RENEW, "requested", target.run.number, target.run.digest, watched=True
         )
         summary = runs.summaries(self.runtime.ledger, [target.run])[0]
         part.summary, part.status, part.counts = summary, summary.status, summary.counts

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from skahactl.skaha.models import Listing
 
 
-REASON = "asked for"
+REASON = "requested"
 _TWO_WAYS = "--items cannot be combined with -r, --failed, --unknown or --rejected"
 
 

@@ -96,8 +96,9 @@ def _say_outcome(context: Invocation, profile: Profile, where: str, job: JobOutc
         _say_verdict(context, profile, job)
         return
     say(one_line(f"{where}: {_headline(job)}"))
-    for line in _differences(context, job, context.stderr):
-        say(line)
+    if job.action is JobAction.REFUSE:  # a run that was started needs no account of what changed
+        for line in _differences(context, job, context.stderr):
+            say(line)
     _say_errors(context, job)
     for line in _advice(job):
         say(f"  {line}")
