@@ -7,6 +7,7 @@ import contextlib
 import hmac
 import os
 import secrets
+import shlex
 import signal
 import socket
 import sqlite3
@@ -91,15 +92,18 @@ def _local_profile(context: Invocation) -> Profile:
 
 
 def _tell(context: Invocation, url: str, token: str | None, kept: Path, storage: Path | None) -> None:
-    """The URL is the data; the rest is for people. A token that came from a file is not shown."""
+    """The URL is the data; the rest is for people. The token is shown on a terminal only, and never if it came from a
+    file: stderr may be a log that others can read."""
     context.out(url)
     context.stdout.flush()
     context.warn(
         f"Serving the local platform at {url}; commands run on this machine, in {context.cwd}. Ctrl-C ends it."
     )
-    context.warn(f"The bearer token is in {kept}" if token is None else f"The bearer token is {token}, also in {kept}")
-    context.say(f'skahactl elsewhere:  export SKAHACTL_SERVER={url} SKAHACTL_TOKEN="$(cat {kept})"')
-    context.say(f'the canfar client:   export CANFAR_URL={url} CANFAR_TOKEN="$(cat {kept})"')
+    shown = token is not None and context.stderr.isatty()
+    context.warn(f"The bearer token is {token}, also in {kept}" if shown else f"The bearer token is in {kept}")
+    file = shlex.quote(str(kept))
+    context.say(f'skahactl elsewhere:  export SKAHACTL_SERVER={url} SKAHACTL_TOKEN="$(cat {file})"')
+    context.say(f'the canfar client:   export CANFAR_URL={url} CANFAR_TOKEN="$(cat {file})"')
     if storage is not None:
         service = url.rpartition("/skaha/")[0] + PREFIX.rstrip("/")
         context.say(f'shared storage, in a profile:  [storage] root = "{_storage(storage)}", url = "{service}"')
