@@ -248,6 +248,7 @@ SHAPES: dict[str, tuple[str, Spec]] = {
             "vars": "object",
             "client": "object",
             "local": "object",
+            "notify": {"command": {"?": ["text"]}},
         },
     ),
     "profiles": (
