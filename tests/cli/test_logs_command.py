@@ -114,11 +114,11 @@ def test_what_cannot_be_asked_is_refused(here: Here) -> None:
         "tiles --item x": "no items",
         "": "which log",
     }
-    code = "import sys\nfrom skahactl.cli import main\nprint([main(['logs', *w.split()]) for w in sys.argv[1:]])"
+    code = "import sys\nfrom skahactl.cli import main\nprint([int(main(['logs', *w.split()])) for w in sys.argv[1:]])"
     done = subprocess.run([sys.executable, "-c", code, *refused], env=here.environ, capture_output=True, timeout=120)
-    assert json.loads(done.stdout) == [2] * len(refused)
-    said = done.stderr.decode().replace("\n  ", " ").splitlines()
-    assert len(said) == len(refused)
+    assert json.loads(done.stdout) == [2] * len(refused), done.stderr.decode()
+    said = re.split("^(?=error: |{)", done.stderr.decode(), flags=re.MULTILINE)[1:]
+    assert len(said) == len(refused), said
     for line, (words, text) in zip(said, refused.items(), strict=True):
         assert text in line, (words, line)
 
@@ -140,7 +140,7 @@ def test_an_item_s_own_part(here: Here) -> None:
     assert here.run("logs", "tiles", "--item", "m81")[0] == b"still runs\n"
     assert "nothing of item 'm82'" in here.run("logs", "tiles", "--item", "m82", expect=1)[1]
     assert here.run("logs", "tiles", "--item", "7")[0] == b"of seven\n"
-    assert "did you mean 'm82'" in here.run("logs", "tiles", "--item", "m8", expect=2)[1]
+    assert "did you mean 'm81'" in here.run("logs", "tiles", "--item", "m8", expect=2)[1]
 
 
 def test_an_unfinished_copy_is_shown_when_the_platform_has_nothing_more(here: Here) -> None:
@@ -214,19 +214,25 @@ image = "images.canfar.net/skaha/terminal:1.1.1"
 replicas = 2
 retry.attempts = 2
 shell = '''
-echo "attempt ${SKAHACTL_ATTEMPT:-1} of $REPLICA_ID"; sleep 0.5; [ $REPLICA_ID = 1 ] || [ "$SKAHACTL_ATTEMPT" = 2 ]'''
+echo "attempt ${SKAHACTL_ATTEMPT:-1} of $REPLICA_ID"
+while [ ! -e GO ]; do sleep 0.1; done; [ $REPLICA_ID = 1 ] || [ "$SKAHACTL_ATTEMPT" = 2 ]'''
 """
 
 
 def test_attempts_that_a_driver_makes_are_followed_as_they_appear(here: Here) -> None:
-    (here.root / "job.toml").write_text(RETRY)
+    go = here.root / "go"
+    (here.root / "job.toml").write_text(RETRY.replace("GO", str(go)))
     driver = here.start("apply", "job.toml", "--wait")
     try:
         until = time.monotonic() + 120
-        while here.start("logs", "again").communicate(timeout=120)[0] == b"":
+        while here.start("logs", "again").communicate(timeout=120)[0].count(b"\n") < 2:
             assert time.monotonic() < until
-        out, _ = here.run("logs", "-f", "again")
-        assert sorted(out.splitlines()) == [
+        follower = here.start("logs", "-f", "again")
+        assert follower.stdout is not None
+        first = follower.stdout.readline() + follower.stdout.readline()
+        go.touch()  # both first attempts are followed by now
+        out, _ = here.ended(follower, 0)
+        assert sorted((first + out).splitlines()) == [
             b"again/1 | attempt 1 of 1",
             b"again/2 | attempt 1 of 2",
             b"again/2.2 | attempt 2 of 2",
@@ -249,7 +255,8 @@ def test_ctrl_c_while_following(here: Here) -> None:
     (here.root / "job.toml").write_text(JOB.replace("sleep 0.2", "sleep 30"))
     here.run("apply", "job.toml")
     master, slave = pty.openpty()
-    process = here.start("logs", "-f", "count", stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    terminal = {"stdin": slave, "stdout": slave, "stderr": slave, "env": {**here.environ, "TERM": "xterm"}}
+    process = here.start("logs", "-f", "count", start_new_session=True, **terminal)
     os.close(slave)
     screen = b""
     try:
