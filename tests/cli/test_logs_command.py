@@ -105,14 +105,14 @@ def test_what_cannot_be_asked_is_refused(here: Here) -> None:
     here.job("tiles", {1: b"one\n"})
     refused = {
         "tiels": "did you mean 'tiles'",
-        "tiles/4": "the job has 1 to 1",
+        "tiles/4": "the job has replicas 1 to 1",
         "tiles -f --save x": "do not go together",
         "tiles --attempt 0": "a number from 1",
-        "tiles --attempt 7": "no such attempt",
-        "tiles --tail -1": "at least 0",
+        "tiles --attempt 7": "the attempt does not exist",
+        "tiles --tail -2": "at least 0",
         "tiles -o json": "jsonl",
-        "tiles --item x": "no items",
-        "": "which log",
+        "tiles --item x": "tiles has no items",
+        "": "logs: missing argument TARGET",
     }
     code = "import sys\nfrom skahactl.cli import main\nprint([int(main(['logs', *w.split()])) for w in sys.argv[1:]])"
     done = subprocess.run([sys.executable, "-c", code, *refused], env=here.environ, capture_output=True, timeout=120)
