@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from skahactl.engine.evidence import Evidence
@@ -206,15 +206,22 @@ class Recorder:
 def shows_more(ledger: Ledger, run_id: int, listing: Listing) -> bool:
     """Whether ``listing`` shows something of an ended run that needs another pass: a session that was taken for gone,
     or a duplicate. Writes nothing."""
-    evidence = Evidence(listing)
     duplicates = attempts.duplicates_of(ledger, run_id)
+    snapshot = snapshot_of(ledger, run_id)
+    evidence = Evidence(_relevant(listing, snapshot, duplicates))
     if any(session in duplicates for session in evidence.by_id):
         return True
-    snapshot = snapshot_of(ledger, run_id)
     changes = observe(snapshot, evidence, known_of(ledger, snapshot.attempts, evidence.by_id.keys()), frozenset())
     return any(
         isinstance(change, Adopt | Duplicate) or (isinstance(change, Seen) and _is_news(change)) for change in changes
     )
+
+
+def _relevant(listing: Listing, snapshot: RunSnapshot, duplicates: Collection[str]) -> Listing:
+    """The list with the sessions of one run alone: many jobs are judged by one list, and its ids are looked up."""
+    ids = {attempt.session for attempt in snapshot.attempts} | set(duplicates)
+    names = {attempt.name for attempt in snapshot.attempts}
+    return replace(listing, sessions=tuple(one for one in listing.sessions if one.id in ids or one.name in names))
 
 
 def _is_news(change: Seen) -> bool:
