@@ -154,7 +154,7 @@ def test_a_tile_that_the_server_refuses_is_an_error_and_said(tmp_path: Path) -> 
     refused = [row for row in rows if row["state"] == "Rejected"]
     assert 0 < len(refused) == len(rows) - len(made)
     assert all(
-        re.search(r"the server's words: jobs\.batch \"skaha-headless-\S+\" not found$", row["reason"])
+        re.search(r"message of the server: jobs\.batch \"skaha-headless-\S+\" not found$", row["reason"])
         for row in refused
     )
     assert "Rejected" in ended.stdout + ended.stderr

@@ -74,7 +74,7 @@ def test_events_that_cannot_be_kept_stop_no_driver(tmp_path: Path, server: Serve
         in_the_way = Path(here.data("get", "jobs", "full")[0]["logs"]) / f"{number}.1.log.events"
         in_the_way.mkdir(parents=True)
     told = here.run("resume", "full", expect=1).stderr
-    assert told.count("the events cannot be kept: Is a directory") == 1
+    assert told.count("the events cannot be saved: Is a directory") == 1
     assert [row["log"]["complete"] for row in here.data("get", "replicas", "full")] == [True, True]
 
 

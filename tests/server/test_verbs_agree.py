@@ -15,6 +15,8 @@ import pytest
 from tests.skaha_server.process import Server, running
 from tests.workplace import Workplace
 
+pytestmark = pytest.mark.once  # a hundred commands, each a process
+
 IMAGE = "images.canfar.net/skaha/astroml:latest"
 MANIFEST = f'name = "field"\nimage = "{IMAGE}"\ncommand = ["true"]\nreplicas = 2\n'
 PYTHON = """
