@@ -425,7 +425,7 @@ def test_credentials_that_end_on_the_way_lose_no_id(tmp_path: Path, server: Serv
     alive = {int(row["replica"]): row["id"] for row in server.state()["sessions"] if row["alive"]}
     (error,) = caught
     assert {n: found for n, found in enumerate(error.ids, 1) if found} == alive
-    assert "not logged in" in str(error)
+    assert "authentication failed (Token has expired)" in str(error)
 
 
 def test_another_user_s_answer_destroys_nothing(tmp_path: Path, server: Server) -> None:
