@@ -463,7 +463,7 @@ def test_the_user_changes_in_the_middle_of_a_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
-        ({"faults": {"refuse": 1.0}}, "the cluster refused the session; the server's words: jobs.batch \""),
+        ({"faults": {"refuse": 1.0}}, 'the cluster rejected the session; message of the server: jobs.batch "'),
         ({"strict_images": True, "images": ["x"]}, "No authentication provided for unknown or private image."),
     ],
 )
