@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from skahactl.engine.plan import plan_run
 from skahactl.engine.record import snapshot_of
 from skahactl.engine.retry import mark_results
+from skahactl.errors import NegativeResult
 from skahactl.ledger import attempts, runs
 from skahactl.ledger.database import Ledger, open_ledger
 from skahactl.ledger.records import Run
@@ -50,5 +53,7 @@ def test_what_goes_on_keeps_the_run_open(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
         run = failed(ledger, "lost")
         ledgers.move(ledger, run, {2: (State.RUNNING, 1.0, None)})
-        mark_results(ledger, run, State.COMPLETED, [1], None, 5.0)
+        with pytest.raises(NegativeResult, match="the result of replica 1 of tiles was observed"):
+            mark_results(ledger, run, State.COMPLETED, [1], None, 5.0)
+        assert mark_results(ledger, run, State.COMPLETED, [1], None, 5.0, force=True) == (1,)
         assert snapshot_of(ledger, run.id).run.ended is None
