@@ -93,6 +93,7 @@ def app(page: str | None = None, *, completing: bool = False) -> App:
     from cyclopts import App, Group, Parameter
 
     root = App(
+        suppress_keyboard_interrupt=False,  # else it exits by itself on Ctrl-C
         name="skahactl",
         version=__version__,
         help_format="plaintext",

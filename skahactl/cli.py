@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from skahactl import __version__
-from skahactl.errors import Exit, SkahactlError
+from skahactl.errors import Exit, InternalError, SkahactlError, exit_of_signal
 from skahactl.invocation import Invocation, enter
 from skahactl.system import handled_signals
 
@@ -47,15 +47,19 @@ def main(argv: Sequence[str]) -> int:
         context.stdout.flush()
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    except Terminated:
-        return Exit.TERMINATED
+    except Terminated as error:
+        return exit_of_signal(error.number)
     except BrokenPipeError:
         return Exit.PIPE
+    except SystemExit as error:  # rich ends so when it finds the reader of a pipe gone
+        if isinstance(error.__context__, BrokenPipeError):
+            return Exit.PIPE
+        raise
     except SkahactlError as error:
         return _tell(context, error)
     except OSError as error:
         if error.errno == errno.EIO and error.filename is None:
-            return Exit.TERMINATED  # the terminal is gone, and its SIGHUP not here yet
+            return Exit.HANGUP  # the terminal is gone, and its SIGHUP not here yet
         return _tell(context, _from_system(error))
     except Exception as error:
         return _tell(context, _unexpected(error, context))
@@ -75,6 +79,10 @@ def _take_signals() -> None:
 
 class Terminated(BaseException):
     """SIGTERM or SIGHUP arrived."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def _call(words: list[str], context: Invocation) -> int:
@@ -145,7 +153,7 @@ def _help(words: list[str], context: Invocation) -> int:
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
+    raise Terminated(number)
 
 
 def _tell(context: Invocation, error: SkahactlError) -> int:
@@ -176,11 +184,10 @@ def _unexpected(error: Exception, context: Invocation) -> SkahactlError:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     if context.environ.get("SKAHACTL_DEBUG"):
         context.warn("".join(traceback.format_exception(error)))
-    return SkahactlError(
+    return InternalError(
         f"internal error: {type(error).__name__}: {error}",
         where=f"{os.path.basename(frame.filename)}:{frame.lineno}",
         hint="please report it with the output of the same command under SKAHACTL_DEBUG=1",
-        code="internal",
     )
 
 
@@ -199,8 +206,19 @@ def run() -> NoReturn:
     _restore_default_sigint()
     for stream in (sys.stdout, sys.stderr):
         _flush_quietly(stream)
+    _die_by_signal(code)
     gc.freeze()  # all goes with the process; to look it through for cycles first took a fifth of every command's time
     sys.exit(code)
+
+
+def _die_by_signal(code: int) -> None:
+    """End by the signal that ended the command, so that loops and command lists of a shell stop too."""
+    if code not in (Exit.INTERRUPTED, Exit.TERMINATED, Exit.HANGUP):
+        return
+    number = code - 128
+    signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)
 
 
 def _restore_default_sigint() -> None:

@@ -9,6 +9,7 @@ SkahactlError
 ├── UnreachableError      4  the platform is unreachable or returns errors; run the command again later
 ├── TimedOut              5
 ├── BusyError             6  another command is driving this job
+├── InternalError        70  a mistake in skahactl itself
 ├── CreateError           1  from Python: not every replica could be created
 └── NegativeResult              1  finished with a negative result
 """
@@ -29,15 +30,25 @@ class Exit(IntEnum):
     UNREACHABLE = 4
     TIMEOUT = 5
     BUSY = 6
+    INTERNAL = 70
+    HANGUP = 129
     INTERRUPTED = 130
     PIPE = 141
     TERMINATED = 143
+
+
+def exit_of_signal(number: int) -> Exit:
+    """Return 128 and the number of INT, TERM or HUP."""
+    return Exit(128 + number)
 
 
 #: If several codes apply, the first of these.
 PRECEDENCE = (
     Exit.INTERRUPTED,
     Exit.TERMINATED,
+    Exit.HANGUP,
+    Exit.PIPE,
+    Exit.INTERNAL,
     Exit.AUTH,
     Exit.UNREACHABLE,
     Exit.TIMEOUT,
@@ -182,6 +193,13 @@ class TimedOut(SkahactlError):
 class BusyError(SkahactlError):
     exit = Exit.BUSY
     code = "busy"
+
+
+class InternalError(SkahactlError):
+    """A mistake in skahactl itself."""
+
+    exit = Exit.INTERNAL
+    code = "internal"
 
 
 class NegativeResult(SkahactlError):

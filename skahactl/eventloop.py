@@ -9,7 +9,7 @@ import threading
 from collections.abc import Awaitable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
-from skahactl.errors import Exit, SkahactlError, TimedOut
+from skahactl.errors import SkahactlError, TimedOut, exit_of_signal
 from skahactl.system import Clock, handled_signals
 from skahactl.text import count_noun, suggest
 
@@ -62,7 +62,7 @@ class Interrupted(SkahactlError):
 
     def __init__(self, number: int):
         super().__init__("interrupted" if number == signal.SIGINT else "terminated")
-        self.exit = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
+        self.exit = exit_of_signal(number)
 
     def leaving(self, jobs: Sequence[str], queued: int = 0) -> Interrupted:
         """The same, with what becomes of these jobs, and how to continue, inspect and stop them. ``queued``: how many

@@ -150,7 +150,12 @@ def end(process: subprocess.Popen[str], number: int = signal.SIGKILL, timeout: f
     """Sends a signal and waits: exit code, stdout, stderr."""
     process.send_signal(number)
     out, err = process.communicate(timeout=timeout)
-    return process.returncode, out, err
+    return shell_code(process.returncode), out, err
+
+
+def shell_code(returncode: int) -> int:
+    """The exit code as a shell shows it: 128 and the number of the signal that ended the process."""
+    return returncode if returncode >= 0 else 128 - returncode
 
 
 def overlapping(stamps: Sequence[tuple[float, float]]) -> bool:

@@ -38,7 +38,7 @@ class Terminal:
             time.sleep(0.02)
 
     def ended(self, seconds: float = 120) -> int:
-        """The exit code."""
+        """The exit code as a shell shows it."""
         limit = time.monotonic() + seconds
         while True:
             self._read()
@@ -46,7 +46,8 @@ class Terminal:
             if pid:
                 self._read()
                 self.close()
-                return os.waitstatus_to_exitcode(status)
+                code = os.waitstatus_to_exitcode(status)
+                return code if code >= 0 else 128 - code
             if time.monotonic() > limit:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)

@@ -49,7 +49,7 @@ def is_whole(desk: Desk) -> bool:
     [
         (signal.SIGINT, 130, "interrupted"),
         (signal.SIGTERM, 143, "terminated"),
-        pytest.param(signal.SIGHUP, 143, "terminated", marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, "terminated", marks=pytest.mark.slow),
     ],
 )
 def test_a_driver_that_is_stopped_says_how_to_go_on_look_and_stop(
@@ -127,7 +127,7 @@ def test_a_closed_terminal_ends_the_command_and_not_the_job(desk: Desk, long: st
     terminal = desk.at_a_terminal(*words)
     terminal.read_until(b"begun" if words[0] == "logs" else b"Running")
     terminal.close()
-    assert terminal.ended() == 143
+    assert terminal.ended() == 129
     assert desk.states("long") == ["Running"] * 2
 
 

@@ -142,7 +142,7 @@ def test_a_nul_counts_in_the_first_64_kib_alone() -> None:
         share(late, "stripe", 1, 1, null=True)
     early = late[2:]
     assert share(early, "stripe", 2, 2, null=True) == b"b\n\0"
-    with pytest.raises(UsageError, match="an item has a newline"):
+    with pytest.raises(UsageError, match="an item contains a newline"):
         share(early, "stripe", 2, 2)
 
 
