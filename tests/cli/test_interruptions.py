@@ -93,7 +93,7 @@ def test_what_only_looks_is_interrupted_at_once(desk: Desk, long: str, words: tu
 
 def test_ctrl_c_at_a_terminal_leaves_a_clean_screen_and_advice(desk: Desk, long: str) -> None:
     terminal = desk.at_a_terminal("apply", long, "--wait")
-    terminal.read_until(b"2 Running")
+    terminal.read_until(b"2 running")
     os.write(terminal.master, b"\x03")
     assert terminal.ended() == 130
     assert b"skahactl resume long" in terminal.text
@@ -125,7 +125,7 @@ def test_ctrl_c_at_a_terminal_ends_a_followed_log(desk: Desk, long: str) -> None
 def test_a_closed_terminal_ends_the_command_and_not_the_job(desk: Desk, long: str, words: tuple[str, ...]) -> None:
     desk.run("apply", long)
     terminal = desk.at_a_terminal(*words)
-    terminal.read_until(b"begun" if words[0] == "logs" else b"Running")
+    terminal.read_until(b"begun" if words[0] == "logs" else b"2 running")
     terminal.close()
     assert terminal.ended() == 129
     assert desk.states("long") == ["Running"] * 2
