@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.desk import wait_for
 from tests.skaha_server.process import Server, running
 from tests.workplace import Workplace
 
@@ -133,8 +134,12 @@ def test_one_tile_a_session_ten_running_and_five_pending_with_logs_before_they_a
         assert [row["id"] for row in ours(server)] == alive
         assert len(alive) == 5
         server.tell("plan", pending=[0.1, 0.4])
+        polls = server.counts()["list"]
+        driver = here.start(*words, "--wait")
+        wait_for(lambda: server.counts()["list"] > polls)  # on a busy machine a driver may take seconds to start
         server.tell("finish", sessions=alive)
-        here.run(*words, "--wait")
+        _, err = driver.communicate(timeout=300)
+        assert driver.returncode == 0, err
         rows = ours(server)
         kept = here.kept_logs()
     tiles = (CONFIGS / "one-tile-a-session" / "tiles.txt").read_text().split()
