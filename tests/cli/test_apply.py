@@ -23,11 +23,12 @@ STEP = {"replica", "name", "action", "reason", "outcome", "session", "attempt", 
 
 
 def ledger_text(desk: Desk) -> str:
-    """All that the ledger holds, but for when it was last compared with the platform."""
+    """All that the ledger holds, but for what each poll adds: its time, and a sample of what sessions use."""
     with contextlib.closing(sqlite3.connect(desk.state / "ledger.sqlite3")) as connection:
         connection.execute("UPDATE runs SET observed = NULL")
         connection.execute("UPDATE runs SET observed_before = NULL")
         connection.execute("UPDATE attempts SET observed = NULL")
+        connection.execute("UPDATE usage SET ram_peak = NULL, cpu_sum = 0, cpu_samples = 0, samples = 0")
         return "\n".join(connection.iterdump())
 
 
@@ -190,7 +191,7 @@ def test_of_several_jobs_those_that_nobody_drives_go_on(desk: Desk, long: str) -
     assert (busy["action"], busy["steps"], done["counts"]["Completed"]) == ("busy", [], 2)
     assert f"process {driver.pid} " in busy["reason"]
     told = desk.run("apply", "short.toml", long, "-q", exit=6).stderr
-    assert f"another command drives long: process {driver.pid} " in told
+    assert f"another command is driving long: process {driver.pid} " in told
     assert "short" not in told
     end(driver, signal.SIGTERM)
 
@@ -208,7 +209,7 @@ def test_a_driver_whose_lock_was_broken_ends(desk: Desk, long: str) -> None:
 
 def test_the_time_is_over_and_the_job_goes_on(desk: Desk, long: str) -> None:
     done = desk.run("apply", long, "--wait", "--timeout", "1s", exit=5)
-    assert "goes on" in done.stderr
+    assert "timed out; the job keeps running" in done.stderr
     assert set(desk.recorded("long")) <= {"Queued", "Pending", "Running"}, "it waited for their end"
     desk.run("wait", "long", "--timeout", "0.5s", exit=5)
     wait_for(lambda: desk.states("long") == ["Running"] * 2)
@@ -537,7 +538,7 @@ def test_one_unknown_target_and_nothing_is_deleted(desk: Desk, long: str) -> Non
     for words, hint in (
         (("long", "lnog"), "did you mean 'long'?"),
         (("long", "nothing/3"), "jobs there: long"),
-        (("long", ""), "names no job"),
+        (("long", ""), "invalid target ''"),
         (("long/1", long), f"skahactl delete -f {long}"),
     ):
         assert hint in desk.run("delete", *words, exit=2).stderr
@@ -550,7 +551,7 @@ def test_a_delete_that_ends_nothing_says_so(desk: Desk) -> None:
     desk.run("apply", desk.job("short", "true", 2), "--wait")
     assert "it had no live session" in desk.run("delete", "short", "-r", "1").stderr
     told = desk.run("delete", "short").stderr
-    assert "it had no live session; what the platform still listed is gone; Completed, 2 replicas" in told
+    assert "it had no live session; sessions that were still listed are deleted; Completed, 2 replicas" in told
     assert desk.data("get", "sessions") == []
     outcome = desk.data("delete", "short")
     assert outcome["jobs"][0]["reason"] == "nothing of it is left to delete"
@@ -575,7 +576,7 @@ def test_a_profile_found_by_name_is_shown_by_its_name_and_commands_can_be_pasted
     assert row["profile"] == "slow"
     desk.job("queued", "sleep 100", 2)
     told = desk.run("apply", "queued.toml", "-p", "slow").stderr
-    assert told.endswith("skahactl -p slow resume queued sees it to its end\n")
+    assert told.endswith("To continue: skahactl -p slow resume queued\n")
     refused = desk.run("mark", "queued", "completed", "-r", "1", "-p", "./profile.toml", "-o", "json", exit=1).stderr
     assert json.loads(refused)["hint"].endswith("skahactl -p ./profile.toml resume queued")
     desk.run("delete", "queued", "-p", "slow")
@@ -602,10 +603,11 @@ def test_a_changed_list_is_told_without_hashes(desk: Desk) -> None:
     desk.run("apply", job, "--wait")
     (desk.root / "a.x").rename(desk.root / "d.x")
     told = desk.run("diff", job, exit=1).stdout.splitlines()[1:]
-    assert told[0] == "  items.hash: those recorded -> others, as many (items file)"
+    assert told[2] == " items = other ones than those recorded, as many  # items file"
+    assert not any("hash" in line for line in told)
     desk.write("e.x", "")
     told = desk.run("diff", job, exit=1).stdout.splitlines()[1:]
-    assert told[0] == "  items.count: 3 -> 4 (items file)"
+    assert told[2:4] == ["-items.count = 3", "+items.count = 4  # items file"]
     assert not any("hash" in line for line in told)
     data = desk.data("diff", job, exit=1)
     assert "items.hash" in [row["path"] for row in data["jobs"][0]["differences"]]
