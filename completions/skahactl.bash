@@ -557,7 +557,7 @@ _skahactl() {
                 _skahactl_files "$manifests"
                 ;;
               *)
-                _skahactl_offer "name" "image" "kind" "command" "shell" "replicas" "session-name" "after" "resources" "resources.cores" "resources.ram" "resources.gpus" "env" "items" "items.file" "items.glob" "items.values" "items.range" "items.csv" "items.matrix" "items.strategy" "items.per-replica" "items.each" "items.duplicates" "limits" "limits.alive" "limits.pending" "limits.pending-timeout" "retry" "retry.attempts" "logs" "logs.keep" "logs.shared" "vars" "common" "job"
+                _skahactl_offer "name" "image" "kind" "command" "shell" "replicas" "session-name" "after" "resources" "resources.cores" "resources.ram" "resources.gpus" "env" "items" "items.file" "items.glob" "items.values" "items.range" "items.csv" "items.matrix" "items.strategy" "items.per-replica" "items.each" "items.duplicates" "limits" "limits.alive" "limits.failures" "limits.pending" "limits.pending-timeout" "retry" "retry.attempts" "retry.ram" "logs" "logs.keep" "logs.shared" "vars" "common" "job"
                 ;;
             esac
           fi

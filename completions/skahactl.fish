@@ -420,7 +420,7 @@ complete -c skahactl -n '__fish_skahactl_using_command explain' -l color -x -a '
 complete -c skahactl -n '__fish_skahactl_using_command explain' -l no-pager -d 'Do not use a pager.'
 complete -c skahactl -n '__fish_skahactl_using_command explain' -l log-file -r -F -d 'Append the lines of -vv to this file.'
 # Positionals for: explain
-complete -c skahactl -n '__fish_skahactl_using_command explain; and test (__fish_skahactl_positional_index 1) = 0' -f -a 'name image kind command shell replicas session-name after resources resources.cores resources.ram resources.gpus env items items.file items.glob items.values items.range items.csv items.matrix items.strategy items.per-replica items.each items.duplicates limits limits.alive limits.pending limits.pending-timeout retry retry.attempts logs logs.keep logs.shared vars common job'
+complete -c skahactl -n '__fish_skahactl_using_command explain; and test (__fish_skahactl_positional_index 1) = 0' -f -a 'name image kind command shell replicas session-name after resources resources.cores resources.ram resources.gpus env items items.file items.glob items.values items.range items.csv items.matrix items.strategy items.per-replica items.each items.duplicates limits limits.alive limits.failures limits.pending limits.pending-timeout retry retry.attempts retry.ram logs logs.keep logs.shared vars common job'
 
 # Options for: get
 complete -c skahactl -n '__fish_skahactl_using_command get' -l help -d 'Display this message and exit.'
