@@ -80,7 +80,7 @@ def test_lazy() -> None:
     [
         (0, 3, ValueError, "count from 1"),
         (-1, 3, ValueError, "count from 1"),
-        (4, 3, ValueError, "no replica 4 of 3"),
+        (4, 3, ValueError, "replica 4 of 3 does not exist"),
         (1, 0, ValueError, "at least 1"),
         (1, -5, ValueError, "at least 1"),
         (1, None, ValueError, "REPLICA_COUNT is not set"),
@@ -133,7 +133,7 @@ def test_without_variables_all_items() -> None:
         ({"REPLICA_ID": "1", "REPLICA_COUNT": "3.0"}, "REPLICA_COUNT is not a whole number: '3.0'"),
         ({"REPLICA_ID": "", "REPLICA_COUNT": "3"}, "REPLICA_ID is not a whole number: ''"),
         ({"REPLICA_ID": "0", "REPLICA_COUNT": "3"}, "count from 1"),
-        ({"REPLICA_ID": "4", "REPLICA_COUNT": "3"}, "no replica 4 of 3"),
+        ({"REPLICA_ID": "4", "REPLICA_COUNT": "3"}, "replica 4 of 3 does not exist"),
         ({"skaha_sessionid": "abcdefgh"}, "not set in this session"),
     ],
 )
