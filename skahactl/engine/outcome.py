@@ -149,6 +149,7 @@ def decision_outcome(name: str, decision: Decision, run: Run | None, digest: str
 def outcome_left_to(driver: BusyError, job: Job, last: RunSummary | None) -> JobOutcome:
     """The part of a job that another command drives."""
     part = JobOutcome(job.name, JobAction.BUSY, driver.message, digest=job.digest, exit=driver.exit, hint=driver.hint)
+    part.explained = True
     part.watched = True
     job_outcome(part, last)
     return part
