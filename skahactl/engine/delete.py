@@ -150,6 +150,8 @@ class JobDeletion:
     desk: Runtime
     parts: list[JobOutcome] = field(default_factory=list)
     keep_logs: bool = True
+    _carried_out_here: set[int] = field(default_factory=set)  # runs whose deletes this call has finished
+    _undeleted: dict[str, SkahactlError | None] = field(default_factory=dict)
 
     async def preview(self, run: Run, numbers: Collection[int] | None, forget: bool) -> None:
         """What delete would do; with ``forget`` to earlier runs of the job too."""
@@ -177,6 +179,8 @@ class JobDeletion:
         finally:
             for run, _, part in parts:
                 self._fill(part, run)
+                if run.id in self._carried_out_here:  # also of a delete that is interrupted while it waits for others
+                    self._judge(run, part, self._undeleted)
         for run, _, part in parts:
             self._judge(run, part, undeleted)
 
@@ -272,6 +276,8 @@ class JobDeletion:
                 driver = Driver(self.desk, tuple(mine), False, gates, create=False)
                 await driver.drive()
                 undeleted |= driver.undeleted
+                self._undeleted |= driver.undeleted
+                self._carried_out_here |= {run.id for run in mine}
         finally:
             release_locks(locks)
         for run, numbers in theirs:

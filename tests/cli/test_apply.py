@@ -554,7 +554,7 @@ def test_a_delete_that_ends_nothing_says_so(desk: Desk) -> None:
     assert "it had no live session; sessions that were still listed are deleted; Completed, 2 replicas" in told
     assert desk.data("get", "sessions") == []
     outcome = desk.data("delete", "short")
-    assert outcome["jobs"][0]["reason"] == "nothing of it is left to delete"
+    assert outcome["jobs"][0]["reason"] == "nothing is left to delete"
     assert "nothing to renew" in desk.run("renew", "short").stderr
     assert {step["action"] for step in outcome["jobs"][0]["steps"]} == {"keep"}
     assert desk.recorded("short") == ["Completed"] * 2

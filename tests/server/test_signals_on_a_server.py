@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ def test_a_delete_that_is_interrupted_tells_what_it_did(desk: Desk, long: str) -
     try:
         process = desk.start("delete", "done", "long", *JSON)
         wait_for(lambda: desk.is_asked_to_go("long"))
+        wait_for(lambda: {row["name"][:4] for row in desk.data("get", "sessions")} == {"long"}, every=0.5)
+        time.sleep(1)  # the verified delete of the first job is on record now; the second waits for its driver
         code, out, err = end(process, signal.SIGTERM)
     finally:
         driver.send_signal(signal.SIGCONT)
