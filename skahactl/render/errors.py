@@ -22,7 +22,9 @@ def error_lines(context: Invocation, error: SkahactlError) -> list[str]:
     colour = has_colour(context.stderr, context.environ)
     if isinstance(error, ManifestError) and error.problems:
         if not is_screen(context.stderr, context.environ):
-            return [one_line(problem.text()) for problem in error.problems]
+            # a place is what tools look for at the start of a line; a mistake without one is an error like others
+            placed = [(problem.line is not None or problem.key is not None, problem) for problem in error.problems]
+            return [one_line(("" if has_place else "error: ") + problem.text()) for has_place, problem in placed]
         unicode = shows_unicode(context.stderr)
         return [
             line

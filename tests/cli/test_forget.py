@@ -31,7 +31,7 @@ def test_what_starts_again_while_prune_asks_is_left_alone(desk: Desk) -> None:
     wait_for(lambda: desk.recorded("pr") == ["Running"])
     os.write(terminal.master, b"y\n")
     assert terminal.ended(20) == 0
-    assert b"another command drives pr" in terminal.text
+    assert b"another command is driving pr" in terminal.text
     assert b"forgot 0 runs" in terminal.text
     assert desk.recorded("pr") == ["Running"]
     end(driver)
