@@ -195,8 +195,8 @@ def test_a_page_without_end_is_no_certificate(home: Home, service: Service) -> N
 @pytest.mark.parametrize(
     ("proxy", "says"),
     [
-        ("http://127.0.0.1:abc", "invalid address of a proxy"),
-        ("http://[::1", "invalid address of a proxy"),
+        ("http://127.0.0.1:abc", "the address of the proxy is not valid"),
+        ("http://[::1", "the address of the proxy is not valid"),
         ("socks5://h:1", "SOCKS proxies are not supported"),
         ("ftp://u:secret@h", "kind of proxy 'ftp'"),
     ],
@@ -231,7 +231,7 @@ def test_passwords_that_others_can_read_are_not_used(home: Home, service: Servic
 def test_a_server_that_nobody_vouches_for_gets_no_password(home: Home, service: Service, tmp_path: Path) -> None:
     file(tmp_path / "ca.pem", issued("Other").pem)
     home.netrc()
-    assert "not to be trusted" in home.login(expect=4)
+    assert "is not trusted" in home.login(expect=4)
     assert service.asked == []
 
 
@@ -320,11 +320,11 @@ def test_whoever_is_not_known_is_told_how_to_log_in_there(auth: str, says: str) 
 def test_a_missing_token_names_no_login(tmp_path: Path) -> None:
     with pytest.raises(AuthError) as told:
         credentials.token(Auth("token", token_file=str(tmp_path / "none")), {}, "rel2")
-    assert told.value.hint == "put one there (mode 0600), or set SKAHACTL_TOKEN"
+    assert told.value.hint == "write one to the file (mode 0600), or set SKAHACTL_TOKEN"
 
 
 def test_a_password_goes_over_https_only() -> None:
     for url in ("http://example.org/cred", "ftp://example.org/x", "example.org"):
-        with pytest.raises(ProfileError, match="https only"):
+        with pytest.raises(ProfileError, match="only over https"):
             require_https(url)
     require_https("https://example.org/cred")

@@ -83,7 +83,7 @@ def test_as_a_whole(tmp_path: Path, replicas: int) -> None:
         calls = since(server, before)
         assert replicas <= calls["delete"] <= 1.1 * replicas, "asked again only if it stays"
         assert calls["list"] <= 5 + 8 * (time.monotonic() - begun)
-        assert set(calls) == {"delete", "list"}
+        assert set(calls) == {"delete", "get", "list", "logs"}, "logs are saved first, and every delete is verified"
         assert not any(row["alive"] for row in server.state()["sessions"])
         (job,) = here.data("get", "jobs")
         assert (job["status"], job["counts"]["Deleted"]) == ("Deleted", replicas)
