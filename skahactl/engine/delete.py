@@ -150,7 +150,7 @@ class JobDeletion:
     desk: Runtime
     parts: list[JobOutcome] = field(default_factory=list)
     keep_logs: bool = True
-    _carried_out_here: set[int] = field(default_factory=set)  # runs whose deletes this call has finished
+    _carried_out_here: set[int] = field(default_factory=set)  # runs with a finished delete
     _undeleted: dict[str, SkahactlError | None] = field(default_factory=dict)
 
     async def preview(self, run: Run, numbers: Collection[int] | None, forget: bool) -> None:
