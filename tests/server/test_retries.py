@@ -155,7 +155,7 @@ def test_an_outage_is_told_once_by_wait(tmp_path: Path) -> None:
         server.tell("outage", seconds=0)
         server.tell("finish", sessions=alive)
         err = waiting.communicate(timeout=60)[1]
-        assert (err.count("does not answer"), err.count("connection restored")) == (1, 1), err
+        assert (err.count("; retrying"), err.count("connection restored")) == (1, 1), err
 
 
 def test_followed_logs_that_are_lost_are_as_lost_as_shown_ones(desk: Desk) -> None:
