@@ -40,3 +40,10 @@ def long(desk: Desk) -> Iterator[str]:
     """A manifest whose replicas run for long."""
     yield desk.job("long", "sleep 100", 2)
     desk.clear("long")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Lift the time limit of pyproject.toml from slow tests and benchmarks."""
+    for item in items:
+        if item.get_closest_marker("slow") or item.get_closest_marker("benchmark"):
+            item.add_marker(pytest.mark.timeout(0))
