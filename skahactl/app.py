@@ -27,7 +27,7 @@ VERBS = {
     "describe": ("skahactl.commands.describe:describe", "Show one job in full", "Watch"),
     "logs": ("skahactl.commands.logs:logs", "Show or follow logs", "Watch"),
     "wait": ("skahactl.commands.wait:wait", "Wait for a job to end", "Watch"),
-    "events": ("skahactl.commands.get:events", "Explain why a session is pending", "Watch"),
+    "events": ("skahactl.commands.events:events", "Explain why a session is pending", "Watch"),
     "report": ("skahactl.commands.report:report", "Write a page with charts of a job", "Watch"),
     "open": ("skahactl.commands.open:open_session", "Open an interactive session in the browser", "Watch"),
     "retry": ("skahactl.commands.retry:retry", "Retry failed replicas", "Change"),

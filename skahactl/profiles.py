@@ -10,11 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from skahactl.errors import ProfileError
-from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry, StorageSettings
 from skahactl.system import config_dir, home, write_atomically
 from skahactl.text import did_you_mean
+
+if TYPE_CHECKING:
+    from skahactl.profile import Profile
 
 BUILT_IN = ("local", "canfar")
 ENVIRONMENT = "environment"  # the name of a profile that only SKAHACTL_SERVER describes
@@ -72,6 +75,8 @@ def choose(name: str | None, environ: Mapping[str, str]) -> Profile:
 
     SKAHACTL_SERVER, SKAHACTL_TOKEN and SKAHACTL_CERTIFICATE override it. Raises ProfileError.
     """
+    from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Profile
+
     chosen = name or environ.get("SKAHACTL_PROFILE") or None
     server = environ.get("SKAHACTL_SERVER")
     if server and chosen in (None, ENVIRONMENT):
@@ -118,6 +123,8 @@ def _read(path: Path, name: str, environ: Mapping[str, str], built_in: Profile |
 
 
 def _built_in(name: str, environ: Mapping[str, str]) -> Profile | None:
+    from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry, StorageSettings
+
     if name == "local":
         return Profile("local", LOCAL_SERVER, client=LOCAL_CLIENT)
     if name == "canfar":
@@ -133,6 +140,8 @@ def _built_in(name: str, environ: Mapping[str, str]) -> Profile | None:
 
 def _overridden(profile: Profile, environ: Mapping[str, str]) -> Profile:
     """Return the profile with the overrides of the environment."""
+    from skahactl.profile import Auth
+
     server, token, certificate = (environ.get(f"SKAHACTL_{key}") for key in ("SERVER", "TOKEN", "CERTIFICATE"))
     if server:
         from skahactl.profile_file import server_address

@@ -14,8 +14,7 @@ from skahactl.model import ALIVE, Limits, Resources, State, zero_filled
 from skahactl.text import iso_time
 
 if TYPE_CHECKING:
-    from skahactl.ledger.attempts import Usage
-    from skahactl.ledger.records import AttemptRow, ItemRow, Note, ReplicaRow, Run, RunSummary
+    from skahactl.ledger.records import AttemptRow, ItemRow, Note, ReplicaRow, Run, RunSummary, Usage
     from skahactl.skaha.models import Event, ServerSession
 
 Row = dict[str, object]

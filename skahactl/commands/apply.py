@@ -20,7 +20,6 @@ from skahactl.commands.params import (
     read_manifests,
 )
 from skahactl.commands.runtime import confirm, connected_runtime, deadline, run, run_with_report
-from skahactl.engine.plan import JobAction
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import Invocation, current
 from skahactl.text import suggest
@@ -187,6 +186,7 @@ def split_off_empty(jobs: tuple[Job, ...], missing: bool = False) -> tuple[tuple
     A job with nothing to do is done, so that no other job waits for it.
     """
     from skahactl.engine.outcome import JobOutcome
+    from skahactl.engine.plan import JobAction
 
     empty = {job.name for job in jobs if not job.replicas}
     rest = tuple(
@@ -270,6 +270,8 @@ def applier_for(runtime: Runtime, asked: ApplyOptions) -> Applier:
 
 def _hint_for_create(outcome: Outcome) -> None:
     """A job that was created before: what it was then is of no interest, and the ways out are create's."""
+    from skahactl.engine.plan import JobAction
+
     for part in outcome.jobs:
         part.differences = ()
         if part.action is JobAction.REFUSE:

@@ -127,7 +127,7 @@ async def _delete_foreign(pattern: str, states: str | None, dry_run: bool, yes: 
     """Deletes sessions that the ledger does not know, by pattern and state, after one question for all of them."""
     from fnmatch import fnmatchcase
 
-    from skahactl.commands.get import SESSION_STATES
+    from skahactl.commands.listing import SESSION_STATES
     from skahactl.engine.delete import JobDeletion
     from skahactl.engine.outcome import Outcome
     from skahactl.engine.snapshot import session_owners

@@ -14,8 +14,6 @@ from skahactl import completers
 from skahactl.commands.params import Files, Manifest, Sets, Variables, read_manifests
 from skahactl.errors import Exit, ProfileError, UsageError
 from skahactl.invocation import Invocation, current
-from skahactl.manifest.problems import FOREIGN
-from skahactl.manifest.schema import JobTable
 from skahactl.schemas import SHAPES
 from skahactl.text import nearest
 
@@ -308,6 +306,8 @@ after = ["shards"]"""
 def _unknown(key: str, name: str, known: dict[str, str]) -> UsageError:
     last = name.rpartition(".")[2]
     same = [one for one in known if one.rpartition(".")[2] == last]
+    from skahactl.manifest.problems import FOREIGN
+
     guess = same[0] if same else FOREIGN.get(last)
     if guess is None:  # the last word of a key counts like the whole key: 'cors' means resources.cores
         close = nearest(name, [*known, *(one.rpartition(".")[2] for one in known)])
@@ -317,6 +317,8 @@ def _unknown(key: str, name: str, known: dict[str, str]) -> UsageError:
 
 
 def _schema() -> dict[str, Any]:
+    from skahactl.manifest.schema import JobTable
+
     return cast(dict[str, Any], _plain(JobTable.model_json_schema(by_alias=True)))
 
 

@@ -2,26 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from skahactl.commands.params import DryRun, LiveTarget, Replicas
 from skahactl.commands.runtime import connected_runtime, run
-from skahactl.engine.outcome import JobOutcome, Outcome, StepOutcome, step_row
-from skahactl.engine.plan import JobAction
-from skahactl.errors import Exit, UnreachableError, UsageError
 from skahactl.invocation import current
-from skahactl.ledger import runs
-from skahactl.ledger.attempts import attempts_of
-from skahactl.text import iso_time, suggest
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from skahactl.engine.runtime import Runtime
-    from skahactl.skaha.models import ServerSession
-    from skahactl.targets import Target
 
 
 def renew(
@@ -41,6 +24,7 @@ def renew(
 
 
 async def _renew(words: list[str], replicas: str | None, dry_run: bool) -> int:
+    from skahactl.engine.renew import Renewal
     from skahactl.render.outcomes import show_outcome
     from skahactl.targets import by_run, find, refuse_past
 
@@ -52,81 +36,3 @@ async def _renew(words: list[str], replicas: str | None, dry_run: bool) -> int:
         runtime.reporter.close()
         show_outcome(current(), outcome)
         return int(outcome.exit)
-
-
-@dataclass(frozen=True, slots=True)
-class _RenewRequest:
-    """One live session to be renewed."""
-
-    part: JobOutcome
-    replica: int
-    attempt: int | None
-    session: ServerSession
-
-
-@dataclass
-class Renewal:
-    runtime: Runtime
-
-    async def renew(self, targets: Sequence[Target], dry_run: bool) -> Outcome:
-        """One step a live session: ``done`` if its deadline moved, ``unchanged`` if not, ``refused`` with words."""
-        of_jobs = [target.run for target in targets if target.run is not None]
-        before = {session.id: session for session in (await self.runtime.first_poll(of_jobs)).sessions}
-        parts: list[JobOutcome] = []
-        asked = [one for target in targets for one in self._live(target, before, parts)]
-        words: dict[str, str | None] = {}
-        if not dry_run:
-            slots = asyncio.Semaphore(self.runtime.profile.client.concurrency)
-            await asyncio.gather(*(self._ask(one.session.id, words, slots) for one in asked))
-        after = before if dry_run else {one.id: one for one in (await self.runtime.first_poll(of_jobs)).sessions}
-        for one in asked:
-            one.part.steps.append(_step(one, words.get(one.session.id), after, dry_run))
-            if one.part.steps[-1]["outcome"] is StepOutcome.REJECTED:
-                one.part.exit = Exit.NO
-        for part in parts:
-            if not part.steps:
-                part.reason, part.explained = "nothing of it is alive, so there is nothing to renew", True
-        return Outcome(self.runtime.profile, dry_run, parts)
-
-    def _live(self, target: Target, listed: dict[str, ServerSession], parts: list[JobOutcome]) -> list[_RenewRequest]:
-        alive = ("Pending", "Running")
-        if target.run is None:
-            session = next((s for s in listed.values() if target.session in (s.id, s.name)), None)
-            if session is None:
-                raise UsageError(f"no session '{target.word}'", hint=f"{suggest('get', 'sessions')} lists them")
-            part = JobOutcome(session.name, JobAction.RENEW, "requested", watched=True)
-            parts.append(part)
-            return [_RenewRequest(part, 1, None, session)] if session.status in alive else []
-        part = JobOutcome(
-            target.run.key.name, JobAction.RENEW, "requested", target.run.number, target.run.digest, watched=True
-        )
-        summary = runs.summaries(self.runtime.ledger, [target.run])[0]
-        part.summary, part.status, part.counts = summary, summary.status, summary.counts
-        parts.append(part)
-        return [
-            _RenewRequest(part, attempt.replica, attempt.number, listed[attempt.session])
-            for attempt in attempts_of(self.runtime.ledger, target.run.id)
-            if attempt.session in listed
-            and (target.numbers is None or attempt.replica in target.numbers)
-            and listed[attempt.session].status in alive
-        ]
-
-    async def _ask(self, session: str, words: dict[str, str | None], slots: asyncio.Semaphore) -> None:
-        async with slots:
-            self.runtime.stop.check()
-            try:
-                words[session] = await self.runtime.stop.guard(self.runtime.client.renew(session))
-            except UnreachableError as error:
-                words[session] = error.message
-
-
-def _step(one: _RenewRequest, words: str | None, after: dict[str, ServerSession], dry_run: bool) -> dict[str, object]:
-    old, now = one.session.expires, after.get(one.session.id)
-    new = None if now is None else now.expires
-    moved = new is not None and (old is None or new > old + 1)
-    ended = StepOutcome.DONE if moved else StepOutcome.UNCHANGED
-    outcome = StepOutcome.PLANNED if dry_run else StepOutcome.REJECTED if words else ended
-    reason = f"deadline {iso_time(old) or 'unknown'}" + (f", now {iso_time(new)}" if moved else "")
-    error = {"code": "renew", "http_status": None, "message": words, "hint": None} if words else None
-    made = {"session": one.session.id, "attempt": one.attempt, "url": one.session.url, "error": error}
-    return step_row(one.replica, one.session.name, "renew", reason, outcome) | made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -10,22 +9,14 @@ from cyclopts import Parameter
 from skahactl import completers
 from skahactl.commands.params import EXECUTION
 from skahactl.commands.runtime import connected_runtime, deadline, run
-from skahactl.engine.observe import RunSnapshot
-from skahactl.engine.progress import ProgressTracker
-from skahactl.engine.record import snapshot_of
-from skahactl.engine.runtime import FOREVER, Runtime
-from skahactl.errors import Exit, TimedOut, UsageError
+from skahactl.errors import Exit, UsageError
 from skahactl.invocation import current
-from skahactl.ledger.lock import living_driver
-from skahactl.ledger.records import Run
-from skahactl.ledger.runs import run_by_id, summaries
-from skahactl.model import ALIVE, ENDED, STATES, State
 from skahactl.text import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from skahactl.skaha.models import Listing
+    from skahactl.ledger.records import Run
 
     Condition = str
 else:
@@ -70,6 +61,7 @@ def wait(
 
 
 async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
+    from skahactl.engine.wait import JobWaiter, WaitTarget
     from skahactl.render.outcomes import head
     from skahactl.targets import by_run, find, refuse_past
 
@@ -110,96 +102,3 @@ _CONDITION_WORDS = {
     "deletion": "deleted",
     "ready": "running",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class WaitTarget:
-    """A run that is waited for: some of its replicas, or all (None)."""
-
-    run: Run
-    numbers: frozenset[int] | None
-
-
-@dataclass
-class JobWaiter:
-    """Waits for several runs at once, with one list call for each poll. What a poll shows is in the ledger."""
-
-    runtime: Runtime
-    condition: str
-    deadline: float | None
-    _tracker: ProgressTracker | None = None
-
-    async def wait(self, awaited: Sequence[WaitTarget]) -> tuple[Exit, tuple[tuple[Run, str], ...]]:
-        """DONE when the condition holds for all; NO as soon as it can no longer be met: for which runs, and why."""
-        begun = self.runtime.clock.now()
-        every = [one.run for one in awaited]
-        while True:
-            listing = await self.runtime.poll(every, patience=FOREVER, deadline=self.deadline)
-            if listing is not None:
-                answers = [self._judge(one, listing) for one in awaited]
-                self._show(awaited, begun)
-                found = [(one.run, answer, words) for one, (answer, words) in zip(awaited, answers, strict=True)]
-                if any(answer is False for answer, _ in answers):
-                    return Exit.NO, tuple((run, words) for run, answer, words in found if answer is False)
-                if all(answer is True for answer, _ in answers):
-                    return Exit.DONE, tuple((run, words) for run, _, words in found)
-            await self._pause()
-
-    async def _pause(self) -> None:
-        try:
-            await self.runtime.pause(deadline=self.deadline)
-        except TimedOut as error:
-            error.message, error.hint = f"timed out waiting for {self.condition}", "the job keeps running"
-            raise
-
-    def _judge(self, one: WaitTarget, listing: Listing) -> tuple[bool | None, str]:
-        """True, False, or None for not yet; with words."""
-        watch = snapshot_of(self.runtime.ledger, one.run.id)
-        shown = {row.number: row.state for row in watch.replicas}
-        chosen = {n: s for n, s in shown.items() if one.numbers is None or n in one.numbers}
-        if self.condition == "deleted":
-            ids = {attempt.session for attempt in watch.attempts if attempt.replica in chosen}
-            listed = any(session.id in ids for session in listing.sessions)
-            left = any(state not in ENDED for state in chosen.values())
-            return (None, "") if listed or left else (True, "deleted")
-        if self.condition == "running":
-            return self._judge_reached(watch, chosen, State.RUNNING, frozenset({State.RUNNING, State.COMPLETED}))
-        return self._judge_reached(watch, chosen, State.COMPLETED, frozenset({State.COMPLETED}))
-
-    def _judge_reached(
-        self, watch: RunSnapshot, chosen: dict[int, str], wanted: str, enough: frozenset[str]
-    ) -> tuple[bool | None, str]:
-        """``enough``: the states in which a replica is as ``wanted``, or was."""
-        left = {n: s for n, s in chosen.items() if s not in enough}
-        if not left:
-            return True, wanted
-        again = {r.number for r in watch.replicas if r.state == State.FAILED and r.attempt < r.allowed}
-        lost = {n: s for n, s in left.items() if s in ENDED and n not in again}
-        if lost:
-            return False, _counted(lost)
-        if not ALIVE & set(left.values()) and living_driver(self.runtime.ledger, watch.run.key) is None:
-            return (
-                False,
-                f"{_counted(left)}, and no driver is running; to continue: {suggest('resume', watch.run.key.name)}",
-            )
-        return None, ""
-
-    def _show(self, awaited: Sequence[WaitTarget], begun: float) -> None:
-        ledger, now = self.runtime.ledger, self.runtime.clock.now()
-        fresh = [run for one in awaited if (run := run_by_id(ledger, one.run.id)) is not None]
-        views = []
-        tracker = self._tracker = self._tracker or ProgressTracker(ledger, begun)
-        for summary in summaries(ledger, fresh):
-            views.append(tracker.progress(snapshot_of(ledger, summary.run.id), summary, now))
-        self.runtime.reporter.progress(views)
-
-
-def _counted(chosen: dict[int, str]) -> str:
-    from skahactl.text import format_ranges
-
-    words = []
-    for state in STATES:
-        numbers = [number for number, found in chosen.items() if found == state]
-        if numbers:
-            words.append(f"{len(numbers)} {state} (replica {format_ranges(numbers)})")
-    return ", ".join(words)

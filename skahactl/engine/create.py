@@ -13,10 +13,9 @@ from skahactl.engine.pool import TaskPool
 from skahactl.engine.trouble import PlatformTrouble
 from skahactl.errors import SkahactlError
 from skahactl.ledger import attempts, replicas, runs
-from skahactl.ledger.attempts import Intent
 from skahactl.ledger.database import Ledger
 from skahactl.ledger.journal import Journal
-from skahactl.ledger.records import AttemptKey
+from skahactl.ledger.records import AttemptKey, Intent
 from skahactl.ledger.runs import record_directory
 from skahactl.manifest.placeholders import each_command
 from skahactl.manifest.shared_record import RecordDirectory

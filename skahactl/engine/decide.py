@@ -13,8 +13,7 @@ from skahactl.engine.snapshot import snapshot_with_list, view_run, view_summary
 from skahactl.errors import UsageError
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import known_among
-from skahactl.ledger.records import JobKey, Run, RunSummary
-from skahactl.ledger.replicas import ReplicaState
+from skahactl.ledger.records import JobKey, ReplicaState, Run, RunSummary
 from skahactl.manifest.content import Difference, differences
 from skahactl.model import ALIVE, STATES, Job, State, base_session_name
 from skahactl.text import did_you_mean, format_duration, suggest, time_ago

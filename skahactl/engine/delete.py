@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from skahactl.ledger.database import Ledger
-    from skahactl.ledger.records import AttemptRow, JobKey, Run, RunSummary
-    from skahactl.ledger.replicas import ReplicaState
+    from skahactl.ledger.records import AttemptRow, JobKey, ReplicaState, Run, RunSummary
     from skahactl.skaha.models import Listing, ServerSession
 
 #: ``017.1.log``, its events, and what a write that was cut off left of it.

@@ -13,8 +13,7 @@ from enum import StrEnum
 
 from skahactl.engine.evidence import Presence
 from skahactl.engine.plan import CREATES, Step
-from skahactl.ledger.records import DISCARD_LOGS, UNREAD, AttemptRow, Run
-from skahactl.ledger.replicas import ReplicaState
+from skahactl.ledger.records import DISCARD_LOGS, UNREAD, AttemptRow, ReplicaState, Run
 from skahactl.model import ALIVE, ENDED, OBSERVED, State
 
 #: A session that still exists after this many DELETEs is reported as staying.

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skahactl.engine.evidence import AGREEMENT, Evidence, Presence, is_mass
-from skahactl.ledger.records import AttemptRow, Ending, Run
-from skahactl.ledger.replicas import ReplicaState
+from skahactl.ledger.records import AttemptRow, Ending, ReplicaState, Run
 from skahactl.model import ALIVE, ENDED, State, base_session_name
 
 if TYPE_CHECKING:

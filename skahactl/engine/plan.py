@@ -8,8 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from skahactl.engine.observe import RunSnapshot
-from skahactl.ledger.records import UNREAD, AttemptRow
-from skahactl.ledger.replicas import ReplicaState
+from skahactl.ledger.records import UNREAD, AttemptRow, ReplicaState
 from skahactl.model import ALIVE, OBSERVED, State
 from skahactl.text import format_duration
 

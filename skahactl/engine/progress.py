@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from skahactl.engine.observe import RunSnapshot
     from skahactl.engine.running_logs import FailedPosition
     from skahactl.ledger.database import Ledger
-    from skahactl.ledger.records import AttemptRow, RunSummary
-    from skahactl.ledger.replicas import ReplicaState
+    from skahactl.ledger.records import AttemptRow, ReplicaState, RunSummary
 
 _MOST_LONGEST = 5
 _WAITING = frozenset({State.PENDING, State.CREATING, State.UNCONFIRMED, State.QUEUED})

@@ -11,7 +11,7 @@ from skahactl.text import format_amount
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from skahactl.ledger.attempts import Usage
+    from skahactl.ledger.records import Usage
     from skahactl.model import Resources
 
 #: Of a request: below this part it is too large, above the other one nearly too small.

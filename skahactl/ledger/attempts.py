@@ -6,7 +6,6 @@ attempt, counting earlier runs of the same content. A session with that name can
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,9 @@ from skahactl.ledger.records import (
     AttemptKey,
     AttemptRow,
     Ending,
+    Intent,
     ResultSource,
+    Usage,
     attempt_value,
     dump_json,
     resources_text,
@@ -30,29 +31,6 @@ if TYPE_CHECKING:
     from skahactl.ledger.records import ReplicaRow
     from skahactl.model import Resources
     from skahactl.skaha.models import CreateResult, Listing, ServerSession
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What one session used, as polls showed it.
-
-    ``ram_peak`` is in GB as manifests count them (2**30 bytes), ``cpu_mean`` in cores; None where no poll showed a
-    value. ``samples`` counts the polls that showed any."""
-
-    ram_peak: float | None
-    cpu_mean: float | None
-    samples: int
-
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """One create that is about to be sent: the attempt, its whole name, and the number of the send."""
-
-    run_id: int
-    replica: int
-    attempt: int
-    name: str
-    send: int
 
 
 def attempts_of(ledger: Ledger, run_id: int, replica: int | None = None) -> tuple[AttemptRow, ...]:

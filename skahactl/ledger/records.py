@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from skahactl.model import ALIVE, Each, EnvValue, Limits, Request, Resources, Secret, State
+from skahactl.model import (
+    ALIVE,
+    Each,
+    EnvValue,
+    Limits,
+    Request,
+    Resources,
+    Secret,
+    State,
+)
 from skahactl.text import stored_path
 
 if TYPE_CHECKING:
@@ -308,3 +317,40 @@ def attempt_value(row: sqlite3.Row) -> AttemptRow:
     values: list[Any] = list(row)
     values[-1] = resources_value(values[-1])
     return AttemptRow(*values)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one session used, as polls showed it.
+
+    ``ram_peak`` is in GB as manifests count them (2**30 bytes), ``cpu_mean`` in cores; None where no poll showed a
+    value. ``samples`` counts the polls that showed any."""
+
+    ram_peak: float | None
+    cpu_mean: float | None
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One create that is about to be sent: the attempt, its whole name, and the number of the send."""
+
+    run_id: int
+    replica: int
+    attempt: int
+    name: str
+    send: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaState:
+    """A replica without its request and items: small enough for a driver to read thousands in each pass."""
+
+    number: int
+    name: str
+    state: str
+    reason: str | None
+    attempt: int
+    allowed: int
+    not_before: float | None
+    deleting: int

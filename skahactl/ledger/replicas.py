@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from skahactl.ledger.records import (
     ItemRow,
     Note,
     ReplicaRow,
+    ReplicaState,
     dump_json,
     each_value,
     replica_value,
@@ -29,20 +29,6 @@ if TYPE_CHECKING:
     from skahactl.ledger.database import Ledger
     from skahactl.manifest.placeholders import ItemMarks
     from skahactl.model import Resources
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaState:
-    """A replica without its request and items: small enough for a driver to read thousands in each pass."""
-
-    number: int
-    name: str
-    state: str
-    reason: str | None
-    attempt: int
-    allowed: int
-    not_before: float | None
-    deleting: int
 
 
 def replica_states(ledger: Ledger, run_id: int, number: int | None = None) -> tuple[ReplicaState, ...]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from skahactl.errors import UsageError
 from skahactl.ledger.attempts import attempts_of
-from skahactl.ledger.replicas import ReplicaState, items_of, replica_states, replicas_of
+from skahactl.ledger.records import ReplicaState
+from skahactl.ledger.replicas import items_of, replica_states, replicas_of
 from skahactl.model import ENDED, State
 from skahactl.text import count_noun, did_you_mean, suggest
 

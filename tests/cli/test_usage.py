@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from skahactl.engine.usage import run_usage
-from skahactl.ledger.attempts import Usage, record_usage, usage_of
+from skahactl.ledger.attempts import record_usage, usage_of
 from skahactl.ledger.database import open_ledger
+from skahactl.ledger.records import Usage
 from skahactl.model import Resources
 from skahactl.skaha.models import Listing, parse_cores, parse_ram, parse_sessions
 from tests import ledgers

@@ -29,9 +29,9 @@ from skahactl.engine.observe import FINAL
 from skahactl.engine.plan import Gate
 from skahactl.engine.reconcile import InFlight, Pass, Reconciler
 from skahactl.ledger import attempts, replicas
-from skahactl.ledger.attempts import Intent, attempts_of, close_open_sends, set_attempt
+from skahactl.ledger.attempts import attempts_of, close_open_sends, set_attempt
 from skahactl.ledger.database import read_ledger
-from skahactl.ledger.records import Run
+from skahactl.ledger.records import Intent, Run
 from skahactl.model import ALIVE, ENDED, OBSERVED, Limits, State
 from skahactl.profile import ClientSettings
 from skahactl.skaha.models import CreateResult, Listing, ServerError, ServerSession

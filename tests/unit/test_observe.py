@@ -21,8 +21,7 @@ from skahactl.engine.observe import (
     observe,
     rivals,
 )
-from skahactl.ledger.records import AttemptRow, Ending, JobKey, Run
-from skahactl.ledger.replicas import ReplicaState
+from skahactl.ledger.records import AttemptRow, Ending, JobKey, ReplicaState, Run
 from skahactl.model import Limits, State
 from skahactl.skaha.models import Listing, ServerSession
 

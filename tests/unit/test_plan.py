@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skahactl.engine.observe import RunSnapshot
 from skahactl.engine.plan import Gate, backoff, gate_of, plan_run
-from skahactl.ledger.replicas import ReplicaState
+from skahactl.ledger.records import ReplicaState
 from skahactl.model import ALIVE, STATES, Limits, State
 from tests.unit.test_observe import RUN, attempt
 

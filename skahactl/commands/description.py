@@ -1,0 +1,183 @@
+"""What ``describe`` prints: the data of each target, as one JSON shape or as text."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from skahactl import shapes
+from skahactl.commands.runtime import open_runtime, poll_or_error, raise_failed_poll, run_online
+from skahactl.engine import snapshot
+from skahactl.engine.delete import kept_bytes
+from skahactl.engine.snapshot import poll_is_due, view_run
+from skahactl.engine.usage import run_usage
+from skahactl.errors import AuthError, Exit, UnreachableError, UsageError
+from skahactl.invocation import current
+from skahactl.ledger.attempts import attempts_of, usage_of
+from skahactl.ledger.replicas import notes_of, replicas_of
+from skahactl.ledger.runs import run_by_id
+from skahactl.model import State
+from skahactl.render.tables import data_text
+from skahactl.targets import Target, by_run, find
+from skahactl.text import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from skahactl.engine.runtime import Runtime
+    from skahactl.ledger.database import Ledger
+    from skahactl.ledger.records import AttemptRow, Run
+    from skahactl.shapes import Row
+    from skahactl.skaha.models import Listing
+
+
+_MOST_ASKED = 3  # maximum number of Pending replicas per job for which events are requested
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeQuery:
+    """A target's data (the shape that -o json prints), and the attempts for the timeline."""
+
+    data: Row
+    attempts: tuple[AttemptRow, ...] = ()
+
+
+def run_describe(words: Sequence[str], replicas: str | None, run: int | None, cached: bool) -> int:
+    """The exit code of ``describe``. One poll serves all targets; of several, data is one list."""
+    with open_runtime(reads_only=True) as runtime:
+        targets = by_run(find(runtime.ledger, runtime.profile, words, replicas=replicas, run=run))
+        runs = [target.run for target in targets if target.run is not None]
+        if not cached and (len(runs) < len(targets) or poll_is_due(runs)):
+            return run_online(runtime, lambda: _describe_online(runtime, targets, runs))
+        _show([_described(runtime, target) for target in targets], runtime)
+        return Exit.DONE
+
+
+async def _describe_online(runtime: Runtime, targets: Sequence[Target], runs: Sequence[Run]) -> int:
+    listing, error = await poll_or_error(runtime, runs) if poll_is_due(runs) else (None, None)
+    if listing is not None:
+        await runtime.read_shared_records(runs, listing, exact=True)
+    described = []
+    for target in targets:
+        if target.run is None:
+            described.append(DescribeQuery({"session": await _foreign(runtime, target)}))
+            continue
+        one = _of_run(runtime, target, listing)
+        if listing is not None:
+            one.data["events"] = await _events(runtime, one)
+        described.append(one)
+    _show(described, runtime)
+    if error is not None:
+        raise_failed_poll(runtime, runs, error)
+    return Exit.DONE
+
+
+def _described(runtime: Runtime, target: Target) -> DescribeQuery:
+    """From the local record alone."""
+    if target.run is None:
+        word = target.session or target.word
+        raise UsageError(f"this machine has no record of a session '{word}'", hint="leave out --cached")
+    return _of_run(runtime, target, None)
+
+
+def _show(described: Sequence[DescribeQuery], runtime: Runtime) -> None:
+    context = current()
+    if context.machine_readable:
+        data = [one.data for one in described]
+        context.data(data_text(context.output, "described", data[0] if len(data) == 1 else data))
+        return
+    from skahactl.render import pager
+
+    pager.show("".join(_text(runtime, one) for one in described), context.stdout, context.environ)
+
+
+def _of_run(runtime: Runtime, target: Target, listing: Listing | None) -> DescribeQuery:
+    """The run as it is in the ledger now, after the list."""
+    ledger = runtime.ledger
+    assert target.run is not None
+    run = run_by_id(ledger, target.run.id) or target.run
+    target = replace(target, run=run)
+    seen = view_run(ledger, run, listing)
+    attempts = tuple(row for row in map(seen.attempt, attempts_of(ledger, run.id)) if _matches_target(row, target))
+    (job,) = snapshot.job_rows(ledger, [run], listing)
+    data: Row = {
+        "job": job,
+        "keep_logs": run.keep,
+        "log_bytes": kept_bytes(ledger, run),
+        "after": list(run.after),
+        "replicas": _replicas(runtime, target, run, listing, attempts),
+        "usage": _usage(ledger, run, attempts),
+        "history": [shapes.note(note) for note in notes_of(ledger, run.id) if _is_noted(note.replica, target)],
+        "events": [],
+    }
+    return DescribeQuery(data, attempts)
+
+
+def _replicas(
+    runtime: Runtime, target: Target, run: Run, listing: Listing | None, attempts: Sequence[AttemptRow]
+) -> list[Row]:
+    rows = snapshot.replica_rows(runtime.ledger, [target], [run], listing)
+    tried: dict[object, list[Row]] = {}
+    for attempt in attempts:
+        tried.setdefault(attempt.replica, []).append(shapes.attempt(run, attempt))
+    return [{**row, "tried": tried.get(row["replica"], [])} for row in rows]
+
+
+def _usage(ledger: Ledger, run: Run, attempts: Sequence[AttemptRow]) -> Row:
+    """What these attempts used of their requests, and what to request next time; None where no poll measured it."""
+    requests = {row.number: row.request.resources for row in replicas_of(ledger, run.id)}
+    requested = {(row.replica, row.number): row.resources or requests[row.replica] for row in attempts}
+    used = run_usage(usage_of(ledger, run.id), requested)
+    return {
+        "ram_peak_gb": used.ram_peak,
+        "ram_requested_gb": used.ram_requested,
+        "cpu_mean_cores": used.cpu_mean,
+        "cpu_requested": used.cpu_requested,
+        "samples": used.samples,
+        "summary": used.text,
+        "advice": used.advice,
+    }
+
+
+def _matches_target(row: AttemptRow, target: Target) -> bool:
+    return target.numbers is None or row.replica in target.numbers
+
+
+def _is_noted(replica: int | None, target: Target) -> bool:
+    return replica is None or target.numbers is None or replica in target.numbers
+
+
+async def _events(runtime: Runtime, described: DescribeQuery) -> list[Row]:
+    """Why the first few Pending replicas are; nothing if the platform does not tell."""
+    latest = {row.replica: row for row in described.attempts}
+    pending = [row for row in latest.values() if row.state == State.PENDING and row.session is not None]
+    found: list[Row] = []
+    with contextlib.suppress(AuthError, UnreachableError):
+        for row in pending[:_MOST_ASKED]:
+            for event in await runtime.client.events(row.session or "") or ():
+                shown = shapes.event(row.session or "", None, event)
+                found.append({**shown, "replica": row.replica})
+    return found
+
+
+async def _foreign(runtime: Runtime, target: Target) -> Row:
+    """A session that this ledger does not know, as the platform reports it."""
+    word = target.session or target.word
+    listed = (await runtime.first_poll()).sessions
+    session = next((one for one in listed if word in (one.id, one.name)), None)
+    if session is None:
+        raise UsageError(
+            f"no job or session '{word}' on {runtime.where}",
+            hint=f"{suggest('get', 'jobs')} and {suggest('get', 'sessions')} show what there is",
+            code="unknown-target",
+        )
+    return shapes.session(session, None)
+
+
+def _text(runtime: Runtime, described: DescribeQuery) -> str:
+    from skahactl.render.description import description
+
+    lines = description(current(), runtime.profile, described.data, described.attempts, time.time())
+    return "".join(f"{line}\n" for line in lines)

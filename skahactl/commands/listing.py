@@ -1,0 +1,505 @@
+"""What ``get`` and ``events`` print: the rows of each noun, of several nouns, of every profile, once or watched."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from skahactl import shapes
+from skahactl.commands.runtime import (
+    limit_rows,
+    open_runtime,
+    parse_states,
+    poll_or_error,
+    raise_failed_poll,
+    run,
+    run_online,
+)
+from skahactl.completers import NOUNS
+from skahactl.engine import snapshot
+from skahactl.engine.snapshot import poll_is_due, view_run
+from skahactl.errors import Exit, ProfileError, SkahactlError, UsageError, worst
+from skahactl.invocation import current
+from skahactl.model import STATES, State
+from skahactl.render.columns import ALL_PROFILES, resource_rows, stats_rows
+from skahactl.render.tables import show_rows, sort_rows, watched_view
+from skahactl.targets import Target, find
+from skahactl.text import count_noun, nearest, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from skahactl.engine.runtime import Runtime
+    from skahactl.ledger.records import Run
+    from skahactl.shapes import Row
+    from skahactl.skaha.models import Event, Listing, Options
+
+
+_OF_THE_LEDGER = ("jobs", "replicas", "items")
+_WATCHED = (*_OF_THE_LEDGER, "sessions")
+SESSION_STATES = (State.PENDING, State.RUNNING, State.COMPLETED, State.FAILED, "Terminating")
+
+
+@dataclass(frozen=True, slots=True)
+class GetOptions:
+    """The options of ``get``."""
+
+    state: str | None = None
+    replicas: str | None = None
+    run: int | None = None
+    watch: bool = False
+    cached: bool = False
+    sort_by: str | None = None
+    headers: bool = True
+    limit: int | None = None
+
+
+def list_rows(words: Sequence[str], asked: GetOptions, *, every_profile: bool = False) -> int:
+    """Print the rows of a call of ``get`` and return its exit code."""
+    if every_profile or (not words and _lacks_profile()):
+        return get_every_profile(words, asked)
+    nouns = _several_nouns(words)
+    if nouns:
+        return get_several(nouns, words[1:], asked)
+    if asked.watch:
+        return watch_jobs(words, asked)
+    return run_get(words, asked)
+
+
+def run_get(words: Sequence[str], asked: GetOptions) -> int:
+    """The exit code of one poll."""
+    with open_runtime(reads_only=True) as runtime:
+        query = GetQuery(runtime, words, asked)
+        if query.noun not in _OF_THE_LEDGER:
+            return run_online(runtime, query.run_from_platform)
+        runs = query.runs(query.targets())
+        if asked.cached or not poll_is_due(runs):
+            query.show(query.rows(None, runs))
+            return Exit.DONE
+        return run_online(runtime, lambda: query.run_from_ledger(runs))
+
+
+def _several_nouns(words: Sequence[str]) -> list[str]:
+    """``jobs,replicas``: the nouns of a list of at least two."""
+    found = [_noun(part) for part in words[0].split(",")] if words and "," in words[0] else []
+    return [noun for noun in found if noun] if None not in found else []
+
+
+def get_several(nouns: Sequence[str], words: Sequence[str], asked: GetOptions) -> int:
+    """Prints several nouns: tables below each other, or with -o json one object with a list for each."""
+    import dataclasses
+    import io
+
+    from skahactl.invocation import enter
+
+    context = current()
+    if asked.watch or context.output == "csv":
+        option = "-w" if asked.watch else "-o csv"
+        raise UsageError(f"{option} is for one noun", hint=suggest("get", *[nouns[0], *words], option))
+    texts, codes = [], []
+    for noun in nouns:
+        text = io.StringIO()
+        enter(dataclasses.replace(context, stdout=text))
+        try:
+            codes.append(Exit(run_get((noun, *words), asked)))
+        finally:
+            enter(context)
+        texts.append(text.getvalue())
+    if context.output in ("json", "yaml"):
+        import json
+
+        data = {noun: json.loads(text) for noun, text in zip(nouns, texts, strict=True)}
+        context.out(json.dumps(data, ensure_ascii=False, indent=2))
+    else:
+        context.data(("\n" if context.output in ("table", "wide") else "").join(texts))
+    return worst(codes)
+
+
+def _lacks_profile() -> bool:
+    """Whether no profile is selected, so that a command that starts work would ask for one."""
+    from skahactl.profiles import choose
+
+    context = current()
+    try:
+        choose(context.profile, context.environ)
+    except ProfileError as error:
+        return error.code == "no-profile"
+    return False
+
+
+def get_every_profile(words: Sequence[str], asked: GetOptions) -> int:
+    """The jobs on every server in the local record, each server polled at most once and all at the same time."""
+    noun, targets = _parse_query(words)
+    if noun != "jobs" or targets or asked.watch:
+        raise UsageError("-A lists jobs", hint=suggest("get", "jobs", "-A"))
+    from skahactl.ledger.database import read_ledger
+    from skahactl.ledger.runs import job_keys, last_runs
+    from skahactl.profiles import choose
+    from skahactl.system import state_dir
+
+    context = current()
+    rows: list[Row] = []
+    failed: list[SkahactlError] = []
+    with contextlib.ExitStack() as stack:
+        ledger = stack.enter_context(read_ledger(state_dir(context.environ)))
+        queries: list[tuple[GetQuery, tuple[Run, ...]]] = []
+        for server in dict.fromkeys(key.server for key in job_keys(ledger)):
+            name = last_runs(ledger, server)[0].profile
+            try:
+                profile = choose(name, context.environ)
+            except ProfileError as error:
+                failed.append(error)
+                continue
+            if profile.server == server:
+                query = GetQuery(stack.enter_context(open_runtime(profile, reads_only=True)), ("jobs",), asked)
+                queries.append((query, query.runs(())))
+            else:
+                rows += snapshot.job_rows(ledger, last_runs(ledger, server), None)
+
+        async def ask() -> None:
+            import asyncio
+
+            polls = [_polled(query, runs) for query, runs in queries]
+            for found, problem in await asyncio.gather(*polls):
+                rows.extend(found)
+                failed.extend([problem] if problem is not None else [])
+
+        run(ask)
+    shown = limit_rows(sort_rows(ALL_PROFILES, rows, asked.sort_by), asked.limit)
+    show_rows(context, ALL_PROFILES, shown, headers=asked.headers)
+    context.stdout.flush()
+    for one in failed[1:]:
+        context.warn(one.message)
+    if failed:
+        raise failed[0]
+    return Exit.DONE
+
+
+async def _polled(query: GetQuery, runs: Sequence[Run]) -> tuple[list[Row], SkahactlError | None]:
+    try:
+        if query.asked.cached or not poll_is_due(runs):
+            return query.rows(None, runs), None
+        listing, error = await poll_or_error(query.runtime, runs)
+        return query.rows(listing, runs), error
+    finally:
+        await query.runtime.close()
+
+
+class GetQuery:
+    """One call of ``get``."""
+
+    def __init__(self, runtime: Runtime, words: Sequence[str], asked: GetOptions):
+        self.runtime = runtime
+        self.asked = asked
+        self.noun, self.words = _parse_query(words)
+        for word in self.words[1:]:
+            if (found := _noun(word)) is not None and not self._is_job(word):
+                raise UsageError("get takes one noun, before the targets", hint=suggest("get", found, self.words[0]))
+        self.guessed = not words or self.noun not in (_noun(words[0]), _noun(words[0].partition("/")[0]))
+        if self.noun not in ("images", "resources", "stats"):
+            unknown = [target.word for target in self.targets() if target.run is None]
+            if self.guessed and unknown:
+                self._refuse_near_noun(unknown[0])
+                self.noun = "sessions"
+        self.states = parse_states(asked.state, self._states())
+        self._refuse_contradictions()
+
+    def _is_job(self, word: str) -> bool:
+        from skahactl.targets import job_names
+
+        return word in job_names(self.runtime.ledger, self.runtime.profile)
+
+    def targets(self) -> tuple[Target, ...]:
+        """What the words mean, by the ledger as it is now."""
+        try:
+            return find(
+                self.runtime.ledger,
+                self.runtime.profile,
+                self.words,
+                replicas=self.asked.replicas,
+                run=self.asked.run,
+                sessions=self.noun in ("sessions", "events"),
+            )
+        except UsageError as error:
+            if error.code == "unknown-target" and self.guessed:
+                self._refuse_near_noun(self.words[0])
+            raise
+
+    def runs(self, targets: Sequence[Target]) -> tuple[Run, ...]:
+        return snapshot.runs_in_question(self.runtime.ledger, self.runtime.profile, targets)
+
+    def rows(self, listing: Listing | None, known: Sequence[Run] | None = None) -> list[Row]:
+        """The rows of jobs, replicas, items or sessions, filtered and sorted. The ledger is read after the list, so
+        that what it holds is never older; without a list ``known`` runs will do."""
+        ledger, targets = self.runtime.ledger, self.targets()
+        if self.noun == "sessions":
+            found = [] if listing is None else snapshot.session_rows(ledger, targets, listing)
+            if listing is not None:
+                self._refuse_unknown_sessions(targets, listing)
+        else:
+            runs = self.runs(targets) if known is None or listing is not None else known
+            if self.noun == "jobs":
+                found = snapshot.job_rows(ledger, runs, listing, folders=current().machine_readable)
+            elif self.noun == "replicas":
+                found = snapshot.replica_rows(ledger, targets, runs, listing)
+            else:
+                found = snapshot.item_rows(ledger, targets, runs, listing)
+        return self.filtered(found)
+
+    def filtered(self, rows: Sequence[Row]) -> list[Row]:
+        wanted = self.states
+        kept = [row for row in rows if wanted is None or row.get("status", row.get("state")) in wanted]
+        return sort_rows(self.noun, kept, self.asked.sort_by)
+
+    def show(self, rows: Sequence[Row], raw: object = None) -> None:
+        shown = limit_rows(rows, self.asked.limit)
+        show_rows(current(), self.noun, shown, headers=self.asked.headers, raw=raw)
+
+    async def run_from_ledger(self, runs: Sequence[Run]) -> int:
+        listing, error = await poll_or_error(self.runtime, runs)
+        self.show(self.rows(listing, runs))
+        if error is not None:
+            raise_failed_poll(self.runtime, runs, error)
+        return Exit.DONE
+
+    async def run_from_platform(self) -> int:
+        if self.noun == "sessions":
+            self.show(self.rows(await self.runtime.first_poll()))
+        elif self.noun == "events":
+            self.show(self.filtered(await event_rows(self.runtime, self.targets())))
+        else:
+            rows, raw = await platform_rows(self.runtime, self.noun, self.words)
+            self.show(sort_rows(self.noun, rows, self.asked.sort_by), raw)
+        return Exit.DONE
+
+    def _refuse_unknown_sessions(self, targets: Sequence[Target], listing: Listing) -> None:
+        listed = {word for session in listing.sessions for word in (session.id, session.name)}
+        for target in targets:
+            if target.session is not None and target.session not in listed:
+                raise UsageError(
+                    f"{self.runtime.where} lists no session '{target.word}'",
+                    hint=f"a session that has ended is listed for an hour; {suggest('get', 'sessions')} shows them all",
+                    code="unknown-target",
+                )
+
+    def _refuse_near_noun(self, word: str) -> None:
+        """Report a misspelled noun, which is not a target."""
+        guess = nearest(word, NOUNS)
+        if guess is not None:
+            raise UsageError(f"'{word}' is not a job or a noun", hint=f"did you mean 'get {guess}'?")
+
+    def _states(self) -> tuple[str, ...]:
+        if self.noun == "jobs":
+            return (*STATES, State.UNKNOWN)
+        return SESSION_STATES if self.noun == "sessions" else STATES
+
+    def _refuse_contradictions(self) -> None:
+        asked = self.asked
+        if asked.cached and self.noun not in _OF_THE_LEDGER:
+            raise UsageError(f"the local record has no {self.noun}", hint="leave out --cached")
+        if asked.watch and self.noun not in _WATCHED:
+            raise UsageError(f"{self.noun} cannot be watched", hint=f"-w is for {', '.join(_WATCHED)}")
+        if asked.state and self.noun not in _WATCHED:
+            raise UsageError(f"{self.noun} have no state", hint=f"--state is for {', '.join(_WATCHED)}")
+        if asked.limit is not None and asked.limit < 1:
+            raise UsageError(f"--limit {asked.limit}: at least 1")
+        if (asked.replicas or asked.run is not None) and not self.words:
+            raise UsageError("-r and --run need a job", hint=suggest("get", self.noun, "JOB"))
+
+
+def _parse_query(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The noun, and the words that are targets: ``get jobs tiles``, ``get job/tiles``, ``get tiles``, ``get``."""
+    if not words:
+        return "jobs", ()
+    noun = _noun(words[0])
+    if noun is not None:
+        return noun, tuple(words[1:])
+    first, slash, rest = words[0].partition("/")
+    noun = _noun(first) if slash else None
+    if noun is not None:
+        return noun, (rest, *words[1:])
+    return "replicas", tuple(words)
+
+
+def _noun(word: str) -> str | None:
+    """``replica`` and ``replicas`` are one noun, and kubectl's pods."""
+    if word in ("pod", "pods", "po"):
+        return "replicas"
+    return next((noun for noun in NOUNS if word in (noun, noun.removesuffix("s"))), None)
+
+
+def live_jobs() -> list[str]:
+    """A line for each job in the local record that has not ended, on any server, the newest first; no server is
+    contacted. ``canfar  psfex  Running 412/600 ✗3  about 40 min left``"""
+    from skahactl.engine.progress import ProgressTracker
+    from skahactl.engine.record import snapshot_of
+    from skahactl.ledger.database import read_ledger
+    from skahactl.ledger.runs import job_keys, last_runs, summaries
+    from skahactl.system import SystemClock, state_dir
+    from skahactl.text import format_duration
+
+    context, now = current(), SystemClock().now()
+    with read_ledger(state_dir(context.environ)) as ledger:
+        servers = dict.fromkeys(key.server for key in job_keys(ledger))
+        runs = [one for server in servers for one in last_runs(ledger, server) if one.ended is None]
+        rows = []
+        for summary in summaries(ledger, runs[:_MOST_LIVE]):
+            counts, items = summary.counts, summary.items
+            done, total = counts[State.COMPLETED], sum(counts.values())
+            if items["total"] > total:
+                done, total = items["completed"], items["total"]
+            failed = counts[State.FAILED] - summary.retriable
+            left = ProgressTracker(ledger, now).progress(snapshot_of(ledger, summary.run.id), summary, now).left
+            standing = f"{summary.status} {done}/{total}" + (f" ✗{failed}" if failed > 0 else "")
+            about = f"about {format_duration(left)} left" if left else ""
+            rows.append((summary.run.profile, summary.run.key.name, standing, about))
+    widths = [max((len(row[place]) for row in rows), default=0) for place in range(4)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    more = len(runs) - len(rows)
+    return lines + ([f"{count_noun(more, 'more job')}: {suggest('get', 'jobs', '-A')}"] if more else [])
+
+
+_MOST_LIVE = 15  # lines, so that they fit a small terminal
+
+
+def watch_jobs(words: Sequence[str], asked: GetOptions) -> int:
+    """Shows the rows again and again; ends when all that was named has ended, else by a signal."""
+    with open_runtime(reads_only=True) as runtime:
+        return run_online(runtime, _Watcher(GetQuery(runtime, words, asked)).run)
+
+
+class _Watcher:
+    def __init__(self, query: GetQuery):
+        self.query = query
+        self.runtime = query.runtime
+        self.shown = watched_view(current(), query.noun, query.asked.headers)
+
+    async def run(self) -> int:
+        try:
+            while True:
+                listing = await self._poll()
+                if listing is not None or self.query.noun != "sessions":
+                    rows = self.query.rows(listing)
+                    self.shown.show(rows[: self.query.asked.limit], self.runtime.clock.now())
+                if self._is_over(listing):
+                    return Exit.DONE
+                await self.runtime.pause()
+        finally:
+            self.shown.close()
+
+    async def _poll(self) -> Listing | None:
+        """A list, if one may show anything new. An outage is reported when it begins and when it ends."""
+        query = self.query
+        runs = query.runs(query.targets())
+        if query.asked.cached or (query.noun != "sessions" and not poll_is_due(runs)):
+            return None
+        from skahactl.engine.runtime import FOREVER
+
+        return await self.runtime.poll(runs if query.noun != "sessions" else (), patience=FOREVER)
+
+    def _is_over(self, listing: Listing | None) -> bool:
+        """Only what was named can be over: new jobs may come any time."""
+        query = self.query
+        if not query.words or query.noun == "sessions":
+            return False
+        runs = query.runs(query.targets())
+        return all(run.ended is not None for run in runs) or snapshot.is_over(
+            snapshot.job_rows(self.runtime.ledger, runs, listing)
+        )
+
+
+_MOST = 50  # maximum number of sessions for which events are requested, unless they are named
+
+
+@dataclass(frozen=True, slots=True)
+class EventsOptions:
+    """A session for which events are requested, and its label."""
+
+    session: str
+    name: str
+
+
+async def platform_rows(runtime: Runtime, noun: str, words: Sequence[str]) -> tuple[list[Row], object]:
+    """Rows of images, resources or stats, and what data formats print instead (None: the rows). ``words``: parts of
+    images' names."""
+    if noun == "images":
+        found = await runtime.ask(runtime.client.images) or ()
+        return [dict(row) for row in found if all(word in str(row.get("id")) for word in words)], None
+    if words:
+        raise UsageError(f"{noun} are of the whole platform: '{words[0]}' says nothing", hint=suggest("get", noun))
+    if noun == "resources":
+        options = await runtime.ask_until_answered(runtime.client.options, patience=0.0)
+        return resource_rows(_offered(options)), options.raw
+    stats = await runtime.ask_until_answered(runtime.client.stats, patience=0.0)
+    return stats_rows(stats), stats
+
+
+async def event_rows(runtime: Runtime, targets: Sequence[Target]) -> list[Row]:
+    """The events of what the targets name; of a job those of its replicas that are Pending, or if none is, Running;
+    without targets, of whatever is Pending."""
+    import asyncio
+
+    named = snapshot.runs_in_question(runtime.ledger, runtime.profile, targets) if targets else ()
+    chosen = _chosen_sessions(runtime, targets, await runtime.first_poll(named))
+    answers = await asyncio.gather(*(runtime.client.events(one.session) for one in chosen))
+    return _rows(runtime, chosen, answers)
+
+
+def _rows(runtime: Runtime, chosen: Sequence[EventsOptions], answers: Sequence[Sequence[Event] | None]) -> list[Row]:
+    owners = snapshot.session_owners(runtime.ledger, (one.session for one in chosen))
+    rows: list[Row] = []
+    for one, found in zip(chosen, answers, strict=True):
+        owner = owners(one.session)
+        if not found:
+            why = "has no pod: it is queued, or gone" if found is None else "has no events (they are kept for an hour)"
+            current().say(f"{one.name} {why}")
+        rows.extend(shapes.event(one.session, owner[:2] if owner else None, event) for event in found or ())
+    return rows
+
+
+def _chosen_sessions(runtime: Runtime, targets: Sequence[Target], seen: Listing) -> list[EventsOptions]:
+    """Return the sessions for which events are requested."""
+    if not targets:
+        return _not_too_many([EventsOptions(s.id, s.name) for s in seen.sessions if s.status == State.PENDING])
+    chosen: list[EventsOptions] = []
+    for target in targets:
+        if target.is_job:
+            chosen += _of_job(runtime, target, seen)
+        else:
+            chosen.append(_of_session(target, seen))
+    return chosen
+
+
+def _of_session(target: Target, seen: Listing) -> EventsOptions:
+    """A session named itself; one that neither the ledger nor the platform knows is a mistake."""
+    word = target.session or target.word
+    found = next((s.id for s in seen.sessions if word in (s.id, s.name)), None)
+    if found is None and target.run is None:
+        raise UsageError(f"no job or session '{target.word}'", hint=f"{suggest('get', 'sessions')} lists them")
+    return EventsOptions(found or word, target.word)
+
+
+def _of_job(runtime: Runtime, target: Target, seen: Listing) -> list[EventsOptions]:
+    assert target.run is not None
+    run = target.run
+    latest = snapshot.chosen_attempts(runtime.ledger, target, view_run(runtime.ledger, run, seen))
+    with_session = [row for row in latest if row.session is not None]
+    if target.numbers is None:
+        pending = [row for row in with_session if row.state == State.PENDING]
+        with_session = pending or [row for row in with_session if row.state == State.RUNNING]
+    chosen = [EventsOptions(row.session or "", f"{run.key.name}/{row.replica}") for row in with_session]
+    if not chosen:
+        current().say(f"{target.word}: no session that is Pending or Running")
+    return chosen if target.numbers is not None else _not_too_many(chosen)
+
+
+def _not_too_many(chosen: list[EventsOptions]) -> list[EventsOptions]:
+    if len(chosen) > _MOST:
+        current().say(f"{count_noun(len(chosen) - _MOST, 'more session')} not asked for; name replicas to see theirs")
+    return chosen[:_MOST]
+
+
+def _offered(options: Options) -> Mapping[str, object]:
+    """What a table shows of the platform's answer: as it is, or at least what may be chosen."""
+    return options.raw or {"cores": list(options.cores), "ram": list(options.ram), "gpus": list(options.gpus)}
