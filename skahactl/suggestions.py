@@ -229,7 +229,7 @@ def _sbatch(rest: list[str]) -> str:
     count = _count(numbers)
     name = _value(rest, "-J", "--job-name")
     options = (f" -n {name}" if name else "") + (f" -r {count}" if array else "")
-    note = f"\nat most {alive} at a time: [limits] alive = {alive} in a manifest" if alive else ""
+    note = f"\nat most {alive} at a time: alive = {alive} below [limits] in a manifest" if alive else ""
     return f"create headless IMAGE{options} -- sh -c {shlex.quote(command)}{note}"
 
 

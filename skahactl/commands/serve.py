@@ -90,4 +90,4 @@ def _tell(context: Invocation, url: str, token: str | None, kept: Path, storage:
         from skahactl.local.storage import PREFIX
 
         service = url.rpartition("/skaha/")[0] + PREFIX.rstrip("/")
-        context.say(f'shared storage, in a profile:  [storage] root = "{_storage(storage)}", url = "{service}"')
+        context.say(f'shared storage, in a profile:\n[storage]\nroot = "{_storage(storage)}"\nurl = "{service}"')

@@ -309,6 +309,8 @@ def unknown_key(path: Path) -> tuple[str, str | None]:
     wanted = key.lower().replace("_", "-")
     home = None if wanted in siblings else _home(wanted)
     hint = _move(home, table) if home else did_you_mean(wanted, siblings)
+    if key.isupper() and wanted not in siblings and not home:
+        hint = "a variable of the command belongs below a line [env]; if that line begins with #, delete the #"
     return "unknown key" + f" in [{table}]" * bool(table), hint or "known keys: " + ", ".join(siblings)
 
 

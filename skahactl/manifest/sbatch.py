@@ -79,10 +79,11 @@ _REMARKS: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         ("mail-type", "mail-user"),
-        "skahactl sends no mail itself: set [notify] command in the profile, or: skahactl apply job.toml --wait; mail",
+        "skahactl sends no mail itself: set command below [notify] in the profile, or run: "
+        "skahactl apply job.toml --wait; skahactl describe {name} | mail -s {name} YOU",
     ),
     **dict.fromkeys(("begin", "hold"), "skahactl starts a job when you apply it. To start it later, use at or cron."),
-    **dict.fromkeys(("requeue",), "To try a replica again after a failure, write [retry] attempts = 2."),
+    **dict.fromkeys(("requeue",), "To try a replica again after a failure, write attempts = 3 below [retry]."),
     "dependency": 'To start after other jobs of skahactl have completed, write after = ["JOB"] at the top.',
     "input": "A session has no standard input. Redirect it in the command: program < FILE.",
     "signal": "Sessions have no time limit, so they get no signal before the end.",
@@ -106,6 +107,11 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USED = re.compile(r"\b(SLURM_[A-Z0-9_]+)\b(?!=)")
 _ARGUMENT = re.compile(r"\$\{?[1-9@*]")
 _CONDA = re.compile(r"^[^#\n]*\b(?:conda|mamba|micromamba|source|\.)[ \t]+activate\b.*$", re.MULTILINE)
+_SOURCE = re.compile(
+    r"(?:^|[;&|({]|\bthen\b|\bdo\b)[ \t]*((?:source|\.)[ \t]+(?!activate\b|/(?:arc|etc|usr|opt)/)[^\s;&|)]+)",
+    re.MULTILINE,
+)
+_SCRATCH = re.compile(r"\$\{?((?:TMPDIR|[A-Z]*SCRATCH|WORK|PROJECT)\b)")
 _CONDA_HOOK = re.compile(r"conda\.sh|shell\.bash|shell hook|mamba\.sh|bin/activate")
 _NESTED = re.compile(r"\b(?:singularity|apptainer)\b.*?(?:docker://(\S+)|\S+\.sif)")
 _SLURM_PROGRAM = re.compile(r"^[^#\n]*?\b(sbatch|squeue|scontrol|sacct|scancel|sbcast)\b", re.MULTILINE)
@@ -140,8 +146,7 @@ class _Work:
         self.settings[key] = Setting(value, f"from {_one_line(source)}" if source else "")
 
     def remark(self, what: str, advice: str) -> None:
-        if all(known.advice != advice for known in self.remarks):
-            self.remarks.append(Remark(what, advice))
+        self.remarks += [Remark(what, advice)] * (Remark(what, advice) not in self.remarks)
 
     def wrong(self, name: str, message: str, hint: str | None = None) -> None:
         _, written, line = self.given[name]
@@ -218,8 +223,8 @@ def _name(work: _Work) -> None:
     name = legal_job_name(given[0] if given else stem) or "my-job"
     work.set("name", toml(name), given[1] if given else "")
     work.set("image", toml(IMAGE), "")
-    nested = _NESTED.search(work.script.body)
-    if nested:
+    found = list(_NESTED.finditer(work.script.body))
+    for nested in found:
         if nested[1]:
             work.set("image", toml(nested[1]), nested[0])
         work.remark(
@@ -227,7 +232,7 @@ def _name(work: _Work) -> None:
             "The container of a session cannot start another one. Set image to this image (in a registry of the "
             "platform), and keep only the command after it.",
         )
-    else:
+    if not found:
         work.remark("image", "Slurm has no images: set image to one that contains your programs (skahactl get images).")
 
 
@@ -365,20 +370,23 @@ def _change_directory(work: _Work) -> list[str]:
 
 def _remarks_about_commands(work: _Work, found: Converted) -> None:
     body = work.script.body
-    conda = _CONDA.search(body)
-    if conda:
-        hook = _CONDA_HOOK.search(body) or work.script.flags
-        missing = "" if hook else ' Before it, write: eval "$(conda shell.bash hook)".'
+    hook = _CONDA_HOOK.search(body) or work.script.flags
+    missing = "" if hook else ' Before it, write: eval "$(conda shell.bash hook)".'
+    for conda in _CONDA.finditer(body):
         work.remark(
             f"line {_line(work, conda.start())}: {conda[0].strip()}",
             f"conda and the environment must be in the image, or below /arc.{missing}",
+        )
+    for sourced in _SOURCE.finditer(body):
+        work.remark(
+            f"line {_line(work, sourced.start(1))}: {sourced[1]}",
+            "This file, and what it refers to, must exist in the container: in the image, or below /arc.",
         )
     for pattern, advice in (
         (_SLURM_PROGRAM, "A container has no Slurm programs. To start a job after another one, use after."),
         (_MPI, "The number of processes is that of the cores of one session."),
     ):
-        match = pattern.search(body)
-        if match and not (pattern is _MPI and work.number("nodes", 1) == 1):
+        for match in pattern.finditer(body) if pattern is not _MPI or work.number("nodes", 1) > 1 else ():
             work.remark(f"line {_line(work, match.start(1))}: {match[1]}", advice)
     if work.script.is_shell and _ARGUMENT.search(re.sub(r"'[^']*'", "", body)) and "()" not in body:
         work.remark("$1", "The commands use arguments of sbatch. Write their values into the commands or [env].")
@@ -448,6 +456,19 @@ def _remarks_about_variables(work: _Work, used: set[str], known: set[str]) -> No
     if unset:
         work.remark(", ".join(f"${name}" for name in unset), "Not set in a session. Set what you need in [env].")
 
+    scratch = sorted({name for name in _SCRATCH.findall(work.script.body) if not _is_set(work, name)})
+    if scratch:
+        work.remark(
+            ", ".join(f"${name}" for name in scratch),
+            "The cluster sets it, and a session does not. Set it in [env]: /scratch of a session is empty at first and "
+            "deleted at the end; what must remain belongs below /arc.",
+        )
+
+
+def _is_set(work: _Work, name: str) -> bool:
+    """Return whether the commands or [env] set a variable."""
+    return f"env.{name}" in work.settings or re.search(rf"\b{name}=", work.script.body) is not None
+
 
 def _other_options(work: _Work) -> None:
     name = work.settings["name"].value.strip('"')
@@ -498,8 +519,9 @@ def _advice(work: _Work) -> None:
 
 def _header(work: _Work) -> list[str]:
     lines = [f"Converted from {_one_line(work.file.rpartition('/')[2])} (Slurm). Read this, then delete it:", ""]
-    for remark in work.remarks:
-        lines += [f"* {_one_line(remark.what)}", *(f"  {line}" for line in textwrap.wrap(remark.advice, WIDTH))]
+    for advice in dict.fromkeys(remark.advice for remark in work.remarks):
+        lines += [f"* {_one_line(remark.what)}" for remark in work.remarks if remark.advice == advice]
+        lines += [f"  {line}" for line in textwrap.wrap(advice, WIDTH)]
     return lines
 
 

@@ -237,7 +237,7 @@ def check_array(value: str) -> str:
     except ValueError as error:
         raise invalid(str(error)) from None
     if limit is not None:
-        raise invalid(f"%{limit} is not part of the items", f"write [limits] alive = {limit}")
+        raise invalid(f"%{limit} is not part of the items", f"write alive = {limit} below [limits]")
     if found := re.search(r"(?<![0-9])0+[0-9]+", value):
         raise invalid(
             f"{found[0]}: items of a range have no zeros in front",
@@ -455,7 +455,8 @@ class JobTable(Table):
         'command = ["python", "process.py", "--id", "{replica}"]',
     )
     shell: Annotated[str, AfterValidator(check_shell)] | None = _key(
-        "A text that bash runs, instead of command.", "shell = '''process.sh {item} > {item}.log 2>&1'''"
+        "A text that bash runs, instead of command.",
+        """shell = \'\'\'process.sh "$REPLICA_ID" > "part-$REPLICA_ID.txt"\'\'\'""",
     )
     replicas: Annotated[int, Field(ge=1, le=1_000_000)] | None = _key(
         "The number of replicas (default: 1). Each has the variables REPLICA_ID (1 to N) and REPLICA_COUNT (N).",
@@ -463,7 +464,7 @@ class JobTable(Table):
     )
     session_name: Annotated[str, Field(min_length=1)] | None = _key(
         "The name of the sessions (default: {name}-{replica}). Illegal characters are replaced, and a tag is appended.",
-        'session-name = "{name}-{item}"',
+        'session-name = "{name}-{replica}"',
     )
     after: list[JobName] = _table(list, "Jobs that must be Completed before this job starts.", 'after = ["shards"]')
     resources: ResourcesTable | None = _key(

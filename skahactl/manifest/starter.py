@@ -15,6 +15,7 @@ from skahactl.manifest.schema import JobTable
 
 #: For editors: where the schema of manifests is, beside the manifest.
 SCHEMA_LINE = "#:schema ./skahactl.schema.json"
+_ABOUT_SCHEMA = "The line above is for editors. To write its file: skahactl schema > skahactl.schema.json"
 
 IMAGE = "images.canfar.net/skaha/astroml:latest"
 WIDTH = 92
@@ -122,7 +123,7 @@ def manifest_text(settings: Settings, header: Sequence[str]) -> str:
 
 
 def _header(lines: Sequence[str]) -> list[str]:
-    return [SCHEMA_LINE, *(f"# {line}".rstrip() for line in lines)]
+    return [SCHEMA_LINE, *(f"# {line}".rstrip() for line in [_ABOUT_SCHEMA, "", *lines])]
 
 
 def _ordered(settings: Settings) -> list[str]:

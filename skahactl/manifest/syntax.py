@@ -14,6 +14,7 @@ _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _STRING = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'")
 _WORD = re.compile(r"[^\s,\]}#]+")
 _NAMES = re.compile(r"'((?:[^'\\]|\\.)*)'")
+_HEADER = re.compile(r"[ \t]*(\[.*?\]+)([^\n#]*)")
 _HUGE_NUMBER = re.compile(r"\d{4300,}")
 
 _OPEN_STRING = ("Unterminated string", 'Expected "\'"', "Expected \"'''\"")
@@ -65,6 +66,9 @@ def _explain(file: str, text: str, error: str) -> Problem:
         return _invalid_value(file, text, at)
     if message.startswith("Expected '=' after a key"):
         return _missing_equals(file, text, at)
+    if message.startswith("Expected newline") and (header := _HEADER.match(text, text.rfind("\n", 0, at) + 1)):
+        pair = header[2].strip()
+        return _at(file, text, at, "text after a table header", f"write {pair} on a line of its own, below {header[1]}")
     if names := _NAMES.findall(message.partition("(")[2]):
         return _repeated(file, text, at, message, ".".join(names))
     explained, advice = _MESSAGES.get(message, (f"{message[:1].lower()}{message[1:]}", None))

@@ -191,7 +191,7 @@ def _safe_way(job: TemplateSource, word: str) -> str:
         return f'write "${each_variable(word.removeprefix("item."))}", which the shell leaves unchanged'
     if job.each:
         return 'write "$ITEM", which the shell leaves unchanged'
-    return f'write [env] TILE = "{{{word}}}", and "$TILE", which the shell leaves unchanged'
+    return f'write TILE = "{{{word}}}" below [env], and "$TILE" here, which the shell leaves unchanged'
 
 
 def _one_word(job: TemplateSource) -> Iterator[str]:

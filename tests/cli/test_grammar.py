@@ -151,7 +151,7 @@ ANSWERS = {
     "run view X --log-failed": "skahactl logs X --failed",
     "run N --image=I -- echo hi": "skahactl create headless I -n N -- echo hi",
     "sbatch --array=1-10%2 --wrap C": "skahactl create headless IMAGE -r 10 -- sh -c C (at most 2 at a time: "
-    "[limits] alive = 2 in a manifest)",
+    "alive = 2 below [limits] in a manifest)",
     "sbatch run.sh": "skahactl init --from-sbatch run.sh > job.toml",
     "srun -n 4 hostname": "skahactl create headless IMAGE -r 4 --wait -- hostname",
     "hold X": "lower [limits] alive",

@@ -80,6 +80,17 @@ def test_every_key_that_is_off_can_be_switched_on(home: Home, name: str) -> None
             tomllib.loads(line[1:])
 
 
+@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("key", ["shell", "session-name"])
+def test_a_key_that_is_switched_on_resolves(home: Home, name: str, key: str) -> None:
+    text = run(home, "init", name)[0].decode()
+    if key == "shell" and name in ("array", "list"):
+        text = text.replace("\ncommand = ", "\n#command = ").replace("{item}", "$ITEM")
+        text = text.replace("per-replica = 1\n", "per-replica = 1\neach = true\n")
+    (home.root / "job.toml").write_text(text.replace(f"\n#{key} = ", f"\n{key} = "))
+    run(home, "validate", "job.toml")
+
+
 def test_a_job_from_a_template_runs(home: Home) -> None:
     text = run(home, "init", "shell")[0].decode().replace("cd /arc/projects/my-project\npython", "echo")
     (home.root / "job.toml").write_text(text)

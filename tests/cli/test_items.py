@@ -219,7 +219,7 @@ def test_a_range_gives_each_number_as_an_item(tmp_path: Path, text: str, expecte
     ("text", "part"),
     [
         ("9-1", "'9-1' ends before it begins"),
-        ("1-9%2", "%2 is not part of the items (write [limits] alive = 2)"),
+        ("1-9%2", "%2 is not part of the items (write alive = 2 below [limits])"),
         ("001-100", "001: items of a range have no zeros in front"),
         ("1-3,2", "duplicate item '2': item 2 and item 4"),
         ("a", "'a' is not a number or a range"),

@@ -96,7 +96,7 @@ def test_an_array_job_becomes_items_limits_resources_and_variables() -> None:
     }
     assert 'put "timeout 36h" before it' in remarks["--time=1-12:00:00"]
     assert "skahactl logs tile-run" in remarks["--output=logs/%x_%A_%a.out"]
-    assert "[notify] command" in remarks["--mail-type=END,FAIL"]
+    assert "command below [notify]" in remarks["--mail-type=END,FAIL"]
     assert "the platform decides where" in remarks["--account=def-someone"]
     assert "line 16: module purge" in remarks
 
@@ -207,6 +207,7 @@ def test_conda_keeps_its_lines_and_is_explained(tmp_path: Path) -> None:
     with_hook = 'source ~/miniconda3/etc/profile.d/conda.sh\nconda activate lens\npython "$1"'
     _, remarks = converted(script("-J a", body=with_hook))
     assert "hook" not in remarks["line 5: conda activate lens"]
+    assert "must exist in the container" in remarks["line 4: source ~/miniconda3/etc/profile.d/conda.sh"]
     assert "arguments of sbatch" in remarks["$1"]
 
 
@@ -271,6 +272,10 @@ def test_unknown_and_abbreviated_options() -> None:
     _, remarks = converted(script("--cpus-per-tsk=3", "--zzz=1"))
     assert "did you mean --cpus-per-task?" in remarks["--cpus-per-tsk=3"]
     assert "--zzz=1" in remarks
+    text, listed = convert(script("--zzz=1", "--yyy=2", body="sbatch a.sh; scancel 3\nscontrol show job"), "run.sh")
+    wanted = ["--zzz=1", "--yyy=2", "line 5: sbatch", "line 6: scontrol"]
+    assert [what for what in wanted if f"# * {what}\n" not in text or what not in dict(listed)] == []
+    assert text.count("# * ") == len(listed)
     made, _ = converted(script("--job=abc", "--arr=1-3"))
     assert (made["name"], made["items"]["range"]) == ("abc", "1-3")
 
@@ -342,3 +347,22 @@ def test_any_options_give_a_manifest_or_an_error(options: Sequence[str]) -> None
 )
 def test_unquoted(word: str, plain: str) -> None:
     assert unquoted(word) == plain
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ("source ~/venv/bin/activate\npython x.py", "line 4: source ~/venv/bin/activate"),
+        ("cd a && . ./setup.sh", "line 4: . ./setup.sh"),
+        ("cp a $TMPDIR/a; cp b ${SCRATCH}/b", "$SCRATCH, $TMPDIR"),
+    ],
+)
+def test_what_a_container_lacks_gets_a_remark(body: str, what: str) -> None:
+    assert what in converted(script("-J a", body=body))[1]
+
+
+@pytest.mark.parametrize(
+    "body", ["source /arc/home/me/venv/bin/activate", "TMPDIR=/scratch; ls $TMPDIR", "ls source x"]
+)
+def test_what_a_container_has_gets_none(body: str) -> None:
+    assert set(converted(script("-J a", body=body))[1]) == {"image", "environment"}

@@ -106,7 +106,7 @@ def test_a_word_that_is_almost_a_placeholder(tmp_path: Path) -> None:
     [
         (
             "shell = 'process.sh {item} > x'\nitems = { per-replica = 1, values = ['a', 'b c'] }",
-            '[env] TILE = "{item}", and "$TILE"',
+            'TILE = "{item}" below [env], and "$TILE"',
         ),
         (
             "shell = 'process.sh {item}'\nitems = { per-replica = 1, values = ['a', '`id`'], each = true }",

@@ -30,6 +30,7 @@ WRONG = [
     ("[resources]\ncpus = 8", 4, ["resources.cpus: unknown key in [resources]", "did you mean 'cores'?"]),
     ("[resources]\nmemory = 8", 4, ["resources.memory", "did you mean 'ram'?"]),
     ("[resources]\nreplicas = 8", 4, ["'replicas' belongs at the top level", "move it above"]),
+    ("[resources]\nLOG_LEVEL = 'debug'", 4, ["unknown key in [resources]", "below a line [env]"]),
     ("[limits]\nattempts = 2", 4, ["did you mean 'attempts' in [retry]?"]),
     ("[limit]\nalive = 2", 3, ["limit: unknown key", "did you mean 'limits'?"]),
     # types

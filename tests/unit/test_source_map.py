@@ -135,6 +135,14 @@ NOT_TOML = [
     ('x = ["a", "b"\ny = 3\n', 2, 1, "the list is not closed", "ends with ]"),
     ('x = "\\d"\n', 1, 8, "a backslash begins an escape", "'...'"),
     ('a = "b" c = 1\n', 1, 9, "text after the value", "one KEY = VALUE per line"),
+    (
+        '[logs] shared = "/arc/a"  # b\n',
+        1,
+        8,
+        "text after a table header",
+        'write shared = "/arc/a" on a line of its own',
+    ),
+    ("[[job]] name = 'a'\n", 1, 9, "text after a table header", "below [[job]]"),
     ("x = " + "9" * 5000 + "\n", 1, 5, "a number with too many digits", "as a string"),
 ]
 
