@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from skahactl.profile import Profile
     from skahactl.skaha.client import Client
+    from skahactl.skaha.storage import SharedStorage
 
 
 def open_client(
@@ -32,18 +33,27 @@ def open_client(
     """
     from skahactl.skaha.client import Client
     from skahactl.skaha.credentials import require_safe_channel
-    from skahactl.skaha.storage import SharedStorage
 
     clock = clock or SystemClock()
     environ = os.environ if environ is None else environ
     require_safe_channel(profile)
     transport = _transport(profile, clock, environ, directory or os.getcwd())
     options = {} if report is None else {"report": report}
-    storage = SharedStorage.open(
-        profile, clock, environ, report or (lambda line: None), lambda beside: _transport(beside, clock, environ, "")
-    )
+
+    def open_storage() -> SharedStorage:
+        from skahactl.skaha.storage import SharedStorage
+
+        say = report or (lambda line: None)
+        return SharedStorage.open(profile, clock, environ, say, lambda beside: _transport(beside, clock, environ, ""))
+
     return Client(
-        profile, transport=transport, clock=clock, environ=environ, verbose=verbose, storage=storage, **options
+        profile,
+        transport=transport,
+        clock=clock,
+        environ=environ,
+        verbose=verbose,
+        open_storage=open_storage,
+        **options,
     )
 
 

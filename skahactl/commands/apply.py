@@ -17,9 +17,8 @@ from skahactl.commands.params import (
     Timeout,
     Variables,
     WaitFlag,
-    read_manifests,
 )
-from skahactl.commands.runtime import confirm, connected_runtime, deadline, run, run_with_report
+from skahactl.commands.runtime import confirm, connected_runtime, deadline, read_manifests, run, run_with_report
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import Invocation, current
 from skahactl.text import suggest

@@ -7,16 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from skahactl import completers
-from skahactl.commands.params import (
-    DISPLAY,
-    SELECTION,
-    Cached,
-    Limit,
-    NoHeaders,
-    Replicas,
-    RunNumber,
-    SortBy,
-)
+from skahactl.commands.params import DISPLAY, SELECTION, Cached, Limit, NoHeaders, Replicas, RunNumber, SortBy
 
 
 def get(

@@ -291,7 +291,7 @@ class _LogsCommand:
         )
         follower = Follower(
             watch.look,
-            self._source.read,
+            lambda session: self._source.read(session),  # the platform is not contacted for logs that are saved
             lambda strand: out.followed(strand.label, strand.key),
             self.context.stdout.flush,
             self.context.say,

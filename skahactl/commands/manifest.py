@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from cyclopts import Parameter
 
 from skahactl import completers
-from skahactl.commands.params import Files, Manifest, Sets, Variables, read_manifests
+from skahactl.commands.params import Files, Manifest, Sets, Variables
+from skahactl.commands.runtime import read_manifests
 from skahactl.errors import Exit, ProfileError, UsageError
 from skahactl.invocation import Invocation, current
 from skahactl.schemas import SHAPES

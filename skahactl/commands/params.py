@@ -11,11 +11,9 @@ from cyclopts import Group, Parameter
 
 from skahactl import completers
 from skahactl.completers import FileName
-from skahactl.errors import UsageError
-from skahactl.invocation import unknown_option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
 #: The groups of options, in the order in which a page shows them.
 MANIFEST = Group("Manifest", sort_key=2)
@@ -191,22 +189,3 @@ Variables = Annotated[
         negative=(),
     ),
 ]
-
-
-def read_manifests(
-    verb: str, manifests: Sequence[str], files: Sequence[str] | None, options: Sequence[str]
-) -> list[str]:
-    """All manifests that were named.
-
-    ``options`` are those that ``verb`` has. UsageError if no manifest was named, or if a word is an option that
-    ``verb`` does not have.
-    """
-    named = [*manifests, *(files or [])]
-    for word in manifests:
-        if word.startswith("-") and word != "-":
-            raise unknown_option(verb, word, options, f"see 'skahactl {verb} --help'; a file of that name is ./{word}")
-    if not named:
-        raise UsageError(
-            f"{verb} needs a manifest", hint=f"skahactl {verb} job.toml; 'skahactl explain' lists its keys"
-        )
-    return named

@@ -183,7 +183,7 @@ def _why_no_log(row: AttemptRow) -> str:
 
 
 def _last_line(row: AttemptRow) -> str | None:
-    from skahactl.logs.last_lines import last_line_of
+    from skahactl.logs.saved import last_line_of
 
     try:
         with open(row.log_path or "", "rb") as stream:

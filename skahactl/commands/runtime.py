@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from skahactl.errors import AuthError, SkahactlError, UnreachableError, UsageError
-from skahactl.invocation import Invocation, current
+from skahactl.invocation import Invocation, current, unknown_option
 from skahactl.system import Clock, SystemClock, handled_signals, state_dir
 from skahactl.text import did_you_mean, parse_duration, suggest, time_ago
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+#: Seconds of a wait from which on its end is reported.
+LONG_WAIT = 60.0
 
 
 class LineReporter:
@@ -208,9 +210,16 @@ def run_with_report(runtime: Runtime, known: Callable[[], Outcome | None]) -> It
     runtime.reporter.close(has_result=context.output in ("table", "wide"))
     outcome = known()
     if outcome is not None:
-        from skahactl.render.notify import notify_end
+        notify_after_wait(context, outcome, runtime.clock.monotonic() - begun)
 
-        notify_end(context, outcome, runtime.clock.monotonic() - begun)
+
+def notify_after_wait(context: Invocation, outcome: Outcome, seconds: float) -> None:
+    """Report the end of jobs that a command waited for, if it waited for more than a minute."""
+    if seconds < LONG_WAIT:
+        return
+    from skahactl.render.notify import notify_end
+
+    notify_end(context, outcome, seconds)
 
 
 def _show(outcome: Outcome) -> None:
@@ -289,3 +298,22 @@ def read_lines(path: str) -> tuple[str, ...]:
     if not found:
         raise UsageError("the file contains no items", where=path)
     return found
+
+
+def read_manifests(
+    verb: str, manifests: Sequence[str], files: Sequence[str] | None, options: Sequence[str]
+) -> list[str]:
+    """All manifests that were named.
+
+    ``options`` are those that ``verb`` has. UsageError if no manifest was named, or if a word is an option that
+    ``verb`` does not have.
+    """
+    named = [*manifests, *(files or [])]
+    for word in manifests:
+        if word.startswith("-") and word != "-":
+            raise unknown_option(verb, word, options, f"see 'skahactl {verb} --help'; a file of that name is ./{word}")
+    if not named:
+        raise UsageError(
+            f"{verb} needs a manifest", hint=f"skahactl {verb} job.toml; 'skahactl explain' lists its keys"
+        )
+    return named

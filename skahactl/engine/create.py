@@ -10,7 +10,6 @@ from functools import partial
 
 from skahactl.engine.plan import backoff
 from skahactl.engine.pool import TaskPool
-from skahactl.engine.trouble import PlatformTrouble
 from skahactl.errors import SkahactlError
 from skahactl.ledger import attempts, replicas, runs
 from skahactl.ledger.database import Ledger
@@ -18,7 +17,6 @@ from skahactl.ledger.journal import Journal
 from skahactl.ledger.records import AttemptKey, Intent
 from skahactl.ledger.runs import record_directory
 from skahactl.manifest.placeholders import each_command
-from skahactl.manifest.shared_record import RecordDirectory
 from skahactl.model import Request
 from skahactl.profile import ClientSettings
 from skahactl.skaha.client import Client
@@ -201,6 +199,8 @@ def record_request(ledger: Ledger, intent: Intent) -> Request:
         command = each_command(row.each, replicas.positions_to_run(ledger, intent.run_id, row), nonce or "")
     shared = record_directory(ledger, intent.run_id)
     if shared is not None and command:
+        from skahactl.manifest.shared_record import RecordDirectory
+
         command = RecordDirectory(shared).wrap(command, intent.replica, intent.attempt)
     if intent.attempt > 1:
         env = (*env, (ATTEMPT_VARIABLE, str(intent.attempt)))
@@ -209,3 +209,52 @@ def record_request(ledger: Ledger, intent: Intent) -> Request:
     if resources != row.request.resources:
         attempts.record_resources(ledger, intent, resources)
     return Request(row.request.kind, row.request.image, command, env, resources)
+
+
+#: So many failures in a row, of so many replicas, mean that the platform has a problem, not the replicas.
+FAILURES, REPLICAS = 3, 2
+
+
+@dataclass
+class PlatformTrouble:
+    """Count the creates that fail in a row although their requests are sound, so that more of them would not help.
+
+    ``pause``: seconds between two probes while the trouble lasts.
+    """
+
+    pause: float
+    reason: str | None = None  # the server's message, while there is trouble
+    _failed: list[AttemptKey] = field(default_factory=list)  # since the last success
+    _next_probe: float = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        return self.reason is not None
+
+    def may_send(self, now: float) -> bool:
+        """Whether a create may be sent: at any time without trouble, and one probe from time to time with it."""
+        return not self.is_on or now >= self._next_probe
+
+    def sending(self, now: float) -> None:
+        """A create is sent now."""
+        self._next_probe = now + self.pause
+
+    def take(self, key: AttemptKey, created: CreateResult, now: float) -> tuple[AttemptKey, ...]:
+        """Record the reply to a create; returns the attempts with failures that do not count against them."""
+        if created.outcome != "ambiguous" or not _is_server_error(created):
+            if created.outcome == "created":
+                self._failed.clear()
+                self.reason = None
+            return ()
+        self._failed.append(key)
+        if self.is_on:
+            return (key,)
+        if len(self._failed) < FAILURES or len({one[:2] for one in self._failed}) < REPLICAS:
+            return ()
+        self.reason = "" if created.error is None else created.error.message
+        self._next_probe = now + self.pause
+        return tuple(self._failed)
+
+
+def _is_server_error(created: CreateResult) -> bool:
+    return created.error is not None and (created.error.http_status or 0) >= 500

@@ -9,13 +9,11 @@ from skahactl.engine.driver import gate_for
 from skahactl.engine.observe import RunSnapshot
 from skahactl.engine.plan import JobAction, Step, StepAction, plan_run, with_adopted
 from skahactl.engine.record import shows_more, with_listed_sessions
-from skahactl.engine.snapshot import snapshot_with_list, view_run, view_summary
 from skahactl.errors import UsageError
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import known_among
 from skahactl.ledger.records import JobKey, ReplicaState, Run, RunSummary
-from skahactl.manifest.content import Difference, differences
-from skahactl.model import ALIVE, STATES, Job, State, base_session_name
+from skahactl.model import ALIVE, STATES, Difference, Job, State, base_session_name, differences
 from skahactl.text import did_you_mean, format_duration, suggest, time_ago
 
 if TYPE_CHECKING:
@@ -177,6 +175,8 @@ class RunHistory:
         held = runs.summaries(self.ledger, [run])[0]
         if run.ended is not None:
             return with_listed_sessions(self.ledger, held, self.listing)
+        from skahactl.engine.snapshot import view_run, view_summary
+
         return view_summary(held, view_run(self.ledger, run, self.listing))
 
     def decide(self, job: Job, mode: ApplyMode, now: float, coming: set[str] | None = None) -> Decision:
@@ -286,6 +286,8 @@ def plan_new_run(
     if last is None or decision.action not in (JobAction.KEEP, JobAction.ENDED, JobAction.REFUSE):
         watch = snapshot_of_new_run(job, history.key(job.name), now)
     else:
+        from skahactl.engine.snapshot import snapshot_with_list
+
         watch = snapshot_with_list(desk.ledger, last.run, history.listing, desk.profile.client)
     if decision.action is JobAction.KEEP:
         watch = with_new_limits(watch, job)

@@ -19,7 +19,7 @@ from skahactl.eventloop import Interrupted
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of, forget_logs, runs_with
 from skahactl.ledger.lock import JobLock, acquire
-from skahactl.logs.select import log_path
+from skahactl.logs.saved import log_path
 from skahactl.model import ALIVE, ENDED, State
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from skahactl.engine.create import Creator
-from skahactl.engine.evidence import Evidence
 from skahactl.engine.lifecycle import (
     RESTING,
     UNCERTAIN,
@@ -23,13 +22,21 @@ from skahactl.engine.lifecycle import (
     Phase,
     ReadLog,
 )
-from skahactl.engine.observe import RunSnapshot
+from skahactl.engine.observe import Evidence, RunSnapshot
 from skahactl.engine.plan import Gate, Step, StepAction, gate_of, is_stopped
 from skahactl.engine.progress import ProgressTracker
 from skahactl.engine.reconcile import InFlight, Pass, Reconciler
-from skahactl.engine.running_logs import LOCAL, SERVER, RunningLogs
 from skahactl.engine.runtime import FOREVER, Runtime
-from skahactl.engine.tasks import Answers, LogReader, PendingReasons, SessionAsker, SessionDeleter
+from skahactl.engine.tasks import (
+    LOCAL,
+    SERVER,
+    Answers,
+    LogReader,
+    PendingReasons,
+    RunningLogs,
+    SessionAsker,
+    SessionDeleter,
+)
 from skahactl.errors import AuthError, BusyError, SkahactlError, TimedOut, UsageError
 from skahactl.eventloop import Interrupted, Stop
 from skahactl.ledger import runs

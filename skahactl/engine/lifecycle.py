@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from skahactl.engine.evidence import Presence
+from skahactl.engine.observe import Presence
 from skahactl.engine.plan import CREATES, Step
 from skahactl.ledger.records import DISCARD_LOGS, UNREAD, AttemptRow, ReplicaState, Run
 from skahactl.model import ALIVE, ENDED, OBSERVED, State

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from skahactl.eventloop import Interrupted
     from skahactl.ledger.database import Ledger
     from skahactl.ledger.records import AttemptRow, Run, RunSummary
-    from skahactl.manifest.content import Difference
+    from skahactl.model import Difference
     from skahactl.profile import Profile
     from skahactl.skaha.models import CreateResult
 

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 from skahactl.engine.runtime import FailedReplica, RunProgress
 from skahactl.ledger.replicas import ended_items, failed_items, item_counts, replica, replicas_with_each
 from skahactl.model import ALIVE, State
-from skahactl.shapes import exit_hint
 from skahactl.text import format_duration
 
 if TYPE_CHECKING:
     from skahactl.engine.observe import RunSnapshot
-    from skahactl.engine.running_logs import FailedPosition
+    from skahactl.engine.tasks import FailedPosition
     from skahactl.ledger.database import Ledger
     from skahactl.ledger.records import AttemptRow, ReplicaState, RunSummary
 
@@ -86,6 +85,8 @@ class ProgressTracker:
         return (found[number] for number in sorted(found))
 
     def _failure(self, attempt: AttemptRow, failed: tuple[int, int] | None) -> FailedReplica:
+        from skahactl.shapes import exit_hint
+
         position, code = failed or (None, attempt.exit_code)
         row = replica(self.ledger, attempt.run_id, attempt.replica)
         if position is None and len(row.items) == 1:
@@ -95,6 +96,8 @@ class ProgressTracker:
         return FailedReplica(attempt.replica, item, code, attempt.last_line or attempt.reason, hint)
 
     def _live_failure(self, attempt: AttemptRow, key: tuple[int, int, int], found: FailedPosition) -> FailedReplica:
+        from skahactl.shapes import exit_hint
+
         row = replica(self.ledger, attempt.run_id, attempt.replica)
         item = row.items[found.position - 1] if found.position <= len(row.items) else None
         hint = exit_hint(found.exit_code, found.line, row.request.resources)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from skahactl.engine.evidence import Evidence, Presence
 from skahactl.engine.lifecycle import Action, Deletes, DriverRules, LoseLog, Phase, ReplicaRun, advance
+from skahactl.engine.observe import Evidence, Presence
 from skahactl.engine.plan import Gate, Step, StepAction, plan_run
 from skahactl.engine.record import Recorder
 from skahactl.ledger import attempts, replicas

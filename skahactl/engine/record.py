@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from skahactl.engine.evidence import Evidence
 from skahactl.engine.observe import (
     Adopt,
     Change,
     Duplicate,
+    Evidence,
     Gone,
     Missing,
     Rivals,

@@ -298,7 +298,7 @@ class Runtime:
     ) -> tuple[str, ...]:
         """Writes what the list and the answers show of ``jobs`` and of every unfinished run of this user: no poll is
         wasted. Returns the ids that are to be asked for."""
-        from skahactl.engine.evidence import Evidence
+        from skahactl.engine.observe import Evidence
         from skahactl.engine.record import record_known_sessions
 
         every = self._recorded(jobs, listing)

@@ -56,8 +56,7 @@ def view_run(ledger: Ledger, run: Run, listing: Listing | None) -> RunView:
     """The run as ``listing`` shows it; without one, or if it has ended, as the ledger holds it."""
     if listing is None or run.ended is not None:
         return RunView(run)
-    from skahactl.engine.evidence import Evidence
-    from skahactl.engine.observe import Adopt, Gone, Missing, RunSnapshot, Seen, observe
+    from skahactl.engine.observe import Adopt, Evidence, Gone, Missing, RunSnapshot, Seen, observe
 
     evidence = Evidence(listing)
     watch = RunSnapshot(run, replica_states(ledger, run.id), attempts_of(ledger, run.id))
@@ -276,7 +275,7 @@ def _unpolled(run: Run) -> None:
 
 def _log_folders(ledger: Ledger) -> Callable[[Run], str | None]:
     """Where the logs of a run are kept; None if it keeps none."""
-    from skahactl.logs.select import log_path
+    from skahactl.logs.saved import log_path
 
     return lambda run: None if run.keep == "none" else str(log_path(ledger.state_dir, run, 1, 1).parent)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -186,24 +184,6 @@ def _of_attempt(run: Run, row: AttemptRow, label: str, place: int) -> AttemptLog
         shared=shared,
         prefers_shared=prefers_shared,
     )
-
-
-def log_path(state_dir: Path, run: Run, replica: int, attempt: int) -> Path:
-    """Return the path of a saved log: ``logs/HOST/JOB/RUN-DATE/REPLICA.ATTEMPT.log`` in the state directory.
-
-    The date is the creation of the run, so that a new ledger never mistakes older logs for its own.
-    """
-    server = run.key.server.split("://", 1)[-1].removesuffix("/skaha/v1")
-    where = f"{run.key.user}@{server}" if run.key.user else server
-    made = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(run.created))
-    width = len(str(run.total))
-    folder = state_dir / "logs" / _safe(where) / _safe(run.key.name) / f"{run.number}-{made}"
-    return folder / f"{replica:0{width}d}.{attempt}.log"
-
-
-def _safe(text: str) -> str:
-    """Convert ``text`` to one file name."""
-    return re.sub(r"[^A-Za-z0-9._@-]+", "_", text).lstrip(".")[:200] or "_"
 
 
 _NAMED = 5

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from skahactl.errors import Problem
-from skahactl.manifest.items import Items, items_source
 from skahactl.manifest.load import Draft
 from skahactl.manifest.placeholders import BUILT_IN, Template, each_command, each_script, each_variable
 from skahactl.manifest.problems import Path, SourceMap
 from skahactl.manifest.templates import ALL_ITEMS, Templates, of_one_item
 from skahactl.model import Each, EnvValue, Replica, Request, Resources, session_name
 from skahactl.text import count_noun, did_you_mean
+
+if TYPE_CHECKING:
+    from skahactl.manifest.items import Items
 
 _MOST_LISTED = 5
 _LEAST = {"cores": 1.0, "ram": 1.0, "gpus": 0.0}
@@ -179,6 +182,8 @@ def misuse_problems(draft: Draft, listed: Items, shares: Sequence[Sequence[int]]
     several = next((number for number, share in enumerate(shares, start=1) if len(share) > 1), None)
     used = made.words & (made.item_words | {"items"})
     if not table.each and not used and (several or not listed.columns):
+        from skahactl.manifest.items import items_source
+
         yield places.problem(
             items_source(table),
             "the items are not used",

@@ -7,11 +7,9 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from skahactl.errors import ManifestError, Problem
-from skahactl.manifest.content import content_digest
-from skahactl.manifest.items import Items, item_sizes, item_warnings, read_items, share_items
 from skahactl.manifest.load import Draft, collect_files, order_jobs
 from skahactl.manifest.problems import SourceMap, dotted_key
 from skahactl.manifest.replicas import (
@@ -25,9 +23,12 @@ from skahactl.manifest.replicas import (
 )
 from skahactl.manifest.schema import JobTable, names_host
 from skahactl.manifest.templates import TemplateSource, read_templates, template_problems, template_warnings
-from skahactl.model import Job, Limits, Replica
+from skahactl.model import Job, Limits, Replica, content_digest
 from skahactl.profile import Profile
 from skahactl.text import count_noun
+
+if TYPE_CHECKING:
+    from skahactl.manifest.items import Items
 
 
 def job_content(pattern: JobTemplate, table: JobTable, resources: Mapping[str, float | str]) -> dict[str, object]:
@@ -260,7 +261,11 @@ def _pattern(
     """Return what the replicas share (None after a problem), the resources as written, and the words used."""
     draft, table, places = work.draft, work.draft.table, work.draft.places
     readable = table.items is not None and "items" not in draft.flaws
-    listed = read_items(table.items, places, draft.directory, work.found) if table.items and readable else None
+    listed = None
+    if table.items is not None and readable:
+        from skahactl.manifest.items import item_warnings, read_items
+
+        listed = read_items(table.items, places, draft.directory, work.found)
     if listed is not None and table.items is not None:
         work.warnings += item_warnings(listed, table.items)
         listed = listed.without(completed) if completed else listed
@@ -318,6 +323,8 @@ def _shared(work: _ResolveWork, listed: Items | None, total: int) -> list[Sequen
     table = work.draft.table.items
     if listed is None or table is None:
         return []
+    from skahactl.manifest.items import item_sizes, share_items
+
     weights: list[int] = []
     if table.strategy == "size":
         weights = item_sizes(listed, work.draft.places, work.draft.directory, work.found)

@@ -16,7 +16,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from skahactl.manifest.placeholders import BUILT_IN
-from skahactl.manifest.shared_record import shared_problem
 
 KINDS = ("headless", "notebook", "desktop", "carta", "firefly", "contributed")
 LONGEST_NAME = 63
@@ -283,6 +282,8 @@ def check_duration(value: object) -> object:
 
 def check_shared(value: str) -> str:
     """The directory of the shared record."""
+    from skahactl.manifest.shared_record import shared_problem
+
     problem = shared_problem(value)
     if problem is not None:
         raise invalid(problem, 'for example shared = "/arc/projects/survey/logs"')

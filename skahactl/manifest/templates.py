@@ -8,14 +8,17 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from skahactl.errors import Problem
-from skahactl.manifest.items import Items, resolve_path
 from skahactl.manifest.load import Draft
 from skahactl.manifest.placeholders import BUILT_IN, Placeholder, Template, each_variable, parse_template
 from skahactl.manifest.problems import Path
 from skahactl.model import Secret
 from skahactl.text import did_you_mean
+
+if TYPE_CHECKING:
+    from skahactl.manifest.items import Items
 
 ALL_ITEMS = Template((Placeholder("items"),))
 
@@ -225,6 +228,8 @@ def _env(key: str, value: str | dict[str, str], job: TemplateSource, known: froz
         return Secret("env", value["from-env"])
     written = value["from-file"]
     given = job.draft.places.is_set(("env", key))
+    from skahactl.manifest.items import resolve_path
+
     return Secret("file", resolve_path(written, job.draft.directory, given), written)
 
 

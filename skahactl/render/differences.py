@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
-    from skahactl.manifest.content import Difference
-    from skahactl.model import Job
+    from skahactl.model import Difference, Job
 
 #: A part of a line and what it is: "old", "new", or "" for what stays.
 Part = tuple[str, str]

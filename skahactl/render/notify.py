@@ -11,20 +11,18 @@ from skahactl.invocation import Invocation, is_screen, one_line
 from skahactl.model import State
 from skahactl.text import format_duration
 
-#: Seconds of a wait from which on its end is reported.
-LONG_WAIT = 60.0
 #: Seconds that the command of the profile may take.
 _PATIENCE = 30.0
 
 
 def notify_end(context: Invocation, outcome: Outcome, seconds: float) -> None:
-    """Reports the end of jobs that a command waited for, if it waited for more than a minute.
+    """Report the end of jobs that a command waited for.
 
     On a terminal: the bell, and OSC 9 with the jobs. ``[notify] command`` of the profile runs once for each job, with
     SKAHACTL_JOB, SKAHACTL_STATUS and SKAHACTL_FAILED (the number of replicas) in its environment.
     """
     ended = [job for job in outcome.jobs if job.watched and job.status is not None]
-    if seconds < LONG_WAIT or not ended:
+    if not ended:
         return
     if is_screen(context.stderr, context.environ) and not context.quiet:
         words = ", ".join(f"{job.name} {str(job.status).lower()}" for job in ended)

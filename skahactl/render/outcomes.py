@@ -9,11 +9,9 @@ from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome
 from skahactl.engine.plan import JobAction
 from skahactl.errors import Exit
 from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
-from skahactl.manifest.shared_record import wrapped_request
 from skahactl.model import ALIVE, Job, Request, Secret, State
 from skahactl.profile import Profile
 from skahactl.render.columns import COUNT_ORDER, counts_text
-from skahactl.render.tables import data_text
 from skahactl.skaha.encoding import masked_fields
 from skahactl.text import count_noun, format_duration, format_ranges, suggest
 from skahactl.text import format_ranges as ranges_text
@@ -55,6 +53,8 @@ def show_outcome(context: Invocation, outcome: Outcome) -> None:
     A dry run's plan and differences are what was asked for, so as a table they go to stdout.
     """
     if context.machine_readable:
+        from skahactl.render.tables import data_text
+
         data = outcome.data()
         context.data(data_text(context.output, "jobs", data["jobs"] if context.output == "jsonl" else data))
         return
@@ -264,6 +264,8 @@ def add_requests(outcome: Outcome, jobs: Sequence[Job]) -> None:
 
     A field that is there once is a string, ``env`` a list.
     """
+    from skahactl.manifest.shared_record import wrapped_request
+
     for part, job in _pairs(outcome, jobs):
         replicas = {replica.number: replica for replica in job.replicas}
         for step in part.steps:
@@ -275,6 +277,8 @@ def add_requests(outcome: Outcome, jobs: Sequence[Job]) -> None:
 
 def show_requests(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) -> None:
     """The first request of each job, and how the others differ."""
+    from skahactl.manifest.shared_record import wrapped_request
+
     for part, job in _pairs(outcome, jobs):
         sent = [int(str(step["replica"])) for step in part.steps if step["action"] in _SENT]
         replicas = {replica.number: replica.request for replica in job.replicas}

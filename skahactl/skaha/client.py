@@ -13,7 +13,6 @@ from skahactl.errors import AuthError, SkahactlError, UnreachableError, UsageErr
 from skahactl.skaha import credentials, encoding, failures, models
 from skahactl.skaha.failures import HttpReply
 from skahactl.skaha.models import CreateOutcome, CreateResult, Event, Listing, Options, ServerError, ServerSession
-from skahactl.skaha.storage import SharedStorage
 from skahactl.skaha.transport import FAILURES, Exchange, PreparedRequest
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from skahactl.model import Request
     from skahactl.profile import Profile
+    from skahactl.skaha.storage import SharedStorage
     from skahactl.system import Clock
 
 
@@ -113,10 +113,11 @@ class Client:
         environ: Mapping[str, str],
         report: Callable[[str], None] = _log_nothing,
         verbose: int = 0,
-        storage: SharedStorage | None = None,
+        open_storage: Callable[[], SharedStorage] | None = None,
     ) -> None:
         self.server = profile.server
-        self.storage = storage or SharedStorage(profile, clock, None)
+        self._open_storage = open_storage
+        self._storage: SharedStorage | None = None
         self._profile = profile
         self._where = f"{profile.name} ({profile.host})"  # its name in errors
         self._way_in = credentials.login_hint(profile)
@@ -139,8 +140,19 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        await self.storage.aclose()
+        if self._storage is not None:
+            await self._storage.aclose()
         await self._exchange.aclose()
+
+    @property
+    def storage(self) -> SharedStorage:
+        """Return the shared storage of the profile, opened at its first use."""
+        if self._storage is None:
+            from skahactl.skaha.storage import SharedStorage
+
+            opened = None if self._open_storage is None else self._open_storage()
+            self._storage = opened or SharedStorage(self._profile, self._clock, None)
+        return self._storage
 
     @property
     def user(self) -> str | None:

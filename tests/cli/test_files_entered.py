@@ -60,16 +60,8 @@ def files_entered(home: Home, line: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "most"),
     [
-        pytest.param(
-            "apply job.toml --wait",
-            60,
-            marks=pytest.mark.xfail(strict=False, reason="74 files: the driver's parts are spread over more files"),
-        ),
-        pytest.param(
-            "logs -f three",
-            36,
-            marks=pytest.mark.xfail(strict=False, reason="40 files: it asks the platform for logs that are saved"),
-        ),
+        ("apply job.toml --wait", 60),
+        ("logs -f three", 36),
         ("get jobs", 22),
         ("split list.txt --of 2 --replica 1", 10),
     ],

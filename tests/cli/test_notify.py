@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from skahactl.commands.runtime import notify_after_wait
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.model import State, zero_filled
 from skahactl.profiles import choose
-from skahactl.render.notify import notify_end
 from tests.unit.test_render import CANFAR, context, written
 
 
@@ -24,7 +24,7 @@ def ended(*command: str) -> Outcome:
 def test_the_command_knows_how_the_job_ended(tmp_path: Path, seconds: float, runs: bool) -> None:
     script = f'echo "$SKAHACTL_JOB $SKAHACTL_STATUS $SKAHACTL_FAILED" > {tmp_path}/told'
     place = context(environ=dict(os.environ))
-    notify_end(place, ended("sh", "-c", script), seconds)
+    notify_after_wait(place, ended("sh", "-c", script), seconds)
     assert (tmp_path / "told").exists() is runs
     if runs:
         assert (tmp_path / "told").read_text() == "tiles Failed 3\n"
@@ -33,8 +33,8 @@ def test_the_command_knows_how_the_job_ended(tmp_path: Path, seconds: float, run
 
 def test_a_command_that_fails_is_a_warning() -> None:
     place = context(environ=dict(os.environ))
-    notify_end(place, ended("false"), 100)
-    notify_end(place, ended("/no/such/program"), 100)
+    notify_after_wait(place, ended("false"), 100)
+    notify_after_wait(place, ended("/no/such/program"), 100)
     assert [line.split(": ")[:2] for line in written(place)[1].splitlines()] == [["warning", "[notify] command"]] * 2
 
 

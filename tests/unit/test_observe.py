@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skahactl.engine.evidence import Evidence
 from skahactl.engine.observe import (
     Adopt,
     Duplicate,
+    Evidence,
     Gone,
     Missing,
     Rivals,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from skahactl.engine.evidence import Evidence
+from skahactl.engine.observe import Evidence
 from skahactl.engine.record import Recorder
 from skahactl.ledger import attempts
 from skahactl.ledger.attempts import attempts_of

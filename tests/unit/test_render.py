@@ -15,8 +15,7 @@ from skahactl.engine.runtime import FailedReplica, RunProgress
 from skahactl.errors import UsageError
 from skahactl.invocation import Invocation
 from skahactl.ledger.records import AttemptRow, JobKey, Run, RunSummary
-from skahactl.manifest.content import Difference
-from skahactl.model import STATES, Limits, State, job_status, zero_filled
+from skahactl.model import STATES, Difference, Limits, State, job_status, zero_filled
 from skahactl.profile import LOCAL_SERVER, Profile
 from skahactl.render import terminal
 from skahactl.render.cells import CELLS, RETRYING, draw

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from skahactl.engine.running_logs import LOCAL, SERVER, ReadRate, RunningLogs
+from skahactl.engine.tasks import LOCAL, SERVER, ReadRate, RunningLogs
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.database import open_ledger
 from skahactl.ledger.replicas import items_of

@@ -1,12 +1,17 @@
-"""The last line of a log that says something: the reason why a replica failed."""
+"""Saved logs: their paths, and the last line of a log that says something."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import BinaryIO
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from skahactl.manifest.placeholders import MARK
+
+if TYPE_CHECKING:
+    from skahactl.ledger.records import Run
 
 _EDGE = 16_384  # bytes before the end that are searched
 _LONGEST = 500  # characters of a line that are kept
@@ -59,3 +64,21 @@ def _printable(line: bytes) -> str:
     shown = next((part for part in reversed(line.split(b"\r")) if part.strip()), b"")
     text = _ESCAPE.sub("", shown.decode("utf-8", "replace"))
     return "".join(char if char.isprintable() else " " for char in text).strip()
+
+
+def log_path(state_dir: Path, run: Run, replica: int, attempt: int) -> Path:
+    """Return the path of a saved log: ``logs/HOST/JOB/RUN-DATE/REPLICA.ATTEMPT.log`` in the state directory.
+
+    The date is the creation of the run, so that a new ledger never mistakes older logs for its own.
+    """
+    server = run.key.server.split("://", 1)[-1].removesuffix("/skaha/v1")
+    where = f"{run.key.user}@{server}" if run.key.user else server
+    made = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(run.created))
+    width = len(str(run.total))
+    folder = state_dir / "logs" / _safe(where) / _safe(run.key.name) / f"{run.number}-{made}"
+    return folder / f"{replica:0{width}d}.{attempt}.log"
+
+
+def _safe(text: str) -> str:
+    """Convert ``text`` to one file name."""
+    return re.sub(r"[^A-Za-z0-9._@-]+", "_", text).lstrip(".")[:200] or "_"

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from skahactl.logs.last_lines import LastLine, last_line_of
+from skahactl.logs.saved import LastLine, last_line_of
 from skahactl.model import Resources, State
 from skahactl.shapes import FailedItem, failure_reason
 from tests.unit.test_render import attempt
