@@ -60,6 +60,19 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestProblem:
+    """Why a request cannot be sent.
+
+    ``part``: where: ("image",), ("command", index), ("env", name), or () for the request as a whole. ``too_large``: it
+    exceeds a limit on the size of a request.
+    """
+
+    part: tuple[str | int, ...]
+    message: str
+    too_large: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Each:
     """``each = true``: a few lines of sh that run the command once per row.
 

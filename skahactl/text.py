@@ -127,10 +127,16 @@ def distance(first: str, second: str) -> int:
     return row[-1]
 
 
-def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
+class Guess(str):
+    """A hint that only names the word that was probably meant: it is shown beside the message, if that fits."""
+
+    __slots__ = ()
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> Guess | None:
     """Return a hint such as ``did you mean 'cores'?``, or None."""
     found = nearest(word, candidates)
-    return f"did you mean '{found}'?" if found else None
+    return Guess(f"did you mean '{found}'?") if found else None
 
 
 def is_typo(word: str, known: str) -> bool:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from skahactl.engine.observe import RunSnapshot
-from skahactl.ledger.records import UNREAD, AttemptRow, ReplicaState
+from skahactl.ledger.records import UNREAD, AttemptRow, QueuedReason, ReplicaState
 from skahactl.model import ALIVE, OBSERVED, State
 from skahactl.text import format_duration
 
@@ -186,9 +186,8 @@ def _held(replica: ReplicaState, name: str, now: float, gate: Gate) -> Step:
             StepAction.HOLD,
             f"{why}; again in {format_duration((replica.not_before or 0.0) - now)}",
         )
-    return Step(
-        replica.number, name, StepAction.CREATE, replica.reason if replica.reason == "retry" else "not created yet"
-    )
+    reason = QueuedReason.RETRY if replica.reason == QueuedReason.RETRY else "not created yet"
+    return Step(replica.number, name, StepAction.CREATE, reason)
 
 
 def _unsettled(replica: ReplicaState, attempt: AttemptRow | None, now: float, settled: frozenset[int]) -> Step:

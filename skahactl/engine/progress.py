@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from skahactl.engine.runtime import FailedReplica, RunProgress
+from skahactl.ledger.records import QueuedReason
 from skahactl.ledger.replicas import ended_items, failed_items, item_counts, replica, replicas_with_each
 from skahactl.model import ALIVE, State
 from skahactl.text import format_duration
@@ -191,7 +192,7 @@ def _queued_for(snapshot: RunSnapshot, summary: RunSummary) -> str | None:
     if not counts[State.QUEUED]:
         return None
     reasons = Counter(row.reason for row in snapshot.replicas if row.state == State.QUEUED and row.reason)
-    reasons.pop("retry", None)
+    reasons.pop(QueuedReason.RETRY, None)
     if reasons:
         return reasons.most_common(1)[0][0]
     if snapshot.run.after and snapshot.run.started is None:

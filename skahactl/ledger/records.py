@@ -342,6 +342,12 @@ class Intent:
     send: int
 
 
+class QueuedReason(StrEnum):
+    """Reasons of Queued replicas on which decisions depend; all other reasons are text for people."""
+
+    RETRY = "retry"  # somebody asked for another attempt
+
+
 @dataclass(frozen=True, slots=True)
 class ReplicaState:
     """A replica without its request and items: small enough for a driver to read thousands in each pass."""

@@ -13,6 +13,7 @@ from skahactl.ledger.records import (
     AttemptRow,
     ItemRow,
     Note,
+    QueuedReason,
     ReplicaRow,
     ReplicaState,
     dump_json,
@@ -97,10 +98,16 @@ def allow_again(
         connection.executemany(
             "UPDATE replicas SET state = CASE WHEN state IN ('Failed', 'Rejected', 'Unknown', 'Deleted', 'Completed',"
             " 'Skipped')"
-            " THEN 'Queued' ELSE state END, reason = 'retry', allowed = attempt + 1, not_before = NULL, deleting = 0,"
+            " THEN 'Queued' ELSE state END, reason = ?, allowed = attempt + 1, not_before = NULL, deleting = 0,"
             " chosen = ?, resources = ? WHERE run = ? AND number = ?",
             (
-                (None if positions is None else dump_json(positions), resources_text(resources), run_id, number)
+                (
+                    QueuedReason.RETRY,
+                    None if positions is None else dump_json(positions),
+                    resources_text(resources),
+                    run_id,
+                    number,
+                )
                 for number, positions in chosen.items()
             ),
         )

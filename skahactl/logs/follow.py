@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from skahactl.system import Clock
     from skahactl.targets import Target
 
-WAITING, LIVE, _END_OF_LOG, GONE = "waiting", "live", "ended", "gone"
+WAITING, LIVE, END_OF_LOG, GONE = "waiting", "live", "ended", "gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ class Follower:
         if strand.state == GONE and strand.shared is not None:
             async with self._read(strand.shared) as chunks:
                 return await tail.read(chunks)
-        if strand.kept is not None and strand.state in (_END_OF_LOG, GONE):
+        if strand.kept is not None and strand.state in (END_OF_LOG, GONE):
             return await tail.read(_file(strand.kept))
         if strand.session is None or strand.state == GONE:
             return True
@@ -285,7 +285,7 @@ class _Followed:
             self._sink.release()
         self.idle = 0 if news else self.idle + 1
         self.empty = 0 if answered else self.empty + 1
-        ended = strand.state in (_END_OF_LOG, GONE)
+        ended = strand.state in (END_OF_LOG, GONE)
         if ended and (answered or strand.kept or strand.state == GONE or self.empty >= _EMPTY_READS):
             self.close()
 
@@ -304,7 +304,7 @@ async def _file(path: Path) -> AsyncIterator[bytes]:
             yield block
 
 
-_STATES = {"Pending": WAITING, "Running": LIVE, "Terminating": LIVE, "Completed": _END_OF_LOG, "Failed": _END_OF_LOG}
+_STATES = {"Pending": WAITING, "Running": LIVE, "Terminating": LIVE, "Completed": END_OF_LOG, "Failed": END_OF_LOG}
 _LISTS = 2  # number of lists that must agree before a session counts as gone
 
 
@@ -378,7 +378,7 @@ class SessionWatch:
 
     def _state(self, log: AttemptLog, listed: dict[str, str]) -> str:
         if log.whole is not None:
-            return _END_OF_LOG
+            return END_OF_LOG
         if log.session is None:
             return GONE if log.state in ENDED else WAITING
         if log.session in listed:

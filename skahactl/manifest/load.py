@@ -26,7 +26,7 @@ from skahactl.manifest.problems import (
 from skahactl.manifest.schema import JobTable, check_word, show_value
 from skahactl.manifest.syntax import parse_toml
 from skahactl.system import read_limited, read_stream
-from skahactl.text import did_you_mean, nearest
+from skahactl.text import Guess, did_you_mean, nearest
 
 Table = dict[str, Any]
 
@@ -432,7 +432,7 @@ def _nearest(file: str) -> str | None:
     except OSError:
         return None
     guess = nearest(name.removesuffix(".toml"), beside)
-    return None if guess is None else f"did you mean '{os.path.join(os.path.dirname(file), guess)}.toml'?"
+    return None if guess is None else Guess(f"did you mean '{os.path.join(os.path.dirname(file), guess)}.toml'?")
 
 
 def _set(raw: list[_RawDraft], sets: Sequence[str], found: list[Problem]) -> list[_RawDraft]:

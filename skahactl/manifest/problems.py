@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from skahactl.errors import Problem
 from skahactl.manifest.schema import KINDS, JobTable, show_value
-from skahactl.text import did_you_mean
+from skahactl.text import Guess, did_you_mean
 
 #: The path of a key in the file: names, and numbers from 0 for tables of a list such as ``[[job]]``.
 Path = tuple[str | int, ...]
@@ -325,10 +325,10 @@ def _home(key: str) -> str | None:
 def _move(full: str, table: str) -> str:
     home, _, key = full.rpartition(".")
     if home == table:
-        return f"did you mean '{key}'?"
+        return Guess(f"did you mean '{key}'?")
     if not home:
         return f"'{key}' belongs at the top level: move it above the first [table]"
-    return f"did you mean '{key}' in [{home}]?"
+    return Guess(f"did you mean '{key}' in [{home}]?")
 
 
 def _tables(model: type[BaseModel] | None) -> dict[str, type[BaseModel] | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from skahactl.manifest.load import Draft
 from skahactl.manifest.placeholders import BUILT_IN, Template, each_command, each_script, each_variable
 from skahactl.manifest.problems import Path, SourceMap
 from skahactl.manifest.templates import ALL_ITEMS, Templates, of_one_item
-from skahactl.model import Each, EnvValue, Replica, Request, Resources, session_name
+from skahactl.model import Each, EnvValue, Replica, Request, RequestProblem, Resources, session_name
 from skahactl.text import count_noun, did_you_mean
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ def _replicas(numbers: Sequence[int]) -> str:
 
 
 #: What cannot be sent in a request, with the alternative; nothing for a request that can be sent.
-Check = Callable[[Request], tuple[str, ...]]
+Check = Callable[[Request], tuple[RequestProblem, ...]]
 
 _MOST_SHOWN = 20
 
@@ -205,13 +204,13 @@ def unsendable_text_problems(draft: Draft, made: Templates, check: Check) -> Ite
     """What ``check`` says of the texts that are the same in every replica, of a job with other mistakes."""
     command = tuple(template.literal or "x" for template in made.command)
     env = tuple((key, value.literal or "x") for key, value in made.env if isinstance(value, Template))
-    for message in check(Request("headless", draft.table.image, command, env)):
-        yield draft.places.problem(_key(message, draft), message)
+    for found in check(Request("headless", draft.table.image, command, env)):
+        yield draft.places.problem(_key(found, draft), found.message)
 
 
 def unsendable_problems(draft: Draft, built: Sequence[Replica], check: Check) -> Iterator[Problem]:
     """What ``check`` says of the requests; one that differs only by its replica's number is not checked again."""
-    reported: dict[str, int] = {}
+    reported: dict[RequestProblem, int] = {}
     seen: set[Request] = set()
     for replica in built:
         request = replica.request
@@ -219,11 +218,11 @@ def unsendable_problems(draft: Draft, built: Sequence[Replica], check: Check) ->
         alike = Request(request.kind, request.image, request.command, env, request.resources)
         if alike not in seen:
             seen.add(alike)
-            for message in check(request):
-                reported.setdefault(message, replica.number)
-    for message, number in list(reported.items())[:_MOST_SHOWN]:
+            for found in check(request):
+                reported.setdefault(found, replica.number)
+    for found, number in list(reported.items())[:_MOST_SHOWN]:
         which = f"replica {number}: " if len(built) > 1 else ""
-        yield draft.places.problem(_key(message, draft), which + message, _fewer(message, draft))
+        yield draft.places.problem(_key(found, draft), which + found.message, _fewer(found, draft))
     if len(reported) > _MOST_SHOWN:
         yield draft.places.problem((), f"and {count_noun(len(reported) - _MOST_SHOWN, 'more problem')} of this kind")
 
@@ -249,23 +248,21 @@ def _clashes(draft: Draft, listed: Items, each: bool) -> Iterator[Problem]:
             )
 
 
-def _key(message: str, draft: Draft) -> Path:
-    """The key that a message of ``check`` is about."""
-    if message.startswith("[env]"):
-        name = message.removeprefix("[env] ").strip('"').partition(" ")[0].strip('":')
-        if name in draft.table.env:
-            return ("env", name)
-        return ("items",) if name.startswith("ITEM_") else ("env",)
-    if message.startswith("the image"):
+def _key(found: RequestProblem, draft: Draft) -> Path:
+    """The key of the manifest that a problem of a request is about."""
+    table = draft.table
+    if found.part[:1] == ("env",):
+        name = str(found.part[-1])
+        return ("env", name) if name in table.env else ("items",) if name.startswith("ITEM_") else ("env",)
+    if found.part == ("image",):
         return ("image",)
-    element = re.match(r"command, element (\d+):", message)
-    if element and draft.table.command and "{items}" not in draft.table.command:
-        return ("command", int(element[1]) - 1)
-    return ("shell",) if draft.table.shell else ("command",)
+    if found.part and table.command and "{items}" not in table.command:
+        return found.part
+    return ("shell",) if table.shell else ("command",)
 
 
-def _fewer(message: str, draft: Draft) -> str | None:
+def _fewer(found: RequestProblem, draft: Draft) -> str | None:
     """What to do about a request that its items made too large."""
-    if draft.table.items is None or " bytes" not in message:
+    if draft.table.items is None or not found.too_large:
         return None
     return "for fewer items per request: use more replicas, or read the list in the container with 'skahactl split'"

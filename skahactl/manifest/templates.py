@@ -15,7 +15,7 @@ from skahactl.manifest.load import Draft
 from skahactl.manifest.placeholders import BUILT_IN, Placeholder, Template, each_variable, parse_template
 from skahactl.manifest.problems import Path
 from skahactl.model import Secret
-from skahactl.text import did_you_mean
+from skahactl.text import Guess, did_you_mean
 
 if TYPE_CHECKING:
     from skahactl.manifest.items import Items
@@ -104,7 +104,7 @@ def template_problems(texts: Templates, job: TemplateSource) -> Iterator[Problem
             yield from _strict(template, path, job)
         else:
             for word, guess in template.mistyped:
-                hint = f"did you mean {{{guess}}}? For the text {{{word}}}, write {{{{{word}}}}}"
+                hint = Guess(f"did you mean {{{guess}}}? For the text {{{word}}}, write {{{{{word}}}}}")
                 yield places.problem(path, f"unknown placeholder {{{word}}}", hint)
 
 

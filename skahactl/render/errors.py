@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from skahactl.errors import ManifestError, Problem, SkahactlError
 from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode
+from skahactl.text import Guess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _RED, _BOLD, _BLUE, _PLAIN = "\x1b[1;31m", "\x1b[1m", "\x1b[34m", "\x1b[0m"
-_GUESS = "did you mean "
 
 
 def error_lines(context: Invocation, error: SkahactlError) -> list[str]:
@@ -106,11 +106,11 @@ class _ManifestPage:
 
     def _words(self, problem: Problem) -> str:
         """The message, and a short guess beside it."""
-        guess = problem.hint if problem.hint and problem.hint.startswith(_GUESS) else None
+        guess = problem.hint if isinstance(problem.hint, Guess) else None
         return one_line(f"{problem.message}; {guess}" if guess else problem.message)
 
     def _help(self, problem: Problem) -> Iterator[str]:
-        if problem.hint and not (problem.hint.startswith(_GUESS) and problem.column is not None):
+        if problem.hint and not (isinstance(problem.hint, Guess) and problem.column is not None):
             for line in problem.hint.splitlines():
                 yield self._line("", f"{_word('help:', _BOLD, self._colour)} {one_line(line)}")
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
 from skahactl.errors import UsageError
-from skahactl.model import EnvValue, Request, Secret
+from skahactl.model import EnvValue, Request, RequestProblem, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,11 +59,6 @@ _REREAD = re.compile(
 )
 
 
-def request_problems(request: Request, body_size: int) -> tuple[str, ...]:
-    """Yield every problem of ``request``; its encoded form has ``body_size`` bytes."""
-    return tuple(_problems(request, body_size))
-
-
 def value_problem(text: str) -> str | None:
     """Return why this argument or value cannot be sent, as the rest of a sentence; None if it can."""
     if "\0" in text:
@@ -101,45 +96,54 @@ def _bash(code: int) -> str:
     return f"$'\\x{code:02x}'" if code < 0x80 else f"$'\\u{code:04x}'"
 
 
-def _problems(request: Request, body_size: int) -> Iterator[str]:
+def _problems(request: Request, body_size: int) -> Iterator[RequestProblem]:
     if not _IMAGE.fullmatch(request.image):
-        yield f'the image "{request.image}" has characters that are not allowed in an image reference'
+        message = f'the image "{request.image}" has characters that are not allowed in an image reference'
+        yield RequestProblem(("image",), message)
     for position, text in enumerate(request.command):
         problem = value_problem(text)
         if problem:
-            yield f"command, element {position + 1}: {problem}"
+            yield RequestProblem(("command", position), f"command, element {position + 1}: {problem}")
     yield from _env_problems(request)
     yield from _size_problems(request, body_size)
 
 
-def _env_problems(request: Request) -> Iterator[str]:
+def _env_problems(request: Request) -> Iterator[RequestProblem]:
     for name, value in request.env:
-        if not _ENV_NAME.fullmatch(name):
-            yield f'[env] "{name}" is not a valid name of a variable; use letters, digits and _'
-        elif name in _REREAD_NAMES:
-            yield f'[env] {name}: the platform reads the name "{name}" as a boolean; use a longer one'
-        elif _OVERRIDDEN.fullmatch(name):
-            yield (
-                f"[env] {name} is set by the platform, which overrides it; "
-                f'set it inside the command: command = ["env", "{name}=...", ...]'
-            )
-        problem = value_problem(value) if isinstance(value, str) else None
-        if problem:
-            yield f"[env] {name} {problem}"
-        elif isinstance(value, str) and len(f"{name}={value}".encode()) > LARGEST_ELEMENT:
-            yield f"[env] {name} is longer than the {LARGEST_ELEMENT} bytes that Linux allows; put it into a file"
+        for message in _variable_problems(name, value):
+            yield RequestProblem(("env", name), message)
 
 
-def _size_problems(request: Request, body_size: int) -> Iterator[str]:
+def _variable_problems(name: str, value: EnvValue) -> Iterator[str]:
+    if not _ENV_NAME.fullmatch(name):
+        yield f'[env] "{name}" is not a valid name of a variable; use letters, digits and _'
+    elif name in _REREAD_NAMES:
+        yield f'[env] {name}: the platform reads the name "{name}" as a boolean; use a longer one'
+    elif _OVERRIDDEN.fullmatch(name):
+        yield (
+            f"[env] {name} is set by the platform, which overrides it; "
+            f'set it inside the command: command = ["env", "{name}=...", ...]'
+        )
+    problem = value_problem(value) if isinstance(value, str) else None
+    if problem:
+        yield f"[env] {name} {problem}"
+    elif isinstance(value, str) and len(f"{name}={value}".encode()) > LARGEST_ELEMENT:
+        yield f"[env] {name} is longer than the {LARGEST_ELEMENT} bytes that Linux allows; put it into a file"
+
+
+def _size_problems(request: Request, body_size: int) -> Iterator[RequestProblem]:
     values = [value for _, value in request.env if isinstance(value, str)]
     size = sum(len(text.encode(errors="surrogatepass")) for text in (*request.command, *values))
     advice = "put the long parts into a file that the command reads, or use more replicas"
     if size > LARGEST_REQUEST:
-        yield f"command and [env] of one replica take {size} bytes, but the platform stores at most 1 MiB; {advice}"
+        message = f"command and [env] of one replica take {size} bytes, but the platform stores at most 1 MiB; {advice}"
+        yield RequestProblem((), message, too_large=True)
     elif body_size > LARGEST_BODY:
-        yield f"the request of one replica takes {body_size} bytes, but the platform reads at most 2 MiB; {advice}"
+        message = f"the request of one replica takes {body_size} bytes, but the platform reads at most 2 MiB; {advice}"
+        yield RequestProblem((), message, too_large=True)
     if len(request.env) > MOST_FIELDS - 10:
-        yield f"[env] has {len(request.env)} variables, but the platform reads at most {MOST_FIELDS - 10}"
+        message = f"[env] has {len(request.env)} variables, but the platform reads at most {MOST_FIELDS - 10}"
+        yield RequestProblem(("env",), message)
 
 
 def reveal_secrets(key: str, content: EnvValue, environ: Mapping[str, str]) -> str:
@@ -259,9 +263,9 @@ def body(form: Fields) -> bytes:
     return "&".join(f"{key}={quote_plus(text, errors='surrogatepass')}" for key, text in form).encode("ascii")
 
 
-def problems(request: Request) -> tuple[str, ...]:
+def problems(request: Request) -> tuple[RequestProblem, ...]:
     """Return what cannot be sent of this request, with alternatives; secrets are checked when they are read."""
-    return request_problems(request, len(body(masked_fields(request, "x" * 50))))
+    return tuple(_problems(request, len(body(masked_fields(request, "x" * 50)))))
 
 
 def needs_encoding(request: Request) -> bool:

@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 
 from skahactl.engine.runtime import OutageReport
 from skahactl.errors import UnreachableError
-from skahactl.logs.follow import ENDED, GONE, LIVE, LOCAL, REMOTE, WAITING, Follower, LogStream, ReadPace, StreamRead
+from skahactl.logs.follow import (
+    END_OF_LOG,
+    GONE,
+    LIVE,
+    LOCAL,
+    REMOTE,
+    WAITING,
+    Follower,
+    LogStream,
+    ReadPace,
+    StreamRead,
+)
 from skahactl.logs.keep import GAP, Tail
 from skahactl.logs.writers import LastLines, Lines, WriterChain, last_lines_at
 from skahactl.logs.writers import WriterOptions as Shape
@@ -178,19 +189,24 @@ class Platform:
         finally:
             self.open -= 1
 
-    async def look(self) -> StreamRead:
+    async def look(self) -> StreamRead | None:
+        """None while the platform does not answer, as SessionWatch.look."""
         self.looks += 1
-        self._fail()
+        if self._is_down():
+            return None
         now = self.clock.monotonic()
         found = []
         for number, (session, end) in enumerate(self.ends.items(), 1):
             start = self.starts.get(session, 0.0)
-            state = WAITING if now < start else LIVE if now < end else ENDED
+            state = WAITING if now < start else LIVE if now < end else END_OF_LOG
             found.append(LogStream((0, number, 1), f"job/{number}", session, state))
         return StreamRead(tuple(found), False)
 
+    def _is_down(self) -> bool:
+        return self.down is not None and self.down[0] <= self.clock.monotonic() < self.down[1]
+
     def _fail(self) -> None:
-        if self.down is not None and self.down[0] <= self.clock.monotonic() < self.down[1]:
+        if self._is_down():
             raise UnreachableError("the platform does not answer")
 
 
@@ -269,7 +285,7 @@ def test_only_so_many_are_followed_at_once_and_all_in_the_end() -> None:
     assert platform.most_open <= 8
     assert all(bytes(screen.text[session]) == platform.log(session) for session in ends)
     assert [text for text in screen.said if "--max" in text] == [
-        "following 8 logs of 40; the others as these end (--max)"
+        "following 8 of 40 logs; others follow as these end (--max)"
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from skahactl.errors import ManifestError
 from skahactl.manifest.resolve import read
-from skahactl.model import Request
+from skahactl.model import Request, RequestProblem
 from skahactl.skaha import encoding
 from tests.manifests import HEAD, LOCAL, job, jobs, problems, write
 
@@ -372,9 +372,9 @@ def test_a_request_that_cannot_be_sent(tmp_path: Path) -> None:
     path = write(tmp_path, SIMPLE + "replicas = 50\n[env]\nA = 'b'\n")
     asked: list[Request] = []
 
-    def check(request: Request) -> tuple[str, ...]:
+    def check(request: Request) -> tuple[RequestProblem, ...]:
         asked.append(request)
-        return ("[env] A is too short",)
+        return (RequestProblem(("env", "A"), "[env] A is too short"),)
 
     with pytest.raises(ManifestError) as caught:
         read([path], LOCAL, check=check)

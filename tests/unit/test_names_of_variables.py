@@ -28,4 +28,4 @@ def test_the_container_gets_the_name_that_was_written(name: str) -> None:
 @pytest.mark.parametrize("name", ["y", "Y", "n", "N"])
 def test_names_that_kubectl_reads_as_booleans_are_refused(name: str) -> None:
     (problem,) = problems(Request("headless", "a/b:1", ("env",), ((name, "1"),)))
-    assert f'reads the name "{name}" as a boolean' in problem
+    assert f'reads the name "{name}" as a boolean' in problem.message
