@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TextIO
 
 from skahactl.errors import UsageError
-from skahactl.text import call_options, distance, nearest
+from skahactl.text import call_options, distance, nearest, suggest
 
 OUTPUTS = ("table", "wide", "name", "json", "jsonl", "yaml", "csv", "toml")
 COLOURS = ("auto", "always", "never")
@@ -226,6 +226,12 @@ def take_globals(argv: Sequence[str], environ: Mapping[str, str] | None = None) 
         word = argv[at]
         at += 1
         if word == "--" or _starts_command([*words, word]):
+            if word == "--" and _lacks_image(words):
+                profile = ("-p", taken["profile"]) if "profile" in taken else ()
+                raise UsageError(
+                    "create: IMAGE is missing before --",
+                    hint=f"write {suggest(*profile, *words, 'IMAGE', '--', *argv[at:])}",
+                )
             rest = list(argv[at:] if word == "--" else argv[at - 1 :])
             if words[:1] == ["split"]:  # which has lists before it, of any number
                 taken["command"] = tuple(rest)
@@ -255,15 +261,24 @@ def take_globals(argv: Sequence[str], environ: Mapping[str, str] | None = None) 
 def _starts_command(words: Sequence[str]) -> bool:
     """Whether the last of these words begins the command of ``create``: the third that is not an option or its
     value, after KIND and IMAGE."""
-    if words[0] != "create":
-        return False
-    valued, positional, count = False, False, 0
-    for word in words[1:]:
+    positional = _positional(words)
+    return words[0] == "create" and len(positional) == 3 and positional[-1] == len(words) - 1
+
+
+def _lacks_image(words: Sequence[str]) -> bool:
+    """Whether these words before ``--`` are ``create KIND`` without an image."""
+    return words[:1] == ["create"] and len(_positional(words)) == 1
+
+
+def _positional(words: Sequence[str]) -> list[int]:
+    """Where the words of ``create`` are that are neither options nor values of options."""
+    found, valued = [], False
+    for at, word in enumerate(words[1:], 1):
         is_option = word.startswith("-") and not valued
-        positional = not is_option and not valued
+        if not is_option and not valued:
+            found.append(at)
         valued = is_option and word in CREATE_VALUED
-        count += positional
-    return positional and count == 3
+    return found
 
 
 def _settings(taken: dict[str, Any], words: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any]:
@@ -330,6 +345,8 @@ def similar(word: str, candidates: Iterable[str]) -> str | None:
 
 #: Options of other tools, and what does the same.
 _OPTIONS = {
+    ("resume", "--wait"): "resume always waits until the job ends: leave out --wait",
+    ("resume", "-w"): "resume always waits until the job ends: leave out -w",
     ("logs", "--since"): "log lines have no times; for the last lines: --tail N",
     ("events", "--since"): "the server keeps events for about an hour; all of them are shown",
     ("apply", "--force"): "to delete the current run and start a new one: --replace",

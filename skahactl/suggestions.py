@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from skahactl.errors import UsageError
 from skahactl.invocation import similar, unknown_option
-from skahactl.text import parse_ranges
+from skahactl.text import parse_ranges, suggest
 
 if TYPE_CHECKING:
     from cyclopts import CycloptsError
@@ -36,7 +36,7 @@ _ANSWERS = {
     "diff {target|job.toml}": ("plan",),
     "validate {target|job.toml}": ("lint", "check"),
     "init {target|}": ("new", "template", "scaffold"),
-    "apply {target|job.toml}": ("submit", "deploy", "install", "condor_submit", "qsub"),
+    "apply {target|job.toml}": ("submit", "deploy", "install", "condor_submit"),
     "apply {target|job.toml} --wait": ("up",),
     "apply FILE --rerun": ("rerun", "restart"),
     "apply FILE --replace": ("replace",),
@@ -79,7 +79,7 @@ def explain_argument_error(error: CycloptsError, words: Sequence[str]) -> UsageE
     page = f"see 'skahactl {place} --help'" if place else "see 'skahactl --help'"
     who = place or "skahactl"
     if isinstance(error, UnknownOptionError):
-        return _unknown_option(error, who, page)
+        return _one_item(who, words) or _unknown_option(error, who, page)
     if isinstance(error, UnknownCommandError):
         return _unknown_command(error, who, page)
     if isinstance(error, CoercionError):
@@ -162,12 +162,12 @@ def _after_dashes(rest: Sequence[str]) -> str:
 
 def _squeue(rest: list[str]) -> str:
     job = _value(rest, "-j", "--jobs", "--job", "-n", "--name")
-    return f"get replicas {_target(job)} --state Running,Pending" if job else "get replicas --state Running,Pending"
+    return f"get replicas {_target(job)}" if job else "get jobs"
 
 
 def _sacct(rest: list[str]) -> str:
     job = _value(rest, "-j", "--jobs", "--job", "--name") or next(iter(_targets(rest)), None)
-    return f"get replicas {_target(job)}" if job else "get jobs"
+    return f"describe {_target(job)}" if job else "get jobs"
 
 
 def _scancel(rest: list[str]) -> str:
@@ -201,6 +201,8 @@ def _rollout(rest: list[str]) -> str:
 def _run(rest: list[str]) -> str:
     """``gh run ...``, ``kubectl run NAME --image=I -- CMD``, ``docker run IMAGE CMD``."""
     what, targets = next(iter(rest), ""), " ".join(_targets(rest[1:])) or "JOB"
+    if what.endswith(".toml"):
+        return f"apply {shlex.join(rest)}"
     image = _value(rest, "--image")
     if image:
         command = _after_dashes(rest)
@@ -268,6 +270,7 @@ _FUNCTIONS: dict[str, Callable[[list[str]], str]] = {
     "sacct": _sacct,
     "scancel": _scancel,
     "scontrol": _scontrol,
+    "qsub": _sbatch,
     "status": _status,
     "rollout": _rollout,
     "run": _run,
@@ -285,6 +288,16 @@ def combined_target(job: str, word: str) -> str | None:
     except ValueError:
         return None
     return f"{job}/{word}"
+
+
+def _one_item(who: str, words: Sequence[str]) -> UsageError | None:
+    """``retry JOB --item X``, which is an option of logs: the command that has the same effect."""
+    item = _value(words, "--item") if who in ("retry", "mark") else None
+    if item is None:
+        return None
+    rest = [word for word in words if word not in ("--item", item, f"--item={item}")]
+    hint = f"--items takes a list: echo {shlex.quote(item)} | {suggest(*rest, '--items', '-')}"
+    return UsageError(f"{who} has no option '--item'", hint=hint)
 
 
 def _unknown_option(error: UnknownOptionError, who: str, page: str) -> UsageError:

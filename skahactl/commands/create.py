@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -121,6 +122,10 @@ def create(
     from skahactl.commands.apply import ApplyOptions, apply_jobs
 
     _check_kind(kind)
+    if image.endswith(".toml") and os.path.isfile(os.path.join(current().cwd, image)):
+        raise UsageError(
+            f"{image} is a file, not an image", hint=f"to run the jobs of a manifest: {suggest('apply', image)}"
+        )
     if timeout is not None and not wait:
         hint = f"add --wait: {suggest('create')} ... --wait --timeout {timeout}"
         raise UsageError("--timeout needs --wait", hint=hint)

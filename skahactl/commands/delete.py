@@ -283,6 +283,8 @@ def _hint(runtime: Runtime, word: str, sessions: list[str]) -> str:
 
     if word.endswith(".toml"):
         return f"to delete the jobs of a manifest: {suggest('delete', '-f', word)}"
+    if word.isdecimal():
+        return f"jobs have names, not numbers: {suggest('get', 'jobs')} lists them; then {suggest('delete', 'JOB')}"
     guess = did_you_mean(word, [*job_names(runtime.ledger, runtime.profile), *sessions])
     return guess or f"{suggest('get', 'jobs')} and {suggest('get', 'sessions')} show what there is"
 

@@ -424,6 +424,9 @@ async def platform_rows(runtime: Runtime, noun: str, words: Sequence[str]) -> tu
     """Rows of images, resources or stats, and what data formats print instead (None: the rows). ``words``: parts of
     images' names."""
     if noun == "images":
+        if runtime.profile.is_local:
+            hint = "the local platform starts no containers and has no list; try: skahactl -p canfar get images"
+            runtime.reporter.say(hint)
         found = await runtime.ask(runtime.client.images) or ()
         return [dict(row) for row in found if all(word in str(row.get("id")) for word in words)], None
     if words:

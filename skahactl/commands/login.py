@@ -39,7 +39,7 @@ def login(
       skahactl login canfar --user alice
     """
     from skahactl import profiles
-    from skahactl.skaha.login import fetch_certificate, require_https
+    from skahactl.skaha.login import fetch_certificate, require_https, require_known_host
     from skahactl.system import SystemClock
     from skahactl.text import iso_time
 
@@ -49,6 +49,7 @@ def login(
         return _without_certificate(chosen, context)
     _require_name(chosen)
     require_https(chosen.login_url)
+    require_known_host(chosen, context.environ)
     account = _account(chosen.login_url, user, context)
     chain = fetch_certificate(chosen, account, SystemClock(), context.environ, context.debug)
     context.say(f"{chosen.auth.certificate}: valid until {iso_time(chain.ends)}")

@@ -54,8 +54,10 @@ def _show_wrapped(job: Job, context: Invocation) -> None:
         return
     first = job.replicas[0]
     request = wrapped_request(job, first.request, first.number, "RUN")
-    context.say(f"{job.name}: replicas write logs and exit codes to {request.command[4]}; replica 1 runs:")
-    context.say(shlex.join(request.command))
+    more = "replica 1 runs:" if context.verbose else "-v shows the command with its wrapper"
+    context.say(f"{job.name}: replicas write logs and exit codes to {request.command[4]}; {more}")
+    if context.verbose:
+        context.say(shlex.join(request.command))
 
 
 def _profile(context: Invocation) -> Profile:

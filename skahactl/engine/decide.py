@@ -67,7 +67,7 @@ def decide(
     if last.run.digest == job.digest:
         changed = ()
     if _ended(last) or (last.stop_reason is not None and (mode.rerun or changed)):
-        return _decide_ended(last, changed, mode, stale, now)
+        return _decide_ended(job, last, changed, mode, stale, now)
     if mode.rerun and not changed:
         return Decision(
             JobAction.REFUSE,
@@ -97,7 +97,7 @@ def _decide_first(job: Job, foreign: Mapping[int, Sequence[ServerSession]], mode
 
 
 def _decide_ended(
-    last: RunSummary, changed: tuple[Difference, ...], mode: ApplyMode, stale: str | None, now: float
+    job: Job, last: RunSummary, changed: tuple[Difference, ...], mode: ApplyMode, stale: str | None, now: float
 ) -> Decision:
     number = last.run.number
     if mode.rerun or mode.replace:
@@ -105,17 +105,18 @@ def _decide_ended(
         return Decision(JobAction.CREATE, f"run {number} {how}; the next run was asked for", changed)
     if stale is not None:
         return Decision(JobAction.CREATE, stale, changed)
+    rerun, with_items = suggest("apply", job.manifest or "FILE", "--rerun"), "items" in job.content
     if changed:
         return Decision(
             JobAction.REFUSE,
-            f"run {number} has results, and the manifest has changed",
+            f"the manifest differs from run {number}, which has results",
             changed,
-            hint="--rerun starts the next run with the manifest as it is now, and --rerun --missing one with the items "
-            "that are not Completed; to keep what is there, change nothing",
+            hint=f"to run the manifest as it is now: {rerun}"
+            + "; add --missing to leave out Completed items" * with_items,
         )
+    again = f"to retry what failed: {suggest('retry', job.name)}; " if last.counts[State.FAILED] else ""
     when = time_ago(last.run.ended, now)
-    again = f"{suggest('retry', last.run.key.name)} retries what failed, " if last.counts[State.FAILED] else ""
-    return Decision(JobAction.ENDED, f"run {number} ended {when}: {last.status}; {again}--rerun starts the next run")
+    return Decision(JobAction.ENDED, f"run {number} ended {when}", hint=f"{again}to start the next run: {rerun}")
 
 
 def _decide_unfinished(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome
 from skahactl.engine.plan import JobAction
 from skahactl.errors import Exit
 from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
-from skahactl.model import ALIVE, Job, Request, Secret, State
+from skahactl.model import ALIVE, Job, Replica, Request, Secret, State
 from skahactl.profile import Profile
 from skahactl.render.columns import COUNT_ORDER, counts_text
 from skahactl.skaha.encoding import masked_fields
@@ -80,8 +81,9 @@ def _print_names(context: Invocation, job: JobOutcome) -> None:
 
 
 def _print_plan(context: Invocation, where: str, job: JobOutcome) -> None:
-    run = f" (run {job.run})" if job.run is not None else ""
-    context.out(one_line(f"{where}: {job.action}{run}: {job.reason}"))
+    run = f" (run {job.run})" if job.run is not None and f"run {job.run}" not in job.reason else ""
+    action = f"nothing to do: {_headline(job)}" if job.action is JobAction.ENDED else f"{job.action}{run}: {job.reason}"
+    context.out(one_line(f"{where}: {action}"))
     for line in _differences(context, job, context.stdout):
         context.out(line)
     for line in step_lines(job.steps):
@@ -100,7 +102,7 @@ def _say_outcome(context: Invocation, profile: Profile, where: str, job: JobOutc
         for line in _differences(context, job, context.stderr):
             say(line)
     _say_errors(context, job)
-    for line in _advice(job):
+    for line in _advice(job, profile):
         say(f"  {line}")
     _print_urls(context, job)
 
@@ -184,7 +186,8 @@ def _headline(job: JobOutcome) -> str:
     if job.status and job.watched and not job.explained and (done or job.action not in _EXPLAINED):
         return standing(job.status, job.counts)
     said = (not job.explained and done) or job.reason or job.action
-    return f"{said}; {standing(job.status, job.counts)}" if job.status else said
+    mark = ":" if job.action is JobAction.ENDED else ";"
+    return f"{said}{mark} {standing(job.status, job.counts)}" if job.status else said
 
 
 def _say_errors(context: Invocation, job: JobOutcome) -> None:
@@ -192,13 +195,13 @@ def _say_errors(context: Invocation, job: JobOutcome) -> None:
         context.warn(f"  {line}")
 
 
-def _advice(job: JobOutcome) -> list[str]:
+def _advice(job: JobOutcome, profile: Profile) -> list[str]:
     """Return failures with the next command, and what is left to do without a driver."""
     lines = [job.hint] if job.hint else []
     if job.failed:
         shown = format_ranges(job.failed)
-        look = f"{suggest('logs', job.name, '--failed')}, {suggest('get', 'replicas', job.name)}"
-        lines.append(f"not completed: {shown}; see {look}")
+        look = [suggest("logs", job.name, "--failed")] if job.counts[State.FAILED] else []
+        lines.append(f"not completed: {shown}; see {', '.join([*look, suggest('get', 'replicas', job.name)])}")
     if job.counts[State.UNKNOWN]:
         lines.append(
             f"{job.counts[State.UNKNOWN]} Unknown: they finished unobserved. To run them again: "
@@ -207,15 +210,24 @@ def _advice(job: JobOutcome) -> list[str]:
         )
     if job.status == State.DELETED and job.action not in (JobAction.DELETE, JobAction.REFUSE, JobAction.ENDED):
         lines.append(f"run {job.run} was deleted by another command; apply starts the next run")
+    if job.action is JobAction.DELETE and job.summary and job.summary.run.deleting and job.summary.run.manifest:
+        lines.append(f"the next apply of {job.name} starts it again; if cron runs apply, remove that line first")
     alive = sum(job.counts[state] for state in ALIVE)
     held = job.counts[State.QUEUED]
     if not job.watched and (alive or held):
         waiting = f"{count_noun(held, 'replica')} queued; " if held else ""
         lines.append(
-            f"{waiting}no driver is running, and the server discards results and logs one hour after a replica ends. "
-            f"To continue: {suggest('resume', job.name)}"
+            f"{waiting}no driver is running{_without_driver(job, profile)}. To continue: {suggest('resume', job.name)}"
         )
     return lines
+
+
+def _without_driver(job: JobOutcome, profile: Profile) -> str:
+    """What happens to the results of a job that has no driver."""
+    if job.summary is not None and job.summary.run.shared is not None:
+        return f"; the replicas write their logs and exit codes to {job.summary.run.shared}"
+    who = "the local platform" if profile.is_local else "the server"
+    return f", and {who} discards results and logs {format_duration(profile.memory)} after a replica ends"
 
 
 def done_text(steps: Iterable[Mapping[str, Any]]) -> str:
@@ -277,14 +289,12 @@ def add_requests(outcome: Outcome, jobs: Sequence[Job]) -> None:
 
 def show_requests(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) -> None:
     """The first request of each job, and how the others differ."""
-    from skahactl.manifest.shared_record import wrapped_request
-
     for part, job in _pairs(outcome, jobs):
         sent = [int(str(step["replica"])) for step in part.steps if step["action"] in _SENT]
         replicas = {replica.number: replica.request for replica in job.replicas}
         if sent:
             context.out(f"{job.name}/{sent[0]} would be sent:")
-            for line in _lines(wrapped_request(job, replicas[sent[0]], sent[0], part.run or "RUN")):
+            for line in _lines_of_replica(job, job.replicas[sent[0] - 1], part.run or "RUN", bool(context.verbose)):
                 context.out(f"  {line}")
         if len(sent) > 1:
             differing = _differing(replicas[sent[0]], [replicas[number] for number in sent[1:]])
@@ -307,6 +317,23 @@ def _form(request: Request, name: str) -> dict[str, object]:
         else:
             form[key] = text
     return {**form, "env": several}
+
+
+def _lines_of_replica(job: Job, replica: Replica, run: int | str, verbose: bool) -> Iterator[str]:
+    """Its request. Unless ``verbose``, the command is the one in the manifest, without what skahactl puts around it."""
+    from skahactl.manifest.shared_record import wrapped_request
+
+    wrapped = wrapped_request(job, replica.request, replica.number, run)
+    text = job.content.get("shell")
+    written = job.content.get("command", ["bash", "-c", text] if text else [])
+    command = tuple(map(str, written)) if replica.each and isinstance(written, list) else replica.request.command
+    if verbose or wrapped.command == command:
+        yield from _lines(wrapped)
+        return
+    yield from _lines(replace(wrapped, command=command))
+    about = ["the command runs once per item"] if replica.each else []
+    about += [f"logs and exit codes go to {wrapped.command[4]}"] if wrapped != replica.request else []
+    yield f"note   {'; '.join(about)}; -v shows the wrapper"
 
 
 def _lines(request: Request) -> Iterator[str]:

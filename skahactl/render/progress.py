@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from skahactl.engine.runtime import FailedReplica, Reporter, RunProgress, SilentReporter
 from skahactl.invocation import Invocation, is_screen, one_line
-from skahactl.model import State
+from skahactl.model import ENDED, State
 from skahactl.render.outcomes import head_of, standing
 
 if TYPE_CHECKING:
@@ -87,9 +87,9 @@ _MOST_REASONS = 50  # lines about failures; more are a wall
 
 
 def _line(run: RunProgress) -> str:
-    """Counts, and the items that completed."""
-    items = run.summary.items
-    done = f"; {items['completed']}/{items['total']} items" if items.get("total") else ""
+    """Counts, and the items that completed while replicas run: at the end, some logs are still to be read."""
+    items, status = run.summary.items, run.summary.status
+    done = f"; {items['completed']}/{items['total']} items" if items.get("total") and status not in ENDED else ""
     return standing(run.summary.status, run.summary.counts) + done
 
 

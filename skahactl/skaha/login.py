@@ -115,7 +115,24 @@ def _ask_account(profile: Profile, account: Account, clock: Clock, environ: Mapp
                 return response.status_code, _read_reply(response, profile, clock)
         except httpx.HTTPError as error:
             problem = failures.error_of_exception(error)
+    problem.where = _host(profile)
     raise problem
+
+
+def require_known_host(profile: Profile, environ: Mapping[str, str]) -> None:
+    """Raise UnreachableError if the system cannot resolve the host of the login-url (a proxy resolves it itself)."""
+    import socket
+
+    from skahactl.skaha.transport import usable_proxy
+
+    if usable_proxy(profile.login_url, environ) is not None:
+        return
+    try:
+        socket.getaddrinfo(_host(profile), None)
+    except (OSError, UnicodeError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "not a host name"
+        hint = "check your network, and login-url in the profile"
+        raise UnreachableError(f"no connection: {problem}", where=_host(profile), hint=hint) from None
 
 
 def _read_reply(response: httpx.Response, profile: Profile, clock: Clock) -> bytes:

@@ -56,7 +56,7 @@ def test_ends_are_noted_and_logs_kept_though_a_changed_manifest_is_refused(desk:
     ended_unseen(desk, 2)
     assert desk.recorded("quick") != ["Completed", "Completed"]
     told = desk.run("apply", desk.job("quick", "echo other", 2), exit=1).stderr
-    assert "run 1 has results, and the manifest has changed" in told
+    assert "the manifest differs from run 1, which has results" in told
     assert desk.recorded("quick") == ["Completed", "Completed"]
     assert kept(desk, "quick", 1) == [True, True]
 

@@ -138,9 +138,11 @@ def test_skahactl_alone_shows_live_jobs(tmp_path: Path) -> None:
 #: What is answered with a suggestion, and the suggestion.
 ANSWERS = {
     "scancel -u me": "skahactl get jobs --state Running,Pending,Queued -o name | xargs -r skahactl delete",
-    "squeue -j X": "skahactl get replicas X --state Running,Pending",
-    "squeue": "skahactl get replicas --state Running,Pending",
-    "sacct -j X": "skahactl get replicas X",
+    "squeue -j X": "skahactl get replicas X",
+    "squeue": "skahactl get jobs",
+    "qsub f.sh": "skahactl init --from-sbatch f.sh > job.toml",
+    "run job.toml": "skahactl apply job.toml",
+    "sacct -j X": "skahactl describe X",
     "info X": "skahactl describe X",
     "status X": "skahactl describe X",
     "status": "skahactl get jobs",

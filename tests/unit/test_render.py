@@ -11,6 +11,7 @@ import pytest
 from rich.cells import cell_len
 
 from skahactl.engine.outcome import JobOutcome, Outcome
+from skahactl.engine.plan import JobAction
 from skahactl.engine.runtime import FailedReplica, RunProgress
 from skahactl.errors import UsageError
 from skahactl.invocation import Invocation
@@ -92,6 +93,16 @@ def test_plain_lines_come_when_counts_change_and_not_too_often() -> None:
         "4 Running, 1 Queued of 5",
         "3 Running, 2 Queued of 5",
     ]
+
+
+def test_items_are_counted_only_while_replicas_run() -> None:
+    """At the end, the logs of some replicas are still to be read."""
+    stream = io.StringIO()
+    for states in (mixed(completed=1, running=1), mixed(completed=2)):
+        one = progress(states)
+        items = {"total": 8, "completed": 4, "failed": 0}
+        PlainReporter(stream).progress([replace(one, summary=replace(one.summary, items=items))])
+    assert [line.endswith("; 4/8 items") for line in stream.getvalue().splitlines()] == [True, False]
 
 
 @pytest.mark.parametrize("told", [False, True])
@@ -218,10 +229,59 @@ def test_an_outcome_in_words_goes_to_stderr() -> None:
     assert err.splitlines() == [
         "tiles on canfar (ws-uv.canfar.net): create: 2 done, 1 rejected; Pending: 2 Pending, 1 Queued, 1 Rejected of 4",
         "  replica 3: no such image",
-        "  not completed: 3; see skahactl logs tiles --failed, skahactl get replicas tiles",
-        "  1 replica queued; no driver is running, and the server discards results and logs one hour after a replica "
-        "ends. To continue: skahactl resume tiles",
+        "  not completed: 3; see skahactl get replicas tiles",
+        "  1 replica queued; no driver is running, and the server discards results and logs 1 h after a replica ends. "
+        "To continue: skahactl resume tiles",
     ]
+
+
+def with_run(**others: object) -> RunSummary:
+    found = progress(mixed(completed=1)).summary
+    return replace(found, run=replace(found.run, **others))  # type: ignore[arg-type]
+
+
+def test_what_happens_without_a_driver_depends_on_the_job() -> None:
+    shared = made(summary=with_run(shared="/arc/logs/tiles-r1-abcde"))
+    for profile, job, words in (
+        (
+            Profile("local", LOCAL_SERVER),
+            made(),
+            "and the local platform discards results and logs 1 h after a replica ends",
+        ),
+        (
+            CANFAR,
+            shared,
+            "no driver is running; the replicas write their logs and exit codes to /arc/logs/tiles-r1-abcde",
+        ),
+    ):
+        place = context()
+        show_outcome(place, Outcome(profile, False, [job]))
+        assert words in written(place)[1]
+
+
+def test_a_deleted_job_says_what_starts_it_again() -> None:
+    deleted = zero_filled({State.DELETED: 4})
+    for run, expected in (
+        ({"deleting": True, "manifest": "a.toml"}, True),
+        ({"deleting": True, "manifest": None}, False),
+    ):
+        place = context()
+        part = made(
+            action=JobAction.DELETE,
+            status=State.DELETED,
+            counts=deleted,
+            steps=[],
+            summary=with_run(**run),
+            watched=True,
+        )
+        show_outcome(place, Outcome(CANFAR, False, [part]))
+        assert ("the next apply of tiles starts it again" in written(place)[1]) == expected
+
+
+def test_rejected_replicas_have_no_logs() -> None:
+    place = context()
+    show_outcome(place, Outcome(CANFAR, False, [made(failed=(3,))]))
+    assert "logs tiles" not in written(place)[1]
 
 
 def test_a_dry_run_is_what_was_asked_for() -> None:
