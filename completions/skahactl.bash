@@ -641,7 +641,7 @@ _skahactl() {
                 _skahactl_files "$manifests"
                 ;;
               *)
-                _skahactl_offer "apply" "benchmarks" "exit-codes" "inspecting" "manifest" "migrating" "output" "profiles" "python" "retry" "shared-logs" "split" "states" "troubleshooting" "unattended"
+                _skahactl_offer "apply" "benchmarks" "canfar" "exit-codes" "inspecting" "manifest" "migrating" "output" "profiles" "python" "retry" "shared-logs" "split" "states" "troubleshooting" "unattended"
                 ;;
             esac
           fi

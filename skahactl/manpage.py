@@ -15,8 +15,8 @@ from skahactl.render.pages import escape_roff
 
 #: Pages in the order of the man page; benchmarks are only in the manual.
 _PAGES = (
-    *("manifest", "apply", "inspecting", "retry", "split", "shared-logs", "unattended", "profiles", "output"),
-    *("exit-codes", "states", "migrating", "troubleshooting", "python"),
+    *("manifest", "apply", "inspecting", "retry", "split", "shared-logs", "unattended", "canfar", "profiles"),
+    *("output", "exit-codes", "states", "migrating", "troubleshooting", "python"),
 )
 _DESCRIPTION = """\
 .B skahactl

@@ -45,10 +45,12 @@ def toml_text(text: str) -> str:
     return tomli_w.dumps({"x": text}, multiline_strings=True).removeprefix("x = ").rstrip("\n")
 
 
+_FOLDER = '"/arc/projects/my-project"'
 _ARRAY = {
     "name": '"my-array"',
     "image": toml(IMAGE),
-    "command": '["python", "/arc/projects/my-project/process.py", "--tile", "{item}"]',
+    "command": '["python3", "{folder}/process.py", "--tile", "{item}"]',
+    "vars.folder": _FOLDER,
     "resources.cores": "2",
     "resources.ram": "8",
     "items.range": '"1-100"',
@@ -59,7 +61,8 @@ _ARRAY = {
 _LIST = {
     "name": '"my-list"',
     "image": toml(IMAGE),
-    "command": '["python", "/arc/projects/my-project/process.py", "--tile", "{item}"]',
+    "command": '["python3", "{folder}/process.py", "--tile", "{item}"]',
+    "vars.folder": _FOLDER,
     "replicas": "2",
     "resources.cores": "2",
     "resources.ram": "8",
@@ -70,8 +73,9 @@ _LIST = {
 _SHELL = {
     "name": '"my-job"',
     "image": toml(IMAGE),
-    "shell": "'''\nset -euo pipefail\ncd /arc/projects/my-project\n"
-    'python process.py --part "$REPLICA_ID" --of "$REPLICA_COUNT" > "part-$REPLICA_ID.log" 2>&1\n\'\'\'',
+    "shell": "'''\nset -euo pipefail\ncd \"{folder}\"\n"
+    'python3 process.py --part "$REPLICA_ID" --of "$REPLICA_COUNT" > "part-$REPLICA_ID.log" 2>&1\n\'\'\'',
+    "vars.folder": _FOLDER,
     "replicas": "4",
     "resources.cores": "2",
     "resources.ram": "8",
@@ -93,10 +97,15 @@ _ABOUT = {
     "shell": "Runs a few lines of bash in each of several sessions.",
     "notebook": "Starts a notebook, and prints its address.",
 }
+_REHEARSE = {
+    "array": "--var folder=. --set items.range=1-2",
+    "list": "--var folder=. --set 'items.values=[\"271.281\"]'",
+    "shell": "--var folder=. --set replicas=1",
+}
 _NEXT = """\
-Check it:   skahactl validate job.toml
-Preview it: skahactl apply job.toml --dry-run
-Run it:     skahactl apply job.toml --wait
+Check it:    skahactl validate job.toml
+Preview it:  skahactl apply job.toml --dry-run
+Run it:      skahactl apply job.toml --wait
 A key that begins with # is off. To learn more about a key: skahactl explain KEY"""
 
 _HEADLESS_ONLY = frozenset({"command", "shell", "replicas", "env", "items", "retry"})
@@ -110,7 +119,9 @@ def template(name: str, answers: Mapping[str, str] | None = None) -> str:
     values = {**TEMPLATES[name], **(answers or {})}
     settings = {key: Setting(value) for key, value in values.items() if value}
     hidden = _HEADLESS_ONLY if name == "notebook" else frozenset[str]()
-    return "\n".join([*_header([_ABOUT[name], *_NEXT.split("\n")]), "", *_every_key(settings, hidden)])
+    options = _REHEARSE.get(name)
+    rehearse = [f"Rehearse it: skahactl apply job.toml -p local {options} --wait"] if options else []
+    return "\n".join([*_header([_ABOUT[name], *rehearse, *_NEXT.split("\n")]), "", *_every_key(settings, hidden)])
 
 
 def manifest_text(settings: Settings, header: Sequence[str]) -> str:
@@ -166,7 +177,12 @@ def _whole_table(name: str, field: FieldInfo, model: type[BaseModel] | None, set
     active = any(_table(key) == name for key in settings)
     yield from _comment(field)
     if model is None:
-        yield from (f"#{line}" for line in _example(field).split("\n"))
+        given = [key for key in settings if _table(key) == name]
+        yield from (
+            [f"[{name}]", *(_line(key, settings[key]) for key in given)]
+            if given
+            else (f"#{line}" for line in _example(field).split("\n"))
+        )
         yield ""
         return
     yield f"[{name}]" if active else f"#[{name}]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -91,8 +92,17 @@ def test_a_key_that_is_switched_on_resolves(home: Home, name: str, key: str) -> 
     run(home, "validate", "job.toml")
 
 
+@pytest.mark.parametrize("name", ["array", "list", "shell"])
+def test_the_rehearsal_that_a_template_names_runs(home: Home, name: str) -> None:
+    text = run(home, "init", name)[0].decode()
+    (home.root / "job.toml").write_text(text)
+    (home.root / "process.py").write_text("import sys; print(*sys.argv[1:])")
+    (line,) = (line for line in text.split("\n") if "Rehearse it: skahactl " in line)
+    run(home, *shlex.split(line.partition(" skahactl ")[2]))
+
+
 def test_a_job_from_a_template_runs(home: Home) -> None:
-    text = run(home, "init", "shell")[0].decode().replace("cd /arc/projects/my-project\npython", "echo")
+    text = run(home, "init", "shell")[0].decode().replace('cd "{folder}"\npython', "echo {folder}")
     (home.root / "job.toml").write_text(text)
     run(home, "apply", "job.toml", "--wait")
 

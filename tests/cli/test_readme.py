@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,18 @@ README = PAGES["README"]
 EVERYTHING = "\n".join(PAGES.values())
 LOCAL = Profile(name="local", server=LOCAL_SERVER)
 TOPICS = [
-    *("apply", "benchmarks", "exit-codes", "inspecting", "manifest", "migrating", "output", "profiles", "python"),
+    *(
+        "apply",
+        "benchmarks",
+        "canfar",
+        "exit-codes",
+        "inspecting",
+        "manifest",
+        "migrating",
+        "output",
+        "profiles",
+        "python",
+    ),
     *("retry", "shared-logs", "split", "states", "troubleshooting", "unattended"),
 ]
 
@@ -273,6 +285,18 @@ def test_the_first_job_step_by_step(tmp_path: Path, here: dict[str, str]) -> Non
                 assert plain(line) in lines, f"$ {command}\n{output}\nlacks: {line}"
                 shown += 1
     assert shown > 20
+
+
+def test_the_rehearsal_runs_two_items(tmp_path: Path, here: dict[str, str]) -> None:
+    work = tmp_path / "work"
+    assert shell(next(text for language, text in walk() if language == "sh"), work, here).returncode == 0
+    found = re.search(r"<!-- rehearse -->\n\s*```sh\n(.*?)```", README, re.DOTALL)
+    assert found
+    for _ in range(2):
+        done = shell("set -e; " + textwrap.dedent(found[1]), work, here)
+        assert done.returncode == 0, done.stdout
+    items = shell("skahactl -p local get items try -o csv", work, here).stdout
+    assert items.count("Completed") == len(items.splitlines()) - 1 == 2
 
 
 @pytest.mark.parametrize("page", [page for page, text in PAGES.items() if "<!-- run -->" in text])
