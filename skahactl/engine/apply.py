@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from skahactl.engine.shared_results import EarlierRecord
     from skahactl.ledger.records import JobKey, Run, RunSummary
     from skahactl.profile import Profile
     from skahactl.skaha.client import Client
@@ -85,13 +86,15 @@ class Applier:
         parts = []
         for job in jobs:
             last, decision = history.last(job.name), decisions[job.name]
+            earlier = await self._earlier_record(job, history, last)
             part = outcome.decision_outcome(job.name, decision, None if last is None else last.run, job.digest)
             part.exit = outcome.exit_of_decision(decision, last)
             if decision.action in _NEXT:
                 coming.add(job.name)
                 part.run = (0 if last is None else last.run.number) + 1
+            self._explain_adoption(part, job, history, earlier)
             part.steps = outcome.planned_rows(
-                plan_new_run(self.desk, history, job, decision, last, coming, self.mode.adopt)
+                plan_new_run(self.desk, history, job, decision, last, coming, self.mode.adopt, earlier)
             )
             outcome.job_outcome(
                 part, last if decision.action in (JobAction.KEEP, JobAction.ENDED, JobAction.REFUSE) else None
@@ -219,12 +222,15 @@ class Applier:
             self.desk.reporter.say(f"{job.name}: {decision.reason}")
         if last is not None and last.stop_reason is not None:
             runs.abandon(self.desk.ledger, last.run.id, self.desk.clock.now())
+        earlier = await self._earlier_record(job, history, last)  # before anything is recorded: it can fail
         run = self._add(job, history)
-        if decision.action is JobAction.ADOPT:
-            self._adopted[run.id] = history.adoption(job, self._rest)
+        if decision.action is JobAction.ADOPT or earlier is not None:
+            self._adopted[run.id] = history.adoption(job, self._rest, earlier)
             self._adopt(run, job, history)
-        if self.mode.adopt is not None and last is None and run.shared is not None:
-            await self._adopt_records(run, job, history)
+        if earlier is not None:
+            self._explain_adoption(part, job, history, earlier)
+            self.desk.reporter.say(f"{job.name}: {part.reason}")
+            await self._adopt_results(run, earlier)
         part.run = run.number
         return part, run
 
@@ -239,19 +245,38 @@ class Applier:
             )
         runs.adopt_sessions(self.desk.ledger, run, found, self._rest, now)
 
-    async def _adopt_records(self, run: Run, job: Job, history: RunHistory) -> None:
+    async def _earlier_record(self, job: Job, history: RunHistory, last: RunSummary | None) -> EarlierRecord | None:
+        """The results of a job without a local record that can be adopted from the shared record."""
+        shared = runs.shared_directory(history.key(job.name), job)
+        if self.mode.adopt is None or last is not None or shared is None:
+            return None
+        from skahactl.engine.shared_results import SharedResults
+
+        results = SharedResults(self.desk.ledger, self.desk.client.storage, self.desk.profile.client)
+        earlier = await self.desk.stop.guard(results.find_earlier(shared, job, history.foreign(job)))
+        return earlier if earlier is not None and earlier.ends else None
+
+    def _explain_adoption(self, part: JobOutcome, job: Job, history: RunHistory, earlier: EarlierRecord | None) -> None:
+        """Say in ``part`` which results are adopted from the shared record, and what becomes of other replicas."""
+        if earlier is None:
+            return
+        sessions = sum(len(found) for found in history.foreign(job).values())
+        missing = len(job.replicas) - len(earlier.ends) - len(history.foreign(job))
+        rest = "created" if self._rest == "create" else "recorded as Unknown"
+        part.action = JobAction.ADOPT
+        part.reason = f"{count_noun(len(earlier.ends), 'result')} adopted from the shared record {earlier.directory}"
+        part.reason += f", and {count_noun(sessions, 'session')} with the names of this job" if sessions else ""
+        part.reason += f"; {count_noun(missing, 'replica')} {rest}" if missing else ""
+
+    async def _adopt_results(self, run: Run, earlier: EarlierRecord) -> None:
         """Takes over the results in the shared record, for replicas that no session is left of."""
         from skahactl.engine.shared_results import SharedResults
 
-        desk, others = self.desk, history.foreign(job)
+        desk = self.desk
         results = SharedResults(desk.ledger, desk.client.storage, desk.profile.client)
-        count = await desk.stop.guard(results.adopt(run, others, desk.clock.now()))
-        if count:
-            desk.reporter.say(f"{job.name}: {count_noun(count, 'result')} taken over from the shared record")
-        if count and not others and self._rest == "unknown":
-            states = replicas.replica_states(desk.ledger, run.id)
-            missing = [row.number for row in states if row.state == State.QUEUED]
-            replicas.set_states(desk.ledger, run.id, missing, State.UNKNOWN, "not in the shared record")
+        error = await desk.stop.guard(results.adopt(run, earlier, desk.clock.now()))
+        if error is not None:
+            desk.reporter.say(f"the items of some adopted results could not be read: {error.message}")
 
     async def _replace(self, last: RunSummary, part: JobOutcome) -> bool:
         """End the last run: delete, verify, and wait until no pod of it can still write."""
@@ -316,7 +341,7 @@ class Applier:
             plan = with_adopted(driver.first_steps.get(summary.run.id, ()), self._adopted.get(summary.run.id, {}))
             part.steps = outcome.done_rows(self.desk.ledger, summary.run.id, plan, driver.results)
             outcome.job_outcome(part, summary)
-            part.failed = outcome.unsuccessful_exit(self.desk.ledger, summary.run.id)
+            outcome.fill_failures(part, self.desk.ledger, summary.run.id)
             if part.action is JobAction.KEEP and summary.run.ended is not None:
                 part.reason = f"run {summary.run.number} has ended"
             part.watched = self.wait and failure is None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from skahactl.engine.runtime import Runtime
+    from skahactl.engine.shared_results import EarlierRecord
     from skahactl.ledger.database import Ledger
     from skahactl.profile import Profile
     from skahactl.skaha.models import Listing, ServerSession
@@ -214,18 +215,25 @@ class RunHistory:
                 found.setdefault(number, []).append(session)
         return found
 
-    def adoption(self, job: Job, rest: str) -> dict[int, Step]:
-        """Return the steps of a job with adopted sessions, except creates; ``rest``: see ``adopt_sessions``."""
+    def adoption(self, job: Job, rest: str, earlier: EarlierRecord | None = None) -> dict[int, Step]:
+        """Return the steps of a job with adopted sessions and results, except creates; ``rest``: see
+        ``adopt_sessions``."""
         found = self.foreign(job)
-        steps = {
-            replica.number: Step(replica.number, replica.name, StepAction.ADOPT, "a session with its name exists")
-            for replica in job.replicas
-            if replica.number in found
-        }
-        if rest == "unknown":
-            for replica in job.replicas:
-                gone = Step(replica.number, replica.name, StepAction.EXPIRE, "no session with its name exists")
-                steps.setdefault(replica.number, gone)
+        steps: dict[int, Step] = {}
+        for replica in job.replicas:
+            if replica.number in found:
+                action, reason = StepAction.ADOPT, "a session with its name exists"
+            elif earlier is not None and replica.number in earlier.ends:
+                code = earlier.ends[replica.number][1].exit_code
+                action, reason = StepAction.ADOPT, f"its result is in the shared record: exit {code}"
+            elif rest == "unknown":
+                reason = "no session with its name exists"
+                action = StepAction.EXPIRE
+                if earlier is not None:
+                    reason += ", and no result in the shared record"
+            else:
+                continue
+            steps[replica.number] = Step(replica.number, replica.name, action, reason)
         return steps
 
     def runs_before(self, job: Job) -> dict[str, int]:
@@ -278,14 +286,15 @@ def plan_new_run(
     last: RunSummary | None,
     coming: set[str],
     rest: str | None,
+    earlier: EarlierRecord | None = None,
 ) -> tuple[Step, ...]:
     """As if what was decided had been done; nothing where somebody has to choose first. ``coming``: jobs that get a new
-    run first; ``rest``: as for ``adopt_sessions``, where sessions are taken over."""
+    run first; ``rest``: as for ``adopt_sessions``, where sessions are taken over; ``earlier``: results that are."""
     now = desk.clock.now()
     if decision.action is JobAction.FOREIGN:
         return ()
     if last is None or decision.action not in (JobAction.KEEP, JobAction.ENDED, JobAction.REFUSE):
-        watch = snapshot_of_new_run(job, history.key(job.name), now)
+        watch = _with_results(snapshot_of_new_run(job, history.key(job.name), now), earlier)
     else:
         from skahactl.engine.snapshot import snapshot_with_list
 
@@ -293,11 +302,22 @@ def plan_new_run(
     if decision.action is JobAction.KEEP:
         watch = with_new_limits(watch, job)
     plan = plan_run(watch, now, gate=gate_for(desk.ledger, watch.run, coming))
-    return (
-        plan
-        if rest is None or decision.action is not JobAction.ADOPT
-        else with_adopted(plan, history.adoption(job, rest))
-    )
+    if rest is None or (earlier is None and decision.action is not JobAction.ADOPT):
+        return plan
+    return with_adopted(plan, history.adoption(job, rest, earlier))
+
+
+def _with_results(snapshot: RunSnapshot, earlier: EarlierRecord | None) -> RunSnapshot:
+    if earlier is None:
+        return snapshot
+    rows = []
+    for row in snapshot.replicas:
+        if row.number in earlier.ends:
+            attempt, end = earlier.ends[row.number]
+            state = State.COMPLETED if end.exit_code == 0 else State.FAILED
+            row = replace(row, state=state, attempt=attempt, allowed=max(row.allowed, attempt))
+        rows.append(row)
+    return replace(snapshot, replicas=tuple(rows))
 
 
 def snapshot_of_new_run(job: Job, key: JobKey, now: float) -> RunSnapshot:

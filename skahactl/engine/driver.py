@@ -26,6 +26,7 @@ from skahactl.engine.observe import Evidence, RunSnapshot
 from skahactl.engine.plan import Gate, Step, StepAction, gate_of, is_stopped
 from skahactl.engine.progress import ProgressTracker
 from skahactl.engine.reconcile import InFlight, Pass, Reconciler
+from skahactl.engine.record import unread_results
 from skahactl.engine.runtime import FOREVER, Runtime
 from skahactl.engine.tasks import (
     LOCAL,
@@ -237,6 +238,8 @@ class Driver:
         snapshot = self._core.recorder.snapshot(run)
         phases = set(found.phases.values())
         if phases <= {Phase.DONE, Phase.UNDELETED}:
+            if unread_results(snapshot):  # a driver waits until the storage service answers again
+                return self._one_pass or not self.runtime.is_storage_out
             if snapshot.run.ended is None and Phase.UNDELETED not in phases:
                 set_run(self.runtime.ledger, run.id, ended=self.runtime.clock.now())
             return True

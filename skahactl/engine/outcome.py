@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from skahactl.engine.plan import JobAction, StepAction
+from skahactl.engine.record import snapshot_of, unread_results
 from skahactl.errors import BusyError, Exit, SkahactlError, worst
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.replicas import replica_states
@@ -69,6 +70,7 @@ class JobOutcome:
     hint: str | None = None
     summary: RunSummary | None = None
     failed: tuple[int, ...] = ()  # replicas that are Failed, Rejected or Unknown
+    unread: int = 0  # Unknown replicas that the shared record may contain: it could not be read
     explained: bool = False  # the reason says more than what was done
     manifest: str | None = None  # the path as it was given
     watched: bool = False  # whether a command monitors it until it ends
@@ -114,10 +116,13 @@ class Outcome:
         }
 
 
-def unsuccessful_exit(ledger: Ledger, run_id: int) -> tuple[int, ...]:
-    """Replicas that ended otherwise than well, of themselves."""
+def fill_failures(part: JobOutcome, ledger: Ledger, run_id: int) -> None:
+    """Which replicas ended otherwise than well, of themselves, and how many results could not be read."""
+    unread = {attempt.replica for attempt in unread_results(snapshot_of(ledger, run_id))}
     bad = (State.FAILED, State.REJECTED, State.UNKNOWN)
-    return tuple(replica.number for replica in replica_states(ledger, run_id) if replica.state in bad)
+    rows = [row for row in replica_states(ledger, run_id) if row.state in bad]
+    part.failed = tuple(row.number for row in rows if row.number not in unread)
+    part.unread = sum(row.number in unread for row in rows)
 
 
 def interruption(ledger: Ledger, error: Interrupted, left: Iterable[Run]) -> Interrupted:
@@ -228,6 +233,8 @@ Undeleted = Mapping[str, SkahactlError | None]
 def exit_of_driven(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
     """Driven to the end: how it ended. Else: whether every step that was planned was done, held ones included; what
     the platform did not take for now may be taken later."""
+    if part.unread:
+        return Exit.UNREACHABLE
     if waited or _is_over(summary) or summary.stop_reason is not None:
         return Exit.DONE if _went_well(summary) else Exit.NO
     codes: dict[object, Exit] = {

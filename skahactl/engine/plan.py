@@ -240,6 +240,8 @@ def gate_of(after: tuple[str, ...], status: Mapping[str, str | None]) -> Gate:
 
 
 def with_adopted(plan: Iterable[Step], adopted: Mapping[int, Step]) -> tuple[Step, ...]:
-    """Return the plan of a run with adopted sessions, including the effects on its replicas."""
-    steps = {step.replica: step for step in plan} | dict(adopted)
+    """Return the plan of a run with adopted sessions and results; what is adopted and retried counts as retried."""
+    steps = {step.replica: step for step in plan}
+    retried = {number for number, step in steps.items() if step.action is StepAction.RETRY}
+    steps |= {number: step for number, step in adopted.items() if number not in retried}
     return tuple(steps[number] for number in sorted(steps))

@@ -265,14 +265,26 @@ def record_known_sessions(
 
 
 def is_ended(snapshot: RunSnapshot) -> bool:
-    """Whether nothing of the run is alive, or may start by itself."""
+    """Whether nothing of the run is alive, may start by itself, or may still turn up in the shared record."""
     if snapshot.run.deleting:
         return all(replica.state in ENDED for replica in snapshot.replicas)
-    return all(
+    return not unread_results(snapshot) and all(
         replica.state in ENDED
         and not (replica.state == State.FAILED and replica.attempt < replica.allowed and not replica.deleting)
         for replica in snapshot.replicas
     )
+
+
+def unread_results(snapshot: RunSnapshot) -> list[AttemptRow]:
+    """Return attempts that ended unobserved, and have a shared record that could not be read yet."""
+    if snapshot.run.shared is None or snapshot.run.deleting:
+        return []
+    deleting = {replica.number for replica in snapshot.replicas if replica.deleting}
+    return [
+        attempt
+        for attempt in snapshot.attempts
+        if attempt.state == State.UNKNOWN and attempt.unrecorded < 0 and attempt.replica not in deleting
+    ]
 
 
 def unread_logs(snapshot: RunSnapshot) -> list[AttemptRow]:

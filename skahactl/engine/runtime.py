@@ -133,7 +133,7 @@ class Runtime:
         self.outage = OutageReport(self.where, reporter.say)
         self._client = client
         self._stop = stop
-        self._storage_error: str | None = None
+        self._storage_error: SkahactlError | None = None
         self._polled = False
         self._answered: float | None = None  # when the platform last answered, on the monotonic clock
 
@@ -206,10 +206,21 @@ class Runtime:
 
         listed = None if listing is None else frozenset(session.id for session in listing.sessions)
         results = SharedResults(self.ledger, self.client.storage, self.profile.client)
-        error = await self.stop.guard(results.record(shared, self.clock.now(), listed, exact=exact))
-        if error is not None and error.message != self._storage_error:
-            self._storage_error = error.message
-            self.reporter.say(f"the shared records could not all be read: {error.message}")
+        before = self._storage_error
+        self._storage_error = error = await self.stop.guard(
+            results.record(shared, self.clock.now(), listed, exact=exact)
+        )
+        if error is not None and before is None:
+            where = "" if error.where is None else f" from the {error.where}"
+            self.reporter.say(f"the shared records could not all be read{where}: {error.message}")
+        elif error is None and before is not None:
+            self.reporter.say("the shared records were read")
+
+    @property
+    def is_storage_out(self) -> bool:
+        """Whether the storage service gave no usable answer, and may give one later."""
+        error = self._storage_error
+        return isinstance(error, UnreachableError) and not error.is_permanent
 
     async def ask(
         self, question: Callable[[], Awaitable[T]], *, patience: float = 0.0, deadline: float | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skahactl.engine.plan import backoff
@@ -18,19 +19,29 @@ from skahactl.logs import keep
 from skahactl.logs.shared import SharedLogSource
 from skahactl.manifest.shared_record import RecordDirectory, RecordedEnd
 from skahactl.model import ALIVE, OBSERVED, State
-from skahactl.skaha.storage import newest_directory
+from skahactl.skaha.storage import FoundEnds, newest_directory
 
 if TYPE_CHECKING:
     from skahactl.engine.observe import RunSnapshot
     from skahactl.errors import SkahactlError
     from skahactl.ledger.database import Ledger
+    from skahactl.model import Job
     from skahactl.profile import ClientSettings
-    from skahactl.skaha.storage import EndKey, FoundEnds, SharedStorage
+    from skahactl.skaha.storage import EndKey, SharedStorage
 
 #: Value of ``AttemptRow.log``: the shared record has the log, and it was not read yet.
 IN_SHARED_RECORD = "shared"
 _END_NAME = re.compile(r"(\d{1,7})-(\d{1,4})\.end")
 _NOT_READ = UNREAD | {"lost"}
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierRecord:
+    """What an earlier record of a job with the same content contains: its directory, and by replica the number of the
+    latest attempt with an end, and that end."""
+
+    directory: str
+    ends: Mapping[int, tuple[int, RecordedEnd]]
 
 
 class SharedResults:
@@ -69,38 +80,43 @@ class SharedResults:
                 self._note_end(run, now)
         return found.error
 
-    async def adopt(self, run: Run, others: Container[int], now: float) -> int:
-        """Takes over the results that an earlier record of this job with this content contains: the number of replicas.
+    async def find_earlier(self, shared: str, job: Job, others: Container[int]) -> EarlierRecord | None:
+        """What an earlier record of this job with this content contains; None if there is none. Writes nothing.
 
-        The newest directory counts, and of each replica the latest attempt with an end. ``others``: replicas with
-        a session, which are left alone. At most two listings, and one request for each end.
+        The newest directory in ``shared`` counts. ``others``: replicas with a session, which are left alone. At most
+        two listings, and one request for each end. Raises AuthError and UnreachableError.
         """
-        assert run.shared is not None
-        shared = run.shared.rpartition("/")[0]
-        directory = newest_directory(shared, run.key.name, run.digest, await self._storage.names(shared) or ())
+        directory = newest_directory(shared, job.name, job.digest, await self._storage.names(shared) or ())
         if directory is None:
-            return 0
+            return None
+        numbers = {replica.number for replica in job.replicas}
         latest: dict[int, int] = {}
         for found in map(_END_NAME.fullmatch, await self._storage.names(directory.path) or ()):
-            if found is not None and int(found[1]) not in others:
+            if found is not None and int(found[1]) in numbers and int(found[1]) not in others:
                 latest[int(found[1])] = max(int(found[2]), latest.get(int(found[1]), 0))
-        rows = {row.number: row for row in replicas.replicas_of(self._ledger, run.id, tuple(latest))}
-        keys = [(directory.path, number, latest[number]) for number in rows]
+        keys = [(directory.path, *latest_of) for latest_of in sorted(latest.items())]
         ends = await self._storage.ends(keys, are_listed=True)
         if ends.error is not None:
             raise ends.error
-        set_run(self._ledger, run.id, shared=directory.path, started=now)
-        wanted = {}
+        return EarlierRecord(directory.path, {key[1]: (key[2], end) for key, end in ends.ends.items()})
+
+    async def adopt(self, run: Run, earlier: EarlierRecord, now: float) -> SkahactlError | None:
+        """Takes over these results; why the items of some could not be read."""
+        set_run(self._ledger, run.id, shared=earlier.directory, started=now)
+        wanted: dict[EndKey, tuple[Run, AttemptRow]] = {}
+        found = FoundEnds()
         with self._ledger.transaction():
-            for key in ends.ends:
-                attempt = add_recorded_attempt(self._ledger, rows[key[1]], key[2], now)
-                wanted[key] = (run, attempt)
-        await self._read_marks(wanted, ends)
+            for row in replicas.replicas_of(self._ledger, run.id, tuple(earlier.ends)):
+                number, end = earlier.ends[row.number]
+                key = (earlier.directory, row.number, number)
+                found.ends[key] = end
+                wanted[key] = (run, add_recorded_attempt(self._ledger, row, number, now))
+        await self._read_marks(wanted, found)
         with self._ledger.transaction():
-            for key, end in ends.ends.items():
-                record_end(self._ledger, wanted[key][1], end, True)
+            for key, (_, attempt) in wanted.items():
+                self._write(attempt, key, found, now, True)
         self._note_end(run, now)
-        return len(ends.ends)
+        return found.error
 
     def _write(self, attempt: AttemptRow, key: EndKey, found: FoundEnds, now: float, is_gone: bool) -> None:
         end = found.ends.get(key)
@@ -109,8 +125,9 @@ class SharedResults:
             if end.exit_code and attempt.state not in OBSERVED:
                 pause = backoff(self._settings.backoff, attempt.number)
                 replicas.set_not_before(self._ledger, attempt.run_id, attempt.replica, now + pause)
-        elif key in found.absent and attempt.state not in ALIVE:
-            set_attempt(self._ledger, attempt, {"unrecorded": 1})
+        elif attempt.state not in ALIVE:
+            unrecorded = 1 if key in found.absent else -1 if key in found.failed else 0
+            set_attempt(self._ledger, attempt, {"unrecorded": unrecorded})
 
     async def _read_marks(self, wanted: Mapping[EndKey, tuple[Run, AttemptRow]], found: FoundEnds) -> None:
         """With ``each``, the log says which items are done. A later attempt needs that, so an end without it waits."""
@@ -124,6 +141,7 @@ class SharedResults:
         ):
             if error is not None:
                 del found.ends[key]
+                found.failed.add(key)
                 found.error = error
 
     async def _marks_of(self, key: EndKey, attempt: AttemptRow) -> SkahactlError | None:
@@ -169,10 +187,10 @@ def _unanswered(snapshot: RunSnapshot, listed: Container[str] | None, exact: boo
         for attempt in snapshot.attempts
         if attempt.replica not in deleting
         and attempt.ending is None
-        and attempt.session is not None
+        and (attempt.session is not None or attempt.sends == 0)  # without a session: known from the record alone
         and (
             (attempt.state in ALIVE and attempt.missing_since is not None)
-            or (not attempt.unrecorded and _lacks_result(attempt, listed, exact))
+            or (attempt.unrecorded <= 0 and _lacks_result(attempt, listed, exact))
         )
     ]
 

@@ -149,7 +149,7 @@ class AttemptRow:
     ending: str | None = None  # an Ending
     excused: int = 0  # ambiguous sends during platform trouble, which do not count towards the limit of sends
     source: str | None = None  # a ResultSource, once there is a result
-    unrecorded: int = 0  # 1: its end is certainly not in the shared record
+    unrecorded: int = 0  # 1: its end is certainly not in the shared record; -1: the record could not be read yet
     resources: Resources | None = None  # what it requested, where that is not the replica's own request
 
     @property

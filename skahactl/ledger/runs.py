@@ -90,13 +90,20 @@ def _insert_run(
 
 
 def _record_directory(key: JobKey, job: Job, number: int) -> str | None:
-    """The directory of the run's shared record; characters of a user name that paths must not contain become ``_``."""
-    if job.shared is None:
+    """The directory of the run's shared record."""
+    shared = shared_directory(key, job)
+    if shared is None:
         return None
     from skahactl.manifest.shared_record import RecordDirectory
 
-    shared = job.shared.replace("{user}", re.sub(r"[^A-Za-z0-9._-]", "_", key.user))
     return RecordDirectory.of_run(shared, job.name, number, job.digest).path
+
+
+def shared_directory(key: JobKey, job: Job) -> str | None:
+    """``[logs] shared`` of a job, for its user; characters that paths must not contain become ``_``."""
+    if job.shared is None:
+        return None
+    return job.shared.replace("{user}", re.sub(r"[^A-Za-z0-9._-]", "_", key.user))
 
 
 def _insert_replicas(ledger: Ledger, run_id: int, job: Job) -> None:

@@ -175,7 +175,9 @@ def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]
         options = f"{' --failed' * bool(counts[State.FAILED])} --rejected" if counts[State.REJECTED] else ""
         about = f"     ({count_noun(left, 'item')})" if left else ""
         commands.append(("again", f"{suggest('retry', name)}{options} --wait{about}"))
-    if counts[State.UNKNOWN]:
+    if job.unread:
+        commands.append(("unread", f"{suggest('resume', name)}     (reads the shared record again)"))
+    if counts[State.UNKNOWN] > job.unread:
         commands.append(("unknown", suggest("retry", name, "--unknown", "--wait")))
     return commands
 
@@ -202,9 +204,15 @@ def _advice(job: JobOutcome, profile: Profile) -> list[str]:
         shown = format_ranges(job.failed)
         look = [suggest("logs", job.name, "--failed")] if job.counts[State.FAILED] else []
         lines.append(f"not completed: {shown}; see {', '.join([*look, suggest('get', 'replicas', job.name)])}")
-    if job.counts[State.UNKNOWN]:
+    if job.unread:
         lines.append(
-            f"{job.counts[State.UNKNOWN]} Unknown: they finished unobserved. To run them again: "
+            f"the shared record of {count_noun(job.unread, 'replica')} could not be read; run the same command again "
+            "to read it"
+        )
+    unknown = job.counts[State.UNKNOWN] - job.unread
+    if unknown > 0:
+        lines.append(
+            f"{unknown} Unknown: they finished unobserved. To run them again: "
             f"{suggest('retry', job.name, '--unknown')}; if you know that they are done: "
             f"{suggest('mark', job.name, 'completed', '--unknown')}"
         )

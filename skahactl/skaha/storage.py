@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +37,8 @@ LISTING_FROM = 65
 #: which on the service counts as unavailable.
 TRIES = 10
 MOST_FAILURES = 12
+#: Reads of a listing or an end that does not match its format, and may be cut.
+MOST_READS = 5
 #: The longest pause between two tries, in seconds.
 _LONGEST_PAUSE = 60.0
 _LARGEST_END = 256
@@ -49,10 +51,12 @@ EndKey = tuple[str, int, int]
 
 @dataclass
 class FoundEnds:
-    """What was asked for: the ends that exist, those that certainly do not, and why others could not be read."""
+    """What was asked for: the ends that exist, those that certainly do not, those that the service failed to give, and
+    why. What is in none of them could not be asked for."""
 
     ends: dict[EndKey, RecordedEnd] = field(default_factory=dict)
     absent: set[EndKey] = field(default_factory=set)
+    failed: set[EndKey] = field(default_factory=set)
     error: SkahactlError | None = None
 
 
@@ -62,6 +66,7 @@ class SharedStorage:
 
     def __init__(self, profile: Profile, clock: Clock, connect: Callable[[], Exchange] | None) -> None:
         self._root = (profile.storage.root or "").rstrip("/")
+        self._address = profile.storage.url or ""
         self._clock = clock
         self._connect = connect
         self._exchange: Exchange | None = None
@@ -111,6 +116,7 @@ class SharedStorage:
                 await self._ends_of(directory, keys, found, are_listed)
             except (UnreachableError, AuthError) as error:
                 found.error = error
+                found.failed.update(keys)
         return found
 
     async def names(self, directory: str) -> tuple[str, ...] | None:
@@ -119,7 +125,7 @@ class SharedStorage:
             return tuple(await asyncio.to_thread(os.listdir, directory))
         if not self._is_served(directory):
             return None
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, MOST_READS + 1):
             async with self._free:
                 reply = await self._get("nodes", directory, {"detail": "min"})
             if reply is None:
@@ -128,7 +134,7 @@ class SharedStorage:
             if names is not None:
                 return names
             await self._clock.sleep(_pause(attempt, None))  # a listing can be cut at status 200
-        raise UnreachableError("the storage service sends incomplete listings", where=self._url("nodes", directory))
+        raise self._located(UnreachableError(f"incomplete listings of {directory}"))
 
     @asynccontextmanager
     async def log(self, path: str) -> AsyncIterator[AsyncIterator[bytes] | None]:
@@ -145,32 +151,53 @@ class SharedStorage:
     async def check(self) -> None:
         """Lists the root, to verify address and credentials. Raises AuthError or UnreachableError."""
         if self._connect is not None and await self._get("nodes", self._root, {"limit": "0"}) is None:
-            raise UnreachableError("the storage service does not know its root", where=self._url("nodes", self._root))
+            raise self._located(UnreachableError(f"the storage service does not know its root {self._root}"))
 
     @asynccontextmanager
     async def _stream(self, path: str) -> AsyncIterator[AsyncIterator[bytes] | None]:
+        async with aclosing(self._pieces(path)) as pieces:
+            try:
+                await anext(pieces)
+                exists = True
+            except FileNotFoundError:
+                exists = False
+            yield pieces if exists else None
+
+    async def _pieces(self, path: str) -> AsyncGenerator[bytes]:
+        """The pieces of a file, the first one empty: the service has answered. FileNotFoundError: it does not exist.
+
+        Where the connection breaks, the file is requested again and continued after what was read: a log only grows.
+        """
         from skahactl.skaha.failures import HttpReply, error_of_exception, error_of_reply
         from skahactl.skaha.transport import FAILURES
 
+        read: int | None = None  # bytes; None before the first answer
         for attempt in range(1, TRIES + 1):
-            begun = False
             try:
                 exchange = self._opened()
                 async with exchange.stream(exchange.prepared("GET", self._url("files", path))) as answer:
                     if not isinstance(answer, HttpReply):
-                        begun = True
-                        yield answer
+                        if read is None:
+                            read = 0
+                            yield b""
+                        at = 0
+                        async for piece in answer:
+                            new = piece[max(0, read - at) :]
+                            at += len(piece)
+                            if new:
+                                read = at
+                                yield new
                         return
                     if answer.status in (204, 404):
-                        yield _no_pieces() if answer.status == 204 else None
+                        if read is None and answer.status == 404:
+                            raise FileNotFoundError(path)
+                        yield b""
                         return
                     error, pause = error_of_reply(answer), answer.retry_after
             except FAILURES as failure:
-                if begun:
-                    raise error_of_exception(failure) from None
                 error, pause = error_of_exception(failure), None
             if attempt == TRIES or not _is_worth_retrying(error):
-                raise error
+                raise self._located(error)
             await self._clock.sleep(_pause(attempt, pause))
 
     async def _ends_of(self, directory: str, keys: Sequence[EndKey], found: FoundEnds, are_listed: bool) -> None:
@@ -190,13 +217,24 @@ class SharedStorage:
     async def _end(self, key: EndKey, found: FoundEnds) -> None:
         async with self._free:
             if isinstance(found.error, AuthError) or (found.error is not None and self._failures >= MOST_FAILURES):
+                found.failed.add(key)
                 return
             try:
-                reply = await self._get("files", RecordDirectory(key[0]).end(*key[1:]))
+                content = await self._end_content(RecordDirectory(key[0]).end(*key[1:]))
             except (AuthError, UnreachableError) as error:
                 found.error = error
+                found.failed.add(key)
                 return
-        self._judge(key, None if reply is None else reply.body, found)
+        self._judge(key, content, found)
+
+    async def _end_content(self, path: str) -> bytes | None:
+        """What an end contains; None if there is none. What does not match the format may be cut: it is read again."""
+        for attempt in range(1, MOST_READS + 1):
+            reply = await self._get("files", path)
+            if reply is None or not reply.body or attempt == MOST_READS or parse_end(reply.body) is not None:
+                break
+            await self._clock.sleep(_pause(attempt, None))
+        return None if reply is None else reply.body
 
     def _judge(self, key: EndKey, content: bytes | None, found: FoundEnds) -> None:
         end = None if content is None else parse_end(content)
@@ -234,9 +272,14 @@ class SharedStorage:
                 error, pause = error_of_reply(reply), reply.retry_after
             self._failures += 1
             if attempt == TRIES or self._failures >= MOST_FAILURES or not _is_worth_retrying(error):
-                raise error
+                raise self._located(error)
             await self._clock.sleep(_pause(attempt, pause))
         raise AssertionError("unreachable")
+
+    def _located(self, error: SkahactlError) -> SkahactlError:
+        """The error, with the address of the service: it is not the server of the sessions."""
+        error.where = f"storage service {self._address}"
+        return error
 
     def _opened(self) -> Exchange:
         if self._exchange is None:

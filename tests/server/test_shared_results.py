@@ -1,131 +1,26 @@
-"""Results from the shared record, over HTTP: nobody polls for longer than the server remembers.
-
-skahactl runs in a mount namespace of its own, in which the directory of the server is hidden: it has to ask the storage
-service, as on a laptop.
-"""
+"""Results from the shared record, over HTTP: nobody polls for longer than the server remembers."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-MEMORY = 4.0  # seconds that the server remembers a finished session
-#: Runs a command that does not see the directory in the first argument.
-HIDDEN = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"']
-
-
-def can_hide() -> bool:
-    try:
-        return subprocess.run([*HIDDEN, "/mnt", "true"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-pytestmark = pytest.mark.skipif(not can_hide(), reason="needs mount namespaces")
-
-
-@dataclass
-class Site:
-    """A server with storage, and machines with their own records that use it."""
-
-    root: Path
-    url: str = ""
-
-    @property
-    def shared(self) -> Path:
-        return self.root / "server" / "shared"
-
-    def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "skahactl", "-p", str(self.root / "profile.toml"), *words]
-
-    def environment(self, machine: str) -> dict[str, str]:
-        return {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
-            "HOME": str(self.root / machine),
-            "SKAHACTL_STATE_DIR": str(self.root / machine / "state"),
-        }
-
-    def run(self, *words: str, machine: str = "laptop", expect: int = 0) -> subprocess.CompletedProcess[str]:
-        folder = self.root / machine
-        folder.mkdir(exist_ok=True)
-        done = subprocess.run(
-            [*HIDDEN, str(self.root / "server"), *self.command(*words)],
-            cwd=folder,
-            env=self.environment(machine),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == expect, (done.stdout, done.stderr)
-        return done
-
-    def replicas(self, job: str, machine: str = "laptop") -> list[dict[str, object]]:
-        return json.loads(self.run("get", "replicas", job, "-o", "json", machine=machine).stdout)  # type: ignore[no-any-return]
-
-    def wait_until_ended(self, count: int) -> None:
-        """Until so many ends are recorded, and the server has discarded the sessions."""
-        limit = time.monotonic() + 60
-        while len(list(self.shared.rglob("*.end"))) < count:
-            assert time.monotonic() < limit
-            time.sleep(0.1)
-        time.sleep(MEMORY + 1)
+from tests.shared_site import ROOT, SharedSite, shared_site
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path)
-    (tmp_path / "server" / "shared").mkdir(parents=True)
-    folder = tmp_path / "server" / ".config" / "skahactl" / "profiles"
-    folder.mkdir(parents=True)
-    (folder / "local.toml").write_text(f'server = "local"\n[local]\nslots = 4\nmemory = {MEMORY}\n')
-    (tmp_path / "token").write_text("0123456789abcdef0123456789abcdef\n")
-    (tmp_path / "token").chmod(0o600)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "skahactl", "serve", "--token-file", str(tmp_path / "token"), "--storage", "shared"],
-        cwd=tmp_path / "server",
-        env=site.environment("server"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    site.url = process.stdout.readline().strip()
-    (tmp_path / "profile.toml").write_text(
-        f'server = "{site.url}"\n[auth]\nmethod = "token"\ntoken-file = "token"\n'
-        f'[storage]\nroot = "{site.shared}"\nurl = "{site.url.removesuffix("/skaha/v1")}/arc"\n'
-        f"[client]\nmemory = {MEMORY}\npoll-min = 0.2\nbackoff = 0.2\nsettle = 1\n"
-    )
-    yield site
-    process.send_signal(signal.SIGTERM)
-    process.wait(30)
-    process.stdout.close()
+def site(tmp_path: Path) -> Iterator[SharedSite]:
+    with shared_site(tmp_path) as site:
+        yield site
 
 
-def write_job(site: Site, machine: str = "laptop", extra: str = "") -> None:
-    folder = site.root / machine
-    folder.mkdir(exist_ok=True)
-    (folder / "job.toml").write_text(
-        'name = "tiles"\nimage = "images.canfar.net/a/b:1"\n'
-        "shell = '''echo \"replica $REPLICA_ID begins\"; sleep 0.5; printf 'no newline at the end'\n"
-        'if [ "$REPLICA_ID" = 3 ] && [ -z "$SKAHACTL_ATTEMPT" ]; then exit 7; fi\'\'\'\n'
-        f'replicas = 4\n[logs]\nshared = "{site.shared}"\n{extra}'
-    )
-
-
-def test_results_and_logs_are_complete_although_no_command_ran_meanwhile(site: Site) -> None:
-    write_job(site)
+def test_results_and_logs_are_complete_although_no_command_ran_meanwhile(site: SharedSite) -> None:
+    site.write_job()
     site.run("apply", "job.toml")
     site.wait_until_ended(4)
 
@@ -153,13 +48,13 @@ def test_results_and_logs_are_complete_although_no_command_ran_meanwhile(site: S
     ]
 
 
-def test_another_machine_takes_the_results_over(site: Site) -> None:
-    write_job(site)
+def test_another_machine_takes_the_results_over(site: SharedSite) -> None:
+    site.write_job()
     site.run("apply", "job.toml")
     site.wait_until_ended(4)
-    write_job(site, "desktop")
+    site.write_job("desktop")
     told = site.run("apply", "job.toml", "--adopt", "unknown", "-v", machine="desktop", expect=1).stderr
-    assert "4 results taken over from the shared record" in told
+    assert "4 results adopted from the shared record" in told
     assert not [line for line in told.splitlines() if "/session/" in line]
     assert [(row["state"], row["exit_code"]) for row in site.replicas("tiles", "desktop")] == [
         ("Completed", 0),
@@ -172,7 +67,7 @@ def test_another_machine_takes_the_results_over(site: Site) -> None:
     assert {row["state"] for row in site.replicas("tiles", "desktop")} == {"Completed"}
 
 
-def test_a_retry_runs_only_the_items_that_failed(site: Site) -> None:
+def test_a_retry_runs_only_the_items_that_failed(site: SharedSite) -> None:
     folder = site.root / "laptop"
     folder.mkdir()
     (folder / "job.toml").write_text(
@@ -189,9 +84,9 @@ def test_a_retry_runs_only_the_items_that_failed(site: Site) -> None:
     assert [line for line in second.splitlines() if line.startswith("item ")] == ["item b"]
 
 
-def test_a_driver_on_the_platform_that_is_killed_continues_where_it_was(site: Site) -> None:
+def test_a_driver_on_the_platform_that_is_killed_continues_where_it_was(site: SharedSite) -> None:
     """The driver is itself a session; its local record is on the shared storage."""
-    write_job(site, "laptop")
+    site.write_job()
     job = site.root / "laptop" / "job.toml"
     words = site.command("apply", str(job), "--wait")
     settings = [f"SKAHACTL_STATE_DIR={site.shared}/state", f"PYTHONPATH={ROOT}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from random import Random
 from urllib.parse import unquote
@@ -215,6 +215,36 @@ def test_an_end_that_is_cut_counts_as_none(tmp_path: Path, content: bytes) -> No
     assert (found.ends, found.absent) == ({}, {(DIRECTORY, 1, 1)})
 
 
+def test_an_end_that_was_cut_once_is_read_again(tmp_path: Path) -> None:
+    records(tmp_path, 1)
+    cut = [httpx.Response(200, content=b"exit 1 2026-11-26T15:0")]
+    found = ends(client(Service(tmp_path, lambda request: cut.pop() if cut else None)), 1)
+    assert found.ends == {(DIRECTORY, 1, 1): RecordedEnd(1, 1795705200.0)}
+
+
+class BrokenStream(httpx.AsyncByteStream):
+    """A body that ends before it is complete."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"replic"
+        raise httpx.RemoteProtocolError("peer closed connection")
+
+
+@pytest.mark.parametrize("breaks", [1, 3])
+def test_a_log_continues_where_the_connection_broke(tmp_path: Path, breaks: int) -> None:
+    records(tmp_path, 7)
+    broken = [httpx.Response(200, stream=BrokenStream()) for _ in range(breaks)]
+    service = Service(tmp_path, lambda request: broken.pop() if broken else None)
+
+    async def read() -> bytes:
+        async with client(service).log(f"{DIRECTORY}/7-1.log") as pieces:
+            assert pieces is not None
+            return b"".join([piece async for piece in pieces])
+
+    assert asyncio.run(read()) == b"replica 7\n"
+    assert service.requests["files"] == breaks + 1
+
+
 def test_a_refused_login_is_an_error_and_stops_the_requests(tmp_path: Path) -> None:
     records(tmp_path, 40)
     service = Service(tmp_path, lambda request: httpx.Response(403, text="PermissionDenied: vos://x"))
@@ -228,6 +258,7 @@ def test_a_service_that_stays_away_is_an_error_and_nothing_counts_as_absent(tmp_
     found = ends(client(Service(tmp_path, lambda request: httpx.Response(500, text="broken"))), 1, 2)
     assert isinstance(found.error, UnreachableError)
     assert not found.absent
+    assert found.failed == {(DIRECTORY, 1, 1), (DIRECTORY, 2, 1)}
 
 
 def test_files_that_are_here_need_no_request(tmp_path: Path) -> None:

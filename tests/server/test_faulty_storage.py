@@ -1,0 +1,113 @@
+"""The shared record of a job that ended while no command ran, behind a storage service that fails requests."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faulty_proxy import FAULTS
+from tests.shared_site import SharedSite, shared_site
+
+REPLICAS = 20
+RESULTS = [("Completed", 0), ("Completed", 0), ("Failed", 7), *[("Completed", 0)] * (REPLICAS - 3)]
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedSite]:
+    """The server has discarded every session; the laptop has not polled since it started them."""
+    with shared_site(tmp_path_factory.mktemp("site")) as site:
+        site.write_job(replicas=REPLICAS)
+        site.run("apply", "job.toml")
+        site.wait_until_ended(REPLICAS)
+        yield site
+
+
+@pytest.fixture
+def site(ended: SharedSite, request: pytest.FixtureRequest) -> Iterator[SharedSite]:
+    """The same with a healthy storage service, and a copy of the laptop for each test."""
+    ended.proxy.requests.clear()
+    ended.proxy.failed.clear()
+    ended.proxy.share, ended.proxy.faults = 0.0, FAULTS
+    shutil.copytree(ended.root / "laptop", ended.root / "copy")
+    yield ended
+    shutil.rmtree(ended.root / "copy")
+    shutil.rmtree(ended.root / "desktop", ignore_errors=True)
+
+
+def results(site: SharedSite, machine: str = "copy") -> list[tuple[object, object]]:
+    return [(row["state"], row["exit_code"]) for row in site.replicas("tiles", machine)]
+
+
+def requests(site: SharedSite, service: str) -> int:
+    return sum(count for key, count in site.proxy.requests.items() if f"/arc/{service}/" in key)
+
+
+def test_each_result_costs_one_request(site: SharedSite) -> None:
+    site.run("apply", "job.toml", machine="copy", expect=1)
+    assert (requests(site, "files"), requests(site, "nodes")) == (REPLICAS, 0)
+    assert results(site) == RESULTS
+    site.run("logs", "tiles", machine="copy")
+    assert requests(site, "files") == 2 * REPLICAS
+
+
+@pytest.mark.parametrize("faults", [*((fault,) for fault in FAULTS), FAULTS], ids=[*FAULTS, "all"])
+def test_nothing_is_lost_or_invented_if_a_third_of_all_requests_fail(site: SharedSite, faults: tuple[str, ...]) -> None:
+    site.proxy.share, site.proxy.faults = 1 / 3, faults
+    site.run("apply", "job.toml", machine="copy", expect=1)
+    assert results(site) == RESULTS
+    assert all(row["source"] == "shared record" for row in site.replicas("tiles", "copy"))
+    shown = site.run("logs", "tiles", "--prefix", "always", machine="copy").stdout
+    expected = [
+        (str(n), text) for n in range(1, REPLICAS + 1) for text in (f"replica {n} begins", "no newline at the end")
+    ]
+    assert sorted(re.findall(r"tiles/(\d+) +\| (.*)", shown)) == sorted(expected)
+    assert set(site.proxy.failed) == set(faults)
+
+
+def test_after_an_outage_the_same_command_reads_the_rest(site: SharedSite) -> None:
+    site.proxy.share, site.proxy.faults = 1.0, ("500",)
+    told = site.run("apply", "job.toml", machine="copy", expect=4).stderr
+    assert f"storage service {site.storage}: the server replied 500" in told
+    assert f"the shared record of {REPLICAS} replicas could not be read; run the same command again" in told
+    assert "retry" not in told
+    site.proxy.share = 1 / 3
+    site.run("apply", "job.toml", machine="copy", expect=1)
+    assert results(site) == RESULTS
+
+
+def test_a_driver_waits_until_the_outage_ends(site: SharedSite) -> None:
+    site.proxy.share, site.proxy.faults = 1.0, ("503",)
+    driver = site.start("apply", "job.toml", "--wait", machine="copy")
+    limit = time.monotonic() + 60
+    while site.proxy.failed["503"] < 20:
+        assert time.monotonic() < limit
+        assert driver.poll() is None
+        time.sleep(0.1)
+    site.proxy.share = 0.0
+    _, told = driver.communicate(timeout=60)
+    assert driver.returncode == 1
+    assert "the shared records were read" in told
+    assert results(site) == RESULTS
+
+
+def test_results_are_adopted_as_a_whole_or_not_at_all(site: SharedSite) -> None:
+    site.write_job("desktop", replicas=REPLICAS + 1)  # another content: nothing to adopt
+    told = site.run("apply", "job.toml", "--adopt", "create", "--dry-run", machine="desktop").stdout
+    assert f"create  1-{REPLICAS + 1}" in told
+    site.write_job("desktop", replicas=REPLICAS)
+    site.proxy.share, site.proxy.faults = 1.0, ("500",)
+    told = site.run("apply", "job.toml", "--adopt", "create", machine="desktop", expect=4).stderr
+    assert f"error: storage service {site.storage}: the server replied 500" in told
+    site.proxy.share, site.proxy.faults = 1 / 3, FAULTS
+    told = site.run("apply", "job.toml", "--adopt", "create", "--dry-run", machine="desktop").stdout
+    assert f"{REPLICAS} results adopted from the shared record" in told
+    assert f"adopt  1-2,4-{REPLICAS}  its result is in the shared record: exit 0" in told
+    assert "adopt  3         its result is in the shared record: exit 7" in told
+    posts = [key for key in site.proxy.requests if key.startswith("POST")]
+    site.run("apply", "job.toml", "--adopt", "create", machine="desktop", expect=1)
+    assert results(site, "desktop") == RESULTS
+    assert [key for key in site.proxy.requests if key.startswith("POST")] == posts == []
