@@ -16,6 +16,7 @@ from typing import Any
 
 from skahactl.engine.delete import JobDeletion
 from skahactl.engine.driver import Driver, release_locks
+from skahactl.engine.outcome import StepOutcome
 from skahactl.engine.plan import Gate
 from skahactl.engine.runtime import Runtime, SilentReporter, check_user
 from skahactl.errors import BusyError, SkahactlError, UsageError
@@ -215,7 +216,7 @@ async def delete_ids(runtime: Runtime, ids: Sequence[str]) -> dict[str, bool]:
     await deletion.delete(list(current.values()))
     gone = {one: True for one in ids if one in _ids_of(runtime.ledger, current)}
     for part in deletion.parts:
-        gone |= {str(step["session"]): step["outcome"] == "done" for step in part.steps if step["session"] in gone}
+        gone |= {one.session: one.outcome is StepOutcome.DONE for one in part.steps if one.session in gone}
     slots = asyncio.Semaphore(runtime.profile.client.concurrency)
 
     async def delete(one: str) -> None:

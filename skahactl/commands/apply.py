@@ -322,5 +322,7 @@ async def _diff(profile: Profile, jobs: tuple[Job, ...], empty: list[JobOutcome]
 
 
 def changes(part: JobOutcome) -> bool:
-    """Whether apply would change anything of this job."""
-    return bool(part.differences) or any(step["action"] not in ("keep", "hold") for step in part.steps)
+    """Return whether apply would change anything of this job."""
+    from skahactl.engine.plan import StepAction
+
+    return bool(part.differences) or any(step.action not in (StepAction.KEEP, StepAction.HOLD) for step in part.steps)

@@ -93,7 +93,7 @@ class Applier:
                 coming.add(job.name)
                 part.run = (0 if last is None else last.run.number) + 1
             self._explain_adoption(part, job, history, earlier)
-            part.steps = outcome.planned_rows(
+            part.steps = outcome.planned_steps(
                 plan_new_run(self.desk, history, job, decision, last, coming, self.mode.adopt, earlier)
             )
             outcome.job_outcome(
@@ -339,7 +339,7 @@ class Applier:
         for summary in self._summaries(driven):
             part = parts[summary.run.id]
             plan = with_adopted(driver.first_steps.get(summary.run.id, ()), self._adopted.get(summary.run.id, {}))
-            part.steps = outcome.done_rows(self.desk.ledger, summary.run.id, plan, driver.results)
+            part.steps = outcome.done_steps(self.desk.ledger, summary.run.id, plan, driver.results)
             outcome.job_outcome(part, summary)
             outcome.fill_failures(part, self.desk.ledger, summary.run.id)
             if part.action is JobAction.KEEP and summary.run.ended is not None:

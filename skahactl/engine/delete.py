@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skahactl.engine import outcome
 from skahactl.engine.driver import Driver, gates_of_jobs, release_locks, wait_for_lock
-from skahactl.engine.outcome import JobOutcome, StepOutcome, Undeleted, of_attempt, step_row
-from skahactl.engine.plan import JobAction
+from skahactl.engine.outcome import JobOutcome, StepOutcome, StepResult, Undeleted
+from skahactl.engine.plan import JobAction, StepAction
 from skahactl.engine.runtime import Runtime
 from skahactl.errors import BusyError, Exit, SkahactlError
 from skahactl.eventloop import Interrupted
@@ -21,9 +21,10 @@ from skahactl.ledger.attempts import attempts_of, forget_logs, runs_with
 from skahactl.ledger.lock import JobLock, acquire
 from skahactl.logs.saved import log_path
 from skahactl.model import ALIVE, ENDED, State
+from skahactl.skaha.models import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from skahactl.ledger.database import Ledger
     from skahactl.ledger.records import AttemptRow, JobKey, ReplicaState, Run, RunSummary
@@ -131,7 +132,7 @@ def _folder(ledger: Ledger, run: Run) -> Path:
 LONGEST_WAIT = 300.0
 #: How often a session outside the ledger is deleted, and how long to wait in between.
 TRIES, PAUSE = 8, 1.0
-_STAYS = {"code": "stays", "http_status": None, "message": "it still exists", "hint": None}
+_STAYS = ServerError("stays", None, "it still exists")
 
 
 #: A run, and the replicas of it that are deleted; None: all.
@@ -188,7 +189,7 @@ class JobDeletion:
         own = {attempt.session for attempt in latest.values()} | {attempt.name for attempt in latest.values()}
         mine = {session: error for session, error in undeleted.items() if session in own}
         for step in part.steps:
-            step.update(_deletion_result(latest.get(_number(step)), undeleted))
+            step.outcome, step.error = _deletion_result(latest.get(step.replica or 0), undeleted)
         part.exit = outcome.exit_of_undeleted(mine)
         if mine:
             part.hint = "some of its sessions still exist; the same command tries again"
@@ -205,7 +206,7 @@ class JobDeletion:
         for session in sessions:
             await self.desk.stop.guard(self.desk.client.delete(session))
         for step in part.steps:
-            step["outcome"] = StepOutcome.REQUESTED if step["action"] == "delete" else StepOutcome.DONE
+            step.outcome = StepOutcome.REQUESTED if step.action is StepAction.DELETE else StepOutcome.DONE
         part.exit = Exit.DONE
         self._fill(part, run)
         return len(sessions)
@@ -252,8 +253,9 @@ class JobDeletion:
             exit=Exit.NO if outcome is StepOutcome.STAYS else Exit.DONE,
         )
         error = _STAYS if outcome is StepOutcome.STAYS else None
-        made = {"session": session.id, "url": session.url, "error": error}
-        part.steps.append(step_row(None, session.name, "delete", session.status, outcome) | made)
+        step = StepResult(None, session.name, StepAction.DELETE, session.status, outcome)
+        step.session, step.url, step.error = session.id, session.url, error
+        part.steps.append(step)
         return part
 
     async def _carry_out(self, targets: Sequence[DeleteTarget], held: Sequence[JobLock]) -> Undeleted:
@@ -320,16 +322,16 @@ class JobDeletion:
         part.summary, part.status, part.counts = summary, summary.status, summary.counts
 
 
-def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str]) -> dict[str, object]:
+def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str]) -> StepResult:
     there = attempt is not None and attempt.session in listed
     needed = there or row.state in ALIVE or row.state == State.QUEUED
-    action = "delete" if needed else "keep"
-    return step_row(row.number, row.name, action, row.state, StepOutcome.PLANNED) | of_attempt(attempt)
+    action = StepAction.DELETE if needed else StepAction.KEEP
+    return StepResult(row.number, row.name, action, row.state, StepOutcome.PLANNED).with_attempt(attempt)
 
 
 def _deletion_reason(part: JobOutcome) -> None:
     """A delete that ended nothing says so."""
-    before = {step["reason"] for step in part.steps if step["action"] == "delete"}
+    before = {step.reason for step in part.steps if step.action is StepAction.DELETE}
     if not before:
         part.reason = "nothing is left to delete"
     elif before <= ENDED:
@@ -337,18 +339,12 @@ def _deletion_reason(part: JobOutcome) -> None:
         part.explained = True
 
 
-def _number(step: Mapping[str, object]) -> int:
-    number = step["replica"]
-    assert isinstance(number, int)
-    return number
-
-
-def _deletion_result(attempt: AttemptRow | None, undeleted: Undeleted) -> dict[str, object]:
+def _deletion_result(attempt: AttemptRow | None, undeleted: Undeleted) -> tuple[StepOutcome, ServerError | None]:
     """How a planned step ended, by the replica's latest attempt."""
     stays = undeleted.keys() & ({attempt.session, attempt.name} if attempt is not None else set())
     if not stays:
-        return {"outcome": StepOutcome.DONE, "error": None}
+        return StepOutcome.DONE, None
     error = undeleted[stays.pop()]
     if error is None:
-        return {"outcome": StepOutcome.STAYS, "error": dict(_STAYS)}
-    return {"outcome": StepOutcome.STAYS, "error": {**_STAYS, "message": error.message, "hint": error.hint}}
+        return StepOutcome.STAYS, _STAYS
+    return StepOutcome.STAYS, replace(_STAYS, message=error.message, hint=error.hint)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from skahactl.engine.plan import JobAction, StepAction
+from skahactl.engine.plan import CREATES, JobAction, StepAction
 from skahactl.engine.record import snapshot_of, unread_results
 from skahactl.errors import BusyError, Exit, SkahactlError, worst
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import run_by_id, summaries
 from skahactl.model import Job, State, zero_filled
+from skahactl.skaha.models import ServerError
 from skahactl.text import count_noun, suggest
 
 if TYPE_CHECKING:
@@ -27,16 +28,7 @@ if TYPE_CHECKING:
     from skahactl.skaha.models import CreateResult
 
 #: Actions that ask the platform for something.
-ACTIVE: frozenset[str] = frozenset(
-    {
-        StepAction.CREATE,
-        StepAction.RETRY,
-        StepAction.RESEND,
-        StepAction.ADOPT,
-        StepAction.DELETE,
-        JobAction.RENEW,
-    }
-)
+ACTIVE = CREATES | {StepAction.ADOPT, StepAction.DELETE, StepAction.RENEW}
 
 
 class StepOutcome(StrEnum):
@@ -54,6 +46,36 @@ class StepOutcome(StrEnum):
 
 
 @dataclass
+class StepResult:
+    """One step as the outcome shape has it, whatever the command; what is not known is None."""
+
+    replica: int | None
+    name: str
+    action: StepAction
+    reason: str
+    outcome: StepOutcome
+    session: str | None = None
+    attempt: int | None = None
+    url: str | None = None
+    error: ServerError | None = None
+    request: dict[str, object] | None = None  # of a dry run: the form as it would be sent
+
+    def with_attempt(self, attempt: AttemptRow | None) -> Self:
+        """Add what the replica's latest attempt has."""
+        if attempt is not None:
+            self.name, self.session = attempt.name, attempt.session
+            self.attempt, self.url = attempt.number, attempt.url
+        return self
+
+    def data(self) -> dict[str, object]:
+        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        data["error"] = None if self.error is None else self.error.data()
+        if self.request is None:
+            del data["request"]
+        return data
+
+
+@dataclass
 class JobOutcome:
     """One job's part: what was decided, its steps, and how it stands now."""
 
@@ -65,7 +87,7 @@ class JobOutcome:
     status: str | None = None
     counts: dict[str, int] = field(default_factory=lambda: zero_filled({}))
     differences: tuple[Difference, ...] = ()
-    steps: list[dict[str, object]] = field(default_factory=list)
+    steps: list[StepResult] = field(default_factory=list)
     exit: Exit = Exit.DONE
     hint: str | None = None
     summary: RunSummary | None = None
@@ -86,7 +108,7 @@ class JobOutcome:
             "differences": [difference.data() for difference in self.differences],
             "status": self.status,
             "counts": self.counts,
-            "steps": self.steps,
+            "steps": [step.data() for step in self.steps],
         }
 
 
@@ -168,14 +190,14 @@ def job_outcome(part: JobOutcome, summary: RunSummary | None) -> None:
     part.run, part.status, part.counts = summary.run.number, summary.status, summary.counts
 
 
-def planned_rows(plan: Iterable[Step]) -> list[dict[str, object]]:
+def planned_steps(plan: Iterable[Step]) -> list[StepResult]:
     """Steps of a dry run."""
-    return [step_row(step.replica, step.name, step.action, step.reason, StepOutcome.PLANNED) for step in plan]
+    return [StepResult(step.replica, step.name, step.action, step.reason, StepOutcome.PLANNED) for step in plan]
 
 
-def done_rows(
+def done_steps(
     ledger: Ledger, run_id: int, plan: Iterable[Step], results: Mapping[tuple[int, int], CreateResult]
-) -> list[dict[str, object]]:
+) -> list[StepResult]:
     """Steps with what became of them."""
     now = {replica.number: replica for replica in replica_states(ledger, run_id)}
     latest = {attempt.replica: attempt for attempt in attempts_of(ledger, run_id)}
@@ -184,10 +206,10 @@ def done_rows(
         replica = now[step.replica]
         result = results.get((run_id, step.replica))
         attempt = latest.get(step.replica)
-        row = step_row(step.replica, replica.name, step.action, step.reason, _outcome_name(step, replica.state))
-        row |= of_attempt(attempt)
+        became = _outcome_name(step, replica.state)
+        row = StepResult(step.replica, replica.name, step.action, step.reason, became).with_attempt(attempt)
         if replica.state == State.REJECTED or (step.action in ACTIVE and replica.state == State.QUEUED):
-            row["error"] = result.error.data() if result and result.error else _words(replica.reason)
+            row.error = result.error if result and result.error else _rejected(replica.reason)
         rows.append(row)
     return rows
 
@@ -206,24 +228,8 @@ def _outcome_name(step: Step, state: str) -> StepOutcome:
     return StepOutcome.DONE
 
 
-def _words(reason: str | None) -> dict[str, object] | None:
-    return None if reason is None else {"code": "rejected", "http_status": None, "message": reason, "hint": None}
-
-
-def of_attempt(attempt: AttemptRow | None) -> dict[str, object]:
-    """What a step's row has of the replica's latest attempt."""
-    if attempt is None:
-        return {}
-    return {"name": attempt.name, "session": attempt.session, "attempt": attempt.number, "url": attempt.url}
-
-
-def step_row(replica: int | None, name: str, action: str, reason: str, outcome: StepOutcome) -> dict[str, object]:
-    """A step as the outcome shape has it, whatever the command; what is known of its session is for the caller to
-    add."""
-    row: dict[str, object] = dict.fromkeys(
-        ("replica", "name", "action", "reason", "outcome", "session", "attempt", "url", "error")
-    )
-    return row | {"replica": replica, "name": name, "action": action, "reason": reason, "outcome": outcome}
+def _rejected(reason: str | None) -> ServerError | None:
+    return None if reason is None else ServerError("rejected", None, reason)
 
 
 #: Sessions (or names) that stay although they were to go, and what their last DELETE failed with, if it did.
@@ -237,12 +243,12 @@ def exit_of_driven(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
         return Exit.UNREACHABLE
     if waited or _is_over(summary) or summary.stop_reason is not None:
         return Exit.DONE if _went_well(summary) else Exit.NO
-    codes: dict[object, Exit] = {
+    codes = {
         StepOutcome.REJECTED: Exit.NO,
         StepOutcome.NOT_CREATED: Exit.UNREACHABLE,
         StepOutcome.UNCONFIRMED: Exit.UNREACHABLE,
     }
-    return worst([codes.get(step["outcome"], Exit.DONE) for step in part.steps])
+    return worst([codes.get(step.outcome, Exit.DONE) for step in part.steps])
 
 
 def stop_hint(summary: RunSummary) -> str:

@@ -49,6 +49,7 @@ class StepAction(StrEnum):
     GIVE_UP = "give-up"  # Rejected: too many creates without a usable answer
     EXPIRE = "expire"  # Unknown: a create that is too old to be sent again
     DELETE = "delete"
+    RENEW = "renew"
 
 
 #: Actions that send a create.

@@ -6,11 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skahactl.engine.outcome import JobOutcome, Outcome, StepOutcome, step_row
-from skahactl.engine.plan import JobAction
+from skahactl.engine.outcome import JobOutcome, Outcome, StepOutcome, StepResult
+from skahactl.engine.plan import JobAction, StepAction
 from skahactl.errors import Exit, UnreachableError, UsageError
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import attempts_of
+from skahactl.skaha.models import ServerError
 from skahactl.text import iso_time, suggest
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Renewal:
         after = before if dry_run else {one.id: one for one in (await self.runtime.first_poll(of_jobs)).sessions}
         for one in asked:
             one.part.steps.append(_step(one, words.get(one.session.id), after, dry_run))
-            if one.part.steps[-1]["outcome"] is StepOutcome.REJECTED:
+            if one.part.steps[-1].outcome is StepOutcome.REJECTED:
                 one.part.exit = Exit.NO
         for part in parts:
             if not part.steps:
@@ -87,13 +88,14 @@ class Renewal:
                 words[session] = error.message
 
 
-def _step(one: _RenewRequest, words: str | None, after: dict[str, ServerSession], dry_run: bool) -> dict[str, object]:
+def _step(one: _RenewRequest, words: str | None, after: dict[str, ServerSession], dry_run: bool) -> StepResult:
     old, now = one.session.expires, after.get(one.session.id)
     new = None if now is None else now.expires
     moved = new is not None and (old is None or new > old + 1)
     ended = StepOutcome.DONE if moved else StepOutcome.UNCHANGED
     outcome = StepOutcome.PLANNED if dry_run else StepOutcome.REJECTED if words else ended
     reason = f"deadline {iso_time(old) or 'unknown'}" + (f", now {iso_time(new)}" if moved else "")
-    error = {"code": "renew", "http_status": None, "message": words, "hint": None} if words else None
-    made = {"session": one.session.id, "attempt": one.attempt, "url": one.session.url, "error": error}
-    return step_row(one.replica, one.session.name, "renew", reason, outcome) | made
+    step = StepResult(one.replica, one.session.name, StepAction.RENEW, reason, outcome)
+    step.session, step.attempt, step.url = one.session.id, one.attempt, one.session.url
+    step.error = ServerError("renew", None, words) if words else None
+    return step

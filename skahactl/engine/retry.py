@@ -175,7 +175,7 @@ class Retry:
         finally:
             for run, left, part in driven:
                 steps = (*left, *driver.first_steps.get(run.id, ()))
-                part.steps = outcome.done_rows(self.desk.ledger, run.id, steps, driver.results)
+                part.steps = outcome.done_steps(self.desk.ledger, run.id, steps, driver.results)
                 part.exit = outcome.exit_of_driven(part, self._fill(part, run), follow)
         for _, _, part in driven:
             part.watched = follow
@@ -183,7 +183,7 @@ class Retry:
     def _leave(self, driver: BusyError, run: Run, left: tuple[Step, ...], part: JobOutcome) -> None:
         """The part of a run that another command drives: that command starts the new attempts."""
         part.watched = True
-        part.steps = outcome.done_rows(self.desk.ledger, run.id, left, {})
+        part.steps = outcome.done_steps(self.desk.ledger, run.id, left, {})
         self._fill(part, run)
         if run.id in self._handed:
             self.desk.reporter.say(f"{driver.message}; it starts the new attempts")
@@ -211,7 +211,7 @@ def preview_retry(ledger: Ledger, run: Run, chosen: RetryChoice, reason: str) ->
         )
         for row in replicas.replicas_of(ledger, run.id, chosen.replicas)
     ]
-    part.steps = outcome.planned_rows([*steps, *chosen.left])
+    part.steps = outcome.planned_steps([*steps, *chosen.left])
     outcome.job_outcome(part, runs.summaries(ledger, [run])[0])
     return part
 
@@ -245,7 +245,7 @@ def nothing_to_retry(ledger: Ledger, run: Run, chosen: RetryChoice, dry_run: boo
     part.explained = True
     part.watched = living_driver(ledger, run.key) is not None
     for step in part.steps:
-        step["outcome"] = StepOutcome.PLANNED if dry_run else StepOutcome.UNCHANGED
+        step.outcome = StepOutcome.PLANNED if dry_run else StepOutcome.UNCHANGED
     return part
 
 

@@ -6,8 +6,8 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
 
-from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome
-from skahactl.engine.plan import JobAction
+from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome, StepResult
+from skahactl.engine.plan import CREATES, JobAction, StepAction
 from skahactl.errors import Exit
 from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
 from skahactl.model import ALIVE, Job, Replica, Request, Secret, State
@@ -72,7 +72,7 @@ def show_outcome(context: Invocation, outcome: Outcome) -> None:
 
 def _print_names(context: Invocation, job: JobOutcome) -> None:
     """The job where all its replicas took part, or none had to; else each replica that did. Words are targets."""
-    acted = [step["replica"] for step in job.steps if step["action"] in ACTIVE]
+    acted = [step.replica for step in job.steps if step.action in ACTIVE]
     if not acted or len(acted) == len(job.steps):
         context.out(job.name)
         return
@@ -110,7 +110,9 @@ def _say_outcome(context: Invocation, profile: Profile, where: str, job: JobOutc
 def _print_urls(context: Invocation, job: JobOutcome) -> None:
     """Of an interactive job that was seen to run."""
     if job.watched and job.summary is not None and job.summary.run.kind != "headless":
-        for url in filter(None, (step["url"] for step in job.steps if step["action"] not in ("delete", "renew"))):
+        for url in filter(
+            None, (step.url for step in job.steps if step.action not in (StepAction.DELETE, StepAction.RENEW))
+        ):
             context.out(str(url))
 
 
@@ -238,45 +240,46 @@ def _without_driver(job: JobOutcome, profile: Profile) -> str:
     return f", and {who} discards results and logs {format_duration(profile.memory)} after a replica ends"
 
 
-def done_text(steps: Iterable[Mapping[str, Any]]) -> str:
+def done_text(steps: Iterable[StepResult]) -> str:
     """What was done, by action and outcome: ``create: 40 done, 2 refused; retry: 1 done``; what stays is left out."""
     tally: dict[str, dict[str, int]] = {}
     for step in steps:
-        if step["action"] in ACTIVE and step["outcome"]:
-            words = tally.setdefault(step["action"], {})
-            words[step["outcome"]] = words.get(step["outcome"], 0) + 1
+        if step.action in ACTIVE and step.outcome:
+            words = tally.setdefault(step.action, {})
+            words[step.outcome] = words.get(step.outcome, 0) + 1
     return "; ".join(
         f"{action}: " + ", ".join(f"{number} {outcome}" for outcome, number in words.items())
         for action, words in tally.items()
     )
 
 
-def step_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+def step_lines(steps: Sequence[StepResult]) -> list[str]:
     """Equal steps in one line: ``create   1-10,17   not created yet``."""
     grouped: dict[tuple[str, str], list[int]] = {}
     for step in steps:
-        grouped.setdefault((step["action"], one_line(step["reason"] or "")), []).append(step["replica"])
+        numbers = grouped.setdefault((step.action, one_line(step.reason)), [])
+        numbers += [] if step.replica is None else [step.replica]
     texts = [(action, format_ranges(numbers), reason) for (action, reason), numbers in grouped.items()]
     widths = [max((len(text[place]) for text in texts), default=0) for place in (0, 1)]
     return [f"{a.ljust(widths[0])}  {n.ljust(widths[1])}  {r}".rstrip() for a, n, r in texts]
 
 
-def error_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Every different error once, with the replicas that had it."""
-    grouped: dict[tuple[str, str], list[int]] = {}
+def error_lines(steps: Sequence[StepResult]) -> list[str]:
+    """Every different error once, with the replicas that had it, or the session that belongs to no job."""
+    grouped: dict[tuple[str, str, str], list[int]] = {}
     for step in steps:
-        if step["error"]:
-            words = (one_line(step["error"]["message"]), one_line(step["error"]["hint"] or ""))
-            grouped.setdefault(words, []).append(step["replica"])
+        if step.error:
+            name = step.name if step.replica is None else ""
+            words = (name, one_line(step.error.message), one_line(step.error.hint or ""))
+            numbers = grouped.setdefault(words, [])
+            numbers += [] if step.replica is None else [step.replica]
     lines = []
-    for (message, hint), numbers in list(grouped.items())[:_MOST_ERRORS]:
-        lines.append(f"replica {format_ranges(numbers)}: {message}" + (f" ({hint})" if hint else ""))
+    for (name, message, hint), numbers in list(grouped.items())[:_MOST_ERRORS]:
+        who = name or f"replica {format_ranges(numbers)}"
+        lines.append(f"{who}: {message}" + (f" ({hint})" if hint else ""))
     if len(grouped) > _MOST_ERRORS:
         lines.append(f"and {len(grouped) - _MOST_ERRORS} other errors; -o json has them all")
     return lines
-
-
-_SENT = frozenset({"create", "retry", "resend"})
 
 
 def add_requests(outcome: Outcome, jobs: Sequence[Job]) -> None:
@@ -289,16 +292,16 @@ def add_requests(outcome: Outcome, jobs: Sequence[Job]) -> None:
     for part, job in _pairs(outcome, jobs):
         replicas = {replica.number: replica for replica in job.replicas}
         for step in part.steps:
-            if step["action"] in _SENT:
-                replica = replicas[int(str(step["replica"]))]
+            if step.action in CREATES:
+                replica = replicas[int(str(step.replica))]
                 request = wrapped_request(job, replica.request, replica.number, part.run or "RUN")
-                step["request"] = _form(request, str(step["name"]))
+                step.request = _form(request, str(step.name))
 
 
 def show_requests(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) -> None:
     """The first request of each job, and how the others differ."""
     for part, job in _pairs(outcome, jobs):
-        sent = [int(str(step["replica"])) for step in part.steps if step["action"] in _SENT]
+        sent = [int(str(step.replica)) for step in part.steps if step.action in CREATES]
         replicas = {replica.number: replica.request for replica in job.replicas}
         if sent:
             context.out(f"{job.name}/{sent[0]} would be sent:")

@@ -11,6 +11,8 @@ import pytest
 
 from tests.desk import Desk, wait_for
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])
 def test_ctrl_c_takes_effect_while_another_process_holds_the_ledger(desk: Desk, lock: str) -> None:

@@ -20,6 +20,8 @@ from skahactl.manifest.starter import SCHEMA_LINE, TEMPLATES
 from tests.home import Home
 from tests.terminal import Terminal
 
+pytestmark = pytest.mark.once
+
 BATCH = """\
 #!/bin/bash
 #SBATCH -J tiles

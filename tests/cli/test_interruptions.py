@@ -15,6 +15,8 @@ import pytest
 
 from tests.desk import Desk, end, wait_for
 
+pytestmark = pytest.mark.once
+
 #: What a driver that heard nothing would wait for, in seconds: longer than any test does.
 LONG = 3600
 

@@ -10,6 +10,8 @@ import pytest
 
 from tests.home import Home
 
+pytestmark = pytest.mark.once
+
 JOB = 'name = "%s"\nimage = "a/b:1"\ncommand = ["echo", "hi"]\n'
 STARS = 'name = "stars"\nimage = "a/b:1"\ncommand = ["echo", "{item}"]\n[items]\nvalues = ["β Pic"]\nper-replica = 1\n'
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from tests.desk import Desk, end, wait_for
+
+pytestmark = pytest.mark.once
 
 
 def test_a_replacement_that_is_declined_changes_no_job_of_the_call(desk: Desk) -> None:

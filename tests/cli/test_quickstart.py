@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+pytestmark = pytest.mark.once
+
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart"
 IMAGES = sorted((QUICKSTART / "images").glob("*.fits"))
 ASTROPY = Path(astropy.__file__).parent

@@ -22,6 +22,8 @@ from skahactl.manifest.load import load
 from skahactl.manifest.resolve import resolve
 from skahactl.profile import LOCAL_SERVER, Profile
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 MANUAL = ROOT / "skahactl" / "manual"
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *sorted(MANUAL.glob("*.md"))]}

@@ -12,6 +12,8 @@ import pytest
 from tests.browser import Browser, chromium
 from tests.desk import Desk
 
+pytestmark = pytest.mark.once
+
 FAILING = (
     'echo "reading tile-$REPLICA_ID"; [ $((REPLICA_ID % 3)) -gt 0 ] || { echo "cannot open $REPLICA_ID.fits"; exit 2; }'
 )

@@ -19,6 +19,8 @@ import pytest
 
 from skahactl.manifest.shared_record import RecordDirectory, RecordedEnd, parse_end
 
+pytestmark = pytest.mark.once
+
 SHELLS = {
     "dash": ["dash"],
     "bash": ["bash", "--posix"],

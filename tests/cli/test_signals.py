@@ -10,6 +10,8 @@ import pytest
 
 from tests.desk import COMMAND, Desk, wait_for
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_driver_ends_by_the_signal_after_its_message(desk: Desk, long: str, number: signal.Signals) -> None:

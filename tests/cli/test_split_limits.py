@@ -14,6 +14,8 @@ import pytest
 
 from tests.splitting import SPLIT, environment, run
 
+pytestmark = pytest.mark.once
+
 BOM = b"\xef\xbb\xbf"
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests.desk import Desk
 
+pytestmark = pytest.mark.once
+
 #: Items that end in 4 fail until the file "fixed" exists.
 MEASURE = 'echo "$TILE"; case "$TILE" in *4) [ -e fixed ] || { echo "cannot open $TILE"; exit 2; };; esac'
 

@@ -30,6 +30,8 @@ from skahactl.skaha.login import require_https
 from skahactl.system import SystemClock
 from tests.certificates import Pair, file, issued
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse:battery"
 

@@ -28,6 +28,8 @@ from tests.skaha_server.plan import Plan
 from tests.skaha_server.sessions import Session
 from tests.skaha_server.transport import AppTransport
 
+pytestmark = pytest.mark.once
+
 HOUR = 3600.0
 JOB = """
 name = "day"

@@ -30,6 +30,8 @@ from tests.skaha_server.plan import Plan
 from tests.skaha_server.sessions import Session
 from tests.skaha_server.transport import AppTransport
 
+pytestmark = pytest.mark.once
+
 SETTINGS = ClientSettings(concurrency=16, settle=60, poll_min=1, poll_max=20, log_patience=5)
 PROFILE = Profile("test", "http://skaha.test/skaha/v1", auth=Auth("token", token_env="T"), client=SETTINGS)
 LIES = {"empty": 0.1, "stale": 0.1, "partial": 0.1, "doubled": 0.1, "error": 0.03, "drop": 0.03}

@@ -16,6 +16,8 @@ import pytest
 from tests.skaha_server.process import ROOT, TOKEN, Server, running
 from tests.workplace import Workplace
 
+pytestmark = pytest.mark.once
+
 pytest.importorskip("canfar")
 
 PAGE = (ROOT / "skahactl/manual/migrating.md").read_text().partition("## From canfar")[2]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.skaha_server.process import running
 from tests.workplace import Workplace
+
+pytestmark = pytest.mark.once
 
 
 def test_a_note_about_an_image_is_shown_once(tmp_path: Path) -> None:

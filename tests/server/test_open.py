@@ -11,6 +11,8 @@ import pytest
 from tests.skaha_server.process import Server, running
 from tests.workplace import Workplace
 
+pytestmark = pytest.mark.once
+
 IMAGE = "images.canfar.net/skaha/notebook:1"
 
 

@@ -11,6 +11,8 @@ import pytest
 from tests.skaha_server.process import Server, running
 from tests.workplace import Workplace
 
+pytestmark = pytest.mark.once
+
 JOB = """
 name = "secretive"
 image = "images.canfar.net/skaha/astroml:latest"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.skaha_server.process import running
 from tests.workplace import Workplace
+
+pytestmark = pytest.mark.once
 
 JOB = "name = 'tiles'\nimage = 'images.canfar.net/skaha/astroml:latest'\ncommand = ['true']\nreplicas = 2\n"
 KUBECTL = "error: You must be logged in to the server\nthe server has asked for the client to provide credentials\n"

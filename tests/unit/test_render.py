@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from skahactl.engine.outcome import JobOutcome, Outcome
-from skahactl.engine.plan import JobAction
+from skahactl.engine.outcome import JobOutcome, Outcome, StepOutcome, StepResult
+from skahactl.engine.plan import JobAction, StepAction
 from skahactl.engine.runtime import FailedReplica, RunProgress
 from skahactl.errors import UsageError
 from skahactl.invocation import Invocation
@@ -26,6 +26,7 @@ from skahactl.render.differences import difference_lines
 from skahactl.render.outcomes import head, show_outcome, standing
 from skahactl.render.progress import PlainReporter, reporter
 from skahactl.render.tables import show_rows, sort_rows, terminal_columns
+from skahactl.skaha.models import ServerError
 
 CANFAR = Profile("canfar", "https://ws-uv.canfar.net/skaha/v1")
 
@@ -203,10 +204,10 @@ def test_of_many_attempts_the_extremes_are_drawn() -> None:
     assert timeline([], 1.0) == []
 
 
-def step(replica: int, action: str, outcome: str, **error: object) -> dict[str, object]:
-    told = {"code": "rejected", "http_status": 400, "hint": None, **error} if error else None
-    return {"replica": replica, "name": f"t-{replica}", "action": action, "reason": "not created yet",
-            "outcome": outcome, "session": None, "attempt": 1, "error": told}  # fmt: skip
+def step(replica: int, action: str, outcome: str, message: str | None = None) -> StepResult:
+    error = None if message is None else ServerError("rejected", 400, message)
+    made = StepResult(replica, f"t-{replica}", StepAction(action), "not created yet", StepOutcome(outcome))
+    return replace(made, attempt=1, error=error)
 
 
 def made(**others: object) -> JobOutcome:
