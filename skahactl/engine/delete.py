@@ -197,19 +197,30 @@ class JobDeletion:
             _deletion_reason(part)
 
     async def request(self, run: Run, numbers: Collection[int] | None) -> int:
-        """Asks the server once to delete what is alive, and verifies nothing; returns the number of requests. The
-        request stays on record: whoever drives the job, or a later delete, carries it out."""
+        """Saves results and logs, asks the server once to delete what is alive, and verifies nothing; returns the
+        number of sessions. The request stays on record: a driver of the job, or a later delete, carries it out."""
         part = self._part(run, numbers, await self.desk.first_poll((run,)))
         self.parts.append(part)
         replicas.request_delete(self.desk.ledger, run.id, numbers, keep_logs=self.keep_logs)
-        sessions = [one.session for one in self._alive(run, numbers) if one.session is not None]
-        for session in sessions:
-            await self.desk.stop.guard(self.desk.client.delete(session))
+        count = sum(one.session is not None for one in self._alive(run, numbers))
+        errors: dict[str, SkahactlError | None] = {}
+        locks: list[JobLock] = []
+        try:
+            locks.append(acquire(self.desk.ledger, run.key, self.desk.clock.now()))
+            gates = gates_of_jobs(self.desk.ledger, locks)
+            driver = Driver(self.desk, (run,), False, gates, create=False, most_deletes=1)
+            await driver.drive()
+            errors = {session: error for session, error in driver.undeleted.items() if error is not None}
+        except BusyError as error:
+            self.desk.reporter.say(f"{error.message}; it carries out the delete")
+        finally:
+            release_locks(locks)
         for step in part.steps:
             step.outcome = StepOutcome.REQUESTED if step.action is StepAction.DELETE else StepOutcome.DONE
-        part.exit = Exit.DONE
+        part.exit = outcome.exit_of_undeleted(errors)
+        part.hint = "the server did not accept every delete; the same command tries again" if errors else None
         self._fill(part, run)
-        return len(sessions)
+        return count
 
     async def forget(self, run: Run) -> int | None:
         """Forgets every run of the job, once it has no driver and no session of any run is left; how many bytes of

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from skahactl.engine.create import Creator
 from skahactl.engine.lifecycle import (
+    MAX_DELETES,
     RESTING,
     UNCERTAIN,
     Action,
@@ -72,6 +73,7 @@ class Driver:
     gates: Callable[[Run], Gate]
     deadline: float | None = None
     create: bool = True
+    most_deletes: int = MAX_DELETES  # of each session, where the driver does not follow
     first_steps: dict[int, tuple[Step, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -178,7 +180,11 @@ class Driver:
         snapshot = self._core.recorder.snapshot(run)
         under_way = InFlight(self._creator.creating(run.id), self._logs.reading, self._deleter.sent)
         rules = DriverRules(
-            self.create, self._until_kept(snapshot, now), self._settings.settle / 24, gives_up=self._one_pass
+            self.create,
+            self._until_kept(snapshot, now),
+            self._settings.settle / 24,
+            gives_up=self._one_pass,
+            most_deletes=self.most_deletes,
         )
         gate = self.gates(snapshot.run)
         found = self._core.reconcile(run, evidence, now, under_way, rules, gate, self._chosen(run))

@@ -124,13 +124,14 @@ class DriverRules:
     """What a driver may do.
 
     ``keep_until``: before this time a log is saved before its session is deleted. ``repeat``: seconds between two
-    DELETEs of a session. ``gives_up``: whether a session that stays in spite of MAX_DELETES is left alone.
+    DELETEs of a session. ``gives_up``: whether a session that stays in spite of ``most_deletes`` is left alone.
     """
 
     creates: bool = True
     keep_until: float = 0.0
     repeat: float = 5.0
     gives_up: bool = False
+    most_deletes: int = MAX_DELETES
 
 
 def advance(replica: ReplicaRun, step: Step | None, now: float, rules: DriverRules) -> tuple[Phase, tuple[Action, ...]]:
@@ -206,7 +207,7 @@ def _deletes(
         due += [a.session for a in replica.attempts if a.state in ENDED and replica.presence_of(a) is Presence.PRESENT]
     for session in dict.fromkeys(session for session in due if session is not None):
         sent = replica.deletes.get(session, Deletes())
-        if now - sent.last >= rules.repeat and not (rules.gives_up and sent.tries >= MAX_DELETES):
+        if now - sent.last >= rules.repeat and not (rules.gives_up and sent.tries >= rules.most_deletes):
             yield DeleteSession(session)
 
 
@@ -260,4 +261,4 @@ def _phase(
 def _is_hopeless(replica: ReplicaRun, doomed: tuple[AttemptRow, ...], rules: DriverRules) -> bool:
     if not rules.gives_up:
         return False
-    return all(replica.deletes.get(a.session or "", Deletes()).tries >= MAX_DELETES for a in doomed)
+    return all(replica.deletes.get(a.session or "", Deletes()).tries >= rules.most_deletes for a in doomed)

@@ -32,9 +32,10 @@ def logs_of(server: Server) -> set[str]:
     return {row["log_sha256"] for row in server.state()["sessions"]}
 
 
-def test_delete_saves_ends_and_logs_first(place: tuple[Server, Workplace]) -> None:
+@pytest.mark.parametrize("options", [[], ["--wait=false"]])
+def test_delete_saves_ends_and_logs_first(place: tuple[Server, Workplace], options: list[str]) -> None:
     server, here = place
-    here.run("delete", "kept")
+    here.run("delete", "kept", *options)
     assert here.kept_logs() == logs_of(server)
     assert all(not row["alive"] and row["deletes"] for row in server.state()["sessions"])
     assert {row["state"] for row in here.data("get", "replicas", "kept")} == {"Completed"}
@@ -49,22 +50,34 @@ def test_replace_saves_ends_and_logs_first(place: tuple[Server, Workplace]) -> N
     assert before <= here.kept_logs(), "whatever the next run does"
 
 
-def test_delete_saves_the_logs_of_running_replicas(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--wait=false"]])
+def test_delete_saves_the_logs_of_running_replicas(tmp_path: Path, options: list[str]) -> None:
     with running(tmp_path / "server", {"running": [60, 60], "log_lines": 600}) as server:
         here = Workplace(tmp_path / "here", server)
         here.write("job.toml", JOB.format(number=1))
         here.run("apply", "-q", "job.toml")
         time.sleep(1)
-        here.run("delete", "kept")
+        here.run("delete", "kept", *options)
         assert len(list((here.root / "state").rglob("*.log"))) == 4
+        assert all(row["deletes"] for row in server.state()["sessions"])
         assert {row["state"] for row in here.data("get", "replicas", "kept")} == {"Deleted"}
 
 
-def test_no_logs_skips_it(place: tuple[Server, Workplace]) -> None:
+@pytest.mark.parametrize("options", [[], ["--wait=false"]])
+def test_no_logs_skips_it(place: tuple[Server, Workplace], options: list[str]) -> None:
     server, here = place
-    here.run("delete", "kept", "--no-logs")
+    here.run("delete", "kept", "--no-logs", *options)
     assert not here.kept_logs()
     assert server.counts().get("logs", 0) == 0
+
+
+def test_without_waiting_each_session_is_deleted_once(tmp_path: Path) -> None:
+    with running(tmp_path / "server", {"running": [60, 60], "delete_ignored": 9}) as server:
+        here = Workplace(tmp_path / "here", server)
+        here.write("job.toml", JOB.format(number=1))
+        here.run("apply", "-q", "job.toml")
+        assert "deletion of 4 sessions requested" in here.run("delete", "kept", "--wait=false").stderr
+        assert [row["deletes"] for row in server.state()["sessions"]] == [1, 1, 1, 1]
 
 
 EACH = """
