@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from skahactl import shapes
-from skahactl.commands.runtime import open_runtime, poll_or_error, raise_failed_poll, run_online
+from skahactl.commands.runtime import (
+    open_runtime,
+    poll_or_error,
+    raise_failed_poll,
+    read_exit_codes,
+    run_online,
+    targets_without_exit_codes,
+)
 from skahactl.engine import snapshot
 from skahactl.engine.delete import kept_bytes
 from skahactl.engine.snapshot import poll_is_due, view_run
@@ -49,7 +56,10 @@ def run_describe(words: Sequence[str], replicas: str | None, run: int | None, ca
     with open_runtime(reads_only=True) as runtime:
         targets = by_run(find(runtime.ledger, runtime.profile, words, replicas=replicas, run=run))
         runs = [target.run for target in targets if target.run is not None]
-        if not cached and (len(runs) < len(targets) or poll_is_due(runs)):
+        is_due = (
+            len(runs) < len(targets) or poll_is_due(runs) or bool(targets_without_exit_codes(runtime.ledger, targets))
+        )
+        if not cached and is_due:
             return run_online(runtime, lambda: _describe_online(runtime, targets, runs))
         _show([_described(runtime, target) for target in targets], runtime)
         return Exit.DONE
@@ -57,8 +67,8 @@ def run_describe(words: Sequence[str], replicas: str | None, run: int | None, ca
 
 async def _describe_online(runtime: Runtime, targets: Sequence[Target], runs: Sequence[Run]) -> int:
     listing, error = await poll_or_error(runtime, runs) if poll_is_due(runs) else (None, None)
-    if listing is not None:
-        await runtime.read_shared_records(runs, listing, exact=True)
+    if error is None:
+        await read_exit_codes(runtime, targets, listing)
     described = []
     for target in targets:
         if target.run is None:

@@ -68,22 +68,21 @@ def _page(words: Sequence[str], number: int | None) -> str:
     import time
 
     from skahactl.commands.report_content import gather_job
-    from skahactl.ledger.database import read_ledger
-    from skahactl.profiles import choose
+    from skahactl.commands.runtime import open_runtime, read_exit_codes, run_online, targets_without_exit_codes
     from skahactl.render.report import report_page
     from skahactl.render.report_data import Report
-    from skahactl.system import state_dir
     from skahactl.targets import by_run, find
 
-    context = current()
-    profile = choose(context.profile, context.environ)
-    with read_ledger(state_dir(context.environ)) as ledger:
-        targets = by_run(find(ledger, profile, words, run=number))
+    with open_runtime(reads_only=True) as runtime:
+        targets = by_run(find(runtime.ledger, runtime.profile, words, run=number))
         for target in targets:
             if target.run is None or target.numbers is not None:
                 hint = f"a report shows whole jobs: {suggest('report', 'JOB')}"
                 raise UsageError(f"'{target.word}' is not a job", hint=hint)
-        found = [gather_job(ledger, target.run) for target in targets if target.run is not None]
+        if targets_without_exit_codes(runtime.ledger, targets):
+            run_online(runtime, lambda: read_exit_codes(runtime, targets))
+        fresh = by_run(find(runtime.ledger, runtime.profile, words, run=number))
+        found = [gather_job(runtime.ledger, target.run) for target in fresh if target.run is not None]
     found.sort(key=lambda job: job.created)
     return report_page(Report(tuple(found), time.time(), __version__))
 

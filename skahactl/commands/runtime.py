@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
     from skahactl.engine.outcome import Outcome
     from skahactl.engine.runtime import Reporter, RunProgress, Runtime
+    from skahactl.ledger.database import Ledger
     from skahactl.ledger.records import Run
     from skahactl.profile import Profile
     from skahactl.shapes import Row
     from skahactl.skaha.client import Client
     from skahactl.skaha.models import Listing
+    from skahactl.targets import Target
 
 
 T = TypeVar("T")
@@ -156,6 +158,23 @@ async def poll_or_error(runtime: Runtime, runs: Sequence[Run]) -> tuple[Listing 
         return await runtime.poll(runs), None
     except (AuthError, UnreachableError) as error:
         return None, error
+
+
+def targets_without_exit_codes(ledger: Ledger, targets: Sequence[Target]) -> list[Target]:
+    """The targets of which the shared record may contain exit codes and exact ends that the local record lacks."""
+    shared = [target for target in targets if target.run is not None and target.run.shared is not None]
+    if not shared:
+        return []
+    from skahactl.engine.shared_results import lacks_exact_results
+
+    return [one for one in shared if one.run is not None and lacks_exact_results(ledger, one.run, one.numbers)]
+
+
+async def read_exit_codes(runtime: Runtime, targets: Sequence[Target], listing: Listing | None = None) -> None:
+    """Reads them from the shared record, for a command that shows them."""
+    for target in targets_without_exit_codes(runtime.ledger, targets):
+        if target.run is not None:
+            await runtime.read_shared_records([target.run], listing, exact=True, numbers=target.numbers)
 
 
 def raise_failed_poll(runtime: Runtime, runs: Sequence[Run], error: SkahactlError) -> NoReturn:

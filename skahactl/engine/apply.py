@@ -252,8 +252,9 @@ class Applier:
             return None
         from skahactl.engine.shared_results import SharedResults
 
-        results = SharedResults(self.desk.ledger, self.desk.client.storage, self.desk.profile.client)
-        earlier = await self.desk.stop.guard(results.find_earlier(shared, job, history.foreign(job)))
+        desk = self.desk
+        results = SharedResults(desk.ledger, desk.client.storage, desk.profile.client, desk.reporter.say)
+        earlier = await desk.stop.guard(results.find_earlier(shared, job, history.foreign(job)))
         return earlier if earlier is not None and earlier.ends else None
 
     def _explain_adoption(self, part: JobOutcome, job: Job, history: RunHistory, earlier: EarlierRecord | None) -> None:
@@ -273,7 +274,7 @@ class Applier:
         from skahactl.engine.shared_results import SharedResults
 
         desk = self.desk
-        results = SharedResults(desk.ledger, desk.client.storage, desk.profile.client)
+        results = SharedResults(desk.ledger, desk.client.storage, desk.profile.client, desk.reporter.say)
         error = await desk.stop.guard(results.adopt(run, earlier, desk.clock.now()))
         if error is not None:
             desk.reporter.say(f"the items of some adopted results could not be read: {error.message}")

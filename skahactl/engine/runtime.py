@@ -12,7 +12,7 @@ from skahactl.ledger.attempts import is_alive
 from skahactl.ledger.records import JobKey, Run, RunSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 
     from skahactl.eventloop import Stop
     from skahactl.ledger.database import Ledger
@@ -193,11 +193,17 @@ class Runtime:
         return listing
 
     async def read_shared_records(
-        self, jobs: Iterable[Run], listing: Listing | None = None, *, exact: bool = False
+        self,
+        jobs: Iterable[Run],
+        listing: Listing | None = None,
+        *,
+        exact: bool = False,
+        numbers: Container[int] | None = None,
     ) -> None:
         """Records results that only the shared records of these runs contain; says once why some could not be read.
 
-        ``exact``: also looks up exit codes and ends of what a list showed to have ended.
+        ``exact``: also looks up exit codes and ends of what a list showed to have ended. ``numbers``: only of these
+        replicas.
         """
         shared = [run for run in jobs if run.shared is not None]
         if not shared:
@@ -205,10 +211,11 @@ class Runtime:
         from skahactl.engine.shared_results import SharedResults
 
         listed = None if listing is None else frozenset(session.id for session in listing.sessions)
-        results = SharedResults(self.ledger, self.client.storage, self.profile.client)
         before = self._storage_error
+        say = self.reporter.say if before is None else lambda text: None
+        results = SharedResults(self.ledger, self.client.storage, self.profile.client, say)
         self._storage_error = error = await self.stop.guard(
-            results.record(shared, self.clock.now(), listed, exact=exact)
+            results.record(shared, self.clock.now(), listed, exact=exact, numbers=numbers)
         )
         if error is not None and before is None:
             where = "" if error.where is None else f" from the {error.where}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,8 @@ from skahactl.logs import keep
 from skahactl.logs.shared import SharedLogSource
 from skahactl.manifest.shared_record import RecordDirectory, RecordedEnd
 from skahactl.model import ALIVE, OBSERVED, State
-from skahactl.skaha.storage import FoundEnds, newest_directory
+from skahactl.skaha.storage import LISTING_FROM, FoundEnds, newest_directory
+from skahactl.text import count_noun
 
 if TYPE_CHECKING:
     from skahactl.engine.observe import RunSnapshot
@@ -52,24 +53,35 @@ class SharedResults:
     record is not looked up again.
     """
 
-    def __init__(self, ledger: Ledger, storage: SharedStorage, settings: ClientSettings) -> None:
+    def __init__(
+        self, ledger: Ledger, storage: SharedStorage, settings: ClientSettings, say: Callable[[str], None]
+    ) -> None:
+        self._say = say
         self._ledger = ledger
         self._storage = storage
         self._settings = settings
 
     async def record(
-        self, runs: Iterable[Run], now: float, listed: Container[str] | None, *, exact: bool = False
+        self,
+        runs: Iterable[Run],
+        now: float,
+        listed: Container[str] | None,
+        *,
+        exact: bool = False,
+        numbers: Container[int] | None = None,
     ) -> SkahactlError | None:
         """Writes what the shared records of these runs contain; why some could not be read. ``listed``: the ids of the
-        sessions that the platform has, None if it was not asked."""
+        sessions that the platform has, None if it was not asked. ``numbers``: only these replicas."""
         wanted: dict[EndKey, tuple[Run, AttemptRow]] = {}
         for run in runs:
             if run.shared is not None:
                 snapshot = snapshot_of(self._ledger, run.id)
-                for attempt in _unanswered(snapshot, listed, exact):
+                for attempt in _unanswered(snapshot, listed, exact, numbers):
                     wanted[run.shared, attempt.replica, attempt.number] = (snapshot.run, attempt)
         if not wanted:
             return None
+        if len(wanted) >= LISTING_FROM:
+            self._say(f"reading {count_noun(len(wanted), 'result')} from the shared record")
         found = await self._storage.ends(wanted)
         await self._read_marks(wanted, found)
         with self._ledger.transaction():
@@ -95,6 +107,8 @@ class SharedResults:
             if found is not None and int(found[1]) in numbers and int(found[1]) not in others:
                 latest[int(found[1])] = max(int(found[2]), latest.get(int(found[1]), 0))
         keys = [(directory.path, *latest_of) for latest_of in sorted(latest.items())]
+        if len(keys) >= LISTING_FROM:
+            self._say(f"reading {count_noun(len(keys), 'result')} from the shared record")
         ends = await self._storage.ends(keys, are_listed=True)
         if ends.error is not None:
             raise ends.error
@@ -180,12 +194,20 @@ def record_end(ledger: Ledger, attempt: AttemptRow, end: RecordedEnd, is_gone: b
     set_attempt(ledger, attempt, columns, state=state)
 
 
-def _unanswered(snapshot: RunSnapshot, listed: Container[str] | None, exact: bool) -> list[AttemptRow]:
+def lacks_exact_results(ledger: Ledger, run: Run, numbers: Container[int] | None) -> bool:
+    """Whether the shared record may contain exit codes of these replicas that the ledger lacks."""
+    return run.shared is not None and bool(_unanswered(snapshot_of(ledger, run.id), None, True, numbers))
+
+
+def _unanswered(
+    snapshot: RunSnapshot, listed: Container[str] | None, exact: bool, numbers: Container[int] | None = None
+) -> list[AttemptRow]:
     deleting = {row.number for row in snapshot.replicas if row.deleting or snapshot.run.deleting}
     return [
         attempt
         for attempt in snapshot.attempts
         if attempt.replica not in deleting
+        and (numbers is None or attempt.replica in numbers)
         and attempt.ending is None
         and (attempt.session is not None or attempt.sends == 0)  # without a session: known from the record alone
         and (

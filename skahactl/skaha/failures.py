@@ -228,13 +228,20 @@ WRONG_URL = "check the address of the server; it ends with the version, as in ht
 REJECTED_HINT = "do not send it again unchanged; check the environment, the resources and the name of the image"
 
 
+def is_without_connection(error: Exception) -> bool:
+    """Whether a request ended before it had a connection, so that the server has not seen it."""
+    import httpx
+
+    return isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError)
+
+
 def create_result_of_error(error: Exception) -> CreateResult:
     """Return the meaning of a create that ended with an exception, one of FAILURES."""
     import httpx
 
     if refusal_in(error):
         return CreateResult(CreateOutcome.AUTH, error=ServerError("certificate", None, _describe_error(error)))
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError):
+    if is_without_connection(error):
         return CreateResult(
             CreateOutcome.NOT_CREATED,
             error=ServerError("unreachable", None, _describe_error(error), _connect_hint(error)),

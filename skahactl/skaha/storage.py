@@ -37,6 +37,8 @@ LISTING_FROM = 65
 #: which on the service counts as unavailable.
 TRIES = 10
 MOST_FAILURES = 12
+#: Tries while no connection to the service was ever made: there may be no network.
+FIRST_TRIES = 3
 #: Reads of a listing or an end that does not match its format, and may be cut.
 MOST_READS = 5
 #: The longest pause between two tries, in seconds.
@@ -72,6 +74,7 @@ class SharedStorage:
         self._exchange: Exchange | None = None
         self._free = asyncio.Semaphore(MOST)
         self._failures = 0  # in a row
+        self._tries = FIRST_TRIES  # of a request that finds no connection
 
     @classmethod
     def open(
@@ -168,14 +171,16 @@ class SharedStorage:
 
         Where the connection breaks, the file is requested again and continued after what was read: a log only grows.
         """
-        from skahactl.skaha.failures import HttpReply, error_of_exception, error_of_reply
+        from skahactl.skaha.failures import HttpReply, error_of_exception, error_of_reply, is_without_connection
         from skahactl.skaha.transport import FAILURES
 
         read: int | None = None  # bytes; None before the first answer
         for attempt in range(1, TRIES + 1):
+            tries = TRIES
             try:
                 exchange = self._opened()
                 async with exchange.stream(exchange.prepared("GET", self._url("files", path))) as answer:
+                    self._tries = TRIES
                     if not isinstance(answer, HttpReply):
                         if read is None:
                             read = 0
@@ -196,7 +201,8 @@ class SharedStorage:
                     error, pause = error_of_reply(answer), answer.retry_after
             except FAILURES as failure:
                 error, pause = error_of_exception(failure), None
-            if attempt == TRIES or not _is_worth_retrying(error):
+                tries = self._tries if is_without_connection(failure) else TRIES
+            if attempt >= tries or not _is_worth_retrying(error):
                 raise self._located(error)
             await self._clock.sleep(_pause(attempt, pause))
 
@@ -252,17 +258,19 @@ class SharedStorage:
 
     async def _get(self, service: str, path: str, params: Mapping[str, str] | None = None) -> HttpReply | None:
         """The reply with status 200 or 204; None for 404. Raises AuthError, or UnreachableError after some tries."""
-        from skahactl.skaha.failures import error_of_exception, error_of_reply
+        from skahactl.skaha.failures import error_of_exception, error_of_reply, is_without_connection
         from skahactl.skaha.transport import FAILURES
 
         exchange = self._opened()
         for attempt in range(1, TRIES + 1):
-            pause = None
+            pause, tries = None, TRIES
             try:
                 reply = await exchange.send(exchange.prepared("GET", self._url(service, path), params=params))
             except FAILURES as failure:
                 error = error_of_exception(failure)
+                tries = self._tries if is_without_connection(failure) else TRIES
             else:
+                self._tries = TRIES
                 if reply.status in (200, 204) and "html" not in reply.content_type:
                     self._failures = 0
                     return reply
@@ -271,7 +279,8 @@ class SharedStorage:
                     return None
                 error, pause = error_of_reply(reply), reply.retry_after
             self._failures += 1
-            if attempt == TRIES or self._failures >= MOST_FAILURES or not _is_worth_retrying(error):
+            is_last = attempt >= tries or self._failures >= MOST_FAILURES
+            if is_last or not _is_worth_retrying(error):
                 raise self._located(error)
             await self._clock.sleep(_pause(attempt, pause))
         raise AssertionError("unreachable")

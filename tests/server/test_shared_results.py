@@ -111,3 +111,35 @@ def test_a_driver_on_the_platform_that_is_killed_continues_where_it_was(site: Sh
     )
     (tiles,) = json.loads(result.stdout)
     assert (tiles["status"], tiles["counts"]["Completed"], tiles["counts"]["Failed"]) == ("Failed", 3, 1)
+
+
+def test_describe_and_report_add_exit_codes_to_results_that_were_observed(site: SharedSite) -> None:
+    site.write_job()
+    site.run("apply", "job.toml", "--wait", expect=1)
+    assert [row["source"] for row in site.replicas("tiles")] == ["observed"] * 4
+    site.proxy.requests.clear()
+    one = json.loads(site.run("describe", "tiles/3", "-o", "json").stdout)
+    assert [(row["replica"], row["exit_code"], row["finished_after"]) for row in one["replicas"]] == [(3, 7, None)]
+    assert sum(site.proxy.requests.values()) == 1
+    site.run("report", "tiles", "-o", "page.html")
+    described = json.loads(site.run("describe", "tiles", "-o", "json").stdout)
+    assert [(row["exit_code"], row["source"]) for row in described["replicas"]] == [
+        (0, "observed"),
+        (0, "observed"),
+        (7, "observed"),
+        (0, "observed"),
+    ]
+    assert [row["tried"][0]["exit_code"] for row in described["replicas"]] == [0, 0, 7, 0]
+    assert sum(site.proxy.requests.values()) == 4
+
+
+def test_without_a_network_the_local_record_is_shown(site: SharedSite) -> None:
+    site.write_job()
+    site.run("apply", "job.toml", "--wait", expect=1)
+    profile = site.root / "profile.toml"
+    profile.write_text(profile.read_text().replace(f'url = "{site.storage}"', 'url = "http://127.0.0.1:9/arc"'))
+    began = time.monotonic()
+    shown = site.run("describe", "tiles")
+    assert time.monotonic() - began < 10
+    assert "could not all be read from the storage service http://127.0.0.1:9/arc: no connection" in shown.stderr
+    assert "Failed: 3 Completed, 1 Failed of 4" in shown.stdout
