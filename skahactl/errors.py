@@ -107,6 +107,7 @@ class Problem:
         column: The first character of the line that is wrong, from 1, if it is known.
         width: How many characters of the line are wrong, for carets below them.
         source: The line as it is in the file.
+        manifest: The manifest that names the file, if the file is a list of items.
     """
 
     file: str
@@ -117,12 +118,18 @@ class Problem:
     column: int | None = None
     width: int = 1
     source: str | None = None
+    manifest: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """``key: `` before the message; for a line of a list, ``key of MANIFEST: ``."""
+        of_manifest = f" of {self.manifest}" if self.manifest else ""
+        return f"{self.key}{of_manifest}: " if self.key else ""
 
     def text(self) -> str:
         """``file:line:column: key: message (hint)`` on one line."""
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
-        key = f" {self.key}:" if self.key else ""
-        return f"{place}:{key} {self.message}" + (f" ({self.hint})" if self.hint else "")
+        return f"{place}: {self.owner}{self.message}" + (f" ({self.hint})" if self.hint else "")
 
     def data(self) -> dict[str, object]:
         """The mistake for ``-o json``."""
@@ -134,6 +141,7 @@ class Problem:
             "key": self.key,
             "message": self.message,
             "hint": self.hint,
+            "manifest": self.manifest,
         }
 
 

@@ -26,6 +26,19 @@ else:
     Kind = Literal[KINDS] | str  # what Tab offers; others are refused in our words
 
 
+#: What gives each key of the manifest.
+_OPTIONS = {
+    "name": "-n",
+    "image": "IMAGE",
+    "command": "COMMAND",
+    "replicas": "-r",
+    "env": "-e",
+    "resources.cores": "-c",
+    "resources.ram": "-m",
+    "resources.gpus": "-g",
+}
+
+
 def create(
     kind: Annotated[
         Kind,
@@ -195,7 +208,7 @@ def _jobs(table: dict[str, Any], profile: Profile) -> tuple[Job, ...]:
     from skahactl.manifest.resolve import resolve
     from skahactl.skaha.encoding import problems
 
-    made = draft(table, directory=current().cwd)
+    made = draft(table, directory=current().cwd, options=_OPTIONS)
     return resolve([made], profile, check=lambda request: problems(request))
 
 
@@ -205,6 +218,6 @@ def _print_manifest(table: dict[str, Any]) -> int:
 
     from skahactl.manifest.load import draft
 
-    draft(table, directory=current().cwd)
+    draft(table, directory=current().cwd, options=_OPTIONS)
     current().out(tomli_w.dumps(table).rstrip("\n"))
     return Exit.DONE

@@ -39,7 +39,11 @@ def wait(
     ] = "complete",
     timeout: Annotated[
         str | None,
-        Parameter(metavar="DURATION", group=EXECUTION, help="Stop waiting after this time: 30s, 5m, 2h, 1d."),
+        Parameter(
+            metavar="DURATION",
+            group=EXECUTION,
+            help="Stop waiting after this time: 30s, 5m, 2h; a number alone: seconds.",
+        ),
     ] = None,
 ) -> int:
     """Wait for a job to complete, start or be deleted. It creates nothing.

@@ -121,7 +121,10 @@ def items_from_file(path: str, places: SourceMap, directory: str, found: list[Pr
     if end == "\n":
         returns = [number for number, line in enumerate(lines, start=1) if line.endswith("\r")]
         found += _some(path, returns[:1], "a carriage return at the end of the line", r"sed -i 's/\r$//' " + path)
-    return Items(lines, file=path, lines=range(1, len(lines) + 1))
+    if not blank:
+        return Items(lines, file=path, lines=range(1, len(lines) + 1))
+    kept = [number for number, line in enumerate(lines, start=1) if line and not line.isspace()]
+    return Items([lines[number - 1] for number in kept], file=path, lines=kept)
 
 
 def items_from_range(text: str) -> Items:
@@ -151,6 +154,8 @@ def items_from_csv(path: str, places: SourceMap, directory: str, found: list[Pro
             begin = reader.line_num + 1
     except csv.Error as error:
         found.append(Problem(path, f"invalid CSV: {error}", reader.line_num))
+        if not header:
+            return None
     return Items([row[0] for row in rows], header, rows, path, lines)
 
 
@@ -158,7 +163,7 @@ def _row_problem(row: list[str], header: tuple[str, ...]) -> str | None:
     if not row or not "".join(row).strip():
         return "a blank line"
     if len(row) != len(header):
-        return f"{len(row)} fields, but the header has {len(header)}"
+        return f"{count_noun(len(row), 'field')}, but the header has {len(header)}"
     return None if row[0].strip() else f"the first column ('{header[0]}') is the item, but it is empty in this row"
 
 
@@ -196,7 +201,7 @@ def items_from_matrix(matrix: dict[str, list[str]], places: SourceMap, found: li
         return None
     if not matrix:
         return Items([])
-    rows = list(itertools.product(*matrix.values()))
+    rows = list(itertools.product(*map(dict.fromkeys, matrix.values())))
     return Items([",".join(row) for row in rows], tuple(matrix), rows, joined=True)
 
 
@@ -208,7 +213,10 @@ def _some(path: str, lines: list[int], message: str, hint: str) -> Iterator[Prob
 
 
 def read_items(table: ItemsTable, places: SourceMap, directory: str, found: list[Problem]) -> Items | None:
-    """Return the items, or None after adding the problems to ``found``. Relative paths start at ``directory``."""
+    """Return the items that could be read, None if none could, and add the problems to ``found``.
+
+    Relative paths start at ``directory``.
+    """
     before = len(found)
     if table.file is not None:
         items = items_from_file(table.file, places, directory, found)
@@ -222,12 +230,19 @@ def read_items(table: ItemsTable, places: SourceMap, directory: str, found: list
         items = items_from_range(table.range)
     else:
         items = Items(table.values or [])
-    if items is None or len(found) > before:
-        return None
     key = items_source(table)
-    found += _alike(items, places, key, table.duplicates)
-    found += _columns(items, places, key)
-    return items if len(found) == before else None
+    if items is not None:
+        found += _alike(items, places, key, table.duplicates)
+        found += _columns(items, places, key)
+    found[before:] = [_of_manifest(problem, places, key) for problem in found[before:]]
+    return items
+
+
+def _of_manifest(problem: Problem, places: SourceMap, key: Path) -> Problem:
+    """A problem in a list, with the manifest that names the list."""
+    if problem.line is None or problem.file in ("--set", places.file):
+        return problem
+    return replace(problem, key=dotted_key(key), manifest=places.file)
 
 
 def items_source(table: ItemsTable) -> Path:

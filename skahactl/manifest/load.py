@@ -127,11 +127,15 @@ def job_tables(
     data: Mapping[str, Any], places: SourceMap, found: list[Problem]
 ) -> Iterator[tuple[dict[str, Any], SourceMap]]:
     """Return the tables of the jobs of a file, with the common defaults, and the positions of their keys."""
+    if "job" not in data and (other := _list_of_tables(data)) is not None:
+        found.append(places.problem((other,), "unknown table", Guess("did you mean [[job]]?"), at_key=True))
+        return
     if "job" not in data and "common" not in data:
         if data:
             yield dict(data), places
         else:
-            found.append(Problem(places.file, "the manifest is empty", hint="name and image are required"))
+            what = "standard input" if places.file == STDIN else "the manifest"
+            found.append(Problem(places.file, f"{what} is empty", hint="name and image are required"))
         return
     found += _top_problems(data, places)
     common, tables = data.get("common", {}), data.get("job", [])
@@ -144,6 +148,12 @@ def job_tables(
             label = f"{name}." if isinstance(name, str) and name else f"job[{number + 1}]."
             roots = (("job", number), ("common",), ())
             yield overlay_table(shared, table), replace(places, roots=roots, label=label)
+
+
+def _list_of_tables(data: Mapping[str, Any]) -> str | None:
+    """The first unknown key that is written like ``[[job]]``."""
+    lists = (key for key, value in data.items() if isinstance(value, list) and isinstance((value or [None])[0], dict))
+    return next((key for key in lists if key not in known_keys()), None)
 
 
 def problems_of_jobs(raw: Sequence[tuple[Mapping[str, Any], SourceMap]]) -> Iterator[Problem]:
@@ -264,10 +274,16 @@ def load(
 
 
 def draft(
-    data: Mapping[str, Any], *, directory: str | None = None, file: str = "command line", entry_point: bool = False
+    data: Mapping[str, Any],
+    *,
+    directory: str | None = None,
+    file: str = "command line",
+    options: Mapping[str, str] | None = None,
+    entry_point: bool = False,
 ) -> Draft:
     """Return a job without a file, from the table of a manifest; messages call it ``file``.
 
+    ``options`` are the options of the command line that gave the keys: messages name these instead.
     With ``entry_point``, an empty first element of the command is the image's own entry point.
 
     Raises:
@@ -277,7 +293,7 @@ def draft(
     words = data.get("command")
     keeps_entry_point = entry_point and isinstance(words, list) and words[:1] == [""]
     table = {**data, "command": ["entry-point", *words[1:]]} if words and keeps_entry_point else dict(data)
-    made = _draft(table, SourceMap(file), directory or os.getcwd(), None, found)
+    made = _draft(table, SourceMap(file, options=options or {}), directory or os.getcwd(), None, found)
     if found:
         raise ManifestError(order_jobs(found))
     if keeps_entry_point:

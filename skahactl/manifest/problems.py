@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from skahactl.errors import Problem
 from skahactl.manifest.schema import KINDS, JobTable, show_value
-from skahactl.text import Guess, did_you_mean
+from skahactl.text import Guess, did_you_mean, distance
 
 #: The path of a key in the file: names, and numbers from 0 for tables of a list such as ``[[job]]``.
 Path = tuple[str | int, ...]
@@ -68,7 +68,8 @@ class SourceMap:
     """The file of a job as it was given, its source, and where in the file the job's keys may be.
 
     ``roots`` are the tables that hold them, the nearest first: ``("job", 1)`` before ``("common",)``, or ``()``.
-    ``label`` goes before a key (``tiles.``), and ``sets`` are the dotted keys given by ``--set``.
+    ``label`` goes before a key (``tiles.``), and ``sets`` are the dotted keys given by ``--set``. ``options`` are the
+    options that gave dotted keys on the command line.
     """
 
     file: str
@@ -76,11 +77,14 @@ class SourceMap:
     roots: tuple[Path, ...] = ((),)
     label: str = ""
     sets: frozenset[str] = frozenset()
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def problem(self, path: Path, message: str, hint: str | None = None, at_key: bool = False) -> Problem:
         """What is wrong at the job's key ``path``; ``()`` is the job itself. ``at_key``: the key is, not its value."""
         if self.is_set(path):
             return Problem("--set", message, None, dotted_key(path), hint)
+        if (option := self._option(path)) is not None:
+            return Problem(option, message, hint=hint)
         whole, root = self._find(path)
         label = "common." if root == ("common",) else self.label
         key = (label + dotted_key(path)).rstrip(".") or None
@@ -106,6 +110,13 @@ class SourceMap:
                     return whole, root
         return None, None
 
+    def _option(self, path: Path) -> str | None:
+        """The option that gave the key, or the table around it; with the rest of the key."""
+        for end in range(len(path), 0, -1):
+            if (option := self.options.get(dotted_key(path[:end]))) is not None:
+                return f"{option} {dotted_key(path[end:])}".rstrip()
+        return None
+
     def is_set(self, path: Path) -> bool:
         """Return whether the key, or a table around it, was set with ``--set``."""
         return any(dotted_key(path[:end]) in self.sets for end in range(1, len(path) + 1))
@@ -115,6 +126,8 @@ class SourceMap:
         line = self.line(path)
         if self.is_set(path):
             return f"--set {dotted_key(path)}"
+        if (option := self._option(path)) is not None:
+            return option
         return f"{self.file}{'' if line is None else f':{line}'}: {self.label}{dotted_key(path)}"
 
 
@@ -339,6 +352,18 @@ def _tables(model: type[BaseModel] | None) -> dict[str, type[BaseModel] | None]:
     return found
 
 
+def _example(path: Path) -> str:
+    """The line that ``explain`` shows for a key."""
+    model = JobTable
+    for part in path[:-1]:
+        model = _tables(model).get(str(part)) or model
+    return next(
+        str(field.examples[0])
+        for name, field in model.model_fields.items()
+        if field.examples and (field.alias or name) == path[-1]
+    )
+
+
 def _path(table: Mapping[str, Any], loc: tuple[str | int, ...]) -> Path:
     """Convert a location of pydantic to a key of the file, without the variants of a union."""
     path: Path = ()
@@ -366,10 +391,15 @@ def _message(kind: str, context: Mapping[str, Any], found: object, path: Path) -
         return f"expected {bound}, found {show_value(found)}", None
     if kind == "literal_error":
         choices = str(context["expected"]).replace(" or ", ", ").replace("'", "").split(", ")
-        guess = did_you_mean(found, choices) if isinstance(found, str) else None
+        alike = [one for one in choices if 2 * distance(str(found).lower(), one) < len(one)]
+        guess = did_you_mean(found, alike) if isinstance(found, str) else None
         return f"expected one of {', '.join(choices)}, found {show_value(found)}", guess
     if kind == "string_too_short":
         return "the string is empty", None
+    if kind == "too_short":
+        return "the list is empty", f"for example {_example(path)}, or delete the key"
+    if kind == "list_type" and isinstance(found, str):
+        return f"expected a list, found {show_value(found)}", f"write {path[-1]} = [{show_value(found)}]"
     expected = _EXPECTED.get(kind, "something else")
     hint = "write it without quotes" if expected == "a whole number" and str(found).isdigit() else None
     return f"expected {expected}, found {show_value(found)}", hint
@@ -445,4 +475,5 @@ def _share(table: Mapping[str, Any], items: Mapping[str, Any], given: list[str])
         message = f"with {rows[0]}, one {what} is one replica"
         yield Finding(("replicas",), message, "delete replicas, or write per-replica in [items]", at_key=True)
     elif given and not rows and "replicas" not in table and "per-replica" not in items:
-        yield Finding(("items",), "set replicas or items.per-replica", "replicas = 10 above the first [table]")
+        message = "set replicas or items.per-replica: how many replicas share the items"
+        yield Finding(("items",), message, "replicas = 10 above the first [table], or per-replica = 1 in [items]")

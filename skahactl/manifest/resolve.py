@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from skahactl.errors import ManifestError, Problem
 from skahactl.manifest.load import Draft, collect_files, order_jobs
-from skahactl.manifest.problems import SourceMap, dotted_key
+from skahactl.manifest.problems import SOURCES, SourceMap, dotted_key
 from skahactl.manifest.replicas import (
     Check,
     JobTemplate,
@@ -260,12 +260,12 @@ def _pattern(
 ) -> tuple[JobTemplate | None, Mapping[str, float | str], frozenset[str]]:
     """Return what the replicas share (None after a problem), the resources as written, and the words used."""
     draft, table, places = work.draft, work.draft.table, work.draft.places
-    readable = table.items is not None and "items" not in draft.flaws
     listed = None
-    if table.items is not None and readable:
+    if table.items is not None and sum(getattr(table.items, source) is not None for source in SOURCES) == 1:
         from skahactl.manifest.items import item_warnings, read_items
 
         listed = read_items(table.items, places, draft.directory, work.found)
+    is_whole = not work.found
     if listed is not None and table.items is not None:
         work.warnings += item_warnings(listed, table.items)
         listed = listed.without(completed) if completed else listed
@@ -274,8 +274,7 @@ def _pattern(
     made = read_templates(setting, resources, table.session_name or ("{name}" if total == 1 else "{name}-{replica}"))
     work.found += template_problems(made, setting)
     work.warnings += template_warnings(made, setting)
-    unreadable = table.items is not None and listed is None
-    shared = [] if unreadable or draft.flaws else _shared(work, listed, total)
+    shared = _shared(work, listed, total) if is_whole and not draft.flaws else []
     if listed is not None and shared:
         work.found += misuse_problems(draft, listed, shared, made)
     if work.found or draft.flaws:
@@ -289,7 +288,8 @@ def _pattern(
 def _words_unknown(draft: Draft, listed: Items | None) -> bool:
     """Whether a mistake elsewhere hides placeholders: columns of a table that cannot be read, or [vars]."""
     table = draft.table.items
-    return bool(draft.flaws & {"items", "vars"}) or (table is not None and listed is None and table.csv is not None)
+    has_columns = "items" in draft.flaws if table is None else bool(table.csv or table.matrix)
+    return "vars" in draft.flaws or (listed is None and has_columns)
 
 
 def _image(work: _ResolveWork) -> str:

@@ -20,6 +20,7 @@ from skahactl.manifest.placeholders import BUILT_IN
 KINDS = ("headless", "notebook", "desktop", "carta", "firefly", "contributed")
 LONGEST_NAME = 63
 LONGEST_TAG = 128
+NAME_RULE = "letters, digits and '-'; it begins with a letter or digit; capital letters become lower case"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -59,8 +60,8 @@ def check_job_name(value: object) -> object:
     if not _NAME.fullmatch(name):
         better = legal_job_name(value)
         raise invalid(
-            f"expected letters, digits and '-', not '-' first, found {show_value(value)}",
-            f'for example name = "{better}"' if better else None,
+            f"{show_value(value)} is not a job name: {NAME_RULE}",
+            f'for example "{better}"' if better else None,
         )
     if len(name) > LONGEST_NAME:
         raise invalid(f"{len(name)} characters, and the longest name has {LONGEST_NAME}")
@@ -181,8 +182,8 @@ def check_scalar(value: object) -> object:
         return value
     if isinstance(value, dict | list):
         raise invalid(f"expected a string, a whole number, true or false, found {show_value(value)}")
-    kind = "a number with a decimal point" if isinstance(value, float) else "a date or time"
-    raise invalid(f"{kind} has several spellings: write it as a string", f'write it as a string: "{value}"')
+    forms = f"as {value} or {value}0" if re.fullmatch(r"-?\d+\.\d+", str(value)) else "in several forms"
+    raise invalid(f"{value} could be sent {forms}", f'write it as a string: "{value}"')
 
 
 def check_env_value(value: object) -> object:
@@ -327,7 +328,7 @@ Amount = Annotated[float | str, BeforeValidator(check_amount), WithJsonSchema(_N
 Ram = Annotated[float, BeforeValidator(check_ram), WithJsonSchema({"type": "number", "minimum": 1})]
 Gpus = Annotated[int | str, BeforeValidator(check_gpus), WithJsonSchema(_WHOLE)]
 JobName = Annotated[
-    str, BeforeValidator(check_job_name), WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9-]*$"})
+    str, BeforeValidator(check_job_name), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9-]*$"})
 ]
 Duration = Annotated[float, BeforeValidator(check_duration), WithJsonSchema({"type": ["string", "number"]})]
 ArrayText = Annotated[str, AfterValidator(check_array)]
@@ -409,7 +410,8 @@ class LimitsTable(Table):
         "Maximum number of Pending sessions of this job at a time.", "pending = 50"
     )
     pending_timeout: Duration | None = _key(
-        "Give up a session after this long in Pending without interruption (default: off).",
+        "Give up a session after this long in Pending without interruption; a number without a unit means seconds "
+        "(default: off).",
         'pending-timeout = "2h"',
     )
     failures: Annotated[int, Field(ge=1)] | None = _key(
@@ -439,7 +441,7 @@ class LogsTable(Table):
 
 class JobTable(Table):
     name: JobName = Field(
-        description="The name of the job: lower-case letters, digits and '-', starting with a letter.",
+        description=f"The name of the job: {NAME_RULE}.",
         examples=['name = "fits-processing"'],
     )
     image: Annotated[str, BeforeValidator(check_image)] = Field(

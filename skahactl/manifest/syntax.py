@@ -15,6 +15,9 @@ _STRING = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'")
 _WORD = re.compile(r"[^\s,\]}#]+")
 _NAMES = re.compile(r"'((?:[^'\\]|\\.)*)'")
 _HEADER = re.compile(r"[ \t]*(\[.*?\]+)([^\n#]*)")
+_FIRST_LINE = re.compile(r"^(?![ \t]*#)[ \t]*\S.*", re.MULTILINE)
+_TOML_LINE = re.compile(r"^[ \t]*(?:\[\[?\w|[\w.-]+[ \t]*=)", re.MULTILINE)
+_YAML_LINE = re.compile(r"---|-\s|[\w.-]+:(?:\s|$)")
 _HUGE_NUMBER = re.compile(r"\d{4300,}")
 
 _OPEN_STRING = ("Unterminated string", 'Expected "\'"', "Expected \"'''\"")
@@ -60,6 +63,8 @@ def _explain(file: str, text: str, error: str) -> Problem:
         return Problem(file, "this is a Slurm batch script, not a manifest", hint=hint)
     if text.startswith("#!"):
         return Problem(file, "this is a script, not a manifest", hint="name it in the command of a manifest")
+    if (other := _other_format(text)) is not None:
+        return Problem(file, f"this is {other}, and a manifest is TOML", hint="to begin: skahactl init > job.toml")
     if message.startswith("Illegal character") or message in _OPEN_STRING:
         return _open_string(file, text, at, message)
     if message == "Invalid value":
@@ -73,6 +78,14 @@ def _explain(file: str, text: str, error: str) -> Problem:
         return _repeated(file, text, at, message, ".".join(names))
     explained, advice = _MESSAGES.get(message, (f"{message[:1].lower()}{message[1:]}", None))
     return _at(file, text, at, explained, advice)
+
+
+def _other_format(text: str) -> str | None:
+    """The format of a text that has no line of TOML."""
+    first = _FIRST_LINE.search(text)
+    if first is None or _TOML_LINE.search(text):
+        return None
+    return "JSON" if first[0].startswith("{") else "YAML" if _YAML_LINE.match(first[0]) else None
 
 
 def _offset(text: str, position: re.Match[str] | None) -> int:

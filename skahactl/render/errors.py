@@ -60,12 +60,12 @@ class _ManifestPage:
     """The mistakes of one file, in the order of its lines."""
 
     def __init__(self, file: str, problems: Sequence[Problem], columns: int, colour: bool, unicode: bool):
-        self._file = one_line(file)
+        self._file = "standard input" if file == "-" else one_line(file)
         self._problems = sorted(problems, key=lambda one: (one.line is None, one.line or 0, one.column or 0))
         self._columns = columns
         self._colour = colour
         self._bar, self._corner = ("│", "╭─") if unicode else ("|", ",-")
-        numbers = [str(one.line) for one in self._problems if one.source is not None]
+        numbers = [str(one.line) for one in self._problems if one.line is not None]
         self._gutter = max(map(len, numbers), default=1)
 
     def lines(self) -> Iterator[str]:
@@ -84,7 +84,8 @@ class _ManifestPage:
                 yield from self._carets(problem)
                 shown = problem.line
             else:
-                yield self._line("", one_line(f"{problem.key}: {problem.message}" if problem.key else problem.message))
+                number = "" if problem.line is None else str(problem.line)
+                yield self._line(number, one_line(problem.owner + problem.message))
             yield from self._help(problem)
 
     def _line(self, number: str, text: str) -> str:

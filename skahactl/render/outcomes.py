@@ -309,7 +309,8 @@ def show_requests(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) ->
                 context.out(f"  {line}")
         if len(sent) > 1:
             differing = _differing(replicas[sent[0]], [replicas[number] for number in sent[1:]])
-            context.out(f"{ranges_text(sent[1:])}: {differing}; -o json shows each")
+            others = "replica" if len(sent) == 2 else "replicas"
+            context.out(f"{others} {ranges_text(sent[1:])}: {differing}")
 
 
 def _pairs(outcome: Outcome, jobs: Sequence[Job]) -> Iterator[tuple[Any, Job]]:
@@ -363,7 +364,7 @@ def _lines(request: Request) -> Iterator[str]:
 
 
 def _differing(first: Request, others: Sequence[Request]) -> str:
-    """In which words the others differ: ``the same but for args and env REPLICA_ID``."""
+    """In which words the others differ: ``the same, except command and REPLICA_ID``."""
     names: dict[str, None] = {}
     own = dict(first.env)
     for other in others:
@@ -376,5 +377,7 @@ def _differing(first: Request, others: Sequence[Request]) -> str:
                 names[what] = None
         for key, content in other.env:
             if own.get(key) != content:
-                names[f"env {key}"] = None
-    return f"the same but for {', '.join(names)}" if names else "the same"
+                names[key] = None
+    *most, last = names or ("",)
+    different = f"{', '.join(most)} and {last}" if most else last
+    return f"the same, except {different}. To see each: -o json" if names else "the same"

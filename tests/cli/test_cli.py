@@ -341,6 +341,6 @@ def test_a_dry_run_shows_what_would_be_sent(home: Path) -> None:
     assert sent[0]["env"] == ["TOKEN=<env:SURVEY_TOKEN>", "REPLICA_ID=1", "REPLICA_COUNT=3"]
     shown = skahactl(home, "apply", "-", "--dry-run", stdin=manifest).stdout
     assert "  args   -c 'echo $HOME 1'\n" in shown
-    assert "2-3: the same but for command, env REPLICA_ID" in shown
+    assert "replicas 2-3: the same, except command and REPLICA_ID. To see each: -o json" in shown
     assert "  env    TOKEN=<env:SURVEY_TOKEN>\n" in shown
     assert "very-secret" not in shown + json.dumps(data)

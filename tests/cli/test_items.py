@@ -133,7 +133,7 @@ def test_columns_in_the_environment_are_use_enough(tmp_path: Path) -> None:
 
 
 WRONG_TABLES = [
-    ("a,b\n1\n", 2, "1 fields, but the header has 2"),
+    ("a,b\n1\n", 2, "1 field, but the header has 2"),
     ("a,b\n1,2,3\n", 2, "3 fields, but the header has 2"),
     ("a,b\n1,2\n\n", 3, "a blank line"),
     ("a,b\n,2\n", 2, "the first column ('a') is the item, but it is empty in this row"),

@@ -46,7 +46,8 @@ alive = 0
         "env.A",
         "env.HOME",
         "limits.alive",
-        None,
+        "items.file",
+        "items.file",
     ]
 
 
@@ -55,6 +56,24 @@ def test_an_unreadable_table_hides_only_its_columns(tmp_path: Path) -> None:
     assert keys(tmp_path, text) == ["command[3]", "items.csv"]
     text = HEAD + "command = ['{repilca}', 'n']\nreplicas = 1\n[items]\nfile = 'none.txt'\n"
     assert keys(tmp_path, text) == ["command[1]", "command[2]", "items.file"]
+
+
+def test_a_missing_number_of_replicas_hides_nothing_else(tmp_path: Path) -> None:
+    text = HEAD + "command = ['{item}', '{itme}']\n[items]\n"
+    for source in ("file = 'none.txt'", "glob = '*.none'"):
+        assert keys(tmp_path, text + source) == ["command[2]", "items", f"items.{source[:4]}"]
+
+
+def test_a_mistake_in_a_list_hides_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "g.csv").write_text("galaxy,ra\na,1\nb\na,2\n")
+    text = HEAD + "command = ['{galaxi}']\n[items]\ncsv = 'g.csv'\n"
+    with pytest.raises(ManifestError) as caught:
+        read([write(tmp_path, text)], LOCAL)
+    short, twice, mistyped = (problem.text() for problem in caught.value.problems)
+    assert "unknown placeholder {galaxi} (did you mean {galaxy}?" in mistyped
+    listed = f"items.csv of {tmp_path}/job.toml: "
+    assert short == f"{tmp_path}/g.csv:3: {listed}1 field, but the header has 2"
+    assert twice.startswith(f"{tmp_path}/g.csv:4: {listed}duplicate item 'a': line 2 and line 4")
 
 
 def test_a_mistake_in_items_does_not_make_its_placeholders_unknown(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from skahactl.errors import ManifestError
+from skahactl.manifest.load import draft
 from skahactl.manifest.resolve import read
 from skahactl.model import Request, RequestProblem
 from skahactl.skaha import encoding
@@ -44,7 +45,7 @@ WRONG = [
     ("command = []", 3, ["the command is empty"]),
     ("shell = ['x']", 3, ["expected a string in quotes, found a list"]),
     ("shell = '  '", 3, ["the value is empty"]),
-    ("after = 'shards'", 3, ["expected a list"]),
+    ("after = 'shards'", 3, ['expected a list, found "shards"', 'write after = ["shards"]']),
     ("after = ['tiles']", 3, ["'tiles' cannot wait for itself"]),
     ("env = 3", 3, ["expected a table, found 3"]),
     ("resources = 3", 3, ["expected a table, found 3"]),
@@ -72,8 +73,8 @@ WRONG = [
     ("[resources]\nram = '{rma}'", 4, ["unknown placeholder {rma}"]),
     ("[resources]\nram = '{name}'", 4, ["'tiles' is not a number of at least 1"]),
     # environment
-    ("[env]\nX = 1.5", 4, ["env.X: a number with a decimal point", 'write it as a string: "1.5"']),
-    ("[env]\nX = 2026-01-02", 4, ["a date or time", 'write it as a string: "2026-01-02"']),
+    ("[env]\nX = 1.5", 4, ["env.X: 1.5 could be sent as 1.5 or 1.50", 'write it as a string: "1.5"']),
+    ("[env]\nX = 2026-01-02", 4, ["2026-01-02 could be sent in several forms", 'write it as a string: "2026-01-02"']),
     ("[env]\nX = ['a']", 4, ["expected a string, a whole number, true or false, found a list"]),
     ("[env]\n'A-B' = 'a'", 4, ["is not a variable name"]),
     ("[env]\nOMP_NUM_THREADS = 4", 4, ["the platform sets", 'command = ["env", "OMP_NUM_THREADS=4", ...]']),
@@ -102,7 +103,9 @@ WRONG = [
     ("[limits]\npending-timeout = '2 hours'", 4, ["2h"]),
     ("[limits]\npending-timeout = 0", 4, ["above zero"]),
     ("[retry]\nattempts = 0", 4, ["expected at least 1"]),
-    ("[logs]\nkeep = 'some'", 4, ["expected one of all, failed, none"]),
+    ("[logs]\nkeep = 'some'", 4, ['expected one of all, failed, none, found "some"']),
+    ("[logs]\nkeep = 'al'", 4, ["did you mean 'all'?"]),
+    ("[retry]\nram = []", 4, ["retry.ram: the list is empty", "for example ram = [4, 8, 16], or delete the key"]),
     # kinds
     ("kind = 'notebook'\ncommand = ['x']", 4, ["the platform ignores it for a notebook session"]),
     ("kind = 'desktop'\nshell = 'x'", 4, ["ignores it for a desktop session"]),
@@ -113,7 +116,11 @@ WRONG = [
     # items
     ("[items]\nstrategy = 'chunk'", 3, ["[items] needs a source", "file, glob, values, range, csv, matrix"]),
     ("replicas = 2\n[items]\nvalues = ['a']\nfile = 'b'", 6, ["both values and file are given"]),
-    ("command = ['{items}']\n[items]\nvalues = ['a']", 4, ["set replicas or items.per-replica"]),
+    (
+        "command = ['{items}']\n[items]\nvalues = ['a']",
+        4,
+        ["set replicas or items.per-replica: how many", "per-replica = 1"],
+    ),
     (
         "replicas = 2\ncommand = ['{items}']\n[items]\nvalues = ['a', 'b']\nper-replica = 1",
         7,
@@ -191,8 +198,8 @@ def test_a_mistake(tmp_path: Path, text: str, line: int, parts: list[str]) -> No
 
 #: (name or image, parts of the message)
 WRONG_HEADS = [
-    ("name = '-tiles'", ["not '-' first", 'name = "tiles"']),
-    ("name = 'my_tiles.x'", ['name = "my-tiles-x"']),
+    ("name = '-tiles'", ["it begins with a letter or digit", 'for example "tiles"']),
+    ("name = 'my_tiles.x'", ['for example "my-tiles-x"']),
     (f"name = '{'a' * 64}'", ["64 characters, and the longest name has 63"]),
     ("name = 3", ["expected a string in quotes, found 3"]),
     ("", ["name: missing"]),
@@ -230,6 +237,42 @@ NOT_TOML = [
     ('name = "a"\n[env\n', 2, ["not TOML"]),
     ('name = "a', 1, ["not TOML"]),
 ]
+
+OTHER_FORMATS = [
+    ("# a job\nname: tiles\nimage: a\n", "YAML"),
+    ("---\nname: tiles\n", "YAML"),
+    ("- name: tiles\n", "YAML"),
+    ('{"name": "tiles"}\n', "JSON"),
+]
+
+
+@pytest.mark.parametrize(("text", "format_name"), OTHER_FORMATS)
+def test_a_file_in_another_format(tmp_path: Path, text: str, format_name: str) -> None:
+    (problem,) = problems(tmp_path, text)
+    assert problem.message == f"this is {format_name}, and a manifest is TOML"
+    assert problem.hint == "to begin: skahactl init > job.toml"
+
+
+def test_a_list_of_jobs_with_a_mistyped_name(tmp_path: Path) -> None:
+    for text in ('[[jobs]]\nname = "a"\n', '[common]\nimage = "a"\n[[jbo]]\nname = "a"\n'):
+        (problem,) = problems(tmp_path, text)
+        assert problem.text().endswith("unknown table (did you mean [[job]]?)")
+        assert problem.source in ("[[jobs]]", "[[jbo]]")
+
+
+def test_standard_input_is_empty() -> None:
+    with pytest.raises(ManifestError, match="-: standard input is empty"):
+        read(["-"], LOCAL, stdin=io.BytesIO())
+
+
+def test_a_mistake_names_the_option_of_create() -> None:
+    options = {"name": "-n", "env": "-e", "command": "COMMAND"}
+    table = {"name": "my_job", "image": "a:1", "env": {"HOME": "x"}, "command": ["run", "\0"]}
+    with pytest.raises(ManifestError) as caught:
+        draft(table, options=options)
+    assert [problem.text().partition(":")[0] for problem in caught.value.problems] == ["-e HOME", "-n"]
+    made = draft({**table, "name": "MyJob", "env": {}}, options=options)
+    assert made.warnings == ("-n: the job's name is 'myjob', in lower case",)
 
 
 @pytest.mark.parametrize(("text", "line", "parts"), NOT_TOML)

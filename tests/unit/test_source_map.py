@@ -128,7 +128,7 @@ NOT_TOML = [
     ("x = None\n", 1, 5, "invalid value", "leave the key out"),
     ("name = “a”\n", 1, 8, "invalid value", "straight quotes"),
     ("name =\n", 1, 7, "the value is missing", None),
-    ('image: "b"\n', 1, 6, "expected = after image", "image = ..."),
+    ('image: "b"\nname = "a"\n', 1, 6, "expected = after image", "image = ..."),
     ('a = 1\na = "b"\n', 2, 8, "the key is given twice", "keep one"),
     ('[env]\nA = "1"\n[env]\n', 3, 1, "[env] is given twice (the first is in line 1)", "below one [env]"),
     ('env = { A = "1" }\nenv.B = "2"\n', 2, 1, "env is complete already", "in one place"),
