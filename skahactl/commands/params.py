@@ -100,7 +100,7 @@ Timeout = Annotated[
     Parameter(
         metavar="DURATION",
         group=EXECUTION,
-        help="Stop waiting after this time (30s, 5m, 2h; without a unit: seconds) and exit with 5; the job keeps running.",
+        help="Stop waiting after this time (30s, 5m, 2h; no unit: seconds) and exit with 5; the job keeps running.",
     ),
 ]
 

@@ -42,7 +42,7 @@ def wait(
         Parameter(
             metavar="DURATION",
             group=EXECUTION,
-            help="Stop waiting after this time: 30s, 5m, 2h; without a unit: seconds.",
+            help="Stop waiting after this time: 30s, 5m, 2h; no unit: seconds.",
         ),
     ] = None,
 ) -> int:
