@@ -354,7 +354,7 @@ def _tables(model: type[BaseModel] | None) -> dict[str, type[BaseModel] | None]:
 
 def _example(path: Path) -> str:
     """The line that ``explain`` shows for a key."""
-    model = JobTable
+    model: type[BaseModel] = JobTable
     for part in path[:-1]:
         model = _tables(model).get(str(part)) or model
     return next(
