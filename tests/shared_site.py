@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.faulty_proxy import FaultyProxy, proxy_to
@@ -75,6 +76,11 @@ class SharedSite:
         out, err = process.communicate(timeout=120)
         assert process.returncode == expect, (out, err)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def request(self, method: str, path: str) -> httpx.Response:
+        """A request of another client to the server."""
+        headers = {"Authorization": f"Bearer {(self.root / 'token').read_text().strip()}"}
+        return httpx.request(method, self.url + path, headers=headers, trust_env=False, timeout=60).raise_for_status()
 
     def write_job(self, machine: str = "laptop", replicas: int = 4, extra: str = "") -> None:
         """A job of which replica 3 fails in its first attempt."""

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 IN_SHARED_RECORD = "shared"
 _END_NAME = re.compile(r"(\d{1,7})-(\d{1,4})\.end")
 _NOT_READ = UNREAD | {"lost"}
+#: How far the clocks of nodes and of this machine, which follows the server's, may differ, in seconds.
+_CLOCK_TOLERANCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,9 @@ class SharedResults:
         if len(wanted) >= LISTING_FROM:
             self._say(f"reading {count_noun(len(wanted), 'result')} from the shared record")
         found = await self._storage.ends(wanted)
+        for key in [key for key, end in found.ends.items() if not _is_of(wanted[key][1], end)]:
+            del found.ends[key]
+            found.absent.add(key)
         await self._read_marks(wanted, found)
         with self._ledger.transaction():
             for key, (_, attempt) in wanted.items():
@@ -192,6 +197,13 @@ def record_end(ledger: Ledger, attempt: AttemptRow, end: RecordedEnd, is_gone: b
     columns |= {"source": ResultSource.SHARED_RECORD, "missing_since": None}
     state = State.COMPLETED if end.exit_code == 0 else State.FAILED
     set_attempt(ledger, attempt, columns, state=state)
+
+
+def _is_of(attempt: AttemptRow, end: RecordedEnd) -> bool:
+    """Whether the end is of this attempt. A run of a machine without the earlier records writes to the same directory:
+    until its replica starts, the end of the earlier one is still there. Of adopted attempts, the creation is unknown.
+    """
+    return attempt.sends == 0 or end.finished >= attempt.created - _CLOCK_TOLERANCE
 
 
 def lacks_exact_results(ledger: Ledger, run: Run, numbers: Container[int] | None) -> bool:

@@ -113,6 +113,26 @@ def test_a_driver_on_the_platform_that_is_killed_continues_where_it_was(site: Sh
     assert (tiles["status"], tiles["counts"]["Completed"], tiles["counts"]["Failed"]) == ("Failed", 3, 1)
 
 
+def test_the_result_of_an_earlier_run_in_the_same_directory_is_not_taken(site: SharedSite) -> None:
+    """The number of a run that was forgotten is used again; here no replica of the new one ever starts."""
+    site.write_job()
+    site.run("apply", "job.toml")
+    site.wait_until_ended(4)
+    site.run("delete", "tiles", "--forget")
+    for path in site.shared.glob("tiles-r1-*/*.end"):
+        path.write_text("exit 0 2026-01-01T00:00:00Z\n")
+    site.run("create", "headless", "a/b:1", "-n", "busy", "-r", "8", "--", "sleep", "600")
+    site.run("apply", "job.toml")
+    ids = [str(row["session"]) for row in site.replicas("tiles")]
+    for id in ids:
+        site.request("DELETE", f"/session/{id}")
+    limit = time.monotonic() + 60
+    while {row["state"] for row in site.replicas("tiles")} != {"Unknown"}:
+        assert time.monotonic() < limit, site.replicas("tiles")
+        time.sleep(0.5)
+    site.run("delete", "busy", "--no-logs")
+
+
 def test_describe_and_report_add_exit_codes_to_results_that_were_observed(site: SharedSite) -> None:
     site.write_job()
     site.run("apply", "job.toml", "--wait", expect=1)
