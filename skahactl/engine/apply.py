@@ -451,14 +451,17 @@ async def precheck(jobs: Sequence[Job], desk: Runtime, environ: Mapping[str, str
     unfinished = {run.key.name for run in runs.unfinished_runs(desk.ledger, desk.profile.server)}
     missing: list[str] = []
     for job in jobs:
-        for request in _secret_kinds(job):
+        kinds = list(_secret_kinds(job))
+        if kinds:
             credentials.require_safe_secrets(desk.profile)
-            try:
+        try:
+            await desk.client.registry_auth()
+            for request in kinds:
                 await desk.client.secrets.reveal(request)
-            except UsageError as error:
-                if job.name not in unfinished:
-                    raise
-                missing.append(f"{job.name}: {error.message}; replicas that need it stay Queued")
+        except UsageError as error:
+            if job.name not in unfinished:
+                raise
+            missing.append(f"{job.name}: {error.message}; replicas that need it stay Queued")
     warnings = [*missing, *(warning for job in jobs for warning in job.warnings)]
     now = desk.clock.now()
     notes = [*_encoding(jobs, desk.profile, desk.ledger.state_dir, now), *_images(jobs, listed, desk.profile)]

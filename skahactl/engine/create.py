@@ -37,7 +37,8 @@ class Creator:
     connection never waits for the disk.
 
     ``results``: the last outcome of each (run, replica). ``denied``: the platform refused the credentials; nothing more
-    is sent until it is cleared. ``user``: the owner of the runs; nothing is sent as another user.
+    is sent until it is cleared. ``lacking``: a secret could not be read; the replicas that need it stay queued.
+    ``user``: the owner of the runs; nothing is sent as another user.
     """
 
     client: Client
@@ -51,6 +52,7 @@ class Creator:
     user: str | None = None
     results: dict[tuple[int, int], CreateResult] = field(default_factory=dict)
     denied: CreateResult | None = None
+    lacking: CreateResult | None = None
     pool: TaskPool[tuple[int, int], None] = field(init=False)
     trouble: PlatformTrouble = field(init=False)
     _touched: set[tuple[int, int]] = field(default_factory=set)
@@ -138,7 +140,9 @@ class Creator:
                 await self.journal.write(lambda: attempts.withdraw(self.ledger, intent))
                 return None
             created = await self._sent(run_id, request, intent.name)
-            if created.outcome == CreateOutcome.AUTH:
+            if created.outcome == CreateOutcome.AUTH and created.error is not None and created.error.code == "secret":
+                self.lacking = created
+            elif created.outcome == CreateOutcome.AUTH:
                 self.denied = created
         return intent, created
 

@@ -334,8 +334,10 @@ class Driver:
             if failure is not None:
                 raise failure
         denied = self._creator.denied
+        if denied is None and self._creator.pool.idle:  # replicas that need no secret are created first
+            denied = self._creator.lacking
         if self.follow:
-            self._creator.denied = None  # credentials are read again before the next try
+            self._creator.denied = self._creator.lacking = None  # credentials are read again before the next try
             return
         self._deleter.check(PATIENCE)
         if denied is not None:

@@ -121,7 +121,7 @@ class Client:
         self._profile = profile
         self._where = f"{profile.name} ({profile.host})"  # its name in errors
         self._way_in = credentials.login_hint(profile)
-        self._registry = profile.registry
+        self._registry_auth: credentials.RegistryAuth | None = None
         self._memory = profile.local.memory if profile.is_local else profile.client.memory
         self._clock = clock
         self._environ = environ
@@ -173,16 +173,16 @@ class Client:
         """
         revealed = await self.secrets.reveal(request)
         form = encoding.fields(revealed, name, {})
-        extra = credentials.registry_header(self._registry, self._environ)
+        registry = await self.registry_auth()
         secrets = encoding.secret_texts(request, revealed)
         if secrets:
             credentials.require_safe_secrets(self._profile)
-        secrets += [*extra.values(), *credentials.registry_secrets(self._registry, self._environ)]
+        secrets += registry.secrets
         shown = encoding.masked_fields(request, name)
         try:
             await self._exchange.prepare_credentials()
             prepared = self._exchange.prepared(
-                "POST", "/session", form=form, shown=shown, extra=extra, secrets=secrets, directory=directory
+                "POST", "/session", form=form, shown=shown, extra=registry.header, secrets=secrets, directory=directory
             )
         except AuthError as error:
             return _denied(error)
@@ -195,6 +195,20 @@ class Client:
         if result.error is not None and result.outcome is CreateOutcome.AUTH and result.error.hint is None:
             return replace(result, error=replace(result.error, hint=self._way_in))
         return result
+
+    async def registry_auth(self) -> credentials.RegistryAuth:
+        """Return the credentials of the image registry, read once per command, not on the event loop, and in limited
+        time. Raises as ``credentials.registry_auth``."""
+        if self._registry_auth is None:
+            try:
+                async with asyncio.timeout(encoding.SECRET_SECONDS):
+                    self._registry_auth = await asyncio.to_thread(
+                        credentials.registry_auth, self._profile.registry, self._environ
+                    )
+            except TimeoutError:
+                message = f"cannot read the registry secret within {encoding.SECRET_SECONDS:.0f} s"
+                raise UsageError(message, code="secret") from None
+        return self._registry_auth
 
     async def sessions(self) -> Listing:
         """Return the sessions of the user, with one list call."""

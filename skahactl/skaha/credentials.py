@@ -12,12 +12,12 @@ import shlex
 import ssl
 import stat
 from base64 import b64encode, urlsafe_b64decode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from skahactl.errors import AuthError, ProfileError
+from skahactl.errors import AuthError, ProfileError, UsageError
 from skahactl.model import Secret
 from skahactl.profiles import ENVIRONMENT
 from skahactl.skaha.encoding import read_secret
@@ -73,24 +73,31 @@ def headers(profile: Profile, environ: Mapping[str, str], known: str | None = No
     return {"Authorization": f"Bearer {known or token(profile.auth, environ, profile.name)}"}
 
 
-def registry_header(registry: Registry, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the header with the credentials of the image registry for a create (skaha-api 3.4); {} without any."""
+@dataclass(frozen=True, slots=True)
+class RegistryAuth:
+    """The credentials of the image registry for creates: the header, and what must not be shown of them."""
+
+    header: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+def registry_auth(registry: Registry, environ: Mapping[str, str]) -> RegistryAuth:
+    """Return the credentials of the image registry (skaha-api 3.4), empty if the profile has none. Reads its secret.
+
+    Raises UsageError with code ``secret`` if it cannot be read, and ProfileError if it cannot be sent.
+    """
     secret = _registry_secret(registry)
     if registry.user is None or secret is None:
-        return {}
-    text = _registry_text(secret, environ)
+        return RegistryAuth()
+    try:
+        text = _registry_text(secret, environ)
+    except AuthError as error:
+        raise UsageError(error.message, where=error.where, hint=error.hint, code="secret") from None
     if ":" in text or ":" in registry.user:
         raise ProfileError("the platform accepts no registry user or secret that contains a colon")
-    return {"x-skaha-registry-auth": b64encode(f"{registry.user}:{text}".encode()).decode("ascii")}
-
-
-def registry_secrets(registry: Registry, environ: Mapping[str, str]) -> list[str]:
-    """What must not be shown of the registry's credentials."""
-    secret = _registry_secret(registry)
-    if registry.user is None or secret is None:
-        return []
-    text = _registry_text(secret, environ)
-    return [text, f"{registry.user}:{text}"]
+    both = f"{registry.user}:{text}"
+    encoded = b64encode(both.encode()).decode("ascii")
+    return RegistryAuth({"x-skaha-registry-auth": encoded}, (encoded, text, both))
 
 
 def _registry_text(secret: Secret, environ: Mapping[str, str]) -> str:

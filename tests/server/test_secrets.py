@@ -57,6 +57,37 @@ def test_a_file_on_standard_input_arrives_in_every_replica(here: Workplace, serv
     assert [dict(row["env"])["TOKEN"] for row in server.state()["sessions"]] == ["s3cret"] * 4
 
 
+def test_a_missing_secret_holds_only_the_replicas_that_need_it(here: Workplace, server: Server) -> None:
+    both = '[common]\nimage = "images.canfar.net/skaha/astroml:latest"\ncommand = ["run"]\nreplicas = 2\n'
+    both += '[[job]]\nname = "needs"\n'
+    both += 'env = {{ TOKEN = {{ from-env = "SURVEY_TOKEN" }} }}\n[job.limits]\nalive = {}\n[[job]]\nname = "free"\n'
+    both += "[job.limits]\nalive = {}\n"
+    here.extra["SURVEY_TOKEN"] = "s3cret"
+    here.write("jobs.toml", both.format(1, 1))
+    here.run("apply", "jobs.toml")
+    del here.extra["SURVEY_TOKEN"]
+    here.write("jobs.toml", both.format(2, 2))
+    held = here.run("apply", "jobs.toml", expect=3)
+    assert "SURVEY_TOKEN" in held.stderr
+    states = {name: [row["state"] for row in here.data("get", "replicas", name)] for name in ("needs", "free")}
+    assert states["needs"][1] == "Queued"
+    assert "Queued" not in states["free"]
+
+
+def test_a_registry_secret_is_read_once_and_a_missing_one_holds_the_replicas(here: Workplace, server: Server) -> None:
+    registry = 'registry = "images.canfar.net"\nregistry-user = "me"\nregistry-secret-env = "REGISTRY_SECRET"\n'
+    here.write("profile.toml", registry + (here.root / "profile.toml").read_text())
+    here.write("job.toml", JOB.partition("[env]")[0] + "[limits]\nalive = 2\n")
+    assert "REGISTRY_SECRET is not set" in here.run("apply", "job.toml", expect=2).stderr
+    here.extra["REGISTRY_SECRET"] = "s3cret"
+    here.run("apply", "job.toml")
+    del here.extra["REGISTRY_SECRET"]
+    here.run("wait", "secretive/1-2", "--timeout", "60s")
+    assert "REGISTRY_SECRET" in here.run("apply", "job.toml", expect=3).stderr
+    states = [row["state"] for row in here.data("get", "replicas", "secretive")]
+    assert states == ["Completed", "Completed", "Queued", "Queued"]
+
+
 def test_a_missing_secret_is_an_error_for_a_new_run_and_holds_replicas_of_an_old_one(
     here: Workplace, server: Server
 ) -> None:
