@@ -45,6 +45,7 @@ MOST_READS = 5
 _LONGEST_PAUSE = 60.0
 _LARGEST_END = 256
 _PIECE = 256 * 1024
+_WRONG_URL = "check [storage] url in the profile, such as https://ws-uv.canfar.net/arc"
 _NODE = "{http://www.ivoa.net/xml/VOSpace/v2.0}node"
 
 #: Directory, replica and attempt.
@@ -153,8 +154,11 @@ class SharedStorage:
 
     async def check(self) -> None:
         """Lists the root, to verify address and credentials. Raises AuthError or UnreachableError."""
-        if self._connect is not None and await self._get("nodes", self._root, {"limit": "0"}) is None:
-            raise self._located(UnreachableError(f"the storage service does not know its root {self._root}"))
+        if self._connect is None:
+            return
+        reply = await self._get("nodes", self._root, {"limit": "0"})
+        if reply is None or _children(reply.body) is None:
+            raise self._located(UnreachableError("no storage service answers there", hint=_WRONG_URL))
 
     @asynccontextmanager
     async def _stream(self, path: str) -> AsyncIterator[AsyncIterator[bytes] | None]:

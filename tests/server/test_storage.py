@@ -261,6 +261,14 @@ def test_a_service_that_stays_away_is_an_error_and_nothing_counts_as_absent(tmp_
     assert found.failed == {(DIRECTORY, 1, 1), (DIRECTORY, 2, 1)}
 
 
+@pytest.mark.parametrize("body", ["[]", "<html/>", '<?xml version="1.0"?><node/>'])
+def test_a_check_requires_a_listing(tmp_path: Path, body: str) -> None:
+    service = Service(tmp_path, lambda request: httpx.Response(200, text=body))
+    with pytest.raises(UnreachableError, match="no storage service"):
+        asyncio.run(client(service).check())
+    asyncio.run(client(Service(tmp_path)).check())
+
+
 def test_files_that_are_here_need_no_request(tmp_path: Path) -> None:
     folder = records(tmp_path, 3)
     service = Service(tmp_path)
