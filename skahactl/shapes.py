@@ -142,7 +142,7 @@ def attempt(run: Run, row: AttemptRow) -> Row:
 
 
 def item(run: Run, row: ItemRow) -> Row:
-    """Return one item; ``position`` counts from 1 in its replica, ``exit_code`` is known with ``each = true``."""
+    """Return one item; ``position`` counts from 1 in its replica. Without ``each``, ``exit_code`` is the replica's."""
     return {
         "job": run.key.name,
         "run": run.number,

@@ -173,6 +173,8 @@ class _LogsCommand:
         shown = await show_logs(logs, self._read, out.sink, at_once=min(self.asked.most, _AT_ONCE), tail=tail)
         self.context.stdout.flush()
         out.told_files(self._where(targets[0]))
+        if self.choice.attempt is None and self.choice.item is None and any(log.key[2] > 1 for log in logs):
+            self.context.say("earlier attempts have logs of their own; to see them, add: --attempt all")
         return self._told(shown, targets, part is not None and not out.found_item)
 
     async def _targets(self, words: Sequence[str]) -> tuple[Target, ...]:

@@ -42,6 +42,8 @@ def validate(*manifests: Manifest, file: Files = None, sets: Sets = None, variab
         context.warn(f"note: {warning}")
     _show(jobs, context)
     for job in jobs:
+        if not job.replicas:
+            context.warn(f"note: {job.name}: the list of items is empty, so apply has nothing to do")
         _show_wrapped(job, context)
     return Exit.DONE
 

@@ -93,6 +93,7 @@ class JobOutcome:
     summary: RunSummary | None = None
     failed: tuple[int, ...] = ()  # replicas that are Failed, Rejected or Unknown
     unread: int = 0  # Unknown replicas that the shared record may contain: it could not be read
+    worked: float | None = None  # seconds in which any attempt was alive
     explained: bool = False  # the reason says more than what was done
     manifest: str | None = None  # the path as it was given
     watched: bool = False  # whether a command monitors it until it ends
@@ -139,12 +140,24 @@ class Outcome:
 
 
 def fill_failures(part: JobOutcome, ledger: Ledger, run_id: int) -> None:
-    """Which replicas ended otherwise than well, of themselves, and how many results could not be read."""
-    unread = {attempt.replica for attempt in unread_results(snapshot_of(ledger, run_id))}
+    """Which replicas ended otherwise than well, of themselves, how many results could not be read, and how long the run
+    worked."""
+    snapshot = snapshot_of(ledger, run_id)
+    part.worked = busy_seconds(snapshot.attempts)
+    unread = {attempt.replica for attempt in unread_results(snapshot)}
     bad = (State.FAILED, State.REJECTED, State.UNKNOWN)
     rows = [row for row in replica_states(ledger, run_id) if row.state in bad]
     part.failed = tuple(row.number for row in rows if row.number not in unread)
     part.unread = sum(row.number in unread for row in rows)
+
+
+def busy_seconds(attempts: Iterable[AttemptRow]) -> float:
+    """Seconds in which any of these attempts was alive, from its creation to its end: without pauses before retries."""
+    total, until = 0.0, float("-inf")
+    for begin, end in sorted((one.created, one.finished) for one in attempts if one.finished is not None):
+        total += max(0.0, end - max(begin, until))
+        until = max(until, end)
+    return total
 
 
 def interruption(ledger: Ledger, error: Interrupted, left: Iterable[Run]) -> Interrupted:

@@ -334,9 +334,10 @@ def record_seen(ledger: Ledger, attempt: AttemptRow, session: ServerSession, sta
     columns["observed"] = at
     columns["pending_since"] = at if state == State.PENDING else None
     if state in (State.COMPLETED, State.FAILED):
-        columns["finished"] = at
+        columns["finished"] = at if session.ended is None else session.ended
         columns["source"] = ResultSource.OBSERVED
-        columns["finished_after"] = _last_alive(ledger, attempt, session, at)
+        columns["finished_after"] = _last_alive(ledger, attempt, session, at) if session.ended is None else None
+        columns["exit_code"] = session.exit_code
     set_attempt(ledger, attempt, columns, state=state)
 
 

@@ -182,7 +182,8 @@ def items_of(ledger: Ledger, run_id: int, states: Mapping[int, str] = MappingPro
     own = {(row["replica"], row["position"]): row for row in ledger.rows("SELECT * FROM items WHERE run = ?", run_id)}
     found: list[ItemRow] = []
     rows = ledger.rows(
-        "SELECT replicas.number, replicas.state, attempt, items, each IS NOT NULL AS marks, log FROM replicas"
+        "SELECT replicas.number, replicas.state, attempt, items, each IS NOT NULL AS marks, log, exit_code"
+        " FROM replicas"
         " LEFT JOIN attempts ON attempts.run = replicas.run AND replica = replicas.number AND attempt = attempts.number"
         " WHERE replicas.run = ? ORDER BY replicas.number",
         run_id,
@@ -197,7 +198,8 @@ def items_of(ledger: Ledger, run_id: int, states: Mapping[int, str] = MappingPro
                 code, tried = end["exit_code"], end["attempt"]
                 found.append(ItemRow(run_id, number, position, item, end["state"], tried, code))
                 continue
-            found.append(ItemRow(run_id, number, position, item, rest, row["attempt"] or None))
+            code = None if row["marks"] else row["exit_code"]  # without marks, an item ends as its replica
+            found.append(ItemRow(run_id, number, position, item, rest, row["attempt"] or None, code))
             rest = State.QUEUED if in_turn else state
     return tuple(found)
 

@@ -47,8 +47,20 @@ def session_view(row: sqlite3.Row, user: str, used: tuple[int, float] | None = N
         "ramInUse": None if used is None else f"{used[0] / 1e9:.3f}",
         "cpuCoresInUse": None if used is None else f"{used[1]:.3f}",
         "isFixedResources": fixed,
+        **_end_of(row),
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _end_of(row: sqlite3.Row) -> dict[str, object | None]:
+    """When and how a session ended. A server does not tell; a client that does not know these keys ignores them."""
+    if row["ended"] is None:
+        return {}
+    code = row["exit"]
+    return {
+        "endTime": datetime.fromtimestamp(row["ended"], UTC).isoformat(),
+        "exitCode": 128 - code if code is not None and code < 0 else code,
+    }
 
 
 def sessions_in_use(rows: Sequence[sqlite3.Row], now: float) -> dict[str, tuple[int, float]]:

@@ -228,7 +228,7 @@ def find_session(store: sqlite3.Connection, session: str) -> sqlite3.Row | None:
 def list_sessions(store: sqlite3.Connection) -> list[sqlite3.Row]:
     """Return all sessions that are not deleted, by id, which is the order of Kubernetes (skaha-api 4)."""
     return store.execute(
-        "SELECT id, name, image, cores, ram, gpus, state, created, started, expires, ended, pid, boot, reason"
+        "SELECT id, name, image, cores, ram, gpus, state, created, started, expires, ended, exit, pid, boot, reason"
         " FROM sessions WHERE NOT deleted ORDER BY id"
     ).fetchall()
 

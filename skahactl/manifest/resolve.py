@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -273,7 +275,7 @@ def _pattern(
     setting = TemplateSource(draft, work.variables, listed, _words_unknown(draft, listed))
     made = read_templates(setting, resources, table.session_name or ("{name}" if total == 1 else "{name}-{replica}"))
     work.found += template_problems(made, setting)
-    work.warnings += template_warnings(made, setting)
+    work.warnings += [*template_warnings(made, setting), *_local_files(work)]
     shared = _shared(work, listed, total) if is_whole and not draft.flaws else []
     if listed is not None and shared:
         work.found += misuse_problems(draft, listed, shared, made)
@@ -283,6 +285,22 @@ def _pattern(
     image = _image(work)
     pattern = JobTemplate(draft.name, table.kind, image, made, work.variables, total, setting.each, listed, shared)
     return pattern, resources, made.words
+
+
+def _local_files(work: _ResolveWork) -> Iterator[str]:
+    """Report words of the command that are files on this machine, which a session elsewhere does not see."""
+    draft, root = work.draft, work.profile.storage.root
+    if root is None or os.path.realpath(draft.directory).startswith(f"{root}/"):
+        return
+    for number, word in enumerate(draft.table.command or []):
+        if (
+            not word.startswith("/")
+            and re.search(r"[./]", word)
+            and os.path.isfile(os.path.join(draft.directory, word))
+        ):
+            where = draft.places.where(("command", number))
+            yield f"{where}: {word} is a file on this machine, which sessions do not see; name its path below {root}"
+            return
 
 
 def _words_unknown(draft: Draft, listed: Items | None) -> bool:

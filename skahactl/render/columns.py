@@ -58,12 +58,12 @@ def _field(key: str, title: str | None = None, cut: str = "end", **options: bool
     return Column(title or key.upper(), lambda row, now: row.get(key), by=lambda row: row.get(key), cut=cut, **options)
 
 
-def _since(key: str, title: str, *, wide: bool = False) -> Column:
+def _since(key: str, title: str, *, wide: bool = False, suffix: str = " ago") -> Column:
     """How long ago a time was."""
 
     def cell(row: Mapping[str, Any], now: float) -> str | None:
         at = epoch(row.get(key))
-        return None if at is None else format_duration(now - at)
+        return None if at is None else format_duration(now - at) + suffix
 
     return Column(title, cell, wide, by=lambda row: row.get(key))
 
@@ -186,7 +186,7 @@ _JOBS = View(
         _count(State.QUEUED),
         _count(State.FAILED),
         Column("OTHER", _other_counts, by=lambda row: sum(row["counts"][state] for state in _REST)),
-        _since("created", "AGE"),
+        _since("created", "AGE", suffix=""),
         _since("ended", "ENDED", wide=True),
         Column(
             "ITEMS", _items_done, wide=True, by=lambda row: row["items"]["completed"] if row["items"]["total"] else None

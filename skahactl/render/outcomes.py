@@ -154,8 +154,7 @@ def _result(job: JobOutcome) -> str:
     done = f"{job.counts[State.COMPLETED]}/{total} replicas"
     if items.get("total"):
         done = f"{items['completed']}/{items['total']} items"
-    begun, ended = summary.run.started, summary.run.ended
-    took = f" in {format_duration(ended - begun)}" if begun is not None and ended is not None else ""
+    took = f" in {format_duration(job.worked)}" if job.worked is not None else ""
     bad = [(job.counts[state], state.lower()) for state in COUNT_ORDER[2:] if job.counts[state]]
     if len(bad) == 1:
         return f"{done}{took}; {bad[0][0]} of {count_noun(total, 'replica')} {bad[0][1]}"
@@ -304,8 +303,9 @@ def show_requests(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) ->
         sent = [int(str(step.replica)) for step in part.steps if step.action in CREATES]
         replicas = {replica.number: replica.request for replica in job.replicas}
         if sent:
+            first = next(replica for replica in job.replicas if replica.number == sent[0])
             context.out(f"{job.name}/{sent[0]} would be sent:")
-            for line in _lines_of_replica(job, job.replicas[sent[0] - 1], part.run or "RUN", bool(context.verbose)):
+            for line in _lines_of_replica(job, first, part.run or "RUN", bool(context.verbose)):
                 context.out(f"  {line}")
         if len(sent) > 1:
             differing = _differing(replicas[sent[0]], [replicas[number] for number in sent[1:]])

@@ -28,6 +28,8 @@ class ServerSession:
     url: str | None  # connectURL, None for headless
     ram_in_use: float | None = None  # of ramInUse, in GB as manifests count them (2**30 bytes)
     cores_in_use: float | None = None  # of cpuCoresInUse
+    ended: float | None = None  # of endTime and exitCode, which only the local platform gives
+    exit_code: int | None = None
     raw: dict[str, object] = field(default_factory=dict, repr=False, compare=False)  # the platform's own object
 
 
@@ -171,6 +173,8 @@ def parse_session(row: object) -> ServerSession:
         url=None if url == "not-applicable" else url,
         ram_in_use=parse_ram(_text(row, "ramInUse")),
         cores_in_use=parse_cores(_text(row, "cpuCoresInUse")),
+        ended=_time(_text(row, "endTime")),
+        exit_code=code if isinstance(code := row.get("exitCode"), int) else None,
         raw=row,
     )
 

@@ -52,6 +52,18 @@ def test_output_that_looks_like_a_mark_does_not_count(home: Home) -> None:
     assert [row[1] for row in items(home)] == ["Completed", "Failed", "Completed"]
 
 
+def test_the_local_platform_gives_the_exit_code_and_the_end_of_a_job_without_marks(home: Home) -> None:
+    (home.root / "plain.toml").write_text(
+        'name = "plain"\nimage = "a/b:1"\nshell = "exit {item}"\n[items]\nrange = "0-1"\nper-replica = 1\n'
+    )
+    home.ended(home.start("apply", "plain.toml", "--wait"), 1)
+    for noun in ("items", "replicas"):
+        rows = json.loads(home.ended(home.start("get", noun, "plain", "-o", "json"), 0)[0])
+        assert [row["exit_code"] for row in rows] == [0, 1]
+    assert [row["finished_after"] for row in rows] == [None, None]
+    assert rows[1]["reason"] == "exit 1"
+
+
 def read(marks: ItemMarks, *chunks: bytes) -> list[tuple[int, int]]:
     reader = marks.reader()
     return [end for chunk in chunks for end in reader([chunk])]

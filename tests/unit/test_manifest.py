@@ -17,7 +17,7 @@ from skahactl.manifest.load import draft, load, overlay_table, parse_setting
 from skahactl.manifest.placeholders import BUILT_IN, Placeholder, parse_template
 from skahactl.manifest.resolve import read, resolve
 from skahactl.model import Limits, Resources, Secret, content_digest, differences
-from skahactl.profile import Profile, Registry
+from skahactl.profile import Profile, Registry, StorageSettings
 from tests.manifests import HEAD, LOCAL, job, jobs, problems, write
 
 SIMPLE = 'command = ["x"]\n'
@@ -525,3 +525,25 @@ def test_a_large_job_is_resolved_without_a_large_content(tmp_path: Path) -> None
     made = job(tmp_path, "command = ['x', '{item}']\nreplicas = 5000\n[items]\nfile = 'items.txt'\neach = true\n")
     assert sum(len(replica.items) for replica in made.replicas) == 200_000
     assert len(json.dumps(made.content)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("root", "command", "warns"),
+    [
+        ("/arc", ["sh", "measure.sh"], True),
+        ("/arc", ["sh", "/arc/measure.sh"], False),
+        ("/arc", ["sh", "-c", "./other.sh"], False),
+        (None, ["sh", "measure.sh"], False),
+        ("HERE", ["sh", "measure.sh"], False),
+    ],
+)
+def test_a_file_that_sessions_do_not_see_is_reported(
+    tmp_path: Path, root: str | None, command: list[str], warns: bool
+) -> None:
+    (tmp_path / "measure.sh").touch()
+    place = str(tmp_path.resolve().parent) if root == "HERE" else root
+    profile = Profile("far", "https://far.example/skaha/v1", storage=StorageSettings(place))
+    made = job(tmp_path, f"command = {json.dumps(command)}", profile=profile)
+    found = [one for one in made.warnings if "no tag" not in one]
+    assert len(found) == warns
+    assert all("measure.sh is a file on this machine" in one and "below /arc" in one for one in found)

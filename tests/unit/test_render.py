@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from skahactl.engine.outcome import JobOutcome, Outcome, StepOutcome, StepResult
+from skahactl.engine.outcome import JobOutcome, Outcome, StepOutcome, StepResult, busy_seconds
 from skahactl.engine.plan import JobAction, StepAction
 from skahactl.engine.runtime import FailedReplica, RunProgress
 from skahactl.errors import UsageError
@@ -185,6 +185,12 @@ def test_bars_are_as_long_as_the_times() -> None:
     assert set(bars[3]) == {"░"}
     assert all(len(line) <= 100 for line in lines)
     assert lines[2].endswith("waited 1 min 40 s, ran 15 min")
+
+
+def test_pauses_before_retries_are_not_part_of_the_time_that_a_job_took() -> None:
+    rows = [attempt(1, State.FAILED, 0, 1, 10), attempt(2, State.COMPLETED, 5, 6, 20)]
+    later = [attempt(1, State.COMPLETED, 50_000, 50_001, 50_010), attempt(3, State.PENDING, 60_000, None, None)]
+    assert busy_seconds([*later, *rows]) == 30
 
 
 def test_an_unbalanced_split_is_said() -> None:
