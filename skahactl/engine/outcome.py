@@ -139,7 +139,7 @@ class Outcome:
         }
 
 
-def fill_failures(part: JobOutcome, ledger: Ledger, run_id: int) -> None:
+def fill_results(part: JobOutcome, ledger: Ledger, run_id: int) -> None:
     """Which replicas ended otherwise than well, of themselves, how many results could not be read, and how long the run
     worked."""
     snapshot = snapshot_of(ledger, run_id)

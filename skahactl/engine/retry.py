@@ -195,7 +195,7 @@ class Retry:
         assert fresh is not None
         summary = runs.summaries(self.desk.ledger, [fresh])[0]
         outcome.job_outcome(part, summary)
-        outcome.fill_failures(part, self.desk.ledger, run.id)
+        outcome.fill_results(part, self.desk.ledger, run.id)
         return summary
 
 
