@@ -27,6 +27,7 @@ class FaultyProxy:
     share: float = 0.0
     seed: int = 0
     faults: tuple[str, ...] = FAULTS
+    log_delay: float = 0.0  # seconds before the reply to a request for the log of a session
     requests: Counter[str] = field(default_factory=Counter)  # METHOD /path
     failed: Counter[str] = field(default_factory=Counter)  # by fault
 
@@ -47,6 +48,8 @@ class FaultyProxy:
         method, path, _ = head.split(b"\r\n")[0].decode().split(" ")
         key = f"{method} {path.partition('?')[0]}"
         self.requests[key] += 1
+        if path.endswith("?view=logs"):
+            await asyncio.sleep(self.log_delay)
         fault = self._fault(key)
         if fault is not None:
             self.failed[fault] += 1

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.desk import Desk, wait_for
+from tests.faulty_proxy import proxy_to
+from tests.server.test_serve import Server as ServeProcess
 from tests.skaha_server.process import Server, running
 from tests.workplace import Workplace
 
@@ -105,3 +107,37 @@ def test_a_retry_runs_only_what_failed_although_nobody_looked(desk: Desk, turn: 
             break
     ran = (desk.root / "ran.txt").read_text().split()
     assert (ran.count("a"), ran.count("c")) == (1, 1), ran
+
+
+@pytest.fixture(scope="module")
+def slow_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServeProcess, Workplace]]:
+    """The local platform over HTTP; every log takes 1.5 seconds."""
+    root = tmp_path_factory.mktemp("slow")
+    served = ServeProcess(root)
+    with proxy_to(served.url) as (url, proxy):
+        proxy.log_delay = 1.5
+        yield (
+            served,
+            Workplace(
+                root / "here", Server(url.removesuffix("/skaha/v1")), {"settle": 1}, {"TEST_TOKEN": served.token}
+            ),
+        )
+    served.stop()
+
+
+@pytest.mark.parametrize("turn", [1, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(2, 101))])
+def test_a_retry_waits_for_a_slow_log(slow_site: tuple[ServeProcess, Workplace], turn: int) -> None:
+    """As above, but the end is known long before the log with the marks of the items has arrived."""
+    served, here = slow_site
+    name = f"turn-{turn}"
+    ran = served.home / f"{name}.txt"
+    here.write("items.toml", EACH.replace("ran.txt", str(ran)).replace('"items"', f'"{name}"'))
+    here.run("apply", "-q", "items.toml", expect=None)  # it may see the end itself
+    time.sleep(0.04 * (turn % 20))
+    for _ in range(20):
+        here.run("retry", name, "--wait", expect=None)
+        if ran.exists() and ran.read_text().count("b") > 1:
+            break
+    lines = ran.read_text().split()
+    assert (lines.count("a"), lines.count("c")) == (1, 1), lines
+    assert lines.count("b") > 1
