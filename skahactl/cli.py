@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from skahactl import __version__
-from skahactl.errors import Exit, InternalError, SkahactlError, exit_of_signal
+from skahactl.errors import Exit, InternalError, ProfileError, SkahactlError, exit_of_signal
 from skahactl.invocation import Invocation, enter
 from skahactl.system import handled_signals
 
@@ -114,6 +114,12 @@ def _call(words: list[str], context: Invocation) -> int:
         from skahactl.suggestions import explain_argument_error
 
         raise explain_argument_error(error, words) from error
+    except ProfileError as error:
+        if error.code == "no-profile" and words[0] not in ("apply", "create"):
+            from skahactl.targets import record_hint
+
+            error.hint = record_hint(words, context.environ) or error.hint
+        raise
     return int(result) if isinstance(result, int) else Exit.DONE
 
 

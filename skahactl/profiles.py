@@ -176,9 +176,10 @@ def _require_no_account(environ: Mapping[str, str]) -> None:
         reason = f"found {'the profile' if len(own) == 1 else 'the profiles'} {', '.join(own)}"
     else:
         return
-    other = own[0] if own else "canfar"
+    others = own or ["canfar"]
+    options, other = ", ".join(f"-p {name}" for name in others), others[0] if len(others) == 1 else "NAME"
     raise ProfileError(
         f"no profile selected ({reason})",
-        hint=f"add -p {other}, or -p local for this machine; to set the default: skahactl profile use {other}",
+        hint=f"add {options}, or -p local for this machine; to set the default: skahactl profile use {other}",
         code="no-profile",
     )

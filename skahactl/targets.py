@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from skahactl.ledger.runs import job_keys, last_run, run_by_id, runs_of, users_s
 from skahactl.text import did_you_mean, format_ranges, parse_ranges, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from skahactl.ledger.database import Ledger
     from skahactl.profile import Profile
@@ -86,6 +87,20 @@ def refuse_past(targets: Iterable[Target]) -> None:
                 f"'{target.word}' is the session of an earlier attempt of {replica}",
                 hint=f"to use the replica with its latest attempt: {replica}",
             )
+
+
+def record_hint(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """Return this call with the profile of the job that it names; None if no job with a record is among the words."""
+    from skahactl.ledger.database import read_ledger
+    from skahactl.system import state_dir
+
+    named = {part for word in words[1:] for part in word.split("/")}
+    with read_ledger(state_dir(environ)) as ledger:
+        for key in job_keys(ledger):
+            if key.name in named and (run := last_run(ledger, key)) is not None:
+                call = shlex.join(["skahactl", "-p", run.profile, *words])
+                return f"{key.name} has a record on {run.profile}: {call}"
+    return None
 
 
 def current_user(ledger: Ledger, profile: Profile) -> str:
@@ -224,7 +239,7 @@ class _Finder:
         elsewhere = [key for key in job_keys(self._ledger) if key.name == name and key.server != self._profile.server]
         if elsewhere:
             run = last_run(self._ledger, elsewhere[0])
-            hint: str | None = f"it has a record with another profile; add -p {run.profile if run else '...'}"
+            hint: str | None = f"it has a record with another profile; use -p {run.profile if run else '...'} instead"
         else:
             names = job_names(self._ledger, self._profile)
             hint = did_you_mean(name, names) or _listed(names)

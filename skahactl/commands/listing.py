@@ -57,7 +57,8 @@ class GetOptions:
 
 def list_rows(words: Sequence[str], asked: GetOptions, *, every_profile: bool = False) -> int:
     """Print the rows of a call of ``get`` and return its exit code."""
-    if every_profile or (not words and _lacks_profile()):
+    lists_jobs = not asked.watch and _parse_query(words) == ("jobs", ())
+    if every_profile or (lists_jobs and _lacks_profile()):
         return get_every_profile(words, asked)
     nouns = _several_nouns(words)
     if nouns:
@@ -254,7 +255,9 @@ class GetQuery:
 
     def show(self, rows: Sequence[Row], raw: object = None) -> None:
         shown = limit_rows(rows, self.asked.limit)
-        show_rows(current(), self.noun, shown, headers=self.asked.headers, raw=raw)
+        is_record = self.noun in _OF_THE_LEDGER and not self.words and self.states is None
+        place = f" in the local record for {self.runtime.profile.name}" if is_record else ""
+        show_rows(current(), self.noun, shown, headers=self.asked.headers, raw=raw, place=place)
 
     async def run_from_ledger(self, runs: Sequence[Run]) -> int:
         listing, error = await poll_or_error(self.runtime, runs)

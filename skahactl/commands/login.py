@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
@@ -108,7 +109,8 @@ def _account(url: str, user: str | None, context: Invocation) -> Account:
     if not (context.stdin.isatty() and context.stderr.isatty()):
         raise AuthError(
             "a password is needed, but there is no terminal to ask for it",
-            hint="run it on a terminal, or put the account into ~/.netrc (mode 0600)",
+            hint="run it on a terminal, or add this line to ~/.netrc (mode 0600):\n"
+            f"machine {urlsplit(url).hostname} login {user or 'USER'} password PASSWORD",
         )
     import getpass
 

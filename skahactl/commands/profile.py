@@ -174,7 +174,7 @@ def add(
         server, auth, certificate, token_file, token_env, registry, ca_file, storage_root, storage_url, shared
     )
     profile = write_profile(name, given, context, check)
-    context.say(f"{profile.path}: written; use it with -p {name}, or for good with: skahactl profile use {name}")
+    context.say(f"{profile.path}: written; use it with -p {name}; to make it the default: skahactl profile use {name}")
     if name in profiles.BUILT_IN:
         context.say(f"note: it takes the place of the built-in profile {name}")
     return Exit.DONE
@@ -203,7 +203,7 @@ def remove(
     context.say(f"{path}: deleted")
     if profiles.default_name(context.environ) == name and name not in profiles.BUILT_IN:
         profiles.forget_default(context.environ)
-        context.say("no profile is chosen any more; choose one with: skahactl profile use NAME")
+        context.say("there is no default profile now; to choose one: skahactl profile use NAME")
     return Exit.DONE
 
 
@@ -430,7 +430,7 @@ def _require_answer(profile: Profile, context: Invocation) -> None:
     except UnreachableError as error:
         raise UnreachableError(
             f"no Skaha server answers at {profile.server}: {error.message}",
-            hint="nothing was written; write it all the same with --no-check",
+            hint="nothing was written; add --no-check to write it anyway",
         ) from None
 
 

@@ -47,17 +47,19 @@ def show_rows(
     headers: bool = True,
     raw: object = None,
     now: float | None = None,
+    place: str = "",
 ) -> None:
     """``rows`` of ``noun`` in the format that was asked for.
 
     Tables show times relative to ``now`` (epoch seconds). ``raw`` is what data formats print instead of the rows,
-    where the platform's own answer is one object. No rows: a table says so on stderr, and prints nothing.
+    where the platform's own answer is one object. No rows: a table says on stderr that there are none
+    in the ``place``, and prints nothing.
     """
     if context.output in ("table", "wide"):
         if rows:
             _show_table(context, noun, rows, headers, time.time() if now is None else now)
         else:
-            context.say(f"no {noun}")
+            context.say(f"no {noun}{place}")
     elif context.output == "name":
         for row in rows:
             context.out(one_line(VIEWS[noun].name(row)))

@@ -121,6 +121,7 @@ class Client:
         self._profile = profile
         self._where = f"{profile.name} ({profile.host})"  # its name in errors
         self._way_in = credentials.login_hint(profile)
+        self._outage_hint = credentials.outage_hint(profile)
         self._registry_auth: credentials.RegistryAuth | None = None
         self._memory = profile.local.memory if profile.is_local else profile.client.memory
         self._clock = clock
@@ -318,9 +319,10 @@ class Client:
         return reply
 
     def _named(self, error: SkahactlError) -> SkahactlError:
-        """Add the server, and how to log in there, to an error."""
+        """Add the server, and what to do, to an error."""
         error.where = error.where or self._where
-        error.hint = error.hint or (self._way_in if isinstance(error, AuthError) else None)
+        if isinstance(error, AuthError | UnreachableError):
+            error.hint = error.hint or (self._way_in if isinstance(error, AuthError) else self._outage_hint)
         return error
 
 

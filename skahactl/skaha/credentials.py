@@ -109,22 +109,21 @@ def _registry_text(secret: Secret, environ: Mapping[str, str]) -> str:
 
 def token(auth: Auth, environ: Mapping[str, str], name: str) -> str:
     """Return the bearer token, from its file or variable."""
+    where: str | None = None
     if auth.token_file is not None:
-        text = _private_text(
-            Path(auth.token_file), "token", "write one to the file (mode 0600), or set SKAHACTL_TOKEN"
-        ).strip()
+        missing, hint = "the token file is empty", "write a token to it (mode 0600), or set SKAHACTL_TOKEN"
         where = auth.token_file
+        text = _private_text(Path(auth.token_file), "token file", hint).strip()
     elif auth.token_env is not None:
+        missing, hint = f"the variable {auth.token_env} is not set", f"export {auth.token_env}=TOKEN (profile {name})"
         text = environ.get(auth.token_env, "").strip()
-        where = f"${auth.token_env}"
     elif auth.token_command is not None:
+        missing, hint = "the token command printed nothing", "run the token-command of the profile by hand to see why"
         text, where = _token_of_command(auth.token_command, environ), shlex.join(auth.token_command)
     else:
         raise ProfileError(f"profile {name}: [auth] method token needs token-file, token-env or token-command")
     if not text:
-        raise AuthError(
-            "the token is missing", where=where, hint=f"write one there, or set SKAHACTL_TOKEN (profile {name})"
-        )
+        raise AuthError(missing, where=where, hint=hint)
     if not text.isascii() or not text.isprintable() or " " in text:
         raise AuthError("invalid token: it contains spaces or other invalid characters", where=where)
     return text
@@ -252,10 +251,18 @@ def login_hint(profile: Profile) -> str:
     if auth.method == "token":
         if auth.token_command is not None:
             return f"check what this prints: {shlex.join(auth.token_command)}"
-        return f"write a new token to {auth.token_file or f'the variable {auth.token_env}'}"
+        return (
+            f"write a new token to {auth.token_file}" if auth.token_file else f"set {auth.token_env} to a valid token"
+        )
     if profile.name == ENVIRONMENT:
         return "set SKAHACTL_TOKEN or SKAHACTL_CERTIFICATE"
     return f"profile {profile.name} has no credentials; add them to [auth] in its file"
+
+
+def outage_hint(profile: Profile) -> str:
+    """Return what to do if the server cannot be reached."""
+    address = f"the address of the server in {profile.path}" if profile.path else "your network"
+    return f"check {address}, or try again later"
 
 
 def require_safe_channel(profile: Profile) -> None:

@@ -225,6 +225,7 @@ def create_result(reply: HttpReply) -> CreateResult:
 
 FORBIDDEN_HINT = "this account may not use the platform, or its credential cannot be used; ask its administrators"
 WRONG_URL = "check the address of the server; it ends with the version, as in https://ws-uv.canfar.net/skaha/v1"
+UNKNOWN_HOST = "no connection: the host name is unknown"
 REJECTED_HINT = "do not send it again unchanged; check the environment, the resources and the name of the image"
 
 
@@ -262,7 +263,8 @@ def error_of_reply(reply: HttpReply) -> SkahactlError:
     message = f"the server replied {reply.status}: {reply.words}"
     if reply.status in _NOT_MADE:
         return UnreachableError(message, hint=WRONG_URL, code="no-such-service", is_permanent=True, answered=True)
-    return UnreachableError(message, code="server-error", answered=True)
+    hint = "this is a problem of the server; try again later"
+    return UnreachableError(message, hint=hint, code="server-error", answered=True)
 
 
 def error_of_exception(error: Exception) -> SkahactlError:
@@ -334,6 +336,8 @@ def _describe_error(error: httpx.HTTPError | Exception) -> str:
         return "the connection timed out"
     if isinstance(error, httpx.TimeoutException):
         return "the reply timed out"
+    if any(map(_is_unknown_host, exception_chain(error))):
+        return UNKNOWN_HOST
     if isinstance(error, httpx.ConnectError):
         return f"no connection: {_system_message(error) or UNPRINTABLE.sub(' ', str(error)) or type(error).__name__}"
     if isinstance(error, httpx.ProxyError):

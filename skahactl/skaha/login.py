@@ -123,6 +123,7 @@ def require_known_host(profile: Profile, environ: Mapping[str, str]) -> None:
     """Raise UnreachableError if the system cannot resolve the host of the login-url (a proxy resolves it itself)."""
     import socket
 
+    from skahactl.skaha import failures
     from skahactl.skaha.transport import usable_proxy
 
     if usable_proxy(profile.login_url, environ) is not None:
@@ -130,9 +131,9 @@ def require_known_host(profile: Profile, environ: Mapping[str, str]) -> None:
     try:
         socket.getaddrinfo(_host(profile), None)
     except (OSError, UnicodeError) as error:
-        problem = error.strerror if isinstance(error, OSError) else "not a host name"
+        problem = failures.error_of_exception(error).message if isinstance(error, OSError) else failures.UNKNOWN_HOST
         hint = "check your network, and login-url in the profile"
-        raise UnreachableError(f"no connection: {problem}", where=_host(profile), hint=hint) from None
+        raise UnreachableError(problem, where=_host(profile), hint=hint) from None
 
 
 def _read_reply(response: httpx.Response, profile: Profile, clock: Clock) -> bytes:

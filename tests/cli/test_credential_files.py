@@ -53,7 +53,7 @@ def test_a_token_command_runs_again_only_when_its_token_is_of_no_more_use(tmp_pa
     [
         (("sh", "-c", "echo the-secret; exit 3"), "failed with exit code 3"),
         (("/does/not/exist",), "cannot be run"),
-        (("true",), "the token is missing"),
+        (("true",), "the token command printed nothing"),
     ],
 )
 def test_a_token_command_that_fails_shows_nothing_of_its_output(command: tuple[str, ...], message: str) -> None:

@@ -255,7 +255,7 @@ def test_what_is_read_is_not_written(home: Shown) -> None:
 def test_without_a_ledger_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
     home = Shown(tmp_path)
     done = home.run("get", "jobs", "--cached")
-    assert (done.stdout, done.stderr) == ("", "no jobs\n")
+    assert (done.stdout, done.stderr) == ("", "no jobs in the local record for local\n")
     assert home.data("get", "jobs", "--cached") == []
     assert not home.state.exists()
 

@@ -122,6 +122,11 @@ def test_jobs_on_every_server(home: Home, tmp_path: Path) -> None:
     certificate.write_text("")
     try:
         assert called(home, "get --cached", SKAHACTL_PROFILE="") == (code, out, "")
+        assert called(home, "get jobs --cached", SKAHACTL_PROFILE="") == (code, out, "")
+        code, _, told = called(home, "logs job/tiles --tail 3", SKAHACTL_PROFILE="")
+        assert code == 2
+        assert told.endswith("help: tiles has a record on local: skahactl -p local logs job/tiles --tail 3\n")
+        assert "help: add -p canfar, or -p local" in called(home, "logs unknown", SKAHACTL_PROFILE="")[2]
     finally:
         certificate.unlink()
 

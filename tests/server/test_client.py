@@ -540,7 +540,7 @@ def test_a_token_is_read_from_a_private_file_at_each_request(tmp_path: Path) -> 
         file.write_text("")
         file.chmod(0o600)
         made = await client.create(REQUEST, "n")
-        assert (made.outcome, made.error and made.error.message) == ("auth", "the token is missing")
+        assert (made.outcome, made.error and made.error.message) == ("auth", "the token file is empty")
         file.write_text("two words\nX-Evil: 1")
         with pytest.raises(AuthError, match="invalid token"):
             await client.sessions()

@@ -295,7 +295,7 @@ def test_what_the_environment_alone_describes_never_becomes_the_default(home: Ho
     ("auth", "says"),
     [
         ('method = "x509"', "log in with: skahactl login mine"),
-        ('method = "token"\ntoken-env = "T"', "write a new token to the variable T"),
+        ('method = "token"\ntoken-env = "T"', "set T to a valid token"),
         ('method = "none"', "profile mine has no credentials"),
     ],
 )
@@ -322,7 +322,7 @@ def test_whoever_is_not_known_is_told_how_to_log_in_there(auth: str, says: str) 
 def test_a_missing_token_names_no_login(tmp_path: Path) -> None:
     with pytest.raises(AuthError) as told:
         credentials.token(Auth("token", token_file=str(tmp_path / "none")), {}, "rel2")
-    assert told.value.hint == "write one to the file (mode 0600), or set SKAHACTL_TOKEN"
+    assert told.value.hint == "write a token to it (mode 0600), or set SKAHACTL_TOKEN"
 
 
 def test_a_password_goes_over_https_only() -> None:

@@ -152,7 +152,7 @@ def test_a_job_of_another_server_is_not_meant_but_told(survey: tuple[Ledger, Run
     with pytest.raises(UsageError) as caught:
         find(survey[0], CANFAR, ["tiles"])
     assert "canfar (ws-uv.canfar.net)" in caught.value.message
-    assert caught.value.hint == "it has a record with another profile; add -p local"
+    assert caught.value.hint == "it has a record with another profile; use -p local instead"
     with pytest.raises(UsageError):
         find(survey[0], CANFAR, ["tiles-4-abcde"])
 
