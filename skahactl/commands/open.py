@@ -103,7 +103,7 @@ def _print_address(session: ServerSession) -> None:
     context = current()
     data = {key: getattr(session, key) for key in ("id", "name", "kind", "status", "url")}
     if context.output in ("json", "jsonl", "yaml"):
-        context.out(json.dumps(data, indent=None if context.output == "jsonl" else 2))
+        context.out(json.dumps(data, ensure_ascii=False, indent=None if context.output == "jsonl" else 2))
     else:
         context.out(session.id if context.output == "name" else str(session.url))
 

@@ -168,9 +168,9 @@ def _pasted_words(texts: Templates, job: TemplateSource) -> Iterator[str]:
             found = _first_unsafe(job, word)
             if items and found:
                 position, value = found
-                where = job.draft.places.where(path)
+                where, shown = job.draft.places.where(path), json.dumps(value, ensure_ascii=False)
                 yield (
-                    f"{where}: '{{{word}}}' becomes part of the shell text, and {json.dumps(value)} "
+                    f"{where}: '{{{word}}}' becomes part of the shell text, and {shown} "
                     f"({items.place(position)}) is not a plain word; {_safe_way(job, word)}"
                 )
                 return
