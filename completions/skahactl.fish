@@ -559,7 +559,7 @@ complete -c skahactl -n '__fish_skahactl_using_command logs' -l save -x -a '(__f
 complete -c skahactl -n '__fish_skahactl_using_command logs' -l prefix -x -d 'Print the replica before each line (default: auto, with more than one log).'
 complete -c skahactl -n '__fish_skahactl_using_command logs' -l prefix -x -a 'auto always never'
 complete -c skahactl -n '__fish_skahactl_using_command logs' -l max -x -d 'Maximum number of logs to read at once (default: 32).'
-complete -c skahactl -n '__fish_skahactl_using_command logs' -l raw -d 'Print the bytes of the logs, marks of ended items included.'
+complete -c skahactl -n '__fish_skahactl_using_command logs' -l raw -d 'Print marks of ended items as they are in the log (default if the output is not…'
 complete -c skahactl -n '__fish_skahactl_using_command logs' -l profile -x -d 'Profile name or file: where to run.'
 complete -c skahactl -n '__fish_skahactl_using_command logs' -l profile -x -k -a '(__fish_skahactl_complete)'
 complete -c skahactl -n '__fish_skahactl_using_command logs' -s p -x -d 'Profile name or file: where to run.'

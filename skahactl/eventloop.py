@@ -55,6 +55,11 @@ async def _others_ended() -> None:
         await asyncio.wait(others, timeout=10.0)
 
 
+def continuing(jobs: Sequence[str]) -> str:
+    """What to type to drive these jobs again. ``create`` would start a second job, so one job has its own command."""
+    return suggest("resume", *jobs) if len(jobs) == 1 else "the same command again"
+
+
 class Interrupted(SkahactlError):
     """A signal arrived."""
 
@@ -71,13 +76,12 @@ class Interrupted(SkahactlError):
             return self
         names = " ".join(jobs)
         one = len(jobs) == 1
-        on = suggest("resume", names) if one else "the same command again"
         look = suggest("get", "replicas", names) if one else suggest("get", "jobs")
         keeps, it = ("keeps", "it") if one else ("keep", "them")
         self.message += f"; {names} {keeps} running, and no driver is monitoring {it}"
         if queued:
             self.message += f"; {count_noun(queued, 'queued replica')} will not start until a driver runs"
-        self.hint = f"to continue: {on}; to inspect: {look}; to stop: {suggest('delete', *jobs)}"
+        self.hint = f"to continue: {continuing(jobs)}; to inspect: {look}; to stop: {suggest('delete', *jobs)}"
         self.args = (self.message,)
         return self
 

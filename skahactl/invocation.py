@@ -353,8 +353,12 @@ _OPTIONS = {
     ("apply", "--prune"): "to end a job that is no longer in a file: skahactl delete JOB",
     ("delete", "--force"): "delete needs no --force; it repeats the request until the sessions are gone",
     ("delete", "--now"): "delete needs no --now; it repeats the request until the sessions are gone",
-    ("delete", "--all"): "to delete every job: skahactl get jobs -o name | xargs -r skahactl delete",
+    ("delete", "--all"): "to delete every live job: skahactl get jobs --state Running,Pending,Queued -o name | "
+    "xargs -r skahactl delete",
     ("get", "--all-namespaces"): "for the jobs of every server: -A",
+    ("login", "--force"): "login always gets a new certificate: leave out --force",
+    ("login", "-f"): "login always gets a new certificate: leave out -f",
+    ("skahactl", "--log-level"): "to log each HTTP request: -v, or -vv with its parameters",
     ("create", "--ntasks"): "for N replicas: -r N",
     ("create", "--cmd"): "put the command at the end, after --",
     ("create", "--args"): "put the command and its arguments at the end, after --",

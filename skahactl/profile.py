@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -101,6 +102,10 @@ class LocalSettings:
     directory: str | None = None
     memory: float = 3600.0  # how long a finished session is listed
     kill_after: float = 10.0  # from TERM to KILL
+
+    @property
+    def slot_count(self) -> int:
+        return max(1, self.slots or os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)

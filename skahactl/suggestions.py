@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from skahactl.errors import UsageError
-from skahactl.invocation import similar, unknown_option
+from skahactl.errors import SkahactlError, UsageError
+from skahactl.invocation import current, similar, unknown_option
 from skahactl.text import parse_ranges, suggest
 
 if TYPE_CHECKING:
@@ -16,19 +17,16 @@ if TYPE_CHECKING:
     from cyclopts.exceptions import CoercionError, MissingArgumentError, UnknownCommandError, UnknownOptionError
 
 #: What other tools call a command, and the command here. ``{target}`` is what the user named, or the word after the
-#: bar; ``{rest}`` is everything after the verb.
+#: bar; ``{first}`` is the first of several; ``{rest}`` is everything after the verb.
 _ANSWERS = {
-    "get {rest|sessions}": ("ps",),
     "get jobs": ("list", "ls", "qstat", "condor_q", "job", "jobs"),
-    "get jobs -w": ("watch",),
+    "get {target|jobs} -w": ("watch", "monitor"),
     "get replicas {target|}": ("replicas", "replica", "pods", "po"),
     "get items {target|JOB}": ("items", "item"),
     "get sessions {target|}": ("sessions", "session"),
-    "get images": ("images", "image"),
     "get stats": ("stats", "sinfo", "quota"),
     "get resources": ("resources", "context"),
-    "get sessions -o wide": ("top",),
-    "describe {target|JOB}": ("info", "show", "inspect", "seff", "details"),
+    "describe {target|JOB}": ("info", "sstat", "show", "inspect", "seff", "details"),
     "logs {target|JOB}": ("cat", "log", "output"),
     "logs -f {target|JOB}": ("tail", "attach", "follow"),
     "delete {target|JOB}": ("destroy", "rm", "remove", "down", "del", "cancel", "scancel", "kill", "qdel", "stop"),
@@ -38,14 +36,14 @@ _ANSWERS = {
     "init {target|}": ("new", "template", "scaffold"),
     "apply {target|job.toml}": ("submit", "deploy", "install", "condor_submit"),
     "apply {target|job.toml} --wait": ("up",),
-    "apply FILE --rerun": ("rerun", "restart"),
     "apply FILE --replace": ("replace",),
     "create {rest|headless IMAGE -- COMMAND}": ("launch",),
     "resume {target|JOB}": ("continue",),
     "retry {target|JOB}": ("requeue", "resubmit", "rerun-failed"),
     "profile check": ("whoami", "ping"),
-    "profile list": ("config", "server", "profiles", "contexts"),
-    "login": ("auth", "cert"),
+    "profile list": ("profiles", "contexts"),
+    "login": ("cert",),
+    "create notebook IMAGE --wait": ("salloc", "sinteractive"),
 }
 _COMMANDS = {verb: command for command, verbs in _ANSWERS.items() for verb in verbs}
 
@@ -55,12 +53,12 @@ _WITHOUT = {
     "pause": "a session cannot be paused; to stop creating replicas, lower [limits] alive and run: skahactl apply FILE",
     "suspend": "a session cannot be paused; to stop creating replicas, lower [limits] alive and run: "
     "skahactl apply FILE",
-    "release": "sessions are never held; queued replicas start while a driver runs: skahactl resume {target|JOB}",
+    "release": "sessions are never held; queued replicas start while a driver runs: skahactl resume {first|JOB}",
     "edit": "change the manifest, and see what that means: skahactl diff FILE",
     "patch": "change the manifest, and see what that means: skahactl diff FILE",
-    "exec": "the server cannot run a command in a session; see its output with: skahactl logs {target|JOB}",
-    "ssh": "the server cannot run a command in a session; see its output with: skahactl logs {target|JOB}",
-    "cp": "sessions share /arc, where you find their files; to save logs: skahactl logs {target|JOB} --save DIR",
+    "exec": "the server cannot run a command in a session; see its output with: skahactl logs {first|JOB}",
+    "ssh": "the server cannot run a command in a session; see its output with: skahactl logs {first|JOB}",
+    "cp": "sessions share /arc, where you find their files; to save logs: skahactl logs JOB --save DIR",
     "logout": "a certificate is a file; to see where it is: skahactl profile show",
 }
 
@@ -74,12 +72,13 @@ def explain_argument_error(error: CycloptsError, words: Sequence[str]) -> UsageE
 
     verb = next((word for word in words if not word.startswith("-")), "")
     if verb and verb not in VERBS:
-        return unknown_verb(words)
+        known = "--log-level" in words[: words.index(verb)]
+        return unknown_option("skahactl", "--log-level", (), "see 'skahactl --help'") if known else unknown_verb(words)
     place = " ".join(error.command_chain or ()) or verb
     page = f"see 'skahactl {place} --help'" if place else "see 'skahactl --help'"
     who = place or "skahactl"
     if isinstance(error, UnknownOptionError):
-        return _one_item(who, words) or _unknown_option(error, who, page)
+        return _other_command(who, words) or _unknown_option(error, who, page)
     if isinstance(error, UnknownCommandError):
         return _unknown_command(error, who, page)
     if isinstance(error, CoercionError):
@@ -126,13 +125,14 @@ def _filled(template: str, rest: Sequence[str]) -> str:
         return template
     field, _, after = after.partition("}")
     name, _, default = field.partition("|")
-    given = rest if name == "rest" else _targets(rest)
+    given = rest if name == "rest" else _targets(rest)[: 1 if name == "first" else None]
     return f"{before}{' '.join(map(shlex.quote, given)) or default}{after}"
 
 
 def _targets(rest: Sequence[str]) -> list[str]:
     """The words that are not options, as targets are written here: ``job/x`` is x, ``x_3`` of Slurm is x/3."""
-    return [_target(word) for word in rest if not word.startswith("-")]
+    before = rest[: rest.index("--")] if "--" in rest else rest
+    return [_target(word) for word in before if not word.startswith("-")]
 
 
 def _target(word: str) -> str:
@@ -158,6 +158,74 @@ def _value(rest: Sequence[str], *names: str) -> str | None:
 
 def _after_dashes(rest: Sequence[str]) -> str:
     return shlex.join(rest[rest.index("--") + 1 :]) if "--" in rest else ""
+
+
+def _ps(rest: list[str]) -> str:
+    """``canfar ps``, which lists sessions that have not ended; -q and -o are read before the verb."""
+    asked = current()
+    state = _value(rest, "-s", "--status")
+    if asked.quiet:
+        return "get sessions -o name"
+    if asked.output != "table" or _value(rest, "-k", "--kind"):
+        return "get sessions -o json"
+    if state:
+        return f"get sessions --state {state}"
+    return "get sessions" if {"-a", "--all"} & {*rest} else "get sessions --state Pending,Running"
+
+
+def _images(rest: list[str]) -> str:
+    return "get images -o json" if {"-k", "--kind"} & {*rest} else "get images"
+
+
+def _top(rest: list[str]) -> str:
+    return "get stats" if _targets(rest)[:1] in (["node"], ["nodes"], ["no"]) else "get sessions -o wide"
+
+
+#: The words of canfar and kubectl for servers and credentials, and the commands of ``profile`` with the same effect.
+_PROFILE_COMMANDS = {
+    "show": ("show", "get", "set", "view", "path", "current-context"),
+    "use {target|NAME}": ("use", "use-context", "use-server"),
+    "remove {target|NAME}": ("rm", "remove", "purge", "delete-context"),
+}
+
+
+def _profile(rest: list[str]) -> str:
+    """``auth use X``, ``config get KEY``, ``server ls``."""
+    word = next(iter(rest), "")
+    for command, words in _PROFILE_COMMANDS.items():
+        if word in words:
+            return f"profile {_filled(command, rest[1:])}"
+    return "profile list"
+
+
+def _auth(rest: list[str]) -> str:
+    return _profile(rest) if rest and rest[0] not in ("login", "refresh") else "login"
+
+
+def _restart(rest: list[str]) -> str:
+    """All of a job again, from the manifest in its record; or only what failed."""
+    name = next(iter(_targets(rest)), None)
+    if name is not None and name.endswith(".toml"):
+        return f"apply {shlex.quote(name)} --rerun"
+    retry = f"\nonly what failed: skahactl retry {name or 'JOB'}"
+    return f"apply {shlex.quote(_manifest_of(name) or 'FILE')} --rerun{retry}"
+
+
+def _manifest_of(job: str | None) -> str | None:
+    """The manifest of the last run of a job, relative to the working directory where it is below it."""
+    if job is None:
+        return None
+    from skahactl.ledger.database import read_ledger
+    from skahactl.ledger.runs import job_keys, last_run
+    from skahactl.system import state_dir
+
+    try:
+        with read_ledger(state_dir(current().environ)) as ledger:
+            runs = [last_run(ledger, key) for key in job_keys(ledger) if key.name == job.partition("/")[0]]
+    except SkahactlError:
+        return None
+    path = next((run.manifest for run in runs if run is not None and run.manifest), None)
+    return None if path is None else path.removeprefix(f"{current().cwd}/")
 
 
 def _squeue(rest: list[str]) -> str:
@@ -194,7 +262,7 @@ def _status(rest: list[str]) -> str:
 def _rollout(rest: list[str]) -> str:
     what, targets = next(iter(rest), ""), _targets(rest[1:])
     if what == "restart":
-        return "apply FILE --rerun"
+        return _restart(targets)
     return f"{'wait' if what == 'status' else 'describe'} {' '.join(targets) or 'JOB'}"
 
 
@@ -224,15 +292,24 @@ def _sbatch(rest: list[str]) -> str:
     """A script is converted; ``--array=1-10%2 --wrap C`` is a job of 10 replicas, 2 at a time."""
     array, command = _value(rest, "-a", "--array"), _value(rest, "--wrap")
     scripts = [word for word in rest if not word.startswith("-") and word not in (array, command)]
+    if command is None and scripts and scripts[0].endswith(".toml"):
+        return f"apply {shlex.quote(scripts[0])}"
     if command is None:
-        script = shlex.quote(scripts[0]) if scripts else "script.sh"
-        return f"init --from-sbatch {script} > job.toml"
+        script = scripts[0] if scripts else "script.sh"
+        return f"init --from-sbatch {shlex.quote(script)} > {shlex.quote(_new_manifest(script))}"
     numbers, _, alive = (array or "1").partition("%")
     count = _count(numbers)
     name = _value(rest, "-J", "--job-name")
     options = (f" -n {name}" if name else "") + (f" -r {count}" if array else "")
     note = f"\nat most {alive} at a time: alive = {alive} below [limits] in a manifest" if alive else ""
     return f"create headless IMAGE{options} -- sh -c {shlex.quote(command)}{note}"
+
+
+def _new_manifest(script: str) -> str:
+    """A name for a manifest that does not exist, so that ``>`` overwrites nothing."""
+    stem = os.path.splitext(os.path.basename(script))[0]
+    names = ("job.toml", f"{stem}.toml", *(f"{stem}-{number}.toml" for number in range(2, 100)))
+    return next((name for name in names if not os.path.exists(os.path.join(current().cwd, name))), "NEW.toml")
 
 
 def _count(numbers: str) -> int | str:
@@ -266,6 +343,15 @@ def _start(rest: list[str]) -> str:
 
 
 _FUNCTIONS: dict[str, Callable[[list[str]], str]] = {
+    "ps": _ps,
+    "top": _top,
+    "image": _images,
+    "images": _images,
+    "auth": _auth,
+    "config": _profile,
+    "server": _profile,
+    "restart": _restart,
+    "rerun": _restart,
     "squeue": _squeue,
     "sacct": _sacct,
     "scancel": _scancel,
@@ -288,6 +374,19 @@ def combined_target(job: str, word: str) -> str | None:
     except ValueError:
         return None
     return f"{job}/{word}"
+
+
+def _other_command(who: str, words: Sequence[str]) -> UsageError | None:
+    """An option of kubectl for which another command has the same effect."""
+    manifest = _value(words, "-f", "--file", "--filename") if who == "create" else None
+    if manifest is not None:
+        return UsageError("create has no option '-f'", hint=f"the command is: {suggest('apply', '-f', manifest)}")
+    label = _value(words, "-l", "--selector") if who == "get" else None
+    if label is not None:
+        job = label.rpartition("=")[2] if "name=" in label else "JOB"
+        hint = f"sessions have no labels here; the command is: {suggest('get', 'replicas', job)}"
+        return UsageError("get has no option '-l'", hint=hint)
+    return _one_item(who, words)
 
 
 def _one_item(who: str, words: Sequence[str]) -> UsageError | None:

@@ -148,15 +148,16 @@ def _without_nouns(finder: _Finder, words: Sequence[str], sessions: bool) -> Ite
 
 
 def _with_replicas(finder: _Finder, words: Sequence[str]) -> list[str]:
-    """``tiles 17`` as ``tiles/17``, and ``tiles_17`` as Slurm writes it; never for a word that is itself a job."""
+    """``tiles 17`` as ``tiles/17``, and ``tiles_17`` and ``tiles_[1-9]`` as Slurm writes it; never for a word that is
+    itself a job."""
     found: list[str] = []
     for word in words:
         before = found[-1].rpartition("/")[2] if found else ""
         job, underscore, number = word.rpartition("_")
         if _NUMBERS.fullmatch(word) and finder.knows(before) and not finder.knows(word):
             found[-1] += f"/{word}"
-        elif underscore and number.isdecimal() and finder.knows(job) and not finder.knows(word):
-            found.append(f"{job}/{number}")
+        elif underscore and _NUMBERS.fullmatch(task := number.strip("[]")) and finder.knows(job):
+            found.append(word if finder.knows(word) else f"{job}/{task}")
         else:
             found.append(word)
     return found
@@ -242,8 +243,16 @@ class _Finder:
             hint: str | None = f"it has a record with another profile; use -p {run.profile if run else '...'} instead"
         else:
             names = job_names(self._ledger, self._profile)
-            hint = did_you_mean(name, names) or _listed(names)
+            replica = replica_target(name, names)
+            guess = None if replica else did_you_mean(name, names)
+            hint = f"a replica is written JOB/NUMBER: {replica}" if replica else guess or _listed(names)
         return UsageError(f"no job or session '{name}' on {place}", hint=hint, code="unknown-target")
+
+
+def replica_target(word: str, jobs: Sequence[str]) -> str | None:
+    """``hello/1`` of ``hello-1``, which begins the names of its sessions, if there is a job hello."""
+    job, _, number = word.rpartition("-")
+    return f"{job}/{number}" if job in jobs and number.isdecimal() else None
 
 
 def _listed(names: Sequence[str]) -> str:

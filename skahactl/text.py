@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextvars import ContextVar
 from functools import lru_cache
 
@@ -85,6 +85,11 @@ def format_ranges(numbers: Iterable[int]) -> str:
         if number is not None:
             run.append(number)
     return ",".join(parts)
+
+
+def name_replicas(numbers: Collection[int]) -> str:
+    """``replica 2`` or ``replicas 1-3,7``."""
+    return f"{'replica' if len(numbers) == 1 else 'replicas'} {format_ranges(numbers)}"
 
 
 def storable_path(path: str | None) -> str | bytes | None:

@@ -274,7 +274,7 @@ def _hint_for_create(outcome: Outcome) -> None:
     for part in outcome.jobs:
         part.differences = ()
         if part.action is JobAction.REFUSE:
-            part.reason = f"run {part.run} of it has not ended, or has results"
+            part.reason = f"a job {part.name} exists already (run {part.run})"
             part.hint = f"choose another name with -n, or end it with: {suggest('delete', part.name)}"
 
 

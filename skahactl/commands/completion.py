@@ -71,8 +71,13 @@ def _known(word: str) -> Shell:
     for shell in FILES:
         if word == shell:
             return shell
-    hint = did_you_mean(word, (*FILES, "install")) or "the shells are bash, zsh and fish"
+    hint = "the shells are bash, zsh and fish"
+    if word not in _OTHER_SHELLS:
+        hint = did_you_mean(word, (*FILES, "install")) or hint
     raise UsageError(f"no completion for '{word}'", hint=hint)
+
+
+_OTHER_SHELLS = ("sh", "ash", "dash", "ksh", "csh", "tcsh", "elvish", "nu", "nushell", "powershell", "pwsh", "xonsh")
 
 
 def _login_shell(context: Invocation) -> str:

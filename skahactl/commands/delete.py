@@ -278,14 +278,20 @@ async def _sessions(runtime: Runtime, words: list[str], ignore_not_found: bool) 
 
 
 def _hint(runtime: Runtime, word: str, sessions: list[str]) -> str:
-    from skahactl.targets import job_names
+    from skahactl.targets import job_names, replica_target
     from skahactl.text import did_you_mean
 
     if word.endswith(".toml"):
         return f"to delete the jobs of a manifest: {suggest('delete', '-f', word)}"
-    if word.isdecimal():
-        return f"jobs have names, not numbers: {suggest('get', 'jobs')} lists them; then {suggest('delete', 'JOB')}"
-    guess = did_you_mean(word, [*job_names(runtime.ledger, runtime.profile), *sessions])
+    number, _, task = word.partition("_")
+    if number.isdecimal():  # an id of Slurm, with the tasks of an array
+        target = f"JOB/{task.strip('[]')}" if task else "JOB"
+        return f"jobs have names, not numbers: {suggest('get', 'jobs')} lists them; then {suggest('delete', target)}"
+    names = job_names(runtime.ledger, runtime.profile)
+    replica = replica_target(word, names)
+    if replica is not None:
+        return f"the command is: {suggest('delete', replica)}"
+    guess = did_you_mean(word, [*names, *sessions])
     return guess or f"{suggest('get', 'jobs')} and {suggest('get', 'sessions')} show what there is"
 
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 else:
     Topic = Literal[TOPICS] | str
 
+#: Tools that one page explains.
+_OTHER_TOOLS = ("slurm", "sbatch", "kubectl", "kubernetes", "canfar", "Slurm", "Kubernetes")
+
 _WIDTH = 100  # columns; longer lines are harder to read
 
 
@@ -59,6 +62,8 @@ def show_help(
         _list(invocation)
     elif topic in TOPICS:
         _show(topic, invocation)
+    elif topic in _OTHER_TOOLS:
+        _show("migrating", invocation)
     else:
         _show_command(topic, subcommands, invocation)
     return Exit.DONE

@@ -293,8 +293,6 @@ class GetQuery:
             raise UsageError(f"'{word}' is not a job or a noun", hint=f"did you mean 'get {guess}'?")
 
     def _states(self) -> tuple[str, ...]:
-        if self.noun == "jobs":
-            return (*STATES, State.UNKNOWN)
         return SESSION_STATES if self.noun == "sessions" else STATES
 
     def _refuse_contradictions(self) -> None:

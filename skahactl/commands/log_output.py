@@ -238,7 +238,10 @@ class _LogsCommand:
             if self.error is not None:
                 raise self.error
             return Exit.DONE
-        raise UsageError(f"{self._where(target)}: the attempt does not exist", hint=f"see {suggest('describe', 'JOB')}")
+        name = target.word if target.run is None else target.run.key.name
+        raise UsageError(
+            f"{name} has no attempt {self.choice.attempt}", hint=f"{suggest('describe', name)} lists the attempts"
+        )
 
     def _where(self, target: Target) -> str:
         name = target.word if target.run is None else target.run.key.name

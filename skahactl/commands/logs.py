@@ -66,7 +66,12 @@ def logs(
         ),
     ] = 32,
     raw: Annotated[
-        bool, Parameter(group=DISPLAY, negative=(), help="Print the bytes of the logs, marks of ended items included.")
+        bool,
+        Parameter(
+            group=DISPLAY,
+            negative=(),
+            help="Print marks of ended items as they are in the log (default if the output is not a terminal).",
+        ),
     ] = False,
 ) -> int:
     """Show, follow or save the log of every replica.

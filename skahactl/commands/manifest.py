@@ -314,7 +314,8 @@ def _unknown(key: str, name: str, known: dict[str, str]) -> UsageError:
     from skahactl.manifest.problems import FOREIGN
 
     guess = same[0] if same else FOREIGN.get(last)
-    if guess is None:  # the last word of a key counts like the whole key: 'cors' means resources.cores
+    if guess is None and name not in ("pod", "pods", "node", "nodes"):  # kubectl explains those
+        # the last word of a key counts like the whole key: 'cors' means resources.cores
         close = nearest(name, [*known, *(one.rpartition(".")[2] for one in known)])
         guess = next((one for one in known if close in (one, one.rpartition(".")[2])), None)
     hint = f"did you mean '{guess}'?" if guess else "'skahactl explain' lists all keys"

@@ -107,7 +107,7 @@ def _chosen(
     keys = [key for key in job_keys(ledger, profile.server) if not names or key.name in names]
     for name in names:
         if name not in {key.name for key in keys}:
-            raise _unknown(name, profile)
+            raise _unknown(name, names, profile)
     driven = [key for key in keys if living_driver(ledger, key) is not None]
     runs = [run for key in keys if key not in driven for run in runs_of(ledger, key)]
     open_ones = sum(run.ended is None and run.created < before for run in runs)
@@ -119,10 +119,16 @@ def _chosen(
     return ended_before(ledger, runs, before), spared
 
 
-def _unknown(name: str, profile: Profile) -> UsageError:
+def _unknown(name: str, names: tuple[str, ...], profile: Profile) -> UsageError:
+    from skahactl.commands.create import KINDS
+
+    delete = suggest("delete", name)
+    if len(names) > 1 and names[1].lower() in KINDS:  # PREFIX KIND STATUS of canfar
+        state = names[2] if len(names) > 2 and names[2].lower() != "succeeded" else "Completed"
+        delete = suggest("delete", "--sessions", f"{name}*", "--state", state)
     return UsageError(
         f"no record of a job '{name}' on {profile.name} ({profile.host})",
-        hint=f"prune forgets old records on this machine; to end sessions: {suggest('delete', name)}",
+        hint=f"prune removes old records on this machine; to delete sessions: {delete}",
         code="unknown-target",
     )
 

@@ -133,7 +133,7 @@ async def _retry(every: Sequence[FoundJob], wanted: RetryOptions) -> int:
             if not these.replicas and not (follow and is_unfinished(runtime.ledger, found.run, these)):
                 whole.jobs.append(nothing_to_retry(runtime.ledger, found.run, these, wanted.dry_run, follow))
             elif wanted.dry_run:
-                whole.jobs.append(preview_retry(runtime.ledger, found.run, these, REASON))
+                whole.jobs.append(preview_retry(runtime.ledger, found.run, these))
             else:
                 chosen.append((found.run, these))
         if chosen:
@@ -256,7 +256,7 @@ def _mark(job: str, state: str, replicas: str | None, items: str | None, unknown
         return Exit.DONE
     where = head_of(found.run)
     if not changed:
-        context.say(f"{where}: no replica of those is Unknown; nothing marked")
+        context.say(f"{where}: no replica is Unknown; nothing marked")
         return Exit.DONE
     context.say(f"{where}: replica {format_ranges(changed)} marked {state}")
     for former in sorted({before[number] for number in changed if before.get(number, state) != state}):

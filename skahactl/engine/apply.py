@@ -165,8 +165,9 @@ class Applier:
             part = outcome.decision_outcome(job.name, decision, None if last is None else last.run, job.digest)
             outcome.job_outcome(part, last)
             part.action, part.exit = JobAction.REFUSE, Exit.NO
-            if decision.action is JobAction.REPLACE:
-                part.hint = "add --yes to replace it"
+            if decision.action is JobAction.REPLACE and last is not None:
+                part.reason = f"nothing was replaced; run {last.run.number} continues"
+                part.hint = f"add --yes to {decision.reason}"
             else:
                 part.reason = "not changed, because another job of this call was not to be replaced"
             self.known.jobs.append(part)
@@ -288,7 +289,7 @@ class Applier:
         if last.run.started is None:
             replicas.request_delete(self.desk.ledger, last.run.id, None)
             return True
-        self.desk.reporter.say(f"{part.name}: deleting run {last.run.number}: {part.reason}")
+        self.desk.reporter.say(f"{part.name}: {part.reason}")
         replicas.request_delete(self.desk.ledger, last.run.id, None)
         driver = self._driver([last.run], follow=True, create=False)
         try:
@@ -347,7 +348,7 @@ class Applier:
                 part.reason = f"run {summary.run.number} has ended"
             part.watched = self.wait and failure is None
             if summary.counts[State.SKIPPED]:
-                part.hint = f"skipped: {outcome.skip_reason(self.desk.ledger, summary.run.id)}"
+                part.hint = outcome.skip_hint(self.desk.ledger, summary.run)
             if summary.stop_reason is not None:
                 part.hint = outcome.stop_hint(summary)
             part.exit = outcome.exit_of_driven(part, summary, self.wait) if failure is None else failure.exit
@@ -565,12 +566,12 @@ def _encoding(jobs: Sequence[Job], profile: Profile, state_dir: Path, now: float
     if answer is False:
         raise NegativeResult(
             f"{profile.host} changes spaces, quotes or $ in commands and values, but this job contains them",
-            hint="test it again with 'skahactl profile check --canary IMAGE', or put the command into a script",
+            hint=f"put the command into a script, or test again: skahactl profile check {profile.name} --canary IMAGE",
         )
     if answer is None:
         return [
-            f"this job needs spaces, quotes or $ in commands, which were never tested on {profile.host}; "
-            "to test them: skahactl profile check --canary IMAGE"
+            f"the command contains spaces, quotes or $, and it was never tested whether {profile.host} passes them on "
+            f"unchanged. To test it: skahactl profile check {profile.name} --canary IMAGE"
         ]
     return []
 

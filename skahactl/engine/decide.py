@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from skahactl.engine.driver import gate_for
 from skahactl.engine.observe import RunSnapshot
+from skahactl.engine.outcome import skip_hint
 from skahactl.engine.plan import JobAction, Step, StepAction, plan_run, with_adopted
 from skahactl.engine.record import shows_more, with_listed_sessions
 from skahactl.errors import UsageError
@@ -126,7 +127,8 @@ def _decide_unfinished(
     del job
     number = last.run.number
     if mode.replace:
-        return Decision(JobAction.REPLACE, f"run {number} is replaced: {_alive_words(last, now)}", changed)
+        words = f"delete run {number} ({_alive_words(last, now)}) and start run {number + 1}"
+        return Decision(JobAction.REPLACE, words, changed)
     if not changed:
         return Decision(JobAction.KEEP, f"run {number} continues")
     if last.run.started is None:
@@ -197,6 +199,8 @@ class RunHistory:
             )
         if job.attempts > last.run.attempts and last.counts[State.FAILED]:
             return Decision(JobAction.KEEP, f"run {last.run.number} has failed replicas that can be retried now")
+        if last.counts[State.SKIPPED]:
+            return replace(decision, hint=skip_hint(self.ledger, last.run))
         return decision
 
     def foreign(self, job: Job) -> dict[int, list[ServerSession]]:

@@ -22,6 +22,7 @@ from skahactl.ledger.lock import JobLock, acquire
 from skahactl.logs.saved import log_path
 from skahactl.model import ALIVE, ENDED, State
 from skahactl.skaha.models import ServerError
+from skahactl.text import count_noun
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -156,10 +157,10 @@ class JobDeletion:
     async def preview(self, run: Run, numbers: Collection[int] | None, forget: bool) -> None:
         """What delete would do; with ``forget`` to earlier runs of the job too."""
         listing = await self.desk.first_poll((run,))
-        self.parts.append(self._part(run, numbers, listing))
+        self.parts.append(self._planned(run, numbers, listing))
         if forget and numbers is None:
             earlier = [one for one in await self.undeleted_runs(run.key) if one.id != run.id]
-            self.parts += [self._part(one, None, listing) for one in earlier]
+            self.parts += [self._planned(one, None, listing) for one in earlier]
 
     async def delete(self, targets: Sequence[DeleteTarget], held: Sequence[JobLock] = ()) -> None:
         """Deletes the sessions of runs, or of some of their replicas, all at once, and verifies it. ``held``: locks of
@@ -324,6 +325,12 @@ class JobDeletion:
                 part.steps.append(_step(row, latest.get(row.number), listed))
         return part
 
+    def _planned(self, run: Run, numbers: Collection[int] | None, listing: Listing) -> JobOutcome:
+        part = self._part(run, numbers, listing)
+        count = sum(step.action is StepAction.DELETE for step in part.steps)
+        part.reason = f"{count} of {count_noun(run.total, 'replica')}"
+        return part
+
     def _latest(self, run: Run) -> dict[int, AttemptRow]:
         return {attempt.replica: attempt for attempt in attempts_of(self.desk.ledger, run.id)}
 
@@ -342,11 +349,11 @@ def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str]) -> St
 
 def _deletion_reason(part: JobOutcome) -> None:
     """A delete that ended nothing says so."""
-    before = {step.reason for step in part.steps if step.action is StepAction.DELETE}
+    before = [step.reason for step in part.steps if step.action is StepAction.DELETE]
     if not before:
         part.reason = "nothing is left to delete"
-    elif before <= ENDED:
-        part.reason = "it had no live session; sessions that were still listed are deleted"
+    elif ENDED.issuperset(before):
+        part.reason = f"{count_noun(len(before), 'ended session')} deleted; the record and the logs remain"
         part.explained = True
 
 

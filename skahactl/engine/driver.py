@@ -40,7 +40,7 @@ from skahactl.engine.tasks import (
     SessionDeleter,
 )
 from skahactl.errors import AuthError, BusyError, SkahactlError, TimedOut, UsageError
-from skahactl.eventloop import Interrupted, Stop
+from skahactl.eventloop import Interrupted, Stop, continuing
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import close_open_sends
 from skahactl.ledger.database import Ledger
@@ -51,6 +51,7 @@ from skahactl.ledger.runs import set_run, summaries
 from skahactl.model import State
 from skahactl.skaha.models import CreateResult, Listing, ServerSession
 from skahactl.system import Clock
+from skahactl.text import suggest
 
 #: Seconds that a single pass keeps trying on a platform that takes no creates, or does not answer, for now.
 PATIENCE = 120.0
@@ -98,7 +99,7 @@ class Driver:
         self._asker = SessionAsker(client, self._answers, wake)
         self._deleter = SessionDeleter(client, clock, settings.concurrency, self._answers, wake, say)
         self._logs = LogReader(client, ledger, clock, settings, wake, say)
-        self._reasons = PendingReasons(client, clock)
+        self._reasons = PendingReasons(client, clock, profile.local.slot_count if profile.is_local else None)
         self._core = Reconciler(ledger, settings)
         self._begun = clock.now()
         rate = LOCAL if profile.is_local else SERVER
@@ -293,10 +294,18 @@ class Driver:
         if self.deadline is not None:
             left = self.deadline - self.runtime.clock.monotonic()
             if left <= 0:
-                raise TimedOut("timed out; the job keeps running", hint="run the same command again to continue")
+                raise self._timed_out()
             seconds = min(seconds, left)
         self._wake.clear()
         await self.runtime.stop.sleep(self.runtime.clock, seconds, self._wake if self._may_hurry() else None)
+
+    def _timed_out(self) -> TimedOut:
+        fresh = [runs.run_by_id(self.runtime.ledger, run.id) for run in self.runs]
+        left = [run.key.name for run in fresh if run is not None and run.ended is None]
+        keeps = "the job keeps running" if len(left) == 1 else "the jobs keep running"
+        return TimedOut(
+            f"timed out; {keeps}", hint=f"to continue: {continuing(left)}; to stop: {suggest('delete', *left)}"
+        )
 
     @property
     def _is_idle_but_for_logs(self) -> bool:

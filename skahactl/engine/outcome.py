@@ -11,8 +11,9 @@ from skahactl.engine.plan import CREATES, JobAction, StepAction
 from skahactl.engine.record import snapshot_of, unread_results
 from skahactl.errors import BusyError, Exit, SkahactlError, worst
 from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.records import JobKey
 from skahactl.ledger.replicas import replica_states
-from skahactl.ledger.runs import run_by_id, summaries
+from skahactl.ledger.runs import last_run, run_by_id, summaries
 from skahactl.model import Job, State, zero_filled
 from skahactl.skaha.models import ServerError
 from skahactl.text import count_noun, suggest
@@ -167,10 +168,20 @@ def interruption(ledger: Ledger, error: Interrupted, left: Iterable[Run]) -> Int
     return error.leaving([run.key.name for run in fresh], queued)
 
 
-def skip_reason(ledger: Ledger, run_id: int) -> str:
-    """Why replicas of this run were Skipped."""
-    reasons = [row.reason for row in replica_states(ledger, run_id) if row.state == State.SKIPPED and row.reason]
-    return reasons[0] if reasons else "a job that it depends on did not complete"
+_HOW_TO_COMPLETE = {State.FAILED: ("retry", "--wait"), State.UNKNOWN: ("retry", "--unknown", "--wait")}
+
+
+def skip_hint(ledger: Ledger, run: Run) -> str:
+    """Which job made this run's replicas Skipped, and how they run after all."""
+    again = suggest("apply", run.manifest or "FILE")
+    for name in run.after:
+        newest = last_run(ledger, JobKey(run.key.server, run.key.user, name))
+        status = None if newest is None else summaries(ledger, [newest])[0].status
+        for state, (verb, *options) in _HOW_TO_COMPLETE.items():
+            if status == state:
+                first = suggest(verb, name, *options)
+                return f"{run.key.name} was skipped because {name} is {status}. Run {first}, then: {again}"
+    return f"{run.key.name} was skipped because a job that it comes after did not complete. Once it has: {again}"
 
 
 def decision_outcome(name: str, decision: Decision, run: Run | None, digest: str) -> JobOutcome:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from skahactl.engine.observe import RunSnapshot
 from skahactl.ledger.records import UNREAD, AttemptRow, QueuedReason, ReplicaState
 from skahactl.model import ALIVE, OBSERVED, State
-from skahactl.text import format_duration
+from skahactl.text import count_noun, format_duration
 
 #: Maximum number of ambiguous creates per attempt; those during platform trouble do not count.
 MOST_SENDS = 5
@@ -137,9 +137,9 @@ class _Room:
         if self._stop_reason is not None:
             return self._stop_reason
         if self._limits.alive is not None and self._alive >= self._limits.alive:
-            return f"limit: {self._limits.alive} alive"
+            return f"limit of {count_noun(self._limits.alive, 'session')}"
         if self._limits.pending is not None and self._pending >= self._limits.pending:
-            return f"limit: {self._limits.pending} pending"
+            return f"limit of {count_noun(self._limits.pending, 'pending session')}"
         return None
 
     def take(self) -> None:

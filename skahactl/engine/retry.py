@@ -17,7 +17,7 @@ from skahactl.ledger.attempts import attempts_of, set_attempt
 from skahactl.ledger.lock import JobLock, acquire, living_driver
 from skahactl.ledger.records import ResultSource
 from skahactl.model import ENDED, State
-from skahactl.text import format_ranges, suggest
+from skahactl.text import count_noun, format_ranges, name_replicas, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -199,15 +199,16 @@ class Retry:
         return summary
 
 
-def preview_retry(ledger: Ledger, run: Run, chosen: RetryChoice, reason: str) -> JobOutcome:
+def preview_retry(ledger: Ledger, run: Run, chosen: RetryChoice) -> JobOutcome:
     """What retry would do, with the items that each attempt would run."""
+    reason = f"{len(chosen.replicas)} of {count_noun(run.total, 'replica')}" if chosen.replicas else "nothing to retry"
     part = JobOutcome(run.key.name, JobAction.RETRY, reason, run.number, run.digest)
     steps = [
         Step(
             row.number,
             row.name,
             StepAction.RETRY,
-            _with_item_names(reason, ledger, run, row, chosen.replicas[row.number]),
+            _with_item_names(ledger, run, row, chosen.replicas[row.number]),
         )
         for row in replicas.replicas_of(ledger, run.id, chosen.replicas)
     ]
@@ -216,16 +217,16 @@ def preview_retry(ledger: Ledger, run: Run, chosen: RetryChoice, reason: str) ->
     return part
 
 
-def _with_item_names(reason: str, ledger: Ledger, run: Run, row: ReplicaRow, positions: tuple[int, ...] | None) -> str:
-    """The reason, and the items that the next attempt of the replica runs."""
+def _with_item_names(ledger: Ledger, run: Run, row: ReplicaRow, positions: tuple[int, ...] | None) -> str:
+    """The state of a replica, and the items that its next attempt runs."""
     if not row.items:
-        return reason
+        return row.state
     if row.each is None:
         items = row.items
     else:
         positions = positions or replicas.positions_to_run(ledger, run.id, row)
         items = tuple(row.items[position - 1] for position in positions)
-    return f"{reason}; {'item' if len(items) == 1 else 'items'} {', '.join(items[:_MOST_ITEMS])}" + _more(
+    return f"{row.state}; {'item' if len(items) == 1 else 'items'} {', '.join(items[:_MOST_ITEMS])}" + _more(
         len(items) - _MOST_ITEMS
     )
 
@@ -239,14 +240,26 @@ def is_unfinished(ledger: Ledger, run: Run, chosen: RetryChoice) -> bool:
 def nothing_to_retry(ledger: Ledger, run: Run, chosen: RetryChoice, dry_run: bool, follow: bool) -> JobOutcome:
     """Of a retry that found nothing to try again: no, if replicas were named that cannot be; with ``follow``, of a run
     that has ended, how it ended."""
-    part = preview_retry(ledger, run, chosen, "nothing to retry")
+    part = preview_retry(ledger, run, chosen)
     assert part.summary is not None
     part.exit = outcome.exit_of_driven(part, part.summary, follow) if follow else Exit.NO if chosen.left else Exit.DONE
     part.explained = True
+    part.hint = _retriable_hint(ledger, run)
     part.watched = living_driver(ledger, run.key) is not None
     for step in part.steps:
         step.outcome = StepOutcome.PLANNED if dry_run else StepOutcome.UNCHANGED
     return part
+
+
+def _retriable_hint(ledger: Ledger, run: Run) -> str | None:
+    """What starts replicas again that a plain retry leaves out."""
+    rows = replicas.replica_states(ledger, run.id)
+    rejected = [row.number for row in rows if row.state == State.REJECTED]
+    if rejected:
+        return f"Rejected: {name_replicas(rejected)}. To retry: {suggest('retry', run.key.name, '--rejected')}"
+    if any(row.state == State.SKIPPED for row in rows):
+        return outcome.skip_hint(ledger, run)
+    return None
 
 
 def mark_results(

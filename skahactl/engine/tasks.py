@@ -269,9 +269,10 @@ class LogReader:
 class PendingReasons:
     """What the events of long-Pending sessions say they wait for, asked once per session and for a few of a run."""
 
-    def __init__(self, client: Client, clock: Clock):
+    def __init__(self, client: Client, clock: Clock, slots: int | None = None):
         self._client = client
         self._clock = clock
+        self._slots = slots  # of the local platform
         self._asked: dict[int, set[str]] = {}  # run to sessions
         self._reasons: dict[str, str] = {}  # by session
         self.pool: TaskPool[str, None] = TaskPool(MAX_REASONS, lambda: None)
@@ -290,11 +291,13 @@ class PendingReasons:
 
     async def _read(self, session: str) -> None:
         with contextlib.suppress(AuthError, UnreachableError):
-            self._reasons[session] = pending_reason(await self._client.events(session))
+            self._reasons[session] = pending_reason(await self._client.events(session), self._slots)
 
 
-def pending_reason(events: Sequence[Event] | None) -> str:
-    """The last warning, else the last event; without a pod there are none."""
+def pending_reason(events: Sequence[Event] | None, slots: int | None = None) -> str:
+    """The last warning, else the last event; without a pod, or a slot of the local platform, there are none."""
+    if events is None and slots is not None:
+        return f"waiting for a free slot ({'1 slot, which is' if slots == 1 else f'{slots} slots, all'} in use)"
     if events is None:
         return "queued: the platform has not created its pod yet"
     if not events:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skahactl.text import format_amount
+from skahactl.text import count_noun, format_amount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ class RunUsage:
 
     @property
     def text(self) -> str | None:
-        """``memory  peak 3.1 of 32 GB, cpu 0.9 of 8 cores (41 polls)``; None if nothing was measured."""
+        """``memory  peak 3.1 of 32 GB, cpu 0.9 of 8 cores (41 measurements)``; None if nothing was measured."""
         if self.ram_peak is None and self.cpu_mean is None:
             return None
         parts = []
@@ -51,7 +51,7 @@ class RunUsage:
             parts.append(f"memory peak {_share(self.ram_peak, self.ram_requested)} GB")
         if self.cpu_mean is not None:
             parts.append(f"cpu {_share(self.cpu_mean, self.cpu_requested)} cores")
-        return f"{', '.join(parts)} ({self.samples} {'poll' if self.samples == 1 else 'polls'})"
+        return f"{', '.join(parts)} ({count_noun(self.samples, 'measurement')})"
 
     @property
     def advice(self) -> str | None:

@@ -14,7 +14,7 @@ from skahactl.ledger.lock import living_driver
 from skahactl.ledger.records import Run
 from skahactl.ledger.runs import run_by_id, summaries
 from skahactl.model import ALIVE, ENDED, STATES, State
-from skahactl.text import format_ranges, suggest
+from skahactl.text import format_duration, format_ranges, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,13 +53,16 @@ class JobWaiter:
                     return Exit.NO, tuple((run, words) for run, answer, words in found if answer is False)
                 if all(answer is True for answer, _ in answers):
                     return Exit.DONE, tuple((run, words) for run, _, words in found)
-            await self._pause()
+            await self._pause(awaited, begun)
 
-    async def _pause(self) -> None:
+    async def _pause(self, awaited: Sequence[WaitTarget], begun: float) -> None:
         try:
             await self.runtime.pause(deadline=self.deadline)
         except TimedOut as error:
-            error.message, error.hint = f"timed out waiting for {self.condition}", "the job keeps running"
+            names = ", ".join(dict.fromkeys(one.run.key.name for one in awaited))
+            waited = format_duration(self.runtime.clock.now() - begun)
+            error.message = f"timed out: {names} not {_CONDITION_WORDS[self.condition]} after {waited}"
+            error.hint = "the job keeps running"
             raise
 
     def _judge(self, one: WaitTarget, listing: Listing) -> tuple[bool | None, str]:
@@ -102,6 +105,9 @@ class JobWaiter:
         for summary in summaries(ledger, fresh):
             views.append(tracker.progress(snapshot_of(ledger, summary.run.id), summary, now))
         self.runtime.reporter.progress(views)
+
+
+_CONDITION_WORDS = {"complete": "Completed", "running": "Running", "deleted": "deleted"}
 
 
 def _counted(chosen: dict[int, str]) -> str:

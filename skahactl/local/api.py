@@ -164,7 +164,7 @@ class Platform:
         self.root = os.path.abspath(state_dir / "local")
         self.settings, self.environ, self.now = settings, environ, now
         self.directory = directory
-        self.slots = max(1, settings.slots or os.cpu_count() or 1)
+        self.slots = settings.slot_count
         self.user = local_user()
 
     def answer(self, call: LocalCall) -> HttpAnswer:

@@ -74,6 +74,9 @@ def timeline(
     lines = [f"{'':{wide}}  {_scale(first, last, bar)}"]
     for label, span, note in zip(labels, shown, notes, strict=True):
         lines.append(f"{label:>{wide}}  {_bar(span, first, last, bar, '░█' if unicode else '-#')}  {note}".rstrip())
+    later = next((span for span in shown if span.attempt > 1), None)
+    if later is not None:
+        lines.append(f"{later.replica}.{later.attempt} = replica {later.replica}, attempt {later.attempt}")
     if len(every) > len(shown):
         lines.append(f"the longest and shortest of {len(every)} attempts; -o wide shows all")
     return lines
@@ -225,7 +228,7 @@ def _verdict(job: Mapping[str, Any], now: float, unicode: bool) -> str:
 
 def _failures(rows: Sequence[Mapping[str, Any]], width: int, wide: bool) -> list[str]:
     """A line for each reason, with the replicas that have it; the most frequent first."""
-    bad = (State.FAILED, State.REJECTED, State.UNKNOWN)
+    bad = (State.FAILED, State.REJECTED, State.UNKNOWN, State.SKIPPED)
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["state"] in bad:
@@ -352,7 +355,7 @@ def _limits(limits: Mapping[str, Any], attempts: int) -> str:
         parts.append(f"pending for {format_duration(limits['pending_timeout'])}")
     if limits["failures"] is not None:
         parts.append(f"stop after {limits['failures']} failures")
-    return ", ".join([*parts, f"{attempts} attempt{'s' if attempts > 1 else ''} a replica"])
+    return ", ".join([*parts, f"{attempts} attempt{'s' if attempts > 1 else ''} per replica"])
 
 
 def _when(text: str | None, now: float) -> str | None:

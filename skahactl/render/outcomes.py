@@ -6,15 +6,15 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
 
-from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome, StepResult
+from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome, StepOutcome, StepResult
 from skahactl.engine.plan import CREATES, JobAction, StepAction
 from skahactl.errors import Exit
 from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
-from skahactl.model import ALIVE, Job, Replica, Request, Secret, State
+from skahactl.model import ALIVE, ENDED, Job, Replica, Request, Secret, State
 from skahactl.profile import Profile
 from skahactl.render.columns import COUNT_ORDER, counts_text
 from skahactl.skaha.encoding import masked_fields
-from skahactl.text import count_noun, format_duration, format_ranges, suggest
+from skahactl.text import count_noun, format_duration, format_ranges, name_replicas, suggest
 from skahactl.text import format_ranges as ranges_text
 
 if TYPE_CHECKING:
@@ -34,11 +34,12 @@ def head_of(run: Run) -> str:
 
 
 def standing(status: str | None, counts: Mapping[str, int]) -> str:
-    """``Completed, 6 replicas`` or ``Running: 12 Completed, 4 Running of 16``."""
-    total = sum(counts.values())
-    if status is not None and counts.get(status) == total:
-        return f"{status}, {count_noun(total, 'replica')}"
-    return f"{status or State.UNKNOWN}: {counts_text(counts)} of {total}"
+    """``Completed, 6 replicas`` or ``Running: of 16 replicas, 12 Completed and 4 Running``."""
+    replicas = count_noun(sum(counts.values()), "replica")
+    if status is not None and counts.get(status) == sum(counts.values()):
+        return f"{status}, {replicas}"
+    *others, last = counts_text(counts).split(", ")
+    return f"{status or State.UNKNOWN}: of {replicas}, {' and '.join(filter(None, [', '.join(others), last]))}"
 
 
 _EXPLAINED = frozenset(
@@ -82,7 +83,8 @@ def _print_names(context: Invocation, job: JobOutcome) -> None:
 
 def _print_plan(context: Invocation, where: str, job: JobOutcome) -> None:
     run = f" (run {job.run})" if job.run is not None and f"run {job.run}" not in job.reason else ""
-    action = f"nothing to do: {_headline(job)}" if job.action is JobAction.ENDED else f"{job.action}{run}: {job.reason}"
+    ended = job.action is JobAction.ENDED
+    action = f"nothing to do: {_headline(job)}" if ended else f"{_would(job.action)}{run}: {job.reason}"
     context.out(one_line(f"{where}: {action}"))
     for line in _differences(context, job, context.stdout):
         context.out(line)
@@ -128,6 +130,8 @@ def _is_driven(job: JobOutcome) -> bool:
     """Return whether this command drove the job until it ended, so that a verdict is due."""
     ended = (State.COMPLETED, State.FAILED, State.UNKNOWN, State.DELETED)
     done = done_text(job.steps) or job.action not in _EXPLAINED
+    if job.action is JobAction.DELETE and job.exit is not Exit.DONE:
+        return False
     return bool(job.watched and not job.explained and job.summary and job.status in ended and done)
 
 
@@ -135,12 +139,19 @@ def _say_verdict(context: Invocation, profile: Profile, job: JobOutcome) -> None
     """How the job ended, and the commands that come next."""
     from skahactl.render.terminal import STYLES, styled
 
-    good = job.status == State.COMPLETED
+    deletes = job.action is JobAction.DELETE
+    good = deletes or job.status == State.COMPLETED
     unicode = shows_unicode(context.stderr)
     mark = ("✓" if good else "✗") if unicode else ("ok" if good else "x")
-    parts = [(f"{mark} ", STYLES.get(job.status or "", "")), (job.name, "bold"), (f" on {profile.name} ", "")]
-    parts += [((job.status or "").lower(), STYLES.get(job.status or "", "")), (f"   {_result(job)}", "")]
-    for line in [parts, *([(f"    {word:<8}", "dim"), (text, "")] for word, text in _next_commands(context, job))]:
+    style = STYLES[State.COMPLETED] if deletes else STYLES.get(job.status or "", "")
+    parts = [(f"{mark} ", style), (job.name, "bold"), (f" on {profile.name}", "")]
+    if deletes:
+        after = [[(f"  {line}", "")] for line in _advice(job, profile)]
+        parts.append((f": {done_text(job.steps)}", ""))
+    else:
+        after = [[(f"    {word:<8}", "dim"), (text, "")] for word, text in _next_commands(context, job)]
+        parts += [(f" {(job.status or '').lower()}", style), (f"   {_result(job)}", "")]
+    for line in [parts, *after]:
         cleaned = [(one_line(text), style) for text, style in line]
         context.say(styled(context.stderr, context.environ, cleaned))
     _print_urls(context, job)
@@ -186,6 +197,8 @@ def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]
 def _headline(job: JobOutcome) -> str:
     """Return the status, after what was done, or why nothing was done."""
     done = done_text(job.steps)
+    if job.action is JobAction.DELETE and (done or job.explained) and job.status in ENDED:
+        return job.reason if job.explained else done
     if job.status and job.watched and not job.explained and (done or job.action not in _EXPLAINED):
         return standing(job.status, job.counts)
     said = (not job.explained and done) or job.reason or job.action
@@ -202,9 +215,13 @@ def _advice(job: JobOutcome, profile: Profile) -> list[str]:
     """Return failures with the next command, and what is left to do without a driver."""
     lines = [job.hint] if job.hint else []
     if job.failed:
-        shown = format_ranges(job.failed)
-        look = [suggest("logs", job.name, "--failed")] if job.counts[State.FAILED] else []
-        lines.append(f"not completed: {shown}; see {', '.join([*look, suggest('get', 'replicas', job.name)])}")
+        logs, rows = suggest("logs", job.name, "--failed"), suggest("get", "replicas", job.name)
+        look = f"Logs: {logs}" if job.counts[State.FAILED] else f"Why: {rows}"
+        lines.append(f"not completed: {name_replicas(job.failed)}. {look}")
+    if job.counts[State.REJECTED] and not job.hint:
+        lines.append(f"to send the rejected requests again: {suggest('retry', job.name, '--rejected')}")
+        if job.manifest is not None and job.status in ENDED:
+            lines.append(f"to send others, change the manifest, then: {suggest('apply', job.manifest, '--rerun')}")
     if job.unread:
         lines.append(
             f"the shared record of {count_noun(job.unread, 'replica')} could not be read; run the same command again "
@@ -220,7 +237,10 @@ def _advice(job: JobOutcome, profile: Profile) -> list[str]:
     if job.status == State.DELETED and job.action not in (JobAction.DELETE, JobAction.REFUSE, JobAction.ENDED):
         lines.append(f"run {job.run} was deleted by another command; apply starts the next run")
     if job.action is JobAction.DELETE and job.summary and job.summary.run.deleting and job.summary.run.manifest:
-        lines.append(f"the next apply of {job.name} starts it again; if cron runs apply, remove that line first")
+        lines.append(
+            f"the next apply of {job.name} starts run {job.summary.run.number + 1}; if cron runs apply, remove that "
+            "line first"
+        )
     alive = sum(job.counts[state] for state in ALIVE)
     held = job.counts[State.QUEUED]
     if not job.watched and (alive or held):
@@ -240,25 +260,64 @@ def _without_driver(job: JobOutcome, profile: Profile) -> str:
 
 
 def done_text(steps: Iterable[StepResult]) -> str:
-    """What was done, by action and outcome: ``create: 40 done, 2 refused; retry: 1 done``; what stays is left out."""
+    """What was done, by action and outcome: ``40 sessions created, 2 rejected; 1 replica retried``; what stays is left
+    out."""
     tally: dict[str, dict[str, int]] = {}
     for step in steps:
         if step.action in ACTIVE and step.outcome:
             words = tally.setdefault(step.action, {})
             words[step.outcome] = words.get(step.outcome, 0) + 1
-    return "; ".join(
-        f"{action}: " + ", ".join(f"{number} {outcome}" for outcome, number in words.items())
-        for action, words in tally.items()
-    )
+    return "; ".join(_done_words(action, words) for action, words in tally.items())
+
+
+#: What an action does, and to what.
+_DONE: Mapping[str, tuple[str, str]] = {
+    StepAction.CREATE: ("session", "created"),
+    StepAction.RETRY: ("replica", "retried"),
+    StepAction.RESEND: ("session", "created again"),
+    StepAction.ADOPT: ("session", "adopted"),
+    StepAction.DELETE: ("replica", "deleted"),
+    JobAction.RENEW: ("session", "renewed"),
+}
+
+
+def _done_words(action: str, outcomes: Mapping[str, int]) -> str:
+    noun, done = _DONE[action]
+    parts = [
+        (number, done if outcome == StepOutcome.DONE else _OUTCOMES.get(outcome, outcome))
+        for outcome, number in outcomes.items()
+    ]
+    (number, words), *others = parts
+    return ", ".join([f"{count_noun(number, noun)} {words}", *(f"{number} {words}" for number, words in others)])
+
+
+#: Outcomes that are words of their own in data.
+_OUTCOMES: Mapping[str, str] = {StepOutcome.STAYS: "not gone yet", StepOutcome.REQUESTED: "to delete"}
+
+
+#: Actions that are more than a verb, or no change.
+_PLANNED: Mapping[str, str] = {
+    StepAction.HOLD: "would stay Queued",
+    StepAction.RESEND: "would create again",
+    StepAction.GIVE_UP: "would give up",
+    StepAction.EXPIRE: "would become Unknown",
+    StepAction.KEEP: "unchanged",
+    JobAction.BUSY: "busy",
+}
+
+
+def _would(action: str) -> str:
+    """An action of a plan, in words."""
+    return _PLANNED.get(action, f"would {action}")
 
 
 def step_lines(steps: Sequence[StepResult]) -> list[str]:
-    """Equal steps in one line: ``create   1-10,17   not created yet``."""
+    """Equal planned steps in one line: ``would create   1-10,17   not created yet``."""
     grouped: dict[tuple[str, str], list[int]] = {}
     for step in steps:
         numbers = grouped.setdefault((step.action, one_line(step.reason)), [])
         numbers += [] if step.replica is None else [step.replica]
-    texts = [(action, format_ranges(numbers), reason) for (action, reason), numbers in grouped.items()]
+    texts = [(_would(action), format_ranges(numbers), reason) for (action, reason), numbers in grouped.items()]
     widths = [max((len(text[place]) for text in texts), default=0) for place in (0, 1)]
     return [f"{a.ljust(widths[0])}  {n.ljust(widths[1])}  {r}".rstrip() for a, n, r in texts]
 
@@ -274,8 +333,7 @@ def error_lines(steps: Sequence[StepResult]) -> list[str]:
             numbers += [] if step.replica is None else [step.replica]
     lines = []
     for (name, message, hint), numbers in list(grouped.items())[:_MOST_ERRORS]:
-        who = name or f"replica {format_ranges(numbers)}"
-        lines.append(f"{who}: {message}" + (f" ({hint})" if hint else ""))
+        lines.append(f"{name or name_replicas(numbers)}: {message}" + (f" ({hint})" if hint else ""))
     if len(grouped) > _MOST_ERRORS:
         lines.append(f"and {len(grouped) - _MOST_ERRORS} other errors; -o json has them all")
     return lines

@@ -95,14 +95,15 @@ def _line(run: RunProgress) -> str:
 
 def _failure(failure: FailedReplica) -> tuple[str, str]:
     """The reason without its numbers, and the line that names the replica."""
-    parts = [
+    facts = [
         f"item {failure.item}" if failure.item else "",
         "" if failure.exit_code is None else f"exit {failure.exit_code}",
     ]
     words = " ".join(part for part in (failure.line, f"({failure.hint})" if failure.hint else "") if part)
     reason = f"{failure.exit_code} {''.join('#' if char.isdigit() else char for char in words)}" if words else ""
-    what = "an item failed" if failure.running else "failed"
-    return reason, ": ".join(part for part in (f"replica {failure.replica}: {what}", *parts, words) if part)
+    what = f"{'an item of ' * failure.running}replica {failure.replica} failed"
+    details = ", ".join(filter(None, facts))
+    return reason, what + f" ({details})" * bool(details) + f"; last line of its log: {words}" * bool(words)
 
 
 class LiveReporter:

@@ -257,7 +257,7 @@ def error_of_reply(reply: HttpReply) -> SkahactlError:
         words = not_logged_in(reply)
         return AuthError(words.message, hint=words.hint)
     if reply.status == HTTPStatus.FORBIDDEN:
-        return AuthError(f"access refused by the server: {reply.words}", hint=FORBIDDEN_HINT, code="forbidden")
+        return AuthError(f"the server refused access: {reply.words}", hint=FORBIDDEN_HINT, code="forbidden")
     if 300 <= reply.status < 400:
         return UnreachableError(_redirected(reply), hint=WRONG_URL, code="redirected", is_permanent=True, answered=True)
     message = f"the server replied {reply.status}: {reply.words}"

@@ -262,13 +262,13 @@ def test_without_a_ledger_there_is_nothing_and_nothing_is_made(tmp_path: Path) -
 
 def test_describe_tells_it_all(home: Shown) -> None:
     text = home.run("describe", "tiles", "--cached").stdout
-    assert text.startswith("tiles on local (this machine)\n▸ Running: 2 Completed, 1 Running, 1 Pending, ")
+    assert text.startswith("tiles on local (this machine)\n▸ Running: of 6 replicas, 2 Completed, 1 Running, 1 Pending")
     assert text.index("Failures") < text.index("Job") < text.index("Replicas") < text.index("Timeline")
     for part in (
         "replica 3  no reason is known",
         "Replicas    6: 2 Completed, 1 Running, 1 Pending, 1 Queued, 1 Failed",
         "Items       12: 4 completed, 2 failed",
-        "Limits      10 alive, 1 attempt a replica",
+        "Limits      10 alive, 1 attempt per replica",
         "Manifest    tiles.toml",
         "Driver      none",
         f"Logs        {home.state}/logs/alice@local/tiles/1-20251124T160000Z (0 bytes)",

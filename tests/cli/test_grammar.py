@@ -145,7 +145,7 @@ ANSWERS = {
     "scancel -u me": "skahactl get jobs --state Running,Pending,Queued -o name | xargs -r skahactl delete",
     "squeue -j X": "skahactl get replicas X",
     "squeue": "skahactl get jobs",
-    "qsub f.sh": "skahactl init --from-sbatch f.sh > job.toml",
+    "qsub f.sh": "skahactl init --from-sbatch f.sh > f.toml",
     "run job.toml": "skahactl apply job.toml",
     "sacct -j X": "skahactl describe X",
     "info X": "skahactl describe X",
@@ -159,7 +159,7 @@ ANSWERS = {
     "run N --image=I -- echo hi": "skahactl create headless I -n N -- echo hi",
     "sbatch --array=1-10%2 --wrap C": "skahactl create headless IMAGE -r 10 -- sh -c C (at most 2 at a time: "
     "alive = 2 below [limits] in a manifest)",
-    "sbatch run.sh": "skahactl init --from-sbatch run.sh > job.toml",
+    "sbatch run.sh": "skahactl init --from-sbatch run.sh > run.toml",
     "srun -n 4 hostname": "skahactl create headless IMAGE -r 4 --wait -- hostname",
     "hold X": "lower [limits] alive",
     "scale job/X --replicas=5": "skahactl diff FILE --set replicas=5",

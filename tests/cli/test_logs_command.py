@@ -108,7 +108,7 @@ def test_what_cannot_be_asked_is_refused(here: Here) -> None:
         "tiles/4": "the job has replicas 1 to 1",
         "tiles -f --save x": "do not go together",
         "tiles --attempt 0": "a number from 1",
-        "tiles --attempt 7": "the attempt does not exist",
+        "tiles --attempt 7": "tiles has no attempt 7",
         "tiles --tail -2": "at least 0",
         "tiles -o json": "jsonl",
         "tiles --item x": "tiles has no items",

@@ -132,8 +132,8 @@ def test_advice_is_given_below_half_and_above_nine_tenths() -> None:
 def test_usage_in_one_line() -> None:
     both = dict.fromkeys(((1, 1), (2, 1)), Resources(8, 32))
     used = run_usage({(1, 1): Usage(3.14, 0.7, 20), (2, 1): Usage(2.0, 1.1, 21)}, both)
-    assert used.text == "memory peak 3.1 of 32 GB, cpu 0.9 of 8 cores (41 polls)"
-    assert run_usage({(1, 1): Usage(12.4, None, 1)}, {(1, 1): Resources()}).text == "memory peak 12 GB (1 poll)"
+    assert used.text == "memory peak 3.1 of 32 GB, cpu 0.9 of 8 cores (41 measurements)"
+    assert run_usage({(1, 1): Usage(12.4, None, 1)}, {(1, 1): Resources()}).text == "memory peak 12 GB (1 measurement)"
     assert run_usage({}, both).text is None
     differing = run_usage(
         {(1, 1): Usage(1, 1, 1), (2, 1): Usage(1, 1, 1)}, {(1, 1): Resources(1, 4), (2, 1): Resources(1, 8)}

@@ -86,4 +86,6 @@ def test_what_is_told() -> None:
     assert pending_reason(made(("Normal", "A"), ("Normal", "B"))) == "B: words"
     assert pending_reason(made(("Warning", "A"), ("Normal", "B"))) == "A: words"
     assert "not created its pod" in pending_reason(None)
+    assert pending_reason(None, 2) == "waiting for a free slot (2 slots, all in use)"
+    assert pending_reason(None, 1) == "waiting for a free slot (1 slot, which is in use)"
     assert pending_reason(()) == "no recent events"

@@ -64,7 +64,7 @@ def written(place: Invocation) -> tuple[str, str]:
 def test_a_summary_begins_with_the_job_and_where() -> None:
     some = progress(mixed(completed=2, running=1, queued=3)).summary
     assert head("tiles", CANFAR) == "tiles on canfar (ws-uv.canfar.net)"
-    assert standing(some.status, some.counts) == "Running: 2 Completed, 1 Running, 3 Queued of 6"
+    assert standing(some.status, some.counts) == "Running: of 6 replicas, 2 Completed, 1 Running and 3 Queued"
     every = progress(mixed(completed=1)).summary
     local = Profile("local", LOCAL_SERVER)
     assert head("tiles", local) == "tiles on local (this machine)"
@@ -88,11 +88,11 @@ def test_plain_lines_come_when_counts_change_and_not_too_often() -> None:
         times.at = float(second)
         plain.progress([progress(mixed(running=running, queued=5 - running))])
     lines = stream.getvalue().splitlines()
-    assert [line.split(": ", 2)[2] for line in lines] == [
-        "1 Running, 4 Queued of 5",
-        "3 Running, 2 Queued of 5",
-        "4 Running, 1 Queued of 5",
-        "3 Running, 2 Queued of 5",
+    assert [line.partition("replicas, ")[2] for line in lines] == [
+        "1 Running and 4 Queued",
+        "3 Running and 2 Queued",
+        "4 Running and 1 Queued",
+        "3 Running and 2 Queued",
     ]
 
 
@@ -234,9 +234,11 @@ def test_an_outcome_in_words_goes_to_stderr() -> None:
     out, err = written(place)
     assert out == ""
     assert err.splitlines() == [
-        "tiles on canfar (ws-uv.canfar.net): create: 2 done, 1 rejected; Pending: 2 Pending, 1 Queued, 1 Rejected of 4",
+        "tiles on canfar (ws-uv.canfar.net): 2 sessions created, 1 rejected; "
+        "Pending: of 4 replicas, 2 Pending, 1 Queued and 1 Rejected",
         "  replica 3: no such image",
-        "  not completed: 3; see skahactl get replicas tiles",
+        "  not completed: replica 3. Why: skahactl get replicas tiles",
+        "  to send the rejected requests again: skahactl retry tiles --rejected",
         "  1 replica queued; no driver is running, and the server discards results and logs 1 h after a replica ends. "
         "To continue: skahactl resume tiles",
     ]
@@ -282,7 +284,7 @@ def test_a_deleted_job_says_what_starts_it_again() -> None:
             watched=True,
         )
         show_outcome(place, Outcome(CANFAR, False, [part]))
-        assert ("the next apply of tiles starts it again" in written(place)[1]) == expected
+        assert ("the next apply of tiles starts run 2" in written(place)[1]) == expected
 
 
 def test_rejected_replicas_have_no_logs() -> None:
@@ -297,12 +299,12 @@ def test_a_dry_run_is_what_was_asked_for() -> None:
     show_outcome(place, Outcome(CANFAR, True, [made(differences=(difference,), hint="do this")]))
     out, err = written(place)
     assert out.splitlines() == [
-        "tiles on canfar (ws-uv.canfar.net): create (run 1): no run of it is known here",
+        "tiles on canfar (ws-uv.canfar.net): would create (run 1): no run of it is known here",
         "--- tiles, run 1 (Pending: 2 Pending, 1 Queued, 1 Rejected)",
         "+++ the manifest",
         '-image = "a:1"',
-        "  create  1-3  not created yet",
-        "  hold    4    not created yet",
+        "  would create       1-3  not created yet",
+        "  would stay Queued  4    not created yet",
     ]
     assert err == "  do this\n"
 
