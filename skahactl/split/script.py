@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from skahactl.split.shares import Share
@@ -101,13 +102,9 @@ def script(strategy: str, share: Share | None, lists: Sequence[str], version: st
         "@VERSION@": version,
         "@STRATEGY@": strategy,
         "@SHARE@": f"{share.replica}/{share.total}" if share else "",
-        "@LISTS@": " ".join(map(_quoted, lists)),
+        "@LISTS@": " ".join(map(shlex.quote, lists)),
     }
     text = _SCRIPT
     for mark, word in words.items():
         text = text.replace(mark, word)
     return text
-
-
-def _quoted(word: str) -> str:
-    return "'" + word.replace("'", "'\\''") + "'"

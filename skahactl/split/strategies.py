@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +16,6 @@ from skahactl.split.shares import Share, balanced, bounds
 from skahactl.split.sources import Source, shown_path
 
 BLOCK = 1 << 20
-LARGE = 32 * BLOCK  # above this size, wc(1) is faster than Python, including its start
 
 
 class LineCount(NamedTuple):
@@ -28,35 +26,17 @@ class LineCount(NamedTuple):
     marks: int
 
 
-def count_lines(fd: int, begin: int, end: int, mark: bytes, guesses: Sequence[int]) -> Iterator[LineCount]:
-    """Return consecutive parts from ``begin`` to ``end``, each with its count.
-
-    ``guesses`` are ascending offsets near which the caller will search for line ends. Large lists of lines are counted
-    by ``wc -l``, which is four times as fast as Python and runs once per guess. Without ``wc``, and for everything
-    else, Python counts block by block. Both are exact.
-    """
-    if mark == b"\n" and end - begin >= LARGE and sys.platform == "linux":
-        cuts = sorted({begin, *(guess for guess in guesses if begin < guess < end)})
-        after = _lines_after(fd, cuts)
-        if after is not None and os.fstat(fd).st_size == end:
-            ends, following = [*cuts[1:], end], [*after[1:], 0]
-            for first, last, count, later in zip(cuts, ends, after, following, strict=True):
-                yield LineCount(first, last, count - later)
-            return
-    yield from _blocks(fd, begin, end, mark)
-
-
 def line_offset(fd: int, part: LineCount, number: int, mark: bytes) -> int:
     """Return the offset after mark ``number`` of ``part`` (1 <= number <= part.marks), from the nearer side."""
     if number <= part.marks // 2:
-        for block in _blocks(fd, part.begin, part.end, mark):
+        for block in count_lines(fd, part.begin, part.end, mark):
             if block.marks >= number:
                 return _within(fd, block, number, mark)
             number -= block.marks
     end, before = part.end, part.marks
     while end > part.begin:
         begin = max(part.begin, end - BLOCK)
-        count = sum(block.marks for block in _blocks(fd, begin, end, mark))
+        count = sum(block.marks for block in count_lines(fd, begin, end, mark))
         before -= count
         if before < number:
             return _within(fd, LineCount(begin, end, count), number - before, mark)
@@ -85,7 +65,8 @@ def _within(fd: int, block: LineCount, number: int, mark: bytes) -> int:
     return block.begin + nth_line(os.pread(fd, block.end - block.begin, block.begin), number, mark)
 
 
-def _blocks(fd: int, begin: int, end: int, mark: bytes) -> Iterator[LineCount]:
+def count_lines(fd: int, begin: int, end: int, mark: bytes) -> Iterator[LineCount]:
+    """Yield consecutive blocks from ``begin`` to ``end``, each with its count."""
     buffer = bytearray(min(BLOCK, end - begin))
     view = memoryview(buffer)
     while begin < end:
@@ -96,39 +77,6 @@ def _blocks(fd: int, begin: int, end: int, mark: bytes) -> Iterator[LineCount]:
         begin += size
 
 
-def _lines_after(fd: int, cuts: Sequence[int]) -> list[int] | None:
-    """Count the line ends from each cut to the end of the file, in parallel; None if that is not possible."""
-    running: list[tuple[int, int]] = []
-    texts: list[bytes] = []
-    try:
-        running.extend(_wc(fd, cut) for cut in cuts)
-    except OSError:
-        texts.append(b"")
-    for pid, answer in running:
-        with open(answer, "rb") as stream:
-            texts.append(stream.read())
-        if os.waitpid(pid, 0)[1]:
-            texts.append(b"")
-    return [int(text) for text in texts] if all(text.strip().isdigit() for text in texts) else None
-
-
-def _wc(fd: int, cut: int) -> tuple[int, int]:
-    """Start ``wc -l`` at ``cut``, with its own file description. Returns (pid, descriptor of its output)."""
-    reading = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
-    answer, writing = os.pipe()
-    try:
-        os.lseek(reading, cut, os.SEEK_SET)
-        actions = [(os.POSIX_SPAWN_DUP2, reading, 0), (os.POSIX_SPAWN_DUP2, writing, 1)]
-        return os.posix_spawnp("wc", ["wc", "-l"], os.environ, file_actions=actions), answer
-    except OSError:
-        os.close(answer)
-        raise
-    finally:
-        os.close(reading)
-        os.close(writing)
-
-
-FEW = 8  # with fewer replicas than this, a share is a large part of the list
 BATCH = 16  # lines per write: enough to make writes cheap, and few enough for lines of 10 MB
 
 
@@ -269,7 +217,7 @@ def _parts(sources: Sequence[Source], share: Share, structured: bool) -> tuple[d
     parts: deque[_HeldLine | _Region] = deque()
     before = total = 0
     for source in sources:
-        for part in _counted(source, sources, share, structured):
+        for part in _counted(source, sources, structured):
             parts.append(part)
             total += part.marks
             start, _ = bounds(total, *share)
@@ -278,16 +226,10 @@ def _parts(sources: Sequence[Source], share: Share, structured: bool) -> tuple[d
     return parts, before
 
 
-def _counted(
-    source: Source, sources: Sequence[Source], share: Share, structured: bool
-) -> Iterator[_HeldLine | _Region]:
+def _counted(source: Source, sources: Sequence[Source], structured: bool) -> Iterator[_HeldLine | _Region]:
     end = b"\n"
     if source.begin is not None and source.end is not None:
-        size = source.end - source.begin
-        # A small share's end is found soon from its beginning; each guess more is read for from there to the end.
-        near = (share.replica - 1, share.replica) if share.total < FEW else (share.replica - 1,)
-        guesses = [source.begin + size * replica // share.total for replica in near]
-        for part in count_lines(source.fd, source.begin, source.end, source.mark, guesses):
+        for part in count_lines(source.fd, source.begin, source.end, source.mark):
             yield _Region(source, part, structured)
         end = b"".join(source.span(max(source.begin, source.end - 1), source.end, structured)) or end
     else:

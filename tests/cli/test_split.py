@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from skahactl.errors import UsageError
 from skahactl.split.shares import balanced, bounds
 from skahactl.split.sources import HEAD, PIECE
-from skahactl.split.strategies import LARGE, count_lines, line_offset, nth_line
+from skahactl.split.strategies import LineCount, count_lines, line_offset, nth_line
 from tests.splitting import SPLIT, environment, run, share
 
 quick = settings(max_examples=60)
@@ -281,28 +281,17 @@ def test_the_end_of_a_line_is_found(data: bytes, number: int) -> None:
     assert nth_line(data, number, b"\n") == expected
 
 
-def test_large_files_are_counted_alike_with_and_without_wc(tmp_path: Path) -> None:
+def test_a_line_is_found_in_a_file_of_several_blocks(tmp_path: Path) -> None:
     path = tmp_path / "large"
-    path.write_bytes(b"".join(b"%d\n" % (number * 7919 % 10007) for number in range(9_000)) * (LARGE // 40_000))
-    size = path.stat().st_size
-    assert size > LARGE + 2 * PIECE
+    path.write_bytes(b"".join(b"%d\n" % (number * 7919 % 10007) for number in range(9_000)) * 120)
+    data = path.read_bytes()
+    assert len(data) > 4 * PIECE
     with open(path, "rb") as stream:
-        cuts = [size // 3, size // 2]
-        parts = list(count_lines(stream.fileno(), 5, size, b"\n", cuts))
-        data = path.read_bytes()
-        assert [(part.begin, part.end) for part in parts] == [(5, cuts[0]), (cuts[0], cuts[1]), (cuts[1], size)]
+        parts = list(count_lines(stream.fileno(), 5, len(data), b"\n"))
+        assert [part.begin for part in parts[1:]] == [part.end for part in parts[:-1]]
         assert [part.marks for part in parts] == [data.count(b"\n", part.begin, part.end) for part in parts]
-        for part in parts:
-            for number in (1, part.marks // 2, part.marks // 2 + 1, part.marks):
-                at = line_offset(stream.fileno(), part, number, b"\n")
-                assert data[at - 1 : at] == b"\n"
-                assert data.count(b"\n", part.begin, at) == number
-
-
-def test_a_large_file_without_wc_on_the_path(tmp_path: Path) -> None:
-    path = tmp_path / "large"
-    path.write_bytes(b"0123456789abcde\n" * (LARGE // 16 + 1000))
-    expected = (LARGE // 16 + 1000) // 2 * 16
-    for env in ({}, {"PATH": str(tmp_path)}):
-        done = run(path, "-n", "1/2", env=env)
-        assert (len(done.stdout), done.stderr) == (expected, b"")
+        whole = LineCount(5, len(data), data.count(b"\n", 5))
+        for number in (1, whole.marks // 2, whole.marks // 2 + 1, whole.marks):
+            at = line_offset(stream.fileno(), whole, number, b"\n")
+            assert data[at - 1 : at] == b"\n"
+            assert data.count(b"\n", whole.begin, at) == number
