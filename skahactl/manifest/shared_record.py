@@ -14,6 +14,8 @@ The wrapper is POSIX sh (dash, bash, busybox ash, zsh as sh) and needs sh, mkdir
   to the command, and writes the end. Both pipes are anonymous: nothing depends on files but the record itself.
 * Only the command has the signals' default actions. Everything else ignores them or passes them on, because the local
   platform sends TERM to the whole process group.
+* The main shell handles TERM from its first line on: the first process of a container never gets a signal that it
+  does not handle. A TERM before the command exists is passed on to it when it does.
 * The main shell holds back a signal of the first two seconds for one second. By then the last shell is ready to pass
   it on. A report of the last shell would be a second signal, and bash loses one of two that arrive together.
 * bash in its POSIX mode can also forget the exit code of a process that ends while a signal is handled. The wrapper
@@ -42,19 +44,23 @@ _END = re.compile(rb"exit (\d{1,3}) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)\n")
 _NAME = "skahactl"
 
 _SCRIPT = """\
+skahactl_early=
+trap 'skahactl_early=TERM' TERM
 skahactl_log=$1/$2.log skahactl_end=$1/$2.end skahactl_new=${1%/*}/.skahactl/${1##*/}-$2
 shift 2
-(: 3>&1) 2>/dev/null || exec >/dev/null
-(: 3>&2) || exec 2>/dev/null
+(trap '' TERM; : 3>&1) 2>/dev/null || exec >/dev/null
+(trap '' TERM; : 3>&2) || exec 2>/dev/null
 skahactl_time() { date -u +%Y-%m-%dT%H:%M:%SZ; }
 skahactl_warn() { (trap '' PIPE; echo "skahactl: warning: $1" >&2); }
 skahactl_write() { mkdir -p "${skahactl_log%/*}" "${skahactl_new%/*}" && echo "$1" >"$skahactl_new"; }
 if ! (
+trap '' TERM
 for skahactl_tool in tee mv date; do command -v "$skahactl_tool" || exit; done
 skahactl_write "start $(skahactl_time)" && : >"$skahactl_log" || exit
 [ ! -e "$skahactl_end" ] || : >"$skahactl_end"
 ) >/dev/null 2>&1
 then
+[ -z "$skahactl_early" ] || exit 143
 skahactl_warn "cannot write $skahactl_log: only the server has the log and the result"
 exec "$@"
 fi
@@ -81,9 +87,9 @@ skahactl_key=$?
 [ "$skahactl_key" = 127 ] || skahactl_code=$skahactl_key
 exit "$skahactl_code"
 }
-skahactl_pid= skahactl_early= skahactl_command= skahactl_ready=
+skahactl_pid= skahactl_command= skahactl_ready=
 skahactl_tee= skahactl_exit= skahactl_timer= skahactl_lost=
-skahactl_start=$(date +%s)
+skahactl_start=$(trap '' TERM; date +%s)
 skahactl_catch
 trap 'skahactl_send ALRM' INT
 trap 'skahactl_send VTALRM' QUIT

@@ -218,6 +218,41 @@ def test_term_ends_a_command_that_does_not_handle_it(wrapped: Wrapped) -> None:
     stop(process)
 
 
+@pytest.mark.parametrize("target", ["main process", "whole group", "first process of a container"])
+def test_term_while_the_wrapper_starts_ends_the_command(wrapped: Wrapped, tmp_path: Path, target: str) -> None:
+    """The directory takes its time. The first process of a container is not ended by a signal that it does not handle,
+    so that a signal before the first trap would be lost."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "mkdir").write_text(f'#!/bin/sh\necho >{tmp_path}/begun\nsleep 1\nexec {program("mkdir")} "$@"\n')
+    (tools / "mkdir").chmod(0o755)
+    container = ["unshare", "-rpf", "--kill-child"] if target.startswith("first") else []
+    if container and subprocess.run([*container, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs process namespaces")
+    process = subprocess.Popen(
+        [*container, *wrapped.argv("sh", "-c", "echo ready; exec sleep 100")],
+        env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    pid = process.pid
+    if container:
+        pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+    (os.killpg if target == "whole group" else os.kill)(pid, signal.SIGTERM)
+    began = time.monotonic()
+    out, _ = process.communicate(timeout=60)
+    assert time.monotonic() - began < 20
+    assert process.returncode == 143
+    assert out in (b"", b"ready\n")
+    assert wrapped.end is not None
+    assert wrapped.end.exit_code == 143
+
+
 def test_several_signals_all_arrive(wrapped: Wrapped) -> None:
     script = "trap 'echo one' USR1; trap 'echo two' USR2; trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done"
     process = wrapped.start("bash", "-c", script)
