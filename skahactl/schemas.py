@@ -146,6 +146,7 @@ SHAPES: dict[str, tuple[str, Spec]] = {
                 "job": "text",
                 "run": "whole",
                 "replica": "whole",
+                "number": "whole",
                 "position": "whole",
                 "item": "text",
                 "state": "state",

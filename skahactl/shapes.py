@@ -141,12 +141,14 @@ def attempt(run: Run, row: AttemptRow) -> Row:
     }
 
 
-def item(run: Run, row: ItemRow) -> Row:
-    """Return one item; ``position`` counts from 1 in its replica. Without ``each``, ``exit_code`` is the replica's."""
+def item(run: Run, row: ItemRow, number: int) -> Row:
+    """Return one item. ``number`` counts from 1 in the list, as ``logs --item`` does; ``position`` in its replica.
+    Without ``each``, ``exit_code`` is the replica's."""
     return {
         "job": run.key.name,
         "run": run.number,
         "replica": row.replica,
+        "number": number,
         "position": row.position,
         "item": row.item,
         "state": row.state,

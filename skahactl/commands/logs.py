@@ -25,7 +25,7 @@ def logs(
             metavar="ITEM",
             group=SELECTION,
             completer=completers.items,
-            help="Only this item: its text, or its position in 'skahactl get items', from 1.",
+            help="Only this item: its text, or its number in 'skahactl get items'.",
         ),
     ] = None,
     failed: Annotated[bool, Parameter(group=SELECTION, help="Only failed replicas.")] = False,

@@ -116,7 +116,11 @@ def _decide_ended(
             hint=f"to run the manifest as it is now: {rerun}"
             + "; add --missing to leave out Completed items" * with_items,
         )
-    again = f"to retry what failed: {suggest('retry', job.name)}; " if last.counts[State.FAILED] else ""
+    again = ""
+    if last.counts[State.FAILED]:
+        again = f"to retry what failed: {suggest('retry', job.name)}; "
+    elif last.counts[State.REJECTED]:
+        again = f"to send the rejected requests again: {suggest('retry', job.name, '--rejected')}; "
     when = time_ago(last.run.ended, now)
     return Decision(JobAction.ENDED, f"run {number} ended {when}", hint=f"{again}to start the next run: {rerun}")
 

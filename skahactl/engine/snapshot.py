@@ -194,9 +194,8 @@ def item_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], li
         seen = view_run(ledger, run, listing)
         wanted = chosen.get(run.id)
         states = {number: row.state for number, row in seen.latest.items()}
-        found.extend(
-            shapes.item(run, row) for row in items_of(ledger, run.id, states) if wanted is None or row.replica in wanted
-        )
+        rows = [row for row in items_of(ledger, run.id, states) if wanted is None or row.replica in wanted]
+        found.extend(shapes.item(run, row, number) for number, row in enumerate(rows, 1))
     return found
 
 

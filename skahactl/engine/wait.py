@@ -59,9 +59,10 @@ class JobWaiter:
         try:
             await self.runtime.pause(deadline=self.deadline)
         except TimedOut as error:
-            names = ", ".join(dict.fromkeys(one.run.key.name for one in awaited))
+            names = list(dict.fromkeys(one.run.key.name for one in awaited))
+            verb = "is" if len(names) == 1 else "are"
             waited = format_duration(self.runtime.clock.now() - begun)
-            error.message = f"timed out: {names} not {_CONDITION_WORDS[self.condition]} after {waited}"
+            error.message = f"{', '.join(names)} {verb} not {_CONDITION_WORDS[self.condition]} after {waited}"
             error.hint = "the job keeps running"
             raise
 

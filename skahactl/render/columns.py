@@ -228,6 +228,7 @@ _REPLICAS = View(
 _ITEMS = View(
     (
         REPLICA,
+        _field("number", right=True),
         _field("item", cut="middle"),
         _field("state", is_state=True),
         _field("attempt", right=True),

@@ -35,9 +35,12 @@ def head_of(run: Run) -> str:
 
 def standing(status: str | None, counts: Mapping[str, int]) -> str:
     """``Completed, 6 replicas`` or ``Running: of 16 replicas, 12 Completed and 4 Running``."""
-    replicas = count_noun(sum(counts.values()), "replica")
-    if status is not None and counts.get(status) == sum(counts.values()):
+    total = sum(counts.values())
+    replicas, states = count_noun(total, "replica"), [state for state in counts if counts[state]]
+    if states == [status]:
         return f"{status}, {replicas}"
+    if len(states) == 1:
+        return f"{status or State.UNKNOWN}: {replicas}, {'all ' * (total > 1)}{states[0]}"
     *others, last = counts_text(counts).split(", ")
     return f"{status or State.UNKNOWN}: of {replicas}, {' and '.join(filter(None, [', '.join(others), last]))}"
 

@@ -153,7 +153,7 @@ def test_items_follow_their_replica_unless_they_told_their_own_end(tmp_path: Pat
         ("tile6a", "Queued", None),
         ("tile6b", "Queued", None),
     ]
-    assert list(rows[0]) == ["job", "run", "replica", "position", "item", "state", "attempt", "exit_code"]
+    assert list(rows[0]) == ["job", "run", "replica", "number", "position", "item", "state", "attempt", "exit_code"]
 
 
 def test_jsonl_and_names(home: Shown) -> None:

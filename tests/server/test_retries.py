@@ -140,7 +140,10 @@ def test_one_list_that_lacks_it_deletes_nothing(tmp_path: Path) -> None:
         here.write("d.toml", 'name = "d"\nimage = "images.canfar.net/a/b:1"\ncommand = ["sleep", "9"]\n')
         here.run("apply", "d.toml")
         server.tell("plan", list_empty=True)
-        assert "timed out" in here.run("wait", "d", "--for", "deleted", "--timeout", "2s", expect=5).stderr
+        assert (
+            "d is not deleted after 2 s"
+            in here.run("wait", "d", "--for", "deleted", "--timeout", "2s", expect=5).stderr
+        )
 
 
 def test_an_outage_is_told_once_by_wait(tmp_path: Path) -> None:

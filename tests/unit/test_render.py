@@ -69,6 +69,8 @@ def test_a_summary_begins_with_the_job_and_where() -> None:
     local = Profile("local", LOCAL_SERVER)
     assert head("tiles", local) == "tiles on local (this machine)"
     assert standing(every.status, every.counts) == "Completed, 1 replica"
+    assert standing("Failed", {"Rejected": 3}) == "Failed: 3 replicas, all Rejected"
+    assert standing("Failed", {"Skipped": 1}) == "Failed: 1 replica, Skipped"
 
 
 class Times:
@@ -349,8 +351,8 @@ def test_numbers_written_as_text_are_sorted_as_numbers() -> None:
 
 
 def test_columns_are_two_blanks_apart_and_right_ones_end_together() -> None:
-    rows = [{"job": "t", "run": n, "replica": n, "position": n, "item": "i" * n, "state": "Failed", "attempt": n,
-             "exit_code": 10**n} for n in (1, 2, 3)]  # fmt: skip
+    rows = [{"job": "t", "run": n, "replica": n, "number": n, "position": n, "item": "i" * n, "state": "Failed",
+             "attempt": n, "exit_code": 10**n} for n in (1, 2, 3)]  # fmt: skip
     columns = columns_of("items", True)
     lines = plain_lines(columns, cells(columns, rows, 0.0), True)
     ends = {line.index(str(10**n)) + len(str(10**n)) for line, n in zip(lines[1:], (1, 2, 3), strict=True)}
