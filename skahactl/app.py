@@ -65,7 +65,7 @@ More         skahactl help COMMAND, skahactl help TOPIC (manifest, states,
 
 
 def front_page() -> str:
-    """The page of all commands: at most 79 columns and 23 lines."""
+    """Return the page of all commands: at most 79 columns and 23 lines."""
     groups: dict[str, list[str]] = {}
     for verb, (_, _, group) in VERBS.items():
         if group:
@@ -85,7 +85,7 @@ _AFTER_DASHES = {"create": "[-- COMMAND...]", "split": "[-- COMMAND {}]"}
 
 
 def app(page: str | None = None, *, completing: bool = False) -> App:
-    """The cyclopts app.
+    """Return the cyclopts app.
 
     With ``page`` the verb of this name has its whole help page, and its module is imported. With ``completing`` the
     app also knows the global options, which ``invocation.take_globals`` takes out of a call before it is parsed.
@@ -173,8 +173,8 @@ def _placeholder(argument: Argument) -> str:
 
 
 def help_page(verb: str, words: Sequence[str], on_terminal: bool) -> str:
-    """The page of a verb, or of the command below it that the words name, as plain text: wrapped to fit a terminal,
-    else with one line per paragraph and entry."""
+    """Return the page of a verb, or of the command below it that the words name, as plain text: wrapped to fit a
+    terminal, else with one line per paragraph and entry."""
     import io
     import shutil
 
@@ -239,7 +239,7 @@ def _row(name: str, description: str, column: int, width: int | None) -> str:
 
 
 def page_text(docstring: str) -> str:
-    """The paragraphs of a docstring, with the examples indented below a title of their own."""
+    """Return the paragraphs of a docstring, with the examples indented below a title of their own."""
     before, _, after = _prose(docstring).partition("Examples:")
     parts = [_flowing(paragraph) for paragraph in before.split("\n\n") if paragraph.strip()]
     found = _lines(after)
@@ -249,12 +249,12 @@ def page_text(docstring: str) -> str:
 
 
 def examples(docstring: str) -> list[str]:
-    """The command lines below ``Examples:``."""
+    """Return the command lines below ``Examples:``."""
     return _lines(_prose(docstring).partition("Examples:")[2])
 
 
 def _prose(docstring: str) -> str:
-    """The text before the section of parameters, which the parser reads."""
+    """Return the text before the section of parameters, which the parser reads."""
     return inspect.cleandoc(docstring).partition("\nParameters\n----------\n")[0]
 
 
@@ -263,6 +263,6 @@ def _lines(after: str) -> list[str]:
 
 
 def _flowing(paragraph: str) -> str:
-    """One line; a paragraph with indented lines stays as it is."""
+    """Return one line; a paragraph with indented lines stays as it is."""
     lines = paragraph.strip("\n").split("\n")
     return "\n".join(lines) if any(line.startswith(" ") for line in lines) else " ".join(lines)

@@ -31,7 +31,7 @@ def _choose_encoding(context: Invocation) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """One call of ``skahactl`` with these words; never raises, never prints a traceback."""
+    """Return one call of ``skahactl`` with these words; never raises, never prints a traceback."""
     context = Invocation()
     try:
         _take_signals()
@@ -243,7 +243,7 @@ def _open_missing_streams() -> None:
 
 
 def _flush_quietly(stream: TextIO) -> None:
-    """Flushes what is left; where that cannot be, the interpreter's own last flush is not to complain of it."""
+    """Flush what is left; where that cannot be, the interpreter's own last flush is not to complain of it."""
     import contextlib
     import os
 
@@ -289,7 +289,7 @@ def print_version(context: Invocation) -> None:
 
 
 def version_rows(context: Invocation) -> list[tuple[str, str]]:
-    """Names and values: versions, directories, the profile, and which settings the environment has."""
+    """Return names and values: versions, directories, the profile, and which settings the environment has."""
     import os
     import platform
     import sqlite3

@@ -221,7 +221,7 @@ def _jobs_named(context: Any, typed: str, only_with_sessions: bool) -> Offers:
 
 
 def _ranges(context: Any, job: str, typed: str) -> Offers:
-    """The last number of ``1,3-``: numbers that are not in the list yet; after a hyphen only larger ones."""
+    """Return the last number of ``1,3-``: numbers that are not in the list yet; after a hyphen only larger ones."""
     done, comma, last = typed.rpartition(",")
     low, hyphen, start = last.rpartition("-")
     taken = set(done.split(","))
@@ -239,7 +239,7 @@ def _is_noun(word: str) -> bool:
 
 
 def _jobs_before(context: Any) -> list[str]:
-    """The names of the jobs that were given, without ``job/`` and ``/REPLICAS``; the last one first."""
+    """Return the names of the jobs that were given, without ``job/`` and ``/REPLICAS``; the last one first."""
     found = []
     for word in reversed(_before(context)):
         parts = word.split("/")
@@ -297,7 +297,7 @@ def _last_runs(ledger: sqlite3.Connection | None, context: Any) -> list[Any]:
 
 
 def _rows(ledger: sqlite3.Connection | None, sql: str, *values: object) -> list[Any]:
-    """The rows of a query; none from a ledger that is damaged or busy."""
+    """Return the rows of a query; none from a ledger that is damaged or busy."""
     import sqlite3
 
     if ledger is None:

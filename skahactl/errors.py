@@ -132,7 +132,7 @@ class Problem:
         return f"{place}: {self.owner}{self.message}" + (f" ({self.hint})" if self.hint else "")
 
     def data(self) -> dict[str, object]:
-        """The mistake for ``-o json``."""
+        """Return the mistake for ``-o json``."""
         return {
             "file": self.file,
             "line": self.line,

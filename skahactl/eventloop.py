@@ -56,7 +56,8 @@ async def _others_ended() -> None:
 
 
 def continuing(jobs: Sequence[str]) -> str:
-    """What to type to drive these jobs again. ``create`` would start a second job, so one job has its own command."""
+    """Return what to type to drive these jobs again. ``create`` would start a second job, so one job has its own
+    command."""
     return suggest("resume", *jobs) if len(jobs) == 1 else "the same command again"
 
 
@@ -70,8 +71,8 @@ class Interrupted(SkahactlError):
         self.exit = exit_of_signal(number)
 
     def leaving(self, jobs: Sequence[str], queued: int = 0) -> Interrupted:
-        """The same, with what becomes of these jobs, and how to continue, inspect and stop them. ``queued``: how many
-        of their replicas are not created yet."""
+        """Return the same, with what becomes of these jobs, and how to continue, inspect and stop them. ``queued``: how
+        many of their replicas are not created yet."""
         if not jobs:
             return self
         names = " ".join(jobs)
@@ -95,7 +96,7 @@ class Stop:
 
     @contextlib.contextmanager
     def handling(self) -> Iterator[Stop]:
-        """Takes the signals that are heard while it lasts; a second INT is the system's again."""
+        """Take the signals that are heard while it lasts; a second INT is the system's again."""
         loop = asyncio.get_running_loop()
         before = {number: signal.getsignal(number) for number in handled_signals()}
 
@@ -148,5 +149,5 @@ class Stop:
 
 
 def seconds_left(deadline: float | None, clock: Clock) -> float | None:
-    """How long a request may take that begins now; None without a ``deadline`` (monotonic time)."""
+    """Return how long a request may take that begins now; None without a ``deadline`` (monotonic time)."""
     return None if deadline is None else max(_LAST_LOOK, deadline - clock.monotonic())

@@ -27,14 +27,14 @@ class LogFile:
         self._reported = False
 
     def open(self) -> None:
-        """Raises UsageError, which names it, where it cannot be opened."""
+        """Raise UsageError, which names it, where it cannot be opened."""
         try:
             self._handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         except OSError as error:
             raise UsageError(f"the log file cannot be opened: {error.strerror}", where=self._path) from error
 
     def write(self, line: str) -> str | None:
-        """Adds the line. Where that cannot be, what to say of it: once, and no reason to stop."""
+        """Add the line. Where that cannot be, what to say of it: once, and no reason to stop."""
         if self._handle is None:
             return None
         try:
@@ -105,7 +105,7 @@ class Invocation:
 
 
 def _working_directory() -> str:
-    """The working directory; where it was deleted meanwhile, as the shell last knew it."""
+    """Return the working directory; where it was deleted meanwhile, as the shell last knew it."""
     try:
         return os.getcwd()
     except OSError:
@@ -116,7 +116,7 @@ _current: ContextVar[Invocation] = ContextVar("skahactl_context")
 
 
 def current() -> Invocation:
-    """The context of this call; a plain one outside the command line."""
+    """Return the context of this call; a plain one outside the command line."""
     try:
         return _current.get()
     except LookupError:
@@ -124,7 +124,7 @@ def current() -> Invocation:
 
 
 def enter(context: Invocation) -> None:
-    """Makes ``context`` the current one; for cli.main alone."""
+    """Make ``context`` the current one; for cli.main alone."""
     _current.set(context)
     call_options.set(() if context.profile is None else ("-p", context.profile))
 
@@ -135,7 +135,8 @@ def is_screen(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 def has_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether to write colours: SKAHACTL_COLOR (``--color`` sets it), else NO_COLOR, FORCE_COLOR, and the terminal."""
+    """Return whether to write colours: SKAHACTL_COLOR (``--color`` sets it), else NO_COLOR, FORCE_COLOR, and the
+    terminal."""
     choice = environ.get("SKAHACTL_COLOR") or "auto"
     if choice != "auto":
         return choice == "always"
@@ -145,8 +146,8 @@ def has_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 def shows_unicode(stream: TextIO, environ: Mapping[str, str] | None = None) -> bool:
-    """Whether ``stream`` can show more than ASCII. Python writes UTF-8 in the C locale, but a terminal in it may not
-    show it; no locale at all says nothing."""
+    """Return whether ``stream`` can show more than ASCII. Python writes UTF-8 in the C locale, but a terminal in it may
+    not show it; no locale at all says nothing."""
     environ = os.environ if environ is None else environ
     locale = next((environ[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if environ.get(name)), "")
     return locale not in ("C", "POSIX") and (stream.encoding or "").lower().replace("-", "") == "utf8"
@@ -211,7 +212,7 @@ CREATE_VALUED = frozenset(
 
 
 def take_globals(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> tuple[dict[str, Any], list[str]]:
-    """The fields of Invocation that argv and the environment set, and the words that remain.
+    """Return the fields of Invocation that argv and the environment set, and the words that remain.
 
     Nothing after ``--`` is an option; nor is anything in the command of ``create``. Raises UsageError for a value
     that is not valid.
@@ -259,19 +260,19 @@ def take_globals(argv: Sequence[str], environ: Mapping[str, str] | None = None) 
 
 
 def _starts_command(words: Sequence[str]) -> bool:
-    """Whether the last of these words begins the command of ``create``: the third that is not an option or its
+    """Return whether the last of these words begins the command of ``create``: the third that is not an option or its
     value, after KIND and IMAGE."""
     positional = _positional(words)
     return words[0] == "create" and len(positional) == 3 and positional[-1] == len(words) - 1
 
 
 def _lacks_image(words: Sequence[str]) -> bool:
-    """Whether these words before ``--`` are ``create KIND`` without an image."""
+    """Return whether these words before ``--`` are ``create KIND`` without an image."""
     return words[:1] == ["create"] and len(_positional(words)) == 1
 
 
 def _positional(words: Sequence[str]) -> list[int]:
-    """Where the words of ``create`` are that are neither options nor values of options."""
+    """Return where the words of ``create`` are that are neither options nor values of options."""
     found, valued = [], False
     for at, word in enumerate(words[1:], 1):
         is_option = word.startswith("-") and not valued
@@ -366,8 +367,8 @@ _OPTIONS = {
 
 
 def unknown_option(verb: str, word: str, options: Iterable[str], otherwise: str) -> UsageError:
-    """The error for an option that ``verb`` does not have: with what does the same, else the nearest of ``options``
-    and the global ones, else the hint ``otherwise``."""
+    """Return the error for an option that ``verb`` does not have: with what does the same, else the nearest of
+    ``options`` and the global ones, else the hint ``otherwise``."""
     name = word.partition("=")[0]
     hint = _OPTIONS.get((verb, name)) or similar(name, [*options, *_GLOBAL_OPTIONS]) or otherwise
     return UsageError(f"{verb} has no option '{name}'", hint=hint)
@@ -379,14 +380,14 @@ def asked_page(words: Sequence[str]) -> str | None:
 
 
 def asks_for_help(words: Sequence[str]) -> bool:
-    """Whether a help page will be shown."""
+    """Return whether a help page will be shown."""
     asked = words[: words.index("--")] if "--" in words else words
     return not {"--help", "-h"}.isdisjoint(asked)
 
 
 def use_aliases(words: Sequence[str]) -> list[str]:
-    """The words with what other tools call a verb or an option replaced by what it is called here. Only forms that
-    mean exactly the same: all others are answered with a suggestion."""
+    """Return the words with what other tools call a verb or an option replaced by what it is called here. Only forms
+    that mean exactly the same: all others are answered with a suggestion."""
     end = words.index("--") if "--" in words else len(words)
     before = [one for word in words[:end] if (one := _DRY_RUN.get(word, word)) is not None]
     first, rest = before[:1], before[1:]

@@ -34,7 +34,7 @@ shows a page of the manual."""
 
 
 def man_page() -> str:
-    """The whole page in the language of troff."""
+    """Return the whole page in the language of troff."""
     return "\n".join(_parts()) + "\n"
 
 

@@ -36,7 +36,7 @@ class Resources:
     gpus: int | None = None
 
     def of_attempt(self, number: int, retry_ram: Sequence[float], override: Resources | None) -> Resources:
-        """What attempt ``number`` requests: ``retry_ram`` gives the RAM of attempts 1, 2, ... (the last value
+        """Return what attempt ``number`` requests: ``retry_ram`` gives the RAM of attempts 1, 2, ... (the last value
         repeats); what ``override`` sets goes first."""
         ram = retry_ram[min(number, len(retry_ram)) - 1] if retry_ram else self.ram
         if override is None:
@@ -105,7 +105,8 @@ class Limits:
     failures: int | None = None  # nothing more is created after this many Failed replicas
 
     def stop_reason(self, failed: int) -> str | None:
-        """Why nothing more is created; ``failed`` counts the replicas that failed with all their attempts used."""
+        """Return why nothing more is created; ``failed`` counts the replicas that failed with all their attempts
+        used."""
         if self.failures is None or failed < self.failures:
             return None
         return f"stopped after {failed} {'failure' if failed == 1 else 'failures'}"

@@ -14,7 +14,7 @@ LOCAL_SERVER = "local"
 
 
 def address_problem(text: str, schemes: Iterable[str]) -> str | None:
-    """What makes ``text`` an impossible address of one of these schemes, in words; None if nothing does."""
+    """Return what makes ``text`` an impossible address of one of these schemes, in words; None if nothing does."""
     from urllib.parse import urlsplit
 
     if not text.isprintable() or " " in text:

@@ -25,13 +25,13 @@ Place = tuple[str, ...]
 
 
 def check_table(data: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
-    """What the file says, read, by the keys that it has; and every problem in it, each with its key."""
+    """Return what the file says, read, by the keys that it has; and every problem in it, each with its key."""
     problems: list[str] = []
     return _values(FILE, data, (), problems), problems
 
 
 def known_keys(place: Place = ()) -> tuple[str, ...]:
-    """The keys that may stand below ``place``, as they are written."""
+    """Return the keys that may stand below ``place``, as they are written."""
     table: Reader | TomlTable | None = FILE
     for part in place:
         table = table.get(part) if isinstance(table, Mapping) else None
@@ -39,7 +39,7 @@ def known_keys(place: Place = ()) -> tuple[str, ...]:
 
 
 def server_address(text: str) -> str:
-    """The address as it is used, without a slash at its end; ValueError says what is expected."""
+    """Return the address as it is used, without a slash at its end; ValueError says what is expected."""
     if text == LOCAL_SERVER:
         return text
     problem = address_problem(text, ("https", "http"))
@@ -187,7 +187,7 @@ def _amount(given: object) -> float:
 
 
 def _seconds(given: object) -> float:
-    """A number, or a text as ``durations.parse`` reads it."""
+    """Return a number, or a text as ``durations.parse`` reads it."""
     if not isinstance(given, str | int | float):
         raise ValueError("expected a number")
     seconds = parse_duration(given) if isinstance(given, str | bool) else _float(given)
@@ -261,7 +261,7 @@ TomlContent = Mapping[str, Any]
 
 
 def read(path: Path, name: str, environ: Mapping[str, str], built_in: Profile | None = None) -> Profile:
-    """The profile in the file at ``path``; what it leaves out is as in ``built_in``, if that is given."""
+    """Return the profile in the file at ``path``; what it leaves out is as in ``built_in``, if that is given."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -276,7 +276,7 @@ def read(path: Path, name: str, environ: Mapping[str, str], built_in: Profile | 
 
 
 def absolute(text: str, folder: Path, environ: Mapping[str, str]) -> str:
-    """A path as a profile writes it: ``~`` expanded, else from the folder of the profile."""
+    """Return a path as a profile writes it: ``~`` expanded, else from the folder of the profile."""
     if text == "~" or text.startswith("~/"):
         text = str(home(environ)) + text[1:]
     return os.path.abspath(folder / os.path.expanduser(text))
@@ -321,7 +321,7 @@ def _profile(file: TomlContent, path: Path, name: str, environ: Mapping[str, str
 
 
 def _fields(table: TomlContent, paths: Mapping[str, Any] = {}) -> dict[str, Any]:
-    """What the file says under the names of our fields, paths made whole; the rest keeps its default."""
+    """Return what the file says under the names of our fields, paths made whole; the rest keeps its default."""
     return {key.replace("-", "_"): paths[key](value) if key in paths else value for key, value in table.items()}
 
 

@@ -283,7 +283,7 @@ SHAPES: dict[str, tuple[str, Spec]] = {
 
 
 def json_schema_of(shape: str) -> dict[str, Any]:
-    """The JSON schema of a shape."""
+    """Return the JSON schema of a shape."""
     where, spec = SHAPES[shape]
     return {"$schema": DIALECT, "title": f"skahactl {shape}", "description": f"Printed by: {where}.", **_schema(spec)}
 

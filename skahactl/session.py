@@ -249,7 +249,7 @@ class AsyncSession:
 def _sync(
     method: Callable[Concatenate[AsyncSession, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[Session, P], T]:
-    """The same method, run on the thread of the session."""
+    """Return the same method, run on the thread of the session."""
 
     @functools.wraps(method)
     def waited(self: Session, /, *args: P.args, **kwargs: P.kwargs) -> T:

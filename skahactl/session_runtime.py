@@ -54,7 +54,7 @@ class Overrides:
         return {**environ, **present} if present else environ
 
     def profile(self, name: str | None) -> str | None:
-        """The profile's name: with a credential alone, as clients of CANFAR give it, the platform is CANFAR."""
+        """Return the profile's name: with a credential alone, as clients of CANFAR give it, the platform is CANFAR."""
         has_credential = self.token is not None or self.certificate is not None
         return "canfar" if name is None and has_credential and self.url is None else name
 
@@ -188,7 +188,7 @@ async def create_once(runtime: Runtime, job: Job, directory: str) -> tuple[list[
 
 
 async def _lock(ledger: Ledger, key: JobKey, clock: Clock) -> JobLock:
-    """The job's lock, as soon as another create of this name lets go of it; BusyError if that takes too long."""
+    """Return the job's lock, as soon as another create of this name lets go of it; BusyError if that takes too long."""
     until = clock.monotonic() + PATIENCE
     while True:
         try:
@@ -200,13 +200,14 @@ async def _lock(ledger: Ledger, key: JobKey, clock: Clock) -> JobLock:
 
 
 async def poll_for(runtime: Runtime, ids: Sequence[str]) -> Listing:
-    """One poll; AuthError if the server takes us for another user than the owner of a job with one of these ids."""
+    """Return one poll; AuthError if the server takes us for another user than the owner of a job with one of these
+    ids."""
     owners = {found[0] for found in known_sessions(runtime.ledger, ids).values()}
     return await runtime.first_poll(filter(None, (runs.run_by_id(runtime.ledger, run_id) for run_id in owners)))
 
 
 async def delete_ids(runtime: Runtime, ids: Sequence[str]) -> dict[str, bool]:
-    """Deletes these sessions and verifies it; what has a record here is saved first, and written Deleted. AuthError,
+    """Delete these sessions and verify it; what has a record here is saved first, and written Deleted. AuthError,
     before anything is changed, if the server reports another user than their jobs'."""
     if "" in ids:
         raise UsageError("an empty session id")
@@ -239,7 +240,7 @@ def _current_replicas(ledger: Ledger, ids: Sequence[str]) -> dict[int, tuple[Run
 
 
 def _ids_of(ledger: Ledger, chosen: Mapping[int, tuple[Run, set[int]]]) -> set[str]:
-    """The session ids of the current attempts of these replicas."""
+    """Return the session ids of the current attempts of these replicas."""
     found: set[str] = set()
     for run_id, (_, chosen_numbers) in chosen.items():
         latest = {attempt.replica: attempt for attempt in attempts_of(ledger, run_id)}
@@ -255,7 +256,7 @@ def named_kind(asked: str) -> str:
 
 
 def command_words(cmd: Any, args: Iterable[Any] | str | None) -> dict[str, list[Any]]:
-    """The ``command`` of a table, if there is one; without ``cmd`` its first element is empty: the entry point.
+    """Return the ``command`` of a table, if there is one; without ``cmd`` its first element is empty: the entry point.
 
     A string of ``args`` is split on blanks; paths and numbers are written as text; everything else is checked as in a
     manifest. Raises UsageError for a ``cmd`` of several words, with both parameters as they should be.
@@ -300,7 +301,7 @@ def env_table(env: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _plain_value(value: Any) -> Any:
-    """A value of ``env`` as a manifest has it; numbers as ``str`` formats them."""
+    """Return a value of ``env`` as a manifest has it; numbers as ``str`` formats them."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     plain = plain_number(value)

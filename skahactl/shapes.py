@@ -59,8 +59,8 @@ def replica(
     failed: FailedItem | None = None,
     used: Usage | None = None,
 ) -> Row:
-    """A replica with its latest attempt, if there is one; ``attempts`` is how many it may have. ``failed``: its last
-    failed item. ``used``: what the latest attempt used, as polls showed it."""
+    """Return a replica with its latest attempt, if there is one; ``attempts`` is how many it may have. ``failed``: its
+    last failed item. ``used``: what the latest attempt used, as polls showed it."""
     resources = attempt.resources if attempt and attempt.resources else row.request.resources
     return {
         "job": run.key.name,
@@ -95,8 +95,8 @@ class FailedItem:
 
 
 def failure_reason(resources: Resources, attempt: AttemptRow | None, failed: FailedItem | None = None) -> str | None:
-    """Why the latest attempt failed: its item and exit code where they are known, and the last line of its log. None
-    for an attempt that did not fail, or of which nothing is known."""
+    """Return why the latest attempt failed: its item and exit code where they are known, and the last line of its log.
+    None for an attempt that did not fail, or of which nothing is known."""
     if attempt is None or attempt.state != State.FAILED:
         return None
     code = failed.exit_code if failed else attempt.exit_code
@@ -108,8 +108,8 @@ def failure_reason(resources: Resources, attempt: AttemptRow | None, failed: Fai
 
 
 def exit_hint(code: int | None, last_line: str | None, resources: Resources) -> str | None:
-    """What an exit code, or a last line, probably means: 137 is 128 + SIGKILL, as of a container that needed too much
-    memory; 143 is 128 + SIGTERM."""
+    """Return what an exit code, or a last line, probably means: 137 is 128 + SIGKILL, as of a container that needed too
+    much memory; 143 is 128 + SIGTERM."""
     is_told = (last_line or "").lower().endswith("killed")
     if code == 137 or (code is None and is_told):
         requested = f" requested {resources.ram:g} GB" if resources.ram else ""

@@ -64,7 +64,7 @@ _WITHOUT = {
 
 
 def explain_argument_error(error: CycloptsError, words: Sequence[str]) -> UsageError:
-    """The parser's error about these words, in the words of users."""
+    """Return the parser's error about these words, in the words of users."""
     from cyclopts import CoercionError, MissingArgumentError, RepeatArgumentError, UnknownCommandError
     from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError
 
@@ -94,7 +94,7 @@ def explain_argument_error(error: CycloptsError, words: Sequence[str]) -> UsageE
 
 
 def unknown_verb(words: Sequence[str]) -> UsageError:
-    """The first word is not a verb: the command that was probably meant, with the user's words."""
+    """Return the first word is not a verb: the command that was probably meant, with the user's words."""
     from skahactl.app import VERBS
 
     at = next((place for place, word in enumerate(words) if not word.startswith("-")), 0)
@@ -130,7 +130,7 @@ def _filled(template: str, rest: Sequence[str]) -> str:
 
 
 def _targets(rest: Sequence[str]) -> list[str]:
-    """The words that are not options, as targets are written here: ``job/x`` is x, ``x_3`` of Slurm is x/3."""
+    """Return the words that are not options, as targets are written here: ``job/x`` is x, ``x_3`` of Slurm is x/3."""
     before = rest[: rest.index("--")] if "--" in rest else rest
     return [_target(word) for word in before if not word.startswith("-")]
 
@@ -144,7 +144,7 @@ def _target(word: str) -> str:
 
 
 def _value(rest: Sequence[str], *names: str) -> str | None:
-    """The value of one of these options: ``-j X``, ``-jX``, ``--job X`` or ``--job=X``."""
+    """Return the value of one of these options: ``-j X``, ``-jX``, ``--job X`` or ``--job=X``."""
     for at, word in enumerate(rest):
         for name in names:
             if word == name:
@@ -203,7 +203,7 @@ def _auth(rest: list[str]) -> str:
 
 
 def _restart(rest: list[str]) -> str:
-    """All of a job again, from the manifest in its record; or only what failed."""
+    """Return all of a job again, from the manifest in its record; or only what failed."""
     name = next(iter(_targets(rest)), None)
     if name is not None and name.endswith(".toml"):
         return f"apply {shlex.quote(name)} --rerun"
@@ -212,7 +212,7 @@ def _restart(rest: list[str]) -> str:
 
 
 def _manifest_of(job: str | None) -> str | None:
-    """The manifest of the last run of a job, relative to the working directory where it is below it."""
+    """Return the manifest of the last run of a job, relative to the working directory where it is below it."""
     if job is None:
         return None
     from skahactl.ledger.database import read_ledger
@@ -289,7 +289,7 @@ def _run(rest: list[str]) -> str:
 
 
 def _sbatch(rest: list[str]) -> str:
-    """A script is converted; ``--array=1-10%2 --wrap C`` is a job of 10 replicas, 2 at a time."""
+    """Return a script is converted; ``--array=1-10%2 --wrap C`` is a job of 10 replicas, 2 at a time."""
     array, command = _value(rest, "-a", "--array"), _value(rest, "--wrap")
     scripts = [word for word in rest if not word.startswith("-") and word not in (array, command)]
     if command is None and scripts and scripts[0].endswith(".toml"):
@@ -306,14 +306,14 @@ def _sbatch(rest: list[str]) -> str:
 
 
 def _new_manifest(script: str) -> str:
-    """A name for a manifest that does not exist, so that ``>`` overwrites nothing."""
+    """Return a name for a manifest that does not exist, so that ``>`` overwrites nothing."""
     stem = os.path.splitext(os.path.basename(script))[0]
     names = ("job.toml", f"{stem}.toml", *(f"{stem}-{number}.toml" for number in range(2, 100)))
     return next((name for name in names if not os.path.exists(os.path.join(current().cwd, name))), "NEW.toml")
 
 
 def _count(numbers: str) -> int | str:
-    """How many numbers ``1-10``, ``0-99:5`` or ``1,3,7-9`` has."""
+    """Return how many numbers ``1-10``, ``0-99:5`` or ``1,3,7-9`` has."""
     total = 0
     for part in numbers.split(","):
         span, _, step = part.partition(":")
@@ -377,7 +377,7 @@ def combined_target(job: str, word: str) -> str | None:
 
 
 def _other_command(who: str, words: Sequence[str]) -> UsageError | None:
-    """An option of kubectl for which another command has the same effect."""
+    """Return an option of kubectl for which another command has the same effect."""
     manifest = _value(words, "-f", "--file", "--filename") if who == "create" else None
     if manifest is not None:
         return UsageError("create has no option '-f'", hint=f"the command is: {suggest('apply', '-f', manifest)}")
@@ -414,7 +414,7 @@ def _unknown_command(error: UnknownCommandError, who: str, page: str) -> UsageEr
 
 
 def _missing(error: MissingArgumentError, who: str, page: str) -> UsageError:
-    """An example says more than a rule: the first of the help page."""
+    """Return an example says more than a rule: the first of the help page."""
     from skahactl.app import examples
 
     argument = error.argument

@@ -54,7 +54,7 @@ _RANGE = re.compile(r"(\d+)(?:\s*(-|\.\.|:)\s*(\d*))?")
 
 
 def parse_ranges(text: str, top: int | None = None) -> tuple[int, ...]:
-    """The numbers of ``1-10,17`` in order, each once. ``top`` is the largest number allowed.
+    """Return the numbers of ``1-10,17`` in order, each once. ``top`` is the largest number allowed.
 
     A range is also written ``1..10`` or ``1:10``; with ``top``, ``17-`` ends there and ``*`` means every number.
     ValueError names the invalid part.
@@ -109,7 +109,7 @@ def stored_path(value: str | bytes | None) -> str | None:
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate with the fewest typing errors (at most 2; in short words 1), or None."""
+    """Return the candidate with the fewest typing errors (at most 2; in short words 1), or None."""
     known = {candidate.lower(): candidate for candidate in candidates}
     typed = word.lower()
     most = 2 if len(typed.strip("-")) > 3 else 1
@@ -119,7 +119,7 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
 
 
 def distance(first: str, second: str) -> int:
-    """The Damerau-Levenshtein distance: how many letters to insert, delete, replace or swap with a neighbour."""
+    """Return the Damerau-Levenshtein distance: how many letters to insert, delete, replace or swap with a neighbour."""
     before: list[int] = []
     row = list(range(len(second) + 1))
     for i, letter in enumerate(first, 1):
@@ -145,7 +145,7 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> Guess | None:
 
 
 def is_typo(word: str, known: str) -> bool:
-    """Whether ``word`` is ``known`` with one typing error, or two if it is long.
+    """Return whether ``word`` is ``known`` with one typing error, or two if it is long.
 
     A typing error is a missing, additional or different character, or two neighbours exchanged. Words of fewer than
     four characters are too much alike.
@@ -156,7 +156,7 @@ def is_typo(word: str, known: str) -> bool:
 
 
 def _typing_errors(one: str, other: str) -> int:
-    """The Damerau-Levenshtein distance (optimal string alignment)."""
+    """Return the Damerau-Levenshtein distance (optimal string alignment)."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, start=1):

@@ -128,7 +128,7 @@ class ApplyOptions:
 
 
 def apply_files(files: Sequence[str], asked: ApplyOptions, sets: Sequence[str], words: list[str]) -> int:
-    """Loads and resolves the files, and applies what they say."""
+    """Load and resolve the files, and apply what they say."""
     from skahactl.manifest.load import env_variables
     from skahactl.manifest.resolve import read
     from skahactl.skaha.encoding import problems
@@ -150,7 +150,7 @@ def apply_files(files: Sequence[str], asked: ApplyOptions, sets: Sequence[str], 
 
 
 def _completed_items(profile: Profile) -> Callable[[str], frozenset[str]]:
-    """The items of a job that any of its runs completed, as the local record has it."""
+    """Return the items of a job that any of its runs completed, as the local record has it."""
     from skahactl.ledger.database import read_ledger
     from skahactl.ledger.records import JobKey
     from skahactl.ledger.replicas import completed_items
@@ -168,7 +168,7 @@ def _completed_items(profile: Profile) -> Callable[[str], frozenset[str]]:
 
 
 def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: ApplyOptions) -> int:
-    """Applies the jobs that ``jobs`` makes for the chosen profile; the exit code."""
+    """Apply the jobs that ``jobs`` makes for the chosen profile; the exit code."""
     from skahactl.profiles import choose
 
     context = current()
@@ -180,7 +180,7 @@ def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: ApplyOptions) 
 
 
 def split_off_empty(jobs: tuple[Job, ...], missing: bool = False) -> tuple[tuple[Job, ...], list[JobOutcome]]:
-    """The jobs with something to do, and the outcomes of the others: those with an empty list of items.
+    """Return the jobs with something to do, and the outcomes of the others: those with an empty list of items.
 
     A job with nothing to do is done, so that no other job waits for it.
     """

@@ -59,7 +59,7 @@ def completion(
 
 
 def script(shell: Shell) -> str:
-    """The committed script of a shell: beside the modules of an installed package, or in the sources."""
+    """Return the committed script of a shell: beside the modules of an installed package, or in the sources."""
     package = Path(__file__).resolve().parent.parent
     folder = package / "completions"
     return ((folder if folder.is_dir() else package.parent / "completions") / FILES[shell]).read_text("utf-8")
@@ -88,7 +88,7 @@ def _login_shell(context: Invocation) -> str:
 
 
 def _install(shell: Shell, context: Invocation) -> int:
-    """Writes the script where the shell looks, and says what is left to do."""
+    """Write the script where the shell looks, and say what is left to do."""
     from skahactl.system import write_atomically
 
     folder, left = _place(shell, context)
@@ -102,7 +102,7 @@ def _install(shell: Shell, context: Invocation) -> int:
 
 
 def _place(shell: Shell, context: Invocation) -> tuple[Path, list[str]]:
-    """The directory, and what a person has to do besides. No startup file of theirs is changed."""
+    """Return the directory, and what a person has to do besides. No startup file of theirs is changed."""
     from skahactl.system import home
 
     own = home(context.environ)

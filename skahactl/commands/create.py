@@ -178,7 +178,7 @@ def _table(kind: str, image: str, command: list[str], name: str, replicas: int) 
 
 
 def _made_name(image: str) -> str:
-    """A name from the image's, with a few letters that make it this call's own."""
+    """Return a name from the image's, with a few letters that make it this call's own."""
     import secrets
 
     last = image.rsplit("/", 1)[-1].split("@")[0].split(":")[0].lower()
@@ -213,7 +213,7 @@ def _jobs(table: dict[str, Any], profile: Profile) -> tuple[Job, ...]:
 
 
 def _print_manifest(table: dict[str, Any]) -> int:
-    """The manifest that would do the same, checked before it is shown."""
+    """Return the manifest that would do the same, checked before it is shown."""
     import tomli_w
 
     from skahactl.manifest.load import draft

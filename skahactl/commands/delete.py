@@ -124,7 +124,7 @@ class DeleteOptions:
 
 
 async def _delete_foreign(pattern: str, states: str | None, dry_run: bool, yes: bool) -> Exit:
-    """Deletes sessions that the ledger does not know, by pattern and state, after one question for all of them."""
+    """Delete sessions that the ledger does not know, by pattern and state, after one question for all of them."""
     from fnmatch import fnmatchcase
 
     from skahactl.commands.listing import SESSION_STATES
@@ -241,7 +241,7 @@ def _confirm(
 
 
 def _found(runtime: Runtime, words: list[str], replicas: str | None, ignore_not_found: bool) -> list[Target]:
-    """What the words mean; a word that the ledger does not know may be a session."""
+    """Return what the words mean; a word that the ledger does not know may be a session."""
     from skahactl.targets import find
 
     try:
@@ -256,8 +256,8 @@ def _found(runtime: Runtime, words: list[str], replicas: str | None, ignore_not_
 
 
 async def _sessions(runtime: Runtime, words: list[str], ignore_not_found: bool) -> list[ServerSession]:
-    """Those that have no record here, by their ids, or by a whole name that only one has. All are looked for before
-    anything is deleted."""
+    """Return those that have no record here, by their ids, or by a whole name that only one has. All are looked for
+    before anything is deleted."""
     if not words:
         return []
     listed = (await runtime.first_poll()).sessions
@@ -306,7 +306,7 @@ async def _forget(runtime: Runtime, removal: JobDeletion, chosen: list[tuple[Run
 
 
 async def _request(runtime: Runtime, removal: JobDeletion, run: Run, numbers: frozenset[int] | None) -> None:
-    """Deletes what is alive once, and does not wait: the request stays on record for the next driver or delete."""
+    """Delete what is alive once, and do not wait: the request stays on record for the next driver or delete."""
     from skahactl.render.outcomes import head_of
 
     count = await removal.request(run, numbers)

@@ -52,7 +52,7 @@ class DescribeQuery:
 
 
 def run_describe(words: Sequence[str], replicas: str | None, run: int | None, cached: bool) -> int:
-    """The exit code of ``describe``. One poll serves all targets; of several, data is one list."""
+    """Return the exit code of ``describe``. One poll serves all targets; of several, data is one list."""
     with open_runtime(reads_only=True) as runtime:
         targets = by_run(find(runtime.ledger, runtime.profile, words, replicas=replicas, run=run))
         runs = [target.run for target in targets if target.run is not None]
@@ -104,7 +104,7 @@ def _show(described: Sequence[DescribeQuery], runtime: Runtime) -> None:
 
 
 def _of_run(runtime: Runtime, target: Target, listing: Listing | None) -> DescribeQuery:
-    """The run as it is in the ledger now, after the list."""
+    """Return the run as it is in the ledger now, after the list."""
     ledger = runtime.ledger
     assert target.run is not None
     run = run_by_id(ledger, target.run.id) or target.run
@@ -136,7 +136,7 @@ def _replicas(
 
 
 def _usage(ledger: Ledger, run: Run, attempts: Sequence[AttemptRow]) -> Row:
-    """What these attempts used of their requests, and what to request next time; None where no poll measured it."""
+    """Return what these attempts used of their requests, and what to request next; None where nothing was measured."""
     requests = {row.number: row.request.resources for row in replicas_of(ledger, run.id)}
     requested = {(row.replica, row.number): row.resources or requests[row.replica] for row in attempts}
     used = run_usage(usage_of(ledger, run.id), requested)
@@ -160,7 +160,7 @@ def _is_noted(replica: int | None, target: Target) -> bool:
 
 
 async def _events(runtime: Runtime, described: DescribeQuery) -> list[Row]:
-    """Why the first few Pending replicas are; nothing if the platform does not tell."""
+    """Return why the first few Pending replicas are; nothing if the platform does not tell."""
     latest = {row.replica: row for row in described.attempts}
     pending = [row for row in latest.values() if row.state == State.PENDING and row.session is not None]
     found: list[Row] = []
@@ -173,7 +173,7 @@ async def _events(runtime: Runtime, described: DescribeQuery) -> list[Row]:
 
 
 async def _foreign(runtime: Runtime, target: Target) -> Row:
-    """A session that this ledger does not know, as the platform reports it."""
+    """Return a session that this ledger does not know, as the platform reports it."""
     word = target.session or target.word
     listed = (await runtime.first_poll()).sessions
     session = next((one for one in listed if word in (one.id, one.name)), None)

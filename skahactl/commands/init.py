@@ -107,7 +107,7 @@ def _read(file: str, context: Invocation) -> str:
 
 
 def _ask_all(context: Invocation) -> tuple[str, dict[str, str]]:
-    """The template, and the answers as TOML."""
+    """Return the template, and the answers as TOML."""
     from skahactl.manifest import schema, starter
 
     name = _ask(context, "Name of the job", "my-job", schema.check_job_name)
@@ -128,7 +128,7 @@ def _work(answer: str) -> None:
 
 
 def _ask(context: Invocation, question: str, default: str, check: object) -> str:
-    """The first answer that ``check`` accepts; an empty one is the default."""
+    """Return the first answer that ``check`` accepts; an empty one is the default."""
     assert callable(check)
     while True:
         context.stderr.write(f"{question} [{default}]: ")

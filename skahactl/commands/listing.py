@@ -69,7 +69,7 @@ def list_rows(words: Sequence[str], asked: GetOptions, *, every_profile: bool = 
 
 
 def run_get(words: Sequence[str], asked: GetOptions) -> int:
-    """The exit code of one poll."""
+    """Return the exit code of one poll."""
     with open_runtime(reads_only=True) as runtime:
         query = GetQuery(runtime, words, asked)
         if query.noun not in _OF_THE_LEDGER:
@@ -88,7 +88,7 @@ def _several_nouns(words: Sequence[str]) -> list[str]:
 
 
 def get_several(nouns: Sequence[str], words: Sequence[str], asked: GetOptions) -> int:
-    """Prints several nouns: tables below each other, or with -o json one object with a list for each."""
+    """Print several nouns: tables below each other, or with -o json one object with a list for each."""
     import dataclasses
     import io
 
@@ -118,7 +118,7 @@ def get_several(nouns: Sequence[str], words: Sequence[str], asked: GetOptions) -
 
 
 def _lacks_profile() -> bool:
-    """Whether no profile is selected, so that a command that starts work would ask for one."""
+    """Return whether no profile is selected, so that a command that starts work would ask for one."""
     from skahactl.profiles import choose
 
     context = current()
@@ -130,7 +130,7 @@ def _lacks_profile() -> bool:
 
 
 def get_every_profile(words: Sequence[str], asked: GetOptions) -> int:
-    """The jobs on every server in the local record, each server polled at most once and all at the same time."""
+    """Return the jobs on every server in the local record, each server polled at most once and all at the same time."""
     noun, targets = _parse_query(words)
     if noun != "jobs" or targets or asked.watch:
         raise UsageError("-A lists jobs", hint=suggest("get", "jobs", "-A"))
@@ -212,7 +212,7 @@ class GetQuery:
         return word in job_names(self.runtime.ledger, self.runtime.profile)
 
     def targets(self) -> tuple[Target, ...]:
-        """What the words mean, by the ledger as it is now."""
+        """Return what the words mean, by the ledger as it is now."""
         try:
             return find(
                 self.runtime.ledger,
@@ -231,8 +231,8 @@ class GetQuery:
         return snapshot.runs_in_question(self.runtime.ledger, self.runtime.profile, targets)
 
     def rows(self, listing: Listing | None, known: Sequence[Run] | None = None) -> list[Row]:
-        """The rows of jobs, replicas, items or sessions, filtered and sorted. The ledger is read after the list, so
-        that what it holds is never older; without a list ``known`` runs will do."""
+        """Return the rows of jobs, replicas, items or sessions, filtered and sorted. The ledger is read after the list,
+        so that what it holds is never older; without a list ``known`` runs will do."""
         ledger, targets = self.runtime.ledger, self.targets()
         if self.noun == "sessions":
             found = [] if listing is None else snapshot.session_rows(ledger, targets, listing)
@@ -310,7 +310,8 @@ class GetQuery:
 
 
 def _parse_query(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The noun, and the words that are targets: ``get jobs tiles``, ``get job/tiles``, ``get tiles``, ``get``."""
+    """Return the noun, and the words that are targets: ``get jobs tiles``, ``get job/tiles``, ``get tiles``,
+    ``get``."""
     if not words:
         return "jobs", ()
     noun = _noun(words[0])
@@ -331,7 +332,7 @@ def _noun(word: str) -> str | None:
 
 
 def live_jobs() -> list[str]:
-    """A line for each job in the local record that has not ended, on any server, the newest first; no server is
+    """Return a line for each job in the local record that has not ended, on any server, the newest first; no server is
     contacted. ``canfar  psfex  Running 412/600 ✗3  about 40 min left``"""
     from skahactl.engine.progress import ProgressTracker
     from skahactl.engine.record import snapshot_of
@@ -365,7 +366,7 @@ _MOST_LIVE = 15  # lines, so that they fit a small terminal
 
 
 def watch_jobs(words: Sequence[str], asked: GetOptions) -> int:
-    """Shows the rows again and again; ends when all that was named has ended, else by a signal."""
+    """Show the rows again and again until all that was named has ended, or until a signal."""
     with open_runtime(reads_only=True) as runtime:
         return run_online(runtime, _Watcher(GetQuery(runtime, words, asked)).run)
 
@@ -390,7 +391,7 @@ class _Watcher:
             self.shown.close()
 
     async def _poll(self) -> Listing | None:
-        """A list, if one may show anything new. An outage is reported when it begins and when it ends."""
+        """Return a list, if one may show anything new. An outage is reported when it begins and when it ends."""
         query = self.query
         runs = query.runs(query.targets())
         if query.asked.cached or (query.noun != "sessions" and not poll_is_due(runs)):
@@ -422,8 +423,8 @@ class EventsOptions:
 
 
 async def platform_rows(runtime: Runtime, noun: str, words: Sequence[str]) -> tuple[list[Row], object]:
-    """Rows of images, resources or stats, and what data formats print instead (None: the rows). ``words``: parts of
-    images' names."""
+    """Return rows of images, resources or stats, and what data formats print instead (None: the rows). ``words``: parts
+    of images' names."""
     if noun == "images":
         if runtime.profile.is_local:
             hint = "the local platform starts no containers and has no list; try: skahactl -p canfar get images"
@@ -440,8 +441,8 @@ async def platform_rows(runtime: Runtime, noun: str, words: Sequence[str]) -> tu
 
 
 async def event_rows(runtime: Runtime, targets: Sequence[Target]) -> list[Row]:
-    """The events of what the targets name; of a job those of its replicas that are Pending, or if none is, Running;
-    without targets, of whatever is Pending."""
+    """Return the events of what the targets name; of a job those of its replicas that are Pending, or if none is,
+    Running; without targets, of whatever is Pending."""
     import asyncio
 
     named = snapshot.runs_in_question(runtime.ledger, runtime.profile, targets) if targets else ()
@@ -476,7 +477,7 @@ def _chosen_sessions(runtime: Runtime, targets: Sequence[Target], seen: Listing)
 
 
 def _of_session(target: Target, seen: Listing) -> EventsOptions:
-    """A session named itself; one that neither the ledger nor the platform knows is a mistake."""
+    """Return a session named itself; one that neither the ledger nor the platform knows is a mistake."""
     word = target.session or target.word
     found = next((s.id for s in seen.sessions if word in (s.id, s.name)), None)
     if found is None and target.run is None:
@@ -505,5 +506,5 @@ def _not_too_many(chosen: list[EventsOptions]) -> list[EventsOptions]:
 
 
 def _offered(options: Options) -> Mapping[str, object]:
-    """What a table shows of the platform's answer: as it is, or at least what may be chosen."""
+    """Return what a table shows of the platform's answer: as it is, or at least what may be chosen."""
     return options.raw or {"cores": list(options.cores), "ram": list(options.ram), "gpus": list(options.gpus)}

@@ -105,7 +105,7 @@ class LogOutput:
         return WriterChain(self._write, self._look, label, draw=self._draw(key))
 
     def _draw(self, key: tuple[int, int, int]) -> Callable[[bytes], bytes] | None:
-        """How the marks of ended items are drawn in this log, on a terminal."""
+        """Return how the marks of ended items are drawn in this log, on a terminal."""
         place, replica, _ = key
         run = self._targets[place].run
         if not self._draws or run is None:
@@ -136,7 +136,7 @@ _AT_ONCE = 8  # logs read ahead while one is shown
 
 
 def run_logs(words: Sequence[str], choice: Choice, asked: LogsOptions) -> int:
-    """The exit code of ``logs``."""
+    """Return the exit code of ``logs``."""
     with open_runtime(reads_only=True) as runtime:
         return run_online(runtime, lambda: _LogsCommand(runtime, choice, asked).run(words))
 
@@ -178,7 +178,7 @@ class _LogsCommand:
         return self._told(shown, targets, part is not None and not out.found_item)
 
     async def _targets(self, words: Sequence[str]) -> tuple[Target, ...]:
-        """What the words mean; one that the ledger does not know may be the name of a session there."""
+        """Return what the words mean; one that the ledger does not know may be the name of a session there."""
         asked = self.asked
         try:
             return find(self.ledger, self.runtime.profile, words, replicas=asked.replicas, run=asked.run)
@@ -204,13 +204,13 @@ class _LogsCommand:
             self.choice = replace(self.choice, failed_sessions=failed)
 
     async def _poll(self, targets: Sequence[Target]) -> Listing | None:
-        """One poll for the whole call, however often it is asked for; None if it failed."""
+        """Return one poll for the whole call, however often it is asked for; None if it failed."""
         if self._listing is None and self.error is None:
             self._listing, self.error = await poll_or_error(self.runtime, _runs_of(targets))
         return self._listing
 
     def _read(self, session: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """A log from the platform or the shared record; after a poll that failed, that error."""
+        """Return a log from the platform or the shared record; after a poll that failed, that error."""
         return self._source.read(session) if self.error is None else _failed(self.error)
 
     @cached_property
@@ -248,7 +248,7 @@ class _LogsCommand:
         return f"{name} on {self.runtime.where}"
 
     def _told(self, shown: Shown, targets: Sequence[Target], no_item: bool) -> int:
-        """Says what is missing and why; the exit code."""
+        """Say what is missing and why; the exit code."""
         context, listing = self.context, self._listing
         statuses = None if listing is None else {session.id: session.status for session in listing.sessions}
         for line in describe_log(

@@ -63,7 +63,7 @@ def login(
 
 
 def _choose_profile(name: str | None, context: Invocation) -> Profile:
-    """The profile that is named or in use; canfar where that would be none, or this machine."""
+    """Return the profile that is named or in use; canfar where that would be none, or this machine."""
     from skahactl import profiles
 
     wanted = name or context.environ.get("SKAHACTL_PROFILE") or profiles.default_name(context.environ)
@@ -85,7 +85,7 @@ def _require_name(profile: Profile) -> None:
 
 
 def _without_certificate(profile: Profile, context: Invocation) -> int:
-    """What to do instead, for a profile that has no certificate to get."""
+    """Return what to do instead, for a profile that has no certificate to get."""
     if profile.auth.method == "token":
         place = profile.auth.token_file or f"the variable {profile.auth.token_env}"
         if profile.auth.token_command is not None:

@@ -63,7 +63,7 @@ def _show_wrapped(job: Job, context: Invocation) -> None:
 
 
 def _profile(context: Invocation) -> Profile:
-    """The profile that would be used; a manifest can be checked before there is one."""
+    """Return the profile that would be used; a manifest can be checked before there is one."""
     from skahactl.profile import LOCAL_SERVER, Profile
     from skahactl.profiles import choose
 
@@ -108,7 +108,7 @@ def _line(job: Job) -> str:
 
 
 def _items(job: Job) -> int | None:
-    """How many items the job has; None without [items]."""
+    """Return how many items the job has; None without [items]."""
     return sum(len(replica.items) for replica in job.replicas) if "items" in job.content else None
 
 

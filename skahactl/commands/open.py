@@ -48,7 +48,7 @@ def open_session(
 
 
 async def _find_session(word: str) -> ServerSession:
-    """The live session that ``word`` names, with an address that a browser can open."""
+    """Return the live session that ``word`` names, with an address that a browser can open."""
     from skahactl.targets import find
 
     async with connected_runtime() as runtime:
@@ -58,7 +58,7 @@ async def _find_session(word: str) -> ServerSession:
 
 
 def _choose(runtime: Runtime, target: Target, listing: Listing) -> ServerSession:
-    """The newest session of the target that is listed."""
+    """Return the newest session of the target that is listed."""
     from skahactl.ledger.attempts import attempts_of
 
     if target.run is not None and target.run.kind == "headless":

@@ -238,7 +238,7 @@ def check(
 
 
 def _used(context: Invocation) -> str | None:
-    """The name of the profile that a command would use now; None if none is chosen."""
+    """Return the name of the profile that a command would use now; None if none is chosen."""
     from skahactl import profiles
 
     try:
@@ -294,7 +294,7 @@ class ProfileAnswers:
 
 
 def write_profile(name: str, given: ProfileAnswers, context: Invocation, check: bool) -> Profile:
-    """Writes the file of the profile and reads it back; nothing is left behind if the server does not answer."""
+    """Write the file of the profile and read it back; nothing is left behind if the server does not answer."""
     from skahactl import profiles
     from skahactl.profile import new_file
     from skahactl.profile_file import server_address
@@ -348,7 +348,7 @@ def _answers(given: ProfileAnswers, context: Invocation) -> ProfileAnswers:
 
 
 def _storage_answers(given: ProfileAnswers, server: str, context: Invocation) -> ProfileAnswers:
-    """The shared storage, for logs and exit codes that replicas write themselves."""
+    """Return the shared storage, for logs and exit codes that replicas write themselves."""
     root = given.storage_root or _prompt(context, "Shared storage as sessions see it, such as /arc", "none")
     if root == "none":
         return given
@@ -399,7 +399,8 @@ def _tables(answers: ProfileAnswers, context: Invocation) -> dict[str, dict[str,
 
 
 def _as_written(path: str, context: Invocation) -> str:
-    """A path of the command line as a person writes it into a profile, where it would mean the profile's folder."""
+    """Return a path of the command line as a person writes it into a profile, where it would mean the profile's
+    folder."""
     if path.startswith("~"):
         return path
     full = os.path.abspath(os.path.join(context.cwd, path))
@@ -435,7 +436,7 @@ def _require_answer(profile: Profile, context: Invocation) -> None:
 
 
 def run_check(profile: Profile, canary: str | None, timeout: str, context: Invocation) -> int:
-    """Prints what holds; raises for the first thing that does not."""
+    """Print what holds; raise for the first thing that does not."""
     try:
         seconds = parse_duration(timeout)
     except ValueError as error:

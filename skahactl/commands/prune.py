@@ -99,7 +99,7 @@ def _age(text: str) -> float:
 def _chosen(
     ledger: Ledger, profile: Profile, names: tuple[str, ...], before: float
 ) -> tuple[tuple[RunSummary, ...], list[str]]:
-    """The ended runs from before that time, and what is to be said of those that stay."""
+    """Return the ended runs from before that time, and what is to be said of those that stay."""
     from skahactl.engine.delete import ended_before
     from skahactl.ledger.lock import living_driver
     from skahactl.ledger.runs import job_keys, runs_of
@@ -171,7 +171,7 @@ def _require_consent(context: Invocation, yes: bool, question: str) -> None:
 
 
 def _forget(context: Invocation, profile: Profile, work: Prune, found: list[_OldRuns]) -> list[_OldRuns]:
-    """Those of them that went; what another command started again, or drives, stays, and is named."""
+    """Return those of them that went; what another command started again, or drives, stays, and is named."""
     wanted: dict[JobKey, dict[int, _OldRuns]] = {}
     for old in found:
         wanted.setdefault(old.summary.run.key, {})[old.summary.run.id] = old

@@ -88,7 +88,7 @@ def _page(words: Sequence[str], number: int | None) -> str:
 
 
 def _write(path: Path, page: str) -> None:
-    """Replaces the file in one step."""
+    """Replace the file in one step."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         temporary.write_text(page, encoding="utf-8")

@@ -28,7 +28,7 @@ _FAILED = (State.FAILED, State.REJECTED, State.UNKNOWN, State.SKIPPED)
 
 
 def gather_job(ledger: Ledger, run: Run) -> ReportJob:
-    """Everything that the page shows of one run. Reads the ends of its saved logs."""
+    """Return everything that the page shows of one run. Reads the ends of its saved logs."""
     from skahactl.ledger.attempts import attempts_of
     from skahactl.ledger.replicas import replicas_of
     from skahactl.ledger.runs import summaries
@@ -113,7 +113,7 @@ def _attempt(row: AttemptRow, label: str) -> ReportAttempt:
 
 
 def _timed(attempts: Sequence[ReportAttempt], rows: Mapping[int, ReplicaRow]) -> tuple[tuple[TimedItem, ...], str]:
-    """How long each attempt ran, by its item where every replica has one."""
+    """Return how long each attempt ran, by its item where every replica has one."""
     has_items = bool(rows) and all(len(row.items) == 1 for row in rows.values())
     timed = []
     for one in attempts:
@@ -164,7 +164,7 @@ def _failures(
 
 
 def _alike(text: str, items: Sequence[str]) -> str:
-    """The text without what differs from replica to replica: its items and numbers."""
+    """Return the text without what differs from replica to replica: its items and numbers."""
     for item in items[:50]:
         text = text.replace(item, "?") if item else text
     return re.sub(r"\d+", "?", text)
@@ -193,7 +193,7 @@ def _last_line(row: AttemptRow) -> str | None:
 
 
 def _last_lines(path: str) -> list[str]:
-    """The lines at the end of a file, without the marks of items; a first line that is cut is left out."""
+    """Return the lines at the end of a file, without the marks of items; a first line that is cut is left out."""
     from skahactl.manifest.placeholders import MARK
 
     try:
@@ -210,7 +210,7 @@ def _last_lines(path: str) -> list[str]:
 
 
 def manifest_text(run: Run) -> str:
-    """The content of the run as TOML, with what it was driven by."""
+    """Return the content of the run as TOML, with what it was driven by."""
     import tomli_w
 
     content = dict(run.content)
@@ -235,7 +235,7 @@ def manifest_text(run: Run) -> str:
 
 
 def _shell_text(shell: object) -> str:
-    """The script as people write it: a literal string, if it can be one."""
+    """Return the script as people write it: a literal string, if it can be one."""
     import tomli_w
 
     if not isinstance(shell, str):
@@ -246,7 +246,7 @@ def _shell_text(shell: object) -> str:
 
 
 def _commands(run: Run, summary: RunSummary) -> tuple[tuple[str, str], ...]:
-    """What to run next: (purpose, command)."""
+    """Return what to run next: (purpose, command)."""
     name, counts = run.key.name, summary.counts
     profile = "" if run.profile == "local" else f" -p {run.profile}"
     if run.ended is None and summary.stop_reason is None:

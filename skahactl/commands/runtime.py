@@ -95,7 +95,7 @@ async def connected_runtime(profile: Profile | None = None) -> AsyncIterator[Run
 
 
 def run_online(runtime: Runtime, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Enters the event loop for a command that only reads, once; a signal ends it as it ends any program."""
+    """Enter the event loop for a command that only reads, once; a signal ends it as it ends any program."""
 
     async def connected() -> T:
         try:
@@ -107,14 +107,14 @@ def run_online(runtime: Runtime, work: Callable[[], Coroutine[Any, Any, T]]) -> 
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Enters the event loop, once a command."""
+    """Enter the event loop, once a command."""
     import asyncio
 
     return asyncio.run(main())
 
 
 def deadline(timeout: str | None, clock: Clock) -> float | None:
-    """The monotonic time at which ``--timeout`` is over."""
+    """Return the monotonic time at which ``--timeout`` is over."""
     if timeout is None:
         return None
     try:
@@ -124,7 +124,7 @@ def deadline(timeout: str | None, clock: Clock) -> float | None:
 
 
 def confirm(context: Invocation, yes: bool, words: str) -> bool:
-    """Asks on a terminal; elsewhere only ``--yes`` will do."""
+    """Ask on a terminal; elsewhere only ``--yes`` will do."""
     if yes:
         return True
     if not (context.stdin.isatty() and context.stderr.isatty()):
@@ -153,7 +153,7 @@ def _signals_as_usual() -> Iterator[None]:
 
 
 async def poll_or_error(runtime: Runtime, runs: Sequence[Run]) -> tuple[Listing | None, SkahactlError | None]:
-    """One poll; the error if it failed, for a command that can show the local record instead."""
+    """Return one poll; the error if it failed, for a command that can show the local record instead."""
     try:
         return await runtime.poll(runs), None
     except (AuthError, UnreachableError) as error:
@@ -161,7 +161,8 @@ async def poll_or_error(runtime: Runtime, runs: Sequence[Run]) -> tuple[Listing 
 
 
 def targets_without_exit_codes(ledger: Ledger, targets: Sequence[Target]) -> list[Target]:
-    """The targets of which the shared record may contain exit codes and exact ends that the local record lacks."""
+    """Return the targets of which the shared record may contain exit codes and exact ends that the local record
+    lacks."""
     shared = [target for target in targets if target.run is not None and target.run.shared is not None]
     if not shared:
         return []
@@ -171,7 +172,7 @@ def targets_without_exit_codes(ledger: Ledger, targets: Sequence[Target]) -> lis
 
 
 async def read_exit_codes(runtime: Runtime, targets: Sequence[Target], listing: Listing | None = None) -> None:
-    """Reads them from the shared record, for a command that shows them."""
+    """Read them from the shared record, for a command that shows them."""
     for target in targets_without_exit_codes(runtime.ledger, targets):
         if target.run is not None:
             await runtime.read_shared_records([target.run], listing, exact=True, numbers=target.numbers)
@@ -204,7 +205,7 @@ def parse_states(text: str | None, known: Sequence[str]) -> frozenset[str] | Non
 
 
 def limit_rows(rows: Sequence[Row], limit: int | None) -> list[Row]:
-    """The first ``limit`` rows; the table says below itself how many are left out."""
+    """Return the first ``limit`` rows; the table says below itself how many are left out."""
     from skahactl.render.tables import LimitedRows
 
     return LimitedRows(rows[:limit], len(rows))
@@ -212,7 +213,7 @@ def limit_rows(rows: Sequence[Row], limit: int | None) -> list[Row]:
 
 @contextlib.contextmanager
 def run_with_report(runtime: Runtime, known: Callable[[], Outcome | None]) -> Iterator[None]:
-    """Ends the progress display after the work in it. An error that ends the work is printed on stderr alone; with
+    """End the progress display after the work in it. An error that ends the work is printed on stderr alone; with
     ``-o json`` and the like, the outcome that is ``known`` by then goes to stdout before, its ``exit`` that of the
     error."""
     context = current()
@@ -261,12 +262,12 @@ class FoundJob:
 
 
 def one_job(word: str, replicas: str | None = None) -> FoundJob:
-    """The last run of a job, named as ``JOB`` or ``JOB/REPLICAS``. UsageError if it is not known."""
+    """Return the last run of a job, named as ``JOB`` or ``JOB/REPLICAS``. UsageError if it is not known."""
     return jobs_named([word], replicas)[0]
 
 
 def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[FoundJob]:
-    """The last runs that the words name, each once with all its replicas that they name.
+    """Return the last runs that the words name, each once with all its replicas that they name.
 
     UsageError for what is not known, and for a session of an earlier run or of an earlier attempt: what is done to
     them would be done beside what runs now.
@@ -300,7 +301,7 @@ def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[FoundJ
 
 
 def read_lines(path: str) -> tuple[str, ...]:
-    """The items in a file, one a line; ``-`` is standard input. Blank lines are passed over."""
+    """Return the items in a file, one a line; ``-`` is standard input. Blank lines are passed over."""
     context = current()
     if path.startswith("-") and path != "-":
         raise UsageError(f"--items needs a file, not '{path}'", hint="a file of that name is ./" + path)
@@ -322,7 +323,7 @@ def read_lines(path: str) -> tuple[str, ...]:
 def read_manifests(
     verb: str, manifests: Sequence[str], files: Sequence[str] | None, options: Sequence[str]
 ) -> list[str]:
-    """All manifests that were named.
+    """Return all manifests that were named.
 
     ``options`` are those that ``verb`` has. UsageError if no manifest was named, or if a word is an option that
     ``verb`` does not have.

@@ -56,7 +56,7 @@ def serve(
 
 
 def _storage(directory: Path) -> Path:
-    """The directory with an absolute path; UsageError if there is none."""
+    """Return the directory with an absolute path; UsageError if there is none."""
     if not directory.is_dir():
         raise UsageError("not a directory", where=str(directory), hint=f"mkdir -p {directory}")
     return directory.absolute()

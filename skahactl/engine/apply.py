@@ -146,7 +146,7 @@ class Applier:
         return listing
 
     def _may_replace(self, jobs: Sequence[Job], history: RunHistory, decisions: Mapping[str, Decision]) -> bool:
-        """Asks once for the whole call, if runs with anything alive are to be replaced."""
+        """Ask once for the whole call, if runs with anything alive are to be replaced."""
         asked = []
         for job in jobs:
             last, decision = history.last(job.name), decisions[job.name]
@@ -158,7 +158,7 @@ class Applier:
         return not asked or self.confirm("\n".join(asked))
 
     def _unchanged(self, jobs: Sequence[Job], history: RunHistory, decisions: Mapping[str, Decision]) -> Outcome:
-        """The outcome of a call that changes nothing, because a replacement was not confirmed."""
+        """Return the outcome of a call that changes nothing, because a replacement was not confirmed."""
         self.known = Outcome(self.desk.profile, False, [])
         for job in jobs:
             last, decision = history.last(job.name), decisions[job.name]
@@ -236,7 +236,7 @@ class Applier:
         return part, run
 
     def _adopt(self, run: Run, job: Job, history: RunHistory) -> None:
-        """Takes over the sessions that this ledger never made, for replicas that are not created yet."""
+        """Take over the sessions that this ledger never made, for replicas that are not created yet."""
         found, now = history.foreign(job), self.desk.clock.now()
         started = [one.started for sessions in found.values() for one in sessions if one.started is not None]
         if self._rest == "create" and any(now - at < AT_WORK for at in started):
@@ -247,7 +247,7 @@ class Applier:
         runs.adopt_sessions(self.desk.ledger, run, found, self._rest, now)
 
     async def _earlier_record(self, job: Job, history: RunHistory, last: RunSummary | None) -> EarlierRecord | None:
-        """The results of a job without a local record that can be adopted from the shared record."""
+        """Return the results of a job without a local record that can be adopted from the shared record."""
         shared = runs.shared_directory(history.key(job.name), job)
         if self.mode.adopt is None or last is not None or shared is None:
             return None
@@ -271,7 +271,7 @@ class Applier:
         part.reason += f"; {count_noun(missing, 'replica')} {rest}" if missing else ""
 
     async def _adopt_results(self, run: Run, earlier: EarlierRecord) -> None:
-        """Takes over the results in the shared record, for replicas that no session is left of."""
+        """Take over the results in the shared record, for replicas that no session is left of."""
         from skahactl.engine.shared_results import SharedResults
 
         desk = self.desk
@@ -398,7 +398,7 @@ class Applier:
         return True
 
     def _hand_on_limits(self, job: Job, history: RunHistory, error: BusyError) -> bool:
-        """Hands changed limits to the driver that holds the lock; ``error`` says so then."""
+        """Hand changed limits to the driver that holds the lock; ``error`` says so then."""
         last = history.last(job.name)
         if last is None:
             return False
@@ -471,7 +471,7 @@ async def precheck(jobs: Sequence[Job], desk: Runtime, environ: Mapping[str, str
 
 
 def _not_shown_yet(state_dir: Path, profile: Profile, notes: Sequence[str]) -> list[str]:
-    """Those of these notes about a server or an image that this machine has not shown for this profile.
+    """Return those of these notes about a server or an image that this machine has not shown for this profile.
 
     They are remembered in a file of the state directory; one that cannot be read or written means that they are shown.
     """

@@ -64,7 +64,7 @@ class Creator:
         self.trouble = PlatformTrouble(max(self.settings.settle / 2, self.settings.poll_min))
 
     def submit(self, run_id: int, numbers: Iterable[int]) -> None:
-        """Creates for these replicas of a run; while the platform has trouble, one of them is sent as a probe."""
+        """Create for these replicas of a run; while the platform has trouble, one of them is sent as a probe."""
         for number in numbers:
             key = (run_id, number)
             if self.trouble.is_on:
@@ -87,7 +87,7 @@ class Creator:
         return frozenset(number for run, number in self._touched | self.pool.running if run == run_id)
 
     async def stop(self, hurry: asyncio.Event | None) -> None:
-        """Sends nothing more, and waits for what is in flight: until it is answered or times out, but at most PATIENCE
+        """Send nothing more, and wait for what is in flight: until it is answered or times out, but at most PATIENCE
         seconds after ``hurry`` is set; None: after now."""
         await self.pool.stop(PATIENCE, hurry, self.settings.timeout)
 
@@ -125,7 +125,7 @@ class Creator:
         return excused
 
     async def _answered(self, run_id: int, number: int) -> tuple[Intent, CreateResult] | None:
-        """The intent written, the request sent and answered; None if it was not sent after all."""
+        """Return the intent written, the request sent and answered; None if it was not sent after all."""
         self._check_user()
         if self.denied is not None:
             return None
@@ -194,8 +194,8 @@ class Creator:
 
 
 def record_request(ledger: Ledger, intent: Intent) -> Request:
-    """The request of this attempt: with ``each`` of the items that are still to do, and from the second attempt on
-    with SKAHACTL_ATTEMPT. Resources that are not the replica's own are recorded with the attempt."""
+    """Return the request of this attempt: with ``each`` of the items that are still to do, and from the second attempt
+    on with SKAHACTL_ATTEMPT. Resources that are not the replica's own are recorded with the attempt."""
     row = replicas.replica(ledger, intent.run_id, intent.replica)
     command, env = row.request.command, row.request.env
     if row.each is not None:
@@ -236,7 +236,7 @@ class PlatformTrouble:
         return self.reason is not None
 
     def may_send(self, now: float) -> bool:
-        """Whether a create may be sent: at any time without trouble, and one probe from time to time with it."""
+        """Return whether a create may be sent: at any time without trouble, and one probe from time to time with it."""
         return not self.is_on or now >= self._next_probe
 
     def sending(self, now: float) -> None:

@@ -176,7 +176,8 @@ class RunHistory:
         return JobKey(self.profile.server, self.listing.user or "", name)
 
     def last(self, name: str) -> RunSummary | None:
-        """Its last run as the list shows it; sessions that were taken for gone, and are alive, count as alive."""
+        """Return its last run as the list shows it; sessions that were taken for gone, and are alive, count as
+        alive."""
         run = runs.last_run(self.ledger, self.key(name))
         if run is None:
             return None
@@ -245,7 +246,7 @@ class RunHistory:
         return steps
 
     def runs_before(self, job: Job) -> dict[str, int]:
-        """The newest run, 0 without one, of each job that ``job`` comes after."""
+        """Return the newest run, 0 without one, of each job that ``job`` comes after."""
         newest = {name: runs.last_run(self.ledger, self.key(name)) for name in job.after}
         return {name: 0 if run is None else run.number for name, run in newest.items()}
 
@@ -275,7 +276,7 @@ class RunHistory:
 
 
 def in_order(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """Each job behind those among them that it comes after, else as given."""
+    """Return each job behind those among them that it comes after, else as given."""
     left = list(jobs)
     ordered: list[Job] = []
     while left:
@@ -329,7 +330,7 @@ def _with_results(snapshot: RunSnapshot, earlier: EarlierRecord | None) -> RunSn
 
 
 def snapshot_of_new_run(job: Job, key: JobKey, now: float) -> RunSnapshot:
-    """Every replica Queued, nothing tried; the run's id is 0."""
+    """Return every replica Queued, nothing tried; the run's id is 0."""
     run = Run(
         id=0,
         key=key,

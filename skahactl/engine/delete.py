@@ -88,7 +88,7 @@ class Prune:
 
 
 def remove_logs(ledger: Ledger, run: Run) -> int:
-    """Removes what is kept of a run's logs, and folders left empty; bytes freed."""
+    """Remove what is kept of a run's logs, and folders left empty; bytes freed."""
     freed = 0
     kept = kept_files(ledger, run)
     for path, size in kept.items():
@@ -103,13 +103,13 @@ def remove_logs(ledger: Ledger, run: Run) -> int:
 
 
 def kept_bytes(ledger: Ledger, run: Run) -> int:
-    """What is kept of a run's logs takes on disk, the events of failed replicas included."""
+    """Return what is kept of a run's logs takes on disk, the events of failed replicas included."""
     return sum(kept_files(ledger, run).values())
 
 
 def kept_files(ledger: Ledger, run: Run) -> dict[Path, int]:
-    """The files in the run's folder of logs with their bytes, and those that the record has elsewhere, as after a move
-    of the state directory."""
+    """Return the files in the run's folder of logs with their bytes, and those that the record has elsewhere, as after
+    a move of the state directory."""
     folder = _folder(ledger, run)
     found: dict[Path, int] = {}
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -163,7 +163,7 @@ class JobDeletion:
             self.parts += [self._planned(one, None, listing) for one in earlier]
 
     async def delete(self, targets: Sequence[DeleteTarget], held: Sequence[JobLock] = ()) -> None:
-        """Deletes the sessions of runs, or of some of their replicas, all at once, and verifies it. ``held``: locks of
+        """Delete the sessions of runs, or of some of their replicas, all at once, and verify it. ``held``: locks of
         jobs that the caller holds."""
         if not targets:
             return
@@ -198,7 +198,7 @@ class JobDeletion:
             _deletion_reason(part)
 
     async def request(self, run: Run, numbers: Collection[int] | None) -> int:
-        """Saves results and logs, asks the server once to delete what is alive, and verifies nothing; returns the
+        """Save results and logs, ask the server once to delete what is alive, and verify nothing; return the
         number of sessions. The request stays on record: a driver of the job, or a later delete, carries it out."""
         part = self._part(run, numbers, await self.desk.first_poll((run,)))
         self.parts.append(part)
@@ -224,7 +224,7 @@ class JobDeletion:
         return count
 
     async def forget(self, run: Run) -> int | None:
-        """Forgets every run of the job, once it has no driver and no session of any run is left; how many bytes of
+        """Forget every run of the job, once it has no driver and no session of any run is left; how many bytes of
         logs went with it, None if sessions stay."""
         lock = await wait_for_lock(self.desk.ledger, run.key, self.desk.clock, self.desk.stop)
         try:
@@ -248,7 +248,7 @@ class JobDeletion:
         return any(one.state in unsure and one.session for one in attempts_of(self.desk.ledger, run.id))
 
     async def delete_session(self, session: str) -> bool:
-        """Deletes a session that the ledger knows nothing of; whether it is gone."""
+        """Delete a session that the ledger knows nothing of; whether it is gone."""
         for _ in range(TRIES):
             await self.desk.stop.guard(self.desk.client.delete(session))
             if await self.desk.stop.guard(self.desk.client.session(session)) is None:
@@ -257,7 +257,7 @@ class JobDeletion:
         return False
 
     def of_session(self, session: ServerSession, outcome: StepOutcome) -> JobOutcome:
-        """The part of a session that the ledger knows nothing of: planned, done or stays."""
+        """Return the part of a session that the ledger knows nothing of: planned, done or stays."""
         part = JobOutcome(
             session.name,
             JobAction.DELETE,
@@ -271,7 +271,7 @@ class JobDeletion:
         return part
 
     async def _carry_out(self, targets: Sequence[DeleteTarget], held: Sequence[JobLock]) -> Undeleted:
-        """Carries the deletes out, or leaves them to who drives the job; the sessions that stay in spite of all."""
+        """Carry the deletes out, or leave them to who drives the job; the sessions that stay in spite of all."""
         locks: list[JobLock] = []
         mine, theirs = [], []
         undeleted: dict[str, SkahactlError | None] = {}
@@ -314,7 +314,7 @@ class JobDeletion:
         ]
 
     def _part(self, run: Run, numbers: Collection[int] | None, listing: Listing) -> JobOutcome:
-        """A run's part, with the steps as planned."""
+        """Return a run's part, with the steps as planned."""
         part = JobOutcome(run.key.name, JobAction.DELETE, "delete requested", run.number, run.digest, watched=True)
         self._fill(part, run)
         listed = {session.id for session in listing.sessions}
@@ -358,7 +358,7 @@ def _deletion_reason(part: JobOutcome) -> None:
 
 
 def _deletion_result(attempt: AttemptRow | None, undeleted: Undeleted) -> tuple[StepOutcome, ServerError | None]:
-    """How a planned step ended, by the replica's latest attempt."""
+    """Return how a planned step ended, by the replica's latest attempt."""
     stays = undeleted.keys() & ({attempt.session, attempt.name} if attempt is not None else set())
     if not stays:
         return StepOutcome.DONE, None

@@ -147,7 +147,7 @@ class Driver:
             self.runtime.stop.check()
 
     async def _pass(self) -> bool:
-        """One poll and what follows; True when there is nothing left to do."""
+        """Return one poll and what follows; True when there is nothing left to do."""
         listing = await self._poll()
         if listing is None:
             return False
@@ -207,7 +207,7 @@ class Driver:
         return self._keep_until
 
     def _chosen(self, run: Run) -> Callable[[Step], Step]:
-        """A single pass leaves queued what its first plan left queued, even if room was made in the meantime."""
+        """Return a single pass leaves queued what its first plan left queued, even if room was made in the meantime."""
         first = self.first_steps.get(run.id)
         if self.follow or first is None:
             return lambda step: step
@@ -215,7 +215,7 @@ class Driver:
         return lambda step: replace(step, action=StepAction.HOLD) if step.replica in held else step
 
     def _start(self, run: Run, actions: Iterable[Action], cautious: bool) -> None:
-        """Hands the actions on; after a jump of the clock (``cautious``), the first list changes nothing there."""
+        """Hand the actions on; after a jump of the clock (``cautious``), the first list changes nothing there."""
         actions = tuple(actions)
         phases = self._phases[run.id]
         self._asker.ask(one.session for one in actions if isinstance(one, AskSession))
@@ -280,7 +280,8 @@ class Driver:
                 )
 
     def _is_waiting_for_the_platform(self, snapshot: RunSnapshot) -> bool:
-        """Whether every unconfirmed replica only waits to be created again, which the platform does not take now."""
+        """Return whether every unconfirmed replica only waits to be created again, which the platform does not take
+        now."""
         unconfirmed = {row.number for row in snapshot.replicas if row.state == State.UNCONFIRMED}
         return self._creator.trouble.is_on and unconfirmed <= self._core.recorder.settled(snapshot.run)
 
@@ -312,16 +313,16 @@ class Driver:
         return self._creator.pool.idle and self._asker.pool.idle
 
     def _until_due(self) -> float:
-        """Seconds until what a single pass still has to do may be done: another try, or the last poll for a create. Of
-        many that are due one after the other, each poll serves several."""
+        """Return seconds until what a single pass still has to do may be done: another try, or the last poll for a
+        create. Of many that are due one after the other, each poll serves several."""
         now, settle = self.runtime.clock.now(), self._settings.settle
         times = [t for run in self.runs for t in due_times(self._core.recorder.snapshot(run), settle) if t > now]
         together = min(self._settings.poll_min, settle / 40)
         return max(together, min(times, default=float("inf")) - now)
 
     def _may_hurry(self) -> bool:
-        """Whether the end of background work is worth a poll before its time: a single pass ends with it, the platform
-        is near, something is uncertain, or nothing else is left to do."""
+        """Return whether the end of background work is worth a poll before its time: a single pass ends with it, the
+        platform is near, something is uncertain, or nothing else is left to do."""
         busy = {Phase.QUEUED, Phase.PENDING, Phase.RUNNING, Phase.RETRY_AT, Phase.CREATING}
         phases = {phase for run in self._phases.values() for phase in run.values()}
         return self._one_pass or self._settings.poll_min < 1.0 or Phase.UNSEEN in phases or not phases & busy
@@ -399,8 +400,8 @@ LONGEST_WAIT = 600.0
 
 
 def gate_for(ledger: Ledger, run: Run, coming: set[str], record: bool = False) -> Gate:
-    """What ``after`` says for a run now; ``coming``: jobs that get a new run first. ``record``: writes which runs it
-    came after, the moment that it may start, or cannot any more."""
+    """Return what ``after`` says for a run now; ``coming``: jobs that get a new run first. ``record``: writes which
+    runs it came after, the moment that it may start, or cannot any more."""
     if not run.after:
         return Gate()
     status: dict[str, str | None] = {}
@@ -429,7 +430,7 @@ def gates_of_jobs(ledger: Ledger, locks: Iterable[JobLock]) -> Callable[[Run], G
 
 
 async def wait_for_lock(ledger: Ledger, key: JobKey, clock: Clock, stop: Stop) -> JobLock:
-    """The lock, as soon as the command that holds it lets go."""
+    """Return the lock, as soon as the command that holds it lets go."""
     begun = clock.now()
     while True:
         try:

@@ -135,7 +135,8 @@ class DriverRules:
 
 
 def advance(replica: ReplicaRun, step: Step | None, now: float, rules: DriverRules) -> tuple[Phase, tuple[Action, ...]]:
-    """The phase of a replica, and what to do for it now. ``step``: its step in the plan of the run, if it has one."""
+    """Return the phase of a replica, and what to do for it now. ``step``: its step in the plan of the run, if it has
+    one."""
     doomed = tuple(_doomed(replica))
     logs = tuple(_log_actions(replica, doomed, now, rules))
     creates = _creates(replica, step, rules, logs)
@@ -179,7 +180,7 @@ def _log_actions(
 
 
 def _is_kept_first(replica: ReplicaRun, attempt: AttemptRow, now: float, rules: DriverRules) -> bool:
-    """Whether the log of a session that has to end is saved before the DELETE."""
+    """Return whether the log of a session that has to end is saved before the DELETE."""
     if replica.discards_logs or now >= rules.keep_until:
         return False
     if attempt.state in OBSERVED:
@@ -190,7 +191,7 @@ def _is_kept_first(replica: ReplicaRun, attempt: AttemptRow, now: float, rules: 
 def _creates(
     replica: ReplicaRun, step: Step | None, rules: DriverRules, logs: tuple[Action, ...]
 ) -> tuple[Create, ...]:
-    """A create waits until the log of the attempt before it is saved, or known to be lost."""
+    """Return a create waits until the log of the attempt before it is saved, or known to be lost."""
     if step is None or step.action not in CREATES or not rules.creates or replica.deleting or replica.creating:
         return ()
     unsure = any(a.state in OBSERVED and a.log in UNREAD and a.session is not None for a in replica.attempts)

@@ -61,7 +61,7 @@ class Evidence:
         return Presence.UNSEEN
 
     def of(self, attempts: Iterable[AttemptRow]) -> dict[str, Presence]:
-        """The presence of every session of these attempts."""
+        """Return the presence of every session of these attempts."""
         return {a.session: self.presence(a.session, a.recorded) for a in attempts if a.session is not None}
 
 
@@ -83,12 +83,12 @@ class RunSnapshot:
     attempts: tuple[AttemptRow, ...]
 
     def latest(self) -> dict[int, AttemptRow]:
-        """The current attempt of every replica that has one: the one that says how the replica is."""
+        """Return the current attempt of every replica that has one: the one that says how the replica is."""
         current = {replica.number: replica.attempt for replica in self.replicas}
         return {one.replica: one for one in self.attempts if current.get(one.replica) == one.number}
 
     def by_replica(self) -> dict[int, tuple[AttemptRow, ...]]:
-        """Every attempt, by replica."""
+        """Return every attempt, by replica."""
         found: dict[int, list[AttemptRow]] = {}
         for attempt in self.attempts:
             found.setdefault(attempt.replica, []).append(attempt)
@@ -151,7 +151,7 @@ Change = Seen | Adopt | Duplicate | Missing | Gone | Unrecognised
 def observe(
     snapshot: RunSnapshot, evidence: Evidence, known: Set[str], in_flight: frozenset[int]
 ) -> tuple[Change, ...]:
-    """The changes that ``evidence`` makes to a run.
+    """Return the changes that ``evidence`` makes to a run.
 
     ``known``: every session id that this ledger holds, duplicates included. ``in_flight``: replicas with a create in
     flight at any moment of the list call; unknown sessions of theirs are not judged.
@@ -181,7 +181,7 @@ def _of_known(snapshot: RunSnapshot, evidence: Evidence) -> Iterator[Change]:
 
 
 def _is_agreed(attempt: AttemptRow, evidence: Evidence) -> bool:
-    """Whether an earlier list lacked it too, long enough before this one."""
+    """Return whether an earlier list lacked it too, long enough before this one."""
     return attempt.missing_since is not None and evidence.listing.requested - attempt.missing_since >= AGREEMENT
 
 
@@ -200,7 +200,7 @@ FINAL = ENDED - {State.UNKNOWN}
 
 
 def state_of(session: ServerSession, before: str) -> str:
-    """The state that a session of an attempt means. Only Completed and Failed are ends; Terminating is not one
+    """Return the state that a session of an attempt means. Only Completed and Failed are ends; Terminating is not one
     (skaha-api 4.2). A recorded result stays."""
     if before in FINAL:
         return before

@@ -130,7 +130,7 @@ class Outcome:
         return Outcome(self.profile, self.dry_run, [*self.jobs, *more])
 
     def data(self) -> dict[str, object]:
-        """The outcome shape."""
+        """Return the outcome shape."""
         return {
             "profile": self.profile.name,
             "server": self.profile.server,
@@ -153,7 +153,8 @@ def fill_results(part: JobOutcome, ledger: Ledger, run_id: int) -> None:
 
 
 def busy_seconds(attempts: Iterable[AttemptRow]) -> float:
-    """Seconds in which any of these attempts was alive, from its creation to its end: without pauses before retries."""
+    """Return seconds in which any of these attempts was alive, from its creation to its end: without pauses before
+    retries."""
     total, until = 0.0, float("-inf")
     for begin, end in sorted((one.created, one.finished) for one in attempts if one.finished is not None):
         total += max(0.0, end - max(begin, until))
@@ -172,7 +173,7 @@ _HOW_TO_COMPLETE = {State.FAILED: ("retry", "--wait"), State.UNKNOWN: ("retry", 
 
 
 def skip_hint(ledger: Ledger, run: Run) -> str:
-    """Which job made this run's replicas Skipped, and how they run after all."""
+    """Return which job made this run's replicas Skipped, and how they run after all."""
     again = suggest("apply", run.manifest or "FILE")
     for name in run.after:
         newest = last_run(ledger, JobKey(run.key.server, run.key.user, name))
@@ -185,7 +186,7 @@ def skip_hint(ledger: Ledger, run: Run) -> str:
 
 
 def decision_outcome(name: str, decision: Decision, run: Run | None, digest: str) -> JobOutcome:
-    """The part of a job before anything is done."""
+    """Return the part of a job before anything is done."""
     return JobOutcome(
         name,
         decision.action,
@@ -198,7 +199,7 @@ def decision_outcome(name: str, decision: Decision, run: Run | None, digest: str
 
 
 def outcome_left_to(driver: BusyError, job: Job, last: RunSummary | None) -> JobOutcome:
-    """The part of a job that another command drives."""
+    """Return the part of a job that another command drives."""
     part = JobOutcome(job.name, JobAction.BUSY, driver.message, digest=job.digest, exit=driver.exit, hint=driver.hint)
     part.explained = True
     part.watched = True
@@ -276,7 +277,7 @@ def exit_of_driven(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
 
 
 def stop_hint(summary: RunSummary) -> str:
-    """How a run continues that [limits] failures stopped."""
+    """Return how a run continues that [limits] failures stopped."""
     name, waiting = summary.run.key.name, count_noun(summary.counts[State.QUEUED], "replica")
     return (
         f"{summary.stop_reason}; {waiting} will not start. {suggest('retry', name, '--wait')} continues; with a "

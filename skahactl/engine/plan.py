@@ -211,7 +211,7 @@ def _unsettled(replica: ReplicaState, attempt: AttemptRow | None, now: float, se
 
 
 def stop_reason(snapshot: RunSnapshot) -> str | None:
-    """Why [limits] failures stops creating; None if it does not."""
+    """Return why [limits] failures stops creating; None if it does not."""
     failed = sum(
         row.state == State.FAILED and (row.attempt >= row.allowed or bool(row.deleting)) for row in snapshot.replicas
     )
@@ -219,12 +219,12 @@ def stop_reason(snapshot: RunSnapshot) -> str | None:
 
 
 def is_stopped(snapshot: RunSnapshot) -> bool:
-    """Whether [limits] failures holds back everything that is left, and nothing of the run is alive."""
+    """Return whether [limits] failures holds back everything that is left, and nothing of the run is alive."""
     return stop_reason(snapshot) is not None and not any(row.state in ALIVE for row in snapshot.replicas)
 
 
 def backoff(base: float, failures: int) -> float:
-    """Seconds before the next try after this many failures: base, doubled each time, at most five minutes."""
+    """Return seconds before the next try after this many failures: base, doubled each time, at most five minutes."""
     return float(min(LONGEST_BACKOFF, base * 2 ** max(0, min(failures, 16) - 1)))
 
 

@@ -32,7 +32,7 @@ class TaskPool(Generic[Key, Result]):
         self.stopping = False
 
     def submit(self, key: Key, work: Callable[[], Coroutine[object, object, Result]]) -> bool:
-        """Starts ``work()`` as soon as there is room. False if the key is in the pool already, or the pool stops."""
+        """Start ``work()`` as soon as there is room. False if the key is in the pool already, or the pool stops."""
         if key in self._keys or self.stopping:
             return False
         self._keys.add(key)
@@ -58,23 +58,23 @@ class TaskPool(Generic[Key, Result]):
         return not self._keys
 
     def events(self) -> list[tuple[Key, Result]]:
-        """What ended since the last call, with its result, in order."""
+        """Return what ended since the last call, with its result, in order."""
         ended, self._events = self._events, []
         return ended
 
     def release(self, key: Key) -> None:
-        """Lets the next one start although ``key`` still has something to finish on this machine."""
+        """Let the next task start although ``key`` still has something to finish on this machine."""
         if key in self._tasks:
             self._released.add(key)
             self._start()
 
     def clear(self) -> None:
-        """Forgets those that have not started."""
+        """Forget those that have not started."""
         self._keys.difference_update(key for key, _ in self._waiting)
         self._waiting.clear()
 
     async def stop(self, patience: float = 0.0, until: asyncio.Event | None = None, longest: float = 0.0) -> None:
-        """Starts nothing more, gives the running ones ``patience`` seconds, then cancels them. With ``until``, the
+        """Start nothing more, give the running ones ``patience`` seconds, then cancel them. With ``until``, the
         seconds count from the moment that it is set, or from ``longest`` seconds from now."""
         self.stopping = True
         self.clear()
@@ -116,7 +116,7 @@ class TaskPool(Generic[Key, Result]):
 
 
 async def _first(*coroutines: Coroutine[object, object, object]) -> None:
-    """Waits until one of them ends, and cancels the others."""
+    """Wait until one of them ends, and cancel the others."""
     tasks = [asyncio.ensure_future(one) for one in coroutines]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

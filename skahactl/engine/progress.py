@@ -112,7 +112,7 @@ class ProgressTracker:
         durations: Sequence[float],
         retries: int,
     ) -> float | None:
-        """Seconds until the end, by items where replicas mark them, else by whole replicas."""
+        """Return seconds until the end, by items where replicas mark them, else by whole replicas."""
         run = snapshot.run
         alive = sum(row.state in ALIVE for row in snapshot.replicas)
         waiting = sum(row.state in _WAITING for row in snapshot.replicas) + retries
@@ -132,7 +132,8 @@ class ProgressTracker:
         return None if None in known else finish_after([t or 0.0 for t in known], median, waiting, slots)
 
     def _by_items(self, snapshot: RunSnapshot, running: Mapping[int, float]) -> tuple[list[float], float] | None:
-        """What each running replica still needs, and what a whole one needs; None while too few items have ended."""
+        """Return what each running replica still needs, and what a whole one needs; None while too few items have
+        ended."""
         sizes = item_counts(self.ledger, snapshot.run.id)
         now, before = ended_items(self.ledger, snapshot.run.id)
         ended = sum(now.get(number, 0) for number in running)
@@ -144,8 +145,8 @@ class ProgressTracker:
 
 
 def finish_after(running: Sequence[float], whole: float, waiting: int, slots: int) -> float | None:
-    """Seconds until all have ended: those that run need ``running``, each of the ``waiting`` ones ``whole``, and at
-    most ``slots`` run at the same time. None without a slot."""
+    """Return seconds until all have ended: those that run need ``running``, each of the ``waiting`` ones ``whole``, and
+    at most ``slots`` run at the same time. None without a slot."""
     if slots < 1:
         return None
     free = [0.0] * max(0, slots - len(running)) + list(running)
@@ -159,7 +160,7 @@ def finish_after(running: Sequence[float], whole: float, waiting: int, slots: in
 
 
 def _remaining(seconds: float, median: float, longest: float) -> float | None:
-    """What a replica that has run for so long still needs; None if it runs longer than any that completed."""
+    """Return what a replica that has run for so long still needs; None if it runs longer than any that completed."""
     if seconds < median:
         return median - seconds
     return longest - seconds if seconds < longest else None
@@ -187,7 +188,7 @@ def _is_retried(row: ReplicaState) -> bool:
 
 
 def _queued_for(snapshot: RunSnapshot, summary: RunSummary) -> str | None:
-    """Why replicas are Queued, in a few words."""
+    """Return why replicas are Queued, in a few words."""
     counts, limits = summary.counts, snapshot.run.limits
     if not counts[State.QUEUED]:
         return None

@@ -126,7 +126,7 @@ class Reconciler:
         return found
 
     def _end_overdue(self, run: Run, evidence: Evidence, now: float) -> None:
-        """Marks what is Pending for longer than ``pending-timeout``, as the list just read confirms."""
+        """Mark what is Pending for longer than ``pending-timeout``, as the list just read confirms."""
         longest = self.recorder.snapshot(run).run.limits.pending_timeout
         if longest is None:
             return
@@ -141,7 +141,7 @@ class Reconciler:
                 )
 
     def _apply_offline_steps(self, run: Run, plan: tuple[Step, ...], now: float) -> bool:
-        """Carries out the steps that need no request: skips, give-ups, and deletes of what never became a session.
+        """Carry out the steps that need no request: skips, give-ups, and delete of what never became a session.
         Whether there were any."""
         settled = self.recorder.settled(run)
         skipped = [step for step in plan if step.action is StepAction.SKIP]

@@ -33,7 +33,7 @@ from skahactl.skaha.models import Listing, ServerSession
 
 
 def snapshot_of(ledger: Ledger, run_id: int) -> RunSnapshot:
-    """The run as the ledger holds it now."""
+    """Return the run as the ledger holds it now."""
     run = run_by_id(ledger, run_id)
     assert run is not None
     return RunSnapshot(run, replicas.replica_states(ledger, run_id), attempts_of(ledger, run_id))
@@ -85,7 +85,7 @@ class Recorder:
         self._snapshots = SnapshotCache(self.ledger)
 
     def snapshot(self, run: Run) -> RunSnapshot:
-        """The run as the ledger holds it now."""
+        """Return the run as the ledger holds it now."""
         return self._snapshots.of(run.id)
 
     def evidence(self, listing: Listing, answers: Mapping[str, ServerSession | None]) -> Evidence:
@@ -99,7 +99,7 @@ class Recorder:
     def record(
         self, runs: Iterable[Run], evidence: Evidence, in_flight: Callable[[int], frozenset[int]] | None = None
     ) -> dict[int, tuple[Change, ...]]:
-        """Writes what the evidence shows of these runs, in one transaction; the changes by run."""
+        """Write what the evidence shows of these runs, in one transaction; the changes by run."""
         with self.ledger.transaction():
             return {run.id: self._record(run, evidence, in_flight) for run in runs}
 
@@ -204,8 +204,8 @@ class Recorder:
 
 
 def shows_more(ledger: Ledger, run_id: int, listing: Listing) -> bool:
-    """Whether ``listing`` shows something of an ended run that needs another pass: a session that was taken for gone,
-    or a duplicate. Writes nothing."""
+    """Return whether ``listing`` shows something of an ended run that needs another pass: a session that was taken for
+    gone, or a duplicate. Writes nothing."""
     duplicates = attempts.duplicates_of(ledger, run_id)
     snapshot = snapshot_of(ledger, run_id)
     evidence = Evidence(_relevant(listing, snapshot, duplicates))
@@ -218,21 +218,22 @@ def shows_more(ledger: Ledger, run_id: int, listing: Listing) -> bool:
 
 
 def _relevant(listing: Listing, snapshot: RunSnapshot, duplicates: Collection[str]) -> Listing:
-    """The list with the sessions of one run alone: many jobs are judged by one list, and its ids are looked up."""
+    """Return the list with the sessions of one run alone: many jobs are judged by one list, and its ids are looked
+    up."""
     ids = {attempt.session for attempt in snapshot.attempts} | set(duplicates)
     names = {attempt.name for attempt in snapshot.attempts}
     return replace(listing, sessions=tuple(one for one in listing.sessions if one.id in ids or one.name in names))
 
 
 def _is_news(change: Seen) -> bool:
-    """A session that was deleted, or taken for gone, and exists; or another state of one that is alive."""
+    """Return a session that was deleted, or taken for gone, and exists; or another state of one that is alive."""
     is_back = change.attempt.state in (State.DELETED, State.UNKNOWN) and change.session.status in ALIVE
     return is_back or change.state != change.attempt.state
 
 
 def with_listed_sessions(ledger: Ledger, last: RunSummary, listing: Listing) -> RunSummary:
-    """The run, with those of its sessions that ``listing`` shows alive although they were taken for gone counted as
-    alive. Writes nothing."""
+    """Return the run, with those of its sessions that ``listing`` shows alive although they were taken for gone counted
+    as alive. Writes nothing."""
     back = withdrawn_ends(ledger, last.run.id, listing)
     if not back:
         return last
@@ -257,7 +258,7 @@ def withdrawn_ends(ledger: Ledger, run_id: int, listing: Listing) -> dict[int, s
 def record_known_sessions(
     ledger: Ledger, settings: ClientSettings, runs: Iterable[Run], evidence: Evidence
 ) -> tuple[str, ...]:
-    """Writes what the evidence shows of the sessions that the ledger knows, in one transaction. Others are not judged,
+    """Write what the evidence shows of the sessions that the ledger knows, in one transaction. Others are not judged,
     so that this needs no lock. Returns the ids of sessions on record as alive that are neither seen nor gone."""
     changes = Recorder(ledger, settings, holds_lock=False).record(runs, evidence)
     missing = (change for found in changes.values() for change in found if isinstance(change, Missing))
@@ -265,7 +266,7 @@ def record_known_sessions(
 
 
 def is_ended(snapshot: RunSnapshot) -> bool:
-    """Whether nothing of the run is alive, may start by itself, or may still turn up in the shared record."""
+    """Return whether nothing of the run is alive, may start by itself, or may still turn up in the shared record."""
     if snapshot.run.deleting:
         return all(replica.state in ENDED for replica in snapshot.replicas)
     return not unread_results(snapshot) and all(

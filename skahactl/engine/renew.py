@@ -37,7 +37,8 @@ class Renewal:
     runtime: Runtime
 
     async def renew(self, targets: Sequence[Target], dry_run: bool) -> Outcome:
-        """One step a live session: ``done`` if its deadline moved, ``unchanged`` if not, ``refused`` with words."""
+        """Return one step a live session: ``done`` if its deadline moved, ``unchanged`` if not, ``refused`` with
+        words."""
         of_jobs = [target.run for target in targets if target.run is not None]
         before = {session.id: session for session in (await self.runtime.first_poll(of_jobs)).sessions}
         parts: list[JobOutcome] = []

@@ -165,7 +165,7 @@ class Retry:
     async def _together(
         self, driven: Sequence[tuple[Run, tuple[Step, ...], JobOutcome]], locks: Sequence[JobLock], follow: bool
     ) -> None:
-        """Drives them; their parts say afterwards what became of them, however that ends."""
+        """Drive them; their parts say afterwards what became of them, however that ends."""
         every = tuple(run for run, _, _ in driven)
         driver = Driver(self.desk, every, follow, gates_of_jobs(self.desk.ledger, locks), self.deadline)
         try:
@@ -200,7 +200,7 @@ class Retry:
 
 
 def preview_retry(ledger: Ledger, run: Run, chosen: RetryChoice) -> JobOutcome:
-    """What retry would do, with the items that each attempt would run."""
+    """Return what retry would do, with the items that each attempt would run."""
     reason = f"{len(chosen.replicas)} of {count_noun(run.total, 'replica')}" if chosen.replicas else "nothing to retry"
     part = JobOutcome(run.key.name, JobAction.RETRY, reason, run.number, run.digest)
     steps = [
@@ -218,7 +218,7 @@ def preview_retry(ledger: Ledger, run: Run, chosen: RetryChoice) -> JobOutcome:
 
 
 def _with_item_names(ledger: Ledger, run: Run, row: ReplicaRow, positions: tuple[int, ...] | None) -> str:
-    """The state of a replica, and the items that its next attempt runs."""
+    """Return the state of a replica, and the items that its next attempt runs."""
     if not row.items:
         return row.state
     if row.each is None:
@@ -252,7 +252,7 @@ def nothing_to_retry(ledger: Ledger, run: Run, chosen: RetryChoice, dry_run: boo
 
 
 def _retriable_hint(ledger: Ledger, run: Run) -> str | None:
-    """What starts replicas again that a plain retry leaves out."""
+    """Return what starts replicas again that a plain retry leaves out."""
     rows = replicas.replica_states(ledger, run.id)
     rejected = [row.number for row in rows if row.state == State.REJECTED]
     if rejected:

@@ -153,7 +153,7 @@ class Runtime:
         return self._stop
 
     async def close(self) -> None:
-        """Closes the connection, if there is one. The ledger belongs to whoever opened it."""
+        """Close the connection, if there is one. The ledger belongs to whoever opened it."""
         if not callable(self._client):
             await self._client.aclose()
 
@@ -165,7 +165,7 @@ class Runtime:
     async def poll(
         self, jobs: Iterable[Run] = (), *, patience: float = 0.0, deadline: float | None = None, record: bool = True
     ) -> Listing | None:
-        """One list of sessions, checked to be of the owner of ``jobs``, and recorded in the ledger.
+        """Return one list of sessions, checked to be of the owner of ``jobs``, and recorded in the ledger.
 
         None if the platform does not answer and this command waits for it. Raises what ``ask`` raises, and AuthError
         if the server reports another user than the owner of one of ``jobs``.
@@ -200,7 +200,7 @@ class Runtime:
         exact: bool = False,
         numbers: Container[int] | None = None,
     ) -> None:
-        """Records results that only the shared records of these runs contain; says once why some could not be read.
+        """Record results that only the shared records of these runs contain; says once why some could not be read.
 
         ``exact``: also looks up exit codes and ends of what a list showed to have ended. ``numbers``: only of these
         replicas.
@@ -232,7 +232,7 @@ class Runtime:
     async def ask(
         self, question: Callable[[], Awaitable[T]], *, patience: float = 0.0, deadline: float | None = None
     ) -> T | None:
-        """The answer to one request; None if the platform does not answer and ``patience`` has not run out.
+        """Return the answer to one request; None if the platform does not answer and ``patience`` has not run out.
 
         ``patience``: seconds since the last answer for which an outage is reported once and then endured; 0: not at
         all; FOREVER: expired credentials too. Raises AuthError, UnreachableError, Interrupted, and TimedOut at
@@ -277,7 +277,7 @@ class Runtime:
             await self.pause(deadline=deadline)
 
     async def pause(self, uncertain: bool = False, deadline: float | None = None) -> None:
-        """Waits until the next poll is due. TimedOut at ``deadline``."""
+        """Wait until the next poll is due. TimedOut at ``deadline``."""
         seconds = self.pace.interval(uncertain)
         if deadline is not None:
             if self.clock.monotonic() >= deadline:
@@ -293,8 +293,8 @@ class Runtime:
         return self.clock.monotonic() - self._answered < patience
 
     async def _ask_sessions(self, sessions: Sequence[str]) -> dict[str, ServerSession | None]:
-        """What the platform answers to single ids that a list lacks, for the first few of them: a list proves nothing.
-        If one of them exists, the list was wrong, and the others are left to the next one."""
+        """Return what the platform answers to single ids that a list lacks, for the first few of them: a list proves
+        nothing. If one of them exists, the list was wrong, and the others are left to the next one."""
         answers: dict[str, ServerSession | None] = {}
         for session in sessions[:ASKED]:
             try:
@@ -306,7 +306,7 @@ class Runtime:
         return answers
 
     def _recorded(self, jobs: Sequence[Run], listing: Listing) -> tuple[Run, ...]:
-        """The runs for which a poll is recorded: ``jobs``, and every unfinished run of this user."""
+        """Return the runs for which a poll is recorded: ``jobs``, and every unfinished run of this user."""
         user = listing.user or ""
         others = [run for run in runs.unfinished_runs(self.ledger, self.profile.server) if run.key.user in ("", user)]
         return tuple({run.id: run for run in (*jobs, *others)}.values())
@@ -314,7 +314,7 @@ class Runtime:
     def _record(
         self, jobs: Sequence[Run], listing: Listing, answers: Mapping[str, ServerSession | None]
     ) -> tuple[str, ...]:
-        """Writes what the list and the answers show of ``jobs`` and of every unfinished run of this user: no poll is
+        """Write what the list and the answers show of ``jobs`` and of every unfinished run of this user: no poll is
         wasted. Returns the ids that are to be asked for."""
         from skahactl.engine.observe import Evidence
         from skahactl.engine.record import record_known_sessions
@@ -381,7 +381,7 @@ class PollPace:
         self._wall = self.clock.now()
 
     def interval(self, uncertain: bool = False) -> float:
-        """Seconds until the next poll; ``uncertain``: an unconfirmed create waits for polls to settle it."""
+        """Return seconds until the next poll; ``uncertain``: an unconfirmed create waits for polls to settle it."""
         settings = self.settings
         age = self.clock.monotonic() - self.begun
         longest = min(settings.poll_max, settings.memory / 4)
@@ -398,7 +398,7 @@ class PollPace:
         self._failures = 0
 
     def slept(self) -> bool:
-        """True once after each jump of the clock since the last call."""
+        """Return True once after each jump of the clock since the last call."""
         wall, mono = self.clock.now(), self.clock.monotonic()
         jumped = (wall - self._wall) - (mono - self._mono)
         self._wall, self._mono = wall, mono

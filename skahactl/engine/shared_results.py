@@ -72,7 +72,7 @@ class SharedResults:
         exact: bool = False,
         numbers: Container[int] | None = None,
     ) -> SkahactlError | None:
-        """Writes what the shared records of these runs contain; why some could not be read. ``listed``: the ids of the
+        """Write what the shared records of these runs contain; why some could not be read. ``listed``: the ids of the
         sessions that the platform has, None if it was not asked. ``numbers``: only these replicas."""
         wanted: dict[EndKey, tuple[Run, AttemptRow]] = {}
         for run in runs:
@@ -98,7 +98,7 @@ class SharedResults:
         return found.error
 
     async def find_earlier(self, shared: str, job: Job, others: Container[int]) -> EarlierRecord | None:
-        """What an earlier record of this job with this content contains; None if there is none. Writes nothing.
+        """Return what an earlier record of this job with this content contains; None if there is none. Writes nothing.
 
         The newest directory in ``shared`` counts. ``others``: replicas with a session, which are left alone. At most
         two listings, and one request for each end. Raises AuthError and UnreachableError.
@@ -120,7 +120,7 @@ class SharedResults:
         return EarlierRecord(directory.path, {key[1]: (key[2], end) for key, end in ends.ends.items()})
 
     async def adopt(self, run: Run, earlier: EarlierRecord, now: float) -> SkahactlError | None:
-        """Takes over these results; why the items of some could not be read."""
+        """Take over these results; why the items of some could not be read."""
         set_run(self._ledger, run.id, shared=earlier.directory, started=now)
         wanted: dict[EndKey, tuple[Run, AttemptRow]] = {}
         found = FoundEnds()
@@ -185,7 +185,7 @@ class SharedResults:
 
 
 def record_end(ledger: Ledger, attempt: AttemptRow, end: RecordedEnd, is_gone: bool) -> None:
-    """Writes the end that an attempt recorded itself: exit code and time, and the state unless a list showed it.
+    """Write the end that an attempt recorded itself: exit code and time, and the state unless a list showed it.
 
     ``is_gone``: the server has discarded the session with its log."""
     columns: dict[str, object] = {"exit_code": end.exit_code, "finished": end.finished, "finished_after": None}
@@ -200,14 +200,15 @@ def record_end(ledger: Ledger, attempt: AttemptRow, end: RecordedEnd, is_gone: b
 
 
 def _is_of(attempt: AttemptRow, end: RecordedEnd) -> bool:
-    """Whether the end is of this attempt. A run of a machine without the earlier records writes to the same directory:
-    until its replica starts, the end of the earlier one is still there. Of adopted attempts, the creation is unknown.
+    """Return whether the end is of this attempt. A run of a machine without the earlier records writes to the same
+    directory: until its replica starts, the end of the earlier one is still there. Of adopted attempts, the creation is
+    unknown.
     """
     return attempt.sends == 0 or end.finished >= attempt.created - _CLOCK_TOLERANCE
 
 
 def lacks_exact_results(ledger: Ledger, run: Run, numbers: Container[int] | None) -> bool:
-    """Whether the shared record may contain exit codes of these replicas that the ledger lacks."""
+    """Return whether the shared record may contain exit codes of these replicas that the ledger lacks."""
     return run.shared is not None and bool(_unanswered(snapshot_of(ledger, run.id), None, True, numbers))
 
 

@@ -53,7 +53,7 @@ class RunView:
 
 
 def view_run(ledger: Ledger, run: Run, listing: Listing | None) -> RunView:
-    """The run as ``listing`` shows it; without one, or if it has ended, as the ledger holds it."""
+    """Return the run as ``listing`` shows it; without one, or if it has ended, as the ledger holds it."""
     if listing is None or run.ended is not None:
         return RunView(run)
     from skahactl.engine.observe import Adopt, Evidence, Gone, Missing, RunSnapshot, Seen, observe
@@ -116,13 +116,13 @@ def snapshot_with_list(ledger: Ledger, run: Run, listing: Listing, settings: Cli
 
 
 def latest_attempts(ledger: Ledger, seen: RunView) -> dict[int, AttemptRow]:
-    """The newest attempt of every replica that has one, as it looks now."""
+    """Return the newest attempt of every replica that has one, as it looks now."""
     rows = attempts_of(ledger, seen.run.id) if seen.held is None else seen.held.attempts
     return {row.replica: seen.attempt(row) for row in rows}
 
 
 def view_summary(before: RunSummary, seen: RunView) -> RunSummary:
-    """The counts and status of a run as it looks now."""
+    """Return the counts and status of a run as it looks now."""
     if seen.held is None or not seen.latest:
         return replace(before, run=seen.dated_run())
     rows = seen.held.replicas
@@ -137,12 +137,12 @@ def view_summary(before: RunSummary, seen: RunView) -> RunSummary:
 
 
 def poll_is_due(runs: Sequence[Run]) -> bool:
-    """Whether the platform may know more of these runs than the ledger."""
+    """Return whether the platform may know more of these runs than the ledger."""
     return any(run.ended is None for run in runs)
 
 
 def runs_in_question(ledger: Ledger, profile: Profile, targets: Sequence[Target]) -> tuple[Run, ...]:
-    """The runs that the targets name, each once; without targets the last run of every job, the newest first."""
+    """Return the runs that the targets name, each once; without targets the last run of every job, the newest first."""
     if targets:
         return tuple({target.run.id: target.run for target in targets if target.run is not None}.values())
     mine = {current_user(ledger, profile), ""}
@@ -150,7 +150,7 @@ def runs_in_question(ledger: Ledger, profile: Profile, targets: Sequence[Target]
 
 
 def job_rows(ledger: Ledger, runs: Sequence[Run], listing: Listing | None, *, folders: bool = True) -> list[Row]:
-    """A row for each run; where its logs are kept only with ``folders``, which takes time for thousands."""
+    """Return a row for each run; where its logs are kept only with ``folders``, which takes time for thousands."""
     seen = [view_summary(before, view_run(ledger, before.run, listing)) for before in summaries(ledger, runs)]
     deadlines = _deadlines(ledger, [run.id for run in runs if run.ended is None])
     folder = _log_folders(ledger) if folders else _unpolled
@@ -160,7 +160,7 @@ def job_rows(ledger: Ledger, runs: Sequence[Run], listing: Listing | None, *, fo
 
 
 def replica_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], listing: Listing | None) -> list[Row]:
-    """A row for each replica of the runs, or for those that the targets name."""
+    """Return a row for each replica of the runs, or for those that the targets name."""
     chosen = _numbers(targets)
     found: list[Row] = []
     for run in runs:
@@ -207,7 +207,7 @@ def session_rows(ledger: Ledger, targets: Sequence[Target], listing: Listing) ->
 
 
 def session_owners(ledger: Ledger, sessions: Iterable[str]) -> Callable[[str], tuple[Run, int, int] | None]:
-    """A function from one of these session ids to run, replica, attempt."""
+    """Return a function from one of these session ids to run, replica, attempt."""
     known = known_sessions(ledger, sessions)
     runs: dict[int, Run | None] = {}
 
@@ -224,13 +224,13 @@ def session_owners(ledger: Ledger, sessions: Iterable[str]) -> Callable[[str], t
 
 
 def chosen_attempts(ledger: Ledger, target: Target, seen: RunView) -> list[AttemptRow]:
-    """The latest attempts of the replicas that a target names, as they look now."""
+    """Return the latest attempts of the replicas that a target names, as they look now."""
     latest = latest_attempts(ledger, seen)
     return [row for number, row in latest.items() if target.numbers is None or number in target.numbers]
 
 
 def is_over(rows: Iterable[Row]) -> bool:
-    """Whether nothing will change of these rows of jobs or replicas by itself."""
+    """Return whether nothing will change of these rows of jobs or replicas by itself."""
     return all(row.get("state", row.get("status")) in (*ENDED, State.UNKNOWN) for row in rows)
 
 
@@ -240,7 +240,7 @@ def _numbers(targets: Sequence[Target]) -> dict[int, frozenset[int] | None]:
 
 
 def _matches(rows: Iterable[Row], targets: Sequence[Target]) -> list[Row]:
-    """Those of these sessions that the targets name, themselves or as replicas of a job."""
+    """Return those of these sessions that the targets name, themselves or as replicas of a job."""
     words = {target.session for target in targets if target.session is not None}
     jobs = {(t.run.key.name, t.run.number): t.numbers for t in targets if t.is_job and t.run is not None}
 
@@ -257,7 +257,7 @@ def _matches(rows: Iterable[Row], targets: Sequence[Target]) -> list[Row]:
 
 
 def _deadlines(ledger: Ledger, run_ids: Sequence[int]) -> dict[int, float]:
-    """The earliest deadline of what is alive, by run; one query for any number of runs."""
+    """Return the earliest deadline of what is alive, by run; one query for any number of runs."""
     if not run_ids:
         return {}
     wanted = ",".join(map(str, run_ids)) if len(run_ids) <= 500 else "SELECT id FROM runs WHERE ended IS NULL"
@@ -273,7 +273,7 @@ def _unpolled(run: Run) -> None:
 
 
 def _log_folders(ledger: Ledger) -> Callable[[Run], str | None]:
-    """Where the logs of a run are kept; None if it keeps none."""
+    """Return where the logs of a run are kept; None if it keeps none."""
     from skahactl.logs.saved import log_path
 
     return lambda run: None if run.keep == "none" else str(log_path(ledger.state_dir, run, 1, 1).parent)

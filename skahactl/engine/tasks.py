@@ -48,7 +48,7 @@ class Answers:
         self._answers[session] = answer
 
     def take(self) -> dict[str, ServerSession | None]:
-        """Those since the last call."""
+        """Return those since the last call."""
         answers, self._answers = self._answers, {}
         return answers
 
@@ -106,7 +106,7 @@ class SessionDeleter:
             self.pool.submit(session, partial(self._delete, session))
 
     def check(self, patience: float) -> None:
-        """Raises AuthError if one was refused, and UnreachableError if they have only failed for ``patience`` s."""
+        """Raise AuthError if one was refused, and UnreachableError if they have only failed for ``patience`` s."""
         for error in self.errors.values():
             if isinstance(error, AuthError) or self._clock.now() - (self._last_success or 0.0) > patience:
                 raise error
@@ -173,7 +173,7 @@ class LogReader:
         return self.pool.idle and bool(self._unconfirmed)
 
     def record(self, evidence: Evidence) -> None:
-        """Writes what was read since the last call, in one transaction, as far as the evidence confirms it."""
+        """Write what was read since the last call, in one transaction, as far as the evidence confirms it."""
         for _, read in self.pool.events():
             if read is not None:
                 self._unconfirmed[read.attempt.key] = read
@@ -231,7 +231,7 @@ class LogReader:
         return LogRead(attempt, saved, begun)
 
     def _is_early(self, attempt: AttemptRow, saved: keep.Fetched, marks: ItemMarks | None) -> bool:
-        """Whether the end of the log may still be on its way: it reads empty, or lacks the end of an item."""
+        """Return whether the end of the log may still be on its way: it reads empty, or lacks the end of an item."""
         if self.clock.now() - self._first_try[attempt.key] >= self.settings.log_patience:
             return False
         if attempt.state not in OBSERVED:
@@ -295,7 +295,7 @@ class PendingReasons:
 
 
 def pending_reason(events: Sequence[Event] | None, slots: int | None = None) -> str:
-    """The last warning, else the last event; without a pod, or a slot of the local platform, there are none."""
+    """Return the last warning, else the last event; without a pod, or a slot of the local platform, there are none."""
     if events is None and slots is not None:
         return f"waiting for a free slot ({'1 slot, which is' if slots == 1 else f'{slots} slots, all'} in use)"
     if events is None:
@@ -318,7 +318,7 @@ class ReadRate:
     at_once: int
 
     def pause(self, size: int, logs: int) -> float:
-        """Seconds until a log of this size is read again, if so many logs share the rate."""
+        """Return seconds until a log of this size is read again, if so many logs share the rate."""
         return max(self.interval, size * logs / self.bytes_per_second)
 
 
@@ -385,7 +385,7 @@ class RunningLogs:
         return self._with_items[run_id]
 
     async def _loop(self) -> None:
-        """Reads one log after the other, that which is due first, until nothing runs."""
+        """Read one log after the other, that which is due first, until nothing runs."""
         while idle := self._running.keys() - self._reading:
             key = min(idle, key=self._due.__getitem__)
             wait = max(self._due[key], self._free_at) - self.clock.monotonic()

@@ -49,7 +49,7 @@ def attempt_of_session(ledger: Ledger, session: str) -> AttemptRow | None:
 
 
 def is_alive(ledger: Ledger, session: str) -> bool:
-    """Whether the attempt with this session has not ended, as far as the ledger knows."""
+    """Return whether the attempt with this session has not ended, as far as the ledger knows."""
     attempt = attempt_of_session(ledger, session)
     return attempt is not None and attempt.state in ALIVE
 
@@ -70,7 +70,8 @@ def known_sessions(ledger: Ledger, sessions: Iterable[str]) -> dict[str, tuple[i
 
 
 def known_among(ledger: Ledger, sessions: Iterable[str]) -> frozenset[str]:
-    """Those of these session ids that this ledger holds, as an attempt's or as a duplicate's, or of a forgotten run."""
+    """Return those of these session ids that this ledger holds, as an attempt's or as a duplicate's, or of a forgotten
+    run."""
     asked = dump_json(list(sessions))
     rows = ledger.rows(
         "SELECT session FROM attempts WHERE session IN (SELECT value FROM json_each(?))"
@@ -84,7 +85,7 @@ def known_among(ledger: Ledger, sessions: Iterable[str]) -> frozenset[str]:
 
 
 def runs_with(ledger: Ledger, sessions: Iterable[str]) -> frozenset[int]:
-    """The runs that hold any of these session ids, as an attempt's or as a duplicate's."""
+    """Return the runs that hold any of these session ids, as an attempt's or as a duplicate's."""
     asked = dump_json(list(sessions))
     rows = ledger.rows(
         "SELECT run FROM attempts WHERE session IN (SELECT value FROM json_each(?))"
@@ -96,7 +97,7 @@ def runs_with(ledger: Ledger, sessions: Iterable[str]) -> frozenset[int]:
 
 
 def known_of(ledger: Ledger, attempts: Iterable[AttemptRow], listed: Set[str]) -> frozenset[str]:
-    """Those of the ``listed`` session ids that this ledger holds; ``attempts`` of it have been read already."""
+    """Return those of the ``listed`` session ids that this ledger holds; ``attempts`` of it have been read already."""
     own = {attempt.session for attempt in attempts}
     return frozenset(listed & own) | known_among(ledger, listed - own)
 
@@ -135,7 +136,7 @@ _CREATABLE = (State.QUEUED, State.UNCONFIRMED, State.FAILED)
 
 
 def record_resources(ledger: Ledger, intent: Intent, resources: Resources) -> None:
-    """Writes what an attempt requests, where that is not what its replica requests."""
+    """Write what an attempt requests, where that is not what its replica requests."""
     ledger.connection.execute(
         "UPDATE attempts SET resources = ? WHERE run = ? AND replica = ? AND number = ?",
         (resources_text(resources), intent.run_id, intent.replica, intent.attempt),
@@ -342,7 +343,7 @@ def record_seen(ledger: Ledger, attempt: AttemptRow, session: ServerSession, sta
 
 
 def _last_alive(ledger: Ledger, attempt: AttemptRow, session: ServerSession, at: float) -> float:
-    """When the session was last known not to have ended: at the poll before this one, or when it started."""
+    """Return when the session was last known not to have ended: at the poll before this one, or when it started."""
     row = ledger.row("SELECT observed_before FROM runs WHERE id = ?", attempt.run_id)
     before = None if row is None else row["observed_before"]
     known = [time for time in (attempt.recorded, attempt.observed, session.started, before) if time is not None]
@@ -363,7 +364,8 @@ def record_adopted(ledger: Ledger, attempt: AttemptRow, session: ServerSession, 
 
 
 def add_recorded_attempt(ledger: Ledger, replica: ReplicaRow, number: int, now: float) -> AttemptRow:
-    """An attempt that only the shared record knows; its session and its start are unknown. Its end is set next."""
+    """Return an attempt that only the shared record knows; its session and its start are unknown. Its end is set
+    next."""
     key = (replica.run_id, replica.number)
     with ledger.transaction() as connection:
         connection.execute(
@@ -426,7 +428,7 @@ def end_unsent(ledger: Ledger, attempt: AttemptRow, state: str, reason: str, at:
 
 
 def record_usage(ledger: Ledger, run_id: int, listing: Listing) -> None:
-    """Adds what ``listing`` shows of the sessions of a run: one statement for any number of them."""
+    """Add what ``listing`` shows of the sessions of a run: one statement for any number of them."""
     shown = [
         [session.id, session.ram_in_use, session.cores_in_use]
         for session in listing.sessions
@@ -450,7 +452,7 @@ def record_usage(ledger: Ledger, run_id: int, listing: Listing) -> None:
 
 
 def usage_of(ledger: Ledger, run_id: int) -> dict[tuple[int, int], Usage]:
-    """What each attempt of the run used, by replica and attempt; attempts that no poll measured are left out."""
+    """Return what each attempt of the run used, by replica and attempt; attempts that no poll measured are left out."""
     rows = ledger.rows(
         "SELECT replica, attempt, ram_peak, cpu_sum, cpu_samples, samples FROM usage WHERE run = ?", run_id
     )

@@ -67,7 +67,7 @@ def set_states(
 
 
 def request_delete(ledger: Ledger, run_id: int, numbers: Collection[int] | None, *, keep_logs: bool = True) -> None:
-    """Writes that these replicas (None: the whole run) are to be deleted: no intent is recorded for them any more, and
+    """Write that these replicas (None: the whole run) are to be deleted: no intent is recorded for them any more, and
     whoever drives carries it out. What was never created is Deleted at once. ``keep_logs``: logs are saved first."""
     mark = 1 if keep_logs else DISCARD_LOGS
     with ledger.transaction() as connection:
@@ -174,7 +174,7 @@ def mark_items(ledger: Ledger, run_id: int, chosen: dict[int, tuple[int, ...]], 
 
 
 def items_of(ledger: Ledger, run_id: int, states: Mapping[int, str] = MappingProxyType({})) -> tuple[ItemRow, ...]:
-    """Every item of the run, by replica and position: its own end if it has one, else as its replica is.
+    """Return every item of the run, by replica and position: its own end if it has one, else as its replica is.
 
     A replica that marks its items runs them one by one: the first without an end is the one that runs, or ran when the
     replica failed, and those after it are Queued. ``states``: states of replicas that are newer than the ledger's.
@@ -209,12 +209,12 @@ _READ = ("kept", "incomplete", "cut", "perhaps cut", "limited")
 
 
 def completed_items(ledger: Ledger, run_ids: Iterable[int]) -> frozenset[str]:
-    """The items that any of these runs completed."""
+    """Return the items that any of these runs completed."""
     return frozenset(row.item for run_id in run_ids for row in items_of(ledger, run_id) if row.state == State.COMPLETED)
 
 
 def _runs_again(end: sqlite3.Row, state: str, attempt: int) -> bool:
-    """Whether an item that failed earlier is part of an attempt that has not ended."""
+    """Return whether an item that failed earlier is part of an attempt that has not ended."""
     return (
         end["state"] == State.FAILED
         and state in ALIVE

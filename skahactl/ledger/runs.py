@@ -40,7 +40,8 @@ def add_run(
     now: float,
     directory: str | None = None,
 ) -> Run:
-    """The next run of ``job``, every replica Queued; in one transaction. ``directory``: where the command stands."""
+    """Return the next run of ``job``, every replica Queued; in one transaction. ``directory``: where the command
+    stands."""
     with ledger.transaction():
         run_id = _insert_run(ledger, key, job, profile, after_runs, now, directory)
         _insert_replicas(ledger, run_id, job)
@@ -90,7 +91,7 @@ def _insert_run(
 
 
 def _record_directory(key: JobKey, job: Job, number: int) -> str | None:
-    """The directory of the run's shared record."""
+    """Return the directory of the run's shared record."""
     shared = shared_directory(key, job)
     if shared is None:
         return None
@@ -144,7 +145,7 @@ def run_by_id(ledger: Ledger, run_id: int) -> Run | None:
 
 
 def record_directory(ledger: Ledger, run_id: int) -> str | None:
-    """The directory of the run's shared record."""
+    """Return the directory of the run's shared record."""
     row = ledger.row("SELECT shared FROM runs WHERE id = ?", run_id)
     return None if row is None else row["shared"]
 
@@ -176,7 +177,7 @@ def last_runs(ledger: Ledger, server: str) -> tuple[Run, ...]:
 
 
 def unfinished_runs(ledger: Ledger, server: str) -> tuple[Run, ...]:
-    """Every run on this server that has not ended, oldest first."""
+    """Return every run on this server that has not ended, oldest first."""
     rows = ledger.rows(f"{_RUNS} WHERE server = ? AND ended IS NULL ORDER BY runs.id", server)
     return tuple(run_value(row) for row in rows)
 
@@ -271,7 +272,7 @@ def set_limits(
 
 
 def abandon(ledger: Ledger, run_id: int, now: float) -> None:
-    """Ends a run of which nothing is alive: what was never created is Deleted, and nothing is tried again."""
+    """End a run of which nothing is alive: what was never created is Deleted, and nothing is tried again."""
     with ledger.transaction() as connection:
         connection.execute(
             "UPDATE replicas SET state = 'Deleted', reason = 'never created: the next run was started'"
@@ -283,7 +284,7 @@ def abandon(ledger: Ledger, run_id: int, now: float) -> None:
 
 
 def retry_ram(ledger: Ledger, run_id: int) -> tuple[float, ...]:
-    """The run's [retry] ram: GB for attempts 1, 2, ...; empty where every attempt requests the same."""
+    """Return the run's [retry] ram: GB for attempts 1, 2, ...; empty where every attempt requests the same."""
     row = ledger.row("SELECT retry_ram FROM runs WHERE id = ?", run_id)
     return tuple(json.loads(row["retry_ram"] or "[]")) if row is not None else ()
 
@@ -325,7 +326,7 @@ _ORDER: dict[str, int] = {State.RUNNING: 0, State.PENDING: 1, State.COMPLETED: 2
 def adopt_sessions(
     ledger: Ledger, run: Run, found: Mapping[int, Sequence[ServerSession]], rest: str, now: float
 ) -> None:
-    """Takes sessions over for Queued replicas. ``found``: by replica number; the one that got furthest and lives is
+    """Take sessions over for Queued replicas. ``found``: by replica number; the one that got furthest and lives is
     taken, the others are unrecognised. ``rest``: "create" leaves replicas without one Queued, "unknown" records that
     they finished unobserved, if they were never created."""
     with ledger.transaction() as connection:

@@ -24,8 +24,8 @@ def session_status(row: sqlite3.Row) -> str:
 
 
 def session_view(row: sqlite3.Row, user: str, used: tuple[int, float] | None = None) -> dict[str, object]:
-    """The session object in the server's order; what is null there is absent here. ``used``: bytes of memory, and
-    cores."""
+    """Return the session object in the server's order; what is null there is absent here. ``used``: bytes of memory,
+    and cores."""
     fixed = row["ram"] is not None
     started = row["started"]
     fields: dict[str, object | None] = {
@@ -53,7 +53,8 @@ def session_view(row: sqlite3.Row, user: str, used: tuple[int, float] | None = N
 
 
 def _end_of(row: sqlite3.Row) -> dict[str, object | None]:
-    """When and how a session ended. A server does not tell; a client that does not know these keys ignores them."""
+    """Return when and how a session ended. A server does not tell; a client that does not know these keys ignores
+    them."""
     if row["ended"] is None:
         return {}
     code = row["exit"]

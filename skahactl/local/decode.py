@@ -68,7 +68,8 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 
 
 def is_reread_word(text: str) -> bool:
-    """Whether text that was written as a plain scalar comes back as something else, and is refused by the API."""
+    """Return whether text that was written as a plain scalar comes back as something else, and is refused by the
+    API."""
     if text in ("y", "Y", "n", "N"):
         return True
     if not text or text[0] not in "+-.0123456789" or _SNAKE.fullmatch(text):
@@ -77,7 +78,7 @@ def is_reread_word(text: str) -> bool:
 
 
 def _number(text: str) -> bool:
-    """Whether go-yaml reads a number."""
+    """Return whether go-yaml reads a number."""
     plain = text if text[0] == "." else text.replace("_", "")
     if _INTEGER.fullmatch(plain) and text[0] != ".":
         return True
@@ -139,7 +140,7 @@ def decode_request(
     job: str = "skaha-headless-job",
     platform: Sequence[tuple[str, str]] = (),
 ) -> DecodedSession:
-    """What runs for these parameters, or Rejected with the server's words.
+    """Return what runs for these parameters, or Rejected with the server's words.
 
     ``platform``: the variables that the platform sets after the user's, which ``$(NAME)`` in the command may name;
     they are not part of the result's ``env``.
@@ -223,7 +224,7 @@ def _sequence(node: yaml.Node) -> list[str]:
 
 
 def _variable(node: yaml.Node) -> tuple[str, str]:
-    """The name as it comes back from the second load, and the value."""
+    """Return the name as it comes back from the second load, and the value."""
     if not isinstance(node, yaml.MappingNode) or [key.value for key, _ in node.value] != ["name", "value"]:
         raise _broken("a block mapping")
     (_, name), (_, value) = node.value

@@ -33,7 +33,7 @@ class Storage:
         self._headers = {"x-vo-authenticated": user}
 
     def answer(self, call: LocalCall) -> HttpAnswer:
-        """The answer to one request; ``call.path`` is decoded."""
+        """Return the answer to one request; ``call.path`` is decoded."""
         service, _, path = call.path.removeprefix(PREFIX).partition("/")
         try:
             if service not in ("files", "nodes"):
@@ -88,7 +88,7 @@ class Storage:
         )
 
     def _path(self, path: str) -> Path:
-        """The file that a decoded path means, as Cavern parses it a second time."""
+        """Return the file that a decoded path means, as Cavern parses it a second time."""
         if _BROKEN & set(path):
             raise HttpRefusal(500, f"unexpected exception: java.net.URISyntaxException: Illegal character: {path}")
         for end in _ENDS:

@@ -331,7 +331,7 @@ class SessionWatch:
         self.left_out = False  # replicas are queued, and no command creates them
 
     async def look(self) -> StreamRead | None:
-        """What there is to follow now; None if that takes a list and the platform does not answer."""
+        """Return what there is to follow now; None if that takes a list and the platform does not answer."""
         logs: list[AttemptLog] = []
         more = False
         for place, target in enumerate(self._targets):

@@ -153,7 +153,7 @@ class ReadLimit:
         self.note: bytes | None = None
 
     async def chunks(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The chunks of ``source`` up to the limit."""
+        """Yield the chunks of ``source`` up to the limit."""
         import asyncio
 
         while True:

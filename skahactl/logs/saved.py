@@ -43,7 +43,8 @@ class LastLine:
 
 
 def last_line_of(stream: BinaryIO, *, marks: bool = False) -> str | None:
-    """The last line of a seekable log; ``marks``: the log marks the ends of items, and is read from its beginning."""
+    """Return the last line of a seekable log; ``marks``: the log marks the ends of items, and is read from its
+    beginning."""
     found = LastLine()
     stream.seek(0 if marks else max(0, stream.seek(0, os.SEEK_END) - _EDGE))
     while block := stream.read(1 << 20):
@@ -60,7 +61,7 @@ def _last_text(data: bytes) -> str | None:
 
 
 def _printable(line: bytes) -> str:
-    """What a terminal would show of the line: text after the last carriage return, without escape sequences."""
+    """Return what a terminal would show of the line: text after the last carriage return, without escape sequences."""
     shown = next((part for part in reversed(line.split(b"\r")) if part.strip()), b"")
     text = _ESCAPE.sub("", shown.decode("utf-8", "replace"))
     return "".join(char if char.isprintable() else " " for char in text).strip()

@@ -242,7 +242,7 @@ def is_lost(log: AttemptLog, statuses: Mapping[str, str] | None) -> bool:
 
 
 def is_awaited(log: AttemptLog, statuses: Mapping[str, str] | None) -> bool:
-    """Whether there may be text later."""
+    """Return whether there may be text later."""
     return emptiness(log, statuses) in (Empty.NOT_CREATED, Empty.PENDING, Empty.NO_OUTPUT_YET)
 
 

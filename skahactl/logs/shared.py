@@ -39,7 +39,7 @@ class FallbackLogs:
         self._other: dict[str, str] = {}
 
     def add(self, logs: Iterable[AttemptLog]) -> None:
-        """Makes known which session and which path are of the same attempt."""
+        """Make known which session and which path are of the same attempt."""
         for log in logs:
             if log.session is not None and log.shared is not None:
                 self._other[log.session] = log.shared

@@ -43,7 +43,7 @@ class IndexArray:
         return self.parts[0].step if len(self.parts) == 1 else 1
 
     def texts(self) -> Sequence[str]:
-        """Each index as text, in the order written."""
+        """Return each index as text, in the order written."""
         return [str(number) for number in itertools.chain.from_iterable(self.parts)]
 
 

@@ -83,7 +83,7 @@ class BatchScript:
         return self.is_shell and not self.flags
 
     def line(self, text: str, offset: int) -> int:
-        """The line in the file of an offset in ``text``, which has as many lines as the body."""
+        """Return the line in the file of an offset in ``text``, which has as many lines as the body."""
         return self.lines[min(text.count("\n", 0, offset), len(self.lines) - 1)]
 
     def argv(self, text: str) -> list[str] | None:
@@ -120,7 +120,7 @@ def parse_script(text: str) -> BatchScript:
 
 
 def _split(text: str) -> Iterator[str]:
-    """The words of an option line, quotes kept, up to a comment."""
+    """Yield the words of an option line, quotes kept, up to a comment."""
     for match in _WORDS.finditer(text):
         if match[0].startswith("#"):
             return
@@ -190,7 +190,7 @@ def _without_srun(text: str, found: list[tuple[int, str]], script: BatchScript) 
 
 
 def _srun_options(text: str, at: int) -> tuple[int, list[str]]:
-    """The end of the options that begin at ``at``, and the options."""
+    """Return the end of the options that begin at ``at``, and the options."""
     options: list[str] = []
     while match := _SRUN_OPTION.match(text, at):
         word, at = match[1], match.end()
@@ -203,7 +203,7 @@ def _srun_options(text: str, at: int) -> tuple[int, list[str]]:
 
 
 def _heredocs(text: str) -> list[tuple[int, int]]:
-    """Where the texts of here-documents begin and end."""
+    """Return where the texts of here-documents begin and end."""
     found: list[tuple[int, int]] = []
     for match in _HEREDOC.finditer(text):
         begin = text.find("\n", match.end()) + 1

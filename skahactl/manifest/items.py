@@ -46,7 +46,7 @@ class Items:
         return hashlib.sha256(json.dumps(data, separators=(",", ":")).encode("ascii")).hexdigest()
 
     def without(self, completed: Set[str]) -> Items:
-        """The list without these items; all of several equal ones go."""
+        """Return the list without these items; all of several equal ones go."""
         kept = [position for position, text in enumerate(self.texts) if text not in completed]
         return replace(
             self,
@@ -239,7 +239,7 @@ def read_items(table: ItemsTable, places: SourceMap, directory: str, found: list
 
 
 def _of_manifest(problem: Problem, places: SourceMap, key: Path) -> Problem:
-    """A problem in a list, with the manifest that names the list."""
+    """Return a problem in a list, with the manifest that names the list."""
     if problem.line is None or problem.file in ("--set", places.file):
         return problem
     return replace(problem, key=dotted_key(key), manifest=places.file)
@@ -254,7 +254,7 @@ def items_source(table: ItemsTable) -> Path:
 
 
 def item_warnings(items: Items, table: ItemsTable) -> Iterator[str]:
-    """What is allowed in a list, but rarely intended."""
+    """Yield what is allowed in a list, but rarely intended."""
     if table.file is None:
         return
     comments = [position for position, text in enumerate(items.texts) if text.startswith("#")]

@@ -151,7 +151,7 @@ def job_tables(
 
 
 def _list_of_tables(data: Mapping[str, Any]) -> str | None:
-    """The first unknown key that is written like ``[[job]]``."""
+    """Return the first unknown key that is written like ``[[job]]``."""
     lists = (key for key, value in data.items() if isinstance(value, list) and isinstance((value or [None])[0], dict))
     return next((key for key in lists if key not in known_keys()), None)
 
@@ -174,7 +174,7 @@ def problems_of_jobs(raw: Sequence[tuple[Mapping[str, Any], SourceMap]]) -> Iter
 
 
 def name_of(table: Mapping[str, Any]) -> str:
-    """The name of a job, in lower case; of a table as it was read."""
+    """Return the name of a job, in lower case; of a table as it was read."""
     return str(table.get("name")).lower()
 
 
@@ -495,7 +495,7 @@ def _draft(
 
 
 def _valid_part(table: Mapping[str, Any], invalid: Sequence[Finding]) -> JobTable:
-    """The table without its invalid keys, a name and an image in place of missing ones."""
+    """Return the table without its invalid keys, a name and an image in place of missing ones."""
     flaws = {str(finding.path[0]) for finding in invalid}
     rest = {key: value for key, value in table.items() if key not in flaws}
     return JobTable.model_validate({"name": "unnamed", "image": "unknown:0", **rest})

@@ -95,7 +95,7 @@ def parse_template(text: str, known: Collection[str]) -> Template:
 
 
 def intended_word(word: str, known: Collection[str] = BUILT_IN) -> str | None:
-    """The known word that ``word`` is with a typing error, or None."""
+    """Return the known word that ``word`` is with a typing error, or None."""
     if not _LIKE_A_WORD.fullmatch(word):
         return None
     return next((one for one in sorted(known) if is_typo(word, one)), None)
@@ -166,7 +166,7 @@ class ItemMarks:
 
 
 def attempt_nonce(name: str, created: float) -> str:
-    """The nonce of the marks of an attempt: of its session's name and the time at which it was recorded."""
+    """Return the nonce of the marks of an attempt: of its session's name and the time at which it was recorded."""
     import hashlib  # most commands need none
 
     digest = hashlib.sha256(f"{name} {created!r}".encode()).digest()
@@ -175,7 +175,7 @@ def attempt_nonce(name: str, created: float) -> str:
 
 
 def has_nonce(script: str) -> bool:
-    """Whether the marks of this script carry a nonce; those of 0.1 did not."""
+    """Return whether the marks of this script carry a nonce; those of 0.1 did not."""
     return "::$0 item" in script
 
 

@@ -46,7 +46,7 @@ class SourceText:
 
     @classmethod
     def of(cls, text: str, *, is_valid: bool = False) -> SourceText:
-        """The map of ``text``; with its keys if it ``is_valid``: TOML that ``tomllib`` accepts."""
+        """Return the map of ``text``; with its keys if it ``is_valid``: TOML that ``tomllib`` accepts."""
         return cls(text, dict(_Scanner(text).scan()) if is_valid else None)
 
     def place(self, begin: int, end: int) -> tuple[int, int, int, str]:
@@ -80,7 +80,8 @@ class SourceMap:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def problem(self, path: Path, message: str, hint: str | None = None, at_key: bool = False) -> Problem:
-        """What is wrong at the job's key ``path``; ``()`` is the job itself. ``at_key``: the key is, not its value."""
+        """Return what is wrong at the job's key ``path``; ``()`` is the job itself. ``at_key``: the key is, not its
+        value."""
         if self.is_set(path):
             return Problem("--set", message, None, dotted_key(path), hint)
         if (option := self._option(path)) is not None:
@@ -102,7 +103,7 @@ class SourceMap:
         return None if whole is None else self.source.place(*self.source.spans[whole][:2])[0]
 
     def _find(self, path: Path) -> tuple[Path | None, Path | None]:
-        """The nearest key in the file that is ``path`` or is around it, and the root at which it was found."""
+        """Return the nearest key in the file that is ``path`` or is around it, and the root at which it was found."""
         for end in range(len(path), -1, -1):
             for root in self.roots:
                 whole = (*root, *path[:end])
@@ -111,7 +112,7 @@ class SourceMap:
         return None, None
 
     def _option(self, path: Path) -> str | None:
-        """The option that gave the key, or the table around it; with the rest of the key."""
+        """Return the option that gave the key, or the table around it; with the rest of the key."""
         for end in range(len(path), 0, -1):
             if (option := self.options.get(dotted_key(path[:end]))) is not None:
                 return f"{option} {dotted_key(path[end:])}".rstrip()
@@ -165,7 +166,7 @@ class _Scanner:
             self.at = match.end()
 
     def _header(self) -> Path:
-        """A ``[table]`` or ``[[table]]`` line; the latter are numbered."""
+        """Return a ``[table]`` or ``[[table]]`` line; the latter are numbered."""
         begin = self.at
         many = self.text.startswith("[[", begin)
         self.at += 2 if many else 1
@@ -296,7 +297,7 @@ FOREIGN = {
 
 
 def validation_findings(error: ValidationError, table: Mapping[str, Any]) -> Iterator[Finding]:
-    """Each error, at its key in the file."""
+    """Yield each error, at its key in the file."""
     seen: set[Path] = set()
     for one in error.errors(include_url=False):
         path = _path(table, one["loc"])
@@ -353,7 +354,7 @@ def _tables(model: type[BaseModel] | None) -> dict[str, type[BaseModel] | None]:
 
 
 def _example(path: Path) -> str:
-    """The line that ``explain`` shows for a key."""
+    """Return the line that ``explain`` shows for a key."""
     model: type[BaseModel] = JobTable
     for part in path[:-1]:
         model = _tables(model).get(str(part)) or model

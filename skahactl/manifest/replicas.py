@@ -201,7 +201,7 @@ def misuse_problems(draft: Draft, listed: Items, shares: Sequence[Sequence[int]]
 
 
 def unsendable_text_problems(draft: Draft, made: Templates, check: Check) -> Iterator[Problem]:
-    """What ``check`` says of the texts that are the same in every replica, of a job with other mistakes."""
+    """Yield what ``check`` says of the texts that are the same in every replica, of a job with other mistakes."""
     command = tuple(template.literal or "x" for template in made.command)
     env = tuple((key, value.literal or "x") for key, value in made.env if isinstance(value, Template))
     for found in check(Request("headless", draft.table.image, command, env)):
@@ -209,7 +209,7 @@ def unsendable_text_problems(draft: Draft, made: Templates, check: Check) -> Ite
 
 
 def unsendable_problems(draft: Draft, built: Sequence[Replica], check: Check) -> Iterator[Problem]:
-    """What ``check`` says of the requests; one that differs only by its replica's number is not checked again."""
+    """Yield what ``check`` says of the requests; one that differs only by its replica's number is not checked again."""
     reported: dict[RequestProblem, int] = {}
     seen: set[Request] = set()
     for replica in built:
@@ -249,7 +249,7 @@ def _clashes(draft: Draft, listed: Items, each: bool) -> Iterator[Problem]:
 
 
 def _key(found: RequestProblem, draft: Draft) -> Path:
-    """The key of the manifest that a problem of a request is about."""
+    """Return the key of the manifest that a problem of a request is about."""
     table = draft.table
     if found.part[:1] == ("env",):
         name = str(found.part[-1])
@@ -262,7 +262,7 @@ def _key(found: RequestProblem, draft: Draft) -> Path:
 
 
 def _fewer(found: RequestProblem, draft: Draft) -> str | None:
-    """What to do about a request that its items made too large."""
+    """Return what to do about a request that its items made too large."""
     if draft.table.items is None or not found.too_large:
         return None
     return "for fewer items per request: use more replicas, or read the list in the container with 'skahactl split'"

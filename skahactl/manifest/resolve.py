@@ -245,7 +245,7 @@ def _missing(work: _ResolveWork) -> tuple[Replica, ...]:
 
 
 def _shared_logs(work: _ResolveWork, pattern: JobTemplate) -> str | None:
-    """The directory of the shared record; the profile's default counts only where there is a command to wrap."""
+    """Return the directory of the shared record; the profile's default counts only where there is a command to wrap."""
     table = work.draft.table
     has_command = pattern.kind == "headless" and bool(table.command or table.shell)
     if table.logs.shared is not None and not has_command:
@@ -304,7 +304,7 @@ def _local_files(work: _ResolveWork) -> Iterator[str]:
 
 
 def _words_unknown(draft: Draft, listed: Items | None) -> bool:
-    """Whether a mistake elsewhere hides placeholders: columns of a table that cannot be read, or [vars]."""
+    """Return whether a mistake elsewhere hides placeholders: columns of a table that cannot be read, or [vars]."""
     table = draft.table.items
     has_columns = "items" in draft.flaws if table is None else bool(table.csv or table.matrix)
     return "vars" in draft.flaws or (listed is None and has_columns)

@@ -154,7 +154,7 @@ class _Work:
         self.problems += [problem] * (problem not in self.problems)
 
     def number(self, name: str, default: int) -> int:
-        """The whole number that an option gives; the smaller one of a range such as 1-2."""
+        """Return the whole number that an option gives; the smaller one of a range such as 1-2."""
         if name not in self.given:
             return default
         text = self.given[name][0].partition("-")[0]
@@ -212,7 +212,7 @@ def _read_options(work: _Work) -> None:
 
 
 def _long_name(name: str) -> str:
-    """The option that ``name`` is, or is the beginning of."""
+    """Return the option that ``name`` is, or is the beginning of."""
     matches = [known for known in _KNOWN if known.startswith(name)]
     return matches[0] if name not in _KNOWN and len(matches) == 1 else name
 
@@ -488,7 +488,8 @@ def _other_options(work: _Work) -> None:
 
 
 def _seconds(text: str) -> int | None:
-    """Seconds of Slurm's time: minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]]."""
+    """Return seconds of Slurm's time: minutes, minutes:seconds, hours:minutes:seconds,
+    days-hours[:minutes[:seconds]]."""
     if text.upper() in ("UNLIMITED", "INFINITE"):
         return 0
     match = _TIME.fullmatch(text)

@@ -53,7 +53,7 @@ def show_value(value: object) -> str:
 
 
 def check_job_name(value: object) -> object:
-    """A job's name, in lower case."""
+    """Return a job's name, in lower case."""
     if not isinstance(value, str):
         return value
     name = value.lower()
@@ -69,7 +69,7 @@ def check_job_name(value: object) -> object:
 
 
 def legal_job_name(text: str) -> str:
-    """The name of a job that is most like ``text``; empty if there is none."""
+    """Return the name of a job that is most like ``text``; empty if there is none."""
     return re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:LONGEST_NAME].rstrip("-")
 
 
@@ -282,7 +282,7 @@ def check_duration(value: object) -> object:
 
 
 def check_shared(value: str) -> str:
-    """The directory of the shared record."""
+    """Return the directory of the shared record."""
     from skahactl.manifest.shared_record import shared_problem
 
     problem = shared_problem(value)

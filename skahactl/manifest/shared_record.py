@@ -189,7 +189,7 @@ class RecordDirectory:
         return f"{self.path}/{end_name(replica, attempt)}"
 
     def wrap(self, command: Sequence[str], replica: int, attempt: int) -> tuple[str, ...]:
-        """The argv that runs ``command`` and writes the record of this attempt."""
+        """Return the argv that runs ``command`` and writes the record of this attempt."""
         return ("sh", "-c", _SCRIPT, _NAME, self.path, f"{replica}-{attempt}", *command)
 
 
@@ -202,12 +202,12 @@ class RecordedEnd:
 
 
 def end_name(replica: int, attempt: int) -> str:
-    """The file name of an end: ``17-1.end``."""
+    """Return the file name of an end: ``17-1.end``."""
     return f"{replica}-{attempt}.end"
 
 
 def parse_end(content: bytes) -> RecordedEnd | None:
-    """The end that a file contains; None if the content is not exactly one line in the format."""
+    """Return the end that a file contains; None if the content is not exactly one line in the format."""
     found = _END.fullmatch(content)
     if found is None or int(found[1]) > 255:
         return None

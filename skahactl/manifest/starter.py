@@ -138,7 +138,7 @@ def _header(lines: Sequence[str]) -> list[str]:
 
 
 def _ordered(settings: Settings) -> list[str]:
-    """The keys in the order of the schema, the top of the file first."""
+    """Return the keys in the order of the schema, the top of the file first."""
     tables = list(JobTable.model_fields)
     names = [_name(field) for field in tables]
     return sorted(settings, key=lambda key: ("." in key, names.index(key.partition(".")[0])))

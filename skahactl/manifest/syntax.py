@@ -41,7 +41,7 @@ _MESSAGES = {
 
 
 def parse_toml(file: str, text: str) -> dict[str, Any] | Problem:
-    """The tables of a TOML text, or what is wrong with it."""
+    """Return the tables of a TOML text, or what is wrong with it."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -81,7 +81,7 @@ def _explain(file: str, text: str, error: str) -> Problem:
 
 
 def _other_format(text: str) -> str | None:
-    """The format of a text that has no line of TOML."""
+    """Return the format of a text that has no line of TOML."""
     first = _FIRST_LINE.search(text)
     if first is None or _TOML_LINE.search(text):
         return None
@@ -138,7 +138,7 @@ def _missing_equals(file: str, text: str, at: int) -> Problem:
 
 
 def _repeated(file: str, text: str, at: int, message: str, name: str) -> Problem:
-    """A table or key that is given twice, or added to after it was complete."""
+    """Return a table or key that is given twice, or added to after it was complete."""
     begin = text.rfind("\n", 0, at) + 1
     width = len(text[begin:].split("\n", 1)[0].rstrip())
     if message.startswith("Cannot declare"):

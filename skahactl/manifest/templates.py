@@ -109,7 +109,7 @@ def template_problems(texts: Templates, job: TemplateSource) -> Iterator[Problem
 
 
 def template_warnings(texts: Templates, job: TemplateSource) -> Iterator[str]:
-    """What is allowed, but rarely intended."""
+    """Yield what is allowed, but rarely intended."""
     places, table = job.draft.places, job.draft.table
     for path, template in _templates(texts, job.draft):
         for word in template.unknown:
@@ -143,7 +143,7 @@ def _is_whole_word(word: str, path: Path, command: list[str] | None, shell: str 
 
 
 def _pipelines(job: TemplateSource) -> Iterator[str]:
-    """A pipeline that begins with skahactl split: without pipefail, nothing notices that split failed."""
+    """Yield a pipeline that begins with skahactl split: without pipefail, nothing notices that split failed."""
     table = job.draft.table
     argv = table.command or []
     texts = [("shell", table.shell)] if table.shell else []

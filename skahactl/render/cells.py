@@ -65,7 +65,7 @@ _BARS = (("━", "━", "─", "┈"), ("=", "x", "-", "."))  # completed, faile
 
 
 def draw(runs: Sequence[RunProgress], size: Size, unicode: bool = True, tick: int = 0) -> Text:
-    """The picture for a terminal of ``size``; whoever paints it cuts lines. ``tick`` turns the spinner."""
+    """Return the picture for a terminal of ``size``; whoever paints it cuts lines. ``tick`` turns the spinner."""
     columns, lines = size
     room = lines - 1
     parts = [_Part(run, columns, unicode, tick) for run in runs]
@@ -101,7 +101,7 @@ class _Part:
         self.height = len(self.above) + max(len(self.below), reserved)
 
     def grid(self, room: int) -> list[Text]:
-        """A cell per replica, in rows that begin with the number of their first; one for several where room is
+        """Return a cell per replica, in rows that begin with the number of their first; one for several where room is
         short."""
         states, columns = self._states, self._columns
         if room < 1 or len(states) < 2:
@@ -230,7 +230,7 @@ def _count_parts(run: RunProgress, unicode: bool) -> Iterator[Text]:
 
 
 def _failure_lines(run: RunProgress, columns: int, unicode: bool, most: int) -> list[Text]:
-    """A line for each failure; alike ones are one line with a count."""
+    """Return a line for each failure; alike ones are one line with a count."""
     groups: dict[tuple[object, ...], list[FailedReplica]] = {}
     for failure in run.failures:
         groups.setdefault((failure.exit_code, _digitless(failure.line), failure.hint, failure.running), []).append(
@@ -276,7 +276,7 @@ def _failure_line(alike: Sequence[FailedReplica], who: tuple[str, str, str], wid
 
 
 def _digitless(line: str | None) -> str:
-    """What lines that differ only in numbers have in common."""
+    """Return what lines that differ only in numbers have in common."""
     return "".join("#" if char.isdigit() else char for char in line or "")
 
 

@@ -80,7 +80,7 @@ class TimeScale:
         return self._left[place] + (min(max(at, start), end) - start) * self._per_second
 
     def at(self, x: float) -> float:
-        """The time at a percentage of the width; within a shortened time, the end of what came before."""
+        """Return the time at a percentage of the width; within a shortened time, the end of what came before."""
         place = max(0, bisect_right(self._left, x) - 1)
         start, end = self._segments[place]
         return min(end, start + (x - self._left[place]) / self._per_second)
@@ -109,7 +109,7 @@ class TimeScale:
 
 
 def _merged(spans: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float]]:
-    """The union of the spans, in order."""
+    """Yield the union of the spans, in order."""
     current: tuple[float, float] | None = None
     for start, end in sorted(spans):
         if current is None or start > current[1]:
@@ -142,21 +142,21 @@ class Timeline:
 
 
 def span_of(attempt: ReportAttempt, now: float) -> tuple[float, float]:
-    """When the attempt was alive: from its create to its end, or to ``now`` while it has not ended."""
+    """Return when the attempt was alive: from its create to its end, or to ``now`` while it has not ended."""
     first = attempt.created if attempt.started is None else min(attempt.created, attempt.started)
     last = now if attempt.finished is None else attempt.finished
     return first, max(first, last)
 
 
 def run_time(attempt: ReportAttempt) -> float | None:
-    """Seconds from start to end; None if either is unknown."""
+    """Return seconds from start to end; None if either is unknown."""
     if attempt.started is None or attempt.finished is None:
         return None
     return max(0.0, attempt.finished - attempt.started)
 
 
 def timeline(attempts: Sequence[ReportAttempt], scale: TimeScale, now: float) -> Timeline:
-    """A row for each replica; with many replicas, attempts that follow each other share a row."""
+    """Return a row for each replica; with many replicas, attempts that follow each other share a row."""
     replicas = sorted({attempt.replica for attempt in attempts})
     is_shared = len(replicas) > _MOST_ROWS
     if is_shared:
@@ -225,7 +225,7 @@ class Concurrency:
     steps: tuple[int, ...]  # labelled values of the axis, from the lowest
 
     def path(self, *, alive: bool) -> str:
-        """An SVG path of the filled steps, in a box 1000 wide and 100 high."""
+        """Return an SVG path of the filled steps, in a box 1000 wide and 100 high."""
         parts = ["M0 100"]
         for sample in self.samples:
             value = sample.alive if alive else sample.running
@@ -262,7 +262,7 @@ def concurrency(attempts: Sequence[ReportAttempt], scale: TimeScale, now: float)
 
 
 def _axis(most: int) -> tuple[int, tuple[int, ...]]:
-    """The top of an axis that holds ``most``, and its labelled values."""
+    """Return the top of an axis that holds ``most``, and its labelled values."""
     step = _nice_step(max(1, most) / 4)
     step = max(1, round(step))
     top = step * max(1, math.ceil(most / step))
@@ -300,7 +300,7 @@ class Histogram:
 
 
 def histogram_of_times(values: Sequence[tuple[float, str]]) -> Histogram | None:
-    """How long attempts ran, by state. A logarithmic axis if the longest ran 40 times the median or more."""
+    """Return how long attempts ran, by state. A logarithmic axis if the longest ran 40 times the median or more."""
     if not values:
         return None
     times = sorted(seconds for seconds, _ in values)
@@ -313,7 +313,7 @@ def histogram_of_times(values: Sequence[tuple[float, str]]) -> Histogram | None:
 
 
 def histogram_of_values(usage: ReportUsage) -> Histogram | None:
-    """How much the replicas used, with the request as a line if it is within the range of the values."""
+    """Return how much the replicas used, with the request as a line if it is within the range of the values."""
     if not usage.values:
         return None
     edges = _linear_edges(0.0, max(usage.values), _nice_step)
@@ -379,7 +379,7 @@ def _share(value: float, edges: Sequence[float]) -> float:
 
 
 def _sparse(ticks: Sequence[Tick]) -> list[Tick]:
-    """Those that do not touch the one before."""
+    """Return those that do not touch the one before."""
     found: list[Tick] = []
     for tick in ticks:
         if not found or tick.x - found[-1].x >= 12:

@@ -32,7 +32,7 @@ class Column:
     by: Callable[[Mapping[str, Any]], object] | None = None
 
     def rank(self, row: Mapping[str, Any]) -> object:
-        """What ``row`` is sorted by; None where it is unknown."""
+        """Return what ``row`` is sorted by; None where it is unknown."""
         return self.cell(row, 0.0) if self.by is None else self.by(row)
 
 
@@ -45,7 +45,7 @@ class View:
 
 
 def epoch(text: object) -> float | None:
-    """Seconds of an ISO time; None for what is none, as a platform may have it."""
+    """Return seconds of an ISO time; None for what is none, as a platform may have it."""
     if not isinstance(text, str):
         return None
     try:
@@ -59,7 +59,7 @@ def _field(key: str, title: str | None = None, cut: str = "end", **options: bool
 
 
 def _since(key: str, title: str, *, wide: bool = False, suffix: str = " ago") -> Column:
-    """How long ago a time was."""
+    """Return how long ago a time was."""
 
     def cell(row: Mapping[str, Any], now: float) -> str | None:
         at = epoch(row.get(key))
@@ -99,7 +99,7 @@ def _items_done(row: Mapping[str, Any], now: float) -> str | None:
 
 
 def _ran(row: Mapping[str, Any], now: float) -> str | None:
-    """How long it ran, or has been running; None where an end is not known."""
+    """Return how long it ran, or has been running; None where an end is not known."""
     started, finished = epoch(row["started"]), epoch(row["finished"])
     if started is None:
         return None
@@ -109,7 +109,7 @@ def _ran(row: Mapping[str, Any], now: float) -> str | None:
 
 
 def _is_late(row: Mapping[str, Any]) -> bool:
-    """Whether the end was noticed so late that the run time is an upper bound."""
+    """Return whether the end was noticed so late that the run time is an upper bound."""
     started, finished, after = (epoch(row.get(key)) for key in ("started", "finished", "finished_after"))
     if started is None or finished is None or after is None:
         return False
@@ -117,7 +117,7 @@ def _is_late(row: Mapping[str, Any]) -> bool:
 
 
 def _ran_seconds(row: Mapping[str, Any]) -> float | None:
-    """The same as a number; of what runs, until it was last looked at."""
+    """Return the same as a number; of what runs, until it was last looked at."""
     started, finished = epoch(row["started"]), epoch(row["finished"])
     if finished is None and row["state"] == State.RUNNING:
         finished = epoch(row["observed"])
@@ -303,8 +303,8 @@ VIEWS: dict[str, View] = {
 
 
 def stats_rows(stats: Mapping[str, Any]) -> list[Row]:
-    """The load of the platform in words (skaha-api 4.3): ``cores  377 of 960 in use``, with the ``share`` in use.
-    What has another shape is shown by its keys."""
+    """Return the load of the platform in words (skaha-api 4.3): ``cores  377 of 960 in use``, with the ``share`` in
+    use. What has another shape is shown by its keys."""
     try:
         cores, ram = stats["cores"], stats["ram"]
         largest, most = cores["maxCPUCores"], ram["maxRAM"]
@@ -324,7 +324,7 @@ def stats_rows(stats: Mapping[str, Any]) -> list[Row]:
 
 
 def resource_rows(offered: Mapping[str, Any]) -> list[Row]:
-    """What a session can request, in words (skaha-api, ``GET /context``); another shape is shown by its keys."""
+    """Return what a session can request, in words (skaha-api, ``GET /context``); another shape is shown by its keys."""
     try:
         rows: list[Row] = []
         for key, name, unit in (("cores", "cores", ""), ("memoryGB", "memory", " GB"), ("gpus", "gpus", "")):
@@ -346,7 +346,7 @@ def _in_use(name: str, used: object, total: object, unit: str) -> Row:
 
 
 def _amount(value: object) -> float:
-    """The number of ``32``, ``"32Gi"`` or ``"147G"``."""
+    """Return the number of ``32``, ``"32Gi"`` or ``"147G"``."""
     return float(str(value).rstrip("GiMB ").strip())
 
 
@@ -392,14 +392,14 @@ def columns_of(noun: str, wide: bool) -> list[Column]:
 
 
 def cells(columns: Sequence[Column], rows: Sequence[Row], now: float) -> list[list[str]]:
-    """The text of every cell, each one line; ``-`` for what is unknown."""
+    """Return the text of every cell, each one line; ``-`` for what is unknown."""
     return [[_text(column.cell(row, now)) for column in columns] for row in rows]
 
 
 def plain_lines(
     columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool, widths: Sequence[int] | None = None
 ) -> list[str]:
-    """One line a row, columns at least two blanks apart, nothing cut. ``widths``: at least so wide."""
+    """Return one line a row, columns at least two blanks apart, nothing cut. ``widths``: at least so wide."""
     titles = [column.title for column in columns]
     widths = widths or column_widths(columns, texts)
     lines = [titles, *texts] if headers else texts
@@ -441,5 +441,5 @@ COUNT_ORDER = (
 
 
 def counts_text(counts: Mapping[str, int]) -> str:
-    """The states that there are: ``12 Completed, 4 Running``."""
+    """Return the states that there are: ``12 Completed, 4 Running``."""
     return ", ".join(f"{counts[state]} {state}" for state in COUNT_ORDER if counts.get(state)) or "0 replicas"

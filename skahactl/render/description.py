@@ -56,8 +56,8 @@ def spans(attempts: Sequence[AttemptRow], now: float) -> list[TimelineSpan]:
 def timeline(
     attempts: Sequence[AttemptRow], now: float, *, width: int = 80, most: int = 60, unicode: bool = True
 ) -> list[str]:
-    """A scale, and a line for each attempt. Of more than ``most`` attempts the extremes: those that ran longest, and a
-    few that ran shortest; and how many are left out."""
+    """Return a scale, and a line for each attempt. Of more than ``most`` attempts the extremes: those that ran longest,
+    and a few that ran shortest; and how many are left out."""
     every = spans(attempts, now)
     if not every:
         return []
@@ -124,7 +124,7 @@ _ROWS = 8
 
 
 def _scale(first: float, last: float, width: int) -> str:
-    """The beginning and the length of the whole, over the bars."""
+    """Return the beginning and the length of the whole, over the bars."""
     end = format_duration(last - first)
     return f"0{end:>{max(1, width - 1)}}"
 
@@ -161,7 +161,7 @@ _MOST_NOTES = 15
 def description(
     context: Invocation, profile: Profile, data: Mapping[str, Any], attempts: Sequence[AttemptRow], now: float
 ) -> Iterator[str]:
-    """The lines of what commands.describe gathered: the verdict first, then why, how long, and the rest."""
+    """Yield the lines of what commands.describe gathered: the verdict first, then why, how long, and the rest."""
     colour = has_colour(context.stdout, context.environ)
     paint = _Paint(colour)
     if "session" in data:
@@ -207,7 +207,7 @@ class _Paint:
         return f"\x1b[{code}m{text}\x1b[0m" if code else text
 
     def first_state(self, line: str, state: str) -> str:
-        """The line with the first word of this state coloured."""
+        """Return the line with the first word of this state coloured."""
         return line.replace(state, self.state(state, state), 1) if self.colour else line
 
 
@@ -227,7 +227,7 @@ def _verdict(job: Mapping[str, Any], now: float, unicode: bool) -> str:
 
 
 def _failures(rows: Sequence[Mapping[str, Any]], width: int, wide: bool) -> list[str]:
-    """A line for each reason, with the replicas that have it; the most frequent first."""
+    """Return a line for each reason, with the replicas that have it; the most frequent first."""
     bad = (State.FAILED, State.REJECTED, State.UNKNOWN, State.SKIPPED)
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -300,7 +300,7 @@ def _session(row: Mapping[str, Any], profile: Profile, now: float) -> Iterator[s
 
 
 def _replicas(data: Mapping[str, Any], wide: bool, now: float, paint: _Paint) -> Iterator[str]:
-    """The table of replicas; each attempt before the last below its replica."""
+    """Yield the table of replicas; each attempt before the last below its replica."""
     rows = data["replicas"]
     columns = [REPLICA_NUMBER, *columns_of("replicas", wide)[1:]]
     if not wide:  # what failed says why above

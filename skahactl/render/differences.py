@@ -33,8 +33,8 @@ _HASHES = {
 
 
 def difference_lines(context: Invocation, job: JobOutcome, stream: TextIO) -> list[str]:
-    """The lines for ``stream``: old values after ``-``, new ones after ``+``; a value that changed in part is one line
-    with ``[-old-]`` and ``{+new+}``. Nothing if there is no difference."""
+    """Return the lines for ``stream``: old values after ``-``, new ones after ``+``; a value that changed in part is
+    one line with ``[-old-]`` and ``{+new+}``. Nothing if there is no difference."""
     listed = _without_hashes(job.differences)
     if not listed:
         return []
@@ -76,7 +76,7 @@ def _lines(difference: Difference, ellipsis: str) -> Iterator[list[Part]]:
 
 
 def _changed_words(before: str, after: str, ellipsis: str) -> Iterator[Part]:
-    """The value with its changed words; long parts that stay are shortened."""
+    """Yield the value with its changed words; long parts that stay are shortened."""
     old, new = _WORD.findall(before), _WORD.findall(after)
     steps = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     for place, (kind, first, last, start, end) in enumerate(steps):
@@ -107,14 +107,14 @@ _CODES = {"old": "\x1b[31m", "new": "\x1b[32m"}
 
 
 def _styled(parts: Sequence[Part], colour: bool) -> str:
-    """What is deleted in red, what is new in green."""
+    """Return what is deleted in red, what is new in green."""
     if not colour:
         return "".join(text for text, _ in parts)
     return "".join(f"{_CODES[kind]}{text}\x1b[0m" if kind else text for text, kind in parts)
 
 
 def run_diff_program(context: Invocation, command: str, outcomes: Sequence[JobOutcome], jobs: Sequence[Job]) -> None:
-    """Runs ``command`` (SKAHACTL_DIFF) with two directories that hold a JOB.toml for every job that differs: the
+    """Run ``command`` (SKAHACTL_DIFF) with two directories that hold a JOB.toml for every job that differs: the
     content of its run, and of its manifest. Raises UsageError if it cannot be run."""
     import shlex
     import subprocess

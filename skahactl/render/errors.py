@@ -18,7 +18,7 @@ _RED, _BOLD, _BLUE, _PLAIN = "\x1b[1;31m", "\x1b[1m", "\x1b[34m", "\x1b[0m"
 
 
 def error_lines(context: Invocation, error: SkahactlError) -> list[str]:
-    """The lines of an error for stderr."""
+    """Return the lines of an error for stderr."""
     colour = has_colour(context.stderr, context.environ)
     if isinstance(error, ManifestError) and error.problems:
         if not is_screen(context.stderr, context.environ):
@@ -106,7 +106,7 @@ class _ManifestPage:
             yield self._line("", _word(line, _RED, self._colour))
 
     def _words(self, problem: Problem) -> str:
-        """The message, and a short guess beside it."""
+        """Return the message, and a short guess beside it."""
         guess = problem.hint if isinstance(problem.hint, Guess) else None
         return one_line(f"{problem.message}; {guess}" if guess else problem.message)
 
@@ -116,7 +116,7 @@ class _ManifestPage:
                 yield self._line("", f"{_word('help:', _BOLD, self._colour)} {one_line(line)}")
 
     def _window(self, problem: Problem) -> tuple[str, int]:
-        """The line of the file, or the part of it around the mistake that fits; and the column there."""
+        """Return the line of the file, or the part of it around the mistake that fits; and the column there."""
         text, column = one_line(problem.source or ""), problem.column or 1
         room = max(20, self._columns - self._gutter - 4)
         if len(text) <= room:

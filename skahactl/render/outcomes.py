@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 def head(name: str, profile: Profile) -> str:
-    """The job and where it runs, with which every summary begins."""
+    """Return the job and where it runs, with which every summary begins."""
     return f"{name} on {profile.name} ({profile.host})"
 
 
 def head_of(run: Run) -> str:
-    """The same, of the profile that the run was made with."""
+    """Return the same, of the profile that the run was made with."""
     return head(run.key.name, Profile(run.profile, run.key.server))
 
 
@@ -255,7 +255,7 @@ def _advice(job: JobOutcome, profile: Profile) -> list[str]:
 
 
 def _without_driver(job: JobOutcome, profile: Profile) -> str:
-    """What happens to the results of a job that has no driver."""
+    """Return what happens to the results of a job that has no driver."""
     if job.summary is not None and job.summary.run.shared is not None:
         return f"; the replicas write their logs and exit codes to {job.summary.run.shared}"
     who = "the local platform" if profile.is_local else "the server"
@@ -263,8 +263,8 @@ def _without_driver(job: JobOutcome, profile: Profile) -> str:
 
 
 def done_text(steps: Iterable[StepResult]) -> str:
-    """What was done, by action and outcome: ``40 sessions created, 2 rejected; 1 replica retried``; what stays is left
-    out."""
+    """Return what was done, by action and outcome: ``40 sessions created, 2 rejected; 1 replica retried``; what stays
+    is left out."""
     tally: dict[str, dict[str, int]] = {}
     for step in steps:
         if step.action in ACTIVE and step.outcome:
@@ -310,7 +310,7 @@ _PLANNED: Mapping[str, str] = {
 
 
 def _would(action: str) -> str:
-    """An action of a plan, in words."""
+    """Return an action of a plan, in words."""
     return _PLANNED.get(action, f"would {action}")
 
 
@@ -326,7 +326,7 @@ def step_lines(steps: Sequence[StepResult]) -> list[str]:
 
 
 def error_lines(steps: Sequence[StepResult]) -> list[str]:
-    """Every different error once, with the replicas that had it, or the session that belongs to no job."""
+    """Return every different error once, with the replicas that had it, or the session that belongs to no job."""
     grouped: dict[tuple[str, str, str], list[int]] = {}
     for step in steps:
         if step.error:
@@ -393,7 +393,8 @@ def _form(request: Request, name: str) -> dict[str, object]:
 
 
 def _lines_of_replica(job: Job, replica: Replica, run: int | str, verbose: bool) -> Iterator[str]:
-    """Its request. Unless ``verbose``, the command is the one in the manifest, without what skahactl puts around it."""
+    """Yield its request. Unless ``verbose``, the command is the one in the manifest, without what skahactl puts around
+    it."""
     from skahactl.manifest.shared_record import wrapped_request
 
     wrapped = wrapped_request(job, replica.request, replica.number, run)

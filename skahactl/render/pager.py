@@ -15,7 +15,7 @@ _DEFAULT = "less -FRX"
 
 
 def show(text: str, stdout: TextIO, environ: Mapping[str, str], *, lines: int | None = None) -> None:
-    """Writes ``text``, with a pager if ``stdout`` is a terminal and the text has more lines than it.
+    """Write ``text``, with a pager if ``stdout`` is a terminal and the text has more lines than it.
 
     ``text`` can contain escape sequences for colours. The pager is SKAHACTL_PAGER, else PAGER, else ``less -FRX``; an
     empty value, ``cat``, or a program that does not exist means none. ``lines`` is the height of the terminal,
@@ -42,7 +42,7 @@ def _pager(environ: Mapping[str, str]) -> list[str]:
 
 
 def _run(command: list[str], text: str) -> None:
-    """Runs the pager until the user leaves it. Ctrl-C belongs to the pager; leaving it early is not an error."""
+    """Run the pager until the user leaves it. Ctrl-C belongs to the pager; leaving it early is not an error."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with subprocess.Popen(command, stdin=subprocess.PIPE, encoding="utf-8", errors="replace") as pager:

@@ -56,12 +56,12 @@ class PageBlock:
 
 
 def topics() -> list[str]:
-    """The names of all pages, sorted."""
+    """Return the names of all pages, sorted."""
     return sorted(path.stem for path in _DIRECTORY.glob("*.md"))
 
 
 def read(topic: str) -> str:
-    """The Markdown of a page, with the names of other pages instead of links to them.
+    """Return the Markdown of a page, with the names of other pages instead of links to them.
 
     Raises FileNotFoundError for an unknown page.
     """
@@ -70,12 +70,12 @@ def read(topic: str) -> str:
 
 
 def title(topic: str) -> str:
-    """The title of a page."""
+    """Return the title of a page."""
     return read(topic).partition("\n")[0].removeprefix("# ")
 
 
 def plain(text: str) -> str:
-    """A page as plain text: line breaks as in the file, tables in columns two spaces apart, code indented.
+    """Return a page as plain text: line breaks as in the file, tables in columns two spaces apart, code indented.
 
     Code within a sentence keeps its backticks, so that a reader sees where it ends.
     """
@@ -89,7 +89,7 @@ def plain(text: str) -> str:
 
 
 def rendered(text: str, width: int, environ: Mapping[str, str]) -> str:
-    """A page for a terminal of this width in columns, with escape sequences for styles."""
+    """Return a page for a terminal of this width in columns, with escape sequences for styles."""
     from io import StringIO
 
     from rich.console import Console
@@ -111,7 +111,7 @@ def rendered(text: str, width: int, environ: Mapping[str, str]) -> str:
 
 
 def roff(text: str) -> str:
-    """A page in the language of man pages; its title and headings are subsections."""
+    """Return a page in the language of man pages; its title and headings are subsections."""
     return "\n".join(line for block in blocks(text) for line in _roff(block)) + "\n"
 
 
@@ -125,7 +125,7 @@ def escape_roff(text: str) -> str:
 
 
 def blocks(text: str) -> Iterator[PageBlock]:
-    """The blocks of a page in order. Comments are left out."""
+    """Yield the blocks of a page in order. Comments are left out."""
     from markdown_it import MarkdownIt
 
     tokens = iter(MarkdownIt("commonmark").enable("table").parse(text))
@@ -147,7 +147,7 @@ def blocks(text: str) -> Iterator[PageBlock]:
 
 
 def _rows(tokens: Iterator[Token]) -> list[list[Spans]]:
-    """Takes the tokens of a table."""
+    """Take the tokens of a table."""
     rows: list[list[Spans]] = []
     for token in tokens:
         match token.type:

@@ -94,7 +94,7 @@ def _line(run: RunProgress) -> str:
 
 
 def _failure(failure: FailedReplica) -> tuple[str, str]:
-    """The reason without its numbers, and the line that names the replica."""
+    """Return the reason without its numbers, and the line that names the replica."""
     facts = [
         f"item {failure.item}" if failure.item else "",
         "" if failure.exit_code is None else f"exit {failure.exit_code}",
@@ -151,7 +151,7 @@ class LiveReporter:
             self._tell()
 
     def close(self, *, has_result: bool = False) -> None:
-        """Leaves everything said on the terminal, and no picture. What is said later is a plain line."""
+        """Leave everything said on the terminal, and no picture. What is said later is a plain line."""
         del has_result
         with self._changed:
             self._closed = True
@@ -203,7 +203,7 @@ _SHARE = 25  # a picture takes one of so many seconds of a processor at most
 
 
 def _after(run: RunProgress, passed: float) -> RunProgress:
-    """The same some seconds later, as far as the clock alone tells."""
+    """Return the same some seconds later, as far as the clock alone tells."""
     longest = tuple((number, seconds + passed) for number, seconds in run.longest)
     left = None if run.left is None else max(1.0, run.left - passed)
     return replace(run, now=run.now + passed, longest=longest, left=left)

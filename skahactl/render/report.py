@@ -49,7 +49,7 @@ _UNSHOWABLE = re.compile(
 
 
 def report_page(report: Report) -> str:
-    """The whole page. Jinja2 is imported here, for no other command needs it."""
+    """Return the whole page. Jinja2 is imported here, for no other command needs it."""
     environment = _environment()
     script = _source("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -141,7 +141,7 @@ class _Budget:
 
 
 def _bytes(text: str) -> int:
-    """The size of the text in the page."""
+    """Return the size of the text in the page."""
     return len(escape(text).encode())
 
 
@@ -333,7 +333,7 @@ class Section:
         return f"{value:.4g}"
 
     def tooltip(self, one: ReportAttempt) -> str:
-        """Lines about one attempt: what it is, how long it took, what it wrote last."""
+        """Return lines about one attempt: what it is, how long it took, what it wrote last."""
         ending = one.state if one.exit_code is None else f"{one.state}, exit code {one.exit_code}"
         attempt = f", attempt {one.number}" if one.number > 1 else ""
         lines = [f"Replica {one.replica}{attempt}: {ending}"]
@@ -387,7 +387,7 @@ class Order:
 
 
 def _order(report: Report) -> Order | None:
-    """When each of several jobs ran, on one scale."""
+    """Return when each of several jobs ran, on one scale."""
     if len(report.jobs) < 2:
         return None
     ends = [max(job.created, report.generated if job.ended is None else job.ended) for job in report.jobs]

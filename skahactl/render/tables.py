@@ -90,8 +90,8 @@ def data_text(output: str, noun: str, data: object, *, headers: bool = True) -> 
 
 
 def _csv_text(rows: Sequence[Row], headers: bool) -> str:
-    """A column for each field, those of nested tables with a dot (``counts.Failed``); words of a list with blanks
-    between them, and nothing for what is unknown."""
+    """Return a column for each field, those of nested tables with a dot (``counts.Failed``); words of a list with
+    blanks between them, and nothing for what is unknown."""
     import csv
     import io
 
@@ -156,7 +156,7 @@ _NOTHING = frozenset({"-", "0", "1/1", "0/1", " "})  # one attempt of one is not
 def terminal_columns(
     noun: str, columns: Sequence[Column], rows: Sequence[Row], now: float, unicode: bool = True
 ) -> tuple[list[Column], str | None]:
-    """The columns that a terminal shows of these rows, and a title above them.
+    """Return the columns that a terminal shows of these rows, and a title above them.
 
     Replicas of one job are numbers below a title with the job. Columns that hold nothing are left out, but for keys
     and states.
@@ -174,7 +174,8 @@ def terminal_columns(
 
 
 def _value_of(noun: str, name: str, rows: Sequence[Row]) -> Callable[[Row], Any]:
-    """The field or the column that ``name`` means: a field as it is written, a column, or a field in other letters."""
+    """Return the field or the column that ``name`` means: a field as it is written, a column, or a field in other
+    letters."""
     fields = sorted(_fields(rows[:100]))
     columns = {column.title.lower(): column for column in VIEWS[noun].columns}
     if name not in fields and name.lower() in columns:
@@ -206,7 +207,7 @@ def _value(row: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 
 
 def _rank(value: Any) -> tuple[int, Any]:
-    """Numbers before words, lists by their length, texts that are numbers as numbers."""
+    """Return numbers before words, lists by their length, texts that are numbers as numbers."""
     if isinstance(value, list | tuple):
         return 0, float(len(value))
     if isinstance(value, int | float):
@@ -317,7 +318,7 @@ class AppendedRows:
 
 
 def _key(noun: str, row: Row) -> tuple[object, ...]:
-    """What makes a row the same one at every look."""
+    """Return what makes a row the same one at every look."""
     return (*(row.get(field) for field in ("job", "run", "replica", "position")), VIEWS[noun].name(row))
 
 

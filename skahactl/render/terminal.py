@@ -53,7 +53,8 @@ _COMMAND = ": skahactl "
 
 
 def wrapped(text: str, columns: int) -> list[str]:
-    """A message that is longer than a line, wrapped at blanks; a command at its end is a line of its own, to paste."""
+    """Return a message that is longer than a line, wrapped at blanks; a command at its end is a line of its own, to
+    paste."""
     if cell_len(text) <= columns:
         return [text]
     head, colon, command = text.rpartition(_COMMAND)
@@ -90,7 +91,7 @@ def size_of(stream: TextIO) -> Size:
 
 
 def styled(stream: TextIO, environ: Mapping[str, str], parts: Sequence[tuple[str, str]]) -> str:
-    """One line of (text, style), with the escapes of this terminal."""
+    """Return one line of (text, style), with the escapes of this terminal."""
     screen = console(stream, environ)
     with screen.capture() as captured:
         screen.print(Text.assemble(*parts), soft_wrap=True, end="")
@@ -144,7 +145,7 @@ def _line(columns: Sequence[Column], texts: Sequence[str], widths: Sequence[int]
 
 
 def _natural(columns: Sequence[Column], texts: Sequence[Sequence[str]]) -> list[int]:
-    """The width of each column without any cut, in cells of the terminal."""
+    """Return the width of each column without any cut, in cells of the terminal."""
     return [
         max([len(column.title), *(cell_len(line[place]) for line in texts)]) for place, column in enumerate(columns)
     ]
@@ -197,7 +198,7 @@ class RepaintedDisplay:
         self._title: str | None = None
 
     def paint(self, make: Callable[[Size], RenderableType]) -> None:
-        """Shows what ``make`` returns for the size of the terminal; what is too high is cut."""
+        """Show what ``make`` returns for the size of the terminal; what is too high is cut."""
         size = self._size_of()
         before = "" if self._size is not None else "\x1b[?25l"
         if self._size not in (None, size):
@@ -211,7 +212,7 @@ class RepaintedDisplay:
         self._height = len(lines)
 
     def title(self, text: str) -> None:
-        """Names the terminal, with the name before it kept for ``close``."""
+        """Set the title of the terminal, and keep the former one for ``close``."""
         if text != self._title:
             self._write(("" if self._title is not None else "\x1b[22;0t") + f"\x1b]0;{text}\x07")
             self._title = text
@@ -226,7 +227,7 @@ class RepaintedDisplay:
         self._height = 0
 
     def close(self, *, keep: bool = False) -> None:
-        """Takes the picture away (or leaves it, with ``keep``) and gives the cursor back."""
+        """Take the picture away (or leave it, with ``keep``) and give the cursor back."""
         if self._size is None:
             return
         up = f"\x1b[{self._height}A" if self._height and not keep else ""

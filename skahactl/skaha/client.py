@@ -94,7 +94,7 @@ Value = TypeVar("Value")
 
 
 def _log_nothing(line: str) -> None:
-    """Reports nothing."""
+    """Report nothing."""
 
 
 class Client:
@@ -247,7 +247,7 @@ class Client:
         return _read_reply(models.parse_events, self._require_success(reply))
 
     async def events_text(self, id: str) -> str | None:
-        """The same as the server's table; None without a pod."""
+        """Return the same as the server's table; None without a pod."""
         reply = await self._send("GET", _path(id), params={"view": "events"})
         if reply.status == 404 and not reply.is_page:
             return None

@@ -101,7 +101,7 @@ def registry_auth(registry: Registry, environ: Mapping[str, str]) -> RegistryAut
 
 
 def _registry_text(secret: Secret, environ: Mapping[str, str]) -> str:
-    """A file that other users can read is refused, like any other credential."""
+    """Return a file that other users can read is refused, like any other credential."""
     if secret.source == "file":
         return _private_text(Path(secret.name), "registry secret", "write it to the file (mode 0600)").strip("\r\n")
     return read_secret(secret, environ, what="profile, registry-secret")
@@ -134,7 +134,7 @@ _EARLY = 60.0  # seconds before a token expires from which on it is not used any
 
 
 def _token_of_command(command: Sequence[str], environ: Mapping[str, str]) -> str:
-    """The first line that the command prints; what it prints is never shown. Raises AuthError."""
+    """Return the first line that the command prints; what it prints is never shown. Raises AuthError."""
     import subprocess
 
     where, hint = shlex.join(command), "run the token-command of the profile by hand to see why"
@@ -169,7 +169,7 @@ class TokenCommand:
         self._running = asyncio.Lock()
 
     async def token(self) -> str | None:
-        """The token; None for a profile without a token-command. Raises AuthError."""
+        """Return the token; None for a profile without a token-command. Raises AuthError."""
         if self._profile.auth.token_command is None:
             return None
         async with self._running:

@@ -178,7 +178,8 @@ def read_secret(secret: Secret, environ: Mapping[str, str], *, what: str) -> str
 
 
 def _regular_file(path: str) -> bytes:
-    """The content of a regular file of at most LARGEST_SECRET bytes; OSError, without waiting, for anything else."""
+    """Return the content of a regular file of at most LARGEST_SECRET bytes; OSError, without waiting, for anything
+    else."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -282,7 +283,7 @@ def argument(text: str) -> str:
 
 
 def variable_name(name: str) -> str:
-    """The name of an environment variable, in quotes if YAML would read it as something else."""
+    """Return the name of an environment variable, in quotes if YAML would read it as something else."""
     return f'"{name}"' if name in _QUOTED_NAMES else name
 
 

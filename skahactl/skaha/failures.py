@@ -43,7 +43,7 @@ _ALERTS = (
 
 
 def refusal_in(error: BaseException) -> str | None:
-    """The server's reason, such as "unknown ca", if it ended the handshake because of our certificate."""
+    """Return the server's reason, such as "unknown ca", if it ended the handshake because of our certificate."""
     for link in exception_chain(error):
         reason = (getattr(link, "reason", None) or "") if isinstance(link, ssl.SSLError) else ""
         if not isinstance(link, ssl.SSLCertVerificationError) and any(alert in reason for alert in _ALERTS):
@@ -52,7 +52,7 @@ def refusal_in(error: BaseException) -> str | None:
 
 
 def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and its causes; of a group, as of a host with several addresses, every member."""
+    """Yield the error and its causes; of a group, as of a host with several addresses, every member."""
     while error is not None:
         yield error
         if isinstance(error, BaseExceptionGroup):
@@ -138,8 +138,8 @@ class HttpReply:
 
 
 def _spellings(secrets: Iterable[str]) -> tuple[str, ...]:
-    """Each secret in every way in which a server may repeat it, the longest first: as it is, as it was sent in the
-    form, escaped as JSON, HTML or a URL, and in base 64."""
+    """Return each secret in every way in which a server may repeat it, the longest first: as it is, as it was sent in
+    the form, escaped as JSON, HTML or a URL, and in base 64."""
     found: set[str] = set()
     for secret in secrets:
         if len(secret) <= 3:
@@ -230,7 +230,7 @@ REJECTED_HINT = "do not send it again unchanged; check the environment, the reso
 
 
 def is_without_connection(error: Exception) -> bool:
-    """Whether a request ended before it had a connection, so that the server has not seen it."""
+    """Return whether a request ended before it had a connection, so that the server has not seen it."""
     import httpx
 
     return isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError)
@@ -281,7 +281,7 @@ def _code_of(error: Exception) -> str:
 
 
 def _is_permanent(error: Exception) -> bool:
-    """A host that does not exist, or a server that is not trusted: trying again gives the same."""
+    """Return a host that does not exist, or a server that is not trusted: trying again gives the same."""
     return any(
         _is_unknown_host(link) or isinstance(link, ssl.SSLCertVerificationError) for link in exception_chain(error)
     )
@@ -347,8 +347,8 @@ def _describe_error(error: httpx.HTTPError | Exception) -> str:
 
 
 def _system_message(error: Exception) -> str | None:
-    """What the system said, such as "Connection refused"; the libraries above it only say that it failed. The errno of
-    a TLS error is a number of the TLS library."""
+    """Return what the system said, such as "Connection refused"; the libraries above it only say that it failed. The
+    errno of a TLS error is a number of the TLS library."""
     links = [link for link in exception_chain(error) if isinstance(link, OSError)]
     tls = next((link for link in links if isinstance(link, ssl.SSLError)), None)
     if tls is not None:

@@ -86,8 +86,8 @@ class SharedStorage:
         report: Callable[[str], None],
         make_transport: Callable[[Profile], httpx.AsyncBaseTransport],
     ) -> SharedStorage:
-        """The storage that the profile names, with the credentials of its server. Raises ProfileError for credentials
-        on an open line."""
+        """Return the storage that the profile names, with the credentials of its server. Raises ProfileError for
+        credentials on an open line."""
         url = profile.storage.url
         if url is None or profile.storage.root is None:
             return cls(profile, clock, None)
@@ -107,7 +107,7 @@ class SharedStorage:
             await self._exchange.aclose()
 
     async def ends(self, wanted: Iterable[EndKey], *, are_listed: bool = False) -> FoundEnds:
-        """The recorded ends of these attempts. Never raises an error of the service: it is in the result.
+        """Return the recorded ends of these attempts. Never raises an error of the service: it is in the result.
 
         ``are_listed``: a listing has shown that they exist.
         """
@@ -124,7 +124,8 @@ class SharedStorage:
         return found
 
     async def names(self, directory: str) -> tuple[str, ...] | None:
-        """The names in a directory; None if there is no such directory, or nothing that could be asked for it."""
+        """Return the names in a directory; None if there is no such directory, or nothing that could be asked for
+        it."""
         if await asyncio.to_thread(os.path.isdir, directory):
             return tuple(await asyncio.to_thread(os.listdir, directory))
         if not self._is_served(directory):
@@ -153,7 +154,7 @@ class SharedStorage:
             yield pieces
 
     async def check(self) -> None:
-        """Lists the root, to verify address and credentials. Raises AuthError or UnreachableError."""
+        """List the root, to verify address and credentials. Raises AuthError or UnreachableError."""
         if self._connect is None:
             return
         reply = await self._get("nodes", self._root, {"limit": "0"})
@@ -171,7 +172,8 @@ class SharedStorage:
             yield pieces if exists else None
 
     async def _pieces(self, path: str) -> AsyncGenerator[bytes]:
-        """The pieces of a file, the first one empty: the service has answered. FileNotFoundError: it does not exist.
+        """Return the pieces of a file, the first one empty: the service has answered. FileNotFoundError: it does not
+        exist.
 
         Where the connection breaks, the file is requested again and continued after what was read: a log only grows.
         """
@@ -238,7 +240,8 @@ class SharedStorage:
         self._judge(key, content, found)
 
     async def _end_content(self, path: str) -> bytes | None:
-        """What an end contains; None if there is none. What does not match the format may be cut: it is read again."""
+        """Return what an end contains; None if there is none. What does not match the format may be cut: it is read
+        again."""
         for attempt in range(1, MOST_READS + 1):
             reply = await self._get("files", path)
             if reply is None or not reply.body or attempt == MOST_READS or parse_end(reply.body) is not None:
@@ -261,7 +264,8 @@ class SharedStorage:
         return f"/{service}{path.removeprefix(self._root)}"
 
     async def _get(self, service: str, path: str, params: Mapping[str, str] | None = None) -> HttpReply | None:
-        """The reply with status 200 or 204; None for 404. Raises AuthError, or UnreachableError after some tries."""
+        """Return the reply with status 200 or 204; None for 404. Raises AuthError, or UnreachableError after some
+        tries."""
         from skahactl.skaha.failures import error_of_exception, error_of_reply, is_without_connection
         from skahactl.skaha.transport import FAILURES
 
@@ -290,7 +294,7 @@ class SharedStorage:
         raise AssertionError("unreachable")
 
     def _located(self, error: SkahactlError) -> SkahactlError:
-        """The error, with the address of the service: it is not the server of the sessions."""
+        """Return the error, with the address of the service: it is not the server of the sessions."""
         error.where = f"storage service {self._address}"
         return error
 
@@ -302,7 +306,7 @@ class SharedStorage:
 
 
 def is_safe_path(path: str) -> bool:
-    """Whether the service reads the path as it is meant."""
+    """Return whether the service reads the path as it is meant."""
     return bool(SAFE_PATH.fullmatch(path)) and not {".", ".."} & set(path.split("/"))
 
 
@@ -323,7 +327,7 @@ def _pause(attempt: int, wanted: float | None) -> float:
 
 
 def _children(body: bytes) -> tuple[str, ...] | None:
-    """The names of the children in a listing; None if it is not a whole document."""
+    """Return the names of the children in a listing; None if it is not a whole document."""
     try:
         root = ElementTree.fromstring(body)
     except ElementTree.ParseError:

@@ -71,8 +71,8 @@ class ConnectionPool(httpx.AsyncBaseTransport):
         self._all, self._idle, self._used = [], [], set()
 
     async def _sent(self, lane: httpx.AsyncBaseTransport, request: httpx.Request) -> httpx.Response:
-        """The response. A read request on a connection that the server has just closed is sent once more, on a fresh
-        one; a create never is."""
+        """Return the response. A read request on a connection that the server has just closed is sent once more, on a
+        fresh one; a create never is."""
         was_used = lane in self._used
         self._used.add(lane)
         try:
@@ -157,8 +157,8 @@ class Connection(httpx.AsyncBaseTransport):
         self._former = []
 
     async def _sent(self, inner: ConnectionPool, request: httpx.Request) -> httpx.Response:
-        """The response. A server that refuses a certificate says so in an alert, which a reset may hide: while no
-        request was accepted, a read request is repeated, so that the reason becomes known."""
+        """Return the response. A server that refuses a certificate says so in an alert, which a reset may hide: while
+        no request was accepted, a read request is repeated, so that the reason becomes known."""
         if self._accepted or self._profile.auth.method != "x509" or request.method != "GET":
             return await inner.handle_async_request(request)
         for _ in range(_REFUSAL_TRIES - 1):
@@ -352,7 +352,7 @@ class Exchange:
         self._longest = _LONGEST * profile.client.timeout
 
     async def prepare_credentials(self) -> None:
-        """Runs the profile's token-command if there is one and its last token is of no more use. Raises AuthError."""
+        """Run the profile's token-command if there is one and its last token is of no more use. Raises AuthError."""
         self._token = await self._token_command.token()
 
     def prepared(
@@ -470,7 +470,7 @@ class Exchange:
 
 
 async def _read_whole(response: httpx.Response, most: int) -> bytes:
-    """The body, decoded; an error if it is larger than ``most`` bytes, before more than that is held."""
+    """Return the body, decoded; an error if it is larger than ``most`` bytes, before more than that is held."""
     pieces, size = [], 0
     async for piece in _decoded(response):
         size += len(piece)
@@ -482,7 +482,7 @@ async def _read_whole(response: httpx.Response, most: int) -> bytes:
 
 
 async def _decoded(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The body in pieces of bounded size, whatever a compressed one expands to."""
+    """Yield the body in pieces of bounded size, whatever a compressed one expands to."""
     if response.is_stream_consumed:  # of a transport that has read it already, as the local platform's
         yield response.content
         return
@@ -514,7 +514,7 @@ def _request_tokens(who: Mapping[str, str]) -> list[str]:
 
 
 def correct_clock(clock: SystemClock, date: str | None) -> None:
-    """Lets the clock follow the Date header of a reply of the platform itself."""
+    """Let the clock follow the Date header of a reply of the platform itself."""
     from email.utils import parsedate_to_datetime
 
     with contextlib.suppress(ValueError, TypeError, OverflowError):

@@ -33,7 +33,7 @@ def matches(pattern: str) -> list[str]:
 
 
 def _around_any_depth(components: list[str]) -> list[list[str]]:
-    """The components before, between and after each ``**``; several in a row are one."""
+    """Return the components before, between and after each ``**``; several in a row are one."""
     parts: list[list[str]] = [[]]
     for position, component in enumerate(components):
         if component != _ANY_DEPTH:
@@ -44,7 +44,7 @@ def _around_any_depth(components: list[str]) -> list[list[str]]:
 
 
 def _named(bases: Iterable[str], components: list[str]) -> list[str]:
-    """The directories that match below ``bases``: empty (the working directory), or ending with a slash."""
+    """Return the directories that match below ``bases``: empty (the working directory), or ending with a slash."""
     if not components:
         return list(bases)
     if components == [""]:  # the pattern begins with a slash
@@ -69,7 +69,7 @@ def _everything(roots: list[str]) -> Iterator[str]:
 
 
 def _entries(directory: str) -> list[os.DirEntry[str]]:
-    """What is in ``directory`` and not hidden; nothing where it cannot be read, as for glob."""
+    """Return what is in ``directory`` and not hidden; nothing where it cannot be read, as for glob."""
     try:
         with os.scandir(directory or ".") as entries:
             return [entry for entry in entries if not entry.name.startswith(".")]

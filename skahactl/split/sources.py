@@ -55,7 +55,7 @@ class Source(NamedTuple):
                 yield self.internal(piece, structured)
 
     def all_of_it(self, structured: bool) -> Iterator[bytes]:
-        """The same for a regular file, or names that globs match; ``pieces`` can still be read afterwards."""
+        """Yield the same for a regular file, or names that globs match; ``pieces`` can still be read afterwards."""
         if self.fd < 0:
             return iter([self.internal(self.head, structured)])
         assert self.begin is not None

@@ -103,7 +103,7 @@ def chunk(sources: Sequence[Source], share: Share, structured: bool) -> Iterator
 
 
 def everything(sources: Sequence[Source], structured: bool, *, again: bool = False) -> Iterator[bytes]:
-    """All lines of all sources, in pieces. A last line without its end gets one, but for the very last.
+    """Yield all lines of all sources, in pieces. A last line without its end gets one, but for the very last.
 
     ``again``: of regular files only, which can be read once more afterwards.
     """
@@ -122,7 +122,7 @@ def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def number_of_lines(pieces: Iterable[bytes]) -> int:
-    """How many lines the pieces have; a last one without its end counts."""
+    """Return how many lines the pieces have; a last one without its end counts."""
     count, last = 0, b"\n"
     for piece in pieces:
         count += piece.count(b"\n")
@@ -131,7 +131,7 @@ def number_of_lines(pieces: Iterable[bytes]) -> int:
 
 
 def lines_with_count(sources: Sequence[Source], structured: bool) -> tuple[int, Iterator[bytes]]:
-    """The number of lines, and all of them. Holds the lists only where one of them cannot be read twice."""
+    """Return the number of lines, and all of them. Holds the lists only where one of them cannot be read twice."""
     if all(source.begin is not None or source.fd < 0 for source in sources):
         again = lines(everything(sources, structured))
         return number_of_lines(everything(sources, structured, again=True)), again
@@ -140,7 +140,7 @@ def lines_with_count(sources: Sequence[Source], structured: bool) -> tuple[int, 
 
 
 def held_within_limit(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same pieces; UsageError for more than what is held of a list that cannot be read twice."""
+    """Yield the same pieces; UsageError for more than what is held of a list that cannot be read twice."""
     size = 0
     for piece in pieces:
         size += len(piece)
@@ -244,7 +244,8 @@ NAMED = 3  # number of missing files that a message names
 
 
 def item_weights(found: Iterable[bytes], structured: bool) -> array[int]:
-    """The size in bytes of the file that each line names. Raises UsageError naming the first files that have none."""
+    """Return the size in bytes of the file that each line names. Raises UsageError naming the first files that have
+    none."""
     sizes, missing = array("q"), []
     for line in found:
         size = _size(item_of(line, structured))

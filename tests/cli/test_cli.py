@@ -111,7 +111,7 @@ WORDS = {
     "scontrol requeue": "retry JOB",
     "cat tiles": "skahactl logs tiles",
     "watch": "skahactl get jobs -w",
-    "server use x": "skahactl profile list",
+    "server use x": "skahactl profile use x",
     "logout": "a certificate is a file",
     "--verison": "did you mean '--version'?",
     "logs tiles --since yesterday": "--tail N",
