@@ -49,7 +49,7 @@ VERBS = {
 }
 
 #: The groups with one line per verb; the others are lists of verbs.
-_WITH_LINES = ("Start", "Watch")
+_WITH_LINES = ("Start", "Watch", "In a replica")
 
 _HEAD = """\
 skahactl: batch jobs on the CANFAR Science Platform
@@ -59,7 +59,7 @@ Usage: skahactl COMMAND [OPTIONS]
 
 _TAIL = """
 Options      -p PROFILE  -o FORMAT  -q  -v  -h
-Try it       skahactl apply configs/quickstart/job.toml --wait
+Try it       skahactl create headless demo:1 -p local --wait -- echo hello
 More         skahactl help COMMAND, skahactl help TOPIC (manifest, states,
              split, output, exit-codes, python, migrating, troubleshooting, ...)"""
 
@@ -184,7 +184,8 @@ def help_page(verb: str, words: Sequence[str], on_terminal: bool) -> str:
     _use_plain_pages(root, width, text)
     chain = [word for word in words if not word.startswith("-")]
     root.help_print(chain[chain.index(verb) :][:2])
-    return re.sub(r"\s*\n\n+", "\n\n", text.getvalue()).rstrip("\n") + "\n"
+    page = re.sub(r"\s*\n\n+", "\n\n", text.getvalue()).rstrip("\n") + "\n"
+    return page.replace("  -o FORMAT", "") if "-o, --output FILE" in page else page
 
 
 def _use_plain_pages(root: App, width: int | None, stream: TextIO) -> None:

@@ -82,8 +82,8 @@ def apply(
             metavar="create|unknown",
             group=EARLIER_RUNS,
             show_choices=False,
-            help="Adopt sessions with exactly this job's names that this machine has no record of; create the other "
-            "replicas, or record them as Unknown.",
+            help="If the job was started on another machine: take over its sessions. create: create the missing "
+            "replicas; unknown: record them as Unknown.",
         ),
     ] = None,
     break_lock: BreakLock = False,

@@ -34,7 +34,8 @@ def completion(
     /,
     *,
     shell: Annotated[
-        Name | None, Parameter(metavar="SHELL", show_choices=False, help="The same as FOR, as an option.")
+        Name | None,
+        Parameter(metavar="SHELL", show_choices=False, help="Shell to install for: another way to write FOR."),
     ] = None,
 ) -> int:
     """Print the completion script of a shell, or install it where the shell looks for it.

@@ -77,7 +77,8 @@ def logs(
     """Show, follow or save the log of every replica.
 
     Saved logs are read from this machine, all others from the server, which keeps them for one hour. With -o jsonl,
-    each line is an object {"log": "tiles/3", "line": "..."}. Exit with 1 if a log is lost or still empty.
+    each line is an object {"log": "tiles/3", "line": "..."}. Exit with 1 if a log is lost,
+    or a running replica has written nothing yet.
 
     Examples:
       skahactl logs tiles/3 --tail 20

@@ -115,7 +115,7 @@ BreakLock = Annotated[
     bool,
     Parameter(
         group=EARLIER_RUNS,
-        help="Take over a job from a driver on another machine that no longer runs.",
+        help="Take over a job from a driver on another machine. Use it only if that driver has ended for certain.",
     ),
 ]
 

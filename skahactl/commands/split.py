@@ -108,14 +108,14 @@ def split(
         ),
     ] = False,
     script: Annotated[
-        bool, Parameter(group=DISPLAY, help="Print sh and awk that produce the same chunk or stripe share.")
+        bool, Parameter(group=DISPLAY, help="Print a script for sh and awk that gives the same chunk or stripe share.")
     ] = False,
 ) -> int:
     """Print this replica's share of a list, or run a command once per item.
 
     Every item goes to exactly one replica. Without options, REPLICA_ID and REPLICA_COUNT, which the platform sets,
-    name the share. {} in the command is the item; a failed item does not stop the others, and the exit code is 1.
-    More: skahactl help split
+    name the share. {} in the command is the item; without {}, the item is the last argument. A failed item does
+    not stop the others, and the exit code is 1. More: skahactl help split
 
     Examples:
       skahactl split tiles.txt | xargs -r -d '\\n' -n 1 process-tile

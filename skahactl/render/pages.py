@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
+    from rich.console import ConsoleOptions, RenderResult
+    from rich.markdown import MarkdownElement
 
 _DIRECTORY = Path(__file__).parents[1] / "manual"
 _BULLET = "*"
@@ -93,8 +95,25 @@ def rendered(text: str, width: int, environ: Mapping[str, str]) -> str:
     from io import StringIO
 
     from rich.console import Console
-    from rich.markdown import Markdown
+    from rich.markdown import CodeBlock, Markdown
+    from rich.syntax import Syntax
+    from rich.text import Text
     from rich.theme import Theme
+
+    class UnwrappedCode(CodeBlock):
+        """Code with the lines of the file: a line that is too long continues at the edge of the terminal."""
+
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            code = Syntax("", self.lexer_name, theme=self.theme).highlight(str(self.text).rstrip())
+            for line in code.split("\n"):
+                yield Text.assemble("  ", line, no_wrap=True, overflow="ignore")
+
+    class Page(Markdown):
+        elements: ClassVar[dict[str, type[MarkdownElement]]] = {
+            **Markdown.elements,
+            "fence": UnwrappedCode,
+            "code_block": UnwrappedCode,
+        }
 
     styles = {"markdown.code": "cyan", "markdown.code_block": "cyan", "markdown.h1": "bold", "markdown.h2": "bold"}
     console = Console(
@@ -106,7 +125,7 @@ def rendered(text: str, width: int, environ: Mapping[str, str]) -> str:
         _environ=dict(environ),
     )
     with console.capture() as captured:
-        console.print(Markdown(text, code_theme="ansi_dark", hyperlinks=False))
+        console.print(Page(text, code_theme="ansi_dark", hyperlinks=False), crop=False)
     return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 

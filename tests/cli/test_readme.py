@@ -352,7 +352,7 @@ def test_the_python_examples_run(text: str, output: str, tmp_path: Path, here: d
 
 def test_the_list_of_what_is_missing(tmp_path: Path, here: dict[str, str]) -> None:
     loop, command = block("retry", "missing", "sh").split("skahactl ", 1)
-    assert command.startswith("apply configs/survey-tiles/missing.toml")
+    assert command.startswith("apply missing.toml")
     (tmp_path / "1.OK").write_text("done")
     (tmp_path / "2.OK").write_text("")
     (tmp_path / "work" / "tile_numbers.txt").write_text("1\n2\n3\n")
