@@ -58,6 +58,11 @@ def blocks(text: str, languages: str) -> list[str]:
     return re.findall(rf"^```(?:{languages})\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
+def _calls(text: str) -> list[str]:
+    """The lines of a block; one that ends with a backslash goes with the next."""
+    return text.replace("\\\n", "").splitlines()
+
+
 def marked(mark: str, language: str) -> list[tuple[str, str]]:
     """Page and text of every block after a comment that matches ``mark``."""
     return [
@@ -310,7 +315,7 @@ def test_commands_of_the_manual_run_after_the_first_job(page: str, tmp_path: Pat
     survey = 'name = "survey"\nimage = "skaha/astronomy:latest"\ncommand = ["echo", "{results}"]\n'
     (work / "survey" / "job.toml").write_text(survey)
     assert shell("skahactl apply job.toml --wait", work, here).returncode == 1
-    lines = [line for name, text in marked("run", "sh") if name == page for line in text.splitlines()]
+    lines = [line for name, text in marked("run", "sh") if name == page for line in _calls(text)]
     assert lines
     for line in lines:
         done = shell(line, work, here)
