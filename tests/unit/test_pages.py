@@ -101,3 +101,11 @@ def test_links_to_pages_become_their_names() -> None:
 def test_a_page_that_does_not_exist() -> None:
     with pytest.raises(FileNotFoundError):
         pages.read("nothing")
+
+
+def test_code_of_a_page_is_neither_wrapped_nor_cut() -> None:
+    code = "run --first " + "x" * 100 + "  # and a comment"
+    shown = pages.rendered(f"# Title\n\n```sh\n{code}\n\nrun\n```\n\ntext\n", 40, {"NO_COLOR": "1"})
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown).split("\n")
+    begin = plain.index(f"  {code}")
+    assert plain[begin + 1 : begin + 3] == ["", "  run"]
