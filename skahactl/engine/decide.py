@@ -107,7 +107,9 @@ def _decide_ended(
         return Decision(JobAction.CREATE, f"run {number} {how}; the next run was asked for", changed)
     if stale is not None:
         return Decision(JobAction.CREATE, stale, changed)
-    rerun, with_items = suggest("apply", job.manifest or "FILE", "--rerun"), "items" in job.content
+    has_settings = any(source.startswith("--") for source in job.sources.values())
+    rerun = "the same command with --rerun" if has_settings else suggest("apply", job.manifest or "FILE", "--rerun")
+    with_items = "items" in job.content
     if changed:
         return Decision(
             JobAction.REFUSE,

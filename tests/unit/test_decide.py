@@ -81,3 +81,10 @@ def test_a_deleted_run_is_followed_by_the_next() -> None:
     assert decision(JOB, replace(gone, run=replace(gone.run, deleting=True, ended=1.0))).action == "create"
     going = last(Running=2)
     assert decision(JOB, replace(going, run=replace(going.run, deleting=True))).action == "replace"
+
+
+def test_the_advice_for_an_ended_run_is_a_whole_command_or_names_this_one() -> None:
+    plain = replace(JOB, manifest="a b.toml", sources={})
+    assert "skahactl apply 'a b.toml' --rerun" in str(decision(plain, last(Completed=1)).hint)
+    assert "the same command with --rerun" in str(decision(JOB, last(Completed=1)).hint)
+    assert "skahactl retry fits" in str(decision(plain, last(Failed=1)).hint)
