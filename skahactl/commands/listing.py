@@ -203,6 +203,12 @@ class GetQuery:
             if self.guessed and unknown:
                 self._refuse_near_noun(unknown[0])
                 self.noun = "sessions"
+            elif unknown and self.noun in _OF_THE_LEDGER:  # a word of eight letters may be the id of a session
+                raise UsageError(
+                    f"no job '{unknown[0]}' on {runtime.where}",
+                    hint=f"{suggest('get', 'jobs')} lists the jobs",
+                    code="unknown-target",
+                )
         self.states = parse_states(asked.state, self._states())
         self._refuse_contradictions()
 
