@@ -48,6 +48,10 @@ class SharedSite:
         return self.root / "server" / "shared"
 
     @property
+    def gate(self) -> Path:
+        return self.root / "server" / "gate"
+
+    @property
     def storage(self) -> str:
         """The address of the storage service."""
         return f"{self.url.removesuffix('/skaha/v1')}/arc"
@@ -83,12 +87,13 @@ class SharedSite:
         return httpx.request(method, self.url + path, headers=headers, trust_env=False, timeout=60).raise_for_status()
 
     def write_job(self, machine: str = "laptop", replicas: int = 4, extra: str = "") -> None:
-        """A job of which replica 3 fails in its first attempt."""
+        """A job of which replica 3 fails in its first attempt. Replicas begin when ``gate`` exists."""
         folder = self.root / machine
         folder.mkdir(exist_ok=True)
         (folder / "job.toml").write_text(
             'name = "tiles"\nimage = "images.canfar.net/a/b:1"\n'
-            "shell = '''echo \"replica $REPLICA_ID begins\"; sleep 0.5; printf 'no newline at the end'\n"
+            f"shell = '''until [ -e {self.gate} ]; do sleep 0.1; done\n"
+            "echo \"replica $REPLICA_ID begins\"; sleep 0.5; printf 'no newline at the end'\n"
             'if [ "$REPLICA_ID" = 3 ] && [ -z "$SKAHACTL_ATTEMPT" ]; then exit 7; fi\'\'\'\n'
             f'replicas = {replicas}\n[logs]\nshared = "{self.shared}"\n{extra}'
         )
@@ -136,6 +141,7 @@ def shared_site(root: Path) -> Iterator[SharedSite]:
     try:
         with proxy_to(process.stdout.readline().strip()) as (url, proxy):
             site = SharedSite(root, url, proxy)
+            site.gate.touch()
             (root / "profile.toml").write_text(
                 f'server = "{url}"\n[auth]\nmethod = "token"\ntoken-file = "token"\n'
                 f'[storage]\nroot = "{site.shared}"\nurl = "{site.storage}"\n'

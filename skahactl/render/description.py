@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode
-from skahactl.model import ALIVE, STATES, State
+from skahactl.model import ALIVE, OBSERVED, STATES, State
 from skahactl.render.columns import REPLICA_NUMBER, cells, columns_of, counts_text, epoch, plain_lines
 from skahactl.render.outcomes import head, standing
 from skahactl.text import format_duration, format_ranges, time_ago
@@ -148,6 +148,8 @@ def _bar(span: TimelineSpan, first: float, last: float, width: int, fill: str) -
 
 def _note(span: TimelineSpan) -> str:
     waited = f"waited {format_duration(span.waited)}"
+    if span.started is None and span.state in OBSERVED:  # it ended while no command polled
+        return f"{span.state} {format_duration(span.waited)} after its create, start unknown"
     if span.started is None:
         return f"{span.state}, {waited}"
     ran = f"{'runs' if span.state == State.RUNNING else 'ran'} {format_duration(span.ran)}"

@@ -278,7 +278,7 @@ _DONE: Mapping[str, tuple[str, str]] = {
     StepAction.CREATE: ("session", "created"),
     StepAction.RETRY: ("replica", "retried"),
     StepAction.RESEND: ("session", "created again"),
-    StepAction.ADOPT: ("session", "adopted"),
+    StepAction.ADOPT: ("replica", "adopted"),
     StepAction.DELETE: ("replica", "deleted"),
     JobAction.RENEW: ("session", "renewed"),
 }

@@ -18,6 +18,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from skahactl.model import OBSERVED
 from skahactl.render import charts
 from skahactl.render.report_data import FailedAttempt, FailureGroup, Report, ReportAttempt, ReportJob, ReportUsage
 from skahactl.text import format_duration, format_ranges
@@ -349,6 +350,8 @@ class Section:
     def _times_of(self, one: ReportAttempt) -> str:
         first, last = charts.span_of(one, self._now)
         start = f"{format_duration(first - self.scale.start)} after the first create" if self.scale else ""
+        if one.started is None and one.state in OBSERVED:  # it ended while no command polled
+            return f"ended {charts.short_time(last - first)} after its create, start unknown; created {start}"
         if one.started is None:
             return f"waited {charts.short_time(last - first)}, {start}"
         waited = charts.short_time(max(0.0, one.started - first))

@@ -21,7 +21,9 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedSite]:
     """The server has discarded every session; the laptop has not polled since it started them."""
     with shared_site(tmp_path_factory.mktemp("site")) as site:
         site.write_job(replicas=REPLICAS)
+        site.gate.unlink()
         site.run("apply", "job.toml")
+        site.gate.touch()
         site.wait_until_ended(REPLICAS)
         yield site
 
@@ -111,3 +113,10 @@ def test_results_are_adopted_as_a_whole_or_not_at_all(site: SharedSite) -> None:
     site.run("apply", "job.toml", "--adopt", "create", machine="desktop", expect=1)
     assert results(site, "desktop") == RESULTS
     assert [key for key in site.proxy.requests if key.startswith("POST")] == posts == []
+
+
+def test_the_timeline_does_not_call_an_unobserved_run_waiting(site: SharedSite) -> None:
+    site.run("apply", "job.toml", machine="copy", expect=1)
+    shown = site.run("describe", "tiles/3,20", machine="copy").stdout
+    assert "Failed" in shown
+    assert "after its create, start unknown" in shown.split("Timeline")[1]

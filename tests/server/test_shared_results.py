@@ -21,7 +21,9 @@ def site(tmp_path: Path) -> Iterator[SharedSite]:
 
 def test_results_and_logs_are_complete_although_no_command_ran_meanwhile(site: SharedSite) -> None:
     site.write_job()
+    site.gate.unlink()
     site.run("apply", "job.toml")
+    site.gate.touch()
     site.wait_until_ended(4)
 
     rows = site.replicas("tiles")
