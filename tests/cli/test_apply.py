@@ -568,9 +568,7 @@ def test_a_profile_found_by_name_is_shown_by_its_name_and_commands_can_be_pasted
     assert {line.split(":")[0] for line in done.stderr.splitlines() if line.startswith("bad on")} == {
         "bad on slow (this machine)"
     }
-    assert done.stderr.splitlines()[-1].endswith(
-        "; see skahactl -p slow logs bad --failed, skahactl -p slow get replicas bad"
-    )
+    assert done.stderr.splitlines()[-1].endswith(". Logs: skahactl -p slow logs bad --failed")
     (row,) = desk.data("get", "jobs", "-p", "slow")
     assert row["profile"] == "slow"
     desk.job("queued", "sleep 100", 2)
