@@ -94,6 +94,12 @@ class UsageError(SkahactlError):
     code = "usage"
 
 
+class Guess(str):
+    """A hint that only names the word that was probably meant: it is shown beside the message, if that fits."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One mistake in a file.

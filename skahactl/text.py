@@ -8,6 +8,10 @@ import time
 from collections.abc import Collection, Iterable
 from contextvars import ContextVar
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from skahactl.errors import Guess
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
 _WHOLE = re.compile(r"\s*(?:\d+(?:\.\d+)?\s*[smhd]?\s*)+")
@@ -132,14 +136,10 @@ def distance(first: str, second: str) -> int:
     return row[-1]
 
 
-class Guess(str):
-    """A hint that only names the word that was probably meant: it is shown beside the message, if that fits."""
-
-    __slots__ = ()
-
-
 def did_you_mean(word: str, candidates: Iterable[str]) -> Guess | None:
     """Return a hint such as ``did you mean 'cores'?``, or None."""
+    from skahactl.errors import Guess
+
     found = nearest(word, candidates)
     return Guess(f"did you mean '{found}'?") if found else None
 

@@ -209,7 +209,7 @@ def _show_empty(profile: Profile, empty: list[JobOutcome], dry_run: bool) -> int
 
 
 async def _apply(profile: Profile, jobs: tuple[Job, ...], empty: list[JobOutcome], asked: ApplyOptions) -> int:
-    from skahactl.engine.apply import precheck
+    from skahactl.engine.precheck import precheck
     from skahactl.engine.runtime import FOREVER
     from skahactl.render.outcomes import show_outcome
 

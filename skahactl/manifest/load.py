@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
-from skahactl.errors import ManifestError, Problem, UsageError
+from skahactl.errors import Guess, ManifestError, Problem, UsageError
 from skahactl.manifest.problems import (
     Finding,
     SourceMap,
@@ -26,7 +26,7 @@ from skahactl.manifest.problems import (
 from skahactl.manifest.schema import JobTable, check_word, show_value
 from skahactl.manifest.syntax import parse_toml
 from skahactl.system import read_limited, read_stream
-from skahactl.text import Guess, did_you_mean, nearest
+from skahactl.text import did_you_mean, nearest
 
 Table = dict[str, Any]
 

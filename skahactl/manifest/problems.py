@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from skahactl.errors import Problem
+from skahactl.errors import Guess, Problem
 from skahactl.manifest.schema import KINDS, JobTable, show_value
-from skahactl.text import Guess, did_you_mean, distance
+from skahactl.text import did_you_mean, distance
 
 #: The path of a key in the file: names, and numbers from 0 for tables of a list such as ``[[job]]``.
 Path = tuple[str | int, ...]

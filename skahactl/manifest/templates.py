@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skahactl.errors import Problem
+from skahactl.errors import Guess, Problem
 from skahactl.manifest.load import Draft
 from skahactl.manifest.placeholders import BUILT_IN, Placeholder, Template, each_variable, parse_template
 from skahactl.manifest.problems import Path
 from skahactl.model import Secret
-from skahactl.text import Guess, did_you_mean
+from skahactl.text import did_you_mean
 
 if TYPE_CHECKING:
     from skahactl.manifest.items import Items

@@ -7,9 +7,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from skahactl.errors import ManifestError, Problem, SkahactlError
+from skahactl.errors import Guess, ManifestError, Problem, SkahactlError
 from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode
-from skahactl.text import Guess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from skahactl.engine.apply import precheck
+from skahactl.engine.precheck import precheck
 from skahactl.engine.runtime import Runtime, SilentReporter
 from skahactl.errors import UnreachableError
 from skahactl.eventloop import Stop

@@ -1,0 +1,196 @@
+"""Check jobs before anything is recorded: requests, secrets, images, the encoding and the certificate."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from skahactl.engine.runtime import Runtime
+from skahactl.errors import (
+    ManifestError,
+    NegativeResult,
+    Problem,
+    UnreachableError,
+    UsageError,
+)
+from skahactl.ledger import runs
+from skahactl.model import Job, Request
+from skahactl.skaha import credentials, encoding
+from skahactl.system import write_atomically
+from skahactl.text import format_duration, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from skahactl.profile import Profile
+    from skahactl.skaha.client import Client
+    from skahactl.skaha.models import Options
+
+
+async def precheck(jobs: Sequence[Job], desk: Runtime, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return warnings about the jobs.
+
+    Raises for requests that the platform would certainly reject, for unreadable secrets, and for a job that needs the
+    encoding on a server that failed the canary.
+    """
+    options, listed = await asyncio.gather(_options(desk.client), _listed(desk.client))
+    problems = (
+        []
+        if options is None
+        else [
+            problem
+            for job in jobs
+            for problem in (*_resource_problems(job, options), *_retry_ram_problems(job, options))
+        ]
+    )
+    if problems:
+        raise ManifestError(tuple(problems))
+    unfinished = {run.key.name for run in runs.unfinished_runs(desk.ledger, desk.profile.server)}
+    missing: list[str] = []
+    for job in jobs:
+        kinds = list(_secret_kinds(job))
+        if kinds:
+            credentials.require_safe_secrets(desk.profile)
+        try:
+            await desk.client.registry_auth()
+            for request in kinds:
+                await desk.client.secrets.reveal(request)
+        except UsageError as error:
+            if job.name not in unfinished:
+                raise
+            missing.append(f"{job.name}: {error.message}; replicas that need it stay Queued")
+    warnings = [*missing, *(warning for job in jobs for warning in job.warnings)]
+    now = desk.clock.now()
+    notes = [*_encoding(jobs, desk.profile, desk.ledger.state_dir, now), *_images(jobs, listed, desk.profile)]
+    warnings += _not_shown_yet(desk.ledger.state_dir, desk.profile, notes)
+    return (*warnings, *_certificate(desk.profile, now))
+
+
+def _not_shown_yet(state_dir: Path, profile: Profile, notes: Sequence[str]) -> list[str]:
+    """Return those of these notes about a server or an image that this machine has not shown for this profile.
+
+    They are remembered in a file of the state directory; one that cannot be read or written means that they are shown.
+    """
+    if not notes:
+        return []
+    path = state_dir / "shown-notes.json"
+    try:
+        known = set(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        known = set()
+    keys = {note: hashlib.sha256(f"{profile.name}\n{note}".encode()).hexdigest()[:16] for note in notes}
+    new = [note for note in notes if keys[note] not in known]
+    if new:
+        with contextlib.suppress(OSError):
+            write_atomically(path, json.dumps(sorted(known | set(keys.values()))).encode())
+    return new
+
+
+async def _options(client: Client) -> Options | None:
+    """Return what the platform offers; None if it does not say."""
+    try:
+        return await client.options()
+    except UnreachableError as error:
+        if not error.answered:
+            raise
+        return None
+
+
+async def _listed(client: Client) -> set[str]:
+    """Return the public images; none if the platform does not list them."""
+    try:
+        return {str(image.get("id")) for image in await client.images()}
+    except UnreachableError:
+        return set()
+
+
+def _resource_problems(job: Job, options: Options) -> Iterable[Problem]:
+    reported: set[str] = set()
+    for replica in job.replicas:
+        resources = replica.request.resources
+        for key, value, allowed in (
+            ("cores", resources.cores, options.cores),
+            ("ram", resources.ram, options.ram),
+            ("gpus", resources.gpus, options.gpus),
+        ):
+            if value is None or not allowed or int(value) in allowed:
+                continue
+            message = f"replica {replica.number} requests {value:g} {key}, which this platform does not offer"
+            if f"{key}{value}" not in reported:
+                reported.add(f"{key}{value}")
+                yield Problem(
+                    job.manifest or "command line", message, key=f"resources.{key}", hint=_nearest(value, allowed)
+                )
+
+
+def _retry_ram_problems(job: Job, options: Options) -> Iterable[Problem]:
+    for ram in dict.fromkeys(job.retry_ram):
+        if options.ram and int(ram) not in options.ram:
+            message = f"{ram:g} GB are requested, which this platform does not offer"
+            yield Problem(job.manifest or "command line", message, key="retry.ram", hint=_nearest(ram, options.ram))
+
+
+def _nearest(value: float, allowed: Sequence[int]) -> str:
+    above = [option for option in allowed if option >= value]
+    best = f"the next larger size is {min(above)}; " if above else f"the largest size is {max(allowed)}; "
+    return best + f"see {suggest('get', 'resources')}"
+
+
+def _secret_kinds(job: Job) -> Iterable[Request]:
+    """Return one request for every set of secrets that the replicas use."""
+    seen: set[tuple[str, ...]] = set()
+    for replica in job.replicas:
+        secrets = tuple(
+            f"{key}={value.reference()}" for key, value in replica.request.env if not isinstance(value, str)
+        )
+        if secrets and secrets not in seen:
+            seen.add(secrets)
+            yield replica.request
+
+
+def _encoding(jobs: Sequence[Job], profile: Profile, state_dir: Path, now: float) -> list[str]:
+    """Check the encoding, which depends on how servers up to 1.4.0 decode; a canary may have shown a difference."""
+    if profile.is_local or not any(
+        (job.shared is not None and replica.request.command) or encoding.needs_encoding(replica.request)
+        for job in jobs
+        for replica in job.replicas
+    ):
+        return []
+    from skahactl.skaha import canary
+
+    answer = canary.remembered_result(state_dir, profile.server, now)
+    if answer is False:
+        raise NegativeResult(
+            f"{profile.host} changes spaces, quotes or $ in commands and values, but this job contains them",
+            hint=f"put the command into a script, or test again: skahactl profile check {profile.name} --canary IMAGE",
+        )
+    if answer is None:
+        return [
+            f"the command contains spaces, quotes or $, and it was never tested whether {profile.host} passes them on "
+            f"unchanged. To test it: skahactl profile check {profile.name} --canary IMAGE"
+        ]
+    return []
+
+
+def _images(jobs: Sequence[Job], listed: set[str], profile: Profile) -> list[str]:
+    if not listed or profile.registry.user is not None:
+        return []
+    return [
+        f"{profile.host} does not list {image} as a public image; a new tag can take half an hour to appear, "
+        "and a private one needs registry-user and registry-secret-env in the profile"
+        for image in sorted({job.image for job in jobs} - listed)
+    ]
+
+
+def _certificate(profile: Profile, now: float) -> list[str]:
+    from skahactl.skaha.credentials import ends_at
+
+    end = ends_at(profile)
+    if end is None or end - now > 2 * 86400:
+        return []
+    login = f"skahactl login {profile.name}"
+    return [f"the certificate of {profile.name} ends in {format_duration(end - now)}; to renew it: {login}"]
