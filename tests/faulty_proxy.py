@@ -1,5 +1,7 @@
 """A proxy in front of a server: it counts the requests, and fails some of those for the storage service.
 
+It leaves out the exit code and the end of a session, which the local platform gives and a server does not.
+
 A fault depends on the seed, the path and how often that path was asked for, not on the order of parallel requests.
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +17,7 @@ from dataclasses import dataclass, field
 from random import Random
 from urllib.parse import urlsplit
 
+_ENDS = re.compile(rb',\s*"(?:endTime|exitCode)":\s*(?:"[^"]*"|\d+)')
 #: What is done to a failed request. ``short``: the connection ends after half of the body; ``cut``: half of the body
 #: is sent as if it were the whole.
 FAULTS = ("500", "503", "reset", "short", "cut")
@@ -83,6 +87,8 @@ class FaultyProxy:
         lines[1:1] = [b"Host: " + self.target.encode()]
         writer.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
         start, _, content = (await reader.read()).partition(b"\r\n\r\n")
+        if b"application/json" in start:
+            content = _ENDS.sub(b"", content)
         writer.close()
         return b"\r\n".join(_without(start, b"connection", b"content-length", b"transfer-encoding")), content
 

@@ -175,7 +175,8 @@ def test_the_page_of_a_command(home: Path, command: str) -> None:
     done = skahactl(home, *command.split(), "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"Usage: skahactl {command}")
-    assert done.stdout.splitlines()[-1].startswith("Global options  -p PROFILE  -o FORMAT")
+    others = "  -q" if command == "report" else "  -o FORMAT"  # report -o names the file
+    assert done.stdout.splitlines()[-1].startswith(f"Global options  -p PROFILE{others}")
     assert not {"│", "╭"}.intersection(done.stdout)
     assert not re.search(r"\b(STR|INT|FLOAT|CHOICE|ARGS|BOOL|PATH)\b", done.stdout)
     assert not re.search(r"^ +--[a-z-]+, -", done.stdout, re.MULTILINE)

@@ -279,7 +279,8 @@ def test_describe_tells_it_all(home: Shown) -> None:
         assert part in text
     timeline = text[text.index("Timeline") : text.index("History")].splitlines()
     assert [line.split()[0] for line in timeline[2:7]] == ["1", "2", "3", "4", "5"]
-    assert all("waited" in line for line in timeline[2:7])
+    assert all("waited" in line or "start unknown" in line for line in timeline[2:7])
+    assert sum("waited" in line for line in timeline[2:7]) == 2
 
 
 def test_describe_as_data(home: Shown) -> None:

@@ -197,7 +197,7 @@ def test_a_working_directory_that_is_gone(desk: Desk) -> None:
         return subprocess.run(command, cwd=desk.root, env=desk.environ, capture_output=True, text=True, timeout=120)
 
     assert run("validate", str(file), "-o", "name").stdout == "quick\n"
-    assert run("get", "jobs").stderr == "no jobs in the local record for local\n"
+    assert run("get", "jobs").stderr == f"no jobs in the local record for {desk.root}/profile.toml\n"
     told = run("apply", "quick.toml")
     assert (told.returncode, told.stderr.splitlines()[0]) == (1, "error: the working directory is gone")
 
@@ -222,7 +222,7 @@ def test_a_log_file_that_cannot_be_opened(desk: Desk) -> None:
     for path, reason in (("gone/x.log", "No such file or directory"), (".", "Is a directory")):
         told = desk.run("apply", "quick.toml", "--log-file", path, exit=2).stderr
         assert told == f"error: {path}: the log file cannot be opened: {reason}\n"
-    assert desk.run("get", "jobs").stderr == "no jobs in the local record for local\n"
+    assert desk.run("get", "jobs").stderr == f"no jobs in the local record for {desk.root}/profile.toml\n"
 
 
 def test_a_log_file_that_cannot_be_written_stops_nothing(desk: Desk) -> None:

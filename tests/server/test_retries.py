@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -71,8 +72,9 @@ def test_marked_is_what_was_named_and_no_more(desk: Desk) -> None:
 
 def test_only_the_expired_among_the_named_are_marked(desk: Desk) -> None:
     desk.slots(4, memory=1)
-    desk.run("apply", desk.job("unseen", "sleep 0.7", 3))
-    wait_for(lambda: desk.data("get", "sessions") == [])
+    desk.run("apply", desk.job("unseen", "sleep 0.7; echo >> ended", 3))
+    wait_for(lambda: (desk.root / "ended").exists() and (desk.root / "ended").stat().st_size == 3)
+    time.sleep(2)  # longer than the platform remembers; a command that looks would record the ends
     wait_for(lambda: desk.run("apply", "unseen.toml", exit=None).returncode == 1)
     assert desk.recorded("unseen") == ["Unknown"] * 3
     desk.run("mark", "unseen/2", "completed", "--unknown")

@@ -327,7 +327,7 @@ def test_not_configured(home: Home) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"name": "Bad_Name"}, 'name = "bad-name"'),
+        ({"name": "Bad_Name"}, 'for example "bad-name"'),
         ({"replicas": 0}, "at least 1"),
         ({"replicas": "3"}, "a whole number"),
         ({"args": [True]}, r"command\[2\]"),

@@ -164,4 +164,4 @@ def test_without_a_network_the_local_record_is_shown(site: SharedSite) -> None:
     shown = site.run("describe", "tiles")
     assert time.monotonic() - began < 10
     assert "could not all be read from the storage service http://127.0.0.1:9/arc: no connection" in shown.stderr
-    assert "Failed: 3 Completed, 1 Failed of 4" in shown.stdout
+    assert "Failed: of 4 replicas, 3 Completed and 1 Failed" in shown.stdout
