@@ -10,6 +10,7 @@ import operator
 import os
 import re
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -145,7 +146,15 @@ class SessionRuntime:
             await stack.enter_async_context(client)
             ledger = stack.enter_context(open_ledger(state_dir(self._environ)))
             self._stack = stack.pop_all()
+        # a session without ``with`` is never closed
+        weakref.finalize(self, _close_in_process, ledger, os.getpid()).atexit = False
         return Runtime(ledger, client, profile, SystemClock(), SilentReporter())
+
+
+def _close_in_process(ledger: Ledger, process: int) -> None:
+    """Close the ledger, unless another process opened it."""
+    if os.getpid() == process:
+        ledger.close()
 
 
 #: How often, and how far apart in seconds, the list is read for sessions that are to be gone.

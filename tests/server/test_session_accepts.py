@@ -94,8 +94,10 @@ def test_the_parameters_of_canfar(server: Server, environ: dict[str, str], token
 
 
 def test_a_certificate_that_is_not_there_is_named(environ: dict[str, str], tmp_path: Path) -> None:
-    session = Session(certificate=tmp_path / "none.pem", environ=environ)
-    with pytest.raises(AuthError, match="certificate") as caught:
+    with (
+        Session(certificate=tmp_path / "none.pem", environ=environ) as session,
+        pytest.raises(AuthError, match="certificate") as caught,
+    ):
         session.fetch()
     assert "none.pem" in f"{caught.value.where} {caught.value.hint}"
 
