@@ -31,10 +31,15 @@ GIGABIT = 125_000_000  # bytes per second
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")]
 
-#: Answers every GET with argv[1] bytes of log, at argv[2] bytes per second for all together (0: no limit).
+#: Lists the sessions argv[3:], and answers a GET for a log with argv[1] bytes, at argv[2] bytes per second for all
+#: together (0: no limit).
 SERVER = """
-import asyncio, sys
+import asyncio, json, sys
 size, rate = int(sys.argv[1]), int(sys.argv[2])
+listed = json.dumps([
+    {"id": id, "name": id, "type": "headless", "status": "Completed", "userid": "me", "image": "a/b:1"}
+    for id in sys.argv[3:]
+]).encode()
 block = b"".join(b"%06d the quick brown fox jumps over the lazy dog\\n" % n for n in range(1200))
 free = 0.0
 
@@ -42,7 +47,11 @@ async def serve(reader, writer):
     global free
     loop = asyncio.get_running_loop()
     try:
-        while await reader.readuntil(b"\\r\\n\\r\\n"):
+        while head := await reader.readuntil(b"\\r\\n\\r\\n"):
+            if b"view=logs" not in head.split(b"\\r\\n")[0]:
+                writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\n")
+                writer.write(b"Content-Length: %d\\r\\n\\r\\n" % len(listed) + listed)
+                continue
             writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/plain\\r\\nContent-Length: %d\\r\\n\\r\\n" % size)
             for left in range(size, 0, -len(block)):
                 writer.write(block[:left])
@@ -65,9 +74,9 @@ asyncio.run(main())
 
 
 @contextlib.contextmanager
-def serving(size: int, rate: int) -> Iterator[str]:
+def serving(size: int, rate: int, sessions: Sequence[str]) -> Iterator[str]:
     """The URL of a server whose logs have ``size`` bytes each."""
-    words = [sys.executable, "-c", SERVER, str(size), str(rate)]
+    words = [sys.executable, "-c", SERVER, str(size), str(rate), *sessions]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
@@ -88,7 +97,7 @@ def written(command: Sequence[str], environ: Mapping[str, str]) -> int:
 def test_logs(tmp_path: Path, count: int, rate: int, total: int, table: Table) -> None:
     size = total // count
     sessions = [f"s{number:07d}" for number in range(count)]
-    with serving(size, rate) as url:
+    with serving(size, rate, sessions) as url:
         (tmp_path / "there.toml").write_text(f'server = "{url}"\n[auth]\nmethod = "none"\n')
         environ = {
             "PATH": os.environ["PATH"],
