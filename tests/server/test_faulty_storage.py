@@ -67,7 +67,8 @@ def test_nothing_is_lost_or_invented_if_a_third_of_all_requests_fail(site: Share
         (str(n), text) for n in range(1, REPLICAS + 1) for text in (f"replica {n} begins", "no newline at the end")
     ]
     assert sorted(re.findall(r"tiles/(\d+) +\| (.*)", shown)) == sorted(expected)
-    assert set(site.proxy.failed) == set(faults)
+    assert site.proxy.failed  # of all faults together, chance may leave one out
+    assert set(site.proxy.failed) <= set(faults)
 
 
 def test_after_an_outage_the_same_command_reads_the_rest(site: SharedSite) -> None:
