@@ -31,7 +31,7 @@ def _choose_encoding(context: Invocation) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Return one call of ``skahactl`` with these words; never raises, never prints a traceback."""
+    """Run one call of ``skahactl`` with these words; never raise, and never print a traceback."""
     context = Invocation()
     try:
         _take_signals()

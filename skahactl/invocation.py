@@ -359,7 +359,7 @@ _OPTIONS = {
     ("get", "--all-namespaces"): "for the jobs of every server: -A",
     ("login", "--force"): "login always gets a new certificate: leave out --force",
     ("login", "-f"): "login always gets a new certificate: leave out -f",
-    ("skahactl", "--log-level"): "to log each HTTP request: -v, or -vv with its parameters",
+    ("skahactl", "--log-level"): "to log each HTTP request: -v; -vv also logs its parameters",
     ("create", "--ntasks"): "for N replicas: -r N",
     ("create", "--cmd"): "put the command at the end, after --",
     ("create", "--args"): "put the command and its arguments at the end, after --",

@@ -483,7 +483,7 @@ def _chosen_sessions(runtime: Runtime, targets: Sequence[Target], seen: Listing)
 
 
 def _of_session(target: Target, seen: Listing) -> EventsOptions:
-    """Return a session named itself; one that neither the ledger nor the platform knows is a mistake."""
+    """Return the session that a target names. Raises UsageError if neither the ledger nor the platform knows it."""
     word = target.session or target.word
     found = next((s.id for s in seen.sessions if word in (s.id, s.name)), None)
     if found is None and target.run is None:
@@ -507,7 +507,8 @@ def _of_job(runtime: Runtime, target: Target, seen: Listing) -> list[EventsOptio
 
 def _not_too_many(chosen: list[EventsOptions]) -> list[EventsOptions]:
     if len(chosen) > _MOST:
-        current().say(f"{count_noun(len(chosen) - _MOST, 'more session')} not asked for; name replicas to see theirs")
+        more = count_noun(len(chosen) - _MOST, "more session")
+        current().say(f"{more} not shown; to see their events, name their replicas")
     return chosen[:_MOST]
 
 

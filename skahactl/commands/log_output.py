@@ -204,7 +204,7 @@ class _LogsCommand:
             self.choice = replace(self.choice, failed_sessions=failed)
 
     async def _poll(self, targets: Sequence[Target]) -> Listing | None:
-        """Return one poll for the whole call, however often it is asked for; None if it failed."""
+        """Poll once for the whole call, however often this is called; return None if that failed."""
         if self._listing is None and self.error is None:
             self._listing, self.error = await poll_or_error(self.runtime, _runs_of(targets))
         return self._listing

@@ -28,7 +28,7 @@ def login(
     /,
     *,
     user: Annotated[
-        str | None, Parameter(name=["--user", "-u"], metavar="NAME", help="User name (default: from netrc or asked).")
+        str | None, Parameter(name=["--user", "-u"], metavar="NAME", help="Username (default: from netrc or a prompt).")
     ] = None,
 ) -> int:
     """Get a certificate with your user name and password, and make its profile the default.
@@ -51,7 +51,7 @@ def login(
     _require_name(chosen)
     require_https(chosen.login_url)
     require_known_host(chosen, context.environ)
-    account = _account(chosen.login_url, user, context)
+    account = _account(chosen, user, context)
     chain = fetch_certificate(chosen, account, SystemClock(), context.environ, context.debug)
     context.say(f"{chosen.auth.certificate}: valid until {iso_time(chain.ends)}")
     if profiles.default_name(context.environ) != chosen.name:
@@ -99,27 +99,28 @@ def _without_certificate(profile: Profile, context: Invocation) -> int:
     return Exit.DONE
 
 
-def _account(url: str, user: str | None, context: Invocation) -> Account:
-    """User name and password: from netrc, else asked for on the terminal."""
+def _account(profile: Profile, user: str | None, context: Invocation) -> Account:
+    """Return the user name and password: from netrc, else from a prompt on the terminal."""
     from skahactl.skaha.login import Account, netrc_account
 
-    found = netrc_account(url, user, context.environ)
+    found = netrc_account(profile.login_url, user, context.environ)
     if found is not None:
         return found
     if not (context.stdin.isatty() and context.stderr.isatty()):
         raise AuthError(
             "a password is needed, but there is no terminal to ask for it",
             hint="run it on a terminal, or add this line to ~/.netrc (mode 0600):\n"
-            f"machine {urlsplit(url).hostname} login {user or 'USER'} password PASSWORD",
+            f"machine {urlsplit(profile.login_url).hostname} login {user or 'USER'} password PASSWORD",
         )
     import getpass
 
     if user is None:
-        context.stderr.write("User name: ")
+        kind = "CADC username" if profile.name == "canfar" else "Username"
+        context.stderr.write(f"{kind} for {profile.name} ({profile.host}): ")
         context.stderr.flush()
         user = context.stdin.readline().decode("utf-8", "replace").strip()
     if not user:
-        raise AuthError("no user name was given")
+        raise AuthError("no username was given")
     password = getpass.getpass(f"Password of {user}: ", stream=context.stderr)
     if not password:
         raise AuthError("no password was given")

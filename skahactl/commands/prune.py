@@ -111,7 +111,7 @@ def _chosen(
     driven = [key for key in keys if living_driver(ledger, key) is not None]
     runs = [run for key in keys if key not in driven for run in runs_of(ledger, key)]
     open_ones = sum(run.ended is None and run.created < before for run in runs)
-    spared = [f"{key.name} is left alone, another command drives it" for key in driven]
+    spared = [f"{key.name} is unchanged: another command is driving it" for key in driven]
     if open_ones:
         spared.append(
             f"{count_noun(open_ones, 'run')} without a known end stay; {suggest('resume', 'JOB')} sees how they ended"
@@ -180,10 +180,10 @@ def _forget(context: Invocation, profile: Profile, work: Prune, found: list[_Old
         try:
             forgotten = work.prune(key, of_job, time.time())
         except BusyError as error:
-            context.say(f"{error.message}; it is left alone")
+            context.say(f"{error.message}; nothing of it was removed")
             continue
         gone += [of_job[run.id] for run in forgotten]
         if len(forgotten) < len(of_job):
             left = count_noun(len(of_job) - len(forgotten), "run")
-            context.say(f"{key.name} on {profile.name} ({profile.host}): {left} changed meanwhile, left alone")
+            context.say(f"{key.name} on {profile.name} ({profile.host}): {left} changed meanwhile, not removed")
     return gone

@@ -115,7 +115,7 @@ class RetryOptions:
 
 
 async def _retry(every: Sequence[FoundJob], wanted: RetryOptions) -> int:
-    """Return one outcome of all, which are driven in one loop."""
+    """Drive all of them in one loop and return one outcome."""
     from skahactl.engine.outcome import Outcome
     from skahactl.engine.retry import Retry, is_unfinished, nothing_to_retry, preview_retry
     from skahactl.engine.runtime import FOREVER

@@ -125,7 +125,7 @@ class Creator:
         return excused
 
     async def _answered(self, run_id: int, number: int) -> tuple[Intent, CreateResult] | None:
-        """Return the intent written, the request sent and answered; None if it was not sent after all."""
+        """Write the intent, send the request, and return the reply; None if it was not sent after all."""
         self._check_user()
         if self.denied is not None:
             return None

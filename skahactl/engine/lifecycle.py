@@ -191,7 +191,7 @@ def _is_kept_first(replica: ReplicaRun, attempt: AttemptRow, now: float, rules: 
 def _creates(
     replica: ReplicaRun, step: Step | None, rules: DriverRules, logs: tuple[Action, ...]
 ) -> tuple[Create, ...]:
-    """Return a create waits until the log of the attempt before it is saved, or known to be lost."""
+    """Return the create, once the log of the attempt before it is saved, or known to be lost."""
     if step is None or step.action not in CREATES or not rules.creates or replica.deleting or replica.creating:
         return ()
     unsure = any(a.state in OBSERVED and a.log in UNREAD and a.session is not None for a in replica.attempts)

@@ -101,7 +101,7 @@ def registry_auth(registry: Registry, environ: Mapping[str, str]) -> RegistryAut
 
 
 def _registry_text(secret: Secret, environ: Mapping[str, str]) -> str:
-    """Return a file that other users can read is refused, like any other credential."""
+    """Return the secret of the registry. A file that other users can read is refused, like any other credential."""
     if secret.source == "file":
         return _private_text(Path(secret.name), "registry secret", "write it to the file (mode 0600)").strip("\r\n")
     return read_secret(secret, environ, what="profile, registry-secret")

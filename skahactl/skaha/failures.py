@@ -281,7 +281,7 @@ def _code_of(error: Exception) -> str:
 
 
 def _is_permanent(error: Exception) -> bool:
-    """Return a host that does not exist, or a server that is not trusted: trying again gives the same."""
+    """Return whether a retry would give the same: the host does not exist, or the server is not trusted."""
     return any(
         _is_unknown_host(link) or isinstance(link, ssl.SSLCertVerificationError) for link in exception_chain(error)
     )

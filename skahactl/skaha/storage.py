@@ -54,8 +54,8 @@ EndKey = tuple[str, int, int]
 
 @dataclass
 class FoundEnds:
-    """What was asked for: the ends that exist, those that certainly do not, those that the service failed to give, and
-    why. What is in none of them could not be asked for."""
+    """The answers for some ends: those that exist, those that certainly do not, those that the service failed to give,
+    and why. An end in none of them could not be requested."""
 
     ends: dict[EndKey, RecordedEnd] = field(default_factory=dict)
     absent: set[EndKey] = field(default_factory=set)
@@ -124,8 +124,7 @@ class SharedStorage:
         return found
 
     async def names(self, directory: str) -> tuple[str, ...] | None:
-        """Return the names in a directory; None if there is no such directory, or nothing that could be asked for
-        it."""
+        """Return the names in a directory; None if there is no such directory, or if the service does not serve it."""
         if await asyncio.to_thread(os.path.isdir, directory):
             return tuple(await asyncio.to_thread(os.listdir, directory))
         if not self._is_served(directory):

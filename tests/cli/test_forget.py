@@ -50,7 +50,7 @@ def test_what_was_started_again_and_is_not_driven_is_left_alone(desk: Desk) -> N
     desk.run("retry", "pr", "-r", "1")
     os.write(terminal.master, b"y\n")
     assert terminal.ended(20) == 0
-    assert b"1 run changed meanwhile, left alone" in terminal.text
+    assert b"1 run changed meanwhile, not removed" in terminal.text
     assert desk.run_of("pr") == 1
     desk.clear("pr")
 
@@ -63,7 +63,7 @@ def test_runs_of_a_job_that_is_driven_stay(desk: Desk) -> None:
         lock = acquire(ledger, JobKey(*row), 1.0)
         done = desk.run("prune", "--older-than", "0s", "--yes")
         lock.release()
-    assert "pr is left alone, another command drives it" in done.stderr
+    assert "pr is unchanged: another command is driving it" in done.stderr
     assert done.stdout == ""
     assert desk.run_of("pr") == 1
 

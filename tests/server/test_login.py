@@ -252,7 +252,8 @@ def test_on_a_terminal_it_asks_and_shows_no_password(home: Home) -> None:
     os.close(follower)
     shown = b""
     try:
-        for prompt, answer in ((b"User name: ", b"alice\n"), (b"Password of alice: ", PASSWORD.encode() + b"\n")):
+        username = b"Username for mine (skaha.example.org): "
+        for prompt, answer in ((username, b"alice\n"), (b"Password of alice: ", PASSWORD.encode() + b"\n")):
             while not shown.endswith(prompt):
                 assert select.select([leader], [], [], 30)[0], shown
                 shown += os.read(leader, 4096)

@@ -116,7 +116,7 @@ def test_another_tool_s_command_is_answered_with_one_that_works(line: str, direc
 #: Words that this program has, with an option or a word of another tool, and a part of the answer.
 OPTIONS = {
     "create -f job.toml": "the command is: skahactl apply -f job.toml",
-    "--log-level debug get jobs": "-v, or -vv",
+    "--log-level debug get jobs": "-v; -vv also logs",
     "login --force": "always gets a new certificate",
     "login -f": "always gets a new certificate",
     "get pods -l job-name=x": "the command is: skahactl get replicas x",
