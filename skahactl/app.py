@@ -151,6 +151,8 @@ def complete_page(verb: App, chain: str) -> None:
     if verb.default_command is not None:
         verb.help = page_text(verb.default_command.__doc__ or "")
         verb.usage = f"skahactl {chain} {usage(verb, chain)}"
+        if any("--output" in one.names for one in verb.assemble_argument_collection()):  # report -o names the file
+            verb.help_epilogue = GLOBAL_OPTIONS.replace("  -o FORMAT", "")
     for name in verb.resolved_commands():
         if not name.startswith("-"):
             complete_page(verb[name], f"{chain} {name}")
@@ -184,8 +186,7 @@ def help_page(verb: str, words: Sequence[str], on_terminal: bool) -> str:
     _use_plain_pages(root, width, text)
     chain = [word for word in words if not word.startswith("-")]
     root.help_print(chain[chain.index(verb) :][:2])
-    page = re.sub(r"\s*\n\n+", "\n\n", text.getvalue()).rstrip("\n") + "\n"
-    return page.replace("  -o FORMAT", "") if "-o, --output FILE" in page else page
+    return re.sub(r"\s*\n\n+", "\n\n", text.getvalue()).rstrip("\n") + "\n"
 
 
 def _use_plain_pages(root: App, width: int | None, stream: TextIO) -> None:

@@ -178,6 +178,11 @@ def job_status(counts: Mapping[str, int], retriable: int) -> State:
     return State.UNKNOWN
 
 
+def ended_state(exit_code: int) -> State:
+    """Return the state of what ended with this exit code."""
+    return State.FAILED if exit_code else State.COMPLETED
+
+
 def zero_filled(counts: Mapping[str, int]) -> dict[str, int]:
     """Return ``counts`` with every state, in the order of STATES."""
     return {state: counts.get(state, 0) for state in STATES}

@@ -29,8 +29,10 @@ _ANSWERS = {
     "describe {target|JOB}": ("info", "sstat", "show", "inspect", "seff", "details"),
     "logs {target|JOB}": ("cat", "log", "output"),
     "logs -f {target|JOB}": ("tail", "attach", "follow"),
-    "delete {target|JOB}": ("destroy", "rm", "remove", "down", "del", "cancel", "scancel", "kill", "qdel", "stop"),
-    "delete {target|JOB} ": ("terminate", "condor_rm", "uninstall"),
+    "delete {target|JOB}": (
+        *("destroy", "rm", "remove", "down", "del", "cancel", "scancel", "kill", "qdel", "stop"),
+        *("terminate", "condor_rm", "uninstall"),
+    ),
     "diff {target|job.toml}": ("plan",),
     "validate {target|job.toml}": ("lint", "check"),
     "init {target|}": ("new", "template", "scaffold"),
@@ -48,19 +50,17 @@ _ANSWERS = {
 _COMMANDS = {verb: command for command, verbs in _ANSWERS.items() for verb in verbs}
 
 #: Verbs of other tools without a counterpart: why, and what to do.
-_WITHOUT = {
-    "hold": "a session cannot be paused; to stop creating replicas, lower [limits] alive and run: skahactl apply FILE",
-    "pause": "a session cannot be paused; to stop creating replicas, lower [limits] alive and run: skahactl apply FILE",
-    "suspend": "a session cannot be paused; to stop creating replicas, lower [limits] alive and run: "
-    "skahactl apply FILE",
-    "release": "sessions are never held; queued replicas start while a driver runs: skahactl resume {first|JOB}",
-    "edit": "change the manifest, and see what that means: skahactl diff FILE",
-    "patch": "change the manifest, and see what that means: skahactl diff FILE",
-    "exec": "the server cannot run a command in a session; see its output with: skahactl logs {first|JOB}",
-    "ssh": "the server cannot run a command in a session; see its output with: skahactl logs {first|JOB}",
-    "cp": "sessions share /arc, where you find their files; to save logs: skahactl logs JOB --save DIR",
-    "logout": "a certificate is a file; to see where it is: skahactl profile show",
+_REASONS = {
+    "a session cannot be paused; to stop creating replicas, lower [limits] alive and run: skahactl apply FILE": (
+        *("hold", "pause", "suspend"),
+    ),
+    "sessions are never held; queued replicas start while a driver runs: skahactl resume {first|JOB}": ("release",),
+    "change the manifest, and see what that means: skahactl diff FILE": ("edit", "patch"),
+    "the server cannot run a command in a session; see its output with: skahactl logs {first|JOB}": ("exec", "ssh"),
+    "sessions share /arc, where you find their files; to save logs: skahactl logs JOB --save DIR": ("cp",),
+    "a certificate is a file; to see where it is: skahactl profile show": ("logout",),
 }
+_WITHOUT = {verb: reason for reason, verbs in _REASONS.items() for verb in verbs}
 
 
 def explain_argument_error(error: CycloptsError, words: Sequence[str]) -> UsageError:
@@ -94,7 +94,7 @@ def explain_argument_error(error: CycloptsError, words: Sequence[str]) -> UsageE
 
 
 def unknown_verb(words: Sequence[str]) -> UsageError:
-    """Return the first word is not a verb: the command that was probably meant, with the user's words."""
+    """Return the error for a first word that is not a verb, with the command that was probably meant."""
     from skahactl.app import VERBS
 
     at = next((place for place, word in enumerate(words) if not word.startswith("-")), 0)
@@ -203,7 +203,7 @@ def _auth(rest: list[str]) -> str:
 
 
 def _restart(rest: list[str]) -> str:
-    """Return all of a job again, from the manifest in its record; or only what failed."""
+    """Return the command that runs a whole job again, from the manifest in its record, or only what failed."""
     name = next(iter(_targets(rest)), None)
     if name is not None and name.endswith(".toml"):
         return f"apply {shlex.quote(name)} --rerun"
@@ -289,7 +289,7 @@ def _run(rest: list[str]) -> str:
 
 
 def _sbatch(rest: list[str]) -> str:
-    """Return a script is converted; ``--array=1-10%2 --wrap C`` is a job of 10 replicas, 2 at a time."""
+    """Return the command that converts a script; of ``--array=1-10%2 --wrap C``, a job of 10 replicas, 2 at a time."""
     array, command = _value(rest, "-a", "--array"), _value(rest, "--wrap")
     scripts = [word for word in rest if not word.startswith("-") and word not in (array, command)]
     if command is None and scripts and scripts[0].endswith(".toml"):
@@ -377,7 +377,7 @@ def combined_target(job: str, word: str) -> str | None:
 
 
 def _other_command(who: str, words: Sequence[str]) -> UsageError | None:
-    """Return an option of kubectl for which another command has the same effect."""
+    """Return the error for an option of kubectl, with the command that has the same effect."""
     manifest = _value(words, "-f", "--file", "--filename") if who == "create" else None
     if manifest is not None:
         return UsageError("create has no option '-f'", hint=f"the command is: {suggest('apply', '-f', manifest)}")
@@ -414,7 +414,7 @@ def _unknown_command(error: UnknownCommandError, who: str, page: str) -> UsageEr
 
 
 def _missing(error: MissingArgumentError, who: str, page: str) -> UsageError:
-    """Return an example says more than a rule: the first of the help page."""
+    """Return the error for a missing argument, with the first example of the help page."""
     from skahactl.app import examples
 
     argument = error.argument

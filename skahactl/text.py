@@ -152,20 +152,7 @@ def is_typo(word: str, known: str) -> bool:
     """
     if len(known) < 4 or word == known:
         return False
-    return _typing_errors(word, known) <= (2 if len(known) > 6 else 1)
-
-
-def _typing_errors(one: str, other: str) -> int:
-    """Return the Damerau-Levenshtein distance (optimal string alignment)."""
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, start=1):
-        earlier, before, row = before, row, [i]
-        for j, b in enumerate(other, start=1):
-            row.append(min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b)))
-            if i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
-                row[j] = min(row[j], earlier[j - 2] + 1)
-    return row[-1]
+    return distance(word, known) <= (2 if len(known) > 6 else 1)
 
 
 def count_noun(number: int, noun: str, plural: str | None = None) -> str:

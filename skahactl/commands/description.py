@@ -68,7 +68,7 @@ def run_describe(words: Sequence[str], replicas: str | None, run: int | None, ca
 async def _describe_online(runtime: Runtime, targets: Sequence[Target], runs: Sequence[Run]) -> int:
     listing, error = await poll_or_error(runtime, runs) if poll_is_due(runs) else (None, None)
     if error is None:
-        await read_exit_codes(runtime, targets, listing)
+        await read_exit_codes(runtime, targets_without_exit_codes(runtime.ledger, targets), listing)
     described = []
     for target in targets:
         if target.run is None:

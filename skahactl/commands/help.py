@@ -11,19 +11,22 @@ from skahactl.invocation import Invocation, current, is_screen
 
 #: The pages of the manual, for completion; a test compares them with the files.
 TOPICS = (
-    *(
-        "apply",
-        "benchmarks",
-        "canfar",
-        "exit-codes",
-        "inspecting",
-        "manifest",
-        "migrating",
-        "output",
-        "profiles",
-        "python",
-    ),
-    *("retry", "shared-logs", "split", "states", "troubleshooting", "unattended"),
+    "apply",
+    "benchmarks",
+    "canfar",
+    "exit-codes",
+    "inspecting",
+    "manifest",
+    "migrating",
+    "output",
+    "profiles",
+    "python",
+    "retry",
+    "shared-logs",
+    "split",
+    "states",
+    "troubleshooting",
+    "unattended",
 )
 
 if TYPE_CHECKING:

@@ -79,8 +79,8 @@ def _page(words: Sequence[str], number: int | None) -> str:
             if target.run is None or target.numbers is not None:
                 hint = f"a report shows whole jobs: {suggest('report', 'JOB')}"
                 raise UsageError(f"'{target.word}' is not a job", hint=hint)
-        if targets_without_exit_codes(runtime.ledger, targets):
-            run_online(runtime, lambda: read_exit_codes(runtime, targets))
+        if lacking := targets_without_exit_codes(runtime.ledger, targets):
+            run_online(runtime, lambda: read_exit_codes(runtime, lacking))
         fresh = by_run(find(runtime.ledger, runtime.profile, words, run=number))
         found = [gather_job(runtime.ledger, target.run) for target in fresh if target.run is not None]
     found.sort(key=lambda job: job.created)

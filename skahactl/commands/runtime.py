@@ -153,7 +153,7 @@ def _signals_as_usual() -> Iterator[None]:
 
 
 async def poll_or_error(runtime: Runtime, runs: Sequence[Run]) -> tuple[Listing | None, SkahactlError | None]:
-    """Return one poll; the error if it failed, for a command that can show the local record instead."""
+    """Poll once; return the error if it failed, for a command that can show the local record instead."""
     try:
         return await runtime.poll(runs), None
     except (AuthError, UnreachableError) as error:
@@ -172,8 +172,8 @@ def targets_without_exit_codes(ledger: Ledger, targets: Sequence[Target]) -> lis
 
 
 async def read_exit_codes(runtime: Runtime, targets: Sequence[Target], listing: Listing | None = None) -> None:
-    """Read them from the shared record, for a command that shows them."""
-    for target in targets_without_exit_codes(runtime.ledger, targets):
+    """Read the exit codes and exact ends of these targets from the shared record, for a command that shows them."""
+    for target in targets:
         if target.run is not None:
             await runtime.read_shared_records([target.run], listing, exact=True, numbers=target.numbers)
 

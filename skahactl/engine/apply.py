@@ -238,11 +238,8 @@ class Applier:
         shared = runs.shared_directory(history.key(job.name), job)
         if self.mode.adopt is None or last is not None or shared is None:
             return None
-        from skahactl.engine.shared_results import SharedResults
-
-        desk = self.desk
-        results = SharedResults(desk.ledger, desk.client.storage, desk.profile.client, desk.reporter.say)
-        earlier = await desk.stop.guard(results.find_earlier(shared, job, history.foreign(job)))
+        results = self.desk.shared_results()
+        earlier = await self.desk.stop.guard(results.find_earlier(shared, job, history.foreign(job)))
         return earlier if earlier is not None and earlier.ends else None
 
     def _explain_adoption(self, part: JobOutcome, job: Job, history: RunHistory, earlier: EarlierRecord | None) -> None:
@@ -259,11 +256,8 @@ class Applier:
 
     async def _adopt_results(self, run: Run, earlier: EarlierRecord) -> None:
         """Take over the results in the shared record, for replicas that no session is left of."""
-        from skahactl.engine.shared_results import SharedResults
-
         desk = self.desk
-        results = SharedResults(desk.ledger, desk.client.storage, desk.profile.client, desk.reporter.say)
-        error = await desk.stop.guard(results.adopt(run, earlier, desk.clock.now()))
+        error = await desk.stop.guard(desk.shared_results().adopt(run, earlier, desk.clock.now()))
         if error is not None:
             desk.reporter.say(f"the items of some adopted results could not be read: {error.message}")
 

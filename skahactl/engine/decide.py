@@ -14,7 +14,7 @@ from skahactl.errors import UsageError
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import known_among
 from skahactl.ledger.records import JobKey, ReplicaState, Run, RunSummary
-from skahactl.model import ALIVE, STATES, Difference, Job, State, base_session_name, differences
+from skahactl.model import ALIVE, STATES, Difference, Job, State, base_session_name, differences, ended_state
 from skahactl.text import did_you_mean, format_duration, suggest, time_ago
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _decide_ended(
     number = last.run.number
     if mode.rerun or mode.replace:
         how = last.stop_reason or "has ended"
-        return Decision(JobAction.CREATE, f"run {number} {how}; the next run was asked for", changed)
+        return Decision(JobAction.CREATE, f"run {number} {how}; the next run was requested", changed)
     if stale is not None:
         return Decision(JobAction.CREATE, stale, changed)
     has_settings = any(source.startswith("--") for source in job.sources.values())
@@ -278,7 +278,7 @@ class RunHistory:
 
 
 def in_order(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """Return each job behind those among them that it comes after, else as given."""
+    """Return the jobs in an order in which each follows the jobs that it comes after; else as given."""
     left = list(jobs)
     ordered: list[Job] = []
     while left:
@@ -325,8 +325,7 @@ def _with_results(snapshot: RunSnapshot, earlier: EarlierRecord | None) -> RunSn
     for row in snapshot.replicas:
         if row.number in earlier.ends:
             attempt, end = earlier.ends[row.number]
-            state = State.COMPLETED if end.exit_code == 0 else State.FAILED
-            row = replace(row, state=state, attempt=attempt, allowed=max(row.allowed, attempt))
+            row = replace(row, state=ended_state(end.exit_code), attempt=attempt, allowed=max(row.allowed, attempt))
         rows.append(row)
     return replace(snapshot, replicas=tuple(rows))
 

@@ -103,7 +103,7 @@ def remove_logs(ledger: Ledger, run: Run) -> int:
 
 
 def kept_bytes(ledger: Ledger, run: Run) -> int:
-    """Return what is kept of a run's logs takes on disk, the events of failed replicas included."""
+    """Return how many bytes the kept logs of a run take on disk, with the events of failed replicas."""
     return sum(kept_files(ledger, run).values())
 
 

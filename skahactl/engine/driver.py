@@ -147,7 +147,7 @@ class Driver:
             self.runtime.stop.check()
 
     async def _pass(self) -> bool:
-        """Return one poll and what follows; True when there is nothing left to do."""
+        """Poll once and do what follows; return True when nothing is left to do."""
         listing = await self._poll()
         if listing is None:
             return False
@@ -207,7 +207,7 @@ class Driver:
         return self._keep_until
 
     def _chosen(self, run: Run) -> Callable[[Step], Step]:
-        """Return a single pass leaves queued what its first plan left queued, even if room was made in the meantime."""
+        """Leave queued, in a single pass, what its first plan left queued, even if there is room in the meantime."""
         first = self.first_steps.get(run.id)
         if self.follow or first is None:
             return lambda step: step
@@ -301,8 +301,7 @@ class Driver:
         await self.runtime.stop.sleep(self.runtime.clock, seconds, self._wake if self._may_hurry() else None)
 
     def _timed_out(self) -> TimedOut:
-        fresh = [runs.run_by_id(self.runtime.ledger, run.id) for run in self.runs]
-        left = [run.key.name for run in fresh if run is not None and run.ended is None]
+        left = [run.key.name for run in runs.not_ended(self.runtime.ledger, self.runs)]
         keeps = "the job keeps running" if len(left) == 1 else "the jobs keep running"
         return TimedOut(
             f"timed out; {keeps}", hint=f"to continue: {continuing(left)}; to stop: {suggest('delete', *left)}"

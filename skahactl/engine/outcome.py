@@ -13,7 +13,7 @@ from skahactl.errors import BusyError, Exit, SkahactlError, worst
 from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.records import JobKey
 from skahactl.ledger.replicas import replica_states
-from skahactl.ledger.runs import last_run, run_by_id, summaries
+from skahactl.ledger.runs import last_run, not_ended, summaries
 from skahactl.model import Job, State, zero_filled
 from skahactl.skaha.models import ServerError
 from skahactl.text import count_noun, suggest
@@ -141,13 +141,13 @@ class Outcome:
 
 
 def fill_results(part: JobOutcome, ledger: Ledger, run_id: int) -> None:
-    """Which replicas ended otherwise than well, of themselves, how many results could not be read, and how long the run
+    """Add to ``part``: the replicas that did not complete, how many results could not be read, and how long the run
     worked."""
     snapshot = snapshot_of(ledger, run_id)
     part.worked = busy_seconds(snapshot.attempts)
     unread = {attempt.replica for attempt in unread_results(snapshot)}
     bad = (State.FAILED, State.REJECTED, State.UNKNOWN)
-    rows = [row for row in replica_states(ledger, run_id) if row.state in bad]
+    rows = [row for row in snapshot.replicas if row.state in bad]
     part.failed = tuple(row.number for row in rows if row.number not in unread)
     part.unread = sum(row.number in unread for row in rows)
 
@@ -164,7 +164,7 @@ def busy_seconds(attempts: Iterable[AttemptRow]) -> float:
 
 def interruption(ledger: Ledger, error: Interrupted, left: Iterable[Run]) -> Interrupted:
     """``error`` with what becomes of these runs, which have no driver now, and how to continue."""
-    fresh = [found for run in left if (found := run_by_id(ledger, run.id)) is not None and found.ended is None]
+    fresh = not_ended(ledger, left)
     queued = sum(summary.counts[State.QUEUED] for summary in summaries(ledger, fresh))
     return error.leaving([run.key.name for run in fresh], queued)
 

@@ -14,6 +14,7 @@ from skahactl.ledger.records import JobKey, Run, RunSummary
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 
+    from skahactl.engine.shared_results import SharedResults
     from skahactl.eventloop import Stop
     from skahactl.ledger.database import Ledger
     from skahactl.profile import ClientSettings, Profile
@@ -192,6 +193,12 @@ class Runtime:
                 await self.read_shared_records(self._recorded(jobs, listing), listing)
         return listing
 
+    def shared_results(self, say: Callable[[str], None] | None = None) -> SharedResults:
+        """Return what reads shared records and writes them to the ledger. ``say``: instead of the reporter."""
+        from skahactl.engine.shared_results import SharedResults
+
+        return SharedResults(self.ledger, self.client.storage, self.profile.client, say or self.reporter.say)
+
     async def read_shared_records(
         self,
         jobs: Iterable[Run],
@@ -208,12 +215,9 @@ class Runtime:
         shared = [run for run in jobs if run.shared is not None]
         if not shared:
             return
-        from skahactl.engine.shared_results import SharedResults
-
         listed = None if listing is None else frozenset(session.id for session in listing.sessions)
         before = self._storage_error
-        say = self.reporter.say if before is None else lambda text: None
-        results = SharedResults(self.ledger, self.client.storage, self.profile.client, say)
+        results = self.shared_results(self.reporter.say if before is None else lambda text: None)
         self._storage_error = error = await self.stop.guard(
             results.record(shared, self.clock.now(), listed, exact=exact, numbers=numbers)
         )

@@ -18,7 +18,7 @@ from skahactl.ledger.runs import set_run
 from skahactl.logs import keep
 from skahactl.logs.shared import SharedLogSource
 from skahactl.manifest.shared_record import RecordDirectory, RecordedEnd
-from skahactl.model import ALIVE, OBSERVED, State
+from skahactl.model import ALIVE, OBSERVED, State, ended_state
 from skahactl.skaha.storage import LISTING_FROM, FoundEnds, newest_directory
 from skahactl.text import count_noun
 
@@ -82,8 +82,7 @@ class SharedResults:
                     wanted[run.shared, attempt.replica, attempt.number] = (snapshot.run, attempt)
         if not wanted:
             return None
-        if len(wanted) >= LISTING_FROM:
-            self._say(f"reading {count_noun(len(wanted), 'result')} from the shared record")
+        self._announce(len(wanted))
         found = await self._storage.ends(wanted)
         for key in [key for key, end in found.ends.items() if not _is_of(wanted[key][1], end)]:
             del found.ends[key]
@@ -96,6 +95,11 @@ class SharedResults:
             for run in {run.id: run for run, _ in wanted.values()}.values():
                 self._note_end(run, now)
         return found.error
+
+    def _announce(self, results: int) -> None:
+        """Say that many results are read, which takes a while."""
+        if results >= LISTING_FROM:
+            self._say(f"reading {count_noun(results, 'result')} from the shared record")
 
     async def find_earlier(self, shared: str, job: Job, others: Container[int]) -> EarlierRecord | None:
         """Return what an earlier record of this job with this content contains; None if there is none. Writes nothing.
@@ -112,8 +116,7 @@ class SharedResults:
             if found is not None and int(found[1]) in numbers and int(found[1]) not in others:
                 latest[int(found[1])] = max(int(found[2]), latest.get(int(found[1]), 0))
         keys = [(directory.path, *latest_of) for latest_of in sorted(latest.items())]
-        if len(keys) >= LISTING_FROM:
-            self._say(f"reading {count_noun(len(keys), 'result')} from the shared record")
+        self._announce(len(keys))
         ends = await self._storage.ends(keys, are_listed=True)
         if ends.error is not None:
             raise ends.error
@@ -195,8 +198,7 @@ def record_end(ledger: Ledger, attempt: AttemptRow, end: RecordedEnd, is_gone: b
         set_attempt(ledger, attempt, columns)
         return
     columns |= {"source": ResultSource.SHARED_RECORD, "missing_since": None}
-    state = State.COMPLETED if end.exit_code == 0 else State.FAILED
-    set_attempt(ledger, attempt, columns, state=state)
+    set_attempt(ledger, attempt, columns, state=ended_state(end.exit_code))
 
 
 def _is_of(attempt: AttemptRow, end: RecordedEnd) -> bool:

@@ -21,7 +21,7 @@ from skahactl.ledger.records import (
     replica_value,
     resources_text,
 )
-from skahactl.model import ALIVE, State
+from skahactl.model import ALIVE, State, ended_state
 
 if TYPE_CHECKING:
     import sqlite3
@@ -156,10 +156,7 @@ def record_items(ledger: Ledger, run_id: int, replica: int, attempt: int, ends: 
             "INSERT INTO items (run, replica, position, state, attempt, exit_code) VALUES (?,?,?,?,?,?)"
             " ON CONFLICT DO UPDATE SET state = excluded.state, attempt = excluded.attempt,"
             " exit_code = excluded.exit_code WHERE excluded.attempt >= items.attempt",
-            (
-                (run_id, replica, position, State.FAILED if code else State.COMPLETED, attempt, code)
-                for position, code in ends
-            ),
+            ((run_id, replica, position, ended_state(code), attempt, code) for position, code in ends),
         )
 
 

@@ -22,7 +22,7 @@ from skahactl.model import Job, Limits, State, job_status, zero_filled
 from skahactl.text import storable_path
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from skahactl.ledger.database import Ledger
     from skahactl.skaha.models import ServerSession
@@ -137,6 +137,11 @@ def job_id(ledger: Ledger, key: JobKey) -> int:
     found = ledger.row("SELECT id FROM jobs WHERE server = ? AND user = ? AND name = ?", key.server, key.user, key.name)
     assert found is not None
     return int(found["id"])
+
+
+def not_ended(ledger: Ledger, known: Iterable[Run]) -> list[Run]:
+    """Return those of these runs that have not ended, as the ledger holds them now."""
+    return [found for run in known if (found := run_by_id(ledger, run.id)) is not None and found.ended is None]
 
 
 def run_by_id(ledger: Ledger, run_id: int) -> Run | None:

@@ -353,15 +353,15 @@ def add_requests(outcome: Outcome, jobs: Sequence[Job]) -> None:
         replicas = {replica.number: replica for replica in job.replicas}
         for step in part.steps:
             if step.action in CREATES:
-                replica = replicas[int(str(step.replica))]
+                replica = replicas[step.replica or 0]
                 request = wrapped_request(job, replica.request, replica.number, part.run or "RUN")
-                step.request = _form(request, str(step.name))
+                step.request = _form(request, step.name)
 
 
 def show_requests(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) -> None:
     """The first request of each job, and how the others differ."""
     for part, job in _pairs(outcome, jobs):
-        sent = [int(str(step.replica)) for step in part.steps if step.action in CREATES]
+        sent = [step.replica or 0 for step in part.steps if step.action in CREATES]
         replicas = {replica.number: replica.request for replica in job.replicas}
         if sent:
             first = next(replica for replica in job.replicas if replica.number == sent[0])
@@ -393,8 +393,8 @@ def _form(request: Request, name: str) -> dict[str, object]:
 
 
 def _lines_of_replica(job: Job, replica: Replica, run: int | str, verbose: bool) -> Iterator[str]:
-    """Yield its request. Unless ``verbose``, the command is the one in the manifest, without what skahactl puts around
-    it."""
+    """Yield the lines of a replica's request. Unless ``verbose``, the command is that of the manifest, without its
+    wrapper."""
     from skahactl.manifest.shared_record import wrapped_request
 
     wrapped = wrapped_request(job, replica.request, replica.number, run)

@@ -122,10 +122,8 @@ class Client:
         self._where = f"{profile.name} ({profile.host})"  # its name in errors
         self._way_in = credentials.login_hint(profile)
         self._outage_hint = credentials.outage_hint(profile)
-        self._registry_auth: credentials.RegistryAuth | None = None
         self._memory = profile.local.memory if profile.is_local else profile.client.memory
         self._clock = clock
-        self._environ = environ
         self.secrets = encoding.SecretReader(environ)
         self._exchange = Exchange(profile, transport, clock, environ, report, verbose)
         self._throttle = Throttle(profile.client.concurrency)
@@ -198,18 +196,10 @@ class Client:
         return result
 
     async def registry_auth(self) -> credentials.RegistryAuth:
-        """Return the credentials of the image registry, read once per command, not on the event loop, and in limited
-        time. Raises as ``credentials.registry_auth``."""
-        if self._registry_auth is None:
-            try:
-                async with asyncio.timeout(encoding.SECRET_SECONDS):
-                    self._registry_auth = await asyncio.to_thread(
-                        credentials.registry_auth, self._profile.registry, self._environ
-                    )
-            except TimeoutError:
-                message = f"cannot read the registry secret within {encoding.SECRET_SECONDS:.0f} s"
-                raise UsageError(message, code="secret") from None
-        return self._registry_auth
+        """Return the credentials of the image registry. Raises as ``credentials.registry_auth``."""
+        registry, environ = self._profile.registry, self.secrets.environ
+        what = "cannot read the registry secret"
+        return await self.secrets.once(registry, what, lambda: credentials.registry_auth(registry, environ))
 
     async def sessions(self) -> Listing:
         """Return the sessions of the user, with one list call."""

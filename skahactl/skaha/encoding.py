@@ -14,14 +14,17 @@ import re
 import stat
 from dataclasses import replace
 from string import ascii_letters, digits
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote_plus
 
 from skahactl.errors import UsageError
 from skahactl.model import EnvValue, Request, RequestProblem, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    import asyncio
+    from collections.abc import Callable, Hashable, Iterator, Mapping
+
+T = TypeVar("T")
 
 LARGEST_SECRET = 64 * 1024  # bytes
 SECRET_SECONDS = 10.0
@@ -196,8 +199,9 @@ class SecretReader:
     """The secrets of a command: each is read once, not on the event loop, and within SECRET_SECONDS."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self._known: dict[Secret, str] = {}
+        self.environ = environ
+        self._known: dict[Hashable, Any] = {}
+        self._lock: asyncio.Lock | None = None
 
     async def reveal(self, request: Request) -> Request:
         """Return the request with the values of its secrets. UsageError with code ``secret`` if one cannot be read."""
@@ -205,18 +209,28 @@ class SecretReader:
         return replace(request, env=tuple(env))
 
     async def _value(self, key: str, content: EnvValue) -> str:
-        import asyncio
-
         if not isinstance(content, Secret):
             return content
-        if content not in self._known:
-            try:
-                async with asyncio.timeout(SECRET_SECONDS):
-                    self._known[content] = await asyncio.to_thread(reveal_secrets, key, content, self._environ)
-            except TimeoutError:
-                message = f"[env] {key}: cannot read the secret {content.reference()} within {SECRET_SECONDS:.0f} s"
-                raise UsageError(message, code="secret") from None
-        return self._known[content]
+        what = f"[env] {key}: cannot read the secret {content.reference()}"
+        return await self.once(content, what, lambda: reveal_secrets(key, content, self.environ))
+
+    async def once(self, key: Hashable, what: str, read: Callable[[], T]) -> T:
+        """Return what ``read`` returned for this key. A read that fails is made again.
+
+        Raises what ``read`` raises, and UsageError that begins with ``what`` if it takes too long.
+        """
+        import asyncio
+
+        if self._lock is None:
+            self._lock = asyncio.Lock()
+        try:
+            async with asyncio.timeout(SECRET_SECONDS), self._lock:
+                if key not in self._known:
+                    self._known[key] = await asyncio.to_thread(read)
+        except TimeoutError:
+            raise UsageError(f"{what} within {SECRET_SECONDS:.0f} s", code="secret") from None
+        found: T = self._known[key]
+        return found
 
 
 CONTENT_TYPE = "application/x-www-form-urlencoded; charset=UTF-8"

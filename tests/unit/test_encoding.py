@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -201,3 +202,22 @@ def test_a_secret_that_cannot_be_read_or_sent_is_told_without_its_value(tmp_path
     assert "No such file" in message(Secret("file", str(tmp_path / "none")), {})
     assert "hunter2" not in message(Secret("env", "TOKEN"), {"TOKEN": "hunter2\x01"})
     assert "1e5_" not in message(Secret("env", "TOKEN"), {"TOKEN": "1e5_"})
+
+
+def test_a_secret_is_read_once_for_all_and_again_after_a_failure() -> None:
+    reads: list[str] = []
+
+    def read() -> str:
+        reads.append("read")
+        if len(reads) == 1:
+            raise UsageError("not there yet", code="secret")
+        return "s3cret"
+
+    async def main() -> list[str]:
+        reader = encoding.SecretReader({})
+        with pytest.raises(UsageError):
+            await reader.once("key", "cannot read", read)
+        return list(await asyncio.gather(*(reader.once("key", "cannot read", read) for _ in range(16))))
+
+    assert asyncio.run(main()) == ["s3cret"] * 16
+    assert len(reads) == 2
