@@ -82,7 +82,7 @@ class Interrupted(SkahactlError):
         self.message += f"; {names} {keeps} running, and no driver is monitoring {it}"
         if queued:
             self.message += f"; {count_noun(queued, 'queued replica')} will not start until a driver runs"
-        self.hint = f"to continue: {continuing(jobs)}; to inspect: {look}; to stop: {suggest('delete', *jobs)}"
+        self.hint = f"to continue: {continuing(jobs)}\nto inspect: {look}\nto stop: {suggest('delete', *jobs)}"
         self.args = (self.message,)
         return self
 

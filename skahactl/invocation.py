@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TextIO
 
 from skahactl.errors import UsageError
-from skahactl.text import call_options, distance, nearest, suggest
+from skahactl.text import call_options, distance, nearest, suggest, wrapped
 
 OUTPUTS = ("table", "wide", "name", "json", "jsonl", "yaml", "csv", "toml")
 COLOURS = ("auto", "always", "never")
@@ -85,7 +85,10 @@ class Invocation:
             self.warn(text)
 
     def warn(self, text: str) -> None:
-        """What a person must know."""
+        """What a person must know; on a terminal wrapped at blanks."""
+        if is_screen(self.stderr, self.environ):
+            columns = size_of(self.stderr)[0]
+            text = "\n".join(part for line in text.split("\n") for part in wrapped(line, columns))
         self.tell(text)
 
     def tell(self, text: str) -> None:
@@ -132,6 +135,15 @@ def enter(context: Invocation) -> None:
 def is_screen(stream: TextIO, environ: Mapping[str, str]) -> bool:
     """Return whether it is a terminal with a movable cursor; not one that calls itself dumb, as for screen readers."""
     return stream.isatty() and environ.get("TERM", "dumb") != "dumb"
+
+
+def size_of(stream: TextIO) -> tuple[int, int]:
+    """Return the columns and lines of the terminal."""
+    try:
+        columns, lines = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        return 80, 24
+    return columns or 80, lines or 24
 
 
 def has_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:

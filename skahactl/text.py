@@ -1,4 +1,4 @@
-"""Durations and times: parse and format them."""
+"""Durations, times, ranges and names as people write and read them, and lines that fit a terminal."""
 
 from __future__ import annotations
 
@@ -41,6 +41,12 @@ def format_duration(seconds: float) -> str:
         return f"{hours} h" + (f" {rest} min" if rest else "")
     rest = hours % 24
     return f"{days} d" + (f" {rest} h" if rest else "")
+
+
+def about_duration(seconds: float) -> str:
+    """Format an estimate no more exactly than it can be: ``45 s``, ``2 min``, ``2 h 10 min``."""
+    step = 1 if seconds < 60 else 10 if seconds < 120 else 60 if seconds < 7200 else 600
+    return format_duration(max(1, round(seconds / step) * step))
 
 
 @lru_cache(maxsize=1024)  # rows of one poll share most of their times
@@ -173,6 +179,50 @@ def format_size(count: int) -> str:
             break
         size, unit = size / 1000, larger
     return f"{size:.1f} {unit}" if unit != "B" and size < 10 else f"{size:.0f} {unit}"
+
+
+_DIGITS = re.compile(r"\d+")
+
+
+def without_numbers(text: str) -> str:
+    """Return what lines that differ only in their numbers have in common."""
+    return _DIGITS.sub("#", text)
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def display_width(text: str) -> int:
+    """Return how many columns of a terminal ``text`` takes. Escape sequences for colours take none."""
+    plain = _COLOUR.sub("", text)
+    if plain.isascii():
+        return len(plain)
+    import unicodedata
+
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in plain)
+    return len(plain) + wide - sum(unicodedata.combining(char) > 0 for char in plain)
+
+
+_COMMAND = ": skahactl "
+
+
+def wrapped(text: str, columns: int, margin: int = 2) -> list[str]:
+    """Return a message that is longer than a line, wrapped at blanks, with a ``margin`` before all lines but the first;
+    a command at its end is a line of its own, to paste. Long words stay whole."""
+    if display_width(text) <= columns:
+        return [text]
+    head, colon, command = text.rpartition(_COMMAND)
+    words = re.findall(r"\s*\S+", f"{head}:" if colon else text)
+    plain = _COLOUR.sub("", text)
+    indent = " " * (len(plain) - len(plain.lstrip()) + margin)
+    lines = words[:1]
+    for word in words[1:]:
+        rest = indent + word.lstrip()
+        if display_width(lines[-1] + word) <= columns or display_width(rest) > columns:
+            lines[-1] += word
+        else:
+            lines.append(rest)
+    return [*lines, f"{indent}  skahactl {command}"] if colon else lines
 
 
 #: Options of this call without which a suggested call would mean other jobs: ("-p", "canfar").

@@ -304,7 +304,7 @@ class Driver:
         left = [run.key.name for run in runs.not_ended(self.runtime.ledger, self.runs)]
         keeps = "the job keeps running" if len(left) == 1 else "the jobs keep running"
         return TimedOut(
-            f"timed out; {keeps}", hint=f"to continue: {continuing(left)}; to stop: {suggest('delete', *left)}"
+            f"timed out; {keeps}", hint=f"to continue: {continuing(left)}\nto stop: {suggest('delete', *left)}"
         )
 
     @property

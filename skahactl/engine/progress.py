@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,7 +65,7 @@ class ProgressTracker:
             retry_at=min(retries, default=None),
             queued_for=_queued_for(snapshot, summary),
             median=statistics.median(durations) if durations else None,
-            left=self._left(snapshot, summary, running, durations, len(again)),
+            left=self._left(snapshot, summary, now, running, durations, len(again)),
         )
 
     def _failures(
@@ -108,15 +109,15 @@ class ProgressTracker:
         self,
         snapshot: RunSnapshot,
         summary: RunSummary,
+        now: float,
         running: Mapping[int, float],
         durations: Sequence[float],
         retries: int,
     ) -> float | None:
         """Return seconds until the end, by items where replicas mark them, else by whole replicas."""
         run = snapshot.run
-        alive = sum(row.state in ALIVE for row in snapshot.replicas)
         waiting = sum(row.state in _WAITING for row in snapshot.replicas) + retries
-        slots = max(alive, min(run.limits.alive or 0, alive + waiting))
+        slots = min(most_at_once(snapshot.attempts, now), run.limits.alive or len(snapshot.replicas))
         if run.id not in self._each:
             self._each[run.id] = replicas_with_each(self.ledger, run.id)
         if self._each[run.id] and running:
@@ -159,6 +160,15 @@ def finish_after(running: Sequence[float], whole: float, waiting: int, slots: in
     return last if running or waiting else None
 
 
+def most_at_once(attempts: Iterable[AttemptRow], now: float) -> int:
+    """Return how many attempts at most have run at the same time: what is Pending says that no more have room."""
+    steps: list[tuple[float, int]] = []
+    for row in attempts:
+        if row.started is not None and (row.finished is not None or row.state == State.RUNNING):
+            steps += [(row.started, 1), (now if row.finished is None else row.finished, -1)]
+    return max(itertools.accumulate(change for _, change in sorted(steps)), default=0)
+
+
 def _remaining(seconds: float, median: float, longest: float) -> float | None:
     """Return what a replica that has run for so long still needs; None if it runs longer than any that completed."""
     if seconds < median:
@@ -199,7 +209,7 @@ def _queued_for(snapshot: RunSnapshot, summary: RunSummary) -> str | None:
     if snapshot.run.after and snapshot.run.started is None:
         return f"after {', '.join(snapshot.run.after)}"
     alive = sum(counts[state] for state in ALIVE)
-    if limits.alive is not None and alive >= limits.alive:
+    if limits.alive is not None and alive + counts[State.QUEUED] > limits.alive:
         return f"limit {limits.alive}"
     if limits.pending is not None and alive - counts[State.RUNNING] >= limits.pending:
         return f"limit {limits.pending} pending"

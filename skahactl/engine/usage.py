@@ -50,7 +50,7 @@ class RunUsage:
         if self.ram_peak is not None:
             parts.append(f"memory peak {_share(self.ram_peak, self.ram_requested)} GB")
         if self.cpu_mean is not None:
-            parts.append(f"cpu {_share(self.cpu_mean, self.cpu_requested)} cores")
+            parts.append(f"cpu {_share(self.cpu_mean, self.cpu_requested)} core{'s' * (self.cpu_requested != 1)}")
         return f"{', '.join(parts)} ({count_noun(self.samples, 'measurement')})"
 
     @property
@@ -61,10 +61,11 @@ class RunUsage:
         share = self.ram_peak / self.ram_requested
         wanted = max(1, math.ceil(self.ram_peak * _RESERVE))
         if share < _TOO_LARGE and wanted < self.ram_requested:
-            return f"the highest peak is {share:.0%} of the requested memory; request ram = {wanted} next time"
+            percent = "less than 1 %" if share < 0.01 else f"{share * 100:.0f} %"
+            return f"the highest peak is {percent} of the requested memory; request ram = {wanted} next time"
         if share > _TOO_SMALL:
             larger = max(wanted, math.floor(self.ram_requested) + 1)
-            return f"the highest peak is {share:.0%} of the requested memory; request ram = {larger} next time"
+            return f"the highest peak is {share * 100:.0f} % of the requested memory; request ram = {larger} next time"
         return None
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _LONGEST_LINE = 1 << 20  # maximum number of bytes of an incomplete line; a longer one is broken
 _HELD = 32 << 20  # bytes of the last lines that are held in memory
-_COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+_COLOURS = (36, 32, 35)  # that can be read on white and on black
 
 
 class Lines:

@@ -13,8 +13,9 @@ from skahactl.engine.runtime import FailedReplica, RunProgress
 from skahactl.invocation import one_line
 from skahactl.model import ENDED, State
 from skahactl.profile import LOCAL_SERVER
+from skahactl.render.columns import amounts
 from skahactl.render.terminal import STYLES, Size, shorten_middle
-from skahactl.text import count_noun, format_duration, format_ranges
+from skahactl.text import about_duration, count_noun, format_duration, format_ranges, without_numbers
 
 #: Failed, with attempts left: shown apart, since nothing is lost yet.
 RETRYING = "Retrying"
@@ -52,12 +53,12 @@ _TELLING = (
     State.COMPLETED,
 )
 _RANK = {state: rank for rank, state in enumerate(_TELLING)}
-_STYLES = {**STYLES, RETRYING: "yellow"}
+_STYLES = {**STYLES, RETRYING: "magenta"}
 
 _GROUP = 10  # cells between blanks
 _MARGIN = "  "
 _MOST_FAILURES = 6  # lines of failures of one job
-_REMARKS = 3  # lines below the failures that have room kept
+_RESERVED = 6  # lines below the cells of one job that have room kept
 _SLOW = 60.0  # seconds from which on the replicas that have run for the longest are named
 _LONG = 2.5  # times the median that are worth a remark
 _SPINNER = ("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\")
@@ -69,13 +70,12 @@ def draw(runs: Sequence[RunProgress], size: Size, unicode: bool = True, tick: in
     columns, lines = size
     room = lines - 1
     parts = [_Part(run, columns, unicode, tick) for run in runs]
-    kept = sum(part.height for part in parts) + len(runs) - 1
-    if kept > room:
-        parts = [_Part(run, columns, unicode, tick, most=1 if len(runs) == 1 else 0) for run in runs]
-        kept = sum(part.height for part in parts) + len(runs) - 1
-    if kept > room:
+    spare = room - sum(len(part.above) for part in parts) - (len(runs) - 1)
+    fewest = int(len(runs) == 1)
+    if spare < fewest:
         return _crowded(runs, room, unicode)
-    spare = room - kept
+    most = max(fewest, (spare - sum(part.least for part in parts)) // len(runs))
+    spare -= sum(part.add_below(most) for part in parts)
     shown: list[Text] = []
     for place, part in enumerate(parts):
         grid = part.grid(spare // (len(parts) - place))
@@ -85,20 +85,31 @@ def draw(runs: Sequence[RunProgress], size: Size, unicode: bool = True, tick: in
 
 
 class _Part:
-    """The lines of one job. ``most``: lines of failures. ``height`` is what they take without the cells; room for
-    remarks that may come is part of it, so that cells keep their scale."""
+    """The lines of one job: ``above`` its cells, and ``below`` them. ``least``: rows of cells that failures leave."""
 
-    def __init__(self, run: RunProgress, columns: int, unicode: bool, tick: int, most: int = _MOST_FAILURES):
+    def __init__(self, run: RunProgress, columns: int, unicode: bool, tick: int):
         self._run = run
         self._columns = columns
         self._unicode = unicode
         self._states = [RETRYING if n in run.retrying else s for n, s in enumerate(run.states, 1)]
         self.above = [_header(run, unicode), _bar_line(run, columns, unicode, tick), *_counts(run, columns, unicode)]
-        failures = _failure_lines(run, columns, unicode, most) if most else []
-        remarks = _remarks(run, columns) if most else []
-        self.below = [*failures, *remarks]
-        reserved = min(most + _REMARKS, 6) if most else 0
-        self.height = len(self.above) + max(len(self.below), reserved)
+        self.below: list[Text] = []
+        rows = -(-len(self._states) // _cells_in(columns - self._label))
+        self.least = 0 if len(self._states) < 2 else min(rows, 3)
+
+    def add_below(self, most: int) -> int:
+        """Add failures and remarks, no more than ``most`` lines. Return how many lines to keep for them; room for those
+        that may come is part of it, so that cells keep their scale."""
+        if most > 0:
+            remarks = _remarks(self._run, self._columns)
+            lines = min(_MOST_FAILURES, max(1, most - len(remarks)))
+            failures = _failure_lines(self._run, self._columns, self._unicode, lines)
+            self.below = [*failures, *remarks][:most]
+        return max(len(self.below), min(most, _RESERVED))
+
+    @property
+    def _label(self) -> int:
+        return len(str(len(self._states))) + 4
 
     def grid(self, room: int) -> list[Text]:
         """Return a cell per replica, in rows that begin with the number of their first; one for several where room is
@@ -106,7 +117,7 @@ class _Part:
         states, columns = self._states, self._columns
         if room < 1 or len(states) < 2:
             return []
-        label = len(str(len(states))) + 4
+        label = self._label
         width = _cells_in(columns - label)
         share = -(-len(states) // (width * room))
         if share > 1:
@@ -136,18 +147,11 @@ def _header(run: RunProgress, unicode: bool) -> Text:
     made = run.summary.run
     server = made.key.server
     host = "this machine" if server == LOCAL_SERVER else server.split("://", 1)[-1].split("/", 1)[0]
-    parts = [f"run {made.number}", f"{made.profile} ({host})", made.image.rsplit("/", 1)[-1], _resources(made.content)]
+    wanted = made.content.get("resources")
+    resources = ", ".join(amounts(wanted)) if isinstance(wanted, dict) else ""
+    parts = [f"run {made.number}", f"{made.profile} ({host})", made.image.rsplit("/", 1)[-1], resources]
     about = one_line((" · " if unicode else " - ").join(part for part in parts if part))
     return Text.assemble((one_line(made.key.name), "bold"), f"  {about}")
-
-
-def _resources(content: object) -> str:
-    wanted = content.get("resources") if isinstance(content, dict) else None
-    if not isinstance(wanted, dict):
-        return ""
-    cores, ram, gpus = (wanted.get(key) for key in ("cores", "ram", "gpus"))
-    parts = [f"{cores} cores" if cores else "", f"{ram} GB" if ram else "", f"{gpus} GPU" if gpus else ""]
-    return ", ".join(part for part in parts if part)
 
 
 def _bar_line(run: RunProgress, columns: int, unicode: bool, tick: int) -> Text:
@@ -158,7 +162,7 @@ def _bar_line(run: RunProgress, columns: int, unicode: bool, tick: int) -> Text:
     spinner = " " if is_over else frames[tick % len(frames)]
     after = f"  {percent(run):>3} %  {_elapsed(run)}"
     left = run.left
-    about = f"  about {format_duration(max(1.0, round(left)))} left" if left is not None and not is_over else ""
+    about = f"  about {about_duration(left)} left" if left is not None and not is_over else ""
     width = max(5, min(columns - len(spinner) - 1 - len(after) - len("  about 99 min 99 s left"), 60))
     *marks, empty = _BARS[not unicode]
     line = Text.assemble((spinner, "cyan"), " ")
@@ -233,15 +237,15 @@ def _failure_lines(run: RunProgress, columns: int, unicode: bool, most: int) -> 
     """Return a line for each failure; alike ones are one line with a count."""
     groups: dict[tuple[object, ...], list[FailedReplica]] = {}
     for failure in run.failures:
-        groups.setdefault((failure.exit_code, _digitless(failure.line), failure.hint, failure.running), []).append(
-            failure
-        )
+        groups.setdefault(
+            (failure.exit_code, without_numbers(failure.line or ""), failure.hint, failure.running), []
+        ).append(failure)
     ranked = sorted(groups.values(), key=lambda alike: (alike[0].running, -len(alike), alike[0].replica))
-    shown = ranked if len(ranked) <= most else ranked[: most - 1]
+    shown = ranked if len(ranked) <= most else ranked[: max(1, most - 1)]
     who = [_who(alike, columns) for alike in shown]
     widths = [max((cell_len(parts[place]) for parts in who), default=0) for place in range(3)]
     lines = [_failure_line(alike, parts, widths, unicode) for alike, parts in zip(shown, who, strict=True)]
-    if len(ranked) > len(shown):
+    if most > len(shown) < len(ranked):
         rest = [one.replica for alike in ranked[len(shown) :] for one in alike]
         ranges = format_ranges(rest)
         named = f": {ranges}" if len(ranges) < columns - 40 else ""
@@ -275,11 +279,6 @@ def _failure_line(alike: Sequence[FailedReplica], who: tuple[str, str, str], wid
     return line.append(one_line(f"  {words}")) if words else line
 
 
-def _digitless(line: str | None) -> str:
-    """Return what lines that differ only in numbers have in common."""
-    return "".join("#" if char.isdigit() else char for char in line or "")
-
-
 def _remarks(run: RunProgress, columns: int) -> list[Text]:
     """Failures without a log, the slowest replicas, and why what is Pending is."""
     lines: list[Text] = []
@@ -292,7 +291,7 @@ def _remarks(run: RunProgress, columns: int) -> list[Text]:
     if slow:
         lines.append(Text(slow))
     for number, words in run.why[:2]:
-        lines.append(Text(one_line(f"{_MARGIN}replica {number} is Pending: {words}"), style="yellow"))
+        lines.append(Text(one_line(f"{_MARGIN}replica {number} is Pending: {words}")))
     return lines
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,9 @@ Cell = Callable[[Mapping[str, Any], float], object]
 @dataclass(frozen=True, slots=True)
 class Column:
     """``cell`` gives the text of a row at a time (epoch seconds); None and "" are shown as ``-``. ``by``: what rows are
-    sorted by, where it is not the cell. ``cut``: where a terminal shortens a text: at its "end", in the "middle" (for
-    names, which differ at their ends), or "never" (for keys)."""
+    sorted by, where it is not the cell. ``cut``: where a terminal shortens a text: at its "end", there but after all
+    other columns ("last", for times), in the "middle" (for names, which differ at their ends), or "never" (for
+    keys)."""
 
     title: str
     cell: Cell
@@ -65,7 +66,7 @@ def _since(key: str, title: str, *, wide: bool = False, suffix: str = " ago") ->
         at = epoch(row.get(key))
         return None if at is None else format_duration(now - at) + suffix
 
-    return Column(title, cell, wide, by=lambda row: row.get(key))
+    return Column(title, cell, wide, cut="last", by=lambda row: row.get(key))
 
 
 def _until(key: str, title: str, *, wide: bool = False) -> Column:
@@ -79,7 +80,7 @@ def _until(key: str, title: str, *, wide: bool = False) -> Column:
             else f"{format_duration(now - at)} ago"
         )
 
-    return Column(title, cell, wide, by=lambda row: row.get(key))
+    return Column(title, cell, wide, cut="last", by=lambda row: row.get(key))
 
 
 def _count(state: str) -> Column:
@@ -126,10 +127,17 @@ def _ran_seconds(row: Mapping[str, Any]) -> float | None:
 
 def _sizes(row: Mapping[str, Any], now: float) -> str:
     wanted = row["resources"]
-    if wanted["cores"] is None and wanted["ram"] is None:
-        return "flexible" + (f", {wanted['gpus']} GPU" if wanted["gpus"] else "")
-    parts = [f"{wanted['cores']:g} cores" if wanted["cores"] else "", f"{wanted['ram']:g} GB" if wanted["ram"] else ""]
-    return ", ".join([part for part in parts if part] + ([f"{wanted['gpus']} GPU"] if wanted["gpus"] else []))
+    flexible = ["flexible"] if wanted["cores"] is None and wanted["ram"] is None else []
+    return ", ".join(flexible + list(amounts(wanted)))
+
+
+def amounts(wanted: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a session requests: ``1 core``, ``4 GB``, ``1 GPU``. An amount of a manifest can be a placeholder."""
+    for key, unit in (("cores", "core"), ("ram", "GB"), ("gpus", "GPU")):
+        amount = wanted.get(key)
+        if amount:
+            number = amount if isinstance(amount, str) else f"{amount:g}"
+            yield f"{number} {unit}{'s' * (unit == 'core' and number != '1')}"
 
 
 def _ram_peak(row: Mapping[str, Any], now: float) -> str | None:

@@ -7,11 +7,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode
+from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode, size_of
 from skahactl.model import ALIVE, OBSERVED, STATES, State
 from skahactl.render.columns import REPLICA_NUMBER, cells, columns_of, counts_text, epoch, plain_lines
 from skahactl.render.outcomes import head, standing
-from skahactl.text import format_duration, format_ranges, time_ago
+from skahactl.render.tables import terminal_columns
+from skahactl.text import format_duration, format_ranges, time_ago, without_numbers, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -174,9 +175,12 @@ def description(
     yield paint.state(_verdict(data["job"], now, unicode), data["job"]["status"])
     yield from _section("Failures", _failures(data["replicas"], width, wide), paint)
     yield from _section("Run times", run_times(attempts, now, width=width, unicode=unicode), paint)
-    yield from _section("Job", list(_job(data, now)), paint)
+    screen, job = is_screen(context.stdout, context.environ), list(_job(data, now))
+    if screen:
+        job = [part for line in job for part in wrapped(line, width, _LABEL)]
+    yield from _section("Job", job, paint)
     if wide or len(data["replicas"]) <= _FEW:
-        yield from _section("Replicas", list(_replicas(data, wide, now, paint)), paint)
+        yield from _section("Replicas", list(_replicas(data, wide, screen, now, paint)), paint)
     most = len(attempts) if wide else _MOST_SPANS
     lines = timeline(attempts, now, width=width, most=most, unicode=unicode)
     yield from _section("Timeline (waiting, then running)", lines, paint)
@@ -235,7 +239,7 @@ def _failures(rows: Sequence[Mapping[str, Any]], width: int, wide: bool) -> list
     for row in rows:
         if row["state"] in bad:
             reason = row["reason"] or "no reason is known"
-            groups.setdefault((row["state"], "".join("#" if c.isdigit() else c for c in reason)), []).append(row)
+            groups.setdefault((row["state"], without_numbers(reason)), []).append(row)
     ranked = sorted(groups.values(), key=lambda alike: (-len(alike), alike[0]["replica"]))
     shown = ranked if wide else ranked[:_MOST_FAILURES]
     names = [_named([row["replica"] for row in alike]) for alike in shown]
@@ -301,12 +305,14 @@ def _session(row: Mapping[str, Any], profile: Profile, now: float) -> Iterator[s
     )
 
 
-def _replicas(data: Mapping[str, Any], wide: bool, now: float, paint: _Paint) -> Iterator[str]:
+def _replicas(data: Mapping[str, Any], wide: bool, screen: bool, now: float, paint: _Paint) -> Iterator[str]:
     """Yield the table of replicas; each attempt before the last below its replica."""
     rows = data["replicas"]
     columns = [REPLICA_NUMBER, *columns_of("replicas", wide)[1:]]
     if not wide:  # what failed says why above
         columns = [column for column in columns if column.title != "REASON"]
+    if screen:
+        columns, _ = terminal_columns("replicas", columns, rows, now)
     lines = plain_lines(columns, cells(columns, rows, now), True)
     if rows:
         yield lines[0]
@@ -389,6 +395,4 @@ def _width(context: Invocation) -> int:
     """Of a terminal its own, less the margin; elsewhere a page's."""
     if not is_screen(context.stdout, context.environ):
         return 98
-    import shutil
-
-    return shutil.get_terminal_size().columns - 2
+    return size_of(context.stdout)[0] - 2

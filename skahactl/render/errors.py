@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from skahactl.errors import Guess, ManifestError, Problem, SkahactlError
-from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode
+from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode, size_of
+from skahactl.text import display_width, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_RED, _BOLD, _BLUE, _PLAIN = "\x1b[1;31m", "\x1b[1m", "\x1b[34m", "\x1b[0m"
+_RED, _BOLD, _BLUE, _PLAIN = "\x1b[1;31m", "\x1b[1m", "\x1b[1;34m", "\x1b[0m"
 
 
 def error_lines(context: Invocation, error: SkahactlError) -> list[str]:
@@ -28,7 +27,7 @@ def error_lines(context: Invocation, error: SkahactlError) -> list[str]:
         return [
             line
             for file, problems in _by_file(error.problems).items()
-            for line in _ManifestPage(file, problems, _columns(context), colour, unicode).lines()
+            for line in _ManifestPage(file, problems, size_of(context.stderr)[0], colour, unicode).lines()
         ]
     where = f"{error.where}: " if error.where else ""
     lines = [f"{_word('error:', _RED, colour)} {where}{line}" for line in error.message.splitlines() or [""]]
@@ -37,15 +36,6 @@ def error_lines(context: Invocation, error: SkahactlError) -> list[str]:
 
 def _word(text: str, style: str, colour: bool) -> str:
     return f"{style}{text}{_PLAIN}" if colour else text
-
-
-def _columns(context: Invocation) -> int:
-    import os
-
-    try:
-        return os.get_terminal_size(context.stderr.fileno()).columns or 80
-    except (OSError, ValueError):
-        return 80
 
 
 def _by_file(problems: Iterable[Problem]) -> Mapping[str, list[Problem]]:
@@ -84,7 +74,8 @@ class _ManifestPage:
                 shown = problem.line
             else:
                 number = "" if problem.line is None else str(problem.line)
-                yield self._line(number, one_line(problem.owner + problem.message))
+                message = wrapped(one_line(problem.owner + problem.message), max(20, self._columns - self._gutter - 3))
+                yield from (self._line(number * (place == 0), part) for place, part in enumerate(message))
             yield from self._help(problem)
 
     def _line(self, number: str, text: str) -> str:
@@ -93,15 +84,15 @@ class _ManifestPage:
     def _carets(self, problem: Problem) -> Iterator[str]:
         """Carets below what is wrong, and the message beside them, or below where it does not fit."""
         text, column = self._window(problem)
-        before = sum(map(_width, text[: column - 1]))
-        marked = max(1, sum(map(_width, text[column - 1 : column - 1 + problem.width])))
+        before = display_width(text[: column - 1])
+        marked = max(1, display_width(text[column - 1 : column - 1 + problem.width]))
         message = self._words(problem)
         room = self._columns - self._gutter - 3
-        if before + marked + 1 + sum(map(_width, message)) <= room:
+        if before + marked + 1 + display_width(message) <= room:
             yield self._line("", " " * before + _word(f"{'^' * marked} {message}", _RED, self._colour))
             return
         yield self._line("", " " * before + _word("^" * marked, _RED, self._colour))
-        for line in textwrap.wrap(message, max(20, room)):
+        for line in wrapped(message, max(20, room)):
             yield self._line("", _word(line, _RED, self._colour))
 
     def _words(self, problem: Problem) -> str:
@@ -112,7 +103,8 @@ class _ManifestPage:
     def _help(self, problem: Problem) -> Iterator[str]:
         if problem.hint and not (isinstance(problem.hint, Guess) and problem.column is not None):
             for line in problem.hint.splitlines():
-                yield self._line("", f"{_word('help:', _BOLD, self._colour)} {one_line(line)}")
+                text = f"{_word('help:', _BOLD, self._colour)} {one_line(line)}"
+                yield from (self._line("", part) for part in wrapped(text, max(20, self._columns - self._gutter - 3)))
 
     def _window(self, problem: Problem) -> tuple[str, int]:
         """Return the line of the file, or the part of it around the mistake that fits; and the column there."""
@@ -128,7 +120,3 @@ class _ManifestPage:
 
     def _blue(self, text: str) -> str:
         return _word(text, _BLUE, self._colour)
-
-
-def _width(char: str) -> int:
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 0 if unicodedata.combining(char) else 1

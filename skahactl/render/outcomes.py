@@ -161,7 +161,7 @@ def _say_verdict(context: Invocation, profile: Profile, job: JobOutcome) -> None
 
 
 def _result(job: JobOutcome) -> str:
-    """``1188/1200 items in 1 h 2 min; 3 of 200 replicas failed``."""
+    """``1188/1200 items in 1 h 2 min; 3 of 200 replicas failed``, or ``29/30 replicas in 27 s; 1 failed``."""
     summary, total = job.summary, sum(job.counts.values())
     assert summary is not None
     items = summary.items
@@ -170,10 +170,12 @@ def _result(job: JobOutcome) -> str:
         done = f"{items['completed']}/{items['total']} items"
     took = f" in {format_duration(job.worked)}" if job.worked is not None else ""
     bad = [(job.counts[state], state.lower()) for state in COUNT_ORDER[2:] if job.counts[state]]
+    lost = ", ".join(f"{number} {word}" for number, word in bad)
+    if not items.get("total"):
+        return f"{done}{took}" + f"; {lost}" * bool(lost)
     if len(bad) == 1:
         return f"{done}{took}; {bad[0][0]} of {count_noun(total, 'replica')} {bad[0][1]}"
-    lost = ", ".join(f"{number} {word}" for number, word in bad)
-    return f"{done}{took}" + (f"; of {total} replicas {lost}" if bad else "")
+    return f"{done}{took}" + f"; of {total} replicas {lost}" * bool(lost)
 
 
 def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]]:
@@ -184,6 +186,8 @@ def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]
         commands.append(("why", suggest("logs", name, "--failed")))
     if counts[State.REJECTED]:
         commands.append(("why", suggest("get", "replicas", name, "--state", "Rejected")))
+    if counts[State.SKIPPED] and job.hint:
+        commands.append(("why", job.hint))
     if counts[State.FAILED] or counts[State.REJECTED]:
         items = job.summary.items if job.summary else {}
         left = items.get("total", 0) - items.get("completed", 0)

@@ -96,7 +96,6 @@ def rendered(text: str, width: int, environ: Mapping[str, str]) -> str:
 
     from rich.console import Console
     from rich.markdown import CodeBlock, Markdown
-    from rich.syntax import Syntax
     from rich.text import Text
     from rich.theme import Theme
 
@@ -104,9 +103,8 @@ def rendered(text: str, width: int, environ: Mapping[str, str]) -> str:
         """Code with the lines of the file: a line that is too long continues at the edge of the terminal."""
 
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            code = Syntax("", self.lexer_name, theme=self.theme).highlight(str(self.text).rstrip())
-            for line in code.split("\n"):
-                yield Text.assemble("  ", line, no_wrap=True, overflow="ignore")
+            for line in str(self.text).rstrip().split("\n"):
+                yield Text(f"  {line}", no_wrap=True, overflow="ignore")
 
     class Page(Markdown):
         elements: ClassVar[dict[str, type[MarkdownElement]]] = {
@@ -115,7 +113,8 @@ def rendered(text: str, width: int, environ: Mapping[str, str]) -> str:
             "code_block": UnwrappedCode,
         }
 
-    styles = {"markdown.code": "cyan", "markdown.code_block": "cyan", "markdown.h1": "bold", "markdown.h2": "bold"}
+    # bold can be read on every background
+    styles = {"markdown.code": "bold", "markdown.h1": "bold", "markdown.h2": "bold"}
     console = Console(
         file=StringIO(),
         width=width,
@@ -125,7 +124,7 @@ def rendered(text: str, width: int, environ: Mapping[str, str]) -> str:
         _environ=dict(environ),
     )
     with console.capture() as captured:
-        console.print(Page(text, code_theme="ansi_dark", hyperlinks=False), crop=False)
+        console.print(Page(text, hyperlinks=False), crop=False)
     return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 

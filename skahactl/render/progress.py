@@ -13,6 +13,7 @@ from skahactl.engine.runtime import FailedReplica, Reporter, RunProgress, Silent
 from skahactl.invocation import Invocation, is_screen, one_line
 from skahactl.model import ENDED, State
 from skahactl.render.outcomes import head_of, standing
+from skahactl.text import without_numbers
 
 if TYPE_CHECKING:
     from skahactl.render.terminal import RepaintedDisplay, Size
@@ -100,7 +101,7 @@ def _failure(failure: FailedReplica) -> tuple[str, str]:
         "" if failure.exit_code is None else f"exit {failure.exit_code}",
     ]
     words = " ".join(part for part in (failure.line, f"({failure.hint})" if failure.hint else "") if part)
-    reason = f"{failure.exit_code} {''.join('#' if char.isdigit() else char for char in words)}" if words else ""
+    reason = f"{failure.exit_code} {without_numbers(words)}" if words else ""
     what = f"{'an item of ' * failure.running}replica {failure.replica} failed"
     details = ", ".join(filter(None, facts))
     return reason, what + f" ({details})" * bool(details) + f"; last line of its log: {words}" * bool(words)

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import textwrap
 from typing import TYPE_CHECKING, TextIO
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from skahactl.invocation import has_colour
+from skahactl.invocation import has_colour, size_of
 from skahactl.model import State
 from skahactl.render.columns import Column
-from skahactl.text import count_noun
+from skahactl.text import count_noun, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-#: Of the 16 colours that every theme, light or dark, chooses for itself.
+#: Of the colours that every theme, light or dark, chooses for itself, those that can be read on both: yellow and the
+#: bright ones vanish on white, blue on black. What waits has none.
 STYLES: dict[str, str] = {
-    State.QUEUED: "dim",
-    State.CREATING: "yellow",
+    State.QUEUED: "",
+    State.CREATING: "",
     State.UNCONFIRMED: "magenta",
-    State.PENDING: "yellow",
+    State.PENDING: "",
     State.RUNNING: "cyan",
     State.COMPLETED: "green",
     State.FAILED: "bold red",
     State.REJECTED: "bold red",
     State.UNKNOWN: "magenta",
-    State.DELETED: "dim",
-    State.SKIPPED: "dim",
+    State.DELETED: "",
+    State.SKIPPED: "",
 }
 
 Size = tuple[int, int]
@@ -47,19 +46,6 @@ def shorten_middle(text: str, width: int) -> str:
     head = (width - 1) // 2
     tail = text[::-1]  # cut from its end
     return set_cell_size(text, head).rstrip() + "…" + set_cell_size(tail, width - 1 - head)[::-1].lstrip()
-
-
-_COMMAND = ": skahactl "
-
-
-def wrapped(text: str, columns: int) -> list[str]:
-    """Return a message that is longer than a line, wrapped at blanks; a command at its end is a line of its own, to
-    paste."""
-    if cell_len(text) <= columns:
-        return [text]
-    head, colon, command = text.rpartition(_COMMAND)
-    lines = textwrap.wrap(f"{head}:" if colon else text, columns, subsequent_indent="  ", break_long_words=False)
-    return [*lines, f"    skahactl {command}"] if colon else lines
 
 
 def console(stream: TextIO, environ: Mapping[str, str], size: Size | None = None) -> Console:
@@ -79,15 +65,6 @@ def console(stream: TextIO, environ: Mapping[str, str], size: Size | None = None
         legacy_windows=False,
         _environ=environ,
     )
-
-
-def size_of(stream: TextIO) -> Size:
-    """Columns and lines of the terminal."""
-    try:
-        columns, lines = os.get_terminal_size(stream.fileno())
-    except (OSError, ValueError):
-        return 80, 24
-    return columns or 80, lines or 24
 
 
 def styled(stream: TextIO, environ: Mapping[str, str], parts: Sequence[tuple[str, str]]) -> str:
@@ -155,11 +132,12 @@ def _fitting(columns: Sequence[Column], texts: Sequence[Sequence[str]], room: in
     """Widths that fit, the widest columns made narrower first, and if need be the titles over numbers cut; keys are
     never cut. None if that would leave too little of one."""
     widths = _natural(columns, texts)
-    least = [
-        width if column.cut == "never" else max(_NARROWEST, len(column.title))
-        for column, width in zip(columns, widths, strict=True)
-    ]
-    _make_narrower(widths, least, room)
+    for whole in (("never", "last"), ("never",)):
+        least = [
+            width if column.cut in whole else max(_NARROWEST, len(column.title))
+            for column, width in zip(columns, widths, strict=True)
+        ]
+        _make_narrower(widths, least, room)
     numbers = [max([_SHORTEST, *(len(line[place]) for line in texts)]) for place in range(len(columns))]
     least = [numbers[place] if column.right else least[place] for place, column in enumerate(columns)]
     _make_narrower(widths, least, room)

@@ -27,6 +27,7 @@ from skahactl.render.outcomes import head, show_outcome, standing
 from skahactl.render.progress import PlainReporter, reporter
 from skahactl.render.tables import show_rows, sort_rows, terminal_columns
 from skahactl.skaha.models import ServerError
+from skahactl.text import about_duration, display_width, wrapped
 
 CANFAR = Profile("canfar", "https://ws-uv.canfar.net/skaha/v1")
 
@@ -388,6 +389,28 @@ def test_cells_keep_their_scale_when_failures_and_remarks_come() -> None:
     assert rows[0] == rows[1]
 
 
+@pytest.mark.parametrize("count", [30, 300, 5000])
+def test_three_jobs_on_a_small_terminal_show_their_cells_and_why_replicas_failed(count: int) -> None:
+    failures = (FailedReplica(2, None, 4, "bad pixel map"), FailedReplica(7, None, 2, "no such tile"))
+    one = progress(mixed(completed=1, failed=1, running=count - 2), failures=failures)
+    lines = draw([one] * 3, (80, 24)).plain.split("\n")
+    assert len(lines) <= 23
+    assert sum("exit 4  bad pixel map" in line for line in lines) == 3
+    assert sum(line[:6].split() == ["1"] and "▸" in line for line in lines) == 3
+
+
+def test_no_state_has_a_colour_that_vanishes_on_a_light_or_a_dark_background() -> None:
+    words = {word for style in terminal.STYLES.values() for word in style.split()}
+    assert words <= {"bold", "red", "green", "cyan", "magenta"}
+
+
+def test_alike_failures_are_one_line_however_long_their_numbers() -> None:
+    failures = tuple(FailedReplica(number, None, 1, f"cannot open {number}.fits") for number in (3, 7, 11))
+    assert "  ✗ 3 replicas (3,7,11)  exit 1  cannot open 3.fits" in draw(
+        [progress(mixed(failed=11), failures=failures)], (80, 24)
+    ).plain.split("\n")
+
+
 def test_items_are_counted_where_there_are_items() -> None:
     one = progress(mixed(completed=1, running=1))
     one = replace(one, summary=replace(one.summary, items={"total": 1200, "completed": 812, "failed": 3}))
@@ -480,8 +503,38 @@ def test_changed_words_of_a_long_value_are_marked() -> None:
 
 def test_long_messages_are_wrapped_with_a_command_on_a_line_of_its_own() -> None:
     text = "no driver is running; the server discards results one hour after an end. To continue: skahactl resume x"
-    *lines, last = terminal.wrapped(text, 60)
+    *lines, last = wrapped(text, 60)
     assert last == "    skahactl resume x"
     assert all(len(line) <= 60 for line in lines)
     assert " ".join(line.strip() for line in lines) == text[: text.index(" skahactl")]
-    assert terminal.wrapped("short: skahactl resume x", 60) == ["short: skahactl resume x"]
+    assert wrapped("short: skahactl resume x", 60) == ["short: skahactl resume x"]
+
+
+def test_wrapped_lines_fit_where_characters_are_wide_and_in_colour() -> None:
+    text = "  \x1b[1mwarning:\x1b[0m " + "銀河の画像 " * 12 + "/a/path/that/is/longer/than/the/whole/line"
+    lines = wrapped(text, 30)
+    assert max(map(display_width, lines[:-1])) <= 30
+    assert all(line.startswith("    銀") for line in lines[1:])
+    assert " ".join(line.strip() for line in lines) == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "1 s"), (45.4, "45 s"), (61.0, "1 min"), (754.0, "13 min"), (9999.0, "2 h 50 min")]
+)
+def test_an_estimate_is_no_more_exact_than_it_can_be(seconds: float, words: str) -> None:
+    assert about_duration(seconds) == words
+
+
+def test_the_verdict_of_a_skipped_job_says_why() -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    counts = zero_filled({State.SKIPPED: 1})
+    place = context(environ={"TERM": "xterm", "NO_COLOR": "1"}, stderr=Screen())
+    job = made(
+        action=JobAction.CREATE, reason="", status="Failed", counts=counts, watched=True, hint="shards is Failed",
+        summary=RunSummary(run_of(1), counts, "Failed", 0), steps=[step(1, StepAction.CREATE, StepOutcome.DONE)],
+    )  # fmt: skip
+    show_outcome(place, Outcome(CANFAR, False, [job]))
+    assert "    why     shards is Failed" in written(place)[1].splitlines()

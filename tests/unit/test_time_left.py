@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from skahactl.engine.progress import finish_after
+from skahactl.engine.progress import finish_after, most_at_once
+from tests.unit.test_render import attempt
 
 
 @pytest.mark.parametrize(
@@ -23,3 +24,10 @@ from skahactl.engine.progress import finish_after
 )
 def test_the_last_replica_ends_after(running: list[float], waiting: int, slots: int, left: float | None) -> None:
     assert finish_after(running, 100.0, waiting, slots) == left
+
+
+def test_what_runs_at_the_same_time_is_counted_from_the_attempts() -> None:
+    ended = [attempt(1, "Completed", 0.0, 0.0, 10.0), attempt(2, "Completed", 0.0, 5.0, 20.0)]
+    later = [attempt(3, "Running", 0.0, 10.0, None), attempt(4, "Pending", 0.0, None, None)]
+    assert most_at_once([*ended, *later], 30.0) == 2
+    assert most_at_once(later[1:], 30.0) == 0
