@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from skahactl import shapes
 from skahactl.commands.runtime import (
+    LineReporter,
     limit_rows,
     open_runtime,
     parse_states,
@@ -19,7 +20,7 @@ from skahactl.commands.runtime import (
 from skahactl.completers import NOUNS
 from skahactl.engine import snapshot
 from skahactl.engine.snapshot import poll_is_due, view_run
-from skahactl.errors import Exit, ProfileError, SkahactlError, UsageError, worst
+from skahactl.errors import AuthError, Exit, ProfileError, SkahactlError, UnreachableError, UsageError, worst
 from skahactl.invocation import current
 from skahactl.model import STATES, State
 from skahactl.render.columns import ALL_PROFILES, resource_rows, stats_rows
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from skahactl.engine.runtime import Runtime
     from skahactl.ledger.records import Run
+    from skahactl.render.tables import WatchedView
     from skahactl.shapes import Row
     from skahactl.skaha.models import Event, Listing, Options
 
@@ -57,8 +59,7 @@ class GetOptions:
 
 def list_rows(words: Sequence[str], asked: GetOptions, *, every_profile: bool = False) -> int:
     """Print the rows of a call of ``get`` and return its exit code."""
-    lists_jobs = not asked.watch and _parse_query(words) == ("jobs", ())
-    if every_profile or (lists_jobs and _lacks_profile()):
+    if every_profile or (_parse_query(words) == ("jobs", ()) and _lacks_profile()):
         return get_every_profile(words, asked)
     nouns = _several_nouns(words)
     if nouns:
@@ -89,16 +90,29 @@ def _several_nouns(words: Sequence[str]) -> list[str]:
 
 def get_several(nouns: Sequence[str], words: Sequence[str], asked: GetOptions) -> int:
     """Print several nouns: tables below each other, or with -o json one object with a list for each."""
-    import dataclasses
-    import io
-
-    from skahactl.invocation import enter
-
     context = current()
     if asked.watch or context.output == "csv":
         option = "-w" if asked.watch else "-o csv"
-        raise UsageError(f"{option} is for one noun", hint=suggest("get", *[nouns[0], *words], option))
-    texts, codes = [], []
+        raise UsageError(f"{option} takes one noun", hint=suggest("get", *[nouns[0], *words], option))
+    if context.output in ("json", "yaml"):
+        return _get_several_as_json(nouns, words, asked)
+    codes = []
+    for place, noun in enumerate(nouns):
+        if place and context.output in ("table", "wide"):
+            context.out("")
+        codes.append(Exit(run_get((noun, *words), asked)))
+        context.stdout.flush()
+    return worst(codes)
+
+
+def _get_several_as_json(nouns: Sequence[str], words: Sequence[str], asked: GetOptions) -> int:
+    import dataclasses
+    import io
+    import json
+
+    from skahactl.invocation import enter
+
+    context, data, codes = current(), {}, []
     for noun in nouns:
         text = io.StringIO()
         enter(dataclasses.replace(context, stdout=text))
@@ -106,14 +120,8 @@ def get_several(nouns: Sequence[str], words: Sequence[str], asked: GetOptions) -
             codes.append(Exit(run_get((noun, *words), asked)))
         finally:
             enter(context)
-        texts.append(text.getvalue())
-    if context.output in ("json", "yaml"):
-        import json
-
-        data = {noun: json.loads(text) for noun, text in zip(nouns, texts, strict=True)}
-        context.out(json.dumps(data, ensure_ascii=False, indent=2))
-    else:
-        context.data(("\n" if context.output in ("table", "wide") else "").join(texts))
+        data[noun] = json.loads(text.getvalue())
+    context.out(json.dumps(data, ensure_ascii=False, indent=2))
     return worst(codes)
 
 
@@ -130,61 +138,100 @@ def _lacks_profile() -> bool:
 
 
 def get_every_profile(words: Sequence[str], asked: GetOptions) -> int:
-    """Return the jobs on every server in the local record, each server polled at most once and all at the same time."""
+    """Return the jobs on every server in the local record, each server polled at most once and all at the same time;
+    or watch them, each server at its own pace."""
     noun, targets = _parse_query(words)
-    if noun != "jobs" or targets or asked.watch:
-        raise UsageError("-A lists jobs", hint=suggest("get", "jobs", "-A"))
+    if noun != "jobs" or targets:
+        raise UsageError("-A lists jobs", hint=suggest("get", "jobs", "-A", *["-w"] * asked.watch))
     from skahactl.ledger.database import read_ledger
     from skahactl.ledger.runs import job_keys, last_runs
     from skahactl.profiles import choose
     from skahactl.system import state_dir
 
     context = current()
-    rows: list[Row] = []
-    failed: list[SkahactlError] = []
+    every = _EveryProfile(asked)
     with contextlib.ExitStack() as stack:
         ledger = stack.enter_context(read_ledger(state_dir(context.environ)))
-        queries: list[tuple[GetQuery, tuple[Run, ...]]] = []
         for server in dict.fromkeys(key.server for key in job_keys(ledger)):
             name = last_runs(ledger, server)[0].profile
             try:
                 profile = choose(name, context.environ)
             except ProfileError as error:
-                failed.append(error)
+                every.failed.append(error)
                 continue
             if profile.server == server:
-                query = GetQuery(stack.enter_context(open_runtime(profile, reads_only=True)), ("jobs",), asked)
-                queries.append((query, query.runs(())))
+                runtime = stack.enter_context(open_runtime(profile, reads_only=True, shown=every.reporter))
+                every.queries.append(GetQuery(runtime, ("jobs",), asked))
             else:
-                rows += snapshot.job_rows(ledger, last_runs(ledger, server), None)
-
-        async def ask() -> None:
-            import asyncio
-
-            polls = [_polled(query, runs) for query, runs in queries]
-            for found, problem in await asyncio.gather(*polls):
-                rows.extend(found)
-                failed.extend([problem] if problem is not None else [])
-
-        run(ask)
-    shown = limit_rows(sort_rows(ALL_PROFILES, rows, asked.sort_by), asked.limit)
-    show_rows(context, ALL_PROFILES, shown, headers=asked.headers)
+                every.unreachable += snapshot.job_rows(ledger, last_runs(ledger, server), None)
+        run(every.watch if asked.watch else every.show)
     context.stdout.flush()
-    for one in failed[1:]:
+    for one in every.failed[1:]:
         context.warn(one.message)
-    if failed:
-        raise failed[0]
+    if every.failed:
+        raise every.failed[0]
     return Exit.DONE
 
 
-async def _polled(query: GetQuery, runs: Sequence[Run]) -> tuple[list[Row], SkahactlError | None]:
-    try:
-        if query.asked.cached or not poll_is_due(runs):
-            return query.rows(None, runs), None
-        listing, error = await poll_or_error(query.runtime, runs)
-        return query.rows(listing, runs), error
-    finally:
-        await query.runtime.close()
+@dataclass
+class _EveryProfile:
+    """The jobs on every server in the local record."""
+
+    asked: GetOptions
+    queries: list[GetQuery] = field(default_factory=list)
+    unreachable: list[Row] = field(default_factory=list)  # of servers that no profile has any more
+    failed: list[SkahactlError] = field(default_factory=list)
+    reporter: WatchReporter = field(default_factory=lambda: WatchReporter())
+
+    async def show(self) -> None:
+        """Poll every server once, and print the rows."""
+        import asyncio
+
+        rows = list(self.unreachable)
+        for found, problem in await asyncio.gather(*map(self._poll_once, self.queries)):
+            rows.extend(found)
+            self.failed.extend([problem] if problem is not None else [])
+        shown = limit_rows(sort_rows(ALL_PROFILES, rows, self.asked.sort_by), self.asked.limit)
+        show_rows(current(), ALL_PROFILES, shown, headers=self.asked.headers)
+
+    async def _poll_once(self, query: GetQuery) -> tuple[list[Row], SkahactlError | None]:
+        runs = query.runs(())
+        try:
+            if self.asked.cached or not poll_is_due(runs):
+                return query.rows(None, runs), None
+            listing, error = await poll_or_error(query.runtime, runs)
+            return query.rows(listing, runs), error
+        finally:
+            await query.runtime.close()
+
+    async def watch(self) -> None:
+        """Show the rows again and again until a signal. A server that cannot be asked at all is reported, and its rows
+        are those of the local record."""
+        import asyncio
+
+        view = self.reporter.view = watched_view(current(), ALL_PROFILES, self.asked.headers)
+        found: dict[str, list[Row]] = {}
+
+        async def follow(query: GetQuery) -> None:
+            error: SkahactlError | None = None
+            while True:
+                try:
+                    listing = None if error else await query.poll_while_watched()
+                except (AuthError, UnreachableError) as problem:
+                    error, listing = problem, None
+                    self.reporter.say(f"{query.runtime.where}: {problem.message}; showing the local record")
+                found[query.runtime.profile.server] = query.rows(listing)
+                rows = [row for one in (self.unreachable, *found.values()) for row in one]
+                shown = sort_rows(ALL_PROFILES, rows, self.asked.sort_by)[: self.asked.limit]
+                view.show(shown, query.runtime.clock.now())
+                await query.runtime.pause()
+
+        try:
+            await asyncio.gather(*map(follow, self.queries))
+        finally:
+            view.close()
+            for query in self.queries:
+                await query.runtime.close()
 
 
 class GetQuery:
@@ -282,6 +329,15 @@ class GetQuery:
             self.show(sort_rows(self.noun, rows, self.asked.sort_by), raw)
         return Exit.DONE
 
+    async def poll_while_watched(self) -> Listing | None:
+        """Return a list, if one may show anything new. An outage is reported when it begins and when it ends."""
+        from skahactl.engine.runtime import FOREVER
+
+        runs = self.runs(self.targets())
+        if self.asked.cached or (self.noun != "sessions" and not poll_is_due(runs)):
+            return None
+        return await self.runtime.poll(runs if self.noun != "sessions" else (), patience=FOREVER)
+
     def _refuse_unknown_sessions(self, targets: Sequence[Target], listing: Listing) -> None:
         listed = {word for session in listing.sessions for word in (session.id, session.name)}
         for target in targets:
@@ -345,7 +401,7 @@ def live_jobs() -> list[str]:
     from skahactl.ledger.database import read_ledger
     from skahactl.ledger.runs import job_keys, last_runs, summaries
     from skahactl.system import SystemClock, state_dir
-    from skahactl.text import format_duration
+    from skahactl.text import about_duration
 
     context, now = current(), SystemClock().now()
     with read_ledger(state_dir(context.environ)) as ledger:
@@ -360,7 +416,7 @@ def live_jobs() -> list[str]:
             failed = counts[State.FAILED] - summary.retriable
             left = ProgressTracker(ledger, now).progress(snapshot_of(ledger, summary.run.id), summary, now).left
             standing = f"{summary.status} {done}/{total}" + (f" ✗{failed}" if failed > 0 else "")
-            about = f"about {format_duration(left)} left" if left else ""
+            about = f"about {about_duration(left)} left" if left else ""
             rows.append((summary.run.profile, summary.run.key.name, standing, about))
     widths = [max((len(row[place]) for row in rows), default=0) for place in range(4)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -373,20 +429,35 @@ _MOST_LIVE = 15  # lines, so that they fit a small terminal
 
 def watch_jobs(words: Sequence[str], asked: GetOptions) -> int:
     """Show the rows again and again until all that was named has ended, or until a signal."""
-    with open_runtime(reads_only=True) as runtime:
-        return run_online(runtime, _Watcher(GetQuery(runtime, words, asked)).run)
+    reporter = WatchReporter()
+    with open_runtime(reads_only=True, shown=reporter) as runtime:
+        query = GetQuery(runtime, words, asked)
+        reporter.view = watched_view(current(), query.noun, asked.headers)
+        return run_online(runtime, _Watcher(query, reporter.view).run)
+
+
+class WatchReporter(LineReporter):
+    """Says what is to be said above the table that is watched."""
+
+    view: WatchedView | None = None
+
+    def say(self, text: str) -> None:
+        if self.view is None:
+            super().say(text)
+        else:
+            self.view.say(text)
 
 
 class _Watcher:
-    def __init__(self, query: GetQuery):
+    def __init__(self, query: GetQuery, view: WatchedView):
         self.query = query
         self.runtime = query.runtime
-        self.shown = watched_view(current(), query.noun, query.asked.headers)
+        self.shown = view
 
     async def run(self) -> int:
         try:
             while True:
-                listing = await self._poll()
+                listing = await self.query.poll_while_watched()
                 if listing is not None or self.query.noun != "sessions":
                     rows = self.query.rows(listing)
                     self.shown.show(rows[: self.query.asked.limit], self.runtime.clock.now())
@@ -395,16 +466,6 @@ class _Watcher:
                 await self.runtime.pause()
         finally:
             self.shown.close()
-
-    async def _poll(self) -> Listing | None:
-        """Return a list, if one may show anything new. An outage is reported when it begins and when it ends."""
-        query = self.query
-        runs = query.runs(query.targets())
-        if query.asked.cached or (query.noun != "sessions" and not poll_is_due(runs)):
-            return None
-        from skahactl.engine.runtime import FOREVER
-
-        return await self.runtime.poll(runs if query.noun != "sessions" else (), patience=FOREVER)
 
     def _is_over(self, listing: Listing | None) -> bool:
         """Only what was named can be over: new jobs may come any time."""

@@ -46,10 +46,12 @@ class LineReporter:
 
 
 @contextlib.contextmanager
-def open_runtime(profile: Profile | None = None, *, reads_only: bool = False) -> Iterator[Runtime]:
+def open_runtime(
+    profile: Profile | None = None, *, reads_only: bool = False, shown: Reporter | None = None
+) -> Iterator[Runtime]:
     """The runtime of this call, closed however the command ends. The platform is contacted at its first use.
 
-    ``reads_only``: no ledger is created, and no progress is displayed.
+    ``reads_only``: no ledger is created, and no progress is displayed; ``shown`` takes what is said instead of stderr.
     """
     from skahactl.engine.runtime import Runtime
     from skahactl.ledger.database import open_ledger, read_ledger
@@ -72,7 +74,7 @@ def open_runtime(profile: Profile | None = None, *, reads_only: bool = False) ->
         )
 
     with read_ledger(folder) if reads_only else open_ledger(folder) as ledger:
-        shown: Reporter = LineReporter()
+        shown = shown or LineReporter()
         if not reads_only:
             from skahactl.render.progress import reporter
 

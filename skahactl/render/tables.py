@@ -226,6 +226,9 @@ class WatchedView(Protocol):
     def show(self, rows: Sequence[Row], now: float) -> None:
         """The rows as they are now (epoch seconds)."""
 
+    def say(self, text: str) -> None:
+        """A message about them, such as an outage."""
+
     def close(self) -> None: ...
 
 
@@ -252,11 +255,13 @@ class LiveTable:
     def __init__(self, context: Invocation, noun: str, headers: bool):
         from skahactl.render.terminal import RepaintedDisplay
 
+        self._context = context
         self._picture = RepaintedDisplay(context.stdout, context.environ)
         self._unicode = shows_unicode(context.stdout)
         self._noun = noun
         self._headers = headers
         self._columns = columns_of(noun, context.output == "wide")
+        self._make: Callable[[Size], RenderableType] | None = None
 
     def show(self, rows: Sequence[Row], now: float) -> None:
         from skahactl.render import terminal
@@ -269,7 +274,20 @@ class LiveTable:
                 return f"no {self._noun}"
             return terminal.watched_table(columns, texts, self._headers, size, title if self._headers else None)
 
-        self._picture.paint(make)
+        self._make = make
+        self._paint()
+
+    def _paint(self) -> None:
+        if self._make is not None:
+            self._picture.paint(self._make)
+
+    def say(self, text: str) -> None:
+        context = self._context
+        if not is_screen(context.stderr, context.environ):
+            context.warn(text)
+            return
+        self._picture.above(one_line(text))
+        self._paint()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # the terminal may be gone
@@ -296,6 +314,9 @@ class AppendedRows:
         self._write(changed, now, first)
         self._context.stdout.flush()
 
+    def say(self, text: str) -> None:
+        self._context.warn(text)
+
     def close(self) -> None:
         return None
 
@@ -319,7 +340,7 @@ class AppendedRows:
 
 def _key(noun: str, row: Row) -> tuple[object, ...]:
     """Return what makes a row the same one at every look."""
-    return (*(row.get(field) for field in ("job", "run", "replica", "position")), VIEWS[noun].name(row))
+    return (*(row.get(field) for field in ("server", "job", "run", "replica", "position")), VIEWS[noun].name(row))
 
 
 def _news(row: Row) -> Mapping[str, object]:

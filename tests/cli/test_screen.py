@@ -353,6 +353,34 @@ def test_a_watched_table_is_painted_in_place(tmp_path: Path) -> None:
         assert len(terminal.text().splitlines()) == 8
 
 
+def test_jobs_on_every_server_are_watched(tmp_path: Path) -> None:
+    ledger, run = ledgers.survey(tmp_path / "state")
+    other = ledgers.add(ledger, ledgers.job("tiles", 1), server="https://skaha.example/skaha/v1")
+    terminal = command(tmp_path, (100, 24), "get", "jobs", "-A", "--cached", "-w")
+    with ledger, contextlib.closing(terminal):
+        lines = terminal.until(lambda lines: sum("tiles" in line for line in lines) == 2)
+        assert lines[0].split()[:3] == ["PROFILE", "NAME", "RUN"]
+        ledgers.move(ledger, run, {4: ("Completed", ledgers.NOW, ledgers.NOW + 5)})
+        terminal.until(lambda lines: shows(lines, " 3/6 "))
+        assert other.id != run.id
+        terminal.press_interrupt()
+        assert terminal.ended() == -signal.SIGINT
+        assert not terminal.screen.cursor.hidden
+
+
+def test_tables_of_several_nouns_fit_the_terminal_and_are_not_watched(tmp_path: Path) -> None:
+    ledgers.survey(tmp_path / "state")[0].close()
+    terminal = command(tmp_path, (80, 24), "get", "jobs,replicas", "tiles", "--cached")
+    with contextlib.closing(terminal):
+        assert terminal.ended() == 0
+        assert shows(terminal.lines(), "NAME ", "tiles, run 1")
+        assert not shows(terminal.lines(), "REASON")
+    terminal = command(tmp_path, (80, 24), "get", "jobs,replicas", "tiles", "--cached", "-w")
+    with contextlib.closing(terminal):
+        assert terminal.ended() == 2
+        assert terminal.text().splitlines() == ["error: -w takes one noun", "help: skahactl get jobs tiles -w"]
+
+
 def test_mistakes_of_a_manifest_are_shown_below_their_lines(tmp_path: Path) -> None:
     (tmp_path / "job.toml").write_text(
         'name = "tiles"\nimage = "a.io/b/c:1"\ncommand = ["x"]\nreplica = 4\n'
