@@ -83,10 +83,10 @@ def test_each_replica_has_one_session_at_the_end(tmp_path: Path, seed: int) -> N
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Three seeds by default, fifty on demand; the number in the test's name makes a run again."""
+    """One seed by default, fifty on demand; the number in the test's name makes a run again."""
     if "seed" in metafunc.fixturenames:
-        slow = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 51)]
-        metafunc.parametrize("seed", [1, 2, 3, *slow])
+        slow = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 51)]
+        metafunc.parametrize("seed", [1, *slow])
 
 
 def kill_at_random(here: Workplace, server: Server, draw: random.Random, times: int) -> None:
@@ -230,15 +230,12 @@ def updated(before: list[Row], after: list[Row]) -> list[Row]:
     return [{**row, "log_reads": new["log_reads"]} for row, new in zip(before, after, strict=True)]
 
 
-@pytest.mark.parametrize(
-    ("mood", "code"),
-    [({"list_page": True}, 4), ({"deny": "expired"}, 3), ({"deny": "anonymous"}, 3), ({"deny": "echo"}, 3)],
-)
-def test_what_is_no_list_of_ours_changes_nothing(place: Any, mood: Row, code: int) -> None:
+def test_what_is_no_list_of_ours_changes_nothing(place: Any) -> None:
     server, here, others = place
-    server.tell("plan", **mood)
-    done = here.run("apply", "job.toml", expect=code)
-    assert "the-token-of-the-test" not in done.stdout + done.stderr
+    for deny, code in ((None, 4), ("expired", 3), ("anonymous", 3), ("echo", 3)):
+        server.tell("plan", list_page=deny is None, deny=deny)
+        done = here.run("apply", "job.toml", expect=code)
+        assert "the-token-of-the-test" not in done.stdout + done.stderr
     server.tell("plan", list_page=False, deny=None)
     here.run("apply", "job.toml")
     assert server.state()["requests"]["create"] == 3
@@ -249,11 +246,11 @@ def test_empty_lists_change_nothing(place: Any) -> None:
     """Whatever a list lacks is asked for by its id before anything is concluded."""
     server, here, others = place
     server.tell("plan", list_empty=True)
-    for _ in range(2):
-        here.run("apply", "job.toml")
-        assert {row["state"] for row in here.data("get", "replicas", "fits")} == {"Running"}
-        assert "run 1 has not ended" in here.run("apply", "job.toml", "--rerun", expect=1).stderr
-        assert here.run("retry", "fits", "--unknown", "--dry-run", expect=None).returncode in (0, 1)
+    here.run("apply", "job.toml")
+    assert {row["state"] for row in here.data("get", "replicas", "fits")} == {"Running"}
+    assert "run 1 has not ended" in here.run("apply", "job.toml", "--rerun", expect=1).stderr
+    assert here.run("retry", "fits", "--unknown", "--dry-run", expect=None).returncode in (0, 1)
+    here.run("apply", "job.toml")
     server.tell("plan", list_empty=False)
     here.run("apply", "job.toml")
     assert server.state()["requests"]["create"] == 3
