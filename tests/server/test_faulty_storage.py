@@ -12,7 +12,9 @@ import pytest
 from tests.faulty_proxy import FAULTS
 from tests.shared_site import SharedSite, shared_site
 
-REPLICAS = 20
+pytestmark = pytest.mark.once
+
+REPLICAS = 10  # more than the server runs at once
 RESULTS = [("Completed", 0), ("Completed", 0), ("Failed", 7), *[("Completed", 0)] * (REPLICAS - 3)]
 
 
@@ -56,7 +58,9 @@ def test_each_result_costs_one_request(site: SharedSite) -> None:
     assert requests(site, "files") == 2 * REPLICAS
 
 
-@pytest.mark.parametrize("faults", [*((fault,) for fault in FAULTS), FAULTS], ids=[*FAULTS, "all"])
+@pytest.mark.parametrize(
+    "faults", [*(pytest.param((fault,), marks=pytest.mark.slow) for fault in FAULTS), FAULTS], ids=[*FAULTS, "all"]
+)
 def test_nothing_is_lost_or_invented_if_a_third_of_all_requests_fail(site: SharedSite, faults: tuple[str, ...]) -> None:
     site.proxy.share, site.proxy.faults = 1 / 3, faults
     site.run("apply", "job.toml", machine="copy", expect=1)
@@ -97,14 +101,20 @@ def test_a_driver_waits_until_the_outage_ends(site: SharedSite) -> None:
     assert results(site) == RESULTS
 
 
-def test_results_are_adopted_as_a_whole_or_not_at_all(site: SharedSite) -> None:
-    site.write_job("desktop", replicas=REPLICAS + 1)  # another content: nothing to adopt
-    told = site.run("apply", "job.toml", "--adopt", "create", "--dry-run", machine="desktop").stdout
-    assert f"create  1-{REPLICAS + 1}" in told
+@pytest.mark.slow
+def test_nothing_is_adopted_in_an_outage(site: SharedSite) -> None:
     site.write_job("desktop", replicas=REPLICAS)
     site.proxy.share, site.proxy.faults = 1.0, ("500",)
     told = site.run("apply", "job.toml", "--adopt", "create", machine="desktop", expect=4).stderr
     assert f"error: storage service {site.storage}: the server replied 500" in told
+    assert not [key for key in site.proxy.requests if key.startswith("POST")]
+
+
+def test_results_are_adopted_as_a_whole(site: SharedSite) -> None:
+    site.write_job("desktop", replicas=REPLICAS + 1)  # another content: nothing to adopt
+    told = site.run("apply", "job.toml", "--adopt", "create", "--dry-run", machine="desktop").stdout
+    assert f"create  1-{REPLICAS + 1}" in told
+    site.write_job("desktop", replicas=REPLICAS)
     site.proxy.share, site.proxy.faults = 1 / 3, FAULTS
     told = site.run("apply", "job.toml", "--adopt", "create", "--dry-run", machine="desktop").stdout
     assert f"{REPLICAS} results adopted from the shared record" in told
@@ -118,6 +128,6 @@ def test_results_are_adopted_as_a_whole_or_not_at_all(site: SharedSite) -> None:
 
 def test_the_timeline_does_not_call_an_unobserved_run_waiting(site: SharedSite) -> None:
     site.run("apply", "job.toml", machine="copy", expect=1)
-    shown = site.run("describe", "tiles/3,20", machine="copy").stdout
+    shown = site.run("describe", f"tiles/3,{REPLICAS}", machine="copy").stdout
     assert "Failed" in shown
     assert "after its create, start unknown" in shown.split("Timeline")[1]

@@ -12,6 +12,8 @@ import pytest
 
 from tests.shared_site import ROOT, SharedSite, shared_site
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[SharedSite]:
