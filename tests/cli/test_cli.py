@@ -8,16 +8,15 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from skahactl.app import VERBS, app, examples
 from skahactl.ledger.database import open_ledger
-from tests import ledgers
+from tests import calls, ledgers
 from tests.terminal import Terminal
-
-pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE_WORDS = ("list", "show", "use", "current", "add", "remove", "check")
@@ -135,11 +134,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+def environ(home: Path) -> dict[str, str]:
+    return {"PATH": "/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": str(ROOT), "SURVEY_TOKEN": "very-secret"}
+
+
 def skahactl(home: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "skahactl", *words],
         cwd=home,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": str(ROOT), "SURVEY_TOKEN": "very-secret"},
+        env=environ(home),
         input=stdin,
         capture_output=True,
         text=True,
@@ -147,16 +150,18 @@ def skahactl(home: Path, *words: str, stdin: str = "") -> subprocess.CompletedPr
     )
 
 
-def refused(home: Path, line: str) -> str:
-    """The message, when a call is refused as the design says: exit 2, nothing on stdout, one message, no traceback."""
-    done = skahactl(home, *line.split())
-    assert (done.returncode, done.stdout) == (2, ""), done
-    first, *hints = done.stderr.splitlines()
-    assert first.startswith("error: ")
-    assert all(hint.startswith(("help: ", "  ")) for hint in hints)
-    assert len(hints) <= 2
-    assert "Traceback" not in done.stderr
-    return done.stderr
+def refused(home: Path, lines: Iterable[str]) -> dict[str, str]:
+    """The message of each call, refused as the design says: exit 2, nothing on stdout, one message, no traceback."""
+    lines = list(lines)
+    messages = {}
+    for line, done in zip(lines, calls.answers(map(str.split, lines), home, environ(home)), strict=True):
+        assert (done.returncode, done.stdout) == (2, ""), done
+        first, *hints = done.stderr.splitlines()
+        assert first.startswith("error: "), done
+        assert all(hint.startswith(("help: ", "  ")) for hint in hints), done
+        assert len(hints) <= 2, done
+        messages[line] = done.stderr
+    return messages
 
 
 def test_the_front_page_fits_a_small_terminal_and_names_every_command(home: Path) -> None:
@@ -169,28 +174,24 @@ def test_the_front_page_fits_a_small_terminal_and_names_every_command(home: Path
     assert not {"│", "╭"}.intersection(page)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_page_of_a_command(home: Path, command: str) -> None:
+def test_the_page_of_a_command(home: Path) -> None:
     """Usage with the real arguments, a description, the examples, options with the short form first."""
-    done = skahactl(home, *command.split(), "--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"Usage: skahactl {command}")
-    others = "  -q" if command == "report" else "  -o FORMAT"  # report -o names the file
-    assert done.stdout.splitlines()[-1].startswith(f"Global options  -p PROFILE{others}")
-    assert not {"│", "╭"}.intersection(done.stdout)
-    assert not re.search(r"\b(STR|INT|FLOAT|CHOICE|ARGS|BOOL|PATH)\b", done.stdout)
-    assert not re.search(r"^ +--[a-z-]+, -", done.stdout, re.MULTILINE)
-    if command != "profile":
-        lines = examples_of(command)
-        assert 1 <= len(lines) <= 4
-        assert {f"  {line}" for line in lines} <= set(done.stdout.splitlines())
-        assert done.stdout.index("Examples\n") < done.stdout.index("Global options")
-
-
-def test_every_option_has_a_description(home: Path) -> None:
-    for command in COMMANDS:
-        for line in skahactl(home, *command.split(), "--help").stdout.splitlines():
-            assert not re.fullmatch(r"  -\S*(, --\S+)?( \S+)?", line), (command, line)
+    pages = calls.answers(([*command.split(), "--help"] for command in COMMANDS), home, environ(home))
+    for command, done in zip(COMMANDS, pages, strict=True):
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"Usage: skahactl {command}")
+        others = "  -q" if command == "report" else "  -o FORMAT"  # report -o names the file
+        assert done.stdout.splitlines()[-1].startswith(f"Global options  -p PROFILE{others}")
+        assert not {"│", "╭"}.intersection(done.stdout)
+        assert not re.search(r"\b(STR|INT|FLOAT|CHOICE|ARGS|BOOL|PATH)\b", done.stdout), command
+        assert not re.search(r"^ +--[a-z-]+, -", done.stdout, re.MULTILINE), command
+        bare = [line for line in done.stdout.splitlines() if re.fullmatch(r"  -\S*(, --\S+)?( \S+)?", line)]
+        assert not bare, f"{command}: an option without a description"
+        if command != "profile":
+            lines = examples_of(command)
+            assert 1 <= len(lines) <= 4
+            assert {f"  {line}" for line in lines} <= set(done.stdout.splitlines())
+            assert done.stdout.index("Examples\n") < done.stdout.index("Global options")
 
 
 def test_help_in_a_pipe_has_one_line_per_entry(home: Path) -> None:
@@ -208,42 +209,41 @@ def test_help_on_a_terminal_fits_its_width(home: Path) -> None:
     assert any(line.strip().startswith("-n, --share I/N") for line in lines)
 
 
-@pytest.mark.parametrize("line", MISSING)
-def test_a_missing_argument(home: Path, line: str) -> None:
-    refused(home, line)
+def test_a_missing_argument(home: Path) -> None:
+    refused(home, MISSING)
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_an_unknown_option(home: Path, command: str) -> None:
-    assert "--no-such-option" in refused(home, f"{command} --no-such-option")
+def test_an_unknown_option(home: Path) -> None:
+    said = refused(home, (f"{command} --no-such-option" for command in ("", *COMMANDS)))
+    assert [line for line in said if "--no-such-option" not in said[line]] == []
 
 
-@pytest.mark.parametrize("line", UNKNOWN)
-def test_an_unknown_name(home: Path, line: str) -> None:
-    assert re.search(r"no(job|file|key|profile|shell)", refused(home, line))
+def test_an_unknown_name(home: Path) -> None:
+    said = refused(home, UNKNOWN)
+    assert [line for line in said if not re.search(r"no(job|file|key|profile|shell)", said[line])] == []
 
 
-@pytest.mark.parametrize("verb", ["describe", "logs", "wait", "delete", "renew", "retry", "apply", "diff"])
-def test_a_variable_that_is_not_set(home: Path, verb: str) -> None:
+def test_a_variable_that_is_not_set(home: Path) -> None:
     """``delete "$JOB"``: no name is never a name."""
-    done = skahactl(home, verb, "")
-    assert (done.returncode, done.stdout) == (2, "")
-    expected = "the name of a manifest is empty" if verb in ("apply", "diff") else "invalid target ''"
-    assert expected in done.stderr
+    verbs = ("describe", "logs", "wait", "delete", "renew", "retry", "apply", "diff")
+    for verb, done in zip(verbs, calls.answers(((verb, "") for verb in verbs), home, environ(home)), strict=True):
+        assert (done.returncode, done.stdout) == (2, ""), verb
+        expected = "the name of a manifest is empty" if verb in ("apply", "diff") else "invalid target ''"
+        assert expected in done.stderr, verb
 
 
-@pytest.mark.parametrize("line", WORDS)
-def test_other_words(home: Path, line: str) -> None:
-    assert WORDS[line] in refused(home, line)
+def test_other_words(home: Path) -> None:
+    said = refused(home, WORDS)
+    assert [said[line] for line in WORDS if WORDS[line] not in said[line]] == []
 
 
 def test_options_go_before_and_after_the_verb(home: Path) -> None:
-    calls = (
+    lines = (
         "-o name -p local get jobs --cached",
         "get jobs --cached -o name -p local",
         "get -plocal jobs -oname --cached",
     )
-    assert {skahactl(home, *line.split()).stdout for line in calls} == {"tiles\n"}
+    assert {skahactl(home, *line.split()).stdout for line in lines} == {"tiles\n"}
 
 
 def test_version(home: Path) -> None:
@@ -317,9 +317,9 @@ def test_examples_are_true(command: str) -> None:
     from skahactl.invocation import take_globals
 
     root = app()
-    calls = [call for line in examples_of(command) for call in calls_in(line)]
-    assert any(call[: len(command.split())] == command.split() or command.split()[0] in call for call in calls)
-    for call in calls:
+    shown = [call for line in examples_of(command) for call in calls_in(line)]
+    assert any(call[: len(command.split())] == command.split() or command.split()[0] in call for call in shown)
+    for call in shown:
         _, words = take_globals(call)
         root.parse_args(words, exit_on_error=False, print_error=False)
 
