@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -46,14 +47,24 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.fixture(scope="module", params=list(shells.SHELLS))
-def shell(request: pytest.FixtureRequest, place: Path) -> Iterator[shells.Shell]:
-    program = request.param.partition("_")[0]
+@contextlib.contextmanager
+def opened(name: str, place: Path) -> Iterator[shells.Shell]:
+    program = name.partition("_")[0]
     if shutil.which(program) is None and not os.environ.get("CI"):
         pytest.skip(f"{program} is not installed")
-    opened = shells.SHELLS[request.param](place / "work", shells.environment(place))
-    yield opened
-    opened.close()
+    shell = shells.SHELLS[name](place / "work", shells.environment(place))
+    yield shell
+    shell.close()
+
+
+#: zsh reads one script in two ways.
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name == "zsh_source" else ()) for name in shells.SHELLS]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def shell(request: pytest.FixtureRequest, place: Path) -> Iterator[shells.Shell]:
+    with opened(request.param, place) as shell:
+        yield shell
 
 
 class TestShells:
@@ -108,7 +119,7 @@ class TestShells:
         ],
     )
     def test_tab(self, shell: shells.Shell, typed: str, shown: tuple[str, ...], hidden: tuple[str, ...]) -> None:
-        screen = shell.tab(typed, *shown) if not typed.startswith("skahactl apply ") else self._files(shell, typed)
+        screen = shell.tab(typed, *shown) if typed != "skahactl apply " else self._files(shell, typed)
         assert not [word for word in hidden if word in screen.replace(typed, "")], screen
         assert "Traceback" not in screen
 
@@ -120,6 +131,11 @@ class TestShells:
 
     def test_a_path_with_blanks(self, shell: shells.Shell) -> None:
         shell.tab("skahactl validate a\\ dir/m", "y\\ job.toml")
+
+    def test_a_script_that_zsh_reads_by_source(self, place: Path) -> None:
+        with opened("zsh_source", place) as shell:
+            shell.tab("skahactl logs t", "tiles-new", "tiles-b")
+            shell.tab("skahactl wait --for ", "complete", "running", "deleted")
 
     def test_newest_first_and_only_what_has_sessions(self, shell: shells.Shell) -> None:
         screen = shell.tab("skahactl describe ", "tiles-new", "tiles-b", "survey")
