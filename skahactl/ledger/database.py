@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from skahactl.errors import LedgerError
+from skahactl.ledger.records import DamagedRow
 from skahactl.system import make_private
 
 if TYPE_CHECKING:
@@ -206,6 +207,11 @@ PATIENCE, BUSY_WAIT = 30.0, 0.2
 T = TypeVar("T")
 
 
+def _error_code(error: sqlite3.Error) -> int:
+    """Return the code of SQLite; SQLITE_CORRUPT for text that is not UTF-8, an error of Python without a code."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+
+
 def patiently(act: Callable[[], T], check_interruption: Callable[[], None] = lambda: None) -> T:
     """``act`` as soon as no other process holds the file, for PATIENCE seconds; ``check_interruption`` may end it."""
     until = time.monotonic() + PATIENCE
@@ -213,7 +219,7 @@ def patiently(act: Callable[[], T], check_interruption: Callable[[], None] = lam
         try:
             return act()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+            if _error_code(error) & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
         check_interruption()
 
@@ -271,8 +277,10 @@ class Ledger:
     def __enter__(self) -> Ledger:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self.close()
+        if isinstance(error, DamagedRow):
+            raise _damaged(self.path, error.message) from error
 
 
 def open_ledger(state_dir: Path) -> Ledger:
@@ -319,20 +327,24 @@ def translate_sqlite_errors(path: Path) -> Iterator[None]:
     """Translate errors of SQLite into errors that say what to do."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        raise LedgerError(
-            f"the local record cannot be used: {error}",
-            where=str(path),
-            hint="check that the disk is not full and that you may write there, or set SKAHACTL_STATE_DIR",
-        ) from error
     except sqlite3.DatabaseError as error:
-        raise LedgerError(
-            f"the local record is damaged: {error}",
-            where=str(path),
-            hint=f"nothing was changed, and sessions on the platform are not affected. Restore the file from a "
-            f"backup, or move it away (mv {path} {path}.damaged) and apply again; skahactl then finds the sessions "
-            "by their names and asks what to do (--adopt)",
-        ) from error
+        if isinstance(error, sqlite3.OperationalError) and _error_code(error) != sqlite3.SQLITE_CORRUPT:
+            raise LedgerError(
+                f"the local record cannot be used: {error}",
+                where=str(path),
+                hint="check that the disk is not full and that you may write there, or set SKAHACTL_STATE_DIR",
+            ) from error
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, reason: str) -> LedgerError:
+    return LedgerError(
+        f"the local record is damaged: {reason}",
+        where=str(path),
+        hint=f"nothing was changed, and sessions on the platform are not affected. Restore the file from a "
+        f"backup, or move it away (mv {path} {path}.damaged) and apply again; skahactl then finds the sessions "
+        "by their names and asks what to do (--adopt)",
+    )
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from skahactl.errors import LedgerError
 from skahactl.model import (
     ALIVE,
     Each,
@@ -200,6 +201,22 @@ class RunSummary:
         return self.run.limits.stop_reason(self.counts[State.FAILED] - self.retriable)
 
 
+class DamagedRow(LedgerError):
+    """A row whose content is not what was written; the ledger turns it into an error that names the file."""
+
+
+#: What reading a row raises that is not what was written.
+_DAMAGE = (ValueError, TypeError, RecursionError)
+
+
+def load_json(text: str) -> Any:
+    """Return the value that dump_json wrote."""
+    try:
+        return json.loads(text)
+    except _DAMAGE as error:
+        raise DamagedRow(str(error)) from error
+
+
 def dump_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
@@ -213,7 +230,7 @@ def request_text(request: Request) -> str:
 
 
 def request_value(text: str) -> Request:
-    kind, image, command, env, (cores, ram, gpus) = json.loads(text)
+    kind, image, command, env, (cores, ram, gpus) = load_json(text)
     return Request(kind, image, tuple(command), tuple((k, _env_value(v)) for k, v in env), Resources(cores, ram, gpus))
 
 
@@ -231,7 +248,7 @@ def each_text(each: Each | None) -> str | None:
 def each_value(text: str | None) -> Each | None:
     if text is None:
         return None
-    script, rows = json.loads(text)
+    script, rows = load_json(text)
     return Each(script, tuple(tuple(row) for row in rows))
 
 
@@ -244,11 +261,18 @@ def resources_text(resources: Resources | None) -> str | None:
 
 
 def resources_value(text: str | None) -> Resources | None:
-    return None if text is None else Resources(*json.loads(text))
+    return None if text is None else Resources(*load_json(text))
 
 
 def run_value(row: sqlite3.Row) -> Run:
     """Convert a row of ``runs`` joined with the server, user and name of its job (RUN_COLUMNS)."""
+    try:
+        return _run(row)
+    except _DAMAGE as error:
+        raise DamagedRow(str(error)) from error
+
+
+def _run(row: sqlite3.Row) -> Run:
     return Run(
         id=row["id"],
         key=JobKey(row["server"], row["user"], row["name"]),
@@ -257,12 +281,12 @@ def run_value(row: sqlite3.Row) -> Run:
         digest=row["digest"],
         kind=row["kind"],
         image=row["image"],
-        content=json.loads(row["content"]),
-        limits=Limits(*json.loads(row["limits"])),
+        content=load_json(row["content"]),
+        limits=Limits(*load_json(row["limits"])),
         attempts=row["attempts"],
         keep=row["keep"],
-        after=tuple(json.loads(row["after"])),
-        after_runs=json.loads(row["after_runs"]),
+        after=tuple(load_json(row["after"])),
+        after_runs=load_json(row["after_runs"]),
         manifest=stored_path(row["manifest"]),
         created=row["created"],
         started=row["started"],
@@ -272,7 +296,7 @@ def run_value(row: sqlite3.Row) -> Run:
         total=row["total"],
         reason=row["reason"],
         directory=stored_path(row["directory"]),
-        retry_ram=tuple(json.loads(row["retry_ram"] or "[]")),
+        retry_ram=tuple(load_json(row["retry_ram"] or "[]")),
         shared=row["shared"],
     )
 
@@ -284,13 +308,20 @@ REPLICA_COLUMNS = (
 
 def replica_value(row: sqlite3.Row) -> ReplicaRow:
     """Convert a row of REPLICA_COLUMNS, in their order."""
+    try:
+        return _replica(row)
+    except _DAMAGE as error:
+        raise DamagedRow(str(error)) from error
+
+
+def _replica(row: sqlite3.Row) -> ReplicaRow:
     run, number, name, request, items, each, state, reason, attempt, allowed, not_before, deleting, resources = row
     return ReplicaRow(
         run_id=run,
         number=number,
         name=name,
         request=request_value(request),
-        items=tuple(json.loads(items)),
+        items=tuple(load_json(items)),
         each=each_value(each),
         state=state,
         reason=reason,

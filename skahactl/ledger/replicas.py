@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from skahactl.ledger.records import (
     ReplicaState,
     dump_json,
     each_value,
+    load_json,
     replica_value,
     resources_text,
 )
@@ -121,7 +121,7 @@ def positions_to_run(ledger: Ledger, run_id: int, row: ReplicaRow) -> tuple[int,
     """
     found = ledger.row("SELECT chosen FROM replicas WHERE run = ? AND number = ?", run_id, row.number)
     if found is not None and found["chosen"] is not None:
-        return tuple(json.loads(found["chosen"]))
+        return tuple(load_json(found["chosen"]))
     done = {
         item["position"]
         for item in ledger.rows(
@@ -141,7 +141,7 @@ def positions_due(ledger: Ledger, attempt: AttemptRow) -> frozenset[int]:
     )
     assert row is not None
     if row["chosen"] is not None and row["attempt"] == attempt.number and row["state"] != State.QUEUED:
-        return frozenset(json.loads(row["chosen"]))
+        return frozenset(load_json(row["chosen"]))
     done = ledger.rows(
         "SELECT position FROM items WHERE run = ? AND replica = ? AND state = 'Completed' AND attempt < ?", *attempt.key
     )
@@ -189,7 +189,7 @@ def items_of(ledger: Ledger, run_id: int, states: Mapping[int, str] = MappingPro
         number, state = row["number"], states.get(row["number"], row["state"])
         in_turn = row["marks"] and (state == State.RUNNING or (state == State.FAILED and row["log"] in _READ))
         rest = state
-        for position, item in enumerate(json.loads(row["items"]), 1):
+        for position, item in enumerate(load_json(row["items"]), 1):
             end = own.get((number, position))
             if end is not None and not _runs_again(end, state, row["attempt"]):
                 code, tried = end["exit_code"], end["attempt"]

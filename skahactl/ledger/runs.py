@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from skahactl.ledger.records import (
     dump_json,
     each_text,
     limits_text,
+    load_json,
     request_text,
     run_value,
 )
@@ -291,7 +291,7 @@ def abandon(ledger: Ledger, run_id: int, now: float) -> None:
 def retry_ram(ledger: Ledger, run_id: int) -> tuple[float, ...]:
     """Return the run's [retry] ram: GB for attempts 1, 2, ...; empty where every attempt requests the same."""
     row = ledger.row("SELECT retry_ram FROM runs WHERE id = ?", run_id)
-    return tuple(json.loads(row["retry_ram"] or "[]")) if row is not None else ()
+    return tuple(load_json(row["retry_ram"] or "[]")) if row is not None else ()
 
 
 def set_run(ledger: Ledger, run_id: int, **columns: object) -> None:
