@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +14,14 @@ from skahactl.errors import ProfileError
 from skahactl.manifest.shared_record import SAFE_PATH, shared_problem
 from skahactl.model import Limits, Resources
 from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry, address_problem
-from skahactl.system import home
-from skahactl.text import nearest, parse_duration
+from skahactl.system import home, read_limited
+from skahactl.text import nearest, parse_duration, toml_tables
 
 #: A value as TOML has it, to the value as it is used; ValueError says what was expected.
 Reader = Callable[[object], object]
 TomlTable = Mapping[str, Union[Reader, "TomlTable"]]
 Place = tuple[str, ...]
+LARGEST = 1 << 20  # bytes of a profile
 
 
 def check_table(data: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
@@ -263,10 +263,13 @@ TomlContent = Mapping[str, Any]
 def read(path: Path, name: str, environ: Mapping[str, str], built_in: Profile | None = None) -> Profile:
     """Return the profile in the file at ``path``; what it leaves out is as in ``built_in``, if that is given."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = read_limited(str(path), LARGEST)
+        if len(text) > LARGEST:
+            raise ProfileError(f"not a profile: it has more than {LARGEST >> 20} MiB", where=str(path))
+        data = toml_tables(text.decode("utf-8"))
     except OSError as error:
         raise ProfileError(f"the profile cannot be read: {error.strerror}", where=str(path)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ProfileError(f"not TOML: {error}", where=str(path)) from None
     file, problems = check_table(data)
     problems = problems or list(_contradictions(file, built_in))

@@ -106,9 +106,14 @@ def replaceable(path: Path) -> Path:
     """Return the file that is replaced when ``path`` is written: of a symbolic link its target. Raises OSError for what
     exists and is not a regular file."""
     path = path.resolve() if path.is_symlink() else path
+    check_regular(path)
+    return path
+
+
+def check_regular(path: Path) -> None:
+    """Raise OSError for what exists and is not a regular file: a device may have no end, and a FIFO no writer."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return path
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:

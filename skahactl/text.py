@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterable
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skahactl.errors import Guess
@@ -16,6 +16,28 @@ if TYPE_CHECKING:
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
 _WHOLE = re.compile(r"\s*(?:\d+(?:\.\d+)?\s*[smhd]?\s*)+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+
+
+#: A whole number of TOML that may have more digits than Python converts to text (4300).
+LONG_NUMBER = re.compile(r"0x[\da-fA-F_]{3500,}|0o[0-7_]{4500,}|0b[01_]{14000,}|\d[\d_]{4299,}")
+
+
+def toml_tables(text: str) -> dict[str, Any]:
+    """Return the tables of a TOML text. Raises TOMLDecodeError, or another ValueError that says what Python cannot
+    hold."""
+    import tomllib
+
+    try:
+        tables = tomllib.loads(text)
+        if LONG_NUMBER.search(text):
+            repr(tables)  # a number that is not decimal can be read, and not be written again
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        raise ValueError("tables or lists are nested too deeply") from None
+    except ValueError:
+        raise ValueError("a number with too many digits") from None
+    return tables
 
 
 def parse_duration(text: str | int | float) -> float:

@@ -304,17 +304,18 @@ def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[FoundJ
 
 def read_lines(path: str) -> tuple[str, ...]:
     """Return the items in a file, one a line; ``-`` is standard input. Blank lines are passed over."""
+    from skahactl.manifest.items import LARGEST
+    from skahactl.system import read_limited, read_stream
+
     context = current()
     if path.startswith("-") and path != "-":
         raise UsageError(f"--items needs a file, not '{path}'", hint="a file of that name is ./" + path)
-    if path == "-":
-        text = context.stdin.read()
-    else:
-        try:
-            with open(path, "rb") as stream:
-                text = stream.read()
-        except OSError as error:
-            raise UsageError(f"the items cannot be read: {error.strerror}", where=path) from None
+    try:
+        text = read_stream(context.stdin, LARGEST) if path == "-" else read_limited(path, LARGEST)
+    except OSError as error:
+        raise UsageError(f"the items cannot be read: {error.strerror}", where=path) from None
+    if len(text) > LARGEST:
+        raise UsageError(f"the list of items has more than {LARGEST >> 30} GiB", where=path)
     lines = (line.rstrip("\r") for line in text.decode("utf-8", "surrogateescape").split("\n"))
     found = tuple(line for line in lines if line.strip())
     if not found:

@@ -23,7 +23,7 @@ from skahactl.local.http import HttpAnswer, LocalCall
 from skahactl.local.queue import StoreError
 from skahactl.local.storage import PREFIX, Storage
 from skahactl.local.transport import LocalLogStream
-from skahactl.system import handled_signals
+from skahactl.system import handled_signals, read_limited
 
 if TYPE_CHECKING:
     import uvicorn
@@ -249,10 +249,12 @@ def _listening(port: int) -> socket.socket:
 def _read(path: Path) -> str:
     """Return the token in a file: one line that only its owner can read."""
     try:
-        mode, text = path.stat().st_mode, path.read_text("ascii").strip()
+        mode, text = path.stat().st_mode, read_limited(str(path), 1 << 16).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
         raise UsageError(f"the token file cannot be read: {reason}", where=str(path)) from None
+    if stat.S_ISCHR(mode):
+        raise UsageError("the token file is not a regular file", where=str(path))
     if len(text) < 16 or len(text.split()) != 1:
         raise UsageError(
             "the token file must contain one word of at least 16 characters",

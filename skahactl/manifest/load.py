@@ -26,7 +26,7 @@ from skahactl.manifest.problems import (
 from skahactl.manifest.schema import JobTable, check_word, show_value
 from skahactl.manifest.syntax import parse_toml
 from skahactl.system import read_limited, read_stream
-from skahactl.text import did_you_mean, nearest
+from skahactl.text import did_you_mean, nearest, toml_tables
 
 Table = dict[str, Any]
 
@@ -62,8 +62,8 @@ def parse_setting(text: str) -> tuple[tuple[str, ...], Table]:
     plain = tomllib.loads(f"{key} = {json.dumps(value)}")
     keys = _keys(plain, key)
     try:
-        made = tomllib.loads(f"{key} = {value}")
-    except (ValueError, RecursionError):  # not TOML, or a number with more digits than Python converts
+        made = toml_tables(f"{key} = {value}")
+    except ValueError:  # not TOML, or more than Python can hold
         return keys, plain
     wanted = len(made) == 1 and not (keys[-2:-1] in (("env",), ("vars",)) and _has_spellings(made, keys, value))
     return keys, made if wanted else plain

@@ -9,6 +9,7 @@ from typing import Any
 
 from skahactl.errors import Problem
 from skahactl.manifest.problems import SourceText
+from skahactl.text import LONG_NUMBER, toml_tables
 
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _STRING = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'")
@@ -18,7 +19,6 @@ _HEADER = re.compile(r"[ \t]*(\[.*?\]+)([^\n#]*)")
 _FIRST_LINE = re.compile(r"^(?![ \t]*#)[ \t]*\S.*", re.MULTILINE)
 _TOML_LINE = re.compile(r"^[ \t]*(?:\[\[?\w|[\w.-]+[ \t]*=)", re.MULTILINE)
 _YAML_LINE = re.compile(r"---|-\s|[\w.-]+:(?:\s|$)")
-_HUGE_NUMBER = re.compile(r"\d{4300,}")
 
 _OPEN_STRING = ("Unterminated string", 'Expected "\'"', "Expected \"'''\"")
 
@@ -43,14 +43,14 @@ _MESSAGES = {
 def parse_toml(file: str, text: str) -> dict[str, Any] | Problem:
     """Return the tables of a TOML text, or what is wrong with it."""
     try:
-        return tomllib.loads(text)
+        return toml_tables(text)
     except tomllib.TOMLDecodeError as error:
         return _explain(file, text, str(error))
-    except RecursionError:
-        return Problem(file, "tables or lists are nested too deeply")
-    except ValueError:  # Python converts no number of so many digits
-        found = _HUGE_NUMBER.search(text)
-        return _at(file, text, found.start() if found else 0, "a number with too many digits", "write it as a string")
+    except ValueError as error:
+        found = LONG_NUMBER.search(text)
+        if found is None:
+            return Problem(file, str(error))
+        return _at(file, text, found.start(), str(error), "write it as a string")
 
 
 def _explain(file: str, text: str, error: str) -> Problem:

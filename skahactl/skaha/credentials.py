@@ -21,6 +21,7 @@ from skahactl.errors import AuthError, ProfileError, UsageError
 from skahactl.model import Secret
 from skahactl.profiles import ENVIRONMENT
 from skahactl.skaha.encoding import read_secret
+from skahactl.system import check_regular
 from skahactl.text import iso_time, time_ago
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def _expiry(token: str) -> float | None:
         middle = token.split(".")[1]
         claims = json.loads(urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
         return float(claims["exp"])
-    except (IndexError, KeyError, TypeError, ValueError):
+    except (IndexError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
 
@@ -210,6 +211,8 @@ def server_context(profile: Profile, environ: Mapping[str, str]) -> ssl.SSLConte
     """Return the trusted authorities: the usual ones or those of SSL_CERT_FILE and SSL_CERT_DIR, and ca-file."""
     file, folder = environ.get("SSL_CERT_FILE") or None, environ.get("SSL_CERT_DIR") or None
     try:
+        if file is not None:
+            check_regular(Path(file))
         context = ssl.create_default_context(cafile=file, capath=folder)
     except (OSError, ssl.SSLError) as error:
         setting = "SSL_CERT_FILE" if file is not None else "SSL_CERT_DIR"
@@ -222,6 +225,7 @@ def server_context(profile: Profile, environ: Mapping[str, str]) -> ssl.SSLConte
         context.load_verify_locations(certifi.where())
     if profile.client.ca_file is not None:
         try:
+            check_regular(Path(profile.client.ca_file))
             context.load_verify_locations(profile.client.ca_file)
         except (OSError, ssl.SSLError) as error:
             raise ProfileError(

@@ -45,7 +45,7 @@ def netrc_account(url: str, user: str | None, environ: Mapping[str, str]) -> Acc
     import netrc
 
     path = Path(environ.get("NETRC") or home(environ) / ".netrc")
-    if not path.exists():
+    if not path.exists() or path.is_char_device():  # NETRC=/dev/null means none
         return None
     if path.stat().st_mode & 0o077:
         raise AuthError(

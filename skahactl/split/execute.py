@@ -21,6 +21,7 @@ from skahactl.split.sources import SWAP, Source, open_list, shown_path
 from skahactl.split.strategies import (
     chunk,
     everything,
+    held_within_limit,
     item_of,
     lines,
     lines_with_count,
@@ -262,8 +263,13 @@ def read_finished(excludes: Sequence[str], unless: str | None, stdin: int) -> Fi
     if "-" in excludes:
         raise UsageError("--exclude needs a file", hint="in bash, --exclude <(command) reads the output of a command")
     sources = tuple(open_list(name, stdin) for name in excludes)
-    named = frozenset(item_of(line, True) for source in sources for line in lines(everything([source], True)))
+    named = frozenset(item_of(line, True) for source in sources for line in lines(_held([source])))
     return FinishedItems(named, None if unless is None else os.fsencode(os.path.expanduser(unless)), sources)
+
+
+def _held(sources: Sequence[Source]) -> Iterable[bytes]:
+    pieces = everything(sources, True)
+    return pieces if all(source.begin is not None for source in sources) else list(held_within_limit(pieces))
 
 
 def _written(path: bytes) -> bool:

@@ -154,6 +154,23 @@ def test_a_mistake_is_told_with_its_key_and_never_its_secret(home: Home, text: s
     assert "s3cret" not in str(told.value.data())
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x = " + "[" * 2000 + "]" * 2000, "nested too deeply"),
+        ("x = " + "9" * 5000, "too many digits"),
+        ("client.timeout = 0x" + "9" * 5000, "too many digits"),
+        ("# " + "x" * (1 << 20), "more than 1 MiB"),
+    ],
+    ids=["nested", "digits", "hexadecimal digits", "large"],
+)
+def test_a_file_beyond_the_limits_of_a_profile(home: Home, text: str, says: str) -> None:
+    path = home.write("bad", SERVER + text)
+    with pytest.raises(ProfileError, match=says) as told:
+        profiles.load("bad", home.environ)
+    assert told.value.where == str(path)
+
+
 SERVER = 'server = "https://a/skaha/v1"\n'
 TEXT = "expected text in quotes"
 WHOLE = "expected a whole number"

@@ -230,6 +230,13 @@ def test_passwords_that_others_can_read_are_not_used(home: Home, service: Servic
     assert service.asked == []
 
 
+def test_a_device_holds_no_passwords(home: Home, service: Service) -> None:
+    (home.root / ".netrc").symlink_to("/dev/null")
+    told = home.login(expect=3)
+    assert "chmod" not in told
+    assert service.asked == []
+
+
 def test_a_server_that_nobody_vouches_for_gets_no_password(home: Home, service: Service, tmp_path: Path) -> None:
     file(tmp_path / "ca.pem", issued("Other").pem)
     home.netrc()

@@ -163,6 +163,18 @@ def test_a_text_that_is_nested_too_deeply() -> None:
     assert problem.message == "tables or lists are nested too deeply"
 
 
+@pytest.mark.parametrize(
+    "number",
+    ["9" * 5000, "9_" * 5000 + "9", "0x" + "f" * 5000, "0o" + "7" * 6000, "0b" + "1" * 20_000],
+    ids=["decimal", "with underscores", "hexadecimal", "octal", "binary"],
+)
+def test_a_number_of_more_digits_than_python_writes(number: str) -> None:
+    problem = parse_toml("job.toml", f"a = 1\nreplicas = {number}\n")
+    assert isinstance(problem, Problem)
+    assert (problem.line, problem.column, problem.message) == (2, 12, "not TOML: a number with too many digits")
+    assert parse_toml("job.toml", f"text = '{number}'\n") == {"text": number}
+
+
 @pytest.mark.parametrize("text", ["#!/bin/bash\n#SBATCH -J a\necho a\n", "#SBATCH -J a\necho a\n"])
 def test_a_batch_script_is_recognised(text: str) -> None:
     problem = parse_toml("my run.sh", text)
