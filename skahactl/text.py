@@ -239,8 +239,10 @@ def wrapped(text: str, columns: int, margin: int = 2) -> list[str]:
     indent = " " * (len(plain) - len(plain.lstrip()) + margin)
     lines = words[:1]
     for word in words[1:]:
-        rest = indent + word.lstrip()
-        if display_width(lines[-1] + word) <= columns or display_width(rest) > columns:
+        rest, used = indent + word.lstrip(), display_width(lines[-1])
+        if used > columns:  # the terminal goes on in its next line
+            used = used % columns or columns
+        if used + display_width(word) <= columns or display_width(rest) > columns:
             lines[-1] += word
         else:
             lines.append(rest)

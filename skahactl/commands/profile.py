@@ -458,7 +458,7 @@ class CheckReport:
         self._data |= found
         *_, (name, value) = found.items()
         if not self._context.machine_readable:
-            self._context.out(f"{name:<12} {value if line is None else line}")
+            self._context.out(f"{name:<12}  {value if line is None else line}")
 
     def close(self) -> None:
         if self._context.machine_readable:

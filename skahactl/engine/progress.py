@@ -53,6 +53,10 @@ class ProgressTracker:
         running = _running(latest, now)
         durations = _durations(snapshot.attempts)
         retries = [row.not_before for row in again if row.not_before is not None]
+        median = statistics.median(durations) if durations else None
+        left = self._left(snapshot, summary, now, running, durations, len(again))
+        if left is not None and retries:
+            left = max(left, max(retries) - now + (median or 0.0))
         return RunProgress(
             summary,
             tuple(row.state for row in snapshot.replicas),
@@ -64,8 +68,8 @@ class ProgressTracker:
             retrying=frozenset(row.number for row in again),
             retry_at=min(retries, default=None),
             queued_for=_queued_for(snapshot, summary),
-            median=statistics.median(durations) if durations else None,
-            left=self._left(snapshot, summary, now, running, durations, len(again)),
+            median=median,
+            left=left,
         )
 
     def _failures(

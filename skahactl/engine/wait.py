@@ -14,7 +14,7 @@ from skahactl.ledger.lock import living_driver
 from skahactl.ledger.records import Run
 from skahactl.ledger.runs import run_by_id, summaries
 from skahactl.model import ALIVE, ENDED, STATES, State
-from skahactl.text import format_duration, format_ranges, suggest
+from skahactl.text import format_duration, name_replicas, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,5 +116,5 @@ def _counted(chosen: dict[int, str]) -> str:
     for state in STATES:
         numbers = [number for number, found in chosen.items() if found == state]
         if numbers:
-            words.append(f"{len(numbers)} {state} (replica {format_ranges(numbers)})")
+            words.append(f"{len(numbers)} {state} ({name_replicas(numbers)})")
     return ", ".join(words)

@@ -200,13 +200,14 @@ class LiveReporter:
         self._pause = max(self._tick, _SHARE * (time.thread_time() - began))
 
 
+_OVERDUE = 10.0  # seconds after which an estimate that did not come true is no longer shown
 _SHARE = 25  # a picture takes one of so many seconds of a processor at most
 
 
 def _after(run: RunProgress, passed: float) -> RunProgress:
     """Return the same some seconds later, as far as the clock alone tells."""
     longest = tuple((number, seconds + passed) for number, seconds in run.longest)
-    left = None if run.left is None else max(1.0, run.left - passed)
+    left = None if run.left is None or passed > run.left + _OVERDUE else max(1.0, run.left - passed)
     return replace(run, now=run.now + passed, longest=longest, left=left)
 
 
