@@ -75,6 +75,10 @@ class Invocation:
         """One line of data."""
         self.data(text + "\n")
 
+    def out_wrapped(self, text: str) -> None:
+        """A sentence that was asked for; on a terminal wrapped at blanks."""
+        self.out(self._wrapped(text, self.stdout))
+
     def data(self, text: str) -> None:
         """Data as it is; on a terminal without the characters that move its cursor."""
         self.stdout.write(clean_text(text, self.stdout, self.environ))
@@ -86,10 +90,13 @@ class Invocation:
 
     def warn(self, text: str) -> None:
         """What a person must know; on a terminal wrapped at blanks."""
-        if is_screen(self.stderr, self.environ):
-            columns = size_of(self.stderr)[0]
-            text = "\n".join(part for line in text.split("\n") for part in wrapped(line, columns))
-        self.tell(text)
+        self.tell(self._wrapped(text, self.stderr))
+
+    def _wrapped(self, text: str, stream: TextIO) -> str:
+        if not is_screen(stream, self.environ):
+            return text
+        columns = size_of(stream)[0]
+        return "\n".join(part for line in text.split("\n") for part in wrapped(line, columns))
 
     def tell(self, text: str) -> None:
         """Write a line to stderr. A closed or full stderr is ignored."""

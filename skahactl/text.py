@@ -240,7 +240,7 @@ def wrapped(text: str, columns: int, margin: int = 2) -> list[str]:
     lines = words[:1]
     for word in words[1:]:
         rest, used = indent + word.lstrip(), display_width(lines[-1])
-        if used > columns:  # the terminal goes on in its next line
+        if used > columns:  # the terminal shows the rest in its next line
             used = used % columns or columns
         if used + display_width(word) <= columns or display_width(rest) > columns:
             lines[-1] += word

@@ -9,7 +9,7 @@ from skahactl.engine import outcome
 from skahactl.engine.decide import ApplyMode, Decision, RunHistory, in_order
 from skahactl.engine.driver import Driver, gates_of_jobs, release_locks, wait_for_lock
 from skahactl.engine.outcome import JobOutcome, Outcome
-from skahactl.engine.plan import JobAction, Step, with_adopted
+from skahactl.engine.plan import NEXT_RUN, JobAction, Step, with_adopted
 from skahactl.engine.runtime import FOREVER, Runtime, check_user
 from skahactl.errors import (
     BusyError,
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 AT_WORK = 600.0
 #: Actions that begin nothing and write nothing.
 _NOTHING = frozenset({JobAction.REFUSE, JobAction.ENDED, JobAction.FOREIGN})
-#: Actions that create the next run of a job.
-_NEXT = frozenset({JobAction.CREATE, JobAction.REPLACE, JobAction.ADOPT})
 
 
 @dataclass
@@ -76,7 +74,7 @@ class Applier:
             earlier = await self._earlier_record(job, history, last)
             part = outcome.decision_outcome(job.name, decision, None if last is None else last.run, job.digest)
             part.exit = outcome.exit_of_decision(decision, last)
-            if decision.action in _NEXT:
+            if decision.action in NEXT_RUN:
                 coming.add(job.name)
                 part.run = (0 if last is None else last.run.number) + 1
             self._explain_adoption(part, job, history, earlier)
@@ -166,7 +164,7 @@ class Applier:
         coming: set[str] = set()
         for job in jobs:
             decisions[job.name] = decision = history.decide(job, self.mode, self.desk.clock.now(), coming)
-            if decision.action in _NEXT:
+            if decision.action in NEXT_RUN:
                 coming.add(job.name)
         return decisions
 

@@ -36,6 +36,10 @@ class JobAction(StrEnum):
     BUSY = "busy"  # nothing: another command drives it
 
 
+#: Actions that create the next run of a job.
+NEXT_RUN = frozenset({JobAction.CREATE, JobAction.REPLACE, JobAction.ADOPT})
+
+
 class StepAction(StrEnum):
     """What is done for one replica."""
 

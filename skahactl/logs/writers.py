@@ -164,9 +164,8 @@ def prefix(label: str, colour: bool, width: int = 0) -> bytes:
     """Return ``tiles/3 | ``, with a colour that depends only on the label."""
     text = f"{label:<{width}} |"
     if colour:
-        import zlib
-
-        text = f"\x1b[{_COLOURS[zlib.crc32(label.encode()) % len(_COLOURS)]}m{text}\x1b[0m"
+        # neighbours differ: a sum grows with the number at the end of the label
+        text = f"\x1b[{_COLOURS[sum(label.encode()) % len(_COLOURS)]}m{text}\x1b[0m"
     return text.encode() + b" "
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from skahactl.engine.outcome import JobOutcome
+from skahactl.engine.plan import NEXT_RUN
 from skahactl.invocation import Invocation, has_colour, one_line, shows_unicode
 from skahactl.render.columns import counts_text
 
@@ -49,7 +50,8 @@ def difference_lines(context: Invocation, job: JobOutcome, stream: TextIO) -> li
 
 def _titles(job: JobOutcome) -> tuple[str, str]:
     standing = f" ({job.status}: {counts_text(job.counts)})" if job.status else ""
-    return one_line(f"{job.name}, run {job.run}{standing}"), one_line(job.manifest or "the manifest")
+    number = job.run - 1 if job.run is not None and job.action in NEXT_RUN else job.run  # the run that is there
+    return one_line(f"{job.name}, run {number}{standing}"), one_line(job.manifest or "the manifest")
 
 
 def _without_hashes(differences: Sequence[Difference]) -> list[Difference]:

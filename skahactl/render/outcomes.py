@@ -88,11 +88,11 @@ def _print_plan(context: Invocation, where: str, job: JobOutcome) -> None:
     run = f" (run {job.run})" if job.run is not None and f"run {job.run}" not in job.reason else ""
     ended = job.action is JobAction.ENDED
     action = f"nothing to do: {_headline(job)}" if ended else f"{_would(job.action)}{run}: {job.reason}"
-    context.out(one_line(f"{where}: {action}"))
+    context.out_wrapped(one_line(f"{where}: {action}"))
     for line in _differences(context, job, context.stdout):
         context.out(line)
     for line in step_lines(job.steps):
-        context.out(f"  {line}")
+        context.out_wrapped(f"  {line}")
     if job.hint:
         context.say(f"  {job.hint}")
 
@@ -375,7 +375,7 @@ def show_requests(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) ->
         if len(sent) > 1:
             differing = _differing(replicas[sent[0]], [replicas[number] for number in sent[1:]])
             others = "replica" if len(sent) == 2 else "replicas"
-            context.out(f"{others} {ranges_text(sent[1:])}: {differing}")
+            context.out_wrapped(f"{others} {ranges_text(sent[1:])}: {differing}")
 
 
 def _pairs(outcome: Outcome, jobs: Sequence[Job]) -> Iterator[tuple[Any, Job]]:

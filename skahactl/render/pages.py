@@ -113,8 +113,10 @@ def rendered(text: str, width: int, environ: Mapping[str, str]) -> str:
             "code_block": UnwrappedCode,
         }
 
-    # bold can be read on every background
-    styles = {"markdown.code": "bold", "markdown.h1": "bold", "markdown.h2": "bold"}
+    # bold can be read on every background; the colours of rich cannot
+    bold = ("code", "h1", "h2", "h3", "table.header")
+    plain_text = ("list", "item.number", "item.bullet", "table.border", "link", "link_url", "block_quote")
+    styles = {f"markdown.{name}": "bold" for name in bold} | {f"markdown.{name}": "none" for name in plain_text}
     console = Console(
         file=StringIO(),
         width=width,
@@ -125,7 +127,8 @@ def rendered(text: str, width: int, environ: Mapping[str, str]) -> str:
     )
     with console.capture() as captured:
         console.print(Page(text, hyperlinks=False), crop=False)
-    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    page = "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    return re.sub(r"\n{3,}", "\n\n", page)  # a table or code comes with a blank line of its own
 
 
 def roff(text: str) -> str:

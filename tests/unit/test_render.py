@@ -299,10 +299,10 @@ def test_rejected_replicas_have_no_logs() -> None:
 def test_a_dry_run_is_what_was_asked_for() -> None:
     place = context()
     difference = Difference("image", "a:1", None, "profile default")
-    show_outcome(place, Outcome(CANFAR, True, [made(differences=(difference,), hint="do this")]))
+    show_outcome(place, Outcome(CANFAR, True, [made(run=2, differences=(difference,), hint="do this")]))
     out, err = written(place)
     assert out.splitlines() == [
-        "tiles on canfar (ws-uv.canfar.net): would create (run 1): no run of it is known here",
+        "tiles on canfar (ws-uv.canfar.net): would create (run 2): no run of it is known here",
         "--- tiles, run 1 (Pending: 2 Pending, 1 Queued, 1 Rejected)",
         "+++ the manifest",
         '-image = "a:1"',
@@ -488,6 +488,15 @@ def test_a_changed_value_is_a_line_that_goes_and_one_that_comes() -> None:
         Difference("resources.gpus", None, 1, "profile default"),
         Difference("env.A", "a -> b", None, "manifest"),
     ) == ["-replicas = 4", "+replicas = 5", "+resources.gpus = 1  # profile default", '-env.A = "a -> b"']
+
+
+def test_a_diff_names_the_run_that_is_there_and_not_the_next_one() -> None:
+    changed = (Difference("replicas", 4, 5, "manifest"),)
+    titles = {
+        action: difference_lines(context(), made(differences=changed, action=action, run=3), io.StringIO())[0]
+        for action in (JobAction.CREATE, JobAction.REPLACE, JobAction.REFUSE)
+    }
+    assert [title.split(",")[1][:6] for title in titles.values()] == [" run 2", " run 2", " run 3"]
 
 
 def test_changed_words_of_a_long_value_are_marked() -> None:
