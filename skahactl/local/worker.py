@@ -41,10 +41,14 @@ class PreforkedChild:
 
     def __init__(self, lock: int):
         gate, self._gate = os.pipe()
+        begun, ready = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            _wait_for_command(gate, (lock, self._gate))
+            _wait_for_command(gate, ready, (lock, self._gate, begun))
         os.close(gate)
+        os.close(ready)
+        os.read(begun, 1)  # a signal to its group would be lost before there is one
+        os.close(begun)
         self.born = workers.start_time(self.pid) or ""
 
     def start(self, argv: Sequence[str], env: Sequence[tuple[str, str]], directory: str, log: str) -> None:
@@ -83,8 +87,8 @@ class PreforkedChild:
         return status
 
 
-def _wait_for_command(gate: int, others: Sequence[int]) -> NoReturn:
-    """In the child: wait for the command, then exec it. Never returns."""
+def _wait_for_command(gate: int, ready: int, others: Sequence[int]) -> NoReturn:
+    """In the child: close ``ready`` when signals reach it, wait for the command, then exec it. Never returns."""
     try:
         os.setsid()
         for other in others:
@@ -92,6 +96,7 @@ def _wait_for_command(gate: int, others: Sequence[int]) -> NoReturn:
         signal.set_wakeup_fd(-1)
         for number in _DEFAULT:
             signal.signal(number, signal.SIG_DFL)
+        os.close(ready)
         with open(gate, "rb") as pipe:
             data = pipe.read()
         if len(data) > 8 and len(data) - 8 == int.from_bytes(data[:8], "big"):

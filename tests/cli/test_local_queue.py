@@ -194,6 +194,23 @@ def test_a_daemon_left_behind_ends_with_its_session(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+EARLY = """
+import os, signal
+from skahactl.local.worker import PreforkedChild
+lock = os.open(os.devnull, os.O_RDONLY)
+for _ in range(100):
+    child = PreforkedChild(os.dup(lock))
+    os.killpg(child.pid, signal.SIGTERM)
+    assert child.wait() == signal.SIGTERM
+"""
+
+
+def test_a_signal_to_the_group_of_a_session_is_never_too_early() -> None:
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", EARLY], env=environ, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_deleting_what_is_queued_means_it_never_runs(tmp_path: Path) -> None:
     async def run() -> None:
         async with platform(tmp_path, slots=1) as client:
