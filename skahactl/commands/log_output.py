@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -215,7 +216,11 @@ class _LogsCommand:
 
     @cached_property
     def _source(self) -> FallbackLogs:
-        return FallbackLogs(self.runtime.client, self.runtime.client.storage)
+        from skahactl.skaha.storage import READ_PATIENCE
+
+        storage = self.runtime.client.storage
+        storage.patience = math.inf if self.asked.follow else READ_PATIENCE
+        return FallbackLogs(self.runtime.client, storage)
 
     def _part(self, targets: Sequence[Target]) -> Part | None:
         if self.choice.item is None:

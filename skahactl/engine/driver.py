@@ -157,7 +157,7 @@ class Driver:
         with self.runtime.ledger.transaction():
             recorder.record(self.runs, evidence, self._creator.in_flight)
             self._logs.record(evidence)
-        await self.runtime.read_shared_records(self.runs, listing)
+        await self.runtime.read_shared_records(self.runs, listing, patience=FOREVER, deadline=self.deadline)
         with self.runtime.ledger.transaction():
             passes = [(run, self._reconcile(run, evidence)) for run in self.runs]
         self._warn()

@@ -185,12 +185,12 @@ class Runtime:
             if not record:
                 return listing
             missing = self._record(jobs, listing, {})
-            await self.read_shared_records(self._recorded(jobs, listing), listing)
+            await self._read_results(jobs, listing, patience, deadline)
             missing = tuple(session for session in missing if is_alive(self.ledger, session))
             if missing:
                 answers = await self.stop.guard(self._ask_sessions(missing), seconds_left(deadline, self.clock))
                 self._record(jobs, listing, answers)
-                await self.read_shared_records(self._recorded(jobs, listing), listing)
+                await self._read_results(jobs, listing, patience, deadline)
         return listing
 
     def shared_results(self, say: Callable[[str], None] | None = None) -> SharedResults:
@@ -199,6 +199,12 @@ class Runtime:
 
         return SharedResults(self.ledger, self.client.storage, self.profile.client, say or self.reporter.say)
 
+    async def _read_results(
+        self, jobs: Sequence[Run], listing: Listing, patience: float, deadline: float | None
+    ) -> None:
+        every = self._recorded(jobs, listing)
+        await self.read_shared_records(every, listing, patience=patience, deadline=deadline)
+
     async def read_shared_records(
         self,
         jobs: Iterable[Run],
@@ -206,20 +212,28 @@ class Runtime:
         *,
         exact: bool = False,
         numbers: Container[int] | None = None,
+        patience: float = 0.0,
+        deadline: float | None = None,
     ) -> None:
         """Record results that only the shared records of these runs contain; says once why some could not be read.
 
         ``exact``: also looks up exit codes and ends of what a list showed to have ended. ``numbers``: only of these
-        replicas.
+        replicas. ``patience``: 0 for a command that only reads: it gives up after READ_PATIENCE. TimedOut at
+        ``deadline``.
         """
         shared = [run for run in jobs if run.shared is not None]
         if not shared:
             return
+        from skahactl.eventloop import seconds_left
+        from skahactl.skaha.storage import READ_PATIENCE
+
         listed = None if listing is None else frozenset(session.id for session in listing.sessions)
         before = self._storage_error
         results = self.shared_results(self.reporter.say if before is None else lambda text: None)
+        self.client.storage.patience = math.inf if patience else READ_PATIENCE
         self._storage_error = error = await self.stop.guard(
-            results.record(shared, self.clock.now(), listed, exact=exact, numbers=numbers)
+            results.record(shared, self.clock.now(), listed, exact=exact, numbers=numbers),
+            seconds_left(deadline, self.clock),
         )
         if error is not None and before is None:
             where = "" if error.where is None else f" from the {error.where}"

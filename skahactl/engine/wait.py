@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from skahactl.engine.observe import RunSnapshot
 from skahactl.engine.progress import ProgressTracker
-from skahactl.engine.record import snapshot_of
+from skahactl.engine.record import snapshot_of, unread_results
 from skahactl.engine.runtime import FOREVER, Runtime
 from skahactl.errors import Exit, TimedOut
 from skahactl.ledger.lock import living_driver
@@ -88,10 +88,16 @@ class JobWaiter:
         if not left:
             return True, wanted
         again = {r.number for r in watch.replicas if r.state == State.FAILED and r.attempt < r.allowed}
+        if self.runtime.is_storage_out:  # their results can be read when the storage service answers again
+            again |= {attempt.replica for attempt in unread_results(watch)}
         lost = {n: s for n, s in left.items() if s in ENDED and n not in again}
         if lost:
             return False, _counted(lost)
-        if not ALIVE & set(left.values()) and living_driver(self.runtime.ledger, watch.run.key) is None:
+        if (
+            not ALIVE & set(left.values())
+            and State.UNKNOWN not in left.values()
+            and living_driver(self.runtime.ledger, watch.run.key) is None
+        ):
             return (
                 False,
                 f"{_counted(left)}, and no driver is running; to continue: {suggest('resume', watch.run.key.name)}",

@@ -202,7 +202,7 @@ class RunSummary:
 
 
 class DamagedRow(LedgerError):
-    """A row whose content is not what was written; the ledger turns it into an error that names the file."""
+    """The content of a row is not what was written; the ledger turns this into an error that names the file."""
 
 
 #: What reading a row raises that is not what was written.

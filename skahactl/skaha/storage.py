@@ -8,6 +8,7 @@ replaced while it is read can be cut at status 200.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -43,6 +44,8 @@ FIRST_TRIES = 3
 MOST_READS = 5
 #: The longest pause between two tries, in seconds.
 _LONGEST_PAUSE = 60.0
+#: Seconds that a command which only reads pauses in all, whatever the service asks for: somebody waits for it.
+READ_PATIENCE = 60.0
 _LARGEST_END = 256
 _PIECE = 256 * 1024
 _WRONG_URL = "check [storage] url in the profile, such as https://ws-uv.canfar.net/arc"
@@ -76,6 +79,8 @@ class SharedStorage:
         self._free = asyncio.Semaphore(MOST)
         self._failures = 0  # in a row
         self._tries = FIRST_TRIES  # of a request that finds no connection
+        self.patience = math.inf  # seconds of pauses, in all
+        self._paused, self._paused_until = 0.0, -math.inf  # seconds with any pause so far, and when the last one ends
 
     @classmethod
     def open(
@@ -209,7 +214,7 @@ class SharedStorage:
                 tries = self._tries if is_without_connection(failure) else TRIES
             if attempt >= tries or not _is_worth_retrying(error):
                 raise self._located(error)
-            await self._clock.sleep(_pause(attempt, pause))
+            await self._sleep(_pause(attempt, pause), error)
 
     async def _ends_of(self, directory: str, keys: Sequence[EndKey], found: FoundEnds, are_listed: bool) -> None:
         if await asyncio.to_thread(os.path.isdir, directory):
@@ -289,8 +294,18 @@ class SharedStorage:
             is_last = attempt >= tries or self._failures >= MOST_FAILURES
             if is_last or not _is_worth_retrying(error):
                 raise self._located(error)
-            await self._clock.sleep(_pause(attempt, pause))
+            await self._sleep(_pause(attempt, pause), error)
         raise AssertionError("unreachable")
+
+    async def _sleep(self, seconds: float, error: SkahactlError) -> None:
+        """Pause before the next try; raise ``error`` if all pauses would take longer than ``patience``."""
+        now = self._clock.monotonic()
+        more = max(0.0, now + seconds - max(now, self._paused_until))  # requests at once pause together
+        if self._paused + more > self.patience:
+            raise self._located(error)
+        self._paused += more
+        self._paused_until = max(self._paused_until, now + seconds)
+        await self._clock.sleep(seconds)
 
     def _located(self, error: SkahactlError) -> SkahactlError:
         """Return the error, with the address of the service: it is not the server of the sessions."""

@@ -110,6 +110,21 @@ def test_nothing_is_adopted_in_an_outage(site: SharedSite) -> None:
     assert not [key for key in site.proxy.requests if key.startswith("POST")]
 
 
+def test_wait_does_not_take_an_unread_result_for_the_last_word(site: SharedSite) -> None:
+    site.proxy.share, site.proxy.faults = 1.0, ("503",)
+    waiting = site.start("wait", "tiles/1", machine="copy")
+    limit = time.monotonic() + 60
+    while site.proxy.failed["503"] < 20:
+        assert time.monotonic() < limit
+        assert waiting.poll() is None, waiting.communicate()
+        time.sleep(0.1)
+    site.run("wait", "tiles", "--timeout", "2s", machine="copy", expect=5)
+    site.proxy.share = 0.0
+    _, told = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, told
+    assert "the shared records were read" in told
+
+
 def test_results_are_adopted_as_a_whole(site: SharedSite) -> None:
     site.write_job("desktop", replicas=REPLICAS + 1)  # another content: nothing to adopt
     told = site.run("apply", "job.toml", "--adopt", "create", "--dry-run", machine="desktop").stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -193,6 +194,21 @@ def test_retry_after_is_honoured(tmp_path: Path) -> None:
     found = ends(client(Service(tmp_path, lambda request: answers.pop() if answers else None), clock), 1)
     assert len(found.ends) == 1
     assert clock.slept == 42
+
+
+@pytest.mark.parametrize(("patience", "most"), [(60.0, 60), (math.inf, 600)])
+def test_a_command_that_reads_does_not_wait_as_long_as_a_service_asks_for(
+    tmp_path: Path, patience: float, most: float
+) -> None:
+    service = Service(tmp_path, lambda request: httpx.Response(503, headers={"retry-after": "25"}, text="busy"))
+    clock = FastClock()
+    storage = client(service, clock)
+    storage.patience = patience
+    found = ends(storage, 1)
+    assert isinstance(found.error, UnreachableError)
+    assert found.failed == {(DIRECTORY, 1, 1)}
+    assert 50 <= clock.slept <= most
+    assert (clock.slept > 200) == (patience == math.inf)
 
 
 def test_a_listing_that_is_cut_is_read_again(tmp_path: Path) -> None:
