@@ -136,7 +136,9 @@ class Desk:
 
     def clear(self, *jobs: str) -> None:
         """Ends what a test left running."""
-        self.run("delete", *jobs, "--ignore-not-found", exit=None)
+        left = [job for job in jobs if set(self.recorded(job)) - {"Completed", "Failed", "Deleted", "Skipped"}]
+        if left:
+            self.run("delete", *left, "--ignore-not-found", exit=None)
 
 
 def wait_for(holds: Callable[[], bool], seconds: float = 120, every: float = 0.02) -> None:

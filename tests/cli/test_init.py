@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from skahactl.manifest.schema import JobTable
 from skahactl.manifest.starter import SCHEMA_LINE, TEMPLATES
+from tests import calls
 from tests.home import Home
 from tests.terminal import Terminal
 
@@ -51,20 +53,36 @@ def schema(home: Home) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_a_template_passes_validate_and_the_schema(home: Home, name: str) -> None:
-    text, err = run(home, "init", name)
-    assert err == ""
-    (home.root / "job.toml").write_bytes(text)
-    out, err = run(home, "validate", "job.toml")
-    assert (out.split()[0].decode(), err) == (f"my-{'job' if name == 'shell' else name}", "")
-    jsonschema.validate(tomllib.loads(text.decode()), schema(home))
-    assert text.decode().split("\n")[0] == SCHEMA_LINE
+def validated(home: Home, manifests: Mapping[str, str]) -> dict[str, str]:
+    """What ``validate`` prints of each of these texts; that it warns of one is an error."""
+    for name, text in manifests.items():
+        (home.root / f"{name}.toml").write_text(text)
+    done = calls.answers((("validate", f"{name}.toml") for name in manifests), home.root, home.environ)
+    assert [(answer.returncode, answer.stderr) for answer in done] == [(0, "")] * len(manifests)
+    return {name: answer.stdout for name, answer in zip(manifests, done, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What ``init`` prints of each template."""
+    home = Home(tmp_path_factory.mktemp("templates"))
+    done = calls.answers((("init", name) for name in TEMPLATES), home.root, home.environ)
+    assert [(answer.returncode, answer.stderr) for answer in done] == [(0, "")] * len(TEMPLATES)
+    return {name: answer.stdout for name, answer in zip(TEMPLATES, done, strict=True)}
+
+
+def test_a_template_passes_validate_and_the_schema(home: Home, templates: dict[str, str]) -> None:
+    told = validated(home, templates)
+    wanted = schema(home)
+    for name, text in templates.items():
+        assert told[name].split()[0] == f"my-{'job' if name == 'shell' else name}"
+        jsonschema.validate(tomllib.loads(text), wanted)
+        assert text.split("\n")[0] == SCHEMA_LINE
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_template_has_a_comment_for_every_key(home: Home, name: str) -> None:
-    lines = run(home, "init", name)[0].decode().split("\n")
+def test_a_template_has_a_comment_for_every_key(templates: dict[str, str], name: str) -> None:
+    lines = templates[name].split("\n")
     keys = [line.lstrip("#").partition(" = ")[0] for line in lines if not line.startswith("# ")]
     wanted = [field.alias or key for key, field in JobTable.model_fields.items()]
     left_out = {"command", "shell", "replicas", "env", "items", "retry"} if name == "notebook" else set()
@@ -75,28 +93,28 @@ def test_a_template_has_a_comment_for_every_key(home: Home, name: str) -> None:
             assert lines[number - 1].startswith(("# ", "#", "command", "[")) or "=" in lines[number - 1], line
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_every_key_that_is_off_can_be_switched_on(home: Home, name: str) -> None:
-    text = run(home, "init", name)[0].decode()
-    for line in text.split("\n"):
-        if line.startswith("#") and not line.startswith(("# ", "#:", "#[")) and " = " in line:
-            tomllib.loads(line[1:])
+def test_every_key_that_is_off_can_be_switched_on(templates: dict[str, str]) -> None:
+    for text in templates.values():
+        for line in text.split("\n"):
+            if line.startswith("#") and not line.startswith(("# ", "#:", "#[")) and " = " in line:
+                tomllib.loads(line[1:])
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
-@pytest.mark.parametrize("key", ["shell", "session-name"])
-def test_a_key_that_is_switched_on_resolves(home: Home, name: str, key: str) -> None:
-    text = run(home, "init", name)[0].decode()
-    if key == "shell" and name in ("array", "list"):
-        text = text.replace("\ncommand = ", "\n#command = ").replace("{item}", "$ITEM")
-        text = text.replace("per-replica = 1\n", "per-replica = 1\neach = true\n")
-    (home.root / "job.toml").write_text(text.replace(f"\n#{key} = ", f"\n{key} = "))
-    run(home, "validate", "job.toml")
+def test_a_key_that_is_switched_on_resolves(home: Home, templates: dict[str, str]) -> None:
+    manifests = {}
+    for name, text in templates.items():
+        for key in ("shell", "session-name"):
+            changed = text
+            if key == "shell" and name in ("array", "list"):
+                changed = changed.replace("\ncommand = ", "\n#command = ").replace("{item}", "$ITEM")
+                changed = changed.replace("per-replica = 1\n", "per-replica = 1\neach = true\n")
+            manifests[f"{name}-{key}"] = changed.replace(f"\n#{key} = ", f"\n{key} = ")
+    validated(home, manifests)
 
 
 @pytest.mark.parametrize("name", ["array", "list", "shell"])
-def test_the_rehearsal_that_a_template_names_runs(home: Home, name: str) -> None:
-    text = run(home, "init", name)[0].decode()
+def test_the_rehearsal_that_a_template_names_runs(home: Home, templates: dict[str, str], name: str) -> None:
+    text = templates[name]
     (home.root / "job.toml").write_text(text)
     (home.root / "process.py").write_text("import sys; print(*sys.argv[1:])")
     (line,) = (line for line in text.split("\n") if "Rehearse it: skahactl " in line)
@@ -148,28 +166,27 @@ def test_apply_of_a_batch_script_points_to_init(home: Home) -> None:
         assert "skahactl init --from-sbatch 'my run.sh' > job.toml" in err
 
 
-@pytest.mark.parametrize(
-    ("words", "part"),
-    [
-        (["arry"], "'arry' is not a template"),
-        (["arry"], "did you mean 'array'?"),
-        (["run.sh"], "skahactl init --from-sbatch run.sh"),
-        (["list", "--from-sbatch", "run.sh"], "not both"),
-        (["--from-sbatch", "none.sh"], "none.sh: cannot read the batch script: No such file or directory"),
-        (["--from-sbatch", "."], "cannot read the batch script: Is a directory"),
-        (["--from-sbatch", "/dev/zero"], "more than 4 MiB"),
-        (["--from-sbatch", "bad.sh"], "bad.sh:2: the batch script is not UTF-8"),
-        (["--from-sbatch", "empty"], "empty: not a batch script"),
-        (["list", "-o", "json"], "init has no -o json"),
-    ],
-)
-def test_what_init_refuses(home: Home, words: list[str], part: str) -> None:
+REFUSED = {
+    "arry": "'arry' is not a template\nhelp: did you mean 'array'?",
+    "run.sh": "skahactl init --from-sbatch run.sh",
+    "list --from-sbatch run.sh": "not both",
+    "--from-sbatch none.sh": "none.sh: cannot read the batch script: No such file or directory",
+    "--from-sbatch .": "cannot read the batch script: Is a directory",
+    "--from-sbatch /dev/zero": "more than 4 MiB",
+    "--from-sbatch bad.sh": "bad.sh:2: the batch script is not UTF-8",
+    "--from-sbatch empty": "empty: not a batch script",
+    "list -o json": "init has no -o json",
+}
+
+
+def test_what_init_refuses(home: Home) -> None:
     (home.root / "run.sh").write_text(BATCH)
     (home.root / "bad.sh").write_bytes(b"#!/bin/sh\necho \xff\n")
     (home.root / "empty").write_bytes(b"")
-    out, err = run(home, "init", *words, expect=2)
-    assert out == b""
-    assert part in err
+    done = calls.answers((["init", *line.split()] for line in REFUSED), home.root, home.environ)
+    for line, answer in zip(REFUSED, done, strict=True):
+        assert (answer.returncode, answer.stdout) == (2, ""), line
+        assert REFUSED[line] in answer.stderr
 
 
 def test_without_a_terminal_and_a_template_it_is_an_array(home: Home) -> None:

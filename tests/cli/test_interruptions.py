@@ -22,17 +22,17 @@ LONG = 3600
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(tmp_path: Path) -> Desk:
     desk = Desk(tmp_path)
     desk.slots(4)
-    yield desk
-    desk.clear("long")
+    return desk
 
 
 @pytest.fixture
-def long(desk: Desk) -> str:
+def long(desk: Desk) -> Iterator[str]:
     """A manifest whose replicas say that they began, and run for long."""
-    return desk.job("long", f"echo begun; sleep {LONG}", 2)
+    yield desk.job("long", f"echo begun; sleep {LONG}", 2)
+    desk.clear("long")
 
 
 def is_running(desk: Desk) -> Callable[[], bool]:
@@ -103,15 +103,15 @@ def test_ctrl_c_at_a_terminal_leaves_a_clean_screen_and_advice(desk: Desk, long:
     assert b"Traceback" not in terminal.text
 
 
-@pytest.mark.parametrize(("answer", "code", "runs"), [(b"\x03", 130, 1), (b"n\r", 1, 1), (b"y\r", 0, 2)])
-def test_a_question_is_answered_or_left(desk: Desk, long: str, answer: bytes, code: int, runs: int) -> None:
+def test_a_question_is_answered_or_left(desk: Desk, long: str) -> None:
     desk.run("apply", long)
-    terminal = desk.at_a_terminal("apply", long, "--replace")
-    terminal.read_until(b"[y/N]")
-    assert b"2 Running" in terminal.text or b"Pending" in terminal.text
-    os.write(terminal.master, answer)
-    assert terminal.ended() == code
-    assert desk.run_of("long") == runs
+    for answer, code, runs in ((b"\x03", 130, 1), (b"n\r", 1, 1), (b"y\r", 0, 2)):
+        terminal = desk.at_a_terminal("apply", long, "--replace")
+        terminal.read_until(b"[y/N]")
+        assert b"2 Running" in terminal.text or b"Pending" in terminal.text
+        os.write(terminal.master, answer)
+        assert terminal.ended() == code
+        assert desk.run_of("long") == runs
 
 
 def test_ctrl_c_at_a_terminal_ends_a_followed_log(desk: Desk, long: str) -> None:
