@@ -78,6 +78,12 @@ def wrapped(request: pytest.FixtureRequest, tmp_path: Path) -> Wrapped:
     return Wrapped(tuple(shell), tmp_path / "shared")
 
 
+def in_shells(*names: str) -> pytest.MarkDecorator:
+    """For a test that mostly waits: in these shells, and in all on demand."""
+    chosen = [pytest.param(name, marks=() if name in names else pytest.mark.slow) for name in SHELLS]
+    return pytest.mark.parametrize("wrapped", chosen, indirect=True)
+
+
 @pytest.fixture
 def public() -> Iterator[Path]:
     """A directory that another user can reach."""
@@ -131,6 +137,7 @@ def test_binary_output_passes_unchanged(wrapped: Wrapped) -> None:
     assert wrapped.log.read_bytes() == result.stdout
 
 
+@in_shells("dash")
 def test_output_of_200_megabytes_is_complete(wrapped: Wrapped) -> None:
     size = 200 << 20
     result = wrapped.run("head", "-c", str(size), "/dev/zero", stdout=subprocess.DEVNULL)
@@ -165,6 +172,7 @@ def test_output_is_not_delayed(wrapped: Wrapped) -> None:
     stop(process)
 
 
+@in_shells("dash", "bash")
 @pytest.mark.parametrize("group", [False, True], ids=["main process", "whole group"])
 def test_term_reaches_the_command_which_has_its_time_to_finish(wrapped: Wrapped, group: bool) -> None:
     code = """
@@ -189,6 +197,7 @@ sys.exit(7)
     assert wrapped.end.exit_code == 7
 
 
+@in_shells("dash")
 @pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2"])
 def test_each_signal_reaches_a_command_that_handles_it_once(wrapped: Wrapped, name: str) -> None:
     code = f"""
@@ -218,6 +227,7 @@ def test_term_ends_a_command_that_does_not_handle_it(wrapped: Wrapped) -> None:
     stop(process)
 
 
+@in_shells("dash")
 @pytest.mark.parametrize("target", ["main process", "whole group", "first process of a container"])
 def test_term_while_the_wrapper_starts_ends_the_command(wrapped: Wrapped, tmp_path: Path, target: str) -> None:
     """The directory takes its time. The first process of a container is not ended by a signal that it does not handle,
@@ -265,6 +275,7 @@ def test_several_signals_all_arrive(wrapped: Wrapped) -> None:
     stop(process)
 
 
+@in_shells("dash")
 def test_a_daemon_left_behind_does_not_hold_up_the_end(wrapped: Wrapped) -> None:
     began = time.monotonic()
     process = wrapped.start("sh", "-c", "sleep 300 & echo started; exit 4")
@@ -333,6 +344,7 @@ def test_a_directory_that_fills_up_keeps_the_exit_code_and_the_log_of_the_platfo
     assert wrapped.end.exit_code == 3
 
 
+@in_shells("dash", "busybox")
 def test_a_directory_removed_while_running_still_gets_the_end(wrapped: Wrapped) -> None:
     process = wrapped.start("sh", "-c", "echo out; sleep 1.5; echo more; exit 3")
     read_until(process, b"out")
@@ -345,6 +357,7 @@ def test_a_directory_removed_while_running_still_gets_the_end(wrapped: Wrapped) 
     assert wrapped.end.exit_code == 3
 
 
+@in_shells("dash", "busybox")
 def test_a_directory_that_can_no_longer_be_written_at_the_end_gives_one_warning(wrapped: Wrapped) -> None:
     process = wrapped.start("sh", "-c", "echo out; sleep 1.5; exit 3")
     read_until(process, b"out")
