@@ -86,11 +86,12 @@ with open(f"stamps/{os.environ['REPLICA_ID']}", "a") as stream:
 """
 
 
-def test_killed_at_twenty_moments_every_replica_runs_once(desk: Desk) -> None:
+@pytest.mark.once
+def test_killed_at_several_moments_every_replica_runs_once(desk: Desk) -> None:
     (desk.root / "stamps").mkdir()
     desk.write("work.py", STAMPS)
     desk.job("tiles", f"{sys.executable} work.py", 12)
-    moments = [random.Random(7).uniform(0.15, 0.9) for _ in range(20)]
+    moments = [random.Random(7).uniform(0.15, 0.9) for _ in range(8)]
     for place, moment in enumerate(moments):
         process = desk.start("apply", "tiles.toml", *(["--wait"] if place % 2 else []))
         time.sleep(moment)
@@ -153,6 +154,7 @@ def test_deleted_while_it_is_driven_the_driver_ends_and_says_so(desk: Desk, long
     assert desk.data("get", "sessions") == []
 
 
+@pytest.mark.once
 def test_deleted_and_forgotten_while_it_is_driven(desk: Desk, long: str) -> None:
     driver = driving(desk, "long", "apply", long, "--wait")
     desk.run("delete", "long", "--forget")
@@ -162,6 +164,7 @@ def test_deleted_and_forgotten_while_it_is_driven(desk: Desk, long: str) -> None
     assert desk.data("get", "jobs") == []
 
 
+@pytest.mark.once
 def test_replaced_while_it_is_driven(desk: Desk, long: str) -> None:
     driver = driving(desk, "long", "apply", long, "--wait")
     desk.job("long", "echo new", 2)
@@ -173,6 +176,7 @@ def test_replaced_while_it_is_driven(desk: Desk, long: str) -> None:
     assert desk.run_of("long") == 2
 
 
+@pytest.mark.once
 def test_a_second_driver_is_told_who_drives(desk: Desk, long: str) -> None:
     driver = driving(desk, "long", "apply", long, "--wait")
     for words in (("apply", long), ("apply", long, "--wait"), ("resume", "long")):
@@ -182,6 +186,7 @@ def test_a_second_driver_is_told_who_drives(desk: Desk, long: str) -> None:
     end(driver, signal.SIGTERM)
 
 
+@pytest.mark.once
 def test_of_several_jobs_those_that_nobody_drives_go_on(desk: Desk, long: str) -> None:
     driver = driving(desk, "long", "apply", long, "--wait")
     desk.job("short", "true", 2)
@@ -196,6 +201,7 @@ def test_of_several_jobs_those_that_nobody_drives_go_on(desk: Desk, long: str) -
     end(driver, signal.SIGTERM)
 
 
+@pytest.mark.once
 def test_a_driver_whose_lock_was_broken_ends(desk: Desk, long: str) -> None:
     driver = driving(desk, "long", "apply", long, "--wait")
     with contextlib.closing(sqlite3.connect(desk.state / "ledger.sqlite3", isolation_level=None)) as connection:
@@ -207,6 +213,7 @@ def test_a_driver_whose_lock_was_broken_ends(desk: Desk, long: str) -> None:
     desk.run("apply", long, "--break-lock")
 
 
+@pytest.mark.once
 def test_the_time_is_over_and_the_job_goes_on(desk: Desk, long: str) -> None:
     done = desk.run("apply", long, "--wait", "--timeout", "1s", exit=5)
     assert "timed out; the job keeps running" in done.stderr
@@ -241,6 +248,7 @@ replicas = 3
 """
 
 
+@pytest.mark.once
 def test_after_a_failed_shard_the_merge_is_skipped_and_runs_when_it_is_done(desk: Desk) -> None:
     desk.write("chain.toml", CHAIN)
     first = desk.run("apply", "chain.toml", "--wait", exit=1)
@@ -270,6 +278,7 @@ def test_a_stale_merge_runs_anew_and_only_once(desk: Desk) -> None:
     assert (desk.run_of("shards"), desk.run_of("merge")) == (2, 2)
 
 
+@pytest.mark.once
 def test_after_a_job_that_nobody_knows_is_an_error(desk: Desk) -> None:
     merge = desk.job("merge", "true", 1)
     desk.write(merge, "after = ['shard']\n" + (desk.root / merge).read_text())
@@ -291,6 +300,7 @@ def test_two_jobs_of_one_name_are_an_error(desk: Desk) -> None:
     assert desk.data("get", "jobs") == []
 
 
+@pytest.mark.once
 def test_changed_limits_reach_a_living_driver(desk: Desk) -> None:
     desk.job("steered", "sleep 100", 4, "[limits]\nalive = 1")
     driver = desk.start("apply", "steered.toml", "--wait")
@@ -306,6 +316,7 @@ def test_changed_limits_reach_a_living_driver(desk: Desk) -> None:
     driver.communicate()
 
 
+@pytest.mark.once
 def test_what_waits_too_long_fails(desk: Desk) -> None:
     desk.slots(1, kill_after=0.5)
     desk.job("queued", "sleep 1.5", 2, "[limits]\npending-timeout = '0.6s'")
@@ -347,6 +358,7 @@ def test_secrets_are_in_no_file_and_no_output_of_ours(desk: Desk) -> None:
             assert other.encode() not in text, path
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("words", [("resume", "placed"), ("apply", "../placed.toml", "--wait")])
 def test_gone_on_with_from_another_directory(desk: Desk, words: tuple[str, ...]) -> None:
     """As cron does; all replicas of a run run where it was applied first."""
@@ -390,6 +402,7 @@ each = true
 """
 
 
+@pytest.mark.once
 def test_retry_of_single_items(desk: Desk) -> None:
     desk.write("sweep.toml", EACH)
     for item in "abd":
@@ -472,6 +485,7 @@ def test_create_in_its_forms(desk: Desk) -> None:
     assert "NOT_SET" in desk.run("create", "headless", image, "-e", "NOT_SET", "--", "true", exit=2).stderr
 
 
+@pytest.mark.once
 def test_create_of_a_job_that_goes_on_tells_its_own_ways_out(desk: Desk, long: str) -> None:
     desk.run("apply", long)
     done = desk.run("create", "headless", "x/y:1", "-n", "long", "--", "true", exit=1)
@@ -533,6 +547,7 @@ def test_delete_in_its_forms(desk: Desk, long: str) -> None:
     assert desk.run_of("long") == 2
 
 
+@pytest.mark.once
 def test_one_unknown_target_and_nothing_is_deleted(desk: Desk, long: str) -> None:
     desk.run("apply", long)
     for words, hint in (
@@ -547,6 +562,7 @@ def test_one_unknown_target_and_nothing_is_deleted(desk: Desk, long: str) -> Non
     assert desk.recorded("long") == ["Deleted"] * 2
 
 
+@pytest.mark.once
 def test_a_delete_that_ends_nothing_says_so(desk: Desk) -> None:
     desk.run("apply", desk.job("short", "true", 2), "--wait")
     assert "1 ended session deleted; the record and the logs remain" in desk.run("delete", "short", "-r", "1").stderr
@@ -559,6 +575,7 @@ def test_a_delete_that_ends_nothing_says_so(desk: Desk) -> None:
     assert desk.recorded("short") == ["Completed"] * 2
 
 
+@pytest.mark.once
 def test_a_profile_found_by_name_is_shown_by_its_name_and_commands_can_be_pasted(desk: Desk) -> None:
     profiles = desk.root / "home" / ".config" / "skahactl" / "profiles"
     profiles.mkdir(parents=True)
@@ -593,6 +610,7 @@ def test_steps_have_one_shape_whatever_the_command(desk: Desk, long: str) -> Non
     assert shapes == {("replica", "name", "action", "reason", "outcome", "session", "attempt", "url", "error")}
 
 
+@pytest.mark.once
 def test_a_changed_list_is_told_without_hashes(desk: Desk) -> None:
     for name in ("a.x", "b.x", "c.y"):
         desk.write(name, "")

@@ -10,6 +10,8 @@ import pytest
 from skahactl.manifest.placeholders import ItemMarks, attempt_nonce, has_nonce
 from tests.home import Home
 
+pytestmark = pytest.mark.once
+
 FORGED = """
 name = "forged"
 image = "a/b:1"

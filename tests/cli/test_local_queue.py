@@ -31,6 +31,7 @@ def rows(state: Path, query: str) -> list[tuple[object, ...]]:
         return store.execute(query).fetchall()
 
 
+@pytest.mark.once
 def test_two_hundred_sessions_on_two_slots(tmp_path: Path) -> None:
     most, stop = [0], threading.Event()
 
@@ -274,6 +275,7 @@ def creator(state: Path, label: str, count: int) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.once
 def test_several_processes_create_at_once(tmp_path: Path) -> None:
     creators = [creator(tmp_path, f"by{n}", 25) for n in range(4)]
     ids = [line for process in creators for line in process.communicate(timeout=120)[0].split()]
@@ -289,6 +291,7 @@ def test_several_processes_create_at_once(tmp_path: Path) -> None:
     assert sorted(ran) == sorted(f"by{n}-{number}" for n in range(4) for number in range(25))
 
 
+@pytest.mark.once
 def test_a_creator_killed_at_any_moment_neither_doubles_nor_loses(tmp_path: Path) -> None:
     chance = random.Random(20)
     told: list[str] = []
@@ -411,6 +414,7 @@ def test_arbitrary_arguments_reach_real_processes(tmp_path: Path) -> None:
     assert asyncio.run(run()) == [ascii((words, words[0])) + "\n" for words in texts]
 
 
+@pytest.mark.once
 @LINUX
 def test_workers_killed_again_and_again(tmp_path: Path) -> None:
     """Nothing runs twice, what is Completed did run to its end, the order holds, and never are there too many."""

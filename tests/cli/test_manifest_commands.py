@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from skahactl.commands.manifest import json_schema, manifest_keys
 from tests.manifests import HEAD, write
 from tests.unit.test_manifest import SEVERAL
@@ -27,6 +29,7 @@ def call(directory: Path, *words: str, stdin: str = "") -> subprocess.CompletedP
     )
 
 
+@pytest.mark.once
 def test_validate(tmp_path: Path) -> None:
     write(tmp_path, SEVERAL)
     done = call(tmp_path, "validate", "job.toml")

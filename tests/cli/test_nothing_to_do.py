@@ -9,6 +9,8 @@ import pytest
 
 from tests.home import Home
 
+pytestmark = pytest.mark.once
+
 JOB = 'name = "rest"\nimage = "a/b:1"\ncommand = ["echo", "{item}"]\n[items]\nfile = "missing.txt"\nper-replica = 1\n'
 SEVERAL = """
 [common]

@@ -118,6 +118,7 @@ def test_an_unreadable_list(tmp_path: Path) -> None:
     assert b"Permission denied" in done.stderr
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("strategy", ["chunk", "stripe"])
 @pytest.mark.parametrize("more", [(), ("--exclude", "done"), ("-o", "json"), ("--all",)])
 def test_the_reader_goes_away(strategy: str, more: tuple[str, ...], tmp_path: Path) -> None:
@@ -130,6 +131,7 @@ def test_the_reader_goes_away(strategy: str, more: tuple[str, ...], tmp_path: Pa
     assert done.stdout.splitlines()[1:] == [b"141"]
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 @pytest.mark.parametrize("lines", [1, 100_000])
 @pytest.mark.parametrize("more", [(), ("-s", "stripe"), ("-0",), ("-o", "jsonl"), ("--count",)])
@@ -193,6 +195,7 @@ def test_an_interruption_reaches_the_command(number: int, tmp_path: Path) -> Non
         assert process.wait(timeout=120) == -number
 
 
+@pytest.mark.once
 def test_ctrl_c_at_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
     """The terminal tells both; a second SIGINT would cut short what the command does at the first."""
     code = (

@@ -142,6 +142,7 @@ def test_usage_in_one_line() -> None:
     assert differing.cpu_requested == 1
 
 
+@pytest.mark.once
 def test_the_local_platform_measures_the_whole_process_group(desk: Desk) -> None:
     """A child in the background holds the memory and burns the time; its parent only waits."""
     burn = "import time; held = bytearray(120_000_000)\nwhile time.process_time() < 3: pass"

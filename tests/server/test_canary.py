@@ -18,6 +18,8 @@ import pytest
 
 from skahactl.skaha import canary
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "images.canfar.net/skaha/terminal:1.1.1"
 

@@ -57,7 +57,11 @@ def test_a_server_that_refuses_deletes_is_told_of_at_once(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [[500, "text/plain", "unexpected exception: it broke"], [502, "text/html", "<html>"]]
+    "answer",
+    [
+        [500, "text/plain", "unexpected exception: it broke"],
+        pytest.param([502, "text/html", "<html>"], marks=pytest.mark.slow),
+    ],
 )
 def test_a_server_that_breaks_at_deletes_is_told_of_in_its_words(place: Place, answer: list[object]) -> None:
     server, here = place

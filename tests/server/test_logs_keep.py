@@ -25,6 +25,8 @@ from tests import ledgers
 from tests.log_server import LogServer, lines, serving
 from tests.skaha_server.process import ROOT, TOKEN, running
 
+pytestmark = pytest.mark.once
+
 
 def keeping(body: Callable[[LogServer, Client], Awaitable[None]]) -> None:
     async def main() -> None:

@@ -28,7 +28,7 @@ def test_what_a_restored_ledger_does_not_know_blocks_the_create(tmp_path: Path, 
         shutil.rmtree(here.root / "state")
         shutil.copytree(backup, here.root / "state")
 
-        done = here.run("apply", "job.toml", *(("--timeout", "20s") if options else ()), *options, expect=None)
+        done = here.run("apply", "job.toml", *(("--timeout", "8s") if options else ()), *options, expect=None)
         assert done.returncode == (5 if options else 2), done.stderr  # a driver goes on with the replicas that run
         assert "unrecognised session" in done.stderr
         assert server.counts()["create"] == 6, "nothing was doubled"

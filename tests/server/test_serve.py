@@ -92,6 +92,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.once
 def test_the_public_client_creates_looks_and_destroys(server: Server) -> None:
     pytest.importorskip("canfar")
     done = subprocess.run(
@@ -224,6 +225,7 @@ def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
     assert "the port must be between 0 and 65535" in serve_fails(tmp_path, "--port", "70000")
 
 
+@pytest.mark.once
 def test_the_token_may_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "token"
     assert "cannot be read" in serve_fails(tmp_path, "--token-file", str(file))
@@ -257,6 +259,7 @@ def serve_fails(home: Path, *options: str) -> str:
     return done.stderr
 
 
+@pytest.mark.once
 def test_idle_and_half_sent_connections_do_not_block_it(tmp_path: Path) -> None:
     """With few files to open, many connections without a token, and some that send half a request."""
     limited = ["sh", "-c", 'ulimit -n 150; exec "$@"', "sh"]

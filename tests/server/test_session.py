@@ -99,6 +99,7 @@ def shares(root: Path, replicas: int) -> list[list[list[int]]]:
     return [[numbers(line[which]) for line in lines] for which in (0, 1)]
 
 
+@pytest.mark.once
 def test_the_documentation_s_example_of_a_hundred_replicas(home: Home) -> None:
     script = home.root / "batch_processing.py"
     script.write_text(BATCH_PROCESSING.format(root=str(ROOT), files=1000))
@@ -133,6 +134,7 @@ def test_more_replicas_than_items(home: Home) -> None:
     assert shares(home.root, 5) == [[[0], [1], [2], [], []]] * 2
 
 
+@pytest.mark.once
 def test_the_documentation_s_example_on_the_command_line(home: Home) -> None:
     script = home.root / "batch_processing.py"
     script.write_text("import os\nopen('done_' + os.environ['REPLICA_ID'], 'w').write(os.environ['REPLICA_COUNT'])\n")
@@ -152,6 +154,7 @@ def test_a_job_without_a_name_gets_one_that_is_shown(home: Home) -> None:
     assert job["name"].startswith("astronomy-")
 
 
+@pytest.mark.once
 def test_the_package_s_own_example_and_one_that_never_closes(home: Home) -> None:
     """As scripts, as people write them; what is left open at the end of one says nothing."""
     example = inspect.cleandoc(skahactl.session.__doc__ or "").replace("python", "true")
@@ -379,6 +382,7 @@ def session_of(tmp_path: Path, server: Server, client: Mapping[str, float] = Map
     return Session(environ=there.environ, directory=str(there.root))
 
 
+@pytest.mark.once
 def test_lost_replies_make_no_copies_and_the_ids_are_right(tmp_path: Path, server: Server) -> None:
     faults = ("drop_before", "drop_after", "error_after", "gateway_after", "late_visible", "unavailable", "slow_reply")
     server.tell("plan", faults=dict.fromkeys(faults, 0.08), late=[0.3, 1.5])
@@ -405,6 +409,7 @@ def test_what_could_not_be_created_is_told_with_what_was(tmp_path: Path, server:
     assert f"{len(error.failures)} of 20 replicas of partial" in str(error)
 
 
+@pytest.mark.once
 def test_credentials_that_end_on_the_way_lose_no_id(tmp_path: Path, server: Server) -> None:
     server.tell("plan", post_latency=0.2)
     caught: list[CreateError] = []
@@ -463,6 +468,7 @@ def test_an_interruption_ends_a_create_and_leaves_a_record(tmp_path: Path, serve
     }
 
 
+@pytest.mark.once
 def test_a_full_disk_is_told_and_nothing_is_sent(tmp_path: Path, server: Server) -> None:
     there = Workplace(tmp_path / "there", server)
     there.write(
@@ -493,6 +499,7 @@ with Session() as session:
     assert {row["name"] for row in there.data("get", "jobs")} == {"first", "third"}
 
 
+@pytest.mark.once
 def test_many_are_destroyed_with_few_writes(tmp_path: Path, server: Server) -> None:
     there = Workplace(tmp_path / "here", server)
     with session_of(tmp_path, server) as session:

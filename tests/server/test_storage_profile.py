@@ -14,6 +14,8 @@ import pytest
 from tests.shared_site import SharedSite, shared_site
 from tests.terminal import Terminal
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[SharedSite]:
