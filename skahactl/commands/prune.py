@@ -12,7 +12,7 @@ from skahactl import completers
 from skahactl.commands.params import SELECTION, DryRun, Yes
 from skahactl.errors import BusyError, Exit, NegativeResult, UsageError
 from skahactl.invocation import Invocation, current
-from skahactl.text import count_noun, format_size, iso_time, parse_duration, suggest
+from skahactl.text import count_noun, format_duration, format_size, iso_time, parse_duration, suggest
 
 if TYPE_CHECKING:
     from skahactl.engine.delete import Prune
@@ -62,13 +62,14 @@ def prune(
         place = f"{', '.join(jobs) or 'every job'} on {profile.name} ({profile.host})"
         for line in spared:
             context.say(f"{place}: {line}")
-        if dry_run or not found:
-            words = (
-                f"would forget {_describe_target(found, logs)}"
-                if found
-                else f"nothing that ended more than {older_than} ago"
-            )
-            context.say(f"{place}: {words}")
+        if not found:
+            which = f"run of {', '.join(jobs)}" if jobs else "job"
+            where_kept = f"on {profile.name} ({profile.host}){' with saved logs' * logs}"
+            age = format_duration(_age(older_than))
+            context.say(f"nothing to prune: no {which} {where_kept} ended more than {age} ago")
+            return Exit.DONE
+        if dry_run:
+            context.say(f"{place}: would forget {_describe_target(found, logs)}")
             return Exit.DONE
         _require_consent(context, yes, f"{place}: forget {_describe_target(found, logs)}?")
         gone = _forget(context, profile, Prune(ledger, before, profile.memory, logs), found)

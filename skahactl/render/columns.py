@@ -16,6 +16,29 @@ if TYPE_CHECKING:
 
 Cell = Callable[[Mapping[str, Any], float], object]
 
+#: Of the colours that every theme, light or dark, chooses for itself, those that can be read on both: yellow and the
+#: bright ones vanish on white, blue on black. What waits has none.
+STYLES: dict[str, str] = {
+    State.QUEUED: "",
+    State.CREATING: "",
+    State.UNCONFIRMED: "magenta",
+    State.PENDING: "",
+    State.RUNNING: "cyan",
+    State.COMPLETED: "green",
+    State.FAILED: "bold red",
+    State.REJECTED: "bold red",
+    State.UNKNOWN: "magenta",
+    State.DELETED: "",
+    State.SKIPPED: "",
+}
+_CODES = {"magenta": "35", "cyan": "36", "green": "32", "bold red": "1;31"}
+
+
+def in_colour(text: str, state: str) -> str:
+    """Return ``text`` with the escape sequences for the colour of a state."""
+    code = _CODES.get(STYLES.get(state, ""))
+    return f"\x1b[{code}m{text}\x1b[0m" if code else text
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -405,13 +428,19 @@ def cells(columns: Sequence[Column], rows: Sequence[Row], now: float) -> list[li
 
 
 def plain_lines(
-    columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool, widths: Sequence[int] | None = None
+    columns: Sequence[Column],
+    texts: Sequence[Sequence[str]],
+    headers: bool,
+    widths: Sequence[int] | None = None,
+    *,
+    colour: bool = False,
 ) -> list[str]:
-    """Return one line a row, columns at least two blanks apart, nothing cut. ``widths``: at least so wide."""
+    """Return one line a row, columns at least two blanks apart, nothing cut. ``widths``: at least so wide. ``colour``:
+    states have their colours."""
     titles = [column.title for column in columns]
     widths = widths or column_widths(columns, texts)
     lines = [titles, *texts] if headers else texts
-    return [_line(columns, line, widths) for line in lines]
+    return [_line(columns, line, widths, colour) for line in lines]
 
 
 def column_widths(columns: Sequence[Column], texts: Sequence[Sequence[str]]) -> list[int]:
@@ -421,11 +450,12 @@ def column_widths(columns: Sequence[Column], texts: Sequence[Sequence[str]]) -> 
     ]
 
 
-def _line(columns: Sequence[Column], line: Sequence[str], widths: Sequence[int]) -> str:
-    parts = [
-        text.rjust(width) if column.right else text.ljust(width)
-        for column, text, width in zip(columns, line, widths, strict=True)
-    ]
+def _line(columns: Sequence[Column], line: Sequence[str], widths: Sequence[int], colour: bool) -> str:
+    parts = []
+    for column, text, width in zip(columns, line, widths, strict=True):
+        shown = in_colour(text, text) if colour and column.is_state else text
+        blanks = " " * (width - len(text))
+        parts.append(blanks + shown if column.right else shown + blanks)
     return GAP.join(parts).rstrip()
 
 

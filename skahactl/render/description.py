@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode, size_of
-from skahactl.model import ALIVE, OBSERVED, STATES, State
-from skahactl.render.columns import REPLICA_NUMBER, cells, columns_of, counts_text, epoch, plain_lines
+from skahactl.model import ALIVE, OBSERVED, State
+from skahactl.render.columns import REPLICA_NUMBER, cells, columns_of, counts_text, epoch, in_colour, plain_lines
 from skahactl.render.outcomes import head, standing
 from skahactl.render.tables import terminal_columns
 from skahactl.text import format_duration, format_ranges, time_ago, without_numbers, wrapped
@@ -192,11 +192,6 @@ _FEW = 10  # replicas that are listed without -o wide
 _MOST_SPANS = 16  # attempts in the timeline without -o wide
 _MOST_FAILURES = 20  # different failures without -o wide
 
-_CODES = {
-    State.COMPLETED: "32", State.RUNNING: "36", State.PENDING: "33", State.CREATING: "33", State.UNCONFIRMED: "35",
-    State.FAILED: "1;31", State.REJECTED: "1;31", State.UNKNOWN: "35",
-}  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True)
 class _Paint:
@@ -209,12 +204,7 @@ class _Paint:
 
     def state(self, text: str, state: str) -> str:
         """``text`` in the colour of a state."""
-        code = _CODES.get(State(state)) if self.colour and state in STATES else None
-        return f"\x1b[{code}m{text}\x1b[0m" if code else text
-
-    def first_state(self, line: str, state: str) -> str:
-        """Return the line with the first word of this state coloured."""
-        return line.replace(state, self.state(state, state), 1) if self.colour else line
+        return in_colour(text, state) if self.colour else text
 
 
 def _verdict(job: Mapping[str, Any], now: float, unicode: bool) -> str:
@@ -313,11 +303,11 @@ def _replicas(data: Mapping[str, Any], wide: bool, screen: bool, now: float, pai
         columns = [column for column in columns if column.title != "REASON"]
     if screen:
         columns, _ = terminal_columns("replicas", columns, rows, now)
-    lines = plain_lines(columns, cells(columns, rows, now), True)
+    lines = plain_lines(columns, cells(columns, rows, now), True, colour=paint.colour)
     if rows:
         yield lines[0]
     for line, row in zip(lines[1:], rows, strict=True):
-        yield paint.first_state(line, row["state"])
+        yield line
         for tried in row["tried"][:-1]:
             why = tried["reason"] or tried["last_line"]
             text = f"  attempt {tried['attempt']}  {tried['state']}  {tried['session'] or '-'}"

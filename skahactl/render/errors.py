@@ -58,6 +58,14 @@ class _ManifestPage:
         self._gutter = max(map(len, numbers), default=1)
 
     def lines(self) -> Iterator[str]:
+        if all(problem.line is None and problem.key is None for problem in self._problems):  # of the file as a whole
+            for problem in self._problems:
+                yield f"{_word('error:', _RED, self._colour)} {self._file}: {one_line(problem.message)}"
+                yield from (
+                    f"{_word('help:', _BOLD, self._colour)} {one_line(line)}"
+                    for line in (problem.hint or "").splitlines()
+                )
+            return
         count = len(self._problems)
         mistakes = "1 mistake" if count == 1 else f"{count} mistakes"
         yield f"{_word('error:', _RED, self._colour)} {self._file} has {mistakes}"

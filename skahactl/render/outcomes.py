@@ -12,7 +12,7 @@ from skahactl.errors import Exit
 from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
 from skahactl.model import ALIVE, ENDED, Job, Replica, Request, Secret, State
 from skahactl.profile import Profile
-from skahactl.render.columns import COUNT_ORDER, counts_text
+from skahactl.render.columns import COUNT_ORDER, STYLES, counts_text
 from skahactl.skaha.encoding import masked_fields
 from skahactl.text import count_noun, format_duration, format_ranges, name_replicas, suggest
 from skahactl.text import format_ranges as ranges_text
@@ -140,7 +140,7 @@ def _is_driven(job: JobOutcome) -> bool:
 
 def _say_verdict(context: Invocation, profile: Profile, job: JobOutcome) -> None:
     """How the job ended, and the commands that come next."""
-    from skahactl.render.terminal import STYLES, styled
+    from skahactl.render.terminal import styled
 
     deletes = job.action is JobAction.DELETE
     good = deletes or job.status == State.COMPLETED

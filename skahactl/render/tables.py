@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skahactl.errors import UsageError
-from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
+from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode
 from skahactl.model import State
 from skahactl.render.columns import (
     REPLICA,
@@ -147,7 +147,8 @@ def _show_table(context: Invocation, noun: str, rows: Sequence[Row], headers: bo
         terminal.print_table(console, columns, cells(columns, rows, now), headers, title if headers else None)
         return
     texts = cells(columns, rows, now)
-    context.stdout.write("".join(f"{line}\n" for line in plain_lines(columns, texts, headers)))
+    lines = plain_lines(columns, texts, headers, colour=has_colour(context.stdout, context.environ))
+    context.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 _NOTHING = frozenset({"-", "0", "1/1", "0/1", " "})  # one attempt of one is nothing to show, either
@@ -334,7 +335,8 @@ class AppendedRows:
             columns = columns_of(self._noun, context.output == "wide")
             texts = cells(columns, rows, now)
             self._widths = self._widths or column_widths(columns, texts)
-            lines = plain_lines(columns, texts, self._headers and first, self._widths)
+            colour = has_colour(context.stdout, context.environ)
+            lines = plain_lines(columns, texts, self._headers and first, self._widths, colour=colour)
             context.stdout.write("".join(f"{line}\n" for line in lines))
 
 

@@ -9,28 +9,11 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from skahactl.invocation import has_colour, size_of
-from skahactl.model import State
-from skahactl.render.columns import Column
+from skahactl.render.columns import STYLES, Column
 from skahactl.text import count_noun, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-#: Of the colours that every theme, light or dark, chooses for itself, those that can be read on both: yellow and the
-#: bright ones vanish on white, blue on black. What waits has none.
-STYLES: dict[str, str] = {
-    State.QUEUED: "",
-    State.CREATING: "",
-    State.UNCONFIRMED: "magenta",
-    State.PENDING: "",
-    State.RUNNING: "cyan",
-    State.COMPLETED: "green",
-    State.FAILED: "bold red",
-    State.REJECTED: "bold red",
-    State.UNKNOWN: "magenta",
-    State.DELETED: "",
-    State.SKIPPED: "",
-}
 
 Size = tuple[int, int]
 _NARROWEST = 10  # what is cut keeps at least so much

@@ -397,6 +397,13 @@ def test_mistakes_of_a_manifest_are_shown_below_their_lines(tmp_path: Path) -> N
     assert shown[-1].startswith("  │ help: ")
 
 
+def test_a_manifest_that_does_not_exist_has_no_mistakes(tmp_path: Path) -> None:
+    terminal = command(tmp_path, (80, 24), "apply", "nosuch.toml")
+    with contextlib.closing(terminal):
+        assert terminal.ended() == 2
+        assert terminal.text() == "error: nosuch.toml: cannot be read: No such file or directory"
+
+
 def test_an_error_is_red_and_its_help_is_a_line_of_its_own(tmp_path: Path) -> None:
     for colour in ("", "1"):
         terminal = command(tmp_path, (80, 24), "get", "jobz", environ={"NO_COLOR": colour})

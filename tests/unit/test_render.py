@@ -20,7 +20,7 @@ from skahactl.model import STATES, Difference, Limits, State, job_status, zero_f
 from skahactl.profile import LOCAL_SERVER, Profile
 from skahactl.render import terminal
 from skahactl.render.cells import CELLS, RETRYING, draw
-from skahactl.render.columns import SHARE, cells, columns_of, plain_lines, stats_rows
+from skahactl.render.columns import SHARE, STYLES, cells, columns_of, plain_lines, stats_rows
 from skahactl.render.description import run_times, timeline
 from skahactl.render.differences import difference_lines
 from skahactl.render.outcomes import head, show_outcome, standing
@@ -331,6 +331,15 @@ def session(name: str, **others: object) -> dict[str, object]:
     return {"id": "a1b2c3d4", "name": name, "type": "headless", "status": "Running", "skahactl": None, **others}
 
 
+def test_states_have_their_colours_in_a_pipe_where_colour_is_asked_for() -> None:
+    plain, coloured = context(), context(environ={"SKAHACTL_COLOR": "always"})
+    for place in (plain, coloured):
+        show_rows(place, "replicas", [replica(1, "Failed"), replica(2, "Queued")])
+    text = written(coloured)[0]
+    assert "  \x1b[1;31mFailed\x1b[0m  " in text
+    assert text.replace("\x1b[1;31m", "").replace("\x1b[0m", "") == written(plain)[0]
+
+
 def test_words_of_others_cannot_break_a_table() -> None:
     rows = [session("evil\x1b[31m\nname\ttab"), session("b")]
     columns = columns_of("sessions", False)
@@ -400,7 +409,7 @@ def test_three_jobs_on_a_small_terminal_show_their_cells_and_why_replicas_failed
 
 
 def test_no_state_has_a_colour_that_vanishes_on_a_light_or_a_dark_background() -> None:
-    words = {word for style in terminal.STYLES.values() for word in style.split()}
+    words = {word for style in STYLES.values() for word in style.split()}
     assert words <= {"bold", "red", "green", "cyan", "magenta"}
 
 
