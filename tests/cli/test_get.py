@@ -26,7 +26,7 @@ from skahactl.ledger.lock import acquire
 from skahactl.ledger.records import JobKey
 from skahactl.model import State
 from skahactl.profile import LOCAL_SERVER, Profile
-from tests import ledgers
+from tests import calls, ledgers
 from tests.home import Home
 from tests.skaha_server.process import Server, running
 from tests.workplace import Workplace
@@ -170,27 +170,24 @@ def test_names_are_targets_again(home: Shown) -> None:
     assert [f"{row['job']}/{row['replica']}" for row in rows] == names
 
 
-@pytest.mark.parametrize(
-    "words",
-    [("get", "tiles"), ("get", "replica", "tiles"), ("get", "replicas/tiles"), ("get", "replicas", "job/tiles")],
-)
-def test_ways_to_say_replicas_of_a_job(home: Shown, words: tuple[str, ...]) -> None:
-    assert len(home.lines(*words, "--cached", "--no-headers")) == 6
+def test_ways_to_say_replicas_of_a_job(home: Shown) -> None:
+    ways = ("get tiles", "get replica tiles", "get replicas/tiles", "get replicas job/tiles")
+    for done in calls.answers((f"{way} --cached --no-headers".split() for way in ways), home.root, home.environ):
+        assert (done.returncode, done.stdout.count("\n")) == (0, 6), done
 
 
-@pytest.mark.parametrize(
-    ("key", "order"),
-    [
-        ("started", [1, 2, 3, 4, 5, 6]),
-        ("-finished", [2, 1, 3, 4, 5, 6]),
-        ("-replica", [6, 5, 4, 3, 2, 1]),
-        ("STATE", [1, 2, 3, 5, 6, 4]),
-        ("resources.cores", [1, 2, 3, 4, 5, 6]),
-    ],
-)
-def test_sorting_puts_the_unknown_last(home: Shown, key: str, order: list[int]) -> None:
-    rows = home.data("get", "tiles", "--cached", "--sort-by", key)
-    assert [row["replica"] for row in rows] == order
+def test_sorting_puts_the_unknown_last(home: Shown) -> None:
+    orders = {
+        "started": [1, 2, 3, 4, 5, 6],
+        "-finished": [2, 1, 3, 4, 5, 6],
+        "-replica": [6, 5, 4, 3, 2, 1],
+        "STATE": [1, 2, 3, 5, 6, 4],
+        "resources.cores": [1, 2, 3, 4, 5, 6],
+    }
+    lines = (f"get tiles --cached -o json --sort-by {key}".split() for key in orders)
+    answers = calls.answers(lines, home.root, home.environ)
+    found = [[row["replica"] for row in json.loads(done.stdout)] for done in answers]
+    assert dict(zip(orders, found, strict=True)) == orders
 
 
 def test_csv_has_a_column_for_each_field_and_yaml_is_json(home: Shown) -> None:
@@ -219,32 +216,32 @@ def test_runs_of_a_job(tmp_path: Path) -> None:
     assert [row["run"] for row in home.data("get", "jobs", "--cached")] == [2]
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("get", "tilse", "--cached"), "did you mean 'tiles'?"),
-        (("get", "jobs", "catalogs"), "no job 'catalogs'"),  # eight letters, as the id of a session
-        (("get", "items", "catalogs", "--cached"), "no job 'catalogs'"),
-        (("get", "replicsa", "--cached"), "did you mean 'get replicas'?"),
-        (("get", "jobs", "--state", "Runing"), "did you mean 'Running'?"),
-        (("get", "jobs", "--cached", "--sort-by", "nam"), "did you mean 'name'?"),
-        (("get", "tiles", "--run", "7"), "tiles has no run 7"),
-        (("get", "tiles/9", "--cached"), "tiles: replica 9 does not exist: the job has replicas 1 to 6"),
-        (("get", "sessions", "--cached"), "the local record has no sessions\nhelp: leave out --cached"),
-        (("get", "images", "-w"), "images cannot be watched"),
-        (("get", "stats", "--state", "Failed"), "stats have no state"),
-        (("get", "jobs", "--limit", "0"), "at least 1"),
-        (("get", "jobs", "-r", "1"), "-r and --run need a job\nhelp: skahactl get jobs JOB"),
-        (("get", "stats", "tiles"), "stats are of the whole platform"),
-        (("describe",), "describe: missing argument TARGET"),
-        (("describe", "a1b2c3d4", "--cached"), "no record of a session 'a1b2c3d4'"),
-        (("events",), "events: missing argument TARGET"),
-    ],
+MISTAKES = (
+    (("get", "tilse", "--cached"), "did you mean 'tiles'?"),
+    (("get", "jobs", "catalogs"), "no job 'catalogs'"),  # eight letters, as the id of a session
+    (("get", "items", "catalogs", "--cached"), "no job 'catalogs'"),
+    (("get", "replicsa", "--cached"), "did you mean 'get replicas'?"),
+    (("get", "jobs", "--state", "Runing"), "did you mean 'Running'?"),
+    (("get", "jobs", "--cached", "--sort-by", "nam"), "did you mean 'name'?"),
+    (("get", "tiles", "--run", "7"), "tiles has no run 7"),
+    (("get", "tiles/9", "--cached"), "tiles: replica 9 does not exist: the job has replicas 1 to 6"),
+    (("get", "sessions", "--cached"), "the local record has no sessions\nhelp: leave out --cached"),
+    (("get", "images", "-w"), "images cannot be watched"),
+    (("get", "stats", "--state", "Failed"), "stats have no state"),
+    (("get", "jobs", "--limit", "0"), "at least 1"),
+    (("get", "jobs", "-r", "1"), "-r and --run need a job\nhelp: skahactl get jobs JOB"),
+    (("get", "stats", "tiles"), "stats are of the whole platform"),
+    (("describe",), "describe: missing argument TARGET"),
+    (("describe", "a1b2c3d4", "--cached"), "no record of a session 'a1b2c3d4'"),
+    (("events",), "events: missing argument TARGET"),
 )
-def test_mistakes_are_told_and_nothing_is_printed(home: Shown, words: tuple[str, ...], said: str) -> None:
-    done = home.run(*words, expect=2)
-    assert done.stdout == ""
-    assert said in done.stderr
+
+
+def test_mistakes_are_told_and_nothing_is_printed(home: Shown) -> None:
+    answers = calls.answers((words for words, _ in MISTAKES), home.root, home.environ)
+    for (_, said), done in zip(MISTAKES, answers, strict=True):
+        assert (done.returncode, done.stdout) == (2, ""), done
+        assert said in done.stderr
 
 
 def test_what_is_read_is_not_written(home: Shown) -> None:
@@ -386,16 +383,26 @@ def test_sessions_are_the_platforms_with_what_they_are_to_us(tmp_path: Path, ser
 
 def test_images_resources_and_events(tmp_path: Path, server: Server) -> None:
     here, ids = elsewhere(tmp_path, server)
-    images = here.run("get", "images", "astroml", "-o", "name").stdout.split()
-    assert images == ["images.canfar.net/skaha/astroml:latest"]
-    assert "options" in here.data("get", "resources")["cores"]
-    assert "cores                 1-16 (default 2)" in here.run("get", "resources").stdout
     waiting = server.tell("session", name="waits", status="Pending")["id"]
-    (event, *_) = here.data("get", "events", waiting)
+    lines = (
+        "get images astroml -o name",
+        "get resources -o json",
+        "get resources",
+        f"get events {waiting} -o json",
+        "events field/1 -o json",
+        "events field/3",
+    )
+    answers = calls.answers(map(str.split, lines), here.root, here.environ)
+    assert [done.returncode for done in answers] == [0] * len(lines), answers
+    images, resources, table, events, of_first, of_third = (done.stdout for done in answers)
+    assert images.split() == ["images.canfar.net/skaha/astroml:latest"]
+    assert "options" in json.loads(resources)["cores"]
+    assert "cores                 1-16 (default 2)" in table
+    (event, *_) = json.loads(events)
     assert list(event) == ["session", "job", "run", "replica", "type", "reason", "message", "first", "last"]
     assert event["session"] == waiting
-    assert [row["replica"] for row in here.data("events", "field/1")][:1] == [1]
-    assert ids[1] not in here.run("events", "field/3").stdout
+    assert [row["replica"] for row in json.loads(of_first)][:1] == [1]
+    assert ids[1] not in of_third
 
 
 def test_without_a_network_the_record_is_shown_and_said(tmp_path: Path, server: Server) -> None:

@@ -23,7 +23,7 @@ from skahactl.ledger.records import Run
 from skahactl.ledger.replicas import record_items
 from skahactl.logs.saved import log_path
 from skahactl.model import State
-from tests import ledgers
+from tests import calls, ledgers
 from tests.home import Home
 from tests.log_server import lines
 from tests.skaha_server.process import Server, running
@@ -132,15 +132,21 @@ def test_an_item_s_own_part(here: Here) -> None:
         with ledger.transaction() as connection:
             connection.execute("UPDATE replicas SET each = '[\"\", []]' WHERE run = ? AND number = 1", (run.id,))
         record_items(ledger, run.id, 1, 1, [(1, 0), (2, 3), (3, 0)])
-    assert here.run("logs", "tiles", "--item", "m31") == (b"first\n", "")
-    assert here.run("logs", "tiles", "--item", "m33")[0] == b"second\nhalf\n"
-    assert here.run("logs", "tiles", "--item", "2")[0] == b"second\nhalf\n"
-    assert here.run("logs", "tiles", "--item", "m33", "--tail", "1")[0] == b"half\n"
-    assert here.run("logs", "tiles", "--item", "m51")[0] == b""
-    assert here.run("logs", "tiles", "--item", "m81")[0] == b"still runs\n"
-    assert "nothing of item 'm82'" in here.run("logs", "tiles", "--item", "m82", expect=1)[1]
-    assert here.run("logs", "tiles", "--item", "7")[0] == b"of seven\n"
-    assert "did you mean 'm81'" in here.run("logs", "tiles", "--item", "m8", expect=2)[1]
+    wanted = {
+        "m31": "first\n",
+        "m33": "second\nhalf\n",
+        "2": "second\nhalf\n",
+        "m33 --tail 1": "half\n",
+        "m51": "",
+        "m81": "still runs\n",
+        "7": "of seven\n",
+    }
+    lines = (f"logs tiles --item {words}".split() for words in (*wanted, "m82", "m8"))
+    *good, nothing, unknown = calls.answers(lines, here.root, here.environ)
+    assert [(answer.returncode, answer.stdout) for answer in good] == [(0, text) for text in wanted.values()]
+    assert good[0].stderr == ""
+    assert (nothing.returncode, "nothing of item 'm82'" in nothing.stderr) == (1, True)
+    assert (unknown.returncode, "did you mean 'm81'" in unknown.stderr) == (2, True)
 
 
 def test_an_unfinished_copy_is_shown_when_the_platform_has_nothing_more(here: Here) -> None:
@@ -227,6 +233,7 @@ def test_attempts_that_a_driver_makes_are_followed_as_they_appear(here: Here) ->
         until = time.monotonic() + 120
         while here.start("logs", "again").communicate(timeout=120)[0].count(b"\n") < 2:
             assert time.monotonic() < until
+            time.sleep(0.5)
         follower = here.start("logs", "-f", "again")
         assert follower.stdout is not None
         first = follower.stdout.readline() + follower.stdout.readline()
@@ -292,13 +299,19 @@ def test_sessions_that_are_none_of_ours(tmp_path: Path, server: Server) -> None:
     done = server.tell("session", name="theirs-1", status="Completed")["id"]
     waiting = server.tell("session", name="theirs-2", status="Pending")["id"]
     text = "theirs-1: line 1 of 2\ntheirs-1: line 2 of 2\n"
-    assert here.run("logs", done).stdout == text
-    assert here.run("logs", "theirs-1").stdout == text
-    assert here.run("logs", "-f", done).stdout == text
-    assert here.run("logs", waiting, expect=1).stderr == f"{waiting}: Pending, no log yet\n"
-    assert "no session 'abcd1234'" in here.run("logs", "abcd1234", expect=2).stderr
-    out = here.run("logs", done, waiting)
-    assert out.stdout == "".join(f"{done} | {line}\n" for line in text.splitlines())
+    wanted = {
+        (done,): (0, text),
+        ("theirs-1",): (0, text),
+        ("-f", done): (0, text),
+        (waiting,): (1, ""),
+        ("abcd1234",): (2, ""),
+        (done, waiting): (0, "".join(f"{done} | {line}\n" for line in text.splitlines())),
+    }
+    answers = calls.answers((("logs", *words) for words in wanted), here.root, here.environ)
+    told = dict(zip(wanted, answers, strict=True))
+    assert {words: (answer.returncode, answer.stdout) for words, answer in told.items()} == wanted
+    assert told[(waiting,)].stderr == f"{waiting}: Pending, no log yet\n"
+    assert "no session 'abcd1234'" in told[("abcd1234",)].stderr
 
 
 def test_a_server_that_is_away(tmp_path: Path, server: Server) -> None:
@@ -314,8 +327,10 @@ def test_a_server_that_is_away(tmp_path: Path, server: Server) -> None:
     assert list((here.root / "there").iterdir()) == [] if (here.root / "there").exists() else True
     for kind, words in (("error", "the server replied 500"), ("gateway", "the server replied 50")):
         server.tell("outage", kind=kind, seconds=60)
-        for verb in ("logs", "delete", "describe", "renew"):
-            assert f"error: {place}: {words}" in here.run(verb, done, expect=4).stderr, verb
+        verbs = ("logs", "delete", "describe", "renew")
+        for answer in calls.answers(((verb, done) for verb in verbs), here.root, here.environ):
+            assert answer.returncode == 4, answer
+            assert f"error: {place}: {words}" in answer.stderr, answer
 
 
 def test_the_copy_answers_when_the_platform_has_forgotten(tmp_path: Path, server: Server) -> None:

@@ -60,7 +60,7 @@ class Counting(AppTransport):
         return response
 
 
-@pytest.mark.parametrize(("replicas", "alive"), [(100, 24), pytest.param(500, 120, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("replicas", "alive"), [(40, 10), pytest.param(500, 120, marks=pytest.mark.slow)])
 def test_a_day_with_an_outage_a_sleep_and_an_expired_certificate(tmp_path: Path, replicas: int, alive: int) -> None:
     loop = SimulatedLoop()
     clock = SimulatedClock(loop, (NAP[0], NAP[1] - NAP[0]))
