@@ -231,9 +231,11 @@ class CreateError(SkahactlError):
     code = "create"
 
     def __init__(self, name: str, ids: list[str | None], failures: dict[int, str]):
+        from skahactl.text import count_noun
+
         first = min(failures)
         super().__init__(
-            f"{len(failures)} of {len(ids)} replicas of {name} could not be created; replica {first}: "
+            f"{len(failures)} of {count_noun(len(ids), 'replica')} of {name} could not be created; replica {first}: "
             f"{failures[first]}",
             hint="ids and failures are attributes of this error",
         )

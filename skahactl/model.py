@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from skahactl.text import count_noun
+
 
 @dataclass(frozen=True, slots=True)
 class Secret:
@@ -109,7 +111,7 @@ class Limits:
         used."""
         if self.failures is None or failed < self.failures:
             return None
-        return f"stopped after {failed} {'failure' if failed == 1 else 'failures'}"
+        return f"stopped after {count_noun(failed, 'failure')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from skahactl.errors import SkahactlError, UsageError
 from skahactl.invocation import current, similar, unknown_option
-from skahactl.text import parse_ranges, suggest
+from skahactl.text import GB_AMOUNT, parse_ranges, suggest
 
 if TYPE_CHECKING:
     from cyclopts import CycloptsError
@@ -432,6 +432,10 @@ def _invalid_value(error: CoercionError, page: str) -> UsageError:
     if choices:
         return UsageError(f"{name} is {_or(choices)}, not '{value}'", hint=similar(value, choices) or page)
     kind = {int: "a whole number", float: "a number"}.get(error.target_type or str, "something else")
+    if error.argument is not None and error.argument.parameter.metavar == "GB":
+        kind = "a number of GB"
+        amount = GB_AMOUNT.fullmatch(value)
+        page = f"write {name} {amount[1]}" if amount else page
     return UsageError(f"{name} is {kind}, not '{value}'", hint=page)
 
 

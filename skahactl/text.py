@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -119,9 +119,9 @@ def format_ranges(numbers: Iterable[int]) -> str:
     return ",".join(parts)
 
 
-def name_replicas(numbers: Collection[int]) -> str:
+def name_replicas(numbers: Collection[int], noun: str = "replica") -> str:
     """``replica 2`` or ``replicas 1-3,7``."""
-    return f"{'replica' if len(numbers) == 1 else 'replicas'} {format_ranges(numbers)}"
+    return f"{noun if len(numbers) == 1 else noun + 's'} {format_ranges(numbers)}"
 
 
 def storable_path(path: str | None) -> str | bytes | None:
@@ -183,9 +183,27 @@ def is_typo(word: str, known: str) -> bool:
     return distance(word, known) <= (2 if len(known) > 6 else 1)
 
 
-def count_noun(number: int, noun: str, plural: str | None = None) -> str:
-    """Return ``1 replica``, ``3 replicas``."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+def count_noun(number: float, noun: str, plural: str | None = None) -> str:
+    """Return ``1 replica``, ``3 replicas``, ``0.5 cores``."""
+    return f"{f'{number:g}' if isinstance(number, float) else number} {noun if number == 1 else plural or noun + 's'}"
+
+
+#: An amount of memory without or with its unit: ``4``, ``4G``, ``4 GiB``.
+GB_AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(|G|GB|Gi|GiB)\s*")
+
+
+def amounts(wanted: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a session requests: ``1 core``, ``4 GB``, ``1 GPU``. An amount of a manifest can be a placeholder."""
+    for key, unit, plural in (("cores", "core", "cores"), ("ram", "GB", "GB"), ("gpus", "GPU", "GPUs")):
+        amount = wanted.get(key)
+        if amount:
+            yield f"{amount} {plural}" if isinstance(amount, str) else count_noun(amount, unit, plural)
+
+
+def format_resources(wanted: Mapping[str, Any]) -> str:
+    """Return the amounts that a session requests, or ``flexible``."""
+    flexible = ["flexible"] if wanted.get("cores") is None and wanted.get("ram") is None else []
+    return ", ".join([*flexible, *amounts(wanted)])
 
 
 def format_amount(value: float) -> str:

@@ -499,7 +499,10 @@ async def platform_rows(runtime: Runtime, noun: str, words: Sequence[str]) -> tu
         found = await runtime.ask(runtime.client.images) or ()
         return [dict(row) for row in found if all(word in str(row.get("id")) for word in words)], None
     if words:
-        raise UsageError(f"{noun} are of the whole platform: '{words[0]}' says nothing", hint=suggest("get", noun))
+        raise UsageError(
+            f"{noun} describe the whole platform and take no job",
+            hint=f"leave out '{words[0]}': {suggest('get', noun)}",
+        )
     if noun == "resources":
         options = await runtime.ask_until_answered(runtime.client.options, patience=0.0)
         return resource_rows(_offered(options)), options.raw

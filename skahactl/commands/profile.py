@@ -15,7 +15,7 @@ from skahactl.completers import FileName
 from skahactl.errors import Exit, NegativeResult, ProfileError, UsageError
 from skahactl.invocation import Invocation, current
 from skahactl.system import SystemClock, home
-from skahactl.text import format_duration, iso_time, parse_duration
+from skahactl.text import count_noun, format_duration, iso_time, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -496,7 +496,9 @@ async def _check_each(
         report.add(credentials=_credentials(profile, clock.now()))
         listing = await client.sessions()
         count = len(listing.sessions)
-        report.add(f"{listing.user or 'unknown'}, {count} sessions", sessions=count, user=listing.user or None)
+        report.add(
+            f"{listing.user or 'unknown'}, {count_noun(count, 'session')}", sessions=count, user=listing.user or None
+        )
         report.add(resources=_resources(await client.options()))
         await client.storage.check()
         report.add(storage=profile.storage.url or "none")

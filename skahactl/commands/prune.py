@@ -115,7 +115,7 @@ def _chosen(
     spared = [f"{key.name} is unchanged: another command is driving it" for key in driven]
     if open_ones:
         spared.append(
-            f"{count_noun(open_ones, 'run')} without a known end stay; {suggest('resume', 'JOB')} sees how they ended"
+            f"{count_noun(open_ones, 'run')} kept: not ended, or the end is not known; to see: {suggest('get', *names)}"
         )
     return ended_before(ledger, runs, before), spared
 

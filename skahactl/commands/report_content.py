@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from skahactl.model import ENDED, State
@@ -16,6 +17,7 @@ from skahactl.render.report_data import (
     ReportUsage,
     TimedItem,
 )
+from skahactl.text import count_noun, format_resources
 
 if TYPE_CHECKING:
     from skahactl.ledger.database import Ledger
@@ -83,16 +85,7 @@ def _items_label(items: Sequence[str]) -> str:
 def _resources_text(resources: Any) -> str:
     if resources is None:
         return "resources differ by replica"
-    if resources.cores is None and resources.ram is None:
-        return "flexible resources"
-    parts = []
-    if resources.cores is not None:
-        parts.append(f"{resources.cores:g} {'core' if resources.cores == 1 else 'cores'}")
-    if resources.ram is not None:
-        parts.append(f"{resources.ram:g} GB")
-    if resources.gpus:
-        parts.append(f"{resources.gpus} {'GPU' if resources.gpus == 1 else 'GPUs'}")
-    return ", ".join(parts)
+    return format_resources(asdict(resources)).replace("flexible", "flexible resources", 1)
 
 
 def _attempt(row: AttemptRow, label: str) -> ReportAttempt:
@@ -229,7 +222,8 @@ def manifest_text(run: Run) -> str:
     parts = [tomli_w.dumps({"name": run.key.name, **plain}), _shell_text(shell)]
     if isinstance(items, Mapping):
         each = "each = true\n" if items.get("each") else ""
-        parts.append(f'\n[items]  # {items.get("count")} items\nstrategy = "{items.get("strategy")}"\n{each}')
+        count = count_noun(items.get("count") or 0, "item")
+        parts.append(f'\n[items]  # {count}\nstrategy = "{items.get("strategy")}"\n{each}')
     parts += [f"\n{tomli_w.dumps({key: table})}" for key, table in tables.items() if table]
     return "".join(parts)
 

@@ -230,7 +230,7 @@ def _mark(job: str, state: str, replicas: str | None, items: str | None, unknown
     from skahactl.ledger.replicas import replica_states
     from skahactl.render.outcomes import head_of
     from skahactl.system import state_dir
-    from skahactl.text import format_ranges
+    from skahactl.text import name_replicas
 
     context = current()
     found = one_job(job, replicas)
@@ -258,8 +258,8 @@ def _mark(job: str, state: str, replicas: str | None, items: str | None, unknown
     if not changed:
         context.say(f"{where}: no replica is Unknown; nothing marked")
         return Exit.DONE
-    context.say(f"{where}: replica {format_ranges(changed)} marked {state}")
+    context.say(f"{where}: {name_replicas(changed)} marked {state}")
     for former in sorted({before[number] for number in changed if before.get(number, state) != state}):
         replaced = [number for number in changed if before.get(number) == former]
-        context.warn(f"{where}: replica {format_ranges(replaced)} was observed as {former}")
+        context.warn(f"{where}: the observed result of {name_replicas(replaced)} was {former}")
     return Exit.DONE

@@ -309,7 +309,7 @@ def read_lines(path: str) -> tuple[str, ...]:
 
     context = current()
     if path.startswith("-") and path != "-":
-        raise UsageError(f"--items needs a file, not '{path}'", hint="a file of that name is ./" + path)
+        raise UsageError(f"--items needs a file, not '{path}'", hint=name_of_file(path))
     try:
         text = read_stream(context.stdin, LARGEST) if path == "-" else read_limited(path, LARGEST)
     except OSError as error:
@@ -323,6 +323,11 @@ def read_lines(path: str) -> tuple[str, ...]:
     return found
 
 
+def name_of_file(word: str) -> str:
+    """Return how to write the name of a file that looks like an option."""
+    return f"if you mean a file named {word}, write ./{word}"
+
+
 def read_manifests(
     verb: str, manifests: Sequence[str], files: Sequence[str] | None, options: Sequence[str]
 ) -> list[str]:
@@ -334,7 +339,7 @@ def read_manifests(
     named = [*manifests, *(files or [])]
     for word in manifests:
         if word.startswith("-") and word != "-":
-            raise unknown_option(verb, word, options, f"see 'skahactl {verb} --help'; a file of that name is ./{word}")
+            raise unknown_option(verb, word, options, f"see 'skahactl {verb} --help'; {name_of_file(word)}")
     if not named:
         raise UsageError(
             f"{verb} needs a manifest", hint=f"skahactl {verb} job.toml; 'skahactl explain' lists its keys"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from skahactl.engine import outcome
-from skahactl.engine.decide import ApplyMode, Decision, RunHistory, in_order
+from skahactl.engine.decide import ApplyMode, Decision, RunHistory, adopted_rest, in_order
 from skahactl.engine.driver import Driver, gates_of_jobs, release_locks, wait_for_lock
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import NEXT_RUN, JobAction, Step, with_adopted
@@ -246,11 +246,10 @@ class Applier:
             return
         sessions = sum(len(found) for found in history.foreign(job).values())
         missing = len(job.replicas) - len(earlier.ends) - len(history.foreign(job))
-        rest = "created" if self._rest == "create" else "recorded as Unknown"
         part.action = JobAction.ADOPT
-        part.reason = f"{count_noun(len(earlier.ends), 'result')} adopted from the shared record {earlier.directory}"
+        part.reason = f"adopted: {count_noun(len(earlier.ends), 'result')} in the shared record {earlier.directory}"
         part.reason += f", and {count_noun(sessions, 'session')} with the names of this job" if sessions else ""
-        part.reason += f"; {count_noun(missing, 'replica')} {rest}" if missing else ""
+        part.reason += adopted_rest(missing, self._rest == "create")
 
     async def _adopt_results(self, run: Run, earlier: EarlierRecord) -> None:
         """Take over the results in the shared record, for replicas that no session is left of."""
@@ -276,7 +275,8 @@ class Applier:
         finally:
             outcome.job_outcome(part, self._summaries([last.run])[0])
         if driver.undeleted:
-            part.reason = f"{len(driver.undeleted)} sessions of run {last.run.number} still exist after several deletes"
+            sessions = count_noun(len(driver.undeleted), "session")
+            part.reason = f"not deleted after several tries: {sessions} of run {last.run.number}"
             part.hint = "run the same command again to retry"
             part.action, part.exit = JobAction.REFUSE, outcome.exit_of_undeleted(driver.undeleted)
             return False

@@ -15,7 +15,7 @@ from skahactl.ledger import runs
 from skahactl.ledger.attempts import known_among
 from skahactl.ledger.records import JobKey, ReplicaState, Run, RunSummary
 from skahactl.model import ALIVE, STATES, Difference, Job, State, base_session_name, differences, ended_state
-from skahactl.text import did_you_mean, format_duration, suggest, time_ago
+from skahactl.text import count_noun, did_you_mean, format_duration, suggest, time_ago
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,17 +85,23 @@ def _decide_first(job: Job, foreign: Mapping[int, Sequence[ServerSession]], mode
     found = sum(len(sessions) for sessions in foreign.values())
     missing = len(job.replicas) - len(foreign)
     if mode.adopt is not None:
-        rest = "created" if mode.adopt == "create" else "recorded as Unknown"
-        return Decision(
-            JobAction.ADOPT, f"{found} sessions with the names of this job are adopted; {missing} replicas are {rest}"
-        )
+        rest = adopted_rest(missing, mode.adopt == "create")
+        sessions = count_noun(found, "session")
+        return Decision(JobAction.ADOPT, f"adopted: {sessions} with the names of this job{rest}")
     return Decision(
         JobAction.FOREIGN,
-        f"no record of {job.name} on this machine, but the server has {found} sessions with exactly its names, "
-        f"for {len(foreign)} of its {len(job.replicas)} replicas",
+        f"no record of {job.name} on this machine, but the server has {count_noun(found, 'session')} with exactly "
+        f"its names, for {len(foreign)} of its {count_noun(len(job.replicas), 'replica')}",
         hint="another machine runs this manifest, or the record was lost. Adopt them with --adopt create (and "
         "create the other replicas) or --adopt unknown (and record the other replicas as Unknown)",
     )
+
+
+def adopted_rest(missing: int, creates: bool) -> str:
+    """Return what becomes of the replicas of an adopted job that lack a session and a result."""
+    if not missing:
+        return ""
+    return f"; {count_noun(missing, 'other replica')}: {'to be created' if creates else 'recorded as Unknown'}"
 
 
 def _decide_ended(

@@ -51,7 +51,7 @@ from skahactl.ledger.runs import set_run, summaries
 from skahactl.model import State
 from skahactl.skaha.models import CreateResult, Listing, ServerSession
 from skahactl.system import Clock
-from skahactl.text import suggest
+from skahactl.text import count_noun, suggest
 
 #: Seconds that a single pass keeps trying on a platform that takes no creates, or does not answer, for now.
 PATIENCE = 120.0
@@ -272,8 +272,8 @@ class Driver:
             if blocked:
                 first = next(iter(blocked.values()))
                 raise UsageError(
-                    f"{len(blocked)} replicas of {run.key.name} were not created: sessions with exactly their names "
-                    f"are alive, but not in the local record ({first.name}, {first.id})",
+                    f"{run.key.name}: {count_noun(len(blocked), 'replica')} not created; sessions with exactly their "
+                    f"names are alive, but not in the local record ({first.name}, {first.id})",
                     hint="another machine drives this job, or the local record was restored. Take them over with "
                     "apply --adopt create (or --adopt unknown), or delete them",
                     code="foreign",

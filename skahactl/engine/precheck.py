@@ -20,7 +20,7 @@ from skahactl.ledger import runs
 from skahactl.model import Job, Request
 from skahactl.skaha import credentials, encoding
 from skahactl.system import write_atomically
-from skahactl.text import format_duration, suggest
+from skahactl.text import amounts, format_duration, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -119,7 +119,8 @@ def _resource_problems(job: Job, options: Options) -> Iterable[Problem]:
         ):
             if value is None or not allowed or int(value) in allowed:
                 continue
-            message = f"replica {replica.number} requests {value:g} {key}, which this platform does not offer"
+            amount = "".join(amounts({key: value}))
+            message = f"replica {replica.number} requests {amount}, which this platform does not offer"
             if f"{key}{value}" not in reported:
                 reported.add(f"{key}{value}")
                 yield Problem(

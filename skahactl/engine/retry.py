@@ -17,7 +17,7 @@ from skahactl.ledger.attempts import attempts_of, set_attempt
 from skahactl.ledger.lock import JobLock, acquire, living_driver
 from skahactl.ledger.records import ResultSource
 from skahactl.model import ENDED, State
-from skahactl.text import count_noun, format_ranges, name_replicas, suggest
+from skahactl.text import count_noun, name_replicas, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -309,7 +309,7 @@ def observed_results(ledger: Ledger, run: Run) -> dict[int, str]:
 
 def _observed_error(run: Run, places: Sequence[int], what: str) -> NegativeResult:
     return NegativeResult(
-        f"the result of {what} {format_ranges(places)} of {run.key.name} was observed; it is not changed",
+        f"the result of {name_replicas(places, what)} of {run.key.name} was observed; it is not changed",
         hint="add --force to change it anyway",
     )
 

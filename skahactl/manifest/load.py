@@ -145,7 +145,7 @@ def job_tables(
     for number, table in enumerate(tables):
         if isinstance(table, dict):
             name = table.get("name")
-            label = f"{name}." if isinstance(name, str) and name else f"job[{number + 1}]."
+            label = f"{name}." if isinstance(name, str) and name else f"[[job]] {number + 1}, "
             roots = (("job", number), ("common",), ())
             yield overlay_table(shared, table), replace(places, roots=roots, label=label)
 

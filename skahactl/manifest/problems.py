@@ -88,7 +88,7 @@ class SourceMap:
             return Problem(option, message, hint=hint)
         whole, root = self._find(path)
         label = "common." if root == ("common",) else self.label
-        key = (label + dotted_key(path)).rstrip(".") or None
+        key = (label + dotted_key(path)).rstrip("., ") or None
         if whole is None:
             return Problem(self.file, message, None, key, hint)
         span = self.source.spans[whole]
@@ -133,11 +133,12 @@ class SourceMap:
 
 
 def dotted_key(path: Path) -> str:
-    """Return ``items.matrix``; a number from 0 becomes ``[1]``."""
+    """Return ``items.matrix``; of an element of a list ``command, word 2`` or ``after, element 1``, from 1."""
     text = ""
     for part in path:
-        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}"
-    return text.lstrip(".")
+        noun = "word" if text.endswith(".command") or not text else "element"
+        text += f", {noun} {part + 1}" if isinstance(part, int) else f".{part}"
+    return text.lstrip("., ")
 
 
 class _Scanner:

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from skahactl.manifest.placeholders import BUILT_IN
+from skahactl.text import GB_AMOUNT
 
 KINDS = ("headless", "notebook", "desktop", "carta", "firefly", "contributed")
 LONGEST_NAME = 63
@@ -293,7 +294,7 @@ def check_shared(value: str) -> str:
 
 def _placeholder(value: str, expected: str) -> str:
     if "{" not in value:
-        plain = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(|G|GB|Gi|GiB)\s*", value)
+        plain = GB_AMOUNT.fullmatch(value)
         unit = ", in GB" if plain and plain[2] else ""
         hint = None if plain is None else f"write it without quotes{unit}: {plain[1]}"
         raise invalid(

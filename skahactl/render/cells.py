@@ -13,9 +13,9 @@ from skahactl.engine.runtime import FailedReplica, RunProgress
 from skahactl.invocation import one_line
 from skahactl.model import ENDED, State
 from skahactl.profile import LOCAL_SERVER
-from skahactl.render.columns import STYLES, amounts
+from skahactl.render.columns import STYLES
 from skahactl.render.terminal import Size, shorten_middle
-from skahactl.text import about_duration, count_noun, format_duration, format_ranges, without_numbers
+from skahactl.text import about_duration, amounts, count_noun, format_duration, format_ranges, without_numbers
 
 #: Failed, with attempts left: shown apart, since nothing is lost yet.
 RETRYING = "Retrying"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from skahactl.invocation import one_line
 from skahactl.model import State
-from skahactl.text import format_amount, format_duration
+from skahactl.text import format_amount, format_duration, format_resources
 
 if TYPE_CHECKING:
     from skahactl.shapes import Row
@@ -149,18 +149,7 @@ def _ran_seconds(row: Mapping[str, Any]) -> float | None:
 
 
 def _sizes(row: Mapping[str, Any], now: float) -> str:
-    wanted = row["resources"]
-    flexible = ["flexible"] if wanted["cores"] is None and wanted["ram"] is None else []
-    return ", ".join(flexible + list(amounts(wanted)))
-
-
-def amounts(wanted: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a session requests: ``1 core``, ``4 GB``, ``1 GPU``. An amount of a manifest can be a placeholder."""
-    for key, unit in (("cores", "core"), ("ram", "GB"), ("gpus", "GPU")):
-        amount = wanted.get(key)
-        if amount:
-            number = amount if isinstance(amount, str) else f"{amount:g}"
-            yield f"{number} {unit}{'s' * (unit == 'core' and number != '1')}"
+    return format_resources(row["resources"])
 
 
 def _ram_peak(row: Mapping[str, Any], now: float) -> str | None:

@@ -12,7 +12,7 @@ from skahactl.model import ALIVE, OBSERVED, State
 from skahactl.render.columns import REPLICA_NUMBER, cells, columns_of, counts_text, epoch, in_colour, plain_lines
 from skahactl.render.outcomes import head, standing
 from skahactl.render.tables import terminal_columns
-from skahactl.text import format_duration, format_ranges, time_ago, without_numbers, wrapped
+from skahactl.text import count_noun, format_duration, format_ranges, time_ago, without_numbers, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -353,7 +353,7 @@ def _limits(limits: Mapping[str, Any], attempts: int) -> str:
         parts.append(f"pending for {format_duration(limits['pending_timeout'])}")
     if limits["failures"] is not None:
         parts.append(f"stop after {limits['failures']} failures")
-    return ", ".join([*parts, f"{attempts} attempt{'s' if attempts > 1 else ''} per replica"])
+    return ", ".join([*parts, f"{count_noun(attempts, 'attempt')} per replica"])
 
 
 def _when(text: str | None, now: float) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from skahactl.errors import Guess, ManifestError, Problem, SkahactlError
 from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode, size_of
-from skahactl.text import display_width, wrapped
+from skahactl.text import count_noun, display_width, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,8 +66,7 @@ class _ManifestPage:
                     for line in (problem.hint or "").splitlines()
                 )
             return
-        count = len(self._problems)
-        mistakes = "1 mistake" if count == 1 else f"{count} mistakes"
+        mistakes = count_noun(len(self._problems), "mistake")
         yield f"{_word('error:', _RED, self._colour)} {self._file} has {mistakes}"
         first = self._problems[0]
         if first.line is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome, StepOutcome, StepResult
@@ -14,8 +14,7 @@ from skahactl.model import ALIVE, ENDED, Job, Replica, Request, Secret, State
 from skahactl.profile import Profile
 from skahactl.render.columns import COUNT_ORDER, STYLES, counts_text
 from skahactl.skaha.encoding import masked_fields
-from skahactl.text import count_noun, format_duration, format_ranges, name_replicas, suggest
-from skahactl.text import format_ranges as ranges_text
+from skahactl.text import count_noun, format_duration, format_ranges, format_resources, name_replicas, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -374,8 +373,7 @@ def show_requests(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) ->
                 context.out(f"  {line}")
         if len(sent) > 1:
             differing = _differing(replicas[sent[0]], [replicas[number] for number in sent[1:]])
-            others = "replica" if len(sent) == 2 else "replicas"
-            context.out_wrapped(f"{others} {ranges_text(sent[1:])}: {differing}")
+            context.out_wrapped(f"{name_replicas(sent[1:])}: {differing}")
 
 
 def _pairs(outcome: Outcome, jobs: Sequence[Job]) -> Iterator[tuple[Any, Job]]:
@@ -417,9 +415,8 @@ def _lines_of_replica(job: Job, replica: Replica, run: int | str, verbose: bool)
 def _lines(request: Request) -> Iterator[str]:
     """Before encoding, each word as a shell would want it."""
     yield f"image  {request.image}"
-    amounts = ((key, getattr(request.resources, key)) for key in ("cores", "ram", "gpus"))
-    given = [f"{key} {amount:g}" for key, amount in amounts if amount is not None]
-    yield f"needs  {', '.join(given) or 'flexible'}"
+    resources = format_resources(asdict(request.resources))
+    yield "needs  " + resources.replace("flexible", "flexible resources (explained by: skahactl help manifest)")
     if request.command:
         yield f"cmd    {shlex.quote(request.command[0])}"
     if len(request.command) > 1:

@@ -227,9 +227,11 @@ class Section:
     @property
     def figures(self) -> tuple[Figure, ...]:
         job = self.job
-        figures = [Figure(f"{job.counts.get('Completed', 0):,}", f"of {sum(job.counts.values()):,} replicas completed")]
-        if job.items.get("total") and job.items["total"] != sum(job.counts.values()):
-            figures.append(Figure(f"{job.items.get('completed', 0):,}", f"of {job.items['total']:,} items completed"))
+        total = sum(job.counts.values())
+        figures = [Figure(f"{job.counts.get('Completed', 0):,}", f"of {_counted(total, 'replica')} completed")]
+        if job.items.get("total") and job.items["total"] != total:
+            every = _counted(job.items["total"], "item")
+            figures.append(Figure(f"{job.items.get('completed', 0):,}", f"of {every} completed"))
         end = job.ended if job.ended is not None else self._now
         figures.append(Figure(format_duration(end - job.created), "from start to end" if job.ended else "so far"))
         if times := self._completed_times:

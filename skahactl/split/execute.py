@@ -312,7 +312,9 @@ def run_each(command: Sequence[str], items: Iterable[bytes], warn: Callable[[str
         progress.interrupted()
         raise
     if progress.failed:
-        warn(f"skahactl split: {progress.failed} of {progress.done} items failed")
+        from skahactl.text import count_noun
+
+        warn(f"skahactl split: {progress.failed} of {count_noun(progress.done, 'item')} failed")
     return progress.failed
 
 

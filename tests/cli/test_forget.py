@@ -37,7 +37,7 @@ def test_what_starts_again_while_prune_asks_is_left_alone(desk: Desk) -> None:
     end(driver)
     terminal = desk.at_a_terminal("prune", "pr", "--older-than", "0s")
     assert terminal.ended(20) == 0
-    assert b"without a known end stay" in terminal.text
+    assert b"kept: not ended, or the end is not known" in terminal.text
     desk.clear("pr")
 
 

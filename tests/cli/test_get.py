@@ -230,7 +230,7 @@ MISTAKES = (
     (("get", "stats", "--state", "Failed"), "stats have no state"),
     (("get", "jobs", "--limit", "0"), "at least 1"),
     (("get", "jobs", "-r", "1"), "-r and --run need a job\nhelp: skahactl get jobs JOB"),
-    (("get", "stats", "tiles"), "stats are of the whole platform"),
+    (("get", "stats", "tiles"), "stats describe the whole platform"),
     (("describe",), "describe: missing argument TARGET"),
     (("describe", "a1b2c3d4", "--cached"), "no record of a session 'a1b2c3d4'"),
     (("events",), "events: missing argument TARGET"),

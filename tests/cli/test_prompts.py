@@ -89,7 +89,7 @@ def test_mark_changes_an_observed_result_only_with_force(desk: Desk) -> None:
     assert desk.states("bad") == ["Failed", "Failed"]
     desk.run("mark", "bad", "failed", "-r", "1")
     done = desk.run("mark", "bad", "completed", "-r", "1", "--force")
-    assert "replica 1 was observed as Failed" in done.stderr
+    assert "the observed result of replica 1 was Failed" in done.stderr
     assert desk.states("bad") == ["Completed", "Failed"]
 
 

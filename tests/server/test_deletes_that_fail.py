@@ -81,7 +81,7 @@ def test_what_stays_is_not_replaced(place: Place) -> None:
     server.tell("plan", delete_ignored=100)
     here.write("job.toml", JOB.replace("1000", "2000"))
     done = here.run("apply", "job.toml", "--replace", "--yes", expect=1)
-    assert "3 sessions of run 1 still exist after several deletes" in done.stderr
+    assert "not deleted after several tries: 3 sessions of run 1" in done.stderr
     assert server.counts()["create"] == 3
 
 

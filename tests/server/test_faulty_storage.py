@@ -132,7 +132,7 @@ def test_results_are_adopted_as_a_whole(site: SharedSite) -> None:
     site.write_job("desktop", replicas=REPLICAS)
     site.proxy.share, site.proxy.faults = 1 / 3, FAULTS
     told = site.run("apply", "job.toml", "--adopt", "create", "--dry-run", machine="desktop").stdout
-    assert f"{REPLICAS} results adopted from the shared record" in told
+    assert f"adopted: {REPLICAS} results in the shared record" in told
     assert f"adopt  1-2,4-{REPLICAS}  its result is in the shared record: exit 0" in told
     assert "adopt  3         its result is in the shared record: exit 7" in told
     posts = [key for key in site.proxy.requests if key.startswith("POST")]

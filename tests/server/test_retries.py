@@ -124,7 +124,7 @@ def test_wait_ends_where_nobody_creates_what_is_held(desk: Desk) -> None:
     wait_for(lambda: desk.states("queued").count("Running") == 1)
     told = desk.run("wait", "queued", "--for", "running", "--timeout", "30s", exit=1).stderr
     assert told.startswith("queued on ")
-    assert "2 Queued (replica 2-3), and no driver is running" in told
+    assert "2 Queued (replicas 2-3), and no driver is running" in told
     desk.run("wait", "queued/1", "--for", "Running")
     desk.clear("queued")
 

@@ -58,7 +58,7 @@ def test_another_machine_takes_the_results_over(site: SharedSite) -> None:
     site.wait_until_ended(4)
     site.write_job("desktop")
     told = site.run("apply", "job.toml", "--adopt", "unknown", "-v", machine="desktop", expect=1).stderr
-    assert "4 results adopted from the shared record" in told
+    assert "adopted: 4 results in the shared record" in told
     assert not [line for line in told.splitlines() if "/session/" in line]
     assert [(row["state"], row["exit_code"]) for row in site.replicas("tiles", "desktop")] == [
         ("Completed", 0),

@@ -40,8 +40,8 @@ alive = 0
     assert keys(tmp_path, text) == [
         "name",
         "replica",
-        "command[2]",
-        "command[3]",
+        "command, word 2",
+        "command, word 3",
         "session-name",
         "env.A",
         "env.HOME",
@@ -53,15 +53,15 @@ alive = 0
 
 def test_an_unreadable_table_hides_only_its_columns(tmp_path: Path) -> None:
     text = HEAD + "command = ['{tile}', '{repilca}', 'n']\n[resources]\nram = '{ram}'\n[items]\ncsv = 'none.csv'\n"
-    assert keys(tmp_path, text) == ["command[3]", "items.csv"]
+    assert keys(tmp_path, text) == ["command, word 3", "items.csv"]
     text = HEAD + "command = ['{repilca}', 'n']\nreplicas = 1\n[items]\nfile = 'none.txt'\n"
-    assert keys(tmp_path, text) == ["command[1]", "command[2]", "items.file"]
+    assert keys(tmp_path, text) == ["command, word 1", "command, word 2", "items.file"]
 
 
 def test_a_missing_number_of_replicas_hides_nothing_else(tmp_path: Path) -> None:
     text = HEAD + "command = ['{item}', '{itme}']\n[items]\n"
     for source in ("file = 'none.txt'", "glob = '*.none'"):
-        assert keys(tmp_path, text + source) == ["command[2]", "items", f"items.{source[:4]}"]
+        assert keys(tmp_path, text + source) == ["command, word 2", "items", f"items.{source[:4]}"]
 
 
 def test_a_mistake_in_a_list_hides_nothing_else(tmp_path: Path) -> None:

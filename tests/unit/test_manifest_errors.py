@@ -41,7 +41,7 @@ WRONG = [
     ("replicas = 0", 3, ["expected at least 1, found 0"]),
     ("replicas = 1000001", 3, ["expected at most 1,000,000"]),
     ("command = 3", 3, ["expected a list, found 3"]),
-    ("command = ['x', 3]", 3, ["command[2]: expected a string in quotes, found 3"]),
+    ("command = ['x', 3]", 3, ["command, word 2: expected a string in quotes, found 3"]),
     ("command = []", 3, ["the command is empty"]),
     ("shell = ['x']", 3, ["expected a string in quotes, found a list"]),
     ("shell = '  '", 3, ["the value is empty"]),
@@ -127,7 +127,7 @@ WRONG = [
         ["both replicas and per-replica"],
     ),
     ("replicas = 2\n[items]\nmatrix = { a = ['b'] }", 3, ["one combination is one replica", "delete replicas"]),
-    ("replicas = 1\n[items]\nvalues = ['a', 1.5]", 5, ["items.values[2]", 'write it as a string: "1.5"']),
+    ("replicas = 1\n[items]\nvalues = ['a', 1.5]", 5, ["items.values, element 2", 'write it as a string: "1.5"']),
     ("replicas = 1\n[items]\nvalues = ['a']", 5, ["the items are not used", "{item}"]),
     ("replicas = 1\ncommand = ['{item}']\n[items]\nvalues = ['a', 'b']", 4, ["{item} needs one item per replica"]),
     ("replicas = 1\ncommand = ['a{items}']\n[items]\nvalues = ['a', 'b']", 4, ["{items} is not allowed here"]),
@@ -375,7 +375,7 @@ command = ["x"]
         (15, "one.name"),
     ]
     (problem,) = problems(tmp_path, '[[job]]\nname = "a"\nimage = "a:1"\n[[job]]\nimage = "a:1"\n')
-    assert (problem.line, problem.key, problem.message) == (4, "job[2].name", "missing")
+    assert (problem.line, problem.key, problem.message) == (4, "[[job]] 2, name", "missing")
 
 
 def test_top_of_a_file_of_several_jobs(tmp_path: Path) -> None:
