@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from skahactl.errors import SkahactlError, TimedOut, exit_of_signal
 from skahactl.system import Clock, handled_signals
-from skahactl.text import count_noun, suggest
+from skahactl.text import no_driver, suggest
 
 #: Seconds for a last poll at the end of ``--timeout``: a condition that is met by then counts.
 _LAST_LOOK = 1.0
@@ -78,10 +78,8 @@ class Interrupted(SkahactlError):
         names = " ".join(jobs)
         one = len(jobs) == 1
         look = suggest("get", "replicas", names) if one else suggest("get", "jobs")
-        keeps, it = ("keeps", "it") if one else ("keep", "them")
-        self.message += f"; {names} {keeps} running, and no driver is monitoring {it}"
-        if queued:
-            self.message += f"; {count_noun(queued, 'queued replica')} will not start until a driver runs"
+        keeps, them = ("keeps", "it") if one else ("keep", "them")
+        self.message += f"; {names} {keeps} running, but {no_driver(queued, them)}"
         self.hint = f"to continue: {continuing(jobs)}\nto inspect: {look}\nto stop: {suggest('delete', *jobs)}"
         self.args = (self.message,)
         return self

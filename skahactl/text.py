@@ -188,6 +188,12 @@ def count_noun(number: float, noun: str, plural: str | None = None) -> str:
     return f"{f'{number:g}' if isinstance(number, float) else number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def no_driver(queued: int = 0, job: str = "this job") -> str:
+    """Return that no command manages a job until its end, with what does not happen to its ``queued`` replicas."""
+    waits = f": {count_noun(queued, 'queued replica')} will not start" if queued else ""
+    return f"no command is driving {job}{waits}"
+
+
 #: An amount of memory without or with its unit: ``4``, ``4G``, ``4 GiB``.
 GB_AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(|G|GB|Gi|GiB)\s*")
 

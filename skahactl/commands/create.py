@@ -110,7 +110,8 @@ def create(
         Parameter(
             name=["--wait", "-w"],
             group=EXECUTION,
-            help="Drive the job until it ends; wait for an interactive session until it is Running.",
+            help="Wait until the job ends and drive it: create queued replicas, save logs. Wait for an interactive "
+            "session until it is Running.",
         ),
     ] = False,
     timeout: Timeout = None,

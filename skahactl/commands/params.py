@@ -90,7 +90,8 @@ WaitFlag = Annotated[
     Parameter(
         name=["--wait", "-w"],
         group=EXECUTION,
-        help="Drive the job until it ends; exit with 0 only if every replica completed.",
+        help="Wait until the job ends and drive it: create queued replicas, retry, save logs. "
+        "Exit with 0 only if every replica completed.",
     ),
 ]
 

@@ -14,7 +14,7 @@ from skahactl.ledger.lock import living_driver
 from skahactl.ledger.records import Run
 from skahactl.ledger.runs import run_by_id, summaries
 from skahactl.model import ALIVE, ENDED, STATES, State
-from skahactl.text import format_duration, name_replicas, suggest
+from skahactl.text import format_duration, name_replicas, no_driver, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,10 +98,8 @@ class JobWaiter:
             and State.UNKNOWN not in left.values()
             and living_driver(self.runtime.ledger, watch.run.key) is None
         ):
-            return (
-                False,
-                f"{_counted(left)}, and no driver is running; to continue: {suggest('resume', watch.run.key.name)}",
-            )
+            undriven = no_driver(sum(state == State.QUEUED for state in left.values()))
+            return False, f"{_counted(left)}; {undriven}. To continue: {suggest('resume', watch.run.key.name)}"
         return None, ""
 
     def _show(self, awaited: Sequence[WaitTarget], begun: float) -> None:

@@ -14,7 +14,7 @@ from skahactl.ledger.runs import run_by_id
 from skahactl.logs.keep import Tail, blocks
 from skahactl.logs.select import AttemptLog, Choice, Empty, logs_of
 from skahactl.model import ENDED, State
-from skahactl.text import count_noun, suggest
+from skahactl.text import count_noun, no_driver, suggest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -369,8 +369,9 @@ class SessionWatch:
                 log.state in (State.QUEUED, State.CREATING, State.UNCONFIRMED) for log in logs if log not in there
             )
             self.left_out = self.left_out or held
-            advice = f"; no driver is running: {suggest('resume', name)}" if held else ""
-            self._tell_once(f"{name}: {count_noun(len(logs) - len(there), 'replica')} without a session{advice}")
+            missing = count_noun(len(logs) - len(there), "replica")
+            advice = f"; {no_driver()}, so nothing starts them. To continue: {suggest('resume', name)}" if held else ""
+            self._tell_once(f"{name}: {missing} without a session{advice}")
         return there
 
     def _strand(self, log: AttemptLog, listed: dict[str, str]) -> LogStream:

@@ -14,7 +14,15 @@ from skahactl.model import ALIVE, ENDED, Job, Replica, Request, Secret, State
 from skahactl.profile import Profile
 from skahactl.render.columns import COUNT_ORDER, STYLES, counts_text
 from skahactl.skaha.encoding import masked_fields
-from skahactl.text import count_noun, format_duration, format_ranges, format_resources, name_replicas, suggest
+from skahactl.text import (
+    count_noun,
+    format_duration,
+    format_ranges,
+    format_resources,
+    name_replicas,
+    no_driver,
+    suggest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -250,10 +258,7 @@ def _advice(job: JobOutcome, profile: Profile) -> list[str]:
     alive = sum(job.counts[state] for state in ALIVE)
     held = job.counts[State.QUEUED]
     if not job.watched and (alive or held):
-        waiting = f"{count_noun(held, 'replica')} queued; " if held else ""
-        lines.append(
-            f"{waiting}no driver is running{_without_driver(job, profile)}. To continue: {suggest('resume', job.name)}"
-        )
+        lines.append(f"{no_driver(held)}{_without_driver(job, profile)}. To continue: {suggest('resume', job.name)}")
     return lines
 
 

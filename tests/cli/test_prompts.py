@@ -77,7 +77,7 @@ def test_an_interrupted_driver_names_what_will_not_start(desk: Desk) -> None:
     wait_for(lambda: desk.recorded("few").count("Running") == 2)
     code, _, err = end(driver, signal.SIGINT)
     assert code == 130
-    assert "3 queued replicas will not start until a driver runs" in err
+    assert "no command is driving it: 3 queued replicas will not start" in err
     desk.clear("few")
 
 

@@ -109,10 +109,10 @@ def test_a_retry_that_waits_answers_for_the_job(desk: Desk) -> None:
     desk.run("retry", "good", "bad", "--unknown", "--wait", exit=1)
     desk.job("slow", "until [ -e go ]; do sleep 0.1; done")
     desk.run("apply", "slow.toml")
-    assert "no driver is running" in desk.run("retry", "slow").stderr
+    assert "no command is driving this job" in desk.run("retry", "slow").stderr
     waiting = desk.start("retry", "slow", "--wait")
     wait_for(lambda: desk.is_driven("slow"))
-    assert "no driver is running" not in desk.run("retry", "slow").stderr
+    assert "no command is driving this job" not in desk.run("retry", "slow").stderr
     desk.run("retry", "slow", "--wait", exit=6)
     desk.write("go", "")
     _, err = waiting.communicate(timeout=120)
@@ -124,7 +124,7 @@ def test_wait_ends_where_nobody_creates_what_is_held(desk: Desk) -> None:
     wait_for(lambda: desk.states("queued").count("Running") == 1)
     told = desk.run("wait", "queued", "--for", "running", "--timeout", "30s", exit=1).stderr
     assert told.startswith("queued on ")
-    assert "2 Queued (replicas 2-3), and no driver is running" in told
+    assert "2 Queued (replicas 2-3); no command is driving this job: 2 queued replicas will not start" in told
     desk.run("wait", "queued/1", "--for", "Running")
     desk.clear("queued")
 

@@ -242,8 +242,8 @@ def test_an_outcome_in_words_goes_to_stderr() -> None:
         "  replica 3: no such image",
         "  not completed: replica 3. Why: skahactl get replicas tiles",
         "  to send the rejected requests again: skahactl retry tiles --rejected",
-        "  1 replica queued; no driver is running, and the server discards results and logs 1 h after a replica ends. "
-        "To continue: skahactl resume tiles",
+        "  no command is driving this job: 1 queued replica will not start, and the server discards results and "
+        "logs 1 h after a replica ends. To continue: skahactl resume tiles",
     ]
 
 
@@ -263,7 +263,7 @@ def test_what_happens_without_a_driver_depends_on_the_job() -> None:
         (
             CANFAR,
             shared,
-            "no driver is running; the replicas write their logs and exit codes to /arc/logs/tiles-r1-abcde",
+            "will not start; the replicas write their logs and exit codes to /arc/logs/tiles-r1-abcde",
         ),
     ):
         place = context()
