@@ -172,7 +172,7 @@ def _result(job: JobOutcome) -> str:
     summary, total = job.summary, sum(job.counts.values())
     assert summary is not None
     items = summary.items
-    done = f"{job.counts[State.COMPLETED]}/{total} replicas"
+    done = f"{job.counts[State.COMPLETED]}/{count_noun(total, 'replica')}"
     if items.get("total"):
         done = f"{items['completed']}/{items['total']} items"
     took = f" in {format_duration(job.worked)}" if job.worked is not None else ""
