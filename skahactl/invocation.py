@@ -412,8 +412,6 @@ def use_aliases(words: Sequence[str]) -> list[str]:
     first, rest = before[:1], before[1:]
     if first in (["version"], ["-V"]) and not rest:
         before = ["--version"]
-    elif first == ["scancel"] and rest and not any(word.startswith("-") for word in rest):
-        before[0] = "delete"
     elif first == ["profile"] and rest and rest[0] in _PROFILE_WORDS:
         before[1] = _PROFILE_WORDS[rest[0]]
     elif before[:2] == ["create", "job"]:

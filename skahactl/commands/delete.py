@@ -87,6 +87,8 @@ def delete(
     """Delete the sessions of jobs or replicas and wait until they are gone.
 
     Results and logs are saved first. The local record and the saved logs remain unless you add --forget.
+    After a job is deleted, even a Completed one, the next apply runs all of it again. Ended sessions need no delete:
+    the server removes them after one hour.
 
     Examples:
       skahactl delete tiles
@@ -300,9 +302,7 @@ async def _forget(runtime: Runtime, removal: JobDeletion, chosen: list[tuple[Run
     done = {part.name for part in removal.parts if part.exit is Exit.DONE}
     for run_of, numbers in chosen:
         if numbers is None and run_of.key.name in done:
-            size = await removal.forget(run_of)
-            if size is not None:
-                current().say(f"{run_of.key.name}: record forgotten, {size} bytes of logs removed")
+            await removal.forget(run_of)
 
 
 async def _request(runtime: Runtime, removal: JobDeletion, run: Run, numbers: frozenset[int] | None) -> None:

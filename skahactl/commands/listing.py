@@ -26,7 +26,7 @@ from skahactl.model import STATES, State
 from skahactl.render.columns import ALL_PROFILES, resource_rows, stats_rows
 from skahactl.render.tables import show_rows, sort_rows, watched_view
 from skahactl.targets import Target, find
-from skahactl.text import count_noun, nearest, suggest
+from skahactl.text import count_noun, format_ranges, nearest, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -311,6 +311,19 @@ class GetQuery:
         is_record = self.noun in _OF_THE_LEDGER and not self.words and self.states is None
         place = f" in the local record for {self.runtime.profile.name}" if is_record else ""
         show_rows(current(), self.noun, shown, headers=self.asked.headers, raw=raw, place=place)
+        if self.noun == "items":
+            self._say_unread_logs()
+
+    def _say_unread_logs(self) -> None:
+        """Name the failed replicas of which the failed items are not known yet."""
+        targets = self.targets()
+        for run_of, unread in snapshot.unread_failures(self.runtime.ledger, targets, self.runs(targets)):
+            name, several = run_of.key.name, len(unread) > 1
+            logs = (
+                f"the log{'s' * several} of {name}/{format_ranges(unread)} {'have' if several else 'has'} not been read"
+            )
+            items = f"which of {'their' if several else 'its'} items failed is not known yet"
+            current().say(f"{logs}; {items}. To read {'them' if several else 'it'}: {suggest('resume', name)}")
 
     async def run_from_ledger(self, runs: Sequence[Run]) -> int:
         listing, error = await poll_or_error(self.runtime, runs)

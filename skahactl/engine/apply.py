@@ -21,7 +21,7 @@ from skahactl.errors import (
 from skahactl.eventloop import Interrupted
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.lock import JobLock, acquire, living_driver
-from skahactl.model import ALIVE, Job, State
+from skahactl.model import ALIVE, Job
 from skahactl.text import count_noun
 
 if TYPE_CHECKING:
@@ -326,10 +326,6 @@ class Applier:
             if part.action is JobAction.KEEP and summary.run.ended is not None:
                 part.reason = f"run {summary.run.number} has ended"
             part.watched = self.wait and failure is None
-            if summary.counts[State.SKIPPED]:
-                part.hint = outcome.skip_hint(self.desk.ledger, summary.run)
-            if summary.stop_reason is not None:
-                part.hint = outcome.stop_hint(summary)
             part.exit = outcome.exit_of_driven(part, summary, self.wait) if failure is None else failure.exit
 
     def _driver(self, to_drive: list[Run], *, follow: bool, create: bool) -> Driver:

@@ -224,15 +224,19 @@ class JobDeletion:
         return count
 
     async def forget(self, run: Run) -> int | None:
-        """Forget every run of the job, once it has no driver and no session of any run is left; how many bytes of
-        logs went with it, None if sessions stay."""
+        """Forget every run of the job, once it has no driver and no session of any run is left. Return how many bytes
+        of logs were removed, None if sessions stay."""
         lock = await wait_for_lock(self.desk.ledger, run.key, self.desk.clock, self.desk.stop)
         try:
             before = len(self.parts)
             await self.delete([(one, None) for one in await self.undeleted_runs(run.key)], [lock])
             if any(part.exit is not Exit.DONE for part in self.parts[before:]):
                 return None
-            return forget_job(self.desk.ledger, run.key, self.desk.clock.now(), self.desk.profile.memory)
+            size = forget_job(self.desk.ledger, run.key, self.desk.clock.now(), self.desk.profile.memory)
+            for part in self.parts:
+                if part.name == run.key.name:
+                    _forgotten_reason(part, size if part.run == run.number else None)
+            return size
         finally:
             release_locks([lock])
 
@@ -338,6 +342,7 @@ class JobDeletion:
         """How the run stands by the record."""
         summary = runs.summaries(self.desk.ledger, [runs.run_by_id(self.desk.ledger, run.id) or run])[0]
         part.summary, part.status, part.counts = summary, summary.status, summary.counts
+        part.next_run = run.number + 1 if summary.run.deleting and summary.run.manifest else None
 
 
 def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str]) -> StepResult:
@@ -355,6 +360,19 @@ def _deletion_reason(part: JobOutcome) -> None:
     elif ENDED.issuperset(before):
         part.reason = f"{count_noun(len(before), 'ended session')} deleted; the record and the logs remain"
         part.explained = True
+
+
+def _forgotten_reason(part: JobOutcome, size: int | None) -> None:
+    """Say that the record was deleted too, with so many bytes of logs; None: another part of the job says so."""
+    before = [step.reason for step in part.steps if step.action is StepAction.DELETE]
+    noun = "ended session" if ENDED.issuperset(before) else "replica"
+    deleted = [count_noun(len(before), noun)] if before else []
+    if size is not None:
+        deleted += ["the record", f"the saved logs ({size} bytes)"]
+    *others, last = deleted or ["no session"]
+    part.reason = f"{', '.join(others)} and {last} deleted" if others else f"{last} of run {part.run} deleted"
+    part.explained = True
+    part.next_run = 1 if size is not None and part.next_run is not None else None
 
 
 def _deletion_result(attempt: AttemptRow | None, undeleted: Undeleted) -> tuple[StepOutcome, ServerError | None]:

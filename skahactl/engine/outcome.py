@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -96,6 +97,7 @@ class JobOutcome:
     unread: int = 0  # Unknown replicas that the shared record may contain: it could not be read
     worked: float | None = None  # seconds in which any attempt was alive
     explained: bool = False  # the reason says more than what was done
+    next_run: int | None = None  # the run that the next apply of a deleted job starts
     manifest: str | None = None  # the path as it was given
     watched: bool = False  # whether a command monitors it until it ends
 
@@ -141,9 +143,13 @@ class Outcome:
 
 
 def fill_results(part: JobOutcome, ledger: Ledger, run_id: int) -> None:
-    """Add to ``part``: the replicas that did not complete, how many results could not be read, and how long the run
-    worked."""
+    """Add to ``part``: the replicas that did not complete, how many results could not be read, how long the run
+    worked, and how what was skipped or stopped continues."""
     snapshot = snapshot_of(ledger, run_id)
+    if part.counts[State.SKIPPED]:
+        part.hint = skip_hint(ledger, snapshot.run)
+    if part.summary is not None and part.summary.stop_reason is not None:
+        part.hint = stop_hint(part.summary)
     part.worked = busy_seconds(snapshot.attempts)
     unread = {attempt.replica for attempt in unread_results(snapshot)}
     bad = (State.FAILED, State.REJECTED, State.UNKNOWN)
@@ -169,20 +175,47 @@ def interruption(ledger: Ledger, error: Interrupted, left: Iterable[Run]) -> Int
     return error.leaving([run.key.name for run in fresh], queued)
 
 
-_HOW_TO_COMPLETE = {State.FAILED: ("retry", "--wait"), State.UNKNOWN: ("retry", "--unknown", "--wait")}
-
-
 def skip_hint(ledger: Ledger, run: Run) -> str:
     """Return which job made this run's replicas Skipped, and how they run after all."""
-    again = suggest("apply", run.manifest or "FILE")
+    name, again = run.key.name, suggest("apply", run.manifest or "FILE", "--wait")
+    chain = _jobs_before(ledger, run)
+    if not chain:
+        return f"{name} was skipped because a job that it comes after did not complete. Once it has: {again}"
+    cause = chain[-1]
+    first = cause.run.key.name
+    why = f"{name} was skipped because {first} is {cause.status}"
+    names = [name, *(one.run.key.name for one in chain)]
+    if len(chain) > 1:
+        why += f" ({', '.join(f'{one} comes after {before}' for one, before in itertools.pairwise(names))})"
+    if cause.status == State.DELETED:
+        return f"{why}. To run {first} again, and then {name}: {again}"
+    if cause.status == State.UNKNOWN:
+        mark = suggest("mark", first, "completed", "--unknown")
+        return (
+            f"{why}. Check its results, run {suggest('retry', first, '--unknown', '--wait')} or {mark}, then: {again}"
+        )
+    return f"{why}. Run {suggest('retry', first, *retry_options(cause.counts), '--wait')}, then: {again}"
+
+
+def _jobs_before(ledger: Ledger, run: Run) -> list[RunSummary]:
+    """Return the jobs that made a run's replicas Skipped: the one that it comes after, and if that was skipped itself,
+    the one before it, until one that ran."""
     for name in run.after:
         newest = last_run(ledger, JobKey(run.key.server, run.key.user, name))
-        status = None if newest is None else summaries(ledger, [newest])[0].status
-        for state, (verb, *options) in _HOW_TO_COMPLETE.items():
-            if status == state:
-                first = suggest(verb, name, *options)
-                return f"{run.key.name} was skipped because {name} is {status}. Run {first}, then: {again}"
-    return f"{run.key.name} was skipped because a job that it comes after did not complete. Once it has: {again}"
+        if newest is None:
+            continue
+        summary = summaries(ledger, [newest])[0]
+        if summary.status not in (State.FAILED, State.UNKNOWN, State.DELETED):
+            continue
+        return [summary, *(_jobs_before(ledger, newest) if summary.counts[State.SKIPPED] else ())]
+    return []
+
+
+def retry_options(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the options with which ``retry`` starts what Failed and what was Rejected."""
+    if not counts[State.REJECTED]:
+        return ()
+    return ("--failed", "--rejected") if counts[State.FAILED] else ("--rejected",)
 
 
 def decision_outcome(name: str, decision: Decision, run: Run | None, digest: str) -> JobOutcome:
@@ -278,10 +311,17 @@ def exit_of_driven(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
 
 def stop_hint(summary: RunSummary) -> str:
     """Return how a run continues that [limits] failures stopped."""
-    name, waiting = summary.run.key.name, count_noun(summary.counts[State.QUEUED], "replica")
+    run, limit = summary.run, summary.run.limits.failures or 0
+    waiting = count_noun(summary.counts[State.QUEUED] + summary.retriable, "replica")
+    stop = f"{summary.stop_reason} (limits.failures = {limit}); {waiting} will not start"
+    again = f"To continue: {suggest('retry', run.key.name, '--wait')} (retries all failed replicas)"
+    if run.manifest is None:
+        return f"{stop}. {again}"
+    more = f"limits.failures={summary.counts[State.FAILED] - summary.retriable + limit}"
+    missing = ["--missing"] * ("items" in run.content)
     return (
-        f"{summary.stop_reason}; {waiting} will not start. {suggest('retry', name, '--wait')} continues; with a "
-        f"corrected manifest, {suggest('apply', '--rerun', '--missing')} runs the rest"
+        f"{stop}. {again}, or {suggest('apply', run.manifest, '--set', more, '--wait')}. "
+        f"After a change of the manifest: {suggest('apply', run.manifest, '--rerun', *missing)}"
     )
 
 

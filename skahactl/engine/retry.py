@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from skahactl.engine.runtime import Runtime
     from skahactl.ledger.database import Ledger
-    from skahactl.ledger.records import ReplicaRow, Run, RunSummary
+    from skahactl.ledger.records import ReplicaRow, ReplicaState, Run, RunSummary
     from skahactl.model import Resources
 
 _MOST_ITEMS = 10  # that a dry run lists of one replica
@@ -68,8 +68,9 @@ def choose_retries(
         within = numbers or range(1, run.total + 1)
         return RetryChoice({row.number: None for row in rows if row.state in meant and row.number in within})
     named = set(numbers)
+    stopped = runs.summaries(ledger, [run])[0].stop_reason
     left = tuple(
-        Step(row.number, row.name, StepAction.KEEP, f"{row.state}: a live replica is never retried")
+        Step(row.number, row.name, StepAction.KEEP, _why_not(row, stopped))
         for row in rows
         if row.number in named and row.state not in RETRIABLE
     )
@@ -88,12 +89,13 @@ def _with_items(ledger: Ledger, run: Run, items: Sequence[str]) -> RetryChoice:
     if missing:
         raise UsageError(f"{run.key.name} has no item '{missing[0]}'" + _more(len(missing) - 1), where="--items")
     by_number = {row.number: row for row in replicas.replica_states(ledger, run.id)}
+    stopped = runs.summaries(ledger, [run])[0].stop_reason
     left = tuple(
         Step(
             number,
             by_number[number].name,
             StepAction.KEEP,
-            f"{by_number[number].state}: a live replica is never retried",
+            _why_not(by_number[number], stopped),
         )
         for number in found
         if by_number[number].state not in RETRIABLE
@@ -105,6 +107,13 @@ def _with_items(ledger: Ledger, run: Run, items: Sequence[str]) -> RetryChoice:
         if number not in skipped
     }
     return RetryChoice(chosen, left)
+
+
+def _why_not(row: ReplicaState, stopped: str | None) -> str:
+    """Return why a replica is not retried; ``stopped``: why nothing of its run is created."""
+    if row.state != State.QUEUED:
+        return f"{row.state}: a live replica is never retried"
+    return "it is Queued already" + (f": {stopped}" if stopped else "")
 
 
 def _more(number: int) -> str:
@@ -203,12 +212,13 @@ def preview_retry(ledger: Ledger, run: Run, chosen: RetryChoice) -> JobOutcome:
     """Return what retry would do, with the items that each attempt would run."""
     reason = f"{len(chosen.replicas)} of {count_noun(run.total, 'replica')}" if chosen.replicas else "nothing to retry"
     part = JobOutcome(run.key.name, JobAction.RETRY, reason, run.number, run.digest)
+    unread = {attempt.replica for attempt in unread_logs(snapshot_of(ledger, run.id))}
     steps = [
         Step(
             row.number,
             row.name,
             StepAction.RETRY,
-            _with_item_names(ledger, run, row, chosen.replicas[row.number]),
+            _with_item_names(ledger, run, row, chosen.replicas[row.number], row.number in unread),
         )
         for row in replicas.replicas_of(ledger, run.id, chosen.replicas)
     ]
@@ -217,12 +227,18 @@ def preview_retry(ledger: Ledger, run: Run, chosen: RetryChoice) -> JobOutcome:
     return part
 
 
-def _with_item_names(ledger: Ledger, run: Run, row: ReplicaRow, positions: tuple[int, ...] | None) -> str:
-    """Return the state of a replica, and the items that its next attempt runs."""
+def _with_item_names(
+    ledger: Ledger, run: Run, row: ReplicaRow, positions: tuple[int, ...] | None, is_unread: bool
+) -> str:
+    """Return the state of a replica, and the items that its next attempt runs. ``is_unread``: whether its log, which
+    names the items that ended with 0, has not been read."""
     if not row.items:
         return row.state
     if row.each is None:
         items = row.items
+    elif positions is None and is_unread and row.state == State.FAILED:
+        these = count_noun(len(row.items), "item")
+        return f"{row.state}; those of its {these} that did not end with 0 (known when its log has been read)"
     else:
         positions = positions or replicas.positions_to_run(ledger, run.id, row)
         items = tuple(row.items[position - 1] for position in positions)
@@ -244,15 +260,18 @@ def nothing_to_retry(ledger: Ledger, run: Run, chosen: RetryChoice, dry_run: boo
     assert part.summary is not None
     part.exit = outcome.exit_of_driven(part, part.summary, follow) if follow else Exit.NO if chosen.left else Exit.DONE
     part.explained = True
-    part.hint = _retriable_hint(ledger, run)
+    part.hint = _retriable_hint(ledger, part.summary)
     part.watched = living_driver(ledger, run.key) is not None
     for step in part.steps:
         step.outcome = StepOutcome.PLANNED if dry_run else StepOutcome.UNCHANGED
     return part
 
 
-def _retriable_hint(ledger: Ledger, run: Run) -> str | None:
+def _retriable_hint(ledger: Ledger, summary: RunSummary) -> str | None:
     """Return what starts replicas again that a plain retry leaves out."""
+    run = summary.run
+    if summary.stop_reason is not None:
+        return outcome.stop_hint(summary)
     rows = replicas.replica_states(ledger, run.id)
     rejected = [row.number for row in rows if row.state == State.REJECTED]
     if rejected:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from skahactl import shapes
 from skahactl.ledger.attempts import attempts_of, known_of, known_sessions, usage_of
-from skahactl.ledger.replicas import failed_items, items_of, replica_states, replicas_of
+from skahactl.ledger.replicas import failed_items, items_of, replica_states, replicas_of, replicas_with_each
 from skahactl.ledger.runs import last_runs, run_by_id, summaries
 from skahactl.model import ENDED, State, job_status, zero_filled
 from skahactl.targets import Target, by_run, current_user
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from skahactl.engine.observe import RunSnapshot
     from skahactl.ledger.database import Ledger
@@ -197,6 +197,23 @@ def item_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], li
         rows = [row for row in items_of(ledger, run.id, states) if wanted is None or row.replica in wanted]
         found.extend(shapes.item(run, row, number) for number, row in enumerate(rows, 1))
     return found
+
+
+def unread_failures(
+    ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run]
+) -> Iterator[tuple[Run, tuple[int, ...]]]:
+    """Yield runs with those of their Failed replicas that the targets name, if they mark their items in a log that was
+    not read."""
+    from skahactl.engine.record import snapshot_of, unread_logs
+
+    chosen = _numbers(targets)
+    for run in runs:
+        wanted, marked = chosen.get(run.id), replicas_with_each(ledger, run.id)
+        rows = unread_logs(snapshot_of(ledger, run.id)) if marked else []
+        failed = {row.replica for row in rows if row.state == State.FAILED and row.replica in marked}
+        found = tuple(sorted(number for number in failed if wanted is None or number in wanted))
+        if found:
+            yield run, found
 
 
 def session_rows(ledger: Ledger, targets: Sequence[Target], listing: Listing) -> list[Row]:

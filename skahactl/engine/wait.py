@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skahactl.engine.observe import RunSnapshot
+from skahactl.engine.outcome import stop_hint
 from skahactl.engine.progress import ProgressTracker
 from skahactl.engine.record import snapshot_of, unread_results
 from skahactl.engine.runtime import FOREVER, Runtime
@@ -91,6 +92,9 @@ class JobWaiter:
         if self.runtime.is_storage_out:  # their results can be read when the storage service answers again
             again |= {attempt.replica for attempt in unread_results(watch)}
         lost = {n: s for n, s in left.items() if s in ENDED and n not in again}
+        summary = summaries(self.runtime.ledger, [watch.run])[0]
+        if summary.stop_reason is not None:
+            return False, f"{_counted(lost or left)}; {stop_hint(summary)}"
         if lost:
             return False, _counted(lost)
         if (

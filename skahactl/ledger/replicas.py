@@ -174,7 +174,8 @@ def items_of(ledger: Ledger, run_id: int, states: Mapping[int, str] = MappingPro
     """Return every item of the run, by replica and position: its own end if it has one, else as its replica is.
 
     A replica that marks its items runs them one by one: the first without an end is the one that runs, or ran when the
-    replica failed, and those after it are Queued. ``states``: states of replicas that are newer than the ledger's.
+    replica failed, and those after it are Queued. If it failed and its log was not read, or is lost, its items are
+    Unknown. ``states``: states of replicas that are newer than the ledger's.
     """
     own = {(row["replica"], row["position"]): row for row in ledger.rows("SELECT * FROM items WHERE run = ?", run_id)}
     found: list[ItemRow] = []
@@ -187,8 +188,9 @@ def items_of(ledger: Ledger, run_id: int, states: Mapping[int, str] = MappingPro
     )
     for row in rows:
         number, state = row["number"], states.get(row["number"], row["state"])
-        in_turn = row["marks"] and (state == State.RUNNING or (state == State.FAILED and row["log"] in _READ))
-        rest = state
+        was_read = row["log"] in _READ
+        in_turn = row["marks"] and (state == State.RUNNING or (state == State.FAILED and was_read))
+        rest = State.UNKNOWN if row["marks"] and state == State.FAILED and not was_read else state
         for position, item in enumerate(load_json(row["items"]), 1):
             end = own.get((number, position))
             if end is not None and not _runs_again(end, state, row["attempt"]):
@@ -197,7 +199,7 @@ def items_of(ledger: Ledger, run_id: int, states: Mapping[int, str] = MappingPro
                 continue
             code = None if row["marks"] else row["exit_code"]  # without marks, an item ends as its replica
             found.append(ItemRow(run_id, number, position, item, rest, row["attempt"] or None, code))
-            rest = State.QUEUED if in_turn else state
+            rest = State.QUEUED if in_turn else rest
     return tuple(found)
 
 

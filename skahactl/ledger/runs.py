@@ -217,6 +217,9 @@ def summaries(ledger: Ledger, runs: Sequence[Run]) -> tuple[RunSummary, ...]:
     for row in ledger.rows(f"SELECT run, state, replicas, items FROM tallies WHERE run {only}"):
         counts.setdefault(row["run"], {})[row["state"]] = row["replicas"]
         _add_items(items.setdefault(row["run"], _no_items()), row["state"], row["items"])
+    for run in runs:
+        if run.id in items and _has_each(run):  # which of them failed is in the log of their replica
+            items[run.id]["failed"] = 0
     own_ends = ledger.rows(f"SELECT run, state, items FROM item_tallies WHERE run {only}")
     for row in own_ends:  # items with a result of their own count with it, not with the state of their replica
         items.setdefault(row["run"], _no_items()).update(completed=0, failed=0)
@@ -254,6 +257,11 @@ def _summary(
 
 def _no_items() -> dict[str, int]:
     return {"total": 0, "completed": 0, "failed": 0}
+
+
+def _has_each(run: Run) -> bool:
+    table = run.content.get("items")
+    return isinstance(table, dict) and bool(table.get("each"))
 
 
 def _add_items(tally: dict[str, int], state: str, number: int) -> None:

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
-from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome, StepOutcome, StepResult
+from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome, StepOutcome, StepResult, retry_options
 from skahactl.engine.plan import CREATES, JobAction, StepAction
 from skahactl.errors import Exit
 from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
@@ -198,9 +198,8 @@ def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]
     if counts[State.FAILED] or counts[State.REJECTED]:
         items = job.summary.items if job.summary else {}
         left = items.get("total", 0) - items.get("completed", 0)
-        options = f"{' --failed' * bool(counts[State.FAILED])} --rejected" if counts[State.REJECTED] else ""
         about = f"     ({count_noun(left, 'item')})" if left else ""
-        commands.append(("again", f"{suggest('retry', name)}{options} --wait{about}"))
+        commands.append(("again", f"{suggest('retry', name, *retry_options(counts), '--wait')}{about}"))
     if job.unread:
         commands.append(("unread", f"{suggest('resume', name)}     (reads the shared record again)"))
     if counts[State.UNKNOWN] > job.unread:
@@ -250,14 +249,14 @@ def _advice(job: JobOutcome, profile: Profile) -> list[str]:
         )
     if job.status == State.DELETED and job.action not in (JobAction.DELETE, JobAction.REFUSE, JobAction.ENDED):
         lines.append(f"run {job.run} was deleted by another command; apply starts the next run")
-    if job.action is JobAction.DELETE and job.summary and job.summary.run.deleting and job.summary.run.manifest:
+    if job.next_run is not None:
         lines.append(
-            f"the next apply of {job.name} starts run {job.summary.run.number + 1}; if cron runs apply, remove that "
-            "line first"
+            f"the next apply of {job.name} starts run {job.next_run}; if cron runs apply, remove that line first"
         )
     alive = sum(job.counts[state] for state in ALIVE)
     held = job.counts[State.QUEUED]
-    if not job.watched and (alive or held):
+    is_stopped = job.summary is not None and job.summary.stop_reason is not None
+    if not job.watched and (alive or held) and not is_stopped:
         lines.append(f"{no_driver(held)}{_without_driver(job, profile)}. To continue: {suggest('resume', job.name)}")
     return lines
 

@@ -265,6 +265,21 @@ def test_after_a_failed_shard_the_merge_is_skipped_and_runs_when_it_is_done(desk
     assert desk.run_of("merge") == 2
 
 
+def test_a_skipped_job_names_the_job_that_failed_and_not_the_skipped_one_between(desk: Desk) -> None:
+    table = "[[job]]\nname = '{}'\nafter = ['{}']\ncommand = ['true']\n"
+    desk.write("chain.toml", CHAIN + table.format("report", "merge"))
+    said = desk.run("apply", "chain.toml", "--wait", exit=1).stderr
+    assert (
+        "report was skipped because shards is Failed (report comes after merge, merge comes after shards). "
+        "Run skahactl retry shards --wait, then: skahactl apply chain.toml --wait\n"
+    ) in said
+    assert "retry merge" not in said
+    desk.write("ok", "")
+    desk.run("retry", "shards", "--wait")
+    desk.run("apply", "chain.toml", "--wait")
+    assert desk.recorded("report") == ["Completed"]
+
+
 @pytest.mark.slow
 def test_a_stale_merge_runs_anew_and_only_once(desk: Desk) -> None:
     desk.write("ok", "")

@@ -105,3 +105,22 @@ def test_a_forgotten_job_starts_anew_whatever_runs_it_had(desk: Desk) -> None:
     assert desk.data("get", "jobs") == []
     desk.run("apply", "anew.toml", "--wait")
     assert len(listed(desk)) == 2
+
+
+def test_delete_says_what_it_forgot_and_which_run_comes_next(desk: Desk) -> None:
+    desk.job("anew", "echo x", 2)
+    desk.run("apply", "anew.toml", "--wait")
+    desk.run("apply", "anew.toml", "--wait", "--rerun")
+    said = desk.run("delete", "anew", "--forget").stderr
+    deleted = "2 ended sessions, the record and the saved logs (8 bytes) deleted\n"
+    following = "  the next apply of anew starts run 1; if cron runs apply, remove that line first\n"
+    assert deleted + following in said
+    assert said.count("next apply") == 1
+    assert "the record and the logs remain" not in said
+    desk.run("apply", "anew.toml", "--wait")
+    assert desk.run_of("anew") == 1
+    assert "2 ended sessions deleted; the record and the logs remain" in desk.run("delete", "anew").stderr
+    again = desk.run("delete", "anew", "--forget").stderr
+    assert "the record and the saved logs (4 bytes) deleted" in again
+    desk.run("create", "headless", "x/y:1", "-n", "made", "--wait", "--", "true")
+    assert "next apply" not in desk.run("delete", "made").stderr  # it has no manifest

@@ -84,7 +84,6 @@ SAME = {
     "retry tiles 2 --dry-run": "retry tiles/2 --dry-run",
     "delete tiles 2 --dry-run": "delete tiles/2 --dry-run",
     "delete tiles/2 --dry-run -y": "delete tiles/2 --dry-run",
-    "scancel survey_3 --dry-run": "scancel survey_3 --dry-run",
     "apply -n job.toml": "apply --dry-run job.toml",
     "apply job.toml --dry-run=client": "apply job.toml --dry-run",
     "apply job.toml --dry-run=server": "apply job.toml --dry-run",
@@ -102,12 +101,10 @@ def test_another_form_means_the_same(home: Home) -> None:
     assert [(line, told[line], told[other]) for line, other in SAME.items() if told[line] != told[other]] == []
     for line in SAME:
         code, out, _ = told[line]
-        assert line.startswith(("wait", "scancel", "logs", "retry", "delete")) or (code, out != "") == (0, True), line
+        assert line.startswith(("wait", "logs", "retry", "delete")) or (code, out != "") == (0, True), line
 
 
-def test_scancel_deletes_and_noun_lists_print_each_noun(home: Home) -> None:
-    assert use_aliases(["scancel", "survey_3"]) == ["delete", "survey_3"]
-    assert use_aliases(["scancel", "-u", "me"]) == ["scancel", "-u", "me"]
+def test_noun_lists_print_each_noun(home: Home) -> None:
     _, out, _ = called(home, "get jobs,replicas tiles --cached -o json")
     assert {noun: len(rows) for noun, rows in json.loads(out).items()} == {"jobs": 1, "replicas": 20}
     _, out, _ = called(home, "get jobs,replicas survey --cached")
@@ -148,6 +145,7 @@ def test_skahactl_alone_shows_live_jobs(tmp_path: Path) -> None:
 
 #: What is answered with a suggestion, and the suggestion.
 ANSWERS = {
+    "scancel survey_3": "skahactl delete survey/3",
     "scancel -u me": "skahactl get jobs --state Running,Pending,Queued -o name | xargs -r skahactl delete",
     "squeue -j X": "skahactl get replicas X",
     "squeue": "skahactl get jobs",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
-from tests.desk import Desk
+from tests.desk import Desk, wait_for
 
 pytestmark = pytest.mark.once
 
@@ -38,7 +39,13 @@ def test_a_job_stops_after_its_failures_and_says_so(desk: Desk) -> None:
     assert 3 <= len(states["Failed"]) <= 4  # what ran when the third failed continued
     reason = f"stopped after {len(states['Failed'])} failures"
     assert reason in done.stderr + done.stdout
-    assert "retry survey --wait" in done.stderr
+    advice = [
+        f"{reason} (limits.failures = 3); ",
+        "To continue: skahactl retry survey --wait (retries all failed replicas)",
+        f"skahactl apply survey.toml --set limits.failures={len(states['Failed']) + 3} --wait",
+        "After a change of the manifest: skahactl apply survey.toml --rerun --missing\n",
+    ]
+    assert [text for text in advice if text not in done.stderr] == []
     (shown,) = desk.data("get", "jobs")
     assert (shown["status"], shown["reason"]) == ("Queued", reason)
     assert {row["reason"] for row in desk.data("get", "replicas", "survey", "--state", "Queued")} == {reason}
@@ -46,6 +53,11 @@ def test_a_job_stops_after_its_failures_and_says_so(desk: Desk) -> None:
     assert reason in again.stderr + again.stdout
     assert by_state(desk, "survey") == states
     assert not desk.is_driven("survey")
+    for words in (["resume"], ["wait"], ["retry", "-r", str(states["Queued"][0])]):
+        said = desk.run(*words, "survey", exit=1).stderr
+        assert [text for text in advice if text not in said] == []
+        assert "resume survey" not in said
+    assert f"survey/{states['Queued'][0]}: it is Queued already: {reason}\n" in said
 
 
 def test_retry_or_a_higher_limit_continues_a_stopped_run(desk: Desk) -> None:
@@ -157,3 +169,24 @@ def test_a_dry_run_of_retry_lists_replicas_and_items(desk: Desk) -> None:
     assert by_state(desk, "survey")["Failed"] == [4]
     (job,) = desk.data("retry", "survey", "--rejected", "--dry-run")["jobs"]
     assert job["steps"] == [], "none was rejected"
+
+
+def test_items_of_a_failed_replica_are_unknown_until_its_log_is_read(desk: Desk) -> None:
+    job = survey(desk, 4, replicas="1")
+    text = (desk.root / job).read_text().replace("[items]", "[items]\neach = true")
+    desk.write(job, text.replace("echo", "until [ -e go ]; do sleep 0.05; done; echo"))
+    desk.run("apply", job)
+    desk.write("go", "")
+    wait_for(lambda: desk.states("survey") == ["Failed"])
+    shown = desk.run("get", "items", "survey", "-o", "json")
+    assert {row["state"] for row in json.loads(shown.stdout)} == {"Unknown"}
+    said = "the log of survey/1 has not been read; which of its items failed is not known yet. To read it: "
+    assert shown.stderr == f"{said}skahactl resume survey\n"
+    assert desk.data("get", "jobs")[0]["items"] == {"total": 4, "completed": 0, "failed": 0}
+    (step,) = desk.data("retry", "survey", "--dry-run")["jobs"][0]["steps"]
+    reason = "Failed; those of its 4 items that did not end with 0 (known when its log has been read)"
+    assert step["reason"] == reason
+    desk.run("resume", "survey", exit=1)
+    assert [row["state"] for row in desk.data("get", "items", "survey")] == ["Completed"] * 3 + ["Failed"]
+    (step,) = desk.data("retry", "survey", "--dry-run")["jobs"][0]["steps"]
+    assert step["reason"] == "Failed; item tile-4"

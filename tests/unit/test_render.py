@@ -273,21 +273,18 @@ def test_what_happens_without_a_driver_depends_on_the_job() -> None:
 
 def test_a_deleted_job_says_what_starts_it_again() -> None:
     deleted = zero_filled({State.DELETED: 4})
-    for run, expected in (
-        ({"deleting": True, "manifest": "a.toml"}, True),
-        ({"deleting": True, "manifest": None}, False),
-    ):
+    for following in (2, None):
         place = context()
         part = made(
             action=JobAction.DELETE,
             status=State.DELETED,
             counts=deleted,
             steps=[],
-            summary=with_run(**run),
+            next_run=following,
             watched=True,
         )
         show_outcome(place, Outcome(CANFAR, False, [part]))
-        assert ("the next apply of tiles starts run 2" in written(place)[1]) == expected
+        assert ("the next apply of tiles starts run 2" in written(place)[1]) == (following == 2)
 
 
 def test_rejected_replicas_have_no_logs() -> None:

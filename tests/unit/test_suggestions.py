@@ -140,7 +140,7 @@ def test_another_tool_s_option_is_answered_with_what_has_the_same_effect(line: s
 
 
 #: Commands of other tools that work here, or that are not available: nothing is suggested.
-NOT_SUGGESTED = (*VERBS, "version", "scancel", "sbatch", "data", "feedback")
+NOT_SUGGESTED = (*VERBS, "version", "sbatch", "data", "feedback")
 #: Options that are read before the verb, or that make no difference.
 OTHER_OPTIONS = re.compile("--(quiet|output|debug|force)")
 
