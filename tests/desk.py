@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests import calls
 from tests.terminal import Terminal
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +96,10 @@ class Desk:
     def data(self, *words: str, exit: int = 0) -> Any:
         """What it prints with ``-o json``."""
         return json.loads(self.run(*words, "-o", "json", exit=exit).stdout)
+
+    def each(self, *lines: str) -> list[Done]:
+        """What each of these lines answers, one after the other."""
+        return calls.answers(map(str.split, lines), self.root, self.environ)
 
     def states(self, job: str) -> list[str]:
         """The replicas' states, as ``get`` shows them."""

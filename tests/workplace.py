@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests import calls
 from tests.skaha_server.process import ROOT, TOKEN, Server
 
 #: With a server whose replies come late, or never.
@@ -88,6 +89,10 @@ class Workplace:
                 f"skahactl {' '.join(words)}: {process.returncode}\n{out[-2000:]}\n{err}"
             )
         return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def each(self, *lines: str) -> list[subprocess.CompletedProcess[str]]:
+        """What each of these lines answers, one after the other."""
+        return calls.answers(map(str.split, lines), self.root, self.environ)
 
     def data(self, *words: str, expect: int | None = 0) -> Any:
         """What a command with ``-o json`` prints."""

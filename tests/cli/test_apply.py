@@ -565,13 +565,14 @@ def test_delete_in_its_forms(desk: Desk, long: str) -> None:
 @pytest.mark.once
 def test_one_unknown_target_and_nothing_is_deleted(desk: Desk, long: str) -> None:
     desk.run("apply", long)
-    for words, hint in (
-        (("long", "lnog"), "did you mean 'long'?"),
-        (("long", "nothing/3"), "jobs there: long"),
-        (("long", ""), "invalid target ''"),
-        (("long/1", long), f"skahactl delete -f {long}"),
-    ):
-        assert hint in desk.run("delete", *words, exit=2).stderr
+    hints = {
+        "long lnog": "did you mean 'long'?",
+        "long nothing/3": "jobs there: long",
+        f"long/1 {long}": f"skahactl delete -f {long}",
+    }
+    for hint, done in zip(hints.values(), desk.each(*(f"delete {words}" for words in hints)), strict=True):
+        assert (done.returncode, hint in done.stderr) == (2, True), done
+    assert "invalid target ''" in desk.run("delete", "long", "", exit=2).stderr
     assert "Deleted" not in desk.recorded("long")
     desk.run("delete", "job", "long")
     assert desk.recorded("long") == ["Deleted"] * 2

@@ -366,19 +366,27 @@ def test_one_look_brings_what_has_not_ended_up_to_date(tmp_path: Path, server: S
 def test_sessions_are_the_platforms_with_what_they_are_to_us(tmp_path: Path, server: Server) -> None:
     here, ids = elsewhere(tmp_path, server)
     other = server.tell("session", name="my-notebook", kind="notebook")["id"]
-    rows = {row["id"]: row for row in here.data("get", "sessions")}
+    lines = {
+        "all": "get sessions -o json",
+        "names": "get sessions field -o name",
+        "named": f"get sessions field/1 field/2 {ids[2]} my-notebook -o json",
+        "notebook": "get sessions my-notebook -o json",
+        "unknown": "get sessions a1b2c3d4",
+        "described": f"describe {other}",
+        "as data": f"describe {other} -o json",
+    }
+    told = dict(zip(lines, here.each(*lines.values()), strict=True))
+    rows = {row["id"]: row for row in json.loads(told["all"].stdout)}
     assert rows[ids[1]]["skahactl"] == {"job": "field", "run": 1, "replica": 1, "attempt": 1}
     assert rows[other]["skahactl"] is None
     assert rows[other]["userid"] == "alice"
-    assert here.run("get", "sessions", "field", "-o", "name").stdout.split() == sorted([ids[1], ids[2]])
-    named = here.data("get", "sessions", "field/1", "field/2", ids[2], "my-notebook")
-    assert {row["id"] for row in named} == {ids[1], ids[2], other}
-    (notebook,) = here.data("get", "sessions", "my-notebook")
+    assert told["names"].stdout.split() == sorted([ids[1], ids[2]])
+    assert {row["id"] for row in json.loads(told["named"].stdout)} == {ids[1], ids[2], other}
+    (notebook,) = json.loads(told["notebook"].stdout)
     assert notebook["id"] == other
-    assert "no session 'a1b2c3d4'" in here.run("get", "sessions", "a1b2c3d4", expect=2).stderr
-    described = here.run("describe", other).stdout
-    assert re.search(r"URL +https?://\S+" + other, described)
-    assert here.data("describe", other)["session"]["id"] == other
+    assert (told["unknown"].returncode, "no session 'a1b2c3d4'" in told["unknown"].stderr) == (2, True)
+    assert re.search(r"URL +https?://\S+" + other, told["described"].stdout)
+    assert json.loads(told["as data"].stdout)["session"]["id"] == other
 
 
 def test_images_resources_and_events(tmp_path: Path, server: Server) -> None:
@@ -392,7 +400,7 @@ def test_images_resources_and_events(tmp_path: Path, server: Server) -> None:
         "events field/1 -o json",
         "events field/3",
     )
-    answers = calls.answers(map(str.split, lines), here.root, here.environ)
+    answers = here.each(*lines)
     assert [done.returncode for done in answers] == [0] * len(lines), answers
     images, resources, table, events, of_first, of_third = (done.stdout for done in answers)
     assert images.split() == ["images.canfar.net/skaha/astroml:latest"]
@@ -411,17 +419,14 @@ def test_without_a_network_the_record_is_shown_and_said(tmp_path: Path, server: 
     with open_ledger(here.root / "state") as ledger, ledger.transaction() as connection:
         connection.execute("UPDATE jobs SET server = 'http://127.0.0.1:9/skaha/v1'")
     here.write("profile.toml", profile)
-    for words, shown in (
-        (("get", "jobs"), "field"),
-        (("get", "field"), "field/1"),
-        (("describe", "field"), "field on"),
-    ):
-        done = here.run(*words, expect=4)
-        assert shown in done.stdout
+    shown = {"get jobs": "field", "get field": "field/1", "describe field": "field on"}
+    *told, data, cached, sessions = here.each(*shown, "get jobs -o json", "get jobs --cached", "get sessions")
+    for part, done in zip(shown.values(), told, strict=True):
+        assert (done.returncode, part in done.stdout) == (4, True), done
         assert re.search("showing the local record, last observed 3 min( [0-9]+ s)? ago", done.stderr)
-    assert json.loads(here.run("get", "jobs", "-o", "json", expect=4).stdout)[0]["counts"]["Pending"] == 3
-    assert here.run("get", "jobs", "--cached").stderr == ""
-    assert here.run("get", "sessions", expect=4).stdout == ""
+    assert (data.returncode, json.loads(data.stdout)[0]["counts"]["Pending"]) == (4, 3)
+    assert (cached.returncode, cached.stderr) == (0, "")
+    assert (sessions.returncode, sessions.stdout) == (4, "")
 
 
 def test_another_users_list_says_nothing_of_ours(tmp_path: Path, server: Server) -> None:

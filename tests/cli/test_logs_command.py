@@ -328,7 +328,7 @@ def test_a_server_that_is_away(tmp_path: Path, server: Server) -> None:
     for kind, words in (("error", "the server replied 500"), ("gateway", "the server replied 50")):
         server.tell("outage", kind=kind, seconds=60)
         verbs = ("logs", "delete", "describe", "renew")
-        for answer in calls.answers(((verb, done) for verb in verbs), here.root, here.environ):
+        for answer in here.each(*(f"{verb} {done}" for verb in verbs)):
             assert answer.returncode == 4, answer
             assert f"error: {place}: {words}" in answer.stderr, answer
 

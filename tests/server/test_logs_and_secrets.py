@@ -25,7 +25,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield started
 
 
-@pytest.mark.parametrize("keep", ["all", "failed", "none"])
+@pytest.mark.parametrize(
+    "keep", [pytest.param("all", marks=pytest.mark.slow), "failed", pytest.param("none", marks=pytest.mark.slow)]
+)
 def test_logs_are_kept_as_the_manifest_says_and_their_size_is_told(tmp_path: Path, server: Server, keep: str) -> None:
     server.tell("plan", fail=0.5, seed=2)
     here = Workplace(tmp_path / "here", server)

@@ -128,17 +128,22 @@ def test_sessions_are_listed_read_and_deleted_by_id(server: Server, tmp_path: Pa
     here = Workplace(tmp_path / "here", server)
     done = server.tell("session", name="mine-1", status="Completed")["id"]
     kept = server.tell("session", name="mine-2", status="Running")["id"]
-    listed = here.run("get", "sessions", "--state", "Pending,Running", "-o", "name").stdout
-    assert kept in listed
-    assert done not in listed
-    assert {row["id"] for row in here.data("get", "sessions")} >= {done, kept}
-    assert here.run("describe", kept).stdout.find(kept) >= 0
-    here.run("events", kept)
-    here.run("logs", kept, expect=None)
-    here.run("renew", kept)
-    here.run("delete", "--sessions", "mine-*", "--state", "Completed", "-y")
-    left = {row["id"] for row in here.data("get", "sessions")}
-    assert kept in left
-    assert done not in left
-    here.run("delete", kept, "-y")
-    assert kept not in {row["id"] for row in here.data("get", "sessions")}
+    told = here.each(
+        "get sessions --state Pending,Running -o name",
+        "get sessions -o name",
+        f"describe {kept}",
+        f"events {kept}",
+        f"renew {kept}",
+        "delete --sessions mine-* --state Completed -y",
+        "get sessions -o name",
+        f"delete {kept} -y",
+        "get sessions -o name",
+        f"logs {kept}",
+    )
+    assert [answer.returncode for answer in told[:-1]] == [0] * 9, told
+    alive, all_, described, _, _, _, without_done, _, without_both, _ = (answer.stdout for answer in told)
+    assert (kept in alive, done in alive) == (True, False)
+    assert {done, kept} <= set(all_.split())
+    assert kept in described
+    assert (kept in without_done, done in without_done) == (True, False)
+    assert kept not in without_both

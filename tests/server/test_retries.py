@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import time
@@ -34,8 +35,8 @@ def test_a_session_of_an_earlier_run_is_not_tried_again_beside_the_last(desk: De
     desk.write("ready", "")
     desk.run("apply", "live.toml", "--rerun")
     wait_for(lambda: desk.states("live") == ["Running"] * 2)
-    for words in (("retry", *old), ("resume", old[0]), ("mark", old[0], "completed")):
-        assert "a session of run 1 of live; the last run is 2" in desk.run(*words, exit=2).stderr
+    for done in desk.each(f"retry {' '.join(old)}", f"resume {old[0]}", f"mark {old[0]} completed"):
+        assert (done.returncode, "a session of run 1 of live; the last run is 2" in done.stderr) == (2, True), done
     assert len(desk.data("get", "sessions", "--state", "Running")) == 2
     desk.clear("live")
 
@@ -46,11 +47,11 @@ def test_a_session_of_an_earlier_attempt_does_not_mean_the_one_after_it(desk: De
     desk.write("ready", "")
     desk.run("retry", old)
     wait_for(lambda: desk.states("one") == ["Running"])
-    for words in (("retry", old, "--dry-run"), ("renew", old), ("wait", old), ("mark", old, "failed")):
-        assert "an earlier attempt of one/1" in desk.run(*words, exit=2).stderr
-    assert desk.run("delete", old, "--dry-run").returncode == 0
-    desk.run("delete", old)
-    assert "nothing to delete" in desk.run("delete", old).stderr
+    for done in desk.each(f"retry {old} --dry-run", f"renew {old}", f"wait {old}", f"mark {old} failed"):
+        assert (done.returncode, "an earlier attempt of one/1" in done.stderr) == (2, True), done
+    told = desk.each(f"delete {old} --dry-run", f"delete {old}", f"delete {old}")
+    assert [done.returncode for done in told] == [0, 0, 0]
+    assert "nothing to delete" in told[-1].stderr
     assert desk.states("one") == ["Running"]
     (new,) = sessions(desk, "one")
     desk.run("delete", new)
@@ -65,9 +66,13 @@ def test_marked_is_what_was_named_and_no_more(desk: Desk) -> None:
     assert desk.states("m") == ["Completed", "Failed", "Failed", "Failed"]
     assert "nothing marked" in desk.run("mark", "m/2", "completed", "--unknown").stderr
     desk.write("items.txt", "a\n")
-    for words in ((), ("--items", "items.txt", "--unknown"), ("--items", "items.txt", "-r", "1")):
-        assert "specify replicas with -r" in desk.run("mark", "m", "completed", *words, exit=2).stderr
-    assert "specify replicas with -r" in desk.run("mark", "m/1", "completed", "--items", "items.txt", exit=2).stderr
+    for done in desk.each(
+        "mark m completed",
+        "mark m completed --items items.txt --unknown",
+        "mark m completed --items items.txt -r 1",
+        "mark m/1 completed --items items.txt",
+    ):
+        assert (done.returncode, "specify replicas with -r" in done.stderr) == (2, True), done
 
 
 def test_only_the_expired_among_the_named_are_marked(desk: Desk) -> None:
@@ -86,27 +91,34 @@ def test_states_narrow_the_named_and_items_go_with_a_job_alone(desk: Desk) -> No
     more = "[items]\nvalues = ['a', 'b', 'c', 'd']"
     desk.run("apply", desk.job("tiles", "test $REPLICA_ID -gt 2 # {item}", 4, more), "--wait", exit=1)
 
-    def planned(*words: str) -> list[int]:
-        (job,) = desk.data("retry", *words, "--dry-run")["jobs"]
-        return [step["replica"] for step in job["steps"]]
-
-    assert planned("tiles") == [1, 2]
-    assert planned("tiles", "-r", "1-4") == [1, 2, 3, 4]
-    assert planned("tiles", "-r", "2-4", "--failed") == planned("tiles/2-4", "--failed") == [2]
-    assert planned("tiles/1-4", "--unknown") == []
-    assert planned("tiles/1-4", "--unknown", "--failed") == [1, 2]
     desk.write("d.txt", "d\n")
-    assert planned("tiles", "--items", "d.txt") == [4]
-    desk.run("retry", "tiles/1", "--items", "d.txt", "--dry-run", exit=2)
+    planned = {
+        "tiles": [1, 2],
+        "tiles -r 1-4": [1, 2, 3, 4],
+        "tiles -r 2-4 --failed": [2],
+        "tiles/2-4 --failed": [2],
+        "tiles/1-4 --unknown": [],
+        "tiles/1-4 --unknown --failed": [1, 2],
+        "tiles --items d.txt": [4],
+    }
+    *told, refused = desk.each(*(f"retry {words} --dry-run -o json" for words in (*planned, "tiles/1 --items d.txt")))
+    found = [[step["replica"] for step in json.loads(done.stdout)["jobs"][0]["steps"]] for done in told]
+    assert dict(zip(planned, found, strict=True)) == planned
+    assert refused.returncode == 2
 
 
 def test_a_retry_that_waits_answers_for_the_job(desk: Desk) -> None:
-    desk.run("apply", desk.job("good", "true"), "--wait")
-    desk.run("retry", "good", "--wait")
-    desk.run("apply", desk.job("bad", "exit 1"), "--wait", exit=1)
-    desk.run("retry", "bad", "--unknown", "--wait", exit=1)
-    desk.run("retry", "bad", "--unknown")
-    desk.run("retry", "good", "bad", "--unknown", "--wait", exit=1)
+    desk.job("good", "true")
+    desk.job("bad", "exit 1")
+    codes = {
+        "apply good.toml --wait": 0,
+        "retry good --wait": 0,
+        "apply bad.toml --wait": 1,
+        "retry bad --unknown --wait": 1,
+        "retry bad --unknown": 0,
+        "retry good bad --unknown --wait": 1,
+    }
+    assert dict(zip(codes, (done.returncode for done in desk.each(*codes)), strict=True)) == codes
     desk.job("slow", "until [ -e go ]; do sleep 0.1; done")
     desk.run("apply", "slow.toml")
     assert "no command is driving this job" in desk.run("retry", "slow").stderr
@@ -131,9 +143,9 @@ def test_wait_ends_where_nobody_creates_what_is_held(desk: Desk) -> None:
 
 def test_conditions_of_wait_as_kubectl_writes_them(desk: Desk) -> None:
     desk.run("apply", desk.job("short", "true"), "--wait")
-    for condition in ("condition=complete", "Complete", "condition=Completed", "Running"):
-        desk.run("wait", "short", "--for", condition)
-    desk.run("wait", "short", "--for", "condition=compleet", exit=2)
+    conditions = ("condition=complete", "Complete", "condition=Completed", "Running", "condition=compleet")
+    done = desk.each(*(f"wait short --for {condition}" for condition in conditions))
+    assert [answer.returncode for answer in done] == [0, 0, 0, 0, 2]
 
 
 def test_one_list_that_lacks_it_deletes_nothing(tmp_path: Path) -> None:
@@ -184,8 +196,9 @@ def test_rows_are_sorted_by_every_column_that_is_shown(desk: Desk) -> None:
     more = "[items]\nvalues = ['a', 'b', 'c']"
     desk.run("apply", desk.job("tiles", "test $REPLICA_ID = 2 # {item}", 3, more), "--wait", exit=1)
     desk.run("apply", desk.job("one", "true"), "--wait")
-    rows = {noun: desk.data("get", noun) for noun in ("jobs", "sessions")}
-    rows |= {noun: desk.data("get", noun, "tiles") for noun in ("replicas", "items", "events")}
+    asked = ("jobs", "sessions", "replicas tiles", "items tiles", "events tiles")
+    told = desk.each(*(f"get {words} -o json" for words in asked))
+    rows = {words.split()[0]: json.loads(done.stdout) for words, done in zip(asked, told, strict=True)}
     for noun, view in VIEWS.items():
         for column in view.columns:
             found = rows.get(noun, [])

@@ -39,14 +39,17 @@ def here(tmp_path: Path, server: Server) -> Workplace:
 def test_what_is_not_a_regular_file_is_refused_at_once(here: Workplace, server: Server) -> None:
     os.mkfifo(here.root / "fifo")
     (here.root / "large").write_bytes(b"x" * 65537)
-    for source, reason in (
-        ("fifo", "it is not a regular file"),
-        ("/dev/zero", "it is not a regular file"),
-        ("large", "it has more than 64 KiB"),
-        (".", "it is not a regular file"),
-    ):
-        here.write("job.toml", JOB % f'from-file = "{source}"')
-        assert reason in here.run("apply", "job.toml", expect=2).stderr
+    reasons = {
+        "fifo": "it is not a regular file",
+        "/dev/zero": "it is not a regular file",
+        "large": "it has more than 64 KiB",
+        ".": "it is not a regular file",
+    }
+    for number, source in enumerate(reasons):
+        here.write(f"{number}.toml", JOB % f'from-file = "{source}"')
+    told = here.each(*(f"apply {number}.toml" for number in range(len(reasons))))
+    for reason, done in zip(reasons.values(), told, strict=True):
+        assert (done.returncode, reason in done.stderr) == (2, True), done
     assert server.state()["sessions"] == []
 
 

@@ -37,7 +37,7 @@ Row = dict[str, Any]
 
 
 def test_items_over_replicas(tmp_path: Path) -> None:
-    items_over_replicas(tmp_path, items=300, replicas=40, alive=10, kills=3, lost=0.08)
+    items_over_replicas(tmp_path, items=150, replicas=24, alive=8, kills=2, lost=0.08)
 
 
 @pytest.mark.slow
@@ -110,13 +110,13 @@ def assert_logs_kept(here: Workplace, sessions: list[Row]) -> None:
 
 
 def test_an_end_that_is_forgotten_soon_is_seen_by_a_driver(tmp_path: Path) -> None:
-    plan = {"seed": 3, "memory": 5.0, "pending": [0.0, 1.0], "running": [0.2, 4.0], "log_lines": 20}
+    plan = {"seed": 3, "memory": 5.0, "pending": [0.0, 1.0], "running": [0.2, 3.0], "log_lines": 20}
     with running(tmp_path / "server", plan) as server:
         here = Workplace(tmp_path / "here", server, {"memory": 5})
-        here.write("job.toml", JOB.format(replicas=20, alive=10))
-        here.write("tiles.txt", "".join(f"tile-{number}\n" for number in range(60)))
+        here.write("job.toml", JOB.format(replicas=12, alive=6))
+        here.write("tiles.txt", "".join(f"tile-{number}\n" for number in range(36)))
         here.run("apply", "job.toml", "--wait")
-        assert_every_item_done(here, server.state()["sessions"], 60, 20)
+        assert_every_item_done(here, server.state()["sessions"], 36, 12)
         assert_logs_kept(here, server.state()["sessions"])
 
 
