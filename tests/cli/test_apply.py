@@ -553,7 +553,7 @@ def test_delete_in_its_forms(desk: Desk, long: str) -> None:
     assert "Deleted" not in desk.recorded("long")
     desk.run("delete", "long", "-r", "1")
     assert desk.recorded("long")[0] == "Deleted"
-    desk.run("delete", "-f", long)
+    assert "[y/N]" not in desk.run("delete", "-f", long).stderr, "there is no terminal to ask on"
     assert desk.recorded("long") == ["Deleted"] * 2
     assert "nothing" in desk.run("delete", "long").stderr
     desk.run("delete", "nothing", exit=2)

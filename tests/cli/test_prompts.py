@@ -42,13 +42,6 @@ def test_delete_asks_once_at_a_terminal(desk: Desk, long: str) -> None:
     assert desk.at_a_terminal("delete", "long", "--forget", "-y").ended() == 0
 
 
-def test_delete_without_a_terminal_asks_nothing(desk: Desk, long: str) -> None:
-    desk.run("apply", long)
-    done = desk.run("delete", "long")
-    assert "[y/N]" not in done.stderr
-    assert desk.states("long") == ["Deleted", "Deleted"]
-
-
 def test_what_a_live_driver_takes_over_is_done(desk: Desk) -> None:
     desk.job("mixed", "test $REPLICA_ID = 1 || exit 3; sleep 100", 2)
     driver = desk.start("apply", "mixed.toml", "--wait")
@@ -79,18 +72,6 @@ def test_an_interrupted_driver_names_what_will_not_start(desk: Desk) -> None:
     assert code == 130
     assert "no command is driving it: 3 queued replicas will not start" in err
     desk.clear("few")
-
-
-def test_mark_changes_an_observed_result_only_with_force(desk: Desk) -> None:
-    desk.job("bad", "exit 3", 2)
-    desk.run("apply", "bad.toml", "--wait", exit=1)
-    done = desk.run("mark", "bad", "completed", "-r", "1", exit=1)
-    assert "replica 1 of bad was observed" in done.stderr
-    assert desk.states("bad") == ["Failed", "Failed"]
-    desk.run("mark", "bad", "failed", "-r", "1")
-    done = desk.run("mark", "bad", "completed", "-r", "1", "--force")
-    assert "the observed result of replica 1 was Failed" in done.stderr
-    assert desk.states("bad") == ["Completed", "Failed"]
 
 
 def test_no_name_sends_a_terminal_commands(desk: Desk) -> None:

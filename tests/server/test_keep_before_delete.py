@@ -17,6 +17,8 @@ from tests.workplace import Workplace
 pytestmark = pytest.mark.once
 
 JOB = "name = 'kept'\nimage = 'images.canfar.net/skaha/astroml:latest'\ncommand = ['echo', '{number}']\nreplicas = 4\n"
+#: Waiting, and on demand without.
+BOTH_WAYS = pytest.mark.parametrize("options", [[], pytest.param(["--wait=false"], marks=pytest.mark.slow)])
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def logs_of(server: Server) -> set[str]:
     return {row["log_sha256"] for row in server.state()["sessions"]}
 
 
-@pytest.mark.parametrize("options", [[], ["--wait=false"]])
+@BOTH_WAYS
 def test_delete_saves_ends_and_logs_first(place: tuple[Server, Workplace], options: list[str]) -> None:
     server, here = place
     here.run("delete", "kept", *options)
@@ -52,7 +54,7 @@ def test_replace_saves_ends_and_logs_first(place: tuple[Server, Workplace]) -> N
     assert before <= here.kept_logs(), "whatever the next run does"
 
 
-@pytest.mark.parametrize("options", [[], ["--wait=false"]])
+@BOTH_WAYS
 def test_delete_saves_the_logs_of_running_replicas(tmp_path: Path, options: list[str]) -> None:
     with running(tmp_path / "server", {"running": [60, 60], "log_lines": 600}) as server:
         here = Workplace(tmp_path / "here", server)
@@ -65,7 +67,7 @@ def test_delete_saves_the_logs_of_running_replicas(tmp_path: Path, options: list
         assert {row["state"] for row in here.data("get", "replicas", "kept")} == {"Deleted"}
 
 
-@pytest.mark.parametrize("options", [[], ["--wait=false"]])
+@BOTH_WAYS
 def test_no_logs_skips_it(place: tuple[Server, Workplace], options: list[str]) -> None:
     server, here = place
     here.run("delete", "kept", "--no-logs", *options)

@@ -40,14 +40,20 @@ def opened(here: Workplace) -> list[str]:
 
 def test_a_session_that_was_made_elsewhere_is_opened_by_name_and_id(here: Workplace, server: Server) -> None:
     id = server.tell("session", name="nb-elsewhere", kind="notebook")["id"]
-    (row,) = [row for row in here.data("get", "sessions") if row["id"] == id]
-    for word in ("nb-elsewhere", id, f"session/{id}"):
-        assert here.run("open", word).stdout == f"{row['connectURL']}\n"
-    assert opened(here) == [row["connectURL"]] * 3
-    data = here.data("open", id, "--url")
-    assert data == {"id": id, "name": "nb-elsewhere", "kind": "notebook", "status": "Running", "url": row["connectURL"]}
-    assert here.run("open", id, "--url", "-o", "name").stdout == f"{id}\n"
-    assert len(opened(here)) == 3
+    listed, *pages, as_data, as_name = here.each(
+        "get sessions -o json",
+        "open nb-elsewhere",
+        f"open {id}",
+        f"open session/{id}",
+        f"open {id} --url -o json",
+        f"open {id} --url -o name",
+    )
+    (url,) = [row["connectURL"] for row in json.loads(listed.stdout) if row["id"] == id]
+    assert [done.stdout for done in pages] == [f"{url}\n"] * 3
+    assert opened(here) == [url] * 3, "not where the address was asked for"
+    data = json.loads(as_data.stdout)
+    assert data == {"id": id, "name": "nb-elsewhere", "kind": "notebook", "status": "Running", "url": url}
+    assert as_name.stdout == f"{id}\n"
 
 
 def test_a_job_is_opened_by_its_name(here: Workplace) -> None:
@@ -61,17 +67,18 @@ def test_a_job_is_opened_by_its_name(here: Workplace) -> None:
 
 def test_what_has_no_page(here: Workplace, server: Server) -> None:
     here.run("create", "headless", "images.canfar.net/skaha/astroml:latest", "-n", "batch", "--", "sleep", "100")
-    refused = here.run("open", "batch", expect=2)
+    headless = server.tell("session", name="other-batch", kind="headless")["id"]
+    pending = server.tell("session", name="slow", kind="notebook", status="Pending")["id"]
+    told = here.each("open batch", f"open {headless}", f"open {pending}", "open zzzzzzzz", "open")
+    assert [done.returncode for done in told] == [2, 2, 1, 1, 2], told
+    refused, other, waiting, gone, missing = told
     assert "batch is a headless job, which has no page" in refused.stderr
     assert "skahactl logs batch" in refused.stderr
-    headless = server.tell("session", name="other-batch", kind="headless")["id"]
-    assert "is a headless session" in here.run("open", headless, expect=2).stderr
-    pending = server.tell("session", name="slow", kind="notebook", status="Pending")["id"]
-    waiting = here.run("open", pending, expect=1)
+    assert "is a headless session" in other.stderr
     assert f"{pending} is Pending" in waiting.stderr
     assert f"skahactl wait {pending} --for running" in waiting.stderr
-    assert "has no live session" in here.run("open", "zzzzzzzz", expect=1).stderr
-    assert "missing argument TARGET" in here.run("open", expect=2).stderr
+    assert "has no live session" in gone.stderr
+    assert "missing argument TARGET" in missing.stderr
     assert opened(here) == []
 
 

@@ -60,9 +60,14 @@ def test_a_session_of_an_earlier_attempt_does_not_mean_the_one_after_it(desk: De
 
 def test_marked_is_what_was_named_and_no_more(desk: Desk) -> None:
     desk.run("apply", desk.job("m", "exit 1", 4), "--wait", exit=1)
-    assert "add --force" in desk.run("mark", "m/1", "completed", exit=1).stderr
+    refused, same = desk.each("mark m/1 completed", "mark m/1 failed")
+    assert (refused.returncode, same.returncode) == (1, 0)
+    assert "replica 1 of m was observed" in refused.stderr
+    assert "add --force" in refused.stderr
     assert desk.states("m") == ["Failed"] * 4
-    assert desk.run("mark", "m/1", "completed", "--force").stderr.startswith("m on ")
+    forced = desk.run("mark", "m/1", "completed", "--force").stderr
+    assert forced.startswith("m on ")
+    assert "the observed result of replica 1 was Failed" in forced
     assert desk.states("m") == ["Completed", "Failed", "Failed", "Failed"]
     assert "nothing marked" in desk.run("mark", "m/2", "completed", "--unknown").stderr
     desk.write("items.txt", "a\n")

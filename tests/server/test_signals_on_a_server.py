@@ -109,12 +109,15 @@ def test_who_asked_for_data_gets_data_where_nothing_was_to_be_done(desk: Desk) -
     (job,) = desk.data("retry", "short")["jobs"]
     assert (job["action"], job["reason"], job["steps"]) == ("retry", "nothing to retry", [])
     assert desk.data("delete", "nothing", "--ignore-not-found")["jobs"] == []
-    assert desk.run("retry", "short").stdout == ""
-    assert "nothing to retry" in desk.run("retry", "jobs", "short").stderr
-    assert desk.run("retry", "short", "-r", "1", "--dry-run").returncode == 0
-    desk.run("retry", "short/1", "nothing", exit=2)
+    lines = ("retry short/1 nothing", "retry short -r 1 --dry-run", "retry jobs short", "retry short")
+    unknown, planned, with_noun, plain = desk.each(*lines)
+    assert [done.returncode for done in (unknown, planned, with_noun, plain)] == [2, 0, 0, 0]
+    assert (plain.stdout, "nothing to retry" in plain.stderr, "nothing to retry" in with_noun.stderr) == (
+        "",
+        True,
+        True,
+    )
     assert [row["attempt"] for row in desk.data("get", "replicas", "short")] == [1], "one is unknown: none is retried"
-    assert "nothing to retry" in desk.run("retry", "short").stderr
 
 
 def test_several_jobs_are_retried_in_one_loop_and_told_as_one_outcome(desk: Desk) -> None:
