@@ -54,7 +54,9 @@ def test_results_and_logs_are_complete_although_no_command_ran_meanwhile(site: S
 
 def test_another_machine_takes_the_results_over(site: SharedSite) -> None:
     site.write_job()
+    site.gate.unlink()
     site.run("apply", "job.toml")
+    site.gate.touch()
     site.wait_until_ended(4)
     site.write_job("desktop")
     told = site.run("apply", "job.toml", "--adopt", "unknown", "-v", machine="desktop", expect=1).stderr
@@ -76,10 +78,13 @@ def test_a_retry_runs_only_the_items_that_failed(site: SharedSite) -> None:
     folder.mkdir()
     (folder / "job.toml").write_text(
         'name = "items"\nimage = "images.canfar.net/a/b:1"\n'
-        "shell = '''echo item {item}; [ {item} != b ] || [ -n \"$SKAHACTL_ATTEMPT\" ]'''\nreplicas = 1\n"
+        f"shell = '''until [ -e {site.gate} ]; do sleep 0.1; done\n"
+        "echo item {item}; [ {item} != b ] || [ -n \"$SKAHACTL_ATTEMPT\" ]'''\nreplicas = 1\n"
         f'[items]\nvalues = ["a", "b", "c"]\neach = true\n[logs]\nshared = "{site.shared}"\n'
     )
+    site.gate.unlink()
     site.run("apply", "job.toml")
+    site.gate.touch()
     site.wait_until_ended(1)
     items = json.loads(site.run("get", "items", "items", "-o", "json").stdout)
     assert [(row["item"], row["state"]) for row in items] == [("a", "Completed"), ("b", "Failed"), ("c", "Completed")]
@@ -120,7 +125,9 @@ def test_a_driver_on_the_platform_that_is_killed_continues_where_it_was(site: Sh
 def test_the_result_of_an_earlier_run_in_the_same_directory_is_not_taken(site: SharedSite) -> None:
     """The number of a run that was forgotten is used again; here no replica of the new one ever starts."""
     site.write_job()
+    site.gate.unlink()
     site.run("apply", "job.toml")
+    site.gate.touch()
     site.wait_until_ended(4)
     site.run("delete", "tiles", "--forget")
     for path in site.shared.glob("tiles-r1-*/*.end"):

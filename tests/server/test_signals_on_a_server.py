@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import sqlite3
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -57,11 +60,26 @@ def test_an_interruption_speaks_of_the_jobs_that_were_driven(desk: Desk, long: s
     desk.clear("slow")
 
 
+def stop_without_a_lock(driver: subprocess.Popen[str], desk: Desk) -> None:
+    """Stops it at a moment when others can write."""
+    while True:
+        driver.send_signal(signal.SIGSTOP)
+        try:
+            for path in (desk.state / "ledger.sqlite3", desk.state / "local" / "queue.db"):
+                with contextlib.closing(sqlite3.connect(path, timeout=1)) as connection:
+                    connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            driver.send_signal(signal.SIGCONT)
+            time.sleep(0.1)
+        else:
+            return
+
+
 def test_a_delete_that_is_interrupted_tells_what_it_did(desk: Desk, long: str) -> None:
     desk.run("apply", desk.job("done", "true"), "--wait")
     driver = desk.start("apply", long, "--wait")
     wait_for(lambda: desk.recorded("long") == ["Running"] * 2)
-    driver.send_signal(signal.SIGSTOP)  # it will not carry out the delete
+    stop_without_a_lock(driver, desk)  # it will not carry out the delete
     try:
         process = desk.start("delete", "done", "long", *JSON)
         wait_for(lambda: desk.is_asked_to_go("long"))
