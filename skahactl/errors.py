@@ -11,7 +11,8 @@ SkahactlError
 ├── BusyError             6  another command is driving this job
 ├── InternalError        70  a mistake in skahactl itself
 ├── CreateError           1  from Python: not every replica could be created
-└── NegativeResult              1  finished with a negative result
+└── NegativeResult        1  finished with a negative result
+    └── Declined          1  the user answered a question with no
 """
 
 from __future__ import annotations
@@ -219,6 +220,10 @@ class InternalError(SkahactlError):
 class NegativeResult(SkahactlError):
     exit = Exit.NO
     code = "no"
+
+
+class Declined(NegativeResult):
+    """The user answered a question with no. It is shown without ``error:``."""
 
 
 class CreateError(SkahactlError):

@@ -332,7 +332,8 @@ def _srun(rest: list[str]) -> str:
 
 def _scale(rest: list[str]) -> str:
     count = _value(rest, "--replicas") or "N"
-    return f"diff FILE --set replicas={count}\nthen: apply FILE --set replicas={count}"
+    run = f"skahactl apply FILE --set replicas={count}"
+    return f"diff FILE --set replicas={count}\nthen: {run}, with --rerun after the end of the run or with --replace"
 
 
 def _start(rest: list[str]) -> str:

@@ -189,7 +189,7 @@ class _Finder:
             self._refuse_job_options(word)
             return Target(None, None, word, word)
         if attempt is None:
-            raise self._unknown(name)
+            raise unknown_target(self._ledger, self._profile, name)
         self._refuse_job_options(word)
         past = replica_states(self._ledger, attempt.run_id, attempt.replica)[0].attempt > attempt.number
         run = self._by_id(attempt.run_id)
@@ -235,18 +235,20 @@ class _Finder:
             if value is not None:
                 raise UsageError(f"{option} applies only to jobs, but '{word}' is a session", hint=f"remove {option}")
 
-    def _unknown(self, name: str) -> UsageError:
-        place = f"{self._profile.name} ({self._profile.host})"
-        elsewhere = [key for key in job_keys(self._ledger) if key.name == name and key.server != self._profile.server]
-        if elsewhere:
-            run = last_run(self._ledger, elsewhere[0])
-            hint: str | None = f"it has a record with another profile; use -p {run.profile if run else '...'} instead"
-        else:
-            names = job_names(self._ledger, self._profile)
-            replica = replica_target(name, names)
-            guess = None if replica else did_you_mean(name, names)
-            hint = f"a replica is written JOB/NUMBER: {replica}" if replica else guess or _listed(names)
-        return UsageError(f"no job or session '{name}' on {place}", hint=hint, code="unknown-target")
+
+def unknown_target(ledger: Ledger, profile: Profile, name: str) -> UsageError:
+    """Return the error for a word that is neither a job here nor a session."""
+    elsewhere = [key for key in job_keys(ledger) if key.name == name and key.server != profile.server]
+    if elsewhere:
+        run = last_run(ledger, elsewhere[0])
+        hint: str | None = f"it has a record with another profile; use -p {run.profile if run else '...'} instead"
+    else:
+        names = job_names(ledger, profile)
+        replica = replica_target(name, names)
+        guess = None if replica else did_you_mean(name, names)
+        hint = f"a replica is written JOB/NUMBER: {replica}" if replica else guess or _listed(names)
+    message = f"no job or session '{name}' on {profile.name} ({profile.host})"
+    return UsageError(message, hint=hint, code="unknown-target")
 
 
 def replica_target(word: str, jobs: Sequence[str]) -> str | None:

@@ -18,7 +18,15 @@ from skahactl.commands.params import (
     Variables,
     WaitFlag,
 )
-from skahactl.commands.runtime import confirm, connected_runtime, deadline, read_manifests, run, run_with_report
+from skahactl.commands.runtime import (
+    check_timeout,
+    confirm,
+    connected_runtime,
+    deadline,
+    read_manifests,
+    run,
+    run_with_report,
+)
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import Invocation, current
 from skahactl.text import suggest
@@ -98,8 +106,7 @@ def apply(
       skahactl apply job.toml --wait --timeout 12h
       skahactl apply survey/ --dry-run -o json
     """
-    if timeout is not None and not wait:
-        raise UsageError("--timeout needs --wait", hint=suggest("apply", *manifests, "--wait", "--timeout", timeout))
+    check_timeout(timeout, wait, "apply", *manifests)
     if yes and not replace:
         raise UsageError("-y confirms --replace, which is missing", hint="leave out -y, or add --replace")
     files = read_manifests("apply", manifests, file, OPTIONS)
@@ -268,11 +275,15 @@ def applier_for(runtime: Runtime, asked: ApplyOptions) -> Applier:
 
 
 def _hint_for_create(outcome: Outcome) -> None:
-    """A job that was created before: what it was then is of no interest, and the ways out are create's."""
+    """A job that was created before: what it was then is of no interest, and the ways out are create's. A next run
+    under the name of a job says so."""
     from skahactl.engine.plan import JobAction
 
     for part in outcome.jobs:
         part.differences = ()
+        if part.action is JobAction.CREATE and (part.run or 0) > 1:
+            earlier = suggest("get", part.name, "--run", str((part.run or 0) - 1))
+            current().say(f"this is run {part.run} of the job {part.name}; the run before: {earlier}")
         if part.action is JobAction.REFUSE:
             part.reason = f"a job {part.name} exists already (run {part.run})"
             part.hint = f"choose another name with -n, or end it with: {suggest('delete', part.name)}"

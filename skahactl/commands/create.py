@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from skahactl import completers
 from skahactl.commands.params import EXECUTION, RESOURCES, Timeout
+from skahactl.commands.runtime import check_timeout
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import current
 from skahactl.text import suggest
@@ -62,7 +63,11 @@ def create(
     ],
     name: Annotated[
         str | None,
-        Parameter(name=["--name", "-n"], metavar="NAME", help="Name of the job (default: made from the image)."),
+        Parameter(
+            name=["--name", "-n"],
+            metavar="NAME",
+            help="Name of the job (default: made from the image). -n of an existing job starts its next run.",
+        ),
     ] = None,
     env: Annotated[
         list[str] | None,
@@ -140,9 +145,7 @@ def create(
         raise UsageError(
             f"{image} is a file, not an image", hint=f"to run the jobs of a manifest: {suggest('apply', image)}"
         )
-    if timeout is not None and not wait:
-        hint = f"add --wait: {suggest('create')} ... --wait --timeout {timeout}"
-        raise UsageError("--timeout needs --wait", hint=hint)
+    check_timeout(timeout, wait, "create", kind, image, "...")
     words = list(command)
     if len(words) == 1 and len(words[0].split()) > 1:
         current().warn(f"the command is one word, '{words[0]}': write -- {words[0]} without the quotes")

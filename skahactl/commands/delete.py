@@ -11,7 +11,7 @@ from skahactl import completers
 from skahactl.commands.params import EXECUTION, SELECTION, DryRun, Replicas, Yes
 from skahactl.commands.runtime import confirm, connected_runtime, parse_states, run, run_with_report
 from skahactl.completers import FileName
-from skahactl.errors import Exit, NegativeResult, UsageError, worst
+from skahactl.errors import Declined, Exit, NegativeResult, UsageError, worst
 from skahactl.invocation import current
 from skahactl.text import count_noun, suggest
 
@@ -103,7 +103,12 @@ def delete(
             )
         return int(run(lambda: _delete_foreign(sessions, state, dry_run, yes)))
     if state is not None:
-        raise UsageError("--state needs --sessions", hint=suggest("delete", "--sessions", "*", "--state", state))
+        job = targets[0].partition("/")[0] if targets else "JOB"
+        hint = (
+            f"replicas of a job: {suggest('delete', f'{job}/REPLICAS')}\n"
+            f"sessions without a job: {suggest('delete', '--sessions', 'PREFIX*', '--state', state)}"
+        )
+        raise UsageError("--state needs --sessions", hint=hint)
     words = [*targets, *_names(file or [])]
     if not words:
         raise UsageError(
@@ -149,8 +154,12 @@ async def _delete_foreign(pattern: str, states: str | None, dry_run: bool, yes: 
         outcome = Outcome(runtime.profile, dry_run, removal.parts)
         if not chosen:
             context.say(f"no session on {runtime.where} matches '{pattern}'" + (f" and {states}" if states else ""))
-        elif not dry_run and not confirm(context, yes, _question(chosen, runtime.where)):
-            raise NegativeResult("nothing was deleted", hint="add --yes; --dry-run lists the sessions")
+        elif not dry_run:
+            answer = confirm(context, yes, _question(chosen, runtime.where))
+            if answer is None:
+                raise NegativeResult("nothing was deleted", hint="add --yes; --dry-run lists the sessions")
+            if not answer:
+                raise Declined("nothing was deleted")
         gone = [await _session(runtime, removal, one, dry_run) for one in chosen]
         if context.machine_readable:
             show_outcome(context, outcome)
@@ -208,7 +217,7 @@ async def _delete(words: list[str], replicas: str | None, options: DeleteOptions
 def _confirm(
     runtime: Runtime, found: Sequence[Target], others: Sequence[ServerSession], yes: bool, forget: bool
 ) -> None:
-    """On a terminal, ask once if anything is alive or to be removed. Raises NegativeResult for a no."""
+    """On a terminal, ask once if anything is alive or to be removed. Raises Declined for a no."""
     from skahactl.ledger.replicas import replica_states
     from skahactl.ledger.runs import runs_of
     from skahactl.model import ALIVE, State
@@ -239,7 +248,7 @@ def _confirm(
         if one.status not in (State.COMPLETED, State.FAILED)
     ]
     if lines and not confirm(context, False, "\n".join(lines)):
-        raise NegativeResult("nothing was deleted", hint="add -y to delete without a question")
+        raise Declined("nothing was deleted")
 
 
 def _found(runtime: Runtime, words: list[str], replicas: str | None, ignore_not_found: bool) -> list[Target]:

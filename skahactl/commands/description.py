@@ -27,8 +27,7 @@ from skahactl.ledger.replicas import notes_of, replicas_of
 from skahactl.ledger.runs import run_by_id
 from skahactl.model import State
 from skahactl.render.tables import data_text
-from skahactl.targets import Target, by_run, find
-from skahactl.text import suggest
+from skahactl.targets import Target, by_run, find, unknown_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,11 +177,7 @@ async def _foreign(runtime: Runtime, target: Target) -> Row:
     listed = (await runtime.first_poll()).sessions
     session = next((one for one in listed if word in (one.id, one.name)), None)
     if session is None:
-        raise UsageError(
-            f"no job or session '{word}' on {runtime.where}",
-            hint=f"{suggest('get', 'jobs')} and {suggest('get', 'sessions')} show what there is",
-            code="unknown-target",
-        )
+        raise unknown_target(runtime.ledger, runtime.profile, word)
     return shapes.session(session, None)
 
 

@@ -25,7 +25,7 @@ from skahactl.invocation import current
 from skahactl.model import STATES, State
 from skahactl.render.columns import ALL_PROFILES, resource_rows, stats_rows
 from skahactl.render.tables import show_rows, sort_rows, watched_view
-from skahactl.targets import Target, find
+from skahactl.targets import Target, find, unknown_target
 from skahactl.text import count_noun, format_ranges, nearest, suggest
 
 if TYPE_CHECKING:
@@ -356,14 +356,21 @@ class GetQuery:
         for target in targets:
             if target.session is not None and target.session not in listed:
                 raise UsageError(
-                    f"{self.runtime.where} lists no session '{target.word}'",
+                    f"no session '{target.word}' on {self.runtime.where}",
                     hint=f"a session that has ended is listed for an hour; {suggest('get', 'sessions')} shows them all",
                     code="unknown-target",
                 )
 
     def _refuse_near_noun(self, word: str) -> None:
-        """Report a misspelled noun, which is not a target."""
+        """Report a misspelled noun, and a word before a job that is not a noun."""
+        from skahactl.app import VERBS
+
+        rest = self.words[1:]
         guess = nearest(word, NOUNS)
+        if word in VERBS:
+            raise UsageError(f"'{word}' is not a job or a noun", hint=f"the command is: {suggest(word, *rest)}")
+        if guess is None and rest and self._is_job(rest[0].partition("/")[0]):
+            raise UsageError(f"'{word}' is not a noun", hint=f"the nouns are {', '.join(NOUNS)}")
         if guess is not None:
             raise UsageError(f"'{word}' is not a job or a noun", hint=f"did you mean 'get {guess}'?")
 
@@ -555,16 +562,16 @@ def _chosen_sessions(runtime: Runtime, targets: Sequence[Target], seen: Listing)
         if target.is_job:
             chosen += _of_job(runtime, target, seen)
         else:
-            chosen.append(_of_session(target, seen))
+            chosen.append(_of_session(runtime, target, seen))
     return chosen
 
 
-def _of_session(target: Target, seen: Listing) -> EventsOptions:
+def _of_session(runtime: Runtime, target: Target, seen: Listing) -> EventsOptions:
     """Return the session that a target names. Raises UsageError if neither the ledger nor the platform knows it."""
     word = target.session or target.word
     found = next((s.id for s in seen.sessions if word in (s.id, s.name)), None)
     if found is None and target.run is None:
-        raise UsageError(f"no job or session '{target.word}'", hint=f"{suggest('get', 'sessions')} lists them")
+        raise unknown_target(runtime.ledger, runtime.profile, target.word)
     return EventsOptions(found or word, target.word)
 
 

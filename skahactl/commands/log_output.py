@@ -28,7 +28,7 @@ from skahactl.logs.select import (
 from skahactl.logs.shared import FallbackLogs
 from skahactl.logs.show import Shown, show_logs
 from skahactl.logs.writers import FileWriter, WriterChain, WriterOptions, draw_marks, file_name
-from skahactl.targets import Target, find
+from skahactl.targets import Target, find, unknown_target
 from skahactl.text import count_noun, suggest
 
 if TYPE_CHECKING:
@@ -260,9 +260,13 @@ class _LogsCommand:
             [(log.label, "an unfinished copy; the platform has nothing more") for log in shown.partial]
         ):
             context.say(line)
+        lost_labels = {log.label for log in shown.empty if is_lost(log, statuses)}
+        unknown = [target.word for target in targets if target.run is None and target.word in lost_labels]
         silent = {log.key for log in shown.empty if log.shared is not None and log.shared in self._source.empty}
         reasons = [
-            (log.label, Empty.NO_OUTPUT if log.key in silent else why_empty(log, statuses)) for log in shown.empty
+            (log.label, Empty.NO_OUTPUT if log.key in silent else why_empty(log, statuses))
+            for log in shown.empty
+            if log.label not in unknown
         ]
         for line in describe_log(reasons):
             context.warn(line)
@@ -272,9 +276,8 @@ class _LogsCommand:
         if error is not None:
             error.where = error.where or self.runtime.where
             raise error
-        for target in targets:
-            if target.run is None and any(is_lost(log, statuses) for log in shown.empty if log.label == target.word):
-                raise UsageError(f"no session '{target.word}' on {self.runtime.where}")
+        if unknown:
+            raise unknown_target(self.runtime.ledger, self.runtime.profile, unknown[0])
         if no_item and shown.with_text:
             context.warn(f"{shown.with_text[0].label}: nothing of item '{self.choice.item}' in its log")
             return Exit.NO

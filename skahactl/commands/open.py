@@ -60,6 +60,7 @@ async def _find_session(word: str) -> ServerSession:
 def _choose(runtime: Runtime, target: Target, listing: Listing) -> ServerSession:
     """Return the newest session of the target that is listed."""
     from skahactl.ledger.attempts import attempts_of
+    from skahactl.targets import unknown_target
 
     if target.run is not None and target.run.kind == "headless":
         raise UsageError(
@@ -74,6 +75,8 @@ def _choose(runtime: Runtime, target: Target, listing: Listing) -> ServerSession
         wanted = {one.session for one in attempts if numbers is None or one.replica in numbers}
     found = [session for session in listing.sessions if {session.id, session.name} & wanted]
     if not found:
+        if target.run is None:
+            raise unknown_target(runtime.ledger, runtime.profile, target.word)
         raise NegativeResult(
             f"{target.word} has no live session",
             where=runtime.where,

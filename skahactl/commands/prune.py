@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from skahactl import completers
 from skahactl.commands.params import SELECTION, DryRun, Yes
-from skahactl.errors import BusyError, Exit, NegativeResult, UsageError
+from skahactl.errors import BusyError, Declined, Exit, UsageError
 from skahactl.invocation import Invocation, current
 from skahactl.text import count_noun, format_duration, format_size, iso_time, parse_duration, suggest
 
@@ -165,10 +165,11 @@ def _require_consent(context: Invocation, yes: bool, question: str) -> None:
     from skahactl.commands.runtime import confirm
 
     context.stdout.flush()
-    if not confirm(context, yes, question):
-        if context.stdin.isatty() and context.stderr.isatty():
-            raise NegativeResult("nothing was forgotten")
-        raise UsageError("nothing was forgotten", hint="--yes does it without asking")
+    answer = confirm(context, yes, question)
+    if answer is None:
+        raise UsageError("nothing was removed", hint="to remove without a question, add --yes")
+    if not answer:
+        raise Declined("nothing was removed")
 
 
 def _forget(context: Invocation, profile: Profile, work: Prune, found: list[_OldRuns]) -> list[_OldRuns]:

@@ -23,6 +23,7 @@ from skahactl.commands.params import (
 )
 from skahactl.commands.runtime import (
     FoundJob,
+    check_timeout,
     connected_runtime,
     deadline,
     jobs_named,
@@ -81,8 +82,7 @@ def retry(
       skahactl retry tiles --ram 16 --wait
       skahactl retry tiles --items missing.txt
     """
-    if timeout is not None and not wait:
-        raise UsageError("--timeout needs --wait", hint=suggest("retry", *jobs, "--wait", "--timeout", timeout))
+    check_timeout(timeout, wait, "retry", *jobs)
     flags = {State.FAILED: failed, State.UNKNOWN: unknown, State.REJECTED: rejected}
     wanted = frozenset(state for state, asked in flags.items() if asked)
     if items is not None and (replicas or wanted):

@@ -117,20 +117,31 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 def deadline(timeout: str | None, clock: Clock) -> float | None:
     """Return the monotonic time at which ``--timeout`` is over."""
+    return None if timeout is None else clock.monotonic() + _seconds(timeout)
+
+
+def check_timeout(timeout: str | None, wait: bool, *call: str) -> None:
+    """Raise UsageError for an invalid ``--timeout``, and for one without ``--wait``, with the whole ``call``."""
     if timeout is None:
-        return None
+        return
+    _seconds(timeout)
+    if not wait:
+        raise UsageError("--timeout needs --wait", hint=suggest(*call, "--wait", "--timeout", timeout))
+
+
+def _seconds(timeout: str) -> float:
     try:
-        return clock.monotonic() + parse_duration(timeout)
+        return parse_duration(timeout)
     except ValueError as error:
         raise UsageError(str(error), where="--timeout") from error
 
 
-def confirm(context: Invocation, yes: bool, words: str) -> bool:
-    """Ask on a terminal; elsewhere only ``--yes`` will do."""
+def confirm(context: Invocation, yes: bool, words: str) -> bool | None:
+    """Ask on a terminal; elsewhere only ``--yes`` will do, and the answer is None."""
     if yes:
         return True
     if not (context.stdin.isatty() and context.stderr.isatty()):
-        return False
+        return None
     context.tell(words)
     context.stderr.write("Continue? [y/N] ")
     context.stderr.flush()

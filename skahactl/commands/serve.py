@@ -84,8 +84,8 @@ def _tell(context: Invocation, url: str, token: str | None, kept: Path, storage:
     shown = token is not None and context.stderr.isatty()
     context.warn(f"The bearer token is {token}, also in {kept}" if shown else f"The bearer token is in {kept}")
     file = shlex.quote(str(kept))
-    context.say(f'skahactl elsewhere:  export SKAHACTL_SERVER={url} SKAHACTL_TOKEN="$(cat {file})"')
-    context.say(f'the canfar client:   export CANFAR_URL={url} CANFAR_TOKEN="$(cat {file})"')
+    context.say(f'skahactl, in another shell:  export SKAHACTL_SERVER={url} SKAHACTL_TOKEN="$(cat {file})"')
+    context.say(f'the canfar client:           export CANFAR_URL={url} CANFAR_TOKEN="$(cat {file})"')
     if storage is not None:
         from skahactl.local.storage import PREFIX
 

@@ -63,7 +63,7 @@ def split(
             metavar="I/N",
             group=SHARE,
             allow_leading_hyphen=True,
-            help="Replica I of N; with --all or --count N is enough.",
+            help="Replica I of N. With --all or --count, write only the number of replicas: -n 600.",
         ),
     ] = None,
     replica: Annotated[

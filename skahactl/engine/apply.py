@@ -51,7 +51,7 @@ class Applier:
     deadline: float | None = None
     break_lock: bool = False
     directory: str | None = None
-    confirm: Callable[[str], bool] = lambda words: False
+    confirm: Callable[[str], bool | None] = lambda words: None
     known: Outcome | None = None
     _locks: list[JobLock] = field(default_factory=list)
     _consented: set[str] = field(default_factory=set)  # jobs that may be replaced
@@ -97,8 +97,9 @@ class Applier:
         try:
             decisions = self._decided(jobs, history)
             _refuse_foreign(decisions)
-            if not self._may_replace(jobs, history, decisions):
-                return self._unchanged(jobs, history, decisions)
+            answer = self._may_replace(jobs, history, decisions)
+            if not answer:
+                return self._unchanged(jobs, history, decisions, declined=answer is False)
             busy = await self._take_locks(jobs, history, decisions)
             self.known = Outcome(self.desk.profile, False, [])
             todo: dict[int, JobOutcome] = {}
@@ -130,8 +131,8 @@ class Applier:
         check_user(self.desk.ledger, self.desk.profile, [job.name for job in jobs], listing.user)
         return listing
 
-    def _may_replace(self, jobs: Sequence[Job], history: RunHistory, decisions: Mapping[str, Decision]) -> bool:
-        """Ask once for the whole call, if runs with anything alive are to be replaced."""
+    def _may_replace(self, jobs: Sequence[Job], history: RunHistory, decisions: Mapping[str, Decision]) -> bool | None:
+        """Ask once for the whole call, if runs with anything alive are to be replaced. None: no one can be asked."""
         asked = []
         for job in jobs:
             last, decision = history.last(job.name), decisions[job.name]
@@ -140,10 +141,13 @@ class Applier:
             if any(last.counts[state] for state in ALIVE) or living_driver(self.desk.ledger, history.key(job.name)):
                 asked.append(f"{job.name}: {decision.reason}")
             self._consented.add(job.name)
-        return not asked or self.confirm("\n".join(asked))
+        return True if not asked else self.confirm("\n".join(asked))
 
-    def _unchanged(self, jobs: Sequence[Job], history: RunHistory, decisions: Mapping[str, Decision]) -> Outcome:
-        """Return the outcome of a call that changes nothing, because a replacement was not confirmed."""
+    def _unchanged(
+        self, jobs: Sequence[Job], history: RunHistory, decisions: Mapping[str, Decision], declined: bool
+    ) -> Outcome:
+        """Return the outcome of a call that changes nothing: a replacement was ``declined``, or could not be
+        confirmed."""
         self.known = Outcome(self.desk.profile, False, [])
         for job in jobs:
             last, decision = history.last(job.name), decisions[job.name]
@@ -152,7 +156,7 @@ class Applier:
             part.action, part.exit = JobAction.REFUSE, Exit.NO
             if decision.action is JobAction.REPLACE and last is not None:
                 part.reason = f"nothing was replaced; run {last.run.number} continues"
-                part.hint = f"add --yes to {decision.reason}"
+                part.hint = None if declined else f"add --yes to {decision.reason}"
             else:
                 part.reason = "not changed, because another job of this call was not to be replaced"
             self.known.jobs.append(part)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from skahactl.engine.outcome import JobOutcome, Outcome, StepOutcome, StepResult
 from skahactl.engine.plan import JobAction, StepAction
-from skahactl.errors import Exit, UnreachableError, UsageError
+from skahactl.errors import Exit, UnreachableError
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import attempts_of
 from skahactl.skaha.models import ServerError
-from skahactl.text import iso_time, suggest
+from skahactl.targets import unknown_target
+from skahactl.text import iso_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +63,7 @@ class Renewal:
         if target.run is None:
             session = next((s for s in listed.values() if target.session in (s.id, s.name)), None)
             if session is None:
-                raise UsageError(f"no session '{target.word}'", hint=f"{suggest('get', 'sessions')} lists them")
+                raise unknown_target(self.runtime.ledger, self.runtime.profile, target.word)
             part = JobOutcome(session.name, JobAction.RENEW, "requested", watched=True)
             parts.append(part)
             return [_RenewRequest(part, 1, None, session)] if session.status in alive else []

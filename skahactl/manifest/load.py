@@ -461,8 +461,10 @@ def _set(raw: list[_RawDraft], sets: Sequence[str], found: list[Problem]) -> lis
         names = [name_of(job.table) for job in raw]
         known = known_keys()
         if keys[0] in known or not (keys[0] in names and len(keys) > 1):
-            if keys[0] not in known and len(keys) > 1 and (guess := did_you_mean(keys[0], [*known, *names])):
-                found.append(Problem("--set", "unknown key or job", None, ".".join(keys), guess))
+            if keys[0] not in known and len(keys) > 1:
+                guess = did_you_mean(keys[0], [*known, *names])
+                hint = guess or f"{'the job is' if len(names) == 1 else 'the jobs are'} {', '.join(names)}"
+                found.append(Problem("--set", f"there is no job and no key '{keys[0]}'", None, ".".join(keys), hint))
                 continue
             raw = [_with(job, keys, table) for job in raw]
         else:

@@ -51,7 +51,8 @@ def difference_lines(context: Invocation, job: JobOutcome, stream: TextIO) -> li
 def _titles(job: JobOutcome) -> tuple[str, str]:
     standing = f" ({job.status}: {counts_text(job.counts)})" if job.status else ""
     number = job.run - 1 if job.run is not None and job.action in NEXT_RUN else job.run  # the run that is there
-    return one_line(f"{job.name}, run {number}{standing}"), one_line(job.manifest or "the manifest")
+    new = f" (run {job.run})" if number != job.run else ""
+    return one_line(f"{job.name}, run {number}{standing}"), one_line(f"{job.manifest or 'the manifest'}{new}")
 
 
 def _without_hashes(differences: Sequence[Difference]) -> list[Difference]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from skahactl.errors import Guess, ManifestError, Problem, SkahactlError
+from skahactl.errors import Declined, Guess, ManifestError, Problem, SkahactlError
 from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode, size_of
 from skahactl.text import count_noun, display_width, wrapped
 
@@ -30,7 +30,8 @@ def error_lines(context: Invocation, error: SkahactlError) -> list[str]:
             for line in _ManifestPage(file, problems, size_of(context.stderr)[0], colour, unicode).lines()
         ]
     where = f"{error.where}: " if error.where else ""
-    lines = [f"{_word('error:', _RED, colour)} {where}{line}" for line in error.message.splitlines() or [""]]
+    begin = "" if isinstance(error, Declined) else f"{_word('error:', _RED, colour)} "
+    lines = [f"{begin}{where}{line}" for line in error.message.splitlines() or [""]]
     return lines + [f"{_word('help:', _BOLD, colour)} {line}" for line in (error.hint or "").splitlines()]
 
 

@@ -501,6 +501,13 @@ def test_create_in_its_forms(desk: Desk) -> None:
 
 
 @pytest.mark.once
+def test_create_under_the_name_of_a_job_names_its_run(desk: Desk) -> None:
+    words = ("create", "headless", "x/y:1", "-n", "again", "--wait", "--", "true")
+    assert "this is run" not in desk.run(*words).stderr
+    assert "this is run 2 of the job again; the run before: skahactl get again --run 1" in desk.run(*words).stderr
+
+
+@pytest.mark.once
 def test_create_of_a_job_that_goes_on_tells_its_own_ways_out(desk: Desk, long: str) -> None:
     desk.run("apply", long)
     done = desk.run("create", "headless", "x/y:1", "-n", "long", "--", "true", exit=1)

@@ -230,6 +230,7 @@ MISTAKES = (
     (("get", "stats", "--state", "Failed"), "stats have no state"),
     (("get", "jobs", "--limit", "0"), "at least 1"),
     (("get", "jobs", "-r", "1"), "-r and --run need a job\nhelp: skahactl get jobs JOB"),
+    (("get", "manifest", "tiles", "--cached"), "'manifest' is not a noun\nhelp: the nouns are jobs, "),
     (("get", "stats", "tiles"), "stats describe the whole platform"),
     (("describe",), "describe: missing argument TARGET"),
     (("describe", "a1b2c3d4", "--cached"), "no record of a session 'a1b2c3d4'"),

@@ -311,7 +311,7 @@ def test_sessions_that_are_none_of_ours(tmp_path: Path, server: Server) -> None:
     told = dict(zip(wanted, answers, strict=True))
     assert {words: (answer.returncode, answer.stdout) for words, answer in told.items()} == wanted
     assert told[(waiting,)].stderr == f"{waiting}: Pending, no log yet\n"
-    assert "no session 'abcd1234'" in told[("abcd1234",)].stderr
+    assert told[("abcd1234",)].stderr.startswith("error: no job or session 'abcd1234' on ")
 
 
 def test_a_server_that_is_away(tmp_path: Path, server: Server) -> None:

@@ -22,6 +22,8 @@ def test_a_replacement_that_is_declined_changes_no_job_of_the_call(desk: Desk) -
     os.write(terminal.master, b"n\r")
     assert terminal.ended() == 1
     assert terminal.text.count(b"[y/N]") == 1
+    assert b"nothing was replaced; run 1 continues" in terminal.text
+    assert b"--yes" not in terminal.text
     assert [row["name"] for row in desk.data("get", "jobs")] == ["one"]
     assert desk.states("one") == ["Running"]
     desk.clear("one")
@@ -34,6 +36,8 @@ def test_delete_asks_once_at_a_terminal(desk: Desk, long: str) -> None:
         terminal.read_until(b"[y/N]")
         os.write(terminal.master, answer)
         assert terminal.ended() == code
+        assert (b"nothing was deleted" in terminal.text) == bool(code)
+        assert b"error:" not in terminal.text
         assert desk.states("long") == left
     terminal = desk.at_a_terminal("delete", "long", "--forget")
     terminal.read_until(b"record and saved logs of 1 run")

@@ -70,14 +70,14 @@ def test_what_has_no_page(here: Workplace, server: Server) -> None:
     headless = server.tell("session", name="other-batch", kind="headless")["id"]
     pending = server.tell("session", name="slow", kind="notebook", status="Pending")["id"]
     told = here.each("open batch", f"open {headless}", f"open {pending}", "open zzzzzzzz", "open")
-    assert [done.returncode for done in told] == [2, 2, 1, 1, 2], told
+    assert [done.returncode for done in told] == [2, 2, 1, 2, 2], told
     refused, other, waiting, gone, missing = told
     assert "batch is a headless job, which has no page" in refused.stderr
     assert "skahactl logs batch" in refused.stderr
     assert "is a headless session" in other.stderr
     assert f"{pending} is Pending" in waiting.stderr
     assert f"skahactl wait {pending} --for running" in waiting.stderr
-    assert "has no live session" in gone.stderr
+    assert "no job or session 'zzzzzzzz'" in gone.stderr
     assert "missing argument TARGET" in missing.stderr
     assert opened(here) == []
 

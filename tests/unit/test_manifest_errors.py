@@ -390,7 +390,8 @@ def test_top_of_a_file_of_several_jobs(tmp_path: Path) -> None:
 SETS = [
     ("replicas=lots", "--set: replicas: expected a whole number, found"),
     ("replica=3", "--set: replica: unknown key (did you mean 'replicas'?)"),
-    ("tile.replicas=3", "--set: tile.replicas: unknown key or job (did you mean 'tiles'?)"),
+    ("tile.replicas=3", "--set: tile.replicas: there is no job and no key 'tile' (did you mean 'tiles'?)"),
+    ("foo.replicas=3", "--set: foo.replicas: there is no job and no key 'foo' (the job"),
     ("replicas", "expected KEY=VALUE"),
     ("=3", "expected KEY=VALUE"),
     ("retry.attempts=1.5", "--set: retry.attempts: expected a whole number, found 1.5"),

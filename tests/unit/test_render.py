@@ -301,7 +301,7 @@ def test_a_dry_run_is_what_was_asked_for() -> None:
     assert out.splitlines() == [
         "tiles on canfar (ws-uv.canfar.net): would create (run 2): no run of it is known here",
         "--- tiles, run 1 (Pending: 2 Pending, 1 Queued, 1 Rejected)",
-        "+++ the manifest",
+        "+++ the manifest (run 2)",
         '-image = "a:1"',
         "  would create       1-3  not created yet",
         "  would stay Queued  4    not created yet",
