@@ -152,13 +152,13 @@ class Driver:
         if listing is None:
             return False
         cautious = self.runtime.pace.slept()
-        recorder = self._core.recorder
-        evidence = recorder.evidence(listing, self._answers.take())
-        with self.runtime.ledger.transaction():
+        recorder, pace = self._core.recorder, self.runtime.pace
+        with pace.working(), self.runtime.ledger.transaction():
+            evidence = recorder.evidence(listing, self._answers.take())
             recorder.record(self.runs, evidence, self._creator.in_flight)
             self._logs.record(evidence)
         await self.runtime.read_shared_records(self.runs, listing, patience=FOREVER, deadline=self.deadline)
-        with self.runtime.ledger.transaction():
+        with pace.working(), self.runtime.ledger.transaction():
             passes = [(run, self._reconcile(run, evidence)) for run in self.runs]
         self._warn()
         if not any(phase is Phase.DELETING for phases in self._phases.values() for phase in phases.values()):

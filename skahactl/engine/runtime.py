@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -12,7 +13,7 @@ from skahactl.ledger.attempts import is_alive
 from skahactl.ledger.records import JobKey, Run, RunSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from skahactl.engine.shared_results import SharedResults
     from skahactl.eventloop import Stop
@@ -380,12 +381,15 @@ def check_user(ledger: Ledger, profile: Profile, jobs: Iterable[str], user: str 
 
 #: A jump of wall time against monotonic time, in seconds, from which on the machine must have slept.
 JUMP = 30.0
+#: The next poll comes no sooner than so many times what the last one cost: thousands of sessions take a while to judge.
+SHARE = 10.0
 
 
 @dataclass
 class PollPace:
-    """The interval between polls: short at first, longer as the job ages, never above ``poll_max`` nor a quarter of
-    the time that the platform remembers an ended session."""
+    """The interval between polls: short at first, longer as the job ages, and at least ``SHARE`` times what the last
+    poll cost this machine; never above ``poll_max`` nor a quarter of the time that the platform remembers an ended
+    session."""
 
     clock: Clock
     settings: ClientSettings
@@ -393,6 +397,7 @@ class PollPace:
     _wall: float = field(init=False)
     _mono: float = field(init=False)
     _failures: int = 0
+    _work: float = 0.0
 
     def __post_init__(self) -> None:
         self.begun = self._mono = self.clock.monotonic()
@@ -405,15 +410,24 @@ class PollPace:
         longest = min(settings.poll_max, settings.memory / 4)
         if self._failures:
             return min(longest, max(settings.poll_min, 1.0) * float(2 ** min(self._failures, 6)))
-        if uncertain:
-            return min(longest, max(settings.poll_min, settings.settle / 20))
-        return min(longest, max(settings.poll_min, age / 30))
+        shortest = max(settings.poll_min, SHARE * self._work)
+        return min(longest, max(shortest, settings.settle / 20 if uncertain else age / 30))
 
     def failed(self) -> None:
         self._failures += 1
 
     def looked(self) -> None:
         self._failures = 0
+        self._work = 0.0
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Count the time that the block takes as the cost of this poll."""
+        begun = self.clock.monotonic()
+        try:
+            yield
+        finally:
+            self._work += self.clock.monotonic() - begun
 
     def slept(self) -> bool:
         """Return True once after each jump of the clock since the last call."""
