@@ -158,8 +158,9 @@ class AsyncSession:
         wanted_kind = None if kind is None else known_kind(kind)
         wanted_status = None if status is None else known_status(status)
         listing = await (await self._opening.get()).first_poll()
+        objects = listing.objects()
         return [
-            dict(session.raw)
+            objects[session.id]
             for session in listing.sessions
             if wanted_kind in (None, session.kind.lower()) and wanted_status in (None, current_options(session.status))
         ]
@@ -168,8 +169,8 @@ class AsyncSession:
         """Return each known session, in the order of ``ids``, with one list call."""
         names = session_ids(ids)
         listing = await poll_for(await self._opening.get(), names)
-        listed = {session.id: session for session in listing.sessions}
-        return [dict(listed[one].raw) for one in names if one in listed]
+        objects = listing.objects()
+        return [dict(objects[one]) for one in names if one in objects]
 
     async def logs(self, ids: str | Iterable[str], verbose: bool = False) -> dict[str, str] | None:
         """Return the current log of each session; empty for an unknown one.

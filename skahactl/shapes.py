@@ -15,7 +15,7 @@ from skahactl.text import iso_time
 
 if TYPE_CHECKING:
     from skahactl.ledger.records import AttemptRow, ItemRow, Note, ReplicaRow, Run, RunSummary, Usage
-    from skahactl.skaha.models import Event, ServerSession
+    from skahactl.skaha.models import Event
 
 Row = dict[str, object]
 
@@ -157,13 +157,13 @@ def item(run: Run, row: ItemRow, number: int) -> Row:
     }
 
 
-def session(found: ServerSession, owner: tuple[Run, int, int] | None) -> Row:
-    """Return the object of the platform, with run, replica and attempt if it is ours."""
+def session(found: Row, owner: tuple[Run, int, int] | None) -> Row:
+    """Return the object of the platform (``found``), with run, replica and attempt if it is ours."""
     ours: Row | None = None
     if owner is not None:
         run, number, tried = owner
         ours = {"job": run.key.name, "run": run.number, "replica": number, "attempt": tried}
-    return {**found.raw, "skahactl": ours}
+    return {**found, "skahactl": ours}
 
 
 def event(session_id: str, owner: tuple[Run, int] | None, found: Event) -> Row:

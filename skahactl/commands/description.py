@@ -174,11 +174,11 @@ async def _events(runtime: Runtime, described: DescribeQuery) -> list[Row]:
 async def _foreign(runtime: Runtime, target: Target) -> Row:
     """Return a session that this ledger does not know, as the platform reports it."""
     word = target.session or target.word
-    listed = (await runtime.first_poll()).sessions
-    session = next((one for one in listed if word in (one.id, one.name)), None)
+    listing = await runtime.first_poll()
+    session = next((one for one in listing.sessions if word in (one.id, one.name)), None)
     if session is None:
         raise unknown_target(runtime.ledger, runtime.profile, word)
-    return shapes.session(session, None)
+    return shapes.session(listing.objects()[session.id], None)
 
 
 def _text(runtime: Runtime, described: DescribeQuery) -> str:

@@ -219,7 +219,7 @@ def unread_failures(
 def session_rows(ledger: Ledger, targets: Sequence[Target], listing: Listing) -> list[Row]:
     """Return the sessions of the platform with their replicas; only those of the targets, if there are any."""
     owners = session_owners(ledger, (session.id for session in listing.sessions))
-    found = [shapes.session(session, owners(session.id)) for session in listing.sessions]
+    found = [shapes.session(row, owners(id)) for id, row in listing.objects().items()]
     return _matches(found, targets) if targets else found
 
 

@@ -204,8 +204,9 @@ class Client:
     async def sessions(self) -> Listing:
         """Return the sessions of the user, with one list call."""
         requested = self._clock.now()
-        found = _read_reply(models.parse_sessions, self._require_success(await self._send("GET", "/session")))
-        return Listing(found, requested, self._clock.now(), self.user, self._memory)
+        reply = self._require_success(await self._send("GET", "/session"))
+        found = _read_reply(models.parse_sessions, reply)
+        return Listing(found, requested, self._clock.now(), self.user, self._memory, reply.body)
 
     async def session(self, id: str) -> ServerSession | None:
         """Return one session; None if the platform has none of ours with this id (404)."""

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,13 @@ class ServerSession:
     cores_in_use: float | None = None  # of cpuCoresInUse
     ended: float | None = None  # of endTime and exitCode, which only the local platform gives
     exit_code: int | None = None
-    raw: dict[str, object] = field(default_factory=dict, repr=False, compare=False)  # the platform's own object
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
     """One list call: the wall times around it (``requested``, ``received``), and the user that the server reported.
 
-    ``memory`` is how long, in seconds, a session is listed after its end.
+    ``memory`` is how long, in seconds, a session is listed after its end. ``body``: the reply as it came.
     """
 
     sessions: tuple[ServerSession, ...]
@@ -45,6 +44,13 @@ class Listing:
     received: float
     user: str | None
     memory: float = 3600.0
+    body: bytes = field(default=b"[]", repr=False, compare=False)
+
+    def objects(self) -> dict[str, dict[str, object]]:
+        """Return the platform's own objects, by id. They are parsed again: a driver that lists thousands of sessions
+        has no use for them, and they take most of the memory of a list."""
+        wanted = {session.id: session for session in self.sessions}
+        return {session.id: row for session, row in _parsed(self.body) if session == wanted[session.id]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +140,23 @@ def parse_sessions(body: bytes) -> tuple[ServerSession, ...]:
 
     Rows with equal ids are one session: the row that got furthest.
     """
-    rows = _json(body, "a list of sessions")
-    if not isinstance(rows, list):
-        raise UnreadableReply("the reply is not a list of sessions")
     found: dict[str, ServerSession] = {}
-    for session in map(parse_session, rows):
+    for session, _ in _parsed(body):
         known = found.get(session.id)
         if known is None or _RANK.get(session.status, 0) > _RANK.get(known.status, 0):
             found[session.id] = session
     return tuple(found.values())
+
+
+def _parsed(body: bytes) -> Iterator[tuple[ServerSession, dict[str, object]]]:
+    """Yield each session with the platform's object, and drop the object from the list."""
+    rows = _json(body, "a list of sessions")
+    if not isinstance(rows, list):
+        raise UnreadableReply("the reply is not a list of sessions")
+    rows.reverse()
+    while rows:
+        row = rows.pop()
+        yield parse_session(row), row
 
 
 _RANK = {"Pending": 1, "Running": 2, "Completed": 3, "Failed": 3}
@@ -175,7 +189,6 @@ def parse_session(row: object) -> ServerSession:
         cores_in_use=parse_cores(_text(row, "cpuCoresInUse")),
         ended=_time(_text(row, "endTime")),
         exit_code=code if isinstance(code := row.get("exitCode"), int) else None,
-        raw=row,
     )
 
 

@@ -131,12 +131,13 @@ def _costs(medians: Mapping[int, Measured]) -> str:
 DAY = """
 import asyncio, resource, sys, tempfile
 from pathlib import Path
+sys.modules["httpx._main"] = None  # as in the command
 from skahactl.profile import ClientSettings
+from tests.driving import drive
 from tests.simulated_time import EPOCH, SimulatedClock, SimulatedLoop, run
 from tests.skaha_server.app import App
 from tests.skaha_server.plan import Plan
 from tests.skaha_server.transport import AppTransport
-from tests.server.test_long_job import drive
 
 JOB = 'name = "day"\\nimage = "images.canfar.net/skaha/astroml:latest"\\ncommand = ["x"]\\nreplicas = %d\\n'
 HOUR = 3600.0
