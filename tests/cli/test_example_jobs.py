@@ -94,9 +94,10 @@ def test_survey_tiles_runs_each_tile_and_again_only_what_failed(cli: Cli, tmp_pa
 
 def test_photometry_runs_its_shell_line_as_written(cli: Cli, tmp_path: Path) -> None:
     tiles = (CONFIGS / "photometry" / "tiles.txt").read_text().split()
+    rows = cli("split", str(CONFIGS / "photometry" / "tiles.txt"), "--all", "--of", "9").stdout.splitlines()
     for number in range(1, 10):
-        share = cli("split", str(CONFIGS / "photometry" / "tiles.txt"), "-n", f"{number}/9").stdout
-        (tmp_path / f"tiles_{number}.txt").write_text(share)
+        share = [row.partition("\t")[2] for row in rows if row.startswith(f"{number}\t")]
+        (tmp_path / f"tiles_{number}.txt").write_text("".join(f"{tile}\n" for tile in share))
     cli("apply", str(CONFIGS / "photometry" / "job.toml"), "--wait", cwd=tmp_path)
     said = [(tmp_path / f"PhotoPipe_{number}.log").read_text().splitlines() for number in range(1, 10)]
     assert [line.split()[2] for lines in said for line in lines[:-1]] == tiles

@@ -17,6 +17,8 @@ from tests.workplace import Workplace
 pytestmark = pytest.mark.once
 
 JOB = "name = 'kept'\nimage = 'images.canfar.net/skaha/astroml:latest'\ncommand = ['echo', '{number}']\nreplicas = 4\n"
+#: How late the retry comes: one moment, and nineteen more on demand.
+TURNS = pytest.mark.parametrize("turn", [1, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(2, 21))])
 #: Waiting, and on demand without.
 BOTH_WAYS = pytest.mark.parametrize("options", [[], pytest.param(["--wait=false"], marks=pytest.mark.slow)])
 
@@ -95,7 +97,7 @@ each = true
 """
 
 
-@pytest.mark.parametrize("turn", [1, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(2, 101))])
+@TURNS
 def test_a_retry_runs_only_what_failed_although_nobody_looked(desk: Desk, turn: int) -> None:
     """The end of the first attempt is noticed by the retry itself, at any moment around that end."""
     desk.write("items.toml", EACH)
@@ -127,7 +129,7 @@ def slow_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServeP
     served.stop()
 
 
-@pytest.mark.parametrize("turn", [1, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(2, 101))])
+@TURNS
 def test_a_retry_waits_for_a_slow_log(slow_site: tuple[ServeProcess, Workplace], turn: int) -> None:
     """As above, but the end is known long before the log with the marks of the items has arrived."""
     served, here = slow_site
