@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -117,6 +117,12 @@ def format_ranges(numbers: Iterable[int]) -> str:
         if number is not None:
             run.append(number)
     return ",".join(parts)
+
+
+def join_words(words: Sequence[str]) -> str:
+    """``a, b and c``."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def name_replicas(numbers: Collection[int], noun: str = "replica") -> str:

@@ -202,7 +202,7 @@ async def _delete(words: list[str], replicas: str | None, options: DeleteOptions
             for target_run, numbers in chosen if dry_run else ():
                 await removal.preview(target_run, numbers, options.forget)
             for target_run, numbers in chosen if not options.wait and not dry_run else ():
-                await _request(runtime, removal, target_run, numbers)
+                await removal.request(target_run, numbers)
             if options.wait and not dry_run:
                 await removal.delete(chosen)
                 if options.forget:
@@ -312,14 +312,6 @@ async def _forget(runtime: Runtime, removal: JobDeletion, chosen: list[tuple[Run
     for run_of, numbers in chosen:
         if numbers is None and run_of.key.name in done:
             await removal.forget(run_of)
-
-
-async def _request(runtime: Runtime, removal: JobDeletion, run: Run, numbers: frozenset[int] | None) -> None:
-    """Delete what is alive once, and do not wait: the request stays on record for the next driver or delete."""
-    from skahactl.render.outcomes import head_of
-
-    count = await removal.request(run, numbers)
-    current().say(f"{head_of(run)}: deletion of {count_noun(count, 'session')} requested; not verified")
 
 
 async def _session(runtime: Runtime, removal: JobDeletion, chosen: ServerSession, dry_run: bool) -> Exit:

@@ -22,7 +22,7 @@ from skahactl.ledger.lock import JobLock, acquire
 from skahactl.logs.saved import log_path
 from skahactl.model import ALIVE, ENDED, State
 from skahactl.skaha.models import ServerError
-from skahactl.text import count_noun
+from skahactl.text import count_noun, join_words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -197,9 +197,9 @@ class JobDeletion:
         else:
             _deletion_reason(part)
 
-    async def request(self, run: Run, numbers: Collection[int] | None) -> int:
-        """Save results and logs, ask the server once to delete what is alive, and verify nothing; return the
-        number of sessions. The request stays on record: a driver of the job, or a later delete, carries it out."""
+    async def request(self, run: Run, numbers: Collection[int] | None) -> None:
+        """Save results and logs, ask the server once to delete what is alive, and verify nothing. The request stays
+        on record: a driver of the job, or a later delete, carries it out."""
         part = self._part(run, numbers, await self.desk.first_poll((run,)))
         self.parts.append(part)
         replicas.request_delete(self.desk.ledger, run.id, numbers, keep_logs=self.keep_logs)
@@ -218,10 +218,14 @@ class JobDeletion:
             release_locks(locks)
         for step in part.steps:
             step.outcome = StepOutcome.REQUESTED if step.action is StepAction.DELETE else StepOutcome.DONE
+        queued = sum(step.reason == State.QUEUED for step in part.steps)
+        asked = [f"deletion of {count_noun(count, 'session')} requested; not verified"] if count else []
+        asked += [f"{count_noun(queued, 'queued replica')} deleted"] if queued else []
+        part.reason = "; ".join(asked) or "nothing is alive, so there is nothing to delete"
+        part.explained = True
         part.exit = outcome.exit_of_undeleted(errors)
         part.hint = "the server did not accept every delete; the same command tries again" if errors else None
         self._fill(part, run)
-        return count
 
     async def forget(self, run: Run) -> int | None:
         """Forget every run of the job, once it has no driver and no session of any run is left. Return how many bytes
@@ -353,24 +357,18 @@ def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str]) -> St
 
 
 def _deletion_reason(part: JobOutcome) -> None:
-    """A delete that ended nothing says so."""
+    """Say what was deleted; a delete that ended nothing says only that."""
     before = [step.reason for step in part.steps if step.action is StepAction.DELETE]
-    if not before:
-        part.reason = "nothing is left to delete"
-    elif ENDED.issuperset(before):
-        part.reason = f"{count_noun(len(before), 'ended session')} deleted; the record and the logs remain"
-        part.explained = True
+    part.reason = outcome.deletion_text(part.steps) or "nothing is left to delete"
+    part.explained = bool(before) and ENDED.issuperset(before)
 
 
 def _forgotten_reason(part: JobOutcome, size: int | None) -> None:
     """Say that the record was deleted too, with so many bytes of logs; None: another part of the job says so."""
-    before = [step.reason for step in part.steps if step.action is StepAction.DELETE]
-    noun = "ended session" if ENDED.issuperset(before) else "replica"
-    deleted = [count_noun(len(before), noun)] if before else []
+    deleted = outcome.deleted(part.steps)
     if size is not None:
         deleted += ["the record", f"the saved logs ({size} bytes)"]
-    *others, last = deleted or ["no session"]
-    part.reason = f"{', '.join(others)} and {last} deleted" if others else f"{last} of run {part.run} deleted"
+    part.reason = f"{join_words(deleted or ['no session'])}{'' if deleted[1:] else f' of run {part.run}'} deleted"
     part.explained = True
     part.next_run = 1 if size is not None and part.next_run is not None else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
@@ -15,9 +15,9 @@ from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.records import JobKey
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import last_run, not_ended, summaries
-from skahactl.model import Job, State, zero_filled
+from skahactl.model import ENDED, Job, State, zero_filled
 from skahactl.skaha.models import ServerError
-from skahactl.text import count_noun, suggest
+from skahactl.text import count_noun, join_words, suggest
 
 if TYPE_CHECKING:
     from skahactl.engine.decide import Decision
@@ -307,6 +307,25 @@ def exit_of_driven(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
         StepOutcome.UNCONFIRMED: Exit.UNREACHABLE,
     }
     return worst([codes.get(step.outcome, Exit.DONE) for step in part.steps])
+
+
+def deleted(steps: Sequence[StepResult]) -> list[str]:
+    """Return what a delete removed, by the state before: live replicas, queued ones, sessions that had ended."""
+    gone = [step for step in steps if step.action is StepAction.DELETE and step.outcome is StepOutcome.DONE]
+    ended = sum(step.reason in ENDED for step in gone)
+    queued = sum(step.reason == State.QUEUED for step in gone)
+    if len(gone) == 1 and not ended:
+        return [f"replica {gone[0].replica}"]
+    counted = ((len(gone) - queued - ended, "live replica"), (queued, "queued replica"), (ended, "ended session"))
+    return [count_noun(number, noun) for number, noun in counted if number]
+
+
+def deletion_text(steps: Sequence[StepResult]) -> str:
+    """Return what a delete did, in one sentence; nothing if it did nothing."""
+    removed = deleted(steps)
+    done = [f"{join_words(removed)} deleted; the record and the logs remain"] if removed else []
+    stays = sum(step.outcome is StepOutcome.STAYS for step in steps)
+    return "; ".join([*done, *([f"{count_noun(stays, 'replica')} not gone yet"] if stays else [])])
 
 
 def stop_hint(summary: RunSummary) -> str:

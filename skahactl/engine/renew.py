@@ -13,7 +13,7 @@ from skahactl.ledger import runs
 from skahactl.ledger.attempts import attempts_of
 from skahactl.skaha.models import ServerError
 from skahactl.targets import unknown_target
-from skahactl.text import iso_time
+from skahactl.text import count_noun, iso_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,8 +54,7 @@ class Renewal:
             if one.part.steps[-1].outcome is StepOutcome.REJECTED:
                 one.part.exit = Exit.NO
         for part in parts:
-            if not part.steps:
-                part.reason, part.explained = "nothing of it is alive, so there is nothing to renew", True
+            part.reason, part.explained = _reason([one for one in asked if one.part is part], part, after), not dry_run
         return Outcome(self.runtime.profile, dry_run, parts)
 
     def _live(self, target: Target, listed: dict[str, ServerSession], parts: list[JobOutcome]) -> list[_RenewRequest]:
@@ -88,6 +87,24 @@ class Renewal:
                 words[session] = await self.runtime.stop.guard(self.runtime.client.renew(session))
             except UnreachableError as error:
                 words[session] = error.message
+
+
+def _reason(asked: Sequence[_RenewRequest], part: JobOutcome, after: dict[str, ServerSession]) -> str:
+    """Return how many deadlines moved, how many did not, and to when they are."""
+    if not asked:
+        return "nothing is alive, so there is nothing to renew"
+    if any(step.outcome is StepOutcome.PLANNED for step in part.steps):
+        return count_noun(len(asked), "live session")
+    said = []
+    for result, words in ((StepOutcome.DONE, "extended:"), (StepOutcome.UNCHANGED, "unchanged:")):
+        found = [after[one.session] for one in part.steps if one.outcome is result and one.session in after]
+        ends = sorted(session.expires for session in found if session.expires is not None)
+        when = "from " * (len(ends) > 1) + (iso_time(ends[0]) or "" if ends else "unknown")
+        said += [f"{count_noun(len(found), 'deadline')} {words} {when}"] if found else []
+        if found and result is StepOutcome.UNCHANGED:
+            said[-1] += " (the server extends a deadline only when fewer than 4 days are left)"
+    rejected = sum(step.outcome is StepOutcome.REJECTED for step in part.steps)
+    return "; ".join([*said, *([f"{count_noun(rejected, 'request')} rejected"] if rejected else [])]) or "requested"
 
 
 def _step(one: _RenewRequest, words: str | None, after: dict[str, ServerSession], dry_run: bool) -> StepResult:

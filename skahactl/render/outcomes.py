@@ -6,7 +6,7 @@ import shlex
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
-from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome, StepOutcome, StepResult, retry_options
+from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome, StepOutcome, StepResult, deletion_text, retry_options
 from skahactl.engine.plan import CREATES, JobAction, StepAction
 from skahactl.errors import Exit
 from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
@@ -25,7 +25,7 @@ from skahactl.text import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from skahactl.ledger.records import Run
 
@@ -212,7 +212,8 @@ def _headline(job: JobOutcome) -> str:
     done = done_text(job.steps)
     if job.action is JobAction.DELETE and (done or job.explained) and job.status in ENDED:
         return job.reason if job.explained else done
-    if job.status and job.watched and not job.explained and (done or job.action not in _EXPLAINED):
+    driven = job.action is not JobAction.DELETE and (done or job.action not in _EXPLAINED)
+    if job.status and job.watched and not job.explained and driven:
         return standing(job.status, job.counts)
     said = (not job.explained and done) or job.reason or job.action
     mark = ":" if job.action is JobAction.ENDED else ";"
@@ -269,15 +270,18 @@ def _without_driver(job: JobOutcome, profile: Profile) -> str:
     return f", and {who} discards results and logs {format_duration(profile.memory)} after a replica ends"
 
 
-def done_text(steps: Iterable[StepResult]) -> str:
+def done_text(steps: Sequence[StepResult]) -> str:
     """Return what was done, by action and outcome: ``40 sessions created, 2 rejected; 1 replica retried``; what stays
     is left out."""
     tally: dict[str, dict[str, int]] = {}
     for step in steps:
-        if step.action in ACTIVE and step.outcome:
+        if step.action in ACTIVE and step.action != StepAction.RENEW and step.outcome:
             words = tally.setdefault(step.action, {})
             words[step.outcome] = words.get(step.outcome, 0) + 1
-    return "; ".join(_done_words(action, words) for action, words in tally.items())
+    return "; ".join(
+        deletion_text(steps) if action == StepAction.DELETE else _done_words(action, words)
+        for action, words in tally.items()
+    )
 
 
 #: What an action does, and to what.
@@ -286,23 +290,14 @@ _DONE: Mapping[str, tuple[str, str]] = {
     StepAction.RETRY: ("replica", "retried"),
     StepAction.RESEND: ("session", "created again"),
     StepAction.ADOPT: ("replica", "adopted"),
-    StepAction.DELETE: ("replica", "deleted"),
-    JobAction.RENEW: ("session", "renewed"),
 }
 
 
 def _done_words(action: str, outcomes: Mapping[str, int]) -> str:
     noun, done = _DONE[action]
-    parts = [
-        (number, done if outcome == StepOutcome.DONE else _OUTCOMES.get(outcome, outcome))
-        for outcome, number in outcomes.items()
-    ]
+    parts = [(number, done if outcome == StepOutcome.DONE else outcome) for outcome, number in outcomes.items()]
     (number, words), *others = parts
     return ", ".join([f"{count_noun(number, noun)} {words}", *(f"{number} {words}" for number, words in others)])
-
-
-#: Outcomes that are words of their own in data.
-_OUTCOMES: Mapping[str, str] = {StepOutcome.STAYS: "not gone yet", StepOutcome.REQUESTED: "to delete"}
 
 
 #: Actions that are more than a verb, or no change.

@@ -540,6 +540,7 @@ def test_renew_says_what_changed(desk: Desk, long: str) -> None:
     assert len(told) == 2
     (part,) = desk.data("renew", "long/2", "long/1")["jobs"]
     assert [step["replica"] for step in part["steps"]] == [1, 2]
+    assert "2 deadlines unchanged: from 2" in desk.run("renew", "long").stderr
     desk.run("renew", "nothing", exit=2)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from skahactl.engine.decide import adopted_rest
+from skahactl.engine.outcome import StepOutcome, StepResult, deletion_text
+from skahactl.engine.plan import StepAction
 from skahactl.errors import CreateError
 from skahactl.text import count_noun, format_resources, name_replicas
 
@@ -32,3 +34,23 @@ from skahactl.text import count_noun, format_resources, name_replicas
 )
 def test_a_number_and_its_noun_agree(text: str, expected: str) -> None:
     assert text == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ((), ""),
+        (("Running",), "replica 1 deleted; the record and the logs remain"),
+        (("Completed",), "1 ended session deleted; the record and the logs remain"),
+        (
+            ("Running", "Pending", "Queued", "Failed", "Completed"),
+            "2 live replicas, 1 queued replica and 2 ended sessions deleted; the record and the logs remain",
+        ),
+    ],
+)
+def test_a_delete_counts_what_was_alive_apart(before: tuple[str, ...], expected: str) -> None:
+    steps = [
+        StepResult(number, "x", StepAction.DELETE, state, StepOutcome.DONE) for number, state in enumerate(before, 1)
+    ]
+    kept = StepResult(9, "x", StepAction.KEEP, "Failed", StepOutcome.DONE)
+    assert deletion_text([*steps, kept]) == expected
