@@ -17,6 +17,8 @@ MOST_SENDS = 5
 #: An intent older than this, in seconds, is never sent again: what it made may have ended and been forgotten.
 OLDEST_INTENT = 50 * 60.0
 LONGEST_BACKOFF = 300.0
+#: A command that has run for so many seconds is no typo.
+PROOF = 60.0
 
 
 class JobAction(StrEnum):
@@ -94,7 +96,7 @@ def plan_run(
     checked for long enough. ``blocked``: replicas that must not be created, and why.
     """
     latest = snapshot.latest()
-    room = _Room(snapshot, queued)
+    room = _Room(snapshot, queued, now)
     held = {**_waiting(snapshot), **blocked}
     steps: list[Step] = []
     for replica in snapshot.replicas:
@@ -129,17 +131,20 @@ def _waiting(snapshot: RunSnapshot) -> dict[int, str]:
 class _Room:
     """How many more of this job's own sessions may be alive and pending."""
 
-    def __init__(self, snapshot: RunSnapshot, queued: frozenset[int]):
+    def __init__(self, snapshot: RunSnapshot, queued: frozenset[int], now: float):
         self._limits = snapshot.run.limits
         alive = {replica.number for replica in snapshot.replicas if replica.state in ALIVE} | queued
         running = {replica.number for replica in snapshot.replicas if replica.state == State.RUNNING}
         self._alive = len(alive)
         self._pending = len(alive - running)
         self._stop_reason = stop_reason(snapshot)
+        self._first = _most_unproven(snapshot, now)
 
     def full(self) -> str | None:
         if self._stop_reason is not None:
             return self._stop_reason
+        if self._first is not None and self._alive >= self._first:
+            return "the first replicas are tried alone (limits.failures)"
         if self._limits.alive is not None and self._alive >= self._limits.alive:
             return f"limit of {count_noun(self._limits.alive, 'session')}"
         if self._limits.pending is not None and self._pending >= self._limits.pending:
@@ -216,10 +221,25 @@ def _unsettled(replica: ReplicaState, attempt: AttemptRow | None, now: float, se
 
 def stop_reason(snapshot: RunSnapshot) -> str | None:
     """Return why [limits] failures stops creating; None if it does not."""
-    failed = sum(
+    return snapshot.run.limits.stop_reason(_failed(snapshot))
+
+
+def _failed(snapshot: RunSnapshot) -> int:
+    return sum(
         row.state == State.FAILED and (row.attempt >= row.allowed or bool(row.deleting)) for row in snapshot.replicas
     )
-    return snapshot.run.limits.stop_reason(failed)
+
+
+def _most_unproven(snapshot: RunSnapshot, now: float) -> int | None:
+    """Return how many may be alive until one has completed or has run for a while; None from then on, and without
+    [limits] failures. Thousands could be created before the first failure is seen."""
+    most = snapshot.run.limits.failures
+    if most is None or any(row.state == State.COMPLETED for row in snapshot.replicas):
+        return None
+    running = (one.started for one in snapshot.attempts if one.state == State.RUNNING)
+    if any(started is not None and now - started >= PROOF for started in running):
+        return None
+    return most - _failed(snapshot)
 
 
 def is_stopped(snapshot: RunSnapshot) -> bool:

@@ -416,7 +416,9 @@ class LimitsTable(Table):
         'pending-timeout = "2h"',
     )
     failures: Annotated[int, Field(ge=1)] | None = _key(
-        "Create nothing more after this many Failed replicas; what runs continues. Off unless given.", "failures = 5"
+        "Create nothing more after this many Failed replicas; what runs continues. So many are tried first, until one "
+        "has completed or has run for a minute. Off unless given.",
+        "failures = 5",
     )
 
 

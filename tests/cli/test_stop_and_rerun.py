@@ -78,6 +78,18 @@ def test_a_higher_limit_continues_a_stopped_run(desk: Desk) -> None:
     assert "Queued" not in states
 
 
+def test_a_typo_fails_as_often_as_the_limit_says_and_the_rest_runs_after_the_correction(desk: Desk) -> None:
+    """Without [limits] alive: all would be created before the first failure is seen."""
+    job = survey(desk, 40, "[limits]\nfailures = 3")
+    right = (desk.root / job).read_text()
+    desk.write(job, right.replace(MEASURE, "no-such-program"))
+    desk.run("apply", job, "--wait", exit=1)
+    assert {state: len(those) for state, those in by_state(desk, "survey").items()} == {"Failed": 3, "Queued": 37}
+    desk.write(job, right.replace(MEASURE, "true"))
+    desk.run("apply", job, "--rerun", "--missing", "--wait")
+    assert desk.states("survey") == ["Completed"] * 40
+
+
 def test_attempts_that_are_left_do_not_count_as_failures(desk: Desk) -> None:
     shell = '[ -e "$REPLICA_ID" ] || { touch "$REPLICA_ID"; exit 1; }'
     more = "[limits]\nalive = 1\nfailures = 1\n[retry]\nattempts = 2"

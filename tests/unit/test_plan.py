@@ -44,6 +44,20 @@ def test_held_ones_are_created_within_both_limits() -> None:
     assert actions(watch(*held, unconfirmed, limits=Limits(pending=1)))[0] == "hold"
 
 
+def test_with_a_limit_of_failures_few_are_tried_first() -> None:
+    limits = Limits(failures=2)
+    queued = [replica(n, State.QUEUED) for n in range(2, 6)]
+    tried = replica(1, State.RUNNING)
+    assert actions(watch(tried, *queued, limits=limits))[1:] == ["create", "hold", "hold", "hold"]
+    failed = replica(1, State.FAILED)
+    assert actions(watch(failed, *queued, limits=limits))[1:] == ["create", "hold", "hold", "hold"]
+    assert actions(watch(replica(1, State.COMPLETED), *queued, limits=limits))[1:] == ["create"] * 4
+    found = watch(tried, *queued, limits=limits)
+    for seconds, created in ((59.0, 1), (60.0, 4)):
+        begun = (replace(found.attempts[0], started=NOW - seconds),)
+        assert actions(replace(found, attempts=begun)).count("create") == created
+
+
 def test_creates_on_their_way_count_and_are_not_planned_again() -> None:
     found = watch(replica(1, State.QUEUED), replica(2, State.QUEUED), limits=Limits(alive=1))
     (step,) = plan_run(found, NOW, queued=frozenset({1}))
