@@ -42,7 +42,7 @@ def job(summary: RunSummary, *, logs: str | None, deadline: float | None = None)
         "limits": _limits(run.limits),
         "created": iso_time(run.created),
         "started": iso_time(run.started),
-        "ended": iso_time(run.ended),
+        "ended": iso_time(summary.ended),
         "observed": iso_time(run.observed),
         "deadline": iso_time(deadline),
         "manifest": run.manifest,

@@ -56,7 +56,7 @@ def gather_job(ledger: Ledger, run: Run) -> ReportJob:
         counts=summary.counts,
         items=summary.items,
         created=run.created,
-        ended=run.ended,
+        ended=summary.ended,
         observed=run.observed,
         cores=None if common is None else common.cores,
         alive_limit=run.limits.alive,
@@ -243,7 +243,7 @@ def _commands(run: Run, summary: RunSummary) -> tuple[tuple[str, str], ...]:
     """Return what to run next: (purpose, command)."""
     name, counts = run.key.name, summary.counts
     profile = "" if run.profile == "local" else f" -p {run.profile}"
-    if run.ended is None and summary.stop_reason is None:
+    if summary.ended is None and summary.stop_reason is None:
         return (("continue", f"skahactl{profile} resume {name}"),)
     found = []
     if counts.get(State.FAILED):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from skahactl import shapes
 from skahactl.ledger.attempts import attempts_of, known_of, known_sessions, usage_of
 from skahactl.ledger.replicas import failed_items, items_of, replica_states, replicas_of, replicas_with_each
+from skahactl.ledger.runs import is_over as is_run_over
 from skahactl.ledger.runs import last_runs, run_by_id, summaries
 from skahactl.model import ENDED, State, job_status, zero_filled
 from skahactl.targets import Target, by_run, current_user
@@ -133,7 +134,8 @@ def view_summary(before: RunSummary, seen: RunView) -> RunSummary:
     )
     counts = zero_filled(Counter(now))
     status = job_status(counts, retriable)
-    return replace(before, run=seen.dated_run(), counts=counts, status=status, retriable=retriable)
+    ended = before.ended if is_run_over(counts, retriable) else None
+    return replace(before, run=seen.dated_run(), counts=counts, status=status, retriable=retriable, ended=ended)
 
 
 def poll_is_due(runs: Sequence[Run]) -> bool:

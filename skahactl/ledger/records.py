@@ -191,6 +191,7 @@ class RunSummary:
     retriable: int
     items: dict[str, int] = field(default_factory=dict)  # total, completed, failed
     driver: DriverRecord | None = None
+    ended: float | None = None  # when its last replica did; ``run.ended``: and nothing of it is left to be read
 
     @property
     def stop_reason(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from skahactl.ledger.records import (
@@ -18,7 +19,7 @@ from skahactl.ledger.records import (
     run_value,
 )
 from skahactl.ledger.replicas import replica_states, set_states
-from skahactl.model import Job, Limits, State, job_status, zero_filled
+from skahactl.model import ENDED, Job, Limits, State, job_status, zero_filled
 from skahactl.text import storable_path
 
 if TYPE_CHECKING:
@@ -240,7 +241,24 @@ def summaries(ledger: Ledger, runs: Sequence[Run]) -> tuple[RunSummary, ...]:
         )
     }
     driver_of = dict(drivers.values())
-    return tuple(_summary(run, counts, items, retriable, driver_of) for run in runs)
+    found = [_summary(run, counts, items, retriable, driver_of) for run in runs]
+    over = [one.run.id for one in found if one.ended is None and is_over(one.counts, one.retriable)]
+    ends = _last_ends(ledger, over)
+    return tuple(replace(one, ended=ends[one.run.id]) if one.run.id in ends else one for one in found)
+
+
+def is_over(counts: Mapping[str, int], retriable: int) -> bool:
+    """Return whether every replica has ended, by their counts and how many of them will be tried again."""
+    return not retriable and not any(number for state, number in counts.items() if state not in ENDED)
+
+
+def _last_ends(ledger: Ledger, run_ids: Sequence[int]) -> dict[int, float]:
+    """Return when the last attempt of each run ended, or was last seen."""
+    if not run_ids:
+        return {}
+    last = "SELECT run, max(coalesce(finished, observed, created)) AS at FROM attempts"
+    rows = ledger.rows(f"{last} WHERE run IN ({','.join(map(str, run_ids))}) GROUP BY run")
+    return {row["run"]: row["at"] for row in rows}
 
 
 def _summary(
@@ -252,7 +270,8 @@ def _summary(
 ) -> RunSummary:
     own = zero_filled(counts.get(run.id, {}))
     again = retriable.get(run.id, 0)
-    return RunSummary(run, own, job_status(own, again), again, items.get(run.id, _no_items()), driver_of.get(run.id))
+    own_items = items.get(run.id, _no_items())
+    return RunSummary(run, own, job_status(own, again), again, own_items, driver_of.get(run.id), run.ended)
 
 
 def _no_items() -> dict[str, int]:

@@ -154,3 +154,15 @@ def test_without_its_record_a_job_is_known_by_later_attempts_too(desk: Desk) -> 
     desk.run("apply", "again.toml")
     assert {row["name"][-2:] for row in desk.data("get", "sessions")} == {"-3"}
     desk.clear("again")
+
+
+@pytest.mark.parametrize("words", [("get", "jobs"), ("wait", "quick"), ("describe", "quick"), ("logs", "quick")])
+def test_a_run_has_ended_whichever_command_notices_it(desk: Desk, words: tuple[str, ...]) -> None:
+    desk.run("apply", desk.job("quick", WORK, 2))
+    desk.write("go", "")
+    ended_unseen(desk, 2)
+    desk.run(*words)
+    (row,) = desk.data("get", "jobs", "--cached")
+    assert row["status"] == "Completed"
+    assert row["created"] <= row["ended"] <= row["observed"]
+    assert desk.data("describe", "quick")["job"]["ended"] == row["ended"]
