@@ -171,12 +171,25 @@ class _LogsCommand:
         )
         tail = None if part is not None and part.marked else self.asked.tail
         self._source.add(logs)
-        shown = await show_logs(logs, self._read, out.sink, at_once=min(self.asked.most, _AT_ONCE), tail=tail)
+        shown = await self._show(logs, targets, out, tail)
         self.context.stdout.flush()
         out.told_files(self._where(targets[0]))
         if self.choice.attempt is None and self.choice.item is None and any(log.key[2] > 1 for log in logs):
             self.context.say("earlier attempts have logs of their own; to see them, add: --attempt all")
         return self._told(shown, targets, part is not None and not out.found_item)
+
+    async def _show(
+        self, logs: Sequence[AttemptLog], targets: Sequence[Target], out: LogOutput, tail: int | None
+    ) -> Shown:
+        at_once = min(self.asked.most, _AT_ONCE)
+        if self._listing is None:  # nothing is read from the platform
+            return await show_logs(logs, self._read, out.sink, at_once=at_once, tail=tail)
+        from skahactl.logs.saving import SavingLogs
+
+        saving = SavingLogs(self.runtime, _runs_of(targets), self._read)
+        shown = await show_logs(logs, saving.read, out.sink, at_once=at_once, tail=tail)
+        await saving.confirm()
+        return shown
 
     async def _targets(self, words: Sequence[str]) -> tuple[Target, ...]:
         """Return what the words mean; one that the ledger does not know may be the name of a session there."""

@@ -96,7 +96,7 @@ class Driver:
         self._creator = Creator(client, ledger, self._journal, clock, settings, wake, say, directories)
         self._creator.user = next((run.key.user for run in self.runs), None)
         self._answers = Answers()
-        self._asker = SessionAsker(client, self._answers, wake)
+        self._asker = SessionAsker(client, clock, 2 * settings.poll_min, self._answers, wake)
         self._deleter = SessionDeleter(client, clock, settings.concurrency, self._answers, wake, say)
         self._logs = LogReader(client, ledger, clock, settings, wake, say)
         self._reasons = PendingReasons(client, clock, profile.local.slot_count if profile.is_local else None)
@@ -287,7 +287,7 @@ class Driver:
 
     async def _pause(self) -> None:
         """Until the next poll is due, or something ended that may let more begin."""
-        at_once = self._logs.to_confirm and self._is_idle_but_for_logs and self.runtime.outage.error is None
+        at_once = self._logs.next_list_confirms and self._is_idle_but_for_logs and self.runtime.outage.error is None
         uncertain = any(phase in UNCERTAIN for phases in self._phases.values() for phase in phases.values())
         seconds = 0.0 if at_once else self.runtime.pace.interval(uncertain)
         if not self.follow and self.runtime.outage.error is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -54,22 +55,29 @@ class Answers:
 
 
 class SessionAsker:
-    """Asks for the ids of sessions that a list lacks."""
+    """Asks for the ids of sessions that a list lacks. One that exists is not asked for again within ``pause`` seconds:
+    each answer leads to another list, which may lack it as well."""
 
-    def __init__(self, client: Client, answers: Answers, on_idle: Callable[[], None]):
+    def __init__(self, client: Client, clock: Clock, pause: float, answers: Answers, on_idle: Callable[[], None]):
         self._client = client
+        self._clock = clock
+        self._pause = pause
         self._answers = answers
+        self._existed: dict[str, float] = {}  # when, on the monotonic clock
         self.pool: TaskPool[str, None] = TaskPool(ASKS, on_idle)
 
     def ask(self, sessions: Iterable[str]) -> None:
+        since = self._clock.monotonic() - self._pause
         for session in sessions:
-            self.pool.submit(session, partial(self._ask, session))
+            if self._existed.get(session, -math.inf) <= since:
+                self.pool.submit(session, partial(self._ask, session))
 
     async def _ask(self, session: str) -> None:
         with contextlib.suppress(UnreachableError, AuthError):  # asked again after the next list
             answer = await self._client.session(session)
             self._answers.put(session, answer)
             if answer is not None:  # the list was wrong: the others are asked for again if the next one lacks them too
+                self._existed[session] = self._clock.monotonic()
                 self.pool.clear()
 
 
@@ -152,6 +160,7 @@ class LogReader:
     pool: TaskPool[AttemptKey, LogRead | None] = field(init=False)
     _first_try: dict[AttemptKey, float] = field(default_factory=dict)
     _unconfirmed: dict[AttemptKey, LogRead] = field(default_factory=dict)
+    _unlisted: set[AttemptKey] = field(default_factory=set)  # of these, those that a list since then lacks
     disk_refused: bool = False  # a log could not be saved
 
     def __post_init__(self) -> None:
@@ -161,6 +170,12 @@ class LogReader:
         """``until``: when the read has to end, with what was read by then."""
         self._first_try.setdefault(attempt.key, self.clock.now())
         self.pool.submit(attempt.key, partial(self._read, run, attempt, until))
+
+    def add(self, read: LogRead) -> None:
+        """Take what another one has read, unless that may lack the end of the log."""
+        self._first_try.setdefault(read.attempt.key, read.at)
+        if read.saved is not None and not self._is_early(read.attempt, read.saved, self._marks(read.attempt)):
+            self._unconfirmed[read.attempt.key] = read
 
     @property
     def reading(self) -> frozenset[AttemptKey]:
@@ -172,12 +187,19 @@ class LogReader:
         """Whether all that is left to do is one more list."""
         return self.pool.idle and bool(self._unconfirmed)
 
+    @property
+    def next_list_confirms(self) -> bool:
+        """Whether a list at once may be all that is left to do; one that lacks a session is not repeated at once."""
+        return self.pool.idle and bool(self._unconfirmed.keys() - self._unlisted)
+
     def record(self, evidence: Evidence) -> None:
         """Write what was read since the last call, in one transaction, as far as the evidence confirms it."""
         for _, read in self.pool.events():
             if read is not None:
                 self._unconfirmed[read.attempt.key] = read
         judged = [read for read in self._unconfirmed.values() if self._is_judged(read, evidence)]
+        since = {key for key, read in self._unconfirmed.items() if evidence.listing.requested >= read.at}
+        self._unlisted = since - {read.attempt.key for read in judged}
         if not judged:
             return
         with self.ledger.transaction():
@@ -210,9 +232,8 @@ class LogReader:
         set_attempt(self.ledger, attempt, columns)
 
     async def _read(self, run: Run, attempt: AttemptRow, until: float | None) -> LogRead | None:
-        wanted = run.keep == "all" or (run.keep == "failed" and attempt.state == State.FAILED)
-        path = log_path(self.ledger.state_dir, run, attempt.replica, attempt.number) if wanted else None
-        marks = replicas.item_marks(self.ledger, attempt)
+        path = self.path_of(run, attempt)
+        marks = self._marks(attempt)
         if path is None and marks is None:
             return LogRead(attempt, None, self.clock.now())
         begun = self.clock.now()
@@ -229,6 +250,14 @@ class LogReader:
         if path is not None and attempt.state == State.FAILED:
             await self._keep_events(attempt, str(path) + ".events")
         return LogRead(attempt, saved, begun)
+
+    def path_of(self, run: Run, attempt: AttemptRow) -> Path | None:
+        """Return where the log of an attempt is saved; None if its run does not want it."""
+        wanted = run.keep == "all" or (run.keep == "failed" and attempt.state == State.FAILED)
+        return log_path(self.ledger.state_dir, run, attempt.replica, attempt.number) if wanted else None
+
+    def _marks(self, attempt: AttemptRow) -> ItemMarks | None:
+        return replicas.item_marks(self.ledger, attempt)
 
     def _is_early(self, attempt: AttemptRow, saved: keep.Fetched, marks: ItemMarks | None) -> bool:
         """Return whether the end of the log may still be on its way: it reads empty, or lacks the end of an item."""

@@ -295,6 +295,39 @@ class _Reading:
             self._old.close()
 
 
+class LogCopy:
+    """Saves a log at ``path`` while another one reads it. A disk that refuses it ends the copy, not the reading."""
+
+    def __init__(self, path: Path) -> None:
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+        self._reading: _Reading | None = None
+        with contextlib.suppress(OSError):
+            _make_folder(path.parent)
+            self._reading = _Reading(self._temporary, path)
+
+    def take(self, chunk: bytes) -> None:
+        try:
+            if self._reading is not None:
+                self._reading.take(chunk)
+        except OSError:
+            self.close()
+
+    def settle(self, marks: ItemMarks | None, rotates: bool) -> Fetched | None:
+        """Save what was taken; None if it could not be saved."""
+        try:
+            return None if self._reading is None else self._reading.settle(marks, rotates)
+        except OSError:
+            return None
+
+    def close(self) -> None:
+        """Drop what was not settled."""
+        if self._reading is not None:
+            self._reading.close()
+            with contextlib.suppress(OSError):
+                self._temporary.unlink()
+        self._reading = None
+
+
 async def _read_marks(client: LogSource, session: str, marks: ItemMarks | None, limit: ReadLimit) -> Fetched:
     """Save nothing. A mark counts only with its whole line, so pieces are examined up to their last newline."""
     size, rest = 0, b""

@@ -126,6 +126,38 @@ def test_an_outage_between_a_log_and_the_next_list_is_waited_out(tmp_path: Path)
     assert app.counts["list"] < 250
 
 
+class EmptyAfterALog(AppTransport):
+    """Lists are empty for half a minute, each time after a log was read for the first time, and once before."""
+
+    def __init__(self, app: App, loop: SimulatedLoop):
+        super().__init__(app)
+        self._loop = loop
+        self._read: set[str] = set()
+        loop.call_later(100, self._lie)
+
+    def _lie(self) -> None:
+        self.app.plan.patch({"list_empty": True})
+        self._loop.call_later(30, lambda: self.app.plan.patch({"list_empty": False}))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        if b"view=logs" in request.url.query and request.url.path not in self._read:
+            self._read.add(request.url.path)
+            self._lie()
+        return response
+
+
+def test_empty_lists_end_no_driver_and_make_no_log_incomplete(tmp_path: Path) -> None:
+    loop = SimulatedLoop()
+    clock = SimulatedClock(loop)
+    app = App(Plan.of({"running": [500, 520], "memory": 86400}), clock)
+    states, attempts = run(loop, drive(tmp_path, JOB.format(replicas=12, alive=12), EmptyAfterALog(app, loop), clock))
+    assert states == ["Completed"] * 12
+    assert {attempt.log for attempt in attempts} == {"kept"}
+    assert app.counts["create"] == 12
+    assert app.counts["list"] < 500, "a list that lacks sessions is not asked for without a pause"
+
+
 async def in_weather(
     tmp_path: Path, job: str, transport: Counting, clock: SimulatedClock
 ) -> tuple[list[str], tuple[AttemptRow, ...]]:

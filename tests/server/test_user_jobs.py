@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import shutil
+import sqlite3
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -150,3 +153,49 @@ def wait_until_forgotten(server: Server) -> None:
     while any(row["status"] is not None for row in server.state()["sessions"]):
         assert time.monotonic() < until
         time.sleep(0.1)
+
+
+def test_a_log_that_was_shown_is_saved(tmp_path: Path) -> None:
+    with running(tmp_path / "server", {"log_lines": 200}) as server:
+        here = Workplace(tmp_path / "here", server)
+        text = 'name = "lone"\nimage = "images.canfar.net/skaha/astroml:latest"\ncommand = ["x"]\nreplicas = 3\n'
+        here.write("job.toml", text)
+        here.run("apply", "-q", "job.toml")
+        assert here.run("logs", "lone", expect=None).returncode in (0, 1)
+        assert here.kept_logs() == set(), "a log that still grows is not saved"
+        server.tell("finish")
+        shown = here.run("logs", "lone", "--tail", "5").stdout
+        assert here.kept_logs() == {row["log_sha256"] for row in server.state()["sessions"]}
+        server.tell("forget")
+        assert here.run("logs", "lone", "--tail", "5").stdout == shown
+        assert [row["log"]["complete"] for row in here.data("get", "replicas", "lone")] == [True] * 3
+
+
+POLLS = (
+    ("get", "jobs"),
+    ("get", "sessions"),
+    ("describe", "lone"),
+    ("logs", "lone"),
+    ("events", "lone"),
+    ("diff", "job.toml"),
+    ("apply", "job.toml", "--dry-run"),
+    ("wait", "lone"),
+)
+
+
+def test_every_command_that_polls_records_the_ends_that_it_sees(tmp_path: Path) -> None:
+    with running(tmp_path / "server", {}) as server:
+        first = Workplace(tmp_path / "first", server)
+        text = 'name = "lone"\nimage = "images.canfar.net/skaha/astroml:latest"\ncommand = ["x"]\nreplicas = 2\n'
+        first.write("job.toml", text)
+        first.run("apply", "-q", "job.toml")
+        places = [Path(shutil.copytree(first.root, tmp_path / str(number))) for number in range(len(POLLS))]
+        server.tell("finish")
+        wrong = {}
+        for root, words in zip(places, POLLS, strict=True):
+            Workplace(root, server).run(*words, expect=None)
+            with contextlib.closing(sqlite3.connect(root / "state" / "ledger.sqlite3")) as ledger:
+                found = ledger.execute("SELECT DISTINCT state FROM replicas").fetchall()
+            if found != [("Completed",)]:
+                wrong[words] = found
+        assert wrong == {}
