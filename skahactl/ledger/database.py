@@ -289,6 +289,10 @@ def open_ledger(state_dir: Path) -> Ledger:
     Raises LedgerError if it cannot be used. A damaged file is never replaced.
     """
     path = make_private(state_dir) / FILE
+    with contextlib.suppress(OSError):  # before SQLite makes the file: its journal gets the mode that it has then
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        for file in (path, path.with_name(f"{FILE}-journal")):
+            os.chmod(file, 0o600)
     with translate_sqlite_errors(path):
         connection = patiently(lambda: _connect(path))
         try:
@@ -297,8 +301,6 @@ def open_ledger(state_dir: Path) -> Ledger:
         except BaseException:
             connection.close()
             raise
-    with contextlib.suppress(OSError):
-        os.chmod(path, 0o600)
     return Ledger(connection, state_dir)
 
 

@@ -65,7 +65,7 @@ def acquire(ledger: Ledger, key: JobKey, now: float, *, break_lock: bool = False
         job = job_id(ledger, key)
         row = ledger.row("SELECT host, boot, pid, since FROM drivers WHERE job = ?", job)
         holder = None if row is None else DriverRecord(*row)
-        if holder is not None and holder.host != me.host and not break_lock:
+        if holder is not None and not _is_here(holder) and not break_lock:
             raise _busy(key, holder)
         stream = _patient_lock(ledger.state_dir, job)
         if stream is None:
@@ -88,9 +88,15 @@ def living_driver(ledger: Ledger, key: JobKey) -> DriverRecord | None:
     )
     if row is None:
         return None
-    if row["host"] == socket.gethostname() and not _is_held(ledger.state_dir, row["job"]):
+    driver = DriverRecord(*row[:4])
+    if _is_here(driver) and not _is_held(ledger.state_dir, row["job"]):
         return None
-    return DriverRecord(*row[:4])
+    return driver
+
+
+def _is_here(driver: DriverRecord) -> bool:
+    """Return whether it began on this machine, also if that had another name then."""
+    return driver.host == socket.gethostname() or (driver.boot != "" and driver.boot == boot_id())
 
 
 def boot_id() -> str:
@@ -142,11 +148,9 @@ def _lock_path(state_dir: Path, job: int) -> Path:
 
 
 def _busy(key: JobKey, holder: DriverRecord | None) -> BusyError:
-    who = (
-        "another command" if holder is None else f"process {holder.pid} on {holder.host} since {iso_time(holder.since)}"
-    )
+    who = "" if holder is None else f": process {holder.pid} on {holder.host} since {iso_time(holder.since)}"
     return BusyError(
-        f"another command is driving {key.name}: {who}",
+        f"another command is driving {key.name}{who}",
         hint=f"it continues the job; to watch it: {suggest('get', 'replicas', key.name, '-w')}. "
         "If that machine no longer exists, use --break-lock",
     )

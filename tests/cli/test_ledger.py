@@ -34,7 +34,30 @@ KEY = JobKey("local", "alice", "fits")
 def test_it_is_private(tmp_path: Path) -> None:
     open_ledger(tmp_path / "state").close()
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
-    assert stat.S_IMODE((tmp_path / "state" / FILE).stat().st_mode) == 0o600
+    files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "state").iterdir()}
+    assert files == {FILE: 0o600, f"{FILE}-journal": 0o600}
+
+
+def test_what_an_older_version_left_readable_becomes_private(tmp_path: Path) -> None:
+    open_ledger(tmp_path).close()
+    for path in tmp_path.iterdir():
+        path.chmod(0o644)
+    open_ledger(tmp_path).close()
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_a_driver_of_this_boot_is_known_to_be_gone_although_the_host_has_another_name(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        run = ledgers.add(ledger, ledgers.job("fits", 1))
+        lock = acquire(ledger, run.key, 1.0)
+        with ledger.transaction() as connection:
+            connection.execute("UPDATE drivers SET host = 'renamed'")
+        assert living_driver(ledger, run.key) is not None
+        with pytest.raises(BusyError, match="renamed"):
+            acquire(ledger, run.key, 2.0)
+        lock._stream.close()  # as the end of its process does
+        assert living_driver(ledger, run.key) is None
+        acquire(ledger, run.key, 3.0).release()
 
 
 def test_a_newer_one_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
@@ -320,7 +343,7 @@ def test_a_holder_on_another_machine_is_never_presumed_dead(tmp_path: Path) -> N
     with open_ledger(tmp_path) as ledger:
         lock = acquire(ledger, KEY, 1.0)
         with ledger.transaction() as connection:
-            connection.execute("UPDATE drivers SET host = 'elsewhere', pid = 1")
+            connection.execute("UPDATE drivers SET host = 'elsewhere', boot = 'other', pid = 1")
         lock.release()
         with pytest.raises(BusyError, match="elsewhere") as caught:
             acquire(ledger, KEY, 2.0)
