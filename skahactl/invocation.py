@@ -414,6 +414,8 @@ def use_aliases(words: Sequence[str]) -> list[str]:
         before = ["--version"]
     elif first == ["profile"] and rest and rest[0] in _PROFILE_WORDS:
         before[1] = _PROFILE_WORDS[rest[0]]
+    elif before == ["profile"]:
+        before = ["profile", "--help"]
     elif before[:2] == ["create", "job"]:
         before = _create_job(before)
     return [*before, *words[end:]]
