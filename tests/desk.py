@@ -136,8 +136,10 @@ class Desk:
         with contextlib.closing(sqlite3.connect(path, timeout=20)) as connection:
             try:
                 return connection.execute(sql, values).fetchall()
-            except sqlite3.OperationalError:
-                return []
+            except sqlite3.OperationalError as error:
+                if "no such table" in str(error):  # it is just being made
+                    return []
+                raise
 
     def clear(self, *jobs: str) -> None:
         """Ends what a test left running."""

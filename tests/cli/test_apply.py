@@ -91,7 +91,8 @@ def test_killed_at_several_moments_every_replica_runs_once(desk: Desk) -> None:
     (desk.root / "stamps").mkdir()
     desk.write("work.py", STAMPS)
     desk.job("tiles", f"{sys.executable} work.py", 12)
-    moments = [random.Random(7).uniform(0.15, 0.9) for _ in range(8)]
+    draw = random.Random(7)
+    moments = [draw.uniform(0.15, 0.9) for _ in range(8)]
     for place, moment in enumerate(moments):
         process = desk.start("apply", "tiles.toml", *(["--wait"] if place % 2 else []))
         time.sleep(moment)
@@ -205,7 +206,9 @@ def test_of_several_jobs_those_that_nobody_drives_go_on(desk: Desk, long: str) -
 def test_a_driver_whose_lock_was_broken_ends(desk: Desk, long: str) -> None:
     driver = driving(desk, "long", "apply", long, "--wait")
     with contextlib.closing(sqlite3.connect(desk.state / "ledger.sqlite3", isolation_level=None)) as connection:
-        connection.execute("UPDATE drivers SET host = 'elsewhere', pid = 7")  # as --break-lock on that machine does
+        connection.execute(
+            "UPDATE drivers SET host = 'elsewhere', boot = 'other', pid = 7"
+        )  # as --break-lock on that machine does
     _, err = driver.communicate(timeout=120)
     assert driver.returncode == 6
     assert "process 7 on elsewhere" in err
@@ -257,6 +260,8 @@ def test_after_a_failed_shard_the_merge_is_skipped_and_runs_when_it_is_done(desk
     before = ledger_text(desk)
     desk.run("apply", "chain.toml", "--wait", exit=1)
     assert ledger_text(desk) == before
+    told = desk.run("resume", "merge", exit=1).stderr
+    assert "Run skahactl retry shards --wait, then: skahactl apply chain.toml" in told
     desk.write("ok", "")
     desk.run("retry", "shards", "--wait")
     desk.run("apply", "chain.toml", "--wait")
@@ -288,7 +293,7 @@ def test_a_stale_merge_runs_anew_and_only_once(desk: Desk) -> None:
     desk.run("apply", merge, shards, "--wait")
     desk.run("apply", shards, "--rerun", "--wait")
     done = desk.run("apply", merge, "--wait")
-    assert "shards has a newer run" in done.stderr or "1 session created" in done.stderr
+    assert "1 session created" in done.stderr
     desk.run("apply", merge, shards, "--wait")
     assert (desk.run_of("shards"), desk.run_of("merge")) == (2, 2)
 

@@ -200,6 +200,13 @@ def test_help_in_a_pipe_has_one_line_per_entry(home: Path) -> None:
     assert any(line.endswith("with -s size also <TAB>bytes.") for line in lines)
 
 
+def test_profile_alone_shows_its_commands_as_plain_text(home: Path) -> None:
+    done = skahactl(home, "profile")
+    assert done.stdout == skahactl(home, "profile", "--help").stdout
+    assert "  use      Set the default profile.\n" in done.stdout
+    assert done.stdout.isascii()
+
+
 def test_help_on_a_terminal_fits_its_width(home: Path) -> None:
     words = [sys.executable, "-m", "skahactl", "--no-pager", "split", "--help"]
     terminal = Terminal(words, home, {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home), "COLUMNS": "80"})

@@ -24,6 +24,7 @@ from skahactl.ledger.replicas import record_items
 from skahactl.logs.saved import log_path
 from skahactl.model import State
 from tests import calls, ledgers
+from tests.desk import Desk, wait_for
 from tests.home import Home
 from tests.log_server import lines
 from tests.skaha_server.process import Server, running
@@ -389,3 +390,15 @@ def test_prune_forgets_what_is_old_and_ended(here: Here) -> None:
         assert runs.run_by_id(ledger, alive.id) is not None
     assert here.run("logs", "tiles")[0] == b"new\n"
     assert "skahactl delete survey" in here.run("prune", "survey", expect=2)[1]
+
+
+def test_logs_that_were_removed_by_hand_are_lost(desk: Desk) -> None:
+    desk.slots(4, memory=1)
+    desk.run("apply", desk.job("wordy", "echo a word", 2), "--wait")
+    for path in (desk.state / "logs").rglob("*.log"):
+        path.unlink()
+    wait_for(lambda: desk.data("get", "sessions") == [])
+    for words in (("logs", "wordy"), ("logs", "wordy", "-f")):
+        told = desk.run(*words, exit=1).stderr
+        assert "log not available" in told
+        assert "empty" not in told

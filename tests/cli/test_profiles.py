@@ -154,6 +154,19 @@ def test_a_mistake_is_told_with_its_key_and_never_its_secret(home: Home, text: s
     assert "s3cret" not in str(told.value.data())
 
 
+def test_an_impossible_address_is_an_error_that_names_its_setting(home: Home) -> None:
+    (home.root / "job.toml").write_text('name = "a"\nimage = "b/c:1"\n')
+    for host in ("h:99999", "h:abc", "a..b", "a" * 64 + ".org"):
+        url = f"https://{host}/skaha/v1"
+        home.write("bad", f'server = "{url}"\n')
+        assert "bad.toml: server: " in home.run("-p", "bad", "diff", "job.toml", expect=2).stderr
+    home.write("bad", f'server = "https://a.org/skaha/v1"\n[auth]\nmethod = "x509"\nlogin-url = "{url}"\n')
+    assert "auth.login-url: " in home.run("login", "bad", expect=2).stderr
+    done = home.run("profile", "add", "mine", "--server", url, "--auth", "none", "--no-check", expect=2)
+    assert done.stderr.startswith("error: --server: ")
+    assert home.run("diff", "job.toml", expect=2, SKAHACTL_SERVER=url).stderr.startswith("error: SKAHACTL_SERVER: ")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

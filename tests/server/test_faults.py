@@ -266,6 +266,26 @@ def test_delete_ends_every_recorded_session_although_lists_are_empty(place: Any)
     assert {row["state"] for row in here.data("get", "replicas", "fits")} == {"Deleted"}
 
 
+def test_replace_ends_every_recorded_session_although_lists_are_empty(place: Any) -> None:
+    server, here, others = place
+    old = {row["id"] for row in server.state()["sessions"]} - others
+    server.tell("plan", list_empty=True)
+    here.write("job.toml", JOB.format(replicas=3) + "[env]\nNEW = '1'\n")
+    here.run("apply", "job.toml", "--replace", "--yes")
+    alive = {row["id"] for row in server.state()["sessions"] if row["alive"]}
+    assert not alive & old
+    assert others <= alive
+    assert len(alive - others) == 3
+
+
+@pytest.mark.parametrize("lie", ["empty", "stale"])
+def test_a_record_is_forgotten_only_after_its_sessions_are_gone(place: Any, lie: str) -> None:
+    server, here, others = place
+    server.tell("plan", list_faults={lie: 1.0}, stale=10.0)
+    here.run("delete", "fits", "--forget")
+    assert {row["id"] for row in server.state()["sessions"] if row["alive"]} == others
+
+
 def test_delete_that_has_no_effect_is_not_believed_although_lists_are_empty(place: Any) -> None:
     server, here, others = place
     server.tell("plan", list_empty=True, delete_ignored=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +77,34 @@ def test_no_logs_skips_it(place: tuple[Server, Workplace], options: list[str]) -
     here.run("delete", "kept", "--no-logs", *options)
     assert not here.kept_logs()
     assert server.counts().get("logs", 0) == 0
+
+
+PYTHON = """
+from skahactl.session import Session
+with Session() as session:
+    ids = [row["id"] for row in session.fetch()]
+    session.info(ids)
+    assert session.destroy(ids) == dict.fromkeys(ids, True)
+"""
+
+
+def test_destroy_saves_what_info_has_seen(place: tuple[Server, Workplace]) -> None:
+    server, here = place
+    subprocess.run([sys.executable, "-c", PYTHON], env=here.environ, cwd=here.root, check=True, timeout=120)
+    assert here.kept_logs() == logs_of(server)
+    assert {row["state"] for row in here.data("get", "replicas", "kept")} == {"Completed"}
+
+
+def test_items_that_a_deleted_replica_has_done_stay_done(desk: Desk) -> None:
+    command = "echo {item} >> ran.txt; [ {item} != b ] || [ -e go ] || sleep 100"
+    desk.write("items.toml", EACH.replace("echo {item} >> ran.txt; test {item} != b", command))
+    desk.run("apply", "-q", "items.toml")
+    ran = desk.root / "ran.txt"
+    wait_for(lambda: ran.exists() and "b" in ran.read_text())
+    desk.run("delete", "items/1")
+    desk.write("go", "")
+    desk.run("retry", "items/1", "--wait")
+    assert ran.read_text().split() == ["a", "b", "b", "c"]
 
 
 def test_without_waiting_each_session_is_deleted_once(tmp_path: Path) -> None:

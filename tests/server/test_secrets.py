@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,10 +55,13 @@ def test_what_is_not_a_regular_file_is_refused_at_once(here: Workplace, server: 
     assert server.state()["sessions"] == []
 
 
-def test_a_file_on_standard_input_arrives_in_every_replica(here: Workplace, server: Server) -> None:
+@pytest.mark.parametrize("source", ["secret", "/dev/stdin", "/dev/fd/9"])
+def test_a_file_is_read_once_and_arrives_in_every_replica(here: Workplace, server: Server, source: str) -> None:
     (here.root / "secret").write_text("s3cret\n")
-    here.write("job.toml", JOB % 'from-file = "secret"')
-    here.run("apply", "job.toml", "--wait")
+    here.write("job.toml", JOB % f'from-file = "{source}"')
+    line = f"{sys.executable} -m skahactl apply job.toml --wait < secret 9< secret"
+    done = subprocess.run(["sh", "-c", line], env=here.environ, cwd=here.root, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
     assert [dict(row["env"])["TOKEN"] for row in server.state()["sessions"]] == ["s3cret"] * 4
 
 
@@ -89,6 +94,16 @@ def test_a_registry_secret_is_read_once_and_a_missing_one_holds_the_replicas(her
     assert "REGISTRY_SECRET" in here.run("apply", "job.toml", expect=3).stderr
     states = [row["state"] for row in here.data("get", "replicas", "secretive")]
     assert states == ["Completed", "Completed", "Queued", "Queued"]
+
+
+def test_a_registry_secret_that_others_can_read_is_refused(here: Workplace, server: Server) -> None:
+    registry = 'registry = "images.canfar.net"\nregistry-user = "me"\nregistry-secret-file = "secret"\n'
+    here.write("profile.toml", registry + (here.root / "profile.toml").read_text())
+    here.write("secret", "s3cret\n")
+    (here.root / "secret").chmod(0o644)
+    here.write("job.toml", JOB.partition("[env]")[0])
+    assert f"chmod 600 {here.root}/secret" in here.run("apply", "job.toml", expect=2).stderr
+    assert server.state()["sessions"] == []
 
 
 def test_a_missing_secret_is_an_error_for_a_new_run_and_holds_replicas_of_an_old_one(

@@ -280,3 +280,19 @@ def test_idle_and_half_sent_connections_do_not_block_it(tmp_path: Path) -> None:
     assert code in (130, -signal.SIGINT)
     assert "Traceback" not in words
     assert len(words) < 2000
+
+
+def test_a_profile_of_it_is_added_with_a_token_in_a_file_below_home(server: Server) -> None:
+    """The shell does not expand the tilde in quotes; the check sends the token."""
+    (server.home / "tok").write_text(f"{server.token}\n")
+    (server.home / "tok").chmod(0o600)
+    words = ["profile", "add", "remote", "--server", server.url, "--auth", "token", "--token-file", "~/tok"]
+    for line in (words, ["-p", "remote", "get", "sessions"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "skahactl", *line],
+            env={**server.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr

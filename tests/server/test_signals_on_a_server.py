@@ -183,3 +183,18 @@ def test_a_session_of_no_job_that_is_deleted_is_told_as_data_too(tmp_path: Path)
         server.tell("plan", delete_ignored=100)
         told = here.data("delete", stays, expect=1)
         assert (told["exit"], told["jobs"][0]["steps"][0]["error"]["code"]) == (1, "stays")
+
+
+def test_the_time_limit_holds_while_a_run_is_replaced(tmp_path: Path) -> None:
+    """The pods of the old run have ``grace`` to stop; what was done, and that nothing was started, is said."""
+    with running(tmp_path / "server", {}) as server:
+        here = Workplace(tmp_path / "here", server, {"grace": 3600})
+        job = "name = 'tiles'\nimage = 'images.canfar.net/skaha/astroml:latest'\ncommand = ['x']\n"
+        here.write("job.toml", job)
+        here.run("apply", "-q", "job.toml")
+        made = server.counts()["create"]
+        here.write("job.toml", job + "[env]\nNEW = '1'\n")
+        words = ("apply", "job.toml", "--replace", "--yes", "--wait", "--timeout")
+        told = here.run(*words, "4s", expect=5, timeout=60).stderr
+        assert "was deleted; the next run was not started" in told
+        assert server.counts()["create"] == made

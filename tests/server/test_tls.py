@@ -160,7 +160,8 @@ def test_every_other_fault_of_a_file_has_its_words(tmp_path: Path) -> None:
         "not valid before": [later.pem, later.key_pem],
     }
     for words, parts in faults.items():
-        _refused(file(tmp_path / "cert.pem", *parts), words)
+        error = _refused(file(tmp_path / "cert.pem", *parts), words)
+        assert ("check the clock" in str(error.hint)) == (words == "not valid before")
     _refused(tmp_path / "none.pem", "does not exist")
     _refused(tmp_path, "cannot be read")
 
@@ -173,11 +174,12 @@ def test_an_rsa_key_as_proxies_have_it_is_known_from_another(tmp_path: Path) -> 
     _refused(file(tmp_path / "cert.pem", mine.pem, another.key_pem), "does not match the private key")
 
 
-def _refused(path: Path, words: str) -> None:
+def _refused(path: Path, words: str) -> AuthError:
     with pytest.raises(AuthError, match=words) as told:
         credentials.check(_profile("https://127.0.0.1/skaha/v1", path), time.time(), {})
     assert told.value.where == str(path)
     assert "PRIVATE" not in str(told.value.data())
+    return told.value
 
 
 def test_the_whole_chain_ends_with_its_first_end(tmp_path: Path) -> None:

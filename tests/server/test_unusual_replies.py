@@ -56,3 +56,23 @@ def test_a_start_that_is_a_number_is_shown_as_none(tmp_path: Path) -> None:
     row = '[{"id": "abcdefgh", "name": "x", "status": "Running", "type": "headless", "startTime": 1700000000}]'
     with running(tmp_path / "server", {"answers": {"list": [200, "application/json", row]}}) as server:
         assert "abcdefgh" in Workplace(tmp_path / "here", server).run("get", "sessions").stdout
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ('[{"id": "abcdefgh", "name": "x\\ud800", "status": "Running", "type": "\\udfff"}]', 0),
+        ("[" * 100_000, 4),
+        ('[{"id": "abcdefgh", "name": "x", "cores": ' + "9" * 5000 + "}]", 4),
+    ],
+    ids=["lone surrogates", "nested", "digits"],
+)
+def test_json_that_python_cannot_write_or_read(tmp_path: Path, body: str, code: int) -> None:
+    with running(tmp_path / "server", {}) as server:
+        here = Workplace(tmp_path / "here", server)
+        here.write("job.toml", JOB)
+        here.run("apply", "-q", "job.toml")
+        server.tell("plan", answers={"list": [200, "application/json", body]})
+        for words in (("get", "sessions"), ("get", "sessions", "-o", "json"), ("get", "tiles")):
+            here.run(*words, expect=code)
+        here.run("resume", "tiles", "--timeout", "1s", expect=code or 5)

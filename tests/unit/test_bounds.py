@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 from pathlib import Path
 
+import httpx
 import pytest
 
 from skahactl.logs import keep
+from skahactl.profile import Auth, Profile
+from skahactl.skaha.client import Client
 from skahactl.skaha.failures import HttpReply, create_result
 from skahactl.skaha.models import parse_sessions
 from skahactl.system import SKEW, SystemClock
@@ -104,8 +109,6 @@ def test_rows_with_equal_ids_are_one_session_that_got_furthest() -> None:
     ],
 )
 def test_what_a_status_means_for_a_create(status: int, outcome: str) -> None:
-    import httpx
-
     reply = HttpReply(status, httpx.Headers({"content-type": "text/html", "retry-after": "7"}), b"<html>", ())
     found = create_result(reply)
     assert found.outcome == outcome
@@ -123,3 +126,23 @@ def test_the_clock_follows_the_server_only_if_they_differ_much() -> None:
         assert clock.now() - before == pytest.approx(7200, abs=1)
     finally:
         clock.correct(clock.now() - 7200)
+
+
+def test_times_are_by_the_clock_of_the_server() -> None:
+    """The Date of its replies counts, and only where the platform itself has replied."""
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        headers = {"date": formatdate(time.time() + 7200, usegmt=True)}
+        named = {"x-vo-authenticated": "alice"} if request.url.host == "platform.test" else {}
+        return httpx.Response(200, headers={**headers, **named}, json=[])
+
+    async def received(host: str) -> float:
+        profile = Profile("test", f"https://{host}/skaha/v1", auth=Auth("none"))
+        async with Client(profile, transport=httpx.MockTransport(reply), clock=SystemClock(), environ={}) as client:
+            return (await client.sessions()).received
+
+    try:
+        assert asyncio.run(received("gateway.test")) == pytest.approx(time.time(), abs=60)
+        assert asyncio.run(received("platform.test")) == pytest.approx(time.time() + 7200, abs=60)
+    finally:
+        SystemClock().correct(time.time())

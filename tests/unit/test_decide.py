@@ -88,3 +88,20 @@ def test_the_advice_for_an_ended_run_is_a_whole_command_or_names_this_one() -> N
     assert "skahactl apply 'a b.toml' --rerun" in str(decision(plain, last(Completed=1)).hint)
     assert "the same command with --rerun" in str(decision(JOB, last(Completed=1)).hint)
     assert "skahactl retry fits" in str(decision(plain, last(Failed=1)).hint)
+
+
+@pytest.mark.parametrize(
+    ("counts", "retriable", "status"),
+    [
+        ({"Running": 1, "Failed": 3}, 0, "Running"),
+        ({"Unconfirmed": 1, "Queued": 1}, 0, "Pending"),
+        ({"Failed": 1, "Completed": 1}, 1, "Queued"),
+        ({"Completed": 2}, 0, "Completed"),
+        ({"Completed": 16, "Deleted": 24}, 0, "Deleted"),
+        ({"Completed": 1, "Skipped": 1, "Unknown": 1}, 0, "Failed"),
+        ({"Completed": 1, "Unknown": 1}, 0, "Unknown"),
+        ({"Deleted": 1, "Unknown": 1}, 0, "Unknown"),
+    ],
+)
+def test_the_status_of_a_job(counts: dict[str, int], retriable: int, status: str) -> None:
+    assert job_status(zero_filled(counts), retriable) == status
