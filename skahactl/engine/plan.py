@@ -138,7 +138,7 @@ class _Room:
         self._alive = len(alive)
         self._pending = len(alive - running)
         self._stop_reason = stop_reason(snapshot)
-        self._first = _most_unproven(snapshot, now)
+        self._first = most_unproven(snapshot, now)
 
     def full(self) -> str | None:
         if self._stop_reason is not None:
@@ -230,7 +230,7 @@ def _failed(snapshot: RunSnapshot) -> int:
     )
 
 
-def _most_unproven(snapshot: RunSnapshot, now: float) -> int | None:
+def most_unproven(snapshot: RunSnapshot, now: float) -> int | None:
     """Return how many may be alive until one has completed or has run for a while; None from then on, and without
     [limits] failures. Thousands could be created before the first failure is seen."""
     most = snapshot.run.limits.failures

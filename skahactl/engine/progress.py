@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from skahactl.engine.plan import most_unproven
 from skahactl.engine.runtime import FailedReplica, RunProgress
 from skahactl.ledger.records import QueuedReason
 from skahactl.ledger.replicas import ended_items, failed_items, item_counts, replica, replicas_with_each
@@ -67,7 +68,7 @@ class ProgressTracker:
             failures=tuple(self._failures(snapshot, latest, live or {})),
             retrying=frozenset(row.number for row in again),
             retry_at=min(retries, default=None),
-            queued_for=_queued_for(snapshot, summary),
+            queued_for=_queued_for(snapshot, summary, now),
             median=median,
             left=left,
         )
@@ -201,7 +202,7 @@ def _is_retried(row: ReplicaState) -> bool:
     return row.state == State.FAILED and row.attempt < row.allowed and not row.deleting
 
 
-def _queued_for(snapshot: RunSnapshot, summary: RunSummary) -> str | None:
+def _queued_for(snapshot: RunSnapshot, summary: RunSummary, now: float) -> str | None:
     """Return why replicas are Queued, in a few words."""
     counts, limits = summary.counts, snapshot.run.limits
     if not counts[State.QUEUED]:
@@ -213,6 +214,9 @@ def _queued_for(snapshot: RunSnapshot, summary: RunSummary) -> str | None:
     if snapshot.run.after and snapshot.run.started is None:
         return f"after {', '.join(snapshot.run.after)}"
     alive = sum(counts[state] for state in ALIVE)
+    first = most_unproven(snapshot, now)
+    if first is not None and alive >= first:
+        return f"trying {first} first"
     if limits.alive is not None and alive + counts[State.QUEUED] > limits.alive:
         return f"limit {limits.alive}"
     if limits.pending is not None and alive - counts[State.RUNNING] >= limits.pending:
