@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from skahactl.errors import SkahactlError, TimedOut, exit_of_signal
 from skahactl.system import Clock, handled_signals
-from skahactl.text import no_driver, suggest
+from skahactl.text import left_undriven, suggest
 
 #: Seconds for a last poll at the end of ``--timeout``: a condition that is met by then counts.
 _LAST_LOOK = 1.0
@@ -70,16 +70,15 @@ class Interrupted(SkahactlError):
         super().__init__("interrupted" if number == signal.SIGINT else "terminated")
         self.exit = exit_of_signal(number)
 
-    def leaving(self, jobs: Sequence[str], queued: int = 0) -> Interrupted:
-        """Return the same, with what becomes of these jobs, and how to continue, inspect and stop them. ``queued``: how
-        many of their replicas are not created yet."""
+    def leaving(self, jobs: Sequence[str], alive: int, queued: int) -> Interrupted:
+        """Return the same, with what becomes of these jobs, and how to continue, inspect and stop them. ``alive``: how
+        many of their sessions exist; ``queued``: how many of their replicas are not created yet."""
         if not jobs:
             return self
         names = " ".join(jobs)
         one = len(jobs) == 1
         look = suggest("get", "replicas", names) if one else suggest("get", "jobs")
-        keeps, them = ("keeps", "it") if one else ("keep", "them")
-        self.message += f"; {names} {keeps} running, but {no_driver(queued, them)}"
+        self.message += f"; {left_undriven(jobs, alive, queued)}"
         self.hint = f"to continue: {continuing(jobs)}\nto inspect: {look}\nto stop: {suggest('delete', *jobs)}"
         self.args = (self.message,)
         return self

@@ -113,7 +113,7 @@ def exit_hint(code: int | None, last_line: str | None, resources: Resources) -> 
     is_told = (last_line or "").lower().endswith("killed")
     if code == 137 or (code is None and is_told):
         requested = f" requested {resources.ram:g} GB" if resources.ram else ""
-        return f"{'' if is_told else 'killed; '}out of memory?{requested}"
+        return f"{'' if is_told else 'killed, '}out of memory?{requested}"
     return "terminated from outside" if code == 143 else None
 
 

@@ -200,6 +200,17 @@ def no_driver(queued: int = 0, job: str = "this job") -> str:
     return f"no command is driving {job}{waits}"
 
 
+def left_undriven(jobs: Sequence[str], alive: int, queued: int) -> str:
+    """Return what becomes of jobs that no command manages any more; ``alive``: their sessions that exist."""
+    names, one = " ".join(jobs), len(jobs) == 1
+    undriven = no_driver(queued, "it" if one else "them")
+    return (
+        f"{names} {'keeps' if one else 'keep'} running, but {undriven}"
+        if alive
+        else (f"no session of {names} is alive, and {undriven}")
+    )
+
+
 #: An amount of memory without or with its unit: ``4``, ``4G``, ``4 GiB``.
 GB_AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(|G|GB|Gi|GiB)\s*")
 

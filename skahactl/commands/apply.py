@@ -227,7 +227,7 @@ async def _apply(profile: Profile, jobs: tuple[Job, ...], empty: list[JobOutcome
             lambda: precheck(jobs, runtime, current().environ), patience=patience, deadline=applier.deadline
         )
         for warning in warnings:
-            runtime.reporter.say(f"warning: {warning}")
+            runtime.warn_once(warning)
         if asked.dry_run:
             outcome = _with_manifests(await applier.preview(jobs), jobs).with_jobs(empty)
             _show_preview(current(), outcome, jobs)

@@ -434,7 +434,7 @@ def live_jobs() -> list[str]:
             if items["total"] > total:
                 done, total = items["completed"], items["total"]
             failed = counts[State.FAILED] - summary.retriable
-            left = ProgressTracker(ledger, now).progress(snapshot_of(ledger, summary.run.id), summary, now).left
+            left = ProgressTracker(ledger, now, now).progress(snapshot_of(ledger, summary.run.id), summary, now).left
             standing = f"{summary.status} {done}/{total}" + (f" ✗{failed}" if failed > 0 else "")
             about = f"about {about_duration(left)} left" if left else ""
             rows.append((summary.run.profile, summary.run.key.name, standing, about))

@@ -101,7 +101,8 @@ Timeout = Annotated[
     Parameter(
         metavar="DURATION",
         group=EXECUTION,
-        help="Stop waiting after this time (30s, 5m, 2h; no unit: seconds) and exit with 5; the job keeps running.",
+        help="Stop waiting after this time (30s, 5m, 2h; no unit: seconds) and exit with 5; sessions that exist keep "
+        "running.",
     ),
 ]
 

@@ -37,7 +37,8 @@ class Creator:
     connection never waits for the disk.
 
     ``results``: the last outcome of each (run, replica). ``denied``: the platform refused the credentials; nothing more
-    is sent until it is cleared. ``lacking``: a secret could not be read; the replicas that need it stay queued.
+    is sent until it is cleared. ``lacking``: by run, a secret that could not be read; the replicas that need it stay
+    queued.
     ``user``: the owner of the runs; nothing is sent as another user.
     """
 
@@ -52,7 +53,7 @@ class Creator:
     user: str | None = None
     results: dict[tuple[int, int], CreateResult] = field(default_factory=dict)
     denied: CreateResult | None = None
-    lacking: CreateResult | None = None
+    lacking: dict[int, ServerError] = field(default_factory=dict)
     pool: TaskPool[tuple[int, int], None] = field(init=False)
     trouble: PlatformTrouble = field(init=False)
     _touched: set[tuple[int, int]] = field(default_factory=set)
@@ -141,9 +142,11 @@ class Creator:
                 return None
             created = await self._sent(run_id, request, intent.name)
             if created.outcome == CreateOutcome.AUTH and created.error is not None and created.error.code == "secret":
-                self.lacking = created
+                self.lacking[run_id] = created.error
             elif created.outcome == CreateOutcome.AUTH:
                 self.denied = created
+            else:
+                self.lacking.pop(run_id, None)
         return intent, created
 
     def _check_user(self) -> None:

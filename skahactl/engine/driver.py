@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from skahactl.engine import outcome
 from skahactl.engine.create import Creator
 from skahactl.engine.lifecycle import (
     MAX_DELETES,
@@ -51,7 +52,7 @@ from skahactl.ledger.runs import set_run, summaries
 from skahactl.model import State
 from skahactl.skaha.models import CreateResult, Listing, ServerSession
 from skahactl.system import Clock
-from skahactl.text import count_noun, suggest
+from skahactl.text import count_noun, left_undriven, suggest
 
 #: Seconds that a single pass keeps trying on a platform that takes no creates, or does not answer, for now.
 PATIENCE = 120.0
@@ -104,7 +105,7 @@ class Driver:
         self._begun = clock.now()
         rate = LOCAL if profile.is_local else SERVER
         self._running_logs = RunningLogs(client, ledger, clock, rate, self._progress)
-        self._tracker = ProgressTracker(ledger, self._begun)
+        self._tracker = ProgressTracker(ledger, self._begun, self.runtime.begun)
         self._reported: set[str] = set()
         self._phases: dict[int, dict[int, Phase]] = {}  # by run and replica
         self._keep_until: float | None = None  # while something is being deleted: when saving logs ends
@@ -301,10 +302,11 @@ class Driver:
         await self.runtime.stop.sleep(self.runtime.clock, seconds, self._wake if self._may_hurry() else None)
 
     def _timed_out(self) -> TimedOut:
-        left = [run.key.name for run in runs.not_ended(self.runtime.ledger, self.runs)]
-        keeps = "the job keeps running" if len(left) == 1 else "the jobs keep running"
+        fresh = runs.not_ended(self.runtime.ledger, self.runs)
+        left = [run.key.name for run in fresh]
+        becomes = left_undriven(left, *outcome.alive_and_queued(self.runtime.ledger, fresh))
         return TimedOut(
-            f"timed out; {keeps}", hint=f"to continue: {continuing(left)}\nto stop: {suggest('delete', *left)}"
+            f"timed out; {becomes}", hint=f"to continue: {continuing(left)}\nto stop: {suggest('delete', *left)}"
         )
 
     @property
@@ -343,15 +345,43 @@ class Driver:
             if failure is not None:
                 raise failure
         denied = self._creator.denied
-        if denied is None and self._creator.pool.idle:  # replicas that need no secret are created first
-            denied = self._creator.lacking
         if self.follow:
-            self._creator.denied = self._creator.lacking = None  # credentials are read again before the next try
+            self._creator.denied = None  # credentials are read again before the next try
+        else:
+            self._deleter.check(PATIENCE)
+            if denied is not None:
+                error = denied.error
+                raise AuthError(error.message if error else "refused", hint=error.hint if error else None)
+        self._check_secrets()
+
+    def _check_secrets(self) -> None:
+        """Raise AuthError if a secret cannot be read, and replicas that need it are all that is left to do. In a single
+        pass, that is as soon as the others were created."""
+        lacking = {run.id: self._creator.lacking.get(run.id) for run in self.runs}
+        for run in self.runs if self.follow else ():
+            error = lacking[run.id]
+            if error is not None:
+                self.runtime.warn_once(f"{run.key.name}: {error.message}; replicas that need it stay Queued")
+        left = [run for run in self.runs if lacking[run.id] is not None]
+        if not left or not (self._is_idle if self.follow else self._creator.pool.idle):
             return
-        self._deleter.check(PATIENCE)
-        if denied is not None:
-            error = denied.error
-            raise AuthError(error.message if error else "refused", hint=error.hint if error else None)
+        if self.follow and not all(self._is_held(run, run in left) for run in self.runs):
+            return
+        counts = [summary.counts[State.QUEUED] for summary in summaries(self.runtime.ledger, left)]
+        first = lacking[left[0].id]
+        assert first is not None
+        names = [run.key.name for run in left]
+        stay = "stays" if sum(counts) == 1 else "stay"
+        raise AuthError(
+            f"{', '.join(names)}: {first.message}; {count_noun(sum(counts), 'replica')} {stay} Queued",
+            hint="\n".join(filter(None, [first.hint, f"to continue: {continuing(names)}"])),
+        )
+
+    def _is_held(self, run: Run, is_lacking: bool) -> bool:
+        """Return whether nothing of a run can be done now: it has ended, or all of its other replicas are Queued, for
+        a secret or for a job that it comes after."""
+        left = set(self._phases[run.id].values()) - {Phase.DONE, Phase.UNDELETED}
+        return not left or (left <= {Phase.QUEUED, Phase.RETRY_AT} and (is_lacking or not self.gates(run).open))
 
     def _warn(self) -> None:
         recorder = self._core.recorder

@@ -15,7 +15,7 @@ from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.records import JobKey
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import last_run, not_ended, summaries
-from skahactl.model import ENDED, Job, State, zero_filled
+from skahactl.model import ALIVE, ENDED, Job, State, zero_filled
 from skahactl.skaha.models import ServerError
 from skahactl.text import count_noun, join_words, suggest
 
@@ -171,8 +171,13 @@ def busy_seconds(attempts: Iterable[AttemptRow]) -> float:
 def interruption(ledger: Ledger, error: Interrupted, left: Iterable[Run]) -> Interrupted:
     """``error`` with what becomes of these runs, which have no driver now, and how to continue."""
     fresh = not_ended(ledger, left)
-    queued = sum(summary.counts[State.QUEUED] for summary in summaries(ledger, fresh))
-    return error.leaving([run.key.name for run in fresh], queued)
+    return error.leaving([run.key.name for run in fresh], *alive_and_queued(ledger, fresh))
+
+
+def alive_and_queued(ledger: Ledger, left: Iterable[Run]) -> tuple[int, int]:
+    """Return how many sessions of these runs exist, and how many of their replicas are not created yet."""
+    found = [summary.counts for summary in summaries(ledger, tuple(left))]
+    return sum(counts[state] for counts in found for state in ALIVE), sum(counts[State.QUEUED] for counts in found)
 
 
 def skip_hint(ledger: Ledger, run: Run) -> str:

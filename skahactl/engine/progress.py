@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from skahactl.engine.plan import most_unproven
 from skahactl.engine.runtime import FailedReplica, RunProgress
-from skahactl.ledger.records import QueuedReason
+from skahactl.ledger.records import UNREAD, QueuedReason
 from skahactl.ledger.replicas import ended_items, failed_items, item_counts, replica, replicas_with_each
 from skahactl.model import ALIVE, State
 from skahactl.text import format_duration
@@ -32,10 +32,14 @@ LiveFailures = Mapping[tuple[int, int, int], "FailedPosition"]
 
 @dataclass
 class ProgressTracker:
-    """Makes a RunProgress of every poll; remembers what need not be read twice."""
+    """Makes a RunProgress of every poll; remembers what need not be read twice.
+
+    Failures are those of which the end was observed since ``observing``: others were reported by an earlier command.
+    """
 
     ledger: Ledger
-    started: float  # when the command began
+    started: float  # when the progress began
+    observing: float  # when the command began
     _failed: dict[tuple[int, int, int], FailedReplica] = field(default_factory=dict)
     _each: dict[int, frozenset[int]] = field(default_factory=dict)
 
@@ -79,7 +83,11 @@ class ProgressTracker:
         """Failed replicas by number, and running ones with failed items."""
         run = snapshot.run.id
         failed = {row.number for row in snapshot.replicas if row.state == State.FAILED and not _is_retried(row)}
-        new = {n: (run, n, latest[n].number) for n in failed if n in latest}
+        new = {
+            n: (run, n, latest[n].number)
+            for n in failed
+            if n in latest and (latest[n].observed or self.observing) >= self.observing
+        }
         missing = {n for n, key in new.items() if key not in self._failed or self._failed[key].line is None}
         if missing:
             items = failed_items(self.ledger, run)
@@ -99,8 +107,10 @@ class ProgressTracker:
         if position is None and len(row.items) == 1:
             position = 1
         item = row.items[position - 1] if position is not None and position <= len(row.items) else None
+        if attempt.log in UNREAD and attempt.session is not None:  # its log may say more
+            return FailedReplica(attempt.replica, item, code, attempt.last_line)
         hint = exit_hint(code, attempt.last_line, row.request.resources)
-        return FailedReplica(attempt.replica, item, code, attempt.last_line or attempt.reason, hint)
+        return FailedReplica(attempt.replica, item, code, attempt.last_line, hint, reason=attempt.reason)
 
     def _live_failure(self, attempt: AttemptRow, key: tuple[int, int, int], found: FailedPosition) -> FailedReplica:
         from skahactl.shapes import exit_hint

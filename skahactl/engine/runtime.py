@@ -41,6 +41,12 @@ class FailedReplica:
     line: str | None = None  # the last line of its log
     hint: str | None = None
     running: bool = False
+    reason: str | None = None  # why it failed, where its log does not say it
+
+    @property
+    def words(self) -> str:
+        """Return the last line or the reason, with what the exit code means."""
+        return " ".join(filter(None, (self.line or self.reason, f"({self.hint})" if self.hint else "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +141,8 @@ class Runtime:
         self.outage = OutageReport(self.where, reporter.say)
         self._client = client
         self._stop = stop
+        self.begun = clock.now()
+        self._warned: set[str] = set()
         self._storage_error: SkahactlError | None = None
         self._polled = False
         self._answered: float | None = None  # when the platform last answered, on the monotonic clock
@@ -153,6 +161,12 @@ class Runtime:
             self._stop = Stop()
         self.ledger.check_interruption = self._stop.check
         return self._stop
+
+    def warn_once(self, text: str) -> None:
+        """Print a warning, once however often it is true."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self.reporter.say(f"warning: {text}")
 
     async def close(self) -> None:
         """Close the connection, if there is one. The ledger belongs to whoever opened it."""

@@ -143,7 +143,7 @@ class SharedResults:
     def _write(self, attempt: AttemptRow, key: EndKey, found: FoundEnds, now: float, is_gone: bool) -> None:
         end = found.ends.get(key)
         if end is not None:
-            record_end(self._ledger, attempt, end, is_gone)
+            record_end(self._ledger, attempt, end, is_gone, now)
             if end.exit_code and attempt.state not in OBSERVED:
                 pause = backoff(self._settings.backoff, attempt.number)
                 replicas.set_not_before(self._ledger, attempt.run_id, attempt.replica, now + pause)
@@ -187,17 +187,17 @@ class SharedResults:
             set_run(self._ledger, run.id, ended=min(now, max(ends, default=now)))
 
 
-def record_end(ledger: Ledger, attempt: AttemptRow, end: RecordedEnd, is_gone: bool) -> None:
+def record_end(ledger: Ledger, attempt: AttemptRow, end: RecordedEnd, is_gone: bool, now: float) -> None:
     """Write the end that an attempt recorded itself: exit code and time, and the state unless a list showed it.
 
-    ``is_gone``: the server has discarded the session with its log."""
+    ``is_gone``: the server has discarded the session with its log; ``now``: when its end was read."""
     columns: dict[str, object] = {"exit_code": end.exit_code, "finished": end.finished, "finished_after": None}
     if is_gone and attempt.log in _NOT_READ:
         columns["log"] = IN_SHARED_RECORD
     if attempt.state in OBSERVED:
         set_attempt(ledger, attempt, columns)
         return
-    columns |= {"source": ResultSource.SHARED_RECORD, "missing_since": None}
+    columns |= {"source": ResultSource.SHARED_RECORD, "missing_since": None, "observed": now}
     set_attempt(ledger, attempt, columns, state=ended_state(end.exit_code))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skahactl.engine.observe import RunSnapshot
-from skahactl.engine.outcome import stop_hint
+from skahactl.engine.outcome import alive_and_queued, stop_hint
 from skahactl.engine.progress import ProgressTracker
 from skahactl.engine.record import snapshot_of, unread_results
 from skahactl.engine.runtime import FOREVER, Runtime
@@ -15,7 +15,7 @@ from skahactl.ledger.lock import living_driver
 from skahactl.ledger.records import Run
 from skahactl.ledger.runs import run_by_id, summaries
 from skahactl.model import ALIVE, ENDED, STATES, State
-from skahactl.text import format_duration, name_replicas, no_driver, suggest
+from skahactl.text import format_duration, left_undriven, name_replicas, no_driver, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,8 +64,20 @@ class JobWaiter:
             verb = "is" if len(names) == 1 else "are"
             waited = format_duration(self.runtime.clock.now() - begun)
             error.message = f"{', '.join(names)} {verb} not {_CONDITION_WORDS[self.condition]} after {waited}"
-            error.hint = "the job keeps running"
+            error.hint = "\n".join(self._left(run) for run in {one.run.id: one.run for one in awaited}.values())
             raise
+
+    def _left(self, run: Run) -> str:
+        """Return what a run does after the wait, or what it needs to meet the condition."""
+        summary, name = summaries(self.runtime.ledger, [run])[0], run.key.name
+        alive, queued = alive_and_queued(self.runtime.ledger, [run])
+        if not alive and not queued and self.condition == "deleted":
+            return f"{name} is {summary.status}; to delete it: {suggest('delete', name)}"
+        if living_driver(self.runtime.ledger, run.key) is not None:
+            return f"another command is driving {name}"
+        if not alive and not queued:
+            return f"{name} is {summary.status}"
+        return f"{left_undriven([name], alive, queued)}. To continue: {suggest('resume', name)}"
 
     def _judge(self, one: WaitTarget, listing: Listing) -> tuple[bool | None, str]:
         """True, False, or None for not yet; with words."""
@@ -87,21 +99,22 @@ class JobWaiter:
         """``enough``: the states in which a replica is as ``wanted``, or was."""
         left = {n: s for n, s in chosen.items() if s not in enough}
         if not left:
-            return True, wanted
+            return True, wanted if wanted in chosen.values() else "it has already run: Completed"
         again = {r.number for r in watch.replicas if r.state == State.FAILED and r.attempt < r.allowed}
         if self.runtime.is_storage_out:  # their results can be read when the storage service answers again
             again |= {attempt.replica for attempt in unread_results(watch)}
         lost = {n: s for n, s in left.items() if s in ENDED and n not in again}
         summary = summaries(self.runtime.ledger, [watch.run])[0]
-        if summary.stop_reason is not None:
-            return False, f"{_counted(lost or left)}; {stop_hint(summary)}"
+        stopped = "" if summary.stop_reason is None else f"; {stop_hint(summary)}"
         if lost:
-            return False, _counted(lost)
+            return False, f"{_counted(lost)}{stopped}"
         if (
             not ALIVE & set(left.values())
             and State.UNKNOWN not in left.values()
-            and living_driver(self.runtime.ledger, watch.run.key) is None
+            and (stopped or living_driver(self.runtime.ledger, watch.run.key) is None)
         ):
+            if stopped:
+                return False, f"{_counted(left)}{stopped}"
             undriven = no_driver(sum(state == State.QUEUED for state in left.values()))
             return False, f"{_counted(left)}; {undriven}. To continue: {suggest('resume', watch.run.key.name)}"
         return None, ""
@@ -110,7 +123,7 @@ class JobWaiter:
         ledger, now = self.runtime.ledger, self.runtime.clock.now()
         fresh = [run for one in awaited if (run := run_by_id(ledger, one.run.id)) is not None]
         views = []
-        tracker = self._tracker = self._tracker or ProgressTracker(ledger, begun)
+        tracker = self._tracker = self._tracker or ProgressTracker(ledger, begun, self.runtime.begun)
         for summary in summaries(ledger, fresh):
             views.append(tracker.progress(snapshot_of(ledger, summary.run.id), summary, now))
         self.runtime.reporter.progress(views)

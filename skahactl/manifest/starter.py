@@ -104,8 +104,8 @@ _REHEARSE = {
 }
 _NEXT = """\
 Check it:    skahactl validate job.toml
-Preview it:  skahactl apply job.toml --dry-run
-Run it:      skahactl apply job.toml --wait
+Preview it:  skahactl apply job.toml -p canfar --dry-run
+Run it:      skahactl apply job.toml -p canfar --wait
 A key that begins with # is off. To learn more about a key: skahactl explain KEY"""
 
 _HEADLESS_ONLY = frozenset({"command", "shell", "replicas", "env", "items", "retry"})
@@ -120,7 +120,9 @@ def template(name: str, answers: Mapping[str, str] | None = None) -> str:
     settings = {key: Setting(value) for key, value in values.items() if value}
     hidden = _HEADLESS_ONLY if name == "notebook" else frozenset[str]()
     options = _REHEARSE.get(name)
-    rehearse = [f"Rehearse it: skahactl apply job.toml -p local {options} --wait"] if options else []
+    rehearse = (
+        [f"Rehearse it: skahactl apply job.toml -p local {options} --set name=try --rerun --wait"] if options else []
+    )
     return "\n".join([*_header([_ABOUT[name], *rehearse, *_NEXT.split("\n")]), "", *_every_key(settings, hidden)])
 
 

@@ -238,7 +238,8 @@ def _failure_lines(run: RunProgress, columns: int, unicode: bool, most: int) -> 
     groups: dict[tuple[object, ...], list[FailedReplica]] = {}
     for failure in run.failures:
         groups.setdefault(
-            (failure.exit_code, without_numbers(failure.line or ""), failure.hint, failure.running), []
+            (failure.exit_code, without_numbers(failure.line or failure.reason or ""), failure.hint, failure.running),
+            [],
         ).append(failure)
     ranked = sorted(groups.values(), key=lambda alike: (alike[0].running, -len(alike), alike[0].replica))
     shown = ranked if len(ranked) <= most else ranked[: max(1, most - 1)]
@@ -272,11 +273,10 @@ def _failure_line(alike: Sequence[FailedReplica], who: tuple[str, str, str], wid
     first = alike[0]
     padded = (text + " " * (width - cell_len(text)) for text, width in zip(who, widths, strict=True) if width)
     columns = "  ".join(padded)
-    words = " ".join(part for part in (first.line, f"({first.hint})" if first.hint else None) if part)
     mark = CELLS[State.FAILED][not unicode]
     style = "red" if first.running else STYLES[State.FAILED]
     line = Text.assemble(_MARGIN, (f"{mark} {columns}", style))
-    return line.append(one_line(f"  {words}")) if words else line
+    return line.append(one_line(f"  {first.words}")) if first.words else line
 
 
 def _remarks(run: RunProgress, columns: int) -> list[Text]:

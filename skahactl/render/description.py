@@ -225,11 +225,11 @@ def _verdict(job: Mapping[str, Any], now: float, unicode: bool) -> str:
 def _failures(rows: Sequence[Mapping[str, Any]], width: int, wide: bool) -> list[str]:
     """Return a line for each reason, with the replicas that have it; the most frequent first."""
     bad = (State.FAILED, State.REJECTED, State.UNKNOWN, State.SKIPPED)
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[str, int | None, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["state"] in bad:
             reason = row["reason"] or "no reason is known"
-            groups.setdefault((row["state"], without_numbers(reason)), []).append(row)
+            groups.setdefault((row["state"], row["exit_code"], without_numbers(reason)), []).append(row)
     ranked = sorted(groups.values(), key=lambda alike: (-len(alike), alike[0]["replica"]))
     shown = ranked if wide else ranked[:_MOST_FAILURES]
     names = [_named([row["replica"] for row in alike]) for alike in shown]
@@ -237,7 +237,8 @@ def _failures(rows: Sequence[Mapping[str, Any]], width: int, wide: bool) -> list
     lines = []
     for name, alike in zip(names, shown, strict=True):
         state = "" if alike[0]["state"] == State.FAILED else f"{alike[0]['state']}: "
-        text = one_line(f"{name:<{widest}}  {state}{alike[0]['reason'] or 'no reason is known'}")
+        example = f"for example replica {alike[0]['replica']}: " if len({row["reason"] for row in alike}) > 1 else ""
+        text = one_line(f"{name:<{widest}}  {state}{example}{alike[0]['reason'] or 'no reason is known'}")
         lines.append(text if wide or len(text) <= width else text[: width - 1] + "…")
     if len(ranked) > len(shown):
         lines.append(f"and {len(ranked) - len(shown)} other reasons; -o wide shows all")

@@ -96,15 +96,15 @@ def _line(run: RunProgress) -> str:
 
 def _failure(failure: FailedReplica) -> tuple[str, str]:
     """Return the reason without its numbers, and the line that names the replica."""
-    facts = [
-        f"item {failure.item}" if failure.item else "",
-        "" if failure.exit_code is None else f"exit {failure.exit_code}",
-    ]
-    words = " ".join(part for part in (failure.line, f"({failure.hint})" if failure.hint else "") if part)
-    reason = f"{failure.exit_code} {without_numbers(words)}" if words else ""
-    what = f"{'an item of ' * failure.running}replica {failure.replica} failed"
-    details = ", ".join(filter(None, facts))
-    return reason, what + f" ({details})" * bool(details) + f"; last line of its log: {words}" * bool(words)
+    code = "" if failure.exit_code is None else f"exit {failure.exit_code}"
+    words = failure.words
+    if failure.line is None and code and failure.hint:
+        code, words = f"{code}: {failure.hint}", failure.reason or ""
+    details = ", ".join(filter(None, (f"item {failure.item}" if failure.item else "", code)))
+    reason = f"{failure.exit_code} {without_numbers(words or code)}" if words or failure.hint else ""
+    what = f"{'an item of ' * failure.running}replica {failure.replica} failed" + f" ({details})" * bool(details)
+    source = "; last line of its log" if failure.line is not None else ""
+    return reason, f"{what}{source}: {words}" if words else what
 
 
 class LiveReporter:

@@ -219,7 +219,7 @@ def test_a_driver_whose_lock_was_broken_ends(desk: Desk, long: str) -> None:
 @pytest.mark.once
 def test_the_time_is_over_and_the_job_goes_on(desk: Desk, long: str) -> None:
     done = desk.run("apply", long, "--wait", "--timeout", "1s", exit=5)
-    assert "timed out; the job keeps running" in done.stderr
+    assert "timed out; long keeps running, but no command is driving it" in done.stderr
     assert set(desk.recorded("long")) <= {"Queued", "Pending", "Running"}, "it waited for their end"
     desk.run("wait", "long", "--timeout", "0.5s", exit=5)
     wait_for(lambda: desk.states("long") == ["Running"] * 2)

@@ -118,7 +118,10 @@ def test_the_rehearsal_that_a_template_names_runs(home: Home, templates: dict[st
     (home.root / "job.toml").write_text(text)
     (home.root / "process.py").write_text("import sys; print(*sys.argv[1:])")
     (line,) = (line for line in text.split("\n") if "Rehearse it: skahactl " in line)
-    run(home, *shlex.split(line.partition(" skahactl ")[2]))
+    for _ in range(2):  # also after a correction
+        run(home, *shlex.split(line.partition(" skahactl ")[2]))
+    assert json.loads(run(home, "get", "jobs", "-o", "json")[0])[0]["run"] == 2
+    run(home, "apply", "job.toml", "-p", "local", "--dry-run")  # the job itself is still to run
 
 
 def test_a_job_from_a_template_runs(home: Home) -> None:

@@ -161,6 +161,7 @@ def inputs(tmp_path: Path) -> Path:
     for name in ("a", "b", "c"):
         (tmp_path / "images" / f"{name}.fits").touch()
     (tmp_path / "tile_numbers.txt").write_text("".join(f"271.{number}\n" for number in range(200)))
+    (tmp_path / "tiles.txt").write_text("271.281\n271.282\n271.283\n")
     (tmp_path / "galaxies.csv").write_text("galaxy,ram\nngc1365,192\nic342,32\n")
     return tmp_path
 
@@ -278,6 +279,18 @@ def test_the_first_job_step_by_step(tmp_path: Path, here: dict[str, str]) -> Non
                 assert plain(line) in lines, f"$ {command}\n{output}\nlacks: {line}"
                 shown += 1
     assert shown > 20
+
+
+def test_the_rehearsal_of_the_page_about_canfar_runs_two_items(tmp_path: Path, here: dict[str, str]) -> None:
+    work = tmp_path / "work"
+    assert shell(next(text for language, text in walk() if language == "sh"), work, here).returncode == 0
+    (manifest,) = (text for page, text in marked("manifest: canfar", "toml") if page == "canfar")
+    (work / "job.toml").write_text(manifest)
+    (lines,) = (text for page, text in marked("rehearse", "sh") if page == "canfar")
+    done = shell(f"set -e; {lines}", work, here)
+    assert done.returncode == 0, done.stdout
+    items = shell("skahactl -p local get items try -o csv", work, here).stdout
+    assert re.findall("271[.]28.,Completed", items) == ["271.281,Completed", "271.282,Completed"]
 
 
 def test_the_rehearsal_runs_two_items(tmp_path: Path, here: dict[str, str]) -> None:

@@ -69,6 +69,20 @@ def test_retry_or_a_higher_limit_continues_a_stopped_run(desk: Desk) -> None:
     assert by_state(desk, "survey") == {"Completed": list(range(1, 13))}
 
 
+def test_a_driver_announces_only_failures_that_were_seen_since_it_began(desk: Desk) -> None:
+    job = desk.job("fail", 'echo "no $REPLICA_ID"; exit "$REPLICA_ID"', 2)
+    assert "replica 2 failed (exit 2)" in desk.run("apply", job, "--wait", exit=1).stderr
+    said = desk.run("retry", "fail/1", "--wait", exit=1).stderr
+    assert "replica 1 failed (exit 1); last line of its log: no 1\n" in said
+    assert "replica 2 failed" not in said
+    assert "not completed: replicas 1-2" in said
+    lines = desk.run("describe", "fail").stdout.splitlines()
+    assert [line.split() for line in lines if "no 1" in line or "no 2" in line][:2] == [
+        ["replica", "1", "exit", "1:", "no", "1"],
+        ["replica", "2", "exit", "2:", "no", "2"],
+    ]
+
+
 def test_a_higher_limit_continues_a_stopped_run(desk: Desk) -> None:
     job = survey(desk, 15, "[limits]\nalive = 1\nfailures = 1")
     desk.run("apply", job, "--wait", exit=1)

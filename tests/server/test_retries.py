@@ -143,6 +143,8 @@ def test_wait_ends_where_nobody_creates_what_is_held(desk: Desk) -> None:
     assert told.startswith("queued on ")
     assert "2 Queued (replicas 2-3); no command is driving this job: 2 queued replicas will not start" in told
     desk.run("wait", "queued/1", "--for", "Running")
+    left = "help: queued keeps running, but no command is driving it: 2 queued replicas will not start. To continue: "
+    assert left in desk.run("wait", "queued/1", "--timeout", "0.1s", exit=5).stderr
     desk.clear("queued")
 
 
@@ -151,6 +153,9 @@ def test_conditions_of_wait_as_kubectl_writes_them(desk: Desk) -> None:
     conditions = ("condition=complete", "Complete", "condition=Completed", "Running", "condition=compleet")
     done = desk.each(*(f"wait short --for {condition}" for condition in conditions))
     assert [answer.returncode for answer in done] == [0, 0, 0, 0, 2]
+    assert ["it has already run: Completed" in answer.stderr for answer in done[:4]] == [False] * 3 + [True]
+    said = desk.run("wait", "short", "--for", "deleted", "--timeout", "0.1s", exit=5).stderr
+    assert "help: short is Completed; to delete it: skahactl delete short\n" in said
 
 
 def test_one_list_that_lacks_it_deletes_nothing(tmp_path: Path) -> None:

@@ -123,3 +123,38 @@ def test_a_missing_secret_is_an_error_for_a_new_run_and_holds_replicas_of_an_old
     here.extra["SURVEY_TOKEN"] = "s3cret"
     here.run("apply", "job.toml", "--wait")
     assert len(server.state()["sessions"]) == 4
+
+
+def test_a_driver_ends_when_only_replicas_are_left_that_need_a_missing_secret(here: Workplace, server: Server) -> None:
+    here.write("job.toml", JOB % 'from-env = "SURVEY_TOKEN"')
+    here.extra["SURVEY_TOKEN"] = "s3cret"
+    here.run("apply", "job.toml")
+    del here.extra["SURVEY_TOKEN"]
+    for words in (("resume", "secretive"), ("apply", "job.toml", "--wait")):
+        said = here.run(*words, expect=3).stderr
+        missing = "secretive: [env] TOKEN: the variable SURVEY_TOKEN is not set; "
+        assert said.count(f"warning: {missing}replicas that need it stay Queued\n") == 1
+        assert f"error: {missing}2 replicas stay Queued\n" in said
+        assert "export SURVEY_TOKEN=...\nhelp: to continue: skahactl resume secretive\n" in said
+    states = [row["state"] for row in here.data("get", "replicas", "secretive")]
+    assert states == ["Completed", "Completed", "Queued", "Queued"]
+    here.extra["SURVEY_TOKEN"] = "s3cret"
+    here.run("resume", "secretive")
+
+
+def test_a_driver_continues_while_another_job_needs_no_secret(here: Workplace, server: Server) -> None:
+    both = '[common]\nimage = "images.canfar.net/skaha/astroml:latest"\ncommand = ["run"]\nreplicas = 4\n'
+    both += 'limits = { alive = 1 }\n[[job]]\nname = "needs"\n'
+    both += 'env = { TOKEN = { from-env = "SURVEY_TOKEN" } }\n[[job]]\nname = "free"\n'
+    both += '[[job]]\nname = "last"\nafter = ["needs"]\n'
+    here.write("jobs.toml", both)
+    here.extra["SURVEY_TOKEN"] = "s3cret"
+    here.run("apply", "jobs.toml")
+    del here.extra["SURVEY_TOKEN"]
+    assert "error: needs: [env] TOKEN" in here.run("apply", "jobs.toml", "--wait", expect=3).stderr
+    states = {name: [row["state"] for row in here.data("get", "replicas", name)] for name in ("needs", "free", "last")}
+    assert states == {
+        "needs": ["Completed", *["Queued"] * 3],
+        "free": ["Completed"] * 4,
+        "last": ["Queued"] * 4,
+    }

@@ -109,6 +109,24 @@ def test_items_are_counted_only_while_replicas_run() -> None:
     assert [line.endswith("; 4/8 items") for line in stream.getvalue().splitlines()] == [True, False]
 
 
+def test_a_reason_that_is_not_from_the_log_is_not_called_its_last_line() -> None:
+    stream = io.StringIO()
+    failures = (
+        FailedReplica(1, exit_code=37, line="cannot open 1.fits"),
+        FailedReplica(2, exit_code=38, line="cannot open 2.fits"),
+        FailedReplica(3, reason="Pending for more than 4 s (pending-timeout)"),
+        FailedReplica(4, exit_code=137, hint="killed, out of memory?"),
+        FailedReplica(5, exit_code=2),  # its log has not been read yet
+    )
+    PlainReporter(stream).progress([replace(progress(mixed(failed=5)), failures=failures)])
+    assert [line.partition(": ")[2] for line in stream.getvalue().splitlines()][1:] == [
+        "replica 1 failed (exit 37); last line of its log: cannot open 1.fits",
+        "replica 2 failed (exit 38); last line of its log: cannot open 2.fits",
+        "replica 3 failed: Pending for more than 4 s (pending-timeout)",
+        "replica 4 failed (exit 137: killed, out of memory?)",
+    ]
+
+
 @pytest.mark.parametrize("told", [False, True])
 def test_the_last_change_is_told_at_the_end_unless_the_command_does(told: bool) -> None:
     stream, times = io.StringIO(), Times()

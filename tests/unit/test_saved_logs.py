@@ -48,7 +48,7 @@ def test_only_the_end_of_a_long_log_is_searched() -> None:
         (None, "cannot open x.fits", None, "cannot open x.fits"),
         (2, "cannot open x.fits", None, "exit 2: cannot open x.fits"),
         (2, "cannot open x.fits", FailedItem("271.285", 3), "item 271.285: exit 3: cannot open x.fits"),
-        (137, None, None, "exit 137 (killed; out of memory? requested 4 GB)"),
+        (137, None, None, "exit 137 (killed, out of memory? requested 4 GB)"),
         (None, "line 3: 12 Killed", None, "line 3: 12 Killed (out of memory? requested 4 GB)"),
         (143, None, None, "exit 143 (terminated from outside)"),
     ],
