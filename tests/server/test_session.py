@@ -333,7 +333,7 @@ def test_not_configured(home: Home) -> None:
         ({"name": "Bad_Name"}, 'for example "bad-name"'),
         ({"replicas": 0}, "at least 1"),
         ({"replicas": "3"}, "a whole number"),
-        ({"args": [True]}, r"command\[2\]"),
+        ({"args": [True]}, "command, word 2: "),
         ({"cmd": "python /a.py", "args": "x"}, "cmd='python /a.py', args='x'"),
         ({"args": 3}, "args must be a list of words"),
         ({"args": {"a": 1}}, "args must be a list of words"),
