@@ -257,15 +257,6 @@ def test_empty_lists_change_nothing(place: Any) -> None:
     assert_one_each(here, server.state(), others, 3)
 
 
-def test_delete_ends_every_recorded_session_although_lists_are_empty(place: Any) -> None:
-    server, here, others = place
-    server.tell("plan", list_empty=True)
-    here.run("delete", "fits")
-    state = server.state()
-    assert {row["id"] for row in state["sessions"] if row["alive"]} == others
-    assert {row["state"] for row in here.data("get", "replicas", "fits")} == {"Deleted"}
-
-
 def test_replace_ends_every_recorded_session_although_lists_are_empty(place: Any) -> None:
     server, here, others = place
     old = {row["id"] for row in server.state()["sessions"]} - others
@@ -291,6 +282,7 @@ def test_delete_that_has_no_effect_is_not_believed_although_lists_are_empty(plac
     server.tell("plan", list_empty=True, delete_ignored=2)
     here.run("delete", "fits")
     assert {row["id"] for row in server.state()["sessions"] if row["alive"]} == others
+    assert {row["state"] for row in here.data("get", "replicas", "fits")} == {"Deleted"}
 
 
 def test_copies_that_come_too_late_are_deleted_at_the_next_look(tmp_path: Path) -> None:
