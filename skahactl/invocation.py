@@ -248,6 +248,11 @@ def take_globals(argv: Sequence[str], environ: Mapping[str, str] | None = None) 
         if word == "--" or _starts_command([*words, word]):
             if word == "--" and _lacks_image(words):
                 profile = ("-p", taken["profile"]) if "profile" in taken else ()
+                if _lacks_kind(words):
+                    raise UsageError(
+                        "create: KIND is missing before IMAGE",
+                        hint=f"write {suggest(*profile, 'create', 'headless', *words[1:], '--', *argv[at:])}",
+                    )
                 raise UsageError(
                     "create: IMAGE is missing before --",
                     hint=f"write {suggest(*profile, *words, 'IMAGE', '--', *argv[at:])}",
@@ -283,6 +288,11 @@ def _starts_command(words: Sequence[str]) -> bool:
     value, after KIND and IMAGE."""
     positional = _positional(words)
     return words[0] == "create" and len(positional) == 3 and positional[-1] == len(words) - 1
+
+
+def _lacks_kind(words: Sequence[str]) -> bool:
+    """Return whether the only argument of ``create`` before ``--`` looks like an image and not like a kind."""
+    return any(mark in words[at] for at in _positional(words) for mark in ":/")
 
 
 def _lacks_image(words: Sequence[str]) -> bool:

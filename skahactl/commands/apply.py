@@ -114,7 +114,8 @@ def apply(
         raise UsageError(f"--adopt takes create or unknown, not '{adopt}'")
     if missing and not rerun:
         raise UsageError("--missing needs --rerun", hint=suggest("apply", "--rerun", "--missing", "MANIFEST"))
-    asked = ApplyOptions(dry_run, wait, timeout, rerun, replace, yes, adopt, break_lock, missing=missing)
+    call = _call(files, sets, variables)
+    asked = ApplyOptions(dry_run, wait, timeout, rerun, replace, yes, adopt, break_lock, missing=missing, words=call)
     return Exit(apply_files(files, asked, sets or [], variables or []))
 
 
@@ -132,6 +133,12 @@ class ApplyOptions:
     break_lock: bool = False
     creating: bool = False  # by create, which has no --rerun and --replace
     missing: bool = False
+    words: tuple[str, ...] = ()  # the manifests and settings of the call
+
+
+def _call(files: Sequence[str], sets: Sequence[str] | None, variables: Sequence[str] | None) -> tuple[str, ...]:
+    settings = [word for text in sets or () for word in ("--set", text)]
+    return (*files, *settings, *(word for text in variables or () for word in ("--var", text)))
 
 
 def apply_files(files: Sequence[str], asked: ApplyOptions, sets: Sequence[str], words: list[str]) -> int:
@@ -265,7 +272,7 @@ def applier_for(runtime: Runtime, asked: ApplyOptions) -> Applier:
 
     return Applier(
         runtime,
-        ApplyMode(asked.rerun, asked.replace, asked.adopt),
+        ApplyMode(asked.rerun, asked.replace, asked.adopt, asked.words),
         wait=asked.wait,
         deadline=deadline(asked.timeout, runtime.clock),
         break_lock=asked.break_lock,
@@ -312,15 +319,18 @@ def diff(
     profile = choose(context.profile, context.environ)
     resolved = read(files, profile, sets=sets or [], variables=parsed(variables or []), stdin=context.stdin)
     jobs, empty = split_off_empty(resolved)
-    return run(lambda: _diff(profile, jobs, empty)) if jobs else _show_empty(profile, empty, True)
+    call = _call(files, sets, variables)
+    return run(lambda: _diff(profile, jobs, empty, call)) if jobs else _show_empty(profile, empty, True)
 
 
-async def _diff(profile: Profile, jobs: tuple[Job, ...], empty: list[JobOutcome]) -> int:
+async def _diff(profile: Profile, jobs: tuple[Job, ...], empty: list[JobOutcome], call: tuple[str, ...]) -> int:
     from skahactl.render.differences import run_diff_program
     from skahactl.render.outcomes import show_outcome
 
     async with connected_runtime(profile) as runtime:
-        outcome = _with_manifests(await applier_for(runtime, ApplyOptions(dry_run=True)).preview(jobs), jobs)
+        outcome = _with_manifests(
+            await applier_for(runtime, ApplyOptions(dry_run=True, words=call)).preview(jobs), jobs
+        )
         for part in outcome.jobs:
             part.exit = Exit.NO if changes(part) else Exit.DONE
         outcome = outcome.with_jobs(empty)

@@ -15,7 +15,7 @@ from skahactl.ledger import runs
 from skahactl.ledger.attempts import known_among
 from skahactl.ledger.records import JobKey, ReplicaState, Run, RunSummary
 from skahactl.model import ALIVE, STATES, Difference, Job, State, base_session_name, differences, ended_state
-from skahactl.text import count_noun, did_you_mean, format_duration, suggest, time_ago
+from skahactl.text import count_noun, did_you_mean, suggest, time_ago
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +34,7 @@ class ApplyMode:
     rerun: bool = False
     replace: bool = False
     adopt: str | None = None  # create | unknown
+    words: tuple[str, ...] = ()  # the manifests and settings of the call, to advise it with another option
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,7 @@ def _decide_ended(
         return Decision(JobAction.CREATE, f"run {number} {how}; the next run was requested", changed)
     if stale is not None:
         return Decision(JobAction.CREATE, stale, changed)
-    has_settings = any(source.startswith("--") for source in job.sources.values())
-    rerun = "the same command with --rerun" if has_settings else suggest("apply", job.manifest or "FILE", "--rerun")
+    rerun = suggest("apply", *_words(job, mode), "--rerun")
     with_items = "items" in job.content
     if changed:
         return Decision(
@@ -133,10 +133,15 @@ def _decide_ended(
     return Decision(JobAction.ENDED, f"run {number} ended {when}", hint=f"{again}to start the next run: {rerun}")
 
 
+def _words(job: Job, mode: ApplyMode) -> tuple[str, ...]:
+    """Return the manifest of a job, or the whole call if it sets keys."""
+    has_settings = any(source.startswith("--") for source in job.sources.values())
+    return mode.words if has_settings and mode.words else (job.manifest or "FILE",)
+
+
 def _decide_unfinished(
     job: Job, last: RunSummary, changed: tuple[Difference, ...], mode: ApplyMode, now: float
 ) -> Decision:
-    del job
     number = last.run.number
     if mode.replace:
         words = f"delete run {number} ({_alive_words(last, now)}) and start run {number + 1}"
@@ -153,8 +158,9 @@ def _decide_unfinished(
         JobAction.REFUSE,
         f"run {number} has sessions or results, and the manifest has changed",
         changed,
-        hint=f"--replace deletes run {number} ({_alive_words(last, now)}) and starts the next; --rerun starts the next "
-        "after its end; to keep it, undo the change",
+        hint=f"run {number} has not ended: {_alive_words(last, now)}. To keep it: undo the change. To run the changed "
+        f"manifest afterwards: wait for its end, then {suggest('apply', *_words(job, mode), '--rerun')}. To stop it "
+        f"now: {suggest('apply', *_words(job, mode), '--replace')}",
     )
 
 
@@ -168,7 +174,7 @@ def _alive(last: RunSummary) -> int:
 
 def _alive_words(last: RunSummary, now: float) -> str:
     parts = [f"{last.counts[state]} {state}" for state in STATES if last.counts[state]]
-    age = "" if last.run.started is None else f", oldest {format_duration(now - last.run.started)}"
+    age = "" if last.run.started is None else f", started {time_ago(last.run.started, now)}"
     return ", ".join(parts) + age
 
 

@@ -95,6 +95,7 @@ class JobOutcome:
     summary: RunSummary | None = None
     failed: tuple[int, ...] = ()  # replicas that are Failed, Rejected or Unknown
     unread: int = 0  # Unknown replicas that the shared record may contain: it could not be read
+    unseen: int = 0  # Unknown replicas of which no session was found when the job was adopted
     worked: float | None = None  # seconds in which any attempt was alive
     explained: bool = False  # the reason says more than what was done
     next_run: int | None = None  # the run that the next apply of a deleted job starts
@@ -156,6 +157,7 @@ def fill_results(part: JobOutcome, ledger: Ledger, run_id: int) -> None:
     rows = [row for row in snapshot.replicas if row.state in bad]
     part.failed = tuple(row.number for row in rows if row.number not in unread)
     part.unread = sum(row.number in unread for row in rows)
+    part.unseen = sum(row.state == State.UNKNOWN and row.attempt == 0 for row in rows)
 
 
 def busy_seconds(attempts: Iterable[AttemptRow]) -> float:

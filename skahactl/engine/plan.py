@@ -17,7 +17,7 @@ MOST_SENDS = 5
 #: An intent older than this, in seconds, is never sent again: what it made may have ended and been forgotten.
 OLDEST_INTENT = 50 * 60.0
 LONGEST_BACKOFF = 300.0
-#: A command that has run for so many seconds is no typo.
+#: A command that has run for so many seconds does not have a typo.
 PROOF = 60.0
 
 

@@ -203,7 +203,9 @@ def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]
     if job.unread:
         commands.append(("unread", f"{suggest('resume', name)}     (reads the shared record again)"))
     if counts[State.UNKNOWN] > job.unread:
-        commands.append(("unknown", suggest("retry", name, "--unknown", "--wait")))
+        commands.append(("unknown", "check the results first, then run one of these:"))
+        commands.append(("  done", suggest("mark", name, "completed", "--unknown")))
+        commands.append(("  again", suggest("retry", name, "--unknown", "--wait")))
     return commands
 
 
@@ -241,7 +243,13 @@ def _advice(job: JobOutcome, profile: Profile) -> list[str]:
             f"the shared record of {count_noun(job.unread, 'replica')} could not be read; run the same command again "
             "to read it"
         )
-    unknown = job.counts[State.UNKNOWN] - job.unread
+    if job.unseen:
+        them = "them" if job.unseen > 1 else "it"
+        lines.append(
+            f"{job.unseen} Unknown: the server has no session and no result of {them}. If no other machine ran {them}: "
+            f"{suggest('retry', job.name, '--unknown')}"
+        )
+    unknown = job.counts[State.UNKNOWN] - job.unread - job.unseen
     if unknown > 0:
         lines.append(
             f"{unknown} Unknown: they finished unobserved. To run them again: "

@@ -94,6 +94,7 @@ WORDS = {
     "cancel": "skahactl delete JOB",
     "scancel": "skahactl delete JOB",
     "squeue": "skahactl get jobs",
+    "create a/b:1 -r 2 -- echo hi": "skahactl create headless a/b:1 -r 2 -- echo hi",
     "create headless -p local -- echo hi": "skahactl -p local create headless IMAGE -- echo hi",
     "create headless tiles.toml": "skahactl apply tiles.toml",
     "retry tiles --item x": "echo x | skahactl retry tiles --items -",

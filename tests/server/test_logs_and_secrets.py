@@ -109,7 +109,9 @@ def test_sessions_of_another_machine_are_taken_over_or_counted_as_gone(tmp_path:
     second.run("apply", "job.toml", expect=2)
     second.run("apply", "job.toml", "--adopt", "create", "--dry-run")
     assert second.data("get", "jobs") == []
-    second.run("apply", "job.toml", "--adopt", "unknown")
+    said = second.run("apply", "job.toml", "--adopt", "unknown").stderr
+    assert "  1 Unknown: the server has no session and no result of it. If no other machine ran it: " in said
+    assert "finished unobserved" not in said
     rows = {row["replica"]: (row["state"], row["session"]) for row in second.data("get", "replicas", "fits")}
     assert rows == {number: ("Running", ids[number]) for number in (1, 2, 4)} | {3: ("Unknown", None)}
     second.run("retry", "fits", "--unknown")

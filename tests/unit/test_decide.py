@@ -86,7 +86,11 @@ def test_a_deleted_run_is_followed_by_the_next() -> None:
 def test_the_advice_for_an_ended_run_is_a_whole_command_or_names_this_one() -> None:
     plain = replace(JOB, manifest="a b.toml", sources={})
     assert "skahactl apply 'a b.toml' --rerun" in str(decision(plain, last(Completed=1)).hint)
-    assert "the same command with --rerun" in str(decision(JOB, last(Completed=1)).hint)
+    mode = ApplyMode(words=("a.toml", "b.toml", "--set", "image=j"))
+    assert "skahactl apply a.toml b.toml --set image=j --rerun" in str(decision(JOB, last(Completed=1), mode).hint)
+    left = str(decision(CHANGED, last(Running=1), mode).hint)
+    assert "skahactl apply a.toml b.toml --set image=j --rerun. To stop it now: " in left
+    assert left.endswith("skahactl apply a.toml b.toml --set image=j --replace")
     assert "skahactl retry fits" in str(decision(plain, last(Failed=1)).hint)
 
 

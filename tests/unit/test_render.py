@@ -571,3 +571,22 @@ def test_the_verdict_of_a_skipped_job_says_why() -> None:
     )  # fmt: skip
     show_outcome(place, Outcome(CANFAR, False, [job]))
     assert "    why     shards is Failed" in written(place)[1].splitlines()
+
+
+def test_the_verdict_of_an_unknown_job_names_both_ways_to_continue() -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    counts = zero_filled({State.UNKNOWN: 1})
+    place = context(environ={"TERM": "xterm", "NO_COLOR": "1"}, stderr=Screen())
+    job = made(
+        action=JobAction.RESUME, reason="", status="Unknown", counts=counts, watched=True,
+        summary=RunSummary(run_of(1), counts, "Unknown", 0), steps=[],
+    )  # fmt: skip
+    show_outcome(place, Outcome(CANFAR, False, [job]))
+    assert written(place)[1].splitlines()[1:] == [
+        "    unknown check the results first, then run one of these:",
+        "      done  skahactl mark tiles completed --unknown",
+        "      again skahactl retry tiles --unknown --wait",
+    ]
