@@ -22,7 +22,7 @@ from skahactl.engine import snapshot
 from skahactl.engine.snapshot import poll_is_due, view_run
 from skahactl.errors import AuthError, Exit, ProfileError, SkahactlError, UnreachableError, UsageError, worst
 from skahactl.invocation import current
-from skahactl.model import STATES, State
+from skahactl.model import ENDED, STATES, State
 from skahactl.render.columns import ALL_PROFILES, resource_rows, stats_rows
 from skahactl.render.tables import show_rows, sort_rows, watched_view
 from skahactl.targets import Target, find, unknown_target
@@ -310,6 +310,8 @@ class GetQuery:
         shown = limit_rows(rows, self.asked.limit)
         is_record = self.noun in _OF_THE_LEDGER and not self.words and self.states is None
         place = f" in the local record for {self.runtime.profile.name}" if is_record else ""
+        if self.states:
+            place = f" that are {' or '.join(self.states)}"
         show_rows(current(), self.noun, shown, headers=self.asked.headers, raw=raw, place=place)
         if self.noun == "items":
             self._say_unread_logs()
@@ -414,8 +416,8 @@ def _noun(word: str) -> str | None:
 
 
 def live_jobs() -> list[str]:
-    """Return a line for each job in the local record that has not ended, on any server, the newest first; no server is
-    contacted. ``canfar  psfex  Running 412/600 ✗3  about 40 min left``"""
+    """Return a title and a line for each job in the local record that has not ended, on any server, the newest first;
+    no server is contacted. ``canfar  psfex  Running 412/600 ✗3  about 40 min left``"""
     from skahactl.engine.progress import ProgressTracker
     from skahactl.engine.record import snapshot_of
     from skahactl.ledger.database import read_ledger
@@ -427,8 +429,9 @@ def live_jobs() -> list[str]:
     with read_ledger(state_dir(context.environ)) as ledger:
         servers = dict.fromkeys(key.server for key in job_keys(ledger))
         runs = [one for server in servers for one in last_runs(ledger, server) if one.ended is None]
+        unfinished = [summary for summary in summaries(ledger, runs) if summary.status not in ENDED]
         rows = []
-        for summary in summaries(ledger, runs[:_MOST_LIVE]):
+        for summary in unfinished[:_MOST_LIVE]:
             counts, items = summary.counts, summary.items
             done, total = counts[State.COMPLETED], sum(counts.values())
             if items["total"] > total:
@@ -440,8 +443,9 @@ def live_jobs() -> list[str]:
             rows.append((summary.run.profile, summary.run.key.name, standing, about))
     widths = [max((len(row[place]) for row in rows), default=0) for place in range(4)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    more = len(runs) - len(rows)
-    return lines + ([f"{count_noun(more, 'more job')}: {suggest('get', 'jobs', '-A')}"] if more else [])
+    more = len(unfinished) - len(rows)
+    title = ["Jobs that have not ended, as last seen:"] if rows else []
+    return title + lines + ([f"{count_noun(more, 'more job')}: {suggest('get', 'jobs', '-A')}"] if more else [])
 
 
 _MOST_LIVE = 15  # lines, so that they fit a small terminal

@@ -571,5 +571,6 @@ def _remembered_canary(profile: Profile, context: Invocation, now: float) -> str
 
     known = remembered_result(state_dir(context.environ), profile.server, now)
     if known is None:
-        return f"not proven here; prove it with: skahactl profile check {profile.name} --canary IMAGE"
-    return "proven by a canary" if known else "different, as a canary showed"
+        check = f"skahactl profile check {profile.name} --canary IMAGE"
+        return f"not verified that commands arrive unchanged; to verify it: {check}"
+    return "a canary showed that commands arrive unchanged" if known else "a canary showed that commands are changed"

@@ -83,6 +83,8 @@ def _tell(context: Invocation, url: str, token: str | None, kept: Path, storage:
     )
     shown = token is not None and context.stderr.isatty()
     context.warn(f"The bearer token is {token}, also in {kept}" if shown else f"The bearer token is in {kept}")
+    if token is not None:
+        context.say("This file is deleted when serve ends; for a profile, use --token-file FILE and --port N.")
     file = shlex.quote(str(kept))
     context.say(f'skahactl, in another shell:  export SKAHACTL_SERVER={url} SKAHACTL_TOKEN="$(cat {file})"')
     context.say(f'the canfar client:           export CANFAR_URL={url} CANFAR_TOKEN="$(cat {file})"')

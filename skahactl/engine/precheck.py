@@ -37,6 +37,8 @@ async def precheck(jobs: Sequence[Job], desk: Runtime, environ: Mapping[str, str
     Raises for requests that the platform would certainly reject, for unreadable secrets, and for a job that needs the
     encoding on a server that failed the canary.
     """
+    if desk.profile.is_local:
+        _refuse_images(jobs)
     options, listed = await asyncio.gather(_options(desk.client), _listed(desk.client))
     problems = (
         []
@@ -68,6 +70,19 @@ async def precheck(jobs: Sequence[Job], desk: Runtime, environ: Mapping[str, str
     notes = [*_encoding(jobs, desk.profile, desk.ledger.state_dir, now), *_images(jobs, listed, desk.profile)]
     warnings += _not_shown_yet(desk.ledger.state_dir, desk.profile, notes)
     return (*warnings, *_certificate(desk.profile, now))
+
+
+def _refuse_images(jobs: Sequence[Job]) -> None:
+    """Raise UsageError for a job that needs its image, which the local platform does not start."""
+    for job in jobs:
+        request = job.replicas[0].request
+        needs = f"a {request.kind} session" if request.kind != "headless" else "the command of the image"
+        if request.kind != "headless" or not any(request.command[:1]):
+            raise UsageError(
+                f"{job.name} needs {needs}, but the local platform starts no images: it runs only commands, on this "
+                "machine",
+                hint="choose a server: -p canfar" + ("" if request.kind != "headless" else ", or give a command"),
+            )
 
 
 def _not_shown_yet(state_dir: Path, profile: Profile, notes: Sequence[str]) -> list[str]:

@@ -314,7 +314,11 @@ class Runtime:
         seconds = self.pace.interval(uncertain)
         if deadline is not None:
             if self.clock.monotonic() >= deadline:
-                raise TimedOut("timed out", where=self.where, hint="run the same command again to continue")
+                if self._answered is None:
+                    hint = "the server never answered, and nothing was sent to it; try again later"
+                else:
+                    hint = "run the same command again to continue"
+                raise TimedOut("timed out", where=self.where, hint=hint)
             seconds = min(seconds, max(0.05, deadline - self.clock.monotonic()))
         await self.stop.sleep(self.clock, seconds)
 

@@ -7,8 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from skahactl.engine.outcome import busy_seconds
 from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode, size_of
-from skahactl.model import ALIVE, OBSERVED, State
+from skahactl.model import ALIVE, ENDED, OBSERVED, State
 from skahactl.render.columns import REPLICA_NUMBER, cells, columns_of, counts_text, epoch, in_colour, plain_lines
 from skahactl.render.outcomes import head, standing
 from skahactl.render.tables import terminal_columns
@@ -172,7 +173,7 @@ def description(
         return
     wide, unicode, width = context.output == "wide", shows_unicode(context.stdout), _width(context)
     yield paint.bold(head(data["job"]["name"], profile))
-    yield paint.state(_verdict(data["job"], now, unicode), data["job"]["status"])
+    yield paint.state(_verdict(data["job"], attempts, now, unicode), data["job"]["status"])
     yield from _section("Failures", _failures(data["replicas"], width, wide), paint)
     yield from _section("Run times", run_times(attempts, now, width=width, unicode=unicode), paint)
     screen, job = is_screen(context.stdout, context.environ), list(_job(data, now))
@@ -207,7 +208,7 @@ class _Paint:
         return in_colour(text, state) if self.colour else text
 
 
-def _verdict(job: Mapping[str, Any], now: float, unicode: bool) -> str:
+def _verdict(job: Mapping[str, Any], attempts: Sequence[AttemptRow], now: float, unicode: bool) -> str:
     """``✗ Failed: 3 of 200 replicas failed, 1188/1200 items completed, in 1 h 2 min``."""
     status, counts, items = job["status"], job["counts"], job["items"]
     marks = {State.COMPLETED: ("✓", "ok"), State.FAILED: ("✗", "x"), State.UNKNOWN: ("~", "~")}
@@ -215,9 +216,11 @@ def _verdict(job: Mapping[str, Any], now: float, unicode: bool) -> str:
     parts = [standing(status, counts).removeprefix(f"{status}: ").removeprefix(f"{status}, ")]
     if items["total"]:
         parts.append(f"{items['completed']}/{items['total']} items")
-    begun, ended = epoch(job["started"]), epoch(job["ended"])
-    if begun is not None:
-        parts.append(f"{'in' if ended else 'for'} {format_duration((ended or now) - begun)}")
+    begun = epoch(job["started"])
+    if status in ENDED and (seconds := busy_seconds(attempts)):
+        parts.append(f"in {format_duration(seconds)}")
+    elif status not in ENDED and begun is not None:
+        parts.append(f"for {format_duration(now - begun)}")
     reason = f" ({job['reason']})" if job["reason"] else ""
     return one_line(f"{mark} {status}: {', '.join(parts)}{reason}")
 

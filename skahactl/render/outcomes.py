@@ -217,6 +217,9 @@ def _headline(job: JobOutcome) -> str:
     driven = job.action is not JobAction.DELETE and (done or job.action not in _EXPLAINED)
     if job.status and job.watched and not job.explained and driven:
         return standing(job.status, job.counts)
+    queued = sum(step.outcome is StepOutcome.QUEUED for step in job.steps)
+    if job.action is JobAction.RETRY and queued and not job.explained:
+        done = "; ".join(filter(None, (done, f"{count_noun(queued, 'replica')} queued")))
     said = (not job.explained and done) or job.reason or job.action
     mark = ":" if job.action is JobAction.ENDED else ";"
     return f"{said}{mark} {standing(job.status, job.counts)}" if job.status else said

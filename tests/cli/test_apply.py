@@ -510,6 +510,8 @@ def test_create_under_the_name_of_a_job_names_its_run(desk: Desk) -> None:
     words = ("create", "headless", "x/y:1", "-n", "again", "--wait", "--", "true")
     assert "this is run" not in desk.run(*words).stderr
     assert "this is run 2 of the job again; the run before: skahactl get again --run 1" in desk.run(*words).stderr
+    assert desk.run("get", "again", "--failed").stderr == "no replicas that are Failed\n"
+    assert "nothing is alive, so there is nothing to delete" in desk.run("delete", "again", "--wait=false").stderr
 
 
 @pytest.mark.once

@@ -140,7 +140,8 @@ def test_skahactl_alone_shows_live_jobs(tmp_path: Path) -> None:
     with open_ledger(home.state) as ledger:
         run = ledgers.add(ledger, ledgers.job("psfex", 5))
         ledgers.start(ledger, run, (1, 2))
-    assert called(home, "") == (0, "local  psfex  Pending 0/5\n\nskahactl --help lists the commands\n", "")
+    title = "Jobs that have not ended, as last seen:\n"
+    assert called(home, "") == (0, title + "local  psfex  Pending 0/5\n\nskahactl --help lists the commands\n", "")
 
 
 #: What is answered with a suggestion, and the suggestion.
@@ -193,6 +194,8 @@ ANSWERS = {
     "retry tiles --timeout 5m": "--timeout needs --wait",
     "apply job.toml --timeout 5x": "--timeout: invalid duration '5x'",
     "create headless a/b:1 --timeout 5m -- env": "skahactl create headless a/b:1 ... --wait --timeout 5m",
+    "create notebook a/b:1": "needs a notebook session, but the local platform starts no images",
+    "create headless a/b:1": "help: choose a server: -p canfar, or give a command",
     "get logs tiles": "the command is: skahactl logs tiles",
     "scale tiles": "with --rerun after the end of the run or with --replace",
     "apply job.toml --prune": "skahactl delete JOB",
