@@ -154,6 +154,11 @@ class Profile:
         return self.local.memory if self.is_local else self.client.memory
 
     @property
+    def noun(self) -> str:
+        """Return what sentences call the platform."""
+        return "the local platform" if self.is_local else "the server"
+
+    @property
     def host(self) -> str:
         """Return the host of the server for summaries; "this machine" for the local platform."""
         if self.is_local:

@@ -14,6 +14,7 @@ from skahactl.commands.runtime import (
     raise_failed_poll,
     read_exit_codes,
     run_online,
+    say_unsaved_logs,
     targets_without_exit_codes,
 )
 from skahactl.engine import snapshot
@@ -61,6 +62,7 @@ def run_describe(words: Sequence[str], replicas: str | None, run: int | None, ca
         if not cached and is_due:
             return run_online(runtime, lambda: _describe_online(runtime, targets, runs))
         _show([_described(runtime, target) for target in targets], runtime)
+        say_unsaved_logs(runtime, runs)
         return Exit.DONE
 
 
@@ -78,6 +80,7 @@ async def _describe_online(runtime: Runtime, targets: Sequence[Target], runs: Se
             one.data["events"] = await _events(runtime, one)
         described.append(one)
     _show(described, runtime)
+    say_unsaved_logs(runtime, runs)
     if error is not None:
         raise_failed_poll(runtime, runs, error)
     return Exit.DONE

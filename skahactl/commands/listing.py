@@ -16,6 +16,7 @@ from skahactl.commands.runtime import (
     raise_failed_poll,
     run,
     run_online,
+    say_unsaved_logs,
 )
 from skahactl.completers import NOUNS
 from skahactl.engine import snapshot
@@ -78,6 +79,7 @@ def run_get(words: Sequence[str], asked: GetOptions) -> int:
         runs = query.runs(query.targets())
         if asked.cached or not poll_is_due(runs):
             query.show(query.rows(None, runs))
+            say_unsaved_logs(query.runtime, runs)
             return Exit.DONE
         return run_online(runtime, lambda: query.run_from_ledger(runs))
 
@@ -330,6 +332,7 @@ class GetQuery:
     async def run_from_ledger(self, runs: Sequence[Run]) -> int:
         listing, error = await poll_or_error(self.runtime, runs)
         self.show(self.rows(listing, runs))
+        say_unsaved_logs(self.runtime, runs)
         if error is not None:
             raise_failed_poll(self.runtime, runs, error)
         return Exit.DONE

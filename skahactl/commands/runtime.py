@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from skahactl.errors import AuthError, SkahactlError, UnreachableError, UsageError
 from skahactl.invocation import Invocation, current, unknown_option
 from skahactl.system import Clock, SystemClock, handled_signals, state_dir
-from skahactl.text import did_you_mean, parse_duration, suggest, time_ago
+from skahactl.text import count_noun, did_you_mean, format_duration, parse_duration, suggest, time_ago
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 
     from skahactl.engine.outcome import Outcome
     from skahactl.engine.runtime import Reporter, RunProgress, Runtime
@@ -118,6 +118,21 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 def deadline(timeout: str | None, clock: Clock) -> float | None:
     """Return the monotonic time at which ``--timeout`` is over."""
     return None if timeout is None else clock.monotonic() + _seconds(timeout)
+
+
+def say_unsaved_logs(runtime: Runtime, chosen: Iterable[Run]) -> None:
+    """Tell a person how many logs of these runs no command has saved yet, and until when that is possible."""
+    from skahactl.engine.snapshot import unsaved_logs
+    from skahactl.ledger.runs import run_by_id
+
+    if current().machine_readable:
+        return
+    fresh = (run for one in chosen if (run := run_by_id(runtime.ledger, one.id)) is not None)
+    number, left, jobs = unsaved_logs(runtime.ledger, fresh, runtime.profile.memory, runtime.clock.now())
+    if number:
+        are = f"{count_noun(number, 'log')} {'is' if number == 1 else 'are'}"
+        how = suggest("resume", *jobs)
+        current().say(f"{are} on {runtime.profile.noun} only, for {format_duration(left)}. To save: {how}")
 
 
 def check_timeout(timeout: str | None, wait: bool, *call: str) -> None:

@@ -69,6 +69,21 @@ def known_sessions(ledger: Ledger, sessions: Iterable[str]) -> dict[str, tuple[i
     return {row["session"]: (row["run"], row["replica"], row["number"]) for row in rows}
 
 
+def unsaved_logs(ledger: Ledger, run_id: int, states: Iterable[str], since: float) -> tuple[int, float | None]:
+    """Return how many attempts that ended after ``since`` in one of these states have a log that no command has saved,
+    and when the first of them ended."""
+    row = ledger.row(
+        "SELECT count(*) AS number, min(finished) AS first FROM attempts JOIN replicas"
+        " ON replicas.run = attempts.run AND replicas.number = replica WHERE attempts.run = ? AND NOT deleting"
+        " AND attempts.state IN (SELECT value FROM json_each(?)) AND session IS NOT NULL"
+        " AND log IN ('none', 'partial') AND finished > ?",
+        run_id,
+        dump_json(list(states)),
+        since,
+    )
+    return (0, None) if row is None else (row["number"], row["first"])
+
+
 def known_among(ledger: Ledger, sessions: Iterable[str]) -> frozenset[str]:
     """Return those of these session ids that this ledger holds, as an attempt's or as a duplicate's, or of a forgotten
     run."""

@@ -277,8 +277,7 @@ def _without_driver(job: JobOutcome, profile: Profile) -> str:
     """Return what happens to the results of a job that has no driver."""
     if job.summary is not None and job.summary.run.shared is not None:
         return f"; the replicas write their logs and exit codes to {job.summary.run.shared}"
-    who = "the local platform" if profile.is_local else "the server"
-    return f", and {who} discards results and logs {format_duration(profile.memory)} after a replica ends"
+    return f", and {profile.noun} discards results and logs {format_duration(profile.memory)} after a replica ends"
 
 
 def done_text(steps: Sequence[StepResult]) -> str:

@@ -657,3 +657,16 @@ def test_a_changed_list_is_told_without_hashes(desk: Desk) -> None:
     assert not any("hash" in line for line in told)
     data = desk.data("diff", job, exit=1)
     assert "items.hash" in [row["path"] for row in data["jobs"][0]["differences"]]
+
+
+def test_logs_that_no_command_has_saved_are_counted(desk: Desk) -> None:
+    desk.slots(3)
+    desk.run("apply", desk.job("three", "until [ -e go ]; do sleep 0.1; done", replicas=3), "-q")
+    desk.write("go", "")
+    wait_for(lambda: desk.states("three") == ["Completed"] * 3)
+    told = re.compile(r"3 logs are on the local platform only, for [0-9a-z ]+\. To save: skahactl resume three\n")
+    for words in (["get", "jobs"], ["get", "replicas", "three"], ["describe", "three"]):
+        assert told.fullmatch(desk.run(*words).stderr), words
+    assert desk.run("get", "jobs", "-o", "json").stderr == ""
+    desk.run("resume", "three")
+    assert desk.run("get", "jobs").stderr == ""
