@@ -291,13 +291,12 @@ class RunHistory:
 
 def in_order(jobs: Sequence[Job]) -> tuple[Job, ...]:
     """Return the jobs in an order in which each follows the jobs that it comes after; else as given."""
-    left = list(jobs)
+    left = {job.name: job for job in jobs}
     ordered: list[Job] = []
     while left:
-        waiting = {job.name for job in left}
-        chosen = next((job for job in left if not waiting & set(job.after)), left[0])
-        ordered.append(chosen)
-        left.remove(chosen)
+        free = (job for job in left.values() if not any(name in left for name in job.after))
+        ordered.append(next(free, None) or next(iter(left.values())))
+        del left[ordered[-1].name]
     return tuple(ordered)
 
 
