@@ -75,7 +75,7 @@ ItemsFile = Annotated[
         metavar="FILE",
         group=SELECTION,
         allow_leading_hyphen=True,
-        help="The replicas that have one of the items in this file, one item per line; - is standard input.",
+        help="The items in this file, one per line; - is standard input.",
     ),
 ]
 

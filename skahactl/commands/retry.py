@@ -224,13 +224,12 @@ def mark(
     return _mark(job, WORDS[state.lower()], replicas, items, unknown, force)
 
 
-def _mark(job: str, state: str, replicas: str | None, items: str | None, unknown: bool, force: bool) -> int:
-    from skahactl.engine.retry import mark_results, observed_results
+def _mark(job: str, state: State, replicas: str | None, items: str | None, unknown: bool, force: bool) -> int:
+    from skahactl.engine.retry import OTHER, mark_results
     from skahactl.ledger.database import open_ledger
     from skahactl.ledger.replicas import replica_states
     from skahactl.render.outcomes import head_of
     from skahactl.system import state_dir
-    from skahactl.text import name_replicas
 
     context = current()
     found = one_job(job, replicas)
@@ -246,20 +245,18 @@ def _mark(job: str, state: str, replicas: str | None, items: str | None, unknown
             rows = replica_states(ledger, found.run.id)
             within = found.numbers or range(1, found.run.total + 1)
             numbers = frozenset(row.number for row in rows if row.state == State.UNKNOWN and row.number in within)
-        before = observed_results(ledger, found.run)
-        changed = mark_results(ledger, found.run, state, numbers, listed, time.time(), force)
+        marked = mark_results(ledger, found.run, state, numbers, listed, time.time(), force)
     if context.machine_readable:
         import json
 
-        data = {"name": found.run.key.name, "run": found.run.number, "state": state, "replicas": list(changed)}
+        data = {"name": found.run.key.name, "run": found.run.number, "state": state, "replicas": list(marked.replicas)}
         context.out(json.dumps(data, ensure_ascii=False))
         return Exit.DONE
     where = head_of(found.run)
-    if not changed:
+    if not marked.text:
         context.say(f"{where}: no replica is Unknown; nothing marked")
         return Exit.DONE
-    context.say(f"{where}: {name_replicas(changed)} marked {state}")
-    for former in sorted({before[number] for number in changed if before.get(number, state) != state}):
-        replaced = [number for number in changed if before.get(number) == former]
-        context.warn(f"{where}: the observed result of {name_replicas(replaced)} was {former}")
+    context.say(f"{where}: {marked.text}")
+    for places in marked.changed:
+        context.warn(f"{where}: the observed result of {places} was {OTHER[state]}")
     return Exit.DONE

@@ -242,9 +242,13 @@ def _with_item_names(
     else:
         positions = positions or replicas.positions_to_run(ledger, run.id, row)
         items = tuple(row.items[position - 1] for position in positions)
-    return f"{row.state}; {'item' if len(items) == 1 else 'items'} {', '.join(items[:_MOST_ITEMS])}" + _more(
-        len(items) - _MOST_ITEMS
-    )
+    return f"{row.state}; {_name_items(items)}"
+
+
+def _name_items(items: Sequence[str]) -> str:
+    """``item a``, or ``items a, b and 3 more``."""
+    named = f"{'item' if len(items) == 1 else 'items'} {', '.join(items[:_MOST_ITEMS])}"
+    return named + _more(len(items) - _MOST_ITEMS)
 
 
 def is_unfinished(ledger: Ledger, run: Run, chosen: RetryChoice) -> bool:
@@ -281,74 +285,85 @@ def _retriable_hint(ledger: Ledger, summary: RunSummary) -> str | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What ``mark`` did: the replicas with that result now, the same in words, and what it changed against an
+    observation."""
+
+    replicas: tuple[int, ...]
+    text: str
+    changed: tuple[str, ...] = ()
+
+
+#: The other result that can be observed.
+OTHER = {State.COMPLETED: State.FAILED, State.FAILED: State.COMPLETED}
+
+
 def mark_results(
     ledger: Ledger,
     run: Run,
-    state: str,
+    state: State,
     numbers: Collection[int],
     items: Sequence[str] | None,
     now: float,
     force: bool = False,
-) -> tuple[int, ...]:
-    """Record results that the user set, and return the changed replicas.
+) -> Marked:
+    """Record results that the user set.
 
     Raises NegativeResult for a live one, and without ``force`` for one with another observed result.
 
-    With ``items`` each item is marked, and a replica counts as Completed when all of its items do. Where nothing goes
+    With ``items`` only these are marked, and a replica counts as Completed when all of its items do. Where nothing goes
     on after that, the run has ended."""
-    chosen = set(numbers)
-    alive = [
-        row.number for row in replicas.replica_states(ledger, run.id) if row.number in chosen and row.state not in ENDED
-    ]
+    if items is not None:
+        return _mark_items(ledger, run, state, items, now, force)
+    wanted = set(numbers)
+    chosen = {row.number: row.state for row in replicas.replica_states(ledger, run.id) if row.number in wanted}
+    alive = [number for number, former in chosen.items() if former not in ENDED]
     if alive:
         raise NegativeResult(
             f"replica {alive[0]} of {run.key.name} has not ended; only ended replicas can be marked",
             hint=f"to drive it until it ends: {suggest('resume', run.key.name)}",
         )
-    if items is not None:
-        return _mark_items(ledger, run, state, items, now, force)
-    observed = observed_results(ledger, run)
-    others = [number for number, result in observed.items() if number in chosen and result != state]
-    if others and not force:
-        raise _observed_error(run, others, "replica")
+    others = _observed(ledger, run, chosen, OTHER[state])
+    refused = [number for number in others if chosen[number] != state]
+    if refused and not force:
+        raise _observed_error(run, name_replicas(refused))
     with ledger.transaction():
         _mark_replicas(ledger, run, chosen, state, now)
-    return tuple(sorted(chosen))
+    text = f"{name_replicas(chosen)} marked {state}" if chosen else ""
+    return Marked(tuple(chosen), text, (name_replicas(others),) if others else ())
 
 
-def observed_results(ledger: Ledger, run: Run) -> dict[int, str]:
-    """Return the replicas with an observed result, and that result."""
-    latest = {attempt.replica: attempt for attempt in attempts_of(ledger, run.id)}
-    return {
-        row.number: row.state
-        for row in replicas.replica_states(ledger, run.id)
-        if row.number in latest and latest[row.number].state in (State.COMPLETED, State.FAILED)
-    }
+def _observed(ledger: Ledger, run: Run, numbers: Collection[int], state: State) -> list[int]:
+    """Return which of these replicas were observed to end with this result, whatever they are marked."""
+    latest = {attempt.replica: attempt.state for attempt in attempts_of(ledger, run.id)}
+    return [number for number in numbers if latest.get(number) == state]
 
 
-def _observed_error(run: Run, places: Sequence[int], what: str) -> NegativeResult:
+def _observed_error(run: Run, places: str) -> NegativeResult:
     return NegativeResult(
-        f"the result of {name_replicas(places, what)} of {run.key.name} was observed; it is not changed",
+        f"the result of {places} of {run.key.name} was observed; it is not changed",
         hint="add --force to change it anyway",
     )
 
 
-def _mark_items(ledger: Ledger, run: Run, state: str, items: Sequence[str], now: float, force: bool) -> tuple[int, ...]:
+def _mark_items(ledger: Ledger, run: Run, state: State, items: Sequence[str], now: float, force: bool) -> Marked:
     chosen = _with_items(ledger, run, items)
     if chosen.left:
         raise NegativeResult(f"replica {chosen.left[0].replica} of {run.key.name} has not ended; wait for it first")
     wanted = set(items)
+    rows = [row for row in replicas.items_of(ledger, run.id) if row.item in wanted]
+    # Without marks in its log, a replica's result is that of its items.
+    whole = set(_observed(ledger, run, chosen.replicas, OTHER[state])) - replicas.replicas_with_each(ledger, run.id)
     observed = [
-        row.position + 1
-        for row in replicas.items_of(ledger, run.id)
-        if row.item in wanted and row.exit_code is not None and row.state != state
+        row.item for row in rows if row.state == OTHER[state] and (row.exit_code is not None or row.replica in whole)
     ]
     if observed and not force:
-        raise _observed_error(run, observed, "item")
+        raise _observed_error(run, _name_items(observed))
     positions: dict[int, list[int]] = {}
-    for row in replicas.items_of(ledger, run.id):
-        if row.item in wanted:
-            positions.setdefault(row.replica, []).append(row.position)
+    for row in rows:
+        positions.setdefault(row.replica, []).append(row.position)
+    before = {row.number: row.state for row in replicas.replica_states(ledger, run.id)}
     with ledger.transaction():
         replicas.mark_items(ledger, run.id, {number: tuple(found) for number, found in positions.items()}, state)
         by_replica: dict[int, set[str]] = {}
@@ -356,9 +371,19 @@ def _mark_items(ledger: Ledger, run: Run, state: str, items: Sequence[str], now:
             by_replica.setdefault(row.replica, set()).add(row.state)
         done = [number for number in positions if by_replica[number] == {State.COMPLETED}]
         failed = [number for number in positions if State.FAILED in by_replica[number]]
+        if state == State.COMPLETED:  # what failed for another item keeps its reason and its attempts
+            failed = [number for number in failed if before[number] != State.FAILED]
         _mark_replicas(ledger, run, done, State.COMPLETED, now)
         _mark_replicas(ledger, run, failed, State.FAILED, now)
-    return tuple(sorted(positions))
+    after = {row.number: row.state for row in replicas.replica_states(ledger, run.id) if row.number in positions}
+    grouped: dict[tuple[str, bool], list[int]] = {}
+    for number, now_is in after.items():
+        grouped.setdefault((now_is, now_is == before[number]), []).append(number)
+    texts = [f"{_name_items([row.item for row in rows])} marked {state}"]
+    for (now_is, is_same), these in grouped.items():
+        texts.append(f"{name_replicas(these)} {'is' if len(these) == 1 else 'are'} {'still ' * is_same}{now_is}")
+    marked = tuple(number for number, now_is in after.items() if now_is == state)
+    return Marked(marked, "; ".join(texts), (_name_items(observed),) if observed else ())
 
 
 def _mark_replicas(ledger: Ledger, run: Run, numbers: Collection[int], state: str, now: float) -> None:

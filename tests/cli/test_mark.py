@@ -11,10 +11,10 @@ from skahactl.engine.plan import plan_run
 from skahactl.engine.record import snapshot_of
 from skahactl.engine.retry import mark_results
 from skahactl.errors import NegativeResult
-from skahactl.ledger import attempts, runs
+from skahactl.ledger import attempts, replicas, runs
 from skahactl.ledger.database import Ledger, open_ledger
 from skahactl.ledger.records import Run
-from skahactl.model import State
+from skahactl.model import Each, State
 from tests import ledgers
 from tests.home import Home
 
@@ -55,5 +55,51 @@ def test_what_goes_on_keeps_the_run_open(tmp_path: Path) -> None:
         ledgers.move(ledger, run, {2: (State.RUNNING, 1.0, None)})
         with pytest.raises(NegativeResult, match="the result of replica 1 of tiles was observed"):
             mark_results(ledger, run, State.COMPLETED, [1], None, 5.0)
-        assert mark_results(ledger, run, State.COMPLETED, [1], None, 5.0, force=True) == (1,)
+        assert mark_results(ledger, run, State.COMPLETED, [1], None, 5.0, force=True).replicas == (1,)
         assert snapshot_of(ledger, run.id).run.ended is None
+
+
+def test_a_mark_against_the_observed_result_can_be_withdrawn(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        run = failed(ledger, "lost")
+        for _ in range(2):
+            forced = mark_results(ledger, run, State.COMPLETED, [1], None, 5.0, force=True)
+            assert forced.changed == ("replica 1",)
+        assert mark_results(ledger, run, State.COMPLETED, [1], None, 5.0).replicas == (1,)  # it is Completed already
+        back = mark_results(ledger, run, State.FAILED, [1], None, 5.0)
+        assert (back.text, back.changed) == ("replica 1 marked Failed", ())
+        with pytest.raises(NegativeResult, match="the result of replica 1 of tiles was observed"):
+            mark_results(ledger, run, State.COMPLETED, [1], None, 5.0)
+
+
+def of_items(ledger: Ledger) -> Run:
+    """A run whose first replica failed for its items b and c, with an attempt left, and whose second completed."""
+    made = ledgers.with_each(
+        ledgers.job("tiles", 2, items=["abc", "d"], attempts=2), Each("x", (("a",), ("b",), ("c",)))
+    )
+    run = ledgers.add(ledger, made, user="", now=time.time())
+    ledgers.start(ledger, run, [1, 2], time.time())
+    ledgers.move(ledger, run, {1: (State.FAILED, 1.0, 2.0), 2: (State.COMPLETED, 1.0, 2.0)})
+    replicas.record_items(ledger, run.id, 1, 1, [(1, 0), (2, 1), (3, 1)])
+    return run
+
+
+def test_a_marked_item_leaves_a_replica_failed_that_failed_for_another(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        run = of_items(ledger)
+        with pytest.raises(NegativeResult, match="the result of item b of tiles was observed"):
+            mark_results(ledger, run, State.COMPLETED, [], ["b"], 5.0)
+        first = mark_results(ledger, run, State.COMPLETED, [], ["a", "b"], 5.0, force=True)
+        assert first.text == "items a, b marked Completed; replica 1 is still Failed"
+        assert (first.replicas, first.changed) == ((), ("item b",))
+        row = replicas.replica(ledger, run.id, 1)
+        assert (row.state, row.reason, row.allowed) == (State.FAILED, None, 2)
+        last = mark_results(ledger, run, State.COMPLETED, [], ["c"], 5.0, force=True)
+        assert (last.text, last.replicas) == ("item c marked Completed; replica 1 is Completed", (1,))
+
+
+def test_the_item_of_a_replica_without_marks_ended_as_the_replica(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        run = of_items(ledger)
+        with pytest.raises(NegativeResult, match="the result of item d of tiles was observed"):
+            mark_results(ledger, run, State.FAILED, [], ["d"], 5.0)
