@@ -21,6 +21,7 @@ from skahactl.errors import (
 from skahactl.eventloop import Interrupted
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.lock import JobLock, acquire, living_driver
+from skahactl.ledger.records import REPLACED
 from skahactl.model import ALIVE, Job
 from skahactl.text import count_noun
 
@@ -269,10 +270,10 @@ class Applier:
             part.action, part.exit, part.hint = JobAction.REFUSE, Exit.NO, "add --yes to replace it"
             return False
         if last.run.started is None:
-            replicas.request_delete(self.desk.ledger, last.run.id, None)
+            replicas.request_delete(self.desk.ledger, last.run.id, None, mark=REPLACED)
             return True
         self.desk.reporter.say(f"{part.name}: {part.reason}")
-        replicas.request_delete(self.desk.ledger, last.run.id, None)
+        replicas.request_delete(self.desk.ledger, last.run.id, None, mark=REPLACED)
         driver = self._driver([last.run], follow=True, create=False)
         try:
             await driver.drive()
@@ -354,7 +355,7 @@ class Applier:
                 if decision.action is JobAction.REPLACE and job.name in self._consented:
                     last = history.last(job.name)
                     assert last is not None
-                    replicas.request_delete(self.desk.ledger, last.run.id, None)
+                    replicas.request_delete(self.desk.ledger, last.run.id, None, mark=REPLACED)
                     self._locks.append(await wait_for_lock(self.desk.ledger, key, self.desk.clock, self.desk.stop))
                     continue
                 if decision.action is JobAction.KEEP and self._hand_on_limits(job, history, error):

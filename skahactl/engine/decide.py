@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from skahactl.engine.driver import gate_for
 from skahactl.engine.observe import RunSnapshot
-from skahactl.engine.outcome import skip_hint
+from skahactl.engine.outcome import deleted_hint, skip_hint
 from skahactl.engine.plan import JobAction, Step, StepAction, plan_run, with_adopted
 from skahactl.engine.record import shows_more, with_listed_sessions
 from skahactl.errors import UsageError
@@ -220,6 +220,8 @@ class RunHistory:
             return Decision(JobAction.KEEP, f"run {last.run.number} has failed replicas that can be retried now")
         if last.counts[State.SKIPPED]:
             return replace(decision, hint=skip_hint(self.ledger, last.run))
+        if last.status == State.DELETED:
+            return replace(decision, hint=f"{deleted_hint(self.ledger, last.run)}; {decision.hint}")
         return decision
 
     def foreign(self, job: Job) -> dict[int, list[ServerSession]]:

@@ -19,6 +19,7 @@ from skahactl.eventloop import Interrupted
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of, forget_logs, runs_with
 from skahactl.ledger.lock import JobLock, acquire
+from skahactl.ledger.records import DISCARD_LOGS
 from skahactl.logs.saved import log_path
 from skahactl.model import ALIVE, ENDED, State
 from skahactl.skaha.models import ServerError
@@ -171,7 +172,7 @@ class JobDeletion:
         parts = [(run, numbers, self._part(run, numbers, listing)) for run, numbers in targets]
         self.parts += [part for _, _, part in parts]
         for run, numbers in targets:
-            replicas.request_delete(self.desk.ledger, run.id, numbers, keep_logs=self.keep_logs)
+            replicas.request_delete(self.desk.ledger, run.id, numbers, mark=1 if self.keep_logs else DISCARD_LOGS)
         try:
             undeleted = await self._carry_out(targets, held)
         except Interrupted as error:
@@ -202,7 +203,7 @@ class JobDeletion:
         on record: a driver of the job, or a later delete, carries it out."""
         part = self._part(run, numbers, await self.desk.first_poll((run,)))
         self.parts.append(part)
-        replicas.request_delete(self.desk.ledger, run.id, numbers, keep_logs=self.keep_logs)
+        replicas.request_delete(self.desk.ledger, run.id, numbers, mark=1 if self.keep_logs else DISCARD_LOGS)
         count = sum(one.session is not None for one in self._alive(run, numbers))
         errors: dict[str, SkahactlError | None] = {}
         locks: list[JobLock] = []

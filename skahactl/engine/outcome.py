@@ -12,12 +12,12 @@ from skahactl.engine.plan import CREATES, JobAction, StepAction
 from skahactl.engine.record import snapshot_of, unread_results
 from skahactl.errors import BusyError, Exit, SkahactlError, worst
 from skahactl.ledger.attempts import attempts_of
-from skahactl.ledger.records import JobKey
+from skahactl.ledger.records import REPLACED, JobKey
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import last_run, not_ended, summaries
 from skahactl.model import ALIVE, ENDED, Job, State, zero_filled
 from skahactl.skaha.models import ServerError
-from skahactl.text import count_noun, join_words, suggest
+from skahactl.text import count_noun, format_ranges, join_words, name_replicas, suggest
 
 if TYPE_CHECKING:
     from skahactl.engine.decide import Decision
@@ -149,6 +149,8 @@ def fill_results(part: JobOutcome, ledger: Ledger, run_id: int) -> None:
     snapshot = snapshot_of(ledger, run_id)
     if part.counts[State.SKIPPED]:
         part.hint = skip_hint(ledger, snapshot.run)
+    if part.status == State.DELETED:
+        part.hint = deleted_hint(ledger, snapshot.run)
     if part.summary is not None and part.summary.stop_reason is not None:
         part.hint = stop_hint(part.summary)
     part.worked = busy_seconds(snapshot.attempts)
@@ -194,8 +196,10 @@ def skip_hint(ledger: Ledger, run: Run) -> str:
     names = [name, *(one.run.key.name for one in chain)]
     if len(chain) > 1:
         why += f" ({', '.join(f'{one} comes after {before}' for one, before in itertools.pairwise(names))})"
-    if cause.status == State.DELETED:
+    if cause.status == State.DELETED and cause.run.deleting:
         return f"{why}. To run {first} again, and then {name}: {again}"
+    if cause.status == State.DELETED:
+        return f"{why}. Run {_retry_deleted(_deleted_replicas(ledger, cause.run), first)}, then: {again}"
     if cause.status == State.UNKNOWN:
         mark = suggest("mark", first, "completed", "--unknown")
         return (
@@ -216,6 +220,28 @@ def _jobs_before(ledger: Ledger, run: Run) -> list[RunSummary]:
             continue
         return [summary, *(_jobs_before(ledger, newest) if summary.counts[State.SKIPPED] else ())]
     return []
+
+
+def deleted_hint(ledger: Ledger, run: Run) -> str:
+    """Return how a run continues that was deleted, or of which replicas were."""
+    name, number = run.key.name, run.number
+    if run.deleting == REPLACED:
+        look = suggest("get", "jobs", name)
+        return f"run {number} was deleted by another command, to start run {number + 1}. To see it: {look}"
+    if run.deleting:
+        again = "" if run.manifest is None else f". To start the next run: {suggest('apply', run.manifest)}"
+        return f"run {number} was deleted by another command{again}"
+    numbers = _deleted_replicas(ledger, run)
+    were, them = ("was", "it") if len(numbers) == 1 else ("were", "them")
+    return f"{name_replicas(numbers)} {were} deleted. To run {them}: {_retry_deleted(numbers, name)}"
+
+
+def _deleted_replicas(ledger: Ledger, run: Run) -> list[int]:
+    return [row.number for row in replica_states(ledger, run.id) if row.state == State.DELETED]
+
+
+def _retry_deleted(numbers: Sequence[int], job: str) -> str:
+    return suggest("retry", f"{job}/{format_ranges(numbers)}", "--wait")
 
 
 def retry_options(counts: Mapping[str, int]) -> tuple[str, ...]:

@@ -134,7 +134,8 @@ class Retry:
     async def resume(self, run: Run) -> Outcome:
         """Drive until the end. Raises for a deleted run, and BusyError for one that another command is driving."""
         if run.deleting:
-            raise NegativeResult(f"run {run.number} of {run.key.name} was deleted", hint="apply starts the next run")
+            hint = outcome.deleted_hint(self.desk.ledger, run)
+            raise NegativeResult(f"{run.key.name} cannot be resumed", hint=hint)
         return await self._drive([(run, ())], JobAction.RESUME, "from the ledger", follow=True)
 
     async def retry(self, wanted: Sequence[tuple[Run, RetryChoice]], wait: bool, reason: str) -> Outcome:
@@ -282,7 +283,7 @@ def _retriable_hint(ledger: Ledger, summary: RunSummary) -> str | None:
         return f"Rejected: {name_replicas(rejected)}. To retry: {suggest('retry', run.key.name, '--rejected')}"
     if any(row.state == State.SKIPPED for row in rows):
         return outcome.skip_hint(ledger, run)
-    return None
+    return outcome.deleted_hint(ledger, run) if summary.status == State.DELETED else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,8 @@ class Ending(StrEnum):
 UNREAD = frozenset({"none", "partial"})
 #: A delete that does not save logs first; any other value of ``deleting`` that is not 0 does.
 DISCARD_LOGS = 2
+#: A delete by the command that starts the next run.
+REPLACED = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from skahactl.ledger.records import (
-    DISCARD_LOGS,
     REPLICA_COLUMNS,
     AttemptKey,
     AttemptRow,
@@ -66,10 +65,10 @@ def set_states(
         )
 
 
-def request_delete(ledger: Ledger, run_id: int, numbers: Collection[int] | None, *, keep_logs: bool = True) -> None:
+def request_delete(ledger: Ledger, run_id: int, numbers: Collection[int] | None, *, mark: int = 1) -> None:
     """Write that these replicas (None: the whole run) are to be deleted: no intent is recorded for them any more, and
-    whoever drives carries it out. What was never created is Deleted at once. ``keep_logs``: logs are saved first."""
-    mark = 1 if keep_logs else DISCARD_LOGS
+    whoever drives carries it out. What was never created is Deleted at once. ``mark``: 1, DISCARD_LOGS or
+    REPLACED."""
     with ledger.transaction() as connection:
         if numbers is None:
             connection.execute("UPDATE runs SET deleting = ? WHERE id = ?", (mark, run_id))

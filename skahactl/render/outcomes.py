@@ -193,7 +193,7 @@ def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]
         commands.append(("why", suggest("logs", name, "--failed")))
     if counts[State.REJECTED]:
         commands.append(("why", suggest("get", "replicas", name, "--state", "Rejected")))
-    if counts[State.SKIPPED] and job.hint:
+    if (counts[State.SKIPPED] or job.status == State.DELETED) and job.hint:
         commands.append(("why", job.hint))
     if counts[State.FAILED] or counts[State.REJECTED]:
         items = job.summary.items if job.summary else {}
@@ -259,8 +259,6 @@ def _advice(job: JobOutcome, profile: Profile) -> list[str]:
             f"{suggest('retry', job.name, '--unknown')}; if you know that they are done: "
             f"{suggest('mark', job.name, 'completed', '--unknown')}"
         )
-    if job.status == State.DELETED and job.action not in (JobAction.DELETE, JobAction.REFUSE, JobAction.ENDED):
-        lines.append(f"run {job.run} was deleted by another command; apply starts the next run")
     if job.next_run is not None:
         lines.append(
             f"the next apply of {job.name} starts run {job.next_run}; if cron runs apply, remove that line first"

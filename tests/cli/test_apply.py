@@ -172,7 +172,7 @@ def test_replaced_while_it_is_driven(desk: Desk, long: str) -> None:
     desk.run("apply", long, "--replace", "--yes", "--wait")
     _, err = driver.communicate(timeout=120)
     assert driver.returncode == 1
-    assert "run 1 was deleted" in err
+    assert "run 1 was deleted by another command, to start run 2. To see it: skahactl get jobs long" in err
     assert desk.recorded("long") == ["Completed"] * 2
     assert desk.run_of("long") == 2
 
