@@ -128,7 +128,7 @@ def _decide_ended(
     if last.counts[State.FAILED]:
         again = f"to retry what failed: {suggest('retry', job.name)}; "
     elif last.counts[State.REJECTED]:
-        again = f"to send the rejected requests again: {suggest('retry', job.name, '--rejected')}; "
+        again = f"to retry what was rejected: {suggest('retry', job.name, '--rejected')}; "
     when = time_ago(last.run.ended, now)
     return Decision(JobAction.ENDED, f"run {number} ended {when}", hint=f"{again}to start the next run: {rerun}")
 

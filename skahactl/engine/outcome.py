@@ -95,6 +95,7 @@ class JobOutcome:
     summary: RunSummary | None = None
     failed: tuple[int, ...] = ()  # replicas that are Failed, Rejected or Unknown
     unread: int = 0  # Unknown replicas that the shared record may contain: it could not be read
+    unlogged: int = 0  # Failed replicas that never started, and have no log
     unseen: int = 0  # Unknown replicas of which no session was found when the job was adopted
     worked: float | None = None  # seconds in which any attempt was alive
     explained: bool = False  # the reason says more than what was done
@@ -159,6 +160,9 @@ def fill_results(part: JobOutcome, ledger: Ledger, run_id: int) -> None:
     rows = [row for row in snapshot.replicas if row.state in bad]
     part.failed = tuple(row.number for row in rows if row.number not in unread)
     part.unread = sum(row.number in unread for row in rows)
+    latest = {attempt.replica: attempt for attempt in snapshot.attempts}
+    failed = [latest[row.number] for row in rows if row.state == State.FAILED and row.number in latest]
+    part.unlogged = sum(attempt.never_started for attempt in failed)
     part.unseen = sum(row.state == State.UNKNOWN and row.attempt == 0 for row in rows)
 
 

@@ -265,22 +265,25 @@ def nothing_to_retry(ledger: Ledger, run: Run, chosen: RetryChoice, dry_run: boo
     assert part.summary is not None
     part.exit = outcome.exit_of_driven(part, part.summary, follow) if follow else Exit.NO if chosen.left else Exit.DONE
     part.explained = True
-    part.hint = _retriable_hint(ledger, part.summary)
+    part.hint = _retriable_hint(ledger, part.summary, chosen.resources)
     part.watched = living_driver(ledger, run.key) is not None
     for step in part.steps:
         step.outcome = StepOutcome.PLANNED if dry_run else StepOutcome.UNCHANGED
     return part
 
 
-def _retriable_hint(ledger: Ledger, summary: RunSummary) -> str | None:
-    """Return what starts replicas again that a plain retry leaves out."""
+def _retriable_hint(ledger: Ledger, summary: RunSummary, resources: Resources | None) -> str | None:
+    """Return what starts replicas again that a plain retry leaves out, with the ``resources`` that it was given."""
     run = summary.run
     if summary.stop_reason is not None:
         return outcome.stop_hint(summary)
     rows = replicas.replica_states(ledger, run.id)
     rejected = [row.number for row in rows if row.state == State.REJECTED]
     if rejected:
-        return f"Rejected: {name_replicas(rejected)}. To retry: {suggest('retry', run.key.name, '--rejected')}"
+        given = {} if resources is None else {"--ram": resources.ram, "--cores": resources.cores}
+        words = [word for name, amount in given.items() if amount is not None for word in (name, f"{amount:g}")]
+        again = suggest("retry", run.key.name, "--rejected", *words)
+        return f"Rejected: {name_replicas(rejected)}. To retry: {again}"
     if any(row.state == State.SKIPPED for row in rows):
         return outcome.skip_hint(ledger, run)
     return outcome.deleted_hint(ledger, run) if summary.status == State.DELETED else None

@@ -159,6 +159,11 @@ class AttemptRow:
     def key(self) -> AttemptKey:
         return self.run_id, self.replica, self.number
 
+    @property
+    def never_started(self) -> bool:
+        """Whether its session was given up before it ran, so that there is no log."""
+        return self.ending == Ending.PENDING_TIMEOUT and self.state == State.FAILED and self.log_path is None
+
 
 @dataclass(frozen=True, slots=True)
 class ItemRow:

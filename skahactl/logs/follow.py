@@ -12,7 +12,7 @@ from skahactl.errors import AuthError, UnreachableError
 from skahactl.ledger.lock import living_driver
 from skahactl.ledger.runs import run_by_id
 from skahactl.logs.keep import Tail, blocks
-from skahactl.logs.select import AttemptLog, Choice, Empty, logs_of
+from skahactl.logs.select import AttemptLog, Choice, Empty, logs_of, why_empty
 from skahactl.model import ENDED, State
 from skahactl.text import count_noun, no_driver, suggest
 
@@ -42,6 +42,7 @@ class LogStream:
     state: str
     kept: Path | None = None
     shared: str | None = None  # path in the shared record, which continues a log that the platform has no longer
+    lost: str = Empty.LOST  # why there is no text, once it is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,7 @@ class Follower:
         one.after(strand, tail.moved > moved, tail.seen > before)
         if one.done and strand.state == GONE and not tail.seen:
             self.lost = True
-            self._say(f"{strand.label}: {Empty.LOST}")
+            self._say(f"{strand.label}: {strand.lost}")
         now = self._clock.monotonic()
         one.due = now + self._pace.reading(tail.seen, one.idle, now - began)
 
@@ -375,7 +376,8 @@ class SessionWatch:
         return there
 
     def _strand(self, log: AttemptLog, listed: dict[str, str]) -> LogStream:
-        return LogStream(log.key, log.label, log.session, self._state(log, listed), log.kept, log.shared)
+        lost = why_empty(log, listed) if log.state in ENDED else Empty.LOST
+        return LogStream(log.key, log.label, log.session, self._state(log, listed), log.kept, log.shared, lost)
 
     def _state(self, log: AttemptLog, listed: dict[str, str]) -> str:
         if log.whole is not None:

@@ -48,6 +48,7 @@ class AttemptLog:
     whole: Path | None = None
     partial: Path | None = None
     pruned: bool = False  # there was a copy
+    never_started: bool = False  # there is no log
     shared: str | None = None  # its path in the shared record, as the replicas see it
     prefers_shared: bool = False  # the server's log is gone, truncated or rotated
 
@@ -181,6 +182,7 @@ def _of_attempt(run: Run, row: AttemptRow, label: str, place: int) -> AttemptLog
         whole=path if whole else None,
         partial=None if whole else path,
         pruned=row.log == "pruned",
+        never_started=row.never_started,
         shared=shared,
         prefers_shared=prefers_shared,
     )
@@ -198,6 +200,7 @@ class Empty(StrEnum):
     NOT_ASKED = "no text"
     LOST = "log not available: the server has discarded it, and no copy was saved"
     PRUNED = "log not available: the server has discarded it, and the saved copy was pruned"
+    NEVER_STARTED = "no log, because the session never started"
     PENDING = "Pending, no log yet"
     NO_OUTPUT_YET = "nothing written yet"
 
@@ -220,16 +223,16 @@ def emptiness(log: AttemptLog, statuses: Mapping[str, str] | None) -> Empty:
     if status is None and log.state in (State.PENDING, State.RUNNING):
         status = log.state  # a list that lacks it proves nothing
     if status is None:
-        return Empty.PRUNED if log.pruned else Empty.LOST
+        return Empty.NEVER_STARTED if log.never_started else Empty.PRUNED if log.pruned else Empty.LOST
     if status == "Pending":
         return Empty.PENDING
     return Empty.NO_OUTPUT if status in ("Completed", "Failed") else Empty.NO_OUTPUT_YET
 
 
 def why_empty(log: AttemptLog, statuses: Mapping[str, str] | None) -> str:
-    """Describe ``emptiness``, with the reason of the replica if it has no session."""
+    """Describe ``emptiness``, with the reason of the replica if it has no session or never started."""
     why = emptiness(log, statuses)
-    reason = f": {log.reason}" if log.reason and log.session is None else ""
+    reason = f": {log.reason}" if log.reason and (log.session is None or why is Empty.NEVER_STARTED) else ""
     if why is Empty.NO_SESSION:
         return f"{log.state}, {why}{reason}"
     if why is Empty.NO_OUTPUT_YET and statuses is not None and log.session is not None:
@@ -238,7 +241,8 @@ def why_empty(log: AttemptLog, statuses: Mapping[str, str] | None) -> str:
 
 
 def is_lost(log: AttemptLog, statuses: Mapping[str, str] | None) -> bool:
-    return emptiness(log, statuses) in (Empty.LOST, Empty.PRUNED)
+    """Return whether there is no log and will be none."""
+    return emptiness(log, statuses) in (Empty.LOST, Empty.PRUNED, Empty.NEVER_STARTED)
 
 
 def is_awaited(log: AttemptLog, statuses: Mapping[str, str] | None) -> bool:

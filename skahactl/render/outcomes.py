@@ -189,10 +189,11 @@ def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]
     """``why`` and ``again``, with the command to paste."""
     name, counts = job.name, job.counts
     commands: list[tuple[str, str]] = []
-    if counts[State.FAILED]:
+    if counts[State.FAILED] > job.unlogged:
         commands.append(("why", suggest("logs", name, "--failed")))
-    if counts[State.REJECTED]:
-        commands.append(("why", suggest("get", "replicas", name, "--state", "Rejected")))
+    for state, without_logs in ((State.FAILED, job.unlogged), (State.REJECTED, counts[State.REJECTED])):
+        if without_logs:
+            commands.append(("why", suggest("get", "replicas", name, "--state", state)))
     if (counts[State.SKIPPED] or job.status == State.DELETED) and job.hint:
         commands.append(("why", job.hint))
     if counts[State.FAILED] or counts[State.REJECTED]:
@@ -235,12 +236,15 @@ def _advice(job: JobOutcome, profile: Profile) -> list[str]:
     lines = [job.hint] if job.hint else []
     if job.failed:
         logs, rows = suggest("logs", job.name, "--failed"), suggest("get", "replicas", job.name)
-        look = f"Logs: {logs}" if job.counts[State.FAILED] else f"Why: {rows}"
+        look = f"Logs: {logs}" if job.counts[State.FAILED] > job.unlogged else f"Why: {rows}"
         lines.append(f"not completed: {name_replicas(job.failed)}. {look}")
     if job.counts[State.REJECTED] and not job.hint:
-        lines.append(f"to send the rejected requests again: {suggest('retry', job.name, '--rejected')}")
+        other = ", with --ram N or --cores N for another size" * (job.action is JobAction.RETRY)
+        lines.append(f"to retry what was rejected: {suggest('retry', job.name, '--rejected')}{other}")
         if job.manifest is not None and job.status in ENDED:
-            lines.append(f"to send others, change the manifest, then: {suggest('apply', job.manifest, '--rerun')}")
+            lines.append(
+                f"to send other requests, change the manifest, then: {suggest('apply', job.manifest, '--rerun')}"
+            )
     if job.unread:
         lines.append(
             f"the shared record of {count_noun(job.unread, 'replica')} could not be read; run the same command again "

@@ -344,6 +344,9 @@ def test_what_waits_too_long_fails(desk: Desk) -> None:
     assert sorted(desk.recorded("queued")) == ["Completed", "Failed"]
     failed = next(row for row in desk.data("get", "replicas", "queued") if row["state"] == "Failed")
     assert "pending-timeout" in failed["reason"]
+    why = f"queued/{failed['replica']}: no log, because the session never started: {failed['reason']}"
+    for follow in ((), ("-f",)):
+        assert why in desk.run("logs", "queued", "--failed", *follow, exit=1).stderr
 
 
 @pytest.mark.once

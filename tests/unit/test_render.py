@@ -259,7 +259,7 @@ def test_an_outcome_in_words_goes_to_stderr() -> None:
         "Pending: of 4 replicas, 2 Pending, 1 Queued and 1 Rejected",
         "  replica 3: no such image",
         "  not completed: replica 3. Why: skahactl get replicas tiles",
-        "  to send the rejected requests again: skahactl retry tiles --rejected",
+        "  to retry what was rejected: skahactl retry tiles --rejected",
         "  no command is driving this job: 1 queued replica will not start, and the server discards results and "
         "logs 1 h after a replica ends. To continue: skahactl resume tiles",
     ]
@@ -309,6 +309,21 @@ def test_rejected_replicas_have_no_logs() -> None:
     place = context()
     show_outcome(place, Outcome(CANFAR, False, [made(failed=(3,))]))
     assert "logs tiles" not in written(place)[1]
+
+
+def test_replicas_that_never_started_have_no_logs() -> None:
+    counts = zero_filled({State.COMPLETED: 1, State.FAILED: 2})
+    for unlogged, look in ((2, "Why: skahactl get replicas tiles"), (1, "Logs: skahactl logs tiles --failed")):
+        place = context()
+        part = made(status=State.FAILED, counts=counts, steps=[], failed=(2, 3), unlogged=unlogged)
+        show_outcome(place, Outcome(CANFAR, False, [part]))
+        assert f"not completed: replicas 2-3. {look}" in written(place)[1]
+
+
+def test_a_rejected_retry_names_the_options_for_another_size() -> None:
+    place = context()
+    show_outcome(place, Outcome(CANFAR, False, [made(action=JobAction.RETRY)]))
+    assert "skahactl retry tiles --rejected, with --ram N or --cores N for another size" in written(place)[1]
 
 
 def test_a_dry_run_is_what_was_asked_for() -> None:
