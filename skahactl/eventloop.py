@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from skahactl.errors import SkahactlError, TimedOut, exit_of_signal
 from skahactl.system import Clock, handled_signals
-from skahactl.text import left_undriven, suggest
+from skahactl.text import suggest
 
 #: Seconds for a last poll at the end of ``--timeout``: a condition that is met by then counts.
 _LAST_LOOK = 1.0
@@ -55,12 +55,6 @@ async def _others_ended() -> None:
         await asyncio.wait(others, timeout=10.0)
 
 
-def continuing(jobs: Sequence[str]) -> str:
-    """Return what to type to drive these jobs again. ``create`` would start a second job, so one job has its own
-    command."""
-    return suggest("resume", *jobs) if len(jobs) == 1 else "the same command again"
-
-
 class Interrupted(SkahactlError):
     """A signal arrived."""
 
@@ -70,16 +64,15 @@ class Interrupted(SkahactlError):
         super().__init__("interrupted" if number == signal.SIGINT else "terminated")
         self.exit = exit_of_signal(number)
 
-    def leaving(self, jobs: Sequence[str], alive: int, queued: int) -> Interrupted:
-        """Return the same, with what becomes of these jobs, and how to continue, inspect and stop them. ``alive``: how
-        many of their sessions exist; ``queued``: how many of their replicas are not created yet."""
+    def leaving(self, jobs: Sequence[str], becomes: str, again: str) -> Interrupted:
+        """Return the same, with what becomes of these jobs, and how to continue (``again``), inspect and stop them."""
         if not jobs:
             return self
         names = " ".join(jobs)
         one = len(jobs) == 1
         look = suggest("get", "replicas", names) if one else suggest("get", "jobs")
-        self.message += f"; {left_undriven(jobs, alive, queued)}"
-        self.hint = f"to continue: {continuing(jobs)}\nto inspect: {look}\nto stop: {suggest('delete', *jobs)}"
+        self.message += f"; {becomes}"
+        self.hint = f"to continue: {again}\nto inspect: {look}\nto stop: {suggest('delete', *jobs)}"
         self.args = (self.message,)
         return self
 

@@ -194,16 +194,18 @@ def count_noun(number: float, noun: str, plural: str | None = None) -> str:
     return f"{f'{number:g}' if isinstance(number, float) else number} {noun if number == 1 else plural or noun + 's'}"
 
 
-def no_driver(queued: int = 0, job: str = "this job") -> str:
-    """Return that no command manages a job until its end, with what does not happen to its ``queued`` replicas."""
-    waits = f": {count_noun(queued, 'queued replica')} will not start" if queued else ""
-    return f"no command is driving {job}{waits}"
+def no_driver(queued: int = 0, failed: int = 0, job: str = "this job") -> str:
+    """Return that no command manages a job until its end, with what does not happen to its ``queued`` replicas, and to
+    ``failed`` ones that have attempts left."""
+    waits = [f"{count_noun(queued, 'queued replica')} will not start"] if queued else []
+    waits += [f"{count_noun(failed, 'failed replica')} will not be retried"] if failed else []
+    return f"no command is driving {job}{': ' * bool(waits)}{', and '.join(waits)}"
 
 
-def left_undriven(jobs: Sequence[str], alive: int, queued: int) -> str:
+def left_undriven(jobs: Sequence[str], alive: int, queued: int, failed: int) -> str:
     """Return what becomes of jobs that no command manages any more; ``alive``: their sessions that exist."""
     names, one = " ".join(jobs), len(jobs) == 1
-    undriven = no_driver(queued, "it" if one else "them")
+    undriven = no_driver(queued, failed, "it" if one else "them")
     return (
         f"{names} {'keeps' if one else 'keep'} running, but {undriven}"
         if alive

@@ -41,7 +41,7 @@ from skahactl.engine.tasks import (
     SessionDeleter,
 )
 from skahactl.errors import AuthError, BusyError, SkahactlError, TimedOut, UsageError
-from skahactl.eventloop import Interrupted, Stop, continuing
+from skahactl.eventloop import Interrupted, Stop
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import close_open_sends
 from skahactl.ledger.database import Ledger
@@ -52,7 +52,7 @@ from skahactl.ledger.runs import set_run, summaries
 from skahactl.model import State
 from skahactl.skaha.models import CreateResult, Listing, ServerSession
 from skahactl.system import Clock
-from skahactl.text import count_noun, left_undriven, suggest
+from skahactl.text import count_noun, join_words, left_undriven, suggest
 
 #: Seconds that a single pass keeps trying on a platform that takes no creates, or does not answer, for now.
 PATIENCE = 120.0
@@ -123,6 +123,7 @@ class Driver:
         Creates in flight are waited for, unless a signal arrives, the time is up, or this call is cancelled."""
         for run in self.runs:
             close_open_sends(self.runtime.ledger, run.id, self.runtime.clock.now())
+        self._say_waits()
         soon = True
         try:
             while not await self._pass():
@@ -133,6 +134,17 @@ class Driver:
             raise
         finally:
             await self._end(soon)
+
+    def _say_waits(self) -> None:
+        """Say which jobs would have to end first that nothing drives: this command only waits for them."""
+        own = {run.key.name for run in self.runs}
+        for run in self.runs if self.follow and self.create else ():
+            before = [name for name in outcome.undriven_before(self.runtime.ledger, run) if name not in own]
+            if before:
+                self.runtime.reporter.say(
+                    f"{run.key.name} waits for {join_words(before)}, which no command is driving. "
+                    f"To continue: {outcome.resume_commands(before)}"
+                )
 
     async def _end(self, soon: bool) -> None:
         creates = self._creator.stop(None if soon else self.runtime.stop.arrived)
@@ -304,10 +316,9 @@ class Driver:
     def _timed_out(self) -> TimedOut:
         fresh = runs.not_ended(self.runtime.ledger, self.runs)
         left = [run.key.name for run in fresh]
-        becomes = left_undriven(left, *outcome.alive_and_queued(self.runtime.ledger, fresh))
-        return TimedOut(
-            f"timed out; {becomes}", hint=f"to continue: {continuing(left)}\nto stop: {suggest('delete', *left)}"
-        )
+        becomes = left_undriven(left, *outcome.unfinished_counts(self.runtime.ledger, fresh))
+        again = outcome.continuing(self.runtime.ledger, fresh)
+        return TimedOut(f"timed out; {becomes}", hint=f"to continue: {again}\nto stop: {suggest('delete', *left)}")
 
     @property
     def _is_idle_but_for_logs(self) -> bool:
@@ -374,7 +385,7 @@ class Driver:
         stay = "stays" if sum(counts) == 1 else "stay"
         raise AuthError(
             f"{', '.join(names)}: {first.message}; {count_noun(sum(counts), 'replica')} {stay} Queued",
-            hint="\n".join(filter(None, [first.hint, f"to continue: {continuing(names)}"])),
+            hint="\n".join(filter(None, [first.hint, f"to continue: {outcome.continuing(self.runtime.ledger, left)}"])),
         )
 
     def _is_held(self, run: Run, is_lacking: bool) -> bool:

@@ -12,12 +12,13 @@ from skahactl.engine.plan import CREATES, JobAction, StepAction
 from skahactl.engine.record import snapshot_of, unread_results
 from skahactl.errors import BusyError, Exit, SkahactlError, worst
 from skahactl.ledger.attempts import attempts_of
+from skahactl.ledger.lock import other_driver
 from skahactl.ledger.records import REPLACED, JobKey
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import last_run, not_ended, summaries
 from skahactl.model import ALIVE, ENDED, Job, State, zero_filled
 from skahactl.skaha.models import ServerError
-from skahactl.text import count_noun, format_ranges, join_words, name_replicas, suggest
+from skahactl.text import count_noun, format_ranges, join_words, left_undriven, name_replicas, suggest
 
 if TYPE_CHECKING:
     from skahactl.engine.decide import Decision
@@ -101,6 +102,7 @@ class JobOutcome:
     explained: bool = False  # the reason says more than what was done
     next_run: int | None = None  # the run that the next apply of a deleted job starts
     manifest: str | None = None  # the path as it was given
+    resume: str | None = None  # the command that drives it until it ends
     watched: bool = False  # whether a command monitors it until it ends
 
     def data(self) -> dict[str, object]:
@@ -148,6 +150,7 @@ def fill_results(part: JobOutcome, ledger: Ledger, run_id: int) -> None:
     """Add to ``part``: the replicas that did not complete, how many results could not be read, how long the run
     worked, and how what was skipped or stopped continues."""
     snapshot = snapshot_of(ledger, run_id)
+    part.resume = continuing(ledger, [snapshot.run])
     if part.counts[State.SKIPPED]:
         part.hint = skip_hint(ledger, snapshot.run)
     if part.status == State.DELETED:
@@ -179,13 +182,41 @@ def busy_seconds(attempts: Iterable[AttemptRow]) -> float:
 def interruption(ledger: Ledger, error: Interrupted, left: Iterable[Run]) -> Interrupted:
     """``error`` with what becomes of these runs, which have no driver now, and how to continue."""
     fresh = not_ended(ledger, left)
-    return error.leaving([run.key.name for run in fresh], *alive_and_queued(ledger, fresh))
+    names = [run.key.name for run in fresh]
+    return error.leaving(names, left_undriven(names, *unfinished_counts(ledger, fresh)), continuing(ledger, fresh))
 
 
-def alive_and_queued(ledger: Ledger, left: Iterable[Run]) -> tuple[int, int]:
-    """Return how many sessions of these runs exist, and how many of their replicas are not created yet."""
-    found = [summary.counts for summary in summaries(ledger, tuple(left))]
-    return sum(counts[state] for counts in found for state in ALIVE), sum(counts[State.QUEUED] for counts in found)
+def unfinished_counts(ledger: Ledger, left: Iterable[Run]) -> tuple[int, int, int]:
+    """Return how many sessions of these runs exist, how many of their replicas are not created yet, and how many failed
+    ones have attempts left."""
+    found = summaries(ledger, tuple(left))
+    alive = sum(one.counts[state] for one in found for state in ALIVE)
+    return alive, sum(one.counts[State.QUEUED] for one in found), sum(one.retriable for one in found)
+
+
+def continuing(ledger: Ledger, left: Sequence[Run]) -> str:
+    """Return what to type to drive these runs again. ``create`` would start a second job, so one job has its own
+    command, after those of the jobs that it waits for."""
+    if len(left) != 1:
+        return "the same command again"
+    return resume_commands([*undriven_before(ledger, left[0]), left[0].key.name])
+
+
+def resume_commands(jobs: Sequence[str]) -> str:
+    """Return what drives these jobs one after the other."""
+    return " && ".join(suggest("resume", name) for name in jobs)
+
+
+def undriven_before(ledger: Ledger, run: Run) -> list[str]:
+    """Return the unfinished jobs that a run waits for and that no other command drives, in the order in which they
+    run."""
+    found: dict[str, None] = {}
+    for name in run.after if run.started is None else ():
+        newest = last_run(ledger, JobKey(run.key.server, run.key.user, name))
+        if newest is None or _is_over(summaries(ledger, [newest])[0]) or other_driver(ledger, newest.key) is not None:
+            continue
+        found |= dict.fromkeys([*undriven_before(ledger, newest), name])
+    return list(found)
 
 
 def skip_hint(ledger: Ledger, run: Run) -> str:

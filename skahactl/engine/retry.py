@@ -267,6 +267,7 @@ def nothing_to_retry(ledger: Ledger, run: Run, chosen: RetryChoice, dry_run: boo
     part.explained = True
     part.hint = _retriable_hint(ledger, part.summary, chosen.resources)
     part.watched = living_driver(ledger, run.key) is not None
+    part.resume = outcome.continuing(ledger, [run])
     for step in part.steps:
         step.outcome = StepOutcome.PLANNED if dry_run else StepOutcome.UNCHANGED
     return part

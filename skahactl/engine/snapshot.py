@@ -174,12 +174,16 @@ def replica_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run],
         rows = replicas_of(ledger, run.id, chosen.get(run.id))
         failed = failed_items(ledger, run.id)
         used = usage_of(ledger, run.id)
-        stopped = summaries(ledger, [run])[0].stop_reason
+        stopped, waits = summaries(ledger, [run])[0].stop_reason, None
+        if run.after and run.started is None and run.ended is None:
+            from skahactl.engine.driver import gate_for
+
+            waits = gate_for(ledger, run, set()).reason
         for row in rows:
             item = _failed_item(row, failed.get(row.number))
             own = used.get((row.number, row.attempt))
-            if stopped is not None and row.state == State.QUEUED:
-                row = replace(row, reason=stopped)
+            if row.state == State.QUEUED:
+                row = replace(row, reason=stopped or waits or row.reason)
             found.append(shapes.replica(dated, seen.replica(row), latest.get(row.number), item, own))
     return found
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skahactl.engine.observe import RunSnapshot
-from skahactl.engine.outcome import alive_and_queued, stop_hint
+from skahactl.engine.outcome import continuing, stop_hint, unfinished_counts
 from skahactl.engine.progress import ProgressTracker
 from skahactl.engine.record import snapshot_of, unread_results
 from skahactl.engine.runtime import FOREVER, Runtime
@@ -70,14 +70,14 @@ class JobWaiter:
     def _left(self, run: Run) -> str:
         """Return what a run does after the wait, or what it needs to meet the condition."""
         summary, name = summaries(self.runtime.ledger, [run])[0], run.key.name
-        alive, queued = alive_and_queued(self.runtime.ledger, [run])
-        if not alive and not queued and self.condition == "deleted":
+        counts = unfinished_counts(self.runtime.ledger, [run])
+        if not any(counts) and self.condition == "deleted":
             return f"{name} is {summary.status}; to delete it: {suggest('delete', name)}"
         if living_driver(self.runtime.ledger, run.key) is not None:
             return f"another command is driving {name}"
-        if not alive and not queued:
+        if not any(counts):
             return f"{name} is {summary.status}"
-        return f"{left_undriven([name], alive, queued)}. To continue: {suggest('resume', name)}"
+        return f"{left_undriven([name], *counts)}. To continue: {continuing(self.runtime.ledger, [run])}"
 
     def _judge(self, one: WaitTarget, listing: Listing) -> tuple[bool | None, str]:
         """True, False, or None for not yet; with words."""
@@ -115,8 +115,9 @@ class JobWaiter:
         ):
             if stopped:
                 return False, f"{_counted(left)}{stopped}"
-            undriven = no_driver(sum(state == State.QUEUED for state in left.values()))
-            return False, f"{_counted(left)}; {undriven}. To continue: {suggest('resume', watch.run.key.name)}"
+            undriven = no_driver(sum(state == State.QUEUED for state in left.values()), len(again & left.keys()))
+            again_words = continuing(self.runtime.ledger, [watch.run])
+            return False, f"{_counted(left)}; {undriven}. To continue: {again_words}"
         return None, ""
 
     def _show(self, awaited: Sequence[WaitTarget], begun: float) -> None:

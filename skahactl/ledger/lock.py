@@ -94,6 +94,13 @@ def living_driver(ledger: Ledger, key: JobKey) -> DriverRecord | None:
     return driver
 
 
+def other_driver(ledger: Ledger, key: JobKey) -> DriverRecord | None:
+    """Return who else is driving the job: who will be when this command has ended."""
+    driver = living_driver(ledger, key)
+    is_own = driver is not None and (driver.host, driver.pid) == (socket.gethostname(), os.getpid())
+    return None if is_own else driver
+
+
 def _is_here(driver: DriverRecord) -> bool:
     """Return whether it began on this machine, also if that had another name then."""
     return driver.host == socket.gethostname() or (driver.boot != "" and driver.boot == boot_id())

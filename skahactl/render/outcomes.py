@@ -270,8 +270,10 @@ def _advice(job: JobOutcome, profile: Profile) -> list[str]:
     alive = sum(job.counts[state] for state in ALIVE)
     held = job.counts[State.QUEUED]
     is_stopped = job.summary is not None and job.summary.stop_reason is not None
-    if not job.watched and (alive or held) and not is_stopped:
-        lines.append(f"{no_driver(held)}{_without_driver(job, profile)}. To continue: {suggest('resume', job.name)}")
+    failed = job.summary.retriable if job.summary is not None else 0
+    if not job.watched and (alive or held or failed) and not is_stopped:
+        again = job.resume or suggest("resume", job.name)
+        lines.append(f"{no_driver(held, failed)}{_without_driver(job, profile)}. To continue: {again}")
     return lines
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skahactl.engine.outcome import deleted_hint, skip_hint
+from skahactl.engine.outcome import continuing, deleted_hint, skip_hint, undriven_before, unfinished_counts
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.database import Ledger, open_ledger
+from skahactl.ledger.lock import acquire
 from skahactl.ledger.records import REPLACED, Run
 from skahactl.model import State
+from skahactl.text import left_undriven
 from tests import ledgers
 
 
@@ -35,4 +37,32 @@ def test_deleted_replicas_are_retried_and_a_deleted_run_is_applied(tmp_path: Pat
         replicas.request_delete(ledger, run.id, None, mark=REPLACED)
         assert deleted_hint(ledger, fresh(ledger, run)) == (
             "run 1 was deleted by another command, to start run 2. To see it: skahactl get jobs tiles"
+        )
+
+
+def test_a_job_that_waits_is_resumed_after_those_before_it(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        first, second, third = (
+            ledgers.add(ledger, ledgers.job(name, 1, after=after))
+            for name, after in (("a", ()), ("b", ("a",)), ("c", ("a", "b")))
+        )
+        assert continuing(ledger, [third]) == "skahactl resume a && skahactl resume b && skahactl resume c"
+        assert continuing(ledger, [second, third]) == "the same command again"
+        lock = acquire(ledger, first.key, ledgers.NOW)  # by this command, which ends
+        assert undriven_before(ledger, second) == ["a"]
+        lock.release()
+        replicas.set_states(ledger, first.id, [1], State.COMPLETED, None)
+        assert continuing(ledger, [third]) == "skahactl resume b && skahactl resume c"
+
+
+def test_retries_that_no_command_starts_are_counted(tmp_path: Path) -> None:
+    with open_ledger(tmp_path) as ledger:
+        run = ledgers.add(ledger, ledgers.job("tiles", 3, attempts=2))
+        ledgers.start(ledger, run, [1, 2])
+        replicas.set_states(ledger, run.id, [1, 2], State.FAILED, None)
+        counts = unfinished_counts(ledger, [run])
+        assert counts == (0, 1, 2)
+        assert left_undriven(["tiles"], *counts) == (
+            "no session of tiles is alive, and no command is driving it: 1 queued replica will not start, and "
+            "2 failed replicas will not be retried"
         )

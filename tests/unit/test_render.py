@@ -289,6 +289,16 @@ def test_what_happens_without_a_driver_depends_on_the_job() -> None:
         assert words in written(place)[1]
 
 
+def test_without_a_driver_the_retries_that_are_left_do_not_start() -> None:
+    place = context()
+    counts = zero_filled({State.FAILED: 2})
+    job = made(status=State.QUEUED, counts=counts, steps=[], summary=replace(with_run(), retriable=2))
+    show_outcome(place, Outcome(CANFAR, False, [replace(job, resume="skahactl resume a && skahactl resume tiles")]))
+    _, told = written(place)
+    assert "no command is driving this job: 2 failed replicas will not be retried, and the server discards" in told
+    assert "To continue: skahactl resume a && skahactl resume tiles" in told
+
+
 def test_a_deleted_job_says_what_starts_it_again() -> None:
     deleted = zero_filled({State.DELETED: 4})
     for following in (2, None):
