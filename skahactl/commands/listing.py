@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from skahactl.engine.runtime import Runtime
     from skahactl.ledger.records import Run
+    from skahactl.profile import Profile
     from skahactl.render.tables import WatchedView
     from skahactl.shapes import Row
     from skahactl.skaha.models import Event, Listing, Options
@@ -505,6 +506,7 @@ class _Watcher:
         )
 
 
+_MOST_NAMES = 3  # that a line about several sessions shows
 _MOST = 50  # maximum number of sessions for which events are requested, unless they are named
 
 
@@ -543,9 +545,30 @@ async def event_rows(runtime: Runtime, targets: Sequence[Target]) -> list[Row]:
     import asyncio
 
     named = snapshot.runs_in_question(runtime.ledger, runtime.profile, targets) if targets else ()
-    chosen = _chosen_sessions(runtime, targets, await runtime.first_poll(named))
+    seen = await runtime.first_poll(named)
+    chosen = _chosen_sessions(runtime, targets, seen)
     answers = await asyncio.gather(*(runtime.client.events(one.session) for one in chosen))
+    _say_without_events(runtime.profile, chosen, answers, seen)
     return _rows(runtime, chosen, answers)
+
+
+def _say_without_events(
+    profile: Profile, chosen: Sequence[EventsOptions], answers: Sequence[Sequence[Event] | None], seen: Listing
+) -> None:
+    """Say why sessions have no events, in one line for each reason."""
+    from skahactl.engine.tasks import pending_reason
+
+    pending = {session.id for session in seen.sessions if session.status == State.PENDING}
+    found: dict[str, list[str]] = {}
+    for one, events in zip(chosen, answers, strict=True):
+        if events is None:
+            waits = pending_reason(None, profile.local.slot_count if profile.is_local else None)
+            found.setdefault(waits if one.session in pending else "no pod: the session is gone", []).append(one.name)
+        elif not events:
+            found.setdefault("no events (they are kept for an hour)", []).append(one.name)
+    for why, names in found.items():
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        current().say(f"{', '.join(names[:_MOST_NAMES])}{more}: {why}")
 
 
 def _rows(runtime: Runtime, chosen: Sequence[EventsOptions], answers: Sequence[Sequence[Event] | None]) -> list[Row]:
@@ -553,9 +576,6 @@ def _rows(runtime: Runtime, chosen: Sequence[EventsOptions], answers: Sequence[S
     rows: list[Row] = []
     for one, found in zip(chosen, answers, strict=True):
         owner = owners(one.session)
-        if not found:
-            why = "has no pod: it is queued, or gone" if found is None else "has no events (they are kept for an hour)"
-            current().say(f"{one.name} {why}")
         rows.extend(shapes.event(one.session, owner[:2] if owner else None, event) for event in found or ())
     return rows
 

@@ -122,7 +122,7 @@ class Applier:
         except Interrupted as error:
             begun = [history.last(job.name) for job in jobs if job.name not in busy]
             left_alone = [last.run for last in begun if last is not None]
-            raise outcome.interruption(self.desk.ledger, error, left_alone) from None
+            raise outcome.interruption(self.desk, error, left_alone) from None
         finally:
             release_locks(self._locks)
 

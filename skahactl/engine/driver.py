@@ -52,7 +52,7 @@ from skahactl.ledger.runs import set_run, summaries
 from skahactl.model import State
 from skahactl.skaha.models import CreateResult, Listing, ServerSession
 from skahactl.system import Clock
-from skahactl.text import count_noun, join_words, left_undriven, suggest
+from skahactl.text import count_noun, join_words, suggest
 
 #: Seconds that a single pass keeps trying on a platform that takes no creates, or does not answer, for now.
 PATIENCE = 120.0
@@ -316,7 +316,7 @@ class Driver:
     def _timed_out(self) -> TimedOut:
         fresh = runs.not_ended(self.runtime.ledger, self.runs)
         left = [run.key.name for run in fresh]
-        becomes = left_undriven(left, *outcome.unfinished_counts(self.runtime.ledger, fresh))
+        becomes = outcome.left_behind(self.runtime, fresh)
         again = outcome.continuing(self.runtime.ledger, fresh)
         return TimedOut(f"timed out; {becomes}", hint=f"to continue: {again}\nto stop: {suggest('delete', *left)}")
 

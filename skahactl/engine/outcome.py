@@ -23,6 +23,7 @@ from skahactl.text import count_noun, format_ranges, join_words, left_undriven, 
 if TYPE_CHECKING:
     from skahactl.engine.decide import Decision
     from skahactl.engine.plan import Step
+    from skahactl.engine.runtime import Runtime
     from skahactl.eventloop import Interrupted
     from skahactl.ledger.database import Ledger
     from skahactl.ledger.records import AttemptRow, Run, RunSummary
@@ -179,11 +180,18 @@ def busy_seconds(attempts: Iterable[AttemptRow]) -> float:
     return total
 
 
-def interruption(ledger: Ledger, error: Interrupted, left: Iterable[Run]) -> Interrupted:
+def interruption(desk: Runtime, error: Interrupted, left: Iterable[Run]) -> Interrupted:
     """``error`` with what becomes of these runs, which have no driver now, and how to continue."""
-    fresh = not_ended(ledger, left)
-    names = [run.key.name for run in fresh]
-    return error.leaving(names, left_undriven(names, *unfinished_counts(ledger, fresh)), continuing(ledger, fresh))
+    fresh = not_ended(desk.ledger, left)
+    return error.leaving([run.key.name for run in fresh], left_behind(desk, fresh), continuing(desk.ledger, fresh))
+
+
+def left_behind(desk: Runtime, left: Sequence[Run]) -> str:
+    """Return what becomes of these runs, which have no driver now; during an outage, how they were last seen."""
+    if desk.outage.error is not None and left:
+        seen = [f"{one.run.key.name} was last seen {one.status}" for one in summaries(desk.ledger, left)]
+        return f"the server did not answer; {join_words(seen)}"
+    return left_undriven([run.key.name for run in left], *unfinished_counts(desk.ledger, left))
 
 
 def unfinished_counts(ledger: Ledger, left: Iterable[Run]) -> tuple[int, int, int]:

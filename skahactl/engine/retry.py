@@ -181,7 +181,7 @@ class Retry:
         try:
             await driver.drive()
         except Interrupted as error:
-            raise outcome.interruption(self.desk.ledger, error, every) from None
+            raise outcome.interruption(self.desk, error, every) from None
         finally:
             for run, left, part in driven:
                 steps = (*left, *driver.first_steps.get(run.id, ()))

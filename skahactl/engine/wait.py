@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skahactl.engine.observe import RunSnapshot
-from skahactl.engine.outcome import continuing, stop_hint, unfinished_counts
+from skahactl.engine.outcome import continuing, left_behind, stop_hint, unfinished_counts
 from skahactl.engine.progress import ProgressTracker
 from skahactl.engine.record import snapshot_of, unread_results
 from skahactl.engine.runtime import FOREVER, Runtime
@@ -15,7 +15,7 @@ from skahactl.ledger.lock import living_driver
 from skahactl.ledger.records import Run
 from skahactl.ledger.runs import run_by_id, summaries
 from skahactl.model import ALIVE, ENDED, STATES, State
-from skahactl.text import format_duration, left_undriven, name_replicas, no_driver, suggest
+from skahactl.text import format_duration, name_replicas, no_driver, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,13 +71,15 @@ class JobWaiter:
         """Return what a run does after the wait, or what it needs to meet the condition."""
         summary, name = summaries(self.runtime.ledger, [run])[0], run.key.name
         counts = unfinished_counts(self.runtime.ledger, [run])
-        if not any(counts) and self.condition == "deleted":
-            return f"{name} is {summary.status}; to delete it: {suggest('delete', name)}"
+        is_out = self.runtime.outage.error is not None
+        status = left_behind(self.runtime, [run]) if is_out else f"{name} is {summary.status}"
+        if self.condition == "deleted":
+            return f"{status}; to delete it: {suggest('delete', name)}"
         if living_driver(self.runtime.ledger, run.key) is not None:
             return f"another command is driving {name}"
         if not any(counts):
-            return f"{name} is {summary.status}"
-        return f"{left_undriven([name], *counts)}. To continue: {continuing(self.runtime.ledger, [run])}"
+            return status
+        return f"{left_behind(self.runtime, [run])}. To continue: {continuing(self.runtime.ledger, [run])}"
 
     def _judge(self, one: WaitTarget, listing: Listing) -> tuple[bool | None, str]:
         """True, False, or None for not yet; with words."""

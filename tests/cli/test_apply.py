@@ -673,3 +673,14 @@ def test_logs_that_no_command_has_saved_are_counted(desk: Desk) -> None:
     assert desk.run("get", "jobs", "-o", "json").stderr == ""
     desk.run("resume", "three")
     assert desk.run("get", "jobs").stderr == ""
+
+
+def test_sessions_without_events_are_named_in_one_line_for_each_reason(desk: Desk) -> None:
+    desk.slots(1)
+    desk.run("apply", desk.job("queue", "sleep 100", 6))
+    wait_for(lambda: desk.states("queue").count("Running") == 1)
+    said = desk.run("events", "queue").stderr
+    waits = r"(queue/\d, ){2}queue/\d and 2 more: waiting for a free slot \(1 slot, which is in use\)"
+    assert re.fullmatch(f"{waits}\nno events\n", said)
+    desk.clear("queue")
+    assert "queue/1: no " in desk.run("events", "queue/1").stderr

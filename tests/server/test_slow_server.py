@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import time
 from pathlib import Path
@@ -138,3 +139,17 @@ def _until(holds, seconds: float = 120) -> None:  # type: ignore[no-untyped-def]
     while not holds():
         assert time.monotonic() < limit
         time.sleep(0.05)
+
+
+def test_a_job_of_a_server_that_has_gone_is_as_it_was_last_seen(tmp_path: Path) -> None:
+    with running(tmp_path / "server", {}) as server:
+        here = Workplace(tmp_path / "here", server)
+        here.write("job.toml", JOB)
+        here.run("apply", "job.toml")
+    seen = "the server did not answer; tiles was last seen "
+    for words, told in (
+        (("wait", "tiles"), rf"help: {seen}\w+\. To continue: "),
+        (("wait", "tiles", "--for", "deleted"), rf"help: {seen}\w+; to delete it: "),
+        (("resume", "tiles"), rf"error: timed out; {seen}\w+\n"),
+    ):
+        assert re.search(told, here.run(*words, "--timeout", "1s", expect=5).stderr)
