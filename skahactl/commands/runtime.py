@@ -120,6 +120,9 @@ def deadline(timeout: str | None, clock: Clock) -> float | None:
     return None if timeout is None else clock.monotonic() + _seconds(timeout)
 
 
+_MOST_JOBS = 3  # that one line says how to resume
+
+
 def say_unsaved_logs(runtime: Runtime, chosen: Iterable[Run]) -> None:
     """Tell a person how many logs of these runs no command has saved yet, and until when that is possible."""
     from skahactl.engine.snapshot import unsaved_logs
@@ -131,7 +134,8 @@ def say_unsaved_logs(runtime: Runtime, chosen: Iterable[Run]) -> None:
     number, left, jobs = unsaved_logs(runtime.ledger, fresh, runtime.profile.memory, runtime.clock.now())
     if number:
         are = f"{count_noun(number, 'log')} {'is' if number == 1 else 'are'}"
-        how = suggest("resume", *jobs)
+        how = "; ".join(suggest("resume", job) for job in jobs[:_MOST_JOBS])
+        how += f", and {count_noun(len(jobs) - _MOST_JOBS, 'more job')}" if len(jobs) > _MOST_JOBS else ""
         current().say(f"{are} on {runtime.profile.noun} only, for {format_duration(left)}. To save: {how}")
 
 

@@ -14,7 +14,7 @@ from skahactl.ledger.runs import run_by_id
 from skahactl.logs.keep import Tail, blocks
 from skahactl.logs.select import AttemptLog, Choice, Empty, logs_of, why_empty
 from skahactl.model import ENDED, State
-from skahactl.text import count_noun, no_driver, suggest
+from skahactl.text import count_noun, no_driver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -371,7 +371,12 @@ class SessionWatch:
             )
             self.left_out = self.left_out or held
             missing = count_noun(len(logs) - len(there), "replica")
-            advice = f"; {no_driver()}, so nothing starts them. To continue: {suggest('resume', name)}" if held else ""
+            advice = ""
+            if held and target.run is not None:
+                from skahactl.engine.outcome import continuing
+
+                again = continuing(self._ledger, [target.run])
+                advice = f"; {no_driver()}, so nothing starts them. To continue: {again}"
             self._tell_once(f"{name}: {missing} without a session{advice}")
         return there
 
