@@ -23,12 +23,12 @@ STEP = {"replica", "name", "action", "reason", "outcome", "session", "attempt", 
 
 
 def ledger_text(desk: Desk) -> str:
-    """All that the ledger holds, but for what each poll adds: its time, and a sample of what sessions use."""
+    """All that the ledger holds, but for what each poll adds: its time, and samples of what sessions use."""
     with contextlib.closing(sqlite3.connect(desk.state / "ledger.sqlite3")) as connection:
         connection.execute("UPDATE runs SET observed = NULL")
         connection.execute("UPDATE runs SET observed_before = NULL")
         connection.execute("UPDATE attempts SET observed = NULL")
-        connection.execute("UPDATE usage SET ram_peak = NULL, cpu_sum = 0, cpu_samples = 0, samples = 0")
+        connection.execute("DELETE FROM usage")
         return "\n".join(connection.iterdump())
 
 
