@@ -64,7 +64,7 @@ class Seen:
 def test_apply(tmp_path: Path, table: Table, replicas: int, latency: float, pairs: int) -> None:
     runs = Runs(tmp_path, {"post_latency": latency}, replicas)
     pair = alternate(runs.ours, runs.theirs, pairs)
-    what = f"apply, {replicas} replicas, {latency:g} s a create, {CONNECTIONS} connections"
+    what = f"apply, {replicas} replicas, {latency:g} s per create, {CONNECTIONS} connections"
     table.pair(what, "canfar, AsyncSession.create", pair, "1")
     ideal = math.ceil(replicas / CONNECTIONS) * latency
     ratio = runs.beyond(pair.pairs) / ideal
@@ -84,8 +84,8 @@ def test_apply_with_faults(tmp_path: Path, table: Table, replicas: int) -> None:
     beyond = runs.beyond(pair.pairs)
     lost = f"canfar knew {min(runs.known)} of {replicas} after {pair.theirs.seconds:.1f} s"
     table.add(
-        f"apply, {replicas} replicas, {latency:g} s a create, one reply in five lost, refused or late",
-        "the ideal, resends and settling",
+        f"apply, {replicas} replicas, {latency:g} s per create, one reply in five lost, rejected or late",
+        "the ideal, resends and checks",
         beyond / ideal,
         f"{number(beyond)}, {number(ideal)} s",
         pair.pairs,
@@ -123,7 +123,7 @@ class Runs:
         start_up = statistics.median(start_up for start_up, _ in self.took)
         latency = 1000 * statistics.median(one.latency for one in self.seen)
         cpu = statistics.median(one.cpu for one in self.seen)
-        server = f"server: {latency:.1f} ms a create, {cpu:.1f} s of CPU"
+        server = f"server: {latency:.1f} ms per create, {cpu:.1f} s of CPU"
         return f"beyond start-up, {start_up:.2f} s; {server}, {max(one.lists for one in self.seen)} lists"
 
 

@@ -175,7 +175,7 @@ def test_memory_of_a_day(table: Table) -> None:
         ratio,
         f"{last:.0f}, {first:.0f} MB",
         1,
-        "bounded: at most 1.1",
+        "at most 1.1",
         reached("1.1", ratio, 0),
         f"{driven:.1f} hours, {lists:.0f} lists (poll-min 60, poll-max 900), test server included",
     )

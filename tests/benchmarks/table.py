@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tests.benchmarks.pairs import Pair
 
-_HEAD = ("what", "against", "ratio", "medians", "runs", "aim", "remark")
+_HEAD = ("what", "compared with", "ratio", "medians; memory", "runs", "target", "remark")
 COMMAND = "python -m pytest -m benchmark tests/benchmarks -s"
 
 
@@ -64,7 +64,7 @@ class Table:
         verdicts = [row[5] for row in self.rows]
         missed = sum(verdict.endswith(": **missed**") for verdict in verdicts)
         met = sum(verdict.endswith(": met") for verdict in verdicts)
-        return f"{met} aims met, {missed} missed, in {minutes} min {seconds} s: `{COMMAND}`"
+        return f"{met} targets met, {missed} missed, in {minutes} min {seconds} s: `{COMMAND}`"
 
 
 def reached(aim: str, ratio: float, peak: float) -> bool:
