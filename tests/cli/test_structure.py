@@ -233,3 +233,13 @@ def test_what_is_imported_is_declared_and_told_with_the_version() -> None:
     foreign -= {*sys.stdlib_module_names, "skahactl", "_typeshed", "pydantic_core"}  # the last comes with pydantic
     assert {name.replace("_", "-") for name in foreign} <= names
     assert names <= {name for name, _ in version_rows(Invocation())}
+
+
+def test_the_lowest_versions_have_no_known_vulnerabilities_and_the_project_has_addresses() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    declared = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    lowest = {name: tuple(map(int, version.split("."))) for name, version in (line.split(">=") for line in declared)}
+    assert lowest["httpcore"] >= (1, 0, 9)  # with h11 0.16
+    assert lowest["cryptography"] >= (44, 0, 1)
+    assert lowest["hatchling"] >= (1, 26, 3)
+    assert all(address.startswith("https://") for address in project["project"]["urls"].values())
