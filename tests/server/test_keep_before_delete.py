@@ -19,7 +19,7 @@ from tests.workplace import Workplace
 pytestmark = pytest.mark.once
 
 JOB = "name = 'kept'\nimage = 'images.canfar.net/skaha/astroml:latest'\ncommand = ['echo', '{number}']\nreplicas = 4\n"
-#: How late the retry comes: one moment, and nineteen more on demand.
+#: How late the retry comes: one moment, and many more on demand.
 TURNS = pytest.mark.parametrize("turn", [1, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(2, 101))])
 #: Waiting, and on demand without.
 BOTH_WAYS = pytest.mark.parametrize("options", [[], pytest.param(["--wait=false"], marks=pytest.mark.slow)])
