@@ -1048,7 +1048,7 @@ complete -c skahactl -n '__fish_skahactl_using_command split' -l unless -x -d 'L
 complete -c skahactl -n '__fish_skahactl_using_command split' -l null -d 'End items with NUL instead of a newline.'
 complete -c skahactl -n '__fish_skahactl_using_command split' -s 0 -d 'End items with NUL instead of a newline.'
 complete -c skahactl -n '__fish_skahactl_using_command split' -l all -d 'Print replicaitem for every replica.'
-complete -c skahactl -n '__fish_skahactl_using_command split' -l count -d 'Print replicaitemsexcluded for every replica; with -s size also bytes.'
+complete -c skahactl -n '__fish_skahactl_using_command split' -l count -d 'Print replicaitems to doexcluded for every replica; with -s size also bytes.'
 complete -c skahactl -n '__fish_skahactl_using_command split' -l script -d 'Print a script for sh and awk that gives the same chunk or stripe share.'
 complete -c skahactl -n '__fish_skahactl_using_command split' -l profile -x -d 'Profile name or file: where to run.'
 complete -c skahactl -n '__fish_skahactl_using_command split' -l profile -x -k -a '(__fish_skahactl_complete)'

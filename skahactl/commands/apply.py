@@ -98,8 +98,8 @@ def apply(
 ) -> int:
     """Make the platform match manifests: create what is missing, save results, start retries.
 
-    You can run it any number of times; running or finished work is never restarted, unless you deleted the job.
-    Without --wait it does one pass and exits.
+    You can run it any number of times; running or finished work is never restarted, unless you deleted the job or
+    pruned its record. Without --wait it does one pass and exits.
 
     Examples:
       skahactl apply job.toml

@@ -73,8 +73,8 @@ def retry(
 ) -> int:
     """Retry failed replicas. Live replicas are never touched.
 
-    Replicas that you name with -r are retried however they ended. If items run one by one (each = true), only those
-    that did not end with exit code 0 run again; if all of them did, all run again.
+    Replicas that you name (-r 3 or tiles/3) are retried however they ended. If items run one by one (each = true), only
+    those that did not end with exit code 0 run again; if all of them did, all run again.
 
     Examples:
       skahactl retry tiles --wait

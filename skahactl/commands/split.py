@@ -104,7 +104,7 @@ def split(
         bool,
         Parameter(
             group=DISPLAY,
-            help="Print replica<TAB>items<TAB>excluded for every replica; with -s size also <TAB>bytes.",
+            help="Print replica<TAB>items to do<TAB>excluded for every replica; with -s size also <TAB>bytes.",
         ),
     ] = False,
     script: Annotated[

@@ -344,8 +344,8 @@ def _damaged(path: Path, reason: str) -> LedgerError:
         f"the local record is damaged: {reason}",
         where=str(path),
         hint=f"nothing was changed, and sessions on the platform are not affected. Restore the file from a "
-        f"backup, or move it away (mv {path} {path}.damaged) and apply again; skahactl then finds the sessions "
-        "by their names and asks what to do (--adopt)",
+        f"backup, or move it away (mv {path} {path}.damaged) and apply again; skahactl then asks "
+        "(--adopt) about sessions that the server still lists; jobs that ended earlier run again",
     )
 
 

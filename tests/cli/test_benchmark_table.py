@@ -40,7 +40,7 @@ def test_the_table_says_what_is_met_and_what_is_missed() -> None:
     assert "at most 10 MB: **missed** | remarkable |" in rows[3]
     assert len({row.count("|") for row in rows}) == 1
     assert "processors" in text.splitlines()[0]
-    assert text.splitlines()[-1].startswith("1 aims met, 1 missed, in 0 min ")
+    assert text.splitlines()[-1].startswith("1 targets met, 1 missed, in 0 min ")
 
 
 @pytest.mark.parametrize(
