@@ -671,7 +671,8 @@ def test_logs_that_no_command_has_saved_are_counted(desk: Desk) -> None:
     for words in (["get", "jobs"], ["get", "replicas", "three"], ["describe", "three"]):
         assert told.fullmatch(desk.run(*words).stderr), words
     assert desk.run("get", "jobs", "-o", "json").stderr == ""
-    desk.run("apply", desk.job("other", "true"), "-q")
+    desk.run("apply", desk.job("other", "until [ -e gone ]; do sleep 0.1; done"), "-q")
+    desk.write("gone", "")
     wait_for(lambda: desk.states("other") == ["Completed"])
     told = re.compile(r"4 logs .*\. To save: skahactl resume other; skahactl resume three\n")
     assert told.fullmatch(desk.run("get", "jobs").stderr)

@@ -67,7 +67,7 @@ def stop_without_a_lock(driver: subprocess.Popen[str], desk: Desk) -> None:
         try:
             for path in (desk.state / "ledger.sqlite3", desk.state / "local" / "queue.db"):
                 with contextlib.closing(sqlite3.connect(path, timeout=1)) as connection:
-                    connection.execute("BEGIN IMMEDIATE")
+                    connection.execute("BEGIN EXCLUSIVE")  # a reader keeps others from committing
         except sqlite3.OperationalError:
             driver.send_signal(signal.SIGCONT)
             time.sleep(0.1)
