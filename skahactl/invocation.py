@@ -76,7 +76,7 @@ class Invocation:
         self.data(text + "\n")
 
     def out_wrapped(self, text: str) -> None:
-        """A sentence that was asked for; on a terminal wrapped at blanks."""
+        """Write a sentence that was requested; on a terminal wrapped at blanks."""
         self.out(self._wrapped(text, self.stdout))
 
     def data(self, text: str) -> None:

@@ -155,6 +155,10 @@ class JobDeletion:
     _carried_out_here: set[int] = field(default_factory=set)  # runs with a finished delete
     _undeleted: dict[str, SkahactlError | None] = field(default_factory=dict)
 
+    @property
+    def _mark(self) -> int:
+        return 1 if self.keep_logs else DISCARD_LOGS
+
     async def preview(self, run: Run, numbers: Collection[int] | None, forget: bool) -> None:
         """What delete would do; with ``forget`` to earlier runs of the job too."""
         listing = await self.desk.first_poll((run,))
@@ -172,7 +176,7 @@ class JobDeletion:
         parts = [(run, numbers, self._part(run, numbers, listing)) for run, numbers in targets]
         self.parts += [part for _, _, part in parts]
         for run, numbers in targets:
-            replicas.request_delete(self.desk.ledger, run.id, numbers, mark=1 if self.keep_logs else DISCARD_LOGS)
+            replicas.request_delete(self.desk.ledger, run.id, numbers, mark=self._mark)
         try:
             undeleted = await self._carry_out(targets, held)
         except Interrupted as error:
@@ -203,7 +207,7 @@ class JobDeletion:
         on record: a driver of the job, or a later delete, carries it out."""
         part = self._part(run, numbers, await self.desk.first_poll((run,)))
         self.parts.append(part)
-        replicas.request_delete(self.desk.ledger, run.id, numbers, mark=1 if self.keep_logs else DISCARD_LOGS)
+        replicas.request_delete(self.desk.ledger, run.id, numbers, mark=self._mark)
         count = sum(one.session is not None for one in self._alive(run, numbers))
         errors: dict[str, SkahactlError | None] = {}
         locks: list[JobLock] = []

@@ -164,7 +164,7 @@ def fill_results(part: JobOutcome, ledger: Ledger, run_id: int) -> None:
     rows = [row for row in snapshot.replicas if row.state in bad]
     part.failed = tuple(row.number for row in rows if row.number not in unread)
     part.unread = sum(row.number in unread for row in rows)
-    latest = {attempt.replica: attempt for attempt in snapshot.attempts}
+    latest = snapshot.latest()
     failed = [latest[row.number] for row in rows if row.state == State.FAILED and row.number in latest]
     part.unlogged = sum(attempt.never_started for attempt in failed)
     part.unseen = sum(row.state == State.UNKNOWN and row.attempt == 0 for row in rows)
