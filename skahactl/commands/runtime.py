@@ -126,12 +126,10 @@ _MOST_JOBS = 3  # that one line says how to resume
 def say_unsaved_logs(runtime: Runtime, chosen: Iterable[Run]) -> None:
     """Tell a person how many logs of these runs no command has saved yet, and until when that is possible."""
     from skahactl.engine.snapshot import unsaved_logs
-    from skahactl.ledger.runs import run_by_id
 
     if current().machine_readable:
         return
-    fresh = (run for one in chosen if (run := run_by_id(runtime.ledger, one.id)) is not None)
-    number, left, jobs = unsaved_logs(runtime.ledger, fresh, runtime.profile.memory, runtime.clock.now())
+    number, left, jobs = unsaved_logs(runtime.ledger, chosen, runtime.profile.memory, runtime.clock.now())
     if number:
         are = f"{count_noun(number, 'log')} {'is' if number == 1 else 'are'}"
         how = "; ".join(suggest("resume", job) for job in jobs[:_MOST_JOBS])

@@ -13,7 +13,7 @@ from skahactl.ledger.lock import living_driver
 from skahactl.ledger.replicas import failed_items, items_of, replica_states, replicas_of, replicas_with_each
 from skahactl.ledger.runs import is_over as is_run_over
 from skahactl.ledger.runs import last_runs, run_by_id, summaries
-from skahactl.model import ENDED, OBSERVED, State, job_status, zero_filled
+from skahactl.model import ENDED, State, job_status, zero_filled
 from skahactl.targets import Target, by_run, current_user
 
 if TYPE_CHECKING:
@@ -227,19 +227,13 @@ def unread_failures(
 def unsaved_logs(ledger: Ledger, runs: Iterable[Run], memory: float, now: float) -> tuple[int, float, tuple[str, ...]]:
     """Return how many logs are on the platform only, in how many seconds it discards the first of them, and the jobs.
 
-    ``memory``: seconds for which it lists an ended session. A driver saves the logs of its own job, and a shared record
-    contains them.
+    ``memory``: seconds for which it lists an ended session. A driver saves the logs of its own job.
     """
-    number, first, jobs = 0, now, []
-    for run in runs:
-        states = {"all": OBSERVED, "failed": frozenset({State.FAILED})}.get(run.keep)
-        if states is None or run.ended is not None or run.shared is not None or run.deleting:
-            continue
-        found, ended = attempts.unsaved_logs(ledger, run.id, states, now - memory)
-        if ended is not None and living_driver(ledger, run.key) is None:
-            number, first = number + found, min(first, ended)
-            jobs.append(run.key.name)
-    return number, first + memory - now, tuple(jobs)
+    keys = {run.id: run.key for run in runs}
+    unsaved = attempts.unsaved_logs(ledger, keys, now - memory)
+    found = {key.name: unsaved[id] for id, key in keys.items() if id in unsaved and living_driver(ledger, key) is None}
+    first = min((ended for _, ended in found.values()), default=now)
+    return sum(number for number, _ in found.values()), first + memory - now, tuple(found)
 
 
 def session_rows(ledger: Ledger, targets: Sequence[Target], listing: Listing) -> list[Row]:
