@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from skahactl import shapes
-from skahactl.ledger import attempts
 from skahactl.ledger.attempts import attempts_of, known_of, known_sessions, usage_of
 from skahactl.ledger.lock import living_driver
 from skahactl.ledger.replicas import failed_items, items_of, replica_states, replicas_of, replicas_with_each
 from skahactl.ledger.runs import is_over as is_run_over
-from skahactl.ledger.runs import last_runs, run_by_id, summaries
+from skahactl.ledger.runs import last_runs, run_by_id, summaries, unsaved_log_counts
 from skahactl.model import ENDED, State, job_status, zero_filled
 from skahactl.targets import Target, by_run, current_user
 
@@ -230,7 +229,7 @@ def unsaved_logs(ledger: Ledger, runs: Iterable[Run], memory: float, now: float)
     ``memory``: seconds for which it lists an ended session. A driver saves the logs of its own job.
     """
     keys = {run.id: run.key for run in runs}
-    unsaved = attempts.unsaved_logs(ledger, keys, now - memory)
+    unsaved = unsaved_log_counts(ledger, keys, now - memory)
     found = {key.name: unsaved[id] for id, key in keys.items() if id in unsaved and living_driver(ledger, key) is None}
     first = min((ended for _, ended in found.values()), default=now)
     return sum(number for number, _ in found.values()), first + memory - now, tuple(found)

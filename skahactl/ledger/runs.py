@@ -247,6 +247,26 @@ def summaries(ledger: Ledger, runs: Sequence[Run]) -> tuple[RunSummary, ...]:
     return tuple(replace(one, ended=ends[one.run.id]) if one.run.id in ends else one for one in found)
 
 
+def unsaved_log_counts(ledger: Ledger, run_ids: Iterable[int], since: float) -> dict[int, tuple[int, float]]:
+    """Return, by run, how many attempts that ended after ``since`` have a log that no command has saved although it is
+    to be kept, and when the first of them ended.
+
+    Left out are runs that have ended, that are deleted, or that have a shared record, which contains the logs.
+    """
+    rows = ledger.rows(
+        "SELECT runs.id AS run, count(*) AS number, min(finished) AS first FROM json_each(?)"
+        " JOIN runs ON runs.id = value JOIN attempts ON attempts.run = runs.id"
+        " JOIN replicas ON replicas.run = runs.id AND replicas.number = attempts.replica"
+        " WHERE runs.ended IS NULL AND runs.shared IS NULL AND NOT runs.deleting AND NOT replicas.deleting"
+        " AND (attempts.state = 'Failed' AND keep IN ('all', 'failed')"
+        " OR attempts.state = 'Completed' AND keep = 'all')"
+        " AND session IS NOT NULL AND log IN ('none', 'partial') AND finished > ? GROUP BY runs.id",
+        dump_json(list(run_ids)),
+        since,
+    )
+    return {row["run"]: (row["number"], row["first"]) for row in rows}
+
+
 def is_over(counts: Mapping[str, int], retriable: int) -> bool:
     """Return whether every replica has ended, by their counts and how many of them will be tried again."""
     return not retriable and not any(number for state, number in counts.items() if state not in ENDED)
