@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.desk import Desk
+from tests.workplace import Workplace
 
 # whoever runs the tests may ignore signals (nohup, a script's "&"), and what is ignored is inherited
 for number, handler in (
@@ -28,18 +28,18 @@ settings.load_profile("untimed")
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
+def here(tmp_path: Path) -> Workplace:
     """Four slots, and little patience with what does not end by itself."""
-    desk = Desk(tmp_path)
-    desk.slots(4, kill_after=0.5)
-    return desk
+    here = Workplace(tmp_path)
+    here.slots(4, kill_after=0.5)
+    return here
 
 
 @pytest.fixture
-def long(desk: Desk) -> Iterator[str]:
+def long(here: Workplace) -> Iterator[str]:
     """A manifest whose replicas run for long."""
-    yield desk.job("long", "sleep 100", 2)
-    desk.clear("long")
+    yield here.job("long", "sleep 100", 2)
+    here.clear("long")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

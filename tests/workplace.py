@@ -1,21 +1,27 @@
-"""A person's machine for tests of the command line: a home, a state directory, a profile, and the real command."""
+"""A person's machine for tests: a home, a state directory, a folder with manifests, a profile, and the real command."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests import calls
 from tests.skaha_server.process import ROOT, TOKEN, Server
+from tests.terminal import Terminal
 
+COMMAND = (sys.executable, "-m", "skahactl")
+Done = subprocess.CompletedProcess[str]
 #: With a server whose replies come late, or never.
 IMPATIENT = {"timeout": 1}
 #: Seconds, short enough for tests; lateness and slow replies of the server stay below ``settle``. ``timeout`` is
@@ -34,18 +40,26 @@ CLIENT = {
 
 @dataclass
 class Workplace:
-    """Runs ``skahactl`` with nothing of the real user's: everything lies below ``root``."""
+    """Runs ``skahactl`` with nothing of the real user's: everything lies below ``root``.
+
+    Its profile is for ``server``, with ``client`` over CLIENT; without a server, it is the local platform.
+    """
 
     root: Path
-    server: Server
+    server: Server | None = None
     client: Mapping[str, float] = field(default_factory=dict)
-    extra: dict[str, str] = field(default_factory=dict)  # variables of the environment
+    extra: dict[str, str] = field(default_factory=dict)  # more environment
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        settings = "\n".join(f"{key} = {value}" for key, value in {**CLIENT, **self.client}.items())
-        auth = '[auth]\nmethod = "token"\ntoken-env = "TEST_TOKEN"'
-        self.write("profile.toml", f'server = "{self.server.url}"\n\n{auth}\n\n[client]\n{settings}\n')
+        if self.server is not None:
+            settings = "\n".join(f"{key} = {value}" for key, value in {**CLIENT, **self.client}.items())
+            auth = '[auth]\nmethod = "token"\ntoken-env = "TEST_TOKEN"'
+            self.profile(f'server = "{self.server.url}"\n\n{auth}\n\n[client]\n{settings}\n')
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
 
     @property
     def environ(self) -> dict[str, str]:
@@ -53,58 +67,133 @@ class Workplace:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
             "HOME": str(self.root),
-            "SKAHACTL_STATE_DIR": str(self.root / "state"),
-            "SKAHACTL_PROFILE": str(self.root / "profile.toml"),
+            "SKAHACTL_STATE_DIR": str(self.state),
+            "SKAHACTL_PROFILE": "local",
             "SKAHACTL_DEBUG": "1",
+            "LANG": "C.UTF-8",
             "TEST_TOKEN": TOKEN,
             **self.extra,
         }
 
-    def write(self, name: str, text: str) -> None:
-        (self.root / name).write_text(text, encoding="utf-8")
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.write_text(text, encoding="utf-8")
+        return path
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def profile(self, text: str) -> None:
+        """Have the commands use a profile of this text."""
+        self.extra["SKAHACTL_PROFILE"] = str(self.write("profile.toml", text))
+
+    def slots(self, number: int, **local: float) -> None:
+        """Give the local platform so many slots, and other settings of [local]."""
+        lines = "".join(f"{key.replace('_', '-')} = {value}\n" for key, value in local.items())
+        self.profile(f"server = 'local'\n[local]\nslots = {number}\n{lines}")
+
+    def job(self, name: str, shell: str, replicas: int = 1, more: str = "", file: str | None = None) -> str:
+        """Write a manifest of a shell line; its file's name. ``more`` are further lines, after the top keys."""
+        file = file or f"{name}.toml"
+        self.write(file, f"name = '{name}'\nimage = 'x/y:1'\nreplicas = {replicas}\nshell = '''{shell}'''\n{more}\n")
+        return file
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """Start a command, and do not wait; ``options`` are Popen's."""
+        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
-            [sys.executable, "-m", "skahactl", *words],
-            cwd=self.root,
-            env=self.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            [*COMMAND, *words], **{**pipes, "cwd": self.root, "env": self.environ, "text": True, **options}
         )
 
-    def run(self, *words: str, expect: int | None = 0, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        """Runs a command; another exit code than ``expect`` is an error that shows what it said."""
-        process = self.start(*words)
+    def at_a_terminal(self, *words: str) -> Terminal:
+        """Start a command in a terminal of its own."""
+        return Terminal([*COMMAND, *words], self.root, self.environ)
+
+    def run(self, *words: str, expect: int | None = 0, timeout: float = 300, **options: Any) -> Done:
+        """Run to the end; another exit code than ``expect``, a traceback, or no end in time is an error."""
+        process = self.start(*words, **options)
         try:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGTERM)
-            out, err = process.communicate(timeout=120)
+            _, out, err = end(process)
             raise AssertionError(f"skahactl {' '.join(words)} did not end in {timeout} s\n{out}\n{err}") from None
-        assert "Traceback" not in err, err
+        assert "Traceback" not in (err or ""), err
         if expect is not None:
             assert process.returncode == expect, (
-                f"skahactl {' '.join(words)}: {process.returncode}\n{out[-2000:]}\n{err}"
+                f"skahactl {' '.join(words)}: {process.returncode}\n{(out or '')[-2000:]}\n{err}"
             )
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
-    def each(self, *lines: str) -> list[subprocess.CompletedProcess[str]]:
+    def data(self, *words: str, expect: int | None = 0) -> Any:
+        """What a command prints with ``-o json``."""
+        return json.loads(self.run(*words, "-o", "json", expect=expect).stdout)
+
+    def each(self, *lines: str) -> list[Done]:
         """What each of these lines answers, one after the other."""
         return calls.answers(map(str.split, lines), self.root, self.environ)
 
-    def data(self, *words: str, expect: int | None = 0) -> Any:
-        """What a command with ``-o json`` prints."""
-        return json.loads(self.run(*words, "-o", "json", expect=expect).stdout)
+    def states(self, job: str) -> list[str]:
+        """The replicas' states, as ``get`` shows them."""
+        return [row["state"] for row in self.data("get", "replicas", job)]
+
+    def recorded(self, job: str) -> list[str]:
+        """The replicas' states in the last run, as the ledger holds them: what a driver keeps up to date."""
+        return [
+            row[0]
+            for row in self._rows(
+                "SELECT state FROM replicas WHERE run = (SELECT max(runs.id) FROM runs JOIN jobs ON jobs.id = job"
+                " WHERE name = ?) ORDER BY number",
+                job,
+            )
+        ]
+
+    def run_of(self, job: str) -> int:
+        """The number of the last run."""
+        return int(self._rows("SELECT max(number) FROM runs JOIN jobs ON jobs.id = job WHERE name = ?", job)[0][0])
+
+    def is_driven(self, job: str) -> bool:
+        return bool(self._rows("SELECT pid FROM drivers JOIN jobs ON jobs.id = job WHERE name = ?", job))
+
+    def is_asked_to_go(self, job: str) -> bool:
+        """Whether a delete of its last run is on record."""
+        sql = "SELECT deleting FROM runs JOIN jobs ON jobs.id = job WHERE name = ? ORDER BY number DESC"
+        return bool(self._rows(sql, job)[0][0])
+
+    def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """From the ledger; none before it is there."""
+        path = self.state / "ledger.sqlite3"
+        if not path.exists():
+            return []
+        with contextlib.closing(sqlite3.connect(path, timeout=20)) as connection:
+            try:
+                return connection.execute(sql, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if "no such table" in str(error):  # it is just being made
+                    return []
+                raise
 
     def kept_logs(self) -> set[str]:
         """SHA-256 of every log that is kept."""
-        files = (self.root / "state" / "logs").rglob("*.log")
-        return {hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+        return {hashlib.sha256(path.read_bytes()).hexdigest() for path in (self.state / "logs").rglob("*.log")}
+
+    def clear(self, *jobs: str) -> None:
+        """End what a test left running."""
+        left = [job for job in jobs if set(self.recorded(job)) - {"Completed", "Failed", "Deleted", "Skipped"}]
+        if left:
+            self.run("delete", *left, "--ignore-not-found", expect=None)
 
 
-def kill(process: subprocess.Popen[str]) -> None:
-    """SIGKILL, and its pipes closed; a process that has ended by itself is only reaped."""
-    process.kill()
-    process.communicate(timeout=120)
+def wait_for(holds: Callable[[], object], seconds: float = 120, every: float = 0.02) -> None:
+    limit = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < limit, "it did not come true in time"
+        time.sleep(every)
+
+
+def end(process: subprocess.Popen[str], number: int = signal.SIGKILL, timeout: float = 120) -> tuple[int, str, str]:
+    """Send a signal, unless the process has ended, and wait: exit code, stdout, stderr."""
+    process.send_signal(number)
+    out, err = process.communicate(timeout=timeout)
+    return shell_code(process.returncode), out, err
+
+
+def shell_code(returncode: int) -> int:
+    """The exit code as a shell shows it: 128 and the number of the signal that ended the process."""
+    return returncode if returncode >= 0 else 128 - returncode

@@ -9,16 +9,16 @@ import time
 
 import pytest
 
-from tests.desk import Desk, wait_for
+from tests.workplace import Workplace, wait_for
 
 pytestmark = pytest.mark.once
 
 
 @pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])
-def test_ctrl_c_takes_effect_while_another_process_holds_the_ledger(desk: Desk, lock: str) -> None:
-    process = desk.start("apply", desk.job("long", "sleep 100"), "--wait")
-    wait_for(lambda: desk.recorded("long") == ["Running"])
-    with contextlib.closing(sqlite3.connect(desk.state / "ledger.sqlite3", isolation_level=None, timeout=20)) as other:
+def test_ctrl_c_takes_effect_while_another_process_holds_the_ledger(here: Workplace, lock: str) -> None:
+    process = here.start("apply", here.job("long", "sleep 100"), "--wait")
+    wait_for(lambda: here.recorded("long") == ["Running"])
+    with contextlib.closing(sqlite3.connect(here.state / "ledger.sqlite3", isolation_level=None, timeout=20)) as other:
         other.execute(f"BEGIN {lock}")
         time.sleep(1.5)  # by now the driver waits for the ledger
         begun = time.monotonic()
@@ -27,14 +27,14 @@ def test_ctrl_c_takes_effect_while_another_process_holds_the_ledger(desk: Desk, 
         assert time.monotonic() - begun < 3, "it waits for the ledger, not for the signal"
         other.execute("ROLLBACK")
     assert process.returncode in (130, -signal.SIGINT)
-    desk.clear("long")
+    here.clear("long")
 
 
-def test_a_command_waits_until_the_ledger_is_free(desk: Desk) -> None:
-    desk.run("apply", desk.job("quick", "true"), "--wait")
-    with contextlib.closing(sqlite3.connect(desk.state / "ledger.sqlite3", isolation_level=None)) as other:
+def test_a_command_waits_until_the_ledger_is_free(here: Workplace) -> None:
+    here.run("apply", here.job("quick", "true"), "--wait")
+    with contextlib.closing(sqlite3.connect(here.state / "ledger.sqlite3", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        process = desk.start("get", "jobs", "--cached", "-o", "json")
+        process = here.start("get", "jobs", "--cached", "-o", "json")
         time.sleep(2)
         assert process.poll() is None
         other.execute("ROLLBACK")

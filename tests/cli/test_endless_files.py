@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from tests.desk import Desk
+from tests.workplace import Workplace
 
 JOB = 'name = "a"\nimage = "x/y:1"\n'
 PROFILE = 'server = "https://127.0.0.1:9/skaha/v1"\n'
@@ -29,30 +29,30 @@ def limited() -> None:
         ("serve --token-file /dev/zero", 2, "the token file is not a regular file"),
     ],
 )
-def test_a_file_that_never_ends(desk: Desk, words: str, code: int, says: str) -> None:
-    desk.write("items.toml", JOB + 'command = ["run", "{item}"]\nreplicas = 2\n[items]\nfile = "/dev/zero"\n')
-    desk.write("list", "a\nb\n")
-    desk.write("token.toml", PROFILE + '[auth]\nmethod = "token"\ntoken-file = "/dev/zero"\n')
-    desk.write("authorities.toml", PROFILE + '[auth]\nmethod = "none"\n[client]\nca-file = "/dev/zero"\n')
+def test_a_file_that_never_ends(here: Workplace, words: str, code: int, says: str) -> None:
+    here.write("items.toml", JOB + 'command = ["run", "{item}"]\nreplicas = 2\n[items]\nfile = "/dev/zero"\n')
+    here.write("list", "a\nb\n")
+    here.write("token.toml", PROFILE + '[auth]\nmethod = "token"\ntoken-file = "/dev/zero"\n')
+    here.write("authorities.toml", PROFILE + '[auth]\nmethod = "none"\n[client]\nca-file = "/dev/zero"\n')
     if words.startswith("retry"):
-        desk.run("apply", desk.job("done", "true"), "--wait")
-    told = desk.run(*words.split(), exit=code, timeout=100, preexec_fn=limited)
+        here.run("apply", here.job("done", "true"), "--wait")
+    told = here.run(*words.split(), expect=code, timeout=100, preexec_fn=limited)
     assert says in told.stderr
     assert told.stdout == ""
 
 
 @pytest.mark.parametrize("setting", ["SSL_CERT_FILE", "profile"])
-def test_authorities_that_are_missing_or_no_certificates(desk: Desk, setting: str) -> None:
+def test_authorities_that_are_missing_or_no_certificates(here: Workplace, setting: str) -> None:
     """The setting is named, and no errno of a library is taken for one of the system."""
-    desk.write("list.pem", "no certificate\n")
-    listed = str(desk.root / "list.pem")
+    here.write("list.pem", "no certificate\n")
+    listed = str(here.root / "list.pem")
     reasons = {"/none.pem": "No such file or directory", listed: "X509", "/dev/zero": "not a regular file"}
     for file, reason in reasons.items():
         ca_file = f'[client]\nca-file = "{file}"\n' if setting == "profile" else ""
-        desk.write("here.toml", PROFILE + f'[auth]\nmethod = "none"\n{ca_file}')
+        here.write("here.toml", PROFILE + f'[auth]\nmethod = "none"\n{ca_file}')
         if setting != "profile":
-            desk.extra[setting] = file
-        told = desk.run("get", "sessions", "-p", "here.toml", exit=2).stderr
+            here.extra[setting] = file
+        told = here.run("get", "sessions", "-p", "here.toml", expect=2).stderr
         assert told.startswith(f"error: {file}: the certificate authorities")
         assert reason in told
         assert setting == "profile" or setting in told

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.desk import Desk, end, wait_for
+from tests.workplace import Workplace, end, wait_for
 
 pytestmark = pytest.mark.once
 
@@ -22,25 +22,25 @@ LONG = 3600
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    desk = Desk(tmp_path)
-    desk.slots(4)
-    return desk
+def here(tmp_path: Path) -> Workplace:
+    here = Workplace(tmp_path)
+    here.slots(4)
+    return here
 
 
 @pytest.fixture
-def long(desk: Desk) -> Iterator[str]:
+def long(here: Workplace) -> Iterator[str]:
     """A manifest whose replicas say that they began, and run for long."""
-    yield desk.job("long", f"echo begun; sleep {LONG}", 2)
-    desk.clear("long")
+    yield here.job("long", f"echo begun; sleep {LONG}", 2)
+    here.clear("long")
 
 
-def is_running(desk: Desk) -> Callable[[], bool]:
-    return lambda: desk.states("long") == ["Running"] * 2
+def is_running(here: Workplace) -> Callable[[], bool]:
+    return lambda: here.states("long") == ["Running"] * 2
 
 
-def is_whole(desk: Desk) -> bool:
-    with sqlite3.connect(desk.state / "ledger.sqlite3") as connection:
+def is_whole(here: Workplace) -> bool:
+    with sqlite3.connect(here.state / "ledger.sqlite3") as connection:
         answer: bool = connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     connection.close()
     return answer
@@ -55,23 +55,23 @@ def is_whole(desk: Desk) -> bool:
     ],
 )
 def test_a_driver_that_is_stopped_says_how_to_go_on_look_and_stop(
-    desk: Desk, long: str, number: int, code: int, word: str
+    here: Workplace, long: str, number: int, code: int, word: str
 ) -> None:
-    process = desk.start("apply", long, "--wait")
-    wait_for(lambda: desk.is_driven("long") and desk.recorded("long") == ["Running"] * 2)
+    process = here.start("apply", long, "--wait")
+    wait_for(lambda: here.is_driven("long") and here.recorded("long") == ["Running"] * 2)
     ended, out, err = end(process, number)
     assert (ended, out) == (code, "")
     assert word in err
     for advice in ("skahactl resume long", "skahactl get replicas long", "skahactl delete long"):
         assert advice in err
     assert "Traceback" not in err
-    assert desk.states("long") == ["Running"] * 2  # the job keeps running
-    assert not desk.is_driven("long")
+    assert here.states("long") == ["Running"] * 2  # the job keeps running
+    assert not here.is_driven("long")
 
 
-def test_a_driver_under_nohup_outlives_its_terminal(desk: Desk, long: str) -> None:
-    process = desk.start("apply", long, "--wait", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-    wait_for(lambda: desk.is_driven("long"))
+def test_a_driver_under_nohup_outlives_its_terminal(here: Workplace, long: str) -> None:
+    process = here.start("apply", long, "--wait", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    wait_for(lambda: here.is_driven("long"))
     process.send_signal(signal.SIGHUP)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.5)
@@ -82,9 +82,9 @@ def test_a_driver_under_nohup_outlives_its_terminal(desk: Desk, long: str) -> No
     "words",
     [("logs", "-f", "long"), ("wait", "long"), pytest.param(("get", "replicas", "long", "-w"), marks=pytest.mark.slow)],
 )
-def test_what_only_looks_is_interrupted_at_once(desk: Desk, long: str, words: tuple[str, ...]) -> None:
-    desk.run("apply", long)
-    process = desk.start(*words, "-v")
+def test_what_only_looks_is_interrupted_at_once(here: Workplace, long: str, words: tuple[str, ...]) -> None:
+    here.run("apply", long)
+    process = here.start(*words, "-v")
     assert process.stderr is not None
     while not process.stderr.readline().startswith("GET "):  # it has begun to look
         assert process.poll() is None
@@ -93,8 +93,8 @@ def test_what_only_looks_is_interrupted_at_once(desk: Desk, long: str, words: tu
     assert "Traceback" not in err
 
 
-def test_ctrl_c_at_a_terminal_leaves_a_clean_screen_and_advice(desk: Desk, long: str) -> None:
-    terminal = desk.at_a_terminal("apply", long, "--wait")
+def test_ctrl_c_at_a_terminal_leaves_a_clean_screen_and_advice(here: Workplace, long: str) -> None:
+    terminal = here.at_a_terminal("apply", long, "--wait")
     terminal.read_until(b"2 running")
     os.write(terminal.master, b"\x03")
     assert terminal.ended() == 130
@@ -103,20 +103,20 @@ def test_ctrl_c_at_a_terminal_leaves_a_clean_screen_and_advice(desk: Desk, long:
     assert b"Traceback" not in terminal.text
 
 
-def test_a_question_is_answered_or_left(desk: Desk, long: str) -> None:
-    desk.run("apply", long)
+def test_a_question_is_answered_or_left(here: Workplace, long: str) -> None:
+    here.run("apply", long)
     for answer, code, runs in ((b"\x03", 130, 1), (b"n\r", 1, 1), (b"y\r", 0, 2)):
-        terminal = desk.at_a_terminal("apply", long, "--replace")
+        terminal = here.at_a_terminal("apply", long, "--replace")
         terminal.read_until(b"[y/N]")
         assert b"2 Running" in terminal.text or b"Pending" in terminal.text
         os.write(terminal.master, answer)
         assert terminal.ended() == code
-        assert desk.run_of("long") == runs
+        assert here.run_of("long") == runs
 
 
-def test_ctrl_c_at_a_terminal_ends_a_followed_log(desk: Desk, long: str) -> None:
-    desk.run("apply", long)
-    terminal = desk.at_a_terminal("logs", "-f", "long")
+def test_ctrl_c_at_a_terminal_ends_a_followed_log(here: Workplace, long: str) -> None:
+    here.run("apply", long)
+    terminal = here.at_a_terminal("logs", "-f", "long")
     terminal.read_until(b"begun")
     os.write(terminal.master, b"\x03")
     assert terminal.ended() == 130
@@ -124,24 +124,24 @@ def test_ctrl_c_at_a_terminal_ends_a_followed_log(desk: Desk, long: str) -> None
 
 
 @pytest.mark.parametrize("words", [("apply", "long.toml", "--wait"), ("logs", "-f", "long")])
-def test_a_closed_terminal_ends_the_command_and_not_the_job(desk: Desk, long: str, words: tuple[str, ...]) -> None:
-    desk.run("apply", long)
-    terminal = desk.at_a_terminal(*words)
+def test_a_closed_terminal_ends_the_command_and_not_the_job(here: Workplace, long: str, words: tuple[str, ...]) -> None:
+    here.run("apply", long)
+    terminal = here.at_a_terminal(*words)
     terminal.read_until(b"begun" if words[0] == "logs" else b"2 running")
     terminal.close()
     assert terminal.ended() == 129
-    assert desk.states("long") == ["Running"] * 2
+    assert here.states("long") == ["Running"] * 2
 
 
-def test_a_reader_that_goes_away_is_no_error(desk: Desk, long: str) -> None:
-    desk.run("apply", long)
-    desk.run("apply", desk.job("wordy", "seq 100000", 1), "--wait")  # more than a pipe holds
+def test_a_reader_that_goes_away_is_no_error(here: Workplace, long: str) -> None:
+    here.run("apply", long)
+    here.run("apply", here.job("wordy", "seq 100000", 1), "--wait")  # more than a pipe holds
     line = f"{sys.executable} -m skahactl {{}} | {{}}; exit ${{{{PIPESTATUS[0]}}}}"
     for words, reader, code in (("apply long.toml", "true", 0), ("logs wordy", "head -c 3", 141)):
         done = subprocess.run(
             ["bash", "-c", line.format(words, reader)],
-            cwd=desk.root,
-            env=desk.environ,
+            cwd=here.root,
+            env=here.environ,
             capture_output=True,
             text=True,
             timeout=120,
@@ -152,60 +152,60 @@ def test_a_reader_that_goes_away_is_no_error(desk: Desk, long: str) -> None:
         assert "Broken" not in done.stderr
 
 
-def test_a_reader_that_went_away_before_the_first_word(desk: Desk, long: str) -> None:
-    desk.run("apply", long)
+def test_a_reader_that_went_away_before_the_first_word(here: Workplace, long: str) -> None:
+    here.run("apply", long)
     reading, writing = os.pipe()
     os.close(reading)
-    process = desk.start("get", "jobs", stdout=writing)
+    process = here.start("get", "jobs", stdout=writing)
     os.close(writing)
     _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (141, "")
 
 
-def test_a_command_substitution_returns_at_once(desk: Desk, long: str) -> None:
+def test_a_command_substitution_returns_at_once(here: Workplace, long: str) -> None:
     done = subprocess.run(
         ["bash", "-c", f"x=$({sys.executable} -m skahactl apply long.toml 2>&1); echo got $?"],
-        cwd=desk.root,
-        env=desk.environ,
+        cwd=here.root,
+        env=here.environ,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert done.stdout == "got 0\n"
-    wait_for(is_running(desk))
+    wait_for(is_running(here))
 
 
 @pytest.mark.parametrize("closed", [pytest.param("2>&-", marks=pytest.mark.slow), "<&- >&- 2>&-"])
-def test_streams_that_the_caller_closed(desk: Desk, closed: str) -> None:
-    desk.job("quick", "echo done", 1)
+def test_streams_that_the_caller_closed(here: Workplace, closed: str) -> None:
+    here.job("quick", "echo done", 1)
     line = f"{sys.executable} -m skahactl apply quick.toml --wait {closed}"
     done = subprocess.run(
-        ["bash", "-c", line], cwd=desk.root, env=desk.environ, capture_output=True, text=True, timeout=120, check=False
+        ["bash", "-c", line], cwd=here.root, env=here.environ, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert desk.recorded("quick") == ["Completed"]
-    assert desk.run("logs", "quick").stdout == "done\n"
+    assert here.recorded("quick") == ["Completed"]
+    assert here.run("logs", "quick").stdout == "done\n"
 
 
-def test_a_working_directory_that_is_gone(desk: Desk) -> None:
-    file = desk.root / desk.job("quick", "echo done", 1)
+def test_a_working_directory_that_is_gone(here: Workplace) -> None:
+    file = here.root / here.job("quick", "echo done", 1)
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         line = 'mkdir there && cd there && rmdir ../there && exec "$@"'
         command = ["sh", "-c", line, "sh", sys.executable, "-m", "skahactl", *words]
-        return subprocess.run(command, cwd=desk.root, env=desk.environ, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, cwd=here.root, env=here.environ, capture_output=True, text=True, timeout=120)
 
     assert run("validate", str(file), "-o", "name").stdout == "quick\n"
-    assert run("get", "jobs").stderr == f"no jobs in the local record for {desk.root}/profile.toml\n"
+    assert run("get", "jobs").stderr == f"no jobs in the local record for {here.root}/profile.toml\n"
     told = run("apply", "quick.toml")
     assert (told.returncode, told.stderr.splitlines()[0]) == (1, "error: the working directory is gone")
 
 
-def test_a_stderr_that_is_full_changes_no_exit_code(desk: Desk) -> None:
-    desk.job("quick", "echo done", 1)
-    desk.job("bad", "exit 3", 1)
+def test_a_stderr_that_is_full_changes_no_exit_code(here: Workplace) -> None:
+    here.job("quick", "echo done", 1)
+    here.job("bad", "exit 3", 1)
     with open("/dev/full", "w") as full:
         for words, code in (
             (("apply", "quick.toml"), 0),
@@ -214,68 +214,68 @@ def test_a_stderr_that_is_full_changes_no_exit_code(desk: Desk) -> None:
             (("get", "replicas", "nobody"), 2),
             (("delete", "quick"), 0),
         ):
-            desk.run(*words, stderr=full, exit=code)
-        assert desk.run("get", "jobs", stdout=full, exit=1).stderr.endswith("No space left on device\n")
+            here.run(*words, stderr=full, expect=code)
+        assert here.run("get", "jobs", stdout=full, expect=1).stderr.endswith("No space left on device\n")
 
 
-def test_a_log_file_that_cannot_be_opened(desk: Desk) -> None:
-    desk.job("quick", "echo done", 1)
+def test_a_log_file_that_cannot_be_opened(here: Workplace) -> None:
+    here.job("quick", "echo done", 1)
     for path, reason in (("gone/x.log", "No such file or directory"), (".", "Is a directory")):
-        told = desk.run("apply", "quick.toml", "--log-file", path, exit=2).stderr
+        told = here.run("apply", "quick.toml", "--log-file", path, expect=2).stderr
         assert told == f"error: {path}: the log file cannot be opened: {reason}\n"
-    assert desk.run("get", "jobs").stderr == f"no jobs in the local record for {desk.root}/profile.toml\n"
+    assert here.run("get", "jobs").stderr == f"no jobs in the local record for {here.root}/profile.toml\n"
 
 
-def test_a_log_file_that_cannot_be_written_stops_nothing(desk: Desk) -> None:
-    desk.job("quick", "echo done", 2)
-    done = desk.run("apply", "quick.toml", "--wait", "--log-file", "/dev/full")
+def test_a_log_file_that_cannot_be_written_stops_nothing(here: Workplace) -> None:
+    here.job("quick", "echo done", 2)
+    done = here.run("apply", "quick.toml", "--wait", "--log-file", "/dev/full")
     assert done.stderr.count("/dev/full: the log file cannot be written: No space left on device") == 1
-    assert desk.recorded("quick") == ["Completed"] * 2
+    assert here.recorded("quick") == ["Completed"] * 2
 
 
-def test_a_log_file_whose_folder_goes(desk: Desk) -> None:
-    desk.job("quick", "rm -rf folder; echo done", 2)
-    (desk.root / "folder").mkdir()
-    done = desk.run("apply", "quick.toml", "--wait", "--log-file", "folder/x.log")
-    assert not (desk.root / "folder").exists()
+def test_a_log_file_whose_folder_goes(here: Workplace) -> None:
+    here.job("quick", "rm -rf folder; echo done", 2)
+    (here.root / "folder").mkdir()
+    done = here.run("apply", "quick.toml", "--wait", "--log-file", "folder/x.log")
+    assert not (here.root / "folder").exists()
     assert "log file" not in done.stderr
-    assert desk.recorded("quick") == ["Completed"] * 2
+    assert here.recorded("quick") == ["Completed"] * 2
 
 
 def file_size(limit: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
 
-def test_a_disk_that_is_full_while_a_log_is_kept(desk: Desk) -> None:
+def test_a_disk_that_is_full_while_a_log_is_kept(here: Workplace) -> None:
     shell = "until [ -e go ]; do sleep 0.1; done; head -c 400000 /dev/zero | tr '\\0' x; echo"
-    desk.job("wordy", shell, 1)
-    desk.run("apply", "wordy.toml")  # the worker has room
-    process = desk.start("resume", "wordy", preexec_fn=file_size(200_000))
-    desk.write("go", "")
+    here.job("wordy", shell, 1)
+    here.run("apply", "wordy.toml")  # the worker has room
+    process = here.start("resume", "wordy", preexec_fn=file_size(200_000))
+    here.write("go", "")
     assert process.stderr is not None
     told = next((line for line in process.stderr if "File too large" in line or "disk" in line), "")
     assert "wordy" in told
     assert end(process, signal.SIGTERM)[0] == 143, "it goes on trying"
-    assert is_whole(desk)
-    assert desk.recorded("wordy") == ["Completed"]  # the end is recorded first
-    desk.run("resume", "wordy")
-    assert len(desk.run("logs", "wordy").stdout) == 400_001
+    assert is_whole(here)
+    assert here.recorded("wordy") == ["Completed"]  # the end is recorded first
+    here.run("resume", "wordy")
+    assert len(here.run("logs", "wordy").stdout) == 400_001
 
 
 @pytest.mark.parametrize("limit", [pytest.param(30_000, marks=pytest.mark.slow), 90_000])
-def test_a_disk_that_is_full_while_the_ledger_is_written(desk: Desk, limit: int) -> None:
-    desk.job("wide", "true", 40)
-    done = desk.run("apply", "wide.toml", "--wait", exit=None, timeout=60, preexec_fn=file_size(limit))
+def test_a_disk_that_is_full_while_the_ledger_is_written(here: Workplace, limit: int) -> None:
+    here.job("wide", "true", 40)
+    done = here.run("apply", "wide.toml", "--wait", expect=None, timeout=60, preexec_fn=file_size(limit))
     assert done.returncode != 0
     assert "ledger" in done.stderr or "disk" in done.stderr or "File too large" in done.stderr, done.stderr
-    desk.run("apply", "wide.toml", "--wait")
-    assert is_whole(desk)
-    assert desk.recorded("wide") == ["Completed"] * 40
+    here.run("apply", "wide.toml", "--wait")
+    assert is_whole(here)
+    assert here.recorded("wide") == ["Completed"] * 40
 
 
-def test_a_state_directory_that_cannot_be_written(desk: Desk, long: str) -> None:
-    desk.extra["SKAHACTL_STATE_DIR"] = "/proc/skahactl"
-    done = desk.run("apply", long, exit=2)
+def test_a_state_directory_that_cannot_be_written(here: Workplace, long: str) -> None:
+    here.extra["SKAHACTL_STATE_DIR"] = "/proc/skahactl"
+    done = here.run("apply", long, expect=2)
     assert "/proc/skahactl" in done.stderr
     assert "SKAHACTL_STATE_DIR" in done.stderr
-    desk.extra.pop("SKAHACTL_STATE_DIR")
+    here.extra.pop("SKAHACTL_STATE_DIR")

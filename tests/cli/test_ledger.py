@@ -26,7 +26,7 @@ from skahactl.ledger.records import JobKey
 from skahactl.model import STATES, Each, State, zero_filled
 from skahactl.skaha.models import CreateOutcome, CreateResult
 from tests import ledgers
-from tests.desk import Desk
+from tests.workplace import Workplace
 
 KEY = JobKey("local", "alice", "fits")
 
@@ -136,13 +136,13 @@ def test_a_damaged_one_is_told_and_never_overwritten(tmp_path: Path) -> None:
     [("image", b"\xff\xfe"), ("content", b'{"image": "a'), ("limits", b"[1, 2, 3, 4, 5]"), ("after", b"[" * 100_000)],
     ids=["not UTF-8", "not JSON", "another shape", "nested"],
 )
-def test_a_damaged_row_is_told_by_every_command(desk: Desk, column: str, content: bytes) -> None:
-    desk.run("apply", desk.job("fits", "true"), "--wait")
-    path = desk.state / FILE
+def test_a_damaged_row_is_told_by_every_command(here: Workplace, column: str, content: bytes) -> None:
+    here.run("apply", here.job("fits", "true"), "--wait")
+    path = here.state / FILE
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"UPDATE runs SET {column} = CAST(? AS TEXT)", (content,))
     for words in (("get", "jobs", "--cached"), ("apply", "fits.toml"), ("logs", "fits")):
-        told = desk.run(*words, exit=2).stderr
+        told = here.run(*words, expect=2).stderr
         assert f"{path}: the local record is damaged" in told
         assert f"mv {path} {path}.damaged" in told
 

@@ -24,11 +24,10 @@ from skahactl.ledger.replicas import record_items
 from skahactl.logs.saved import log_path
 from skahactl.model import State
 from tests import calls, ledgers
-from tests.desk import Desk, wait_for
 from tests.home import Home
 from tests.log_server import lines
 from tests.skaha_server.process import Server, running
-from tests.workplace import Workplace
+from tests.workplace import Workplace, wait_for
 
 pytestmark = pytest.mark.once
 
@@ -392,13 +391,14 @@ def test_prune_forgets_what_is_old_and_ended(here: Here) -> None:
     assert "skahactl delete survey" in here.run("prune", "survey", expect=2)[1]
 
 
-def test_logs_that_were_removed_by_hand_are_lost(desk: Desk) -> None:
-    desk.slots(4, memory=1)
-    desk.run("apply", desk.job("wordy", "echo a word", 2), "--wait")
-    for path in (desk.state / "logs").rglob("*.log"):
+def test_logs_that_were_removed_by_hand_are_lost(tmp_path: Path) -> None:
+    here = Workplace(tmp_path)
+    here.slots(4, memory=1)
+    here.run("apply", here.job("wordy", "echo a word", 2), "--wait")
+    for path in (here.state / "logs").rglob("*.log"):
         path.unlink()
-    wait_for(lambda: desk.data("get", "sessions") == [])
+    wait_for(lambda: here.data("get", "sessions") == [])
     for words in (("logs", "wordy"), ("logs", "wordy", "-f")):
-        told = desk.run(*words, exit=1).stderr
+        told = here.run(*words, expect=1).stderr
         assert "log not available" in told
         assert "empty" not in told

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import Browser, chromium
-from tests.desk import Desk
+from tests.workplace import Workplace
 
 pytestmark = pytest.mark.once
 
@@ -46,61 +46,61 @@ def text_of(page: Path) -> str:
     return " ".join(" ".join(found).split())
 
 
-def test_the_page_of_a_failed_job_says_what_failed_and_why(desk: Desk) -> None:
-    desk.run("apply", desk.job("tiles", FAILING, 6), "--wait", exit=1)
-    done = desk.run("report", "tiles", "-o", "tiles.html")
-    assert done.stdout.strip() == str(desk.root / "tiles.html")
-    text = text_of(desk.root / "tiles.html")
+def test_the_page_of_a_failed_job_says_what_failed_and_why(here: Workplace) -> None:
+    here.run("apply", here.job("tiles", FAILING, 6), "--wait", expect=1)
+    done = here.run("report", "tiles", "-o", "tiles.html")
+    assert done.stdout.strip() == str(here.root / "tiles.html")
+    text = text_of(here.root / "tiles.html")
     assert "4 of 6 replicas completed; 2 Failed." in text
     assert "cannot open 3.fits 2 replicas: 3,6" in text  # failed alike: one group
     assert "reading tile-3 cannot open 3.fits" in text
     assert "logs tiles --failed" in text
-    assert f"shell = '''\n{FAILING}'''" in (desk.root / "tiles.html").read_text().replace("&#39;", "'").replace(
+    assert f"shell = '''\n{FAILING}'''" in (here.root / "tiles.html").read_text().replace("&#39;", "'").replace(
         "&#34;", '"'
     ).replace("&gt;", ">")
 
 
-def test_the_server_is_not_asked_and_the_record_is_not_changed(desk: Desk) -> None:
-    desk.run("apply", desk.job("tiles", "echo done", 2), "--wait")
-    before = (desk.state / "ledger.sqlite3").read_bytes()
-    (desk.state / "local").rename(desk.root / "gone")
-    desk.run("report", "tiles")
-    assert not (desk.state / "local").exists()
-    assert (desk.state / "ledger.sqlite3").read_bytes() == before
-    assert "All 2 replicas completed." in text_of(desk.root / "tiles.html")
+def test_the_server_is_not_asked_and_the_record_is_not_changed(here: Workplace) -> None:
+    here.run("apply", here.job("tiles", "echo done", 2), "--wait")
+    before = (here.state / "ledger.sqlite3").read_bytes()
+    (here.state / "local").rename(here.root / "gone")
+    here.run("report", "tiles")
+    assert not (here.state / "local").exists()
+    assert (here.state / "ledger.sqlite3").read_bytes() == before
+    assert "All 2 replicas completed." in text_of(here.root / "tiles.html")
 
 
-def test_a_report_without_logs_says_so(desk: Desk) -> None:
+def test_a_report_without_logs_says_so(here: Workplace) -> None:
     more = "[logs]\nkeep = 'none'"
-    desk.run("apply", desk.job("tiles", FAILING, 3, more), "--wait", exit=1)
-    desk.run("report", "tiles")
-    assert "the log is not saved on this machine" in text_of(desk.root / "tiles.html")
+    here.run("apply", here.job("tiles", FAILING, 3, more), "--wait", expect=1)
+    here.run("report", "tiles")
+    assert "the log is not saved on this machine" in text_of(here.root / "tiles.html")
 
 
-def test_a_job_that_still_runs_has_a_page(desk: Desk, long: str) -> None:
-    desk.run("apply", long)
-    desk.run("get", "jobs")
-    desk.run("report", "long")
-    text = text_of(desk.root / "long.html")
+def test_a_job_that_still_runs_has_a_page(here: Workplace, long: str) -> None:
+    here.run("apply", long)
+    here.run("get", "jobs")
+    here.run("report", "long")
+    text = text_of(here.root / "long.html")
     assert "not finished" in text
     assert "skahactl resume long" in re.sub(" -p [^ ]+", "", text)
 
 
-def test_several_jobs_are_in_the_order_in_which_they_ran(desk: Desk) -> None:
-    desk.run("apply", desk.job("zebra", "echo one"), "--wait")
-    desk.run("apply", desk.job("apple", "echo two"), "--wait")
-    desk.run("report", "apple", "zebra", "-o", "both.html")
-    text = text_of(desk.root / "both.html")
+def test_several_jobs_are_in_the_order_in_which_they_ran(here: Workplace) -> None:
+    here.run("apply", here.job("zebra", "echo one"), "--wait")
+    here.run("apply", here.job("apple", "echo two"), "--wait")
+    here.run("report", "apple", "zebra", "-o", "both.html")
+    text = text_of(here.root / "both.html")
     assert "2 jobs" in text
     assert text.index("zebra") < text.index("apple")
 
 
-def test_retries_and_items_are_on_the_page(desk: Desk) -> None:
+def test_retries_and_items_are_on_the_page(here: Workplace) -> None:
     shell = 'echo "$TILE"; [ -e "$REPLICA_ID" ] || { touch "$REPLICA_ID"; exit 1; }'
     more = "[env]\nTILE = '{item}'\n[retry]\nattempts = 2\n[items]\nvalues = ['a b', '<i>', 'c']\n"
-    desk.job("items", shell, 3, more)
-    desk.run("apply", "items.toml", "--wait")
-    page = desk.run("report", "items", "-o", "-").stdout
+    here.job("items", shell, 3, more)
+    here.run("apply", "items.toml", "--wait")
+    page = here.run("report", "items", "-o", "-").stdout
     assert page.startswith("<!DOCTYPE html>")
     assert "&lt;i&gt;" in page
     assert "<i>" not in page
@@ -108,8 +108,8 @@ def test_retries_and_items_are_on_the_page(desk: Desk) -> None:
     assert "Slowest items" in page
 
 
-def test_mistakes_are_errors_that_say_what_to_do(desk: Desk) -> None:
-    desk.run("apply", desk.job("tiles", "true"), "--wait")
+def test_mistakes_are_errors_that_say_what_to_do(here: Workplace) -> None:
+    here.run("apply", here.job("tiles", "true"), "--wait")
     mistakes = {
         "": "missing argument JOB",
         "nothing": "nothing",
@@ -118,14 +118,14 @@ def test_mistakes_are_errors_that_say_what_to_do(desk: Desk) -> None:
         "tiles --run 7": "run 7",
         "tiles -o json": "-o report.html",
     }
-    for said, done in zip(mistakes.values(), desk.each(*(f"report {words}" for words in mistakes)), strict=True):
+    for said, done in zip(mistakes.values(), here.each(*(f"report {words}" for words in mistakes)), strict=True):
         assert (done.returncode, done.stdout, said in done.stderr) == (2, "", True), done
 
 
-def test_a_real_job_in_a_real_browser(desk: Desk, browser: Browser) -> None:
-    desk.run("apply", desk.job("tiles", FAILING, 9), "--wait", exit=1)
-    desk.run("report", "tiles")
-    page = desk.root / "tiles.html"
+def test_a_real_job_in_a_real_browser(here: Workplace, browser: Browser) -> None:
+    here.run("apply", here.job("tiles", FAILING, 9), "--wait", expect=1)
+    here.run("report", "tiles")
+    page = here.root / "tiles.html"
     browser.requests()
     browser.open(page)
     assert browser.run("return document.querySelectorAll('.timeline .plot .f-failed').length") == 3

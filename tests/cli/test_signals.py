@@ -8,28 +8,28 @@ import subprocess
 
 import pytest
 
-from tests.desk import COMMAND, Desk, wait_for
+from tests.workplace import COMMAND, Workplace, wait_for
 
 pytestmark = pytest.mark.once
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_driver_ends_by_the_signal_after_its_message(desk: Desk, long: str, number: signal.Signals) -> None:
-    process = desk.start("apply", long, "--wait")
-    wait_for(lambda: desk.recorded("long").count("Running") == 2)
+def test_a_driver_ends_by_the_signal_after_its_message(here: Workplace, long: str, number: signal.Signals) -> None:
+    process = here.start("apply", long, "--wait")
+    wait_for(lambda: here.recorded("long").count("Running") == 2)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == -number
     assert "skahactl resume long" in err
 
 
-def test_a_command_list_of_a_shell_stops_at_ctrl_c(desk: Desk, long: str) -> None:
+def test_a_command_list_of_a_shell_stops_at_ctrl_c(here: Workplace, long: str) -> None:
     line = f"{' '.join(COMMAND)} apply {long} --wait; echo went on"
     terminal_line = ["bash", "-c", f"set -m; {line}"]
     process = subprocess.Popen(
-        terminal_line, cwd=desk.root, env=desk.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        terminal_line, cwd=here.root, env=here.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    wait_for(lambda: desk.recorded("long").count("Running") == 2)
+    wait_for(lambda: here.recorded("long").count("Running") == 2)
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout
     subprocess.run(["kill", "-INT", *children.split()], check=True)
     out, _ = process.communicate(timeout=60)
@@ -37,20 +37,20 @@ def test_a_command_list_of_a_shell_stops_at_ctrl_c(desk: Desk, long: str) -> Non
 
 
 @pytest.mark.parametrize("words", ["--help", "apply --help", "split -n 1/1 big", "schema", "profile list"])
-def test_a_reader_that_left_gives_141_without_a_message(desk: Desk, words: str) -> None:
-    desk.write("big", "line\n" * 200_000)
+def test_a_reader_that_left_gives_141_without_a_message(here: Workplace, words: str) -> None:
+    here.write("big", "line\n" * 200_000)
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [*COMMAND, *words.split()], cwd=desk.root, env=desk.environ, stdout=writer, stderr=subprocess.PIPE, timeout=60
+        [*COMMAND, *words.split()], cwd=here.root, env=here.environ, stdout=writer, stderr=subprocess.PIPE, timeout=60
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_an_internal_error_has_a_code_of_its_own(desk: Desk) -> None:
-    desk.write("cyclopts.py", "raise RuntimeError('planted')\n")
-    desk.extra["PYTHONPATH"] = f"{desk.root}:{desk.environ['PYTHONPATH']}"
-    desk.extra["SKAHACTL_DEBUG"] = ""
-    done = desk.run("apply", "job.toml", exit=70)
+def test_an_internal_error_has_a_code_of_its_own(here: Workplace) -> None:
+    here.write("cyclopts.py", "raise RuntimeError('planted')\n")
+    here.extra["PYTHONPATH"] = f"{here.root}:{here.environ['PYTHONPATH']}"
+    here.extra["SKAHACTL_DEBUG"] = ""
+    done = here.run("apply", "job.toml", expect=70)
     assert done.stderr.startswith("error: cyclopts.py:1: internal error: RuntimeError: planted\nhelp: ")

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.desk import Desk, wait_for
+from tests.workplace import Workplace, wait_for
 
 pytestmark = pytest.mark.once
 
@@ -15,26 +15,26 @@ pytestmark = pytest.mark.once
 MEASURE = 'echo "$TILE"; case "$TILE" in *4) [ -e fixed ] || { echo "cannot open $TILE"; exit 2; };; esac'
 
 
-def survey(desk: Desk, items: int, more: str = "", replicas: str | None = None) -> str:
-    desk.write("tiles.txt", "".join(f"tile-{number}\n" for number in range(1, items + 1)))
-    return desk.write(
+def survey(here: Workplace, items: int, more: str = "", replicas: str | None = None) -> str:
+    here.write("tiles.txt", "".join(f"tile-{number}\n" for number in range(1, items + 1)))
+    return here.write(
         "survey.toml",
         f"name = 'survey'\nimage = 'x/y:1'\nreplicas = {replicas or items}\nshell = '''{MEASURE}'''\n"
         f"[env]\nTILE = '{{item}}'\n[items]\nfile = 'tiles.txt'\n{more}\n",
     ).name
 
 
-def by_state(desk: Desk, job: str) -> dict[str, list[int]]:
+def by_state(here: Workplace, job: str) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
-    for number, state in enumerate(desk.states(job), 1):
+    for number, state in enumerate(here.states(job), 1):
         found.setdefault(state, []).append(number)
     return found
 
 
-def test_a_job_stops_after_its_failures_and_says_so(desk: Desk) -> None:
-    job = survey(desk, 30, "[limits]\nalive = 2\nfailures = 3")
-    done = desk.run("apply", job, "--wait", exit=1)
-    states = by_state(desk, "survey")
+def test_a_job_stops_after_its_failures_and_says_so(here: Workplace) -> None:
+    job = survey(here, 30, "[limits]\nalive = 2\nfailures = 3")
+    done = here.run("apply", job, "--wait", expect=1)
+    states = by_state(here, "survey")
     assert set(states) == {"Completed", "Failed", "Queued"}
     assert 3 <= len(states["Failed"]) <= 4  # what ran when the third failed continued
     reason = f"stopped after {len(states['Failed'])} failures"
@@ -46,173 +46,174 @@ def test_a_job_stops_after_its_failures_and_says_so(desk: Desk) -> None:
         "After a change of the manifest: skahactl apply survey.toml --rerun --missing\n",
     ]
     assert [text for text in advice if text not in done.stderr] == []
-    (shown,) = desk.data("get", "jobs")
+    (shown,) = here.data("get", "jobs")
     assert (shown["status"], shown["reason"]) == ("Queued", reason)
-    assert {row["reason"] for row in desk.data("get", "replicas", "survey", "--state", "Queued")} == {reason}
-    again = desk.run("apply", job, exit=1)
+    assert {row["reason"] for row in here.data("get", "replicas", "survey", "--state", "Queued")} == {reason}
+    again = here.run("apply", job, expect=1)
     assert reason in again.stderr + again.stdout
-    assert by_state(desk, "survey") == states
-    assert not desk.is_driven("survey")
+    assert by_state(here, "survey") == states
+    assert not here.is_driven("survey")
     for words in (["resume"], ["wait"], ["retry", "-r", str(states["Queued"][0])]):
-        said = desk.run(*words, "survey", exit=1).stderr
+        said = here.run(*words, "survey", expect=1).stderr
         assert [text for text in advice if text not in said] == []
         assert "resume survey" not in said
     assert f"survey/{states['Queued'][0]}: it is Queued already: {reason}\n" in said
 
 
-def test_retry_or_a_higher_limit_continues_a_stopped_run(desk: Desk) -> None:
-    job = survey(desk, 12, "[limits]\nalive = 1\nfailures = 1")
-    desk.run("apply", job, "--wait", exit=1)
-    assert by_state(desk, "survey") == {"Completed": [1, 2, 3], "Failed": [4], "Queued": list(range(5, 13))}
-    desk.write("fixed", "")
-    desk.run("retry", "survey", "--wait")
-    assert by_state(desk, "survey") == {"Completed": list(range(1, 13))}
+def test_retry_or_a_higher_limit_continues_a_stopped_run(here: Workplace) -> None:
+    job = survey(here, 12, "[limits]\nalive = 1\nfailures = 1")
+    here.run("apply", job, "--wait", expect=1)
+    assert by_state(here, "survey") == {"Completed": [1, 2, 3], "Failed": [4], "Queued": list(range(5, 13))}
+    here.write("fixed", "")
+    here.run("retry", "survey", "--wait")
+    assert by_state(here, "survey") == {"Completed": list(range(1, 13))}
 
 
-def test_a_driver_announces_only_failures_that_were_seen_since_it_began(desk: Desk) -> None:
-    job = desk.job("fail", 'echo "no $REPLICA_ID"; exit "$REPLICA_ID"', 2)
-    assert "replica 2 failed (exit 2)" in desk.run("apply", job, "--wait", exit=1).stderr
-    said = desk.run("retry", "fail/1", "--wait", exit=1).stderr
+def test_a_driver_announces_only_failures_that_were_seen_since_it_began(here: Workplace) -> None:
+    job = here.job("fail", 'echo "no $REPLICA_ID"; exit "$REPLICA_ID"', 2)
+    assert "replica 2 failed (exit 2)" in here.run("apply", job, "--wait", expect=1).stderr
+    said = here.run("retry", "fail/1", "--wait", expect=1).stderr
     assert "replica 1 failed (exit 1); last line of its log: no 1\n" in said
     assert "replica 2 failed" not in said
     assert "not completed: replicas 1-2" in said
-    lines = desk.run("describe", "fail").stdout.splitlines()
+    lines = here.run("describe", "fail").stdout.splitlines()
     assert [line.split() for line in lines if "no 1" in line or "no 2" in line][:2] == [
         ["replica", "1", "exit", "1:", "no", "1"],
         ["replica", "2", "exit", "2:", "no", "2"],
     ]
 
 
-def test_a_higher_limit_continues_a_stopped_run(desk: Desk) -> None:
-    job = survey(desk, 15, "[limits]\nalive = 1\nfailures = 1")
-    desk.run("apply", job, "--wait", exit=1)
-    desk.run("apply", job, "--wait", "--set", "limits.failures=3", exit=1)
-    states = by_state(desk, "survey")
+def test_a_higher_limit_continues_a_stopped_run(here: Workplace) -> None:
+    job = survey(here, 15, "[limits]\nalive = 1\nfailures = 1")
+    here.run("apply", job, "--wait", expect=1)
+    here.run("apply", job, "--wait", "--set", "limits.failures=3", expect=1)
+    states = by_state(here, "survey")
     assert states["Failed"] == [4, 14]
     assert "Queued" not in states
 
 
-def test_a_typo_fails_as_often_as_the_limit_says_and_the_rest_runs_after_the_correction(desk: Desk) -> None:
+def test_a_typo_fails_as_often_as_the_limit_says_and_the_rest_runs_after_the_correction(here: Workplace) -> None:
     """Without [limits] alive: all would be created before the first failure is seen."""
-    job = survey(desk, 40, "[limits]\nfailures = 3")
-    right = (desk.root / job).read_text()
-    desk.write(job, right.replace(MEASURE, "no-such-program"))
-    desk.run("apply", job, "--wait", exit=1)
-    assert {state: len(those) for state, those in by_state(desk, "survey").items()} == {"Failed": 3, "Queued": 37}
-    desk.write(job, right.replace(MEASURE, "true"))
-    desk.run("apply", job, "--rerun", "--missing", "--wait")
-    assert desk.states("survey") == ["Completed"] * 40
+    job = survey(here, 40, "[limits]\nfailures = 3")
+    right = (here.root / job).read_text()
+    here.write(job, right.replace(MEASURE, "no-such-program"))
+    here.run("apply", job, "--wait", expect=1)
+    assert {state: len(those) for state, those in by_state(here, "survey").items()} == {"Failed": 3, "Queued": 37}
+    here.write(job, right.replace(MEASURE, "true"))
+    here.run("apply", job, "--rerun", "--missing", "--wait")
+    assert here.states("survey") == ["Completed"] * 40
 
 
-def test_attempts_that_are_left_do_not_count_as_failures(desk: Desk) -> None:
+def test_attempts_that_are_left_do_not_count_as_failures(here: Workplace) -> None:
     shell = '[ -e "$REPLICA_ID" ] || { touch "$REPLICA_ID"; exit 1; }'
     more = "[limits]\nalive = 1\nfailures = 1\n[retry]\nattempts = 2"
-    desk.run("apply", desk.job("flaky", shell, 3, more), "--wait")
-    assert desk.states("flaky") == ["Completed"] * 3
+    here.run("apply", here.job("flaky", shell, 3, more), "--wait")
+    assert here.states("flaky") == ["Completed"] * 3
 
 
-def test_rerun_missing_runs_exactly_the_rest(desk: Desk) -> None:
-    job = survey(desk, 20, "[limits]\nalive = 1\nfailures = 1")
-    desk.run("apply", job, "--wait", exit=1)
-    desk.write("fixed", "")
-    job = survey(desk, 22, "[limits]\nalive = 4")  # two tiles were added
-    desk.run("apply", job, exit=1)  # the run has results
-    plan = desk.data("apply", job, "--rerun", "--missing", "--dry-run")
+def test_rerun_missing_runs_exactly_the_rest(here: Workplace) -> None:
+    job = survey(here, 20, "[limits]\nalive = 1\nfailures = 1")
+    here.run("apply", job, "--wait", expect=1)
+    here.write("fixed", "")
+    job = survey(here, 22, "[limits]\nalive = 4")  # two tiles were added
+    here.run("apply", job, expect=1)  # the run has results
+    plan = here.data("apply", job, "--rerun", "--missing", "--dry-run")
     assert len(plan["jobs"][0]["steps"]) == 19
-    desk.run("apply", job, "--rerun", "--missing", "--wait")
-    assert desk.run_of("survey") == 2
-    items = [row["item"] for row in desk.data("get", "items", "survey")]
+    here.run("apply", job, "--rerun", "--missing", "--wait")
+    assert here.run_of("survey") == 2
+    items = [row["item"] for row in here.data("get", "items", "survey")]
     assert items == [f"tile-{number}" for number in range(4, 23)]
-    assert {row["state"] for row in desk.data("get", "replicas", "survey", "--run", "1")} == {
+    assert {row["state"] for row in here.data("get", "replicas", "survey", "--run", "1")} == {
         "Completed",
         "Failed",
         "Deleted",
     }
-    done = desk.run("apply", job, "--rerun", "--missing", "--wait")
+    done = here.run("apply", job, "--rerun", "--missing", "--wait")
     assert "nothing to do" in done.stderr
-    assert desk.run_of("survey") == 2
-    desk.run("apply", job)  # unchanged and ended: the result again
+    assert here.run_of("survey") == 2
+    here.run("apply", job)  # unchanged and ended: the result again
 
 
-def test_rerun_missing_goes_by_items_with_each(desk: Desk) -> None:
-    job = survey(desk, 9, replicas="2").replace("survey", "survey")
-    text = (desk.root / job).read_text().replace("[items]", "[items]\neach = true")
-    desk.write(job, text)
-    desk.run("apply", job, "--wait", exit=1)
-    desk.write("fixed", "")
-    desk.run("apply", job, "--rerun", "--missing", "--wait")
-    assert [row["item"] for row in desk.data("get", "items", "survey")] == ["tile-4"]
+def test_rerun_missing_goes_by_items_with_each(here: Workplace) -> None:
+    job = survey(here, 9, replicas="2").replace("survey", "survey")
+    text = (here.root / job).read_text().replace("[items]", "[items]\neach = true")
+    here.write(job, text)
+    here.run("apply", job, "--wait", expect=1)
+    here.write("fixed", "")
+    here.run("apply", job, "--rerun", "--missing", "--wait")
+    assert [row["item"] for row in here.data("get", "items", "survey")] == ["tile-4"]
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [(["--missing"], "--missing needs --rerun"), (["--rerun", "--missing"], "needs a job with [items]")],
 )
-def test_missing_where_it_has_no_meaning_is_an_error(desk: Desk, words: list[str], said: str) -> None:
-    done = desk.run("apply", desk.job("plain", "true", 2), *words, exit=2)
+def test_missing_where_it_has_no_meaning_is_an_error(here: Workplace, words: list[str], said: str) -> None:
+    done = here.run("apply", here.job("plain", "true", 2), *words, expect=2)
     assert said in done.stderr
 
 
-def requested(desk: Desk) -> list[object]:
-    return [row["resources"]["ram"] for row in desk.data("get", "replicas", "hungry")]
+def requested(here: Workplace) -> list[object]:
+    return [row["resources"]["ram"] for row in here.data("get", "replicas", "hungry")]
 
 
-def test_each_attempt_requests_its_own_memory(desk: Desk) -> None:
+def test_each_attempt_requests_its_own_memory(here: Workplace) -> None:
     shell = 'echo x >>tries; [ "$(wc -l <tries)" -ge 4 ]'
-    desk.run("apply", desk.job("hungry", shell, 1, "[retry]\nattempts = 4\nram = [2, 4]"), "--wait")
-    tried = desk.data("describe", "hungry")["replicas"][0]["tried"]
+    here.run("apply", here.job("hungry", shell, 1, "[retry]\nattempts = 4\nram = [2, 4]"), "--wait")
+    tried = here.data("describe", "hungry")["replicas"][0]["tried"]
     assert [attempt["resources"]["ram"] for attempt in tried] == [2, 4, 4, 4]
-    (session,) = desk.data("get", "sessions")  # of the last attempt; those before were replaced
+    (session,) = here.data("get", "sessions")  # of the last attempt; those before were replaced
     assert session["requestedRAM"] == "4.29"
-    assert requested(desk) == [4]
+    assert requested(here) == [4]
 
 
-def test_retry_requests_more_for_this_attempt_only(desk: Desk) -> None:
-    desk.run("apply", desk.job("hungry", "exit 1", 2, "[resources]\ncores = 1\nram = 2"), "--wait", exit=1)
-    desk.run("retry", "hungry", "--ram", "8", "--cores", "2", "--wait", exit=1)
-    assert requested(desk) == [8, 8]
-    desk.run("retry", "hungry/1", "--wait", exit=1)
-    assert requested(desk) == [2, 8]
-    assert desk.run("retry", "hungry", "--ram", "0", exit=2).stderr
+def test_retry_requests_more_for_this_attempt_only(here: Workplace) -> None:
+    here.run("apply", here.job("hungry", "exit 1", 2, "[resources]\ncores = 1\nram = 2"), "--wait", expect=1)
+    here.run("retry", "hungry", "--ram", "8", "--cores", "2", "--wait", expect=1)
+    assert requested(here) == [8, 8]
+    here.run("retry", "hungry/1", "--wait", expect=1)
+    assert requested(here) == [2, 8]
+    assert here.run("retry", "hungry", "--ram", "0", expect=2).stderr
 
 
-def test_both_kinds_of_memory_are_an_error(desk: Desk) -> None:
+def test_both_kinds_of_memory_are_an_error(here: Workplace) -> None:
     more = "[resources]\nram = 4\n[retry]\nattempts = 2\nram = [4, 8]"
     assert (
-        "resources.ram and retry.ram exclude" in desk.run("validate", desk.job("both", "true", 1, more), exit=2).stderr
+        "resources.ram and retry.ram exclude"
+        in here.run("validate", here.job("both", "true", 1, more), expect=2).stderr
     )
     wrong = "[retry]\nram = []"
-    desk.run("validate", desk.job("both", "true", 1, wrong), exit=2)
+    here.run("validate", here.job("both", "true", 1, wrong), expect=2)
 
 
-def test_a_dry_run_of_retry_lists_replicas_and_items(desk: Desk) -> None:
-    desk.run("apply", survey(desk, 5), "--wait", exit=1)
-    done = desk.run("retry", "survey", "--dry-run")
+def test_a_dry_run_of_retry_lists_replicas_and_items(here: Workplace) -> None:
+    here.run("apply", survey(here, 5), "--wait", expect=1)
+    done = here.run("retry", "survey", "--dry-run")
     assert re.search(r"\b4\b.*item tile-4", done.stdout)
-    (step,) = desk.data("retry", "survey", "--dry-run")["jobs"][0]["steps"]
+    (step,) = here.data("retry", "survey", "--dry-run")["jobs"][0]["steps"]
     assert (step["replica"], step["action"]) == (4, "retry")
     assert "tile-4" in step["reason"]
-    assert by_state(desk, "survey")["Failed"] == [4]
-    (job,) = desk.data("retry", "survey", "--rejected", "--dry-run")["jobs"]
+    assert by_state(here, "survey")["Failed"] == [4]
+    (job,) = here.data("retry", "survey", "--rejected", "--dry-run")["jobs"]
     assert job["steps"] == [], "none was rejected"
 
 
-def test_items_of_a_failed_replica_are_unknown_until_its_log_is_read(desk: Desk) -> None:
-    job = survey(desk, 4, replicas="1")
-    text = (desk.root / job).read_text().replace("[items]", "[items]\neach = true")
-    desk.write(job, text.replace("echo", "until [ -e go ]; do sleep 0.05; done; echo"))
-    desk.run("apply", job)
-    desk.write("go", "")
-    wait_for(lambda: desk.states("survey") == ["Failed"])
-    shown = desk.run("get", "items", "survey", "-o", "json")
+def test_items_of_a_failed_replica_are_unknown_until_its_log_is_read(here: Workplace) -> None:
+    job = survey(here, 4, replicas="1")
+    text = (here.root / job).read_text().replace("[items]", "[items]\neach = true")
+    here.write(job, text.replace("echo", "until [ -e go ]; do sleep 0.05; done; echo"))
+    here.run("apply", job)
+    here.write("go", "")
+    wait_for(lambda: here.states("survey") == ["Failed"])
+    shown = here.run("get", "items", "survey", "-o", "json")
     assert {row["state"] for row in json.loads(shown.stdout)} == {"Unknown"}
     said = "the log of survey/1 has not been read; which of its items failed is not known yet. To read it: "
     assert shown.stderr == f"{said}skahactl resume survey\n"
-    assert desk.data("get", "jobs")[0]["items"] == {"total": 4, "completed": 0, "failed": 0}
-    (step,) = desk.data("retry", "survey", "--dry-run")["jobs"][0]["steps"]
+    assert here.data("get", "jobs")[0]["items"] == {"total": 4, "completed": 0, "failed": 0}
+    (step,) = here.data("retry", "survey", "--dry-run")["jobs"][0]["steps"]
     reason = "Failed; those of its 4 items that did not end with 0 (known when its log has been read)"
     assert step["reason"] == reason
-    desk.run("resume", "survey", exit=1)
-    assert [row["state"] for row in desk.data("get", "items", "survey")] == ["Completed"] * 3 + ["Failed"]
-    (step,) = desk.data("retry", "survey", "--dry-run")["jobs"][0]["steps"]
+    here.run("resume", "survey", expect=1)
+    assert [row["state"] for row in here.data("get", "items", "survey")] == ["Completed"] * 3 + ["Failed"]
+    (step,) = here.data("retry", "survey", "--dry-run")["jobs"][0]["steps"]
     assert step["reason"] == "Failed; item tile-4"

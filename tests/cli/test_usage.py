@@ -15,7 +15,7 @@ from skahactl.ledger.records import Usage
 from skahactl.model import Resources
 from skahactl.skaha.models import Listing, parse_cores, parse_ram, parse_sessions
 from tests import ledgers
-from tests.desk import Desk
+from tests.workplace import Workplace
 
 GIB = 2**30
 
@@ -143,14 +143,14 @@ def test_usage_in_one_line() -> None:
 
 
 @pytest.mark.once
-def test_the_local_platform_measures_the_whole_process_group(desk: Desk) -> None:
+def test_the_local_platform_measures_the_whole_process_group(here: Workplace) -> None:
     """A child in the background holds the memory and burns the time; its parent only waits."""
     burn = "import time; held = bytearray(120_000_000)\nwhile time.process_time() < 3: pass"
-    desk.write("burn.py", burn)
-    desk.run("apply", desk.job("burn", f"python3 {desk.root}/burn.py & wait", 1, "[resources]\ncores = 1\nram = 4"))
+    here.write("burn.py", burn)
+    here.run("apply", here.job("burn", f"python3 {here.root}/burn.py & wait", 1, "[resources]\ncores = 1\nram = 4"))
     rows: list[dict[str, object]] = []
     while True:
-        (row,) = desk.data("get", "sessions")
+        (row,) = here.data("get", "sessions")
         rows.append(row)
         if row["status"] not in ("Pending", "Running"):
             break
@@ -159,14 +159,14 @@ def test_the_local_platform_measures_the_whole_process_group(desk: Desk) -> None
     assert max(float(str(row["ramInUse"])) for row in used) > 0.12
     assert 0.05 < max(float(str(row["cpuCoresInUse"])) for row in used) < 1.5  # on a busy machine it gets little
     assert "ramInUse" not in rows[-1]
-    (replica,) = desk.data("get", "replicas", "burn")  # every poll recorded it, whatever command polled
+    (replica,) = here.data("get", "replicas", "burn")  # every poll recorded it, whatever command polled
     assert replica["usage"]["ram_peak_gb"] > 0.11
     assert replica["usage"]["ram_requested_gb"] == 4
     assert replica["usage"]["samples"] == len(used)
-    described = desk.run("describe", "burn").stdout
+    described = here.run("describe", "burn").stdout
     assert "memory peak 0." in described
     assert "request ram = 1 next time" in described
-    assert "/4 GB" in desk.run("get", "replicas", "burn", "-o", "wide").stdout
-    assert "ram_peak_gb" in desk.run("get", "replicas", "burn", "-o", "csv").stdout.split("\n")[0]
-    desk.run("report", "burn")
-    assert "Memory used" in (desk.root / "burn.html").read_text()
+    assert "/4 GB" in here.run("get", "replicas", "burn", "-o", "wide").stdout
+    assert "ram_peak_gb" in here.run("get", "replicas", "burn", "-o", "csv").stdout.split("\n")[0]
+    here.run("report", "burn")
+    assert "Memory used" in (here.root / "burn.html").read_text()

@@ -18,9 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.desk import wait_for
 from tests.skaha_server.process import Server, running
-from tests.workplace import IMPATIENT, Workplace, kill
+from tests.workplace import IMPATIENT, Workplace, end, wait_for
 
 pytestmark = pytest.mark.once
 
@@ -98,7 +97,7 @@ def kill_at_random(here: Workplace, server: Server, draw: random.Random, times: 
         while sum(server.counts().values()) == before and process.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
         time.sleep(draw.choice((0.0, draw.uniform(0, 0.3), draw.uniform(0, 1.5))))
-        kill(process)
+        end(process)
 
 
 def settle(here: Workplace) -> None:
@@ -152,7 +151,7 @@ def test_unavailable_for_a_while_drops_nothing_and_doubles_nothing(tmp_path: Pat
             server.tell("outage", kind="unavailable", seconds=2.5)
             out, err = process.communicate(timeout=120)
         finally:
-            kill(process)
+            end(process)
         assert process.returncode == 0, f"{out}\n{err}"
         state = server.state()
         made = [row for row in state["sessions"] if row["id"] != notebook]

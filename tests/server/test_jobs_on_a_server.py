@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.desk import wait_for
 from tests.skaha_server.process import Server, running
-from tests.workplace import Workplace
+from tests.workplace import Workplace, wait_for
 
 pytestmark = pytest.mark.once
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.desk import Desk, wait_for
 from tests.faulty_proxy import proxy_to
 from tests.server.test_serve import Server as ServeProcess
 from tests.skaha_server.process import Server, running
-from tests.workplace import Workplace
+from tests.workplace import Workplace, wait_for
 
 pytestmark = pytest.mark.once
 
@@ -95,15 +94,15 @@ def test_destroy_saves_what_info_has_seen(place: tuple[Server, Workplace]) -> No
     assert {row["state"] for row in here.data("get", "replicas", "kept")} == {"Completed"}
 
 
-def test_items_that_a_deleted_replica_has_done_stay_done(desk: Desk) -> None:
+def test_items_that_a_deleted_replica_has_done_stay_done(here: Workplace) -> None:
     command = "echo {item} >> ran.txt; [ {item} != b ] || [ -e go ] || sleep 100"
-    desk.write("items.toml", EACH.replace("echo {item} >> ran.txt; test {item} != b", command))
-    desk.run("apply", "-q", "items.toml")
-    ran = desk.root / "ran.txt"
+    here.write("items.toml", EACH.replace("echo {item} >> ran.txt; test {item} != b", command))
+    here.run("apply", "-q", "items.toml")
+    ran = here.root / "ran.txt"
     wait_for(lambda: ran.exists() and "b" in ran.read_text())
-    desk.run("delete", "items/1")
-    desk.write("go", "")
-    desk.run("retry", "items/1", "--wait")
+    here.run("delete", "items/1")
+    here.write("go", "")
+    here.run("retry", "items/1", "--wait")
     assert ran.read_text().split() == ["a", "b", "b", "c"]
 
 
@@ -128,18 +127,18 @@ each = true
 
 
 @TURNS
-def test_a_retry_runs_only_what_failed_although_nobody_looked(desk: Desk, turn: int) -> None:
+def test_a_retry_runs_only_what_failed_although_nobody_looked(here: Workplace, turn: int) -> None:
     """The end of the first attempt is noticed by the retry itself, at any moment around that end."""
-    desk.write("items.toml", EACH)
-    desk.run("apply", "-q", "items.toml", exit=None)  # it may see the end itself
+    here.write("items.toml", EACH)
+    here.run("apply", "-q", "items.toml", expect=None)  # it may see the end itself
     if turn == 1:
-        wait_for(lambda: (desk.root / "ran.txt").exists() and (desk.root / "ran.txt").read_text().count("\n") == 3)
+        wait_for(lambda: (here.root / "ran.txt").exists() and (here.root / "ran.txt").read_text().count("\n") == 3)
     time.sleep(0.02 * (turn % 20))
     for _ in range(20):  # while the first attempt is alive, a retry has nothing to do
-        desk.run("retry", "items", "--wait", exit=None)
-        if (desk.root / "ran.txt").read_text().count("b") > 1:
+        here.run("retry", "items", "--wait", expect=None)
+        if (here.root / "ran.txt").read_text().count("b") > 1:
             break
-    ran = (desk.root / "ran.txt").read_text().split()
+    ran = (here.root / "ran.txt").read_text().split()
     assert (ran.count("a"), ran.count("c")) == (1, 1), ran
 
 

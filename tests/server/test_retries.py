@@ -15,63 +15,62 @@ from skahactl.model import zero_filled
 from skahactl.render.columns import VIEWS, cells, columns_of
 from skahactl.render.tables import sort_rows
 from skahactl.render.terminal import console, print_table
-from tests.desk import Desk, wait_for
 from tests.skaha_server.process import running
-from tests.workplace import Workplace
+from tests.workplace import Workplace, wait_for
 
 pytestmark = pytest.mark.once
 
 SECOND_LIVES = "if [ -e ready ]; then sleep 100; else exit 1; fi"
 
 
-def sessions(desk: Desk, job: str) -> list[str]:
+def sessions(here: Workplace, job: str) -> list[str]:
     """The sessions of a job's replicas as they are now."""
-    return [row["session"] for row in desk.data("get", "replicas", job)]
+    return [row["session"] for row in here.data("get", "replicas", job)]
 
 
-def test_a_session_of_an_earlier_run_is_not_tried_again_beside_the_last(desk: Desk) -> None:
-    desk.run("apply", desk.job("live", SECOND_LIVES, 2), "--wait", exit=1)
-    old = sessions(desk, "live")
-    desk.write("ready", "")
-    desk.run("apply", "live.toml", "--rerun")
-    wait_for(lambda: desk.states("live") == ["Running"] * 2)
-    for done in desk.each(f"retry {' '.join(old)}", f"resume {old[0]}", f"mark {old[0]} completed"):
+def test_a_session_of_an_earlier_run_is_not_tried_again_beside_the_last(here: Workplace) -> None:
+    here.run("apply", here.job("live", SECOND_LIVES, 2), "--wait", expect=1)
+    old = sessions(here, "live")
+    here.write("ready", "")
+    here.run("apply", "live.toml", "--rerun")
+    wait_for(lambda: here.states("live") == ["Running"] * 2)
+    for done in here.each(f"retry {' '.join(old)}", f"resume {old[0]}", f"mark {old[0]} completed"):
         assert (done.returncode, "a session of run 1 of live; the last run is 2" in done.stderr) == (2, True), done
-    assert len(desk.data("get", "sessions", "--state", "Running")) == 2
-    desk.clear("live")
+    assert len(here.data("get", "sessions", "--state", "Running")) == 2
+    here.clear("live")
 
 
-def test_a_session_of_an_earlier_attempt_does_not_mean_the_one_after_it(desk: Desk) -> None:
-    desk.run("apply", desk.job("one", SECOND_LIVES), "--wait", exit=1)
-    (old,) = sessions(desk, "one")
-    desk.write("ready", "")
-    desk.run("retry", old)
-    wait_for(lambda: desk.states("one") == ["Running"])
-    for done in desk.each(f"retry {old} --dry-run", f"renew {old}", f"wait {old}", f"mark {old} failed"):
+def test_a_session_of_an_earlier_attempt_does_not_mean_the_one_after_it(here: Workplace) -> None:
+    here.run("apply", here.job("one", SECOND_LIVES), "--wait", expect=1)
+    (old,) = sessions(here, "one")
+    here.write("ready", "")
+    here.run("retry", old)
+    wait_for(lambda: here.states("one") == ["Running"])
+    for done in here.each(f"retry {old} --dry-run", f"renew {old}", f"wait {old}", f"mark {old} failed"):
         assert (done.returncode, "an earlier attempt of one/1" in done.stderr) == (2, True), done
-    told = desk.each(f"delete {old} --dry-run", f"delete {old}", f"delete {old}")
+    told = here.each(f"delete {old} --dry-run", f"delete {old}", f"delete {old}")
     assert [done.returncode for done in told] == [0, 0, 0]
     assert "nothing to delete" in told[-1].stderr
-    assert desk.states("one") == ["Running"]
-    (new,) = sessions(desk, "one")
-    desk.run("delete", new)
-    assert desk.states("one") == ["Deleted"]
+    assert here.states("one") == ["Running"]
+    (new,) = sessions(here, "one")
+    here.run("delete", new)
+    assert here.states("one") == ["Deleted"]
 
 
-def test_marked_is_what_was_named_and_no_more(desk: Desk) -> None:
-    desk.run("apply", desk.job("m", "exit 1", 4), "--wait", exit=1)
-    refused, same = desk.each("mark m/1 completed", "mark m/1 failed")
+def test_marked_is_what_was_named_and_no_more(here: Workplace) -> None:
+    here.run("apply", here.job("m", "exit 1", 4), "--wait", expect=1)
+    refused, same = here.each("mark m/1 completed", "mark m/1 failed")
     assert (refused.returncode, same.returncode) == (1, 0)
     assert "replica 1 of m was observed" in refused.stderr
     assert "add --force" in refused.stderr
-    assert desk.states("m") == ["Failed"] * 4
-    forced = desk.run("mark", "m/1", "completed", "--force").stderr
+    assert here.states("m") == ["Failed"] * 4
+    forced = here.run("mark", "m/1", "completed", "--force").stderr
     assert forced.startswith("m on ")
     assert "the observed result of replica 1 was Failed" in forced
-    assert desk.states("m") == ["Completed", "Failed", "Failed", "Failed"]
-    assert "nothing marked" in desk.run("mark", "m/2", "completed", "--unknown").stderr
-    desk.write("items.txt", "a\n")
-    for done in desk.each(
+    assert here.states("m") == ["Completed", "Failed", "Failed", "Failed"]
+    assert "nothing marked" in here.run("mark", "m/2", "completed", "--unknown").stderr
+    here.write("items.txt", "a\n")
+    for done in here.each(
         "mark m completed",
         "mark m completed --items items.txt --unknown",
         "mark m completed --items items.txt -r 1",
@@ -80,23 +79,23 @@ def test_marked_is_what_was_named_and_no_more(desk: Desk) -> None:
         assert (done.returncode, "specify replicas with -r" in done.stderr) == (2, True), done
 
 
-def test_only_the_expired_among_the_named_are_marked(desk: Desk) -> None:
-    desk.slots(4, memory=1)
-    desk.run("apply", desk.job("unseen", "sleep 0.7; echo >> ended", 3))
-    wait_for(lambda: (desk.root / "ended").exists() and (desk.root / "ended").stat().st_size == 3)
+def test_only_the_expired_among_the_named_are_marked(here: Workplace) -> None:
+    here.slots(4, memory=1)
+    here.run("apply", here.job("unseen", "sleep 0.7; echo >> ended", 3))
+    wait_for(lambda: (here.root / "ended").exists() and (here.root / "ended").stat().st_size == 3)
     time.sleep(2)  # longer than the platform remembers; a command that looks would record the ends
-    wait_for(lambda: desk.run("apply", "unseen.toml", exit=None).returncode == 1)
-    assert desk.recorded("unseen") == ["Unknown"] * 3
-    desk.run("mark", "unseen/2", "completed", "--unknown")
-    desk.run("mark", "unseen", "failed", "--unknown", "-r", "1")
-    assert desk.recorded("unseen") == ["Failed", "Completed", "Unknown"]
+    wait_for(lambda: here.run("apply", "unseen.toml", expect=None).returncode == 1)
+    assert here.recorded("unseen") == ["Unknown"] * 3
+    here.run("mark", "unseen/2", "completed", "--unknown")
+    here.run("mark", "unseen", "failed", "--unknown", "-r", "1")
+    assert here.recorded("unseen") == ["Failed", "Completed", "Unknown"]
 
 
-def test_states_narrow_the_named_and_items_go_with_a_job_alone(desk: Desk) -> None:
+def test_states_narrow_the_named_and_items_go_with_a_job_alone(here: Workplace) -> None:
     more = "[items]\nvalues = ['a', 'b', 'c', 'd']"
-    desk.run("apply", desk.job("tiles", "test $REPLICA_ID -gt 2 # {item}", 4, more), "--wait", exit=1)
+    here.run("apply", here.job("tiles", "test $REPLICA_ID -gt 2 # {item}", 4, more), "--wait", expect=1)
 
-    desk.write("d.txt", "d\n")
+    here.write("d.txt", "d\n")
     planned = {
         "tiles": [1, 2],
         "tiles -r 1-4": [1, 2, 3, 4],
@@ -106,15 +105,15 @@ def test_states_narrow_the_named_and_items_go_with_a_job_alone(desk: Desk) -> No
         "tiles/1-4 --unknown --failed": [1, 2],
         "tiles --items d.txt": [4],
     }
-    *told, refused = desk.each(*(f"retry {words} --dry-run -o json" for words in (*planned, "tiles/1 --items d.txt")))
+    *told, refused = here.each(*(f"retry {words} --dry-run -o json" for words in (*planned, "tiles/1 --items d.txt")))
     found = [[step["replica"] for step in json.loads(done.stdout)["jobs"][0]["steps"]] for done in told]
     assert dict(zip(planned, found, strict=True)) == planned
     assert refused.returncode == 2
 
 
-def test_a_retry_that_waits_answers_for_the_job(desk: Desk) -> None:
-    desk.job("good", "true")
-    desk.job("bad", "exit 1")
+def test_a_retry_that_waits_answers_for_the_job(here: Workplace) -> None:
+    here.job("good", "true")
+    here.job("bad", "exit 1")
     codes = {
         "apply good.toml --wait": 0,
         "retry good --wait": 0,
@@ -123,38 +122,38 @@ def test_a_retry_that_waits_answers_for_the_job(desk: Desk) -> None:
         "retry bad --unknown": 0,
         "retry good bad --unknown --wait": 1,
     }
-    assert dict(zip(codes, (done.returncode for done in desk.each(*codes)), strict=True)) == codes
-    desk.job("slow", "until [ -e go ]; do sleep 0.1; done")
-    desk.run("apply", "slow.toml")
-    assert "no command is driving this job" in desk.run("retry", "slow").stderr
-    waiting = desk.start("retry", "slow", "--wait")
-    wait_for(lambda: desk.is_driven("slow"))
-    assert "no command is driving this job" not in desk.run("retry", "slow").stderr
-    desk.run("retry", "slow", "--wait", exit=6)
-    desk.write("go", "")
+    assert dict(zip(codes, (done.returncode for done in here.each(*codes)), strict=True)) == codes
+    here.job("slow", "until [ -e go ]; do sleep 0.1; done")
+    here.run("apply", "slow.toml")
+    assert "no command is driving this job" in here.run("retry", "slow").stderr
+    waiting = here.start("retry", "slow", "--wait")
+    wait_for(lambda: here.is_driven("slow"))
+    assert "no command is driving this job" not in here.run("retry", "slow").stderr
+    here.run("retry", "slow", "--wait", expect=6)
+    here.write("go", "")
     _, err = waiting.communicate(timeout=120)
-    assert (waiting.returncode, desk.recorded("slow")) == (0, ["Completed"]), err
+    assert (waiting.returncode, here.recorded("slow")) == (0, ["Completed"]), err
 
 
-def test_wait_ends_where_nobody_creates_what_is_held(desk: Desk) -> None:
-    desk.run("apply", desk.job("queued", "sleep 100", 3, "[limits]\nalive = 1"))
-    wait_for(lambda: desk.states("queued").count("Running") == 1)
-    told = desk.run("wait", "queued", "--for", "running", "--timeout", "30s", exit=1).stderr
+def test_wait_ends_where_nobody_creates_what_is_held(here: Workplace) -> None:
+    here.run("apply", here.job("queued", "sleep 100", 3, "[limits]\nalive = 1"))
+    wait_for(lambda: here.states("queued").count("Running") == 1)
+    told = here.run("wait", "queued", "--for", "running", "--timeout", "30s", expect=1).stderr
     assert told.startswith("queued on ")
     assert "2 Queued (replicas 2-3); no command is driving this job: 2 queued replicas will not start" in told
-    desk.run("wait", "queued/1", "--for", "Running")
+    here.run("wait", "queued/1", "--for", "Running")
     left = "help: queued keeps running, but no command is driving it: 2 queued replicas will not start. To continue: "
-    assert left in desk.run("wait", "queued/1", "--timeout", "0.1s", exit=5).stderr
-    desk.clear("queued")
+    assert left in here.run("wait", "queued/1", "--timeout", "0.1s", expect=5).stderr
+    here.clear("queued")
 
 
-def test_conditions_of_wait_as_kubectl_writes_them(desk: Desk) -> None:
-    desk.run("apply", desk.job("short", "true"), "--wait")
+def test_conditions_of_wait_as_kubectl_writes_them(here: Workplace) -> None:
+    here.run("apply", here.job("short", "true"), "--wait")
     conditions = ("condition=complete", "Complete", "condition=Completed", "Running", "condition=compleet")
-    done = desk.each(*(f"wait short --for {condition}" for condition in conditions))
+    done = here.each(*(f"wait short --for {condition}" for condition in conditions))
     assert [answer.returncode for answer in done] == [0, 0, 0, 0, 2]
     assert ["it has already run: Completed" in answer.stderr for answer in done[:4]] == [False] * 3 + [True]
-    said = desk.run("wait", "short", "--for", "deleted", "--timeout", "0.1s", exit=5).stderr
+    said = here.run("wait", "short", "--for", "deleted", "--timeout", "0.1s", expect=5).stderr
     assert "help: short is Completed; to delete it: skahactl delete short\n" in said
 
 
@@ -185,29 +184,29 @@ def test_an_outage_is_told_once_by_wait(tmp_path: Path) -> None:
         assert (err.count("; retrying"), err.count("connection restored")) == (1, 1), err
 
 
-def test_followed_logs_that_are_lost_are_as_lost_as_shown_ones(desk: Desk) -> None:
-    desk.slots(4, memory=1)
-    desk.run("apply", desk.job("exp", "sleep 0.7"))
-    wait_for(lambda: desk.data("get", "sessions") == [])
-    desk.run("logs", "exp", exit=1)
-    desk.run("logs", "exp", "-f", exit=1)
+def test_followed_logs_that_are_lost_are_as_lost_as_shown_ones(here: Workplace) -> None:
+    here.slots(4, memory=1)
+    here.run("apply", here.job("exp", "sleep 0.7"))
+    wait_for(lambda: here.data("get", "sessions") == [])
+    here.run("logs", "exp", expect=1)
+    here.run("logs", "exp", "-f", expect=1)
 
 
-def test_what_a_person_declines_is_not_done(desk: Desk) -> None:
-    desk.run("apply", desk.job("old", "true"), "--wait")
-    terminal = desk.at_a_terminal("prune", "old", "--older-than", "0s")
+def test_what_a_person_declines_is_not_done(here: Workplace) -> None:
+    here.run("apply", here.job("old", "true"), "--wait")
+    terminal = here.at_a_terminal("prune", "old", "--older-than", "0s")
     terminal.read_until(b"[y/N]")
     os.write(terminal.master, b"n\n")
     assert terminal.ended(20) == 1
-    assert desk.run_of("old") == 1
+    assert here.run_of("old") == 1
 
 
-def test_rows_are_sorted_by_every_column_that_is_shown(desk: Desk) -> None:
+def test_rows_are_sorted_by_every_column_that_is_shown(here: Workplace) -> None:
     more = "[items]\nvalues = ['a', 'b', 'c']"
-    desk.run("apply", desk.job("tiles", "test $REPLICA_ID = 2 # {item}", 3, more), "--wait", exit=1)
-    desk.run("apply", desk.job("one", "true"), "--wait")
+    here.run("apply", here.job("tiles", "test $REPLICA_ID = 2 # {item}", 3, more), "--wait", expect=1)
+    here.run("apply", here.job("one", "true"), "--wait")
     asked = ("jobs", "sessions", "replicas tiles", "items tiles", "events tiles")
-    told = desk.each(*(f"get {words} -o json" for words in asked))
+    told = here.each(*(f"get {words} -o json" for words in asked))
     rows = {words.split()[0]: json.loads(done.stdout) for words, done in zip(asked, told, strict=True)}
     for noun, view in VIEWS.items():
         for column in view.columns:

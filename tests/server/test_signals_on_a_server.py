@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.desk import Desk, Done, end, wait_for
 from tests.skaha_server.process import running
-from tests.workplace import Workplace
+from tests.workplace import Done, Workplace, end, wait_for
 
 JSON = ("-o", "json")
 
@@ -27,21 +26,21 @@ def told(done: Done) -> tuple[Any, Any]:
     return json.loads(done.stdout), json.loads(done.stderr.splitlines()[-1])
 
 
-def test_out_of_time_the_outcome_is_printed_all_the_same(desk: Desk, long: str) -> None:
-    outcome, error = told(desk.run("apply", long, "--wait", "--timeout", "1s", *JSON, exit=5))
+def test_out_of_time_the_outcome_is_printed_all_the_same(here: Workplace, long: str) -> None:
+    outcome, error = told(here.run("apply", long, "--wait", "--timeout", "1s", *JSON, expect=5))
     assert (error["code"], outcome["exit"]) == ("timeout", 5)
     (job,) = outcome["jobs"]
     assert (job["name"], job["run"], sum(job["counts"].values())) == ("long", 1, 2)
     assert [step["action"] for step in job["steps"]] == ["create"] * 2
-    wait_for(lambda: desk.states("long") == ["Running"] * 2)
-    outcome, error = told(desk.run("resume", "long", "--timeout", "0.5s", *JSON, exit=5))
+    wait_for(lambda: here.states("long") == ["Running"] * 2)
+    outcome, error = told(here.run("resume", "long", "--timeout", "0.5s", *JSON, expect=5))
     assert (error["code"], outcome["exit"], outcome["jobs"][0]["counts"]["Running"]) == ("timeout", 5, 2)
-    assert desk.run("apply", long, "--wait", "--timeout", "0.5s", exit=5).stdout == ""
+    assert here.run("apply", long, "--wait", "--timeout", "0.5s", expect=5).stdout == ""
 
 
-def test_interrupted_the_outcome_is_printed_all_the_same(desk: Desk, long: str) -> None:
-    process = desk.start("apply", long, "--wait", *JSON)
-    wait_for(lambda: desk.recorded("long") == ["Running"] * 2)
+def test_interrupted_the_outcome_is_printed_all_the_same(here: Workplace, long: str) -> None:
+    process = here.start("apply", long, "--wait", *JSON)
+    wait_for(lambda: here.recorded("long") == ["Running"] * 2)
     code, out, err = end(process, signal.SIGINT)
     assert code == 130
     assert json.loads(out)["exit"] == 130
@@ -49,23 +48,23 @@ def test_interrupted_the_outcome_is_printed_all_the_same(desk: Desk, long: str) 
     assert json.loads(err.splitlines()[-1])["code"] == "interrupted"
 
 
-def test_an_interruption_speaks_of_the_jobs_that_were_driven(desk: Desk, long: str) -> None:
-    driver = desk.start("apply", long, "--wait")
-    wait_for(lambda: desk.recorded("long") == ["Running"] * 2)
-    process = desk.start("apply", long, desk.job("slow", "sleep 100"), "--wait")
-    wait_for(lambda: desk.recorded("slow") == ["Running"])
+def test_an_interruption_speaks_of_the_jobs_that_were_driven(here: Workplace, long: str) -> None:
+    driver = here.start("apply", long, "--wait")
+    wait_for(lambda: here.recorded("long") == ["Running"] * 2)
+    process = here.start("apply", long, here.job("slow", "sleep 100"), "--wait")
+    wait_for(lambda: here.recorded("slow") == ["Running"])
     code, _, err = end(process, signal.SIGINT)
     assert (code, "interrupted; slow keeps running" in err) == (130, True)
     end(driver, signal.SIGTERM)
-    desk.clear("slow")
+    here.clear("slow")
 
 
-def stop_without_a_lock(driver: subprocess.Popen[str], desk: Desk) -> None:
+def stop_without_a_lock(driver: subprocess.Popen[str], here: Workplace) -> None:
     """Stops it at a moment when others can write."""
     while True:
         driver.send_signal(signal.SIGSTOP)
         try:
-            for path in (desk.state / "ledger.sqlite3", desk.state / "local" / "queue.db"):
+            for path in (here.state / "ledger.sqlite3", here.state / "local" / "queue.db"):
                 with contextlib.closing(sqlite3.connect(path, timeout=1)) as connection:
                     connection.execute("BEGIN EXCLUSIVE")  # a reader keeps others from committing
         except sqlite3.OperationalError:
@@ -75,15 +74,15 @@ def stop_without_a_lock(driver: subprocess.Popen[str], desk: Desk) -> None:
             return
 
 
-def test_a_delete_that_is_interrupted_tells_what_it_did(desk: Desk, long: str) -> None:
-    desk.run("apply", desk.job("done", "true"), "--wait")
-    driver = desk.start("apply", long, "--wait")
-    wait_for(lambda: desk.recorded("long") == ["Running"] * 2)
-    stop_without_a_lock(driver, desk)  # it will not carry out the delete
+def test_a_delete_that_is_interrupted_tells_what_it_did(here: Workplace, long: str) -> None:
+    here.run("apply", here.job("done", "true"), "--wait")
+    driver = here.start("apply", long, "--wait")
+    wait_for(lambda: here.recorded("long") == ["Running"] * 2)
+    stop_without_a_lock(driver, here)  # it will not carry out the delete
     try:
-        process = desk.start("delete", "done", "long", *JSON)
-        wait_for(lambda: desk.is_asked_to_go("long"))
-        wait_for(lambda: {row["name"][:4] for row in desk.data("get", "sessions")} == {"long"}, every=0.5)
+        process = here.start("delete", "done", "long", *JSON)
+        wait_for(lambda: here.is_asked_to_go("long"))
+        wait_for(lambda: {row["name"][:4] for row in here.data("get", "sessions")} == {"long"}, every=0.5)
         time.sleep(1)  # the verified delete of the first job is on record now; the second waits for its driver
         code, out, err = end(process, signal.SIGTERM)
     finally:
@@ -96,15 +95,15 @@ def test_a_delete_that_is_interrupted_tells_what_it_did(desk: Desk, long: str) -
     assert "on record" in json.loads(err.splitlines()[-1])["hint"]
 
 
-def test_an_error_as_data_is_the_last_line_whatever_is_said_before(desk: Desk) -> None:
-    desk.write("loud.toml", "name = 'loud'\nimage = 'x/y:1'\ncommand = ['tail', '-f', '/dev/null', '$HOME']\n")
+def test_an_error_as_data_is_the_last_line_whatever_is_said_before(here: Workplace) -> None:
+    here.write("loud.toml", "name = 'loud'\nimage = 'x/y:1'\ncommand = ['tail', '-f', '/dev/null', '$HOME']\n")
     words = ("apply", "loud.toml", "--wait", "--timeout", "0.5s", *JSON)
-    lines = desk.run(*words, exit=5).stderr.splitlines()
+    lines = here.run(*words, expect=5).stderr.splitlines()
     assert lines[0].startswith("warning: ")
     assert json.loads(lines[-1])["code"] == "timeout"
-    (line,) = desk.run(*words, "-q", exit=5).stderr.splitlines()
+    (line,) = here.run(*words, "-q", expect=5).stderr.splitlines()
     assert json.loads(line)["code"] == "timeout"
-    desk.clear("loud")
+    here.clear("loud")
 
 
 def test_an_outage_that_outlasts_the_timeout_leaves_what_was_known(tmp_path: Path) -> None:
@@ -122,52 +121,52 @@ def test_an_outage_that_outlasts_the_timeout_leaves_what_was_known(tmp_path: Pat
         assert json.loads(err.splitlines()[-1])["code"] == "timeout"
 
 
-def test_who_asked_for_data_gets_data_where_nothing_was_to_be_done(desk: Desk) -> None:
-    desk.run("apply", desk.job("short", "true"), "--wait")
-    (job,) = desk.data("retry", "short")["jobs"]
+def test_who_asked_for_data_gets_data_where_nothing_was_to_be_done(here: Workplace) -> None:
+    here.run("apply", here.job("short", "true"), "--wait")
+    (job,) = here.data("retry", "short")["jobs"]
     assert (job["action"], job["reason"], job["steps"]) == ("retry", "nothing to retry", [])
-    assert desk.data("delete", "nothing", "--ignore-not-found")["jobs"] == []
+    assert here.data("delete", "nothing", "--ignore-not-found")["jobs"] == []
     lines = ("retry short/1 nothing", "retry short -r 1 --dry-run", "retry jobs short", "retry short")
-    unknown, planned, with_noun, plain = desk.each(*lines)
+    unknown, planned, with_noun, plain = here.each(*lines)
     assert [done.returncode for done in (unknown, planned, with_noun, plain)] == [2, 0, 0, 0]
     assert (plain.stdout, "nothing to retry" in plain.stderr, "nothing to retry" in with_noun.stderr) == (
         "",
         True,
         True,
     )
-    assert [row["attempt"] for row in desk.data("get", "replicas", "short")] == [1], "one is unknown: none is retried"
+    assert [row["attempt"] for row in here.data("get", "replicas", "short")] == [1], "one is unknown: none is retried"
 
 
-def test_several_jobs_are_retried_in_one_loop_and_told_as_one_outcome(desk: Desk) -> None:
-    desk.slots(4)
+def test_several_jobs_are_retried_in_one_loop_and_told_as_one_outcome(here: Workplace) -> None:
+    here.slots(4)
     meet = (  # each waits for the other
         "A=${SKAHACTL_ATTEMPT:-1}; touch NAME.$A; n=0; until [ -e one.$A ] && [ -e two.$A ]; do n=$((n + 1));"
         " [ $n -lt 600 ] || exit 1; sleep 0.1; done; [ -e ready ]"
     )
     for name in ("one", "two"):
-        desk.job(name, meet.replace("NAME", name), 1)
-    desk.run("apply", "one.toml", "two.toml", "--wait", exit=1)
-    desk.write("ready", "")
-    outcome = desk.data("retry", "one", "two", "--wait")
+        here.job(name, meet.replace("NAME", name), 1)
+    here.run("apply", "one.toml", "two.toml", "--wait", expect=1)
+    here.write("ready", "")
+    outcome = here.data("retry", "one", "two", "--wait")
     assert (outcome["exit"], [job["name"] for job in outcome["jobs"]]) == (0, ["one", "two"])
     assert {job["status"] for job in outcome["jobs"]} == {"Completed"}
 
 
-def test_a_retry_leaves_a_driven_job_to_its_driver_and_drives_the_others(desk: Desk) -> None:
-    desk.slots(4)
-    desk.job("driven", "[ $REPLICA_ID = 1 ] && [ ! -e ready ] && exit 1; sleep 100", 2)
-    desk.job("other", "[ -e ready ]")
-    desk.run("apply", "other.toml", "--wait", exit=1)
-    driver = desk.start("apply", "driven.toml", "--wait")
-    wait_for(lambda: desk.recorded("driven") == ["Failed", "Running"])
-    desk.write("ready", "")
-    outcome = desk.data("retry", "driven", "other", "--wait")  # what a live driver takes over counts as done
+def test_a_retry_leaves_a_driven_job_to_its_driver_and_drives_the_others(here: Workplace) -> None:
+    here.slots(4)
+    here.job("driven", "[ $REPLICA_ID = 1 ] && [ ! -e ready ] && exit 1; sleep 100", 2)
+    here.job("other", "[ -e ready ]")
+    here.run("apply", "other.toml", "--wait", expect=1)
+    driver = here.start("apply", "driven.toml", "--wait")
+    wait_for(lambda: here.recorded("driven") == ["Failed", "Running"])
+    here.write("ready", "")
+    outcome = here.data("retry", "driven", "other", "--wait")  # what a live driver takes over counts as done
     handed, other = outcome["jobs"]
     assert (handed["action"], handed["counts"]["Running"]) == ("retry", 1)
     assert (other["action"], other["status"]) == ("retry", "Completed")
-    wait_for(lambda: desk.recorded("driven") == ["Running", "Running"])
+    wait_for(lambda: here.recorded("driven") == ["Running", "Running"])
     end(driver, signal.SIGTERM)
-    desk.clear("driven")
+    here.clear("driven")
 
 
 def test_a_session_of_no_job_that_is_deleted_is_told_as_data_too(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from skahactl.skaha.client import Client
 from skahactl.system import SystemClock
 from tests import ledgers
 from tests.skaha_server.process import running
-from tests.workplace import Workplace, kill
+from tests.workplace import Workplace, end
 
 pytestmark = pytest.mark.once
 
@@ -130,7 +130,7 @@ def _stopped(process, number: int, when) -> tuple[int, str]:  # type: ignore[no-
         process.send_signal(number)
         _, err = process.communicate(timeout=120)
     finally:
-        kill(process)
+        end(process)
     return process.returncode, err
 
 

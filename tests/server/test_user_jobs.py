@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.skaha_server.process import Server, running
-from tests.workplace import Workplace, kill
+from tests.workplace import Workplace, end
 
 pytestmark = pytest.mark.once
 
@@ -85,7 +85,7 @@ def drive_and_kill(here: Workplace, server: Server, creates: int, kills: int) ->
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
         time.sleep(draw.uniform(0, 0.5))
-        kill(process)
+        end(process)
 
 
 def assert_every_item_done(here: Workplace, sessions: list[Row], items: int, replicas: int) -> None:
