@@ -98,7 +98,7 @@ def _show(described: Sequence[DescribeQuery], runtime: Runtime) -> None:
     context = current()
     if context.machine_readable:
         data = [one.data for one in described]
-        context.data(data_text(context.output, "described", data[0] if len(data) == 1 else data))
+        context.data(data_text(context.output, data[0] if len(data) == 1 else data))
         return
     from skahactl.render import pager
 

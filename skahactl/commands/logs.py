@@ -88,8 +88,8 @@ def logs(
     from skahactl.commands.log_output import LogsOptions, run_logs
 
     context = current()
-    if context.output in ("json", "toml"):
-        raise UsageError(f"logs are not written as {context.output}", hint="use -o jsonl: an object a line")
+    if context.output == "json":
+        raise UsageError("logs are not written as json", hint="use -o jsonl: an object a line")
     _refuse_together(follow, {"--save": save, "--item": item})
     tail = None if tail == -1 else tail  # as kubectl writes "all lines"
     for option, value, least in (("--tail", tail, 0), ("--max", most, 1)):

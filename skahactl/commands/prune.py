@@ -149,7 +149,7 @@ def _show(context: Invocation, found: list[_OldRuns]) -> None:
     if context.machine_readable:
         from skahactl.render.tables import data_text
 
-        context.data(data_text(context.output, "runs", rows))
+        context.data(data_text(context.output, rows))
         return
     if context.output == "name":
         for row in rows:

@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from skahactl.engine.outcome import JobOutcome
 from skahactl.engine.plan import NEXT_RUN
@@ -14,7 +14,6 @@ from skahactl.invocation import Invocation, has_colour, one_line, shows_unicode
 from skahactl.render.columns import counts_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import TextIO
 
     from skahactl.model import Difference, Job
@@ -124,6 +123,8 @@ def run_diff_program(context: Invocation, command: str, outcomes: Sequence[JobOu
     import tempfile
     from pathlib import Path
 
+    import tomli_w
+
     from skahactl.errors import UsageError
 
     known = {job.name: job for job in jobs}
@@ -138,17 +139,9 @@ def run_diff_program(context: Invocation, command: str, outcomes: Sequence[JobOu
         for part in changed:
             assert part.summary is not None
             for place, content in zip(places, (part.summary.run.content, known[part.name].content), strict=True):
-                (place / f"{part.name}.toml").write_text(_toml(content), encoding="utf-8")
+                (place / f"{part.name}.toml").write_text(tomli_w.dumps(content), encoding="utf-8")
         try:
             words = shlex.split(command)
             subprocess.run([*words, *map(str, places)], check=False, cwd=folder)
         except (OSError, ValueError) as error:
             raise UsageError(f"SKAHACTL_DIFF: '{command}' cannot be run: {error}") from None
-
-
-def _toml(content: Mapping[str, Any]) -> str:
-    import tomli_w
-
-    from skahactl.render.tables import without_none
-
-    return tomli_w.dumps(without_none(content))

@@ -68,7 +68,7 @@ def show_outcome(context: Invocation, outcome: Outcome) -> None:
         from skahactl.render.tables import data_text
 
         data = outcome.data()
-        context.data(data_text(context.output, "jobs", data["jobs"] if context.output == "jsonl" else data))
+        context.data(data_text(context.output, data["jobs"] if context.output == "jsonl" else data))
         return
     for job in outcome.jobs:
         where = head(job.name, outcome.profile)

@@ -65,28 +65,30 @@ def show_rows(
             context.out(one_line(VIEWS[noun].name(row)))
     else:
         data = rows if raw is None or context.output == "csv" else raw
-        context.data(data_text(context.output, noun, data, headers=headers))
+        context.data(data_text(context.output, data, headers=headers))
     left_out = rows.left_out if isinstance(rows, LimitedRows) else 0
     if left_out:
         context.stdout.flush()
         context.say(f"{count_noun(left_out, 'more row')} not shown (--limit {len(rows)})")
 
 
-def data_text(output: str, noun: str, data: object, *, headers: bool = True) -> str:
-    """``data`` as json, yaml (JSON is YAML), jsonl (a line for each row), csv, or toml (an array of tables called
-    ``noun``)."""
-    if output == "toml":
-        import tomli_w
-
-        return tomli_w.dumps(without_none(data if isinstance(data, Mapping) else {noun: data}))
+def data_text(output: str, data: Any, *, headers: bool = True) -> str:
+    """``data`` as json, yaml (JSON is YAML), jsonl (a line for each row) or csv."""
+    rows: Sequence[Row] = [data] if isinstance(data, dict) else data
     if output == "csv":
-        return _csv_text([data] if isinstance(data, Mapping) else data, headers)  # type: ignore[list-item, arg-type]
-    import json
-
+        return _csv_text(rows, headers)
     if output == "jsonl":
-        rows = [data] if isinstance(data, Mapping) else data
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)  # type: ignore[attr-defined]
-    return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+        return "".join(_json_text(row) + "\n" for row in rows)
+    return _json_text(data, indent=2) + "\n"
+
+
+def _json_text(data: object, indent: int | None = None) -> str:
+    """JSON has no NaN and no infinity: where a server gives such a number, null."""
+    try:
+        return json.dumps(data, ensure_ascii=False, indent=indent, allow_nan=False)
+    except ValueError:
+        finite = json.loads(json.dumps(data), parse_constant=lambda _: None)
+        return json.dumps(finite, ensure_ascii=False, indent=indent)
 
 
 def _csv_text(rows: Sequence[Row], headers: bool) -> str:
@@ -113,15 +115,6 @@ def _flattened(row: Mapping[str, object], prefix: str) -> Iterator[tuple[str, ob
             yield prefix + key, " ".join(map(str, value))
         else:
             yield prefix + key, value
-
-
-def without_none(data: Any) -> Any:
-    """TOML has no null: what is unknown is left out."""
-    if isinstance(data, Mapping):
-        return {key: without_none(value) for key, value in data.items() if value is not None}
-    if isinstance(data, list | tuple):
-        return [without_none(value) for value in data if value is not None]
-    return data
 
 
 def sort_rows(noun: str, rows: Sequence[Row], key: str | None) -> list[Row]:
@@ -323,12 +316,9 @@ class AppendedRows:
 
     def _write(self, rows: Sequence[Row], now: float, first: bool) -> None:
         context = self._context
-        if context.output in ("json", "jsonl", "yaml"):
-            context.data("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        elif context.output == "csv":
-            context.data(data_text("csv", self._noun, rows, headers=self._headers and first) if rows else "")
-        elif context.output == "toml":
-            context.data(data_text("toml", self._noun, rows) + "\n" if rows else "")
+        if context.machine_readable:  # of a list that goes on, each row is a line
+            output = "csv" if context.output == "csv" else "jsonl"
+            context.data(data_text(output, rows, headers=self._headers and first) if rows else "")
         elif context.output == "name":
             context.stdout.write("".join(one_line(VIEWS[self._noun].name(row)) + "\n" for row in rows))
         elif rows:

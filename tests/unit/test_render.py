@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -389,6 +390,13 @@ def test_words_of_others_cannot_break_a_table() -> None:
     place = context(output="name")
     show_rows(place, "sessions", [session("b", id="x\x1by")])
     assert written(place)[0] == "x?y\n"
+
+
+def test_numbers_that_json_lacks_are_null() -> None:
+    for output in ("json", "jsonl"):
+        place = context(output=output)
+        show_rows(place, "stats", [], raw={"load": [float("nan"), {"limit": float("inf"), "used": 1.5}]})
+        assert json.loads(written(place)[0]) == {"load": [None, {"limit": None, "used": 1.5}]}
 
 
 def test_numbers_written_as_text_are_sorted_as_numbers() -> None:
