@@ -22,11 +22,11 @@ from skahactl.profile import LOCAL_SERVER, Profile
 from skahactl.render import terminal
 from skahactl.render.cells import CELLS, RETRYING, draw
 from skahactl.render.columns import SHARE, STYLES, cells, columns_of, plain_lines, stats_rows
-from skahactl.render.description import run_times, timeline
 from skahactl.render.differences import difference_lines
 from skahactl.render.outcomes import head, show_outcome, standing
 from skahactl.render.progress import PlainReporter, reporter
 from skahactl.render.tables import show_rows, sort_rows, terminal_columns
+from skahactl.render.timeline import run_times, timeline
 from skahactl.skaha.models import ServerError
 from skahactl.text import about_duration, display_width, wrapped
 
