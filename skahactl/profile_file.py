@@ -15,7 +15,8 @@ from skahactl.manifest.shared_record import SAFE_PATH, shared_problem
 from skahactl.model import Limits, Resources
 from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry, address_problem
 from skahactl.system import home, read_limited
-from skahactl.text import nearest, parse_duration, toml_tables
+from skahactl.text import nearest, parse_duration
+from skahactl.toml import toml_tables
 
 #: A value as TOML has it, to the value as it is used; ValueError says what was expected.
 Reader = Callable[[object], object]

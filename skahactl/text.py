@@ -18,28 +18,6 @@ _WHOLE = re.compile(r"\s*(?:\d+(?:\.\d+)?\s*[smhd]?\s*)+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 
 
-#: A whole number of TOML that may have more digits than Python converts to text (4300).
-LONG_NUMBER = re.compile(r"0x[\da-fA-F_]{3500,}|0o[0-7_]{4500,}|0b[01_]{14000,}|\d[\d_]{4299,}")
-
-
-def toml_tables(text: str) -> dict[str, Any]:
-    """Return the tables of a TOML text. Raises TOMLDecodeError, or another ValueError that says what Python cannot
-    hold."""
-    import tomllib
-
-    try:
-        tables = tomllib.loads(text)
-        if LONG_NUMBER.search(text):
-            repr(tables)  # a number that is not decimal can be read, and not be written again
-    except tomllib.TOMLDecodeError:
-        raise
-    except RecursionError:
-        raise ValueError("tables or lists are nested too deeply") from None
-    except ValueError:
-        raise ValueError("a number with too many digits") from None
-    return tables
-
-
 def parse_duration(text: str | int | float) -> float:
     """Parse ``30``, ``30s``, ``5m``, ``2h``, ``1d`` or ``1h30m`` to seconds. Raises ValueError with examples."""
     if isinstance(text, bool) or (not isinstance(text, int | float) and not _WHOLE.fullmatch(text)):
@@ -225,10 +203,10 @@ def amounts(wanted: Mapping[str, Any]) -> Iterator[str]:
             yield f"{amount} {plural}" if isinstance(amount, str) else count_noun(amount, unit, plural)
 
 
-def format_resources(wanted: Mapping[str, Any]) -> str:
-    """Return the amounts that a session requests, or ``flexible``."""
-    flexible = ["flexible"] if wanted.get("cores") is None and wanted.get("ram") is None else []
-    return ", ".join([*flexible, *amounts(wanted)])
+def format_resources(wanted: Mapping[str, Any], flexible: str = "flexible") -> str:
+    """Return the amounts that a session requests; without any, ``flexible``."""
+    words = [flexible] if wanted.get("cores") is None and wanted.get("ram") is None else []
+    return ", ".join([*words, *amounts(wanted)])
 
 
 def format_amount(value: float) -> str:

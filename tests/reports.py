@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import heapq
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from skahactl.render.report_data import (
-    FailedAttempt,
-    FailureGroup,
-    Report,
-    ReportAttempt,
-    ReportJob,
-    ReportUsage,
-    TimedItem,
-)
+from skahactl.engine.usage import RunUsage
+from skahactl.ledger.records import AttemptRow, JobKey, Run, RunSummary
+from skahactl.model import Limits, Resources, zero_filled
+from skahactl.render.report import FailedAttempt, FailureGroup, Report, ReportJob
+from tests.unit.test_render import attempt
 
 START = 1_795_705_200.0  # 2026-11-26T15:00:00Z
 
@@ -47,7 +44,7 @@ def job(
     so many seconds after the end of all others."""
     chance = random.Random(replicas)
     free = [start] * at_once
-    attempts: list[ReportAttempt] = []
+    attempts: list[AttemptRow] = []
     for number in range(1, replicas + 1):
         created = heapq.heappop(free)
         started = created + 3 + chance.expovariate(1 / 10)
@@ -62,59 +59,49 @@ def job(
         attempts.sort(key=lambda one: (one.replica, one.number))
         end = later + 200
     failed = 0 if retry_after is not None else failing
+    run = Run(
+        1, JobKey("https://ws-uv.canfar.net/skaha/v1", "ana", texts.name), 1, "canfar", "d", "headless",
+        "images.canfar.net/unions/shapepipe:1.1", {}, Limits(alive=at_once), 1, "all", after, {}, None, start, start,
+        end, end, False, replicas,
+    )  # fmt: skip
+    counts = zero_filled({"Completed": replicas - failed, "Failed": failed})
+    items = {"total": replicas, "completed": replicas - failed, "failed": failed}
     return ReportJob(
-        name=texts.name,
-        run=1,
-        profile="canfar",
-        server="ws-uv.canfar.net",
-        user="ana",
-        image="images.canfar.net/unions/shapepipe:1.1",
-        resources="2 cores, 8 GB",
-        status="Failed" if failed else "Completed",
-        reason=None,
-        counts={"Completed": replicas - failed, "Failed": failed},
-        items={"total": replicas, "completed": replicas - failed, "failed": failed},
-        created=start,
-        ended=end,
-        observed=end,
-        cores=2,
-        alive_limit=at_once,
-        after=after,
+        summary=RunSummary(run, counts, "Failed" if failed else "Completed", 0, items, ended=end),
         attempts=tuple(attempts),
-        failures=_failures(failed, texts),
-        timed=tuple(
-            TimedItem(one.items, one.replica, one.number, one.state, (one.finished or 0.0) - (one.started or 0.0))
-            for one in attempts
-        ),
-        timed_noun="item",
-        usage=(
-            ReportUsage("memory", "GB", tuple(chance.uniform(1.5, 3) for _ in range(replicas)), 8, 41, "ram = 4"),
-            ReportUsage("cpu", "cores", tuple(chance.uniform(0.8, 1) for _ in range(replicas)), 2, 41),
+        items={number: (f"{texts.item} {number}",) for number in range(1, replicas + 1)},
+        resources=Resources(2, 8),
+        failures=_failures(attempts[:failed], texts),
+        usage=RunUsage(
+            tuple(chance.uniform(1.5, 3) for _ in range(replicas)),
+            tuple(chance.uniform(0.8, 1) for _ in range(replicas)),
+            ram_requested=8,
+            cpu_requested=2,
+            samples=41,
         ),
         manifest=f'name = "survey"\ncommand = ["measure.sh", "{texts.item}"]\n',
-        commands=(("why", f"skahactl logs {texts.name} --failed"),) if failed else (),
     )
 
 
 def _attempt(
     replica: int, number: int, bad: bool, texts: Texts, created: float, started: float, finished: float
-) -> ReportAttempt:
+) -> AttemptRow:
     state, code = ("Failed", 2) if bad else ("Completed", 0)
-    item = f"{texts.item} {replica}"
-    return ReportAttempt(replica, number, state, item, created, started, finished, None, code, texts.line)
+    made = attempt(replica, state, created, started, finished)
+    return replace(made, number=number, exit_code=code, last_line=texts.line)
 
 
-def _failures(failed: int, texts: Texts) -> tuple[FailureGroup, ...]:
+def _failures(failed: Sequence[AttemptRow], texts: Texts) -> tuple[FailureGroup, ...]:
     """One group for every hundred failures, with up to three logs each."""
     return tuple(
         FailureGroup(
             "Failed",
             texts.line,
-            tuple(range(first, min(failed, first + 99) + 1)),
+            tuple(row.replica for row in failed[first : first + 100]),
             tuple(
-                FailedAttempt(n, 1, f"{texts.item} {n}", 2, (texts.line,) * 20, f"/home/ana/logs/{n}-1.log")
-                for n in range(first, min(failed, first + 2) + 1)
+                FailedAttempt(row, (texts.line,) * 20, f"/home/ana/logs/{row.replica}-1.log")
+                for row in failed[first : first + 3]
             ),
         )
-        for first in range(1, failed + 1, 100)
+        for first in range(0, len(failed), 100)
     )

@@ -109,14 +109,15 @@ def _read(file: str, context: Invocation) -> str:
 def _ask_all(context: Invocation) -> tuple[str, dict[str, str]]:
     """Return the template, and the answers as TOML."""
     from skahactl.manifest import schema, starter
+    from skahactl.toml import toml_value
 
     name = _ask(context, "Name of the job", "my-job", schema.check_job_name)
     image = _ask(context, "Container image", starter.IMAGE, schema.check_image)
     work = _ask(context, "A number of replicas, or a file with one item per line", "10", _work)
-    answers = {"name": starter.toml(name), "image": starter.toml(image)}
+    answers = {"name": toml_value(name), "image": toml_value(image)}
     if work.isdigit():
         return "shell", answers | {"replicas": work}
-    return "list", answers | {"items.values": "", "items.file": starter.toml(work)}
+    return "list", answers | {"items.values": "", "items.file": toml_value(work)}
 
 
 def _work(answer: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -12,10 +14,20 @@ from skahactl import __version__, completers
 from skahactl.commands.params import RunNumber
 from skahactl.errors import Exit, SkahactlError, UsageError
 from skahactl.invocation import OUTPUTS, current
-from skahactl.text import suggest
+from skahactl.model import State
+from skahactl.text import count_noun, suggest, without_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from skahactl.ledger.database import Ledger
+    from skahactl.ledger.records import AttemptRow, ReplicaRow, Run
+    from skahactl.render.report import FailureGroup, ReportJob
+
+_TAIL_BYTES = 32_768  # of a log, for its last lines
+_LINES = 20
+_EXAMPLES = 3  # logs of each group of failures
+_FAILED = (State.FAILED, State.REJECTED, State.UNKNOWN, State.SKIPPED)
 
 
 def report(
@@ -67,10 +79,8 @@ def _plain(job: str) -> str:
 def _page(words: Sequence[str], number: int | None) -> str:
     import time
 
-    from skahactl.commands.report_content import gather_job
     from skahactl.commands.runtime import open_runtime, read_exit_codes, run_online, targets_without_exit_codes
-    from skahactl.render.report import report_page
-    from skahactl.render.report_data import Report
+    from skahactl.render.report import Report, report_page
     from skahactl.targets import by_run, find
 
     with open_runtime(reads_only=True) as runtime:
@@ -82,9 +92,124 @@ def _page(words: Sequence[str], number: int | None) -> str:
         if lacking := targets_without_exit_codes(runtime.ledger, targets):
             run_online(runtime, lambda: read_exit_codes(runtime, lacking))
         fresh = by_run(find(runtime.ledger, runtime.profile, words, run=number))
-        found = [gather_job(runtime.ledger, target.run) for target in fresh if target.run is not None]
-    found.sort(key=lambda job: job.created)
+        found = [_gather(runtime.ledger, target.run) for target in fresh if target.run is not None]
+    found.sort(key=lambda job: job.summary.run.created)
     return report_page(Report(tuple(found), time.time(), __version__))
+
+
+def _gather(ledger: Ledger, run: Run) -> ReportJob:
+    """Return everything that the page shows of one run. Reads the ends of its saved logs."""
+    from skahactl.engine.usage import run_usage
+    from skahactl.ledger.attempts import attempts_of, usage_of
+    from skahactl.ledger.replicas import replicas_of
+    from skahactl.ledger.runs import summaries
+    from skahactl.render.report import ReportJob
+
+    (summary,) = summaries(ledger, [run])
+    rows = {row.number: row for row in replicas_of(ledger, run.id)}
+    attempts = tuple(replace(row, last_line=row.last_line or _last_line(row)) for row in attempts_of(ledger, run.id))
+    requested = {(row.replica, row.number): row.resources or rows[row.replica].request.resources for row in attempts}
+    resources = {row.request.resources for row in rows.values()}
+    return ReportJob(
+        summary=summary,
+        attempts=attempts,
+        items={row.number: row.items for row in rows.values()},
+        resources=resources.pop() if len(resources) == 1 else None,
+        failures=_failures(rows, {row.replica: row for row in attempts}),
+        usage=run_usage(usage_of(ledger, run.id), requested),
+        manifest=_run_toml(run),
+    )
+
+
+def _last_line(row: AttemptRow) -> str | None:
+    """Return the last line of its log; without a log, why it ended."""
+    from skahactl.logs.saved import last_line_of
+
+    try:
+        with open(row.log_path or "", "rb") as stream:
+            return last_line_of(stream) or row.reason
+    except OSError:
+        return row.reason
+
+
+def _failures(rows: Mapping[int, ReplicaRow], latest: Mapping[int, AttemptRow]) -> tuple[FailureGroup, ...]:
+    """Return the failed replicas, grouped by similar failures, the largest group first."""
+    from skahactl.render.report import FailedAttempt, FailureGroup
+
+    groups: dict[tuple[str, str], list[int]] = {}
+    texts: dict[tuple[str, str], str] = {}
+    for number, row in rows.items():
+        if row.state in _FAILED:
+            last_line = latest[number].last_line if number in latest else None
+            text = last_line or row.reason or ""
+            key = (row.state, _without_items(text, row.items))
+            texts.setdefault(key, text)
+            groups.setdefault(key, []).append(number)
+    found = []
+    for key, numbers in sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[1])):
+        examples = [latest[number] for number in numbers[:_EXAMPLES] if number in latest]
+        ends = tuple(FailedAttempt(row, *_end_of_log(row)) for row in examples)
+        found.append(FailureGroup(key[0], texts[key], tuple(numbers), ends))
+    return tuple(found)
+
+
+def _without_items(text: str, items: Sequence[str]) -> str:
+    """Return the text without what differs from replica to replica: its items and numbers."""
+    for item in items[:50]:
+        text = text.replace(item, "?") if item else text
+    return without_numbers(text)
+
+
+def _end_of_log(row: AttemptRow) -> tuple[tuple[str, ...], str]:
+    """Return the last lines of its saved log and the log's path; or no line, and why there is none."""
+    if row.session is None:
+        return (), "no session was created"
+    lines = _last_lines(row.log_path) if row.log_path else []
+    return tuple(lines), (row.log_path or "") if lines else "the log is not saved on this machine"
+
+
+def _last_lines(path: str) -> list[str]:
+    """Return the lines at the end of a file, without the marks of items; a first line that is cut is left out."""
+    from skahactl.manifest.placeholders import MARK
+
+    try:
+        with open(path, "rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - _TAIL_BYTES))
+            data = stream.read()
+    except OSError:
+        return []
+    lines = MARK.sub(b"\n", data).decode("utf-8", "replace").removesuffix("\n").split("\n") if data else []
+    if size > _TAIL_BYTES and len(lines) > 1:
+        del lines[0]
+    return [line.rstrip("\r").rpartition("\r")[2] for line in lines[-_LINES:]]
+
+
+def _run_toml(run: Run) -> str:
+    """Return the content of the run as TOML, with what it was driven by."""
+    import tomli_w
+
+    from skahactl.toml import toml_text
+
+    content: dict[str, Any] = {"name": run.key.name, **run.content}
+    shell, items = content.pop("shell", None), content.pop("items", None)
+    if content.get("kind") == "headless":
+        del content["kind"]
+    content["after"] = list(run.after)
+    content["limits"] = {key: getattr(run.limits, key) for key in ("alive", "pending", "failures")}
+    content["retry"] = {"attempts": run.attempts if run.attempts > 1 else None, "ram": list(run.retry_ram) or None}
+    content["logs"] = {"keep": run.keep}
+    tables = {key: _known(table) for key, table in content.items() if isinstance(table, Mapping)}
+    plain = {key: value for key, value in content.items() if key not in tables and value != []}
+    text = tomli_w.dumps(plain) + (f"shell = {toml_text(shell)}\n" if shell else "")
+    if items:
+        each = "each = true\n" if items.get("each") else ""
+        text += f'\n[items]  # {count_noun(items["count"], "item")}\nstrategy = "{items["strategy"]}"\n{each}'
+    return f"{text}\n{tomli_w.dumps({key: table for key, table in tables.items() if table})}"
+
+
+def _known(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if value is not None}
 
 
 def _write(path: Path, page: str) -> None:

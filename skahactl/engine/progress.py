@@ -6,7 +6,7 @@ import heapq
 import itertools
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -132,7 +132,7 @@ class ProgressTracker:
         """Return seconds until the end, by items where replicas mark them, else by whole replicas."""
         run = snapshot.run
         waiting = sum(row.state in _WAITING for row in snapshot.replicas) + retries
-        slots = min(most_at_once(snapshot.attempts, now), run.limits.alive or len(snapshot.replicas))
+        slots = min(most_at_once(_ran(snapshot.attempts, now)), run.limits.alive or len(snapshot.replicas))
         if run.id not in self._each:
             self._each[run.id] = replicas_with_each(self.ledger, run.id)
         if self._each[run.id] and running:
@@ -175,13 +175,17 @@ def finish_after(running: Sequence[float], whole: float, waiting: int, slots: in
     return last if running or waiting else None
 
 
-def most_at_once(attempts: Iterable[AttemptRow], now: float) -> int:
-    """Return how many attempts at most have run at the same time: what is Pending says that no more have room."""
-    steps: list[tuple[float, int]] = []
+def most_at_once(spans: Iterable[tuple[float, float]]) -> int:
+    """Return how many of these times, each from a start to an end, overlap at most."""
+    steps = [step for start, end in spans for step in ((start, 1), (end, -1))]
+    return max(itertools.accumulate(change for _, change in sorted(steps)), default=0)
+
+
+def _ran(attempts: Iterable[AttemptRow], now: float) -> Iterator[tuple[float, float]]:
+    """Yield when attempts ran. What is Pending says that no more have room."""
     for row in attempts:
         if row.started is not None and (row.finished is not None or row.state == State.RUNNING):
-            steps += [(row.started, 1), (now if row.finished is None else row.finished, -1)]
-    return max(itertools.accumulate(change for _, change in sorted(steps)), default=0)
+            yield row.started, now if row.finished is None else row.finished
 
 
 def _remaining(seconds: float, median: float, longest: float) -> float | None:

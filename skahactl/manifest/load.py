@@ -26,7 +26,8 @@ from skahactl.manifest.problems import (
 from skahactl.manifest.schema import JobTable, check_word, show_value
 from skahactl.manifest.syntax import parse_toml
 from skahactl.system import read_limited, read_stream
-from skahactl.text import did_you_mean, nearest, toml_tables
+from skahactl.text import did_you_mean, nearest
+from skahactl.toml import toml_tables
 
 Table = dict[str, Any]
 

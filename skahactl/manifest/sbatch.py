@@ -14,8 +14,9 @@ from skahactl.manifest.arrays import IndexArray, parse_array
 from skahactl.manifest.batch_script import BatchScript, Converted, for_container, parse_script, unquoted
 from skahactl.manifest.placeholders import escape_placeholders
 from skahactl.manifest.schema import legal_job_name
-from skahactl.manifest.starter import IMAGE, WIDTH, Setting, manifest_text, toml, toml_text
+from skahactl.manifest.starter import IMAGE, WIDTH, Setting, manifest_text
 from skahactl.text import nearest
+from skahactl.toml import toml_text, toml_value
 
 _SHORT = {
     "a": "array",
@@ -221,12 +222,12 @@ def _name(work: _Work) -> None:
     given = work.given.get("job-name")
     stem = work.file.rpartition("/")[2].partition(".")[0]
     name = legal_job_name(given[0] if given else stem) or "my-job"
-    work.set("name", toml(name), given[1] if given else "")
-    work.set("image", toml(IMAGE), "")
+    work.set("name", toml_value(name), given[1] if given else "")
+    work.set("image", toml_value(IMAGE), "")
     found = list(_NESTED.finditer(work.script.body))
     for nested in found:
         if nested[1]:
-            work.set("image", toml(nested[1]), nested[0])
+            work.set("image", toml_value(nested[1]), nested[0])
         work.remark(
             nested[0],
             "The container of a session cannot start another one. Set image to this image (in a registry of the "
@@ -249,7 +250,7 @@ def _array(work: _Work) -> None:
         work.wrong("array", str(error))
         return
     plain = re.sub(r"(?<![0-9])0+(?=[0-9])", "", text.partition("%")[0])  # Slurm reads 001 as 1
-    work.set("items.range", toml(plain), written)
+    work.set("items.range", toml_value(plain), written)
     work.settings["items.per-replica"] = Setting("1", "one session per number; for more, add each = true")
     if work.array.limit is not None:
         work.set("limits.alive", str(work.array.limit), f"%{work.array.limit}")
@@ -324,12 +325,14 @@ def _export(work: _Work) -> None:
         if not _VARIABLE.fullmatch(name):
             work.wrong("export", f"'{name}' is not the name of a variable")
         elif not equals:
-            work.set(f"env.{name}", f"{{ from-env = {toml(name)} }}", f"--export {name}: your value when you apply")
+            work.set(
+                f"env.{name}", f"{{ from-env = {toml_value(name)} }}", f"--export {name}: your value when you apply"
+            )
         elif name in _PLATFORM:
             work.exports.append(f"export {part.strip()}")
             work.remark(written, f"The platform sets {name}; the commands set it again at their beginning.")
         else:
-            work.set(f"env.{name}", toml(escape_placeholders(unquoted(text))), "--export")
+            work.set(f"env.{name}", toml_value(escape_placeholders(unquoted(text))), "--export")
 
 
 def _commands(work: _Work) -> None:
@@ -355,7 +358,7 @@ def _commands(work: _Work) -> None:
         first = " ".join(script.interpreter)
         work.problems.append(Problem(work.file, f"{first}: cannot run a text with this interpreter", 1))
     else:
-        words = ", ".join(toml(word) for word in argv[:-1])
+        words = ", ".join(toml_value(word) for word in argv[:-1])
         work.set("command", f"[{words}, {toml_text(text)}]")
     _remarks_about_commands(work, found)
 
@@ -435,7 +438,7 @@ def _environment(work: _Work) -> None:
         values["SLURM_MEM_PER_NODE"] = str(int(work.settings["resources.ram"].value) * 1024)
     for name, value in values.items():
         if name in used:
-            work.set(f"env.{name}", toml(value))
+            work.set(f"env.{name}", toml_value(value))
     _remarks_about_variables(work, used, set(values))
 
 

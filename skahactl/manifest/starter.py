@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-import tomli_w
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from skahactl.manifest.schema import JobTable
+from skahactl.toml import toml_value
 
 #: For editors: where the schema of manifests is, beside the manifest.
 SCHEMA_LINE = "#:schema ./skahactl.schema.json"
@@ -32,23 +32,10 @@ class Setting:
 Settings = Mapping[str, Setting]  # by dotted key, such as resources.cores
 
 
-def toml(value: str | int) -> str:
-    """Return ``value`` as TOML, on one line."""
-    return tomli_w.dumps({"x": value}).removeprefix("x = ").rstrip("\n")
-
-
-def toml_text(text: str) -> str:
-    """Return a text of several lines as TOML: unchanged where possible, otherwise with escapes."""
-    plain = "'''" not in text and not text.endswith("'") and not any(c < " " and c not in "\t\n" for c in text)
-    if plain and "\x7f" not in text:
-        return f"'''\n{text}'''"
-    return tomli_w.dumps({"x": text}, multiline_strings=True).removeprefix("x = ").rstrip("\n")
-
-
 _FOLDER = '"/arc/projects/my-project"'
 _ARRAY = {
     "name": '"my-array"',
-    "image": toml(IMAGE),
+    "image": toml_value(IMAGE),
     "command": '["python3", "{folder}/process.py", "--tile", "{item}"]',
     "vars.folder": _FOLDER,
     "resources.cores": "2",
@@ -60,7 +47,7 @@ _ARRAY = {
 }
 _LIST = {
     "name": '"my-list"',
-    "image": toml(IMAGE),
+    "image": toml_value(IMAGE),
     "command": '["python3", "{folder}/process.py", "--tile", "{item}"]',
     "vars.folder": _FOLDER,
     "replicas": "2",
@@ -72,7 +59,7 @@ _LIST = {
 }
 _SHELL = {
     "name": '"my-job"',
-    "image": toml(IMAGE),
+    "image": toml_value(IMAGE),
     "shell": "'''\nset -euo pipefail\ncd \"{folder}\"\n"
     'python3 process.py --part "$REPLICA_ID" --of "$REPLICA_COUNT" > "part-$REPLICA_ID.log" 2>&1\n\'\'\'',
     "vars.folder": _FOLDER,
@@ -82,7 +69,7 @@ _SHELL = {
 }
 _NOTEBOOK = {
     "name": '"my-notebook"',
-    "image": toml(IMAGE),
+    "image": toml_value(IMAGE),
     "kind": '"notebook"',
     "resources.cores": "2",
     "resources.ram": "8",

@@ -9,7 +9,7 @@ from typing import Any
 
 from skahactl.errors import Problem
 from skahactl.manifest.problems import SourceText
-from skahactl.text import LONG_NUMBER, toml_tables
+from skahactl.toml import LONG_NUMBER, toml_tables
 
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _STRING = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'")

@@ -13,7 +13,7 @@ from skahactl.engine.runtime import FailedReplica, RunProgress
 from skahactl.invocation import one_line
 from skahactl.model import ENDED, State
 from skahactl.profile import LOCAL_SERVER
-from skahactl.render.columns import STYLES
+from skahactl.render.states import STYLES
 from skahactl.render.terminal import Size, shorten_middle
 from skahactl.text import about_duration, amounts, count_noun, format_duration, format_ranges, without_numbers
 

@@ -12,12 +12,13 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from skahactl.engine.progress import most_at_once
 from skahactl.text import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from skahactl.render.report_data import ReportAttempt, ReportUsage
+    from skahactl.render.timeline import AttemptSpan
 
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
 _IDLE_SHARE = 0.5  # a time in which nothing was alive is shortened if it is longer than this part of the busy time
@@ -126,7 +127,7 @@ def _merged(spans: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float
 class Bar:
     """One attempt in the timeline: the time it waited, then the time it ran."""
 
-    attempt: ReportAttempt
+    span: AttemptSpan
     y: float
     waiting: tuple[float, float] | None  # x, width
     running: tuple[float, float] | None
@@ -141,33 +142,19 @@ class Timeline:
     rows: int
 
 
-def span_of(attempt: ReportAttempt, now: float) -> tuple[float, float]:
-    """Return when the attempt was alive: from its create to its end, or to ``now`` while it has not ended."""
-    first = attempt.created if attempt.started is None else min(attempt.created, attempt.started)
-    last = now if attempt.finished is None else attempt.finished
-    return first, max(first, last)
-
-
-def run_time(attempt: ReportAttempt) -> float | None:
-    """Return seconds from start to end; None if either is unknown."""
-    if attempt.started is None or attempt.finished is None:
-        return None
-    return max(0.0, attempt.finished - attempt.started)
-
-
-def timeline(attempts: Sequence[ReportAttempt], scale: TimeScale, now: float) -> Timeline:
+def timeline(spans: Sequence[AttemptSpan], scale: TimeScale) -> Timeline:
     """Return a row for each replica; with many replicas, attempts that follow each other share a row."""
-    replicas = sorted({attempt.replica for attempt in attempts})
+    replicas = sorted({span.row.replica for span in spans})
     is_shared = len(replicas) > _MOST_ROWS
     if is_shared:
-        rows = _shared_rows(attempts, now)
+        rows = _shared_rows(spans)
     else:
         row_of = {replica: row for row, replica in enumerate(replicas)}
-        rows = [row_of[attempt.replica] for attempt in attempts]
+        rows = [row_of[span.row.replica] for span in spans]
     count = max(rows, default=-1) + 1
     pitch = min(_TALLEST_ROW, max(_LEAST_ROW, _MOST_HEIGHT / max(1, count)))
     height = pitch - (4 if pitch >= 16 else 2 if pitch >= 8 else 1 if pitch >= 5 else 0.4)
-    bars = tuple(_bar(attempt, row * pitch, scale, now) for attempt, row in zip(attempts, rows, strict=True))
+    bars = tuple(_bar(span, row * pitch, scale) for span, row in zip(spans, rows, strict=True))
     every = max(1, math.ceil(14 / pitch))
     labels = tuple(
         (row * pitch + height / 2, str(replica))
@@ -177,27 +164,25 @@ def timeline(attempts: Sequence[ReportAttempt], scale: TimeScale, now: float) ->
     return Timeline(bars, count * pitch, height, labels, count)
 
 
-def _shared_rows(attempts: Sequence[ReportAttempt], now: float) -> list[int]:
+def _shared_rows(spans: Sequence[AttemptSpan]) -> list[int]:
     """For each attempt the lowest row that is free from its beginning to its end."""
-    order = sorted(range(len(attempts)), key=lambda place: (span_of(attempts[place], now), attempts[place].replica))
-    rows = [0] * len(attempts)
+    order = sorted(range(len(spans)), key=lambda at: (spans[at].created, spans[at].ended, spans[at].row.replica))
+    rows = [0] * len(spans)
     free: list[int] = []
     busy: list[tuple[float, int]] = []
     for place in order:
-        start, end = span_of(attempts[place], now)
-        while busy and busy[0][0] <= start:
+        while busy and busy[0][0] <= spans[place].created:
             heapq.heappush(free, heapq.heappop(busy)[1])
         rows[place] = heapq.heappop(free) if free else len(busy)
-        heapq.heappush(busy, (end, rows[place]))
+        heapq.heappush(busy, (spans[place].ended, rows[place]))
     return rows
 
 
-def _bar(attempt: ReportAttempt, y: float, scale: TimeScale, now: float) -> Bar:
-    first, last = span_of(attempt, now)
-    begin = last if attempt.started is None else min(max(attempt.started, first), last)
-    waiting = _extent(scale, first, begin) if begin > first or attempt.started is None else None
-    running = _extent(scale, begin, last) if attempt.started is not None else None
-    return Bar(attempt, y, waiting, running)
+def _bar(span: AttemptSpan, y: float, scale: TimeScale) -> Bar:
+    begin = span.ended if span.started is None else span.started
+    waiting = _extent(scale, span.created, begin) if begin > span.created or span.started is None else None
+    running = _extent(scale, begin, span.ended) if span.started is not None else None
+    return Bar(span, y, waiting, running)
 
 
 def _extent(scale: TimeScale, start: float, end: float) -> tuple[float, float]:
@@ -234,13 +219,12 @@ class Concurrency:
         return "".join(parts) + f"L{_rounded(1000)} 100Z"
 
 
-def concurrency(attempts: Sequence[ReportAttempt], scale: TimeScale, now: float) -> Concurrency:
+def concurrency(spans: Sequence[AttemptSpan], scale: TimeScale) -> Concurrency:
     changes: list[tuple[float, int, int]] = []  # time, change of running, change of alive
-    for attempt in attempts:
-        first, last = span_of(attempt, now)
-        changes += [(first, 0, 1), (last, 0, -1)]
-        if attempt.started is not None:
-            changes += [(min(max(attempt.started, first), last), 1, 0), (last, -1, 0)]
+    for span in spans:
+        changes += [(span.created, 0, 1), (span.ended, 0, -1)]
+        if span.started is not None:
+            changes += [(span.started, 1, 0), (span.ended, -1, 0)]
     changes.sort()
     samples: list[Sample] = []
     running = alive = place = 0
@@ -258,7 +242,8 @@ def concurrency(attempts: Sequence[ReportAttempt], scale: TimeScale, now: float)
         since = scale.at(number * width) - scale.start
         samples.append(Sample(number * width, width, most_running, most_alive, since))
     top, steps = _axis(max(sample.alive for sample in samples))
-    return Concurrency(tuple(samples), top, max(sample.running for sample in samples), steps)
+    peak = most_at_once((span.started, span.ended) for span in spans if span.started is not None)
+    return Concurrency(tuple(samples), top, peak, steps)
 
 
 def _axis(most: int) -> tuple[int, tuple[int, ...]]:
@@ -312,16 +297,16 @@ def histogram_of_times(values: Sequence[tuple[float, str]]) -> Histogram | None:
     return _filled(values, edges, ticks, (Tick(_share(median, edges), f"median {short_time(median)}"),))
 
 
-def histogram_of_values(usage: ReportUsage) -> Histogram | None:
+def histogram_of_values(used: Sequence[float], requested: float | None) -> Histogram | None:
     """Return how much the replicas used, with the request as a line if it is within the range of the values."""
-    if not usage.values:
+    if not used:
         return None
-    edges = _linear_edges(0.0, max(usage.values), _nice_step)
+    edges = _linear_edges(0.0, max(used), _nice_step)
     ticks = _sparse([Tick(_share(edge, edges), f"{edge:.4g}") for edge in edges])
     marks: tuple[Tick, ...] = ()
-    if usage.requested is not None and usage.requested <= edges[-1]:
-        marks = (Tick(_share(usage.requested, edges), "requested"),)
-    return _filled([(value, "used") for value in usage.values], edges, ticks, marks)
+    if requested is not None and requested <= edges[-1]:
+        marks = (Tick(_share(requested, edges), "requested"),)
+    return _filled([(value, "used") for value in used], edges, ticks, marks)
 
 
 def short_time(seconds: float) -> str:
@@ -329,9 +314,8 @@ def short_time(seconds: float) -> str:
     return f"{seconds:.2g} s" if 0 < seconds < 9.95 and seconds != round(seconds) else format_duration(seconds)
 
 
-def _linear_edges(low: float, high: float, step_of: object) -> list[float]:
-    assert callable(step_of)
-    step = float(step_of(max(high - low, high * 0.3, 1e-6) / 20))
+def _linear_edges(low: float, high: float, step_of: Callable[[float], float]) -> list[float]:
+    step = step_of(max(high - low, high * 0.3, 1e-6) / 20)
     first = math.floor(low / step + 1e-9)
     last = max(first + 1, math.ceil(high / step - 1e-9))
     return [number * step for number in range(first, last + 1)]

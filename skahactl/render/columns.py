@@ -9,35 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from skahactl.invocation import one_line
 from skahactl.model import State
+from skahactl.render.states import in_colour
 from skahactl.text import format_amount, format_duration, format_resources
 
 if TYPE_CHECKING:
     from skahactl.shapes import Row
 
 Cell = Callable[[Mapping[str, Any], float], object]
-
-#: Of the colours that every theme, light or dark, chooses for itself, those that can be read on both: yellow and the
-#: bright ones vanish on white, blue on black. What waits has none.
-STYLES: dict[str, str] = {
-    State.QUEUED: "",
-    State.CREATING: "",
-    State.UNCONFIRMED: "magenta",
-    State.PENDING: "",
-    State.RUNNING: "cyan",
-    State.COMPLETED: "green",
-    State.FAILED: "bold red",
-    State.REJECTED: "bold red",
-    State.UNKNOWN: "magenta",
-    State.DELETED: "",
-    State.SKIPPED: "",
-}
-_CODES = {"magenta": "35", "cyan": "36", "green": "32", "bold red": "1;31"}
-
-
-def in_colour(text: str, state: str) -> str:
-    """Return ``text`` with the escape sequences for the colour of a state."""
-    code = _CODES.get(STYLES.get(state, ""))
-    return f"\x1b[{code}m{text}\x1b[0m" if code else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,23 +428,3 @@ def _line(columns: Sequence[Column], line: Sequence[str], widths: Sequence[int],
 
 def _text(value: object) -> str:
     return "-" if value is None or value == "" else one_line(str(value))
-
-
-COUNT_ORDER = (
-    State.COMPLETED,
-    State.RUNNING,
-    State.PENDING,
-    State.CREATING,
-    State.UNCONFIRMED,
-    State.QUEUED,
-    State.FAILED,
-    State.REJECTED,
-    State.UNKNOWN,
-    State.DELETED,
-    State.SKIPPED,
-)
-
-
-def counts_text(counts: Mapping[str, int]) -> str:
-    """Return the states that there are: ``12 Completed, 4 Running``."""
-    return ", ".join(f"{counts[state]} {state}" for state in COUNT_ORDER if counts.get(state)) or "0 replicas"

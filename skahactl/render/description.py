@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from skahactl.engine.outcome import busy_seconds
 from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode, size_of
 from skahactl.model import ENDED, State
-from skahactl.render.columns import REPLICA_NUMBER, cells, columns_of, counts_text, epoch, in_colour, plain_lines
-from skahactl.render.outcomes import head, standing
+from skahactl.render.columns import REPLICA_NUMBER, cells, columns_of, epoch, plain_lines
+from skahactl.render.outcomes import counts_text, head, standing
+from skahactl.render.states import in_colour
 from skahactl.render.tables import terminal_columns
 from skahactl.render.timeline import run_times, timeline
 from skahactl.text import count_noun, format_duration, format_ranges, time_ago, without_numbers, wrapped

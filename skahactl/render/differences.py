@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from skahactl.engine.outcome import JobOutcome
 from skahactl.engine.plan import NEXT_RUN
 from skahactl.invocation import Invocation, has_colour, one_line, shows_unicode
-from skahactl.render.columns import counts_text
+from skahactl.render.outcomes import counts_text
 
 if TYPE_CHECKING:
     from typing import TextIO

@@ -12,7 +12,7 @@ from skahactl.errors import Exit
 from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
 from skahactl.model import ALIVE, ENDED, Job, Replica, Request, Secret, State
 from skahactl.profile import Profile
-from skahactl.render.columns import COUNT_ORDER, STYLES, counts_text
+from skahactl.render.states import COUNT_ORDER, STYLES
 from skahactl.skaha.encoding import masked_fields
 from skahactl.text import (
     count_noun,
@@ -38,6 +38,11 @@ def head(name: str, profile: Profile) -> str:
 def head_of(run: Run) -> str:
     """Return the same, of the profile that the run was made with."""
     return head(run.key.name, Profile(run.profile, run.key.server))
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return the states that there are: ``12 Completed, 4 Running``."""
+    return ", ".join(f"{counts[state]} {state}" for state in COUNT_ORDER if counts.get(state)) or "0 replicas"
 
 
 def standing(status: str | None, counts: Mapping[str, int]) -> str:
@@ -428,8 +433,8 @@ def _lines_of_replica(job: Job, replica: Replica, run: int | str, verbose: bool)
 def _lines(request: Request) -> Iterator[str]:
     """Before encoding, each word as a shell would want it."""
     yield f"image  {request.image}"
-    resources = format_resources(asdict(request.resources))
-    yield "needs  " + resources.replace("flexible", "flexible resources (explained by: skahactl help manifest)")
+    flexible = "flexible resources (explained by: skahactl help manifest)"
+    yield f"needs  {format_resources(asdict(request.resources), flexible)}"
     if request.command:
         yield f"cmd    {shlex.quote(request.command[0])}"
     if len(request.command) > 1:

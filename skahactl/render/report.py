@@ -11,42 +11,82 @@ import hashlib
 import re
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from html import escape
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from skahactl.model import OBSERVED
+from skahactl.model import ALIVE, ENDED, OBSERVED, State
+from skahactl.profile import Profile
 from skahactl.render import charts
-from skahactl.render.report_data import FailedAttempt, FailureGroup, Report, ReportAttempt, ReportJob, ReportUsage
-from skahactl.text import format_duration, format_ranges
+from skahactl.render.states import COUNT_ORDER
+from skahactl.render.timeline import AttemptSpan, spans
+from skahactl.text import format_duration, format_ranges, format_resources
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_TOOLTIP_BYTES = 1_600_000  # of all tooltips of the page
+    from skahactl.engine.usage import RunUsage
+    from skahactl.ledger.records import AttemptRow, RunSummary
+    from skahactl.model import Resources
+
+_TOOLTIP_CHARS = 200_000  # of the last lines in all tooltips of the page
 _LOG_BYTES = 1_000_000  # of all log lines of the page
-_MANIFEST_BYTES = 200_000  # of all manifests of the page
+_MANIFEST_CHARS = 100_000  # of all manifests of the page
 _MOST_BARS = 20_000  # of the page
 _MOST_GROUPS = 30  # of a job
 _MOST_SLOW = 15
 _LONGEST_LABEL = 80
 _LONGEST_LINE = 400
-
-#: The order in which counts are shown, and the one in which states are drawn.
-_ORDER = (
-    "Completed", "Running", "Pending", "Creating", "Unconfirmed", "Queued", "Failed", "Rejected", "Unknown", "Deleted",
-    "Skipped",
-)  # fmt: skip
-_BAD = ("Failed", "Rejected", "Unknown", "Skipped")
-_LIVE = ("Running", "Pending", "Creating", "Unconfirmed", "Queued")
+_BAD = (State.FAILED, State.REJECTED, State.UNKNOWN, State.SKIPPED)
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
 _UNSHOWABLE = re.compile(
     r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]|[\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """The end of the log of one failed attempt."""
+
+    row: AttemptRow
+    lines: tuple[str, ...]  # the last lines, oldest first; empty if there is no log
+    log: str  # where the log is stored; without lines: why there is none
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Replicas that failed alike."""
+
+    state: str  # Failed, Rejected, Unknown or Skipped
+    reason: str
+    replicas: tuple[int, ...]
+    examples: tuple[FailedAttempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportJob:
+    """One run of a job with everything that its section shows."""
+
+    summary: RunSummary
+    attempts: tuple[AttemptRow, ...]  # by replica and number; ``last_line`` of every one that has a log
+    items: Mapping[int, Sequence[str]]  # of each replica
+    resources: Resources | None  # of each replica; None if they differ
+    failures: tuple[FailureGroup, ...]  # the largest group first
+    usage: RunUsage
+    manifest: str  # TOML
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything on the page."""
+
+    jobs: tuple[ReportJob, ...]  # in the order in which they ran
+    generated: float  # epoch seconds
+    version: str  # of skahactl
 
 
 def report_page(report: Report) -> str:
@@ -55,12 +95,12 @@ def report_page(report: Report) -> str:
     script = _source("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     budget = _Budget(report)
-    sections = [Section(job, report.generated, place, budget) for place, job in enumerate(report.jobs, 1)]
+    sections = [Section(job, report, place, budget) for place, job in enumerate(report.jobs, 1)]
     return environment.get_template("report.html.j2").render(
         report=report,
         sections=sections,
-        order=_order(report),
-        title=", ".join(job.name for job in report.jobs),
+        order=_order(sections),
+        title=", ".join(section.name for section in sections),
         script=script,
         style=_source("report.css"),
         script_digest=digest,
@@ -124,30 +164,24 @@ class _Budget:
 
     def __init__(self, report: Report):
         attempts = sum(len(job.attempts) for job in report.jobs)
-        self.tooltip = _TOOLTIP_BYTES // max(1, min(attempts, _MOST_BARS))
         self.bars = min(1.0, _MOST_BARS / max(1, attempts))
         self.logs = _LOG_BYTES
-        self.manifest = _MANIFEST_BYTES // max(1, len(report.jobs))
+        self.last_line = min(240, _TOOLTIP_CHARS // max(1, attempts))
+        self.manifest = _MANIFEST_CHARS // max(1, len(report.jobs))
 
     def log_lines(self, lines: Sequence[str]) -> tuple[str, ...]:
         """Return the lines in a form that can be shown, without the oldest ones if they do not fit."""
         shown: list[str] = []
         for line in reversed(lines):
             text = clipped(clean(line[: 2 * _LONGEST_LINE]), _LONGEST_LINE)
-            self.logs -= _bytes(text)
+            self.logs -= len(escape(text).encode())
             if self.logs < 0:
                 break
             shown.append(text)
         return tuple(reversed(shown))
 
 
-def _bytes(text: str) -> int:
-    """Return the size of the text in the page."""
-    return len(escape(text).encode())
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
+class Figure(NamedTuple):
     """A number at the head of a section."""
 
     value: str
@@ -165,156 +199,214 @@ class CountPart:
     width: float
 
 
-@dataclass(frozen=True, slots=True)
-class SlowItem:
+class SlowReplica(NamedTuple):
     label: str
-    replica: int
-    attempt: int
-    state: str
+    row: AttemptRow
     seconds: float
     width: float  # percent of the slowest
     times_median: float
 
 
+class UsageChart(NamedTuple):
+    """One quantity that the platform measured."""
+
+    quantity: str
+    measure: str  # what the values are of each replica
+    unit: str
+    values: tuple[float, ...]
+    requested: float | None  # None for flexible sessions
+    advice: str | None
+
+    @property
+    def histogram(self) -> charts.Histogram | None:
+        return charts.histogram_of_values(self.values, self.requested)
+
+
 class Section:
     """What the template shows of one job. Charts are computed when the template asks for them."""
 
-    def __init__(self, job: ReportJob, now: float, place: int, budget: _Budget):
+    def __init__(self, job: ReportJob, report: Report, place: int, budget: _Budget):
         self.job = job
+        self.summary = job.summary
+        self.run = job.summary.run
+        self.name = self.run.key.name
         self.id = f"job-{place}"
-        #: What has not ended is drawn until the last poll, for nothing is known of it after that.
-        self._now = now if job.observed is None else min(now, max(job.observed, job.created))
+        self.generated = report.generated
         self._budget = budget
-        kept = job.attempts
+        #: What has not ended is drawn until the last poll, for nothing is known of it after that.
+        observed = self.run.observed
+        until = report.generated if observed is None else min(report.generated, max(observed, self.run.created))
+        self._until = until
+        self.spans = spans(job.attempts, until)
+        self.drawn = self.spans
         if budget.bars < 1:  # the failed ones first: they are what a reader looks for
-            room = int(len(kept) * budget.bars)
-            first = sorted(range(len(kept)), key=lambda at: (kept[at].state not in _BAD, at))[:room]
-            kept = tuple(kept[at] for at in sorted(first))
-        self.drawn = kept
+            kept = sorted(enumerate(self.spans), key=lambda pair: pair[1].row.state not in _BAD)
+            self.drawn = [span for _, span in sorted(kept[: int(len(kept) * budget.bars)])]
+
+    @property
+    def where(self) -> str:
+        return f"{self.run.profile} ({Profile(self.run.profile, self.run.key.server).host})"
+
+    @property
+    def resources(self) -> str:
+        if self.job.resources is None:
+            return "resources differ by replica"
+        return format_resources(asdict(self.job.resources), "flexible resources")
+
+    @property
+    def status(self) -> str:
+        """The status of the job, or Stopped: [limits] failures ended it."""
+        return self.summary.status if self.summary.stop_reason is None else "Stopped"
 
     @property
     def verdict(self) -> str:
         """completed, failed, live or other: the colour and the sign of the section."""
-        if self.job.status == "Completed":
-            return "completed"
-        if self.job.status == "Failed" or self.job.is_stopped:
+        if self.status in (State.FAILED, "Stopped"):
             return "failed"
-        return "live" if self.job.status in _LIVE else "other"
+        if self.status == State.COMPLETED:
+            return "completed"
+        return "other" if self.status in ENDED else "live"
 
     @property
     def sentence(self) -> str:
         """The result in one sentence."""
-        job, counts = self.job, self.job.counts
-        total = sum(counts.values())
-        if job.status == "Completed":
+        counts, total = self.summary.counts, self.run.total
+        if self.status == State.COMPLETED:
             return f"All {_counted(total, 'replica')} completed." if total > 1 else "The replica completed."
-        bad = ", ".join(f"{counts[state]:,} {state}" for state in _ORDER if state != "Completed" and counts.get(state))
-        reason = f" {job.reason[0].upper()}{job.reason[1:]}." if job.reason else ""
-        return clean(f"{counts.get('Completed', 0):,} of {_counted(total, 'replica')} completed; {bad}.{reason}")
+        bad = ", ".join(f"{counts[state]:,} {state}" for state in COUNT_ORDER[1:] if counts[state])
+        reason = self.run.reason or self.summary.stop_reason
+        why = f" {reason[0].upper()}{reason[1:]}." if reason else ""
+        return clean(f"{counts[State.COMPLETED]:,} of {_counted(total, 'replica')} completed; {bad}.{why}")
 
     @property
-    def parts(self) -> tuple[CountPart, ...]:
-        total = sum(self.job.counts.values()) or 1
+    def parts(self) -> list[CountPart]:
         found: list[CountPart] = []
         x = 0.0
-        for state in _ORDER:
-            number = self.job.counts.get(state, 0)
-            if number:
-                found.append(CountPart(state, number, x, 100.0 * number / total))
-                x += 100.0 * number / total
-        return tuple(found)
+        for state in COUNT_ORDER:
+            if number := self.summary.counts[state]:
+                width = 100.0 * number / self.run.total
+                found.append(CountPart(state, number, x, width))
+                x += width
+        return found
 
     @property
-    def figures(self) -> tuple[Figure, ...]:
-        job = self.job
-        total = sum(job.counts.values())
-        figures = [Figure(f"{job.counts.get('Completed', 0):,}", f"of {_counted(total, 'replica')} completed")]
-        if job.items.get("total") and job.items["total"] != total:
-            every = _counted(job.items["total"], "item")
-            figures.append(Figure(f"{job.items.get('completed', 0):,}", f"of {every} completed"))
-        end = job.ended if job.ended is not None else self._now
-        figures.append(Figure(format_duration(end - job.created), "from start to end" if job.ended else "so far"))
-        if times := self._completed_times:
+    def figures(self) -> list[Figure]:
+        summary, total, items = self.summary, self.run.total, self.summary.items
+        figures = [Figure(f"{summary.counts[State.COMPLETED]:,}", f"of {_counted(total, 'replica')} completed")]
+        if items.get("total") and items["total"] != total:
+            figures.append(Figure(f"{items['completed']:,}", f"of {_counted(items['total'], 'item')} completed"))
+        end = self._until if summary.ended is None else summary.ended
+        figures.append(
+            Figure(format_duration(end - self.run.created), "from start to end" if summary.ended else "so far")
+        )
+        if times := sorted(span.ran for span in self._ended if span.row.state == State.COMPLETED):
             note = f"{charts.short_time(times[0])} to {charts.short_time(times[-1])}" if len(times) > 1 else ""
             figures.append(Figure(charts.short_time(statistics.median(times)), "median run time", note))
-        if waits := [max(0.0, one.started - one.created) for one in job.attempts if one.started is not None]:
+        if waits := [span.waited for span in self.spans if span.started is not None]:
             figures.append(Figure(charts.short_time(statistics.median(waits)), "median wait for a start"))
-        figures.append(
-            Figure(f"{self.concurrency.peak:,}" if self.concurrency else "0", "ran at the same time, at most")
-        )
-        work = sum(charts.run_time(one) or 0.0 for one in job.attempts)
-        if work:
-            note = f"{work * job.cores / 3600:,.1f} core hours" if job.cores else ""
+        peak = self.concurrency.peak if self.concurrency else 0
+        figures.append(Figure(f"{peak:,}", "ran at the same time, at most"))
+        if work := sum(span.ran for span in self._ended):
+            cores = self.job.resources.cores if self.job.resources else None
+            note = f"{work * cores / 3600:,.1f} core hours" if cores else ""
             figures.append(Figure(format_duration(work), "of run time in total", note))
-        more = len(job.attempts) - len({one.replica for one in job.attempts})
+        more = len(self.spans) - len({span.row.replica for span in self.spans})
         if more > 0:
             figures.append(Figure(f"{more:,}", "further attempt" if more == 1 else "further attempts"))
-        return tuple(figures)
+        return figures
+
+    @property
+    def commands(self) -> list[tuple[str, str]]:
+        """What to run next: (purpose, command)."""
+        counts = self.summary.counts
+        call = "skahactl" if self.run.profile == "local" else f"skahactl -p {self.run.profile}"
+        if self.summary.ended is None and self.status != "Stopped":
+            return [("continue", f"{call} resume {self.name}")]
+        found = []
+        if counts[State.FAILED]:
+            found = [("why", f"{call} logs {self.name} --failed"), ("again", f"{call} retry {self.name} --wait")]
+        if counts[State.UNKNOWN]:
+            found.append(("unknown results", f"{call} retry {self.name} --unknown --wait"))
+        return found
+
+    @cached_property
+    def _ended(self) -> list[AttemptSpan]:
+        """Attempts that ran, and ended."""
+        return [span for span in self.spans if span.started is not None and span.row.state not in ALIVE]
 
     @cached_property
     def scale(self) -> charts.TimeScale | None:
-        spans = [charts.span_of(one, self._now) for one in self.job.attempts]
-        return charts.TimeScale(spans) if spans else None
+        return charts.TimeScale((span.created, span.ended) for span in self.spans) if self.spans else None
 
     @cached_property
     def timeline(self) -> charts.Timeline | None:
-        return None if self.scale is None else charts.timeline(self.drawn, self.scale, self._now)
+        return None if self.scale is None else charts.timeline(self.drawn, self.scale)
 
     @cached_property
     def concurrency(self) -> charts.Concurrency | None:
-        return None if self.scale is None else charts.concurrency(self.job.attempts, self.scale, self._now)
+        return None if self.scale is None else charts.concurrency(self.spans, self.scale)
 
     @property
-    def drawn_states(self) -> tuple[str, ...]:
-        present = {one.state for one in self.drawn}
-        return tuple(state for state in _ORDER if state in present)
-
-    @cached_property
-    def _completed_times(self) -> list[float]:
-        times = (charts.run_time(one) for one in self.job.attempts if one.state == "Completed")
-        return sorted(one for one in times if one is not None)
+    def drawn_states(self) -> list[str]:
+        present = {span.row.state for span in self.drawn}
+        return [state for state in COUNT_ORDER if state in present]
 
     @cached_property
     def times(self) -> charts.Histogram | None:
         """Run times of the attempts that ended."""
-        found = [(charts.run_time(one), one.state) for one in self.job.attempts]
-        return charts.histogram_of_times([(seconds, state) for seconds, state in found if seconds is not None])
+        return charts.histogram_of_times([(span.ran, span.row.state) for span in self._ended])
 
     @property
-    def usage(self) -> list[tuple[ReportUsage, charts.Histogram]]:
-        found = [(usage, charts.histogram_of_values(usage)) for usage in self.job.usage]
-        return [(usage, histogram) for usage, histogram in found if histogram is not None]
-
-    @property
-    def slowest(self) -> tuple[SlowItem, ...]:
-        timed = sorted(self.job.timed, key=lambda one: one.seconds, reverse=True)
-        if not timed or not timed[0].seconds:
-            return ()
-        median = statistics.median(one.seconds for one in timed) or timed[0].seconds
-        return tuple(
-            SlowItem(
-                one.label,
-                one.replica,
-                one.attempt,
-                one.state,
-                one.seconds,
-                100.0 * one.seconds / timed[0].seconds,
-                one.seconds / median,
-            )
-            for one in timed[:_MOST_SLOW]
+    def usage(self) -> list[UsageChart]:
+        used = self.job.usage
+        found = (
+            UsageChart("Memory", "Peak", "GB", used.ram, used.ram_requested, used.advice),
+            UsageChart("CPU", "Mean", "cores", used.cpu, used.cpu_requested, None),
         )
+        return [one for one in found if one.values]
+
+    @property
+    def timed_noun(self) -> str:
+        """Whether a run time is that of an item, or of a replica with any number of them."""
+        items = self.job.items.values()
+        return "item" if items and all(len(one) == 1 for one in items) else "replica"
+
+    @property
+    def slowest(self) -> list[SlowReplica]:
+        timed = [span for span in self._ended if span.row.state in (State.COMPLETED, State.FAILED)]
+        timed.sort(key=lambda span: -span.ran)
+        if not timed or not timed[0].ran:
+            return []
+        longest = timed[0].ran
+        median = statistics.median(span.ran for span in timed) or longest
+        return [
+            SlowReplica(
+                self._timed_label(span.row.replica), span.row, span.ran, 100.0 * span.ran / longest, span.ran / median
+            )
+            for span in timed[:_MOST_SLOW]
+        ]
+
+    def _timed_label(self, replica: int) -> str:
+        items = self.items_of(replica)
+        if self.timed_noun == "item":
+            return items
+        return f"{replica} ({items})" if items else str(replica)
+
+    def items_of(self, replica: int) -> str:
+        """The items of a replica in a few words; "" if it has none."""
+        items = self.job.items.get(replica, ())
+        if len(items) <= 1:
+            return items[0] if items else ""
+        return f"{len(items)} items: {items[0]} to {items[-1]}"
 
     @cached_property
-    def failures(self) -> tuple[FailureGroup, ...]:
+    def failures(self) -> list[FailureGroup]:
         """The largest groups, with log lines as far as there is room."""
         shown = []
         for group in self.job.failures[:_MOST_GROUPS]:
-            examples = tuple(self._with_room(one) for one in group.examples)
+            examples = tuple(replace(one, lines=self._budget.log_lines(one.lines)) for one in group.examples)
             shown.append(replace(group, reason=clipped(clean(group.reason), 300), examples=examples))
-        return tuple(shown)
-
-    def _with_room(self, one: FailedAttempt) -> FailedAttempt:
-        return replace(one, lines=self._budget.log_lines(one.lines))
+        return shown
 
     @property
     def more_failures(self) -> int:
@@ -323,11 +415,9 @@ class Section:
 
     @property
     def manifest(self) -> str:
-        text = clean(self.job.manifest)
-        if _bytes(text) <= self._budget.manifest:
-            return text
-        room = self._budget.manifest // 6  # even if every character is escaped
-        return f"{text[:room]}\n# ... {len(text) - room:,} more characters are not shown"
+        text, room = clean(self.job.manifest), self._budget.manifest
+        more = len(text) - room
+        return text if more <= 0 else f"{text[:room]}\n# ... {more:,} more characters are not shown"
 
     time_text = staticmethod(charts.short_time)
 
@@ -335,77 +425,62 @@ class Section:
     def plain_text(value: float) -> str:
         return f"{value:.4g}"
 
-    def tooltip(self, one: ReportAttempt) -> str:
+    def tooltip(self, span: AttemptSpan) -> str:
         """Return lines about one attempt: what it is, how long it took, what it wrote last."""
-        ending = one.state if one.exit_code is None else f"{one.state}, exit code {one.exit_code}"
-        attempt = f", attempt {one.number}" if one.number > 1 else ""
-        lines = [f"Replica {one.replica}{attempt}: {ending}"]
-        if one.items:
-            lines.append(clipped(clean(one.items), _LONGEST_LABEL))
-        lines.append(self._times_of(one))
-        text = "\n".join(lines)
-        room = self._budget.tooltip - _bytes(text) - 1
-        if one.last_line and room > 20:
-            text += f"\n{_fitting(clean(one.last_line[:_LONGEST_LINE]), min(room, 240))}"
-        return text
+        row = span.row
+        ending = row.state if row.exit_code is None else f"{row.state}, exit code {row.exit_code}"
+        attempt = f", attempt {row.number}" if row.number > 1 else ""
+        lines = [f"Replica {row.replica}{attempt}: {ending}"]
+        if items := self.items_of(row.replica):
+            lines.append(clipped(clean(items), _LONGEST_LABEL))
+        lines.append(self._times_of(span))
+        if row.last_line and self._budget.last_line > 20:
+            lines.append(clipped(clean(row.last_line[:_LONGEST_LINE]), self._budget.last_line))
+        return "\n".join(lines)
 
-    def _times_of(self, one: ReportAttempt) -> str:
-        first, last = charts.span_of(one, self._now)
-        start = f"{format_duration(first - self.scale.start)} after the first create" if self.scale else ""
-        if one.started is None and one.state in OBSERVED:  # it ended while no command polled
-            return f"ended {charts.short_time(last - first)} after its create, start unknown; created {start}"
-        if one.started is None:
-            return f"waited {charts.short_time(last - first)}, {start}"
-        waited = charts.short_time(max(0.0, one.started - first))
-        ran = charts.short_time(max(0.0, last - one.started))
-        if one.finished is None:
+    def _times_of(self, span: AttemptSpan) -> str:
+        row = span.row
+        start = f"{format_duration(span.created - self.scale.start)} after the first create" if self.scale else ""
+        waited, ran = charts.short_time(span.waited), charts.short_time(span.ran)
+        if span.started is None and row.state in OBSERVED:  # it ended while no command polled
+            return f"ended {waited} after its create, start unknown; created {start}"
+        if span.started is None:
+            return f"waited {waited}, {start}"
+        if row.state in ALIVE:
             return f"waited {waited}, running for {ran}"
-        about = "at most " if one.finished_after is not None and one.finished_after < one.finished - 1 else ""
-        return f"waited {waited}, ran {about}{ran}, {start}"
+        is_late = row.finished_after is not None and row.finished_after < span.ended - 1
+        return f"waited {waited}, ran {'at most ' * is_late}{ran}, {start}"
 
 
-def _fitting(text: str, room: int) -> str:
-    """As much of the text as fits in this many bytes of the page."""
-    while _bytes(text) > room:
-        text = clipped(text, max(2, len(text) * 2 // 3))
-        if len(text) <= 2:
-            break
-    return text
-
-
-@dataclass(frozen=True, slots=True)
-class OrderRow:
-    name: str
-    target: str
-    verdict: str
+class OrderRow(NamedTuple):
+    section: Section
     x: float
     width: float
-    after: tuple[str, ...]
     times: str
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    rows: tuple[OrderRow, ...]
-    ticks: tuple[charts.Tick, ...]
-    idle: tuple[charts.Idle, ...]
+class Order(NamedTuple):
+    """When each of several jobs ran, on one scale."""
+
+    rows: list[OrderRow]
+    scale: charts.TimeScale
 
 
-def _order(report: Report) -> Order | None:
-    """Return when each of several jobs ran, on one scale."""
-    if len(report.jobs) < 2:
+def _order(sections: Sequence[Section]) -> Order | None:
+    if len(sections) < 2:
         return None
-    ends = [max(job.created, report.generated if job.ended is None else job.ended) for job in report.jobs]
-    begins = [min((one.created for one in job.attempts), default=job.created) for job in report.jobs]
-    spans = [(begin, max(begin, end)) for begin, end in zip(begins, ends, strict=True)]
-    scale = charts.TimeScale(spans)
-    budget = _Budget(report)
+    times = [_alive(section) for section in sections]
+    scale = charts.TimeScale(times)
     rows = []
-    for place, (job, (begin, end)) in enumerate(zip(report.jobs, spans, strict=True), 1):
+    for section, (begin, end) in zip(sections, times, strict=True):
         width = max(0.4, scale.x(end) - scale.x(begin))
-        section = Section(job, report.generated, place, budget)
-        times = f"started {format_duration(begin - scale.start)} after the first, took {format_duration(end - begin)}"
-        rows.append(
-            OrderRow(job.name, section.id, section.verdict, min(scale.x(begin), 100 - width), width, job.after, times)
-        )
-    return Order(tuple(rows), scale.ticks, scale.idle)
+        words = f"started {format_duration(begin - scale.start)} after the first, took {format_duration(end - begin)}"
+        rows.append(OrderRow(section, min(scale.x(begin), 100 - width), width, words))
+    return Order(rows, scale)
+
+
+def _alive(section: Section) -> tuple[float, float]:
+    """Return from when to when a job was worked on; until now if it has not ended."""
+    ended = section.generated if section.summary.ended is None else section.summary.ended
+    begin = min((span.created for span in section.spans), default=section.run.created)
+    return begin, max(begin, section.run.created, ended)

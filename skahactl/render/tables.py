@@ -316,7 +316,7 @@ class AppendedRows:
 
     def _write(self, rows: Sequence[Row], now: float, first: bool) -> None:
         context = self._context
-        if context.machine_readable:  # of a list that goes on, each row is a line
+        if context.machine_readable:  # while the list continues, each row is a line
             output = "csv" if context.output == "csv" else "jsonl"
             context.data(data_text(output, rows, headers=self._headers and first) if rows else "")
         elif context.output == "name":

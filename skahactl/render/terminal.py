@@ -9,7 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from skahactl.invocation import has_colour, size_of
-from skahactl.render.columns import STYLES, Column
+from skahactl.render.columns import Column
+from skahactl.render.states import STYLES
 from skahactl.text import count_noun, wrapped
 
 if TYPE_CHECKING:

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from skahactl.engine.usage import RunUsage
+from skahactl.model import zero_filled
 from skahactl.render.charts import TimeScale, concurrency, histogram_of_times
-from skahactl.render.report import report_page
-from skahactl.render.report_data import Report, ReportAttempt
+from skahactl.render.report import Report, ReportJob, report_page
+from skahactl.render.timeline import spans
 from tests.browser import Browser, chromium
 from tests.reports import START, Texts, job, report_of
+from tests.unit.test_render import attempt
 
 pytestmark = pytest.mark.once
 
@@ -74,7 +77,7 @@ def test_every_part_of_the_page_is_there(browser: Browser, page: Path) -> None:
         assert shown(browser, part) >= least, part
     text = browser.run("return document.body.innerText")
     assert "36 of 40 replicas completed; 4 Failed." in text
-    assert "skahactl logs survey --failed" in text
+    assert "skahactl -p canfar logs survey --failed" in text
     assert not browser.complaints()
 
 
@@ -192,7 +195,7 @@ def test_the_policy_of_the_page_stops_a_script_that_is_not_its_own(browser: Brow
 
 def test_several_jobs_have_sections_and_an_order(browser: Browser, page: Path) -> None:
     shards = job(10, texts=Texts(name="shards"))
-    merge = job(1, start=(shards.ended or START) + 30, texts=Texts(name="merge"), after=("shards",))
+    merge = job(1, start=(shards.summary.ended or START) + 30, texts=Texts(name="merge"), after=("shards",))
     browser.open(written(page, report_of(shards, merge)))
     names = browser.run("return [...document.querySelectorAll('.order .name a')].map(a => a.textContent)")
     assert names == ["shards", "merge"]
@@ -231,13 +234,19 @@ def test_many_more_attempts_than_can_be_drawn_keep_the_failed_ones() -> None:
     assert "20,000 of 30,000 attempts are drawn, failed ones first." in text
 
 
+def queued() -> ReportJob:
+    made = job(1)
+    summary = replace(made.summary, status="Queued", counts=zero_filled({"Queued": 1}), ended=None)
+    return replace(made, summary=summary, attempts=(), usage=RunUsage((), (), None, None, 0))
+
+
 @pytest.mark.parametrize(
     "report",
     [
         report_of(job(1)),
         report_of(job(20, failing=2, texts=HOSTILE)),
         report_of(job(300, failing=9, retry_after=50_000), job(3)),
-        report_of(replace(job(1), attempts=(), timed=(), usage=(), ended=None, status="Queued", counts={"Queued": 1})),
+        report_of(queued()),
     ],
     ids=["one", "hostile", "retried", "queued"],
 )
@@ -262,12 +271,12 @@ def test_a_long_idle_time_is_shortened() -> None:
 
 def test_concurrency_counts_what_ran_at_the_same_time() -> None:
     attempts = [
-        ReportAttempt(1, 1, "Completed", "", 0, 10, 100),
-        ReportAttempt(2, 1, "Completed", "", 0, 20, 50),
-        ReportAttempt(3, 1, "Completed", "", 50, 50, 90),  # begins as the second ends
-        ReportAttempt(4, 1, "Running", "", 60, 70, None),
+        attempt(1, "Completed", 0, 10, 100),
+        attempt(2, "Completed", 0, 20, 50),
+        attempt(3, "Completed", 50, 50, 90),  # begins as the second ends
+        attempt(4, "Running", 60, 70, None),
     ]
-    found = concurrency(attempts, TimeScale([(0, 200)]), 200)
+    found = concurrency(spans(attempts, 200), TimeScale([(0, 200)]))
     assert found.peak == 3
     assert found.samples[0].running == 0
     assert found.samples[0].alive == 2

@@ -21,10 +21,11 @@ from skahactl.model import STATES, Difference, Limits, State, job_status, zero_f
 from skahactl.profile import LOCAL_SERVER, Profile
 from skahactl.render import terminal
 from skahactl.render.cells import CELLS, RETRYING, draw
-from skahactl.render.columns import SHARE, STYLES, cells, columns_of, plain_lines, stats_rows
+from skahactl.render.columns import SHARE, cells, columns_of, plain_lines, stats_rows
 from skahactl.render.differences import difference_lines
 from skahactl.render.outcomes import head, show_outcome, standing
 from skahactl.render.progress import PlainReporter, reporter
+from skahactl.render.states import STYLES
 from skahactl.render.tables import show_rows, sort_rows, terminal_columns
 from skahactl.render.timeline import run_times, timeline
 from skahactl.skaha.models import ServerError

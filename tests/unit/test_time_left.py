@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from skahactl.engine.progress import finish_after, most_at_once
-from tests.unit.test_render import attempt
 
 
 @pytest.mark.parametrize(
@@ -26,8 +25,6 @@ def test_the_last_replica_ends_after(running: list[float], waiting: int, slots: 
     assert finish_after(running, 100.0, waiting, slots) == left
 
 
-def test_what_runs_at_the_same_time_is_counted_from_the_attempts() -> None:
-    ended = [attempt(1, "Completed", 0.0, 0.0, 10.0), attempt(2, "Completed", 0.0, 5.0, 20.0)]
-    later = [attempt(3, "Running", 0.0, 10.0, None), attempt(4, "Pending", 0.0, None, None)]
-    assert most_at_once([*ended, *later], 30.0) == 2
-    assert most_at_once(later[1:], 30.0) == 0
+def test_times_that_only_touch_do_not_overlap() -> None:
+    assert most_at_once([(0.0, 10.0), (5.0, 20.0), (10.0, 30.0)]) == 2
+    assert most_at_once([]) == 0
