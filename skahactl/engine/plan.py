@@ -138,13 +138,13 @@ class _Room:
         self._alive = len(alive)
         self._pending = len(alive - running)
         self._stop_reason = stop_reason(snapshot)
-        self._first = most_unproven(snapshot, now)
+        self._first = _most_unproven(snapshot, now)
 
     def full(self) -> str | None:
         if self._stop_reason is not None:
             return self._stop_reason
         if self._first is not None and self._alive >= self._first:
-            return "the first replicas are tried alone (limits.failures)"
+            return f"trying {self._first} first (limits.failures)"
         if self._limits.alive is not None and self._alive >= self._limits.alive:
             return f"limit of {count_noun(self._limits.alive, 'session')}"
         if self._limits.pending is not None and self._pending >= self._limits.pending:
@@ -154,6 +154,18 @@ class _Room:
     def take(self) -> None:
         self._alive += 1
         self._pending += 1
+
+
+def full_reason(snapshot: RunSnapshot, now: float) -> str | None:
+    """Return what keeps some of the Queued replicas from being created now; None if there is room for all of them."""
+    room = _Room(snapshot, frozenset(), now)
+    for row in snapshot.replicas:
+        if row.state == State.QUEUED:
+            full = room.full()
+            if full is not None:
+                return full
+            room.take()
+    return None
 
 
 def _step(
@@ -230,7 +242,7 @@ def _failed(snapshot: RunSnapshot) -> int:
     )
 
 
-def most_unproven(snapshot: RunSnapshot, now: float) -> int | None:
+def _most_unproven(snapshot: RunSnapshot, now: float) -> int | None:
     """Return how many may be alive until one has completed or has run for a while; None from then on, and without
     [limits] failures. Thousands could be created before the first failure is seen."""
     most = snapshot.run.limits.failures

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from skahactl.engine.plan import most_unproven
+from skahactl.engine.plan import full_reason
 from skahactl.engine.runtime import FailedReplica, RunProgress
 from skahactl.ledger.records import UNREAD, QueuedReason
 from skahactl.ledger.replicas import ended_items, failed_items, item_counts, replica, replicas_with_each
-from skahactl.model import ALIVE, State
+from skahactl.model import State
 from skahactl.text import format_duration
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class ProgressTracker:
             failures=tuple(self._failures(snapshot, latest, live or {})),
             retrying=frozenset(row.number for row in again),
             retry_at=min(retries, default=None),
-            queued_for=_queued_for(snapshot, summary, now),
+            queued_for=_queued_for(snapshot, now),
             median=median,
             left=left,
         )
@@ -216,26 +216,15 @@ def _is_retried(row: ReplicaState) -> bool:
     return row.state == State.FAILED and row.attempt < row.allowed and not row.deleting
 
 
-def _queued_for(snapshot: RunSnapshot, summary: RunSummary, now: float) -> str | None:
+def _queued_for(snapshot: RunSnapshot, now: float) -> str | None:
     """Return why replicas are Queued, in a few words."""
-    counts, limits = summary.counts, snapshot.run.limits
-    if not counts[State.QUEUED]:
-        return None
     reasons = Counter(row.reason for row in snapshot.replicas if row.state == State.QUEUED and row.reason)
     reasons.pop(QueuedReason.RETRY, None)
     if reasons:
         return reasons.most_common(1)[0][0]
     if snapshot.run.after and snapshot.run.started is None:
         return f"after {', '.join(snapshot.run.after)}"
-    alive = sum(counts[state] for state in ALIVE)
-    first = most_unproven(snapshot, now)
-    if first is not None and alive >= first:
-        return f"trying {first} first"
-    if limits.alive is not None and alive + counts[State.QUEUED] > limits.alive:
-        return f"limit {limits.alive}"
-    if limits.pending is not None and alive - counts[State.RUNNING] >= limits.pending:
-        return f"limit {limits.pending} pending"
-    return None
+    return full_reason(snapshot, now)
 
 
 def retry_text(progress: RunProgress) -> str | None:

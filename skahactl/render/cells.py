@@ -204,8 +204,8 @@ def _elapsed(run: RunProgress) -> str:
 
 
 def _counts(run: RunProgress, columns: int, unicode: bool) -> list[Text]:
-    """``✓ 812/1200 items   ▸ 60 running   ○ 4 pending   · 32 queued (limit 64)   ✗ 3 failed``, in as many lines as
-    it needs."""
+    """``✓ 812/1200 items   ▸ 60 running   · 32 queued (limit of 64 sessions)   ✗ 3 failed``, in as many lines as it
+    needs."""
     lines = [Text()]
     for part in _count_parts(run, unicode):
         if lines[-1].cell_len and lines[-1].cell_len + 3 + part.cell_len > columns:
