@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -22,6 +23,7 @@ from skahactl.text import stored_path
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,16 +215,29 @@ class DamagedRow(LedgerError):
     """The content of a row is not what was written; the ledger turns this into an error that names the file."""
 
 
-#: What reading a row raises that is not what was written.
-_DAMAGE = (ValueError, TypeError, RecursionError)
+@contextlib.contextmanager
+def _translate_damage() -> Iterator[None]:
+    """Translate what reading a row raises that is not what was written."""
+    try:
+        yield
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DamagedRow(str(error)) from error
 
 
+@_translate_damage()
 def load_json(text: str) -> Any:
     """Return the value that dump_json wrote."""
-    try:
-        return json.loads(text)
-    except _DAMAGE as error:
-        raise DamagedRow(str(error)) from error
+    return json.loads(text)
+
+
+def known_state(word: str) -> str:
+    """Return ``word``, which a row has as its state. Raises DamagedRow if it is none."""
+    if word not in _STATES:
+        raise DamagedRow(f"'{word}' is not a state")
+    return word
+
+
+_STATES = frozenset(State)
 
 
 def dump_json(value: object) -> str:
@@ -272,15 +287,9 @@ def resources_value(text: str | None) -> Resources | None:
     return None if text is None else Resources(*load_json(text))
 
 
+@_translate_damage()
 def run_value(row: sqlite3.Row) -> Run:
     """Convert a row of ``runs`` joined with the server, user and name of its job (RUN_COLUMNS)."""
-    try:
-        return _run(row)
-    except _DAMAGE as error:
-        raise DamagedRow(str(error)) from error
-
-
-def _run(row: sqlite3.Row) -> Run:
     return Run(
         id=row["id"],
         key=JobKey(row["server"], row["user"], row["name"]),
@@ -314,15 +323,9 @@ REPLICA_COLUMNS = (
 )
 
 
+@_translate_damage()
 def replica_value(row: sqlite3.Row) -> ReplicaRow:
     """Convert a row of REPLICA_COLUMNS, in their order."""
-    try:
-        return _replica(row)
-    except _DAMAGE as error:
-        raise DamagedRow(str(error)) from error
-
-
-def _replica(row: sqlite3.Row) -> ReplicaRow:
     run, number, name, request, items, each, state, reason, attempt, allowed, not_before, deleting, resources = row
     return ReplicaRow(
         run_id=run,
@@ -331,7 +334,7 @@ def _replica(row: sqlite3.Row) -> ReplicaRow:
         request=request_value(request),
         items=tuple(load_json(items)),
         each=each_value(each),
-        state=state,
+        state=known_state(state),
         reason=reason,
         attempt=attempt,
         allowed=allowed,
@@ -351,11 +354,15 @@ ATTEMPT_COLUMNS = (
 
 def attempt_value(row: sqlite3.Row) -> AttemptRow:
     """Convert a row of ATTEMPT_COLUMNS, in their order."""
+    known_state(row[_ATTEMPT_STATE])
     if row[-1] is None:  # as nearly always: thousands are read in each pass
         return AttemptRow(*row)
     values: list[Any] = list(row)
     values[-1] = resources_value(values[-1])
     return AttemptRow(*values)
+
+
+_ATTEMPT_STATE = ATTEMPT_COLUMNS.split(", ").index("state")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from skahactl.ledger.records import (
     ReplicaState,
     dump_json,
     each_value,
+    known_state,
     load_json,
     replica_value,
     resources_text,
@@ -38,6 +39,8 @@ def replica_states(ledger: Ledger, run_id: int, number: int | None = None) -> tu
         f" WHERE run = ?{'' if number is None else ' AND number = ?'} ORDER BY number",
         *((run_id,) if number is None else (run_id, number)),
     )
+    for row in rows:
+        known_state(row["state"])
     return tuple(ReplicaState(*row) for row in rows)
 
 
@@ -186,7 +189,7 @@ def items_of(ledger: Ledger, run_id: int, states: Mapping[int, str] = MappingPro
         run_id,
     )
     for row in rows:
-        number, state = row["number"], states.get(row["number"], row["state"])
+        number, state = row["number"], states.get(row["number"], known_state(row["state"]))
         was_read = row["log"] in _READ
         in_turn = row["marks"] and (state == State.RUNNING or (state == State.FAILED and was_read))
         rest = State.UNKNOWN if row["marks"] and state == State.FAILED and not was_read else state
@@ -194,7 +197,7 @@ def items_of(ledger: Ledger, run_id: int, states: Mapping[int, str] = MappingPro
             end = own.get((number, position))
             if end is not None and not _runs_again(end, state, row["attempt"]):
                 code, tried = end["exit_code"], end["attempt"]
-                found.append(ItemRow(run_id, number, position, item, end["state"], tried, code))
+                found.append(ItemRow(run_id, number, position, item, known_state(end["state"]), tried, code))
                 continue
             code = None if row["marks"] else row["exit_code"]  # without marks, an item ends as its replica
             found.append(ItemRow(run_id, number, position, item, rest, row["attempt"] or None, code))

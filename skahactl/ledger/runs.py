@@ -13,6 +13,7 @@ from skahactl.ledger.records import (
     RunSummary,
     dump_json,
     each_text,
+    known_state,
     limits_text,
     load_json,
     request_text,
@@ -216,7 +217,8 @@ def summaries(ledger: Ledger, runs: Sequence[Run]) -> tuple[RunSummary, ...]:
     counts: dict[int, dict[str, int]] = {}
     items: dict[int, dict[str, int]] = {}
     for row in ledger.rows(f"SELECT run, state, replicas, items FROM tallies WHERE run {only}"):
-        counts.setdefault(row["run"], {})[row["state"]] = row["replicas"]
+        if row["replicas"]:
+            counts.setdefault(row["run"], {})[known_state(row["state"])] = row["replicas"]
         _add_items(items.setdefault(row["run"], _no_items()), row["state"], row["items"])
     for run in runs:
         if run.id in items and _has_each(run):  # which of them failed is in the log of their replica

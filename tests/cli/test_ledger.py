@@ -147,6 +147,22 @@ def test_a_damaged_row_is_told_by_every_command(here: Workplace, column: str, co
         assert f"mv {path} {path}.damaged" in told
 
 
+@pytest.mark.parametrize("table", ["replicas", "attempts"])
+def test_an_unknown_state_is_told_as_damage(desk: Desk, table: str) -> None:
+    desk.run("apply", desk.job("fits", "true"), "--wait")
+    path = desk.state / FILE
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE {table} SET state = 'Ended'")
+    for words in (
+        ("get", "replicas", "fits", "--cached"),
+        ("apply", "fits.toml"),
+        ("resume", "fits"),
+        ("logs", "fits"),
+    ):
+        told = desk.run(*words, exit=2).stderr
+        assert f"{path}: the local record is damaged: 'Ended' is not a state" in told
+
+
 def test_reading_makes_nothing(tmp_path: Path) -> None:
     with read_ledger(tmp_path / "none") as ledger:
         assert runs.job_keys(ledger) == ()
