@@ -78,6 +78,19 @@ def by_run(targets: Iterable[Target]) -> tuple[Target, ...]:
     return _joined(target if target.run is None else replace(target, session=None) for target in targets)
 
 
+def find_in_record(
+    ledger: Ledger, profile: Profile, words: Sequence[str], *, replicas: str | None = None
+) -> tuple[Target, ...]:
+    """As ``find``, for a command about the current state of jobs: raises UsageError also for a session without a
+    record, and for one of an earlier attempt."""
+    found = find(ledger, profile, words, replicas=replicas)
+    refuse_past(found)
+    for target in found:
+        if target.run is None:
+            raise unknown_target(ledger, profile, target.word)
+    return found
+
+
 def refuse_past(targets: Iterable[Target]) -> None:
     """Raise UsageError for a session of an earlier attempt: it does not name the current state of its replica."""
     for target in targets:
@@ -236,8 +249,8 @@ class _Finder:
                 raise UsageError(f"{option} applies only to jobs, but '{word}' is a session", hint=f"remove {option}")
 
 
-def unknown_target(ledger: Ledger, profile: Profile, name: str) -> UsageError:
-    """Return the error for a word that is neither a job here nor a session."""
+def unknown_target(ledger: Ledger, profile: Profile, name: str, *, is_listed: bool = False) -> UsageError:
+    """Return the error for a word that the ledger does not know; ``is_listed``: nor the list of the server."""
     elsewhere = [key for key in job_keys(ledger) if key.name == name and key.server != profile.server]
     if elsewhere:
         run = last_run(ledger, elsewhere[0])
@@ -247,7 +260,8 @@ def unknown_target(ledger: Ledger, profile: Profile, name: str) -> UsageError:
         replica = replica_target(name, names)
         guess = None if replica else did_you_mean(name, names)
         hint = f"a replica is written JOB/NUMBER: {replica}" if replica else guess or _listed(names)
-    message = f"no job or session '{name}' on {profile.name} ({profile.host})"
+    place = "on" if is_listed else "in the local record for"
+    message = f"no job or session '{name}' {place} {profile.name} ({profile.host})"
     return UsageError(message, hint=hint, code="unknown-target")
 
 

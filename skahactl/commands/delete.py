@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from skahactl import completers
-from skahactl.commands.params import EXECUTION, SELECTION, DryRun, Replicas, Yes
+from skahactl.commands.params import ANY_TARGET, EXECUTION, SELECTION, DryRun, Replicas, Yes
 from skahactl.commands.runtime import confirm, connected_runtime, parse_states, run, run_with_report
 from skahactl.completers import FileName
 from skahactl.errors import Declined, Exit, NegativeResult, UsageError, worst
@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 def delete(
     *targets: Annotated[
         str,
-        Parameter(
-            name="TARGET",
-            help="JOB, JOB/REPLICAS (tiles/1-10), or the name or id of a session.",
-            completer=completers.jobs_with_sessions,
-        ),
+        Parameter(name="TARGET", help=ANY_TARGET, completer=completers.jobs_with_sessions),
     ],
     file: Annotated[
         list[FileName] | None,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from skahactl.commands.params import Cached, Replicas, RunNumber, TargetWord
+from skahactl.commands.params import Cached, RecordTarget, Replicas, RunNumber
 
 
 def describe(
-    *targets: TargetWord,
+    *targets: RecordTarget,
     replicas: Replicas = None,
     run: RunNumber = None,
     cached: Cached = False,

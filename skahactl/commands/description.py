@@ -180,7 +180,7 @@ async def _foreign(runtime: Runtime, target: Target) -> Row:
     listing = await runtime.first_poll()
     session = next((one for one in listing.sessions if word in (one.id, one.name)), None)
     if session is None:
-        raise unknown_target(runtime.ledger, runtime.profile, word)
+        raise unknown_target(runtime.ledger, runtime.profile, word, is_listed=True)
     return shapes.session(listing.objects()[session.id], None)
 
 

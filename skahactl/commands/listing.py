@@ -254,11 +254,7 @@ class GetQuery:
                 self._refuse_near_noun(unknown[0])
                 self.noun = "sessions"
             elif unknown and self.noun in _OF_THE_LEDGER:  # a word of eight letters may be the id of a session
-                raise UsageError(
-                    f"no job '{unknown[0]}' on {runtime.where}",
-                    hint=f"{suggest('get', 'jobs')} lists the jobs",
-                    code="unknown-target",
-                )
+                raise unknown_target(runtime.ledger, runtime.profile, unknown[0])
         self.states = parse_states(asked.state, self._states())
         self._refuse_contradictions()
 
@@ -598,7 +594,7 @@ def _of_session(runtime: Runtime, target: Target, seen: Listing) -> EventsOption
     word = target.session or target.word
     found = next((s.id for s in seen.sessions if word in (s.id, s.name)), None)
     if found is None and target.run is None:
-        raise unknown_target(runtime.ledger, runtime.profile, target.word)
+        raise unknown_target(runtime.ledger, runtime.profile, target.word, is_listed=True)
     return EventsOptions(found or word, target.word)
 
 

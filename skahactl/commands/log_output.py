@@ -290,7 +290,7 @@ class _LogsCommand:
             error.where = error.where or self.runtime.where
             raise error
         if unknown:
-            raise unknown_target(self.runtime.ledger, self.runtime.profile, unknown[0])
+            raise unknown_target(self.runtime.ledger, self.runtime.profile, unknown[0], is_listed=True)
         if no_item and shown.with_text:
             context.warn(f"{shown.with_text[0].label}: nothing of item '{self.choice.item}' in its log")
             return Exit.NO

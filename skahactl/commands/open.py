@@ -76,7 +76,7 @@ def _choose(runtime: Runtime, target: Target, listing: Listing) -> ServerSession
     found = [session for session in listing.sessions if {session.id, session.name} & wanted]
     if not found:
         if target.run is None:
-            raise unknown_target(runtime.ledger, runtime.profile, target.word)
+            raise unknown_target(runtime.ledger, runtime.profile, target.word, is_listed=True)
         raise NegativeResult(
             f"{target.word} has no live session",
             where=runtime.where,

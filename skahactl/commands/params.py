@@ -23,27 +23,14 @@ EXECUTION = Group("Execution", sort_key=5)
 EARLIER_RUNS = Group("Jobs that ran before", sort_key=6)
 DISPLAY = Group("Display", sort_key=7)
 
-#: ``*targets: TargetWord``.
-TargetWord = Annotated[
-    str,
-    Parameter(
-        name="TARGET",
-        help="JOB, JOB/REPLICAS (tiles/1-10,17), or the name or id of a session.",
-        completer=completers.jobs,
-        required=True,
-    ),
-]
+ANY_TARGET = "JOB, JOB/REPLICAS (tiles/1-10,17), or the name or id of a session."
+RECORDED_TARGET = ANY_TARGET.replace("a session.", "a session of a job here.")
 
-#: ``*targets: LiveTarget``: as TargetWord, of jobs that ever had a session.
-LiveTarget = Annotated[
-    str,
-    Parameter(
-        name="TARGET",
-        help="JOB, JOB/REPLICAS (tiles/1-10,17), or the name or id of a session.",
-        completer=completers.jobs_with_sessions,
-        required=True,
-    ),
-]
+#: ``*targets: TargetWord``.
+TargetWord = Annotated[str, Parameter(name="TARGET", help=ANY_TARGET, completer=completers.jobs, required=True)]
+
+#: ``*targets: RecordTarget``: as TargetWord, of sessions with a record.
+RecordTarget = Annotated[str, Parameter(name="TARGET", help=RECORDED_TARGET, completer=completers.jobs, required=True)]
 
 #: ``job: JobWord``.
 JobWord = Annotated[str, Parameter(name="JOB", help="JOB or JOB/REPLICAS.", completer=completers.jobs)]

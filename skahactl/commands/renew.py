@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from skahactl.commands.params import DryRun, LiveTarget, Replicas
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from skahactl import completers
+from skahactl.commands.params import ANY_TARGET, DryRun, Replicas
 from skahactl.commands.runtime import connected_runtime, run
 from skahactl.invocation import current
 
 
 def renew(
-    *targets: LiveTarget,
+    *targets: Annotated[
+        str, Parameter(name="TARGET", help=ANY_TARGET, completer=completers.jobs_with_sessions, required=True)
+    ],
     replicas: Replicas = None,
     dry_run: DryRun = False,
 ) -> int:

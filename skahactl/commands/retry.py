@@ -10,12 +10,12 @@ from cyclopts import Parameter
 
 from skahactl import completers
 from skahactl.commands.params import (
+    RECORDED_TARGET,
     SELECTION,
     BreakLock,
     DryRun,
     ItemsFile,
     JobWord,
-    LiveTarget,
     Replicas,
     Timeout,
     UnknownFlag,
@@ -51,7 +51,10 @@ _TWO_WAYS = "--items cannot be combined with -r, --failed, --unknown or --reject
 
 
 def retry(
-    *jobs: LiveTarget,
+    *jobs: Annotated[
+        str,
+        Parameter(name="TARGET", help=RECORDED_TARGET, completer=completers.jobs_with_sessions, required=True),
+    ],
     replicas: Replicas = None,
     failed: Annotated[bool, Parameter(group=SELECTION, help="Retry Failed replicas (default).")] = False,
     unknown: UnknownFlag = False,

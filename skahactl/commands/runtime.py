@@ -306,22 +306,16 @@ def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[FoundJ
     from skahactl.ledger.runs import last_run
     from skahactl.profiles import choose
     from skahactl.system import state_dir
-    from skahactl.targets import by_run, find, refuse_past
+    from skahactl.targets import by_run, find_in_record
 
     context = current()
 
     profile = choose(context.profile, context.environ)
     with read_ledger(state_dir(context.environ)) as ledger:
-        targets = find(ledger, profile, words, replicas=replicas)
-        refuse_past(targets)
+        targets = find_in_record(ledger, profile, words, replicas=replicas)
         for target in targets:
-            if target.run is None:
-                raise UsageError(
-                    f"'{target.word}' is not a job with a record on this machine",
-                    hint=f"{suggest('get', 'jobs')} lists them",
-                )
-            last = last_run(ledger, target.run.key)
-            if last is not None and last.id != target.run.id:
+            last = None if target.run is None else last_run(ledger, target.run.key)
+            if target.run is not None and last is not None and last.id != target.run.id:
                 raise UsageError(
                     f"'{target.word}' is a session of run {target.run.number} of {target.run.key.name}; the last "
                     f"run is {last.number}",

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from skahactl import completers
-from skahactl.commands.params import EXECUTION
+from skahactl.commands.params import EXECUTION, RecordTarget
 from skahactl.commands.runtime import connected_runtime, deadline, run
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import current
-from skahactl.text import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +22,7 @@ else:
 
 
 def wait(
-    *targets: Annotated[
-        str, Parameter(name="TARGET", help="JOB or JOB/REPLICAS.", completer=completers.jobs, required=True)
-    ],
+    *targets: RecordTarget,
     for_: Annotated[
         Condition,
         Parameter(
@@ -67,16 +63,11 @@ def wait(
 async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
     from skahactl.engine.wait import JobWaiter, WaitTarget
     from skahactl.render.outcomes import head
-    from skahactl.targets import by_run, find, refuse_past
+    from skahactl.targets import by_run, find_in_record
 
     async with connected_runtime() as runtime:
-        awaited = []
-        found = find(runtime.ledger, runtime.profile, words)
-        refuse_past(found)
-        for target in by_run(found):
-            if target.run is None:
-                raise UsageError(f"'{target.word}' has no record here", hint=f"{suggest('get', 'jobs')} lists the jobs")
-            awaited.append(WaitTarget(target.run, target.numbers))
+        found = by_run(find_in_record(runtime.ledger, runtime.profile, words))
+        awaited = [WaitTarget(target.run, target.numbers) for target in found if target.run is not None]
         code, reasons = await JobWaiter(runtime, condition, deadline(timeout, runtime.clock)).wait(awaited)
         runtime.reporter.close()
         if current().machine_readable:

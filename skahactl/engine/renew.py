@@ -62,7 +62,7 @@ class Renewal:
         if target.run is None:
             session = next((s for s in listed.values() if target.session in (s.id, s.name)), None)
             if session is None:
-                raise unknown_target(self.runtime.ledger, self.runtime.profile, target.word)
+                raise unknown_target(self.runtime.ledger, self.runtime.profile, target.word, is_listed=True)
             part = JobOutcome(session.name, JobAction.RENEW, "requested", watched=True)
             parts.append(part)
             return [_RenewRequest(part, 1, None, session)] if session.status in alive else []

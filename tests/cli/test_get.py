@@ -218,8 +218,11 @@ def test_runs_of_a_job(tmp_path: Path) -> None:
 
 MISTAKES = (
     (("get", "tilse", "--cached"), "did you mean 'tiles'?"),
-    (("get", "jobs", "catalogs"), "no job 'catalogs'"),  # eight letters, as the id of a session
-    (("get", "items", "catalogs", "--cached"), "no job 'catalogs'"),
+    (
+        ("get", "jobs", "catalogs"),
+        "no job or session 'catalogs' in the local record",
+    ),  # eight letters, as the id of a session
+    (("get", "items", "catalogs", "--cached"), "no job or session 'catalogs' in the local record"),
     (("get", "replicsa", "--cached"), "did you mean 'get replicas'?"),
     (("get", "jobs", "--state", "Runing"), "did you mean 'Running'?"),
     (("get", "jobs", "--cached", "--sort-by", "nam"), "did you mean 'name'?"),

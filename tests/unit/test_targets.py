@@ -135,7 +135,7 @@ def test_a_session_that_the_ledger_does_not_know(survey: tuple[Ledger, Run]) -> 
     ledger, _ = survey
     assert only(find(ledger, LOCAL, ["a1b2c3d4"])) == Target(None, None, "a1b2c3d4", "a1b2c3d4")
     assert only(find(ledger, LOCAL, ["my-notebook"], sessions=True)).session == "my-notebook"
-    with pytest.raises(UsageError, match="no job or session 'my-notebook' on local"):
+    with pytest.raises(UsageError, match="no job or session 'my-notebook' in the local record for local"):
         find(ledger, LOCAL, ["my-notebook"])
 
 
