@@ -236,22 +236,22 @@ async def _apply(profile: Profile, jobs: tuple[Job, ...], empty: list[JobOutcome
         for warning in warnings:
             runtime.warn_once(warning)
         if asked.dry_run:
-            outcome = _with_manifests(await applier.preview(jobs), jobs).with_jobs(empty)
+            outcome = _with_manifests(await applier.preview(jobs), jobs, asked.words).with_jobs(empty)
             _show_preview(current(), outcome, jobs)
             return int(outcome.exit)
         with run_with_report(runtime, lambda: applier.known):
-            outcome = _with_manifests(await applier.apply(jobs), jobs).with_jobs(empty)
+            outcome = _with_manifests(await applier.apply(jobs), jobs, asked.words).with_jobs(empty)
         if asked.creating:
             _hint_for_create(outcome)
         show_outcome(current(), outcome)
         return int(outcome.exit)
 
 
-def _with_manifests(outcome: Outcome, jobs: Sequence[Job]) -> Outcome:
-    """Return the outcome, in which jobs name the manifests that they come from."""
+def _with_manifests(outcome: Outcome, jobs: Sequence[Job], call: tuple[str, ...]) -> Outcome:
+    """Return the outcome, in which jobs name the manifests that they come from, and the call of apply."""
     manifests = {job.name: job.manifest for job in jobs}
     for part in outcome.jobs:
-        part.manifest = manifests.get(part.name)
+        part.manifest, part.call = manifests.get(part.name), call
     return outcome
 
 
@@ -328,9 +328,8 @@ async def _diff(profile: Profile, jobs: tuple[Job, ...], empty: list[JobOutcome]
     from skahactl.render.outcomes import show_outcome
 
     async with connected_runtime(profile) as runtime:
-        outcome = _with_manifests(
-            await applier_for(runtime, ApplyOptions(dry_run=True, words=call)).preview(jobs), jobs
-        )
+        preview = await applier_for(runtime, ApplyOptions(dry_run=True, words=call)).preview(jobs)
+        outcome = _with_manifests(preview, jobs, call)
         for part in outcome.jobs:
             part.exit = Exit.NO if changes(part) else Exit.DONE
         outcome = outcome.with_jobs(empty)

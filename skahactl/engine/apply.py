@@ -327,7 +327,7 @@ class Applier:
             plan = with_adopted(driver.first_steps.get(summary.run.id, ()), self._adopted.get(summary.run.id, {}))
             part.steps = outcome.done_steps(self.desk.ledger, summary.run.id, plan, driver.results)
             outcome.job_outcome(part, summary)
-            outcome.fill_results(part, self.desk.ledger, summary.run.id)
+            outcome.fill_results(part, self.desk.ledger, summary.run.id, self.mode.words)
             if part.action is JobAction.KEEP and summary.run.ended is not None:
                 part.reason = f"run {summary.run.number} has ended"
             part.watched = self.wait and failure is None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from skahactl.engine.driver import gate_for
 from skahactl.engine.observe import RunSnapshot
-from skahactl.engine.outcome import deleted_hint, skip_hint
+from skahactl.engine.outcome import deleted_hint, skip_hint, suggest_apply
 from skahactl.engine.plan import JobAction, Step, StepAction, plan_run, with_adopted
 from skahactl.engine.record import shows_more, with_listed_sessions
 from skahactl.errors import UsageError
@@ -114,7 +114,7 @@ def _decide_ended(
         return Decision(JobAction.CREATE, f"run {number} {how}; the next run was requested", changed)
     if stale is not None:
         return Decision(JobAction.CREATE, stale, changed)
-    rerun = suggest("apply", *_words(job, mode), "--rerun")
+    rerun = suggest_apply(job.manifest, mode.words, "--rerun")
     with_items = "items" in job.content
     if changed:
         return Decision(
@@ -131,12 +131,6 @@ def _decide_ended(
         again = f"to retry what was rejected: {suggest('retry', job.name, '--rejected')}; "
     when = time_ago(last.run.ended, now)
     return Decision(JobAction.ENDED, f"run {number} ended {when}", hint=f"{again}to start the next run: {rerun}")
-
-
-def _words(job: Job, mode: ApplyMode) -> tuple[str, ...]:
-    """Return the manifest of a job, or the whole call if it sets keys."""
-    has_settings = any(source.startswith("--") for source in job.sources.values())
-    return mode.words if has_settings and mode.words else (job.manifest or "FILE",)
 
 
 def _decide_unfinished(
@@ -159,8 +153,8 @@ def _decide_unfinished(
         f"run {number} has sessions or results, and the manifest has changed",
         changed,
         hint=f"run {number} has not ended: {_alive_words(last, now)}. To keep it: undo the change. To run the changed "
-        f"manifest afterwards: wait for its end, then {suggest('apply', *_words(job, mode), '--rerun')}. To stop it "
-        f"now: {suggest('apply', *_words(job, mode), '--replace')}",
+        f"manifest afterwards: wait for its end, then {suggest_apply(job.manifest, mode.words, '--rerun')}. To stop it "
+        f"now: {suggest_apply(job.manifest, mode.words, '--replace')}",
     )
 
 
@@ -219,9 +213,9 @@ class RunHistory:
         if job.attempts > last.run.attempts and last.counts[State.FAILED]:
             return Decision(JobAction.KEEP, f"run {last.run.number} has failed replicas that can be retried now")
         if last.counts[State.SKIPPED]:
-            return replace(decision, hint=skip_hint(self.ledger, last.run))
+            return replace(decision, hint=skip_hint(self.ledger, last.run, mode.words))
         if last.status == State.DELETED:
-            return replace(decision, hint=f"{deleted_hint(self.ledger, last.run)}; {decision.hint}")
+            return replace(decision, hint=f"{deleted_hint(self.ledger, last.run, mode.words)}; {decision.hint}")
         return decision
 
     def foreign(self, job: Job) -> dict[int, list[ServerSession]]:

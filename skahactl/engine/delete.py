@@ -200,7 +200,7 @@ class JobDeletion:
         if mine:
             part.hint = "some of its sessions still exist; the same command tries again"
         else:
-            _deletion_reason(part)
+            _deletion_reason(part, run)
 
     async def request(self, run: Run, numbers: Collection[int] | None) -> None:
         """Save results and logs, ask the server once to delete what is alive, and verify nothing. The request stays
@@ -221,16 +221,16 @@ class JobDeletion:
             self.desk.reporter.say(f"{error.message}; it carries out the delete")
         finally:
             release_locks(locks)
+        self._fill(part, run)
         for step in part.steps:
             step.outcome = StepOutcome.REQUESTED if step.action is StepAction.DELETE else StepOutcome.DONE
         queued = sum(step.reason == State.QUEUED for step in part.steps)
         asked = [f"deletion of {count_noun(count, 'session')} requested; not verified"] if count else []
         asked += [f"{count_noun(queued, 'queued replica')} deleted"] if queued else []
-        part.reason = "; ".join(asked) or "nothing is alive, so there is nothing to delete"
+        part.reason = "; ".join(asked) or _nothing_left(part, run)
         part.explained = True
         part.exit = outcome.exit_of_undeleted(errors)
         part.hint = "the server did not accept every delete; the same command tries again" if errors else None
-        self._fill(part, run)
 
     async def forget(self, run: Run) -> int | None:
         """Forget every run of the job, once it has no driver and no session of any run is left. Return how many bytes
@@ -361,11 +361,21 @@ def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str]) -> St
     return StepResult(row.number, row.name, action, row.state, StepOutcome.PLANNED).with_attempt(attempt)
 
 
-def _deletion_reason(part: JobOutcome) -> None:
+def _deletion_reason(part: JobOutcome, run: Run) -> None:
     """Say what was deleted; a delete that ended nothing says only that."""
     before = [step.reason for step in part.steps if step.action is StepAction.DELETE]
-    part.reason = outcome.deletion_text(part.steps) or "nothing is left to delete"
-    part.explained = bool(before) and ENDED.issuperset(before)
+    part.reason = outcome.deletion_text(part.steps) or _nothing_left(part, run)
+    part.explained = ENDED.issuperset(before)
+
+
+def _nothing_left(part: JobOutcome, run: Run) -> str:
+    """Say what a delete does that finds no session. ``run``: as it was before."""
+    nothing = "there is no session to delete"
+    if part.summary is None or not part.summary.run.deleting:
+        return nothing
+    if run.deleting:
+        return f"{nothing}; run {run.number} was deleted before"
+    return f"{nothing}; run {run.number} now counts as deleted, and its record and logs remain"
 
 
 def _forgotten_reason(part: JobOutcome, size: int | None) -> None:

@@ -103,6 +103,7 @@ class JobOutcome:
     explained: bool = False  # the reason says more than what was done
     next_run: int | None = None  # the run that the next apply of a deleted job starts
     manifest: str | None = None  # the path as it was given
+    call: tuple[str, ...] = ()  # the words of apply: see suggest_apply
     resume: str | None = None  # the command that drives it until it ends
     watched: bool = False  # whether a command monitors it until it ends
 
@@ -147,17 +148,23 @@ class Outcome:
         }
 
 
-def fill_results(part: JobOutcome, ledger: Ledger, run_id: int) -> None:
+def suggest_apply(manifest: str | None, call: Sequence[str], *options: str) -> str:
+    """Return how to apply a job again: its manifest, or the whole ``call`` of apply (its words) if that sets keys."""
+    has_settings = not {"--set", "--var"}.isdisjoint(call)
+    return suggest("apply", *(call if has_settings else [manifest or "FILE"]), *options)
+
+
+def fill_results(part: JobOutcome, ledger: Ledger, run_id: int, call: Sequence[str] = ()) -> None:
     """Add to ``part``: the replicas that did not complete, how many results could not be read, how long the run
-    worked, and how what was skipped or stopped continues."""
+    worked, and how what was skipped or stopped continues. ``call``: see ``suggest_apply``."""
     snapshot = snapshot_of(ledger, run_id)
     part.resume = continuing(ledger, [snapshot.run])
     if part.counts[State.SKIPPED]:
-        part.hint = skip_hint(ledger, snapshot.run)
+        part.hint = skip_hint(ledger, snapshot.run, call)
     if part.status == State.DELETED:
-        part.hint = deleted_hint(ledger, snapshot.run)
+        part.hint = deleted_hint(ledger, snapshot.run, call)
     if part.summary is not None and part.summary.stop_reason is not None:
-        part.hint = stop_hint(part.summary)
+        part.hint = stop_hint(part.summary, call)
     part.worked = busy_seconds(snapshot.attempts)
     unread = {attempt.replica for attempt in unread_results(snapshot)}
     bad = (State.FAILED, State.REJECTED, State.UNKNOWN)
@@ -227,9 +234,9 @@ def undriven_before(ledger: Ledger, run: Run) -> list[str]:
     return list(found)
 
 
-def skip_hint(ledger: Ledger, run: Run) -> str:
+def skip_hint(ledger: Ledger, run: Run, call: Sequence[str] = ()) -> str:
     """Return which job made this run's replicas Skipped, and how they run after all."""
-    name, again = run.key.name, suggest("apply", run.manifest or "FILE", "--wait")
+    name, again = run.key.name, suggest_apply(run.manifest, call, "--wait")
     chain = _jobs_before(ledger, run)
     if not chain:
         return f"{name} was skipped because a job that it comes after did not complete. Once it has: {again}"
@@ -265,14 +272,14 @@ def _jobs_before(ledger: Ledger, run: Run) -> list[RunSummary]:
     return []
 
 
-def deleted_hint(ledger: Ledger, run: Run) -> str:
+def deleted_hint(ledger: Ledger, run: Run, call: Sequence[str] = ()) -> str:
     """Return how a run continues that was deleted, or of which replicas were."""
     name, number = run.key.name, run.number
     if run.deleting == REPLACED:
         look = suggest("get", "jobs", name)
         return f"run {number} was deleted by another command, to start run {number + 1}. To see it: {look}"
     if run.deleting:
-        again = "" if run.manifest is None else f". To start the next run: {suggest('apply', run.manifest)}"
+        again = "" if run.manifest is None else f". To start the next run: {suggest_apply(run.manifest, call)}"
         return f"run {number} was deleted by another command{again}"
     numbers = _deleted_replicas(ledger, run)
     were, them = ("was", "it") if len(numbers) == 1 else ("were", "them")
@@ -404,7 +411,7 @@ def deletion_text(steps: Sequence[StepResult]) -> str:
     return "; ".join([*done, *([f"{count_noun(stays, 'replica')} not gone yet"] if stays else [])])
 
 
-def stop_hint(summary: RunSummary) -> str:
+def stop_hint(summary: RunSummary, call: Sequence[str] = ()) -> str:
     """Return how a run continues that [limits] failures stopped."""
     run, limit = summary.run, summary.run.limits.failures or 0
     waiting = count_noun(summary.counts[State.QUEUED] + summary.retriable, "replica")
@@ -415,8 +422,8 @@ def stop_hint(summary: RunSummary) -> str:
     more = f"limits.failures={summary.counts[State.FAILED] - summary.retriable + limit}"
     missing = ["--missing"] * ("items" in run.content)
     return (
-        f"{stop}. {again}, or {suggest('apply', run.manifest, '--set', more, '--wait')}. "
-        f"After a change of the manifest: {suggest('apply', run.manifest, '--rerun', *missing)}"
+        f"{stop}. {again}, or {suggest_apply(run.manifest, call, '--set', more, '--wait')}. "
+        f"After a change of the manifest: {suggest_apply(run.manifest, call, '--rerun', *missing)}"
     )
 
 

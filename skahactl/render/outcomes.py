@@ -6,7 +6,16 @@ import shlex
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
-from skahactl.engine.outcome import ACTIVE, JobOutcome, Outcome, StepOutcome, StepResult, deletion_text, retry_options
+from skahactl.engine.outcome import (
+    ACTIVE,
+    JobOutcome,
+    Outcome,
+    StepOutcome,
+    StepResult,
+    deletion_text,
+    retry_options,
+    suggest_apply,
+)
 from skahactl.engine.plan import CREATES, JobAction, StepAction
 from skahactl.errors import Exit
 from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
@@ -247,9 +256,8 @@ def _advice(job: JobOutcome, profile: Profile) -> list[str]:
         other = ", with --ram N or --cores N for another size" * (job.action is JobAction.RETRY)
         lines.append(f"to retry what was rejected: {suggest('retry', job.name, '--rejected')}{other}")
         if job.manifest is not None and job.status in ENDED:
-            lines.append(
-                f"to send other requests, change the manifest, then: {suggest('apply', job.manifest, '--rerun')}"
-            )
+            again = suggest_apply(job.manifest, job.call, "--rerun")
+            lines.append(f"to send other requests, change the manifest, then: {again}")
     if job.unread:
         lines.append(
             f"the shared record of {count_noun(job.unread, 'replica')} could not be read; run the same command again "

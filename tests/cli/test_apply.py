@@ -510,7 +510,8 @@ def test_create_under_the_name_of_a_job_names_its_run(here: Workplace) -> None:
     assert "this is run" not in here.run(*words).stderr
     assert "this is run 2 of the job again; the run before: skahactl get again --run 1" in here.run(*words).stderr
     assert here.run("get", "again", "--failed").stderr == "no replicas that are Failed\n"
-    assert "nothing is alive, so there is nothing to delete" in here.run("delete", "again", "--wait=false").stderr
+    told = here.run("delete", "again", "--wait=false").stderr
+    assert "there is no session to delete; run 2 now counts as deleted, and its record and logs remain" in told
 
 
 @pytest.mark.once
@@ -569,7 +570,7 @@ def test_delete_in_its_forms(here: Workplace, long: str) -> None:
     assert here.recorded("long")[0] == "Deleted"
     assert "[y/N]" not in here.run("delete", "-f", long).stderr, "there is no terminal to ask on"
     assert here.recorded("long") == ["Deleted"] * 2
-    assert "nothing" in here.run("delete", "long").stderr
+    assert "there is no session to delete; run 1 was deleted before" in here.run("delete", "long").stderr
     here.run("delete", "nothing", expect=2)
     here.run("delete", "nothing", "--ignore-not-found")
     here.run("apply", long)  # starts the next run
@@ -599,7 +600,7 @@ def test_a_delete_that_ends_nothing_says_so(here: Workplace) -> None:
     assert "1 ended session deleted; the record and the logs remain" in here.run("delete", "short").stderr
     assert here.data("get", "sessions") == []
     outcome = here.data("delete", "short")
-    assert outcome["jobs"][0]["reason"] == "nothing is left to delete"
+    assert outcome["jobs"][0]["reason"] == "there is no session to delete; run 1 was deleted before"
     assert "nothing to renew" in here.run("renew", "short").stderr
     assert {step["action"] for step in outcome["jobs"][0]["steps"]} == {"keep"}
     assert here.recorded("short") == ["Completed"] * 2
