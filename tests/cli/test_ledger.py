@@ -148,9 +148,9 @@ def test_a_damaged_row_is_told_by_every_command(here: Workplace, column: str, co
 
 
 @pytest.mark.parametrize("table", ["replicas", "attempts"])
-def test_an_unknown_state_is_told_as_damage(desk: Desk, table: str) -> None:
-    desk.run("apply", desk.job("fits", "true"), "--wait")
-    path = desk.state / FILE
+def test_an_unknown_state_is_told_as_damage(here: Workplace, table: str) -> None:
+    here.run("apply", here.job("fits", "true"), "--wait")
+    path = here.state / FILE
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"UPDATE {table} SET state = 'Ended'")
     for words in (
@@ -159,7 +159,7 @@ def test_an_unknown_state_is_told_as_damage(desk: Desk, table: str) -> None:
         ("resume", "fits"),
         ("logs", "fits"),
     ):
-        told = desk.run(*words, exit=2).stderr
+        told = here.run(*words, expect=2).stderr
         assert f"{path}: the local record is damaged: 'Ended' is not a state" in told
 
 
