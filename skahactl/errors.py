@@ -2,7 +2,9 @@
 
 SkahactlError
 ├── UsageError            2  wrong usage, unknown target; nothing was sent
-│   ├── ManifestError     2  all problems of all files at once
+│   ├── ProblemsError     2  all problems of all files at once
+│   │   ├── ManifestError
+│   │   └── ProfileFileError, which is also a ProfileError
 │   ├── ProfileError      2
 │   └── LedgerError       2  the state directory or the ledger cannot be used
 ├── AuthError             3  not logged in, or access refused
@@ -152,10 +154,8 @@ class Problem:
         }
 
 
-class ManifestError(UsageError):
-    """Every mistake in the manifests, at once."""
-
-    code = "manifest"
+class ProblemsError(UsageError):
+    """Every mistake in some files, at once."""
 
     def __init__(self, problems: tuple[Problem, ...]):
         super().__init__("\n".join(problem.text() for problem in problems))
@@ -165,8 +165,16 @@ class ManifestError(UsageError):
         return {**super().data(), "problems": [problem.data() for problem in self.problems]}
 
 
+class ManifestError(ProblemsError):
+    code = "manifest"
+
+
 class ProfileError(UsageError):
     code = "profile"
+
+
+class ProfileFileError(ProblemsError, ProfileError):
+    """Mistakes in the file of a profile."""
 
 
 class LedgerError(UsageError):

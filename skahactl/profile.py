@@ -31,6 +31,26 @@ def address_problem(text: str, schemes: Iterable[str]) -> str | None:
     return "it has no host" if not parts.hostname else _host_problem(parts.hostname)
 
 
+def server_address(text: str) -> str:
+    """Return the address as it is used, without a slash at its end; ValueError says what is expected."""
+    from urllib.parse import urlsplit
+
+    if text == LOCAL_SERVER:
+        return text
+    problem = address_problem(text, ("https", "http"))
+    if problem is not None:
+        raise ValueError(f"{problem}; expected an address such as https://ws-uv.canfar.net/skaha/v1, or local")
+    parts = urlsplit(text)
+    path = parts.path.rstrip("/")
+    if parts.query or parts.fragment:
+        raise ValueError("expected an address such as https://ws-uv.canfar.net/skaha/v1, or local")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("credentials do not belong into the address; see [auth]")
+    if not re.search(r"/v\d+$", path):
+        raise ValueError("expected the version at the end, as in https://ws-uv.canfar.net/skaha/v1")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
 def _host_problem(host: str) -> str | None:
     import ipaddress
 

@@ -140,12 +140,10 @@ def _built_in(name: str, environ: Mapping[str, str]) -> Profile | None:
 
 def _overridden(profile: Profile, environ: Mapping[str, str]) -> Profile:
     """Return the profile with the overrides of the environment."""
-    from skahactl.profile import Auth
+    from skahactl.profile import Auth, server_address
 
     server, token, certificate = (environ.get(f"SKAHACTL_{key}") for key in ("SERVER", "TOKEN", "CERTIFICATE"))
     if server:
-        from skahactl.profile_file import server_address
-
         try:
             profile = profile.at(server_address(server))
         except ValueError as error:

@@ -311,9 +311,11 @@ after = ["shards"]"""
 def _unknown(key: str, name: str, known: dict[str, str]) -> UsageError:
     last = name.rpartition(".")[2]
     same = [one for one in known if one.rpartition(".")[2] == last]
-    from skahactl.manifest.problems import FOREIGN
+    from skahactl.manifest.schema import MANIFEST
 
-    guess = same[0] if same else FOREIGN.get(last)
+    if last in MANIFEST.advice:
+        return UsageError(f"unknown key '{key}'", hint=MANIFEST.advice[last])
+    guess = same[0] if same else MANIFEST.foreign.get(last)
     if guess is None and name not in ("pod", "pods", "node", "nodes"):  # kubectl explains those
         # the last word of a key counts like the whole key: 'cors' means resources.cores
         close = nearest(name, [*known, *(one.rpartition(".")[2] for one in known)])

@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 from skahactl import completers
 from skahactl.completers import FileName
-from skahactl.errors import Exit, NegativeResult, ProfileError, UsageError
+from skahactl.errors import Exit, NegativeResult, ProfileError, ProfileFileError, UsageError
 from skahactl.invocation import Invocation, current
 from skahactl.system import SystemClock, home
 from skahactl.text import count_noun, format_duration, iso_time, parse_duration
@@ -253,8 +253,11 @@ def _row(name: str, used: str | None, environ: Mapping[str, str]) -> dict[str, o
     try:
         profile: Profile | None = profiles.load(name, environ)
         error = None
+    except ProfileFileError as problem:
+        first = problem.problems[0]
+        profile, error = None, f"{first.owner}{first.message}"
     except ProfileError as problem:
-        profile, error = None, problem.message.splitlines()[0]
+        profile, error = None, problem.message
     return {
         "name": name,
         "used": name == used,
@@ -296,8 +299,7 @@ class ProfileAnswers:
 def write_profile(name: str, given: ProfileAnswers, context: Invocation, check: bool) -> Profile:
     """Write the file of the profile and read it back; nothing is left behind if the server does not answer."""
     from skahactl import profiles
-    from skahactl.profile import new_file
-    from skahactl.profile_file import server_address
+    from skahactl.profile import new_file, server_address
     from skahactl.system import write_atomically
 
     path = profiles.file_of(name, context.environ)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from skahactl.errors import Problem
 from skahactl.manifest.arrays import parse_array
 from skahactl.manifest.placeholders import each_variable
-from skahactl.manifest.problems import Path, SourceMap, dotted_key
 from skahactl.manifest.schema import ItemsTable
+from skahactl.manifest.syntax import Path, SourceMap, dotted_key
 from skahactl.split.patterns import matches as find_matches
 from skahactl.split.shares import balanced, bounds
 from skahactl.system import read_limited

@@ -2,124 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
-from pydantic import ValidationError
-
 from skahactl.errors import Guess, ManifestError, Problem, UsageError
-from skahactl.manifest.problems import (
-    Finding,
+from skahactl.manifest.file_format import Finding, show_value
+from skahactl.manifest.overlay import overlay_table, parse_setting
+from skahactl.manifest.schema import KINDS, MANIFEST, JobTable, check_word
+from skahactl.manifest.syntax import (
+    Path,
     SourceMap,
     SourceText,
+    decode_text,
     dotted_key,
-    known_keys,
-    rule_findings,
-    validation_findings,
+    explain_other_format,
+    order_problems,
+    parse_toml,
 )
-from skahactl.manifest.schema import JobTable, check_word, show_value
-from skahactl.manifest.syntax import parse_toml
 from skahactl.system import read_limited, read_stream
 from skahactl.text import did_you_mean, nearest
-from skahactl.toml import toml_tables
 
 Table = dict[str, Any]
-
-_RIVALS: dict[str, tuple[frozenset[str], ...]] = {
-    "": (frozenset({"command", "shell"}),),
-    "items": (frozenset({"file", "glob", "values", "range", "csv", "matrix"}),),
-    "env.*": (frozenset({"from-env", "from-file"}),),
-}
-_DOTTED = re.compile(r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)(?:\.(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+))*""")
-
-
-def overlay_table(under: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
-    """Return the merged table: keys of ``over`` win, table by table; a key replaces another that it excludes."""
-    merged = _merged(under, over, "")
-    items, below = over.get("items"), merged.get("items")
-    if isinstance(items, dict) and "replicas" not in over and items.keys() & {"per-replica", "csv", "matrix"}:
-        merged.pop("replicas", None)
-    if "replicas" in over and isinstance(below, dict) and not (isinstance(items, dict) and "per-replica" in items):
-        merged["items"] = {key: value for key, value in below.items() if key != "per-replica"}
-    return merged
-
-
-def parse_setting(text: str) -> tuple[tuple[str, ...], Table]:
-    """Parse ``KEY=VALUE`` to the parts of the key and a table. The value is TOML, or else a string.
-
-    Raises:
-        ValueError: it is not KEY=VALUE, or the key is not dotted names.
-    """
-    key, equals, value = text.partition("=")
-    key = key.strip()
-    if not equals or not _DOTTED.fullmatch(key):
-        raise ValueError(f"expected KEY=VALUE, for example resources.cores=8; found '{text}'")
-    plain = tomllib.loads(f"{key} = {json.dumps(value)}")
-    keys = _keys(plain, key)
-    try:
-        made = toml_tables(f"{key} = {value}")
-    except ValueError:  # not TOML, or more than Python can hold
-        return keys, plain
-    wanted = len(made) == 1 and not (keys[-2:-1] in (("env",), ("vars",)) and _has_spellings(made, keys, value))
-    return keys, made if wanted else plain
-
-
-def _has_spellings(table: Table, keys: tuple[str, ...], written: str) -> bool:
-    """Return whether the value is a number or a date, which as text could be written in several ways."""
-    here: Any = table
-    for name in keys:
-        here = here[name]
-    if isinstance(here, int) and not isinstance(here, bool):
-        return str(here) != written.strip()
-    return not isinstance(here, str | int | dict | list)
-
-
-def env_variables(texts: Sequence[str]) -> dict[str, str]:
-    """Return ``--var K=V`` as a mapping; the last value of a name counts.
-
-    Raises:
-        UsageError: one is not K=V.
-    """
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--var {text}: expected K=V, for example survey=dr6")
-        found[name] = value
-    return found
-
-
-def _keys(table: Table, key: str) -> tuple[str, ...]:
-    parts: tuple[str, ...] = ()
-    here: Any = table
-    for _ in re.findall(r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)""", key):
-        name, here = next(iter(here.items()))
-        parts = (*parts, name)
-    return parts
-
-
-def _merged(under: Mapping[str, Any], over: Mapping[str, Any], path: str) -> Table:
-    merged = dict(under)
-    for rivals in _RIVALS.get(path, ()):
-        if rivals & over.keys():
-            merged = {key: value for key, value in merged.items() if key not in rivals or key in over}
-    for key, value in over.items():
-        below = merged.get(key)
-        if isinstance(value, dict) and isinstance(below, dict):
-            value = _merged(below, value, _inside_table(path, key))
-        merged[key] = value
-    return merged
-
-
-def _inside_table(path: str, key: str) -> str:
-    return "env.*" if path == "env" else f"{path}.{key}".lstrip(".")
-
 
 _KEYS = ("common", "job", "vars")
 
@@ -154,7 +61,7 @@ def job_tables(
 def _list_of_tables(data: Mapping[str, Any]) -> str | None:
     """Return the first unknown key that is written like ``[[job]]``."""
     lists = (key for key, value in data.items() if isinstance(value, list) and isinstance((value or [None])[0], dict))
-    return next((key for key in lists if key not in known_keys()), None)
+    return next((key for key in lists if key not in MANIFEST.keys_of()), None)
 
 
 def problems_of_jobs(raw: Sequence[tuple[Mapping[str, Any], SourceMap]]) -> Iterator[Problem]:
@@ -270,7 +177,7 @@ def load(
     found: list[Problem] = []
     drafts = collect_files(paths, found, sets=sets, variables=variables or {}, stdin=stdin)
     if found:
-        raise ManifestError(order_jobs(found))
+        raise ManifestError(order_problems(found))
     return drafts
 
 
@@ -296,7 +203,7 @@ def draft(
     table = {**data, "command": ["entry-point", *words[1:]]} if words and keeps_entry_point else dict(data)
     made = _draft(table, SourceMap(file, options=options or {}), directory or os.getcwd(), None, found)
     if found:
-        raise ManifestError(order_jobs(found))
+        raise ManifestError(order_problems(found))
     if keeps_entry_point:
         command = ["", *(made.table.command or [])[1:]]
         made = replace(made, table=made.table.model_copy(update={"command": command}))
@@ -320,17 +227,6 @@ def collect_files(
     found += problems_of_jobs([(job.table, job.places) for job in raw])
     found.sort(key=lambda problem: files.index(problem.file) if problem.file in files else len(files))
     return tuple(drafts)
-
-
-def order_jobs(found: Sequence[Problem]) -> tuple[Problem, ...]:
-    """Sort the problems by file and line, those without a line last; each once."""
-    files = list(dict.fromkeys(problem.file for problem in found))
-    return tuple(
-        sorted(
-            dict.fromkeys(found),
-            key=lambda one: (files.index(one.file), one.line is None, one.line or 0, one.column or 0),
-        )
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,16 +281,18 @@ def _is_file(path: str) -> bool:
 
 
 def _jobs(file: str, stdin: BinaryIO | None, found: list[Problem]) -> Iterator[_RawDraft]:
-    text = _text(file, stdin, found)
-    if text is None:
+    data = _read(file, stdin, found)
+    text = None if data is None else decode_text(file, data)
+    if text is None or isinstance(text, Problem):
+        found += [text] if text else []
         return
-    data = parse_toml(file, text)
-    if isinstance(data, Problem):
-        found.append(data)
+    tables = parse_toml(file, text)
+    if isinstance(tables, Problem):
+        found.append(explain_other_format(file, text) or tables)
         return
     source = SourceText.of(text, is_valid=True)
     found += _odd_numbers(file, source)
-    for table, places in job_tables(data, SourceMap(file, source), found):
+    for table, places in job_tables(tables, SourceMap(file, source), found):
         yield _RawDraft(table, places, _directory(file), file)
 
 
@@ -418,7 +316,7 @@ def _directory(file: str) -> str:
     return os.path.dirname(path) if file != STDIN and os.path.isfile(path) else os.getcwd()
 
 
-def _text(file: str, stdin: BinaryIO | None, found: list[Problem]) -> str | None:
+def _read(file: str, stdin: BinaryIO | None, found: list[Problem]) -> bytes | None:
     try:
         if file == STDIN:
             data = read_stream(stdin or sys.stdin.buffer, MAX_MANIFEST)
@@ -431,12 +329,7 @@ def _text(file: str, stdin: BinaryIO | None, found: list[Problem]) -> str | None
         hint = "for long lists of items: [items] file"
         found.append(Problem(file, f"not a manifest: it has more than {MAX_MANIFEST >> 20} MiB", hint=hint))
         return None
-    try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        found.append(Problem(file, "not UTF-8 (TOML must be UTF-8)", line))
-        return None
+    return data
 
 
 def _nearest(file: str) -> str | None:
@@ -460,7 +353,7 @@ def _set(raw: list[_RawDraft], sets: Sequence[str], found: list[Problem]) -> lis
             found.append(Problem("--set", str(error)))
             continue
         names = [name_of(job.table) for job in raw]
-        known = known_keys()
+        known = MANIFEST.keys_of()
         if keys[0] in known or not (keys[0] in names and len(keys) > 1):
             if keys[0] not in known and len(keys) > 1:
                 guess = did_you_mean(keys[0], [*known, *names])
@@ -482,12 +375,10 @@ def _draft(
     table: dict[str, Any], places: SourceMap, directory: str, manifest: str | None, found: list[Problem]
 ) -> Draft:
     wrong = list(rule_findings(table, from_file=manifest is not None))
-    try:
-        made = JobTable.model_validate(table)
-    except ValidationError as error:
-        invalid = list(validation_findings(error, table))
-        made = _valid_part(table, invalid)
-        wrong += invalid
+    made = MANIFEST.validate(table)
+    if isinstance(made, list):
+        wrong += made
+        made = _valid_part(table, made)
     first = {finding.path: finding for finding in reversed(wrong)}
     found += [places.problem(*finding) for finding in first.values()]
     flaws = frozenset(str(finding.path[0]) for finding in wrong)
@@ -504,9 +395,106 @@ def _valid_part(table: Mapping[str, Any], invalid: Sequence[Finding]) -> JobTabl
     return JobTable.model_validate({"name": "unnamed", "image": "unknown:0", **rest})
 
 
+def env_variables(texts: Sequence[str]) -> dict[str, str]:
+    """Return ``--var K=V`` as a mapping; the last value of a name counts.
+
+    Raises:
+        UsageError: one is not K=V.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--var {text}: expected K=V, for example survey=dr6")
+        found[name] = value
+    return found
+
+
 def _variable_problems(variables: Mapping[str, str]) -> Iterator[Problem]:
     for name in variables:
         try:
             check_word(name)
         except ValueError as error:
             yield Problem("--var", str(error), None, name)
+
+
+SOURCES = ("file", "glob", "values", "range", "csv", "matrix")
+_HEADLESS_ONLY = ("command", "shell", "env", "items", "retry")
+_TOP = ("name", "image", "kind", "command", "shell", "replicas", "session-name", "after")
+
+
+def rule_findings(table: Mapping[str, Any], *, from_file: bool) -> Iterator[Finding]:
+    """Report every broken rule."""
+    if "command" in table and "shell" in table:
+        yield Finding(("shell",), "command and shell exclude each other", "delete one of the two", at_key=True)
+    resources, retry = table.get("resources"), table.get("retry")
+    if isinstance(resources, Mapping) and isinstance(retry, Mapping) and "ram" in resources and "ram" in retry:
+        yield Finding(
+            ("retry", "ram"),
+            "resources.ram and retry.ram exclude each other",
+            "retry.ram includes attempt 1",
+            at_key=True,
+        )
+    yield from _kind(table)
+    yield from _items(table)
+    name, after = table.get("name"), table.get("after")
+    if isinstance(after, list) and name in after:
+        yield Finding(("after", after.index(name)), f"'{name}' cannot wait for itself")
+    if from_file:
+        yield from _misplaced(table)
+
+
+def _misplaced(table: Mapping[str, Any]) -> Iterator[Finding]:
+    """Keys of the manifest below [env]. A variable can have such a name if the manifest has the key, too."""
+    env = table.get("env")
+    for name in env if isinstance(env, Mapping) else ():
+        if name in _TOP and name not in table:
+            message = f"'{name}' is a key of the manifest, but is below [env]"
+            yield Finding(("env", name), message, "move it above the first [table]", at_key=True)
+
+
+def _kind(table: Mapping[str, Any]) -> Iterator[Finding]:
+    kind = table.get("kind", "headless")
+    if kind == "headless" or kind not in KINDS:
+        return
+    for key in _HEADLESS_ONLY:
+        if table.get(key):
+            message = f"the platform ignores it for a {kind} session"
+            yield Finding((key,), message, 'delete it, or write kind = "headless"', at_key=True)
+    replicas = table.get("replicas")
+    if isinstance(replicas, int) and replicas > 1:
+        yield Finding(("replicas",), f"a {kind} job can have only one replica", 'only kind = "headless" allows several')
+
+
+def _items(table: Mapping[str, Any]) -> Iterator[Finding]:
+    items = table.get("items")
+    if not isinstance(items, Mapping):
+        items = {}
+    given = [key for key in items if key in SOURCES]
+    if "items" in table and not given:
+        yield Finding(("items",), "[items] needs a source", f"give one of {', '.join(SOURCES)}")
+    for other in given[1:]:
+        yield Finding(("items", other), f"both {given[0]} and {other} are given", "delete one of the two", at_key=True)
+    yield from _share(table, items, given)
+
+
+def _share(table: Mapping[str, Any], items: Mapping[str, Any], given: list[str]) -> Iterator[Finding]:
+    """Report how the items are divided: by replicas at the top, or by per-replica in [items]."""
+    rows = [source for source in given if source in ("csv", "matrix")]
+    keys = {key for key in ("replicas", "per-replica") if key in table or key in items}
+    if len(keys) == 2:
+        message = "both replicas and per-replica are given"
+        hint = (
+            "replicas, above the first [table], is the number of sessions; per-replica, in [items], is the number of "
+            "items of each session; keep one of the two"
+        )
+        below = "replicas" if "replicas" in items else "per-replica"
+        at: Path = ("per-replica",) if "per-replica" in table else ("items", below)
+        yield Finding(at, message, hint, at_key=True)
+    elif "replicas" in table and rows:
+        what = "row" if rows == ["csv"] else "combination"
+        message = f"with {rows[0]}, one {what} is one replica"
+        yield Finding(("replicas",), message, "delete replicas, or write per-replica in [items]", at_key=True)
+    elif given and not rows and not keys:
+        message = "set replicas or items.per-replica: how many replicas share the items"
+        yield Finding(("items",), message, "replicas = 10 above the first [table], or per-replica = 1 in [items]")

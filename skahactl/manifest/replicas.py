@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from skahactl.errors import Problem
 from skahactl.manifest.load import Draft
 from skahactl.manifest.placeholders import BUILT_IN, Template, each_command, each_script, each_variable
-from skahactl.manifest.problems import Path, SourceMap
+from skahactl.manifest.syntax import Path, SourceMap
 from skahactl.manifest.templates import ALL_ITEMS, Templates, of_one_item
 from skahactl.model import Each, EnvValue, Replica, Request, RequestProblem, Resources, session_name
 from skahactl.text import count_noun, did_you_mean

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 from skahactl.errors import ManifestError, Problem
-from skahactl.manifest.load import Draft, collect_files, order_jobs
-from skahactl.manifest.problems import SOURCES, SourceMap, dotted_key
+from skahactl.manifest.load import SOURCES, Draft, collect_files
 from skahactl.manifest.replicas import (
     Check,
     JobTemplate,
@@ -24,6 +23,7 @@ from skahactl.manifest.replicas import (
     unused_problems,
 )
 from skahactl.manifest.schema import JobTable, names_host
+from skahactl.manifest.syntax import SourceMap, dotted_key, order_problems
 from skahactl.manifest.templates import TemplateSource, read_templates, template_problems, template_warnings
 from skahactl.model import Job, Limits, Replica, content_digest
 from skahactl.profile import Profile
@@ -129,7 +129,7 @@ def read(
     whole = not found or all(draft.flaws <= _WITHOUT_WORDS for draft in drafts)
     jobs = _resolve(drafts, profile, variables or {}, check, found, whole, completed)
     if found:
-        raise ManifestError(order_jobs(found))
+        raise ManifestError(order_problems(found))
     return jobs
 
 

@@ -1,7 +1,6 @@
 """The tables of a manifest, as pydantic models; ``explain`` and ``schema`` show their descriptions.
 
-They are strict: unknown keys and values of another type are errors. Keys have ``-`` where names have ``_``. Rules
-between keys are elsewhere, so that one wrong value does not hide another.
+Rules between keys are in ``rules``, so that one wrong value does not hide another.
 """
 
 from __future__ import annotations
@@ -9,12 +8,20 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from skahactl.manifest.file_format import (
+    SCALAR_SCHEMA,
+    Duration,
+    FileFormat,
+    Scalar,
+    Table,
+    check_scalar,
+    invalid,
+    show_value,
+)
 from skahactl.manifest.placeholders import BUILT_IN
 from skahactl.text import GB_AMOUNT
 
@@ -34,23 +41,6 @@ _PLATFORM = frozenset({"OMP_NUM_THREADS", "HOME", "PWD"})
 _EXAMPLE = {"OMP_NUM_THREADS": "4"}
 _OMIT = "to run the image's own command, delete the key"
 _OURS = frozenset({"REPLICA_ID", "REPLICA_COUNT"})
-
-
-def invalid(message: str, hint: str | None = None) -> PydanticCustomError:
-    """Return an error with our message."""
-    return PydanticCustomError("skahactl", "{message}", {"message": message, "hint": hint})
-
-
-def show_value(value: object) -> str:
-    """Return a value as the user wrote it, shortened."""
-    if isinstance(value, str):
-        text = json.dumps(value, ensure_ascii=False)
-        return text if len(text) <= 60 else text[:56] + '..."'
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Mapping):
-        return "a table"
-    return "a list" if isinstance(value, list) else str(value)
 
 
 def check_job_name(value: object) -> object:
@@ -170,23 +160,6 @@ def check_variable(name: str) -> str:
     return name
 
 
-def check_scalar(value: object) -> object:
-    """Convert a string, an integer or a boolean to text.
-
-    A float or a date must be a string, because it has many forms.
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict | list):
-        raise invalid(f"expected a string, a whole number, true or false, found {show_value(value)}")
-    forms = f"as {value} or {value}0" if re.fullmatch(r"-?\d+\.\d+", str(value)) else "in several forms"
-    raise invalid(f"{value} could be sent {forms}", f'write it as a string: "{value}"')
-
-
 def check_env_value(value: object) -> object:
     """Check a scalar, or a table with from-env or from-file."""
     if not isinstance(value, dict):
@@ -233,10 +206,7 @@ def check_array(value: str) -> str:
     """Slurm's array syntax."""
     from skahactl.manifest.arrays import parse_array
 
-    try:
-        limit = parse_array(value).limit
-    except ValueError as error:
-        raise invalid(str(error)) from None
+    limit = parse_array(value).limit
     if limit is not None:
         raise invalid(f"%{limit} is not part of the items", f"write alive = {limit} below [limits]")
     if found := re.search(r"(?<![0-9])0+[0-9]+", value):
@@ -267,17 +237,8 @@ def check_gpus(value: object) -> object:
     return value
 
 
-def check_duration(value: object) -> object:
-    """Return the seconds of a duration such as ``2h``."""
-    from skahactl.text import parse_duration
-
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise invalid(f'expected a duration such as "2h", found {show_value(value)}')
-    try:
-        seconds = parse_duration(value)
-    except ValueError as error:
-        raise invalid(f"expected a duration: {error}") from None
-    if seconds <= 0:
+def check_above_zero(seconds: float) -> float:
+    if seconds == 0:
         raise invalid("expected a duration above zero", "to switch it off, delete the key")
     return seconds
 
@@ -303,7 +264,6 @@ def _placeholder(value: str, expected: str) -> str:
     return value
 
 
-_SCALAR = {"type": ["string", "integer", "boolean"]}
 _NUMBER = {"anyOf": [{"type": "number", "minimum": 1}, {"type": "string", "pattern": "\\{.+\\}"}]}
 _WHOLE = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "\\{.+\\}"}]}
 _SECRET = {
@@ -317,11 +277,10 @@ _SECRET = {
     "maxProperties": 1,
 }
 
-Scalar = Annotated[str, BeforeValidator(check_scalar), WithJsonSchema(_SCALAR)]
 EnvValue = Annotated[
     str | dict[str, str],
     BeforeValidator(check_env_value),
-    WithJsonSchema({"anyOf": [_SCALAR, _SECRET]}),
+    WithJsonSchema({"anyOf": [SCALAR_SCHEMA, _SECRET]}),
 ]
 EnvName = Annotated[str, AfterValidator(check_variable)]
 VarName = Annotated[str, AfterValidator(check_word)]
@@ -331,7 +290,6 @@ Gpus = Annotated[int | str, BeforeValidator(check_gpus), WithJsonSchema(_WHOLE)]
 JobName = Annotated[
     str, BeforeValidator(check_job_name), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9-]*$"})
 ]
-Duration = Annotated[float, BeforeValidator(check_duration), WithJsonSchema({"type": ["string", "number"]})]
 ArrayText = Annotated[str, AfterValidator(check_array)]
 Command = Annotated[
     list[str],
@@ -347,17 +305,6 @@ def _key(description: str, example: str, default: Any = None) -> Any:
 
 def _table(made: Any, description: str, example: str) -> Any:
     return Field(default_factory=made, description=description, examples=[example])
-
-
-class Table(BaseModel):
-    """Settings of all tables."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        alias_generator=lambda name: name.replace("_", "-"),
-    )
 
 
 class ResourcesTable(Table):
@@ -410,7 +357,7 @@ class LimitsTable(Table):
     pending: Annotated[int, Field(ge=1)] | None = _key(
         "Maximum number of Pending sessions of this job at a time.", "pending = 50"
     )
-    pending_timeout: Duration | None = _key(
+    pending_timeout: Annotated[Duration, AfterValidator(check_above_zero)] | None = _key(
         "Give up a session after this long in Pending without interruption; a number without a unit means seconds "
         "(default: off).",
         'pending-timeout = "2h"',
@@ -489,3 +436,43 @@ class JobTable(Table):
     vars: dict[VarName, Scalar] = _table(
         dict, "Values of placeholders. [vars] of a profile and --var override them.", '[vars]\nsurvey = "dr6"'
     )
+
+
+#: Names that other tools use.
+FOREIGN = {
+    "args": "command",
+    "cmd": "command",
+    "script": "shell",
+    "run": "shell",
+    "environment": "env",
+    "count": "replicas",
+    "parallelism": "replicas",
+    "completions": "replicas",
+    "instances": "replicas",
+    "type": "kind",
+    "container": "image",
+    "cpu": "resources.cores",
+    "cpus": "resources.cores",
+    "core": "resources.cores",
+    "mem": "resources.ram",
+    "memory": "resources.ram",
+    "gpu": "resources.gpus",
+    "retries": "retry.attempts",
+    "backoff-limit": "retry.attempts",
+    "max-alive": "limits.alive",
+    "depends-on": "after",
+    "depends": "after",
+    "dependencies": "after",
+    "variables": "vars",
+    "list": "items.values",
+}
+_RUN_TIME = (
+    'sessions have no limit on their run time; to end a program after 2 hours, write "timeout", "2h" before it in '
+    "command. pending-timeout in [limits] limits the time in Pending"
+)
+
+MANIFEST = FileFormat(
+    JobTable,
+    FOREIGN,
+    dict.fromkeys(("time", "timeout", "time-limit", "walltime", "activedeadlineseconds"), _RUN_TIME),
+)

@@ -1,18 +1,262 @@
-"""Explain what is wrong in a text that is not TOML: plain messages with the place, and what to write instead."""
+"""The text of a TOML file: where its keys and values are, and what is wrong with a text that is not TOML."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import tomllib
-from typing import Any
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from skahactl.errors import Problem
-from skahactl.manifest.problems import SourceText
 from skahactl.toml import LONG_NUMBER, toml_tables
 
+#: The path of a key in the file: names, and numbers from 0 for tables of a list such as ``[[job]]``.
+Path = tuple[str | int, ...]
+
+MAX_ELEMENTS = 1000  # of a list: the positions of later ones are that of the list
+
+_KEY = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|[A-Za-z0-9_-]+")
+_BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
+_DOT = re.compile(r"[ \t]*\.[ \t]*")
+_EQUALS = re.compile(r"[ \t]*=[ \t]*")
+_STRING = re.compile(r"\"\"\"(?:[^\\]|\\.)*?\"\"\"\"{0,2}|'''.*?''''{0,2}|\"(?:[^\"\\]|\\.)*\"|'[^']*'", re.DOTALL)
+_SCALAR = re.compile(r"\d{4}-\d{2}-\d{2} \d[^,\]}\s#]*|[^,\]}\s#]+")
+
+
+class KeySpan(NamedTuple):
+    """Offsets in a text: of a key, and of its value (both of a table are those of its header)."""
+
+    key: int
+    key_end: int
+    value: int
+    value_end: int
+
+
+class SourceText:
+    """A text, and where its keys and values are."""
+
+    def __init__(self, text: str = "", spans: Mapping[Path, KeySpan] | None = None):
+        self.text = text
+        self.spans = spans or {}
+        self._starts = [0, *(match.end() for match in re.finditer("\n", text))]
+
+    @classmethod
+    def of(cls, text: str, *, is_valid: bool = False) -> SourceText:
+        """Return the map of ``text``; with its keys if it ``is_valid``: TOML that ``tomllib`` accepts."""
+        return cls(text, dict(_Scanner(text).scan()) if is_valid else None)
+
+    def place(self, begin: int, end: int) -> tuple[int, int, int, str]:
+        """Line and column from 1, the width on that line, and the line."""
+        line = bisect_right(self._starts, begin)
+        start = self._starts[line - 1]
+        source = self.text[start:].split("\n", 1)[0] if line == len(self._starts) else self._line(line)
+        return line, begin - start + 1, max(1, min(end, start + len(source)) - begin), source
+
+    def _line(self, line: int) -> str:
+        return self.text[self._starts[line - 1] : self._starts[line] - 1]
+
+
+EMPTY = SourceText()
+
+
+@dataclass(frozen=True, slots=True)
+class SourceMap:
+    """The file of a job as it was given, its source, and where in the file the job's keys may be.
+
+    ``roots`` are the tables that hold them, the nearest first: ``("job", 1)`` before ``("common",)``, or ``()``.
+    ``label`` goes before a key (``tiles.``), and ``sets`` are the dotted keys given by ``--set``. ``options`` are the
+    options that gave dotted keys on the command line.
+    """
+
+    file: str
+    source: SourceText = EMPTY
+    roots: tuple[Path, ...] = ((),)
+    label: str = ""
+    sets: frozenset[str] = frozenset()
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def problem(self, path: Path, message: str, hint: str | None = None, at_key: bool = False) -> Problem:
+        """Return what is wrong at the job's key ``path``; ``()`` is the job itself. ``at_key``: the key is, not its
+        value."""
+        if self.is_set(path):
+            return Problem("--set", message, None, dotted_key(path), hint)
+        if (option := self._option(path)) is not None:
+            return Problem(option, message, hint=hint)
+        whole, root = self._find(path)
+        label = "common." if root == ("common",) else self.label
+        key = (label + dotted_key(path)).rstrip("., ") or None
+        if whole is None:
+            return Problem(self.file, message, None, key, hint)
+        span = self.source.spans[whole]
+        is_exact = root is not None and len(whole) - len(root) == len(path)
+        begin, end = (span.value, span.value_end) if is_exact and not at_key else (span.key, span.key_end)
+        line, column, width, source = self.source.place(begin, end)
+        return Problem(self.file, message, line, key, hint, column, width, source)
+
+    def line(self, path: Path) -> int | None:
+        """Return the line of the key, or of the nearest table around it."""
+        whole, _ = self._find(path)
+        return None if whole is None else self.source.place(*self.source.spans[whole][:2])[0]
+
+    def _find(self, path: Path) -> tuple[Path | None, Path | None]:
+        """Return the nearest key in the file that is ``path`` or is around it, and the root at which it was found."""
+        for end in range(len(path), -1, -1):
+            for root in self.roots:
+                whole = (*root, *path[:end])
+                if whole in self.source.spans:
+                    return whole, root
+        return None, None
+
+    def _option(self, path: Path) -> str | None:
+        """Return the option that gave the key, or the table around it; with the rest of the key."""
+        for end in range(len(path), 0, -1):
+            if (option := self.options.get(dotted_key(path[:end]))) is not None:
+                return f"{option} {dotted_key(path[end:])}".rstrip()
+        return None
+
+    def is_set(self, path: Path) -> bool:
+        """Return whether the key, or a table around it, was set with ``--set``."""
+        return any(dotted_key(path[:end]) in self.sets for end in range(1, len(path) + 1))
+
+    def where(self, path: Path) -> str:
+        """Return ``file:line: key``, for warnings."""
+        line = self.line(path)
+        if self.is_set(path):
+            return f"--set {dotted_key(path)}"
+        if (option := self._option(path)) is not None:
+            return option
+        return f"{self.file}{'' if line is None else f':{line}'}: {self.label}{dotted_key(path)}"
+
+
+def dotted_key(path: Path) -> str:
+    """Return ``items.matrix``; of an element of a list ``command, word 2`` or ``after, element 1``, from 1."""
+    text = ""
+    for part in path:
+        noun = "word" if text.endswith(".command") or not text else "element"
+        text += f", {noun} {part + 1}" if isinstance(part, int) else f".{part}"
+    return text.lstrip("., ")
+
+
+def order_problems(found: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Sort the problems by file and line, those without a line last; each once."""
+    files = list(dict.fromkeys(problem.file for problem in found))
+    return tuple(
+        sorted(
+            dict.fromkeys(found),
+            key=lambda one: (files.index(one.file), one.line is None, one.line or 0, one.column or 0),
+        )
+    )
+
+
+class _Scanner:
+    """Reads a text from its beginning to its end; ``at`` is the offset that comes next."""
+
+    def __init__(self, text: str):
+        self.text = text
+        self.at = 0
+        self.found: dict[Path, KeySpan] = {}
+        self.counts: dict[Path, int] = {}
+
+    def scan(self) -> Iterator[tuple[Path, KeySpan]]:
+        prefix: Path = ()
+        self._skip(_BLANK)
+        while self.at < len(self.text):
+            if self.text[self.at] == "[":
+                prefix = self._header()
+            else:
+                self._pair(prefix)
+            self._skip(_BLANK)
+        return iter(self.found.items())
+
+    def _skip(self, pattern: re.Pattern[str]) -> None:
+        match = pattern.match(self.text, self.at)
+        if match is not None:
+            self.at = match.end()
+
+    def _header(self) -> Path:
+        """Return a ``[table]`` or ``[[table]]`` line; the latter are numbered."""
+        begin = self.at
+        many = self.text.startswith("[[", begin)
+        self.at += 2 if many else 1
+        names = self._keys()
+        self.at = self.text.index("]", self.at) + (2 if many else 1)
+        span = KeySpan(begin, self.at, begin, self.at)
+        path: Path = ()
+        for place, (name, _, _) in enumerate(names):
+            path = (*path, name)
+            self.found.setdefault(path, span)
+            if many and place == len(names) - 1:
+                self.counts[path] = self.counts.get(path, -1) + 1
+            if path in self.counts:
+                path = (*path, self.counts[path])
+        self.found.setdefault(path, span)
+        return path
+
+    def _pair(self, prefix: Path) -> None:
+        names = self._keys()
+        self._skip(_EQUALS)
+        path = (*prefix, *(name for name, _, _ in names))
+        value = self.at
+        self._value(path)
+        for place, (_, begin, end) in enumerate(names, start=len(prefix) + 1):
+            self.found.setdefault(path[:place], KeySpan(begin, end, value, self.at))
+
+    def _keys(self) -> list[tuple[str, int, int]]:
+        """Dotted keys, each with its offsets."""
+        self._skip(_BLANK)
+        names: list[tuple[str, int, int]] = []
+        while (match := _KEY.match(self.text, self.at)) is not None:
+            name = match[0][1:-1] if match[0][0] in "\"'" else match[0]
+            names.append((name, match.start(), match.end()))
+            self.at = match.end()
+            dot = _DOT.match(self.text, self.at)
+            if dot is None:
+                return names
+            self.at = dot.end()
+        raise ValueError(f"no key at offset {self.at}")
+
+    def _value(self, path: Path) -> None:
+        sign = self.text[self.at]
+        if sign == "[":
+            self._array(path)
+        elif sign == "{":
+            self._inline_table(path)
+        else:
+            self._skip(_STRING if sign in "\"'" else _SCALAR)
+
+    def _array(self, path: Path) -> None:
+        self.at += 1
+        self._skip(_BLANK)
+        number = 0
+        while self.text[self.at] != "]":
+            begin = self.at
+            self._value((*path, number))
+            if number < MAX_ELEMENTS:
+                self.found.setdefault((*path, number), KeySpan(begin, self.at, begin, self.at))
+            number += 1
+            self._separator()
+        self.at += 1
+
+    def _inline_table(self, path: Path) -> None:
+        self.at += 1
+        self._skip(_BLANK)
+        while self.text[self.at] != "}":
+            self._pair(path)
+            self._separator()
+        self.at += 1
+
+    def _separator(self) -> None:
+        self._skip(_BLANK)
+        if self.text[self.at] == ",":
+            self.at += 1
+            self._skip(_BLANK)
+
+
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
-_STRING = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'")
+_QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'")
 _WORD = re.compile(r"[^\s,\]}#]+")
 _NAMES = re.compile(r"'((?:[^'\\]|\\.)*)'")
 _HEADER = re.compile(r"[ \t]*(\[.*?\]+)([^\n#]*)")
@@ -20,7 +264,7 @@ _FIRST_LINE = re.compile(r"^(?![ \t]*#)[ \t]*\S.*", re.MULTILINE)
 _TOML_LINE = re.compile(r"^[ \t]*(?:\[\[?\w|[\w.-]+[ \t]*=)", re.MULTILINE)
 _YAML_LINE = re.compile(r"---|-\s|[\w.-]+:(?:\s|$)")
 
-_OPEN_STRING = ("Unterminated string", 'Expected "\'"', "Expected \"'''\"")
+_OPEN_QUOTED = ("Unterminated string", 'Expected "\'"', "Expected \"'''\"")
 
 _MESSAGES = {
     "Unclosed array": ("the list is not closed", "a list ends with ], and its elements have commas between them"),
@@ -40,6 +284,14 @@ _MESSAGES = {
 }
 
 
+def decode_text(file: str, data: bytes) -> str | Problem:
+    """Return the text of a TOML file, its lines ended by ``\\n``."""
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        return Problem(file, "not UTF-8 (TOML must be UTF-8)", data.count(b"\n", 0, error.start) + 1)
+
+
 def parse_toml(file: str, text: str) -> dict[str, Any] | Problem:
     """Return the tables of a TOML text, or what is wrong with it."""
     try:
@@ -57,15 +309,7 @@ def _explain(file: str, text: str, error: str) -> Problem:
     position = _POSITION.search(error)
     message = error[: position.start()] if position else error
     at = _offset(text, position)
-    if re.search(r"^#SBATCH\s", text, re.MULTILINE):
-        where = "-" if file == "-" else shlex.quote(file)
-        hint = f"convert it: skahactl init --from-sbatch {where} > job.toml"
-        return Problem(file, "this is a Slurm batch script, not a manifest", hint=hint)
-    if text.startswith("#!"):
-        return Problem(file, "this is a script, not a manifest", hint="name it in the command of a manifest")
-    if (other := _other_format(text)) is not None:
-        return Problem(file, f"this is {other}, and a manifest is TOML", hint="to begin: skahactl init > job.toml")
-    if message.startswith("Illegal character") or message in _OPEN_STRING:
+    if message.startswith("Illegal character") or message in _OPEN_QUOTED:
         return _open_string(file, text, at, message)
     if message == "Invalid value":
         return _invalid_value(file, text, at)
@@ -80,12 +324,20 @@ def _explain(file: str, text: str, error: str) -> Problem:
     return _at(file, text, at, explained, advice)
 
 
-def _other_format(text: str) -> str | None:
-    """Return the format of a text that has no line of TOML."""
+def explain_other_format(file: str, text: str) -> Problem | None:
+    """Return what a text is that is not a manifest at all: a script, YAML or JSON."""
+    if re.search(r"^#SBATCH\s", text, re.MULTILINE):
+        where = "-" if file == "-" else shlex.quote(file)
+        hint = f"convert it: skahactl init --from-sbatch {where} > job.toml"
+        return Problem(file, "this is a Slurm batch script, not a manifest", hint=hint)
+    if text.startswith("#!"):
+        return Problem(file, "this is a script, not a manifest", hint="name it in the command of a manifest")
     first = _FIRST_LINE.search(text)
     if first is None or _TOML_LINE.search(text):
         return None
-    return "JSON" if first[0].startswith("{") else "YAML" if _YAML_LINE.match(first[0]) else None
+    other = "JSON" if first[0].startswith("{") else "YAML" if _YAML_LINE.match(first[0]) else None
+    hint = "to begin: skahactl init > job.toml"
+    return Problem(file, f"this is {other}, and a manifest is TOML", hint=hint) if other else None
 
 
 def _offset(text: str, position: re.Match[str] | None) -> int:
@@ -104,7 +356,7 @@ def _open_string(file: str, text: str, at: int, message: str) -> Problem:
     """Points to the quote that opens the string."""
     begin = text.rfind("\n", 0, at) + 1
     line = text[begin:].split("\n", 1)[0]
-    rest = _STRING.sub(lambda match: "." * len(match[0]), line)
+    rest = _QUOTED.sub(lambda match: "." * len(match[0]), line)
     quote = re.search("[\"']", rest)
     if not message.startswith("Illegal") and (long := max(text.rfind('"""'), text.rfind("'''"))) >= 0:
         return _at(file, text, long, "the string is not closed", f"it ends with {text[long : long + 3]}", 3)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from skahactl.errors import Guess, Problem
 from skahactl.manifest.load import Draft
 from skahactl.manifest.placeholders import BUILT_IN, Placeholder, Template, each_variable, parse_template
-from skahactl.manifest.problems import Path
+from skahactl.manifest.syntax import Path
 from skahactl.model import Secret
 from skahactl.text import did_you_mean
 

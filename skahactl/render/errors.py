@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from skahactl.errors import Declined, Guess, ManifestError, Problem, SkahactlError
+from skahactl.errors import Declined, Guess, Problem, ProblemsError, SkahactlError
 from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode, size_of
 from skahactl.text import count_noun, display_width, wrapped
 
@@ -18,7 +18,7 @@ _RED, _BOLD, _BLUE, _PLAIN = "\x1b[1;31m", "\x1b[1m", "\x1b[1;34m", "\x1b[0m"
 def error_lines(context: Invocation, error: SkahactlError) -> list[str]:
     """Return the lines of an error for stderr."""
     colour = has_colour(context.stderr, context.environ)
-    if isinstance(error, ManifestError) and error.problems:
+    if isinstance(error, ProblemsError) and error.problems:
         if not is_screen(context.stderr, context.environ):
             # a place is what tools look for at the start of a line; a mistake without one is an error like others
             placed = [(problem.line is not None or problem.key is not None, problem) for problem in error.problems]
@@ -27,7 +27,7 @@ def error_lines(context: Invocation, error: SkahactlError) -> list[str]:
         return [
             line
             for file, problems in _by_file(error.problems).items()
-            for line in _ManifestPage(file, problems, size_of(context.stderr)[0], colour, unicode).lines()
+            for line in _FilePage(file, problems, size_of(context.stderr)[0], colour, unicode).lines()
         ]
     where = f"{error.where}: " if error.where else ""
     begin = "" if isinstance(error, Declined) else f"{_word('error:', _RED, colour)} "
@@ -46,7 +46,7 @@ def _by_file(problems: Iterable[Problem]) -> Mapping[str, list[Problem]]:
     return found
 
 
-class _ManifestPage:
+class _FilePage:
     """The mistakes of one file, in the order of its lines."""
 
     def __init__(self, file: str, problems: Sequence[Problem], columns: int, colour: bool, unicode: bool):

@@ -121,12 +121,22 @@ def test_what_a_start_does_not_pay_for(tmp_path: Path, words: list[str], never: 
     assert not never & imports_of(words, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["apply", "--help"], ["split", "--of", "3", "--replica", "1", __file__], ["__complete", "logs", ""]],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_these_do_not_read_the_file_of_a_profile(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / ".config/skahactl/profiles").mkdir(parents=True)
+    (tmp_path / ".config/skahactl/profiles/local.toml").write_text("[local]\nslots = 1\n")
+    assert "pydantic" in imports_of(["get", "jobs", "--cached"], tmp_path)  # a profile file is read by it
+    assert "pydantic" not in imports_of(words, tmp_path)
+
+
 @pytest.fixture(scope="module")
 def with_a_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a profile in a file, and a job that has ended here."""
+    """A home without a profile file, and a job that has ended here."""
     home = tmp_path_factory.mktemp("home")
-    (home / ".config/skahactl/profiles").mkdir(parents=True)
-    (home / ".config/skahactl/profiles/local.toml").write_text("[local]\nslots = 1\n")
     job = home / "job.toml"
     job.write_text('name = "tiles"\nimage = "images.canfar.net/skaha/astroml:latest"\ncommand = ["true"]\n')
     assert "pydantic" in imports_of(["apply", str(job), "--wait"], home)  # manifests are read by it: it can be seen

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from skahactl.commands.manifest import explain_key, json_schema, manifest_keys
 from skahactl.errors import UsageError
-from skahactl.manifest.load import draft, load, overlay_table, parse_setting
+from skahactl.manifest.load import draft, load
+from skahactl.manifest.overlay import overlay_table, parse_setting
 from skahactl.manifest.placeholders import BUILT_IN, Placeholder, parse_template
 from skahactl.manifest.resolve import read, resolve
 from skahactl.model import Limits, Resources, Secret, content_digest, differences

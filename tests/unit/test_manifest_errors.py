@@ -34,6 +34,19 @@ WRONG = [
     ("[resources]\nLOG_LEVEL = 'debug'", 4, ["unknown key in [resources]", "below a line [env]"]),
     ("[limits]\nattempts = 2", 4, ["did you mean 'attempts' in [retry]?"]),
     ("[limit]\nalive = 2", 3, ["limit: unknown key", "did you mean 'limits'?"]),
+    ("[limits]\ntimeout = '2h'", 4, ["limits.timeout: unknown key", "no limit on their run time", '"timeout", "2h"']),
+    ("time = '2h'", 3, ["time: unknown key", "no limit on their run time"]),
+    (
+        "replicas = 2\nper-replica = 3",
+        4,
+        ["both replicas and per-replica", "per-replica, in [items], is the number"],
+    ),
+    ("[items]\nvalues = ['a']\nper-replica = 1\nreplicas = 2", 6, ["both replicas and per-replica", "keep one"]),
+    (
+        "[items]\nvalues = ['a']\nper-replica = 1\nlist = ['a']",
+        6,
+        ["items.list: unknown key", "did you mean 'values'?"],
+    ),
     # types
     ("replicas = '8'", 3, ['expected a whole number, found "8"', "without quotes"]),
     ("replicas = 8.0", 3, ["expected a whole number, found 8.0"]),
@@ -102,6 +115,7 @@ WRONG = [
     ("[limits]\nalive = 0", 4, ["limits.alive: expected at least 1"]),
     ("[limits]\npending-timeout = '2 hours'", 4, ["2h"]),
     ("[limits]\npending-timeout = 0", 4, ["above zero"]),
+    (f"[limits]\npending-timeout = 1{'0' * 400}", 4, ["expected a duration, found a number that is too large"]),
     ("[retry]\nattempts = 0", 4, ["expected at least 1"]),
     ("[logs]\nkeep = 'some'", 4, ['expected one of all, failed, none, found "some"']),
     ("[logs]\nkeep = 'al'", 4, ["did you mean 'all'?"]),

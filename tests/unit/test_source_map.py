@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skahactl.errors import Problem
-from skahactl.manifest.problems import MAX_ELEMENTS, SourceMap, SourceText
-from skahactl.manifest.syntax import parse_toml
+from skahactl.manifest.syntax import MAX_ELEMENTS, SourceMap, SourceText, explain_other_format, parse_toml
 
 TEXT = '''name = "x" # [no]
 image.a = "\\"#"
@@ -177,8 +176,9 @@ def test_a_number_of_more_digits_than_python_writes(number: str) -> None:
 
 @pytest.mark.parametrize("text", ["#!/bin/bash\n#SBATCH -J a\necho a\n", "#SBATCH -J a\necho a\n"])
 def test_a_batch_script_is_recognised(text: str) -> None:
-    problem = parse_toml("my run.sh", text)
-    assert isinstance(problem, Problem)
+    assert isinstance(parse_toml("my run.sh", text), Problem)
+    problem = explain_other_format("my run.sh", text)
+    assert problem is not None
     assert problem.hint == "convert it: skahactl init --from-sbatch 'my run.sh' > job.toml"
 
 

@@ -1,0 +1,87 @@
+"""Tables laid over each other: ``[common]`` below each ``[[job]]``, and ``--set KEY=VALUE`` above them."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from skahactl.toml import toml_tables
+
+Table = dict[str, Any]
+
+_RIVALS: dict[str, tuple[frozenset[str], ...]] = {
+    "": (frozenset({"command", "shell"}),),
+    "items": (frozenset({"file", "glob", "values", "range", "csv", "matrix"}),),
+    "env.*": (frozenset({"from-env", "from-file"}),),
+}
+_DOTTED = re.compile(r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)(?:\.(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+))*""")
+
+
+def overlay_table(under: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
+    """Return the merged table: keys of ``over`` win, table by table; a key replaces another that it excludes."""
+    merged = _merged(under, over, "")
+    items, below = over.get("items"), merged.get("items")
+    if isinstance(items, dict) and "replicas" not in over and items.keys() & {"per-replica", "csv", "matrix"}:
+        merged.pop("replicas", None)
+    if "replicas" in over and isinstance(below, dict) and not (isinstance(items, dict) and "per-replica" in items):
+        merged["items"] = {key: value for key, value in below.items() if key != "per-replica"}
+    return merged
+
+
+def parse_setting(text: str) -> tuple[tuple[str, ...], Table]:
+    """Parse ``KEY=VALUE`` to the parts of the key and a table. The value is TOML, or else a string.
+
+    Raises:
+        ValueError: it is not KEY=VALUE, or the key is not dotted names.
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not _DOTTED.fullmatch(key):
+        raise ValueError(f"expected KEY=VALUE, for example resources.cores=8; found '{text}'")
+    plain = tomllib.loads(f"{key} = {json.dumps(value)}")
+    keys = _keys(plain, key)
+    try:
+        made = toml_tables(f"{key} = {value}")
+    except ValueError:  # not TOML, or more than Python can hold
+        return keys, plain
+    wanted = len(made) == 1 and not (keys[-2:-1] in (("env",), ("vars",)) and _has_spellings(made, keys, value))
+    return keys, made if wanted else plain
+
+
+def _has_spellings(table: Table, keys: tuple[str, ...], written: str) -> bool:
+    """Return whether the value is a number or a date, which as text could be written in several ways."""
+    here: Any = table
+    for name in keys:
+        here = here[name]
+    if isinstance(here, int) and not isinstance(here, bool):
+        return str(here) != written.strip()
+    return not isinstance(here, str | int | dict | list)
+
+
+def _keys(table: Table, key: str) -> tuple[str, ...]:
+    parts: tuple[str, ...] = ()
+    here: Any = table
+    for _ in re.findall(r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)""", key):
+        name, here = next(iter(here.items()))
+        parts = (*parts, name)
+    return parts
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any], path: str) -> Table:
+    merged = dict(under)
+    for rivals in _RIVALS.get(path, ()):
+        if rivals & over.keys():
+            merged = {key: value for key, value in merged.items() if key not in rivals or key in over}
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            value = _merged(below, value, _inside_table(path, key))
+        merged[key] = value
+    return merged
+
+
+def _inside_table(path: str, key: str) -> str:
+    return "env.*" if path == "env" else f"{path}.{key}".lstrip(".")
