@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
 from collections.abc import Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import NoReturn, TextIO
 
 from skahactl import __version__
 from skahactl.errors import Exit, InternalError, ProfileError, SkahactlError, exit_of_signal
-from skahactl.invocation import Invocation, enter
+from skahactl.invocation import Invocation, asked_page, asks_for_help, enter, take_globals, use_aliases
 from skahactl.system import handled_signals
-
-if TYPE_CHECKING:
-    pass
 
 
 def _choose_encoding(context: Invocation) -> None:
@@ -35,8 +33,6 @@ def main(argv: Sequence[str]) -> int:
     context = Invocation()
     try:
         _take_signals()
-        from skahactl.invocation import take_globals
-
         options, words = take_globals(argv)
         context = Invocation(**options)
         _choose_encoding(context)
@@ -87,8 +83,6 @@ class Terminated(BaseException):
 
 def _call(words: list[str], context: Invocation) -> int:
     """Run the verb. Nothing of a verb is imported before it is called."""
-    from skahactl.invocation import asks_for_help, use_aliases
-
     words = use_aliases(words)
     if words == ["--version"]:
         print_version(context)
@@ -142,7 +136,6 @@ def _live_jobs(context: Invocation) -> list[str]:
 def _help(words: list[str], context: Invocation) -> int:
     """Print the page of a verb, through a pager if it is longer than the terminal."""
     from skahactl.app import VERBS, help_page
-    from skahactl.invocation import asked_page
     from skahactl.suggestions import unknown_verb
 
     verb = asked_page(words)
@@ -204,9 +197,8 @@ def run() -> NoReturn:
     import sys
 
     gc.set_threshold(100_000)  # starting makes many objects and no garbage
-    for unused in ("httpx._main", "h2"):  # a command line of its own, with click and rich; HTTP/2, if it is there
-        sys.modules.setdefault(unused, None)  # type: ignore[arg-type]
-
+    # httpx runs without its own command line, and importing it, with click and pygments, took a sixth of `get jobs`
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     _open_missing_streams()
     code = main(sys.argv[1:])
     _restore_default_sigint()
@@ -234,7 +226,6 @@ def _restore_default_sigint() -> None:
 
 def _open_missing_streams() -> None:
     """A stream that the caller closed (``<&-``): nothing to read, and an error to write, but for stderr."""
-    import os
     import sys
 
     for name, mode, flags in (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
@@ -244,32 +235,11 @@ def _open_missing_streams() -> None:
 
 def _flush_quietly(stream: TextIO) -> None:
     """Flush what is left; where that cannot be, the interpreter's own last flush is not to complain of it."""
-    import contextlib
-    import os
-
     try:
         stream.flush()
     except OSError:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-_DEPENDENCIES = (
-    "certifi",
-    "cryptography",
-    "cyclopts",
-    "httpcore",
-    "httpx",
-    "jinja2",
-    "markdown-it-py",
-    "psutil",
-    "pydantic",
-    "pyyaml",
-    "rich",
-    "sniffio",
-    "tomli-w",
-    "uvicorn",
-)
 
 
 def print_version(context: Invocation) -> None:
@@ -290,10 +260,10 @@ def print_version(context: Invocation) -> None:
 
 def version_rows(context: Invocation) -> list[tuple[str, str]]:
     """Return names and values: versions, directories, the profile, and which settings the environment has."""
-    import os
     import platform
+    import re
     import sqlite3
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import PackageNotFoundError, requires, version
 
     from skahactl.system import config_dir, state_dir
 
@@ -303,11 +273,9 @@ def version_rows(context: Invocation) -> list[tuple[str, str]]:
         ("platform", platform.platform()),
         ("sqlite", sqlite3.sqlite_version),
     ]
-    for name in _DEPENDENCIES:
-        try:
-            rows.append((name, version(name)))
-        except PackageNotFoundError:
-            rows.append((name, "missing"))
+    with contextlib.suppress(PackageNotFoundError):  # of a source tree that is not installed
+        needed = [one for one in requires("skahactl") or () if "extra ==" not in one]
+        rows += [(name, version(name)) for name in sorted(re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in needed)]
     rows.append(("state", str(state_dir(context.environ))))
     rows.append(("configuration", str(config_dir(context.environ))))
     rows.append(("profile", _profile(context)))
@@ -316,7 +284,6 @@ def version_rows(context: Invocation) -> list[tuple[str, str]]:
 
 
 def _profile(context: Invocation) -> str:
-    from skahactl.errors import SkahactlError
     from skahactl.profiles import choose
 
     try:
