@@ -191,10 +191,10 @@ class Platform:
 
     def _routed(self, call: LocalCall) -> HttpAnswer:
         parts = call.path.split("/")[1:]
-        if parts[0] == "skaha" and parts[1:] in ([], [""], ["index.html"], ["capabilities"], ["availability"]):
+        if parts[0] == "skaha" and parts[1:] in ([], [""], ["capabilities"], ["availability"]):
             return self._document(call, parts[-1])
         if parts[:2] != ["skaha", "v1"] or len(parts) < 3 or parts[2] not in _RESOURCES:
-            return http.html(http.not_found(call.path), 404)
+            raise missing(f"not found: {call.path}")
         if parts[2] == "session":
             return self._session(call, parts[3:])
         call.allow("GET")
@@ -208,23 +208,20 @@ class Platform:
         call.allow("GET", "HEAD")
         if name == "capabilities":
             return http.xml(http.capabilities(f"{call.origin}/skaha"))
-        if name == "availability":
-            return http.empty() if "detail=min" in call.query.split("&") else http.xml(http.AVAILABILITY)
-        return http.html(http.INDEX)
+        is_full = name == "availability" and "detail=min" not in call.query.split("&")
+        return http.xml(http.AVAILABILITY) if is_full else http.empty()
 
     def _images(self, call: LocalCall) -> HttpAnswer:
         kind = http.query_parameters(call.query).one("type")
-        if kind is not None and kind not in (*http.KINDS, "desktop-app"):
+        if kind is not None and kind not in http.KINDS:
             raise bad(f"unknown type: {kind}")
         return http.pretty([])
 
     def _session(self, call: LocalCall, parts: list[str]) -> HttpAnswer:
         call.allow("GET", "POST", "DELETE")
-        if len(parts) > 3:
+        if len(parts) > 1:
             raise bad(f"Invalid request: {'/'.join(parts)}")
         with closing(self._open()) as store:
-            if len(parts) > 1:
-                return _desktop_apps(call.method, parts)
             if call.method == "GET":
                 return self._get(store, call, parts[0]) if parts else self._list(store, call)
             if call.method == "DELETE":
@@ -344,17 +341,3 @@ class Platform:
             who = f"PosixPrincipal [uidNumber={os.getuid()},{os.getgid()},{self.user}]"
             raise bad(f"No active job for user {who} with session {session}")
         return http.empty()
-
-
-def _desktop_apps(method: str, parts: list[str]) -> HttpAnswer:
-    """Reply to requests about desktop apps: there are none (skaha-api 6)."""
-    session, app = parts[0], parts[2] if len(parts) == 3 else None
-    if method == "POST":
-        raise missing(f"session {session} not found") if app is None else bad("Cannot modify an existing app.")
-    if method == "DELETE":
-        if app is None:
-            raise bad("Missing app ID")
-        return http.empty()
-    if app is None:
-        return http.pretty([])
-    raise missing(f"desktop app with session {session} and app ID {app} was not found")

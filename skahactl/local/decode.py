@@ -7,7 +7,6 @@ read by another YAML library; and expanded by Kubernetes. Pure functions; nothin
 from __future__ import annotations
 
 import json
-import math
 import os
 import pwd
 import re
@@ -17,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import yaml
+
+from skahactl.skaha.encoding import is_reread
 
 #: The value of $0: the text that the pattern of the server matched.
 PLACEHOLDER = "${headless.image.bundle}"
@@ -47,47 +48,12 @@ def replace_text(text: str) -> str:
             return token[1]
         if token.startswith("$0"):
             return PLACEHOLDER
-        if token[1:].isdecimal():
-            raise TemplateRejected(
-                500, f"unexpected exception: java.lang.IndexOutOfBoundsException: No group {token[1]}"
-            )
         raise TemplateRejected(400, "Illegal group reference\n")
 
-    return re.sub(r"\\.?|\$(?:0+|[1-9])?", replacement, text, flags=re.DOTALL)
-
-
-#: SnakeYAML's implicit integers and floats (YAML 1.1): these it quotes when it writes them as text.
-_SNAKE = re.compile(
-    r"[-+]?0b_*[01][01_]*|[-+]?0_*[0-7_]+|0[0-9_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x_*[0-9a-fA-F][0-9a-fA-F_]*"
-    r"|[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+"
-    r"|[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?(?:[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)"
-    r"|[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*"
-)
-_INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-
-
-def is_reread_word(text: str) -> bool:
-    """Return whether text that was written as a plain scalar comes back as something else, and is refused by the
-    API."""
-    if text in ("y", "Y", "n", "N"):
-        return True
-    if not text or text[0] not in "+-.0123456789" or _SNAKE.fullmatch(text):
-        return False
-    return _number(text)
-
-
-def _number(text: str) -> bool:
-    """Return whether go-yaml reads a number."""
-    plain = text if text[0] == "." else text.replace("_", "")
-    if _INTEGER.fullmatch(plain) and text[0] != ".":
-        return True
-    return bool(_FLOAT.fullmatch(plain)) and math.isfinite(float(plain))
+    return re.sub(r"\\.?|\$0*", replacement, text, flags=re.DOTALL)
 
 
 _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
-#: The escape that PyYAML knows and SnakeYAML does not.
-_SLASH = re.compile(r"(?<!\\)(?:\\\\)*\\/")
 
 
 class TemplateRejected(Exception):
@@ -191,22 +157,9 @@ def _parsed(text: str) -> tuple[list[str] | None, list[str] | None, list[tuple[s
 
 
 def _composed(text: str) -> dict[str, yaml.Node]:
-    """Return the nodes of the template by key, as SnakeYAML reads them.
-
-    PyYAML differs from SnakeYAML 2.5 in these points, which are settled here:
-
-    * ``\\/`` is an escape in PyYAML only.
-    * PyYAML's C parser refuses the two escapes of a surrogate pair, and its other parser keeps them apart; Java joins
-      them.
-    * The C parser words its errors differently, so the other parser is asked for the message.
-    """
-    if _SLASH.search(text):
-        raise _broken("a double-quoted scalar", "found unknown escape character /(2F)", "scanning")
+    """Return the nodes of the template by key."""
     try:
-        try:
-            root = yaml.compose(text, Loader=yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
-        except yaml.YAMLError:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise TemplateRejected(500, f"unexpected exception: {error}") from None
     if not isinstance(root, yaml.MappingNode):
@@ -239,25 +192,22 @@ def _variable(node: yaml.Node) -> tuple[str, str]:
 def _quoted(node: yaml.Node) -> str:
     if not isinstance(node, yaml.ScalarNode) or node.style != '"':
         raise _broken("a flow sequence")
-    try:
-        return str(node.value).encode("utf-16", "surrogatepass").decode("utf-16")
-    except UnicodeDecodeError:
-        raise TemplateRejected(500, "unexpected exception: special characters are not allowed") from None
+    return str(node.value)
 
 
-def _broken(
-    what: str, found: str = "expected <block end>, but found something else", doing: str = "parsing"
-) -> TemplateRejected:
-    return TemplateRejected(500, f"unexpected exception: while {doing} {what}\n{found}")
+def _broken(what: str) -> TemplateRejected:
+    return TemplateRejected(
+        500, f"unexpected exception: while parsing {what}\nexpected <block end>, but found something else"
+    )
 
 
 def _check(command: list[str] | None, args: list[str] | None, variables: Sequence[tuple[str, str]], job: str) -> None:
     """(d, e) What is read as something else after it was written again, and names that Kubernetes refuses."""
     values = [*(command or ()), *(args or ()), *(value for _, value in variables)]
-    if any(is_reread_word(value) for value in values):
+    if any(is_reread(value) for value in values):
         raise template_message(job)
     for name, _ in variables:
-        if not _ENV_NAME.fullmatch(name) or is_reread_word(name):
+        if not _ENV_NAME.fullmatch(name) or is_reread(name):
             raise template_message(job)
 
 

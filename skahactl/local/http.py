@@ -51,10 +51,6 @@ def xml(body: str) -> HttpAnswer:
     return _of(200, "text/xml", body)
 
 
-def html(body: str, status: int = 200) -> HttpAnswer:
-    return _of(status, "text/html;charset=utf-8", body)
-
-
 def pretty(data: object) -> HttpAnswer:
     """Return JSON in the form of the server: indented by two spaces, no newline at the end."""
     return _of(200, "application/json", json.dumps(data, indent=2, ensure_ascii=False))
@@ -174,34 +170,8 @@ def _fields(content_type: str, body: bytes) -> list[tuple[str, str]]:
 #: GET context without a LimitRange (skaha-api 7).
 CORES = tuple(range(1, 17))
 MEMORY = (
-    1,
-    2,
-    4,
-    6,
-    8,
-    10,
-    12,
-    14,
-    16,
-    20,
-    24,
-    26,
-    28,
-    30,
-    32,
-    36,
-    40,
-    44,
-    48,
-    56,
-    64,
-    80,
-    92,
-    112,
-    128,
-    140,
-    170,
-    192,
+    *(1, 2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 26, 28, 30, 32, 36, 40, 44, 48, 56, 64, 80, 92, 112, 128),
+    *(140, 170, 192),
 )
 GPUS = tuple(range(1, 29))
 CONTEXT: dict[str, object] = {
@@ -238,27 +208,12 @@ _API = """  <capability standardID="http://www.opencadc.org/std/platform#{name}-
     </interface>
   </capability>
 """
-_NOT_FOUND = (
-    '<!doctype html><html lang="en"><head><title>HTTP Status 404 – Not Found</title></head><body>'
-    '<h1>HTTP Status 404 – Not Found</h1><hr class="line" /><p><b>Type</b> Status Report</p>'
-    "<p><b>Message</b> The requested resource [{path}] is not available</p><p><b>Description</b> The origin server did "
-    "not find a current representation for the target resource or is not willing to disclose that one exists.</p>"
-    '<hr class="line" /><h3>Apache Tomcat</h3></body></html>'
-)
-INDEX = (
-    '<!doctype html><html lang="en"><head><title>Skaha</title></head><body><h1>Skaha</h1>'
-    "<p>The local platform of skahactl. The interface is below <code>/skaha/v1</code>.</p></body></html>"
-)
 
 
 def capabilities(base: str) -> str:
     """Return the capabilities; ``base`` is the scheme, host and ``/skaha`` that the client used."""
     apis = "".join(_API.format(base=escape(base), name=name) for name in ("session", "context", "image", "repository"))
     return _CAPABILITIES.format(base=escape(base), apis=apis)
-
-
-def not_found(path: str) -> str:
-    return _NOT_FOUND.format(path=escape(path))
 
 
 KINDS = ("headless", "notebook", "desktop", "carta", "contributed", "firefly")
@@ -321,7 +276,7 @@ def _image(image: str | None) -> str:
 def _kind(kind: str | None) -> str:
     if kind is None or not kind.strip():
         return "headless"
-    if kind.strip().lower() not in (*KINDS, "desktop-app"):
+    if kind.strip().lower() not in KINDS:
         raise bad(f"Invalid session type: {kind}")
     return kind.strip().lower()
 

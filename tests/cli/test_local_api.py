@@ -50,7 +50,6 @@ GOOD = {"image": IMAGE, "name": "a", "cmd": "true"}
         ({"name": "---"}, 400, "canfar.net/name label value cannot be blank\n"),
         ({"name": "-a"}, 400, "canfar.net/name label value must match Kubernetes label value syntax\n"),
         ({"args": "$HOME"}, 400, "Illegal group reference\n"),
-        ({"args": "$1"}, 500, "unexpected exception: java.lang.IndexOutOfBoundsException: No group 1"),
     ],
 )
 def test_what_is_refused_in_the_servers_words_and_order(
@@ -213,14 +212,9 @@ def test_lists_are_ordered_by_id_and_filtered_exactly(tmp_path: Path) -> None:
         ("GET", "/session/" + "a" * 64, 400, "canfar.net/id label value exceeds 63 characters\n"),
         ("GET", "/session/a1234567?view=logs", 200, ""),
         ("GET", "/session/a1234567?view=events", 404, "session a1234567 not found.\n"),
-        ("GET", "/session/a1234567/app", 200, "[]"),
-        ("GET", "/session/a/app/b", 404, "desktop app with session a and app ID b was not found\n"),
-        ("GET", "/session/a/app/b/c", 400, "Invalid request: a/app/b/c\n"),
-        ("POST", "/session/a/app/b", 400, "Cannot modify an existing app.\n"),
-        ("POST", "/session/a/app", 404, "session a not found\n"),
+        ("GET", "/session/a/app/b", 400, "Invalid request: a/app/b\n"),
         ("POST", "/session/a", 400, "Cannot modify an existing session\n"),
         ("POST", "/session/", 400, "Cannot modify an existing session\n"),
-        ("DELETE", "/session/a/app", 400, "Missing app ID\n"),
         ("DELETE", "/session/a", 200, ""),
         ("DELETE", "/session/", 200, ""),
         ("DELETE", "/session/a@b", 200, ""),
@@ -258,8 +252,7 @@ def test_documents_outside_the_version(tmp_path: Path) -> None:
         assert ">http://local/skaha/v1/session<" in capabilities
         for path in ("/", "/skaha/v0/session", "/skaha/v1", "/skaha/v1/sessions", "/other"):
             missing = await client.get("http://local" + path)
-            assert missing.status_code == 404
-            assert missing.headers["content-type"].startswith("text/html")
+            assert (missing.status_code, missing.text) == (404, f"not found: {path}\n")
 
     on_platform(tmp_path, check)
 

@@ -12,8 +12,8 @@ from skahactl.local.decode import (
     TemplateRejected,
     decode_request,
     expand_variables,
-    is_reread_word,
 )
+from skahactl.skaha.encoding import is_reread
 from tests.local_platform import encoded
 
 
@@ -48,7 +48,6 @@ def argv(args: str | None, cmd: str | None = "cmd") -> tuple[str, ...]:
         ("é😀", ("é😀",)),
         ("\\\\x20\\\\u00e9\\\\U0001F600", (" é😀",)),
         ("\\\\N\\\\_\\\\L\\\\P\\\\e\\\\a", ("\x85\xa0\u2028\u2029\x1b\a",)),
-        ("\\\\ud83d\\\\ude00", ("😀",)),
         ("\\\\\n", ("",)),
         ("a\\\\\n  b", ("a", "", "b")),
         ("\\\\\\\\", ("\\",)),
@@ -67,8 +66,7 @@ def test_arguments(args: str | None, expected: tuple[str, ...] | None) -> None:
 @pytest.mark.parametrize(
     ("text", "status", "body"),
     [
-        ("$1", 500, "unexpected exception: java.lang.IndexOutOfBoundsException: No group 1"),
-        ("$9", 500, "unexpected exception: java.lang.IndexOutOfBoundsException: No group 9"),
+        ("$1", 400, "Illegal group reference\n"),
         ("$(ls)", 400, "Illegal group reference\n"),
         ("${name}", 400, "Illegal group reference\n"),
         ("$HOME", 400, "Illegal group reference\n"),
@@ -76,13 +74,12 @@ def test_arguments(args: str | None, expected: tuple[str, ...] | None) -> None:
         ("x$", 400, "Illegal group reference\n"),
         ('a"b', 500, "unexpected exception: while parsing a flow sequence"),
         ('a"]\nimage: evil', 500, "unexpected exception: while"),
-        ("\\\\/", 500, "unexpected exception: while scanning a double-quoted scalar"),
-        ("\\\\xZZ", 500, "unexpected exception: while scanning a double-quoted scalar"),
+        ("\\\\xZZ", 500, "unexpected exception: while"),
         ("\\\\", 500, "unexpected exception: while"),
         ("a\n---\nb", 500, "unexpected exception: while scanning a quoted scalar"),
-        ("\x07", 500, "special characters are not allowed"),
-        ("\x7f", 500, "special characters are not allowed"),
-        ("\x9f", 500, "special characters are not allowed"),
+        ("\x07", 500, "control characters are not allowed"),
+        ("\x7f", 500, "control characters are not allowed"),
+        ("\x9f", 500, "control characters are not allowed"),
     ],
 )
 def test_what_is_rejected(text: str, status: int, body: str) -> None:
@@ -125,7 +122,7 @@ def test_words_that_survive() -> None:
         "-",
         "+",
     ):
-        assert not is_reread_word(word), word
+        assert not is_reread(word), word
 
 
 @pytest.mark.parametrize(
@@ -174,7 +171,7 @@ printable = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12)
 )
 
 
-@given(st.lists(printable.filter(lambda text: not is_reread_word(text)), max_size=5))
+@given(st.lists(printable.filter(lambda text: not is_reread(text)), max_size=5))
 @example(["", "$0", "a b", "\n", "\\", '"', "$(HOME)", "$$", "y y"])
 def test_encoded_arguments_and_values_arrive_unchanged(texts: list[str]) -> None:
     sent = " ".join(encoded(text) for text in texts) if texts else None
