@@ -1,4 +1,4 @@
-"""The lines of one replica, in internal form (see ``sources``): streamed, or located by counting."""
+"""The lines of one replica, in internal form (see ``sources``): streamed, or found by counting."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import stat
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from io import BytesIO
 from itertools import chain, islice
 from typing import NamedTuple
@@ -15,66 +16,7 @@ from skahactl.errors import UsageError
 from skahactl.split.shares import Share, balanced, bounds
 from skahactl.split.sources import Source, shown_path
 
-BLOCK = 1 << 20
-
-
-class LineCount(NamedTuple):
-    """Bytes ``begin`` to ``end`` of a file, with the number of item ends (``marks``) in them."""
-
-    begin: int
-    end: int
-    marks: int
-
-
-def line_offset(fd: int, part: LineCount, number: int, mark: bytes) -> int:
-    """Return the offset after mark ``number`` of ``part`` (1 <= number <= part.marks), from the nearer side."""
-    if number <= part.marks // 2:
-        for block in count_lines(fd, part.begin, part.end, mark):
-            if block.marks >= number:
-                return _within(fd, block, number, mark)
-            number -= block.marks
-    end, before = part.end, part.marks
-    while end > part.begin:
-        begin = max(part.begin, end - BLOCK)
-        count = sum(block.marks for block in count_lines(fd, begin, end, mark))
-        before -= count
-        if before < number:
-            return _within(fd, LineCount(begin, end, count), number - before, mark)
-        end = begin
-    raise OSError("the list changed while it was read")
-
-
-def nth_line(data: bytes, number: int, mark: bytes) -> int:
-    """Return the offset after mark ``number`` (from 1): 0 for 0 and below, the length if there are fewer marks."""
-    if number <= 0:
-        return 0
-    low, high = 0, len(data)
-    while high - low > 64:
-        middle = (low + high) // 2
-        ends = data.count(mark, low, middle)
-        if ends >= number:
-            high = middle
-        else:
-            low, number = middle, number - ends
-    while number and (behind := data.find(mark, low, high) + 1):
-        low, number = behind, number - 1
-    return len(data) if number else low
-
-
-def _within(fd: int, block: LineCount, number: int, mark: bytes) -> int:
-    return block.begin + nth_line(os.pread(fd, block.end - block.begin, block.begin), number, mark)
-
-
-def count_lines(fd: int, begin: int, end: int, mark: bytes) -> Iterator[LineCount]:
-    """Yield consecutive blocks from ``begin`` to ``end``, each with its count."""
-    buffer = bytearray(min(BLOCK, end - begin))
-    view = memoryview(buffer)
-    while begin < end:
-        size = os.preadv(fd, [view[: min(BLOCK, end - begin)]], begin)
-        if not size:
-            return
-        yield LineCount(begin, begin + size, buffer.count(mark, 0, size))
-        begin += size
+BLOCK = 1 << 20  # bytes of a file that are counted together
 
 
 BATCH = 16  # lines per write: enough to make writes cheap, and few enough for lines of 10 MB
@@ -94,12 +36,12 @@ def chunk(sources: Sequence[Source], share: Share, structured: bool) -> Iterator
     twice is held, except for what can no longer belong to the share: its beginning only moves forward as the count
     grows.
     """
-    parts, before = _parts(sources, share, structured)
-    start, stop = bounds(before + sum(part.marks for part in parts), *share)
-    for part in parts:
-        if stop > start and before < stop and before + part.marks >= start:
-            yield from part.between(start - before, stop - before)
-        before += part.marks
+    blocks, before = _blocks(sources, share, structured)
+    start, stop = bounds(before + sum(block.marks for block in blocks), *share)
+    for block in blocks:
+        if stop > start and before < stop and before + block.marks >= start:
+            yield from block.between(start - before, stop - before)
+        before += block.marks
 
 
 def everything(sources: Sequence[Source], structured: bool, *, again: bool = False) -> Iterator[bytes]:
@@ -131,12 +73,18 @@ def number_of_lines(pieces: Iterable[bytes]) -> int:
 
 
 def lines_with_count(sources: Sequence[Source], structured: bool) -> tuple[int, Iterator[bytes]]:
-    """Return the number of lines, and all of them. Holds the lists only where one of them cannot be read twice."""
+    """Return the number of lines, and all of them."""
+    first, second = _twice(sources, structured)
+    return number_of_lines(first), lines(second)
+
+
+def _twice(sources: Sequence[Source], structured: bool) -> tuple[Iterable[bytes], Iterable[bytes]]:
+    """Return all pieces twice: the first ones are to be read first. Holds the lists only where one of them cannot be
+    read twice."""
     if all(source.begin is not None or source.fd < 0 for source in sources):
-        again = lines(everything(sources, structured))
-        return number_of_lines(everything(sources, structured, again=True)), again
+        return everything(sources, structured, again=True), everything(sources, structured)
     held = list(held_within_limit(everything(sources, structured)))
-    return number_of_lines(held), lines(held)
+    return held, held
 
 
 def held_within_limit(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -181,63 +129,46 @@ def _missing_end(source: Source, sources: Sequence[Source], structured: bool) ->
     return b"" if source is sources[-1] and not source.nul and not structured else b"\n"
 
 
-class _HeldLine(NamedTuple):
-    """Bytes held in memory, with the number of line ends (``marks``) in them."""
+class _Block(NamedTuple):
+    """A part of a list with the number of line ends (``marks``) in it; ``pieces`` reads it, or holds it."""
 
     marks: int
-    data: bytes
+    pieces: Callable[[], Iterable[bytes]]
 
-    def between(self, start: int, stop: int) -> Iterator[bytes]:
-        """Return the bytes after line end ``start`` up to line end ``stop``, counted from 1."""
-        yield self.data[nth_line(self.data, start, b"\n") : nth_line(self.data, stop, b"\n")]
-
-
-class _Region(NamedTuple):
-    """Bytes of a regular file, counted but not held in memory."""
-
-    source: Source
-    part: LineCount
-    structured: bool
-
-    @property
-    def marks(self) -> int:
-        return self.part.marks
-
-    def between(self, start: int, stop: int) -> Iterator[bytes]:
-        begin = self._offset(start) if start > 0 else self.part.begin
-        end = self._offset(stop) if stop <= self.marks else self.part.end
-        return self.source.span(begin, end, self.structured)
-
-    def _offset(self, number: int) -> int:
-        return line_offset(self.source.fd, self.part, number, self.source.mark)
+    def between(self, start: int, stop: int) -> Iterable[bytes]:
+        """Return what is after line end ``start`` up to line end ``stop``, counted from 1."""
+        if start <= 0 and stop > self.marks:
+            return self.pieces()
+        return [b"".join(islice(BytesIO(b"".join(self.pieces())), max(0, start), stop))]
 
 
-def _parts(sources: Sequence[Source], share: Share, structured: bool) -> tuple[deque[_HeldLine | _Region], int]:
-    """Return every part that can contain lines of the share, and the number of lines before the first part."""
-    parts: deque[_HeldLine | _Region] = deque()
+def _blocks(sources: Sequence[Source], share: Share, structured: bool) -> tuple[deque[_Block], int]:
+    """Return every block that can contain lines of the share, and the number of lines before the first one."""
+    blocks: deque[_Block] = deque()
     before = total = 0
     for source in sources:
-        for part in _counted(source, sources, structured):
-            parts.append(part)
-            total += part.marks
+        for block in _counted(source, sources, structured):
+            blocks.append(block)
+            total += block.marks
             start, _ = bounds(total, *share)
-            while before + parts[0].marks < start:
-                before += parts.popleft().marks
-    return parts, before
+            while before + blocks[0].marks < start:
+                before += blocks.popleft().marks
+    return blocks, before
 
 
-def _counted(source: Source, sources: Sequence[Source], structured: bool) -> Iterator[_HeldLine | _Region]:
+def _counted(source: Source, sources: Sequence[Source], structured: bool) -> Iterator[_Block]:
     end = b"\n"
     if source.begin is not None and source.end is not None:
-        for part in count_lines(source.fd, source.begin, source.end, source.mark):
-            yield _Region(source, part, structured)
+        for begin in range(source.begin, source.end, BLOCK):
+            pieces = partial(source.span, begin, min(begin + BLOCK, source.end), structured)
+            yield _Block(sum(piece.count(b"\n") for piece in pieces()), pieces)
         end = b"".join(source.span(max(source.begin, source.end - 1), source.end, structured)) or end
     else:
         for piece in held_within_limit(source.pieces(structured)):
-            yield _HeldLine(piece.count(b"\n"), piece)
+            yield _Block(piece.count(b"\n"), partial(iter, [piece]))
             end = piece[-1:] or end
     if end != b"\n":
-        yield _HeldLine(1, _missing_end(source, sources, structured))
+        yield _Block(1, partial(iter, [_missing_end(source, sources, structured)]))
 
 
 NAMED = 3  # number of missing files that a message names
@@ -265,15 +196,10 @@ def item_weights(found: Iterable[bytes], structured: bool) -> array[int]:
 
 
 def owned_items(sources: Sequence[Source], total: int, structured: bool) -> Iterator[tuple[int, bytes, int]]:
-    """(replica, line, size) of every item, in the order of the list. Holds the lists only if one can be read once."""
-    if all(source.begin is not None or source.fd < 0 for source in sources):
-        sizes = item_weights(lines(everything(sources, structured, again=True)), structured)
-        found: Iterable[bytes] = lines(everything(sources, structured))
-    else:
-        held = list(held_within_limit(everything(sources, structured)))
-        sizes = item_weights(lines(held), structured)
-        found = lines(held)
-    return zip(balanced(sizes, total), found, sizes, strict=True)
+    """(replica, line, size) of every item, in the order of the list."""
+    first, second = _twice(sources, structured)
+    sizes = item_weights(lines(first), structured)
+    return zip(balanced(sizes, total), lines(second), sizes, strict=True)
 
 
 def _size(name: bytes) -> int | str:

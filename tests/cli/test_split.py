@@ -15,9 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from skahactl.errors import UsageError
-from skahactl.split.shares import balanced, bounds
-from skahactl.split.sources import HEAD, PIECE
-from skahactl.split.strategies import LineCount, count_lines, line_offset, nth_line
+from skahactl.split.shares import Share, balanced, bounds
+from skahactl.split.sources import HEAD, open_list
+from skahactl.split.strategies import BLOCK, chunk
 from tests.splitting import SPLIT, environment, run, share
 
 quick = settings(max_examples=60)
@@ -274,24 +274,13 @@ def test_ties_go_by_position() -> None:
     assert balanced([1, 9, 9, 1], 2) == [1, 1, 2, 2]
 
 
-@given(st.lists(st.sampled_from([b"\n", b"abc", b"\n\n"])).map(b"".join), st.integers(-1, 60))
-def test_the_end_of_a_line_is_found(data: bytes, number: int) -> None:
-    lines = lines_of(data)
-    expected = 0 if number <= 0 else len(b"".join(lines[:number]))
-    assert nth_line(data, number, b"\n") == expected
-
-
-def test_a_line_is_found_in_a_file_of_several_blocks(tmp_path: Path) -> None:
+def test_chunks_of_a_file_of_several_blocks(tmp_path: Path) -> None:
     path = tmp_path / "large"
-    path.write_bytes(b"".join(b"%d\n" % (number * 7919 % 10007) for number in range(9_000)) * 120)
-    data = path.read_bytes()
-    assert len(data) > 4 * PIECE
-    with open(path, "rb") as stream:
-        parts = list(count_lines(stream.fileno(), 5, len(data), b"\n"))
-        assert [part.begin for part in parts[1:]] == [part.end for part in parts[:-1]]
-        assert [part.marks for part in parts] == [data.count(b"\n", part.begin, part.end) for part in parts]
-        whole = LineCount(5, len(data), data.count(b"\n", 5))
-        for number in (1, whole.marks // 2, whole.marks // 2 + 1, whole.marks):
-            at = line_offset(stream.fileno(), whole, number, b"\n")
-            assert data[at - 1 : at] == b"\n"
-            assert data.count(b"\n", whole.begin, at) == number
+    path.write_bytes(b"".join(b"%d\n" % (number * 7919 % 10007) for number in range(9_000)) * 120 + b"no end")
+    lines = lines_of(path.read_bytes())
+    assert path.stat().st_size > 4 * BLOCK
+    for total in (2, 7, 5000):
+        for replica in (1, 2, total // 2 + 1, total):
+            start, stop = bounds(len(lines), replica, total)
+            found = b"".join(chunk([open_list(str(path), 0)], Share(replica, total), False))
+            assert found == b"".join(lines[start:stop]), (replica, total)
