@@ -11,13 +11,7 @@ from skahactl.engine.driver import Driver, gates_of_jobs, release_locks, wait_fo
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import NEXT_RUN, JobAction, Step, with_adopted
 from skahactl.engine.runtime import FOREVER, Runtime, check_user
-from skahactl.errors import (
-    BusyError,
-    Exit,
-    SkahactlError,
-    TimedOut,
-    UsageError,
-)
+from skahactl.errors import AuthError, BusyError, Exit, SkahactlError, TimedOut, UnreachableError, UsageError
 from skahactl.eventloop import Interrupted
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.lock import JobLock, acquire, living_driver
@@ -77,7 +71,7 @@ class Applier:
             part.exit = outcome.exit_of_decision(decision, last)
             if decision.action in NEXT_RUN:
                 coming.add(job.name)
-                part.run = (0 if last is None else last.run.number) + 1
+                part.run = await self._next_number(job, history, last)
             self._explain_adoption(part, job, history, earlier)
             part.steps = outcome.planned_steps(
                 plan_new_run(self.desk, history, job, decision, last, coming, self.mode.adopt, earlier)
@@ -214,7 +208,7 @@ class Applier:
         if last is not None and last.stop_reason is not None:
             runs.abandon(self.desk.ledger, last.run.id, self.desk.clock.now())
         earlier = await self._earlier_record(job, history, last)  # before anything is recorded: it can fail
-        run = self._add(job, history)
+        run = self._add(job, history, await self._next_number(job, history, last))
         if decision.action is JobAction.ADOPT or earlier is not None:
             self._adopted[run.id] = history.adoption(job, self._rest, earlier)
             self._adopt(run, job, history)
@@ -244,6 +238,25 @@ class Applier:
         results = self.desk.shared_results()
         earlier = await self.desk.stop.guard(results.find_earlier(shared, job, history.foreign(job)))
         return earlier if earlier is not None and earlier.ends else None
+
+    async def _next_number(self, job: Job, history: RunHistory, last: RunSummary | None) -> int:
+        """Return the number of the next run. Of a job without a local record, it follows the runs in the shared
+        record, which would be overwritten otherwise."""
+        shared = runs.shared_directory(history.key(job.name), job)
+        if last is not None or shared is None or self.mode.adopt is not None:
+            return 1 if last is None else last.run.number + 1
+        desk = self.desk
+        try:
+            newest = await desk.stop.guard(desk.shared_results().newest_run(shared, job))
+        except (AuthError, UnreachableError) as error:
+            desk.warn_once(f"{job.name}: earlier runs in {shared} could not be looked for: {error.message}")
+            return 1
+        if newest:
+            desk.reporter.say(
+                f"{job.name}: run {newest} of it is in {shared}, from another machine or before its record was "
+                f"deleted; its results stay there (--adopt create takes them over instead of run {newest + 1})"
+            )
+        return newest + 1
 
     def _explain_adoption(self, part: JobOutcome, job: Job, history: RunHistory, earlier: EarlierRecord | None) -> None:
         """Say in ``part`` which results are adopted from the shared record, and what becomes of other replicas."""
@@ -303,10 +316,10 @@ class Applier:
                 hint="run the same command again to start it",
             )
 
-    def _add(self, job: Job, history: RunHistory) -> Run:
+    def _add(self, job: Job, history: RunHistory, number: int) -> Run:
         desk, key = self.desk, history.key(job.name)
         before, now = history.runs_before(job), desk.clock.now()
-        return runs.add_run(desk.ledger, key, job, desk.profile.name, before, now, self.directory)
+        return runs.add_run(desk.ledger, key, job, desk.profile.name, before, now, self.directory, number)
 
     async def _drive(self, to_drive: list[Run], parts: Mapping[int, JobOutcome]) -> None:
         driver = self._driver(to_drive, follow=self.wait, create=True)

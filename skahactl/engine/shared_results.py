@@ -19,7 +19,7 @@ from skahactl.logs import keep
 from skahactl.logs.shared import SharedLogSource
 from skahactl.manifest.shared_record import RecordDirectory, RecordedEnd
 from skahactl.model import ALIVE, OBSERVED, State, ended_state
-from skahactl.skaha.storage import LISTING_FROM, FoundEnds, newest_directory
+from skahactl.skaha.storage import LISTING_FROM, FoundEnds, newest_run
 from skahactl.text import count_noun
 
 if TYPE_CHECKING:
@@ -101,15 +101,21 @@ class SharedResults:
         if results >= LISTING_FROM:
             self._say(f"reading {count_noun(results, 'result')} from the shared record")
 
+    async def newest_run(self, shared: str, job: Job) -> int:
+        """Return the number of the newest run of this job and content in ``shared``, of any machine; 0 if there is
+        none. One listing. Raises AuthError and UnreachableError."""
+        return newest_run(job.name, job.digest, await self._storage.names(shared) or ())
+
     async def find_earlier(self, shared: str, job: Job, others: Container[int]) -> EarlierRecord | None:
         """Return what an earlier record of this job with this content contains; None if there is none. Writes nothing.
 
         The newest directory in ``shared`` counts. ``others``: replicas with a session, which are left alone. At most
         two listings, and one request for each end. Raises AuthError and UnreachableError.
         """
-        directory = newest_directory(shared, job.name, job.digest, await self._storage.names(shared) or ())
-        if directory is None:
+        newest = await self.newest_run(shared, job)
+        if not newest:
             return None
+        directory = RecordDirectory.of_run(shared, job.name, newest, job.digest)
         numbers = {replica.number for replica in job.replicas}
         latest: dict[int, int] = {}
         for found in map(_END_NAME.fullmatch, await self._storage.names(directory.path) or ()):

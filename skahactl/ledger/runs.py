@@ -41,11 +41,12 @@ def add_run(
     after_runs: dict[str, int],
     now: float,
     directory: str | None = None,
+    number: int = 1,
 ) -> Run:
     """Return the next run of ``job``, every replica Queued; in one transaction. ``directory``: where the command
-    stands."""
+    stands; ``number``: at least the number that it gets."""
     with ledger.transaction():
-        run_id = _insert_run(ledger, key, job, profile, after_runs, now, directory)
+        run_id = _insert_run(ledger, key, job, profile, after_runs, now, directory, number)
         _insert_replicas(ledger, run_id, job)
         run = run_by_id(ledger, run_id)
     assert run is not None
@@ -60,17 +61,19 @@ def _insert_run(
     after_runs: dict[str, int],
     now: float,
     directory: str | None,
+    number: int,
 ) -> int:
     owner = job_id(ledger, key)
     with ledger.transaction() as connection:
-        number = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM runs WHERE job = ?", (owner,)).fetchone()
+        last = connection.execute("SELECT coalesce(max(number), 0) FROM runs WHERE job = ?", (owner,)).fetchone()
+        number = max(number, last[0] + 1)
         cursor = connection.execute(
             "INSERT INTO runs (job, number, profile, digest, kind, image, content, limits, attempts, keep, after,"
             " after_runs, manifest, created, total, directory, retry_ram, shared)"
             " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 owner,
-                number[0],
+                number,
                 profile,
                 job.digest,
                 job.kind,
@@ -86,7 +89,7 @@ def _insert_run(
                 len(job.replicas),
                 storable_path(directory),
                 dump_json(job.retry_ram),
-                _record_directory(key, job, number[0]),
+                _record_directory(key, job, number),
             ),
         )
     return int(cursor.lastrowid or 0)

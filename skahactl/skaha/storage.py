@@ -324,12 +324,12 @@ def is_safe_path(path: str) -> bool:
     return bool(SAFE_PATH.fullmatch(path)) and not {".", ".."} & set(path.split("/"))
 
 
-def newest_directory(shared: str, job: str, digest: str, names: Iterable[str]) -> RecordDirectory | None:
-    """Of the names in ``shared``, the directory of the newest run of this job with this content."""
+def newest_run(job: str, digest: str, names: Iterable[str]) -> int:
+    """Return the number of the newest run of this job with this content that has a directory among ``names``; 0 if none
+    has."""
     tag = RecordDirectory.of_run("", job, 0, digest).path.rpartition("-")[2]
     form = re.compile(rf"{re.escape(job)}-r(\d{{1,9}})-{tag}")
-    runs = [int(found[1]) for found in map(form.fullmatch, names) if found]
-    return RecordDirectory.of_run(shared, job, max(runs), digest) if runs else None
+    return max((int(found[1]) for found in map(form.fullmatch, names) if found), default=0)
 
 
 def _is_worth_retrying(error: SkahactlError) -> bool:

@@ -73,6 +73,21 @@ def test_another_machine_takes_the_results_over(site: SharedSite) -> None:
     assert {row["state"] for row in site.replicas("tiles", "desktop")} == {"Completed"}
 
 
+def test_another_machine_does_not_overwrite_the_results(site: SharedSite) -> None:
+    site.write_job()
+    site.run("apply", "job.toml", "--wait", expect=1)
+    (first,) = site.shared.glob("tiles-r1-*")
+    before = {path: path.stat() for path in first.iterdir()}
+    for row in site.replicas("tiles"):
+        site.request("DELETE", f"/session/{row['session']}")
+    site.write_job("desktop")
+    assert "(run 2)" in site.run("apply", "job.toml", "--dry-run", machine="desktop").stdout
+    told = site.run("apply", "job.toml", "--wait", machine="desktop", expect=1).stderr
+    assert f"tiles: run 1 of it is in {site.shared}" in told
+    assert {path: path.stat() for path in first.iterdir()} == before
+    assert len(list(site.shared.glob("tiles-r2-*/*.end"))) == 4
+
+
 def test_a_retry_runs_only_the_items_that_failed(site: SharedSite) -> None:
     folder = site.root / "laptop"
     folder.mkdir()
@@ -123,7 +138,7 @@ def test_a_driver_on_the_platform_that_is_killed_continues_where_it_was(site: Sh
 
 
 def test_the_result_of_an_earlier_run_in_the_same_directory_is_not_taken(site: SharedSite) -> None:
-    """The number of a run that was forgotten is used again; here no replica of the new one ever starts."""
+    """As where the directory could not be listed when the run began; here no replica of it ever starts."""
     site.write_job()
     site.gate.unlink()
     site.run("apply", "job.toml")
@@ -133,7 +148,10 @@ def test_the_result_of_an_earlier_run_in_the_same_directory_is_not_taken(site: S
     for path in site.shared.glob("tiles-r1-*/*.end"):
         path.write_text("exit 0 2026-01-01T00:00:00Z\n")
     site.run("create", "headless", "a/b:1", "-n", "busy", "-r", "8", "--", "sleep", "600")
+    (earlier,) = site.shared.glob("tiles-r1-*")
+    hidden = earlier.rename(site.root / "hidden")
     site.run("apply", "job.toml")
+    hidden.rename(earlier)
     ids = [str(row["session"]) for row in site.replicas("tiles")]
     for id in ids:
         site.request("DELETE", f"/session/{id}")

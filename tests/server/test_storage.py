@@ -16,9 +16,9 @@ import pytest
 from skahactl.errors import AuthError, UnreachableError
 from skahactl.local.http import HttpAnswer, LocalCall
 from skahactl.local.storage import Storage
-from skahactl.manifest.shared_record import RecordDirectory, RecordedEnd
+from skahactl.manifest.shared_record import RecordedEnd
 from skahactl.profile import Profile, StorageSettings
-from skahactl.skaha.storage import FoundEnds, SharedStorage, newest_directory
+from skahactl.skaha.storage import FoundEnds, SharedStorage, newest_run
 
 DIRECTORY = "/arc/logs/tiles-r1-abcde"
 Fault = Callable[[httpx.Request], httpx.Response | None]
@@ -295,8 +295,8 @@ def test_files_that_are_here_need_no_request(tmp_path: Path) -> None:
     assert not service.requests
 
 
-def test_the_newest_directory_of_the_same_content_is_chosen() -> None:
+def test_the_newest_run_of_the_same_content_is_found() -> None:
     digest = "ffffffff" + "0" * 56
     names = ("tiles-r2-77777", "tiles-r10-77777", "tiles-r11-aaaaa", "tiles-r12-77777x", "other-r99-77777")
-    assert newest_directory("/arc/logs", "tiles", digest, names) == RecordDirectory("/arc/logs/tiles-r10-77777")
-    assert newest_directory("/arc/logs", "tiles", digest, ()) is None
+    assert newest_run("tiles", digest, names) == 10
+    assert newest_run("tiles", digest, ()) == 0
