@@ -10,17 +10,19 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests import calls
 from tests.skaha_server.process import ROOT, TOKEN, Server
 from tests.terminal import Terminal
 
 COMMAND = (sys.executable, "-m", "skahactl")
+PYTHON = (sys.executable, "-c")
+SHELL = ("bash", "-c")
 Done = subprocess.CompletedProcess[str]
 #: With a server whose replies come late, or never.
 IMPATIENT = {"timeout": 1}
@@ -36,6 +38,29 @@ CLIENT = {
     "grace": 0,
     "log-patience": 5,
 }
+
+_FORK = """
+import gc, importlib, json, os, pkgutil, sys
+import skahactl
+from skahactl.cli import run
+for module in pkgutil.walk_packages(skahactl.__path__, "skahactl."):
+    if module.name != "skahactl.__main__":
+        importlib.import_module(module.name)
+gc.freeze()
+folder, calls, codes = sys.argv[1], json.loads(sys.argv[2]), []
+for number, words in enumerate(calls):
+    child = os.fork()
+    if child == 0:
+        for stream, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{folder}/{number}.{name}", os.O_WRONLY | os.O_CREAT), stream)
+        sys.argv[1:] = words
+        try:
+            run()
+        except SystemExit as end:  # its streams are flushed
+            os._exit(end.code)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(json.dumps(codes))
+"""
 
 
 @dataclass
@@ -84,10 +109,16 @@ class Workplace:
         """Have the commands use a profile of this text."""
         self.extra["SKAHACTL_PROFILE"] = str(self.write("profile.toml", text))
 
+    def add_profile(self, name: str, text: str) -> Path:
+        """Write a profile that commands find by its name."""
+        folder = self.root / ".config/skahactl/profiles"
+        folder.mkdir(parents=True, exist_ok=True)
+        return self.write(f".config/skahactl/profiles/{name}.toml", text)
+
     def slots(self, number: int, **local: float) -> None:
         """Give the local platform so many slots, and other settings of [local]."""
         lines = "".join(f"{key.replace('_', '-')} = {value}\n" for key, value in local.items())
-        self.profile(f"server = 'local'\n[local]\nslots = {number}\n{lines}")
+        self.add_profile("local", f"server = 'local'\n[local]\nslots = {number}\n{lines}")
 
     def job(self, name: str, shell: str, replicas: int = 1, more: str = "", file: str | None = None) -> str:
         """Write a manifest of a shell line; its file's name. ``more`` are further lines, after the top keys."""
@@ -95,39 +126,64 @@ class Workplace:
         self.write(file, f"name = '{name}'\nimage = 'x/y:1'\nreplicas = {replicas}\nshell = '''{shell}'''\n{more}\n")
         return file
 
-    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """Start a command, and do not wait; ``options`` are Popen's."""
-        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(
-            [*COMMAND, *words], **{**pipes, "cwd": self.root, "env": self.environ, "text": True, **options}
-        )
+    def start(
+        self,
+        *words: str,
+        program: Sequence[str] = COMMAND,
+        extra: Mapping[str, str] = MappingProxyType({}),
+        **options: Any,
+    ) -> subprocess.Popen[str]:
+        """Start a command, or another program, and do not wait; ``options`` are Popen's."""
+        usual: dict[str, Any] = {
+            "cwd": self.root,
+            "env": {**self.environ, **(extra or {})},
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+        }
+        return subprocess.Popen([*program, *words], **{**usual, **options})
 
     def at_a_terminal(self, *words: str) -> Terminal:
         """Start a command in a terminal of its own."""
         return Terminal([*COMMAND, *words], self.root, self.environ)
 
-    def run(self, *words: str, expect: int | None = 0, timeout: float = 300, **options: Any) -> Done:
+    def run(
+        self, *words: str, expect: int | None = 0, timeout: float = 300, input: str | None = None, **options: Any
+    ) -> Done:
         """Run to the end; another exit code than ``expect``, a traceback, or no end in time is an error."""
+        if input is not None:
+            options["stdin"] = subprocess.PIPE
         process = self.start(*words, **options)
         try:
-            out, err = process.communicate(timeout=timeout)
+            out, err = process.communicate(input, timeout)
         except subprocess.TimeoutExpired:
             _, out, err = end(process)
             raise AssertionError(f"skahactl {' '.join(words)} did not end in {timeout} s\n{out}\n{err}") from None
-        assert "Traceback" not in (err or ""), err
+        assert "Traceback" not in str(err), err
         if expect is not None:
-            assert process.returncode == expect, (
-                f"skahactl {' '.join(words)}: {process.returncode}\n{(out or '')[-2000:]}\n{err}"
-            )
+            assert process.returncode == expect, (words, process.returncode, (out or "")[-2000:], err)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
     def data(self, *words: str, expect: int | None = 0) -> Any:
         """What a command prints with ``-o json``."""
         return json.loads(self.run(*words, "-o", "json", expect=expect).stdout)
 
-    def each(self, *lines: str) -> list[Done]:
-        """What each of these lines answers, one after the other."""
-        return calls.answers(map(str.split, lines), self.root, self.environ)
+    def each(self, *lines: str | Sequence[str], **options: Any) -> list[Done]:
+        """What each of these calls answers, one after the other, without a standard input; a traceback is an error.
+
+        Each is a process of its own, forked from one that has imported everything: to start and to import is nearly
+        all that such a call costs. What depends on the start itself is tested elsewhere.
+        """
+        calls = [line.split() if isinstance(line, str) else list(line) for line in lines]
+        with tempfile.TemporaryDirectory() as folder:
+            done = self.run(folder, json.dumps(calls), program=(*PYTHON, _FORK), **options)
+            answers = []
+            for number, code in enumerate(json.loads(done.stdout)):
+                out, err = (Path(folder, f"{number}.{name}").read_text() for name in ("out", "err"))
+                assert "Traceback" not in err, err
+                answers.append(subprocess.CompletedProcess(calls[number], code, out, err))
+        return answers
 
     def states(self, job: str) -> list[str]:
         """The replicas' states, as ``get`` shows them."""

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from tests.workplace import Workplace, end, wait_for
+from tests.workplace import COMMAND, Workplace, end, wait_for
 
 OUTCOME = {"profile", "server", "dry_run", "exit", "jobs"}
 PART = {"name", "run", "digest", "action", "reason", "differences", "status", "counts", "steps"}
@@ -223,7 +223,7 @@ def test_the_time_is_over_and_the_job_goes_on(here: Workplace, long: str) -> Non
 
 
 def test_retries_end_well_and_a_third_is_not_tried(here: Workplace) -> None:
-    here.write("profile.toml", (here.root / "profile.toml").read_text() + "[client]\nbackoff = 0.1\n")
+    here.profile("server = 'local'\n[client]\nbackoff = 0.1\n")
     shell = 'echo attempt ${SKAHACTL_ATTEMPT:-1}; [ "$REPLICA_ID" = 1 ] && [ "$SKAHACTL_ATTEMPT" = 2 ]'
     here.job("again", shell, 2, "[retry]\nattempts = 2")
     here.run("apply", "again.toml", "--wait", expect=1)
@@ -488,16 +488,7 @@ def test_create_in_its_forms(here: Workplace) -> None:
     assert "mine" not in made
     here.run("apply", "made.toml", "--wait")
     name = here.run("create", "headless", image, "-o", "name", "--", "sleep", "100").stdout.strip()
-    done = subprocess.run(
-        ["xargs", sys.executable, "-m", "skahactl", "delete"],
-        input=name,
-        cwd=here.root,
-        env=here.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    here.run("delete", input=name, program=("xargs", *COMMAND))
     assert here.recorded(name) == ["Deleted"]
     for wrong in (["headless"], ["headles", image], ["headless", image, "-r", "0", "--", "true"]):
         assert here.run("create", *wrong, expect=2).stdout == ""
@@ -608,9 +599,8 @@ def test_a_delete_that_ends_nothing_says_so(here: Workplace) -> None:
 
 @pytest.mark.once
 def test_a_profile_found_by_name_is_shown_by_its_name_and_commands_can_be_pasted(here: Workplace) -> None:
-    profiles = here.root / ".config" / "skahactl" / "profiles"
-    profiles.mkdir(parents=True)
-    (profiles / "slow.toml").write_text("server = 'local'\n[local]\nslots = 1\n")
+    here.add_profile("slow", "server = 'local'\n[local]\nslots = 1\n")
+    here.write("profile.toml", "server = 'local'\n")
     job = here.job("bad", "exit 3", 2)
     done = here.run("apply", job, "-p", "slow", "--wait", expect=1)
     assert {line.split(":")[0] for line in done.stderr.splitlines() if line.startswith("bad on")} == {

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,8 +12,8 @@ import pytest
 
 from skahactl.app import VERBS, app, examples
 from skahactl.ledger.database import open_ledger
-from tests import calls, ledgers
-from tests.terminal import Terminal
+from tests import ledgers
+from tests.workplace import Workplace
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE_WORDS = ("list", "show", "use", "current", "add", "remove", "check")
@@ -125,37 +122,22 @@ WORDS = {
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose ledger knows ``tiles``."""
-    made = tmp_path_factory.mktemp("home")
-    ledger, _ = ledgers.survey(made / ".local" / "state" / "skahactl")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A record in its usual place that knows ``tiles``, and no profile chosen."""
+    extra = {"SKAHACTL_PROFILE": "", "SKAHACTL_STATE_DIR": "", "SURVEY_TOKEN": "very-secret", "COLUMNS": "80"}
+    made = Workplace(tmp_path_factory.mktemp("home"), extra=extra)
+    ledger, _ = ledgers.survey(made.root / ".local" / "state" / "skahactl")
     ledger.close()
-    (made / "empty").mkdir()
-    (made / "tiles.toml").touch()
+    (made.root / "empty").mkdir()
+    made.write("tiles.toml", "")
     return made
 
 
-def environ(home: Path) -> dict[str, str]:
-    return {"PATH": "/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": str(ROOT), "SURVEY_TOKEN": "very-secret"}
-
-
-def skahactl(home: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "skahactl", *words],
-        cwd=home,
-        env=environ(home),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def refused(home: Path, lines: Iterable[str]) -> dict[str, str]:
+def refused(here: Workplace, lines: Iterable[str]) -> dict[str, str]:
     """The message of each call, refused as the design says: exit 2, nothing on stdout, one message, no traceback."""
     lines = list(lines)
     messages = {}
-    for line, done in zip(lines, calls.answers(map(str.split, lines), home, environ(home)), strict=True):
+    for line, done in zip(lines, here.each(*lines), strict=True):
         assert (done.returncode, done.stdout) == (2, ""), done
         first, *hints = done.stderr.splitlines()
         assert first.startswith("error: "), done
@@ -165,8 +147,8 @@ def refused(home: Path, lines: Iterable[str]) -> dict[str, str]:
     return messages
 
 
-def test_the_front_page_fits_a_small_terminal_and_names_every_command(home: Path) -> None:
-    pages = {skahactl(home, *words.split()).stdout for words in ("--help", "-h")}
+def test_the_front_page_fits_a_small_terminal_and_names_every_command(here: Workplace) -> None:
+    pages = {here.run(*words.split()).stdout for words in ("--help", "-h")}
     (page,) = pages
     lines = page.splitlines()
     assert len(lines) <= 23
@@ -175,9 +157,9 @@ def test_the_front_page_fits_a_small_terminal_and_names_every_command(home: Path
     assert not {"│", "╭"}.intersection(page)
 
 
-def test_the_page_of_a_command(home: Path) -> None:
+def test_the_page_of_a_command(here: Workplace) -> None:
     """Usage with the real arguments, a description, the examples, options with the short form first."""
-    pages = calls.answers(([*command.split(), "--help"] for command in COMMANDS), home, environ(home))
+    pages = here.each(*(f"{command} --help" for command in COMMANDS))
     for command, done in zip(COMMANDS, pages, strict=True):
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith(f"Usage: skahactl {command}")
@@ -195,109 +177,104 @@ def test_the_page_of_a_command(home: Path) -> None:
             assert done.stdout.index("Examples\n") < done.stdout.index("Global options")
 
 
-def test_help_in_a_pipe_has_one_line_per_entry(home: Path) -> None:
-    lines = skahactl(home, "split", "--help").stdout.splitlines()
+def test_help_in_a_pipe_has_one_line_per_entry(here: Workplace) -> None:
+    lines = here.run("split", "--help").stdout.splitlines()
     assert "  --glob PATTERN  Use the matching file names as items; ** matches any depth." in lines
     assert any(line.endswith("with -s size also <TAB>bytes.") for line in lines)
 
 
-def test_profile_alone_shows_its_commands_as_plain_text(home: Path) -> None:
-    done = skahactl(home, "profile")
-    assert done.stdout == skahactl(home, "profile", "--help").stdout
+def test_profile_alone_shows_its_commands_as_plain_text(here: Workplace) -> None:
+    done = here.run("profile")
+    assert done.stdout == here.run("profile", "--help").stdout
     assert "  use      Set the default profile.\n" in done.stdout
     assert done.stdout.isascii()
 
 
-def test_help_on_a_terminal_fits_its_width(home: Path) -> None:
-    words = [sys.executable, "-m", "skahactl", "--no-pager", "split", "--help"]
-    terminal = Terminal(words, home, {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home), "COLUMNS": "80"})
+def test_help_on_a_terminal_fits_its_width(here: Workplace) -> None:
+    terminal = here.at_a_terminal("--no-pager", "split", "--help")
     assert terminal.ended() == 0
     lines = terminal.text.decode().splitlines()
     assert max(map(len, lines)) <= 80
     assert any(line.strip().startswith("-n, --share I/N") for line in lines)
 
 
-def test_a_missing_argument(home: Path) -> None:
-    refused(home, MISSING)
+def test_a_missing_argument(here: Workplace) -> None:
+    refused(here, MISSING)
 
 
-def test_an_unknown_option(home: Path) -> None:
-    said = refused(home, (f"{command} --no-such-option" for command in ("", *COMMANDS)))
+def test_an_unknown_option(here: Workplace) -> None:
+    said = refused(here, (f"{command} --no-such-option" for command in ("", *COMMANDS)))
     assert [line for line in said if "--no-such-option" not in said[line]] == []
 
 
-def test_an_unknown_name(home: Path) -> None:
-    said = refused(home, UNKNOWN)
+def test_an_unknown_name(here: Workplace) -> None:
+    said = refused(here, UNKNOWN)
     assert [line for line in said if not re.search(r"no(job|file|key|profile|shell)", said[line])] == []
 
 
-def test_a_variable_that_is_not_set(home: Path) -> None:
+def test_a_variable_that_is_not_set(here: Workplace) -> None:
     """``delete "$JOB"``: no name is never a name."""
     verbs = ("describe", "logs", "wait", "delete", "renew", "retry", "apply", "diff")
-    for verb, done in zip(verbs, calls.answers(((verb, "") for verb in verbs), home, environ(home)), strict=True):
+    for verb, done in zip(verbs, here.each(*((verb, "") for verb in verbs)), strict=True):
         assert (done.returncode, done.stdout) == (2, ""), verb
         expected = "the name of a manifest is empty" if verb in ("apply", "diff") else "invalid target ''"
         assert expected in done.stderr, verb
 
 
-def test_other_words(home: Path) -> None:
-    said = refused(home, WORDS)
+def test_other_words(here: Workplace) -> None:
+    said = refused(here, WORDS)
     assert [said[line] for line in WORDS if WORDS[line] not in said[line]] == []
 
 
-def test_options_go_before_and_after_the_verb(home: Path) -> None:
+def test_options_go_before_and_after_the_verb(here: Workplace) -> None:
     lines = (
         "-o name -p local get jobs --cached",
         "get jobs --cached -o name -p local",
         "get -plocal jobs -oname --cached",
     )
-    assert {skahactl(home, *line.split()).stdout for line in lines} == {"tiles\n"}
+    assert {here.run(*line.split()).stdout for line in lines} == {"tiles\n"}
 
 
-def test_version(home: Path) -> None:
+def test_version(here: Workplace) -> None:
     from skahactl import __version__
 
-    assert skahactl(home, "--version").stdout == f"{__version__}\n"
-    told = skahactl(home, "-v", "--version").stdout
-    for word in ("python", "platform", "cyclopts", "httpx", "sqlite", f"{home}/.local/state/skahactl", "local"):
+    assert here.run("--version").stdout == f"{__version__}\n"
+    told = here.run("-v", "--version").stdout
+    for word in ("python", "platform", "cyclopts", "httpx", "sqlite", f"{here.root}/.local/state/skahactl", "local"):
         assert word in told
 
 
 @pytest.mark.parametrize("words", [("apply", "-", "--dry-run"), ("diff", "-f", "-"), ("validate", "-")])
-def test_a_manifest_on_standard_input(home: Path, words: tuple[str, ...]) -> None:
+def test_a_manifest_on_standard_input(here: Workplace, words: tuple[str, ...]) -> None:
     manifest = 'name = "piped"\nimage = "images.canfar.net/a/b:1"\ncommand = ["true"]\n'
-    done = skahactl(home, *words, stdin=manifest)
-    assert done.returncode == (1 if words[0] == "diff" else 0), done.stderr
-    assert "piped" in done.stdout
+    assert "piped" in here.run(*words, input=manifest, expect=1 if words[0] == "diff" else 0).stdout
 
 
-def test_words_after_two_hyphens_are_files(home: Path) -> None:
+def test_words_after_two_hyphens_are_files(here: Workplace) -> None:
     manifest = 'name = "{}"\nimage = "images.canfar.net/a/b:1"\ncommand = ["true"]\n'
-    (home / "-a.toml").write_text(manifest.format("one"))
-    (home / "--dry-run").write_text(manifest.format("two"))
-    (home / "v.toml").write_text(manifest.format("three"))
-    done = skahactl(home, "validate", "-o", "name", "--", "-a.toml", "v.toml", "--dry-run")
-    assert (done.returncode, done.stdout) == (0, "one\nthree\ntwo\n"), done.stderr
-    done = skahactl(home, "validate", "-o", "name", "--", "-", stdin=manifest.format("four"))
-    assert done.stdout == "four\n"
-    done = skahactl(home, "apply", "--", "v.toml", "--wait")
-    assert done.returncode == 2
-    assert "./--wait: cannot be read: No such file or directory" in done.stderr
+    here.write("-a.toml", manifest.format("one"))
+    here.write("--dry-run", manifest.format("two"))
+    here.write("v.toml", manifest.format("three"))
+    words = ("validate", "-o", "name", "--")
+    assert here.run(*words, "-a.toml", "v.toml", "--dry-run").stdout == "one\nthree\ntwo\n"
+    assert here.run(*words, "-", input=manifest.format("four")).stdout == "four\n"
+    told = here.run("apply", "--", "v.toml", "--wait", expect=2).stderr
+    assert "./--wait: cannot be read: No such file or directory" in told
 
 
-def test_a_line_for_each_request(home: Path, tmp_path: Path) -> None:
+def test_a_line_for_each_request(here: Workplace, tmp_path: Path) -> None:
     log = tmp_path / "requests.log"
-    done = skahactl(home, "-v", "--log-file", str(log), "get", "sessions")
+    done = here.run("-v", "--log-file", str(log), "get", "sessions")
     lines = [line for line in done.stderr.splitlines() if "GET" in line]
     assert len(lines) == 1
     assert lines[0] in log.read_text()
-    assert "GET" not in skahactl(home, "get", "sessions").stderr
+    assert "GET" not in here.run("get", "sessions").stderr
 
 
-def test_a_command_quoted_as_a_whole(home: Path) -> None:
+def test_a_command_quoted_as_a_whole(here: Workplace) -> None:
     words = ("create", "headless", "images.canfar.net/a/b:1", "--dry-run", "-n", "quoted", "--")
-    assert "without the quotes" in skahactl(home, *words, "sleep 60").stderr
-    assert "without the quotes" not in skahactl(home, *words, "sleep", "60").stderr
+    assert "without the quotes" in here.run(*words, "sleep 60").stderr
+    assert "without the quotes" not in here.run(*words, "sleep", "60").stderr
 
 
 def examples_of(command: str) -> list[str]:
@@ -332,23 +309,23 @@ def test_examples_are_true(command: str) -> None:
         root.parse_args(words, exit_on_error=False, print_error=False)
 
 
-def test_the_ledger_is_left_alone(home: Path) -> None:
-    with open_ledger(home / ".local" / "state" / "skahactl") as ledger:
+def test_the_ledger_is_left_alone(here: Workplace) -> None:
+    with open_ledger(here.root / ".local" / "state" / "skahactl") as ledger:
         assert [row["name"] for row in ledger.rows("SELECT name FROM jobs")] == ["tiles"]
 
 
-def test_a_dry_run_shows_what_would_be_sent(home: Path) -> None:
+def test_a_dry_run_shows_what_would_be_sent(here: Workplace) -> None:
     """As data the very form, with references in place of secrets; for people the first, before encoding."""
     manifest = (
         'name = "dry"\nimage = "images.canfar.net/a/b:1"\nshell = "echo $HOME {replica}"\nreplicas = 3\n'
         '[env]\nTOKEN = { from-env = "SURVEY_TOKEN" }\n'
     )
-    data = json.loads(skahactl(home, "apply", "-", "--dry-run", "-o", "json", stdin=manifest).stdout)
+    data = json.loads(here.run("apply", "-", "--dry-run", "-o", "json", input=manifest).stdout)
     sent = [step["request"] for step in data["jobs"][0]["steps"]]
     assert [request["cmd"] for request in sent] == ["bash"] * 3
     assert sent[2]["args"].startswith("-c echo\\\\x20")
     assert sent[0]["env"] == ["TOKEN=<env:SURVEY_TOKEN>", "REPLICA_ID=1", "REPLICA_COUNT=3"]
-    shown = skahactl(home, "apply", "-", "--dry-run", stdin=manifest).stdout
+    shown = here.run("apply", "-", "--dry-run", input=manifest).stdout
     assert "  args   -c 'echo $HOME 1'\n" in shown
     assert "replicas 2-3: the same, except command and REPLICA_ID. To see each: -o json" in shown
     assert "  env    TOKEN=<env:SURVEY_TOKEN>\n" in shown

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from tests.home import Home
+from tests.workplace import PYTHON, Workplace
 
 pytestmark = pytest.mark.once
 
@@ -33,8 +30,8 @@ print("\\n" + json.dumps([code, sorted(entered)]), file=sys.stderr)
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    made = Home(tmp_path_factory.mktemp("home"))
+def here(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    made = Workplace(tmp_path_factory.mktemp("home"))
     (made.root / "job.toml").write_text(
         'name = "three"\nimage = "images.canfar.net/skaha/astroml:latest"\ncommand = ["true"]\nreplicas = 3\n'
     )
@@ -42,18 +39,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return made
 
 
-def files_entered(home: Home, line: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", COUNTER, *line.split()],
-        cwd=home.root,
-        env=home.environ,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    code, files = json.loads(done.stderr.splitlines()[-1])
-    assert code == 0, done.stderr
+def files_entered(here: Workplace, line: str) -> list[str]:
+    code, files = json.loads(here.run(COUNTER, *line.split(), program=PYTHON).stderr.splitlines()[-1])
+    assert code == 0
     return files  # type: ignore[no-any-return]
 
 
@@ -66,8 +54,8 @@ def files_entered(home: Home, line: str) -> list[str]:
         ("split list.txt --of 2 --replica 1", 10),
     ],
 )
-def test_a_call_enters_few_files(home: Home, line: str, most: int) -> None:
-    if not line.startswith(("apply", "split")) and not Path(home.state / "ledger.sqlite3").exists():
-        home.ended(home.start("apply", "job.toml", "--wait"), 0)
-    entered = files_entered(home, line)
+def test_a_call_enters_few_files(here: Workplace, line: str, most: int) -> None:
+    if not line.startswith(("apply", "split")) and not here.recorded("three"):
+        here.run("apply", "job.toml", "--wait")
+    entered = files_entered(here, line)
     assert len(entered) <= most, "\n".join([str(len(entered)), *entered])

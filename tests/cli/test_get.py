@@ -9,8 +9,6 @@ import json
 import multiprocessing
 import os
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,10 +24,9 @@ from skahactl.ledger.lock import acquire
 from skahactl.ledger.records import JobKey
 from skahactl.model import State
 from skahactl.profile import LOCAL_SERVER, Profile
-from tests import calls, ledgers
-from tests.home import Home
+from tests import ledgers
 from tests.skaha_server.process import Server, running
-from tests.workplace import Workplace
+from tests.workplace import PYTHON, Workplace
 
 pytestmark = pytest.mark.once
 
@@ -62,25 +59,10 @@ STATES = [
 ]
 
 
-class Shown(Home):
-    """What the command shows, as text, as lines, as data."""
-
-    def run(self, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        out, err = self.ended(self.start(*words), expect)
-        return subprocess.CompletedProcess(words, expect, out.decode(), err)
-
-    def lines(self, *words: str) -> list[str]:
-        return self.run(*words).stdout.splitlines()
-
-    def data(self, *words: str) -> list[dict[str, object]]:
-        rows: list[dict[str, object]] = json.loads(self.run(*words, "-o", "json").stdout)
-        return rows
-
-
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+def here(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """``tiles`` in six states, and ``merge``, Queued as a whole; only read by the tests."""
-    made = Shown(tmp_path_factory.mktemp("home"))
+    made = Workplace(tmp_path_factory.mktemp("home"))
     ledger, _ = ledgers.survey(made.state)
     with ledger:
         ledgers.add(ledger, ledgers.job("merge", 1, after=("tiles",)), now=ledgers.NOW + 10)
@@ -97,8 +79,8 @@ def columns(line: str) -> list[str]:
     return re.split(r" {2,}", line)
 
 
-def test_jobs_as_a_table(home: Shown) -> None:
-    lines = home.lines("get", "jobs", "--cached")
+def test_jobs_as_a_table(here: Workplace) -> None:
+    lines = here.run("get", "jobs", "--cached").stdout.splitlines()
     assert [columns(line)[:9] for line in lines] == [
         ["NAME", "RUN", "STATUS", "COMPLETED", "RUNNING", "PENDING", "QUEUED", "FAILED", "OTHER"],
         ["merge", "1", "Queued", "0/1", "0", "0", "1", "0", "-"],
@@ -106,16 +88,16 @@ def test_jobs_as_a_table(home: Shown) -> None:
     ]
 
 
-def test_a_table_in_a_pipe_is_a_line_a_row_and_nothing_is_cut(home: Shown) -> None:
-    lines = home.lines("get", "replicas", "tiles", "--cached", "-o", "wide")
+def test_a_table_in_a_pipe_is_a_line_a_row_and_nothing_is_cut(here: Workplace) -> None:
+    lines = here.run("get", "replicas", "tiles", "--cached", "-o", "wide").stdout.splitlines()
     assert len(lines) == 7
     assert len({len(columns(line)) for line in lines}) == 1
     assert "\x1b" not in "".join(lines)
     assert max(map(len, lines)) > 100
 
 
-def test_jobs_have_the_fields_of_the_manual(home: Shown) -> None:
-    tiles = next(row for row in home.data("get", "jobs", "--cached") if row["name"] == "tiles")
+def test_jobs_have_the_fields_of_the_manual(here: Workplace) -> None:
+    tiles = next(row for row in here.data("get", "jobs", "--cached") if row["name"] == "tiles")
     assert list(tiles) == JOB_FIELDS
     assert tiles["counts"] == {
         **dict.fromkeys(STATES, 0),
@@ -126,11 +108,11 @@ def test_jobs_have_the_fields_of_the_manual(home: Shown) -> None:
     assert tiles["items"] == {"total": 12, "completed": 4, "failed": 2}
     assert tiles["limits"] == {"alive": 10, "pending": None, "pending_timeout": None, "failures": None}
     assert (tiles["created"], tiles["ended"], tiles["driver"]) == ("2025-11-24T16:00:00Z", None, None)
-    assert tiles["logs"] == f"{home.state}/logs/alice@local/tiles/1-20251124T160000Z"
+    assert tiles["logs"] == f"{here.state}/logs/alice@local/tiles/1-20251124T160000Z"
 
 
-def test_replicas_have_the_fields_of_the_manual(home: Shown) -> None:
-    rows = home.data("get", "tiles", "--cached")
+def test_replicas_have_the_fields_of_the_manual(here: Workplace) -> None:
+    rows = here.data("get", "tiles", "--cached")
     assert all(list(row) == REPLICA_FIELDS for row in rows)
     first, last = rows[0], rows[-1]
     assert first["log"] == {"path": None, "shared": None, "bytes": None, "complete": None}
@@ -142,11 +124,11 @@ def test_replicas_have_the_fields_of_the_manual(home: Shown) -> None:
 
 
 def test_items_follow_their_replica_unless_they_told_their_own_end(tmp_path: Path) -> None:
-    home = Shown(tmp_path)
-    ledger, run = ledgers.survey(home.state)
+    here = Workplace(tmp_path)
+    ledger, run = ledgers.survey(here.state)
     with ledger:
         replicas.record_items(ledger, run.id, 3, 1, [(1, 0), (2, 7)])
-    rows = home.data("get", "items", "tiles/3,6", "--cached")
+    rows = here.data("get", "items", "tiles/3,6", "--cached")
     assert [(row["item"], row["state"], row["exit_code"]) for row in rows] == [
         ("tile3a", "Completed", 0),
         ("tile3b", "Failed", 7),
@@ -156,27 +138,27 @@ def test_items_follow_their_replica_unless_they_told_their_own_end(tmp_path: Pat
     assert list(rows[0]) == ["job", "run", "replica", "number", "position", "item", "state", "attempt", "exit_code"]
 
 
-def test_jsonl_and_names(home: Shown) -> None:
-    lines = home.lines("get", "replicas", "tiles", "--cached", "-o", "jsonl")
-    assert [json.loads(line) for line in lines] == home.data("get", "replicas", "tiles", "--cached")
-    assert home.lines("get", "jobs", "--cached", "-o", "name") == ["merge", "tiles"]
-    failed = home.lines("get", "replicas", "--state", "failed,running", "--cached", "-o", "name")
+def test_jsonl_and_names(here: Workplace) -> None:
+    lines = here.run("get", "replicas", "tiles", "--cached", "-o", "jsonl").stdout.splitlines()
+    assert [json.loads(line) for line in lines] == here.data("get", "replicas", "tiles", "--cached")
+    assert here.run("get", "jobs", "--cached", "-o", "name").stdout.splitlines() == ["merge", "tiles"]
+    failed = here.run("get", "replicas", "--state", "failed,running", "--cached", "-o", "name").stdout.splitlines()
     assert failed == ["tiles/3", "tiles/4"]
 
 
-def test_names_are_targets_again(home: Shown) -> None:
-    names = home.lines("get", "replicas", "tiles", "--cached", "-o", "name")
-    rows = home.data("get", "replicas", *names, "--cached")
+def test_names_are_targets_again(here: Workplace) -> None:
+    names = here.run("get", "replicas", "tiles", "--cached", "-o", "name").stdout.splitlines()
+    rows = here.data("get", "replicas", *names, "--cached")
     assert [f"{row['job']}/{row['replica']}" for row in rows] == names
 
 
-def test_ways_to_say_replicas_of_a_job(home: Shown) -> None:
+def test_ways_to_say_replicas_of_a_job(here: Workplace) -> None:
     ways = ("get tiles", "get replica tiles", "get replicas/tiles", "get replicas job/tiles")
-    for done in calls.answers((f"{way} --cached --no-headers".split() for way in ways), home.root, home.environ):
+    for done in here.each(*(f"{way} --cached --no-headers" for way in ways)):
         assert (done.returncode, done.stdout.count("\n")) == (0, 6), done
 
 
-def test_sorting_puts_the_unknown_last(home: Shown) -> None:
+def test_sorting_puts_the_unknown_last(here: Workplace) -> None:
     orders = {
         "started": [1, 2, 3, 4, 5, 6],
         "-finished": [2, 1, 3, 4, 5, 6],
@@ -185,35 +167,35 @@ def test_sorting_puts_the_unknown_last(home: Shown) -> None:
         "resources.cores": [1, 2, 3, 4, 5, 6],
     }
     lines = (f"get tiles --cached -o json --sort-by {key}".split() for key in orders)
-    answers = calls.answers(lines, home.root, home.environ)
+    answers = here.each(*lines)
     found = [[row["replica"] for row in json.loads(done.stdout)] for done in answers]
     assert dict(zip(orders, found, strict=True)) == orders
 
 
-def test_csv_has_a_column_for_each_field_and_yaml_is_json(home: Shown) -> None:
-    rows = list(csv.DictReader(home.lines("get", "replicas", "tiles", "--cached", "-o", "csv")))
+def test_csv_has_a_column_for_each_field_and_yaml_is_json(here: Workplace) -> None:
+    rows = list(csv.DictReader(here.run("get", "replicas", "tiles", "--cached", "-o", "csv").stdout.splitlines()))
     assert [row["replica"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
     assert (rows[0]["items"], rows[0]["resources.cores"], rows[5]["session"]) == ("tile1a tile1b", "2", "")
-    jobs = list(csv.DictReader(home.lines("get", "jobs", "--cached", "-o", "csv")))
+    jobs = list(csv.DictReader(here.run("get", "jobs", "--cached", "-o", "csv").stdout.splitlines()))
     assert {row["name"]: row["counts.Completed"] for row in jobs}["tiles"] == "2"
-    text = home.run("get", "items", "tiles", "--cached", "-o", "yaml").stdout
-    assert json.loads(text) == home.data("get", "items", "tiles", "--cached")
+    text = here.run("get", "items", "tiles", "--cached", "-o", "yaml").stdout
+    assert json.loads(text) == here.data("get", "items", "tiles", "--cached")
 
 
-def test_limit_says_what_is_left_out(home: Shown) -> None:
-    done = home.run("get", "tiles", "--cached", "--limit", "2", "--no-headers")
+def test_limit_says_what_is_left_out(here: Workplace) -> None:
+    done = here.run("get", "tiles", "--cached", "--limit", "2", "--no-headers")
     assert len(done.stdout.splitlines()) == 2
     assert done.stderr == "4 more rows not shown (--limit 2)\n"
 
 
 def test_runs_of_a_job(tmp_path: Path) -> None:
-    home = Shown(tmp_path)
-    ledger, _ = ledgers.survey(home.state)
+    here = Workplace(tmp_path)
+    ledger, _ = ledgers.survey(here.state)
     with ledger:
         ledgers.add(ledger, ledgers.job("tiles", 2), now=ledgers.NOW + 1000)
-    assert len(home.data("get", "tiles", "--cached")) == 2
-    assert len(home.data("get", "tiles", "--cached", "--run", "1")) == 6
-    assert [row["run"] for row in home.data("get", "jobs", "--cached")] == [2]
+    assert len(here.data("get", "tiles", "--cached")) == 2
+    assert len(here.data("get", "tiles", "--cached", "--run", "1")) == 6
+    assert [row["run"] for row in here.data("get", "jobs", "--cached")] == [2]
 
 
 MISTAKES = (
@@ -241,30 +223,30 @@ MISTAKES = (
 )
 
 
-def test_mistakes_are_told_and_nothing_is_printed(home: Shown) -> None:
-    answers = calls.answers((words for words, _ in MISTAKES), home.root, home.environ)
+def test_mistakes_are_told_and_nothing_is_printed(here: Workplace) -> None:
+    answers = here.each(*(words for words, _ in MISTAKES))
     for (_, said), done in zip(MISTAKES, answers, strict=True):
         assert (done.returncode, done.stdout) == (2, ""), done
         assert said in done.stderr
 
 
-def test_what_is_read_is_not_written(home: Shown) -> None:
-    before = (home.state / FILE).read_bytes()
-    home.run("get", "jobs", "--cached")
-    home.run("describe", "tiles", "--cached")
-    assert (home.state / FILE).read_bytes() == before
+def test_what_is_read_is_not_written(here: Workplace) -> None:
+    before = (here.state / FILE).read_bytes()
+    here.run("get", "jobs", "--cached")
+    here.run("describe", "tiles", "--cached")
+    assert (here.state / FILE).read_bytes() == before
 
 
 def test_without_a_ledger_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
-    home = Shown(tmp_path)
-    done = home.run("get", "jobs", "--cached")
+    here = Workplace(tmp_path)
+    done = here.run("get", "jobs", "--cached")
     assert (done.stdout, done.stderr) == ("", "no jobs in the local record for local\n")
-    assert home.data("get", "jobs", "--cached") == []
-    assert not home.state.exists()
+    assert here.data("get", "jobs", "--cached") == []
+    assert not here.state.exists()
 
 
-def test_describe_tells_it_all(home: Shown) -> None:
-    text = home.run("describe", "tiles", "--cached").stdout
+def test_describe_tells_it_all(here: Workplace) -> None:
+    text = here.run("describe", "tiles", "--cached").stdout
     assert text.startswith("tiles on local (this machine)\n▸ Running: of 6 replicas, 2 Completed, 1 Running, 1 Pending")
     assert text.index("Failures") < text.index("Job") < text.index("Replicas") < text.index("Timeline")
     for part in (
@@ -274,7 +256,7 @@ def test_describe_tells_it_all(home: Shown) -> None:
         "Limits      10 alive, 1 attempt per replica",
         "Manifest    tiles.toml",
         "Driver      none",
-        f"Logs        {home.state}/logs/alice@local/tiles/1-20251124T160000Z (0 bytes)",
+        f"Logs        {here.state}/logs/alice@local/tiles/1-20251124T160000Z (0 bytes)",
         "replica 4: the platform restarted tiles-4-abcde",
     ):
         assert part in text
@@ -284,8 +266,8 @@ def test_describe_tells_it_all(home: Shown) -> None:
     assert sum("waited" in line for line in timeline[2:7]) == 2
 
 
-def test_describe_as_data(home: Shown) -> None:
-    found = json.loads(home.run("describe", "tiles/3", "--cached", "-o", "json").stdout)
+def test_describe_as_data(here: Workplace) -> None:
+    found = here.data("describe", "tiles/3", "--cached")
     assert list(found["job"]) == JOB_FIELDS
     (replica,) = found["replicas"]
     assert list(replica) == [*REPLICA_FIELDS, "tried"]
@@ -293,16 +275,16 @@ def test_describe_as_data(home: Shown) -> None:
         (1, "Failed", "s0110003")
     ]
     assert found["history"] == []
-    both = json.loads(home.run("describe", "tiles/3", "merge", "--cached", "-o", "json").stdout)
+    both = here.data("describe", "tiles/3", "merge", "--cached")
     assert [one["job"]["name"] for one in both] == ["tiles", "merge"]
-    lines = home.run("describe", "tiles/3", "merge", "--cached", "-o", "jsonl").stdout.splitlines()
+    lines = here.run("describe", "tiles/3", "merge", "--cached", "-o", "jsonl").stdout.splitlines()
     assert [json.loads(line) for line in lines] == both
 
 
-def test_replicas_of_one_job_are_described_together(home: Shown) -> None:
-    described = json.loads(home.run("describe", "tiles/4", "tiles-1-abcde", "tiles/3", "--cached", "-o", "json").stdout)
+def test_replicas_of_one_job_are_described_together(here: Workplace) -> None:
+    described = here.data("describe", "tiles/4", "tiles-1-abcde", "tiles/3", "--cached")
     assert [row["replica"] for row in described["replicas"]] == [1, 3, 4]
-    assert home.run("describe", "tiles/4", "tiles/1", "--cached").stdout.count("tiles on local") == 1
+    assert here.run("describe", "tiles/4", "tiles/1", "--cached").stdout.count("tiles on local") == 1
 
 
 def test_what_waits_on_a_server_is_drawn_as_waiting(tmp_path: Path) -> None:
@@ -464,11 +446,11 @@ def test_watching_appends_what_changed_until_the_end(tmp_path: Path, server: Ser
 
 
 def test_items_of_several_jobs_that_do_not_change_are_shown_once(tmp_path: Path) -> None:
-    home = Shown(tmp_path)
-    ledger, tiles = ledgers.survey(home.state)
+    here = Workplace(tmp_path)
+    ledger, tiles = ledgers.survey(here.state)
     with ledger:
         ledgers.add(ledger, ledgers.job("fields", 1, items=[["tile1a"]]))
-        process = home.start("get", "items", "tiles/1", "fields", "--cached", "-w", "-o", "jsonl")
+        process = here.start("get", "items", "tiles/1", "fields", "--cached", "-w", "-o", "jsonl")
         assert process.stdout is not None
         assert process.stderr is not None
         guard = threading.Timer(30, process.kill)
@@ -488,14 +470,14 @@ def test_items_of_several_jobs_that_do_not_change_are_shown_once(tmp_path: Path)
 
 
 def test_a_driver_that_is_gone_is_not_shown_though_its_process_number_lives(tmp_path: Path) -> None:
-    home = Shown(tmp_path)
-    ledger, run = ledgers.survey(home.state)
+    here = Workplace(tmp_path)
+    ledger, run = ledgers.survey(here.state)
     with ledger, multiprocessing.get_context("spawn").Pool(1) as others:
-        pid = others.apply(_drive_and_let_go, (home.state, run.key))
-        job = json.loads(home.run("describe", "tiles", "--cached", "-o", "json").stdout)["job"]
+        pid = others.apply(_drive_and_let_go, (here.state, run.key))
+        job = here.data("describe", "tiles", "--cached")["job"]
         assert (others.apply(os.getpid), job["driver"]) == (pid, None)
         lock = acquire(ledger, run.key, ledgers.NOW)
-        assert home.data("get", "jobs", "--cached")[0]["driver"] is not None
+        assert here.data("get", "jobs", "--cached")[0]["driver"] is not None
         lock.release()
 
 
@@ -510,11 +492,11 @@ def _drive_and_let_go(state: Path, key: JobKey) -> int:
     return os.getpid()
 
 
-def test_nothing_heavy_is_imported_for_a_pipe(home: Shown) -> None:
+def test_nothing_heavy_is_imported_for_a_pipe(here: Workplace) -> None:
     words = "import sys; from skahactl.cli import main; code = main(['get', 'jobs', '--cached']); "
     check = "heavy = {'httpx', 'pydantic', 'rich', 'asyncio'} & set(sys.modules); sys.exit(' '.join(heavy) or code)"
-    done = subprocess.run([sys.executable, "-c", words + check], env=home.environ, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = here.run(words + check, program=PYTHON)
+    assert done.stderr == ""
     assert "tiles" in done.stdout
 
 

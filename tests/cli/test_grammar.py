@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,16 +10,16 @@ import pytest
 
 from skahactl.invocation import CREATE_VALUED, take_globals, use_aliases
 from skahactl.ledger.database import open_ledger
-from tests import calls, ledgers
-from tests.home import Home
+from tests import ledgers
+from tests.workplace import Workplace
 
 pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def here(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """A home whose ledger knows ``tiles`` (20 replicas, one of them failed) and ``survey`` (3); nothing is alive."""
-    made = Home(tmp_path_factory.mktemp("home"))
+    made = Workplace(tmp_path_factory.mktemp("home"))
     with open_ledger(made.state) as ledger:
         for name, count in (("survey", 3), ("tiles", 20)):
             run = ledgers.add(ledger, ledgers.job(name, count))
@@ -36,24 +33,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return made
 
 
-def called(home: Home, line: str, **environ: str) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "skahactl", *line.split()],
-        cwd=home.root,
-        env={**home.environ, **environ},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert "Traceback" not in done.stderr
+def called(here: Workplace, line: str, **environ: str) -> tuple[int, str, str]:
+    done = here.run(*line.split(), expect=None, extra=environ)
     return done.returncode, done.stdout, done.stderr
 
 
-def called_each(home: Home, lines: Iterable[str]) -> dict[str, tuple[int, str, str]]:
+def called_each(here: Workplace, lines: Iterable[str]) -> dict[str, tuple[int, str, str]]:
     """What each line answers."""
     lines = list(dict.fromkeys(lines))
-    found = calls.answers(map(str.split, lines), home.root, {**home.environ, "SHELL": "/usr/bin/zsh"})
+    found = here.each(*lines, extra={"SHELL": "/usr/bin/zsh"})
     return {line: (done.returncode, done.stdout, done.stderr) for line, done in zip(lines, found, strict=True)}
 
 
@@ -95,8 +83,8 @@ SAME = {
 }
 
 
-def test_another_form_means_the_same(home: Home) -> None:
-    told = called_each(home, (*SAME, *SAME.values(), "profile current"))
+def test_another_form_means_the_same(here: Workplace) -> None:
+    told = called_each(here, (*SAME, *SAME.values(), "profile current"))
     assert told.pop("profile current")[:2] == (0, "local\n")
     assert [(line, told[line], told[other]) for line, other in SAME.items() if told[line] != told[other]] == []
     for line in SAME:
@@ -104,44 +92,44 @@ def test_another_form_means_the_same(home: Home) -> None:
         assert line.startswith(("wait", "logs", "retry", "delete")) or (code, out != "") == (0, True), line
 
 
-def test_noun_lists_print_each_noun(home: Home) -> None:
-    _, out, _ = called(home, "get jobs,replicas tiles --cached -o json")
+def test_noun_lists_print_each_noun(here: Workplace) -> None:
+    _, out, _ = called(here, "get jobs,replicas tiles --cached -o json")
     assert {noun: len(rows) for noun, rows in json.loads(out).items()} == {"jobs": 1, "replicas": 20}
-    _, out, _ = called(home, "get jobs,replicas survey --cached")
+    _, out, _ = called(here, "get jobs,replicas survey --cached")
     assert out.splitlines()[0].startswith("NAME")
     assert any(line.startswith("REPLICA") for line in out.splitlines())
 
 
-def test_jobs_on_every_server(home: Home, tmp_path: Path) -> None:
-    code, out, _ = called(home, "get jobs -A --cached")
+def test_jobs_on_every_server(here: Workplace, tmp_path: Path) -> None:
+    code, out, _ = called(here, "get jobs -A --cached")
     assert code == 0
     assert [line.split()[:2] for line in out.splitlines()] == [
         ["PROFILE", "NAME"],
         ["local", "tiles"],
         ["local", "survey"],
     ]
-    certificate = home.root / ".ssl" / "cadcproxy.pem"  # so that no profile is selected
+    certificate = here.root / ".ssl" / "cadcproxy.pem"  # so that no profile is selected
     certificate.parent.mkdir()
     certificate.write_text("")
     try:
-        assert called(home, "get --cached", SKAHACTL_PROFILE="") == (code, out, "")
-        assert called(home, "get jobs --cached", SKAHACTL_PROFILE="") == (code, out, "")
-        code, _, told = called(home, "logs job/tiles --tail 3", SKAHACTL_PROFILE="")
+        assert called(here, "get --cached", SKAHACTL_PROFILE="") == (code, out, "")
+        assert called(here, "get jobs --cached", SKAHACTL_PROFILE="") == (code, out, "")
+        code, _, told = called(here, "logs job/tiles --tail 3", SKAHACTL_PROFILE="")
         assert code == 2
         assert told.endswith("help: tiles has a record on local: skahactl -p local logs job/tiles --tail 3\n")
-        assert "help: add -p canfar, or -p local" in called(home, "logs unknown", SKAHACTL_PROFILE="")[2]
+        assert "help: add -p canfar, or -p local" in called(here, "logs unknown", SKAHACTL_PROFILE="")[2]
     finally:
         certificate.unlink()
 
 
 def test_skahactl_alone_shows_live_jobs(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    assert "Usage: skahactl COMMAND" in called(home, "")[1]
-    with open_ledger(home.state) as ledger:
+    here = Workplace(tmp_path)
+    assert "Usage: skahactl COMMAND" in called(here, "")[1]
+    with open_ledger(here.state) as ledger:
         run = ledgers.add(ledger, ledgers.job("psfex", 5))
         ledgers.start(ledger, run, (1, 2))
     title = "Jobs that have not ended, as last seen:\n"
-    assert called(home, "") == (0, title + "local  psfex  Pending 0/5\n\nskahactl --help lists the commands\n", "")
+    assert called(here, "") == (0, title + "local  psfex  Pending 0/5\n\nskahactl --help lists the commands\n", "")
 
 
 #: What is answered with a suggestion, and the suggestion.
@@ -213,8 +201,8 @@ ANSWERS = {
 }
 
 
-def test_other_words_are_answered_with_a_command(home: Home) -> None:
-    for line, (code, out, err) in called_each(home, ANSWERS).items():
+def test_other_words_are_answered_with_a_command(here: Workplace) -> None:
+    for line, (code, out, err) in called_each(here, ANSWERS).items():
         assert (code, out) == (2, ""), line
         assert ANSWERS[line] in err, line
 
@@ -231,8 +219,8 @@ HARMLESS = (
 )
 
 
-def test_nothing_harmful_is_suggested_for_another_word(home: Home) -> None:
-    for line, (code, _, err) in called_each(home, HARMLESS).items():
+def test_nothing_harmful_is_suggested_for_another_word(here: Workplace) -> None:
+    for line, (code, _, err) in called_each(here, HARMLESS).items():
         assert code == 2, line
         suggestion = err.partition("did you mean '")[2].partition("'")[0]
         assert suggestion not in ("retry", "delete", "apply", "--rerun", "--replace", "--forget"), line
@@ -271,12 +259,12 @@ def test_the_options_of_create_that_take_a_value_are_known() -> None:
     assert valued == CREATE_VALUED - {"--image"}
 
 
-def test_settings_of_the_environment(home: Home) -> None:
-    _, as_json, _ = called(home, "get jobs --cached -o json")
-    assert called(home, "get jobs --cached", SKAHACTL_OUTPUT="json")[1] == as_json
-    assert called(home, "get jobs --cached -o name", SKAHACTL_OUTPUT="json")[1] == "tiles\nsurvey\n"
-    assert called(home, "validate job.toml", SKAHACTL_OUTPUT="csv")[0] == 0  # which has no csv
-    code, _, err = called(home, "get jobs --cached", SKAHACTL_OUTPUT="xml")
+def test_settings_of_the_environment(here: Workplace) -> None:
+    _, as_json, _ = called(here, "get jobs --cached -o json")
+    assert called(here, "get jobs --cached", SKAHACTL_OUTPUT="json")[1] == as_json
+    assert called(here, "get jobs --cached -o name", SKAHACTL_OUTPUT="json")[1] == "tiles\nsurvey\n"
+    assert called(here, "validate job.toml", SKAHACTL_OUTPUT="csv")[0] == 0  # which has no csv
+    code, _, err = called(here, "get jobs --cached", SKAHACTL_OUTPUT="xml")
     assert (code, "SKAHACTL_OUTPUT" in err) == (2, True)
 
 
@@ -303,28 +291,22 @@ def test_when_colour_is_used() -> None:
 
 
 def test_sessions_that_belong_to_no_job_are_deleted_by_pattern(tmp_path: Path) -> None:
-    home = Home(tmp_path)
+    here = Workplace(tmp_path)
     for name in ("old-1", "old-2", "kept"):
-        home.ended(home.start("create", "headless", "a/b:1", "-n", name, "--wait", "--", "true"), 0)
-    home.ended(home.start("prune", "old-1", "old-2", "--older-than", "0s", "--yes"), 0)
+        here.run("create", "headless", "a/b:1", "-n", name, "--wait", "--", "true")
+    here.run("prune", "old-1", "old-2", "--older-than", "0s", "--yes")
     command = ["delete", "--sessions", "*", "--state", "completed"]
-    _, err = home.ended(home.start(*command, "--dry-run"), 0)
-    assert "1 session left out" in err
-    _, err = home.ended(home.start(*command), 1)  # no terminal to ask on
-    assert "nothing was deleted" in err
-    _, err = home.ended(home.start(*command, "--yes"), 0)
-    out, _ = home.ended(home.start("get", "sessions", "-o", "json"), 0)
-    assert [row["name"].rpartition("-")[0] for row in json.loads(out)] == ["kept"]
-    _, err = home.ended(home.start(*command, "--yes"), 0)
-    assert "matches '*'" in err
+    assert "1 session left out" in here.run(*command, "--dry-run").stderr
+    assert "nothing was deleted" in here.run(*command, expect=1).stderr  # no terminal to ask on
+    here.run(*command, "--yes")
+    assert [row["name"].rpartition("-")[0] for row in here.data("get", "sessions")] == ["kept"]
+    assert "matches '*'" in here.run(*command, "--yes").stderr
 
 
 def test_delete_without_waiting(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    home.ended(home.start("create", "headless", "a/b:1", "-n", "long", "--", "sleep", "600"), 0)
-    _, err = home.ended(home.start("delete", "long", "--wait=false"), 0)
-    assert "deletion of 1 session requested" in err
-    home.ended(home.start("delete", "long"), 0)
-    out, _ = home.ended(home.start("get", "sessions", "-o", "name"), 0)
-    assert out == b""
-    assert os.path.exists(home.state)
+    here = Workplace(tmp_path)
+    here.run("create", "headless", "a/b:1", "-n", "long", "--", "sleep", "600")
+    assert "deletion of 1 session requested" in here.run("delete", "long", "--wait=false").stderr
+    here.run("delete", "long")
+    assert here.run("get", "sessions", "-o", "name").stdout == ""
+    assert here.state.exists()

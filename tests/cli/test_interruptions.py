@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workplace import Workplace, end, wait_for
+from tests.workplace import COMMAND, SHELL, Workplace, end, wait_for
 
 pytestmark = pytest.mark.once
 
@@ -138,18 +138,7 @@ def test_a_reader_that_goes_away_is_no_error(here: Workplace, long: str) -> None
     here.run("apply", here.job("wordy", "seq 100000", 1), "--wait")  # more than a pipe holds
     line = f"{sys.executable} -m skahactl {{}} | {{}}; exit ${{{{PIPESTATUS[0]}}}}"
     for words, reader, code in (("apply long.toml", "true", 0), ("logs wordy", "head -c 3", 141)):
-        done = subprocess.run(
-            ["bash", "-c", line.format(words, reader)],
-            cwd=here.root,
-            env=here.environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        assert "Broken" not in done.stderr
+        assert "Broken" not in here.run(line.format(words, reader), program=SHELL, expect=code).stderr
 
 
 def test_a_reader_that_went_away_before_the_first_word(here: Workplace, long: str) -> None:
@@ -163,28 +152,15 @@ def test_a_reader_that_went_away_before_the_first_word(here: Workplace, long: st
 
 
 def test_a_command_substitution_returns_at_once(here: Workplace, long: str) -> None:
-    done = subprocess.run(
-        ["bash", "-c", f"x=$({sys.executable} -m skahactl apply long.toml 2>&1); echo got $?"],
-        cwd=here.root,
-        env=here.environ,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.stdout == "got 0\n"
+    line = f"x=$({sys.executable} -m skahactl apply long.toml 2>&1); echo got $?"
+    assert here.run(line, program=SHELL).stdout == "got 0\n"
     wait_for(is_running(here))
 
 
 @pytest.mark.parametrize("closed", [pytest.param("2>&-", marks=pytest.mark.slow), "<&- >&- 2>&-"])
 def test_streams_that_the_caller_closed(here: Workplace, closed: str) -> None:
     here.job("quick", "echo done", 1)
-    line = f"{sys.executable} -m skahactl apply quick.toml --wait {closed}"
-    done = subprocess.run(
-        ["bash", "-c", line], cwd=here.root, env=here.environ, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+    here.run(f"{sys.executable} -m skahactl apply quick.toml --wait {closed}", program=SHELL)
     assert here.recorded("quick") == ["Completed"]
     assert here.run("logs", "quick").stdout == "done\n"
 
@@ -192,15 +168,12 @@ def test_streams_that_the_caller_closed(here: Workplace, closed: str) -> None:
 def test_a_working_directory_that_is_gone(here: Workplace) -> None:
     file = here.root / here.job("quick", "echo done", 1)
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        line = 'mkdir there && cd there && rmdir ../there && exec "$@"'
-        command = ["sh", "-c", line, "sh", sys.executable, "-m", "skahactl", *words]
-        return subprocess.run(command, cwd=here.root, env=here.environ, capture_output=True, text=True, timeout=120)
-
-    assert run("validate", str(file), "-o", "name").stdout == "quick\n"
-    assert run("get", "jobs").stderr == f"no jobs in the local record for {here.root}/profile.toml\n"
-    told = run("apply", "quick.toml")
-    assert (told.returncode, told.stderr.splitlines()[0]) == (1, "error: the working directory is gone")
+    line = 'mkdir there && cd there && rmdir ../there && exec "$@"'
+    gone = ("sh", "-c", line, "sh", *COMMAND)
+    assert here.run("validate", str(file), "-o", "name", program=gone).stdout == "quick\n"
+    assert here.run("get", "jobs", program=gone).stderr == "no jobs in the local record for local\n"
+    told = here.run("apply", "quick.toml", program=gone, expect=1).stderr
+    assert told.splitlines()[0] == "error: the working directory is gone"
 
 
 def test_a_stderr_that_is_full_changes_no_exit_code(here: Workplace) -> None:
@@ -223,7 +196,7 @@ def test_a_log_file_that_cannot_be_opened(here: Workplace) -> None:
     for path, reason in (("gone/x.log", "No such file or directory"), (".", "Is a directory")):
         told = here.run("apply", "quick.toml", "--log-file", path, expect=2).stderr
         assert told == f"error: {path}: the log file cannot be opened: {reason}\n"
-    assert here.run("get", "jobs").stderr == f"no jobs in the local record for {here.root}/profile.toml\n"
+    assert here.run("get", "jobs").stderr == "no jobs in the local record for local\n"
 
 
 def test_a_log_file_that_cannot_be_written_stops_nothing(here: Workplace) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
 from skahactl.manifest.placeholders import ItemMarks, attempt_nonce, has_nonce
-from tests.home import Home
+from tests.workplace import Workplace
 
 pytestmark = pytest.mark.once
 
@@ -29,38 +26,33 @@ attempts = 2
 """
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    (tmp_path / "forged.toml").write_text(FORGED)
-    (tmp_path / "other.log").touch()
-    return Home(tmp_path)
+def items(here: Workplace) -> list[tuple[int, str, int | None]]:
+    return [(row["position"], row["state"], row["exit_code"]) for row in here.data("get", "items", "forged")]
 
 
-def items(home: Home) -> list[tuple[int, str, int | None]]:
-    out, _ = home.ended(home.start("get", "items", "forged", "-o", "json"), 0)
-    return [(row["position"], row["state"], row["exit_code"]) for row in json.loads(out)]
-
-
-def test_output_that_looks_like_a_mark_does_not_count(home: Home) -> None:
-    home.ended(home.start("apply", "forged.toml", "--wait"), 1)
-    found = items(home)
+def test_output_that_looks_like_a_mark_does_not_count(here: Workplace) -> None:
+    here.write("forged.toml", FORGED)
+    here.write("other.log", "")
+    here.run("apply", "forged.toml", "--wait", expect=1)
+    found = items(here)
     assert [row[1] for row in found] == ["Completed", "Failed", "Completed"]
-    log = home.ended(home.start("logs", "forged", "--attempt", "1"), 0)[0]
-    second = home.ended(home.start("logs", "forged", "--attempt", "2"), 0)[0]
-    assert b"\na\n" in log
-    assert b"\na\n" not in second  # an item that ended with 0 does not run again
-    (home.root / "other.log").write_bytes(log.replace(b" exit 3", b" exit 0"))
-    home.ended(home.start("retry", "forged", "--wait"), 1)
-    assert [row[1] for row in items(home)] == ["Completed", "Failed", "Completed"]
+    log = here.run("logs", "forged", "--attempt", "1").stdout
+    second = here.run("logs", "forged", "--attempt", "2").stdout
+    assert "\na\n" in log
+    assert "\na\n" not in second  # an item that ended with 0 does not run again
+    here.write("other.log", log.replace(" exit 3", " exit 0"))
+    here.run("retry", "forged", "--wait", expect=1)
+    assert [row[1] for row in items(here)] == ["Completed", "Failed", "Completed"]
 
 
-def test_the_local_platform_gives_the_exit_code_and_the_end_of_a_job_without_marks(home: Home) -> None:
-    (home.root / "plain.toml").write_text(
-        'name = "plain"\nimage = "a/b:1"\nshell = "exit {item}"\n[items]\nrange = "0-1"\nper-replica = 1\n'
+def test_the_local_platform_gives_the_exit_code_and_the_end_of_a_job_without_marks(here: Workplace) -> None:
+    here.write(
+        "plain.toml",
+        'name = "plain"\nimage = "a/b:1"\nshell = "exit {item}"\n[items]\nrange = "0-1"\nper-replica = 1\n',
     )
-    home.ended(home.start("apply", "plain.toml", "--wait"), 1)
+    here.run("apply", "plain.toml", "--wait", expect=1)
     for noun in ("items", "replicas"):
-        rows = json.loads(home.ended(home.start("get", noun, "plain", "-o", "json"), 0)[0])
+        rows = here.data("get", noun, "plain")
         assert [row["exit_code"] for row in rows] == [0, 1]
     assert [row["finished_after"] for row in rows] == [None, None]
     assert rows[1]["reason"] == "exit 1"

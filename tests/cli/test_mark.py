@@ -16,7 +16,7 @@ from skahactl.ledger.database import Ledger, open_ledger
 from skahactl.ledger.records import Run
 from skahactl.model import Each, State
 from tests import ledgers
-from tests.home import Home
+from tests.workplace import Workplace
 
 
 def failed(ledger: Ledger, log: str) -> Run:
@@ -30,12 +30,12 @@ def failed(ledger: Ledger, log: str) -> Run:
 
 
 def test_what_is_marked_is_not_tried_again_and_the_run_has_ended(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    with open_ledger(home.state) as ledger:
+    here = Workplace(tmp_path)
+    with open_ledger(here.state) as ledger:
         run = failed(ledger, "lost")
         before = plan_run(snapshot_of(ledger, run.id), time.time())
         assert [step.action for step in before] == ["retry", "keep"]
-        home.ended(home.start("mark", "tiles", "failed", "-r", "1"), 0)
+        here.run("mark", "tiles", "failed", "-r", "1")
         after = plan_run(snapshot_of(ledger, run.id), time.time())
         assert [step.action for step in after] == ["keep", "keep"]
         (summary,) = runs.summaries(ledger, runs.runs_of(ledger, run.key))

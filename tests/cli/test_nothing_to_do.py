@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
-from tests.home import Home
+from tests.workplace import Workplace
 
 pytestmark = pytest.mark.once
 
@@ -26,35 +23,32 @@ after = ["rest"]
 """
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    (tmp_path / "missing.txt").touch()
-    (tmp_path / "rest.toml").write_text(JOB)
-    (tmp_path / "several.toml").write_text(SEVERAL)
-    return Home(tmp_path)
-
-
-def run(home: Home, *words: str, expect: int = 0) -> tuple[str, str]:
-    out, err = home.ended(home.start(*words), expect)
-    return out.decode(), err
+@pytest.fixture(autouse=True)
+def lists(here: Workplace) -> None:
+    here.write("missing.txt", "")
+    here.write("rest.toml", JOB)
+    here.write("several.toml", SEVERAL)
 
 
 @pytest.mark.parametrize("words", [[], ["--wait"], ["--rerun"], ["--replace", "--yes"]], ids=" ".join)
-def test_apply_says_that_there_is_nothing_to_do(home: Home, words: list[str]) -> None:
-    out, err = run(home, "apply", "rest.toml", *words)
-    assert (out, err) == ("", "rest on local (this machine): nothing to do: the list of items is empty\n")
-    assert json.loads(run(home, "get", "jobs", "-o", "json")[0]) == []
+def test_apply_says_that_there_is_nothing_to_do(here: Workplace, words: list[str]) -> None:
+    done = here.run("apply", "rest.toml", *words)
+    assert (done.stdout, done.stderr) == (
+        "",
+        "rest on local (this machine): nothing to do: the list of items is empty\n",
+    )
+    assert here.data("get", "jobs") == []
 
 
-def test_a_dry_run_and_diff_say_it_too(home: Home) -> None:
+def test_a_dry_run_and_diff_say_it_too(here: Workplace) -> None:
     for words in (["apply", "rest.toml", "--dry-run"], ["diff", "rest.toml"]):
-        assert "nothing to do: the list of items is empty" in run(home, *words)[0]
-    (part,) = json.loads(run(home, "apply", "rest.toml", "-o", "json")[0])["jobs"]
+        assert "nothing to do: the list of items is empty" in here.run(*words).stdout
+    (part,) = here.data("apply", "rest.toml")["jobs"]
     assert (part["name"], part["run"], part["steps"]) == ("rest", None, [])
 
 
-def test_a_job_that_waits_for_one_with_nothing_to_do_runs(home: Home) -> None:
-    assert "nothing to do" in run(home, "apply", "several.toml", "--dry-run")[0]
-    _, err = run(home, "apply", "several.toml", "--wait")
+def test_a_job_that_waits_for_one_with_nothing_to_do_runs(here: Workplace) -> None:
+    assert "nothing to do" in here.run("apply", "several.toml", "--dry-run").stdout
+    err = here.run("apply", "several.toml", "--wait").stderr
     assert "merge on local (this machine): Completed, 1 replica" in err
     assert "rest on local (this machine): nothing to do" in err

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
 from skahactl.schemas import SHAPES, json_schema_of
-from tests import calls
-from tests.home import Home
+from tests.workplace import Workplace
 
 pytestmark = pytest.mark.once
 
@@ -61,11 +59,11 @@ CALLS = (
 )
 
 
-def outputs(home: Home) -> dict[str, Any]:
+def outputs(here: Workplace) -> dict[str, Any]:
     """What each call prints, by its words."""
-    (home.root / "job.toml").write_text(JOB)
+    here.write("job.toml", JOB)
     found = {}
-    done = calls.answers((["-o", "json", *line.split()] for line, _, _ in CALLS), home.root, home.environ)
+    done = here.each(*(f"-o json {line}" for line, _, _ in CALLS))
     for (line, _, code), answer in zip(CALLS, done, strict=True):
         assert answer.returncode == code, answer
         found[line] = json.loads(answer.stdout)
@@ -88,22 +86,20 @@ def unlisted(data: Any, schema: dict[str, Any], path: str = "") -> list[str]:
     return found + [f for name, value in data.items() for f in unlisted(value, known.get(name, {}), f"{path}.{name}")]
 
 
-def test_the_output_of_a_verb_is_valid_and_the_schema_mentions_every_field(tmp_path: Path) -> None:
-    found = outputs(Home(tmp_path))
+def test_the_output_of_a_verb_is_valid_and_the_schema_mentions_every_field(here: Workplace) -> None:
+    found = outputs(here)
     for line, shape, _ in CALLS:
         assert found[line] not in ([], {}) or shape in ("events", "images", "runs"), line
         jsonschema.validate(found[line], json_schema_of(shape), jsonschema.Draft202012Validator)
         assert shape in OPEN or unlisted(found[line], json_schema_of(shape)) == [], line
 
 
-def test_lines_and_errors_are_valid(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    _, err = home.ended(home.start("get", "jobs", "nojob", "-o", "json"), 2)
-    jsonschema.validate(json.loads(err), json_schema_of("error"))
-    (home.root / "job.toml").write_text(JOB)
-    home.ended(home.start("apply", "job.toml", "--wait", "-q"), 1)
-    out, _ = home.ended(home.start("logs", "tiles", "-o", "jsonl"), 0)
-    lines = [json.loads(line) for line in out.splitlines()]
+def test_lines_and_errors_are_valid(here: Workplace) -> None:
+    told = here.run("get", "jobs", "nojob", "-o", "json", expect=2).stderr
+    jsonschema.validate(json.loads(told), json_schema_of("error"))
+    here.write("job.toml", JOB)
+    here.run("apply", "job.toml", "--wait", "-q", expect=1)
+    lines = [json.loads(line) for line in here.run("logs", "tiles", "-o", "jsonl").stdout.splitlines()]
     assert len(lines) == 2
     for line in lines:
         jsonschema.validate(line, json_schema_of("lines"))
@@ -118,10 +114,8 @@ def test_a_schema_rejects_what_lacks_a_field(shape: str) -> None:
         assert not jsonschema.Draft202012Validator(record).is_valid({})
 
 
-def test_every_shape_is_validated_and_every_schema_is_printed(tmp_path: Path) -> None:
+def test_every_shape_is_validated_and_every_schema_is_printed(here: Workplace) -> None:
     assert {shape for _, shape, _ in CALLS} | {"lines", "error"} == set(SHAPES)
-    home = Home(tmp_path)
-    out, _ = home.ended(home.start("schema", "jobs"), 0)
-    assert json.loads(out) == json_schema_of("jobs")
-    assert "manifest" in json.loads(home.ended(home.start("schema"), 0)[0])["title"]
-    assert "did you mean 'jobs'?" in home.ended(home.start("schema", "jbos"), 2)[1]
+    assert json.loads(here.run("schema", "jobs").stdout) == json_schema_of("jobs")
+    assert "manifest" in json.loads(here.run("schema").stdout)["title"]
+    assert "did you mean 'jobs'?" in here.run("schema", "jbos", expect=2).stderr

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.workplace import COMMAND, Workplace, wait_for
+from tests.workplace import COMMAND, SHELL, Workplace, wait_for
 
 pytestmark = pytest.mark.once
 
@@ -25,10 +25,7 @@ def test_a_driver_ends_by_the_signal_after_its_message(here: Workplace, long: st
 
 def test_a_command_list_of_a_shell_stops_at_ctrl_c(here: Workplace, long: str) -> None:
     line = f"{' '.join(COMMAND)} apply {long} --wait; echo went on"
-    terminal_line = ["bash", "-c", f"set -m; {line}"]
-    process = subprocess.Popen(
-        terminal_line, cwd=here.root, env=here.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = here.start(f"set -m; {line}", program=SHELL)
     wait_for(lambda: here.recorded("long").count("Running") == 2)
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout
     subprocess.run(["kill", "-INT", *children.split()], check=True)
@@ -41,11 +38,9 @@ def test_a_reader_that_left_gives_141_without_a_message(here: Workplace, words: 
     here.write("big", "line\n" * 200_000)
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(
-        [*COMMAND, *words.split()], cwd=here.root, env=here.environ, stdout=writer, stderr=subprocess.PIPE, timeout=60
-    )
+    done = here.run(*words.split(), expect=141, stdout=writer)
     os.close(writer)
-    assert (done.returncode, done.stderr) == (141, b"")
+    assert done.stderr == ""
 
 
 def test_an_internal_error_has_a_code_of_its_own(here: Workplace) -> None:
