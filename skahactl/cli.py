@@ -124,7 +124,7 @@ def _live_jobs(context: Invocation) -> list[str]:
 
     if not os.path.exists(state_dir(context.environ) / "ledger.sqlite3"):
         return []
-    from skahactl.commands.listing import live_jobs
+    from skahactl.commands.every_profile import live_jobs
 
     try:
         return live_jobs()

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from skahactl.ledger.database import Ledger
     from skahactl.ledger.records import Run
     from skahactl.profile import Profile
-    from skahactl.shapes import Row
     from skahactl.skaha.client import Client
     from skahactl.skaha.models import Listing
     from skahactl.targets import Target
@@ -232,13 +231,6 @@ def parse_states(text: str | None, known: Sequence[str]) -> frozenset[str] | Non
             raise UsageError(f"invalid state '{word.strip()}'", hint=hint or f"use one of {', '.join(known)}")
         chosen.add(state)
     return frozenset(chosen)
-
-
-def limit_rows(rows: Sequence[Row], limit: int | None) -> list[Row]:
-    """Return the first ``limit`` rows; the table says below itself how many are left out."""
-    from skahactl.render.tables import LimitedRows
-
-    return LimitedRows(rows[:limit], len(rows))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skahactl.errors import UsageError
@@ -23,20 +23,12 @@ from skahactl.render.columns import (
     plain_lines,
 )
 from skahactl.shapes import Row
-from skahactl.text import count_noun, did_you_mean
+from skahactl.text import did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from skahactl.render.terminal import Size
-
-
-class LimitedRows(list[Row]):
-    """The first of ``total`` rows."""
-
-    def __init__(self, rows: Iterable[Row], total: int):
-        super().__init__(rows)
-        self.left_out = total - len(self)
 
 
 def show_rows(
@@ -66,10 +58,6 @@ def show_rows(
     else:
         data = rows if raw is None or context.output == "csv" else raw
         context.data(data_text(context.output, data, headers=headers))
-    left_out = rows.left_out if isinstance(rows, LimitedRows) else 0
-    if left_out:
-        context.stdout.flush()
-        context.say(f"{count_noun(left_out, 'more row')} not shown (--limit {len(rows)})")
 
 
 def data_text(output: str, data: Any, *, headers: bool = True) -> str:
