@@ -130,7 +130,7 @@ class Workplace:
         self,
         *words: str,
         program: Sequence[str] = COMMAND,
-        extra: Mapping[str, str] = MappingProxyType({}),
+        extra: Mapping[str, str] | None = None,
         **options: Any,
     ) -> subprocess.Popen[str]:
         """Start a command, or another program, and do not wait; ``options`` are Popen's."""
