@@ -148,7 +148,7 @@ class GetQuery:
         self._refuse_contradictions()
 
     def _settle_unknown(self) -> None:
-        """A word of eight letters that is no job may be the id of a session."""
+        """A word of eight letters that names no job may be the id of a session."""
         unknown = [target.word for target in self.targets if target.run is None]
         if unknown and self.guessed:
             self._refuse_near_noun(unknown[0])
