@@ -28,14 +28,21 @@ class Terminal:
             os.chdir(folder)
             os.execvpe(words[0], list(words), {**environ, "TERM": "xterm"})
         self.text = b""
+        self._answered = 0  # how much of the text had been shown at the last answer
 
     def read_until(self, word: bytes, seconds: float = 120) -> None:
+        """Read until a word is shown after the last answer."""
         limit = time.monotonic() + seconds
-        os.set_blocking(self.master, False)
-        while word not in self.text:
+        while word not in self.text[self._answered :]:
             assert time.monotonic() < limit, self.text
             self._read()
             time.sleep(0.02)
+
+    def answer(self, question: str, answer: str) -> None:
+        """Wait for a question and answer it."""
+        self.read_until(question.encode())
+        self._answered = len(self.text)
+        os.write(self.master, answer.encode() + b"\n")
 
     def ended(self, seconds: float = 120) -> int:
         """The exit code as a shell shows it."""

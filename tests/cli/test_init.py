@@ -187,11 +187,7 @@ def test_on_a_terminal_it_asks_until_an_answer_is_valid(here: Workplace) -> None
         ("A number of replicas, or a file with one item per line [10]", "none.txt"),
         ("A number of replicas", "tiles.txt"),
     ):
-        terminal.read_until(question.encode())
-        terminal.text = b""
-        os.write(terminal.master, answer.encode() + b"\n")
-        if answer in ("my_tiles", "a b", "none.txt"):
-            terminal.read_until(b"\n")
+        terminal.answer(question, answer)
     assert terminal.ended() == 0
     text = terminal.text.decode()
     assert 'file = "tiles.txt"' in text

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import pty
 import re
-import select
-import signal
 import subprocess
 import sys
 import time
@@ -239,28 +235,17 @@ def test_attempts_that_a_driver_makes_are_followed_as_they_appear(here: Workplac
 def test_ctrl_c_while_following(here: Workplace) -> None:
     here.write("job.toml", JOB.replace("sleep 0.2", "sleep 30"))
     shown(here, "apply", "job.toml")
-    master, slave = pty.openpty()
-    terminal = {"stdin": slave, "stdout": slave, "stderr": slave, "env": {**here.environ, "TERM": "xterm"}}
-    process = here.start("logs", "-f", "count", start_new_session=True, **terminal)
-    os.close(slave)
-    screen = b""
+    terminal = here.at_a_terminal("logs", "-f", "count")
     try:
-        while b"of 2" not in screen and select.select([master], [], [], 30)[0]:
-            screen += os.read(master, 4096)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=120) == -signal.SIGINT
-        with contextlib.suppress(OSError):
-            while select.select([master], [], [], 0.2)[0] and (more := os.read(master, 4096)):
-                screen += more
+        terminal.read_until(b"of 2")
+        os.write(terminal.master, b"\x03")
+        assert terminal.ended() == 130
     finally:
-        process.kill()
-        process.wait()
-        os.close(master)
         shown(here, "delete", "count")
-    assert b"Traceback" not in screen
-    assert b"\x1b[?25l" not in screen
-    assert screen.endswith(b"\n")
-    assert re.search(rb"\x1b\[\d+mcount/1 \|\x1b\[0m line 1 of 1\r\n", screen)
+    assert b"Traceback" not in terminal.text
+    assert b"\x1b[?25l" not in terminal.text
+    assert terminal.text.removesuffix(b"^C").endswith(b"\n")
+    assert re.search(rb"\x1b\[\d+mcount/1 \|\x1b\[0m line 1 of 1\r\n", terminal.text)
 
 
 # A server

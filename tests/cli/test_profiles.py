@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import select
 import stat
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -18,8 +13,8 @@ from skahactl.errors import ProfileError
 from skahactl.model import Limits, Resources
 from skahactl.profile import Auth, ClientSettings, LocalSettings
 from skahactl.profile_file import PROFILE
+from tests.workplace import Workplace
 
-ROOT = Path(__file__).resolve().parents[2]
 FULL = """
 server = "https://skaha.example.org/skaha/v1/"
 registry = "images.example.org"
@@ -53,45 +48,15 @@ kill-after = 0.5
 """
 
 
-class Home:
-    """A home of nobody's: configuration, state, and the command run in it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {"HOME": str(self.root), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-
-    def write(self, name: str, text: str) -> Path:
-        path = self.root / ".config/skahactl/profiles" / f"{name}.toml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return path
-
-    def run(self, *words: str, expect: int = 0, **environ: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "skahactl", *words],
-            cwd=self.root,
-            env={**self.environ, **environ},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == expect, done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
+def here(tmp_path: Path) -> Workplace:
+    """Where no profile is chosen."""
+    return Workplace(tmp_path, extra={"SKAHACTL_PROFILE": ""})
 
 
-def test_a_file_is_read_with_every_key(home: Home) -> None:
-    path = home.write("full", FULL)
-    profile = profiles.load("full", home.environ)
+def test_a_file_is_read_with_every_key(here: Workplace) -> None:
+    path = here.add_profile("full", FULL)
+    profile = profiles.load("full", here.environ)
     assert (profile.name, profile.path) == ("full", str(path))
     assert profile.server == "https://skaha.example.org/skaha/v1"
     assert profile.auth == Auth("token", token_file=str(path.parent / "tokens/skaha"))
@@ -101,14 +66,14 @@ def test_a_file_is_read_with_every_key(home: Home) -> None:
     assert profile.limits == Limits(alive=512, pending_timeout=7200.0)
     assert profile.vars == {"survey": "deep", "chains": "4", "dry": "true"}
     assert (profile.client.concurrency, profile.client.timeout, profile.client.settle) == (4, 60.0, 120.0)
-    assert profile.client.ca_file == str(home.root / "ca.pem")
+    assert profile.client.ca_file == str(here.root / "ca.pem")
     assert (profile.local.kill_after, profile.local.memory) == (0.5, 3600.0)
 
 
-def test_what_profile_show_prints_is_a_profile_again(home: Home) -> None:
-    home.write("full", FULL)
-    home.write("again", home.run("profile", "show", "full").stdout)
-    first, second = profiles.load("full", home.environ), profiles.load("again", home.environ)
+def test_what_profile_show_prints_is_a_profile_again(here: Workplace) -> None:
+    here.add_profile("full", FULL)
+    here.add_profile("again", here.run("profile", "show", "full").stdout)
+    first, second = profiles.load("full", here.environ), profiles.load("again", here.environ)
     assert (first.auth, first.client, first.local, first.vars, first.limits, first.resources, first.registry) == (
         second.auth,
         second.client,
@@ -118,7 +83,7 @@ def test_what_profile_show_prints_is_a_profile_again(home: Home) -> None:
         second.resources,
         second.registry,
     )
-    assert json.loads(home.run("profile", "show", "full", "-o", "json").stdout)["client"]["concurrency"] == 4
+    assert here.data("profile", "show", "full")["client"]["concurrency"] == 4
 
 
 @pytest.mark.parametrize(
@@ -154,26 +119,28 @@ def test_what_profile_show_prints_is_a_profile_again(home: Home) -> None:
         ("server = \n", "not TOML"),
     ],
 )
-def test_a_mistake_is_told_with_its_key_and_never_its_secret(home: Home, text: str, says: str) -> None:
-    path = home.write("bad", text)
+def test_a_mistake_is_told_with_its_key_and_never_its_secret(here: Workplace, text: str, says: str) -> None:
+    path = here.add_profile("bad", text)
     with pytest.raises(ProfileError) as told:
-        profiles.load("bad", home.environ)
+        profiles.load("bad", here.environ)
     assert says in told.value.message
     assert told.value.message.startswith(f"{path}:")
     assert "s3cret" not in str(told.value.data())
 
 
-def test_an_impossible_address_is_an_error_that_names_its_setting(home: Home) -> None:
-    (home.root / "job.toml").write_text('name = "a"\nimage = "b/c:1"\n')
+def test_an_impossible_address_is_an_error_that_names_its_setting(here: Workplace) -> None:
+    (here.root / "job.toml").write_text('name = "a"\nimage = "b/c:1"\n')
     for host in ("h:99999", "h:abc", "a..b", "a" * 64 + ".org"):
         url = f"https://{host}/skaha/v1"
-        home.write("bad", f'server = "{url}"\n')
-        assert "bad.toml:1:10: server: " in home.run("-p", "bad", "diff", "job.toml", expect=2).stderr
-    home.write("bad", f'server = "https://a.org/skaha/v1"\n[auth]\nmethod = "x509"\nlogin-url = "{url}"\n')
-    assert "auth.login-url: " in home.run("login", "bad", expect=2).stderr
-    done = home.run("profile", "add", "mine", "--server", url, "--auth", "none", "--no-check", expect=2)
+        here.add_profile("bad", f'server = "{url}"\n')
+        assert "bad.toml:1:10: server: " in here.run("-p", "bad", "diff", "job.toml", expect=2).stderr
+    here.add_profile("bad", f'server = "https://a.org/skaha/v1"\n[auth]\nmethod = "x509"\nlogin-url = "{url}"\n')
+    assert "auth.login-url: " in here.run("login", "bad", expect=2).stderr
+    done = here.run("profile", "add", "mine", "--server", url, "--auth", "none", "--no-check", expect=2)
     assert done.stderr.startswith("error: --server: ")
-    assert home.run("diff", "job.toml", expect=2, SKAHACTL_SERVER=url).stderr.startswith("error: SKAHACTL_SERVER: ")
+    assert here.run("diff", "job.toml", expect=2, extra={"SKAHACTL_SERVER": url}).stderr.startswith(
+        "error: SKAHACTL_SERVER: "
+    )
 
 
 @pytest.mark.parametrize(
@@ -186,10 +153,10 @@ def test_an_impossible_address_is_an_error_that_names_its_setting(home: Home) ->
     ],
     ids=["nested", "digits", "hexadecimal digits", "large"],
 )
-def test_a_file_beyond_the_limits_of_a_profile(home: Home, text: str, says: str) -> None:
-    path = home.write("bad", SERVER + text)
+def test_a_file_beyond_the_limits_of_a_profile(here: Workplace, text: str, says: str) -> None:
+    path = here.add_profile("bad", SERVER + text)
     with pytest.raises(ProfileError, match=says) as told:
-        profiles.load("bad", home.environ)
+        profiles.load("bad", here.environ)
     assert str(path) in (told.value.where, told.value.message.partition(":")[0])
 
 
@@ -264,10 +231,10 @@ DURATION = 'expected a duration such as "2h"'
         ('auth = { method = "none", certificate = "c" }', 'auth.certificate: belongs to method = "x509", and this is'),
     ],
 )
-def test_what_a_key_may_not_hold(home: Home, line: str, says: str) -> None:
-    home.write("bad", f"{SERVER}{line}\n")
+def test_what_a_key_may_not_hold(here: Workplace, line: str, says: str) -> None:
+    here.add_profile("bad", f"{SERVER}{line}\n")
     with pytest.raises(ProfileError) as told:
-        profiles.load("bad", home.environ)
+        profiles.load("bad", here.environ)
     assert says in told.value.message
     assert told.value.message.count("\n") == 0
 
@@ -286,17 +253,17 @@ def test_what_a_key_may_not_hold(home: Home, line: str, says: str) -> None:
         ('auth.method = "none"', "auth", Auth()),
     ],
 )
-def test_what_a_key_may_hold(home: Home, line: str, field: str, value: object) -> None:
-    home.write("good", f"{SERVER}{line}\n")
-    found = getattr(profiles.load("good", home.environ), field)
+def test_what_a_key_may_hold(here: Workplace, line: str, field: str, value: object) -> None:
+    here.add_profile("good", f"{SERVER}{line}\n")
+    found = getattr(profiles.load("good", here.environ), field)
     assert found == value
     assert repr(found) == repr(value)  # 2.0 and 2 are equal, and not alike
 
 
-def test_problems_come_in_the_order_of_their_lines(home: Home) -> None:
-    path = home.write("bad", "x = 1\nclient.y = 2\nclient.settle = []\nserver = 1\nauth.zzz = 1\n")
+def test_problems_come_in_the_order_of_their_lines(here: Workplace) -> None:
+    path = here.add_profile("bad", "x = 1\nclient.y = 2\nclient.settle = []\nserver = 1\nauth.zzz = 1\n")
     with pytest.raises(ProfileError) as told:
-        profiles.load("bad", home.environ)
+        profiles.load("bad", here.environ)
     places = [line.removeprefix(str(path)).split(": ")[:2] for line in told.value.message.split("\n")]
     assert places == [
         [":1:1", "x"],
@@ -308,37 +275,37 @@ def test_problems_come_in_the_order_of_their_lines(home: Home) -> None:
     ]
 
 
-def test_every_mistake_of_a_file_is_told_at_once(home: Home) -> None:
-    home.write("bad", 'server = "https://a/skaha/v1"\nx = 1\n[client]\ny = 2\ntimeout = "soon"\n')
-    told = home.run("profile", "show", "bad", expect=2).stderr
+def test_every_mistake_of_a_file_is_told_at_once(here: Workplace) -> None:
+    here.add_profile("bad", 'server = "https://a/skaha/v1"\nx = 1\n[client]\ny = 2\ntimeout = "soon"\n')
+    told = here.run("profile", "show", "bad", expect=2).stderr
     assert [
         key in told
         for key in ("x: unknown", "client.y: unknown", "client.timeout: expected a duration: invalid duration 'soon'")
     ] == [True] * 3
 
 
-def test_nobody_without_an_account_has_to_choose(home: Home) -> None:
-    assert profiles.choose(None, home.environ).is_local
+def test_nobody_without_an_account_has_to_choose(here: Workplace) -> None:
+    assert profiles.choose(None, here.environ).is_local
 
 
-def _certificate(home: Home) -> dict[str, str]:
-    (home.root / ".ssl").mkdir()
-    (home.root / ".ssl/cadcproxy.pem").touch()
+def _certificate(here: Workplace) -> dict[str, str]:
+    (here.root / ".ssl").mkdir()
+    (here.root / ".ssl/cadcproxy.pem").touch()
     return {}
 
 
-def _written(home: Home) -> dict[str, str]:
-    home.write("mine", 'server = "https://a/skaha/v1"\n')
+def _written(here: Workplace) -> dict[str, str]:
+    here.add_profile("mine", 'server = "https://a/skaha/v1"\n')
     return {}
 
 
-def _token(home: Home) -> dict[str, str]:
+def _token(here: Workplace) -> dict[str, str]:
     return {"SKAHACTL_TOKEN": "x"}
 
 
 @pytest.mark.parametrize("account", [_certificate, _written, _token])
-def test_whoever_has_an_account_has_to_choose(home: Home, account: object) -> None:
-    environ = {**home.environ, **account(home)}  # type: ignore[operator]
+def test_whoever_has_an_account_has_to_choose(here: Workplace, account: object) -> None:
+    environ = {**here.environ, **account(here)}  # type: ignore[operator]
     with pytest.raises(ProfileError, match="no profile selected") as told:
         profiles.choose(None, environ)
     assert "-p local" in (told.value.hint or "")
@@ -347,16 +314,16 @@ def test_whoever_has_an_account_has_to_choose(home: Home, account: object) -> No
     assert profiles.choose(None, environ).is_local
 
 
-def test_an_overridden_local_profile_is_no_account(home: Home) -> None:
-    home.write("local", "[local]\nslots = 3\n")
-    profile = profiles.choose(None, home.environ)
+def test_an_overridden_local_profile_is_no_account(here: Workplace) -> None:
+    here.add_profile("local", "[local]\nslots = 3\n")
+    profile = profiles.choose(None, here.environ)
     assert (profile.is_local, profile.local.slots, profile.client.settle) == (True, 3, 0.0)
 
 
-def test_the_order_of_choice(home: Home) -> None:
+def test_the_order_of_choice(here: Workplace) -> None:
     for name in ("one", "two", "three"):
-        home.write(name, f'server = "https://{name}/skaha/v1"\n')
-    environ = home.environ
+        here.add_profile(name, f'server = "https://{name}/skaha/v1"\n')
+    environ = here.environ
     profiles.set_default("one", environ)
     assert profiles.choose(None, environ).name == "one"
     environ["SKAHACTL_PROFILE"] = "two"
@@ -364,119 +331,102 @@ def test_the_order_of_choice(home: Home) -> None:
     assert profiles.choose("three", environ).name == "three"
 
 
-def test_the_environment_overrides(home: Home) -> None:
+def test_the_environment_overrides(here: Workplace) -> None:
     server = {"SKAHACTL_SERVER": "https://elsewhere.example.org/skaha/v1"}
     token = {"SKAHACTL_TOKEN": "s3cret"}
-    profile = profiles.choose("canfar", {**home.environ, **server, **token})
+    profile = profiles.choose("canfar", {**here.environ, **server, **token})
     assert (profile.name, profile.host) == ("canfar", "elsewhere.example.org")
     assert profile.auth == Auth("token", token_env="SKAHACTL_TOKEN")
     assert "s3cret" not in repr(profile)
-    profile = profiles.choose("canfar", {**home.environ, "SKAHACTL_CERTIFICATE": "~/x.pem", "HOME": str(home.root)})
+    profile = profiles.choose("canfar", {**here.environ, "SKAHACTL_CERTIFICATE": "~/x.pem", "HOME": str(here.root)})
     assert profile.auth.method == "x509"
-    assert profiles.choose(None, {**home.environ, **server}).host == "elsewhere.example.org"
-    assert profiles.choose("local", {**home.environ, **token}).auth.method == "none"
+    assert profiles.choose(None, {**here.environ, **server}).host == "elsewhere.example.org"
+    assert profiles.choose("local", {**here.environ, **token}).auth.method == "none"
     with pytest.raises(ProfileError, match="are both set; unset one of them"):
-        profiles.choose("canfar", {**home.environ, **token, "SKAHACTL_CERTIFICATE": "x"})
+        profiles.choose("canfar", {**here.environ, **token, "SKAHACTL_CERTIFICATE": "x"})
     with pytest.raises(ProfileError, match="SKAHACTL_SERVER: it does not begin with"):
-        profiles.choose("canfar", {**home.environ, "SKAHACTL_SERVER": "nonsense"})
+        profiles.choose("canfar", {**here.environ, "SKAHACTL_SERVER": "nonsense"})
 
 
-def test_a_profile_by_path_is_found_again_by_its_name(home: Home) -> None:
-    path = home.root / "here.toml"
+def test_a_profile_by_path_is_found_again_by_its_name(here: Workplace) -> None:
+    path = here.root / "here.toml"
     path.write_text('server = "https://a/skaha/v1"\n[auth]\nmethod = "token"\ntoken-file = "t"\n')
-    profile = profiles.load(str(path), home.environ)
-    assert profiles.load(profile.name, home.environ) == profile
-    assert profile.auth.token_file == str(home.root / "t")
-    assert "https://a/skaha/v1" in home.run("profile", "show", "here.toml").stdout
-    assert "cannot be read" in home.run("profile", "show", "./none.toml", expect=2).stderr
+    profile = profiles.load(str(path), here.environ)
+    assert profiles.load(profile.name, here.environ) == profile
+    assert profile.auth.token_file == str(here.root / "t")
+    assert "https://a/skaha/v1" in here.run("profile", "show", "here.toml").stdout
+    assert "cannot be read" in here.run("profile", "show", "./none.toml", expect=2).stderr
 
 
-def test_an_unknown_profile_is_told_with_the_nearest(home: Home) -> None:
-    assert "did you mean 'canfar'" in home.run("profile", "show", "canfra", expect=2).stderr
-    assert "local, canfar" in home.run("profile", "use", "zzz", expect=2).stderr
+def test_an_unknown_profile_is_told_with_the_nearest(here: Workplace) -> None:
+    assert "did you mean 'canfar'" in here.run("profile", "show", "canfra", expect=2).stderr
+    assert "local, canfar" in here.run("profile", "use", "zzz", expect=2).stderr
 
 
-def test_list_use_add_and_remove(home: Home) -> None:
-    assert "* local" in home.run("profile", "list").stdout
-    done = home.run(
+def test_list_use_add_and_remove(here: Workplace) -> None:
+    assert "* local" in here.run("profile", "list").stdout
+    done = here.run(
         "profile", "add", "mine", "--server", "https://a.example.org/skaha/v1", "--token-env", "T", "--no-check"
     )
     assert done.stdout == ""
-    text = (home.root / ".config/skahactl/profiles/mine.toml").read_text()
+    text = (here.root / ".config/skahactl/profiles/mine.toml").read_text()
     assert tomllib.loads(text)["auth"] == {"method": "token", "token-env": "T"}
     assert "# [defaults.resources]" in text
-    assert "mine" in home.run("profile", "use", "mine").stderr
-    rows = json.loads(home.run("profile", "list", "-o", "json").stdout)["profiles"]
+    assert "mine" in here.run("profile", "use", "mine").stderr
+    rows = here.data("profile", "list")["profiles"]
     assert [(row["name"], row["used"]) for row in rows] == [("local", False), ("canfar", False), ("mine", True)]
-    again = home.run("profile", "add", "mine", "--server", "https://a/skaha/v1", "--auth", "none", expect=2)
+    again = here.run("profile", "add", "mine", "--server", "https://a/skaha/v1", "--auth", "none", expect=2)
     assert "there is a profile 'mine' already" in again.stderr
-    home.run("profile", "remove", "mine")
-    assert profiles.names(home.environ) == ("local", "canfar")
-    assert profiles.default_name(home.environ) is None
-    assert "built in" in home.run("profile", "remove", "canfar", expect=2).stderr
+    here.run("profile", "remove", "mine")
+    assert profiles.names(here.environ) == ("local", "canfar")
+    assert profiles.default_name(here.environ) is None
+    assert "built in" in here.run("profile", "remove", "canfar", expect=2).stderr
 
 
-def test_paths_given_to_add_are_those_of_the_working_directory(home: Home) -> None:
-    here = home.root / "work"
-    here.mkdir()
+def test_paths_given_to_add_are_those_of_the_working_directory(here: Workplace) -> None:
+    folder = here.root / "work"
+    folder.mkdir()
     words = ["--server", "https://a/skaha/v1", "--no-check", "--ca-file", "/etc/ca.pem"]
     for name, option, given in (("a", "--token-file", "t/token"), ("b", "--certificate", "~/c.pem")):
-        command = [sys.executable, "-m", "skahactl", "profile", "add", name, *words, option, given]
-        done = subprocess.run(command, cwd=here, env=home.environ, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-    tables = [tomllib.loads((home.root / f".config/skahactl/profiles/{name}.toml").read_text()) for name in ("a", "b")]
+        here.run("profile", "add", name, *words, option, given, cwd=folder)
+    tables = [tomllib.loads((here.root / f".config/skahactl/profiles/{name}.toml").read_text()) for name in ("a", "b")]
     assert tables[0]["auth"]["token-file"] == "~/work/t/token"
     assert tables[1]["auth"]["certificate"] == "~/c.pem"
     assert [table["client"]["ca-file"] for table in tables] == ["/etc/ca.pem"] * 2
 
 
-def test_a_list_is_told_even_if_a_file_is_wrong(home: Home) -> None:
-    home.write("bad", "x = 1\n")
-    out = home.run("profile", "list").stdout
+def test_a_list_is_told_even_if_a_file_is_wrong(here: Workplace) -> None:
+    here.add_profile("bad", "x = 1\n")
+    out = here.run("profile", "list").stdout
     assert "canfar" in out
     assert "x: unknown key" in out
 
 
-def test_add_writes_nothing_if_no_server_answers(home: Home) -> None:
-    done = home.run("profile", "add", "x", "--server", "http://127.0.0.1:9/skaha/v1", "--auth", "none", expect=4)
+def test_add_writes_nothing_if_no_server_answers(here: Workplace) -> None:
+    done = here.run("profile", "add", "x", "--server", "http://127.0.0.1:9/skaha/v1", "--auth", "none", expect=4)
     assert "--no-check" in done.stderr
-    assert list((home.root / ".config").rglob("x*")) == []
-    assert "needs --server" in home.run("profile", "add", "x", expect=2).stderr
+    assert list((here.root / ".config").rglob("x*")) == []
+    assert "needs --server" in here.run("profile", "add", "x", expect=2).stderr
 
 
-def test_add_asks_on_a_terminal(home: Home) -> None:
-    answers = ["https://a.example.org/skaha/v1", "token", "~/token", "", ""]
-    _on_a_terminal(home, ["profile", "add", "mine", "--no-check"], answers)
-    profile = profiles.load("mine", home.environ)
+def test_add_asks_on_a_terminal(here: Workplace) -> None:
+    terminal = here.at_a_terminal("profile", "add", "mine", "--no-check")
+    for question, answer in (
+        ("Server (https://HOST/skaha/v1): ", "https://a.example.org/skaha/v1"),
+        ("Log in with: x509, token or none [x509]: ", "token"),
+        ("File that holds the token: ", "~/token"),
+        ("Registry of images that name none [none]: ", ""),
+        ("Shared storage as sessions see it, such as /arc [none]: ", ""),
+    ):
+        terminal.answer(question, answer)
+    assert terminal.ended() == 0
+    profile = profiles.load("mine", here.environ)
     assert profile.server == "https://a.example.org/skaha/v1"
-    assert profile.auth == Auth("token", token_file=str(home.root / "token"))
+    assert profile.auth == Auth("token", token_file=str(here.root / "token"))
 
 
-def _on_a_terminal(home: Home, words: list[str], answers: list[str]) -> None:
-    """Runs the command on a pty and answers one question after the other."""
-    leader, follower = os.openpty()
-    command = [sys.executable, "-m", "skahactl", *words]
-    process = subprocess.Popen(
-        command, env=home.environ, cwd=home.root, stdin=follower, stdout=follower, stderr=follower
-    )
-    os.close(follower)
-    shown = b""
-    try:
-        for answer in answers:
-            while not shown.endswith(b": "):
-                assert select.select([leader], [], [], 30)[0], shown
-                shown += os.read(leader, 4096)
-            os.write(leader, answer.encode() + b"\n")
-            shown = b""
-        assert process.wait(30) == 0
-    finally:
-        os.close(leader)
-        process.kill()
-        process.wait()
-
-
-def test_check_says_what_holds(home: Home) -> None:
-    out = home.run("profile", "check", "local").stdout
+def test_check_says_what_holds(here: Workplace) -> None:
+    out = here.run("profile", "check", "local").stdout
     assert [line.split()[0] for line in out.splitlines()] == [
         "profile",
         "server",
@@ -487,11 +437,11 @@ def test_check_says_what_holds(home: Home) -> None:
         "storage",
         "encoding",
     ]
-    assert "the certificate does not exist" in home.run("profile", "check", "canfar", expect=3).stderr
+    assert "the certificate does not exist" in here.run("profile", "check", "canfar", expect=3).stderr
 
 
-def test_no_profile_file_is_readable_by_others_than_it_should(home: Home) -> None:
+def test_no_profile_file_is_readable_by_others_than_it_should(here: Workplace) -> None:
     """A profile holds no secret; it may be read like any other configuration."""
-    home.run("profile", "add", "mine", "--server", "https://a/skaha/v1", "--auth", "none", "--no-check")
-    mode = (home.root / ".config/skahactl/profiles/mine.toml").stat().st_mode
+    here.run("profile", "add", "mine", "--server", "https://a/skaha/v1", "--auth", "none", "--no-check")
+    mode = (here.root / ".config/skahactl/profiles/mine.toml").stat().st_mode
     assert stat.S_IMODE(mode) & 0o022 == 0
