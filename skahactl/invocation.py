@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TextIO
@@ -137,6 +137,30 @@ def enter(context: Invocation) -> None:
     """Make ``context`` the current one; for cli.main alone."""
     _current.set(context)
     call_options.set(() if context.profile is None else ("-p", context.profile))
+
+
+def ask(
+    context: Invocation, question: str, default: str | None = None, check: Callable[[str], object] | None = None
+) -> str:
+    """Return the first answer on the terminal that ``check`` accepts; it raises ValueError for others.
+
+    Without an answer it is the ``default``; without one, it is asked again.
+    """
+    while True:
+        context.stderr.write(f"{question} [{default}]: " if default else f"{question}: ")
+        context.stderr.flush()
+        line = context.stdin.readline()
+        if not line:
+            raise UsageError("no answer: the input ended")
+        answer = line.decode("utf-8", "replace").strip() or default
+        try:
+            if answer and check is not None:
+                check(answer)
+        except ValueError as error:
+            context.stderr.write(f"{error}\n")
+        else:
+            if answer:
+                return answer
 
 
 def is_screen(stream: TextIO, environ: Mapping[str, str]) -> bool:

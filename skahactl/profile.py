@@ -199,32 +199,6 @@ def profile_toml(profile: Profile) -> str:
     return f"# {profile.name}: {profile.path or 'built in'}\n" + tomli_w.dumps(known)
 
 
-def new_file(tables: Mapping[str, Mapping[str, str]], server: str, registry: str | None) -> str:
-    """Return the text of a new profile: the given values, and comments for other keys."""
-    lines = ["# A profile of skahactl: where to run, and defaults for manifests.", f"server = {_quote_key(server)}"]
-    if registry is not None:
-        lines.append(f"registry = {_quote_key(registry)}  # for images that name no registry")
-    for table, entries in tables.items():
-        lines += ["", f"[{table}]", *(f"{key} = {_quote_key(text)}" for key, text in entries.items())]
-    return "\n".join([*lines, "", *_SUGGESTIONS, ""])
-
-
-_SUGGESTIONS = (
-    "# For manifests without [resources] (default: flexible allocation).",
-    "# [defaults.resources]",
-    "# cores = 2",
-    "# ram = 8",
-    "",
-    "# [defaults.limits]",
-    "# alive = 512",
-    "# pending = 50",
-    "",
-    "# Shared storage: replicas write logs and exit codes there (skahactl help shared-logs).",
-    "# [defaults.logs]",
-    '# shared = "/arc/home/{user}/logs"',
-)
-
-
 def _tables(profile: Profile) -> dict[str, object]:
     auth, registry, resources, limits = profile.auth, profile.registry, profile.resources, profile.limits
     return {
@@ -273,9 +247,3 @@ def _without_none(table: Mapping[str, object]) -> dict[str, object]:
         elif value is not None:
             known[key] = value
     return known
-
-
-def _quote_key(text: str) -> str:
-    import json
-
-    return json.dumps(text, ensure_ascii=False)

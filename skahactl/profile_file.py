@@ -166,7 +166,7 @@ PROFILE = FileFormat(
 _SECRET = re.compile(r"token|password|secret|@", re.IGNORECASE)
 
 
-def read(path: Path, name: str, environ: Mapping[str, str], built_in: Profile | None = None) -> Profile:
+def read_profile(path: Path, name: str, environ: Mapping[str, str], built_in: Profile | None) -> Profile:
     """Return the profile in the file at ``path``; what it leaves out is as in ``built_in``, if that is given."""
     try:
         data = read_limited(str(path), LARGEST)

@@ -96,12 +96,11 @@ def load(name_or_path: str, environ: Mapping[str, str] | None = None) -> Profile
     environ = os.environ if environ is None else environ
     if is_path(name_or_path):
         path = Path(os.path.abspath(os.path.expanduser(name_or_path)))
-        return _read(path, str(path), environ, None)
+        return read(path, str(path), environ)
     path = file_of(name_or_path, environ)
-    built_in = _built_in(name_or_path, environ)
     if path.exists():
-        return _read(path, name_or_path, environ, built_in)
-    if built_in is not None:
+        return read(path, name_or_path, environ)
+    if (built_in := _built_in(name_or_path, environ)) is not None:
         return built_in
     known = names(environ)
     raise ProfileError(
@@ -111,15 +110,11 @@ def load(name_or_path: str, environ: Mapping[str, str] | None = None) -> Profile
     )
 
 
-def load_file(path: Path, name: str, environ: Mapping[str, str]) -> Profile:
-    """Return the profile ``name`` from a file that is not in its final place yet."""
-    return _read(path, name, environ, _built_in(name, environ))
+def read(path: Path, name: str, environ: Mapping[str, str]) -> Profile:
+    """Return the profile ``name`` from a file, also one that is not in its final place yet."""
+    from skahactl.profile_file import read_profile
 
-
-def _read(path: Path, name: str, environ: Mapping[str, str], built_in: Profile | None) -> Profile:
-    from skahactl.profile_file import read
-
-    return read(path, name, environ, built_in)
+    return read_profile(path, name, environ, _built_in(name, environ))
 
 
 def _built_in(name: str, environ: Mapping[str, str]) -> Profile | None:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from skahactl.completers import FileName
 from skahactl.errors import Exit, UsageError
-from skahactl.invocation import Invocation, current
+from skahactl.invocation import Invocation, ask, current
 from skahactl.text import count_noun, did_you_mean
 
 TEMPLATES = ("array", "list", "shell", "notebook")
@@ -111,9 +111,9 @@ def _ask_all(context: Invocation) -> tuple[str, dict[str, str]]:
     from skahactl.manifest import schema, starter
     from skahactl.toml import toml_value
 
-    name = _ask(context, "Name of the job", "my-job", schema.check_job_name)
-    image = _ask(context, "Container image", starter.IMAGE, schema.check_image)
-    work = _ask(context, "A number of replicas, or a file with one item per line", "10", _work)
+    name = ask(context, "Name of the job", "my-job", schema.check_job_name)
+    image = ask(context, "Container image", starter.IMAGE, schema.check_image)
+    work = ask(context, "A number of replicas, or a file with one item per line", "10", _work)
     answers = {"name": toml_value(name), "image": toml_value(image)}
     if work.isdigit():
         return "shell", answers | {"replicas": work}
@@ -126,21 +126,3 @@ def _work(answer: str) -> None:
             raise ValueError("expected a number from 1 to 1,000,000")
     elif not os.path.isfile(os.path.expanduser(answer)):
         raise ValueError(f"'{answer}' is neither a number nor an existing file")
-
-
-def _ask(context: Invocation, question: str, default: str, check: object) -> str:
-    """Return the first answer that ``check`` accepts; an empty one is the default."""
-    assert callable(check)
-    while True:
-        context.stderr.write(f"{question} [{default}]: ")
-        context.stderr.flush()
-        line = context.stdin.readline()
-        if not line:
-            raise UsageError("no answer: the input ended", hint=f"name a template: {', '.join(TEMPLATES)}")
-        answer = line.decode("utf-8", "replace").strip() or default
-        try:
-            check(answer)
-        except ValueError as error:
-            context.stderr.write(f"{error}\n")
-            continue
-        return answer

@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from skahactl import completers
 from skahactl.completers import FileName
-from skahactl.errors import Exit, NegativeResult, ProfileError, ProfileFileError, UsageError
-from skahactl.invocation import Invocation, current
+from skahactl.errors import (
+    AuthError,
+    Exit,
+    NegativeResult,
+    ProfileError,
+    ProfileFileError,
+    UnreachableError,
+    UsageError,
+)
+from skahactl.invocation import Invocation, ask, current
 from skahactl.system import SystemClock, home
 from skahactl.text import count_noun, format_duration, iso_time, parse_duration
+from skahactl.toml import toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from skahactl.profile import Profile
     from skahactl.skaha.client import Client
@@ -49,23 +59,16 @@ def list_profiles() -> int:
       skahactl profile list -o json
     """
     from skahactl import profiles
+    from skahactl.render.tables import data_text
 
     context = current()
     used = _used(context)
     rows = [_row(name, used, context.environ) for name in profiles.names(context.environ)]
-    if context.output == "json":
-        context.out(json.dumps({"profiles": rows}, ensure_ascii=False, indent=2))
-    elif context.output == "jsonl":
-        for row in rows:
-            context.out(json.dumps(row, ensure_ascii=False))
-    elif context.output == "toml":
-        import tomli_w
-
-        known = [{key: value for key, value in row.items() if value is not None} for row in rows]
-        context.out(tomli_w.dumps({"profiles": known}).rstrip("\n"))
-    elif context.output == "name":
+    if context.output == "name":
         for row in rows:
             context.out(str(row["name"]))
+    elif context.machine_readable:
+        context.data(data_text(context.output, rows if context.output == "jsonl" else {"profiles": rows}))
     else:
         _table(rows, context)
     return Exit.DONE
@@ -80,13 +83,12 @@ def show(name: Name = None, /) -> int:
     """
     from skahactl import profiles
     from skahactl.profile import profile_data, profile_toml
+    from skahactl.render.tables import data_text
 
     context = current()
     profile = profiles.choose(name or context.profile, context.environ)
-    if context.output in ("json", "jsonl"):
-        context.out(
-            json.dumps(profile_data(profile), ensure_ascii=False, indent=2 if context.output == "json" else None)
-        )
+    if context.machine_readable and context.output != "toml":
+        context.data(data_text(context.output, profile_data(profile)))
     else:
         context.out(profile_toml(profile).rstrip("\n"))
     return Exit.DONE
@@ -170,11 +172,25 @@ def add(
     from skahactl import profiles
 
     context = current()
-    given = ProfileAnswers(
-        server, auth, certificate, token_file, token_env, registry, ca_file, storage_root, storage_url, shared
-    )
-    profile = write_profile(name, given, context, check)
-    context.say(f"{profile.path}: written; use it with -p {name}; to make it the default: skahactl profile use {name}")
+    path = profiles.file_of(name, context.environ)
+    if path.exists():
+        raise ProfileError(
+            f"there is a profile '{name}' already", where=str(path), hint="edit the file, or remove it first"
+        )
+    files = {"auth.certificate": certificate, "auth.token-file": token_file, "client.ca-file": ca_file}
+    settings = {
+        "server": server,
+        "registry": registry,
+        "auth.method": auth,
+        **{key: None if file is None else _as_written(file, context) for key, file in files.items()},
+        "auth.token-env": token_env,
+        "storage.root": storage_root,
+        "storage.url": storage_url,
+        "defaults.logs.shared": shared,
+    }
+    given = {key: text for key, text in settings.items() if text is not None}
+    _write(path, name, _file_text(_complete(given, context)), context, check)
+    context.say(f"{path}: written; use it with -p {name}; to make it the default: skahactl profile use {name}")
     if name in profiles.BUILT_IN:
         context.say(f"note: it takes the place of the built-in profile {name}")
     return Exit.DONE
@@ -234,7 +250,16 @@ def check(
 
     context = current()
     profile = profiles.choose(name or context.profile, context.environ)
-    return run_check(profile, canary, timeout, context)
+    try:
+        seconds = parse_duration(timeout)
+    except ValueError as error:
+        raise UsageError(str(error), where="--timeout") from None
+    report = CheckReport(context)
+    try:
+        asyncio.run(_check_server(profile, canary, seconds, context, report))
+    finally:
+        report.close()
+    return Exit.DONE
 
 
 def _used(context: Invocation) -> str | None:
@@ -280,124 +305,95 @@ def _table(rows: list[dict[str, object]], context: Invocation) -> None:
         context.out((padded[0].ljust(1) + " " + "  ".join(padded[1:])).rstrip())
 
 
-@dataclass(frozen=True, slots=True)
-class ProfileAnswers:
-    """What the options say; None: not said."""
+def _complete(given: dict[str, str], context: Invocation) -> dict[str, str]:
+    """Return the settings by dotted key, completed on a terminal; elsewhere what is missing is an error."""
+    from skahactl.profile import server_address
 
-    server: str | None
-    auth: str | None
-    certificate: str | None
-    token_file: str | None
-    token_env: str | None
-    registry: str | None
-    ca_file: str | None
-    storage_root: str | None = None
-    storage_url: str | None = None
-    shared: str | None = None
-
-
-def write_profile(name: str, given: ProfileAnswers, context: Invocation, check: bool) -> Profile:
-    """Write the file of the profile and read it back; nothing is left behind if the server does not answer."""
-    from skahactl import profiles
-    from skahactl.profile import new_file, server_address
-    from skahactl.system import write_atomically
-
-    path = profiles.file_of(name, context.environ)
-    if path.exists():
-        raise ProfileError(
-            f"there is a profile '{name}' already", where=str(path), hint="edit the file, or remove it first"
-        )
-    answers = _answers(given, context)
+    has_token = "auth.token-file" in given or "auth.token-env" in given
+    implied = "token" if has_token else "x509" if "auth.certificate" in given else None
+    server, method = given.get("server"), given.get("auth.method") or implied
+    lacks_token = method == "token" and not has_token
+    if context.stdin.isatty() and context.stderr.isatty():
+        asks_all = server is None or method is None
+        server = server or ask(context, "Server (https://HOST/skaha/v1)", check=server_address)
+        method = method or ask(context, "Log in with: x509, token or none", "x509", _check_method)
+        if method == "token" and not has_token:
+            given["auth.token-file"] = _as_written(ask(context, "File that holds the token"), context)
+        if asks_all:
+            _ask_optional(given, server, context)
+    elif lacks_token:
+        raise UsageError("--auth token needs --token-file FILE or --token-env NAME")
+    elif server is None or method is None:
+        missing = "--server" if server is None else "--auth x509, token or none"
+        raise UsageError(f"profile add needs {missing}", hint="skahactl profile add NAME --server URL --auth METHOD")
+    if method == "x509":
+        given.setdefault("auth.certificate", "~/.ssl/cadcproxy.pem")
     try:
-        server = server_address(answers.server or "")
+        return {**given, "server": server_address(server), "auth.method": method}
     except ValueError as error:
         raise UsageError(f"{error}", where="--server") from None
-    text = new_file(_tables(answers, context), server, answers.registry)
+
+
+def _check_method(answer: str) -> None:
+    if answer not in ("x509", "token", "none"):
+        raise ValueError(f"'{answer}' is none of x509, token, none")
+
+
+def _ask_optional(given: dict[str, str], server: str, context: Invocation) -> None:
+    """Ask for the registry, and for the shared storage to which replicas write logs and exit codes."""
+
+    def asked(key: str, question: str, default: str = "none") -> str:
+        if key not in given and (answer := ask(context, question, default)) != "none":
+            given[key] = answer
+        return given.get(key, "")
+
+    asked("registry", "Registry of images that name none")
+    root = asked("storage.root", "Shared storage as sessions see it, such as /arc")
+    if root:
+        beside = server.split("/skaha", 1)[0] + "/" + root.strip("/").rpartition("/")[2]
+        asked("storage.url", "Address of its service", beside)
+        asked("defaults.logs.shared", f"Directory for logs of every job, such as {root}/logs")
+
+
+def _file_text(settings: Mapping[str, str]) -> str:
+    """Return the text of a new profile: settings by dotted key, and comments for other keys."""
+    tables: dict[str, list[str]] = {"": ["# A profile of skahactl: where to run, and defaults for manifests."]}
+    for dotted, value in settings.items():
+        table, _, key = dotted.rpartition(".")
+        tables.setdefault(table, ["", f"[{table}]"]).append(f"{key} = {toml_value(value)}")
+    return "\n".join([*(line for lines in tables.values() for line in lines), "", _SUGGESTIONS])
+
+
+_SUGGESTIONS = """\
+# For manifests without [resources] (default: flexible allocation).
+# [defaults.resources]
+# cores = 2
+# ram = 8
+
+# [defaults.limits]
+# alive = 512
+# pending = 50
+
+# Shared storage: replicas write logs and exit codes there (skahactl help shared-logs).
+# [defaults.logs]
+# shared = "/arc/home/{user}/logs"
+"""
+
+
+def _write(path: Path, name: str, text: str, context: Invocation, check: bool) -> None:
+    """Write the file of the profile; nothing is left behind if it is wrong, or if the server does not answer."""
+    from skahactl import profiles
+    from skahactl.system import write_atomically
+
     draft = path.with_name(f"{path.stem}.draft")
     write_atomically(draft, text.encode(), 0o644)
     try:
-        profile = profiles.load_file(draft, name, context.environ)
+        profile = profiles.read(draft, name, context.environ)
         if check and not profile.is_local:
             _require_answer(profile, context)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-    return replace(profile, path=str(path))
-
-
-def _answers(given: ProfileAnswers, context: Invocation) -> ProfileAnswers:
-    """Completed on a terminal; elsewhere what is missing is an error."""
-    at_terminal = context.stdin.isatty() and context.stderr.isatty()
-    if given.auth == "token" and given.token_file is None and given.token_env is None and not at_terminal:
-        raise UsageError("--auth token needs --token-file FILE or --token-env NAME")
-    if given.server is not None and (given.auth is not None or _implied(given) is not None):
-        return replace(given, auth=given.auth or _implied(given))
-    if not at_terminal:
-        missing = "--server" if given.server is None else "--auth x509, token or none"
-        raise UsageError(f"profile add needs {missing}", hint="skahactl profile add NAME --server URL --auth METHOD")
-    server = given.server or _prompt(context, "Server (https://HOST/skaha/v1)", None)
-    auth = given.auth or _implied(given) or _prompt(context, "Log in with: x509, token or none", "x509")
-    if auth not in ("x509", "token", "none"):
-        raise UsageError(f"'{auth}' is none of x509, token, none")
-    token_file = given.token_file
-    if auth == "token" and token_file is None and given.token_env is None:
-        token_file = _prompt(context, "File that holds the token", None)
-    registry = given.registry or _prompt(context, "Registry of images that name none", "none")
-    given = _storage_answers(given, server, context)
-    return replace(
-        given, server=server, auth=auth, token_file=token_file, registry=None if registry == "none" else registry
-    )
-
-
-def _storage_answers(given: ProfileAnswers, server: str, context: Invocation) -> ProfileAnswers:
-    """Return the shared storage, for logs and exit codes that replicas write themselves."""
-    root = given.storage_root or _prompt(context, "Shared storage as sessions see it, such as /arc", "none")
-    if root == "none":
-        return given
-    beside = server.split("/skaha", 1)[0] + "/" + root.strip("/").rpartition("/")[2]
-    url = given.storage_url or _prompt(context, "Address of its service", beside)
-    shared = given.shared or _prompt(context, "Directory for logs of every job, such as " + root + "/logs", "none")
-    return replace(given, storage_root=root, storage_url=url, shared=None if shared == "none" else shared)
-
-
-def _implied(given: ProfileAnswers) -> str | None:
-    if given.token_file is not None or given.token_env is not None:
-        return "token"
-    return "x509" if given.certificate is not None else None
-
-
-def _prompt(context: Invocation, question: str, default: str | None) -> str:
-    context.stderr.write(question + (f" [{default}]" if default else "") + ": ")
-    context.stderr.flush()
-    line = context.stdin.readline()
-    if not line:
-        raise UsageError("nothing was answered")
-    answer = line.decode("utf-8", "replace").strip() or default
-    if not answer:
-        raise UsageError(f"{question}: an answer is needed")
-    return answer
-
-
-def _tables(answers: ProfileAnswers, context: Invocation) -> dict[str, dict[str, str]]:
-    def whole(path: str | None) -> str | None:
-        return None if path is None else _as_written(path, context)
-
-    certificate = answers.certificate or ("~/.ssl/cadcproxy.pem" if answers.auth == "x509" else None)
-    auth = {
-        "method": answers.auth,
-        "certificate": whole(certificate),
-        "token-file": whole(answers.token_file),
-        "token-env": answers.token_env,
-    }
-    tables = {"auth": {key: text for key, text in auth.items() if text is not None}}
-    if answers.ca_file is not None:
-        tables["client"] = {"ca-file": _as_written(answers.ca_file, context)}
-    if answers.storage_root is not None or answers.storage_url is not None:
-        storage = {"root": answers.storage_root, "url": answers.storage_url}
-        tables["storage"] = {key: text for key, text in storage.items() if text is not None}
-    if answers.shared is not None:
-        tables["defaults.logs"] = {"shared": answers.shared}
-    return tables
 
 
 def _as_written(path: str, context: Invocation) -> str:
@@ -417,33 +413,22 @@ def _require_answer(profile: Profile, context: Invocation) -> None:
 
     stranger = replace(profile, auth=Auth(), registry=replace(profile.registry, secret_env=None, secret_file=None))
 
-    async def ask(as_whom: Profile) -> str:
+    async def probe(as_whom: Profile) -> str:
         async with open_client(as_whom, environ=context.environ, report=context.debug) as client:
             return await client.available()
 
-    from skahactl.errors import AuthError, UnreachableError
-
     try:
         try:
-            asyncio.run(ask(stranger))
+            asyncio.run(probe(stranger))
         except AuthError:
             if profile.auth.method == "none":
                 raise
-            asyncio.run(ask(profile))
+            asyncio.run(probe(profile))
     except UnreachableError as error:
         raise UnreachableError(
             f"no Skaha server answers at {profile.server}: {error.message}",
             hint="nothing was written; add --no-check to write it anyway",
         ) from None
-
-
-def run_check(profile: Profile, canary: str | None, timeout: str, context: Invocation) -> int:
-    """Print what holds; raise for the first thing that does not."""
-    try:
-        seconds = parse_duration(timeout)
-    except ValueError as error:
-        raise UsageError(str(error), where="--timeout") from None
-    return asyncio.run(_check_server(profile, canary, seconds, context, SystemClock()))
 
 
 class CheckReport:
@@ -467,32 +452,20 @@ class CheckReport:
             self._context.out(json.dumps(self._data, ensure_ascii=False))
 
 
-async def _check_server(profile: Profile, image: str | None, timeout: float, context: Invocation, clock: Clock) -> int:
-    report = CheckReport(context)
-    try:
-        await _check_each(profile, image, timeout, context, clock, report)
-    finally:
-        report.close()
-    return Exit.DONE
-
-
-async def _check_each(
-    profile: Profile, image: str | None, timeout: float, context: Invocation, clock: Clock, report: CheckReport
+async def _check_server(
+    profile: Profile, image: str | None, timeout: float, context: Invocation, report: CheckReport
 ) -> None:
+    """Print what holds; raise for the first thing that does not."""
     from skahactl.platforms import open_client
     from skahactl.skaha import credentials
 
+    clock = SystemClock()
     report.add(f"{profile.name} ({profile.path or 'built in'})", profile=profile.name)
     report.add("this machine" if profile.is_local else None, server=profile.server)
-    client = open_client(
-        profile,
-        clock=clock,
-        environ=context.environ,
-        directory=profile.local.directory or context.cwd,
-        report=context.debug,
-        verbose=context.verbose,
-    )
-    async with client:
+    directory = profile.local.directory or context.cwd
+    async with open_client(
+        profile, environ=context.environ, directory=directory, report=context.debug, verbose=context.verbose
+    ) as client:
         report.add(availability=await client.available())
         credentials.check(profile, clock.now(), context.environ)
         report.add(credentials=_credentials(profile, clock.now()))
