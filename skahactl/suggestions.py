@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from skahactl.errors import SkahactlError, UsageError
 from skahactl.invocation import current, similar, unknown_option
-from skahactl.text import GB_AMOUNT, parse_ranges, suggest
+from skahactl.text import GB_AMOUNT, suggest
 
 if TYPE_CHECKING:
     from cyclopts import CycloptsError
@@ -297,8 +297,13 @@ def _sbatch(rest: list[str]) -> str:
     if command is None:
         script = scripts[0] if scripts else "script.sh"
         return f"init --from-sbatch {shlex.quote(script)} > {shlex.quote(_new_manifest(script))}"
-    numbers, _, alive = (array or "1").partition("%")
-    count = _count(numbers)
+    from skahactl.manifest.arrays import parse_array
+
+    try:
+        indices = parse_array(array or "1")
+        count, alive = str(len(indices)), indices.limit
+    except ValueError:
+        count, alive = "N", None
     name = _value(rest, "-J", "--job-name")
     options = (f" -n {name}" if name else "") + (f" -r {count}" if array else "")
     note = f"\nat most {alive} at a time: alive = {alive} below [limits] in a manifest" if alive else ""
@@ -310,18 +315,6 @@ def _new_manifest(script: str) -> str:
     stem = os.path.splitext(os.path.basename(script))[0]
     names = ("job.toml", f"{stem}.toml", *(f"{stem}-{number}.toml" for number in range(2, 100)))
     return next((name for name in names if not os.path.exists(os.path.join(current().cwd, name))), "NEW.toml")
-
-
-def _count(numbers: str) -> int | str:
-    """Return how many numbers ``1-10``, ``0-99:5`` or ``1,3,7-9`` has."""
-    total = 0
-    for part in numbers.split(","):
-        span, _, step = part.partition(":")
-        first, _, last = span.partition("-")
-        if not (first.isdecimal() and (last or first).isdecimal() and (step or "1").isdecimal()):
-            return "N"
-        total += len(range(int(first), int(last or first) + 1, int(step or 1) or 1))
-    return total
 
 
 def _srun(rest: list[str]) -> str:
@@ -366,15 +359,6 @@ _FUNCTIONS: dict[str, Callable[[list[str]], str]] = {
     "scale": _scale,
     "start": _start,
 }
-
-
-def combined_target(job: str, word: str) -> str | None:
-    """``tiles/17`` of the words ``tiles 17``; None if the second is not a range."""
-    try:
-        parse_ranges(word, 2**31)
-    except ValueError:
-        return None
-    return f"{job}/{word}"
 
 
 def _other_command(who: str, words: Sequence[str]) -> UsageError | None:
