@@ -241,7 +241,7 @@ def request_data(request: Request) -> list[object]:
         request.image,
         request.command,
         sorted((key, _plain(value)) for key, value in request.env),
-        [_number(resources.cores), _number(resources.ram), resources.gpus],
+        [tidy_number(resources.cores), tidy_number(resources.ram), resources.gpus],
     ]
 
 
@@ -249,7 +249,8 @@ def _plain(value: str | Secret) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else (value.source, value.reference())
 
 
-def _number(amount: float | None) -> float | None:
+def tidy_number(amount: float | None) -> float | None:
+    """Convert whole numbers to integers, so that 8 and 8.0 are equal."""
     return int(amount) if amount is not None and float(amount).is_integer() else amount
 
 

@@ -93,6 +93,16 @@ class Registry:
     secret_env: str | None = None
     secret_file: str | None = None
 
+    def full_name(self, image: str) -> str:
+        """Return the image with the registry, if it names none."""
+        return image if names_host(image) or not self.host else f"{self.host.rstrip('/')}/{image}"
+
+
+def names_host(image: str) -> bool:
+    """Return whether the reference begins with a registry."""
+    first, slash, _ = image.partition("/")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost")
+
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:

@@ -492,12 +492,10 @@ async def _canary(
     clock: Clock,
     report: CheckReport,
 ) -> None:
-    from skahactl.manifest.schema import names_host
     from skahactl.skaha import canary
     from skahactl.system import state_dir
 
-    if profile.registry.host and not names_host(image):
-        image = f"{profile.registry.host.rstrip('/')}/{image}"
+    image = profile.registry.full_name(image)
     context.say(f"starting one small session of {image}, which is deleted afterwards")
     verdict = await canary.run_canary(client, image, clock, timeout=timeout, patience=profile.client.log_patience)
     canary.remember_result(state_dir(context.environ), profile.server, verdict.arrived, clock.now())

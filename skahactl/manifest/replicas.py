@@ -11,7 +11,7 @@ from skahactl.manifest.load import Draft
 from skahactl.manifest.placeholders import BUILT_IN, Template, each_command, each_script, each_variable
 from skahactl.manifest.syntax import Path, SourceMap
 from skahactl.manifest.templates import ALL_ITEMS, Templates, of_one_item
-from skahactl.model import Each, EnvValue, Replica, Request, RequestProblem, Resources, session_name
+from skahactl.model import Each, EnvValue, Replica, Request, RequestProblem, Resources, session_name, tidy_number
 from skahactl.text import count_noun, did_you_mean
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _resources(texts: Templates, words: Mapping[str, str], number: int, wrong: d
             wrong.setdefault(f"{key}\0{text}", []).append(number)
         amounts[key] = amount
     gpus = amounts["gpus"]
-    return Resources(_tidy_number(amounts["cores"]), _tidy_number(amounts["ram"]), int(gpus) if gpus else None)
+    return Resources(tidy_number(amounts["cores"]), tidy_number(amounts["ram"]), int(gpus) if gpus else None)
 
 
 def _amount(text: str, key: str) -> float | None:
@@ -128,11 +128,6 @@ def _amount(text: str, key: str) -> float | None:
     if not _LEAST[key] <= amount < 1e9 or (key == "gpus" and not amount.is_integer()):
         return None
     return amount
-
-
-def _tidy_number(amount: float | None) -> float | None:
-    """Convert whole numbers to integers, so that 8 and 8.0 are equal."""
-    return int(amount) if amount is not None and float(amount).is_integer() else amount
 
 
 def _bad_resources(wrong: Mapping[str, list[int]], places: SourceMap) -> Iterator[Problem]:

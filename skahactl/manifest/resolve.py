@@ -22,10 +22,10 @@ from skahactl.manifest.replicas import (
     unsendable_text_problems,
     unused_problems,
 )
-from skahactl.manifest.schema import JobTable, names_host
-from skahactl.manifest.syntax import SourceMap, dotted_key, order_problems
+from skahactl.manifest.schema import JobTable
+from skahactl.manifest.syntax import dotted_key, order_problems
 from skahactl.manifest.templates import TemplateSource, read_templates, template_problems, template_warnings
-from skahactl.model import Job, Limits, Replica, content_digest
+from skahactl.model import Job, Limits, Replica, content_digest, tidy_number
 from skahactl.profile import Profile
 from skahactl.text import count_noun
 
@@ -41,9 +41,13 @@ def job_content(pattern: JobTemplate, table: JobTable, resources: Mapping[str, f
     if table.shell:
         made["shell"] = table.shell
     if table.env:
-        made["env"] = {key: _value(value) for key, value in table.env.items()}
+        made["env"] = dict(table.env)
     if resources:
-        made["resources"] = {key: _amount(amount) for key, amount in resources.items() if key != "gpus" or amount != 0}
+        made["resources"] = {
+            key: amount if isinstance(amount, str) else tidy_number(amount)
+            for key, amount in resources.items()
+            if key != "gpus" or amount != 0
+        }
     if pattern.items is not None and table.items is not None:
         made["items"] = _items(pattern, table)
     if table.session_name not in (None, "{name}" if pattern.total == 1 else "{name}-{replica}"):
@@ -74,14 +78,6 @@ def content_sources(
     return found
 
 
-def _value(value: str | dict[str, str]) -> object:
-    return value if isinstance(value, str) else dict(value)
-
-
-def _amount(amount: float | str) -> float | str:
-    return int(amount) if isinstance(amount, float) and amount.is_integer() else amount
-
-
 def _items(pattern: JobTemplate, table: JobTable) -> dict[str, object]:
     assert pattern.items is not None
     assert table.items is not None
@@ -95,16 +91,6 @@ def _items(pattern: JobTemplate, table: JobTable) -> dict[str, object]:
         shares = json.dumps([list(share) for share in pattern.shares], separators=(",", ":"))
         made["shares"] = hashlib.sha256(shares.encode("ascii")).hexdigest()
     return made
-
-
-def full_image(image: str, profile: Profile, places: SourceMap, warnings: list[str]) -> str:
-    """Return ``image`` with the registry of the profile if it has none, and ``:latest`` if it has no tag or digest."""
-    if not names_host(image) and profile.registry.host:
-        image = f"{profile.registry.host.rstrip('/')}/{image}"
-    if "@" not in image and ":" not in image.rpartition("/")[2]:
-        image += ":latest"
-        warnings.append(f"{places.where(('image',))}: no tag, so {image} is used; it can change at any time")
-    return image
 
 
 def read(
@@ -311,10 +297,15 @@ def _words_unknown(draft: Draft, listed: Items | None) -> bool:
 
 
 def _image(work: _ResolveWork) -> str:
+    """Return the image with the registry of the profile if it has none, and ``:latest`` if it has no tag or digest."""
     given = work.draft.table.image
-    image = full_image(given, work.profile, work.draft.places, work.warnings)
-    if not names_host(given) and names_host(image):
+    image = work.profile.registry.full_name(given)
+    if image != given:
         work.sources["image"] = "profile default"
+    if "@" not in image and ":" not in image.rpartition("/")[2]:
+        image += ":latest"
+        where = work.draft.places.where(("image",))
+        work.warnings.append(f"{where}: no tag, so {image} is used; it can change at any time")
     return image
 
 

@@ -23,6 +23,7 @@ from skahactl.manifest.file_format import (
     show_value,
 )
 from skahactl.manifest.placeholders import BUILT_IN
+from skahactl.profile import names_host
 from skahactl.text import GB_AMOUNT
 
 KINDS = ("headless", "notebook", "desktop", "carta", "firefly", "contributed")
@@ -104,12 +105,6 @@ def _check_digest(digest: str) -> None:
         raise invalid(f"a digest consists of the digits 0-9 and a-f: {show_value(number)}")
     if len(number) != length:
         raise invalid(f"a {algorithm} digest has {length} hexadecimal digits, and this one has {len(number)}")
-
-
-def names_host(image: str) -> bool:
-    """Return whether the reference begins with a registry."""
-    first, slash, _ = image.partition("/")
-    return bool(slash) and ("." in first or ":" in first or first == "localhost")
 
 
 def check_command(value: object) -> object:
