@@ -95,13 +95,9 @@ class Registry:
 
     def full_name(self, image: str) -> str:
         """Return the image with the registry, if it names none."""
-        return image if names_host(image) or not self.host else f"{self.host.rstrip('/')}/{image}"
-
-
-def names_host(image: str) -> bool:
-    """Return whether the reference begins with a registry."""
-    first, slash, _ = image.partition("/")
-    return bool(slash) and ("." in first or ":" in first or first == "localhost")
+        first, slash, _ = image.partition("/")
+        names_one = slash and ("." in first or ":" in first or first == "localhost")
+        return image if names_one or not self.host else f"{self.host.rstrip('/')}/{image}"
 
 
 @dataclass(frozen=True, slots=True)

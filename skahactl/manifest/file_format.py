@@ -125,12 +125,12 @@ class FileFormat(Generic[Model]):
                 found.setdefault(path, Finding(path, message, hint, at_key))
             return list(found.values())
 
-    def keys_of(self, path: Path = ()) -> dict[str, type[BaseModel] | None]:
+    def keys_at(self, path: Path = ()) -> dict[str, type[BaseModel] | None]:
         """Return the keys of the table at ``path``, each with the model of its own table, if any."""
         model: type[BaseModel] | None = self.model
         for part in path:
-            model = _keys(model).get(str(part))
-        return _keys(model)
+            model = keys_of(model).get(str(part))
+        return keys_of(model)
 
     def _message(self, kind: str, context: Mapping[str, Any], found: object, path: Path) -> tuple[str, str | None]:
         if kind == "skahactl":
@@ -141,7 +141,7 @@ class FileFormat(Generic[Model]):
             return self._unknown_key(path)
         if kind == "missing":
             return "missing", f"{f'[{dotted_key(path[:-1])}]' if path[1:] else 'every job'} needs {path[-1]}"
-        for bound, words in (("ge", "at least"), ("le", "at most"), ("gt", "more than")):
+        for bound, words in (("ge", "at least"), ("le", "at most"), ("gt", "more than"), ("lt", "less than")):
             if bound in context:
                 return f"expected {words} {f'{context[bound]:,}'.removesuffix('.0')}, found {show_value(found)}", None
         if kind == "literal_error":
@@ -163,7 +163,7 @@ class FileFormat(Generic[Model]):
         """Return the line that ``explain`` shows for a key."""
         model: type[BaseModel] = self.model
         for part in path[:-1]:
-            model = _keys(model).get(str(part)) or model
+            model = keys_of(model).get(str(part)) or model
         return next(
             str(field.examples[0])
             for name, field in model.model_fields.items()
@@ -174,13 +174,13 @@ class FileFormat(Generic[Model]):
         """Return message and hint for an unknown key."""
         *parts, key = (str(part) for part in path)
         table = ".".join(parts)
-        siblings = self.keys_of(tuple(parts))
+        siblings = self.keys_at(tuple(parts))
         wanted = key.lower().replace("_", "-")
         if (hint := self.advice.get(wanted)) is None and wanted not in siblings:
             if (home := self._home(wanted)) is not None:
-                is_table = bool(self.keys_of(tuple(home.split("."))))
+                is_table = bool(self.keys_at(tuple(home.split("."))))
                 hint = Guess(f"did you mean [{home}]?") if is_table else _move(home, table)
-            elif key.isupper() and "env" in self.keys_of():
+            elif key.isupper() and "env" in self.keys_at():
                 hint = "a variable of the command belongs below a line [env]; if that line begins with #, delete the #"
         hint = hint or did_you_mean(wanted, siblings) or "known keys: " + ", ".join(siblings)
         return "unknown key" + f" in [{table}]" * bool(table), hint
@@ -213,7 +213,7 @@ def _move(full: str, table: str) -> str:
     return Guess(f"did you mean '{key}' in [{home}]?")
 
 
-def _keys(model: type[BaseModel] | None) -> dict[str, type[BaseModel] | None]:
+def keys_of(model: type[BaseModel] | None) -> dict[str, type[BaseModel] | None]:
     """Return the keys of a table, each with the model of its own table, if any."""
     found: dict[str, type[BaseModel] | None] = {}
     for name, each in (model.model_fields if model else {}).items():
@@ -224,7 +224,7 @@ def _keys(model: type[BaseModel] | None) -> dict[str, type[BaseModel] | None]:
 
 def _dotted(model: type[BaseModel]) -> list[str]:
     """Return all keys below a table, those of the table itself first."""
-    own = _keys(model)
+    own = keys_of(model)
     return [*own, *(f"{name}.{key}" for name, below in own.items() if below for key in _dotted(below))]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, BinaryIO
 
 from skahactl.errors import Guess, ManifestError, Problem, UsageError
@@ -61,7 +62,7 @@ def job_tables(
 def _list_of_tables(data: Mapping[str, Any]) -> str | None:
     """Return the first unknown key that is written like ``[[job]]``."""
     lists = (key for key, value in data.items() if isinstance(value, list) and isinstance((value or [None])[0], dict))
-    return next((key for key in lists if key not in MANIFEST.keys_of()), None)
+    return next((key for key in lists if key not in MANIFEST.keys_at()), None)
 
 
 def problems_of_jobs(raw: Sequence[tuple[Mapping[str, Any], SourceMap]]) -> Iterator[Problem]:
@@ -75,10 +76,8 @@ def problems_of_jobs(raw: Sequence[tuple[Mapping[str, Any], SourceMap]]) -> Iter
             yield places.problem(("name",), f"duplicate job name '{name}'", f"the first one is in {where}")
         first.setdefault(name, places)
     after = {name: _names(table.get("after")) for name, table, _ in reversed(named)}
-    for name, places in first.items():
-        circle = _circle(name, after)
-        if len(circle) > 1 and min(circle) == name:
-            yield places.problem(("after",), f"circular after: {' -> '.join([*circle, name])}")
+    if circle := _circle(after):
+        yield first[circle[0]].problem(("after",), f"circular after: {' -> '.join([*circle, circle[0]])}")
 
 
 def name_of(table: Mapping[str, Any]) -> str:
@@ -112,18 +111,14 @@ def _top_problems(data: Mapping[str, Any], places: SourceMap) -> Iterator[Proble
         )
 
 
-def _circle(name: str, after: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the jobs on a path from ``name`` back to itself, or nothing."""
-    ways: list[list[str]] = [[name]]
-    seen: set[str] = set()
-    while ways:
-        way = ways.pop()
-        for other in after.get(way[-1], ()):
-            if other == name:
-                return way
-            if other not in seen:
-                seen.add(other)
-                ways.append([*way, other])
+def _circle(after: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return jobs that wait for each other, from the first by name; none if there are no such jobs."""
+    try:
+        TopologicalSorter({job: {*before} - {job} for job, before in after.items()}).prepare()
+    except CycleError as error:
+        jobs: list[str] = error.args[1][:0:-1]
+        begin = jobs.index(min(jobs))
+        return [*jobs[begin:], *jobs[:begin]]
     return []
 
 
@@ -353,7 +348,7 @@ def _set(raw: list[_RawDraft], sets: Sequence[str], found: list[Problem]) -> lis
             found.append(Problem("--set", str(error)))
             continue
         names = [name_of(job.table) for job in raw]
-        known = MANIFEST.keys_of()
+        known = MANIFEST.keys_at()
         if keys[0] in known or not (keys[0] in names and len(keys) > 1):
             if keys[0] not in known and len(keys) > 1:
                 guess = did_you_mean(keys[0], [*known, *names])

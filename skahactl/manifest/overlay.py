@@ -6,6 +6,8 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from skahactl.toml import toml_tables
@@ -42,32 +44,26 @@ def parse_setting(text: str) -> tuple[tuple[str, ...], Table]:
     if not equals or not _DOTTED.fullmatch(key):
         raise ValueError(f"expected KEY=VALUE, for example resources.cores=8; found '{text}'")
     plain = tomllib.loads(f"{key} = {json.dumps(value)}")
-    keys = _keys(plain, key)
+    keys: tuple[str, ...] = ()
+    here: Any = plain
+    while isinstance(here, dict):
+        ((name, here),) = here.items()
+        keys = (*keys, name)
     try:
         made = toml_tables(f"{key} = {value}")
     except ValueError:  # not TOML, or more than Python can hold
         return keys, plain
-    wanted = len(made) == 1 and not (keys[-2:-1] in (("env",), ("vars",)) and _has_spellings(made, keys, value))
-    return keys, made if wanted else plain
+    if len(made) > 1:  # the value has lines that are further keys
+        return keys, plain
+    is_text = keys[-2:-1] in (("env",), ("vars",)) and _has_spellings(reduce(getitem, keys, made), value)
+    return keys, plain if is_text else made
 
 
-def _has_spellings(table: Table, keys: tuple[str, ...], written: str) -> bool:
+def _has_spellings(value: object, written: str) -> bool:
     """Return whether the value is a number or a date, which as text could be written in several ways."""
-    here: Any = table
-    for name in keys:
-        here = here[name]
-    if isinstance(here, int) and not isinstance(here, bool):
-        return str(here) != written.strip()
-    return not isinstance(here, str | int | dict | list)
-
-
-def _keys(table: Table, key: str) -> tuple[str, ...]:
-    parts: tuple[str, ...] = ()
-    here: Any = table
-    for _ in re.findall(r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)""", key):
-        name, here = next(iter(here.items()))
-        parts = (*parts, name)
-    return parts
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) != written.strip()
+    return not isinstance(value, str | int | dict | list)
 
 
 def _merged(under: Mapping[str, Any], over: Mapping[str, Any], path: str) -> Table:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from skahactl.manifest.file_format import keys_of
 from skahactl.manifest.schema import JobTable
 from skahactl.toml import toml_value
 
@@ -110,7 +110,9 @@ def template(name: str, answers: Mapping[str, str] | None = None) -> str:
     rehearse = (
         [f"Rehearse it: skahactl apply job.toml -p local {options} --set name=try --rerun --wait"] if options else []
     )
-    return "\n".join([*_header([_ABOUT[name], *rehearse, *_NEXT.split("\n")]), "", *_every_key(settings, hidden)])
+    return "\n".join(
+        [*_header([_ABOUT[name], *rehearse, *_NEXT.split("\n")]), "", *_every_key(JobTable, settings, hidden)]
+    )
 
 
 def manifest_text(settings: Settings, header: Sequence[str]) -> str:
@@ -128,8 +130,7 @@ def _header(lines: Sequence[str]) -> list[str]:
 
 def _ordered(settings: Settings) -> list[str]:
     """Return the keys in the order of the schema, the top of the file first."""
-    tables = list(JobTable.model_fields)
-    names = [_name(field) for field in tables]
+    names = list(keys_of(JobTable))
     return sorted(settings, key=lambda key: ("." in key, names.index(key.partition(".")[0])))
 
 
@@ -142,59 +143,30 @@ def _line(key: str, setting: Setting) -> str:
     return f"{text}  # {setting.comment}" if setting.comment else text
 
 
-def _every_key(settings: Settings, hidden: frozenset[str]) -> Iterator[str]:
-    fields = {_name(name): field for name, field in JobTable.model_fields.items()}
-    shown = {name: field for name, field in fields.items() if name not in hidden}
-    tables = {name: _model(field) for name, field in shown.items() if _is_table(field)}
-    for name, field in shown.items():
-        if name not in tables:
-            yield from _key(name, field, settings.get(name))
-    for name, model in tables.items():
-        yield from _whole_table(name, shown[name], model, settings)
-
-
-def _key(name: str, field: FieldInfo, setting: Setting | None) -> Iterator[str]:
-    yield from _comment(field)
-    if setting is not None:
-        yield _line(name, setting)
-    else:
-        yield from (f"#{line}" for line in _example(field).split("\n"))
-    yield ""
-
-
-def _whole_table(name: str, field: FieldInfo, model: type[BaseModel] | None, settings: Settings) -> Iterator[str]:
-    active = any(_table(key) == name for key in settings)
-    yield from _comment(field)
-    if model is None:
-        given = [key for key in settings if _table(key) == name]
-        yield from (
-            [f"[{name}]", *(_line(key, settings[key]) for key in given)]
-            if given
-            else (f"#{line}" for line in _example(field).split("\n"))
-        )
+def _every_key(
+    model: type[BaseModel], settings: Settings, hidden: frozenset[str] = frozenset(), table: str = ""
+) -> Iterator[str]:
+    """Yield the lines of a table: every key with its description; those without a setting are comments."""
+    models = keys_of(model)
+    fields = {
+        name: field for name, field in zip(models, model.model_fields.values(), strict=True) if name not in hidden
+    }
+    for name, field in sorted(fields.items(), key=lambda item: _example(item[1]).startswith("[")):  # tables come last
+        dotted = f"{table}.{name}".lstrip(".")
+        below = [key for key in settings if _table(key) == dotted]
+        yield from (f"# {line}" for line in textwrap.wrap(str(field.description), WIDTH))
+        if (inner := models[name]) is not None:
+            yield f"[{name}]" if below else f"#[{name}]"
+            yield from _every_key(inner, settings, table=name)
+            continue
+        if dotted in settings:
+            yield _line(dotted, settings[dotted])
+        elif below:
+            yield from [f"[{name}]", *(_line(key, settings[key]) for key in below)]
+        else:
+            yield from (f"#{line}" for line in _example(field).split("\n"))
         yield ""
-        return
-    yield f"[{name}]" if active else f"#[{name}]"
-    for inner, part in model.model_fields.items():
-        yield from _key(_name(inner), part, settings.get(f"{name}.{_name(inner)}"))
-
-
-def _comment(field: FieldInfo) -> list[str]:
-    return [f"# {line}" for line in textwrap.wrap(str(field.description), WIDTH)]
 
 
 def _example(field: FieldInfo) -> str:
     return str((field.examples or [""])[0])
-
-
-def _name(field: str) -> str:
-    return field.replace("_", "-")
-
-
-def _is_table(field: FieldInfo) -> bool:
-    return _example(field).startswith("[")
-
-
-def _model(field: FieldInfo) -> type[BaseModel] | None:
-    kinds: list[Any] = [field.annotation, *get_args(field.annotation)]
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)

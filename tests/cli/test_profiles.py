@@ -215,13 +215,13 @@ DURATION = 'expected a duration such as "2h"'
         ("defaults.zzz = 1", "defaults.zzz: unknown key in [defaults] (known keys: resources, limits, logs)"),
         (
             "auth = { method = 'none', zzz = 1 }",
-            f"auth.zzz: unknown key in [auth] (known keys: {', '.join(PROFILE.keys_of(('auth',)))})",
+            f"auth.zzz: unknown key in [auth] (known keys: {', '.join(PROFILE.keys_at(('auth',)))})",
         ),
         ("slots = 1", "slots: unknown key (did you mean 'slots' in [local]?)"),
         ("memory = 1", "memory: unknown key (did you mean 'memory' in [client]?)"),
         (
             'client."*" = 1',
-            f"client.*: unknown key in [client] (known keys: {', '.join(PROFILE.keys_of(('client',)))})",
+            f"client.*: unknown key in [client] (known keys: {', '.join(PROFILE.keys_at(('client',)))})",
         ),
         ('registry-secret-env = "E"', "registry-user: goes with registry-secret-env or registry-secret-file, one of"),
         (

@@ -118,21 +118,21 @@ def test_a_variable_can_have_the_name_of_a_key_that_the_manifest_has(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("image", "part"),
+    "image",
     [
-        ("a.b/c@sha256:" + "0" * 63, "a sha256 digest has 64 hexadecimal digits, and this one has 63"),
-        ("a.b/c@sha256:" + "G" * 64, "the digits 0-9 and a-f"),
-        ("a.b/c@md5:" + "0" * 32, "is not a digest"),
-        ("a.b/c@0", "is not a digest"),
-        ("a.b/c:" + "t" * 129, "the tag has 129 characters, and the longest tag has 128"),
-        ("a.b/c:-t", "is not a tag"),
+        "a.b/c@sha256:" + "0" * 63,
+        "a.b/c@sha256:" + "G" * 64,
+        "a.b/c@md5:" + "0" * 32,
+        "a.b/c@0",
+        "a.b/c:" + "t" * 129,
+        "a.b/c:-t",
     ],
 )
-def test_a_wrong_digest_or_tag(tmp_path: Path, image: str, part: str) -> None:
+def test_a_wrong_digest_or_tag(tmp_path: Path, image: str) -> None:
     with pytest.raises(ManifestError) as caught:
         read([write(tmp_path, f'name = "a"\nimage = "{image}"\n')], LOCAL)
     (problem,) = caught.value.problems
-    assert part in problem.text()
+    assert "is not an image reference" in problem.message
 
 
 @pytest.mark.parametrize(

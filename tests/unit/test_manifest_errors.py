@@ -221,12 +221,13 @@ WRONG_HEADS = [
 
 WRONG_IMAGES = [
     ("image = ''", ["the image is empty"]),
-    ("image = 'a b'", ['cannot contain " "']),
+    ("image = 'a b'", ['"a b" is not an image reference', "letters, digits and . _ -"]),
     ("image = 'a:b:c'", ["is not an image reference"]),
     ("image = 'a//b'", ["is not an image reference"]),
     ("image = 'a:'", ["is not an image reference"]),
     ("image = 'x.io/Skaha/b'", ["image names are in lower case"]),
-    ("image = 'x.io/a:é'", ['cannot contain "é"']),
+    ("image = 'Skaha/b:V1'", ["image names are in lower case"]),
+    ("image = 'x.io/a:é'", ["is not an image reference"]),
     ("", ["image: missing"]),
 ]
 
