@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
+import re
 import ssl
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -244,10 +247,10 @@ def usable_proxy(server: str, environ: Mapping[str, str]) -> str | None:
 
 
 def proxy_for(server: str, environ: Mapping[str, str]) -> str | None:
-    """Return the proxy of the environment for this server; never one for this machine."""
+    """Return the proxy of the environment for this server, by the rules of curl; never one for this machine."""
     parts = urlsplit(server)
     host = (parts.hostname or "").lower()
-    if host in credentials.LOOPBACK or _is_exempt(host, parts.port, _lookup(environ, "no_proxy")):
+    if host in credentials.LOOPBACK or _exempt(host, parts.port, _lookup(environ, "no_proxy")):
         return None
     proxy = _lookup(environ, f"{parts.scheme}_proxy") or _lookup(environ, "all_proxy")
     if not proxy:
@@ -255,15 +258,43 @@ def proxy_for(server: str, environ: Mapping[str, str]) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def _is_exempt(host: str, port: int | None, listed: str) -> bool:
-    """Return whether a list such as ``localhost,.example.org,h:8443`` has the host or a domain that it is in."""
-    names = [name.strip().lower().lstrip(".") for name in listed.split(",")]
-    return any(name in ("*", host, f"{host}:{port}") or host.endswith(f".{name}") for name in names if name)
-
-
 def _lookup(environ: Mapping[str, str], name: str) -> str:
-    """Return a variable in lower or upper case; never HTTP_PROXY, which a web server sets from a request's header."""
-    return environ.get(name) or ("" if name == "http_proxy" else environ.get(name.upper(), ""))
+    return environ.get(name) or ("" if name == "http_proxy" else environ.get(name.upper(), "")) or ""
+
+
+def _exempt(host: str, port: int | None, listed: str) -> bool:
+    """By curl's rules: names with or without a leading dot mean their subdomains too; addresses may be IPv6, in
+    brackets or not, and networks in CIDR notation; ``*`` means every host."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        address = None
+    for entry in re.split(r"[,\s]+", listed.lower()):
+        name, only = _split_port(entry)
+        if only not in (None, port):
+            continue
+        if entry == "*" or (address is not None and _is_in(address, name)):
+            return True
+        domain = name.strip(".")
+        if address is None and domain and (host.rstrip(".") == domain or host.rstrip(".").endswith(f".{domain}")):
+            return True
+    return False
+
+
+def _split_port(entry: str) -> tuple[str, int | None]:
+    """``host:443`` and ``[fd00::1]:443`` with their port; an address without brackets has none."""
+    found = re.fullmatch(r"\[([^\]]*)\](?::(\d+))?|([^:]*):(\d+)", entry)
+    if found is None:
+        return entry, None
+    port = found[2] or found[4]
+    return found[1] or found[3] or "", int(port) if port else None
+
+
+def _is_in(address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: str) -> bool:
+    try:
+        return address in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
 
 
 #: Exceptions that a request can end with; httpx passes TLS errors through while it reads.
@@ -276,6 +307,7 @@ _LONGEST = 2.0
 _LARGEST = 256 << 20
 #: Bytes of the reply to a create, delete or renew: an id or a message.
 SMALL = 64 << 10
+_PIECE = 1 << 20
 _HEADERS = {
     "Accept": "*/*",
     "Accept-Encoding": "gzip, deflate",
@@ -352,8 +384,7 @@ class Exchange:
         request = httpx.Request(
             method, self._url(path), params=params, headers=headers, content=content, extensions=extensions
         )
-        tokens = [text.removeprefix("Bearer ") for text in who.values()]
-        return PreparedRequest(request, path, shown, (*secrets, *tokens))
+        return PreparedRequest(request, path, shown, (*secrets, *_request_tokens(who)))
 
     async def send(self, prepared: PreparedRequest) -> HttpReply:
         """Send it once, and read the whole reply. Raises one of FAILURES, or AuthError."""
@@ -388,7 +419,7 @@ class Exchange:
             self._note(prepared, response.status_code, started)
             if response.status_code == 200 and "html" not in response.headers.get("content-type", "").lower():
                 self._remember(response)
-                yield response.aiter_bytes()
+                yield _decoded(response)
             else:
                 async with self._in_time(prepared.request, begun=True):
                     body = await _read_whole(response, SMALL)
@@ -439,15 +470,47 @@ class Exchange:
 
 
 async def _read_whole(response: httpx.Response, most: int) -> bytes:
-    """Return the body, decoded; an error if it is larger than ``most`` bytes."""
+    """Return the body, decoded; an error if it is larger than ``most`` bytes, before more than that is held."""
     pieces, size = [], 0
-    async for piece in response.aiter_bytes():
+    async for piece in _decoded(response):
         size += len(piece)
         if size > most:
             limit = f"{most >> 20} MiB" if most >= 1 << 20 else f"{most >> 10} KiB"
             raise httpx.RemoteProtocolError(f"the response is larger than {limit}")
         pieces.append(piece)
     return b"".join(pieces)
+
+
+async def _decoded(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Yield the body in pieces of bounded size, whatever a compressed one expands to."""
+    if response.is_stream_consumed:  # of a transport that has read it already, as the local platform's
+        yield response.content
+        return
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding in ("", "identity"):
+        async for piece in response.aiter_raw():
+            yield piece
+        return
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        raise httpx.DecodingError(f"the response has the encoding {coding!r}, which was not asked for")
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32) if "gzip" in coding else None
+    async for piece in response.aiter_raw():
+        if decoder is None:  # deflate is with a zlib header, or, from some servers, without one
+            decoder = zlib.decompressobj(zlib.MAX_WBITS if piece[:1] and piece[0] & 0x0F == 8 else -zlib.MAX_WBITS)
+        while piece:
+            try:
+                text = decoder.decompress(piece, _PIECE)
+            except zlib.error as error:
+                raise httpx.DecodingError(f"the response cannot be decompressed: {error}") from error
+            piece = decoder.unconsumed_tail
+            if text:
+                yield text
+    if decoder is not None and (rest := decoder.flush()):  # what one step left over: at most a window
+        yield rest
+
+
+def _request_tokens(who: Mapping[str, str]) -> list[str]:
+    return [text.removeprefix("Bearer ") for text in who.values()]
 
 
 def correct_clock(clock: SystemClock, date: str | None) -> None:

@@ -38,17 +38,21 @@ def test_a_possible_address_has_none(host: str) -> None:
     ("listed", "host", "is_direct"),
     [
         ("fd00::1", "[fd00::1]", True),
+        ("[fd00::1]", "[fd00::1]:8443", True),
+        ("fd00::/8", "[fd12::34]", True),
+        ("10.0.0.0/8", "10.1.2.3", True),
+        ("10.0.0.0/8", "11.1.2.3", False),
         ("example.org", "ws.example.org", True),
         (".example.org", "example.org", True),
         ("example.org:8443", "example.org:8443", True),
         ("example.org:8443", "example.org", False),
         ("ample.org", "example.org", False),
-        ("other.org, example.org", "example.org", True),
+        ("other.org example.org", "example.org", True),
         ("*", "example.org", True),
         ("", "example.org", False),
     ],
 )
-def test_no_proxy_names_hosts_and_domains(listed: str, host: str, is_direct: bool) -> None:
+def test_no_proxy_follows_the_rules_of_curl(listed: str, host: str, is_direct: bool) -> None:
     environ = {"https_proxy": "http://proxy:3128", "no_proxy": listed}
     assert (proxy_for(f"https://{host}/skaha/v1", environ) is None) == is_direct
 
