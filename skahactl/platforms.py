@@ -38,12 +38,11 @@ def open_client(
     environ = os.environ if environ is None else environ
     require_safe_channel(profile)
     transport = _transport(profile, clock, environ, directory or os.getcwd())
-    options = {} if report is None else {"report": report}
+    say = report or (lambda line: None)
 
     def open_storage() -> SharedStorage:
         from skahactl.skaha.storage import SharedStorage
 
-        say = report or (lambda line: None)
         return SharedStorage.open(profile, clock, environ, say, lambda beside: _transport(beside, clock, environ, ""))
 
     return Client(
@@ -51,9 +50,9 @@ def open_client(
         transport=transport,
         clock=clock,
         environ=environ,
+        report=say,
         verbose=verbose,
         open_storage=open_storage,
-        **options,
     )
 
 

@@ -39,9 +39,7 @@ class Throttle:
         self.limit = self.most
         self._held = 0
         self._successes = 0
-        self._excused = (
-            0  # creates that were in flight when the limit was halved: their failures count as the same overload
-        )
+        self._grace = 0  # creates in flight when the limit was halved: their failures count as the same overload
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
@@ -51,21 +49,21 @@ class Throttle:
             yield
         finally:
             self._held -= 1
-            self._excused = max(0, self._excused - 1)
+            self._grace = max(0, self._grace - 1)
             self._wake()
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         self._successes += 1
         if self._successes >= 2 and self.limit < self.most:
             self.limit += 1
             self._successes = 0
             self._wake()
 
-    def struggled(self) -> None:
+    def record_overload(self) -> None:
         self._successes = 0
-        if self._excused == 0:
+        if self._grace == 0:
             self.limit = max(1, self.limit // 2)
-            self._excused = self._held
+            self._grace = self._held
 
     async def _acquire(self) -> None:
         if self._held < self.limit and not self._waiting:
@@ -89,12 +87,8 @@ class Throttle:
                 turn.set_result(None)
 
 
-_STRUGGLES = frozenset({429, 503, 504})
+_OVERLOADS = frozenset({429, 503, 504})
 Value = TypeVar("Value")
-
-
-def _log_nothing(line: str) -> None:
-    """Report nothing."""
 
 
 class Client:
@@ -111,7 +105,7 @@ class Client:
         transport: httpx.AsyncBaseTransport,
         clock: Clock,
         environ: Mapping[str, str],
-        report: Callable[[str], None] = _log_nothing,
+        report: Callable[[str], None] = lambda line: None,
         verbose: int = 0,
         open_storage: Callable[[], SharedStorage] | None = None,
     ) -> None:
@@ -120,7 +114,7 @@ class Client:
         self._storage: SharedStorage | None = None
         self._profile = profile
         self._where = f"{profile.name} ({profile.host})"  # its name in errors
-        self._way_in = credentials.login_hint(profile)
+        self._login_hint = credentials.login_hint(profile)
         self._outage_hint = credentials.outage_hint(profile)
         self._memory = profile.local.memory if profile.is_local else profile.client.memory
         self._clock = clock
@@ -187,12 +181,12 @@ class Client:
             return _denied(error)
         async with self._throttle.slot():
             result = await self._created(prepared)
-            if result.error is not None and (result.error.code == "timeout" or result.error.http_status in _STRUGGLES):
-                self._throttle.struggled()
+            if result.error is not None and (result.error.code == "timeout" or result.error.http_status in _OVERLOADS):
+                self._throttle.record_overload()
             elif result.outcome == CreateOutcome.CREATED:
-                self._throttle.succeeded()
+                self._throttle.record_success()
         if result.error is not None and result.outcome is CreateOutcome.AUTH and result.error.hint is None:
-            return replace(result, error=replace(result.error, hint=self._way_in))
+            return replace(result, error=replace(result.error, hint=self._login_hint))
         return result
 
     async def registry_auth(self) -> credentials.RegistryAuth:
@@ -204,16 +198,14 @@ class Client:
     async def sessions(self) -> Listing:
         """Return the sessions of the user, with one list call."""
         requested = self._clock.now()
-        reply = self._require_success(await self._send("GET", "/session"))
+        reply = await self._get("/session")
         found = _read_reply(models.parse_sessions, reply)
         return Listing(found, requested, self._clock.now(), self.user, self._memory, reply.body)
 
     async def session(self, id: str) -> ServerSession | None:
         """Return one session; None if the platform has none of ours with this id (404)."""
-        reply = await self._send("GET", _path(id))
-        if reply.status == 404 and not reply.is_page:
-            return None
-        return _read_reply(models.parse_one_session, self._require_success(reply))
+        reply = await self._found("GET", _path(id))
+        return None if reply is None else _read_reply(models.parse_one_session, reply)
 
     @asynccontextmanager
     async def log(self, id: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -232,23 +224,17 @@ class Client:
 
     async def events(self, id: str) -> tuple[Event, ...] | None:
         """Return the events of the pod of a session; None if it has no pod."""
-        reply = await self._send("GET", _path(id), params={"view": "events"})
-        if reply.status == 404 and not reply.is_page:
-            return None
-        return _read_reply(models.parse_events, self._require_success(reply))
+        reply = await self._found("GET", _path(id), {"view": "events"})
+        return None if reply is None else _read_reply(models.parse_events, reply)
 
     async def events_text(self, id: str) -> str | None:
         """Return the same as the server's table; None without a pod."""
-        reply = await self._send("GET", _path(id), params={"view": "events"})
-        if reply.status == 404 and not reply.is_page:
-            return None
-        return self._require_success(reply).body.decode("utf-8", "replace")
+        reply = await self._found("GET", _path(id), {"view": "events"})
+        return None if reply is None else reply.body.decode("utf-8", "replace")
 
     async def delete(self, id: str) -> None:
         """Send one DELETE. A successful reply proves nothing; verify it with a list (skaha-api 6)."""
-        reply = await self._send("DELETE", _path(id))
-        if reply.status != 404 or reply.is_page:  # servers before 1.0.0 reply 404 for an unknown session
-            self._require_success(reply)
+        await self._found("DELETE", _path(id))  # servers before 1.0.0 reply 404 for an unknown session
 
     async def renew(self, id: str) -> str | None:
         """Request a later deadline. Returns None on success, else the message of the server."""
@@ -260,27 +246,25 @@ class Client:
 
     async def options(self) -> Options:
         """Return the cores, GB and GPUs that the platform offers."""
-        return _read_reply(models.parse_options, self._require_success(await self._send("GET", "/context")))
+        return _read_reply(models.parse_options, await self._get("/context"))
 
     async def images(self, kind: str | None = None) -> tuple[dict[str, object], ...]:
         """Return the public images that the platform has cached."""
         params = {"type": kind} if kind is not None else None
-        return _read_reply(models.parse_images, self._require_success(await self._send("GET", "/image", params=params)))
+        return _read_reply(models.parse_images, await self._get("/image", params))
 
     async def repository(self) -> tuple[str, ...]:
         """Return the registries that images can come from."""
-        return _read_reply(models.parse_hosts, self._require_success(await self._send("GET", "/repository")))
+        return _read_reply(models.parse_hosts, await self._get("/repository"))
 
     async def stats(self) -> dict[str, object]:
         """Return how much of the cluster is in use; not every server reports it (503)."""
-        reply = self._require_success(await self._send("GET", "/session", params={"view": "stats"}))
+        reply = await self._get("/session", {"view": "stats"})
         return _read_reply(lambda body: models.parse_mapping(body, "statistics"), reply)
 
     async def available(self) -> str:
         """Return the note of the availability page. Raises UnreachableError if the platform is not available."""
-        good, note = _read_reply(
-            models.parse_availability, self._require_success(await self._send("GET", "/availability"))
-        )
+        good, note = _read_reply(models.parse_availability, await self._get("/availability"))
         if not good:
             raise UnreachableError(f"the platform reports that it is not available: {note}")
         return note
@@ -304,6 +288,14 @@ class Client:
         except FAILURES as error:
             raise self._named(failures.error_of_exception(error)) from None
 
+    async def _get(self, path: str, params: Mapping[str, str] | None = None) -> HttpReply:
+        return self._require_success(await self._send("GET", path, params=params))
+
+    async def _found(self, method: str, path: str, params: Mapping[str, str] | None = None) -> HttpReply | None:
+        """Return the reply; None if the platform itself replies 404."""
+        reply = await self._send(method, path, params=params)
+        return None if reply.status == 404 and not reply.is_page else self._require_success(reply)
+
     def _require_success(self, reply: HttpReply) -> HttpReply:
         if not 200 <= reply.status < 300:
             raise self._named(failures.error_of_reply(reply))
@@ -313,7 +305,7 @@ class Client:
         """Add the server, and what to do, to an error."""
         error.where = error.where or self._where
         if isinstance(error, AuthError | UnreachableError):
-            error.hint = error.hint or (self._way_in if isinstance(error, AuthError) else self._outage_hint)
+            error.hint = error.hint or (self._login_hint if isinstance(error, AuthError) else self._outage_hint)
         return error
 
 

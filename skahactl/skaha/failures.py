@@ -173,54 +173,40 @@ _NO_JOB = re.compile(r'jobs\.batch \\?"[^"\\]*\\?" not found')
 
 def create_result(reply: HttpReply) -> CreateResult:
     """Return the meaning of a reply to a create."""
-    if 200 <= reply.status < 300:
+    status = reply.status
+    if 200 <= status < 300:
         made = None if reply.is_page else parse_session_id(reply.body)
         if made is not None:
             return CreateResult(CreateOutcome.CREATED, made)
-        return CreateResult(
-            CreateOutcome.AMBIGUOUS,
-            error=_server_message("unreadable", reply, "the reply of the server contains no session id"),
-        )
+        message = "the reply of the server contains no session id"
+        return _result(CreateOutcome.AMBIGUOUS, "unreadable", reply, message)
     if reply.not_logged_in:
         return CreateResult(CreateOutcome.AUTH, error=not_logged_in(reply))
-    if reply.status == HTTPStatus.FORBIDDEN:
-        return CreateResult(CreateOutcome.AUTH, error=_server_message("forbidden", reply, reply.words, FORBIDDEN_HINT))
-    if reply.status == HTTPStatus.BAD_REQUEST:
-        problem = _server_message("rejected", reply, reply.words, _refusal_hint(reply.text))
-        return CreateResult(CreateOutcome.REJECTED, error=problem)
-    if reply.status == 500 and "jobs.batch" in reply.text and "not found" in reply.text:
-        return CreateResult(
-            CreateOutcome.REJECTED, error=_server_message("rejected", reply, _rejected(reply), REJECTED_HINT)
-        )
-    if reply.status in _NOT_MADE:
-        return CreateResult(
-            CreateOutcome.NOT_CREATED,
-            error=_server_message("no-such-service", reply, reply.words, WRONG_URL),
-            retry_after=None,
-        )
-    if reply.status in UNACCEPTABLE:
-        return CreateResult(CreateOutcome.REJECTED, error=_server_message("rejected", reply, reply.words))
-    if reply.status in CERTAIN:
-        return CreateResult(
-            CreateOutcome.NOT_CREATED,
-            error=_server_message("not-handled", reply, reply.words),
-            retry_after=reply.retry_after,
-        )
+    if status == HTTPStatus.FORBIDDEN:
+        return _result(CreateOutcome.AUTH, "forbidden", reply, hint=FORBIDDEN_HINT)
+    if status == HTTPStatus.BAD_REQUEST:
+        return _result(CreateOutcome.REJECTED, "rejected", reply, hint=_refusal_hint(reply.text))
+    if status == 500 and "jobs.batch" in reply.text and "not found" in reply.text:
+        return _result(CreateOutcome.REJECTED, "rejected", reply, _rejected(reply), REJECTED_HINT)
+    if status in _NOT_MADE:
+        return _result(CreateOutcome.NOT_CREATED, "no-such-service", reply, hint=WRONG_URL)
+    if status in UNACCEPTABLE:
+        return _result(CreateOutcome.REJECTED, "rejected", reply)
+    if status in CERTAIN:
+        return _result(CreateOutcome.NOT_CREATED, "not-handled", reply)
     if reply.own_503:
-        return CreateResult(
-            CreateOutcome.NOT_CREATED,
-            error=_server_message("unavailable", reply, reply.words),
-            retry_after=reply.retry_after,
-        )
-    if 300 <= reply.status < 400:
-        return CreateResult(
-            CreateOutcome.AMBIGUOUS, error=_server_message("redirected", reply, _redirected(reply), WRONG_URL)
-        )
-    return CreateResult(
-        CreateOutcome.AMBIGUOUS,
-        error=_server_message("server-error", reply, reply.words),
-        retry_after=reply.retry_after,
-    )
+        return _result(CreateOutcome.NOT_CREATED, "unavailable", reply)
+    if 300 <= status < 400:
+        return _result(CreateOutcome.AMBIGUOUS, "redirected", reply, _redirected(reply), WRONG_URL)
+    return _result(CreateOutcome.AMBIGUOUS, "server-error", reply)
+
+
+def _result(
+    outcome: CreateOutcome, code: str, reply: HttpReply, message: str | None = None, hint: str | None = None
+) -> CreateResult:
+    """Return the result of a create that made no session; its message is the server's unless there is a better one."""
+    error = ServerError(code, reply.status, message or reply.words, hint)
+    return CreateResult(outcome, error=error, retry_after=reply.retry_after)
 
 
 FORBIDDEN_HINT = "this account may not use the platform, or its credential cannot be used; ask its administrators"
@@ -295,10 +281,6 @@ def _is_unknown_host(error: BaseException) -> bool:
 def not_logged_in(reply: HttpReply) -> ServerError:
     said = f" ({reply.words})" if reply.status == 401 and reply.words != phrase(401) else ""
     return ServerError("not-logged-in", reply.status, f"authentication failed{said}")
-
-
-def _server_message(code: str, reply: HttpReply, message: str, hint: str | None = None) -> ServerError:
-    return ServerError(code, reply.status, message, hint)
 
 
 def _refusal_hint(text: str) -> str | None:

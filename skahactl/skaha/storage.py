@@ -364,8 +364,3 @@ async def _file_pieces(path: Path) -> AsyncIterator[bytes]:
     with path.open("rb") as file:
         while piece := await asyncio.to_thread(file.read, _PIECE):
             yield piece
-
-
-async def _no_pieces() -> AsyncIterator[bytes]:
-    return
-    yield

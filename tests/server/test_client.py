@@ -441,7 +441,7 @@ def test_creates_are_bounded_lowered_and_raised_again() -> None:
                 most = max(most, now)
                 await asyncio.sleep(0)
                 now -= 1
-                throttle.succeeded() if works else throttle.struggled()
+                throttle.record_success() if works else throttle.record_overload()
 
         await asyncio.gather(*(one(True) for _ in range(50)))
         assert (most, throttle.limit) == (8, 8)
