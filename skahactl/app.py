@@ -182,14 +182,14 @@ def help_page(verb: str, words: Sequence[str], on_terminal: bool) -> str:
 
     root = app(verb)
     text = io.StringIO()
-    width = min(shutil.get_terminal_size().columns, _WIDEST_PAGE) if on_terminal else None
+    width = min(shutil.get_terminal_size().columns, _WIDEST_PAGE) if on_terminal else _UNLIMITED
     _use_plain_pages(root, width, text)
     chain = [word for word in words if not word.startswith("-")]
     root.help_print(chain[chain.index(verb) :][:2])
     return re.sub(r"\s*\n\n+", "\n\n", text.getvalue()).rstrip("\n") + "\n"
 
 
-def _use_plain_pages(root: App, width: int | None, stream: TextIO) -> None:
+def _use_plain_pages(root: App, width: int, stream: TextIO) -> None:
     from cyclopts.help import PlainFormatter
     from rich.console import Console
 
@@ -206,9 +206,7 @@ def _use_plain_pages(root: App, width: int | None, stream: TextIO) -> None:
                 console.out(_row(name, _text_of(entry.description, console), column, width), highlight=False)
             console.out("", highlight=False)
 
-    root.console = Console(
-        file=stream, width=width or _UNLIMITED, no_color=True, highlight=False, markup=False, emoji=False
-    )
+    root.console = Console(file=stream, width=width, no_color=True, highlight=False, markup=False, emoji=False)
     root.help_formatter = HelpPage()
 
 
@@ -231,13 +229,13 @@ def _text_of(description: object, console: Console) -> str:
     return captured.get()
 
 
-def _row(name: str, description: str, column: int, width: int | None) -> str:
+def _row(name: str, description: str, column: int, width: int) -> str:
+    left, indent = f"  {name:<{column}}  ", " " * (column + 4)
+    before = ""
+    if len(left) > len(indent) and width < _UNLIMITED:
+        before, left = f"  {name}\n", indent
     text = " ".join(description.split())
-    lines = [text] if width is None else textwrap.wrap(text, max(30, width - column - 4))
-    if width is not None and len(name) > column:
-        return "\n".join([f"  {name}", *(f"  {'':<{column}}  {line}" for line in lines)])
-    first, *rest = lines or [""]
-    return "\n".join([f"  {name:<{column}}  {first}".rstrip(), *(f"  {'':<{column}}  {line}" for line in rest)])
+    return before + textwrap.fill(text, max(width, column + 34), initial_indent=left, subsequent_indent=indent)
 
 
 def page_text(docstring: str) -> str:

@@ -33,49 +33,24 @@ SORT_FIELDS = {
     "events": ("session", "type", "reason", "first", "last"),
     "images": ("id",),
 }
+#: The tables of a manifest with their keys.
+_TABLES = {
+    "resources": ("cores", "ram", "gpus"),
+    "env": (),
+    "items": ("file", "glob", "values", "range", "csv", "matrix", "strategy", "per-replica", "each", "duplicates"),
+    "limits": ("alive", "failures", "pending", "pending-timeout"),
+    "retry": ("attempts", "ram"),
+    "logs": ("keep", "shared"),
+    "vars": (),
+    "common": (),
+    "job": (),
+}
 #: The keys of a manifest; a test compares them with the schema.
 KEYS = (
-    "name",
-    "image",
-    "kind",
-    "command",
-    "shell",
-    "replicas",
-    "session-name",
-    "after",
-    "resources",
-    "resources.cores",
-    "resources.ram",
-    "resources.gpus",
-    "env",
-    "items",
-    "items.file",
-    "items.glob",
-    "items.values",
-    "items.range",
-    "items.csv",
-    "items.matrix",
-    "items.strategy",
-    "items.per-replica",
-    "items.each",
-    "items.duplicates",
-    "limits",
-    "limits.alive",
-    "limits.failures",
-    "limits.pending",
-    "limits.pending-timeout",
-    "retry",
-    "retry.attempts",
-    "retry.ram",
-    "logs",
-    "logs.keep",
-    "logs.shared",
-    "vars",
-    "common",
-    "job",
+    *("name", "image", "kind", "command", "shell", "replicas", "session-name", "after"),
+    *(key for table, keys in _TABLES.items() for key in (table, *(f"{table}.{one}" for one in keys))),
 )
 
-_TABLES = ("resources", "env", "items", "limits", "retry", "logs", "vars", "common", "job")
 _OF_JOBS = ("jobs", "replicas", "items", "events")
 _JOB_ARGUMENTS = ("targets", "words", "job", "jobs")
 _MOST = 1000  # maximum number of replicas per completion

@@ -221,8 +221,6 @@ def legal_name(text: str) -> str:
 
 def name_tag(job: str, number: int, request: Request) -> str:
     """Return five base-32 characters in lower case."""
-    import hashlib  # most commands need no name
-
     text = json.dumps([job, number, request_data(request)], separators=(",", ":"), ensure_ascii=True)
     return base32_tag(hashlib.sha256(text.encode("ascii")).digest())
 

@@ -30,7 +30,7 @@ from skahactl.eventloop import OwnLoop
 from skahactl.session_runtime import (
     Overrides,
     SessionRuntime,
-    current_options,
+    current_status,
     known_kind,
     known_status,
     name_pattern,
@@ -162,7 +162,7 @@ class AsyncSession:
         return [
             objects[session.id]
             for session in listing.sessions
-            if wanted_kind in (None, session.kind.lower()) and wanted_status in (None, current_options(session.status))
+            if wanted_kind in (None, session.kind.lower()) and wanted_status in (None, current_status(session.status))
         ]
 
     async def info(self, ids: str | Iterable[str]) -> list[dict[str, Any]]:

@@ -356,10 +356,10 @@ def known_kind(asked: str) -> str:
 
 def known_status(asked: str) -> str:
     """Return the current term in lower case. Raises UsageError if it does not exist."""
-    return current_options(_known(asked, "status", (*STATUSES, *map(str.capitalize, _FORMER))))
+    return current_status(_known(asked, "status", (*STATUSES, *map(str.capitalize, _FORMER))))
 
 
-def current_options(status: str) -> str:
+def current_status(status: str) -> str:
     """Convert a status from a server in the same way, whatever it is."""
     return _FORMER.get(status.lower(), status.lower())
 

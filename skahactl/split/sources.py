@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -157,8 +156,6 @@ def _standard_input(stdin: int) -> Source:
 def _opened(name: str, fd: int) -> Source:
     status = os.fstat(fd)
     begin = os.lseek(fd, 0, os.SEEK_CUR) if stat.S_ISREG(status.st_mode) else None
-    if stat.S_ISFIFO(status.st_mode):
-        _widen(fd)
     head = b""
     while len(head) < HEAD and (piece := os.read(fd, HEAD - len(head))):
         head += piece
@@ -169,13 +166,3 @@ def _opened(name: str, fd: int) -> Source:
         head = head[len(BOM) :]
         begin = None if begin is None else begin + len(BOM)
     return Source(shown_path(name), fd, head, b"\0" in head, begin, end)
-
-
-def _widen(fd: int) -> None:
-    """Enlarge the buffer of a pipe, for fewer context switches; a failure has no effect."""
-    if sys.platform == "linux":
-        import contextlib
-        import fcntl
-
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 1 << 20)
