@@ -259,38 +259,30 @@ def _sync(
     return waited
 
 
+def _same_arguments(
+    constructor: Callable[Concatenate[AsyncSession, P], None],
+) -> Callable[Concatenate[Session, P], None]:
+    """Return a constructor of Session that takes what that of AsyncSession takes."""
+
+    @functools.wraps(constructor)
+    def construct(self: Session, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        self._session = AsyncSession(*args, **kwargs)
+        self._before = []
+        self._begin()
+
+    return construct
+
+
 class Session:
     """AsyncSession without ``await``: every method waits for its result, on one private thread of this session.
 
     Works in scripts and notebooks. Use it with ``with``, or call ``close`` when done; it opens at first use.
     """
 
-    def __init__(
-        self,
-        profile: str | os.PathLike[str] | None = None,
-        *,
-        timeout: float | None = None,
-        concurrency: int | None = None,
-        token: Any = None,
-        url: Any = None,
-        certificate: str | os.PathLike[str] | None = None,
-        environ: Mapping[str, str] | None = None,
-        directory: str | None = None,
-        report: Callable[[str], None] | None = None,
-    ):
-        self._session = AsyncSession(
-            profile,
-            timeout=timeout,
-            concurrency=concurrency,
-            token=token,
-            url=url,
-            certificate=certificate,
-            environ=environ,
-            directory=directory,
-            report=report,
-        )
-        self._before: list[object] = []  # loops of other processes
-        self._begin()
+    _session: AsyncSession
+    _before: list[object]  # loops of other processes
+
+    __init__ = _same_arguments(AsyncSession.__init__)
 
     def _begin(self) -> None:
         self._loop: OwnLoop | None = None

@@ -22,7 +22,7 @@ from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
 from skahactl.model import ALIVE, ENDED, Job, Replica, Request, Secret, State
 from skahactl.profile import Profile
 from skahactl.render.states import COUNT_ORDER, STYLES
-from skahactl.skaha.encoding import masked_fields
+from skahactl.skaha.encoding import fields
 from skahactl.text import (
     count_noun,
     format_duration,
@@ -412,7 +412,7 @@ def _pairs(outcome: Outcome, jobs: Sequence[Job]) -> Iterator[tuple[Any, Job]]:
 def _form(request: Request, name: str) -> dict[str, object]:
     form: dict[str, object] = {}
     several: list[str] = []
-    for key, text in masked_fields(request, name):
+    for key, text in fields(request, name):
         if key == "env":
             several.append(text)
         else:

@@ -165,13 +165,13 @@ class Client:
         Raises UsageError before anything is sent if a secret cannot be read.
         """
         revealed = await self.secrets.reveal(request)
-        form = encoding.fields(revealed, name, {})
+        form = encoding.fields(revealed, name)
         registry = await self.registry_auth()
         secrets = encoding.secret_texts(request, revealed)
         if secrets:
             credentials.require_safe_secrets(self._profile)
         secrets += registry.secrets
-        shown = encoding.masked_fields(request, name)
+        shown = encoding.fields(request, name)
         try:
             await self._exchange.prepare_credentials()
             prepared = self._exchange.prepared(
@@ -252,10 +252,6 @@ class Client:
         """Return the public images that the platform has cached."""
         params = {"type": kind} if kind is not None else None
         return _read_reply(models.parse_images, await self._get("/image", params))
-
-    async def repository(self) -> tuple[str, ...]:
-        """Return the registries that images can come from."""
-        return _read_reply(models.parse_hosts, await self._get("/repository"))
 
     async def stats(self) -> dict[str, object]:
         """Return how much of the cluster is in use; not every server reports it (503)."""

@@ -271,30 +271,25 @@ def outage_hint(profile: Profile) -> str:
 
 def require_safe_channel(profile: Profile) -> None:
     """Check that credentials, also of the registry, go over https or to loopback only. Raises ProfileError."""
-    parts = urlsplit(profile.server)
-    carries = profile.auth.method != "none" or _registry_secret(profile.registry) is not None
-    if profile.is_local or parts.scheme == "https":
-        return
-    if carries and parts.hostname not in LOOPBACK:
-        raise ProfileError(
-            f"credentials are sent only over https or to this machine; {profile.server} is neither",
-            where=profile.path,
-            hint="write the server as https://...",
-        )
-    if profile.auth.method == "x509":
+    if profile.auth.method != "none" or _registry_secret(profile.registry) is not None:
+        _require_https(profile, "credentials")
+    if profile.auth.method == "x509" and not profile.is_local and not profile.server.lower().startswith("https:"):
         raise ProfileError(f"a certificate needs https, but the server is {profile.server}", where=profile.path)
 
 
 def require_safe_secrets(profile: Profile) -> None:
-    """Secrets of a manifest over https or to loopback only; ProfileError otherwise."""
+    """Check that secrets of a manifest go over https or to loopback only. Raises ProfileError."""
+    _require_https(profile, "secrets")
+
+
+def _require_https(profile: Profile, what: str) -> None:
     parts = urlsplit(profile.server)
-    if profile.is_local or parts.scheme == "https" or parts.hostname in LOOPBACK:
-        return
-    raise ProfileError(
-        f"secrets are sent over https or to this machine only, and {profile.server} is neither",
-        where=profile.path,
-        hint="write the server as https://...",
-    )
+    if not (profile.is_local or parts.scheme == "https" or parts.hostname in LOOPBACK):
+        raise ProfileError(
+            f"{what} are sent only over https or to this machine; {profile.server} is neither",
+            where=profile.path,
+            hint="write the server as https://...",
+        )
 
 
 def current(path: Path, now: float, name: str) -> CertificateChain:

@@ -256,21 +256,25 @@ _ARGUMENT = _Encoding(_SAFE + "=")
 _VALUE = _Encoding(_SAFE)  # after a second "=", the server drops the variable
 
 
-def fields(request: Request, name: str, environ: Mapping[str, str]) -> Fields:
-    """Return the form of one create, in order, with secrets from ``environ`` and files.
-
-    Raises UsageError for a secret that is missing or cannot be sent; the message never contains its value.
-    """
-    known = [(key, reveal_secrets(key, content, environ)) for key, content in request.env]
-    return [*_head(request, name), *(("env", f"{variable_name(key)}={value(text)}") for key, text in known)]
-
-
-def masked_fields(request: Request, name: str) -> Fields:
-    """Like ``fields``, with references instead of secrets, for a dry run."""
-    return [
-        *_head(request, name),
-        *(("env", f"{variable_name(key)}={_masked(content)}") for key, content in request.env),
-    ]
+def fields(request: Request, name: str) -> Fields:
+    """Return the form of one create, in order. Of a secret that was not revealed, it has the reference: a dry run."""
+    resources = request.resources
+    form = [("name", name), ("image", request.image)]
+    if resources.cores is not None:
+        form.append(("cores", number(resources.cores)))
+    if resources.ram is not None:
+        form.append(("ram", number(resources.ram)))
+    form.append(("type", request.kind))
+    if resources.gpus:  # the server rejects 0
+        form.append(("gpus", str(resources.gpus)))
+    if request.command and request.command[0]:  # empty: the image's own entry point, with arguments
+        form.append(("cmd", argument(request.command[0])))
+    if len(request.command) > 1:
+        form.append(("args", " ".join(argument(text) for text in request.command[1:])))
+    for key, content in request.env:
+        text = f"<{content.reference()}>" if isinstance(content, Secret) else value(content)
+        form.append(("env", f"{variable_name(key)}={text}"))
+    return form
 
 
 def body(form: Fields) -> bytes:
@@ -280,7 +284,7 @@ def body(form: Fields) -> bytes:
 
 def problems(request: Request) -> tuple[RequestProblem, ...]:
     """Return what cannot be sent of this request, with alternatives; secrets are checked when they are read."""
-    return tuple(_problems(request, len(body(masked_fields(request, "x" * 50)))))
+    return tuple(_problems(request, len(body(fields(request, "x" * 50)))))
 
 
 def needs_encoding(request: Request) -> bool:
@@ -318,30 +322,9 @@ def secret_texts(request: Request, revealed: Request) -> list[str]:
     return [text for secret in texts for text in (secret, value(secret))]
 
 
-def _head(request: Request, name: str) -> Fields:
-    resources = request.resources
-    form = [("name", name), ("image", request.image)]
-    if resources.cores is not None:
-        form.append(("cores", number(resources.cores)))
-    if resources.ram is not None:
-        form.append(("ram", number(resources.ram)))
-    form.append(("type", request.kind))
-    if resources.gpus:  # the server rejects 0
-        form.append(("gpus", str(resources.gpus)))
-    if request.command and request.command[0]:  # empty: the image's own entry point, with arguments
-        form.append(("cmd", argument(request.command[0])))
-    if len(request.command) > 1:
-        form.append(("args", " ".join(argument(text) for text in request.command[1:])))
-    return form
-
-
 def _escape(code: int) -> str:
     if code == ord("$"):
         return "\\\\x24\\\\x24"
     if code <= 0xFF:
         return f"\\\\x{code:02x}"
     return f"\\\\u{code:04x}" if code <= 0xFFFF else f"\\\\U{code:08x}"
-
-
-def _masked(content: EnvValue) -> str:
-    return f"<{content.reference()}>" if isinstance(content, Secret) else value(content)

@@ -150,9 +150,7 @@ def parse_sessions(body: bytes) -> tuple[ServerSession, ...]:
 
 def _parsed(body: bytes) -> Iterator[tuple[ServerSession, dict[str, object]]]:
     """Yield each session with the platform's object, and drop the object from the list."""
-    rows = _json(body, "a list of sessions")
-    if not isinstance(rows, list):
-        raise UnreadableReply("the reply is not a list of sessions")
+    rows = _list(body, "a list of sessions")
     rows.reverse()
     while rows:
         row = rows.pop()
@@ -256,17 +254,8 @@ def parse_mapping(body: bytes, expected: str) -> dict[str, object]:
 
 
 def parse_images(body: bytes) -> tuple[dict[str, object], ...]:
-    rows = _json(body, "a list of images")
-    if not isinstance(rows, list):
-        raise UnreadableReply("the reply is not a list of images")
+    rows = _list(body, "a list of images")
     return tuple(row if isinstance(row, dict) else {"id": str(row)} for row in rows)
-
-
-def parse_hosts(body: bytes) -> tuple[str, ...]:
-    rows = _json(body, "a list of registries")
-    if not isinstance(rows, list):
-        raise UnreadableReply("the reply is not a list of registries")
-    return tuple(str(row) for row in rows)
 
 
 def parse_availability(body: bytes) -> tuple[bool, str]:
@@ -282,6 +271,13 @@ def _json(body: bytes, expected: str) -> object:
         data: object = json.loads(body)
     except (ValueError, RecursionError):  # includes UnicodeDecodeError
         raise UnreadableReply(f"the reply is not {expected}") from None
+    return data
+
+
+def _list(body: bytes, expected: str) -> list[object]:
+    data = _json(body, expected)
+    if not isinstance(data, list):
+        raise UnreadableReply(f"the reply is not {expected}")
     return data
 
 

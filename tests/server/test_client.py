@@ -312,7 +312,6 @@ def test_every_path_is_below_the_base_and_has_no_slash_at_its_end() -> None:
     async def all_of_them(client: Client) -> None:
         await client.sessions()
         await client.images("headless")
-        await client.repository()
         await client.delete("abcd1234")
         await client.renew("abcd1234")
         async with client.log("abcd1234") as pieces:
@@ -322,12 +321,11 @@ def test_every_path_is_below_the_base_and_has_no_slash_at_its_end() -> None:
     assert [head.split(" HTTP")[0] for head in wire.heads] == [
         "GET /skaha/v1/session",
         "GET /skaha/v1/image?type=headless",
-        "GET /skaha/v1/repository",
         "DELETE /skaha/v1/session/abcd1234",
         "POST /skaha/v1/session/abcd1234",
         "GET /skaha/v1/session/abcd1234?view=logs",
     ]
-    assert wire.bodies[4] == b"action=renew"
+    assert wire.bodies[3] == b"action=renew"
 
 
 @pytest.mark.parametrize("id", ["", ".", ".."])

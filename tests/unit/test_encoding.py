@@ -39,7 +39,7 @@ def request(command: tuple[str, ...] = (), env: tuple[tuple[str, str], ...] = ()
 
 def arrived(asked: Request) -> tuple[list[str], list[tuple[str, str]]]:
     """What the container gets, by an independent model of the server, from the body as it is sent."""
-    body = encoding.body(encoding.fields(asked, "fits-1-abcde", {}))
+    body = encoding.body(encoding.fields(asked, "fits-1-abcde"))
     form = parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=True)
     first = dict(reversed(form))
     got = container(first.get("cmd"), first.get("args"), [text for key, text in form if key == "env"], PLATFORM)
@@ -87,7 +87,7 @@ def test_environment_of_several_lines_arrives() -> None:
 def test_without_special_characters_nothing_is_encoded() -> None:
     asked = request(("python", "/arc/x.py", "--tile=271.281", "-j", "16"), (("LOG", "a:b,c@d%e"),))
     assert not encoding.needs_encoding(asked)
-    assert encoding.fields(asked, "t-1", {}) == [
+    assert encoding.fields(asked, "t-1") == [
         ("name", "t-1"),
         ("image", IMAGE),
         ("type", "headless"),
@@ -109,16 +109,16 @@ def test_an_equals_sign_needs_it_in_values_only() -> None:
 
 
 def test_resources_are_written_as_other_clients_do() -> None:
-    form = dict(encoding.fields(request(resources=Resources(8.0, 1.5, 0)), "n", {}))
+    form = dict(encoding.fields(request(resources=Resources(8.0, 1.5, 0)), "n"))
     assert (form["cores"], form["ram"]) == ("8", "1.5")
     assert "gpus" not in form  # the server refuses 0
     assert "cmd" not in form
     assert "args" not in form
-    assert dict(encoding.fields(request(resources=Resources(gpus=2)), "n", {}))["gpus"] == "2"
+    assert dict(encoding.fields(request(resources=Resources(gpus=2)), "n"))["gpus"] == "2"
 
 
 def test_the_body_is_ascii_whatever_was_asked_for() -> None:
-    encoding.body(encoding.fields(request(("écho", "日本"), (("A", "\U0001f600"),)), "n", {})).decode("ascii")
+    encoding.body(encoding.fields(request(("écho", "日本"), (("A", "\U0001f600"),)), "n")).decode("ascii")
 
 
 @pytest.mark.parametrize(
@@ -180,22 +180,26 @@ def test_all_problems_are_told_at_once() -> None:
     assert len(encoding.problems(request(("a\0", "y"), (("HOME", "1"), ("B", "\x01"))))) == 4
 
 
+def revealed(asked: Request, environ: dict[str, str]) -> Request:
+    return asyncio.run(encoding.SecretReader(environ).reveal(asked))
+
+
 def test_secrets_are_read_when_sent_and_masked_when_shown(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("from the file\n")
     asked = Request(
         "headless", IMAGE, (), (("A", Secret("env", "TOKEN")), ("B", Secret("file", str(file))), ("C", "1"))
     )
-    sent = [text for key, text in encoding.fields(asked, "n", {"TOKEN": "abc="}) if key == "env"]
+    sent = [text for key, text in encoding.fields(revealed(asked, {"TOKEN": "abc="}), "n") if key == "env"]
     assert sent == ["A=abc\\\\x3d", "B=from\\\\x20the\\\\x20file", "C=1"]
-    shown = [text for key, text in encoding.masked_fields(asked, "n") if key == "env"]
+    shown = [text for key, text in encoding.fields(asked, "n") if key == "env"]
     assert shown == ["A=<env:TOKEN>", f"B=<file:{file}>", "C=1"]
 
 
 def test_a_secret_that_cannot_be_read_or_sent_is_told_without_its_value(tmp_path: Path) -> None:
     def message(secret: Secret, environ: dict[str, str]) -> str:
         with pytest.raises(UsageError) as told:
-            encoding.fields(Request("headless", IMAGE, (), (("A", secret),)), "n", environ)
+            revealed(Request("headless", IMAGE, (), (("A", secret),)), environ)
         return f"{told.value.message} {told.value.hint}"
 
     assert "TOKEN is not set" in message(Secret("env", "TOKEN"), {})
