@@ -259,14 +259,12 @@ def _sync(
     return waited
 
 
-def _same_arguments(
-    constructor: Callable[Concatenate[AsyncSession, P], None],
-) -> Callable[Concatenate[Session, P], None]:
-    """Return a constructor of Session that takes what that of AsyncSession takes."""
+def _same_arguments(make: Callable[P, AsyncSession]) -> Callable[Concatenate[Session, P], None]:
+    """Return a constructor of Session that takes the arguments of ``make``."""
 
-    @functools.wraps(constructor)
+    @functools.wraps(AsyncSession.__init__)
     def construct(self: Session, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        self._session = AsyncSession(*args, **kwargs)
+        self._session = make(*args, **kwargs)
         self._before = []
         self._begin()
 
@@ -282,7 +280,7 @@ class Session:
     _session: AsyncSession
     _before: list[object]  # loops of other processes
 
-    __init__ = _same_arguments(AsyncSession.__init__)
+    __init__ = _same_arguments(AsyncSession)
 
     def _begin(self) -> None:
         self._loop: OwnLoop | None = None

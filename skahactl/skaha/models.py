@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -274,7 +274,7 @@ def _json(body: bytes, expected: str) -> object:
     return data
 
 
-def _list(body: bytes, expected: str) -> list[object]:
+def _list(body: bytes, expected: str) -> list[Any]:
     data = _json(body, expected)
     if not isinstance(data, list):
         raise UnreadableReply(f"the reply is not {expected}")
