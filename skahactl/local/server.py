@@ -190,6 +190,8 @@ def run_server(
 def _serve_forever(platform: Platform, token: str, listener: socket.socket, directory: Path | None) -> None:
     import uvicorn
 
+    from skahactl.local.connection import bounded_protocol
+
     number = listener.getsockname()[1]
     storage = None if directory is None else Storage(directory, platform.user)
     hosts = frozenset(f"{host}:{number}" for host in (ADDRESS, "localhost"))
@@ -201,7 +203,7 @@ def _serve_forever(platform: Platform, token: str, listener: socket.socket, dire
             access_log=False,
             lifespan="off",
             ws="none",
-            http="h11",
+            http=bounded_protocol(),
             loop="asyncio",
             proxy_headers=False,
             server_header=False,

@@ -136,6 +136,10 @@ LINGER, GLANCE = 1.0, 0.01
 #: Seconds that a worker waits for room on a full disk before it gives up, and its session is Failed.
 PATIENCE = 60.0
 
+#: Bytes that must stay free on the disk of the logs. A session that writes on is ended, as a pod is evicted, and the
+#: end of its log is cut off, so that the disk can be used again (and the session be deleted).
+LEAST_FREE, CUT = 1 << 20, 4 << 20
+
 #: The end of a session: id, state, exit code, reason.
 End = tuple[str, str, "int | None", str]
 
@@ -215,6 +219,8 @@ class Worker:
             except sqlite3.OperationalError:
                 if time.monotonic() > limit:
                     raise
+                if done is not None and self._is_disk_full():
+                    self._make_room(done[0])
                 time.sleep(1)
 
     def _turn(self, done: End | None, spare: PreforkedChild, leave: bool) -> tuple[sqlite3.Row | None, bool]:
@@ -236,10 +242,26 @@ class Worker:
             if not self._wait():
                 self._help()
                 verdict = self._verdict(session)
+                if verdict is None and self._is_disk_full():
+                    verdict = "the disk is full; the end of the log was cut off to make room"
+                    workers.signal_group(running.pid, signal.SIGSTOP)
+                    self._make_room(session)
                 if verdict is not None:
                     self._end(running, spare)
                     return FAILED, None, verdict
         return queue.end_of_status(status)
+
+    def _is_disk_full(self) -> bool:
+        disk = os.statvfs(self.root)
+        return disk.f_bavail * disk.f_frsize < LEAST_FREE
+
+    def _make_room(self, session: str) -> None:
+        """Cut off the end of a session's log: what the last lines say is that the disk is full."""
+        log = log_path(self.root, session)
+        try:
+            os.truncate(log, max(0, os.path.getsize(log) - CUT))
+        except FileNotFoundError:
+            return
 
     def _verdict(self, session: str) -> str | None:
         """Return why the session must end now, or None."""

@@ -448,3 +448,26 @@ def test_workers_killed_again_and_again(tmp_path: Path) -> None:
     assert sum(status == "Failed" for status in statuses.values()) <= killed
     started = rows(tmp_path, "SELECT started FROM sessions WHERE started IS NOT NULL ORDER BY seq")
     assert started == sorted(started)
+
+
+@LINUX
+def test_a_session_that_fills_the_disk_is_ended_and_can_be_deleted(tmp_path: Path) -> None:
+    """A file system of 12 MB; the session writes until nothing is free."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", str(disk)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("only root can mount a small file system")
+
+    async def run() -> None:
+        async with platform(disk) as client:
+            session = await create(client, "full", "sh", "-c", "trap '' PIPE; while :; do yes | head -c 100000; done")
+            assert await ended(client) == {"full": "Failed"}
+            assert os.statvfs(disk).f_bavail > 0
+            (await client.delete(f"/session/{session}")).raise_for_status()
+            await until(lambda: asyncio.sleep(0, rows(disk, "SELECT id FROM sessions")), lambda left: not left)
+
+    try:
+        asyncio.run(run())
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)

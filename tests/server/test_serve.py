@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -24,10 +25,10 @@ ROOT = Path(__file__).parents[2]
 class Server:
     """``skahactl serve`` as a process, with a HOME of its own."""
 
-    def __init__(self, home: Path, *options: str):
+    def __init__(self, home: Path, *options: str, before: Sequence[str] = ()):
         self.environ = {"PATH": os.environ["PATH"], "HOME": str(home), "SKAHACTL_STATE_DIR": str(home / "state")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "skahactl", "serve", *options],
+            [*before, sys.executable, "-m", "skahactl", "serve", *options],
             cwd=home,
             env={**self.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
@@ -256,6 +257,29 @@ def serve_fails(home: Path, *options: str) -> str:
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
     return done.stderr
+
+
+@pytest.mark.once
+def test_idle_and_half_sent_connections_do_not_block_it(tmp_path: Path) -> None:
+    """With few files to open, many connections without a token, and some that send half a request."""
+    limited = ["sh", "-c", 'ulimit -n 150; exec "$@"', "sh"]
+    server = Server(tmp_path, before=limited)
+    others = []
+    try:
+        for number in range(200):
+            other = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+            others.append(other)
+            with contextlib.suppress(OSError):  # it may be closed already
+                other.sendall(b"POST /skaha/v1/session HTTP/1.1\r\nHo" if number % 2 else b"")
+        with server.client() as client:
+            assert client.get("/session").json() == []
+    finally:
+        for other in others:
+            other.close()
+        code, words = server.stop()
+    assert code in (130, -signal.SIGINT)
+    assert "Traceback" not in words
+    assert len(words) < 2000
 
 
 def test_a_profile_of_it_is_added_with_a_token_in_a_file_below_home(server: Server) -> None:
