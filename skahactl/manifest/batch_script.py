@@ -88,12 +88,9 @@ class BatchScript:
 
     def argv(self, text: str) -> list[str] | None:
         """Return the command that runs ``text`` with the interpreter, or None for an unknown one."""
-        program = self.program
-        if program in _DASH_C:
-            return [program, *self.flags, "-c", text]
-        if program.startswith("python"):
-            return [program, *self.flags, "-c", text]
-        return [program, *self.flags, "-e", text] if program in _DASH_E else None
+        has_c = self.program in _DASH_C or self.program.startswith("python")
+        option = "-c" if has_c else "-e" if self.program in _DASH_E else None
+        return None if option is None else [self.program, *self.flags, option, text]
 
 
 def parse_script(text: str) -> BatchScript:

@@ -427,8 +427,8 @@ FOREIGN = {
     "list": "items.values",
 }
 _RUN_TIME = (
-    'sessions have no limit on their run time; to end a program after 2 hours, write "timeout", "2h" before it in '
-    "command. pending-timeout in [limits] limits the time in Pending"
+    'to end a program after 2 hours, write "timeout", "2h" before it in command: no key limits the run time. '
+    "pending-timeout in [limits] limits the time in Pending"
 )
 
 MANIFEST = FileFormat(

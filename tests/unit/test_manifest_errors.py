@@ -34,8 +34,8 @@ WRONG = [
     ("[resources]\nLOG_LEVEL = 'debug'", 4, ["unknown key in [resources]", "below a line [env]"]),
     ("[limits]\nattempts = 2", 4, ["did you mean 'attempts' in [retry]?"]),
     ("[limit]\nalive = 2", 3, ["limit: unknown key", "did you mean 'limits'?"]),
-    ("[limits]\ntimeout = '2h'", 4, ["limits.timeout: unknown key", "no limit on their run time", '"timeout", "2h"']),
-    ("time = '2h'", 3, ["time: unknown key", "no limit on their run time"]),
+    ("[limits]\ntimeout = '2h'", 4, ["limits.timeout: unknown key", "no key limits the run time", '"timeout", "2h"']),
+    ("time = '2h'", 3, ["time: unknown key", "no key limits the run time"]),
     (
         "replicas = 2\nper-replica = 3",
         4,
