@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from skahactl.errors import SkahactlError, UsageError
@@ -156,10 +156,6 @@ def _value(rest: Sequence[str], *names: str) -> str | None:
     return None
 
 
-def _after_dashes(rest: Sequence[str]) -> str:
-    return shlex.join(rest[rest.index("--") + 1 :]) if "--" in rest else ""
-
-
 def _ps(rest: list[str]) -> str:
     """``canfar ps``, which lists sessions that have not ended; -q and -o are read before the verb."""
     asked = current()
@@ -228,14 +224,10 @@ def _manifest_of(job: str | None) -> str | None:
     return None if path is None else path.removeprefix(f"{current().cwd}/")
 
 
-def _squeue(rest: list[str]) -> str:
+def _of_job(command: str, rest: list[str]) -> str:
+    """``squeue -j X``, ``sacct --name X``."""
     job = _value(rest, "-j", "--jobs", "--job", "-n", "--name")
-    return f"get replicas {_target(job)}" if job else "get jobs"
-
-
-def _sacct(rest: list[str]) -> str:
-    job = _value(rest, "-j", "--jobs", "--job", "--name") or next(iter(_targets(rest)), None)
-    return f"describe {_target(job)}" if job else "get jobs"
+    return f"{command} {_target(job)}" if job else "get jobs"
 
 
 def _scancel(rest: list[str]) -> str:
@@ -267,25 +259,15 @@ def _rollout(rest: list[str]) -> str:
 
 
 def _run(rest: list[str]) -> str:
-    """``gh run ...``, ``kubectl run NAME --image=I -- CMD``, ``docker run IMAGE CMD``."""
-    what, targets = next(iter(rest), ""), " ".join(_targets(rest[1:])) or "JOB"
+    """``run job.toml``, ``kubectl run NAME --image=I -- CMD``, ``docker run IMAGE CMD``."""
+    what, image = next(iter(rest), ""), _value(rest, "--image")
     if what.endswith(".toml"):
         return f"apply {shlex.join(rest)}"
-    image = _value(rest, "--image")
     if image:
-        command = _after_dashes(rest)
+        command = shlex.join(rest[rest.index("--") + 1 :]) if "--" in rest else ""
         return f"create headless {image} -n {what}" + (f" -- {command}" if command else "")
-    failed = " --failed" if "--log-failed" in rest else ""
-    found = {
-        "view": f"logs {targets}{failed}" if failed or "--log" in rest else f"describe {targets}",
-        "list": "get jobs",
-        "ls": "get jobs",
-        "watch": f"get {targets} -w",
-        "rerun": f"retry {targets}",
-        "cancel": f"delete {targets}",
-    }
     words = shlex.join(word for word in rest if word != "--")
-    return found.get(what) or (f"create headless {words}" if words else "create headless IMAGE -- COMMAND")
+    return f"create headless {words or 'IMAGE -- COMMAND'}"
 
 
 def _sbatch(rest: list[str]) -> str:
@@ -296,7 +278,7 @@ def _sbatch(rest: list[str]) -> str:
         return f"apply {shlex.quote(scripts[0])}"
     if command is None:
         script = scripts[0] if scripts else "script.sh"
-        return f"init --from-sbatch {shlex.quote(script)} > {shlex.quote(_new_manifest(script))}"
+        return f"init --from-sbatch {shlex.quote(script)} > job.toml"
     from skahactl.manifest.arrays import parse_array
 
     try:
@@ -308,13 +290,6 @@ def _sbatch(rest: list[str]) -> str:
     options = (f" -n {name}" if name else "") + (f" -r {count}" if array else "")
     note = f"\nat most {alive} at a time: alive = {alive} below [limits] in a manifest" if alive else ""
     return f"create headless IMAGE{options} -- sh -c {shlex.quote(command)}{note}"
-
-
-def _new_manifest(script: str) -> str:
-    """Return a name for a manifest that does not exist, so that ``>`` overwrites nothing."""
-    stem = os.path.splitext(os.path.basename(script))[0]
-    names = ("job.toml", f"{stem}.toml", *(f"{stem}-{number}.toml" for number in range(2, 100)))
-    return next((name for name in names if not os.path.exists(os.path.join(current().cwd, name))), "NEW.toml")
 
 
 def _srun(rest: list[str]) -> str:
@@ -346,8 +321,8 @@ _FUNCTIONS: dict[str, Callable[[list[str]], str]] = {
     "server": _profile,
     "restart": _restart,
     "rerun": _restart,
-    "squeue": _squeue,
-    "sacct": _sacct,
+    "squeue": partial(_of_job, "get replicas"),
+    "sacct": partial(_of_job, "describe"),
     "scancel": _scancel,
     "scontrol": _scontrol,
     "qsub": _sbatch,
