@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TextIO
 
 from skahactl.errors import UsageError
-from skahactl.text import call_options, distance, nearest, suggest, wrapped
+from skahactl.text import call_options, distance, join_words, nearest, suggest, wrapped
 
 OUTPUTS = ("table", "wide", "name", "json", "jsonl", "yaml", "csv", "toml")
 COLOURS = ("auto", "always", "never")
@@ -375,7 +375,7 @@ def _refuse_format(output: str, words: Sequence[str]) -> None:
 def _not_one_of(place: str, value: str, choices: Sequence[str]) -> UsageError:
     guess = nearest(value, choices)
     return UsageError(
-        f"{place} is {', '.join(choices[:-1])} or {choices[-1]}, not '{value}'",
+        f"{place} is {join_words(choices, 'or')}, not '{value}'",
         hint=f"did you mean '{guess}'?" if guess else None,
     )
 

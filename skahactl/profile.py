@@ -6,9 +6,13 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING
 
 from skahactl.model import Limits, Resources
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 LOCAL_SERVER = "local"
 
@@ -206,7 +210,7 @@ def profile_toml(profile: Profile) -> str:
 
 
 def _tables(profile: Profile) -> dict[str, object]:
-    auth, registry, resources, limits = profile.auth, profile.registry, profile.resources, profile.limits
+    registry = profile.registry
     return {
         "server": profile.server,
         "registry": registry.host,
@@ -214,33 +218,24 @@ def _tables(profile: Profile) -> dict[str, object]:
         "registry-secret-env": registry.secret_env,
         "registry-secret-file": registry.secret_file,
         "auth": {
-            "method": auth.method,
-            "certificate": auth.certificate,
-            "token-file": auth.token_file,
-            "token-env": auth.token_env,
-            "token-command": None if auth.token_command is None else list(auth.token_command),
-            "login-url": profile.login_url if auth.method == "x509" else None,
+            **_settings(profile.auth),
+            "login-url": profile.login_url if profile.auth.method == "x509" else None,
         },
         "defaults": {
-            "resources": resources and {"cores": resources.cores, "ram": resources.ram, "gpus": resources.gpus},
-            "limits": {
-                "alive": limits.alive,
-                "pending": limits.pending,
-                "pending-timeout": limits.pending_timeout,
-                "failures": limits.failures,
-            },
+            "resources": profile.resources and _settings(profile.resources),
+            "limits": _settings(profile.limits),
             "logs": {"shared": profile.shared_logs},
         },
-        "storage": {"root": profile.storage.root, "url": profile.storage.url},
-        "notify": {"command": list(profile.notify) or None},
-        "vars": dict(profile.vars),
+        "storage": _settings(profile.storage),
+        "notify": {"command": profile.notify or None},
+        "vars": profile.vars,
         "client": _settings(profile.client),
         "local": _settings(profile.local),
     }
 
 
-def _settings(settings: ClientSettings | LocalSettings) -> dict[str, object]:
-    return {name.replace("_", "-"): getattr(settings, name) for name in settings.__slots__}
+def _settings(table: DataclassInstance) -> dict[str, object]:
+    return {field.name.replace("_", "-"): getattr(table, field.name) for field in fields(table)}
 
 
 def _without_none(table: Mapping[str, object]) -> dict[str, object]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from skahactl.errors import SkahactlError, UsageError
 from skahactl.invocation import current, similar, unknown_option
-from skahactl.text import GB_AMOUNT, suggest
+from skahactl.text import GB_AMOUNT, join_words, suggest
 
 if TYPE_CHECKING:
     from cyclopts import CycloptsError
@@ -390,7 +390,7 @@ def _invalid_value(error: CoercionError, page: str) -> UsageError:
     value = error.token.value if error.token is not None else ""
     choices = error.argument.get_choices(force=True) if error.argument is not None else None
     if choices:
-        return UsageError(f"{name} is {_or(choices)}, not '{value}'", hint=similar(value, choices) or page)
+        return UsageError(f"{name} is {join_words(choices, 'or')}, not '{value}'", hint=similar(value, choices) or page)
     kind = {int: "a whole number", float: "a number"}.get(error.target_type or str, "something else")
     if error.argument is not None and error.argument.parameter.metavar == "GB":
         kind = "a number of GB"
@@ -403,8 +403,3 @@ def _name(argument: Argument) -> str:
     """As it is written: the long option, or the name of the argument."""
     options = [name for name in argument.names if name.startswith("--")]
     return options[0] if options else argument.name
-
-
-def _or(words: Iterable[str]) -> str:
-    *others, last = words
-    return f"{', '.join(others)} or {last}" if others else last

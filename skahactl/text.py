@@ -97,10 +97,10 @@ def format_ranges(numbers: Iterable[int]) -> str:
     return ",".join(parts)
 
 
-def join_words(words: Sequence[str]) -> str:
+def join_words(words: Sequence[str], before_last: str = "and") -> str:
     """``a, b and c``."""
     *others, last = words
-    return f"{', '.join(others)} and {last}" if others else last
+    return f"{', '.join(others)} {before_last} {last}" if others else last
 
 
 def name_replicas(numbers: Collection[int], noun: str = "replica") -> str:
