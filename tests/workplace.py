@@ -236,10 +236,17 @@ class Workplace:
             self.run("delete", *left, "--ignore-not-found", expect=None)
 
 
-def wait_for(holds: Callable[[], object], seconds: float = 120, every: float = 0.02) -> None:
+def wait_for(
+    holds: Callable[[], object],
+    seconds: float = 120,
+    every: float = 0.02,
+    process: subprocess.Popen[Any] | None = None,
+) -> None:
+    """Wait until a condition holds; that ``process`` ends before is an error."""
     limit = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < limit, "it did not come true in time"
+        assert process is None or process.poll() is None, process.communicate()
         time.sleep(every)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.faulty_proxy import FAULTS
 from tests.shared_site import SharedSite, shared_site
+from tests.workplace import wait_for
 
 pytestmark = pytest.mark.once
 
@@ -89,11 +89,7 @@ def test_after_an_outage_the_same_command_reads_the_rest(site: SharedSite) -> No
 def test_a_driver_waits_until_the_outage_ends(site: SharedSite) -> None:
     site.proxy.share, site.proxy.faults = 1.0, ("503",)
     driver = site.start("apply", "job.toml", "--wait", machine="copy")
-    limit = time.monotonic() + 60
-    while site.proxy.failed["503"] < 20:
-        assert time.monotonic() < limit
-        assert driver.poll() is None
-        time.sleep(0.1)
+    wait_for(lambda: site.proxy.failed["503"] >= 20, process=driver)
     site.proxy.share = 0.0
     _, told = driver.communicate(timeout=60)
     assert driver.returncode == 1
@@ -113,11 +109,7 @@ def test_nothing_is_adopted_in_an_outage(site: SharedSite) -> None:
 def test_wait_does_not_take_an_unread_result_for_the_last_word(site: SharedSite) -> None:
     site.proxy.share, site.proxy.faults = 1.0, ("503",)
     waiting = site.start("wait", "tiles/1", machine="copy")
-    limit = time.monotonic() + 60
-    while site.proxy.failed["503"] < 20:
-        assert time.monotonic() < limit
-        assert waiting.poll() is None, waiting.communicate()
-        time.sleep(0.1)
+    wait_for(lambda: site.proxy.failed["503"] >= 20, process=waiting)
     site.run("wait", "tiles", "--timeout", "2s", machine="copy", expect=5)
     site.proxy.share = 0.0
     _, told = waiting.communicate(timeout=60)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +78,7 @@ def test_photometry_through_an_outage_at_most_four_alive_whatever_else_the_user_
             server.tell("session", name=name, kind="notebook" if name == "notebook" else "headless")
         here = Workplace(tmp_path / "here", server)
         driver = here.start("apply", str(CONFIGS / "photometry" / "job.toml"), "--wait")
-        wait_for_creates(server, driver, 4)
+        wait_for(lambda: server.counts().get("create", 0) >= 4, process=driver)
         server.tell("outage", kind="unavailable", seconds=2)
         out, err = driver.communicate(timeout=120)
         assert driver.returncode == 0, out + err
@@ -90,14 +88,6 @@ def test_photometry_through_an_outage_at_most_four_alive_whatever_else_the_user_
     assert {tuple(row["argv"]) for row in rows} == {("bash", "-c", line)}
     assert most(rows, "visible", "ends") == 4
     assert all(row["alive"] for row in others), "what the job did not make is none of its business"
-
-
-def wait_for_creates(server: Server, driver: subprocess.Popen[str], count: int) -> None:
-    until = time.monotonic() + 120
-    while server.counts().get("create", 0) < count:
-        assert driver.poll() is None, driver.communicate()
-        assert time.monotonic() < until, "no creates"
-        time.sleep(0.02)
 
 
 def test_shards_arrive_as_written_and_a_failed_one_holds_the_merge_back(tmp_path: Path) -> None:

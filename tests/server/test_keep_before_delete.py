@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.faulty_proxy import proxy_to
-from tests.server.test_serve import Server as ServeProcess
+from tests.serve_process import ServeProcess
 from tests.skaha_server.process import Server, running
-from tests.workplace import Workplace, wait_for
+from tests.workplace import PYTHON, Workplace, wait_for
 
 pytestmark = pytest.mark.once
 
@@ -78,7 +76,7 @@ def test_no_logs_skips_it(place: tuple[Server, Workplace], options: list[str]) -
     assert server.counts().get("logs", 0) == 0
 
 
-PYTHON = """
+DESTROY = """
 from skahactl.session import Session
 with Session() as session:
     ids = [row["id"] for row in session.fetch()]
@@ -89,7 +87,7 @@ with Session() as session:
 
 def test_destroy_saves_what_info_has_seen(place: tuple[Server, Workplace]) -> None:
     server, here = place
-    subprocess.run([sys.executable, "-c", PYTHON], env=here.environ, cwd=here.root, check=True, timeout=120)
+    here.run(DESTROY, program=PYTHON)
     assert here.kept_logs() == logs_of(server)
     assert {row["state"] for row in here.data("get", "replicas", "kept")} == {"Completed"}
 
@@ -146,7 +144,7 @@ def test_a_retry_runs_only_what_failed_although_nobody_looked(here: Workplace, t
 def slow_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServeProcess, Workplace]]:
     """The local platform over HTTP; every log takes 1.5 seconds."""
     root = tmp_path_factory.mktemp("slow")
-    served = ServeProcess(root)
+    served = ServeProcess(Workplace(root))
     with proxy_to(served.url) as (url, proxy):
         proxy.log_delay = 1.5
         yield (
@@ -163,7 +161,7 @@ def test_a_retry_waits_for_a_slow_log(slow_site: tuple[ServeProcess, Workplace],
     """As above, but the end is known long before the log with the marks of the items has arrived."""
     served, here = slow_site
     name = f"turn-{turn}"
-    ran = served.home / f"{name}.txt"
+    ran = served.here.root / f"{name}.txt"
     here.write("items.toml", EACH.replace("ran.txt", str(ran)).replace('"items"', f'"{name}"'))
     here.run("apply", "-q", "items.toml", expect=None)  # it may see the end itself
     time.sleep(0.04 * (turn % 20))

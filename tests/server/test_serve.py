@@ -4,62 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.local_platform import IMAGE
-
-ROOT = Path(__file__).parents[2]
-
-
-class Server:
-    """``skahactl serve`` as a process, with a HOME of its own."""
-
-    def __init__(self, home: Path, *options: str, before: Sequence[str] = ()):
-        self.environ = {"PATH": os.environ["PATH"], "HOME": str(home), "SKAHACTL_STATE_DIR": str(home / "state")}
-        self.process = subprocess.Popen(
-            [*before, sys.executable, "-m", "skahactl", "serve", *options],
-            cwd=home,
-            env={**self.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().strip()
-        assert self.url, self.process.communicate()[1]
-        self.port = int(self.url.split(":")[2].split("/")[0])
-        self.home = home
-
-    @property
-    def token(self) -> str:
-        return (self.home / "state" / "local" / f"serve-{self.port}.token").read_text().strip()
-
-    def client(self, **headers: str) -> httpx.Client:
-        known = {"authorization": f"Bearer {self.token}", **headers}
-        return httpx.Client(base_url=self.url, headers=known, timeout=60, trust_env=False)
-
-    def stop(self, number: int = signal.SIGINT) -> tuple[int, str]:
-        """Exit code and stderr after a signal."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        _, words = self.process.communicate(timeout=120)
-        return self.process.returncode, words
+from tests.serve_process import ServeProcess
+from tests.workplace import COMMAND, PYTHON, Workplace, wait_for
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("serve"))
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
+    server = ServeProcess(Workplace(tmp_path_factory.mktemp("serve")))
     yield server
     server.stop()
 
@@ -93,17 +54,9 @@ print(json.dumps({
 
 
 @pytest.mark.once
-def test_the_public_client_creates_looks_and_destroys(server: Server) -> None:
+def test_the_public_client_creates_looks_and_destroys(server: ServeProcess) -> None:
     pytest.importorskip("canfar")
-    done = subprocess.run(
-        [sys.executable, "-c", CANFAR, server.url, server.token],
-        env=server.environ,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = server.here.run(CANFAR, server.url, server.token, program=PYTHON)
     assert json.loads(done.stdout.splitlines()[-1]) == {
         "listed": sorted(f"fits-{number}" for number in range(1, 21)),
         "info": 20,
@@ -119,7 +72,7 @@ def test_the_public_client_creates_looks_and_destroys(server: Server) -> None:
 FORM = {"image": IMAGE, "name": "evil", "cmd": "touch", "args": "evil-ran"}
 
 
-def refused(server: Server, status: int, **headers: str) -> str:
+def refused(server: ServeProcess, status: int, **headers: str) -> str:
     """A create with these headers is answered with ``status``, and made nothing; the body."""
     with server.client(**headers) as client:
         reply = client.post("/session", data=FORM)
@@ -127,11 +80,11 @@ def refused(server: Server, status: int, **headers: str) -> str:
         assert client.get("/session").json() == []
     assert reply.status_code == status
     assert reply.headers["content-type"] == "text/plain"
-    assert not (server.home / "evil-ran").exists()
+    assert not (server.here.root / "evil-ran").exists()
     return reply.text
 
 
-def test_a_form_of_a_web_page_is_refused(server: Server) -> None:
+def test_a_form_of_a_web_page_is_refused(server: ServeProcess) -> None:
     assert "web pages" in refused(server, 403, Origin="https://evil.example")
     assert "web pages" in refused(server, 403, Origin="null")
     assert "web pages" in refused(server, 403, Origin=server.url.removesuffix("/skaha/v1"))
@@ -140,23 +93,23 @@ def test_a_form_of_a_web_page_is_refused(server: Server) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "localhost.evil:{port}"]
 )
-def test_a_foreign_host_is_refused(server: Server, host: str) -> None:
+def test_a_foreign_host_is_refused(server: ServeProcess, host: str) -> None:
     refused(server, 403, Host=host.format(port=server.port))
 
 
-def test_localhost_is_this_server_too(server: Server) -> None:
+def test_localhost_is_this_server_too(server: ServeProcess) -> None:
     with server.client(Host=f"LOCALHOST:{server.port}") as client:
         assert client.get("/session").status_code == 200
 
 
 @pytest.mark.parametrize("value", ["Bearer wrong", "Bearer", "", "Bearer {token}x", "Basic {token}", "{token}"])
-def test_a_wrong_token_is_refused(server: Server, value: str) -> None:
+def test_a_wrong_token_is_refused(server: ServeProcess, value: str) -> None:
     value = value.format(token=server.token)
     body = refused(server, 401, Authorization=value)
     assert server.token not in body
 
 
-def test_no_token_is_refused_everywhere(server: Server) -> None:
+def test_no_token_is_refused_everywhere(server: ServeProcess) -> None:
     with httpx.Client(trust_env=False) as client:
         for path in ("/v1/session", "/v1/context", "", "/capabilities", "/nowhere"):
             reply = client.get(server.url.removesuffix("/v1") + path)
@@ -164,7 +117,7 @@ def test_no_token_is_refused_everywhere(server: Server) -> None:
             assert reply.headers["www-authenticate"].startswith("Bearer")
 
 
-def test_bodies_have_a_limit(server: Server) -> None:
+def test_bodies_have_a_limit(server: ServeProcess) -> None:
     def pieces() -> Iterator[bytes]:
         for _ in range(40):
             yield b"x" * 65536
@@ -177,14 +130,11 @@ def test_bodies_have_a_limit(server: Server) -> None:
         assert (fits.status_code, fits.text) == (400, "Missing parameter 'image'\n")
 
 
-def test_a_log_is_streamed_and_a_head_has_no_body(server: Server) -> None:
+def test_a_log_is_streamed_and_a_head_has_no_body(server: ServeProcess) -> None:
     with server.client() as client:
         fields = {**FORM, "name": "big", "cmd": "head", "args": "-c 5000000 /dev/zero"}
         session = client.post("/session", data=fields).text.strip()
-        limit = time.monotonic() + 120
-        while client.get(f"/session/{session}").json()["status"] != "Completed":
-            assert time.monotonic() < limit
-            time.sleep(0.02)
+        wait_for(lambda: client.get(f"/session/{session}").json()["status"] == "Completed")
         with client.stream("GET", f"/session/{session}", params={"view": "logs"}) as reply:
             assert reply.headers["transfer-encoding"] == "chunked"
             assert sum(len(piece) for piece in reply.iter_raw()) == 5_000_000
@@ -196,7 +146,7 @@ def test_a_log_is_streamed_and_a_head_has_no_body(server: Server) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_cleanly(tmp_path: Path, number: int) -> None:
     """A closed terminal ends it as TERM does."""
-    server = Server(tmp_path)
+    server = ServeProcess(Workplace(tmp_path))
     token, url = server.token, server.url
     kept = tmp_path / "state" / "local" / f"serve-{server.port}.token"
     assert kept.stat().st_mode & 0o777 == 0o600
@@ -204,17 +154,14 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: int) -> None:
         fields = {**FORM, "name": "lasts", "cmd": "sh", "args": "-c sleep\\\\x200.5;echo\\\\x20x>evil-ran"}
         assert client.post("/session", data=fields).status_code == 200
         ended, words = server.stop(number)
-    assert ended == -(signal.SIGTERM if number == signal.SIGHUP else number)
+    assert ended == 128 + (signal.SIGTERM if number == signal.SIGHUP else number)
     assert "Traceback" not in words
     assert url in words
     assert f'SKAHACTL_TOKEN="$(cat {kept})"' in words
     assert re.search(r"bearer token is in \S+\.token\b", words)
     assert token not in words, "stderr may be a log that others can read"
     assert not kept.exists()
-    limit = time.monotonic() + 120
-    while not (tmp_path / "evil-ran").exists():
-        assert time.monotonic() < limit, "sessions go on without the server"
-        time.sleep(0.05)
+    wait_for((tmp_path / "evil-ran").exists)  # sessions go on without the server
 
 
 def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
@@ -235,7 +182,7 @@ def test_the_token_may_come_from_a_file(tmp_path: Path) -> None:
     file.chmod(0o644)
     assert "readable by other users" in serve_fails(tmp_path, "--token-file", str(file))
     file.chmod(0o600)
-    server = Server(tmp_path, "--token-file", str(file))
+    server = ServeProcess(Workplace(tmp_path), "--token-file", str(file))
     try:
         known = {"authorization": "Bearer a-token-of-my-own-choice"}
         assert httpx.get(server.url + "/session", headers=known, trust_env=False).json() == []
@@ -246,16 +193,8 @@ def test_the_token_may_come_from_a_file(tmp_path: Path) -> None:
 
 
 def serve_fails(home: Path, *options: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "skahactl", "serve", *options],
-        env={"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Traceback" not in done.stderr
+    done = Workplace(home).run("serve", *options, expect=2)
+    assert done.stdout == ""
     return done.stderr
 
 
@@ -263,7 +202,7 @@ def serve_fails(home: Path, *options: str) -> str:
 def test_idle_and_half_sent_connections_do_not_block_it(tmp_path: Path) -> None:
     """With few files to open, many connections without a token, and some that send half a request."""
     limited = ["sh", "-c", 'ulimit -n 150; exec "$@"', "sh"]
-    server = Server(tmp_path, before=limited)
+    server = ServeProcess(Workplace(tmp_path), program=(*limited, *COMMAND))
     others = []
     try:
         for number in range(200):
@@ -277,22 +216,15 @@ def test_idle_and_half_sent_connections_do_not_block_it(tmp_path: Path) -> None:
         for other in others:
             other.close()
         code, words = server.stop()
-    assert code in (130, -signal.SIGINT)
+    assert code == 130
     assert "Traceback" not in words
     assert len(words) < 2000
 
 
-def test_a_profile_of_it_is_added_with_a_token_in_a_file_below_home(server: Server) -> None:
+def test_a_profile_of_it_is_added_with_a_token_in_a_file_below_home(server: ServeProcess) -> None:
     """The shell does not expand the tilde in quotes; the check sends the token."""
-    (server.home / "tok").write_text(f"{server.token}\n")
-    (server.home / "tok").chmod(0o600)
+    (server.here.root / "tok").write_text(f"{server.token}\n")
+    (server.here.root / "tok").chmod(0o600)
     words = ["profile", "add", "remote", "--server", server.url, "--auth", "token", "--token-file", "~/tok"]
-    for line in (words, ["-p", "remote", "get", "sessions"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "skahactl", *line],
-            env={**server.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
+    server.here.run(*words)
+    server.here.run("-p", "remote", "get", "sessions")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.shared_site import ROOT, SharedSite, shared_site
+from tests.shared_site import SharedSite, shared_site
+from tests.skaha_server.process import ROOT
+from tests.workplace import wait_for
 
 pytestmark = pytest.mark.once
 
@@ -89,19 +90,18 @@ def test_another_machine_does_not_overwrite_the_results(site: SharedSite) -> Non
 
 
 def test_a_retry_runs_only_the_items_that_failed(site: SharedSite) -> None:
-    folder = site.root / "laptop"
-    folder.mkdir()
-    (folder / "job.toml").write_text(
+    site.at("laptop").write(
+        "job.toml",
         'name = "items"\nimage = "images.canfar.net/a/b:1"\n'
         f"shell = '''until [ -e {site.gate} ]; do sleep 0.1; done\n"
         "echo item {item}; [ {item} != b ] || [ -n \"$SKAHACTL_ATTEMPT\" ]'''\nreplicas = 1\n"
-        f'[items]\nvalues = ["a", "b", "c"]\neach = true\n[logs]\nshared = "{site.shared}"\n'
+        f'[items]\nvalues = ["a", "b", "c"]\neach = true\n[logs]\nshared = "{site.shared}"\n',
     )
     site.gate.unlink()
     site.run("apply", "job.toml")
     site.gate.touch()
     site.wait_until_ended(1)
-    items = json.loads(site.run("get", "items", "items", "-o", "json").stdout)
+    items = site.data("get", "items", "items")
     assert [(row["item"], row["state"]) for row in items] == [("a", "Completed"), ("b", "Failed"), ("c", "Completed")]
     site.run("retry", "items", "--wait")
     second = next(site.shared.rglob("1-2.log")).read_text()
@@ -112,27 +112,18 @@ def test_a_driver_on_the_platform_that_is_killed_continues_where_it_was(site: Sh
     """The driver is itself a session; its local record is on the shared storage."""
     site.write_job()
     job = site.root / "laptop" / "job.toml"
-    words = site.command("apply", str(job), "--wait")
+    words = [*site.command, "apply", str(job), "--wait"]
     settings = [f"SKAHACTL_STATE_DIR={site.shared}/state", f"PYTHONPATH={ROOT}"]
     driver = ["create", "headless", "images.canfar.net/a/b:1", "-n", "driver", "--", "env", *settings, *words]
     site.run(*driver, machine="starter")
-    limit = time.monotonic() + 60
-    while not list(site.shared.glob("tiles-r1-*")):
-        assert time.monotonic() < limit
-        time.sleep(0.1)
+    wait_for(lambda: list(site.shared.glob("tiles-r1-*")))
     site.run("delete", "driver", "--no-logs", machine="starter")
     site.run(*driver, machine="again")
     site.wait_until_ended(4)
     ended = {path.name for path in site.shared.glob("tiles-r1-*/*.end")}
     assert ended == {"1-1.end", "2-1.end", "3-1.end", "4-1.end"}
-    result = subprocess.run(
-        site.command("get", "jobs", "-o", "json"),
-        env={**site.environment("laptop"), "SKAHACTL_STATE_DIR": f"{site.shared}/state"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    there = {"SKAHACTL_STATE_DIR": f"{site.shared}/state"}
+    result = site.at("laptop").run("get", "jobs", "-o", "json", program=site.command, extra=there)
     (tiles,) = json.loads(result.stdout)
     assert (tiles["status"], tiles["counts"]["Completed"], tiles["counts"]["Failed"]) == ("Failed", 3, 1)
 
@@ -155,10 +146,7 @@ def test_the_result_of_an_earlier_run_in_the_same_directory_is_not_taken(site: S
     ids = [str(row["session"]) for row in site.replicas("tiles")]
     for id in ids:
         site.request("DELETE", f"/session/{id}")
-    limit = time.monotonic() + 60
-    while {row["state"] for row in site.replicas("tiles")} != {"Unknown"}:
-        assert time.monotonic() < limit, site.replicas("tiles")
-        time.sleep(0.5)
+    wait_for(lambda: {row["state"] for row in site.replicas("tiles")} == {"Unknown"}, every=0.5)
     site.run("delete", "busy", "--no-logs")
 
 
@@ -167,11 +155,11 @@ def test_describe_and_report_add_exit_codes_to_results_that_were_observed(site: 
     site.run("apply", "job.toml", "--wait", expect=1)
     assert [row["source"] for row in site.replicas("tiles")] == ["observed"] * 4
     site.proxy.requests.clear()
-    one = json.loads(site.run("describe", "tiles/3", "-o", "json").stdout)
+    one = site.data("describe", "tiles/3")
     assert [(row["replica"], row["exit_code"], row["finished_after"]) for row in one["replicas"]] == [(3, 7, None)]
     assert sum(site.proxy.requests.values()) == 1
     site.run("report", "tiles", "-o", "page.html")
-    described = json.loads(site.run("describe", "tiles", "-o", "json").stdout)
+    described = site.data("describe", "tiles")
     assert [(row["exit_code"], row["source"]) for row in described["replicas"]] == [
         (0, "observed"),
         (0, "observed"),

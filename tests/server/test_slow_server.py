@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-import time
 from pathlib import Path
 
 import httpx
@@ -21,7 +20,7 @@ from skahactl.skaha.client import Client
 from skahactl.system import SystemClock
 from tests import ledgers
 from tests.skaha_server.process import running
-from tests.workplace import Workplace, end
+from tests.workplace import Workplace, end, wait_for
 
 pytestmark = pytest.mark.once
 
@@ -126,19 +125,12 @@ def test_a_server_that_does_not_tell_what_it_offers(tmp_path: Path, status: int 
 def _stopped(process, number: int, when) -> tuple[int, str]:  # type: ignore[no-untyped-def]
     """Sends the signal as soon as it is ``when``: exit code, and stderr."""
     try:
-        _until(when)
+        wait_for(when)
         process.send_signal(number)
         _, err = process.communicate(timeout=120)
     finally:
         end(process)
     return process.returncode, err
-
-
-def _until(holds, seconds: float = 120) -> None:  # type: ignore[no-untyped-def]
-    limit = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < limit
-        time.sleep(0.05)
 
 
 def test_a_job_of_a_server_that_has_gone_is_as_it_was_last_seen(tmp_path: Path) -> None:

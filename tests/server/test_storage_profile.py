@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.shared_site import SharedSite, shared_site
-from tests.terminal import Terminal
 
 pytestmark = pytest.mark.once
 
@@ -20,18 +16,14 @@ pytestmark = pytest.mark.once
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[SharedSite]:
     with shared_site(tmp_path) as site:
-        (tmp_path / "laptop").mkdir()
         yield site
 
 
 def add_profile(site: SharedSite, *answers: tuple[str, str]) -> tuple[int, bytes]:
     """The exit code of ``profile add``, and what the terminal showed; ``answers``: to questions in this order."""
-    words = [sys.executable, "-m", "skahactl", "profile", "add", "mine"]
-    terminal = Terminal(words, site.root / "laptop", site.environment("laptop"))
+    terminal = site.at("laptop").at_a_terminal("profile", "add", "mine")
     for question, answer in answers:
-        terminal.read_until(question.encode())
-        terminal.text = b""
-        os.write(terminal.master, answer.encode() + b"\r")
+        terminal.answer(question, answer)
     return terminal.ended(), terminal.text
 
 
@@ -59,7 +51,7 @@ def test_the_questions_lead_to_a_profile_that_works(site: SharedSite) -> None:
     shown_lines = site.run("profile", "check", "mine").stdout.splitlines()
     assert [line.split() for line in shown_lines if line.startswith("storage")] == [["storage", site.storage]]
     assert site.proxy.requests["GET /arc/nodes"] == 1
-    assert json.loads(site.run("profile", "check", "mine", "-o", "json").stdout)["storage"] == site.storage
+    assert site.data("profile", "check", "mine")["storage"] == site.storage
 
     path.write_text(path.read_text() + "[client]\nmemory = 4\npoll-min = 0.2\n")
     (site.root / "profile.toml").write_bytes(path.read_bytes())

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.skaha_server.process import Server, running
-from tests.workplace import Workplace, end
+from tests.workplace import Workplace, end, wait_for
 
 pytestmark = pytest.mark.once
 
@@ -80,10 +80,8 @@ def drive_and_kill(here: Workplace, server: Server, creates: int, kills: int) ->
     draw = random.Random(7)
     for number in range(1, kills + 1):
         process = here.start("apply", "job.toml", "--wait")
-        until = time.monotonic() + 120
-        while server.counts().get("create", 0) < number * creates and time.monotonic() < until:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.02)
+        wanted = number * creates
+        wait_for(lambda: server.counts().get("create", 0) >= wanted, process=process)  # noqa: B023
         time.sleep(draw.uniform(0, 0.5))
         end(process)
 
@@ -132,7 +130,7 @@ def test_an_end_that_nobody_saw_is_expired_until_a_person_says_more(tmp_path: Pa
             'name = "lone"\nimage = "images.canfar.net/skaha/astroml:latest"\ncommand = [\'x\']\nreplicas = 4\n',
         )
         here.run("apply", "job.toml")
-        wait_until_forgotten(server)
+        wait_for(lambda: all(row["status"] is None for row in server.state()["sessions"]), every=0.1)
         assert {row["state"] for row in here.data("get", "replicas", "lone")} == {"Unknown"}
         assert [row["status"] for row in here.data("get", "jobs")] == ["Unknown"]
         assert here.data("describe", "lone")["job"]["status"] == "Unknown"
@@ -146,13 +144,6 @@ def test_an_end_that_nobody_saw_is_expired_until_a_person_says_more(tmp_path: Pa
         assert server.counts()["create"] == 6
         assert [row["state"] for row in here.data("get", "replicas", "lone")] == ["Completed"] * 4
         assert sorted(row["attempt"] for row in server.state()["sessions"]) == [1, 1, 1, 1, 2, 2]
-
-
-def wait_until_forgotten(server: Server) -> None:
-    until = time.monotonic() + 120
-    while any(row["status"] is not None for row in server.state()["sessions"]):
-        assert time.monotonic() < until
-        time.sleep(0.1)
 
 
 def test_a_log_that_was_shown_is_saved(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.skaha_server.process import Server, running
-from tests.workplace import Workplace
+from tests.workplace import PYTHON, Done, Workplace, wait_for
 
 pytestmark = pytest.mark.once  # a hundred commands, each a process
 
 IMAGE = "images.canfar.net/skaha/astroml:latest"
 MANIFEST = f'name = "field"\nimage = "{IMAGE}"\ncommand = ["true"]\nreplicas = 2\n'
-PYTHON = """
+SESSION = """
 import sys
 from skahactl.errors import SkahactlError
 from skahactl.session import Session
@@ -75,17 +74,8 @@ class Stage:
         """The words of a verb; for another user's jobs, ``create`` needs the name of one."""
         return tuple({"other": "field", LIMIT: "60s"}.get(word, word) for word in VERBS[verb])
 
-    def python(self, method: str, id: str) -> subprocess.CompletedProcess[str]:
-        import sys
-
-        return subprocess.run(
-            [sys.executable, "-c", PYTHON, method, id],
-            env=self.place.environ,
-            cwd=self.place.root,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+    def python(self, method: str, id: str) -> Done:
+        return self.place.run(SESSION, method, id, program=PYTHON, expect=None)
 
     def session(self) -> str:
         with contextlib.closing(sqlite3.connect(self.place.root / "state" / "ledger.sqlite3")) as ledger:
@@ -175,11 +165,11 @@ def test_credentials_that_expire_and_are_renewed_end_nothing(stage: Stage, verb:
     words = tuple("60s" if word == LIMIT else word for word in VERBS[verb])
     polls = stage.server.counts().get("list", 0)
     process = stage.place.start(*words)
-    _until(lambda: stage.server.counts().get("list", 0) > polls)
+    wait_for(lambda: stage.server.counts().get("list", 0) > polls)
     time.sleep(0.3)  # whatever the first poll leads to
     stage.server.tell("plan", deny="expired")
     refused = stage.server.counts().get("list", 0)
-    _until(lambda: stage.server.counts().get("list", 0) > refused + 1)
+    wait_for(lambda: stage.server.counts().get("list", 0) > refused + 1)
     stage.server.tell("plan", deny=None)
     limit = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < limit:  # a retry, or a new job, may start a session now
@@ -189,11 +179,3 @@ def test_credentials_that_expire_and_are_renewed_end_nothing(stage: Stage, verb:
     assert process.returncode == (1 if verb in ("resume", "apply --wait") else 0), err
     assert err.count("authentication failed (Token has expired); retrying") == 1, err
     assert err.count("connection restored") == 1, err
-
-
-def _until(holds: object, seconds: float = 60) -> None:
-    assert callable(holds)
-    limit = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < limit, "it did not happen in time"
-        time.sleep(0.05)
