@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,65 +15,31 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from skahactl.skaha import canary
+from tests.serve_process import ServeProcess
+from tests.workplace import Done, Workplace
 
 pytestmark = pytest.mark.once
 
-ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "images.canfar.net/skaha/terminal:1.1.1"
 
 
-def check(home: Path, server: str, token: str) -> subprocess.CompletedProcess[str]:
-    environ = {"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+def check(here: Workplace, server: str, token: str, expect: int = 0) -> Done:
     auth = '[auth]\nmethod = "token"\ntoken-env = "TOKEN"'
-    (home / "p.toml").write_text(f'server = "{server}"\n{auth}\n[client]\nlog-patience = 0.5\n')
-    environ["TOKEN"] = token
-    command = [sys.executable, "-m", "skahactl", "profile", "check", "p.toml", "--canary", IMAGE]
-    return subprocess.run(
-        command, env=environ, cwd=home, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
-    )
+    here.write("p.toml", f'server = "{server}"\n{auth}\n[client]\nlog-patience = 0.5\n')
+    return here.run("profile", "check", "p.toml", "--canary", IMAGE, expect=expect, extra={"TOKEN": token})
 
 
-def remembered(home: Path, server: str, later: float = 0.0) -> bool | None:
-    return canary.remembered_result(home / ".local/state/skahactl", server, time.time() + later)
+def remembered(here: Workplace, server: str, later: float = 0.0) -> bool | None:
+    return canary.remembered_result(here.state, server, time.time() + later)
 
 
-@contextlib.contextmanager
-def serving(home: Path) -> Iterator[str]:
-    """``skahactl serve`` with the token "the-token"; gives its address."""
-    secret = home / "token"
-    secret.write_text("the-token-of-the-test\n")
-    secret.chmod(0o600)
-    environ = {"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "skahactl", "serve", "--token-file", str(secret)],
-        env=environ,
-        cwd=home,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield next(_addresses(process.stdout))
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def _addresses(lines: Iterator[str]) -> Iterator[str]:
-    for line in lines:
-        yield from (word for word in line.split() if word.startswith("http://") and word.endswith("/skaha/v1"))
-
-
-def test_a_server_that_decodes_is_proven(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
-        done = check(tmp_path, server, "the-token-of-the-test")
-        assert done.returncode == 0, done.stderr
-        assert "arrived byte for byte" in done.stdout
-        assert remembered(tmp_path, server) is True
-        assert remembered(tmp_path, server, later=31 * 86400) is None
-        assert remembered(tmp_path, "https://another/skaha/v1") is None
+def test_a_server_that_decodes_is_proven(here: Workplace) -> None:
+    served = ServeProcess(here)
+    assert "arrived byte for byte" in check(here, served.url, served.token).stdout
+    assert remembered(here, served.url) is True
+    assert remembered(here, served.url, later=31 * 86400) is None
+    assert remembered(here, "https://another/skaha/v1") is None
+    served.stop()
 
 
 class Literal(BaseHTTPRequestHandler):
@@ -133,22 +97,20 @@ def literal(*, runs: bool = True) -> Iterator[tuple[str, dict[str, bytes]]]:
         thread.join()
 
 
-def test_a_server_that_decodes_differently_is_told_and_remembered(tmp_path: Path) -> None:
+def test_a_server_that_decodes_differently_is_told_and_remembered(here: Workplace) -> None:
     with literal() as (server, logs):
-        done = check(tmp_path, server, "a-token")
-        assert done.returncode == 1
+        done = check(here, server, "a-token", expect=1)
         assert "does not decode commands" in done.stderr
         assert "x20" in done.stderr  # what the canary printed
-        assert remembered(tmp_path, server) is False
+        assert remembered(here, server) is False
         assert logs == {}, "the canary is deleted"
 
 
-def test_a_canary_without_a_word_proves_nothing(tmp_path: Path) -> None:
+def test_a_canary_without_a_word_proves_nothing(here: Workplace) -> None:
     with literal(runs=False) as (server, logs):
-        done = check(tmp_path, server, "a-token")
-        assert done.returncode == 1
+        done = check(here, server, "a-token", expect=1)
         assert "the result is inconclusive" in done.stderr
-        assert remembered(tmp_path, server) is None
+        assert remembered(here, server) is None
         assert logs == {}
 
 

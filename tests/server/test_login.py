@@ -6,11 +6,8 @@ import asyncio
 import base64
 import contextlib
 import os
-import select
 import ssl
 import stat
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,10 +26,10 @@ from skahactl.skaha.client import Client
 from skahactl.skaha.login import require_https
 from skahactl.system import SystemClock
 from tests.certificates import Pair, file, issued
+from tests.workplace import Workplace
 
 pytestmark = pytest.mark.once
 
-ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse:battery"
 
 
@@ -84,42 +81,26 @@ class Handler(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
-class Home:
+class Home(Workplace):
     """A home with a profile ``mine`` whose login-url is the service."""
 
     def __init__(self, root: Path, service: Service) -> None:
-        self.root = root
+        super().__init__(root, extra={"SKAHACTL_PROFILE": ""})
         self.certificate = root / ".ssl" / "cadcproxy.pem"
         url = f"https://127.0.0.1:{service.port}/cred/generate?daysValid=30"
-        text = (
+        self.add_profile(
+            "mine",
             f'server = "https://skaha.example.org/skaha/v1"\n[auth]\nmethod = "x509"\nlogin-url = "{url}"\n'
-            f'[client]\ntimeout = 10\nca-file = "{root}/ca.pem"\n'
+            f'[client]\ntimeout = 10\nca-file = "{root}/ca.pem"\n',
         )
-        folder = root / ".config/skahactl/profiles"
-        folder.mkdir(parents=True)
-        (folder / "mine.toml").write_text(text)
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {"HOME": str(self.root), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
 
     def netrc(self, password: str = PASSWORD, mode: int = 0o600) -> None:
         file(self.root / ".netrc", f'machine 127.0.0.1 login alice password "{password}"\n'.encode(), mode=mode)
 
     def login(self, *words: str, expect: int = 0) -> str:
         """What it said on stderr; nothing goes to stdout, and no password anywhere."""
-        done = subprocess.run(
-            [sys.executable, "-m", "skahactl", "login", *(words or ("mine",)), "-vv"],
-            env=self.environ,
-            cwd=self.root,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == expect, done.stderr
+        done = self.run("login", *(words or ("mine",)), "-vv", expect=expect)
         assert done.stdout == ""
-        assert "Traceback" not in done.stderr
         assert PASSWORD not in done.stderr
         return done.stderr
 
@@ -201,21 +182,13 @@ def test_a_proxy_that_cannot_be_used_is_told(home: Home, proxy: str, says: str) 
     """For login and for any other command."""
     url = "https://login.test/cred"
     text = f'server = "https://skaha.test/skaha/v1"\n[auth]\nmethod = "x509"\nlogin-url = "{url}"\n'
-    folder = home.root / ".config/skahactl/profiles"
-    (folder / "away.toml").write_text(text)
-    (folder / "open.toml").write_text(text.split("[auth]")[0])
+    home.add_profile("away", text)
+    home.add_profile("open", text.split("[auth]")[0])
     file(home.root / ".netrc", b"machine login.test login alice password secret\n")
     for words in (["login", "away"], ["get", "sessions", "-p", "open"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "skahactl", *words],
-            env={**home.environ, "https_proxy": proxy},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 2, done.stderr
-        assert says in done.stderr
-        assert "secret" not in done.stderr
+        told = home.run(*words, expect=2, extra={"https_proxy": proxy}).stderr
+        assert says in told
+        assert "secret" not in told
 
 
 def test_passwords_that_others_can_read_are_not_used(home: Home, service: Service) -> None:
@@ -246,34 +219,16 @@ def test_without_a_terminal_and_netrc_it_says_what_is_needed(home: Home, service
 
 
 def test_on_a_terminal_it_asks_and_shows_no_password(home: Home) -> None:
-    leader, follower = os.openpty()
-    command = [sys.executable, "-m", "skahactl", "login", "mine"]
-    streams = {"stdin": follower, "stdout": follower, "stderr": follower}
-    process = subprocess.Popen(command, env=home.environ, cwd=home.root, start_new_session=True, **streams)
-    os.close(follower)
-    shown = b""
-    try:
-        username = b"Username for mine (skaha.example.org): "
-        for prompt, answer in ((username, b"alice\n"), (b"Password of alice: ", PASSWORD.encode() + b"\n")):
-            while not shown.endswith(prompt):
-                assert select.select([leader], [], [], 30)[0], shown
-                shown += os.read(leader, 4096)
-            os.write(leader, answer)
-        with contextlib.suppress(OSError):  # the end of a pty is an error on Linux
-            while piece := os.read(leader, 4096):
-                shown += piece
-        assert process.wait(30) == 0, shown
-    finally:
-        os.close(leader)
-        process.kill()
-        process.wait()
-    assert PASSWORD.encode() not in shown
+    terminal = home.at_a_terminal("login", "mine")
+    terminal.answer("Username for mine (skaha.example.org): ", "alice")
+    terminal.answer("Password of alice: ", PASSWORD)
+    assert terminal.ended() == 0, terminal.text
+    assert PASSWORD.encode() not in terminal.text
     assert home.certificate.exists()
 
 
 def test_profiles_without_certificates_say_what_to_do(home: Home) -> None:
-    folder = home.root / ".config/skahactl/profiles"
-    (folder / "t.toml").write_text('server = "https://a/skaha/v1"\n[auth]\nmethod = "token"\ntoken-file = "~/t"\n')
+    home.add_profile("t", 'server = "https://a/skaha/v1"\n[auth]\nmethod = "token"\ntoken-file = "~/t"\n')
     assert f"{home.root}/t" in home.login("t", expect=2)
     assert "needs no login" in home.login("local")
 
@@ -281,14 +236,10 @@ def test_profiles_without_certificates_say_what_to_do(home: Home) -> None:
 def test_what_the_environment_alone_describes_never_becomes_the_default(home: Home, service: Service) -> None:
     home.netrc()
     extra = {"SKAHACTL_SERVER": "https://skaha.test/skaha/v1", "SKAHACTL_CERTIFICATE": str(home.certificate)}
-    environ = {**home.environ, **extra}
-    for words in (["login", "environment"], ["get", "sessions"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "skahactl", *words], env=environ, capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == (2 if words[0] == "login" else 3)
-        assert "SKAHACTL_CERTIFICATE" in done.stderr
-        assert "skahactl login" not in done.stderr
+    for words, code in ((["login", "environment"], 2), (["get", "sessions"], 3)):
+        told = home.run(*words, expect=code, extra=extra).stderr
+        assert "SKAHACTL_CERTIFICATE" in told
+        assert "skahactl login" not in told
     assert profiles.default_name(home.environ) is None
     assert service.asked == []
 

@@ -6,8 +6,6 @@ import asyncio
 import io
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -23,7 +21,8 @@ from skahactl.manifest.placeholders import ItemMarks
 from skahactl.skaha.client import Client
 from tests import ledgers
 from tests.log_server import LogServer, lines, serving
-from tests.skaha_server.process import ROOT, TOKEN, running
+from tests.skaha_server.process import running
+from tests.workplace import PYTHON, Workplace
 
 pytestmark = pytest.mark.once
 
@@ -211,7 +210,7 @@ from skahactl.platforms import open_client
 from skahactl.profile import Auth, Profile
 
 async def main(url, session, paths, limit):
-    profile = Profile("test", url, auth=Auth("token", token_env="TOKEN"))
+    profile = Profile("test", url, auth=Auth("token", token_env="TEST_TOKEN"))
     async with open_client(profile) as client:
         if limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -234,14 +233,8 @@ def kept_in_a_process(tmp_path: Path, size: int, copies: int, limit: int = 0) ->
     with running(tmp_path / "server", {"log_bytes": size}) as server:
         session = server.tell("session", name="long", status="Completed")["id"]
         paths = [str(tmp_path / "state" / f"{number}.log") for number in range(copies)]
-        done = subprocess.run(
-            [sys.executable, "-c", KEEPER, server.url, session, str(limit), *paths],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TOKEN": TOKEN, "HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-    assert done.returncode == 0, done.stderr
+        words = (KEEPER, server.url, session, str(limit), *paths)
+        done = Workplace(tmp_path).run(*words, program=PYTHON)
     found: dict[str, list[int]] = json.loads(done.stdout)
     return found
 

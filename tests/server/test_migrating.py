@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.skaha_server.process import ROOT, TOKEN, Server, running
-from tests.workplace import Workplace
+from tests.workplace import PYTHON, Workplace
 
 pytestmark = pytest.mark.once
 
@@ -53,11 +50,7 @@ def rows() -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def inventory(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[list[str], list[list[str]], bool]]:
-    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path_factory.mktemp("home"))}
-    done = subprocess.run(
-        [sys.executable, "-c", INVENTORY], env=environ, capture_output=True, text=True, timeout=120, check=True
-    )
-    found = json.loads(done.stdout)
+    found = json.loads(Workplace(tmp_path_factory.mktemp("home")).run(INVENTORY, program=PYTHON).stdout)
     assert len(found) > 25
     return [tuple(row) for row in found]
 
@@ -111,9 +104,8 @@ from canfar.sessions import Session
 session = Session(url={server.url!r}, token={TOKEN!r})
 session.create(name="theirs", image={IMAGE!r}, cores=2, ram=8, cmd="run", args="--tile 3", env={{"A": "1"}}, replicas=2)
 """
-    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, timeout=120, check=True)
     here = Workplace(tmp_path / "here", server)
+    here.run(code, program=PYTHON)
     words = ["-n", "ours", "--cpu", "2", "--memory", "8", "-e", "A=1", "-r", "2"]
     here.run("create", *words, "headless", IMAGE, "--", "run", "--tile", "3")
     asked: dict[str, list[Any]] = {"theirs": [], "ours": []}

@@ -6,9 +6,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import os
 import pydoc
-import subprocess
+import signal
 import sys
 import threading
 import time
@@ -26,7 +25,7 @@ from skahactl.session import AsyncSession, Session
 from tests.ledgers import changes
 from tests.server.test_faults import add_other
 from tests.skaha_server.process import ROOT, Server, running
-from tests.workplace import IMPATIENT, Workplace
+from tests.workplace import IMPATIENT, Workplace, end, wait_for
 
 IMAGE = "images.canfar.net/skaha/astronomy:latest"
 ANALYSIS = "images.canfar.net/your/analysis-container:latest"
@@ -44,47 +43,18 @@ with open("share_" + os.environ["REPLICA_ID"], "w") as out:
 """
 
 
-class Home:
-    """An empty home, and what lies in it."""
-
-    def __init__(self, root: Path):
-        self.root = root
-        self.environ = {"PATH": os.environ["PATH"], "HOME": str(root)}
-
-    def session(self, **more: Any) -> AsyncSession:
-        return AsyncSession(environ=self.environ, directory=str(self.root), **more)
-
-    def waiting(self) -> Session:
-        return Session(environ=self.environ, directory=str(self.root))
-
-    def run(self, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            words,
-            cwd=self.root,
-            env={**self.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == expect, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    def skahactl(self, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", "skahactl", *words, expect=expect)
-
-
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
+def here(tmp_path: Path) -> Workplace:
+    """The machine of someone who has configured nothing."""
+    return Workplace(tmp_path, extra={"SKAHACTL_PROFILE": ""})
 
 
-def wait_until(look: Callable[[], object], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < until
-        time.sleep(0.05)
+def session_at(here: Workplace) -> Session:
+    return Session(environ=here.environ, directory=str(here.root))
+
+
+def async_session_at(here: Workplace) -> AsyncSession:
+    return AsyncSession(environ=here.environ, directory=str(here.root))
 
 
 def numbers(line: str) -> list[int]:
@@ -94,18 +64,18 @@ def numbers(line: str) -> list[int]:
 def shares(root: Path, replicas: int) -> list[list[list[int]]]:
     """For chunk and for stripe: the numbers of the files that each replica got, once all have written them down."""
     files = [root / f"share_{replica}" for replica in range(1, replicas + 1)]
-    wait_until(lambda: all(file.exists() and file.read_text().count("\n") == 2 for file in files))
+    wait_for(lambda: all(file.exists() and file.read_text().count("\n") == 2 for file in files))
     lines = [file.read_text().splitlines() for file in files]
     return [[numbers(line[which]) for line in lines] for which in (0, 1)]
 
 
 @pytest.mark.once
-def test_the_documentation_s_example_of_a_hundred_replicas(home: Home) -> None:
-    script = home.root / "batch_processing.py"
+def test_the_documentation_s_example_of_a_hundred_replicas(here: Workplace) -> None:
+    script = here.root / "batch_processing.py"
     script.write_text(BATCH_PROCESSING.format(root=str(ROOT), files=1000))
 
     async def main() -> list[str]:
-        async with home.session() as session:
+        async with async_session_at(here) as session:
             return await session.create(
                 name="fits-processing",
                 image=ANALYSIS,
@@ -118,70 +88,71 @@ def test_the_documentation_s_example_of_a_hundred_replicas(home: Home) -> None:
             )
 
     ids = asyncio.run(main())
-    chunks, stripes = shares(home.root, 100)
+    chunks, stripes = shares(here.root, 100)
     assert chunks == [list(range(start, start + 10)) for start in range(0, 1000, 10)]
     assert stripes == [list(range(start, 1000, 100)) for start in range(100)]
-    rows = json.loads(home.skahactl("get", "replicas", "fits-processing", "-o", "json").stdout)
+    rows = here.data("get", "replicas", "fits-processing")
     assert [row["session"] for row in rows] == ids, "ids come in the order of the replicas"
     assert {(row["resources"]["cores"], row["resources"]["ram"]) for row in rows} == {(8, 32)}
 
 
-def test_more_replicas_than_items(home: Home) -> None:
-    script = home.root / "batch_processing.py"
+def test_more_replicas_than_items(here: Workplace) -> None:
+    script = here.root / "batch_processing.py"
     script.write_text(BATCH_PROCESSING.format(root=str(ROOT), files=3))
-    with home.waiting() as session:
+    with session_at(here) as session:
         assert len(set(session.create("few", IMAGE, cmd="python", args=str(script), replicas=5))) == 5
-    assert shares(home.root, 5) == [[[0], [1], [2], [], []]] * 2
+    assert shares(here.root, 5) == [[[0], [1], [2], [], []]] * 2
 
 
 @pytest.mark.once
-def test_the_documentation_s_example_on_the_command_line(home: Home) -> None:
-    script = home.root / "batch_processing.py"
+def test_the_documentation_s_example_on_the_command_line(here: Workplace) -> None:
+    script = here.root / "batch_processing.py"
     script.write_text("import os\nopen('done_' + os.environ['REPLICA_ID'], 'w').write(os.environ['REPLICA_COUNT'])\n")
     words = f"create -c 8 -m 32 -r 100 -n fits-processing headless {ANALYSIS}".split()
-    home.skahactl(*words, "--wait", "--", "python", str(script))
-    done = {path.name: path.read_text() for path in home.root.glob("done_*")}
+    here.run(*words, "--wait", "--", "python", str(script))
+    done = {path.name: path.read_text() for path in here.root.glob("done_*")}
     assert done == {f"done_{number}": "100" for number in range(1, 101)}
 
 
-def test_a_job_without_a_name_gets_one_that_is_shown(home: Home) -> None:
-    script = home.root / "process_data.py"
+def test_a_job_without_a_name_gets_one_that_is_shown(here: Workplace) -> None:
+    script = here.root / "process_data.py"
     script.write_text("print('processed')")
-    made = home.skahactl("create", "headless", IMAGE, "-r", "5", "--wait", "--", "python3", str(script))
-    (job,) = json.loads(home.skahactl("get", "jobs", "-o", "json").stdout)
+    made = here.run("create", "headless", IMAGE, "-r", "5", "--wait", "--", "python3", str(script))
+    (job,) = here.data("get", "jobs")
     assert (job["replicas"], job["status"]) == (5, "Completed")
     assert f"the job is named {job['name']}" in made.stderr
     assert job["name"].startswith("astronomy-")
 
 
 @pytest.mark.once
-def test_the_package_s_own_example_and_one_that_never_closes(home: Home) -> None:
+def test_the_package_s_own_example_and_one_that_never_closes(here: Workplace) -> None:
     """As scripts, as people write them; what is left open at the end of one says nothing."""
     example = inspect.cleandoc(skahactl.session.__doc__ or "").replace("python", "true")
     body = example[example.index("    async with") :].split("\n\n")[0].replace('"/path/to/batch_processing.py"', "")
     wrapped = "import asyncio\nfrom skahactl.session import AsyncSession\nasync def main():\n" + body
-    (home.root / "example.py").write_text(f"{wrapped}\n        print(len(ids))\nasyncio.run(main())\n")
-    assert home.run(sys.executable, "-W", "error", "example.py").stdout == "100\n"
-    (home.root / "left_open.py").write_text(
-        f"from skahactl.session import Session\nprint(Session().create('left-open', {IMAGE!r}, cmd='true'))\n"
+    here.write("example.py", f"{wrapped}\n        print(len(ids))\nasyncio.run(main())\n")
+    assert here.run("-W", "error", "example.py", program=[sys.executable]).stdout == "100\n"
+    here.write(
+        "left_open.py",
+        f"from skahactl.session import Session\nprint(Session().create('left-open', {IMAGE!r}, cmd='true'))\n",
     )
-    assert home.run(sys.executable, "left_open.py").stderr == ""
+    assert here.run("left_open.py", program=[sys.executable]).stderr == ""
 
 
-def test_arguments_and_environment_arrive_as_they_stand(home: Home) -> None:
+def test_arguments_and_environment_arrive_as_they_stand(here: Workplace) -> None:
     words = ["two  blanks", "$HOME", "a=b", '"', "", "é\n", Path("/arc/x y"), 7]
     code = "import sys, json, os; json.dump([sys.argv[1:], os.environ['SPECS'], os.environ['COUNT']], open('got', 'w'))"
-    with home.waiting() as session:
+    with session_at(here) as session:
         session.create(
             "as-it-stands", IMAGE, cmd="python", args=["-c", code, *words], env={"SPECS": "a|b=c\n", "COUNT": 3}
         )
-    wait_until(lambda: (home.root / "got").exists() and (home.root / "got").read_text().endswith("]"))
-    assert json.loads((home.root / "got").read_text()) == [[str(word) for word in words], "a|b=c\n", "3"]
+    wait_for(lambda: (here.root / "got").exists() and (here.root / "got").read_text().endswith("]"))
+    assert json.loads((here.root / "got").read_text()) == [[str(word) for word in words], "a|b=c\n", "3"]
 
 
-def test_looking_and_destroying(home: Home) -> None:
+def test_looking_and_destroying(here: Workplace) -> None:
     async def main() -> None:
-        async with home.session() as session:
+        async with async_session_at(here) as session:
             (quick,) = await session.create("quick", IMAGE, cmd="echo", args="one two")
             slow = await session.create("slow", IMAGE, cmd="sleep", args=["60"], replicas=2)
             while [row["status"] for row in await session.info(quick)] != ["Completed"]:
@@ -204,25 +175,23 @@ def test_looking_and_destroying(home: Home) -> None:
             assert await session.fetch() == []
 
     asyncio.run(main())
-    states = {
-        row["replica"]: row["state"] for row in json.loads(home.skahactl("get", "replicas/slow", "-o", "json").stdout)
-    }
+    states = {row["replica"]: row["state"] for row in here.data("get", "replicas/slow")}
     assert states == {1: "Deleted", 2: "Deleted"}
 
 
-def test_each_call_is_a_run_of_its_own(home: Home) -> None:
-    with home.waiting() as session:
+def test_each_call_is_a_run_of_its_own(here: Workplace) -> None:
+    with session_at(here) as session:
         first = session.create("again", IMAGE, cmd="true", replicas=2)
         second = session.create("again", IMAGE, cmd="true", replicas=2)
         assert not set(first) & set(second)
         assert len({row["name"] for row in session.info([*first, *second])}) == 4
-    (job,) = json.loads(home.skahactl("get", "jobs", "-o", "json").stdout)
+    (job,) = here.data("get", "jobs")
     assert job["run"] == 2
 
 
-def test_several_at_once_on_one_session_on_two_and_on_threads(home: Home) -> None:
+def test_several_at_once_on_one_session_on_two_and_on_threads(here: Workplace) -> None:
     async def main() -> list[list[str]]:
-        async with home.session() as one, home.session() as other:
+        async with async_session_at(here) as one, async_session_at(here) as other:
             return await asyncio.gather(
                 one.create("alike", IMAGE, cmd="true", replicas=3),
                 one.create("alike", IMAGE, cmd="true", replicas=3),
@@ -231,7 +200,7 @@ def test_several_at_once_on_one_session_on_two_and_on_threads(home: Home) -> Non
             )
 
     made = [session for ids in asyncio.run(main()) for session in ids]
-    with home.waiting() as shared:
+    with session_at(here) as shared:
         threads = [
             threading.Thread(target=lambda n=n: made.extend(shared.create(f"thread-{n}", IMAGE, cmd="true")))
             for n in range(3)
@@ -244,11 +213,11 @@ def test_several_at_once_on_one_session_on_two_and_on_threads(home: Home) -> Non
         assert {row["id"] for row in shared.fetch()} == set(made)
 
 
-def test_a_session_in_a_notebook_opens_closes_and_opens_again(home: Home) -> None:
+def test_a_session_in_a_notebook_opens_closes_and_opens_again(here: Workplace) -> None:
     """Where a loop runs already, as in a notebook."""
 
     async def cell() -> None:
-        session = home.waiting()
+        session = session_at(here)
         assert len(session.create("notebook", IMAGE, cmd="true")) == 1
         session.close()
         session.close()
@@ -259,9 +228,9 @@ def test_a_session_in_a_notebook_opens_closes_and_opens_again(home: Home) -> Non
     assert not [thread for thread in threading.enumerate() if thread.name == "skahactl"]
 
 
-def test_a_session_that_nobody_opened(home: Home) -> None:
+def test_a_session_that_nobody_opened(here: Workplace) -> None:
     """As examples use it; in one loop after the other, and several calls at once."""
-    session = home.session()
+    session = async_session_at(here)
 
     async def both() -> list[list[str]]:
         return await asyncio.gather(*(session.create(f"by-itself-{n}", IMAGE, cmd="true") for n in (1, 2)))
@@ -276,22 +245,23 @@ def test_a_session_that_nobody_opened(home: Home) -> None:
     asyncio.run(leave())
 
 
-def test_a_session_after_a_fork(home: Home) -> None:
-    (home.root / "fork.py").write_text(
+def test_a_session_after_a_fork(here: Workplace) -> None:
+    here.write(
+        "fork.py",
         "import os, sys\nfrom skahactl.session import Session\n"
         f"session = Session()\nsession.create('parent', {IMAGE!r}, cmd='true')\n"
         "child = os.fork()\n"
         "print(len(session.fetch()), flush=True)\n"
         "session.close()\n"
-        "sys.exit(0 if child == 0 else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "sys.exit(0 if child == 0 else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n",
     )
-    assert home.run(sys.executable, "fork.py").stdout == "1\n1\n"
+    assert here.run("fork.py", program=[sys.executable]).stdout == "1\n1\n"
 
 
-def test_the_order_of_older_clients_and_their_words(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
-    with home.waiting() as session:
+def test_the_order_of_older_clients_and_their_words(here: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    with session_at(here) as session:
         (made,) = session.create("test", IMAGE, 2, 8, "headless", None, "echo", "one two", {"X": "1"}, 1)
-        wait_until(lambda: session.fetch(kind="headless", status="Succeeded"))
+        wait_for(lambda: session.fetch(kind="headless", status="Succeeded"))
         (row,) = session.fetch("headless", "Succeeded", "all")
         assert (row["id"], row["status"]) == (made, "Completed")
         assert session.logs(made, verbose=True) is None
@@ -314,13 +284,13 @@ def test_the_order_of_older_clients_and_their_words(home: Home, capsys: pytest.C
         (lambda s: s.logs(3), "the id of a session, or a list"),
     ],
 )
-def test_wrong_choices(home: Home, call: Callable[[Session], object], words: str) -> None:
-    with home.waiting() as session, pytest.raises(UsageError, match=words):
+def test_wrong_choices(here: Workplace, call: Callable[[Session], object], words: str) -> None:
+    with session_at(here) as session, pytest.raises(UsageError, match=words):
         call(session)
 
 
-def test_not_configured(home: Home) -> None:
-    nowhere = Session("nowhere", environ=home.environ)
+def test_not_configured(here: Workplace) -> None:
+    nowhere = Session("nowhere", environ=here.environ)
     with pytest.raises(UsageError, match="nowhere"):
         nowhere.fetch()
     nowhere.close()
@@ -352,8 +322,8 @@ def test_not_configured(home: Home) -> None:
     ],
     ids=repr,
 )
-def test_wrong_arguments_are_told_before_anything_is_sent(home: Home, wrong: dict[str, Any], words: str) -> None:
-    with home.waiting() as session:
+def test_wrong_arguments_are_told_before_anything_is_sent(here: Workplace, wrong: dict[str, Any], words: str) -> None:
+    with session_at(here) as session:
         with pytest.raises(UsageError, match=words):
             session.create(**{"name": "wrong", "image": IMAGE, "cmd": "true", **wrong})
         with pytest.raises(UsageError, match="empty session id"):
@@ -378,8 +348,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 def session_of(tmp_path: Path, server: Server, client: Mapping[str, float] = MappingProxyType({})) -> Session:
     """A session on this server, of a machine that has nothing else."""
-    there = Workplace(tmp_path / "here", server, client)
-    return Session(environ=there.environ, directory=str(there.root))
+    return session_at(Workplace(tmp_path / "here", server, client))
 
 
 @pytest.mark.once
@@ -422,7 +391,7 @@ def test_credentials_that_end_on_the_way_lose_no_id(tmp_path: Path, server: Serv
 
         thread = threading.Thread(target=create)
         thread.start()
-        wait_until(lambda: sum(row["visible"] <= time.time() for row in server.state()["sessions"]) >= 10)
+        wait_for(lambda: sum(row["visible"] <= time.time() for row in server.state()["sessions"]) >= 10)
         server.tell("plan", deny="expired")
         thread.join(120)
         with pytest.raises(AuthError):
@@ -453,12 +422,9 @@ def test_an_interruption_ends_a_create_and_leaves_a_record(tmp_path: Path, serve
         f"from skahactl.session import Session\nwith Session() as s:\n"
         f"    s.create('stopped', {IMAGE!r}, cmd='true', replicas=200)\n",
     )
-    process = subprocess.Popen(
-        [sys.executable, "script.py"], cwd=there.root, env=there.environ, stderr=subprocess.PIPE, text=True
-    )
-    wait_until(lambda: server.counts().get("create", 0) >= 10)
-    process.send_signal(2)
-    said = process.communicate(timeout=120)[1]
+    process = there.start("script.py", program=[sys.executable])
+    wait_for(lambda: server.counts().get("create", 0) >= 10)
+    _, _, said = end(process, signal.SIGINT)
     assert "KeyboardInterrupt" in said
     made = server.counts()["create"]
     assert made < 200
@@ -489,10 +455,7 @@ with Session() as session:
     print(len(session.create("third", {IMAGE!r}, cmd="true")))
 """,
     )
-    words = [sys.executable, "script.py"]
-    done = subprocess.run(words, cwd=there.root, env=there.environ, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    said, third = done.stdout.splitlines()
+    said, third = there.run("script.py", program=[sys.executable]).stdout.splitlines()
     assert said.startswith("the local record cannot be used")
     assert third == "1"
     assert server.counts()["create"] == 2

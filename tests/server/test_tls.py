@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import ssl
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +22,7 @@ from skahactl.platforms import open_client
 from skahactl.profile import Auth, ClientSettings, Profile
 from skahactl.skaha import credentials
 from tests.certificates import Pair, file, issued
+from tests.workplace import Done, Workplace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,17 +71,12 @@ class Place:
         client = ClientSettings(timeout=10, ca_file=str(self.root / "ca.pem"))
         return Profile("test", self.url, auth=Auth("x509", certificate=str(certificate)), client=client)
 
-    def check(self, certificate: Path, *, trust: bool = True) -> subprocess.CompletedProcess[str]:
+    def check(self, certificate: Path, *, trust: bool = True) -> Done:
         """``skahactl profile check`` with this certificate."""
         ca = f'[client]\ntimeout = 10\nca-file = "{self.root}/ca.pem"\n' if trust else ""
         text = f'server = "{self.url}"\n[auth]\nmethod = "x509"\ncertificate = "{certificate}"\n{ca}'
-        profile = self.root / "profile.toml"
-        profile.write_text(text)
-        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(self.root)}
-        command = [sys.executable, "-m", "skahactl", "profile", "check", str(profile)]
-        return subprocess.run(
-            command, cwd=self.root, env=environ, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
-        )
+        here = Workplace(self.root)
+        return here.run("profile", "check", str(here.write("profile.toml", text)), expect=None)
 
 
 @pytest.fixture(scope="module")
