@@ -53,6 +53,10 @@ class Target:
         """Return whether this is a job or replicas of one; False for a session."""
         return self.run is not None and self.session is None
 
+    def has(self, replica: int) -> bool:
+        """Return whether this replica of its run is meant."""
+        return self.numbers is None or replica in self.numbers
+
 
 def find(
     ledger: Ledger,

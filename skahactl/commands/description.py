@@ -19,7 +19,7 @@ from skahactl.commands.runtime import (
 )
 from skahactl.engine import snapshot
 from skahactl.engine.delete import kept_bytes
-from skahactl.engine.snapshot import poll_is_due, view_run
+from skahactl.engine.snapshot import poll_is_due
 from skahactl.engine.usage import run_usage
 from skahactl.errors import AuthError, Exit, UnreachableError, UsageError
 from skahactl.invocation import current
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from skahactl.ledger.database import Ledger
     from skahactl.ledger.records import AttemptRow, Run
     from skahactl.shapes import Row
-    from skahactl.skaha.models import Listing
 
 
 _MOST_ASKED = 3  # maximum number of Pending replicas per job for which events are requested
@@ -75,7 +74,7 @@ async def _describe_online(runtime: Runtime, targets: Sequence[Target], runs: Se
         if target.run is None:
             described.append(DescribeQuery({"session": await _foreign(runtime, target)}))
             continue
-        one = _of_run(runtime, target, listing)
+        one = _of_run(runtime, target)
         if listing is not None:
             one.data["events"] = await _events(runtime, one)
         described.append(one)
@@ -91,7 +90,7 @@ def _described(runtime: Runtime, target: Target) -> DescribeQuery:
     if target.run is None:
         word = target.session or target.word
         raise UsageError(f"this machine has no record of a session '{word}'", hint="leave out --cached")
-    return _of_run(runtime, target, None)
+    return _of_run(runtime, target)
 
 
 def _show(described: Sequence[DescribeQuery], runtime: Runtime) -> None:
@@ -105,21 +104,20 @@ def _show(described: Sequence[DescribeQuery], runtime: Runtime) -> None:
     pager.show("".join(_text(runtime, one) for one in described), context.stdout, context.environ)
 
 
-def _of_run(runtime: Runtime, target: Target, listing: Listing | None) -> DescribeQuery:
-    """Return the run as it is in the ledger now, after the list."""
+def _of_run(runtime: Runtime, target: Target) -> DescribeQuery:
+    """Return the run as it is in the ledger now."""
     ledger = runtime.ledger
     assert target.run is not None
     run = run_by_id(ledger, target.run.id) or target.run
     target = replace(target, run=run)
-    seen = view_run(ledger, run, listing)
-    attempts = tuple(row for row in map(seen.attempt, attempts_of(ledger, run.id)) if _matches_target(row, target))
-    (job,) = snapshot.job_rows(ledger, [run], listing)
+    attempts = tuple(row for row in attempts_of(ledger, run.id) if _matches_target(row, target))
+    (job,) = snapshot.job_rows(ledger, [run])
     data: Row = {
         "job": job,
         "keep_logs": run.keep,
         "log_bytes": kept_bytes(ledger, run),
         "after": list(run.after),
-        "replicas": _replicas(runtime, target, run, listing, attempts),
+        "replicas": _replicas(runtime, target, run, attempts),
         "usage": _usage(ledger, run, attempts),
         "history": [shapes.note(note) for note in notes_of(ledger, run.id) if _is_noted(note.replica, target)],
         "events": [],
@@ -127,10 +125,8 @@ def _of_run(runtime: Runtime, target: Target, listing: Listing | None) -> Descri
     return DescribeQuery(data, attempts)
 
 
-def _replicas(
-    runtime: Runtime, target: Target, run: Run, listing: Listing | None, attempts: Sequence[AttemptRow]
-) -> list[Row]:
-    rows = snapshot.replica_rows(runtime.ledger, [target], [run], listing)
+def _replicas(runtime: Runtime, target: Target, run: Run, attempts: Sequence[AttemptRow]) -> list[Row]:
+    rows = snapshot.replica_rows(runtime.ledger, [target], [run])
     tried: dict[object, list[Row]] = {}
     for attempt in attempts:
         tried.setdefault(attempt.replica, []).append(shapes.attempt(run, attempt))

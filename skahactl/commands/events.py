@@ -121,8 +121,8 @@ def _of_job(runtime: Runtime, target: Target, seen: Listing) -> list[NamedSessio
 
     assert target.run is not None
     run = target.run
-    latest = snapshot.chosen_attempts(runtime.ledger, target, snapshot.view_run(runtime.ledger, run, seen))
-    with_session = [row for row in latest if row.session is not None]
+    chosen_ones = snapshot.latest_attempts(runtime.ledger, run).values()
+    with_session = [row for row in chosen_ones if row.session is not None and target.has(row.replica)]
     if target.numbers is None:
         pending = [row for row in with_session if row.state == State.PENDING]
         with_session = pending or [row for row in with_session if row.state == State.RUNNING]

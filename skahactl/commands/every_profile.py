@@ -45,7 +45,7 @@ def get_every_profile(asked: GetOptions) -> int:
                 runtime = stack.enter_context(open_runtime(profile, reads_only=True, shown=reporter))
                 queries.append(GetQuery(runtime, ("jobs",), asked))
             else:
-                fixed += snapshot.job_rows(ledger, runs, None)
+                fixed += snapshot.job_rows(ledger, runs)
         failed += run(lambda: _watch(queries, fixed, reporter, asked) if asked.watch else _show(queries, fixed, asked))
     context.stdout.flush()
     for one in failed[1:]:

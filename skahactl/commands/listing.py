@@ -187,11 +187,11 @@ class GetQuery:
             if listing is not None:
                 self._refuse_unknown_sessions(listing)
         elif self.noun == "jobs":
-            found = snapshot.job_rows(ledger, self.runs, listing, folders=current().machine_readable)
+            found = snapshot.job_rows(ledger, self.runs, folders=current().machine_readable)
         elif self.noun == "replicas":
-            found = snapshot.replica_rows(ledger, self.targets, self.runs, listing)
+            found = snapshot.replica_rows(ledger, self.targets, self.runs)
         else:
-            found = snapshot.item_rows(ledger, self.targets, self.runs, listing)
+            found = snapshot.item_rows(ledger, self.targets, self.runs)
         return self._filtered(found)
 
     def _filtered(self, rows: Sequence[Row]) -> list[Row]:
@@ -346,7 +346,7 @@ def _is_over(query: GetQuery, listing: Listing | None) -> bool:
     """Only what was named can be over: new jobs may come any time."""
     if not query.words or query.noun == "sessions":
         return False
-    return not poll_is_due(query.runs) or snapshot.is_over(snapshot.job_rows(query.runtime.ledger, query.runs, listing))
+    return not poll_is_due(query.runs) or snapshot.is_over(snapshot.job_rows(query.runtime.ledger, query.runs))
 
 
 async def _platform_rows(runtime: Runtime, noun: str, words: Sequence[str]) -> tuple[list[Row], object]:

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from skahactl.engine.retry import RetryChoice
     from skahactl.engine.runtime import Runtime
     from skahactl.ledger.records import Run
-    from skahactl.skaha.models import Listing
 
 
 REASON = "requested"
@@ -128,11 +127,11 @@ async def _retry(every: Sequence[FoundJob], wanted: RetryOptions) -> int:
         whole = Outcome(every[0].profile, wanted.dry_run, [])
         until = deadline(wanted.timeout, runtime.clock)
         runs = [found.run for found in every]
-        listing = await runtime.first_poll(runs, patience=FOREVER if wanted.wait else 0.0, deadline=until)
+        await runtime.first_poll(runs, patience=FOREVER if wanted.wait else 0.0, deadline=until)
         chosen: list[tuple[Run, RetryChoice]] = []
         follow = wanted.wait and not wanted.dry_run
         for found in every:
-            these = _chosen(runtime, found, wanted, listing)
+            these = _chosen(runtime, found, wanted)
             if not these.replicas and not (follow and is_unfinished(runtime.ledger, found.run, these)):
                 whole.jobs.append(nothing_to_retry(runtime.ledger, found.run, these, wanted.dry_run, follow))
             elif wanted.dry_run:
@@ -149,14 +148,12 @@ async def _retry(every: Sequence[FoundJob], wanted: RetryOptions) -> int:
         return int(whole.exit)
 
 
-def _chosen(runtime: Runtime, found: FoundJob, wanted: RetryOptions, listing: Listing) -> RetryChoice:
-    """Without those that live after all; what cannot be retried is said."""
-    from skahactl.engine.record import withdrawn_ends
+def _chosen(runtime: Runtime, found: FoundJob, wanted: RetryOptions) -> RetryChoice:
+    """Say what cannot be retried."""
     from skahactl.engine.retry import choose_retries
 
-    ledger, run = runtime.ledger, found.run
-    chosen = choose_retries(ledger, run, found.numbers, wanted.states, wanted.items)
-    chosen = chosen.without(ledger, run, withdrawn_ends(ledger, run.id, listing))
+    run = found.run
+    chosen = choose_retries(runtime.ledger, run, found.numbers, wanted.states, wanted.items)
     chosen = replace(chosen, resources=wanted.resources)
     for step in chosen.left:
         current().warn(f"{run.key.name}/{step.replica}: {step.reason}")

@@ -9,7 +9,7 @@ from skahactl.engine.driver import gate_for
 from skahactl.engine.observe import RunSnapshot
 from skahactl.engine.outcome import deleted_hint, skip_hint, suggest_apply
 from skahactl.engine.plan import JobAction, Step, StepAction, plan_run, with_adopted
-from skahactl.engine.record import shows_more, with_listed_sessions
+from skahactl.engine.record import shows_more, snapshot_of, with_listed_sessions
 from skahactl.errors import UsageError
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import known_among
@@ -184,17 +184,13 @@ class RunHistory:
         return JobKey(self.profile.server, self.listing.user or "", name)
 
     def last(self, name: str) -> RunSummary | None:
-        """Return its last run as the list shows it; sessions that were taken for gone, and are alive, count as
-        alive."""
+        """Return its last run; listed sessions of an ended one that were taken for gone, and are alive, count as
+        alive. The poll has recorded all others."""
         run = runs.last_run(self.ledger, self.key(name))
         if run is None:
             return None
         held = runs.summaries(self.ledger, [run])[0]
-        if run.ended is not None:
-            return with_listed_sessions(self.ledger, held, self.listing)
-        from skahactl.engine.snapshot import view_run, view_summary
-
-        return view_summary(held, view_run(self.ledger, run, self.listing))
+        return held if run.ended is None else with_listed_sessions(self.ledger, held, self.listing)
 
     def decide(self, job: Job, mode: ApplyMode, now: float, coming: set[str] | None = None) -> Decision:
         """``coming``: jobs that get a new run first."""
@@ -314,9 +310,7 @@ def plan_new_run(
     if last is None or decision.action not in (JobAction.KEEP, JobAction.ENDED, JobAction.REFUSE):
         watch = _with_results(snapshot_of_new_run(job, history.key(job.name), now), earlier)
     else:
-        from skahactl.engine.snapshot import snapshot_with_list
-
-        watch = snapshot_with_list(desk.ledger, last.run, history.listing, desk.profile.client)
+        watch = snapshot_of(desk.ledger, last.run.id)
     if decision.action is JobAction.KEEP:
         watch = with_new_limits(watch, job)
     plan = plan_run(watch, now, gate=gate_for(desk.ledger, watch.run, coming))

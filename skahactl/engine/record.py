@@ -234,25 +234,18 @@ def _is_news(change: Seen) -> bool:
 def with_listed_sessions(ledger: Ledger, last: RunSummary, listing: Listing) -> RunSummary:
     """Return the run, with those of its sessions that ``listing`` shows alive although they were taken for gone counted
     as alive. Writes nothing."""
-    back = withdrawn_ends(ledger, last.run.id, listing)
+    listed = {session.id: session for session in listing.sessions}
+    back: dict[int, str] = {}
+    for replica, attempt in snapshot_of(ledger, last.run.id).latest().items():
+        if attempt.state in ENDED and attempt.session in listed:
+            state = state_of(listed[attempt.session], attempt.state)
+            if state in ALIVE:
+                back[replica] = state
     if not back:
         return last
     rows = replicas.replica_states(ledger, last.run.id)
     counts = zero_filled(Counter(back.get(row.number, row.state) for row in rows))
     return replace(last, counts=counts, status=job_status(counts, last.retriable))
-
-
-def withdrawn_ends(ledger: Ledger, run_id: int, listing: Listing) -> dict[int, str]:
-    """Return the states of replicas with a current session that counted as gone but is listed alive."""
-    snapshot = snapshot_of(ledger, run_id)
-    listed = {session.id: session for session in listing.sessions}
-    back: dict[int, str] = {}
-    for replica, attempt in snapshot.latest().items():
-        if attempt.state in ENDED and attempt.session in listed:
-            state = state_of(listed[attempt.session], attempt.state)
-            if state in ALIVE:
-                back[replica] = state
-    return back
 
 
 def record_known_sessions(

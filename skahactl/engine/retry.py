@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skahactl.engine import outcome
@@ -20,7 +20,7 @@ from skahactl.model import ENDED, State
 from skahactl.text import count_noun, name_replicas, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from skahactl.engine.runtime import Runtime
     from skahactl.ledger.database import Ledger
@@ -40,18 +40,6 @@ class RetryChoice:
     replicas: dict[int, tuple[int, ...] | None]
     left: tuple[Step, ...] = ()  # those that were named and cannot be
     resources: Resources | None = None  # what these attempts request instead of what the replicas do
-
-    def without(self, ledger: Ledger, run: Run, back: Mapping[int, str]) -> RetryChoice:
-        """Remove replicas that turned out to be alive, given as replica and state."""
-        found = tuple(
-            Step(
-                row.number, row.name, StepAction.KEEP, f"{back[row.number]} after all: a live replica is never retried"
-            )
-            for row in replicas.replica_states(ledger, run.id)
-            if row.number in back and row.number in self.replicas
-        )
-        kept = {number: positions for number, positions in self.replicas.items() if number not in back}
-        return replace(self, replicas=kept, left=(*self.left, *found))
 
 
 def choose_retries(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from skahactl.ledger.records import (
@@ -25,7 +24,7 @@ from skahactl.model import ALIVE, State, ended_state
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
     from skahactl.ledger.database import Ledger
     from skahactl.manifest.placeholders import ItemMarks
@@ -172,12 +171,12 @@ def mark_items(ledger: Ledger, run_id: int, chosen: dict[int, tuple[int, ...]], 
         )
 
 
-def items_of(ledger: Ledger, run_id: int, states: Mapping[int, str] = MappingProxyType({})) -> tuple[ItemRow, ...]:
+def items_of(ledger: Ledger, run_id: int) -> tuple[ItemRow, ...]:
     """Return every item of the run, by replica and position: its own end if it has one, else as its replica is.
 
     A replica that marks its items runs them one by one: the first without an end is the one that runs, or ran when the
     replica failed, and those after it are Queued. If it failed and its log was not read, or is lost, its items are
-    Unknown. ``states``: states of replicas that are newer than the ledger's.
+    Unknown.
     """
     own = {(row["replica"], row["position"]): row for row in ledger.rows("SELECT * FROM items WHERE run = ?", run_id)}
     found: list[ItemRow] = []
@@ -189,7 +188,7 @@ def items_of(ledger: Ledger, run_id: int, states: Mapping[int, str] = MappingPro
         run_id,
     )
     for row in rows:
-        number, state = row["number"], states.get(row["number"], known_state(row["state"]))
+        number, state = row["number"], known_state(row["state"])
         was_read = row["log"] in _READ
         in_turn = row["marks"] and (state == State.RUNNING or (state == State.FAILED and was_read))
         rest = State.UNKNOWN if row["marks"] and state == State.FAILED and not was_read else state

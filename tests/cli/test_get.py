@@ -514,7 +514,7 @@ def test_any_number_of_jobs_takes_the_same_few_queries(tmp_path: Path) -> None:
             made = many
             statements: list[str] = []
             ledger.connection.set_trace_callback(statements.append)
-            rows = snapshot.job_rows(ledger, snapshot.runs_in_question(ledger, profile, ()), None)
+            rows = snapshot.job_rows(ledger, snapshot.runs_in_question(ledger, profile, ()))
             ledger.connection.set_trace_callback(None)
             assert len(rows) == many
             asked[many] = len(statements)
