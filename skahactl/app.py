@@ -158,6 +158,12 @@ def complete_page(verb: App, chain: str) -> None:
             complete_page(verb[name], f"{chain} {name}")
 
 
+def options_of(verb: str) -> list[str]:
+    """Return the long names of the options that a verb has."""
+    arguments = app()[verb].assemble_argument_collection()
+    return ["--help", *(name for one in arguments for name in one.names if name.startswith("--"))]
+
+
 def usage(verb: App, chain: str) -> str:
     """``[OPTIONS] MANIFEST...``: the arguments of a verb, as its usage line names them."""
     arguments = [one for one in verb.assemble_argument_collection() if one.show]

@@ -41,26 +41,7 @@ if TYPE_CHECKING:
     from skahactl.profile import Profile
 
 
-if TYPE_CHECKING:
-    Adoption = str
-else:
-    Adoption = Literal["create", "unknown"] | str  # what Tab offers; others are refused in our words
-
-OPTIONS = (
-    "--file",
-    "--dry-run",
-    "--wait",
-    "--timeout",
-    "--rerun",
-    "--missing",
-    "--replace",
-    "--yes",
-    "--adopt",
-    "--set",
-    "--var",
-    "--break-lock",
-    "--help",
-)
+Adoption = Literal["create", "unknown"] | str  # what Tab offers; others are refused in our words
 
 
 def apply(
@@ -109,7 +90,7 @@ def apply(
     check_timeout(timeout, wait, "apply", *manifests)
     if yes and not replace:
         raise UsageError("-y confirms --replace, which is missing", hint="leave out -y, or add --replace")
-    files = read_manifests("apply", manifests, file, OPTIONS)
+    files = read_manifests("apply", manifests, file)
     if adopt not in (None, "create", "unknown"):
         raise UsageError(f"--adopt takes create or unknown, not '{adopt}'")
     if missing and not rerun:
@@ -314,7 +295,7 @@ def diff(
     from skahactl.manifest.resolve import read
     from skahactl.profiles import choose
 
-    files = read_manifests("diff", manifests, file, ("--file", "--set", "--var", "--help"))
+    files = read_manifests("diff", manifests, file)
     context = current()
     profile = choose(context.profile, context.environ)
     resolved = read(files, profile, sets=sets or [], variables=parsed(variables or []), stdin=context.stdin)

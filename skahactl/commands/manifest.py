@@ -35,7 +35,7 @@ def validate(*manifests: Manifest, file: Files = None, sets: Sets = None, variab
     from skahactl.skaha.encoding import problems
 
     context = current()
-    paths = read_manifests("validate", manifests, file, ("--file", "--set", "--var", "--help"))
+    paths = read_manifests("validate", manifests, file)
     words = parsed(variables or [])
     jobs = read(paths, _profile(context), sets=sets or [], variables=words, stdin=context.stdin, check=problems)
     for warning in dict.fromkeys(warning for job in jobs for warning in job.warnings):

@@ -192,11 +192,7 @@ async def _resume(job: str, timeout: str | None, break_lock: bool) -> int:
         return int(outcome.exit)
 
 
-if TYPE_CHECKING:
-    Word = str
-else:
-    Word = Literal["completed", "failed"] | str  # what Tab offers; others are refused in our words
-
+Word = Literal["completed", "failed"] | str  # what Tab offers; others are refused in our words
 WORDS = {"completed": State.COMPLETED, "failed": State.FAILED}
 
 

@@ -342,18 +342,14 @@ def name_of_file(word: str) -> str:
     return f"if you mean a file named {word}, write ./{word}"
 
 
-def read_manifests(
-    verb: str, manifests: Sequence[str], files: Sequence[str] | None, options: Sequence[str]
-) -> list[str]:
-    """Return all manifests that were named.
-
-    ``options`` are those that ``verb`` has. UsageError if no manifest was named, or if a word is an option that
-    ``verb`` does not have.
-    """
+def read_manifests(verb: str, manifests: Sequence[str], files: Sequence[str] | None) -> list[str]:
+    """Return all manifests that were named. UsageError if there are none, or for a word that is an unknown option."""
     named = [*manifests, *(files or [])]
     for word in manifests:
         if word.startswith("-") and word != "-":
-            raise unknown_option(verb, word, options, f"see 'skahactl {verb} --help'; {name_of_file(word)}")
+            from skahactl.app import options_of
+
+            raise unknown_option(verb, word, options_of(verb), f"see 'skahactl {verb} --help'; {name_of_file(word)}")
     if not named:
         raise UsageError(
             f"{verb} needs a manifest", hint=f"skahactl {verb} job.toml; 'skahactl explain' lists its keys"

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
     from skahactl.ledger.records import Run
 
-    Condition = str
-else:
-    Condition = Literal["complete", "running", "deleted"] | str  # what Tab offers; others are refused in our words
+Condition = Literal["complete", "running", "deleted"] | str  # what Tab offers; others are refused in our words
 
 
 def wait(
