@@ -122,7 +122,7 @@ def record_hint(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
 
 def current_user(ledger: Ledger, profile: Profile) -> str:
     """Return the user that the server last reported; "" before."""
-    return next((user for user in users_seen(ledger, profile.server) if user), "")
+    return next(iter(users_seen(ledger, profile.server)), "")
 
 
 def job_names(ledger: Ledger, profile: Profile) -> tuple[str, ...]:

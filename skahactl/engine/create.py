@@ -11,11 +11,11 @@ from functools import partial
 from skahactl.engine.plan import backoff
 from skahactl.engine.pool import TaskPool
 from skahactl.errors import SkahactlError
-from skahactl.ledger import attempts, replicas, runs
+from skahactl.ledger import attempts, replicas
 from skahactl.ledger.database import Ledger
 from skahactl.ledger.journal import Journal
 from skahactl.ledger.records import AttemptKey, Intent
-from skahactl.ledger.runs import record_directory
+from skahactl.ledger.runs import request_settings
 from skahactl.manifest.placeholders import each_command
 from skahactl.model import Request
 from skahactl.profile import ClientSettings
@@ -114,7 +114,7 @@ class Creator:
 
     def _watch_for_trouble(self, intent: Intent, created: CreateResult, now: float) -> tuple[AttemptKey, ...]:
         had_trouble = self.trouble.is_on
-        excused = self.trouble.take((intent.run_id, intent.replica, intent.attempt), created, now)
+        excused = self.trouble.take(intent.key, created, now)
         if self.trouble.is_on and not had_trouble:
             self.pool.clear()
             pause = format_duration(self.trouble.pause)
@@ -202,16 +202,15 @@ def record_request(ledger: Ledger, intent: Intent) -> Request:
     row = replicas.replica(ledger, intent.run_id, intent.replica)
     command, env = row.request.command, row.request.env
     if row.each is not None:
-        nonce = replicas.nonce_of(ledger, (intent.run_id, intent.replica, intent.attempt), row.each.script)
+        nonce = replicas.nonce_of(ledger, intent.key, row.each.script)
         command = each_command(row.each, replicas.positions_to_run(ledger, intent.run_id, row), nonce or "")
-    shared = record_directory(ledger, intent.run_id)
+    shared, retry_ram = request_settings(ledger, intent.run_id)
     if shared is not None and command:
         from skahactl.manifest.shared_record import RecordDirectory
 
         command = RecordDirectory(shared).wrap(command, intent.replica, intent.attempt)
     if intent.attempt > 1:
         env = (*env, (ATTEMPT_VARIABLE, str(intent.attempt)))
-    retry_ram = runs.retry_ram(ledger, intent.run_id)
     resources = row.request.resources.of_attempt(intent.attempt, retry_ram, row.override)
     if resources != row.request.resources:
         attempts.record_resources(ledger, intent, resources)

@@ -47,7 +47,7 @@ from skahactl.ledger.attempts import close_open_sends
 from skahactl.ledger.database import Ledger
 from skahactl.ledger.journal import Journal
 from skahactl.ledger.lock import JobLock, acquire
-from skahactl.ledger.records import JobKey, Run
+from skahactl.ledger.records import JobKey, Run, dump_json
 from skahactl.ledger.runs import set_run, summaries
 from skahactl.model import State
 from skahactl.skaha.models import CreateResult, Listing, ServerSession
@@ -454,7 +454,7 @@ def gate_for(ledger: Ledger, run: Run, coming: set[str], record: bool = False) -
             numbers[name] = newest.number
     gate = gate_of(run.after, status)
     if record and (gate.open or gate.never) and run.started is None and numbers != run.after_runs:
-        runs.set_after_runs(ledger, run.id, numbers)
+        set_run(ledger, run.id, after_runs=dump_json(numbers))
     return gate
 
 

@@ -387,7 +387,7 @@ def check_user(ledger: Ledger, profile: Profile, jobs: Iterable[str], user: str 
     run of a user that it reported before."""
     if not user:
         return
-    others = [other for other in runs.users_seen(ledger, profile.server) if other not in ("", user)]
+    others = [other for other in runs.users_seen(ledger, profile.server) if other != user]
     for job in jobs if others else ():
         if runs.last_run(ledger, JobKey(profile.server, user, job)) is not None:
             continue

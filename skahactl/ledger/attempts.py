@@ -137,10 +137,7 @@ _CREATABLE = (State.QUEUED, State.UNCONFIRMED, State.FAILED)
 
 def record_resources(ledger: Ledger, intent: Intent, resources: Resources) -> None:
     """Write what an attempt requests, where that is not what its replica requests."""
-    ledger.connection.execute(
-        "UPDATE attempts SET resources = ? WHERE run = ? AND replica = ? AND number = ?",
-        (resources_text(resources), intent.run_id, intent.replica, intent.attempt),
-    )
+    _update(ledger, intent.key, resources=resources_text(resources))
 
 
 def _next_name(ledger: Ledger, name: str, now: float) -> str:
@@ -163,15 +160,16 @@ def _next_name(ledger: Ledger, name: str, now: float) -> str:
 
 
 def _write_intent(ledger: Ledger, intent: Intent, now: float) -> None:
-    key = (intent.run_id, intent.replica, intent.attempt)
     execute = ledger.connection.execute
     execute(
         "INSERT INTO attempts (run, replica, number, name, state, created, sends) VALUES (?,?,?,?,'Creating',?,1)"
         " ON CONFLICT DO UPDATE SET state = 'Creating', sends = ?,"
         " created = CASE WHEN ambiguous_sends = 0 THEN excluded.created ELSE created END",
-        (*key, intent.name, now, intent.send),
+        (*intent.key, intent.name, now, intent.send),
     )
-    execute("INSERT INTO sends (run, replica, attempt, number, sent) VALUES (?,?,?,?,?)", (*key, intent.send, now))
+    execute(
+        "INSERT INTO sends (run, replica, attempt, number, sent) VALUES (?,?,?,?,?)", (*intent.key, intent.send, now)
+    )
     execute(
         "UPDATE replicas SET state = 'Creating', reason = NULL, attempt = ?, not_before = NULL"
         " WHERE run = ? AND number = ?",
@@ -186,12 +184,12 @@ def _write_intent(ledger: Ledger, intent: Intent, now: float) -> None:
 
 def withdraw(ledger: Ledger, intent: Intent) -> None:
     """Withdraw an intent if its request was certainly never sent. That send does not count."""
-    key = (intent.run_id, intent.replica, intent.attempt)
     ledger.connection.execute(
-        "DELETE FROM sends WHERE run = ? AND replica = ? AND attempt = ? AND number = ?", (*key, intent.send)
+        "DELETE FROM sends WHERE run = ? AND replica = ? AND attempt = ? AND number = ?", (*intent.key, intent.send)
     )
-    ledger.connection.execute("UPDATE attempts SET sends = sends - 1 WHERE run = ? AND replica = ? AND number = ?", key)
-    _to(ledger, key, State.UNCONFIRMED if _has_ambiguous_sends(ledger, key) else State.QUEUED, None)
+    _update(ledger, intent.key, sends=intent.send - 1)
+    state = State.UNCONFIRMED if _has_ambiguous_sends(ledger, intent.key) else State.QUEUED
+    _set_state(ledger, intent.key, state, None)
 
 
 def settle(ledger: Ledger, intent: Intent, created: CreateResult, now: float, again: float | None) -> None:
@@ -199,44 +197,32 @@ def settle(ledger: Ledger, intent: Intent, created: CreateResult, now: float, ag
 
     ``again`` is the earliest time of the next send if it certainly created nothing.
     """
-    key = (intent.run_id, intent.replica, intent.attempt)
+    key = intent.key
     words = None if created.error is None else created.error.message
-    execute = ledger.connection.execute
-    execute(
+    ledger.connection.execute(
         "UPDATE sends SET ended = ?, outcome = ?, words = ?"
         " WHERE run = ? AND replica = ? AND attempt = ? AND number = ?",
         (now, created.outcome, words, *key, intent.send),
     )
     if created.outcome == "created":
-        _to(ledger, key, State.PENDING, None)
-        execute(
-            "UPDATE attempts SET session = ?, recorded = ?, pending_since = ?"
-            " WHERE run = ? AND replica = ? AND number = ?",
-            (created.id, now, now, *key),
-        )
+        _set_state(ledger, key, State.PENDING, None)
+        _update(ledger, key, session=created.id, recorded=now, pending_since=now)
     elif created.outcome == "ambiguous":
-        execute(
-            "UPDATE attempts SET ambiguous_sends = ambiguous_sends + 1, last_ambiguous_at = ?"
-            " WHERE run = ? AND replica = ? AND number = ?",
-            (now, *key),
-        )
-        _to(ledger, key, State.UNCONFIRMED, f"no usable reply to the create: {words}")
+        _count(ledger, [key], "ambiguous_sends")
+        _update(ledger, key, last_ambiguous_at=now)
+        _set_state(ledger, key, State.UNCONFIRMED, f"no usable reply to the create: {words}")
     elif created.outcome == "rejected":
-        _to(ledger, key, State.REJECTED, words)
-        execute("UPDATE attempts SET finished = ? WHERE run = ? AND replica = ? AND number = ?", (now, *key))
-    elif _has_ambiguous_sends(ledger, key):  # this send made nothing, but an earlier one may have
-        _to(ledger, key, State.UNCONFIRMED, words)
-        execute("UPDATE replicas SET not_before = ? WHERE run = ? AND number = ?", (again, *key[:2]))
-    else:
-        _to(ledger, key, State.QUEUED, words)
-        execute("UPDATE replicas SET not_before = ? WHERE run = ? AND number = ?", (again, *key[:2]))
+        _set_state(ledger, key, State.REJECTED, words)
+        _update(ledger, key, finished=now)
+    else:  # this send made nothing, but an earlier one may have
+        state = State.UNCONFIRMED if _has_ambiguous_sends(ledger, key) else State.QUEUED
+        _set_state(ledger, key, state, words)
+        ledger.connection.execute("UPDATE replicas SET not_before = ? WHERE run = ? AND number = ?", (again, *key[:2]))
 
 
 def excuse(ledger: Ledger, keys: Iterable[AttemptKey]) -> None:
     """One ambiguous create of each of these attempts does not count: the platform had trouble, not the replica."""
-    ledger.connection.executemany(
-        "UPDATE attempts SET excused = excused + 1 WHERE run = ? AND replica = ? AND number = ?", keys
-    )
+    _count(ledger, keys, "excused")
 
 
 def _has_ambiguous_sends(ledger: Ledger, key: AttemptKey) -> bool:
@@ -244,33 +230,37 @@ def _has_ambiguous_sends(ledger: Ledger, key: AttemptKey) -> bool:
     return row is not None and row["ambiguous_sends"] > 0
 
 
-def _to(ledger: Ledger, key: tuple[int, int, int], state: str, reason: str | None) -> None:
+def _update(ledger: Ledger, key: AttemptKey, **columns: object) -> None:
+    names = ", ".join(f"{name} = ?" for name in columns)
     ledger.connection.execute(
-        "UPDATE attempts SET state = ?, reason = ? WHERE run = ? AND replica = ? AND number = ?", (state, reason, *key)
+        f"UPDATE attempts SET {names} WHERE run = ? AND replica = ? AND number = ?", (*columns.values(), *key)
     )
+
+
+def _count(ledger: Ledger, keys: Iterable[AttemptKey], column: str) -> None:
+    """Add one to a column of these attempts."""
+    ledger.connection.executemany(
+        f"UPDATE attempts SET {column} = {column} + 1 WHERE run = ? AND replica = ? AND number = ?", keys
+    )
+
+
+def _set_state(ledger: Ledger, key: AttemptKey, state: str, reason: str | None) -> None:
+    """Set the state of an attempt, and of its replica if this is its current attempt."""
+    _update(ledger, key, state=state, reason=reason)
     ledger.connection.execute(
-        "UPDATE replicas SET state = ?, reason = ? WHERE run = ? AND number = ? AND attempt = ?",
-        (state, reason, key[0], key[1], key[2]),
+        "UPDATE replicas SET state = ?, reason = ? WHERE run = ? AND number = ? AND attempt = ?", (state, reason, *key)
     )
 
 
 def close_open_sends(ledger: Ledger, run_id: int, now: float) -> int:
     """Mark creates that were in flight when their driver died as unconfirmed. Returns their number."""
-    with ledger.transaction() as connection:
+    from skahactl.skaha.models import CreateOutcome, CreateResult, ServerError
+
+    lost = CreateResult(CreateOutcome.AMBIGUOUS, error=ServerError("ended", None, "the command ended first"))
+    with ledger.transaction():
         open_sends = ledger.rows("SELECT replica, attempt, number FROM sends WHERE run = ? AND outcome IS NULL", run_id)
         for row in open_sends:
-            key = (run_id, row["replica"], row["attempt"])
-            connection.execute(
-                "UPDATE sends SET ended = ?, outcome = 'ambiguous', words = 'the command ended first'"
-                " WHERE run = ? AND replica = ? AND attempt = ? AND number = ?",
-                (now, *key, row["number"]),
-            )
-            connection.execute(
-                "UPDATE attempts SET ambiguous_sends = ambiguous_sends + 1, last_ambiguous_at = ?"
-                " WHERE run = ? AND replica = ? AND number = ?",
-                (now, *key),
-            )
-            _to(ledger, key, State.UNCONFIRMED, "the command ended before the reply to the create arrived")
+            settle(ledger, Intent(run_id, row["replica"], row["attempt"], "", row["number"]), lost, now, None)
     return len(open_sends)
 
 
@@ -283,15 +273,11 @@ def set_attempt(
     reason: str | None = None,
 ) -> None:
     """Set columns of an attempt. ``state`` is also set for its replica, if this is its latest attempt."""
-    key = (attempt.run_id, attempt.replica, attempt.number)
-    with ledger.transaction() as connection:
+    with ledger.transaction():
         if columns:
-            names = ", ".join(f"{name} = ?" for name in columns)
-            connection.execute(
-                f"UPDATE attempts SET {names} WHERE run = ? AND replica = ? AND number = ?", (*columns.values(), *key)
-            )
+            _update(ledger, attempt.key, **columns)
         if state is not None:
-            _to(ledger, key, state, reason)
+            _set_state(ledger, attempt.key, state, reason)
 
 
 def forget_logs(ledger: Ledger, run_ids: Iterable[int]) -> None:
@@ -381,17 +367,13 @@ def add_recorded_attempt(ledger: Ledger, replica: ReplicaRow, number: int, now: 
 
 
 def record_duplicate(ledger: Ledger, attempt: AttemptRow, session: str, at: float) -> None:
-    """A duplicate, to be deleted; it answers one doubt, once."""
+    """Record a duplicate, to be deleted. This resolves one ambiguous send."""
     with ledger.transaction() as connection:
         connection.execute(
             "INSERT INTO duplicates (session, run, replica, attempt, seen) VALUES (?,?,?,?,?)",
             (session, attempt.run_id, attempt.replica, attempt.number, at),
         )
-        connection.execute(
-            "UPDATE attempts SET resolved_ambiguous = resolved_ambiguous + 1"
-            " WHERE run = ? AND replica = ? AND number = ?",
-            (attempt.run_id, attempt.replica, attempt.number),
-        )
+        _count(ledger, [attempt.key], "resolved_ambiguous")
 
 
 def record_rivals(ledger: Ledger, kept: AttemptRow, ended: Iterable[AttemptRow]) -> None:

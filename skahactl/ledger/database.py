@@ -293,30 +293,34 @@ def open_ledger(state_dir: Path) -> Ledger:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         for file in (path, path.with_name(f"{FILE}-journal")):
             os.chmod(file, 0o600)
-    with translate_sqlite_errors(path):
-        connection = patiently(lambda: _connect(path))
-        try:
-            patiently(lambda: _check_version(connection, path))
-            patiently(lambda: migrate(connection))
-        except BaseException:
-            connection.close()
-            raise
-    return Ledger(connection, state_dir)
+    return _open(state_dir)
 
 
 def read_ledger(state_dir: Path) -> Ledger:
-    """Open the ledger read-only. If there is none, an empty one in memory is used, and nothing is created."""
+    """Open the ledger for a command that only reads. If there is none, an empty one in memory is used, and nothing is
+    created."""
+    if (state_dir / FILE).exists():
+        return _open(state_dir)
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    migrate(connection)
+    return Ledger(connection, state_dir)
+
+
+def _open(state_dir: Path) -> Ledger:
     path = state_dir / FILE
-    if not path.exists():
-        connection = sqlite3.connect(":memory:", isolation_level=None)
-        connection.row_factory = sqlite3.Row
-        migrate(connection)
-        return Ledger(connection, state_dir)
     with translate_sqlite_errors(path):
         connection = patiently(lambda: _connect(path))
         try:
-            patiently(lambda: _check_version(connection, path))
-            if schema_version(connection) < VERSION:
+            version = patiently(lambda: schema_version(connection))
+            if version > VERSION:
+                raise LedgerError(
+                    f"the local record was written by a newer skahactl (table version {version}; this one knows "
+                    f"{VERSION})",
+                    where=str(path),
+                    hint="upgrade this skahactl, or set SKAHACTL_STATE_DIR to another directory",
+                )
+            if version < VERSION:
                 patiently(lambda: migrate(connection))
         except BaseException:
             connection.close()
@@ -360,17 +364,3 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    version = schema_version(connection)
-    if version > VERSION:
-        raise LedgerError(
-            f"the local record was written by a newer skahactl (table version {version}; this one knows {VERSION})",
-            where=str(path),
-            hint="upgrade this skahactl, or set SKAHACTL_STATE_DIR to another directory",
-        )
-
-
-#: Seconds that a write waits for others: at least (after a commit on a fast disk) and at most (on a slow disk).
-FIRST, SHORTEST, LONGEST = 0.003, 0.02, 0.1

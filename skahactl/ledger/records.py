@@ -387,6 +387,10 @@ class Intent:
     name: str
     send: int
 
+    @property
+    def key(self) -> AttemptKey:
+        return self.run_id, self.replica, self.attempt
+
 
 class QueuedReason(StrEnum):
     """Reasons of Queued replicas on which decisions depend; all other reasons are text for people."""

@@ -154,10 +154,12 @@ def run_by_id(ledger: Ledger, run_id: int) -> Run | None:
     return None if row is None else run_value(row)
 
 
-def record_directory(ledger: Ledger, run_id: int) -> str | None:
-    """Return the directory of the run's shared record."""
-    row = ledger.row("SELECT shared FROM runs WHERE id = ?", run_id)
-    return None if row is None else row["shared"]
+def request_settings(ledger: Ledger, run_id: int) -> tuple[str | None, tuple[float, ...]]:
+    """Return what the requests of a run depend on: the directory of its shared record, and [retry] ram (GB for attempts
+    1, 2, ...; empty where every attempt requests the same)."""
+    row = ledger.row("SELECT shared, retry_ram FROM runs WHERE id = ?", run_id)
+    assert row is not None
+    return row["shared"], tuple(load_json(row["retry_ram"] or "[]"))
 
 
 def last_run(ledger: Ledger, key: JobKey) -> Run | None:
@@ -206,7 +208,7 @@ def job_keys(ledger: Ledger, server: str | None = None) -> tuple[JobKey, ...]:
 def users_seen(ledger: Ledger, server: str) -> tuple[str, ...]:
     """Return the user names that this server has reported for us, the one with the newest run first."""
     rows = ledger.rows(
-        "SELECT user FROM jobs JOIN runs ON runs.job = jobs.id WHERE server = ?"
+        "SELECT user FROM jobs JOIN runs ON runs.job = jobs.id WHERE server = ? AND user <> ''"
         " GROUP BY user ORDER BY max(runs.id) DESC",
         server,
     )
@@ -340,12 +342,6 @@ def abandon(ledger: Ledger, run_id: int, now: float) -> None:
         set_run(ledger, run_id, ended=now)
 
 
-def retry_ram(ledger: Ledger, run_id: int) -> tuple[float, ...]:
-    """Return the run's [retry] ram: GB for attempts 1, 2, ...; empty where every attempt requests the same."""
-    row = ledger.row("SELECT retry_ram FROM runs WHERE id = ?", run_id)
-    return tuple(load_json(row["retry_ram"] or "[]")) if row is not None else ()
-
-
 def set_run(ledger: Ledger, run_id: int, **columns: object) -> None:
     """Set columns of a run: started, ended, observed, deleting, reason, after_runs."""
     names = ", ".join(f"{name} = ?" for name in columns)
@@ -370,11 +366,6 @@ def forget(ledger: Ledger, run_ids: Collection[int], now: float, memory: float) 
         )
         connection.executemany("DELETE FROM runs WHERE id = ?", ((run_id,) for run_id in run_ids))
         connection.execute("DELETE FROM jobs WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.job = jobs.id)")
-
-
-def set_after_runs(ledger: Ledger, run_id: int, numbers: dict[str, int]) -> None:
-    """Return the runs of the jobs it comes after that this run was started on."""
-    set_run(ledger, run_id, after_runs=dump_json(numbers))
 
 
 _ORDER: dict[str, int] = {State.RUNNING: 0, State.PENDING: 1, State.COMPLETED: 2}
