@@ -197,10 +197,8 @@ async def _delete(words: list[str], replicas: str | None, options: DeleteOptions
         with run_with_report(runtime, lambda: outcome):
             for target_run, numbers in chosen if dry_run else ():
                 await removal.preview(target_run, numbers, options.forget)
-            for target_run, numbers in chosen if not options.wait and not dry_run else ():
-                await removal.request(target_run, numbers)
-            if options.wait and not dry_run:
-                await removal.delete(chosen)
+            if not dry_run:
+                await removal.delete(chosen, verify=options.wait)
                 if options.forget:
                     await _forget(runtime, removal, chosen)
             for session in others:

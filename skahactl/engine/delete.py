@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from skahactl.engine import outcome
 from skahactl.engine.driver import Driver, gates_of_jobs, release_locks, wait_for_lock
+from skahactl.engine.lifecycle import MAX_DELETES
 from skahactl.engine.outcome import JobOutcome, StepOutcome, StepResult, Undeleted
 from skahactl.engine.plan import JobAction, StepAction
 from skahactl.engine.runtime import Runtime
@@ -152,8 +153,6 @@ class JobDeletion:
     desk: Runtime
     parts: list[JobOutcome] = field(default_factory=list)
     keep_logs: bool = True
-    _carried_out_here: set[int] = field(default_factory=set)  # runs with a finished delete
-    _undeleted: dict[str, SkahactlError | None] = field(default_factory=dict)
 
     @property
     def _mark(self) -> int:
@@ -167,28 +166,33 @@ class JobDeletion:
             earlier = [one for one in await self.undeleted_runs(run.key) if one.id != run.id]
             self.parts += [self._planned(one, None, listing) for one in earlier]
 
-    async def delete(self, targets: Sequence[DeleteTarget], held: Sequence[JobLock] = ()) -> None:
-        """Delete the sessions of runs, or of some of their replicas, all at once, and verify it. ``held``: locks of
-        jobs that the caller holds."""
+    async def delete(
+        self, targets: Sequence[DeleteTarget], held: Sequence[JobLock] = (), *, verify: bool = True
+    ) -> None:
+        """Delete the sessions of runs, or of some of their replicas, all at once, and verify it.
+
+        ``held``: locks of jobs that the caller holds. Without ``verify``, the server is asked once: the request stays
+        on record, and a driver of the job, or a later delete, carries it out.
+        """
         if not targets:
             return
         listing = await self.desk.first_poll([run for run, _ in targets])
-        parts = [(run, numbers, self._part(run, numbers, listing)) for run, numbers in targets]
-        self.parts += [part for _, _, part in parts]
+        parts = [(run, self._part(run, numbers, listing)) for run, numbers in targets]
+        self.parts += [part for _, part in parts]
         for run, numbers in targets:
             replicas.request_delete(self.desk.ledger, run.id, numbers, mark=self._mark)
+        done: set[int] = set()
+        undeleted: dict[str, SkahactlError | None] = {}
         try:
-            undeleted = await self._carry_out(targets, held)
+            await self._carry_out(targets, held, verify, done, undeleted)
         except Interrupted as error:
             error.hint = "the delete is on record: the same command continues it, and so does a driver of the job"
             raise
         finally:
-            for run, _, part in parts:
+            for run, part in parts:
                 self._fill(part, run)
-                if run.id in self._carried_out_here:  # also of a delete that is interrupted while it waits for others
-                    self._judge(run, part, self._undeleted)
-        for run, _, part in parts:
-            self._judge(run, part, undeleted)
+                if run.id in done:  # also of a delete that is interrupted while it waits for others
+                    (self._judge if verify else _judge_request)(run, part, undeleted)
 
     def _judge(self, run: Run, part: JobOutcome, undeleted: Undeleted) -> None:
         latest = self._latest(run)
@@ -201,36 +205,6 @@ class JobDeletion:
             part.hint = "some of its sessions still exist; the same command tries again"
         else:
             _deletion_reason(part, run)
-
-    async def request(self, run: Run, numbers: Collection[int] | None) -> None:
-        """Save results and logs, ask the server once to delete what is alive, and verify nothing. The request stays
-        on record: a driver of the job, or a later delete, carries it out."""
-        part = self._part(run, numbers, await self.desk.first_poll((run,)))
-        self.parts.append(part)
-        replicas.request_delete(self.desk.ledger, run.id, numbers, mark=self._mark)
-        count = sum(one.session is not None for one in self._alive(run, numbers))
-        errors: dict[str, SkahactlError | None] = {}
-        locks: list[JobLock] = []
-        try:
-            locks.append(acquire(self.desk.ledger, run.key, self.desk.clock.now()))
-            gates = gates_of_jobs(self.desk.ledger, locks)
-            driver = Driver(self.desk, (run,), False, gates, create=False, most_deletes=1)
-            await driver.drive()
-            errors = {session: error for session, error in driver.undeleted.items() if error is not None}
-        except BusyError as error:
-            self.desk.reporter.say(f"{error.message}; it carries out the delete")
-        finally:
-            release_locks(locks)
-        self._fill(part, run)
-        for step in part.steps:
-            step.outcome = StepOutcome.REQUESTED if step.action is StepAction.DELETE else StepOutcome.DONE
-        queued = sum(step.reason == State.QUEUED for step in part.steps)
-        asked = [f"deletion of {count_noun(count, 'session')} requested; not verified"] if count else []
-        asked += [f"{count_noun(queued, 'queued replica')} deleted"] if queued else []
-        part.reason = "; ".join(asked) or _nothing_left(part, run)
-        part.explained = True
-        part.exit = outcome.exit_of_undeleted(errors)
-        part.hint = "the server did not accept every delete; the same command tries again" if errors else None
 
     async def forget(self, run: Run) -> int | None:
         """Forget every run of the job, once it has no driver and no session of any run is left. Return how many bytes
@@ -283,11 +257,18 @@ class JobDeletion:
         part.steps.append(step)
         return part
 
-    async def _carry_out(self, targets: Sequence[DeleteTarget], held: Sequence[JobLock]) -> Undeleted:
-        """Carry the deletes out, or leave them to who drives the job; the sessions that stay in spite of all."""
+    async def _carry_out(
+        self,
+        targets: Sequence[DeleteTarget],
+        held: Sequence[JobLock],
+        verify: bool,
+        done: set[int],
+        undeleted: dict[str, SkahactlError | None],
+    ) -> None:
+        """Carry the deletes out, or leave them to who drives the job. Adds to ``done`` the runs that are dealt with,
+        and to ``undeleted`` the sessions that stay in spite of all."""
         locks: list[JobLock] = []
         mine, theirs = [], []
-        undeleted: dict[str, SkahactlError | None] = {}
         try:
             for run, numbers in targets:
                 try:
@@ -299,32 +280,30 @@ class JobDeletion:
                     theirs.append((run, numbers))
             if mine:
                 gates = gates_of_jobs(self.desk.ledger, [*held, *locks])
-                driver = Driver(self.desk, tuple(mine), False, gates, create=False)
+                most = MAX_DELETES if verify else 1
+                driver = Driver(self.desk, tuple(mine), False, gates, create=False, most_deletes=most)
                 await driver.drive()
                 undeleted |= driver.undeleted
-                self._undeleted |= driver.undeleted
-                self._carried_out_here |= {run.id for run in mine}
+                done |= {run.id for run in mine}
         finally:
             release_locks(locks)
         for run, numbers in theirs:
-            undeleted |= dict.fromkeys(await self._carried_out(run, numbers))
-        return undeleted
+            if verify:
+                undeleted |= dict.fromkeys(await self._carried_out(run, numbers))
+            done.add(run.id)
 
     async def _carried_out(self, run: Run, numbers: Collection[int] | None) -> set[str]:
+        """Wait for the driver of a run; the names of the attempts that are alive after LONGEST_WAIT."""
         begun = self.desk.clock.now()
         while True:
-            left = {attempt.name for attempt in self._alive(run, numbers)}
+            left = {
+                attempt.name
+                for attempt in attempts_of(self.desk.ledger, run.id)
+                if attempt.state in ALIVE and (numbers is None or attempt.replica in numbers)
+            }
             if not left or self.desk.clock.now() - begun > LONGEST_WAIT:
                 return left
             await self.desk.stop.sleep(self.desk.clock, 0.5)
-
-    def _alive(self, run: Run, numbers: Collection[int] | None) -> list[AttemptRow]:
-        chosen = None if numbers is None else set(numbers)
-        return [
-            attempt
-            for attempt in attempts_of(self.desk.ledger, run.id)
-            if attempt.state in ALIVE and (chosen is None or attempt.replica in chosen)
-        ]
 
     def _part(self, run: Run, numbers: Collection[int] | None, listing: Listing) -> JobOutcome:
         """Return a run's part, with the steps as planned."""
@@ -332,9 +311,8 @@ class JobDeletion:
         self._fill(part, run)
         listed = {session.id for session in listing.sessions}
         latest = self._latest(run)
-        chosen = None if numbers is None else set(numbers)
         for row in replicas.replica_states(self.desk.ledger, run.id):
-            if chosen is None or row.number in chosen:
+            if numbers is None or row.number in numbers:
                 part.steps.append(_step(row, latest.get(row.number), listed))
         return part
 
@@ -350,7 +328,7 @@ class JobDeletion:
     def _fill(self, part: JobOutcome, run: Run) -> None:
         """How the run stands by the record."""
         summary = runs.summaries(self.desk.ledger, [runs.run_by_id(self.desk.ledger, run.id) or run])[0]
-        part.summary, part.status, part.counts = summary, summary.status, summary.counts
+        outcome.job_outcome(part, summary)
         part.next_run = run.number + 1 if summary.run.deleting and summary.run.manifest else None
 
 
@@ -366,6 +344,23 @@ def _deletion_reason(part: JobOutcome, run: Run) -> None:
     before = [step.reason for step in part.steps if step.action is StepAction.DELETE]
     part.reason = outcome.deletion_text(part.steps) or _nothing_left(part, run)
     part.explained = ENDED.issuperset(before)
+
+
+def _judge_request(run: Run, part: JobOutcome, undeleted: Undeleted) -> None:
+    """Say what was requested, of a delete that is not verified."""
+    for step in part.steps:
+        step.outcome = StepOutcome.REQUESTED if step.action is StepAction.DELETE else StepOutcome.DONE
+    requested = [step for step in part.steps if step.action is StepAction.DELETE]
+    queued = sum(step.reason == State.QUEUED for step in requested)
+    sessions = len(requested) - queued
+    asked = [f"deletion of {count_noun(sessions, 'session')} requested; not verified"] if sessions else []
+    asked += [f"{count_noun(queued, 'queued replica')} deleted"] if queued else []
+    part.reason = "; ".join(asked) or _nothing_left(part, run)
+    part.explained = True
+    own = {step.session for step in requested}
+    errors = {session: error for session, error in undeleted.items() if error is not None and session in own}
+    part.exit = outcome.exit_of_undeleted(errors)
+    part.hint = "the server did not accept every delete; the same command tries again" if errors else None
 
 
 def _nothing_left(part: JobOutcome, run: Run) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skahactl.engine.outcome import JobOutcome, Outcome, StepOutcome, StepResult
+from skahactl.engine.outcome import JobOutcome, Outcome, StepOutcome, StepResult, job_outcome
 from skahactl.engine.plan import JobAction, StepAction
 from skahactl.errors import Exit, UnreachableError
 from skahactl.ledger import runs
@@ -69,8 +69,7 @@ class Renewal:
         part = JobOutcome(
             target.run.key.name, JobAction.RENEW, "requested", target.run.number, target.run.digest, watched=True
         )
-        summary = runs.summaries(self.runtime.ledger, [target.run])[0]
-        part.summary, part.status, part.counts = summary, summary.status, summary.counts
+        job_outcome(part, runs.summaries(self.runtime.ledger, [target.run])[0])
         parts.append(part)
         return [
             _RenewRequest(part, attempt.replica, attempt.number, listed[attempt.session])
