@@ -16,14 +16,13 @@ from skahactl.errors import Problem
 from skahactl.manifest.arrays import parse_array
 from skahactl.manifest.placeholders import each_variable
 from skahactl.manifest.schema import ItemsTable
-from skahactl.manifest.syntax import Path, SourceMap, dotted_key
+from skahactl.manifest.syntax import Path, SourceMap, dotted_key, first_problems
 from skahactl.split.patterns import matches as find_matches
 from skahactl.split.shares import balanced, bounds
 from skahactl.system import read_limited
 from skahactl.text import count_noun
 
 MOST = 10_000_000  # maximum number of combinations of a matrix
-SHOWN = 10  # number of problems of one kind that are shown per list
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +116,14 @@ def items_from_file(path: str, places: SourceMap, directory: str, found: list[Pr
     if lines[-1] == "":
         lines.pop()
     blank = [number for number, line in enumerate(lines, start=1) if not line or line.isspace()]
-    found += _some(path, blank, "a blank line", "every line is an item; remove this line")
+    found += _at_lines(path, blank, "a blank line", "every line is an item; remove this line")
     if end == "\n":
         returns = [number for number, line in enumerate(lines, start=1) if line.endswith("\r")]
-        found += _some(path, returns[:1], "a carriage return at the end of the line", r"sed -i 's/\r$//' " + path)
+        found += _at_lines(path, returns[:1], "a carriage return at the end of the line", r"sed -i 's/\r$//' " + path)
     if not blank:
         return Items(lines, file=path, lines=range(1, len(lines) + 1))
     kept = [number for number, line in enumerate(lines, start=1) if line and not line.isspace()]
     return Items([lines[number - 1] for number in kept], file=path, lines=kept)
-
-
-def items_from_range(text: str) -> Items:
-    return Items(parse_array(text).texts())
 
 
 def items_from_csv(path: str, places: SourceMap, directory: str, found: list[Problem]) -> Items | None:
@@ -205,11 +200,8 @@ def items_from_matrix(matrix: dict[str, list[str]], places: SourceMap, found: li
     return Items([",".join(row) for row in rows], tuple(matrix), rows, joined=True)
 
 
-def _some(path: str, lines: list[int], message: str, hint: str) -> Iterator[Problem]:
-    for line in lines[:SHOWN]:
-        yield Problem(path, message, line, None, hint)
-    if len(lines) > SHOWN:
-        yield Problem(path, f"{message}, and {len(lines) - SHOWN:,} more", lines[SHOWN], None, hint)
+def _at_lines(path: str, lines: list[int], message: str, hint: str) -> Iterator[Problem]:
+    return first_problems(lines, lambda line: Problem(path, message, line, None, hint))
 
 
 def read_items(table: ItemsTable, places: SourceMap, directory: str, found: list[Problem]) -> Items | None:
@@ -227,7 +219,7 @@ def read_items(table: ItemsTable, places: SourceMap, directory: str, found: list
     elif table.matrix is not None:
         items = items_from_matrix(table.matrix, places, found)
     elif table.range is not None:
-        items = items_from_range(table.range)
+        items = Items(parse_array(table.range).texts())
     else:
         items = Items(table.values or [])
     key = items_source(table)
@@ -268,25 +260,20 @@ def item_warnings(items: Items, table: ItemsTable) -> Iterator[str]:
 
 def item_sizes(items: Items, places: SourceMap, directory: str, found: list[Problem]) -> list[int]:
     """Return the sizes in bytes of the files that the items name."""
-    weights, missing = [], []
+    weights: list[int] = []
+    missing: list[int] = []
     for position, text in enumerate(items.texts):
         try:
             weights.append(os.stat(os.path.join(directory, os.path.expanduser(text))).st_size)
         except (OSError, ValueError):
             missing.append(position)
-    for position in missing[:SHOWN]:
+
+    def problem(position: int) -> Problem:
         text = items.texts[position]
-        found.append(
-            places.problem(
-                ("items", "strategy"),
-                f"no file '{text}' ({items.place(position)}), so its size is unknown",
-                missing_arc_hint(text),
-            )
-        )
-    if len(missing) > SHOWN:
-        found.append(
-            places.problem(("items", "strategy"), f"and {len(missing) - SHOWN:,} more items that are not files")
-        )
+        message = f"no file '{text}' ({items.place(position)}), so its size is unknown"
+        return places.problem(("items", "strategy"), message, missing_arc_hint(text))
+
+    found += first_problems(missing, problem)
     return weights
 
 
@@ -295,21 +282,19 @@ def _alike(items: Items, places: SourceMap, key: Path, allowed: bool) -> Iterato
     if allowed or len(set(items.texts)) == len(items.texts):
         return
     first: dict[str, int] = {}
-    reported: set[str] = set()
+    second: dict[str, int] = {}
     for position, text in enumerate(items.texts):
-        if first.setdefault(text, position) != position and text not in reported:
-            reported.add(text)
-            message = f"duplicate item '{text}': {items.place(first[text])} and {items.place(position)}"
-            if len(reported) <= SHOWN:
-                line = items.lines[position] if items.lines else None
-                hint = "remove one, or set duplicates = true in [items]"
-                yield (
-                    Problem(items.file or places.file, message, line, dotted_key(key), hint)
-                    if line
-                    else places.problem(key, message, hint)
-                )
-    if len(reported) > SHOWN:
-        yield places.problem(key, f"and {len(reported) - SHOWN:,} more duplicate items")
+        if first.setdefault(text, position) != position:
+            second.setdefault(text, position)
+
+    def problem(text: str) -> Problem:
+        message = f"duplicate item '{text}': {items.place(first[text])} and {items.place(second[text])}"
+        hint = "remove one, or set duplicates = true in [items]"
+        if not items.lines:
+            return places.problem(key, message, hint)
+        return Problem(items.file or places.file, message, items.lines[second[text]], dotted_key(key), hint)
+
+    yield from first_problems(list(second), problem)
 
 
 def _columns(items: Items, places: SourceMap, key: Path) -> Iterator[Problem]:

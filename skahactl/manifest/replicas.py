@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 from skahactl.errors import Problem
 from skahactl.manifest.load import Draft
 from skahactl.manifest.placeholders import BUILT_IN, Template, each_command, each_script, each_variable
-from skahactl.manifest.syntax import Path, SourceMap
+from skahactl.manifest.syntax import Path, SourceMap, first_problems
 from skahactl.manifest.templates import ALL_ITEMS, Templates, of_one_item
 from skahactl.model import Each, EnvValue, Replica, Request, RequestProblem, Resources, session_name, tidy_number
-from skahactl.text import count_noun, did_you_mean
+from skahactl.text import did_you_mean, name_replicas
 
 if TYPE_CHECKING:
     from skahactl.manifest.items import Items
 
-_MOST_LISTED = 5
+#: The replicas of each value of a key of [resources] that is not valid.
+WrongAmounts = dict[tuple[str, str], list[int]]
+
 _LEAST = {"cores": 1.0, "ram": 1.0, "gpus": 0.0}
 
 
@@ -39,7 +41,7 @@ class JobTemplate:
 def build_replicas(pattern: JobTemplate, places: SourceMap, found: list[Problem]) -> tuple[Replica, ...]:
     """Return every replica, in order; problems of single replicas are added to ``found``."""
     values = {**pattern.variables, "name": pattern.name, "replicas": str(pattern.total)}
-    wrong: dict[str, list[int]] = {}
+    wrong: WrongAmounts = {}
     made: list[Replica] = []
     for number in range(1, pattern.total + 1):
         values |= {"replica": str(number), "index": str(number - 1)}
@@ -49,7 +51,7 @@ def build_replicas(pattern: JobTemplate, places: SourceMap, found: list[Problem]
     return tuple(made)
 
 
-def _replica(pattern: JobTemplate, number: int, values: dict[str, str], wrong: dict[str, list[int]]) -> Replica:
+def _replica(pattern: JobTemplate, number: int, values: dict[str, str], wrong: WrongAmounts) -> Replica:
     items, share = pattern.items, pattern.shares[number - 1] if pattern.items else ()
     texts = tuple(items.texts[position] for position in share) if items else ()
     single = _item_values(items, share[0]) if items and len(share) == 1 else {}
@@ -107,13 +109,13 @@ def _env(
     return (*env, ("REPLICA_ID", str(number)), ("REPLICA_COUNT", str(pattern.total)))
 
 
-def _resources(texts: Templates, words: Mapping[str, str], number: int, wrong: dict[str, list[int]]) -> Resources:
+def _resources(texts: Templates, words: Mapping[str, str], number: int, wrong: WrongAmounts) -> Resources:
     amounts: dict[str, float | None] = {"cores": None, "ram": None, "gpus": None}
     for key, value in texts.resources.items():
         text = value.render(words) if isinstance(value, Template) else None
         amount = value if not isinstance(value, Template) else _amount(str(text), key)
         if amount is None:
-            wrong.setdefault(f"{key}\0{text}", []).append(number)
+            wrong.setdefault((key, str(text)), []).append(number)
         amounts[key] = amount
     gpus = amounts["gpus"]
     return Resources(tidy_number(amounts["cores"]), tidy_number(amounts["ram"]), int(gpus) if gpus else None)
@@ -130,13 +132,14 @@ def _amount(text: str, key: str) -> float | None:
     return amount
 
 
-def _bad_resources(wrong: Mapping[str, list[int]], places: SourceMap) -> Iterator[Problem]:
-    for problem, numbers in list(wrong.items())[:_MOST_LISTED]:
-        key, _, text = problem.partition("\0")
+def _bad_resources(wrong: WrongAmounts, places: SourceMap) -> Iterator[Problem]:
+    def problem(one: tuple[tuple[str, str], list[int]]) -> Problem:
+        (key, text), numbers = one
         kind = "whole number of at least 0" if key == "gpus" else "number of at least 1"
-        yield places.problem(("resources", key), f"'{text}' is not a {kind} ({_replicas(numbers)})")
-    if len(wrong) > _MOST_LISTED:
-        yield places.problem(("resources",), f"and {len(wrong) - _MOST_LISTED:,} more such values")
+        which = name_replicas(numbers[:20]) + ", ..." * (len(numbers) > 20)
+        return places.problem(("resources", key), f"'{text}' is not a {kind} ({which})")
+
+    return first_problems(list(wrong.items()), problem)
 
 
 def _same_names(replicas: Sequence[Replica], places: SourceMap) -> Iterator[Problem]:
@@ -152,20 +155,8 @@ def _same_names(replicas: Sequence[Replica], places: SourceMap) -> Iterator[Prob
             return
 
 
-def _replicas(numbers: Sequence[int]) -> str:
-    from skahactl.text import format_ranges
-
-    return (
-        f"replica {numbers[0]}"
-        if len(numbers) == 1
-        else f"replicas {format_ranges(numbers[:20])}" + ", ..." * (len(numbers) > 20)
-    )
-
-
 #: What cannot be sent in a request, with the alternative; nothing for a request that can be sent.
 Check = Callable[[Request], tuple[RequestProblem, ...]]
-
-_MOST_SHOWN = 20
 
 
 def misuse_problems(draft: Draft, listed: Items, shares: Sequence[Sequence[int]], made: Templates) -> Iterator[Problem]:
@@ -215,11 +206,13 @@ def unsendable_problems(draft: Draft, built: Sequence[Replica], check: Check) ->
             seen.add(alike)
             for found in check(request):
                 reported.setdefault(found, replica.number)
-    for found, number in list(reported.items())[:_MOST_SHOWN]:
+
+    def problem(one: tuple[RequestProblem, int]) -> Problem:
+        found, number = one
         which = f"replica {number}: " if len(built) > 1 else ""
-        yield draft.places.problem(_key(found, draft), which + found.message, _fewer(found, draft))
-    if len(reported) > _MOST_SHOWN:
-        yield draft.places.problem((), f"and {count_noun(len(reported) - _MOST_SHOWN, 'more problem')} of this kind")
+        return draft.places.problem(_key(found, draft), which + found.message, _fewer(found, draft))
+
+    yield from first_problems(list(reported.items()), problem)
 
 
 def unused_problems(variables: Mapping[str, str], used: Set[str], known: Set[str]) -> Iterator[Problem]:

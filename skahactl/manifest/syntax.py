@@ -6,15 +6,17 @@ import re
 import shlex
 import tomllib
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeVar
 
 from skahactl.errors import Problem
 from skahactl.toml import LONG_NUMBER, toml_tables
 
 #: The path of a key in the file: names, and numbers from 0 for tables of a list such as ``[[job]]``.
 Path = tuple[str | int, ...]
+
+T = TypeVar("T")
 
 MAX_ELEMENTS = 1000  # of a list: the positions of later ones are that of the list
 
@@ -138,6 +140,14 @@ def dotted_key(path: Path) -> str:
         noun = "word" if text.endswith(".command") or not text else "element"
         text += f", {noun} {part + 1}" if isinstance(part, int) else f".{part}"
     return text.lstrip("., ")
+
+
+def first_problems(found: Sequence[T], problem_of: Callable[[T], Problem], most: int = 10) -> Iterator[Problem]:
+    """Yield the first of many problems of one kind; the last of these says how many more there are."""
+    for place, one in enumerate(found[:most], start=1):
+        problem = problem_of(one)
+        more = len(found) - most if place == most else 0
+        yield replace(problem, message=f"{problem.message}; and {more:,} more of this kind") if more > 0 else problem
 
 
 def order_problems(found: Sequence[Problem]) -> tuple[Problem, ...]:
