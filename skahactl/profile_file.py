@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from skahactl.errors import Problem, ProfileError, ProfileFileError
+from skahactl.errors import Problem, ProfileFileError
 from skahactl.manifest.file_format import Duration, FileFormat, Finding, Scalar, Table
 from skahactl.manifest.shared_record import SAFE_PATH, shared_problem
-from skahactl.manifest.syntax import SourceMap, SourceText, decode_text, order_problems, parse_toml
+from skahactl.manifest.syntax import SourceMap, SourceText, order_problems, parse_toml, read_text
 from skahactl.model import Limits, Resources
 from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry, address_problem, server_address
-from skahactl.system import home, read_limited
+from skahactl.system import home
 
 LARGEST = 1 << 20  # bytes of a profile
 
@@ -168,13 +168,7 @@ _SECRET = re.compile(r"token|password|secret|@", re.IGNORECASE)
 
 def read_profile(path: Path, name: str, environ: Mapping[str, str], built_in: Profile | None) -> Profile:
     """Return the profile in the file at ``path``; what it leaves out is as in ``built_in``, if that is given."""
-    try:
-        data = read_limited(str(path), LARGEST)
-    except OSError as error:
-        raise ProfileError(f"the profile cannot be read: {error.strerror}", where=str(path)) from None
-    if len(data) > LARGEST:
-        raise ProfileError(f"not a profile: it has more than {LARGEST >> 20} MiB", where=str(path))
-    text = decode_text(str(path), data)
+    text = read_text(str(path), str(path), "a profile", LARGEST)
     if isinstance(text, Problem):
         raise ProfileFileError((text,))
     tables = parse_toml(str(path), text)

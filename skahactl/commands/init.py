@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from skahactl.completers import FileName
-from skahactl.errors import Exit, UsageError
+from skahactl.errors import Exit, ManifestError, Problem, UsageError
 from skahactl.invocation import Invocation, ask, current
 from skahactl.text import count_noun, did_you_mean
 
@@ -79,31 +79,18 @@ def _advise(context: Invocation) -> None:
 
 def _convert(file: str, context: Invocation) -> int:
     from skahactl.manifest.sbatch import convert
+    from skahactl.manifest.syntax import read_text
 
-    text, remarks = convert(_read(file, context), "standard input" if file == "-" else file)
+    path = os.path.join(context.cwd, os.path.expanduser(file))
+    script = read_text(file, path, "a batch script", MAX_SCRIPT, context.stdin if file == "-" else None)
+    if isinstance(script, Problem):
+        raise ManifestError((script,))
+    text, remarks = convert(script, "standard input" if file == "-" else file)
     context.out(text.rstrip("\n"))
     things = count_noun(len(remarks), "thing")
     context.say(f"note: {things} to check or change by hand, listed in the comments at the top")
     _advise(context)
     return Exit.DONE
-
-
-def _read(file: str, context: Invocation) -> str:
-    try:
-        if file == "-":
-            data = context.stdin.read(MAX_SCRIPT + 1)
-        else:
-            with open(os.path.join(context.cwd, os.path.expanduser(file)), "rb") as stream:
-                data = stream.read(MAX_SCRIPT + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read the batch script: {error.strerror}", where=file) from None
-    if len(data) > MAX_SCRIPT:
-        raise UsageError(f"not a batch script: it has more than {MAX_SCRIPT >> 20} MiB", where=file)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UsageError("the batch script is not UTF-8", where=f"{file}:{line}") from None
 
 
 def _ask_all(context: Invocation) -> tuple[str, dict[str, str]]:

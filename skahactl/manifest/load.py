@@ -13,18 +13,17 @@ from typing import Any, BinaryIO
 from skahactl.errors import Guess, ManifestError, Problem, UsageError
 from skahactl.manifest.file_format import Finding, show_value
 from skahactl.manifest.overlay import overlay_table, parse_setting
-from skahactl.manifest.schema import KINDS, MANIFEST, JobTable, check_word
+from skahactl.manifest.schema import ENTRY_POINT, KINDS, MANIFEST, JobTable, check_word
 from skahactl.manifest.syntax import (
     Path,
     SourceMap,
     SourceText,
-    decode_text,
     dotted_key,
     explain_other_format,
     order_problems,
     parse_toml,
+    read_text,
 )
-from skahactl.system import read_limited, read_stream
 from skahactl.text import did_you_mean, nearest
 
 Table = dict[str, Any]
@@ -65,9 +64,9 @@ def _list_of_tables(data: Mapping[str, Any]) -> str | None:
     return next((key for key in lists if key not in MANIFEST.keys_at()), None)
 
 
-def problems_of_jobs(raw: Sequence[tuple[Mapping[str, Any], SourceMap]]) -> Iterator[Problem]:
+def _problems_of_jobs(raw: Sequence[_RawDraft]) -> Iterator[Problem]:
     """Report duplicate names, and jobs that wait for each other, in tables as read."""
-    named = [(name_of(table), table, places) for table, places in raw if isinstance(table.get("name"), str)]
+    named = [(name_of(job.table), job.table, job.places) for job in raw if isinstance(job.table.get("name"), str)]
     first: dict[str, SourceMap] = {}
     for name, _, places in named:
         if name in first:
@@ -193,15 +192,10 @@ def draft(
         ManifestError: with every problem.
     """
     found: list[Problem] = []
-    words = data.get("command")
-    keeps_entry_point = entry_point and isinstance(words, list) and words[:1] == [""]
-    table = {**data, "command": ["entry-point", *words[1:]]} if words and keeps_entry_point else dict(data)
-    made = _draft(table, SourceMap(file, options=options or {}), directory or os.getcwd(), None, found)
+    context = ENTRY_POINT if entry_point else None
+    made = _draft(data, SourceMap(file, options=options or {}), directory or os.getcwd(), None, found, context)
     if found:
         raise ManifestError(order_problems(found))
-    if keeps_entry_point:
-        command = ["", *(made.table.command or [])[1:]]
-        made = replace(made, table=made.table.model_copy(update={"command": command}))
     return made
 
 
@@ -219,7 +213,7 @@ def collect_files(
     raw = [job for file in files for job in _jobs(file, stdin, found)]
     raw = _set(raw, sets, found)
     drafts = [_draft(job.table, job.places, job.directory, job.manifest, found) for job in raw]
-    found += problems_of_jobs([(job.table, job.places) for job in raw])
+    found += _problems_of_jobs(raw)
     found.sort(key=lambda problem: files.index(problem.file) if problem.file in files else len(files))
     return tuple(drafts)
 
@@ -263,7 +257,7 @@ def _inside(given: str, path: str, found: list[Problem]) -> list[str]:
     except OSError as error:
         found.append(Problem(given, f"cannot be read: {error.strerror}"))
         return []
-    names = [os.path.join(given, name) for name in names if _is_file(os.path.join(path, name))]
+    names = [os.path.join(given, name) for name in names if not os.path.isdir(os.path.join(path, name))]
     if not names:
         found.append(
             Problem(given, "this directory contains no *.toml file", hint="manifests have names that end with .toml")
@@ -271,15 +265,11 @@ def _inside(given: str, path: str, found: list[Problem]) -> list[str]:
     return names
 
 
-def _is_file(path: str) -> bool:
-    return os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
-
-
 def _jobs(file: str, stdin: BinaryIO | None, found: list[Problem]) -> Iterator[_RawDraft]:
-    data = _read(file, stdin, found)
-    text = None if data is None else decode_text(file, data)
-    if text is None or isinstance(text, Problem):
-        found += [text] if text else []
+    stream = (stdin or sys.stdin.buffer) if file == STDIN else None
+    text = read_text(file, os.path.expanduser(file), "a manifest", MAX_MANIFEST, stream)
+    if isinstance(text, Problem):
+        found.append(replace(text, hint=_nearest(file)))
         return
     tables = parse_toml(file, text)
     if isinstance(tables, Problem):
@@ -309,22 +299,6 @@ def _directory(file: str) -> str:
     """Return the directory of relative paths: that of the file, or the working directory for a stream (``-``)."""
     path = os.path.abspath(os.path.expanduser(file))
     return os.path.dirname(path) if file != STDIN and os.path.isfile(path) else os.getcwd()
-
-
-def _read(file: str, stdin: BinaryIO | None, found: list[Problem]) -> bytes | None:
-    try:
-        if file == STDIN:
-            data = read_stream(stdin or sys.stdin.buffer, MAX_MANIFEST)
-        else:
-            data = read_limited(os.path.expanduser(file), MAX_MANIFEST)
-    except OSError as error:
-        found.append(Problem(file, f"cannot be read: {error.strerror}", hint=_nearest(file)))
-        return None
-    if len(data) > MAX_MANIFEST:
-        hint = "for long lists of items: [items] file"
-        found.append(Problem(file, f"not a manifest: it has more than {MAX_MANIFEST >> 20} MiB", hint=hint))
-        return None
-    return data
 
 
 def _nearest(file: str) -> str | None:
@@ -367,10 +341,15 @@ def _with(job: _RawDraft, keys: tuple[str, ...], table: dict[str, Any]) -> _RawD
 
 
 def _draft(
-    table: dict[str, Any], places: SourceMap, directory: str, manifest: str | None, found: list[Problem]
+    table: Mapping[str, Any],
+    places: SourceMap,
+    directory: str,
+    manifest: str | None,
+    found: list[Problem],
+    context: object = None,
 ) -> Draft:
     wrong = list(rule_findings(table, from_file=manifest is not None))
-    made = MANIFEST.validate(table)
+    made = MANIFEST.validate(table, context)
     if isinstance(made, list):
         wrong += made
         made = _valid_part(table, made)

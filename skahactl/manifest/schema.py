@@ -10,7 +10,7 @@ import re
 import shlex
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from skahactl.manifest.file_format import (
     SCALAR_SCHEMA,
@@ -96,8 +96,12 @@ def check_command(value: object) -> object:
     raise invalid("expected a list of words, found a string", f"write command = [{listed}]")
 
 
-def check_filled_command(value: list[str]) -> list[str]:
-    if not value or not value[0]:
+#: Context of validation in which an empty first word of a command is the image's own entry point.
+ENTRY_POINT = "entry point"
+
+
+def check_filled_command(value: list[str], info: ValidationInfo) -> list[str]:
+    if not value or not (value[0] or info.context == ENTRY_POINT):
         raise invalid("the command is empty", _OMIT)
     return value
 

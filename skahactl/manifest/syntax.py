@@ -8,9 +8,10 @@ import tomllib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from skahactl.errors import Problem
+from skahactl.system import read_limited, read_stream
 from skahactl.toml import LONG_NUMBER, toml_tables
 
 #: The path of a key in the file: names, and numbers from 0 for tables of a list such as ``[[job]]``.
@@ -294,12 +295,19 @@ _MESSAGES = {
 }
 
 
-def decode_text(file: str, data: bytes) -> str | Problem:
-    """Return the text of a TOML file, its lines ended by ``\\n``."""
+def read_text(file: str, path: str, what: str, limit: int, stdin: BinaryIO | None = None) -> str | Problem:
+    """Return the text of a file, or of ``stdin`` if given, with lines that end with ``\\n``; messages call it
+    ``file``."""
+    try:
+        data = read_limited(path, limit) if stdin is None else read_stream(stdin, limit)
+    except OSError as error:
+        return Problem(file, f"cannot be read: {error.strerror}")
+    if len(data) > limit:
+        return Problem(file, f"not {what}: it has more than {limit >> 20} MiB")
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        return Problem(file, "not UTF-8 (TOML must be UTF-8)", data.count(b"\n", 0, error.start) + 1)
+        return Problem(file, "not UTF-8", data.count(b"\n", 0, error.start) + 1)
 
 
 def parse_toml(file: str, text: str) -> dict[str, Any] | Problem:

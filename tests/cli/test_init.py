@@ -150,10 +150,10 @@ REFUSED = {
     "arry": "'arry' is not a template\nhelp: did you mean 'array'?",
     "run.sh": "skahactl init --from-sbatch run.sh",
     "list --from-sbatch run.sh": "not both",
-    "--from-sbatch none.sh": "none.sh: cannot read the batch script: No such file or directory",
-    "--from-sbatch .": "cannot read the batch script: Is a directory",
+    "--from-sbatch none.sh": "none.sh: cannot be read: No such file or directory",
+    "--from-sbatch .": ".: cannot be read: Is a directory",
     "--from-sbatch /dev/zero": "more than 4 MiB",
-    "--from-sbatch bad.sh": "bad.sh:2: the batch script is not UTF-8",
+    "--from-sbatch bad.sh": "bad.sh:2: not UTF-8",
     "--from-sbatch empty": "empty: not a batch script",
     "list -o json": "init has no -o json",
 }

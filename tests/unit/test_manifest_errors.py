@@ -303,7 +303,7 @@ def test_not_utf_8_and_empty(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as caught:
         read([str(tmp_path)], LOCAL)
     assert [(one.line, one.message) for one in caught.value.problems] == [
-        (2, "not UTF-8 (TOML must be UTF-8)"),
+        (2, "not UTF-8"),
         (None, "the manifest is empty"),
     ]
 
