@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Awaitable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
 from skahactl.errors import SkahactlError, TimedOut, exit_of_signal
@@ -111,31 +111,32 @@ class Stop:
     async def guard(self, work: Awaitable[T], seconds: float | None = None) -> T:
         """``work``, given up with Interrupted when a signal arrives, with TimedOut when it takes so many seconds."""
         task = asyncio.ensure_future(work)
-        watch = asyncio.ensure_future(self.arrived.wait())
-        try:
-            await asyncio.wait([task, watch], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        async with _first_of(task, self.arrived.wait(), seconds=seconds):
             if task.done():
                 return task.result()
-        finally:
-            for one in (task, watch):
-                one.cancel()
-            await asyncio.gather(task, watch, return_exceptions=True)
         self.check()
         raise TimedOut("timed out; the platform did not respond", hint="run the same command again to continue")
 
     async def sleep(self, clock: Clock, seconds: float, wake: asyncio.Event | None = None) -> None:
         """Sleeps, at most until ``wake`` or a signal; raises Interrupted for a signal."""
         self.check()
-        waiting = [asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(self.arrived.wait())]
-        if wake is not None:
-            waiting.append(asyncio.ensure_future(wake.wait()))
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+        woken = () if wake is None else (wake.wait(),)
+        async with _first_of(clock.sleep(seconds), self.arrived.wait(), *woken):
+            pass
         self.check()
+
+
+@contextlib.asynccontextmanager
+async def _first_of(*work: Awaitable[Any], seconds: float | None = None) -> AsyncIterator[None]:
+    """Wait until one of these is done or ``seconds`` passed; at the end, cancel the others."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def seconds_left(deadline: float | None, clock: Clock) -> float | None:

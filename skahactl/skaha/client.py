@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Throttle:
-    """Allows ``limit`` creates at a time, in order; ``limit`` moves between 1 and ``most``.
+    """Allows ``limit`` creates at a time; ``limit`` moves between 1 and ``most``.
 
     An overload (503, timeout) halves the limit, once for all creates that were in flight together. Every second success
     raises it by one, so that a few errors among many creates cost little.
@@ -40,51 +39,32 @@ class Throttle:
         self._held = 0
         self._successes = 0
         self._grace = 0  # creates in flight when the limit was halved: their failures count as the same overload
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._changed = asyncio.Condition()
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        await self._acquire()
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._held < self.limit)
+            self._held += 1
         try:
             yield
         finally:
             self._held -= 1
             self._grace = max(0, self._grace - 1)
-            self._wake()
+            async with self._changed:
+                self._changed.notify(self.limit)
 
     def record_success(self) -> None:
         self._successes += 1
         if self._successes >= 2 and self.limit < self.most:
             self.limit += 1
             self._successes = 0
-            self._wake()
 
     def record_overload(self) -> None:
         self._successes = 0
         if self._grace == 0:
             self.limit = max(1, self.limit // 2)
             self._grace = self._held
-
-    async def _acquire(self) -> None:
-        if self._held < self.limit and not self._waiting:
-            self._held += 1
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # the slot was passed on at the same moment
-                self._held -= 1
-                self._wake()
-            raise
-
-    def _wake(self) -> None:
-        while self._waiting and self._held < self.limit:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                self._held += 1
-                turn.set_result(None)
 
 
 _OVERLOADS = frozenset({429, 503, 504})
