@@ -33,7 +33,8 @@ SORT_FIELDS = {
     "events": ("session", "type", "reason", "first", "last"),
     "images": ("id",),
 }
-#: The tables of a manifest with their keys.
+#: The keys of a manifest that are in no table, and its tables with their keys; a test compares them with the schema.
+_PLAIN_KEYS = ("name", "image", "kind", "command", "shell", "replicas", "session-name", "after")
 _TABLES = {
     "resources": ("cores", "ram", "gpus"),
     "env": (),
@@ -45,12 +46,6 @@ _TABLES = {
     "common": (),
     "job": (),
 }
-#: The keys of a manifest; a test compares them with the schema.
-KEYS = (
-    *("name", "image", "kind", "command", "shell", "replicas", "session-name", "after"),
-    *(key for table, keys in _TABLES.items() for key in (table, *(f"{table}.{one}" for one in keys))),
-)
-
 _OF_JOBS = ("jobs", "replicas", "items", "events")
 _JOB_ARGUMENTS = ("targets", "words", "job", "jobs")
 _MOST = 1000  # maximum number of replicas per completion
@@ -163,7 +158,13 @@ def sort_fields(context: Any) -> Offers:
 
 def settings(context: Any) -> Offers:
     """Keys of a manifest, each with the ``=`` of ``--set``."""
-    return [(f"{key}=", "") for key in KEYS if key not in _TABLES]
+    return [(f"{key}=", "") for key in key_words() if key not in _TABLES]
+
+
+def key_words() -> tuple[str, ...]:
+    """Return every key of a manifest, dotted."""
+    of_tables = (key for table, keys in _TABLES.items() for key in (table, *(f"{table}.{one}" for one in keys)))
+    return (*_PLAIN_KEYS, *of_tables)
 
 
 def profiles(context: Any) -> Offers:

@@ -23,32 +23,32 @@ class LogFile:
 
     def __init__(self, path: str):
         self._path = path
-        self._handle: int | None = None
+        self._stream: TextIO | None = None
         self._reported = False
 
     def open(self) -> None:
         """Raise UsageError, which names it, where it cannot be opened."""
         try:
-            self._handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            self._stream = open(self._path, "a", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         except OSError as error:
             raise UsageError(f"the log file cannot be opened: {error.strerror}", where=self._path) from error
 
     def write(self, line: str) -> str | None:
         """Add the line. Where that cannot be, what to say of it: once, and no reason to stop."""
-        if self._handle is None:
+        if self._stream is None or self._reported:
             return None
         try:
-            os.write(self._handle, (line + "\n").encode("utf-8", "backslashreplace"))
+            self._stream.write(line + "\n")
         except OSError as error:
-            reported, self._reported = self._reported, True
-            return None if reported else f"{self._path}: the log file cannot be written: {error.strerror}"
+            self._reported = True
+            return f"{self._path}: the log file cannot be written: {error.strerror}"
         return None
 
     def close(self) -> None:
-        if self._handle is not None:
+        if self._stream is not None:
             with contextlib.suppress(OSError):
-                os.close(self._handle)
-            self._handle = None
+                self._stream.close()
+            self._stream = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,11 +84,11 @@ class SessionRuntime:
         environ: Mapping[str, str],
         directory: str | None,
         report: Callable[[str], None] | None,
-        overrides: Overrides | None = None,
+        overrides: Overrides,
     ):
-        self._overrides = overrides or Overrides()
+        self._overrides = overrides
         self._profile_name = profile
-        self._environ = self._overrides.environment(environ)
+        self._environ = overrides.environment(environ)
         self._directory = directory
         self._report = report
         self._elsewhere: list[object] = []  # referenced, so that nothing closes it here

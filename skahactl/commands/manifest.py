@@ -154,7 +154,7 @@ def schema(
 if TYPE_CHECKING:
     Key = str
 else:
-    Key = Literal[completers.KEYS] | str
+    Key = Literal[completers.key_words()] | str
 
 
 def explain(

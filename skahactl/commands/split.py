@@ -21,21 +21,6 @@ SHARE = Group("Share", sort_key=1)
 ITEMS = Group("Items", sort_key=2)
 DISPLAY = Group("Output", sort_key=3)
 
-OPTIONS = (
-    "--strategy",
-    "--share",
-    "--replica",
-    "--of",
-    "--null",
-    "--glob",
-    "--exclude",
-    "--unless",
-    "--all",
-    "--count",
-    "--script",
-    "--help",
-)
-
 
 def split(
     *lists: Annotated[
@@ -172,7 +157,12 @@ def _refuse_unknown_options(lists: Sequence[str]) -> None:
     """``-`` alone is a list, and so the parser lets other words with a hyphen through."""
     for word in lists:
         if word.startswith("-") and word != "-":
-            raise unknown_option("split", word, OPTIONS, f"a list of that name is written ./{word}")
+            from skahactl.app import app
+
+            options = [
+                name for one in app()["split"].assemble_argument_collection() for name in one.names if name[:2] == "--"
+            ]
+            raise unknown_option("split", word, options, f"a list of that name is written ./{word}")
 
 
 def _share(text: str | None, replica: str | None, of: str | None, all_of_them: bool) -> Share | None:

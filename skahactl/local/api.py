@@ -12,7 +12,13 @@ from math import floor
 from pathlib import Path
 
 from skahactl.local import http, queue, workers
-from skahactl.local.decode import TemplateRejected, base_environment, decode_request, local_user, platform_environment
+from skahactl.local.decode import (
+    base_environment,
+    check_host_name,
+    decode_request,
+    local_user,
+    platform_environment,
+)
 from skahactl.local.http import CallAbandoned, HttpAnswer, HttpRefusal, LocalCall, bad, missing
 from skahactl.local.queue import FAILED, QUEUED, RUNNING, StoreError, connect, immediate, log_path, prepare
 from skahactl.local.workers import launch
@@ -176,18 +182,14 @@ class Platform:
         try:
             answer = self._routed(call)
         except HttpRefusal as refusal:
-            plain = http.text(refusal.body, refusal.status)
-            return HttpAnswer(plain.status, {**plain.headers, **refusal.headers}, plain.body)
-        except TemplateRejected as rejected:
-            return http.text(rejected.body, rejected.status)
+            return http.text(refusal.body, refusal.status, refusal.headers)
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
             raise StoreError(f"its file is damaged ({error}); move queue.db away to start with an empty one") from error
-        if answer.status != 200:
-            return answer
-        known = {"server": "OpenCADC/cadc-rest", "x-vo-authenticated": self.user}
-        return HttpAnswer(answer.status, {**answer.headers, **known}, answer.body, answer.log)
+        if answer.status == 200:
+            answer.headers.update({"server": "OpenCADC/cadc-rest", "x-vo-authenticated": self.user})
+        return answer
 
     def _routed(self, call: LocalCall) -> HttpAnswer:
         parts = call.path.split("/")[1:]
@@ -275,7 +277,7 @@ class Platform:
         place = os.path.abspath(os.path.expanduser(directory))
         platform = platform_environment(session, wanted.cores, place, self.environ)
         decoded = decode_request(wanted.cmd, wanted.args, wanted.env, user=self.user, job=job, platform=platform)
-        http.check_host_name(wanted.name, job)
+        check_host_name(wanted.name, job)
         env = (*base_environment(self.environ), *decoded.env, *platform)
         return queue.QueuedSession(
             session, wanted.name, wanted.image, wanted.cores, wanted.ram, wanted.gpus, decoded.argv, env, place

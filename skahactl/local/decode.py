@@ -1,7 +1,7 @@
 """What the server makes of ``cmd``, ``args`` and ``env``: its template step, letter by letter (skaha-api 3.6).
 
 The text is pasted into a YAML template without escaping, through a Java replacement string; parsed; written again;
-read by another YAML library; and expanded by Kubernetes. Pure functions; nothing of the local platform is needed.
+read by another YAML library; and expanded by Kubernetes. Pure functions.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import yaml
 
+from skahactl.local.http import HttpRefusal
 from skahactl.skaha.encoding import is_reread
 
 #: The value of $0: the text that the pattern of the server matched.
@@ -37,31 +38,23 @@ def replace_text(text: str) -> str:
     r"""Return what Java's Matcher.appendReplacement makes of ``text``, for a pattern without groups.
 
     A backslash takes the next character literally, ``$0`` is the matched text, and any other ``$`` is an error.
-    Raises TemplateRejected with the server's status and message.
+    Raises HttpRefusal with the server's status and message.
     """
 
     def replacement(match: re.Match[str]) -> str:
         token = match[0]
         if token == "\\":
-            raise TemplateRejected(400, "character to be escaped is missing\n")
+            raise HttpRefusal(400, "character to be escaped is missing\n")
         if token[0] == "\\":
             return token[1]
         if token.startswith("$0"):
             return PLACEHOLDER
-        raise TemplateRejected(400, "Illegal group reference\n")
+        raise HttpRefusal(400, "Illegal group reference\n")
 
     return re.sub(r"\\.?|\$0*", replacement, text, flags=re.DOTALL)
 
 
 _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
-
-
-class TemplateRejected(Exception):
-    """The server does not make the session: HTTP status and the whole body it answers."""
-
-    def __init__(self, status: int, body: str):
-        super().__init__(body)
-        self.status, self.body = status, body
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +70,7 @@ class DecodedSession:
         return (*(() if self.command is None else (self.command,)), *(self.args or ()))
 
 
-def template_message(job: str = "skaha-headless-job") -> TemplateRejected:
+def template_message(job: str = "skaha-headless-job") -> HttpRefusal:
     """Return the reply for a Job that Kubernetes rejected: the create fails silently, then the Job is not found."""
     status = {
         "kind": "Status",
@@ -90,11 +83,17 @@ def template_message(job: str = "skaha-headless-job") -> TemplateRejected:
         "code": 404,
     }
     body = json.dumps(status, separators=(",", ":"))
-    return TemplateRejected(
+    return HttpRefusal(
         500,
         "unexpected exception: java.lang.RuntimeException: io.kubernetes.client.openapi.ApiException: "
         f"Message: Not Found\nHTTP response code: 404\nHTTP response body: {body}\n",
     )
+
+
+def check_host_name(name: str, job: str) -> None:
+    """Check the host name of the pod: Kubernetes rejects a Job with a name that is not a DNS label."""
+    if len(name) > 63 or name.endswith("-") or name in ("y", "n"):
+        raise template_message(job)
 
 
 def decode_request(
@@ -161,7 +160,7 @@ def _composed(text: str) -> dict[str, yaml.Node]:
     try:
         root = yaml.compose(text, Loader=yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise TemplateRejected(500, f"unexpected exception: {error}") from None
+        raise HttpRefusal(500, f"unexpected exception: {error}") from None
     if not isinstance(root, yaml.MappingNode):
         raise _broken("a block mapping")
     found = {key.value: value for key, value in root.value if isinstance(key, yaml.ScalarNode)}
@@ -195,8 +194,8 @@ def _quoted(node: yaml.Node) -> str:
     return str(node.value)
 
 
-def _broken(what: str) -> TemplateRejected:
-    return TemplateRejected(
+def _broken(what: str) -> HttpRefusal:
+    return HttpRefusal(
         500, f"unexpected exception: while parsing {what}\nexpected <block end>, but found something else"
     )
 

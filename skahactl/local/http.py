@@ -12,8 +12,6 @@ from secrets import choice
 from threading import Event
 from urllib.parse import parse_qsl
 
-from skahactl.local.decode import template_message
-
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
@@ -42,8 +40,10 @@ def missing(message: str) -> HttpRefusal:
     return HttpRefusal(404, message + "\n")
 
 
-def text(body: str, status: int = 200) -> HttpAnswer:
-    return _of(status, "text/plain", body)
+def text(body: str, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpAnswer:
+    answer = _of(status, "text/plain", body)
+    answer.headers.update(headers or {})
+    return answer
 
 
 def xml(body: str) -> HttpAnswer:
@@ -291,12 +291,6 @@ def host_label(key: str, value: str) -> None:
         raise bad(f"{key} label value must match Kubernetes label value syntax")
     if len(value) > 63:
         raise bad(f"{key} label value exceeds 63 characters")
-
-
-def check_host_name(name: str, job: str) -> None:
-    """Check the host name of the pod: Kubernetes rejects a Job with a name that is not a DNS label."""
-    if len(name) > 63 or name.endswith("-") or name in ("y", "n"):
-        raise template_message(job)
 
 
 def new_id() -> str:

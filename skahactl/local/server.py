@@ -87,18 +87,13 @@ class AccessGate:
             return _unauthorized("Invalid token")
         return None
 
-    def _handler(self, call: LocalCall) -> Callable[[LocalCall], HttpAnswer]:
-        is_storage = self._storage is not None and call.path.startswith(PREFIX)
-        return self._storage.answer if is_storage and self._storage is not None else self._platform.answer
-
     async def _answered(self, call: LocalCall) -> HttpAnswer:
+        handler = self._storage if self._storage is not None and call.path.startswith(PREFIX) else self._platform
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._handler(call), call)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, handler.answer, call)
         except (OSError, sqlite3.Error, StoreError) as error:
-            plain = http.text("temporarily unavailable: null\n", 503)
-            return HttpAnswer(
-                503, {**plain.headers, "retry-after": "30", "x-skahactl-reason": _one_line(error)}, plain.body
-            )
+            headers = {"retry-after": "30", "x-skahactl-reason": _one_line(error)}
+            return http.text("temporarily unavailable: null\n", 503, headers)
         except Exception as error:
             return http.text(f"unexpected exception: {_one_line(error)}", 500)
 
@@ -111,8 +106,7 @@ def _too_large(length: str | None) -> HttpAnswer | None:
 
 
 def _unauthorized(body: str) -> HttpAnswer:
-    plain = http.text(body, 401)
-    return HttpAnswer(401, {**plain.headers, "www-authenticate": 'Bearer realm="skahactl serve"'}, plain.body)
+    return http.text(body, 401, {"www-authenticate": 'Bearer realm="skahactl serve"'})
 
 
 def _one_line(error: Exception) -> str:

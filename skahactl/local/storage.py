@@ -41,8 +41,7 @@ class Storage:
             call.allow("GET", "HEAD")
             answered = self._file(path) if service == "files" else self._node(path, call)
         except HttpRefusal as refusal:
-            answered = http.text(refusal.body, refusal.status)
-            answered.headers.update(refusal.headers)
+            answered = http.text(refusal.body, refusal.status, refusal.headers)
         except PermissionError:
             answered = http.text(f"PermissionDenied: vos://local~arc/{path}\n", 403)
         except (FileNotFoundError, NotADirectoryError):

@@ -14,7 +14,7 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -84,23 +84,22 @@ def children(pid: int) -> list[int]:
 
 def signal_group(pid: int, number: int) -> None:
     """Send a signal to a process group, if it still exists."""
-    try:
-        os.killpg(pid, number)
-        if number == signal.SIGTERM:
-            os.killpg(pid, signal.SIGCONT)  # a stopped process receives TERM only when it continues
-    except (ProcessLookupError, PermissionError):
-        return
+    _send(os.killpg, pid, number)
 
 
 def signal_processes(pids: Iterable[int], number: int) -> None:
     """Send a signal to each process that still exists."""
     for pid in pids:
-        try:
-            os.kill(pid, number)
-            if number == signal.SIGTERM:
-                os.kill(pid, signal.SIGCONT)
-        except (ProcessLookupError, PermissionError):
-            continue
+        _send(os.kill, pid, number)
+
+
+def _send(send: Callable[[int, int], None], pid: int, number: int) -> None:
+    try:
+        send(pid, number)
+        if number == signal.SIGTERM:
+            send(pid, signal.SIGCONT)  # a stopped process receives TERM only when it continues
+    except (ProcessLookupError, PermissionError):
+        return
 
 
 def session_usage(pids: Collection[int]) -> dict[int, tuple[int, float]]:
@@ -228,14 +227,11 @@ def reap(store: sqlite3.Connection, root: str, kill_after: float, now: float, wa
     """
     limit = time.monotonic() + wait
     while True:
-        done = [_reap_one(store, root, str(row[0]), kill_after, now) for row in _workers(store)]
+        known = store.execute("SELECT id FROM workers").fetchall()
+        done = [_reap_one(store, root, str(row[0]), kill_after, now) for row in known]
         if all(done) or time.monotonic() >= limit:
             return
         time.sleep(0.01)
-
-
-def _workers(store: sqlite3.Connection) -> list[sqlite3.Row]:
-    return store.execute("SELECT id FROM workers").fetchall()
 
 
 def _reap_one(store: sqlite3.Connection, root: str, worker: str, kill_after: float, now: float) -> bool:

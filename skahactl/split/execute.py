@@ -373,16 +373,12 @@ def _started(words: list[bytes], mask: Iterable[int]) -> int:
     except OSError as error:
         if error.errno == errno.E2BIG:
             raise _CommandTooLong from error
-        path = _found(words[0]) if error.errno == errno.ENOEXEC and words[0] != SHELL else None
+        from shutil import which
+
+        path = which(words[0]) if error.errno == errno.ENOEXEC and words[0] != SHELL else None
         if path is not None:
             return _started([SHELL, path, *words[1:]], mask)
         raise UsageError(f"cannot run this command: {error.strerror}", where=shown_path(words[0])) from error
-
-
-def _found(command: bytes) -> bytes | None:
-    from shutil import which
-
-    return which(command)
 
 
 def _nobody_reads() -> bool:

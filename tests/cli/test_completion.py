@@ -14,7 +14,7 @@ import pytest
 
 from skahactl.commands.completion import FILES, Shell
 from skahactl.commands.manifest import manifest_keys
-from skahactl.completers import KEYS
+from skahactl.completers import key_words
 from skahactl.ledger.database import open_ledger
 from tests import completion_scripts, ledgers, shells
 
@@ -254,7 +254,7 @@ class TestScripts:
         assert (tmp_path / places[shell]).read_text() == path.read_text()
 
     def test_keys_of_explain_are_all_offered(self) -> None:
-        assert set(manifest_keys()) == set(KEYS)
+        assert set(key_words()) == set(manifest_keys())
 
     def run(self, home: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -9,10 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from skahactl.local.decode import (
-    TemplateRejected,
     decode_request,
     expand_variables,
 )
+from skahactl.local.http import HttpRefusal
 from skahactl.skaha.encoding import is_reread
 from tests.local_platform import encoded
 
@@ -84,7 +84,7 @@ def test_arguments(args: str | None, expected: tuple[str, ...] | None) -> None:
 )
 def test_what_is_rejected(text: str, status: int, body: str) -> None:
     for parameters in (("cmd", text, []), (text, None, []), ("cmd", None, [f"A={text}"])):
-        with pytest.raises(TemplateRejected) as caught:
+        with pytest.raises(HttpRefusal) as caught:
             decode_request(*parameters)
         assert caught.value.status == status
         if not (parameters[1] is None and body.endswith("flow sequence")):
@@ -96,7 +96,7 @@ def test_what_is_rejected(text: str, status: int, body: str) -> None:
 )
 def test_words_that_another_yaml_library_reads_differently(word: str) -> None:
     for parameters in (("cmd", word, []), (word, None, []), ("cmd", None, [f"A={word}"])):
-        with pytest.raises(TemplateRejected) as caught:
+        with pytest.raises(HttpRefusal) as caught:
             decode_request(*parameters, job="skaha-headless-me-a1234567")
         assert caught.value.status == 500
         assert "io.kubernetes.client.openapi.ApiException" in caught.value.body
@@ -147,7 +147,7 @@ def test_environment(entries: list[str], expected: tuple[tuple[str, str], ...]) 
     ["=v", "1A=x", "A B=x", "y=1", '"y"=1', "null=1", "-1=x", ".inf=x", "A:B=x", "é=x", "[A]=x"],
 )
 def test_names_that_kubernetes_refuses(entry: str) -> None:
-    with pytest.raises(TemplateRejected, match="not found"):
+    with pytest.raises(HttpRefusal, match="not found"):
         decode_request("cmd", None, [entry])
 
 
@@ -183,5 +183,5 @@ def test_encoded_arguments_and_values_arrive_unchanged(texts: list[str]) -> None
 
 @given(st.text(max_size=20), st.text(max_size=20), st.lists(st.text(max_size=10), max_size=3))
 def test_nothing_else_is_ever_raised(cmd: str, args: str, env: list[str]) -> None:
-    with contextlib.suppress(TemplateRejected):
+    with contextlib.suppress(HttpRefusal):
         assert decode_request(cmd, args, env).argv
