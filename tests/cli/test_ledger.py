@@ -6,10 +6,12 @@ import contextlib
 import fcntl
 import multiprocessing
 import os
+import signal
 import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from skahactl.ledger.records import JobKey
 from skahactl.model import STATES, Each, State, zero_filled
 from skahactl.skaha.models import CreateOutcome, CreateResult
 from tests import ledgers
-from tests.workplace import Workplace
+from tests.workplace import Workplace, wait_for
 
 KEY = JobKey("local", "alice", "fits")
 
@@ -394,3 +396,34 @@ except LedgerError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 7, done.stderr
     assert "SKAHACTL_STATE_DIR" in done.stdout
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])
+def test_ctrl_c_takes_effect_while_another_process_holds_the_ledger(here: Workplace, lock: str) -> None:
+    process = here.start("apply", here.job("long", "sleep 100"), "--wait")
+    wait_for(lambda: here.recorded("long") == ["Running"])
+    with contextlib.closing(sqlite3.connect(here.state / "ledger.sqlite3", isolation_level=None, timeout=20)) as other:
+        other.execute(f"BEGIN {lock}")
+        time.sleep(1.5)  # by now the driver waits for the ledger
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+        assert time.monotonic() - begun < 3, "it waits for the ledger, not for the signal"
+        other.execute("ROLLBACK")
+    assert process.returncode in (130, -signal.SIGINT)
+    here.clear("long")
+
+
+@pytest.mark.once
+def test_a_command_waits_until_the_ledger_is_free(here: Workplace) -> None:
+    here.run("apply", here.job("quick", "true"), "--wait")
+    with contextlib.closing(sqlite3.connect(here.state / "ledger.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        process = here.start("get", "jobs", "--cached", "-o", "json")
+        time.sleep(2)
+        assert process.poll() is None
+        other.execute("ROLLBACK")
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert '"quick"' in out

@@ -10,7 +10,7 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from tests.server.test_faults import JOB
+from tests.server.test_lost_replies_and_kills import JOB
 from tests.skaha_server.process import TOKEN, Server, running
 from tests.workplace import Workplace
 

@@ -23,7 +23,7 @@ import skahactl.session
 from skahactl.errors import AuthError, CreateError, UsageError
 from skahactl.session import AsyncSession, Session
 from tests.ledgers import changes
-from tests.server.test_faults import add_other
+from tests.server.test_lost_replies_and_kills import add_other
 from tests.skaha_server.process import ROOT, Server, running
 from tests.workplace import IMPATIENT, Workplace, end, wait_for
 

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from skahactl.errors import UsageError
+from skahactl.local.decode import decode_request
 from skahactl.model import Request, Resources, Secret
 from skahactl.skaha import encoding
 from skahactl.skaha.encoding import is_reread, value_problem
@@ -225,3 +226,25 @@ def test_a_secret_is_read_once_for_all_and_again_after_a_failure() -> None:
 
     assert asyncio.run(main()) == ["s3cret"] * 16
     assert len(reads) == 2
+
+
+#: Names of variables that YAML reads as something else.
+BOOLEANS = [f(w) for w in ("no", "yes", "on", "off", "true", "false", "null") for f in (str, str.capitalize, str.upper)]
+
+
+@pytest.mark.parametrize("name", BOOLEANS)
+def test_the_container_gets_the_name_that_was_written(name: str) -> None:
+    request = Request("headless", "a/b:1", ("env",), (("A", "x"), (name, "1"), ("nO", "2")))
+    assert encoding.problems(request) == ()
+    assert encoding.needs_encoding(request)
+    sent = [text for key, text in encoding.fields(request, "name") if key == "env"]
+    assert sent == ["A=x", f'"{name}"=1', "nO=2"]
+    wanted = (("A", "x"), (name, "1"), ("nO", "2"))
+    assert decode_request("env", None, sent).env == wanted
+    assert tuple(container("env", None, sent, {}).env) == wanted
+
+
+@pytest.mark.parametrize("name", ["y", "Y", "n", "N"])
+def test_names_that_kubectl_reads_as_booleans_are_refused(name: str) -> None:
+    (problem,) = encoding.problems(Request("headless", "a/b:1", ("env",), ((name, "1"),)))
+    assert f'reads the name "{name}" as a boolean' in problem.message

@@ -1,16 +1,21 @@
-"""The commands that the program advises for jobs that are not driven or were deleted."""
+"""The commands that the program advises: for jobs that are not driven or were deleted, for a retry, with -p."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from skahactl.engine.outcome import continuing, deleted_hint, skip_hint, undriven_before, unfinished_counts
+from skahactl.engine.retry import choose_retries, nothing_to_retry
+from skahactl.invocation import Invocation, enter
 from skahactl.ledger import replicas, runs
 from skahactl.ledger.database import Ledger, open_ledger
 from skahactl.ledger.lock import acquire
 from skahactl.ledger.records import REPLACED, Run
-from skahactl.model import State
-from skahactl.text import left_undriven
+from skahactl.model import Resources, State
+from skahactl.text import left_undriven, suggest
 from tests import ledgers
 
 
@@ -66,3 +71,27 @@ def test_retries_that_no_command_starts_are_counted(tmp_path: Path) -> None:
             "no session of tiles is alive, and no command is driving it: 1 queued replica will not start, and "
             "2 failed replicas will not be retried"
         )
+
+
+@pytest.mark.parametrize(
+    ("resources", "options"),
+    [(None, ""), (Resources(ram=4.0), " --ram 4"), (Resources(1.5, 4.0), " --ram 4 --cores 1.5")],
+)
+def test_the_advice_for_rejected_replicas_keeps_the_size(
+    tmp_path: Path, resources: Resources | None, options: str
+) -> None:
+    with open_ledger(tmp_path) as ledger:
+        run = ledgers.add(ledger, ledgers.job("tiles", 1))
+        ledgers.refuse(ledger, run, 1, "too large")
+        chosen = replace(choose_retries(ledger, run, None, frozenset(), None), resources=resources)
+        part = nothing_to_retry(ledger, run, chosen, False, False)
+        assert part.hint == f"Rejected: replica 1. To retry: skahactl retry tiles --rejected{options}"
+
+
+def test_a_suggested_call_has_the_profile_option_of_this_call() -> None:
+    enter(Invocation(profile="my profile"))
+    try:
+        assert suggest("retry", "tiles", "--wait") == "skahactl -p 'my profile' retry tiles --wait"
+    finally:
+        enter(Invocation())
+    assert suggest("logs", "a b") == "skahactl logs 'a b'"
