@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from skahactl.manifest.placeholders import escape_placeholders
+from skahactl.manifest.schema import SHELLS
 
 #: One word of a shell: quoted parts and escapes belong to it.
 WORD = r"""(?:[^\s'"\\;&|()#]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")(?:[^\s'"\\;&|()]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")*"""
@@ -31,7 +32,6 @@ _SRUN_FLAG_OPTIONS = """
 _SRUN_FLAGS = frozenset(_SRUN_FLAG_OPTIONS.split())
 
 _SH = frozenset({"sh", "bash"})
-_DASH_C = frozenset({"sh", "bash", "zsh", "ksh", "dash", "tcsh", "csh", "fish"})
 _DASH_E = frozenset({"perl", "ruby", "Rscript", "julia", "node"})
 
 
@@ -88,7 +88,7 @@ class BatchScript:
 
     def argv(self, text: str) -> list[str] | None:
         """Return the command that runs ``text`` with the interpreter, or None for an unknown one."""
-        has_c = self.program in _DASH_C or self.program.startswith("python")
+        has_c = self.program in SHELLS or self.program.startswith("python")
         option = "-c" if has_c else "-e" if self.program in _DASH_E else None
         return None if option is None else [self.program, *self.flags, option, text]
 
@@ -152,7 +152,7 @@ class Converted:
 def for_container(script: BatchScript) -> Converted:
     """Return the commands of ``script`` without ``srun``, and with ``module`` commands switched off."""
     found = Converted(script.body)
-    if script.is_shell or script.program in _DASH_C:
+    if script.is_shell or script.program in SHELLS:
         found.text = _without_modules(found.text, found.modules, script)
         found.text = _without_srun(found.text, found.tasks, script)
     found.text = escape_placeholders(found.text)

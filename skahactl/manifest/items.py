@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from skahactl.errors import Problem
 from skahactl.manifest.arrays import parse_array
 from skahactl.manifest.placeholders import each_variable
-from skahactl.manifest.schema import ItemsTable
+from skahactl.manifest.schema import SOURCES, ItemsTable
 from skahactl.manifest.syntax import Path, SourceMap, dotted_key, first_problems
 from skahactl.split.patterns import matches as find_matches
 from skahactl.split.shares import balanced, bounds
@@ -239,10 +239,7 @@ def _of_manifest(problem: Problem, places: SourceMap, key: Path) -> Problem:
 
 def items_source(table: ItemsTable) -> Path:
     """Return the key that names the source of the items."""
-    return (
-        "items",
-        next(key for key in ("file", "glob", "values", "range", "csv", "matrix") if getattr(table, key) is not None),
-    )
+    return "items", next(key for key in SOURCES if getattr(table, key) is not None)
 
 
 def item_warnings(items: Items, table: ItemsTable) -> Iterator[str]:

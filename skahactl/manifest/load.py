@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from skahactl.errors import Guess, ManifestError, Problem, UsageError
 from skahactl.manifest.file_format import Finding, show_value
 from skahactl.manifest.overlay import overlay_table, parse_setting
-from skahactl.manifest.schema import ENTRY_POINT, KINDS, MANIFEST, JobTable, check_word
+from skahactl.manifest.schema import ENTRY_POINT, KINDS, MANIFEST, SOURCES, JobTable, check_word
 from skahactl.manifest.syntax import (
     Path,
     SourceMap,
@@ -392,7 +392,6 @@ def _variable_problems(variables: Mapping[str, str]) -> Iterator[Problem]:
             yield Problem("--var", str(error), None, name)
 
 
-SOURCES = ("file", "glob", "values", "range", "csv", "matrix")
 _HEADLESS_ONLY = ("command", "shell", "env", "items", "retry")
 _TOP = ("name", "image", "kind", "command", "shell", "replicas", "session-name", "after")
 

@@ -10,13 +10,14 @@ from functools import reduce
 from operator import getitem
 from typing import Any
 
+from skahactl.manifest.schema import SOURCES
 from skahactl.toml import toml_tables
 
 Table = dict[str, Any]
 
 _RIVALS: dict[str, tuple[frozenset[str], ...]] = {
     "": (frozenset({"command", "shell"}),),
-    "items": (frozenset({"file", "glob", "values", "range", "csv", "matrix"}),),
+    "items": (frozenset(SOURCES),),
     "env.*": (frozenset({"from-env", "from-file"}),),
 }
 _DOTTED = re.compile(r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)(?:\.(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+))*""")

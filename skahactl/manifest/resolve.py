@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 from skahactl.errors import ManifestError, Problem
-from skahactl.manifest.load import SOURCES, Draft, collect_files
+from skahactl.manifest.load import Draft, collect_files
 from skahactl.manifest.replicas import (
     Check,
     JobTemplate,
@@ -22,7 +22,7 @@ from skahactl.manifest.replicas import (
     unsendable_text_problems,
     unused_problems,
 )
-from skahactl.manifest.schema import JobTable
+from skahactl.manifest.schema import SOURCES, JobTable
 from skahactl.manifest.syntax import dotted_key, order_problems
 from skahactl.manifest.templates import TemplateSource, read_templates, template_problems, template_warnings
 from skahactl.model import Job, Limits, Replica, content_digest, tidy_number

@@ -13,7 +13,7 @@ from skahactl.errors import ManifestError, Problem
 from skahactl.manifest.arrays import IndexArray, parse_array
 from skahactl.manifest.batch_script import BatchScript, Converted, for_container, parse_script, unquoted
 from skahactl.manifest.placeholders import escape_placeholders
-from skahactl.manifest.schema import legal_job_name
+from skahactl.manifest.schema import PLATFORM_VARIABLES, VARIABLE, legal_job_name
 from skahactl.manifest.starter import IMAGE, WIDTH, Setting, manifest_text
 from skahactl.manifest.syntax import order_problems
 from skahactl.text import nearest
@@ -105,7 +105,6 @@ _KNOWN = _MAPPED | _SILENT | _REMARKS.keys()
 _UNITS = {"": 1 / 1024, "K": 1 / 1024**2, "M": 1 / 1024, "G": 1.0, "T": 1024.0}
 _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _GPUS = re.compile(r"(?:gpu:?)?(?:[A-Za-z][\w.-]*:?)?([0-9]*)")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USED = re.compile(r"\b(SLURM_[A-Z0-9_]+)\b(?!=)")
 _ARGUMENT = re.compile(r"\$\{?[1-9@*]")
 _CONDA = re.compile(r"^([^#\n]*\b(?:conda|mamba|micromamba|source|\.)[ \t]+activate\b.*)$", re.MULTILINE)
@@ -118,9 +117,6 @@ _CONDA_HOOK = re.compile(r"conda\.sh|shell\.bash|shell hook|mamba\.sh|bin/activa
 _NESTED = re.compile(r"\b(?:singularity|apptainer)\b.*?(?:docker://(\S+)|\S+\.sif)")
 _SLURM_PROGRAM = re.compile(r"^[^#\n]*?\b(sbatch|squeue|scontrol|sacct|scancel|sbcast)\b", re.MULTILINE)
 _MPI = re.compile(r"^[^#\n]*?\b(mpirun|mpiexec)\b", re.MULTILINE)
-
-#: The platform sets these itself, so that [env] cannot.
-_PLATFORM = frozenset({"OMP_NUM_THREADS", "HOME", "PWD"})
 
 
 class Remark(NamedTuple):
@@ -318,13 +314,13 @@ def _export(work: _Work) -> None:
         name, equals, text = part.strip().partition("=")
         if name in ("ALL", "NONE", "NIL") and not equals:
             continue
-        if not _VARIABLE.fullmatch(name):
+        if not VARIABLE.fullmatch(name):
             work.wrong("export", f"'{name}' is not the name of a variable")
         elif not equals:
             work.set(
                 f"env.{name}", f"{{ from-env = {toml_value(name)} }}", f"--export {name}: your value when you apply"
             )
-        elif name in _PLATFORM:
+        elif name in PLATFORM_VARIABLES:
             work.exports.append(f"export {part.strip()}")
             work.remark(written, f"The platform sets {name}; the commands set it again at their beginning.")
         else:

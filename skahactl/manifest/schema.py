@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
@@ -25,12 +25,19 @@ from skahactl.manifest.file_format import (
 from skahactl.manifest.placeholders import BUILT_IN
 from skahactl.text import GB_AMOUNT
 
-KINDS = ("headless", "notebook", "desktop", "carta", "firefly", "contributed")
+Kind = Literal["headless", "notebook", "desktop", "carta", "firefly", "contributed"]
+KINDS: tuple[str, ...] = get_args(Kind)
+#: The keys of [items] that are a source of items.
+SOURCES = ("file", "glob", "values", "range", "csv", "matrix")
+#: Shells, which take the text of a script after -c.
+SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "csh", "tcsh"})
+#: Variables that the platform sets itself, so that [env] cannot.
+PLATFORM_VARIABLES = frozenset({"OMP_NUM_THREADS", "HOME", "PWD"})
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LONGEST_NAME = 63
 NAME_RULE = "letters, digits and '-'; it begins with a letter or digit; capital letters become lower case"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _IMAGE = re.compile(
     r"(?:[A-Za-z0-9_-]*[.:][A-Za-z0-9._:-]*/)?"  # a registry, which has a dot or a port
@@ -39,8 +46,6 @@ _IMAGE = re.compile(
     r"(?:@(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}))?"
 )
 _SHELL_ONLY = re.compile(r"[$|<>;&*`\n]")
-_PLATFORM = frozenset({"OMP_NUM_THREADS", "HOME", "PWD"})
-_EXAMPLE = {"OMP_NUM_THREADS": "4"}
 _OMIT = "to run the image's own command, delete the key"
 _OURS = frozenset({"REPLICA_ID", "REPLICA_COUNT"})
 
@@ -116,12 +121,12 @@ def check_variable(name: str) -> str:
     """Check a name in [env]."""
     if not isinstance(name, str):
         return name
-    if not _VARIABLE.fullmatch(name):
+    if not VARIABLE.fullmatch(name):
         raise invalid(f"{show_value(name)} is not a variable name", "letters, digits and '_', not a digit first")
-    if name in _PLATFORM or name.startswith("skaha_"):
+    if name in PLATFORM_VARIABLES or name.startswith("skaha_"):
         raise invalid(
             "the platform sets this variable itself and ignores [env]",
-            f'set it in the command: command = ["env", "{name}={_EXAMPLE.get(name, "...")}", ...]',
+            f'set it in the command: command = ["env", "{name}={"4" if name == "OMP_NUM_THREADS" else "..."}", ...]',
         )
     if name in _OURS or name.startswith("SKAHACTL_"):
         raise invalid(
@@ -144,7 +149,7 @@ def check_env_value(value: object) -> object:
     (key, source) = next(iter(value.items()))
     if not isinstance(source, str) or not source:
         raise invalid(f"expected a string for {key}, found {show_value(source)}")
-    if key == "from-env" and not _VARIABLE.fullmatch(source):
+    if key == "from-env" and not VARIABLE.fullmatch(source):
         raise invalid(
             f"{show_value(source)} is not a variable name", "from-env names a variable of your own environment"
         )
@@ -362,7 +367,7 @@ class JobTable(Table):
         description="The container image. The registry defaults to that of the profile, the tag to :latest.",
         examples=['image = "images.canfar.net/skaha/astroml:latest"'],
     )
-    kind: Literal["headless", "notebook", "desktop", "carta", "firefly", "contributed"] = _key(
+    kind: Kind = _key(
         "The kind of session. All except headless run in a browser, without command, [env], [items] or [retry].",
         'kind = "headless"',
         "headless",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from skahactl.errors import Guess, Problem
 from skahactl.manifest.load import Draft
 from skahactl.manifest.placeholders import BUILT_IN, Placeholder, Template, each_variable, parse_template
+from skahactl.manifest.schema import SHELLS
 from skahactl.manifest.syntax import Path
 from skahactl.model import Secret
 from skahactl.text import did_you_mean
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 ALL_ITEMS = Template((Placeholder("items"),))
 
-_SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "csh", "tcsh"})
 _FOR_A_SHELL = re.compile(r"\$\{?[A-Za-z_]|[>|*]")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_@%+=:,./-]")  # characters that a shell can interpret
 _SPLIT_PIPELINE = re.compile(r"\bskahactl(?:\s+-\S+)*\s+split\b(?:[^\n;&|]|\\\n)*\|(?!\|)")
@@ -273,11 +273,11 @@ def _is_script(argv: list[str], number: int) -> bool:
     return (
         number >= 2
         and re.fullmatch(r"-[a-z]*c", argv[number - 1]) is not None
-        and argv[number - 2].rpartition("/")[2] in _SHELLS
+        and argv[number - 2].rpartition("/")[2] in SHELLS
     )
 
 
 def _has_shell(argv: list[str], number: int) -> bool:
     """Return whether the word is, or follows, the text of a ``-c`` or ``-e``, or of a shell, which interprets it."""
     before = argv[:number]
-    return any(word.rpartition("/")[2] in _SHELLS for word in before) or any(word in ("-c", "-e") for word in before)
+    return any(word.rpartition("/")[2] in SHELLS for word in before) or any(word in ("-c", "-e") for word in before)
