@@ -24,7 +24,7 @@ from skahactl.text import suggest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from skahactl.manifest.placeholders import ItemMarks
+    from skahactl.manifest.each import ItemMarks
 
 Write = Callable[[bytes], object]
 BLOCK = 1 << 20

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from skahactl.errors import SkahactlError
 from skahactl.logs.keep import BLOCK, Write, blocks
-from skahactl.manifest.placeholders import MARK
+from skahactl.manifest.each import MARK
 
 if TYPE_CHECKING:
     import re
