@@ -167,14 +167,22 @@ def check_word(name: str) -> str:
     return name
 
 
-def check_amount(value: object) -> object:
-    """Check cores or GB: a number of at least 1, or text with a placeholder."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise invalid(f'expected a number, or a string with a placeholder such as "{{ram}}", found {show_value(value)}')
-    if isinstance(value, str):
-        return _placeholder(value, "a number")
-    if not 1 <= value < 1e9:
-        raise invalid(f"expected a number of at least 1, found {value}", "for flexible allocation, delete the key")
+def check_amount(value: object, whole: bool = False) -> object:
+    """Check cores or GB: a number of at least 1; or GPUs, a ``whole`` number of at least 0; or text with a
+    placeholder."""
+    kind, least, most = ("a whole number", 0, 1000) if whole else ("a number", 1, 10**9)
+    if isinstance(value, str) and "{" in value:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or (whole and isinstance(value, float)):
+        plain = GB_AMOUNT.fullmatch(value) if isinstance(value, str) else None
+        unit = ", in GB" if plain and plain[2] else ""
+        raise invalid(
+            f'expected {kind}, or a string with a placeholder such as "{{ram}}", found {show_value(value)}',
+            None if plain is None else f"write it without quotes{unit}: {plain[1]}",
+        )
+    if not least <= value < most:
+        hint = None if whole else "for flexible allocation, delete the key"
+        raise invalid(f"expected {kind} of at least {least}, found {value}", hint)
     return value
 
 
@@ -193,19 +201,6 @@ def check_array(value: str) -> str:
     return value
 
 
-def check_gpus(value: object) -> object:
-    """Check a whole number, or text with a placeholder."""
-    if isinstance(value, str):
-        return _placeholder(value, "a whole number")
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise invalid(
-            f'expected a whole number, or a string with a placeholder such as "{{gpus}}", found {show_value(value)}'
-        )
-    if not 0 <= value < 1000:
-        raise invalid(f"expected a whole number of at least 0, found {value}")
-    return value
-
-
 def check_above_zero(seconds: float) -> float:
     if seconds == 0:
         raise invalid("expected a duration above zero", "to switch it off, delete the key")
@@ -219,17 +214,6 @@ def check_shared(value: str) -> str:
     problem = shared_problem(value)
     if problem is not None:
         raise invalid(problem, 'for example shared = "/arc/projects/survey/logs"')
-    return value
-
-
-def _placeholder(value: str, expected: str) -> str:
-    if "{" not in value:
-        plain = GB_AMOUNT.fullmatch(value)
-        unit = ", in GB" if plain and plain[2] else ""
-        hint = None if plain is None else f"write it without quotes{unit}: {plain[1]}"
-        raise invalid(
-            f'expected {expected}, or a string with a placeholder such as "{{ram}}", found {show_value(value)}', hint
-        )
     return value
 
 
@@ -255,7 +239,7 @@ EnvName = Annotated[str, AfterValidator(check_variable)]
 VarName = Annotated[str, AfterValidator(check_word)]
 Amount = Annotated[float | str, BeforeValidator(check_amount), WithJsonSchema(_NUMBER)]
 Ram = Annotated[float, Field(ge=1, lt=1e9), WithJsonSchema({"type": "number", "minimum": 1})]
-Gpus = Annotated[int | str, BeforeValidator(check_gpus), WithJsonSchema(_WHOLE)]
+Gpus = Annotated[int | str, BeforeValidator(lambda value: check_amount(value, whole=True)), WithJsonSchema(_WHOLE)]
 JobName = Annotated[
     str, BeforeValidator(check_job_name), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9-]*$"})
 ]
