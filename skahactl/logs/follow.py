@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from skahactl.errors import AuthError, UnreachableError
 from skahactl.ledger.lock import living_driver
 from skahactl.ledger.runs import run_by_id
-from skahactl.logs.keep import Tail, blocks
+from skahactl.logs.keep import Read, Tail, blocks
 from skahactl.logs.select import AttemptLog, Choice, Empty, logs_of, why_empty
 from skahactl.model import ENDED, State
 from skahactl.text import count_noun, no_driver
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from skahactl.engine.runtime import OutageReport
     from skahactl.ledger.database import Ledger
+    from skahactl.logs.writers import WriterChain
     from skahactl.skaha.models import Listing
     from skahactl.system import Clock
     from skahactl.targets import Target
@@ -51,16 +51,6 @@ class StreamRead:
 
     strands: tuple[LogStream, ...]
     more: bool
-
-
-class StreamWriter(Protocol):
-    """The output of one log. ``release`` is called after its first read, ``close`` after its last."""
-
-    def __call__(self, data: bytes) -> None: ...
-
-    def release(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +94,8 @@ class Follower:
     def __init__(
         self,
         look: Callable[[], Awaitable[StreamRead | None]],
-        read: Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]],
-        sink: Callable[[LogStream], StreamWriter],
+        read: Read,
+        sink: Callable[[LogStream], WriterChain],
         flush: Callable[[], object],
         say: Callable[[str], object],
         *,
@@ -204,9 +194,11 @@ class Follower:
         try:
             if not await self._taken(strand, tail):
                 await self._taken(strand, tail)
-            self._recovered()
+            self._failing = 0
+            self._outage.end()
         except (UnreachableError, AuthError) as error:
-            self._failed(error)
+            self._failing += 1
+            self._outage.begin(error)
             one.due = self._clock.monotonic() + min(_MOST_FAILURES_WAIT, self._pace.least * 2**self._failing)
             return
         finally:
@@ -229,14 +221,6 @@ class Follower:
             return True
         async with self._read(strand.session) as chunks:
             return await tail.read(chunks)
-
-    def _failed(self, error: UnreachableError | AuthError) -> None:
-        self._failing += 1
-        self._outage.begin(error)
-
-    def _recovered(self) -> None:
-        self._failing = 0
-        self._outage.end()
 
     def _until_next(self, looked: float, began: float) -> float:
         due = [one.due for one in self._chosen() if not one.busy]
@@ -264,7 +248,7 @@ class _Followed:
         self.done = False
         self.idle = 0  # consecutive reads without new text
         self.empty = 0  # empty ones among them, after the end
-        self._sink: StreamWriter | None = None
+        self._sink: WriterChain | None = None
 
     @property
     def seen(self) -> int:
@@ -274,7 +258,7 @@ class _Followed:
     def may_begin(self) -> bool:
         return self.tail is None and not self.done and self.strand.state != WAITING
 
-    def begin(self, sink: Callable[[LogStream], StreamWriter]) -> Tail:
+    def begin(self, sink: Callable[[LogStream], WriterChain]) -> Tail:
         if self.tail is None:
             self._sink = sink(self.strand)
             self.tail = Tail(self._sink)

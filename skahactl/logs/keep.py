@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from skahactl.manifest.each import ItemMarks
 
 Write = Callable[[bytes], object]
+Read = Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]]  # of a session id, or a path
 BLOCK = 1 << 20
 _PROBE = 4096  # length of a tail that proves, when it is found again, where the text continues
 _LEAST = 32  # fewer equal bytes can be a coincidence
@@ -193,14 +194,14 @@ async def fetch(
     temporary = path.with_name(f".{path.name}.new")
     reading = None
     try:
-        with _describe_log(path):
+        with describe_write_error(path, is_kept=True):
             _make_folder(path.parent)
             reading = _Reading(temporary, path)
         async with client.log(session) as chunks:
             async for chunk in limit.chunks(chunks):
-                with _describe_log(path):
+                with describe_write_error(path, is_kept=True):
                     reading.take(chunk)
-        with _describe_log(path):
+        with describe_write_error(path, is_kept=True):
             if limit.note is not None:
                 reading.take(limit.note)
             import asyncio
@@ -361,18 +362,18 @@ def _make_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _describe_log(path: Path) -> Iterator[None]:
-    """Translate an error of the file system into one that says what to do."""
+def describe_write_error(path: Path, *, is_kept: bool = False) -> Iterator[None]:
+    """Translate an error of the file system into one that says which log cannot be saved. ``is_kept``: it is in the
+    state directory."""
     try:
         yield
     except OSError as error:
-        raise SkahactlError(
-            f"the log cannot be saved: {error.strerror or error}",
-            where=str(path),
-            hint=f"make room there ({suggest('prune', '--logs')}) or set SKAHACTL_STATE_DIR; the log can be read again "
-            "until the platform discards the session",
-            code="log-not-kept",
-        ) from error
+        hint = (
+            f"make room there ({suggest('prune', '--logs')}) or set SKAHACTL_STATE_DIR; the log can be read again "
+            "until the platform discards the session"
+        )
+        message = f"the log cannot be saved: {error.strerror or error}"
+        raise SkahactlError(message, where=str(path), hint=hint if is_kept else None, code="log-not-kept") from error
 
 
 _EDGE = 16_384  # bytes of the beginning and of the end that are kept for comparison

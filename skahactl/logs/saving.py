@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from skahactl.engine.observe import Evidence
@@ -14,15 +14,13 @@ from skahactl.engine.tasks import LogRead, LogReader
 from skahactl.errors import AuthError, UnreachableError
 from skahactl.ledger.lock import living_driver
 from skahactl.ledger.replicas import item_marks
-from skahactl.logs.keep import LogCopy
+from skahactl.logs.keep import LogCopy, Read
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from skahactl.engine.runtime import Runtime
     from skahactl.ledger.records import AttemptRow, Run
-
-Read = Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 
 
 class SavingLogs:

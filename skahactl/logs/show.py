@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
-from skahactl.logs.keep import blocks, size_of
-from skahactl.logs.writers import last_lines_at
+from skahactl.logs.keep import Read, blocks, size_of
+from skahactl.logs.writers import WriterChain, last_lines_at
 
 if TYPE_CHECKING:
     import asyncio
@@ -18,22 +17,8 @@ if TYPE_CHECKING:
 
     from skahactl.logs.select import AttemptLog
 
-Read = Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]]
-
 _HELD = 2 << 20  # bytes that are read ahead of a log
 _FAILURES = 3  # consecutive failures after which the platform is not asked for the rest
-
-
-class PartWriter(Protocol):
-    """The output of one log: ``release`` at its end, then ``close``; ``discard`` if it could not be read to its end."""
-
-    def __call__(self, data: bytes) -> None: ...
-
-    def release(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def discard(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -50,7 +35,7 @@ class Shown:
 async def show_logs(
     logs: Sequence[AttemptLog],
     read: Read | None,
-    sink: Callable[[AttemptLog], PartWriter],
+    sink: Callable[[AttemptLog], WriterChain],
     *,
     at_once: int,
     tail: int | None = None,
@@ -72,7 +57,7 @@ async def show_logs(
     return shown
 
 
-async def _one(log: AttemptLog, ahead: _ReadAhead | None, sink: PartWriter, shown: Shown, tail: int | None) -> None:
+async def _one(log: AttemptLog, ahead: _ReadAhead | None, sink: WriterChain, shown: Shown, tail: int | None) -> None:
     size, failed = 0, False
     try:
         if log.whole is not None:
@@ -101,7 +86,7 @@ async def _one(log: AttemptLog, ahead: _ReadAhead | None, sink: PartWriter, show
     (shown.with_text if size else shown.empty).append(log)
 
 
-def _pour(path: Path, sink: PartWriter, tail: int | None) -> int:
+def _pour(path: Path, sink: WriterChain, tail: int | None) -> int:
     """Pass on a copy, or the needed part of it. Returns its whole size."""
     with path.open("rb") as stream:
         for block in blocks(stream, 0 if tail is None else last_lines_at(stream, tail)):
@@ -121,7 +106,7 @@ class _ReadAhead:
         self._failures = 0
         self._last: SkahactlError | None = None
 
-    def next(self, sink: PartWriter) -> tuple[_HeldPart, asyncio.Task[None]]:
+    def next(self, sink: WriterChain) -> tuple[_HeldPart, asyncio.Task[None]]:
         """Begin to pass on the next log. The task ends with it, and raises what the client raised."""
         import asyncio  # late: completion and help import this module, too
 
@@ -166,7 +151,7 @@ class _HeldPart:
         self.size = 0
         self.turn = asyncio.Event()
         self._chunks: list[bytes] = []
-        self._sink: PartWriter | None = None
+        self._sink: WriterChain | None = None
 
     @property
     def is_full(self) -> bool:
@@ -179,7 +164,7 @@ class _HeldPart:
         else:
             self._sink(chunk)
 
-    def begin(self, sink: PartWriter) -> None:
+    def begin(self, sink: WriterChain) -> None:
         for chunk in self._chunks:
             sink(chunk)
         self._chunks.clear()

@@ -5,23 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections import deque
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
-from skahactl.errors import SkahactlError
-from skahactl.logs.keep import BLOCK, Write, blocks
+from skahactl.logs.keep import BLOCK, Write, blocks, describe_write_error
 from skahactl.manifest.each import MARK
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from skahactl.logs.select import AttemptLog, Part
 
 _LONGEST_LINE = 1 << 20  # maximum number of bytes of an incomplete line; a longer one is broken
-_HELD = 32 << 20  # bytes of the last lines that are held in memory
+_IN_MEMORY = 8 << 20  # bytes of one log that are held in memory, and not in a file
 _COLOURS = (36, 32, 35)  # that can be read on white and on black
 
 
@@ -60,58 +58,29 @@ class Lines:
 
 
 class LastLines:
-    """Hold the last ``count`` lines until ``release`` passes them on; after that, pass on everything.
+    """Hold what is written until ``release`` passes its last ``count`` lines on; after that, pass on everything.
 
-    An incomplete line counts as one, as in ``tail``. Whole pieces around these lines are held; more than some tens of
-    MB go to a file.
+    An incomplete line counts as one, as in ``tail``.
     """
 
     def __init__(self, write: Write, count: int):
+        import tempfile  # late: completion and help import this module, too
+
         self._write = write
         self._count = count
-        self._holds = True
-        self._held: deque[tuple[bytes, int]] = deque()
-        self._lines = 0  # newlines in the held pieces
-        self._size = 0
-        self._file: IO[bytes] | None = None
+        self._held: IO[bytes] | None = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 (see release)
 
     def __call__(self, data: bytes) -> None:
-        if not self._holds:
-            self._write(data)
-        elif self._file is not None:
-            self._file.write(data)
-        elif data and self._count:
-            self._hold(data)
+        (self._write if self._held is None else self._held.write)(data)
 
     def release(self) -> None:
         """Pass on what is held, and hold nothing from now on."""
-        if not self._holds:
+        if self._held is None:
             return
-        self._holds = False
-        if self._file is not None:
-            stream = cast(BinaryIO, self._file)
-            for block in blocks(stream, last_lines_at(stream, self._count)):
+        held, self._held = cast(BinaryIO, self._held), None
+        with held:
+            for block in blocks(held, last_lines_at(held, self._count)):
                 self._write(block)
-            self._file.close()
-        elif self._held:
-            self._write(_last_lines(b"".join(data for data, _ in self._held), self._count))
-            self._held.clear()
-
-    def _hold(self, data: bytes) -> None:
-        newlines = data.count(b"\n")
-        self._held.append((data, newlines))
-        self._lines += newlines
-        self._size += len(data)
-        while self._lines - self._held[0][1] > self._count:
-            gone, newlines = self._held.popleft()
-            self._lines -= newlines
-            self._size -= len(gone)
-        if self._size > _HELD:
-            import tempfile  # late: completion and help import this module, too
-
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by release)
-            self._file.writelines(data for data, _ in self._held)
-            self._held.clear()
 
 
 def last_lines_at(stream: BinaryIO, count: int) -> int:
@@ -130,11 +99,6 @@ def last_lines_at(stream: BinaryIO, count: int) -> int:
         wanted -= newlines
         end = start
     return 0 if count > 0 else size
-
-
-def _last_lines(text: bytes, count: int) -> bytes:
-    wanted = count + text.endswith(b"\n")
-    return text if text.count(b"\n") < wanted else text[_after_newline(text, wanted) :]
 
 
 def _after_newline(text: bytes, count: int) -> int:
@@ -169,7 +133,6 @@ def prefix(label: str, colour: bool, width: int = 0) -> bytes:
     return text.encode() + b" "
 
 
-_IN_MEMORY = 8 << 20
 _LONGEST_MARK = 1 << 20  # bytes without a newline that are examined together
 
 
@@ -302,7 +265,7 @@ class FileWriter(WriterChain):
         super().__init__(self._write, WriterOptions(tail=look.tail), label, part)
 
     def _write(self, data: bytes) -> None:
-        with _describe_read(self.path):
+        with describe_write_error(self.path):
             if self._stream is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._stream = self._part_file.open("wb")
@@ -314,7 +277,7 @@ class FileWriter(WriterChain):
 
     def close(self) -> None:
         if self._stream is not None:
-            with _describe_read(self.path):
+            with describe_write_error(self.path):
                 self._stream.close()
                 os.replace(self._part_file, self.path)
 
@@ -352,11 +315,3 @@ def file_name(log: AttemptLog, name: str, total: int, several_attempts: bool) ->
         return f"{name}.log"
     number = "" if total == 1 else f"-{replica:0{len(str(total))}d}"
     return f"{name}{number}" + (f".{attempt}" if several_attempts else "") + ".log"
-
-
-@contextlib.contextmanager
-def _describe_read(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SkahactlError(f"the log cannot be saved: {error.strerror or error}", where=str(path)) from error
