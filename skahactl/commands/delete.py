@@ -310,24 +310,20 @@ async def _forget(runtime: Runtime, removal: JobDeletion, chosen: list[tuple[Run
 
 async def _session(runtime: Runtime, removal: JobDeletion, chosen: ServerSession, dry_run: bool) -> Exit:
     """Report a session without a record: one line, and a part of its own in data."""
-    where = f"on {runtime.profile.name} ({runtime.profile.host})"
+    from skahactl.engine.delete import TRIES
     from skahactl.engine.outcome import StepOutcome
 
+    session, place = f"session {chosen.id} ({chosen.name}", f"on {runtime.where}"
     if dry_run:
-        current().say(f"session {chosen.id} ({chosen.name}, {chosen.status}) {where}: to delete (dry run)")
-        part = removal.of_session(chosen, StepOutcome.PLANNED)
+        current().say(f"{session}, {chosen.status}) {place}: to delete (dry run)")
+        result = StepOutcome.PLANNED
     elif await removal.delete_session(chosen.id):
-        current().say(f"session {chosen.id} ({chosen.name}) {where}: deleted")
-        part = removal.of_session(chosen, StepOutcome.DONE)
+        current().say(f"{session}) {place}: deleted")
+        result = StepOutcome.DONE
     else:
-        current().warn(f"session {chosen.id} ({chosen.name}) {where}: still listed after {_tries()} deletes")
-        part = removal.of_session(chosen, StepOutcome.STAYS)
+        current().warn(f"{session}) {place}: still listed after {TRIES} deletes")
+        result = StepOutcome.STAYS
+    part = removal.of_session(chosen, result)
     if current().machine_readable:
         removal.parts.append(part)
     return part.exit
-
-
-def _tries() -> int:
-    from skahactl.engine.delete import TRIES
-
-    return TRIES

@@ -5,15 +5,12 @@ Nothing is imported here that completion should not pay for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Group, Parameter
 
 from skahactl import completers
 from skahactl.completers import FileName
-
-if TYPE_CHECKING:
-    pass
 
 #: The groups of options, in the order in which a page shows them.
 MANIFEST = Group("Manifest", sort_key=2)

@@ -67,8 +67,7 @@ class Applier:
         for job in jobs:
             last, decision = history.last(job.name), decisions[job.name]
             earlier = await self._earlier_record(job, history, last)
-            part = outcome.decision_outcome(job.name, decision, None if last is None else last.run, job.digest)
-            part.exit = outcome.exit_of_decision(decision, last)
+            part = outcome.decision_outcome(job, decision, last)
             if decision.action in NEXT_RUN:
                 coming.add(job.name)
                 part.run = await self._next_number(job, history, last)
@@ -146,7 +145,7 @@ class Applier:
         self.known = Outcome(self.desk.profile, False, [])
         for job in jobs:
             last, decision = history.last(job.name), decisions[job.name]
-            part = outcome.decision_outcome(job.name, decision, None if last is None else last.run, job.digest)
+            part = outcome.decision_outcome(job, decision, last)
             outcome.job_outcome(part, last)
             part.action, part.exit = JobAction.REFUSE, Exit.NO
             if decision.action is JobAction.REPLACE and last is not None:
@@ -180,8 +179,7 @@ class Applier:
                 await self._driver([last.run], follow=False, create=False).drive()
             last = history.last(job.name)
             decision = history.decide(job, self.mode, self.desk.clock.now())
-        part = outcome.decision_outcome(job.name, decision, None if last is None else last.run, job.digest)
-        part.exit = outcome.exit_of_decision(decision, last)
+        part = outcome.decision_outcome(job, decision, last)
         if decision.action not in _NOTHING:
             try:
                 self._lock(history.key(job.name))
@@ -210,7 +208,7 @@ class Applier:
         earlier = await self._earlier_record(job, history, last)  # before anything is recorded: it can fail
         run = self._add(job, history, await self._next_number(job, history, last))
         if decision.action is JobAction.ADOPT or earlier is not None:
-            self._adopted[run.id] = history.adoption(job, self._rest, earlier)
+            self._adopted[run.id] = history.adoption(job, self.mode.adopt, earlier)
             self._adopt(run, job, history)
         if earlier is not None:
             self._explain_adoption(part, job, history, earlier)
@@ -223,12 +221,12 @@ class Applier:
         """Take over the sessions that this ledger never made, for replicas that are not created yet."""
         found, now = history.foreign(job), self.desk.clock.now()
         started = [one.started for sessions in found.values() for one in sessions if one.started is not None]
-        if self._rest == "create" and any(now - at < AT_WORK for at in started):
+        if self.mode.adopt == "create" and any(now - at < AT_WORK for at in started):
             self.desk.reporter.say(
                 f"warning: {job.name} had sessions started within the last {AT_WORK / 60:.0f} minutes; if another "
                 "command still drives it, both create its replicas"
             )
-        runs.adopt_sessions(self.desk.ledger, run, found, self._rest, now)
+        runs.adopt_sessions(self.desk.ledger, run, found, self.mode.adopt, now)
 
     async def _earlier_record(self, job: Job, history: RunHistory, last: RunSummary | None) -> EarlierRecord | None:
         """Return the results of a job without a local record that can be adopted from the shared record."""
@@ -267,7 +265,7 @@ class Applier:
         part.action = JobAction.ADOPT
         part.reason = f"adopted: {count_noun(len(earlier.ends), 'result')} in the shared record {earlier.directory}"
         part.reason += f", and {count_noun(sessions, 'session')} with the names of this job" if sessions else ""
-        part.reason += adopted_rest(missing, self._rest == "create")
+        part.reason += adopted_rest(missing, self.mode.adopt == "create")
 
     async def _adopt_results(self, run: Run, earlier: EarlierRecord) -> None:
         """Take over the results in the shared record, for replicas that no session is left of."""
@@ -410,12 +408,6 @@ class Applier:
     def _summaries(self, driven: list[Run]) -> tuple[RunSummary, ...]:
         fresh = [found for run in driven if (found := runs.run_by_id(self.desk.ledger, run.id)) is not None]
         return runs.summaries(self.desk.ledger, fresh)
-
-    @property
-    def _rest(self) -> str:
-        """Return the steps of replicas without a session when the sessions of the others are adopted."""
-        assert self.mode.adopt is not None
-        return self.mode.adopt
 
 
 def _refuse_foreign(decisions: Mapping[str, Decision]) -> None:

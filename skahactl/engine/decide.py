@@ -230,7 +230,7 @@ class RunHistory:
                 found.setdefault(number, []).append(session)
         return found
 
-    def adoption(self, job: Job, rest: str, earlier: EarlierRecord | None = None) -> dict[int, Step]:
+    def adoption(self, job: Job, rest: str | None, earlier: EarlierRecord | None = None) -> dict[int, Step]:
         """Return the steps of a job with adopted sessions and results, except creates; ``rest``: see
         ``adopt_sessions``."""
         found = self.foreign(job)

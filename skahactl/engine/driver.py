@@ -96,7 +96,7 @@ class Driver:
         directories = {run.id: run.directory for run in self.runs}
         self._creator = Creator(client, ledger, self._journal, clock, settings, wake, say, directories)
         self._creator.user = next((run.key.user for run in self.runs), None)
-        self._answers = Answers()
+        self._answers: Answers = {}
         self._asker = SessionAsker(client, clock, 2 * settings.poll_min, self._answers, wake)
         self._deleter = SessionDeleter(client, clock, settings.concurrency, self._answers, wake, say)
         self._logs = LogReader(client, ledger, clock, settings, wake, say)
@@ -167,7 +167,8 @@ class Driver:
         cautious = self.runtime.pace.slept()
         recorder, pace = self._core.recorder, self.runtime.pace
         with pace.working(), self.runtime.ledger.transaction():
-            evidence = recorder.evidence(listing, self._answers.take())
+            evidence = recorder.evidence(listing, self._answers)
+            self._answers.clear()
             recorder.record(self.runs, evidence, self._creator.in_flight)
             self._logs.record(evidence)
         await self.runtime.read_shared_records(self.runs, listing, patience=FOREVER, deadline=self.deadline)

@@ -301,15 +301,16 @@ def retry_options(counts: Mapping[str, int]) -> tuple[str, ...]:
     return ("--failed", "--rejected") if counts[State.FAILED] else ("--rejected",)
 
 
-def decision_outcome(name: str, decision: Decision, run: Run | None, digest: str) -> JobOutcome:
+def decision_outcome(job: Job, decision: Decision, last: RunSummary | None) -> JobOutcome:
     """Return the part of a job before anything is done."""
     return JobOutcome(
-        name,
+        job.name,
         decision.action,
         decision.reason,
-        run=None if run is None else run.number,
-        digest=digest,
+        run=None if last is None else last.run.number,
+        digest=job.digest,
         differences=decision.differences,
+        exit=exit_of_decision(decision, last),
         hint=decision.hint,
     )
 

@@ -39,99 +39,87 @@ EVENT_TRIES = 3
 LONG_PENDING, MAX_REASONS = 60.0, 3
 
 
-class Answers:
-    """Answers to ``GET /session/ID`` that no poll has used yet."""
-
-    def __init__(self) -> None:
-        self._answers: dict[str, ServerSession | None] = {}
-
-    def put(self, session: str, answer: ServerSession | None) -> None:
-        self._answers[session] = answer
-
-    def take(self) -> dict[str, ServerSession | None]:
-        """Return those since the last call."""
-        answers, self._answers = self._answers, {}
-        return answers
+#: Answers to ``GET /session/ID`` that no poll has used yet; None for 404.
+Answers = dict[str, ServerSession | None]
 
 
+@dataclass
 class SessionAsker:
     """Asks for the ids of sessions that a list lacks. One that exists is not asked for again within ``pause`` seconds:
     each answer leads to another list, which may lack it as well."""
 
-    def __init__(self, client: Client, clock: Clock, pause: float, answers: Answers, on_idle: Callable[[], None]):
-        self._client = client
-        self._clock = clock
-        self._pause = pause
-        self._answers = answers
-        self._existed: dict[str, float] = {}  # when, on the monotonic clock
-        self.pool: TaskPool[str, None] = TaskPool(ASKS, on_idle)
+    client: Client
+    clock: Clock
+    pause: float
+    answers: Answers
+    on_idle: Callable[[], None]
+    pool: TaskPool[str, None] = field(init=False)
+    _existed: dict[str, float] = field(default_factory=dict)  # when, on the monotonic clock
+
+    def __post_init__(self) -> None:
+        self.pool = TaskPool(ASKS, self.on_idle)
 
     def ask(self, sessions: Iterable[str]) -> None:
-        since = self._clock.monotonic() - self._pause
+        since = self.clock.monotonic() - self.pause
         for session in sessions:
             if self._existed.get(session, -math.inf) <= since:
                 self.pool.submit(session, partial(self._ask, session))
 
     async def _ask(self, session: str) -> None:
         with contextlib.suppress(UnreachableError, AuthError):  # asked again after the next list
-            answer = await self._client.session(session)
-            self._answers.put(session, answer)
+            answer = self.answers[session] = await self.client.session(session)
             if answer is not None:  # the list was wrong: the others are asked for again if the next one lacks them too
-                self._existed[session] = self._clock.monotonic()
+                self._existed[session] = self.clock.monotonic()
                 self.pool.clear()
 
 
+@dataclass
 class SessionDeleter:
     """Sends DELETEs. A reply to one proves nothing (skaha-api 6), so each is followed by a request for the id.
 
     ``sent`` counts them by session, ``errors`` is what the last one failed with.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        clock: Clock,
-        concurrency: int,
-        answers: Answers,
-        on_idle: Callable[[], None],
-        say: Callable[[str], None],
-    ):
-        self._client = client
-        self._clock = clock
-        self._answers = answers
-        self._say = say
-        self._last_success: float | None = None  # or when the first one was sent
-        self._reported: set[str] = set()
-        self.sent: dict[str, Deletes] = {}
-        self.errors: dict[str, SkahactlError] = {}
-        self.pool: TaskPool[str, None] = TaskPool(concurrency, on_idle)
+    client: Client
+    clock: Clock
+    concurrency: int
+    answers: Answers
+    on_idle: Callable[[], None]
+    say: Callable[[str], None]
+    sent: dict[str, Deletes] = field(default_factory=dict)
+    errors: dict[str, SkahactlError] = field(default_factory=dict)
+    pool: TaskPool[str, None] = field(init=False)
+    _last_success: float | None = None  # or when the first one was sent
+    _reported: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.pool = TaskPool(self.concurrency, self.on_idle)
 
     def delete(self, sessions: Iterable[str]) -> None:
-        now = self._clock.now()
         if self._last_success is None or not (self.pool.keys or self.errors):
-            self._last_success = now
+            self._last_success = self.clock.now()
         for session in sessions:
             self.pool.submit(session, partial(self._delete, session))
 
     def check(self, patience: float) -> None:
         """Raise AuthError if one was refused, and UnreachableError if they have only failed for ``patience`` s."""
         for error in self.errors.values():
-            if isinstance(error, AuthError) or self._clock.now() - (self._last_success or 0.0) > patience:
+            if isinstance(error, AuthError) or self.clock.now() - (self._last_success or 0.0) > patience:
                 raise error
 
     async def _delete(self, session: str) -> None:
         try:
-            await self._client.delete(session)
-            self._last_success = self._clock.now()
+            await self.client.delete(session)
+            self._last_success = self.clock.now()
             self.errors.pop(session, None)
-            self._answers.put(session, await self._client.session(session))
+            self.answers[session] = await self.client.session(session)
         except (UnreachableError, AuthError) as error:  # tried again after the next list
             self.errors[session] = error
             if error.message not in self._reported:
                 self._reported.add(error.message)
-                self._say(f"delete failed: {error.message}")
+                self.say(f"delete failed: {error.message}")
         finally:
-            self.sent[session] = Deletes(self.sent.get(session, Deletes()).tries + 1, self._clock.now())
+            self.sent[session] = Deletes(self.sent.get(session, Deletes()).tries + 1, self.clock.now())
 
 
 @dataclass(frozen=True, slots=True)

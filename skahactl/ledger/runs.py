@@ -372,7 +372,7 @@ _ORDER: dict[str, int] = {State.RUNNING: 0, State.PENDING: 1, State.COMPLETED: 2
 
 
 def adopt_sessions(
-    ledger: Ledger, run: Run, found: Mapping[int, Sequence[ServerSession]], rest: str, now: float
+    ledger: Ledger, run: Run, found: Mapping[int, Sequence[ServerSession]], rest: str | None, now: float
 ) -> None:
     """Take sessions over for Queued replicas. ``found``: by replica number; the one that got furthest and lives is
     taken, the others are unrecognised. ``rest``: "create" leaves replicas without one Queued, "unknown" records that

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from skahactl.engine.tasks import Answers, SessionDeleter
+from skahactl.engine.tasks import SessionDeleter
 from skahactl.errors import UnreachableError
 from skahactl.platforms import open_client
 from skahactl.profile import Auth, ClientSettings, Profile
@@ -94,7 +94,7 @@ def test_deletes_that_only_fail_are_an_error_in_the_end() -> None:
     async def main() -> None:
         idle = asyncio.Event()
         async with open_client(nowhere, environ={}) as client:
-            deleter = SessionDeleter(client, clock, 4, Answers(), idle.set, said.append)
+            deleter = SessionDeleter(client, clock, 4, {}, idle.set, said.append)
             deleter.delete(["abcdefgh", "bcdefghi"])
             await idle.wait()
             deleter.check(120.0)
