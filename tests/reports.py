@@ -61,8 +61,8 @@ def job(
     failed = 0 if retry_after is not None else failing
     run = Run(
         1, JobKey("https://ws-uv.canfar.net/skaha/v1", "ana", texts.name), 1, "canfar", "d", "headless",
-        "images.canfar.net/unions/shapepipe:1.1", {}, Limits(alive=at_once), 1, "all", after, {}, None, start, start,
-        end, end, False, replicas,
+        "images.canfar.net/unions/shapepipe:1.1", {}, Limits(alive=at_once), 1, "all", start, replicas, after,
+        started=start, ended=end, observed=end,
     )  # fmt: skip
     counts = zero_filled({"Completed": replicas - failed, "Failed": failed})
     items = {"total": replicas, "completed": replicas - failed, "failed": failed}

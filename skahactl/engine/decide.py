@@ -345,15 +345,9 @@ def snapshot_of_new_run(job: Job, key: JobKey, now: float) -> RunSnapshot:
         limits=job.limits,
         attempts=job.attempts,
         keep=job.keep,
-        after=job.after,
-        after_runs={},
-        manifest=job.manifest,
         created=now,
-        started=None,
-        ended=None,
-        observed=None,
-        deleting=False,
         total=len(job.replicas),
+        after=job.after,
         retry_ram=job.retry_ram,
     )
     rows = tuple(

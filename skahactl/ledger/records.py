@@ -60,15 +60,15 @@ class Run:
     limits: Limits
     attempts: int  # [retry] attempts
     keep: str  # [logs] keep
-    after: tuple[str, ...]
-    after_runs: dict[str, int]  # the runs of these jobs that this run waited for
-    manifest: str | None
     created: float
-    started: float | None  # first create
-    ended: float | None  # when the last replica was seen to have ended; None while any can continue
-    observed: float | None  # the last list that this run was compared with
-    deleting: int  # not 0: a delete of the whole run was requested (see DISCARD_LOGS); no intent is recorded any more
     total: int  # replicas
+    after: tuple[str, ...] = ()
+    after_runs: dict[str, int] = field(default_factory=dict)  # the runs of these jobs that this run waited for
+    manifest: str | None = None
+    started: float | None = None  # first create
+    ended: float | None = None  # when the last replica was seen to have ended; None while any can continue
+    observed: float | None = None  # the last list that this run was compared with
+    deleting: int = 0  # not 0: a delete of the whole run was requested (see DISCARD_LOGS); no intent is recorded
     reason: str | None = None  # why the run as a whole is Queued or Skipped
     directory: str | None = None  # working directory of the command that created it; the local platform runs there
     retry_ram: tuple[float, ...] = ()  # [retry] ram

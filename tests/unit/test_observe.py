@@ -27,8 +27,7 @@ from skahactl.skaha.models import Listing, ServerSession
 
 NONE: frozenset[int] = frozenset()
 RUN = Run(
-    1, JobKey("s", "u", "fits"), 1, "canfar", "d", "headless", "i", {}, Limits(), 1, "all", (), {}, None,
-    0.0, 0.0, None, None, False, 1,
+    1, JobKey("s", "u", "fits"), 1, "canfar", "d", "headless", "i", {}, Limits(), 1, "all", 0.0, 1, started=0.0
 )  # fmt: skip
 
 

@@ -38,8 +38,8 @@ def run_of(total: int, name: str = "tiles", identifier: int = 1) -> Run:
     key = JobKey(CANFAR.server, "alice", name)
     content: dict[str, object] = {}
     return Run(
-        identifier, key, 1, "canfar", "d", "headless", "i", content, Limits(), 1, "all", (), {}, None, 0.0, 0.0, None,
-        None, False, total,
+        identifier, key, 1, "canfar", "d", "headless", "i", content, Limits(), 1, "all", 0.0, total,
+        started=0.0,
     )  # fmt: skip
 
 
