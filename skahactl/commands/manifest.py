@@ -78,23 +78,17 @@ def _profile(context: Invocation) -> Profile:
 
 def _show(jobs: tuple[Job, ...], context: Invocation) -> None:
     """One line a job, or data: name, replicas, items (null without [items]), manifest."""
-    import json
+    if not context.machine_readable:
+        for job in jobs:
+            context.out(job.name if context.output == "name" else _line(job))
+        return
+    from skahactl.render.tables import data_text
 
     rows = [
         {"name": job.name, "replicas": len(job.replicas), "items": _items(job), "manifest": job.manifest}
         for job in jobs
     ]
-    if context.output == "json":
-        context.out(json.dumps({"jobs": rows}, ensure_ascii=False, indent=2))
-    elif context.output == "toml":
-        import tomli_w
-
-        known = [{key: value for key, value in row.items() if value is not None} for row in rows]
-        context.out(tomli_w.dumps({"jobs": known}).rstrip("\n"))
-    else:
-        for job, row in zip(jobs, rows, strict=True):
-            plain = {"name": job.name, "jsonl": json.dumps(row, ensure_ascii=False)}
-            context.out(plain.get(context.output, _line(job)))
+    context.data(data_text(context.output, rows if context.output == "jsonl" else {"jobs": rows}))
 
 
 def _line(job: Job) -> str:
@@ -170,20 +164,17 @@ def explain(
       skahactl explain items
       skahactl explain
     """
-
-    import json
+    from skahactl.render.tables import data_text
 
     context = current()
     if key is not None:
         found = explain_key(key)
-        context.out(
-            json.dumps(asdict(found), ensure_ascii=False, indent=2) if context.machine_readable else found.text()
-        )
+        context.data(data_text(context.output, asdict(found)) if context.machine_readable else f"{found.text()}\n")
         return Exit.DONE
     known = manifest_keys()
     if context.machine_readable:
         rows = [{"key": name, "description": meaning} for name, meaning in known.items()]
-        context.out(json.dumps({"keys": rows}, ensure_ascii=False, indent=2))
+        context.data(data_text(context.output, rows if context.output == "jsonl" else {"keys": rows}))
         return Exit.DONE
     width = max(map(len, known)) + 2
     for name, meaning in known.items():

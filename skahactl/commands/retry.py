@@ -243,10 +243,10 @@ def _mark(job: str, state: State, replicas: str | None, items: str | None, unkno
             numbers = frozenset(row.number for row in rows if row.state == State.UNKNOWN and row.number in within)
         marked = mark_results(ledger, found.run, state, numbers, listed, time.time(), force)
     if context.machine_readable:
-        import json
+        from skahactl.render.tables import data_text
 
         data = {"name": found.run.key.name, "run": found.run.number, "state": state, "replicas": list(marked.replicas)}
-        context.out(json.dumps(data, ensure_ascii=False))
+        context.data(data_text(context.output, data))
         return Exit.DONE
     where = head_of(found.run)
     if not marked.text:

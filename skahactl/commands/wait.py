@@ -78,12 +78,12 @@ async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
 
 def _print_data(condition: str, code: Exit, reasons: Sequence[tuple[Run, str]]) -> None:
     """The jobs for which the condition is met, or those for which it can no longer be met."""
-    import json
+    from skahactl.render.tables import data_text
 
     met = code is Exit.DONE
     rows = [{"name": one.key.name, "run": one.number, "met": met, "reason": why} for one, why in reasons]
     data = {"condition": condition, "exit": int(code), "jobs": rows}
-    current().out(json.dumps(data, ensure_ascii=False, indent=None if current().output == "jsonl" else 2))
+    current().data(data_text(current().output, data))
 
 
 CONDITIONS = ("complete", "running", "deleted")
