@@ -13,6 +13,7 @@ from skahactl.commands.params import EXECUTION, RESOURCES, Timeout
 from skahactl.commands.runtime import check_timeout
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import current
+from skahactl.model import tidy_number
 from skahactl.text import suggest
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def create(
         current().warn(f"the command is one word, '{words[0]}': write -- {words[0]} without the quotes")
     table = _table(kind.lower(), image, words, name or _made_name(image), replicas)
     resources = {"cores": cores, "ram": ram, "gpus": gpus}
-    table["resources"] = {key: _plain(value) for key, value in resources.items() if value is not None}
+    table["resources"] = {key: tidy_number(value) for key, value in resources.items() if value is not None}
     table["env"] = _env(env or [])
     table = {key: value for key, value in table.items() if value not in ({}, None, [])}
     context = current()
@@ -189,10 +190,6 @@ def _made_name(image: str) -> str:
     stem = re.sub(r"[^a-z0-9]+", "-", last).strip("-")
     stem = stem if re.match(r"[a-z]", stem) else f"job-{stem}".rstrip("-")
     return f"{stem[:40]}-" + "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(5))
-
-
-def _plain(value: float) -> float | int:
-    return int(value) if float(value).is_integer() else value
 
 
 def _env(words: list[str]) -> dict[str, Any]:

@@ -39,23 +39,6 @@ def snapshot_of(ledger: Ledger, run_id: int) -> RunSnapshot:
     return RunSnapshot(run, replicas.replica_states(ledger, run_id), attempts_of(ledger, run_id))
 
 
-class SnapshotCache:
-    """Snapshots of runs, read again only when the ledger has changed since."""
-
-    def __init__(self, ledger: Ledger):
-        self._ledger = ledger
-        self._held: dict[int, RunSnapshot] = {}
-        self._version: tuple[int, int, int] | None = None
-
-    def of(self, run_id: int) -> RunSnapshot:
-        version = self._ledger.version()
-        if version != self._version:
-            self._held, self._version = {}, version
-        if run_id not in self._held:
-            self._held[run_id] = snapshot_of(self._ledger, run_id)
-        return self._held[run_id]
-
-
 @dataclass
 class Search:
     """How often the session of an unconfirmed create was looked for since that create ended."""
@@ -80,13 +63,17 @@ class Recorder:
     _absent: set[str] = field(default_factory=set)  # ids that were answered with 404
     _searches: dict[tuple[int, int, int], Search] = field(default_factory=dict)
     _settled: set[tuple[int, int, int]] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self._snapshots = SnapshotCache(self.ledger)
+    _snapshots: dict[int, RunSnapshot] = field(default_factory=dict)  # as of this version of the ledger
+    _version: tuple[int, int, int] | None = None
 
     def snapshot(self, run: Run) -> RunSnapshot:
-        """Return the run as the ledger holds it now."""
-        return self._snapshots.of(run.id)
+        """Return the run as the ledger holds it now; it is read again only after a change of the ledger."""
+        version = self.ledger.version()
+        if version != self._version:
+            self._snapshots, self._version = {}, version
+        if run.id not in self._snapshots:
+            self._snapshots[run.id] = snapshot_of(self.ledger, run.id)
+        return self._snapshots[run.id]
 
     def evidence(self, listing: Listing, answers: Mapping[str, ServerSession | None]) -> Evidence:
         """``answers``: to requests for single ids since the last call. A 404 counts until the session is seen."""

@@ -20,7 +20,7 @@ from skahactl.model import ENDED, State
 from skahactl.text import count_noun, name_replicas, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from skahactl.engine.runtime import Runtime
     from skahactl.ledger.database import Ledger
@@ -55,14 +55,22 @@ def choose_retries(
         meant = wanted or {State.FAILED}
         within = numbers or range(1, run.total + 1)
         return RetryChoice({row.number: None for row in rows if row.state in meant and row.number in within})
-    named = set(numbers)
+    return _named(ledger, run, dict.fromkeys(numbers))
+
+
+def _named(ledger: Ledger, run: Run, wanted: Mapping[int, tuple[int, ...] | None]) -> RetryChoice:
+    """Return the choice of named replicas, with the positions of their items."""
     stopped = runs.summaries(ledger, [run])[0].stop_reason
-    left = tuple(
-        Step(row.number, row.name, StepAction.KEEP, _why_not(row, stopped))
-        for row in rows
-        if row.number in named and row.state not in RETRIABLE
-    )
-    return RetryChoice({row.number: None for row in rows if row.number in named and row.state in RETRIABLE}, left)
+    chosen: dict[int, tuple[int, ...] | None] = {}
+    left: list[Step] = []
+    for row in replicas.replica_states(ledger, run.id):
+        if row.number not in wanted:
+            continue
+        if row.state in RETRIABLE:
+            chosen[row.number] = wanted[row.number]
+        else:
+            left.append(Step(row.number, row.name, StepAction.KEEP, _why_not(row, stopped)))
+    return RetryChoice(chosen, tuple(left))
 
 
 def _with_items(ledger: Ledger, run: Run, items: Sequence[str]) -> RetryChoice:
@@ -76,25 +84,10 @@ def _with_items(ledger: Ledger, run: Run, items: Sequence[str]) -> RetryChoice:
     missing = [item for item in items if item not in seen]
     if missing:
         raise UsageError(f"{run.key.name} has no item '{missing[0]}'" + _more(len(missing) - 1), where="--items")
-    by_number = {row.number: row for row in replicas.replica_states(ledger, run.id)}
-    stopped = runs.summaries(ledger, [run])[0].stop_reason
-    left = tuple(
-        Step(
-            number,
-            by_number[number].name,
-            StepAction.KEEP,
-            _why_not(by_number[number], stopped),
-        )
-        for number in found
-        if by_number[number].state not in RETRIABLE
+    each = replicas.replicas_with_each(ledger, run.id)
+    return _named(
+        ledger, run, {number: tuple(positions) if number in each else None for number, positions in found.items()}
     )
-    skipped = {step.replica for step in left}
-    chosen = {
-        number: tuple(positions) if replicas.has_each(ledger, run.id, number) else None
-        for number, positions in found.items()
-        if number not in skipped
-    }
-    return RetryChoice(chosen, left)
 
 
 def _why_not(row: ReplicaState, stopped: str | None) -> str:

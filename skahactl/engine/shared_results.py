@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from skahactl.engine.observe import RunSnapshot
     from skahactl.errors import SkahactlError
     from skahactl.ledger.database import Ledger
+    from skahactl.manifest.placeholders import ItemMarks
     from skahactl.model import Job
     from skahactl.profile import ClientSettings
     from skahactl.skaha.storage import EndKey, SharedStorage
@@ -159,22 +160,18 @@ class SharedResults:
 
     async def _read_marks(self, wanted: Mapping[EndKey, tuple[Run, AttemptRow]], found: FoundEnds) -> None:
         """With ``each``, the log says which items are done. A later attempt needs that, so an end without it waits."""
-        with_items = [
-            key
-            for key in found.ends
-            if wanted[key][1].log in _NOT_READ and replicas.has_each(self._ledger, *wanted[key][1].key[:2])
-        ]
-        for key, error in zip(
-            with_items, await asyncio.gather(*(self._marks_of(key, wanted[key][1]) for key in with_items)), strict=True
-        ):
+        attempts = {key: wanted[key][1] for key in found.ends if wanted[key][1].log in _NOT_READ}
+        marks = {key: replicas.item_marks(self._ledger, attempt) for key, attempt in attempts.items()}
+        with_items = [key for key in attempts if marks[key] is not None]
+        errors = await asyncio.gather(*(self._marks_of(key, attempts[key], marks[key]) for key in with_items))
+        for key, error in zip(with_items, errors, strict=True):
             if error is not None:
                 del found.ends[key]
                 found.failed.add(key)
                 found.error = error
 
-    async def _marks_of(self, key: EndKey, attempt: AttemptRow) -> SkahactlError | None:
+    async def _marks_of(self, key: EndKey, attempt: AttemptRow, marks: ItemMarks | None) -> SkahactlError | None:
         path = RecordDirectory(key[0]).log(attempt.replica, attempt.number)
-        marks = replicas.item_marks(self._ledger, attempt)
         try:
             read = await keep.fetch(SharedLogSource(self._storage), path, None, marks=marks)
         except (UnreachableError, AuthError) as error:

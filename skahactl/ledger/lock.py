@@ -39,19 +39,11 @@ class JobLock:
             )
         self._stream.close()
 
-    def still_ours(self) -> bool:
-        """Return False after another command took the lock with --break-lock."""
-        holder = self._holder()
-        return holder is not None and (holder.host, holder.pid) == (self.driver.host, self.driver.pid)
-
     def check(self) -> None:
-        """Raise BusyError unless ``still_ours``."""
-        if not self.still_ours():
-            raise _busy(self.key, self._holder())
-
-    def _holder(self) -> DriverRecord | None:
-        row = self._ledger.row("SELECT host, boot, pid, since FROM drivers WHERE job = ?", self._job)
-        return None if row is None else DriverRecord(*row)
+        """Raise BusyError after another command took the lock with --break-lock."""
+        holder = _recorded_driver(self._ledger, self._job)
+        if holder is None or (holder.host, holder.pid) != (self.driver.host, self.driver.pid):
+            raise _busy(self.key, holder)
 
 
 def acquire(ledger: Ledger, key: JobKey, now: float, *, break_lock: bool = False) -> JobLock:
@@ -63,8 +55,7 @@ def acquire(ledger: Ledger, key: JobKey, now: float, *, break_lock: bool = False
     me = DriverRecord(socket.gethostname(), boot_id(), os.getpid(), now)
     with ledger.transaction() as connection:
         job = job_id(ledger, key)
-        row = ledger.row("SELECT host, boot, pid, since FROM drivers WHERE job = ?", job)
-        holder = None if row is None else DriverRecord(*row)
+        holder = _recorded_driver(ledger, job)
         if holder is not None and not _is_here(holder) and not break_lock:
             raise _busy(key, holder)
         stream = _patient_lock(ledger.state_dir, job)
@@ -75,6 +66,11 @@ def acquire(ledger: Ledger, key: JobKey, now: float, *, break_lock: bool = False
             (job, me.host, me.boot, me.pid, me.since),
         )
     return JobLock(ledger, key, job, stream, me)
+
+
+def _recorded_driver(ledger: Ledger, job: int) -> DriverRecord | None:
+    row = ledger.row("SELECT host, boot, pid, since FROM drivers WHERE job = ?", job)
+    return None if row is None else DriverRecord(*row)
 
 
 def living_driver(ledger: Ledger, key: JobKey) -> DriverRecord | None:

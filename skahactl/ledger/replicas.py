@@ -288,12 +288,6 @@ def nonce_of(ledger: Ledger, key: AttemptKey, script: str) -> str | None:
     return None if row is None or not row["sends"] else attempt_nonce(row["name"], row["created"])
 
 
-def has_each(ledger: Ledger, run_id: int, number: int) -> bool:
-    """Return whether the replica runs its command once per item, with marks in its log."""
-    row = ledger.row("SELECT each IS NOT NULL AS has FROM replicas WHERE run = ? AND number = ?", run_id, number)
-    return row is not None and bool(row["has"])
-
-
 def set_not_before(ledger: Ledger, run_id: int, number: int, at: float) -> None:
     """Set the earliest time of the next attempt of a replica."""
     with ledger.transaction() as connection:
