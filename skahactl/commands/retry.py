@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from skahactl.ledger.records import Run
 
 
-REASON = "requested"
 _TWO_WAYS = "--items cannot be combined with -r, --failed, --unknown or --rejected"
 
 
@@ -141,7 +140,7 @@ async def _retry(every: Sequence[FoundJob], wanted: RetryOptions) -> int:
         if chosen:
             again = Retry(runtime, until)
             with run_with_report(runtime, lambda: None if again.known is None else whole.with_jobs(again.known.jobs)):
-                whole = whole.with_jobs((await again.retry(chosen, wanted.wait, REASON)).jobs)
+                whole = whole.with_jobs((await again.retry(chosen, wanted.wait)).jobs)
         names = [found.run.key.name for found in every]
         whole.jobs.sort(key=lambda part: names.index(part.name))
         show_outcome(current(), whole)

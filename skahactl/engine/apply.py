@@ -40,7 +40,7 @@ class Applier:
     begun, also if an error ends the call.
     """
 
-    desk: Runtime
+    runtime: Runtime
     mode: ApplyMode
     wait: bool = False
     deadline: float | None = None
@@ -58,7 +58,7 @@ class Applier:
         from skahactl.engine.decide import plan_new_run
 
         listing = await self._first_poll(jobs)
-        history = RunHistory(self.desk.ledger, self.desk.profile, listing)
+        history = RunHistory(self.runtime.ledger, self.runtime.profile, listing)
         history.refuse_unknown_after(jobs)
         jobs = in_order(jobs)
         decisions = self._decided(jobs, history)
@@ -73,18 +73,18 @@ class Applier:
                 part.run = await self._next_number(job, history, last)
             self._explain_adoption(part, job, history, earlier)
             part.steps = outcome.planned_steps(
-                plan_new_run(self.desk, history, job, decision, last, coming, self.mode.adopt, earlier)
+                plan_new_run(self.runtime, history, job, decision, last, coming, self.mode.adopt, earlier)
             )
             outcome.job_outcome(
                 part, last if decision.action in (JobAction.KEEP, JobAction.ENDED, JobAction.REFUSE) else None
             )
             parts.append(part)
-        return Outcome(self.desk.profile, True, parts)
+        return Outcome(self.runtime.profile, True, parts)
 
     async def apply(self, jobs: Sequence[Job]) -> Outcome:
         """Apply the jobs. Raises what stops the whole call: no login, no platform, another driver, an interruption."""
         listing = await self._first_poll(jobs)
-        history = RunHistory(self.desk.ledger, self.desk.profile, listing)
+        history = RunHistory(self.runtime.ledger, self.runtime.profile, listing)
         history.refuse_unknown_after(jobs)
         jobs = in_order(jobs)
         busy: dict[str, BusyError] = {}
@@ -95,7 +95,7 @@ class Applier:
             if not answer:
                 return self._unchanged(jobs, history, decisions, declined=answer is False)
             busy = await self._take_locks(jobs, history, decisions)
-            self.known = Outcome(self.desk.profile, False, [])
+            self.known = Outcome(self.runtime.profile, False, [])
             todo: dict[int, JobOutcome] = {}
             to_drive: list[Run] = []
             for job in jobs:
@@ -115,14 +115,14 @@ class Applier:
         except Interrupted as error:
             begun = [history.last(job.name) for job in jobs if job.name not in busy]
             left_alone = [last.run for last in begun if last is not None]
-            raise outcome.interruption(self.desk, error, left_alone) from None
+            raise outcome.interruption(self.runtime, error, left_alone) from None
         finally:
             release_locks(self._locks)
 
     async def _first_poll(self, jobs: Sequence[Job]) -> Listing:
         patience = FOREVER if self.wait else 0.0
-        listing = await self.desk.first_poll(patience=patience, deadline=self.deadline)
-        check_user(self.desk.ledger, self.desk.profile, [job.name for job in jobs], listing.user)
+        listing = await self.runtime.first_poll(patience=patience, deadline=self.deadline)
+        check_user(self.runtime.ledger, self.runtime.profile, [job.name for job in jobs], listing.user)
         return listing
 
     def _may_replace(self, jobs: Sequence[Job], history: RunHistory, decisions: Mapping[str, Decision]) -> bool | None:
@@ -132,7 +132,7 @@ class Applier:
             last, decision = history.last(job.name), decisions[job.name]
             if decision.action is not JobAction.REPLACE or last is None or last.run.deleting:
                 continue
-            if any(last.counts[state] for state in ALIVE) or living_driver(self.desk.ledger, history.key(job.name)):
+            if any(last.counts[state] for state in ALIVE) or living_driver(self.runtime.ledger, history.key(job.name)):
                 asked.append(f"{job.name}: {decision.reason}")
             self._consented.add(job.name)
         return True if not asked else self.confirm("\n".join(asked))
@@ -142,7 +142,7 @@ class Applier:
     ) -> Outcome:
         """Return the outcome of a call that changes nothing: a replacement was ``declined``, or could not be
         confirmed."""
-        self.known = Outcome(self.desk.profile, False, [])
+        self.known = Outcome(self.runtime.profile, False, [])
         for job in jobs:
             last, decision = history.last(job.name), decisions[job.name]
             part = outcome.decision_outcome(job, decision, last)
@@ -161,7 +161,7 @@ class Applier:
         decisions: dict[str, Decision] = {}
         coming: set[str] = set()
         for job in jobs:
-            decisions[job.name] = decision = history.decide(job, self.mode, self.desk.clock.now(), coming)
+            decisions[job.name] = decision = history.decide(job, self.mode, self.runtime.clock.now(), coming)
             if decision.action in NEXT_RUN:
                 coming.add(job.name)
         return decisions
@@ -173,12 +173,12 @@ class Applier:
         saved.
         """
         last = history.last(job.name)
-        decision = history.decide(job, self.mode, self.desk.clock.now())
+        decision = history.decide(job, self.mode, self.runtime.clock.now())
         if last is not None and last.run.ended is None and decision.action in (JobAction.REFUSE, JobAction.CREATE):
             if not last.run.deleting and self._may_lock(history.key(job.name)):
                 await self._driver([last.run], follow=False, create=False).drive()
             last = history.last(job.name)
-            decision = history.decide(job, self.mode, self.desk.clock.now())
+            decision = history.decide(job, self.mode, self.runtime.clock.now())
         part = outcome.decision_outcome(job, decision, last)
         if decision.action not in _NOTHING:
             try:
@@ -189,11 +189,11 @@ class Applier:
         known.jobs.append(part)
         if decision.action in _NOTHING:
             outcome.job_outcome(part, last)
-            part.watched = living_driver(self.desk.ledger, history.key(job.name)) is not None
+            part.watched = living_driver(self.runtime.ledger, history.key(job.name)) is not None
             return part, None
         if decision.action is JobAction.KEEP:
             assert last is not None
-            runs.set_limits(self.desk.ledger, last.run.id, job.limits, job.keep, job.attempts, job.retry_ram)
+            runs.set_limits(self.runtime.ledger, last.run.id, job.limits, job.keep, job.attempts, job.retry_ram)
             if self.mode.adopt is not None:
                 self._adopt(last.run, job, history)
             return part, last.run
@@ -202,9 +202,9 @@ class Applier:
             if not await self._replace(last, part):
                 return part, None
         if decision.action is JobAction.CREATE and last is not None and not (self.mode.rerun or self.mode.replace):
-            self.desk.reporter.say(f"{job.name}: {decision.reason}")
+            self.runtime.reporter.say(f"{job.name}: {decision.reason}")
         if last is not None and last.stop_reason is not None:
-            runs.abandon(self.desk.ledger, last.run.id, self.desk.clock.now())
+            runs.abandon(self.runtime.ledger, last.run.id, self.runtime.clock.now())
         earlier = await self._earlier_record(job, history, last)  # before anything is recorded: it can fail
         run = self._add(job, history, await self._next_number(job, history, last))
         if decision.action is JobAction.ADOPT or earlier is not None:
@@ -212,29 +212,29 @@ class Applier:
             self._adopt(run, job, history)
         if earlier is not None:
             self._explain_adoption(part, job, history, earlier)
-            self.desk.reporter.say(f"{job.name}: {part.reason}")
+            self.runtime.reporter.say(f"{job.name}: {part.reason}")
             await self._adopt_results(run, earlier)
         part.run = run.number
         return part, run
 
     def _adopt(self, run: Run, job: Job, history: RunHistory) -> None:
         """Take over the sessions that this ledger never made, for replicas that are not created yet."""
-        found, now = history.foreign(job), self.desk.clock.now()
+        found, now = history.foreign(job), self.runtime.clock.now()
         started = [one.started for sessions in found.values() for one in sessions if one.started is not None]
         if self.mode.adopt == "create" and any(now - at < AT_WORK for at in started):
-            self.desk.reporter.say(
+            self.runtime.reporter.say(
                 f"warning: {job.name} had sessions started within the last {AT_WORK / 60:.0f} minutes; if another "
                 "command still drives it, both create its replicas"
             )
-        runs.adopt_sessions(self.desk.ledger, run, found, self.mode.adopt, now)
+        runs.adopt_sessions(self.runtime.ledger, run, found, self.mode.adopt, now)
 
     async def _earlier_record(self, job: Job, history: RunHistory, last: RunSummary | None) -> EarlierRecord | None:
         """Return the results of a job without a local record that can be adopted from the shared record."""
         shared = runs.shared_directory(history.key(job.name), job)
         if self.mode.adopt is None or last is not None or shared is None:
             return None
-        results = self.desk.shared_results()
-        earlier = await self.desk.stop.guard(results.find_earlier(shared, job, history.foreign(job)))
+        results = self.runtime.shared_results()
+        earlier = await self.runtime.stop.guard(results.find_earlier(shared, job, history.foreign(job)))
         return earlier if earlier is not None and earlier.ends else None
 
     async def _next_number(self, job: Job, history: RunHistory, last: RunSummary | None) -> int:
@@ -243,14 +243,14 @@ class Applier:
         shared = runs.shared_directory(history.key(job.name), job)
         if last is not None or shared is None or self.mode.adopt is not None:
             return 1 if last is None else last.run.number + 1
-        desk = self.desk
+        runtime = self.runtime
         try:
-            newest = await desk.stop.guard(desk.shared_results().newest_run(shared, job))
+            newest = await runtime.stop.guard(runtime.shared_results().newest_run(shared, job))
         except (AuthError, UnreachableError) as error:
-            desk.warn_once(f"{job.name}: earlier runs in {shared} could not be looked for: {error.message}")
+            runtime.warn_once(f"{job.name}: earlier runs in {shared} could not be looked for: {error.message}")
             return 1
         if newest:
-            desk.reporter.say(
+            runtime.reporter.say(
                 f"{job.name}: run {newest} of it is in {shared}, from another machine or before its record was "
                 f"deleted; its results stay there (--adopt create takes them over instead of run {newest + 1})"
             )
@@ -269,10 +269,10 @@ class Applier:
 
     async def _adopt_results(self, run: Run, earlier: EarlierRecord) -> None:
         """Take over the results in the shared record, for replicas that no session is left of."""
-        desk = self.desk
-        error = await desk.stop.guard(desk.shared_results().adopt(run, earlier, desk.clock.now()))
+        runtime = self.runtime
+        error = await runtime.stop.guard(runtime.shared_results().adopt(run, earlier, runtime.clock.now()))
         if error is not None:
-            desk.reporter.say(f"the items of some adopted results could not be read: {error.message}")
+            runtime.reporter.say(f"the items of some adopted results could not be read: {error.message}")
 
     async def _replace(self, last: RunSummary, part: JobOutcome) -> bool:
         """End the last run: delete, verify, and wait until no pod of it can still write."""
@@ -281,10 +281,10 @@ class Applier:
             part.action, part.exit, part.hint = JobAction.REFUSE, Exit.NO, "add --yes to replace it"
             return False
         if last.run.started is None:
-            replicas.request_delete(self.desk.ledger, last.run.id, None, mark=REPLACED)
+            replicas.request_delete(self.runtime.ledger, last.run.id, None, mark=REPLACED)
             return True
-        self.desk.reporter.say(f"{part.name}: {part.reason}")
-        replicas.request_delete(self.desk.ledger, last.run.id, None, mark=REPLACED)
+        self.runtime.reporter.say(f"{part.name}: {part.reason}")
+        replicas.request_delete(self.runtime.ledger, last.run.id, None, mark=REPLACED)
         driver = self._driver([last.run], follow=True, create=False)
         try:
             await driver.drive()
@@ -296,9 +296,9 @@ class Applier:
             part.hint = "run the same command again to retry"
             part.action, part.exit = JobAction.REFUSE, outcome.exit_of_undeleted(driver.undeleted)
             return False
-        grace = self.desk.profile.client.grace
+        grace = self.runtime.profile.client.grace
         if alive and grace:
-            self.desk.reporter.say(
+            self.runtime.reporter.say(
                 f"{part.name}: run {last.run.number} is deleted; waiting {grace:g} s for its pods to stop"
             )
             await self._wait_for_grace(last, grace)
@@ -306,8 +306,8 @@ class Applier:
 
     async def _wait_for_grace(self, last: RunSummary, grace: float) -> None:
         """Pods of the deleted run may still write. TimedOut if the time for the whole call is shorter."""
-        left = grace if self.deadline is None else min(grace, max(0.0, self.deadline - self.desk.clock.monotonic()))
-        await self.desk.stop.sleep(self.desk.clock, left)
+        left = grace if self.deadline is None else min(grace, max(0.0, self.deadline - self.runtime.clock.monotonic()))
+        await self.runtime.stop.sleep(self.runtime.clock, left)
         if left < grace:
             raise TimedOut(
                 f"timed out: run {last.run.number} of {last.run.key.name} was deleted; the next run was not started",
@@ -315,9 +315,9 @@ class Applier:
             )
 
     def _add(self, job: Job, history: RunHistory, number: int) -> Run:
-        desk, key = self.desk, history.key(job.name)
-        before, now = history.runs_before(job), desk.clock.now()
-        return runs.add_run(desk.ledger, key, job, desk.profile.name, before, now, self.directory, number)
+        runtime, key = self.runtime, history.key(job.name)
+        before, now = history.runs_before(job), runtime.clock.now()
+        return runs.add_run(runtime.ledger, key, job, runtime.profile.name, before, now, self.directory, number)
 
     async def _drive(self, to_drive: list[Run], parts: Mapping[int, JobOutcome]) -> None:
         driver = self._driver(to_drive, follow=self.wait, create=True)
@@ -336,17 +336,17 @@ class Applier:
         for summary in self._summaries(driven):
             part = parts[summary.run.id]
             plan = with_adopted(driver.first_steps.get(summary.run.id, ()), self._adopted.get(summary.run.id, {}))
-            part.steps = outcome.done_steps(self.desk.ledger, summary.run.id, plan, driver.results)
+            part.steps = outcome.done_steps(self.runtime.ledger, summary.run.id, plan, driver.results)
             outcome.job_outcome(part, summary)
-            outcome.fill_results(part, self.desk.ledger, summary.run.id, self.mode.words)
+            outcome.fill_results(part, self.runtime.ledger, summary.run.id, self.mode.words)
             if part.action is JobAction.KEEP and summary.run.ended is not None:
                 part.reason = f"run {summary.run.number} has ended"
             part.watched = self.wait and failure is None
             part.exit = outcome.exit_of_driven(part, summary, self.wait) if failure is None else failure.exit
 
     def _driver(self, to_drive: list[Run], *, follow: bool, create: bool) -> Driver:
-        gates = gates_of_jobs(self.desk.ledger, self._locks)
-        return Driver(self.desk, tuple(to_drive), follow, gates, self.deadline, create)
+        gates = gates_of_jobs(self.runtime.ledger, self._locks)
+        return Driver(self.runtime, tuple(to_drive), follow, gates, self.deadline, create)
 
     async def _take_locks(
         self, jobs: Sequence[Job], history: RunHistory, decisions: Mapping[str, Decision]
@@ -366,8 +366,10 @@ class Applier:
                 if decision.action is JobAction.REPLACE and job.name in self._consented:
                     last = history.last(job.name)
                     assert last is not None
-                    replicas.request_delete(self.desk.ledger, last.run.id, None, mark=REPLACED)
-                    self._locks.append(await wait_for_lock(self.desk.ledger, key, self.desk.clock, self.desk.stop))
+                    replicas.request_delete(self.runtime.ledger, last.run.id, None, mark=REPLACED)
+                    self._locks.append(
+                        await wait_for_lock(self.runtime.ledger, key, self.runtime.clock, self.runtime.stop)
+                    )
                     continue
                 if decision.action is JobAction.KEEP and self._hand_on_limits(job, history, error):
                     self._handed.add(job.name)
@@ -379,7 +381,7 @@ class Applier:
     def _lock(self, key: JobKey) -> None:
         """Raise BusyError if another command holds it."""
         if all(lock.key != key for lock in self._locks):
-            self._locks.append(acquire(self.desk.ledger, key, self.desk.clock.now(), break_lock=self.break_lock))
+            self._locks.append(acquire(self.runtime.ledger, key, self.runtime.clock.now(), break_lock=self.break_lock))
 
     def _may_lock(self, key: JobKey) -> bool:
         try:
@@ -400,14 +402,14 @@ class Applier:
             "[logs]": job.keep != run.keep,
         }
         if any(changed.values()):
-            runs.set_limits(self.desk.ledger, run.id, job.limits, job.keep, job.attempts, job.retry_ram)
+            runs.set_limits(self.runtime.ledger, run.id, job.limits, job.keep, job.attempts, job.retry_ram)
             words = " and ".join(table for table, differs in changed.items() if differs)
             error.message += f"; it applies the changed {words} from now on"
         return any(changed.values())
 
     def _summaries(self, driven: list[Run]) -> tuple[RunSummary, ...]:
-        fresh = [found for run in driven if (found := runs.run_by_id(self.desk.ledger, run.id)) is not None]
-        return runs.summaries(self.desk.ledger, fresh)
+        fresh = [found for run in driven if (found := runs.run_by_id(self.runtime.ledger, run.id)) is not None]
+        return runs.summaries(self.runtime.ledger, fresh)
 
 
 def _refuse_foreign(decisions: Mapping[str, Decision]) -> None:

@@ -293,7 +293,7 @@ def in_order(jobs: Sequence[Job]) -> tuple[Job, ...]:
 
 
 def plan_new_run(
-    desk: Runtime,
+    runtime: Runtime,
     history: RunHistory,
     job: Job,
     decision: Decision,
@@ -304,16 +304,16 @@ def plan_new_run(
 ) -> tuple[Step, ...]:
     """As if what was decided had been done; nothing where somebody has to choose first. ``coming``: jobs that get a new
     run first; ``rest``: as for ``adopt_sessions``, where sessions are taken over; ``earlier``: results that are."""
-    now = desk.clock.now()
+    now = runtime.clock.now()
     if decision.action is JobAction.FOREIGN:
         return ()
     if last is None or decision.action not in (JobAction.KEEP, JobAction.ENDED, JobAction.REFUSE):
         watch = _with_results(snapshot_of_new_run(job, history.key(job.name), now), earlier)
     else:
-        watch = snapshot_of(desk.ledger, last.run.id)
+        watch = snapshot_of(runtime.ledger, last.run.id)
     if decision.action is JobAction.KEEP:
         watch = with_new_limits(watch, job)
-    plan = plan_run(watch, now, gate=gate_for(desk.ledger, watch.run, coming))
+    plan = plan_run(watch, now, gate=gate_for(runtime.ledger, watch.run, coming))
     if rest is None or (earlier is None and decision.action is not JobAction.ADOPT):
         return plan
     return with_adopted(plan, history.adoption(job, rest, earlier))

@@ -150,7 +150,7 @@ class JobDeletion:
     answered with 404 (or two lists agree); a list alone proves nothing.
     """
 
-    desk: Runtime
+    runtime: Runtime
     parts: list[JobOutcome] = field(default_factory=list)
     keep_logs: bool = True
 
@@ -160,7 +160,7 @@ class JobDeletion:
 
     async def preview(self, run: Run, numbers: Collection[int] | None, forget: bool) -> None:
         """What delete would do; with ``forget`` to earlier runs of the job too."""
-        listing = await self.desk.first_poll((run,))
+        listing = await self.runtime.first_poll((run,))
         self.parts.append(self._planned(run, numbers, listing))
         if forget and numbers is None:
             earlier = [one for one in await self.undeleted_runs(run.key) if one.id != run.id]
@@ -176,11 +176,11 @@ class JobDeletion:
         """
         if not targets:
             return
-        listing = await self.desk.first_poll([run for run, _ in targets])
+        listing = await self.runtime.first_poll([run for run, _ in targets])
         parts = [(run, self._part(run, numbers, listing)) for run, numbers in targets]
         self.parts += [part for _, part in parts]
         for run, numbers in targets:
-            replicas.request_delete(self.desk.ledger, run.id, numbers, mark=self._mark)
+            replicas.request_delete(self.runtime.ledger, run.id, numbers, mark=self._mark)
         done: set[int] = set()
         undeleted: dict[str, SkahactlError | None] = {}
         try:
@@ -209,13 +209,13 @@ class JobDeletion:
     async def forget(self, run: Run) -> int | None:
         """Forget every run of the job, once it has no driver and no session of any run is left. Return how many bytes
         of logs were removed, None if sessions stay."""
-        lock = await wait_for_lock(self.desk.ledger, run.key, self.desk.clock, self.desk.stop)
+        lock = await wait_for_lock(self.runtime.ledger, run.key, self.runtime.clock, self.runtime.stop)
         try:
             before = len(self.parts)
             await self.delete([(one, None) for one in await self.undeleted_runs(run.key)], [lock])
             if any(part.exit is not Exit.DONE for part in self.parts[before:]):
                 return None
-            size = forget_job(self.desk.ledger, run.key, self.desk.clock.now(), self.desk.profile.memory)
+            size = forget_job(self.runtime.ledger, run.key, self.runtime.clock.now(), self.runtime.profile.memory)
             for part in self.parts:
                 if part.name == run.key.name:
                     _forgotten_reason(part, size if part.run == run.number else None)
@@ -225,22 +225,22 @@ class JobDeletion:
 
     async def undeleted_runs(self, key: JobKey) -> list[Run]:
         """Return the runs of a job that may have sessions, oldest first: listed, live, or with an unobserved end."""
-        every = runs.runs_of(self.desk.ledger, key)
-        listing = await self.desk.first_poll(every, record=False)
-        holding = runs_with(self.desk.ledger, [session.id for session in listing.sessions])
+        every = runs.runs_of(self.runtime.ledger, key)
+        listing = await self.runtime.first_poll(every, record=False)
+        holding = runs_with(self.runtime.ledger, [session.id for session in listing.sessions])
         return [run for run in every if run.id in holding or self._may_have_sessions(run)]
 
     def _may_have_sessions(self, run: Run) -> bool:
         unsure = ALIVE | {State.UNKNOWN}
-        return any(one.state in unsure and one.session for one in attempts_of(self.desk.ledger, run.id))
+        return any(one.state in unsure and one.session for one in attempts_of(self.runtime.ledger, run.id))
 
     async def delete_session(self, session: str) -> bool:
         """Delete a session that the ledger knows nothing of; whether it is gone."""
         for _ in range(TRIES):
-            await self.desk.stop.guard(self.desk.client.delete(session))
-            if await self.desk.stop.guard(self.desk.client.session(session)) is None:
+            await self.runtime.stop.guard(self.runtime.client.delete(session))
+            if await self.runtime.stop.guard(self.runtime.client.session(session)) is None:
                 return True
-            await self.desk.stop.sleep(self.desk.clock, PAUSE)
+            await self.runtime.stop.sleep(self.runtime.clock, PAUSE)
         return False
 
     def of_session(self, session: ServerSession, outcome: StepOutcome) -> JobOutcome:
@@ -273,15 +273,15 @@ class JobDeletion:
             for run, numbers in targets:
                 try:
                     if all(lock.key != run.key for lock in (*held, *locks)):
-                        locks.append(acquire(self.desk.ledger, run.key, self.desk.clock.now()))
+                        locks.append(acquire(self.runtime.ledger, run.key, self.runtime.clock.now()))
                     mine.append(run)
                 except BusyError as error:
-                    self.desk.reporter.say(f"{error.message}; it carries out the delete")
+                    self.runtime.reporter.say(f"{error.message}; it carries out the delete")
                     theirs.append((run, numbers))
             if mine:
-                gates = gates_of_jobs(self.desk.ledger, [*held, *locks])
+                gates = gates_of_jobs(self.runtime.ledger, [*held, *locks])
                 most = MAX_DELETES if verify else 1
-                driver = Driver(self.desk, tuple(mine), False, gates, create=False, most_deletes=most)
+                driver = Driver(self.runtime, tuple(mine), False, gates, create=False, most_deletes=most)
                 await driver.drive()
                 undeleted |= driver.undeleted
                 done |= {run.id for run in mine}
@@ -294,16 +294,16 @@ class JobDeletion:
 
     async def _carried_out(self, run: Run, numbers: Collection[int] | None) -> set[str]:
         """Wait for the driver of a run; the names of the attempts that are alive after LONGEST_WAIT."""
-        begun = self.desk.clock.now()
+        begun = self.runtime.clock.now()
         while True:
             left = {
                 attempt.name
-                for attempt in attempts_of(self.desk.ledger, run.id)
+                for attempt in attempts_of(self.runtime.ledger, run.id)
                 if attempt.state in ALIVE and (numbers is None or attempt.replica in numbers)
             }
-            if not left or self.desk.clock.now() - begun > LONGEST_WAIT:
+            if not left or self.runtime.clock.now() - begun > LONGEST_WAIT:
                 return left
-            await self.desk.stop.sleep(self.desk.clock, 0.5)
+            await self.runtime.stop.sleep(self.runtime.clock, 0.5)
 
     def _part(self, run: Run, numbers: Collection[int] | None, listing: Listing) -> JobOutcome:
         """Return a run's part, with the steps as planned."""
@@ -311,7 +311,7 @@ class JobDeletion:
         self._fill(part, run)
         listed = {session.id for session in listing.sessions}
         latest = self._latest(run)
-        for row in replicas.replica_states(self.desk.ledger, run.id):
+        for row in replicas.replica_states(self.runtime.ledger, run.id):
             if numbers is None or row.number in numbers:
                 part.steps.append(_step(row, latest.get(row.number), listed))
         return part
@@ -323,11 +323,11 @@ class JobDeletion:
         return part
 
     def _latest(self, run: Run) -> dict[int, AttemptRow]:
-        return {attempt.replica: attempt for attempt in attempts_of(self.desk.ledger, run.id)}
+        return {attempt.replica: attempt for attempt in attempts_of(self.runtime.ledger, run.id)}
 
     def _fill(self, part: JobOutcome, run: Run) -> None:
         """How the run stands by the record."""
-        summary = runs.summaries(self.desk.ledger, [runs.run_by_id(self.desk.ledger, run.id) or run])[0]
+        summary = runs.summaries(self.runtime.ledger, [runs.run_by_id(self.runtime.ledger, run.id) or run])[0]
         outcome.job_outcome(part, summary)
         part.next_run = run.number + 1 if summary.run.deleting and summary.run.manifest else None
 

@@ -187,18 +187,20 @@ def busy_seconds(attempts: Iterable[AttemptRow]) -> float:
     return total
 
 
-def interruption(desk: Runtime, error: Interrupted, left: Iterable[Run]) -> Interrupted:
+def interruption(runtime: Runtime, error: Interrupted, left: Iterable[Run]) -> Interrupted:
     """``error`` with what becomes of these runs, which have no driver now, and how to continue."""
-    fresh = not_ended(desk.ledger, left)
-    return error.leaving([run.key.name for run in fresh], left_behind(desk, fresh), continuing(desk.ledger, fresh))
+    fresh = not_ended(runtime.ledger, left)
+    return error.leaving(
+        [run.key.name for run in fresh], left_behind(runtime, fresh), continuing(runtime.ledger, fresh)
+    )
 
 
-def left_behind(desk: Runtime, left: Sequence[Run]) -> str:
+def left_behind(runtime: Runtime, left: Sequence[Run]) -> str:
     """Return what becomes of these runs, which have no driver now; during an outage, how they were last seen."""
-    if desk.outage.error is not None and left:
-        seen = [f"{one.run.key.name} was last seen {one.status}" for one in summaries(desk.ledger, left)]
+    if runtime.outage.error is not None and left:
+        seen = [f"{one.run.key.name} was last seen {one.status}" for one in summaries(runtime.ledger, left)]
         return f"the server did not answer; {join_words(seen)}"
-    return left_undriven([run.key.name for run in left], *unfinished_counts(desk.ledger, left))
+    return left_undriven([run.key.name for run in left], *unfinished_counts(runtime.ledger, left))
 
 
 def unfinished_counts(ledger: Ledger, left: Iterable[Run]) -> tuple[int, int, int]:

@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from skahactl.skaha.models import Options
 
 
-async def precheck(jobs: Sequence[Job], desk: Runtime, environ: Mapping[str, str]) -> tuple[str, ...]:
+async def precheck(jobs: Sequence[Job], runtime: Runtime, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return warnings about the jobs.
 
     Raises for requests that the platform would certainly reject, for unreadable secrets, and for a job that needs the
     encoding on a server that failed the canary.
     """
-    if desk.profile.is_local:
+    if runtime.profile.is_local:
         _refuse_images(jobs)
-    options, listed = await asyncio.gather(_options(desk.client), _listed(desk.client))
+    options, listed = await asyncio.gather(_options(runtime.client), _listed(runtime.client))
     problems = (
         []
         if options is None
@@ -51,25 +51,25 @@ async def precheck(jobs: Sequence[Job], desk: Runtime, environ: Mapping[str, str
     )
     if problems:
         raise ManifestError(tuple(problems))
-    unfinished = {run.key.name for run in runs.unfinished_runs(desk.ledger, desk.profile.server)}
+    unfinished = {run.key.name for run in runs.unfinished_runs(runtime.ledger, runtime.profile.server)}
     missing: list[str] = []
     for job in jobs:
         kinds = list(_secret_kinds(job))
         if kinds:
-            credentials.require_safe_secrets(desk.profile)
+            credentials.require_safe_secrets(runtime.profile)
         try:
-            await desk.client.registry_auth()
+            await runtime.client.registry_auth()
             for request in kinds:
-                await desk.client.secrets.reveal(request)
+                await runtime.client.secrets.reveal(request)
         except UsageError as error:
             if job.name not in unfinished:
                 raise
             missing.append(f"{job.name}: {error.message}; replicas that need it stay Queued")
     warnings = [*missing, *(warning for job in jobs for warning in job.warnings)]
-    now = desk.clock.now()
-    notes = [*_encoding(jobs, desk.profile, desk.ledger.state_dir, now), *_images(jobs, listed, desk.profile)]
-    warnings += _not_shown_yet(desk.ledger.state_dir, desk.profile, notes)
-    return (*warnings, *_certificate(desk.profile, now))
+    now = runtime.clock.now()
+    notes = [*_encoding(jobs, runtime.profile, runtime.ledger.state_dir, now), *_images(jobs, listed, runtime.profile)]
+    warnings += _not_shown_yet(runtime.ledger.state_dir, runtime.profile, notes)
+    return (*warnings, *_certificate(runtime.profile, now))
 
 
 def _refuse_images(jobs: Sequence[Job]) -> None:

@@ -106,7 +106,7 @@ class Retry:
     """Drives runs again, all in one loop; takes their locks, and leaves a run that another command drives to it.
     ``known``: what has become of them, also where an error ends the command."""
 
-    desk: Runtime
+    runtime: Runtime
     deadline: float | None = None
     break_lock: bool = False
     known: Outcome | None = None
@@ -115,11 +115,11 @@ class Retry:
     async def resume(self, run: Run) -> Outcome:
         """Drive until the end. Raises for a deleted run, and BusyError for one that another command is driving."""
         if run.deleting:
-            hint = outcome.deleted_hint(self.desk.ledger, run)
+            hint = outcome.deleted_hint(self.runtime.ledger, run)
             raise NegativeResult(f"{run.key.name} cannot be resumed", hint=hint)
         return await self._drive([(run, ())], JobAction.RESUME, "from the ledger", follow=True)
 
-    async def retry(self, wanted: Sequence[tuple[Run, RetryChoice]], wait: bool, reason: str) -> Outcome:
+    async def retry(self, wanted: Sequence[tuple[Run, RetryChoice]], wait: bool) -> Outcome:
         """Allow one more attempt of the chosen replicas, and drive: one pass, or with ``wait`` until the end.
 
         A command that drives a run already starts its new attempts.
@@ -127,20 +127,24 @@ class Retry:
         self._handed = frozenset(run.id for run, chosen in wanted if chosen.replicas)
         for run, chosen in wanted:
             if chosen.replicas:  # a run without retries is driven until it ends
-                replicas.allow_again(self.desk.ledger, run.id, chosen.replicas, chosen.resources)
-        return await self._drive([(run, chosen.left) for run, chosen in wanted], JobAction.RETRY, reason, follow=wait)
+                replicas.allow_again(self.runtime.ledger, run.id, chosen.replicas, chosen.resources)
+        return await self._drive(
+            [(run, chosen.left) for run, chosen in wanted], JobAction.RETRY, "requested", follow=wait
+        )
 
     async def _drive(
         self, work: Sequence[tuple[Run, tuple[Step, ...]]], action: JobAction, reason: str, follow: bool
     ) -> Outcome:
         locks: list[JobLock] = []
         driven: list[tuple[Run, tuple[Step, ...], JobOutcome]] = []
-        self.known = Outcome(self.desk.profile, False, [])
+        self.known = Outcome(self.runtime.profile, False, [])
         try:
             for run, left in work:
                 part = JobOutcome(run.key.name, action, reason, run.number, run.digest)
                 try:
-                    locks.append(acquire(self.desk.ledger, run.key, self.desk.clock.now(), break_lock=self.break_lock))
+                    locks.append(
+                        acquire(self.runtime.ledger, run.key, self.runtime.clock.now(), break_lock=self.break_lock)
+                    )
                     driven.append((run, left, part))
                 except BusyError as error:
                     if follow and run.id not in self._handed and len(work) == 1:
@@ -158,15 +162,15 @@ class Retry:
     ) -> None:
         """Drive them; their parts say afterwards what became of them, however that ends."""
         every = tuple(run for run, _, _ in driven)
-        driver = Driver(self.desk, every, follow, gates_of_jobs(self.desk.ledger, locks), self.deadline)
+        driver = Driver(self.runtime, every, follow, gates_of_jobs(self.runtime.ledger, locks), self.deadline)
         try:
             await driver.drive()
         except Interrupted as error:
-            raise outcome.interruption(self.desk, error, every) from None
+            raise outcome.interruption(self.runtime, error, every) from None
         finally:
             for run, left, part in driven:
                 steps = (*left, *driver.first_steps.get(run.id, ()))
-                part.steps = outcome.done_steps(self.desk.ledger, run.id, steps, driver.results)
+                part.steps = outcome.done_steps(self.runtime.ledger, run.id, steps, driver.results)
                 part.exit = outcome.exit_of_driven(part, self._fill(part, run), follow)
         for _, _, part in driven:
             part.watched = follow
@@ -174,19 +178,19 @@ class Retry:
     def _leave(self, driver: BusyError, run: Run, left: tuple[Step, ...], part: JobOutcome) -> None:
         """The part of a run that another command drives: that command starts the new attempts."""
         part.watched = True
-        part.steps = outcome.done_steps(self.desk.ledger, run.id, left, {})
+        part.steps = outcome.done_steps(self.runtime.ledger, run.id, left, {})
         self._fill(part, run)
         if run.id in self._handed:
-            self.desk.reporter.say(f"{driver.message}; it starts the new attempts")
+            self.runtime.reporter.say(f"{driver.message}; it starts the new attempts")
         else:
             part.action, part.reason, part.exit, part.hint = JobAction.BUSY, driver.message, driver.exit, driver.hint
 
     def _fill(self, part: JobOutcome, run: Run) -> RunSummary:
-        fresh = runs.run_by_id(self.desk.ledger, run.id)
+        fresh = runs.run_by_id(self.runtime.ledger, run.id)
         assert fresh is not None
-        summary = runs.summaries(self.desk.ledger, [fresh])[0]
+        summary = runs.summaries(self.runtime.ledger, [fresh])[0]
         outcome.job_outcome(part, summary)
-        outcome.fill_results(part, self.desk.ledger, run.id)
+        outcome.fill_results(part, self.runtime.ledger, run.id)
         return summary
 
 
