@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from skahactl.engine import outcome
-from skahactl.engine.create import Creator
+from skahactl.engine.create import Creator, Journal
 from skahactl.engine.lifecycle import (
     MAX_DELETES,
     RESTING,
@@ -45,7 +45,6 @@ from skahactl.eventloop import Interrupted, Stop
 from skahactl.ledger import runs
 from skahactl.ledger.attempts import close_open_sends
 from skahactl.ledger.database import Ledger
-from skahactl.ledger.journal import Journal
 from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import JobKey, Run, dump_json
 from skahactl.ledger.runs import set_run, summaries
