@@ -18,12 +18,12 @@ import httpx
 import pytest
 
 from skahactl import profiles
+from skahactl.commands.login import require_https
 from skahactl.errors import AuthError, ProfileError
 from skahactl.model import Request
 from skahactl.profile import Auth, Profile
 from skahactl.skaha import credentials
 from skahactl.skaha.client import Client
-from skahactl.skaha.login import require_https
 from skahactl.system import SystemClock
 from tests.certificates import Pair, file, issued
 from tests.workplace import Workplace
