@@ -15,11 +15,10 @@ from skahactl.errors import AuthError, Exit, ProfileError, UnreachableError, Usa
 from skahactl.invocation import Invocation, current
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from skahactl.profile import Profile
     from skahactl.skaha.credentials import CertificateChain
-    from skahactl.system import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,6 @@ def login(
       skahactl login canfar --user alice
     """
     from skahactl import profiles
-    from skahactl.system import SystemClock
     from skahactl.text import iso_time
 
     context = current()
@@ -66,7 +64,7 @@ def login(
     require_https(chosen.login_url)
     require_known_host(chosen, context.environ)
     account = _account(chosen, user, context)
-    chain = fetch_certificate(chosen, account, SystemClock(), context.environ, context.debug)
+    chain = fetch_certificate(chosen, account, context)
     context.say(f"{chosen.auth.certificate}: valid until {iso_time(chain.ends)}")
     if profiles.default_name(context.environ) != chosen.name:
         profiles.set_default(chosen.name, context.environ)
@@ -171,19 +169,17 @@ def netrc_account(url: str, user: str | None, environ: Mapping[str, str]) -> Acc
     return Account(found[0], found[2], str(path))
 
 
-def fetch_certificate(
-    profile: Profile, account: Account, clock: Clock, environ: Mapping[str, str], report: Callable[[str], None]
-) -> CertificateChain:
+def fetch_certificate(profile: Profile, account: Account, context: Invocation) -> CertificateChain:
     """Get a certificate from the login-url of the profile and write it, with mode 0600, in place of the former one.
 
     Raises AuthError for a wrong password, and UnreachableError for a reply without a certificate; the former one stays.
     """
     from skahactl.skaha import credentials
-    from skahactl.system import replaceable, write_atomically
+    from skahactl.system import SystemClock, replaceable, write_atomically
 
     assert profile.auth.certificate is not None
-    status, content = _ask_account(profile, account, environ)
-    report(f"GET {profile.login_url.split('?', 1)[0]} {status}")
+    status, content = _ask_account(profile, account, context.environ)
+    context.debug(f"GET {profile.login_url.split('?', 1)[0]} {status}")
     if status in (401, 403):
         raise AuthError(
             f"wrong user name or password ({_host(profile)} replied {status})",
@@ -200,7 +196,7 @@ def fetch_certificate(
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomically(draft, content)
     try:
-        chain = credentials.current(draft, clock.now(), profile.name)
+        chain = credentials.current(draft, SystemClock().now(), profile.name)
         draft.replace(path)
     except AuthError as error:
         raise UnreachableError(f"{_host(profile)} sent no usable certificate: {error.message}") from None

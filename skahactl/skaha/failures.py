@@ -14,6 +14,7 @@ import re
 import socket
 import ssl
 from base64 import b64encode
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from skahactl.skaha.models import CreateOutcome, CreateResult, ServerError, pars
 from skahactl.text import suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import httpx
 
@@ -72,16 +73,14 @@ _NO_NAME = ": null"  # the end of messages of a server without a name for the su
 _MARKUP = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 
 
+@dataclass(frozen=True, slots=True)
 class HttpReply:
-    """One whole HTTP reply: status, content type, body, and the secrets that must not be shown."""
+    """One whole HTTP reply, and the secrets that must not be shown of it."""
 
-    __slots__ = ("body", "headers", "secrets", "status")
-
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, secrets: Iterable[str] = ()) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
-        self.secrets = tuple(secrets)
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    secrets: Sequence[str] = ()
 
     @property
     def content_type(self) -> str:
