@@ -140,7 +140,7 @@ class AsyncSession:
         table.update(resources=resource_table(cores, ram, gpus, gpu), env=env_table(env))
         present = {key: value for key, value in table.items() if value != {}}
         made = draft(present, directory=self._directory, file="create", entry_point=True)
-        (job,) = resolve([made], runtime.profile, check=lambda request: problems(request))
+        (job,) = resolve([made], runtime.profile, check=problems)
         async with self._opening.one_at_a_time(job.name):
             ids, failures = await create_once(runtime, job, self._directory or os.getcwd())
         if failures:

@@ -270,14 +270,14 @@ def command_words(cmd: Any, args: Iterable[Any] | str | None) -> dict[str, list[
     A string of ``args`` is split on blanks; paths and numbers are written as text; everything else is checked as in a
     manifest. Raises UsageError for a ``cmd`` of several words, with both parameters as they should be.
     """
-    words = args.split() if isinstance(args, str) else [_plain_word(one) for one in _several_words(args)]
+    words = args.split() if isinstance(args, str) else [_plain_value(one) for one in _several_words(args)]
     if isinstance(cmd, str) and len(parts := cmd.split()) > 1:
         given = f"cmd={cmd!r}" + (f", args={args!r}" if words else "")
         hint = f"cmd={json.dumps(parts[0])}, args={json.dumps([*parts[1:], *words], ensure_ascii=False)}"
         raise UsageError(f"cmd is the program alone, and its arguments are args: {given}", hint=hint)
     if cmd is None:
         return {"command": ["", *words]} if words else {}
-    return {"command": [_plain_word(cmd), *words]}
+    return {"command": [_plain_value(cmd), *words]}
 
 
 def plain_number(value: Any) -> Any:
@@ -310,7 +310,7 @@ def env_table(env: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _plain_value(value: Any) -> Any:
-    """Return a value of ``env`` as a manifest has it; numbers as ``str`` formats them."""
+    """Return a value of ``env``, or a word of a command, as a manifest has it; numbers as ``str`` formats them."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     plain = plain_number(value)
@@ -323,10 +323,6 @@ def _several_words(args: Iterable[Any] | None) -> Iterable[Any]:
     if isinstance(args, Iterable) and not isinstance(args, Mapping | bytes):
         return args
     raise UsageError(f"args must be a list of words or a string, not {args!r}", hint='args=["script.py", 3]')
-
-
-def _plain_word(one: Any) -> Any:
-    return one if isinstance(one, bool) else _plain_value(one)
 
 
 KINDS = ("headless", "notebook", "desktop", "carta", "firefly", "contributed", "desktop-app")

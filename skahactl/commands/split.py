@@ -157,12 +157,9 @@ def _refuse_unknown_options(lists: Sequence[str]) -> None:
     """``-`` alone is a list, and so the parser lets other words with a hyphen through."""
     for word in lists:
         if word.startswith("-") and word != "-":
-            from skahactl.app import app
+            from skahactl.app import options_of
 
-            options = [
-                name for one in app()["split"].assemble_argument_collection() for name in one.names if name[:2] == "--"
-            ]
-            raise unknown_option("split", word, options, f"a list of that name is written ./{word}")
+            raise unknown_option("split", word, options_of("split"), f"a list of that name is written ./{word}")
 
 
 def _share(text: str | None, replica: str | None, of: str | None, all_of_them: bool) -> Share | None:

@@ -107,14 +107,10 @@ def _problems(request: Request, body_size: int) -> Iterator[RequestProblem]:
         problem = value_problem(text)
         if problem:
             yield RequestProblem(("command", position), f"command, element {position + 1}: {problem}")
-    yield from _env_problems(request)
-    yield from _size_problems(request, body_size)
-
-
-def _env_problems(request: Request) -> Iterator[RequestProblem]:
     for name, value in request.env:
         for message in _variable_problems(name, value):
             yield RequestProblem(("env", name), message)
+    yield from _size_problems(request, body_size)
 
 
 def _variable_problems(name: str, value: EnvValue) -> Iterator[str]:
