@@ -16,7 +16,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.skaha_server.process import ROOT
+from tests.workplace import Workplace
+
 PROMPT = "READY> "
 _ESCAPES = re.compile(
     r"\x1b\[[0-9;?<>=]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[=>78]|[\x07\r\x0e\x0f]"
@@ -101,20 +103,15 @@ def _clean(text: str) -> str:
     return _ESCAPES.sub("", text)
 
 
-def environment(home: Path) -> dict[str, str]:
-    """A home of its own, and a skahactl in PATH that is this one."""
+def home_at(home: Path) -> Workplace:
+    """A home where no profile is chosen and the record is in its usual place; skahactl in PATH is this one."""
     programs = home / "bin"
     programs.mkdir(parents=True, exist_ok=True)
     program = programs / "skahactl"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m skahactl "$@"\n')
     program.chmod(0o755)
-    return {
-        "PATH": f"{programs}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "HOME": str(home),
-        "TERM": "xterm",
-        "LANG": "C.UTF-8",
-    }
+    path = f"{programs}:{os.environ['PATH']}"
+    return Workplace(home, extra={"PATH": path, "SKAHACTL_PROFILE": "", "SKAHACTL_STATE_DIR": "", "TERM": "xterm"})
 
 
 def bash(folder: Path, environ: Mapping[str, str]) -> Shell:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from skahactl.commands.manifest import manifest_keys
 from skahactl.completers import key_words
 from skahactl.ledger.database import open_ledger
 from tests import completion_scripts, ledgers, shells
+from tests.workplace import SHELL
 
 pytestmark = pytest.mark.once
 
@@ -52,7 +51,7 @@ def opened(name: str, place: Path) -> Iterator[shells.Shell]:
     program = name.partition("_")[0]
     if shutil.which(program) is None and not os.environ.get("CI"):
         pytest.skip(f"{program} is not installed")
-    shell = shells.SHELLS[name](place / "work", shells.environment(place))
+    shell = shells.SHELLS[name](place / "work", shells.home_at(place).environ)
     yield shell
     shell.close()
 
@@ -148,14 +147,8 @@ class TestAnswers:
     """``skahactl __complete``, as the scripts call it."""
 
     def ask(self, home: Path, *words: str, **environ: str) -> list[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "skahactl", "__complete", *words],
-            env={**shells.environment(home), **environ},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
+        done = shells.home_at(home).run("__complete", *words, extra=environ)
+        assert done.stderr == ""
         return done.stdout.split("\x1fbegin\n")[1].splitlines()
 
     def test_jobs_say_how_they_stand(self, place: Path) -> None:
@@ -224,23 +217,17 @@ class TestScripts:
     )
     def test_a_shell_that_is_strict_about_variables(self, tmp_path: Path, words: list[str]) -> None:
         line = 'set -u; . "$1"; shift; COMP_WORDS=(skahactl "$@"); COMP_CWORD=$#; _skahactl; echo "${#COMPREPLY[@]}"'
-        done = subprocess.run(
-            ["bash", "-c", line, "bash", str(COMPLETIONS / FILES["bash"]), *words],
-            env=shells.environment(tmp_path),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = shells.home_at(tmp_path).run(line, "bash", str(COMPLETIONS / FILES["bash"]), *words, program=SHELL)
         assert done.stderr == ""
         assert done.stdout
 
     @pytest.mark.parametrize("shell", FILES)
     def test_completion_prints_and_installs_it(self, tmp_path: Path, shell: str) -> None:
         path = COMPLETIONS / FILES[shell]  # type: ignore[index]
-        printed = self.run(tmp_path, "completion", shell)
+        here = shells.home_at(tmp_path)
+        printed = here.run("completion", shell)
         assert (printed.stdout, printed.stderr) == (path.read_text(), "")
-        installed = self.run(tmp_path, "completion", "install", SHELL=f"/usr/bin/{shell}")
+        installed = here.run("completion", "install", extra={"SHELL": f"/usr/bin/{shell}"})
         places = {
             "bash": ".local/share/bash-completion/completions/skahactl.bash",
             "zsh": ".zsh/completions/_skahactl",
@@ -250,18 +237,8 @@ class TestScripts:
         assert f"{tmp_path / places[shell]}: written" in installed.stderr
         assert installed.stdout == ""
         (tmp_path / places[shell]).unlink()
-        self.run(tmp_path, "completion", "install", shell, SHELL="/bin/tcsh")
+        here.run("completion", "install", shell, extra={"SHELL": "/bin/tcsh"})
         assert (tmp_path / places[shell]).read_text() == path.read_text()
 
     def test_keys_of_explain_are_all_offered(self) -> None:
         assert set(key_words()) == set(manifest_keys())
-
-    def run(self, home: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "skahactl", *words],
-            env={**shells.environment(home), **environ},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from skahactl.manifest.each import each_command, each_ends
 from skahactl.model import Each, Replica
 from tests.manifests import job
+from tests.workplace import wait_for
 
 SHELLS = [["dash"], ["busybox", "sh"], ["bash", "--posix"], ["bash"]]
 SHELLS = [shell for shell in SHELLS if shutil.which(shell[0])] or [["sh"]]
@@ -161,10 +161,7 @@ def test_a_signal_ends_the_item_and_the_wrapper(shell: list[str], tmp_path: Path
     )
     one = replica(tmp_path, f"""command = ["{sys.executable}", "worker.py", "{{item}}"]""", ["a", "b"])
     with subprocess.Popen([*shell, *one.request.command[1:]], stdout=subprocess.PIPE, cwd=tmp_path) as process:
-        until = time.monotonic() + 120
-        while not (tmp_path / "started").exists():
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        wait_for((tmp_path / "started").exists)
         process.send_signal(number)
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 143

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -13,40 +14,21 @@ from typing import Any
 
 import pytest
 
+from tests.workplace import Done, Workplace
+
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 
-Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+Cli = Callable[..., Done]
 
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
-    """``cli(*words, cwd=..., exit=0, **environment)``: skahactl with an empty home; fails on another exit code."""
-    home = tmp_path / "home"
-    home.mkdir()
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SKAHACTL_", "XDG_", "REPLICA_"))}
-    path = f"{CONFIGS / 'stand-ins'}:{os.environ['PATH']}"
-
-    def call(*words: str, cwd: Path = ROOT, exit: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-        env = {**kept, "HOME": str(home), "PATH": path, **environment}
-        command = [sys.executable, "-m", "skahactl", *words]
-        done = subprocess.run(
-            command,
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == exit, f"{' '.join(words)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
-        return done
-
-    return call
+    """``cli(*words, cwd=..., expect=0, extra={})``: skahactl with an empty home, in the repository."""
+    here = Workplace(tmp_path / "home", extra={"PATH": f"{CONFIGS / 'stand-ins'}:{os.environ['PATH']}"})
+    return functools.partial(here.run, cwd=ROOT)
 
 
 def replicas(cli: Cli, job: str) -> list[dict[str, Any]]:
@@ -109,12 +91,12 @@ def test_the_merge_runs_only_if_every_shard_succeeded(cli: Cli, tmp_path: Path) 
     (tmp_path / "results" / "fail").mkdir(parents=True)
     (tmp_path / "results" / "fail" / "3").touch()
 
-    cli("apply", "configs/shards-and-merge", "--wait", *here, exit=1)
+    cli("apply", "configs/shards-and-merge", "--wait", *here, expect=1)
     assert states(cli, "shards") == {"Completed": 39, "Failed": 1}
     assert states(cli, "merge") == {"Skipped": 1}
     assert not (tmp_path / "results" / "merged.json").exists()
 
-    cli("apply", "configs/shards-and-merge/shards.toml", "--wait", *here, exit=1)
+    cli("apply", "configs/shards-and-merge/shards.toml", "--wait", *here, expect=1)
     cli("retry", "shards", "--wait")
     assert states(cli, "shards") == {"Completed": 40}
     cli("apply", "configs/shards-and-merge/merge.toml", "--wait", "--rerun", *here)
@@ -149,8 +131,8 @@ def test_galaxy_cubes_show_their_token_nowhere(cli: Cli, tmp_path: Path) -> None
     words = ("configs/galaxy-cubes/jobs.toml", "--var", f"results={results}")
     token = "s3cret-t0ken-of-the-survey"
     said = [
-        cli("apply", *words, "--dry-run", "-o", "json", SURVEY_TOKEN=token, exit=0),
-        cli("apply", *words, "--wait", "-vv", SURVEY_TOKEN=token),
+        cli("apply", *words, "--dry-run", "-o", "json", extra={"SURVEY_TOKEN": token}),
+        cli("apply", *words, "--wait", "-vv", extra={"SURVEY_TOKEN": token}),
         cli("get", "jobs", "-o", "json"),
         cli("describe", "cubes"),
     ]

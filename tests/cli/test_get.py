@@ -318,7 +318,7 @@ def elsewhere(tmp_path: Path, server: Server) -> tuple[Workplace, dict[int, str]
         2: server.tell("session", name="field-2-abcde", status="Completed")["id"],
         3: "gone0000",
     }
-    with open_ledger(here.root / "state") as ledger:
+    with open_ledger(here.state) as ledger:
         run = ledgers.add(ledger, ledgers.job("field", 4), server=server.url)
         ledgers.start(ledger, run, (1, 2, 3), ids=ids)
         runs.set_run(ledger, run.id, observed=time.time() - 180)
@@ -402,7 +402,7 @@ def test_images_resources_and_events(tmp_path: Path, server: Server) -> None:
 def test_without_a_network_the_record_is_shown_and_said(tmp_path: Path, server: Server) -> None:
     here, _ = elsewhere(tmp_path, server)
     profile = (here.root / "profile.toml").read_text().replace(server.url, "http://127.0.0.1:9/skaha/v1")
-    with open_ledger(here.root / "state") as ledger, ledger.transaction() as connection:
+    with open_ledger(here.state) as ledger, ledger.transaction() as connection:
         connection.execute("UPDATE jobs SET server = 'http://127.0.0.1:9/skaha/v1'")
     here.write("profile.toml", profile)
     shown = {"get jobs": "field", "get field": "field/1", "describe field": "field on"}
@@ -417,7 +417,7 @@ def test_without_a_network_the_record_is_shown_and_said(tmp_path: Path, server: 
 
 def test_another_users_list_says_nothing_of_ours(tmp_path: Path, server: Server) -> None:
     here, _ = elsewhere(tmp_path, server)
-    with open_ledger(here.root / "state") as ledger, ledger.transaction() as connection:
+    with open_ledger(here.state) as ledger, ledger.transaction() as connection:
         connection.execute("UPDATE jobs SET user = 'bob'")
     done = here.run("get", "field", expect=3)
     assert "the server reports user alice, but field belongs to bob" in done.stderr
@@ -426,7 +426,7 @@ def test_another_users_list_says_nothing_of_ours(tmp_path: Path, server: Server)
 
 def test_watching_appends_what_changed_until_the_end(tmp_path: Path, server: Server) -> None:
     here, ids = elsewhere(tmp_path, server)
-    with open_ledger(here.root / "state") as ledger:
+    with open_ledger(here.state) as ledger:
         found = runs.run_by_id(ledger, 1)
         assert found is not None
         replicas.request_delete(ledger, 1, [4])

@@ -21,6 +21,7 @@ import pytest
 from skahactl.local.transport import LocalTransport
 from skahactl.profile import LocalSettings
 from tests.local_platform import alive_workers, create, ended, platform, processes, sessions, until
+from tests.workplace import wait_for
 
 ROOT = Path(__file__).parents[2]
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
@@ -78,10 +79,7 @@ def test_workers_leave_when_the_queue_is_empty_and_are_nobodys_zombies(tmp_path:
             await ended(client)
 
     asyncio.run(run())
-    limit = time.monotonic() + 120
-    while alive_workers(tmp_path):
-        assert time.monotonic() < limit
-        time.sleep(0.05)
+    wait_for(lambda: alive_workers(tmp_path) == 0)
     assert rows(tmp_path, "SELECT * FROM workers") == []
     assert list((tmp_path / "local" / "workers").iterdir()) == []
     assert children() <= before

@@ -25,6 +25,7 @@ from skahactl.ledger import replicas
 from tests import ledgers
 from tests.skaha_server.process import ROOT
 from tests.terminal import keep_output
+from tests.workplace import COMMAND, Workplace
 
 SIZES = [(80, 24), (200, 50)]
 
@@ -78,7 +79,7 @@ print("tiles1 on canfar (ws-uv.canfar.net): done", file=sys.stderr)
 """
 
 
-class Terminal:
+class EmulatedTerminal:
     """A program on a terminal of this size; ``screen`` is what a person would see."""
 
     def __init__(self, command: list[str], size: tuple[int, int], environ: dict[str, str], stdin: int | None = None):
@@ -153,7 +154,7 @@ class Terminal:
         return bool(data)
 
 
-class Progress(Terminal):
+class Progress(EmulatedTerminal):
     """The script above; ``step`` paints its next picture."""
 
     def __init__(self, size: tuple[int, int], total: int, jobs: int = 1, environ: dict[str, str] | None = None):
@@ -303,15 +304,8 @@ def test_colour_only_where_it_is_wanted() -> None:
 
 def command(
     tmp_path: Path, size: tuple[int, int], *words: str, environ: Mapping[str, str] = MappingProxyType({})
-) -> Terminal:
-    base = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "HOME": str(tmp_path),
-        "SKAHACTL_STATE_DIR": str(tmp_path / "state"),
-        "SKAHACTL_PROFILE": "local",
-    }
-    return Terminal([sys.executable, "-m", "skahactl", *words], size, {**base, **environ})
+) -> EmulatedTerminal:
+    return EmulatedTerminal([*COMMAND, *words], size, {**Workplace(tmp_path).environ, **environ})
 
 
 def test_a_table_fits_the_terminal(tmp_path: Path) -> None:

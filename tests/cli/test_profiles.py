@@ -129,7 +129,7 @@ def test_a_mistake_is_told_with_its_key_and_never_its_secret(here: Workplace, te
 
 
 def test_an_impossible_address_is_an_error_that_names_its_setting(here: Workplace) -> None:
-    (here.root / "job.toml").write_text('name = "a"\nimage = "b/c:1"\n')
+    here.write("job.toml", 'name = "a"\nimage = "b/c:1"\n')
     for host in ("h:99999", "h:abc", "a..b", "a" * 64 + ".org"):
         url = f"https://{host}/skaha/v1"
         here.add_profile("bad", f'server = "{url}"\n')

@@ -63,7 +63,7 @@ def test_delete_saves_the_logs_of_running_replicas(tmp_path: Path, options: list
         here.run("apply", "-q", "job.toml")
         time.sleep(1)
         here.run("delete", "kept", *options)
-        assert len(list((here.root / "state").rglob("*.log"))) == 4
+        assert len(list((here.state).rglob("*.log"))) == 4
         assert all(row["deletes"] for row in server.state()["sessions"])
         assert {row["state"] for row in here.data("get", "replicas", "kept")} == {"Deleted"}
 

@@ -37,9 +37,9 @@ def test_logs_are_kept_as_the_manifest_says_and_their_size_is_told(tmp_path: Pat
     assert {row["state"] for row in rows} == {"Completed", "Failed"}
     wanted = {"all": {"Completed", "Failed"}, "failed": {"Failed"}, "none": set()}[keep]
     assert all((row["log"]["path"] is not None) == (row["state"] in wanted) for row in rows)
-    files = list((here.root / "state").rglob("*.log"))
+    files = list((here.state).rglob("*.log"))
     assert len(files) == sum(row["state"] in wanted for row in rows)
-    folder = here.root / "state" / "logs"
+    folder = here.state / "logs"
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
     assert here.data("describe", "kept")["log_bytes"] == size
     assert (size > 0) == bool(wanted)
@@ -60,7 +60,7 @@ def test_replicas_that_wrote_nothing_leave_nothing_behind(tmp_path: Path, server
     rows = here.data("get", "replicas", "mute")
     assert [row["log"] for row in rows] == [{"path": None, "shared": None, "bytes": 0, "complete": True}] * 2
     assert here.run("get", "replicas", "mute", "-o", "wide").stdout.count("  empty") == 2
-    folder = here.root / "state" / "logs"
+    folder = here.state / "logs"
     size = sum(path.stat().st_size for path in folder.rglob("*.events"))
     assert here.data("describe", "mute")["log_bytes"] == size > 0
     here.run("prune", "--older-than", "0s", "--yes")

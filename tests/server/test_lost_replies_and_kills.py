@@ -93,9 +93,7 @@ def kill_at_random(here: Workplace, server: Server, draw: random.Random, times: 
     for _ in range(times):
         before = sum(server.counts().values())
         process = here.start("apply", "job.toml")
-        until = time.monotonic() + 60
-        while sum(server.counts().values()) == before and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.01)
+        wait_for(lambda: sum(server.counts().values()) > before or process.poll() is not None)  # noqa: B023
         time.sleep(draw.choice((0.0, draw.uniform(0, 0.3), draw.uniform(0, 1.5))))
         end(process)
 
@@ -369,7 +367,7 @@ def test_refused_connections_are_certain_and_nothing_is_looked_for(tmp_path: Pat
 
 def met_a_closed_port(here: Workplace) -> int:
     """How many creates certainly made nothing."""
-    with contextlib.closing(sqlite3.connect(here.root / "state" / "ledger.sqlite3", timeout=20)) as connection:
+    with contextlib.closing(sqlite3.connect(here.state / "ledger.sqlite3", timeout=20)) as connection:
         return int(connection.execute("SELECT count(*) FROM sends WHERE outcome = 'not-created'").fetchone()[0])
 
 

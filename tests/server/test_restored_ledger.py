@@ -21,12 +21,12 @@ def test_what_a_restored_ledger_does_not_know_blocks_the_create(tmp_path: Path, 
         here = Workplace(tmp_path / "here", server)
         here.write("job.toml", JOB + "[limits]\nalive = 3\n")
         here.run("apply", "job.toml")
-        backup = shutil.copytree(here.root / "state", tmp_path / "backup")
+        backup = shutil.copytree(here.state, tmp_path / "backup")
         here.write("job.toml", JOB)
         here.run("apply", "job.toml")
         assert server.counts()["create"] == 6
-        shutil.rmtree(here.root / "state")
-        shutil.copytree(backup, here.root / "state")
+        shutil.rmtree(here.state)
+        shutil.copytree(backup, here.state)
 
         done = here.run("apply", "job.toml", *(("--timeout", "8s") if options else ()), *options, expect=None)
         assert done.returncode == (5 if options else 2), done.stderr  # a driver goes on with the replicas that run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.skaha_server.process import Server, running
-from tests.workplace import Workplace
+from tests.workplace import SHELL, Workplace
 
 pytestmark = pytest.mark.once
 
@@ -57,11 +56,10 @@ def test_what_is_not_a_regular_file_is_refused_at_once(here: Workplace, server: 
 
 @pytest.mark.parametrize("source", ["secret", "/dev/stdin", "/dev/fd/9"])
 def test_a_file_is_read_once_and_arrives_in_every_replica(here: Workplace, server: Server, source: str) -> None:
-    (here.root / "secret").write_text("s3cret\n")
+    here.write("secret", "s3cret\n")
     here.write("job.toml", JOB % f'from-file = "{source}"')
     line = f"{sys.executable} -m skahactl apply job.toml --wait < secret 9< secret"
-    done = subprocess.run(["sh", "-c", line], env=here.environ, cwd=here.root, capture_output=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    here.run(line, program=SHELL)
     assert [dict(row["env"])["TOKEN"] for row in server.state()["sessions"]] == ["s3cret"] * 4
 
 

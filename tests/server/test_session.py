@@ -467,7 +467,7 @@ def test_many_are_destroyed_with_few_writes(tmp_path: Path, server: Server) -> N
     there = Workplace(tmp_path / "here", server)
     with session_of(tmp_path, server) as session:
         ids = session.create("many", IMAGE, cmd="true", replicas=40)
-        before = changes(there.root / "state")
+        before = changes(there.state)
         assert session.destroy(ids) == dict.fromkeys(ids, True)
-        assert changes(there.root / "state") - before <= 15, "a few, however many sessions there are"
+        assert changes(there.state) - before <= 15, "a few, however many sessions there are"
     assert {row["state"] for row in there.data("get", "replicas", "many")} == {"Deleted"}
