@@ -170,7 +170,7 @@ def _end_of_log(row: AttemptRow) -> tuple[tuple[str, ...], str]:
 
 def _last_lines(path: str) -> list[str]:
     """Return the lines at the end of a file, without the marks of items; a first line that is cut is left out."""
-    from skahactl.manifest.each import MARK
+    from skahactl.manifest.placeholders import MARK
 
     try:
         with open(path, "rb") as stream:

@@ -16,7 +16,7 @@ from skahactl.ledger import attempts, replicas
 from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import AttemptKey, Intent
 from skahactl.ledger.runs import request_settings
-from skahactl.manifest.each import each_command
+from skahactl.manifest.placeholders import each_command
 from skahactl.model import Request
 from skahactl.profile import ClientSettings
 from skahactl.skaha.client import Client

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from skahactl.engine.observe import RunSnapshot
     from skahactl.errors import SkahactlError
     from skahactl.ledger.database import Ledger
-    from skahactl.manifest.each import ItemMarks
+    from skahactl.manifest.placeholders import ItemMarks
     from skahactl.model import Job
     from skahactl.profile import ClientSettings
     from skahactl.skaha.storage import EndKey, SharedStorage

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from skahactl.ledger.database import Ledger
-    from skahactl.manifest.each import ItemMarks
+    from skahactl.manifest.placeholders import ItemMarks
     from skahactl.model import Resources
 
 
@@ -269,7 +269,7 @@ def ended_items(ledger: Ledger, run_id: int) -> tuple[dict[int, int], dict[int, 
 
 def item_marks(ledger: Ledger, attempt: AttemptRow) -> ItemMarks | None:
     """Return which marks count in the log of an attempt; None for a replica without ``each``, which leaves none."""
-    from skahactl.manifest.each import ItemMarks
+    from skahactl.manifest.placeholders import ItemMarks
 
     row = ledger.row("SELECT each FROM replicas WHERE run = ? AND number = ?", attempt.run_id, attempt.replica)
     each = None if row is None else each_value(row["each"])
@@ -280,7 +280,7 @@ def item_marks(ledger: Ledger, attempt: AttemptRow) -> ItemMarks | None:
 
 def nonce_of(ledger: Ledger, key: AttemptKey, script: str) -> str | None:
     """Return what the item marks of an attempt carry: see ItemMarks."""
-    from skahactl.manifest.each import attempt_nonce, has_nonce
+    from skahactl.manifest.placeholders import attempt_nonce, has_nonce
 
     if not has_nonce(script):
         return ""

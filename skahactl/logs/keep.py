@@ -24,7 +24,7 @@ from skahactl.text import suggest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from skahactl.manifest.each import ItemMarks
+    from skahactl.manifest.placeholders import ItemMarks
 
 Write = Callable[[bytes], object]
 Read = Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]]  # of a session id, or a path

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from skahactl.manifest.each import MARK
+from skahactl.manifest.placeholders import MARK
 
 if TYPE_CHECKING:
     from skahactl.ledger.records import Run

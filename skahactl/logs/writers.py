@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from skahactl.logs.keep import BLOCK, Write, blocks, describe_write_error
-from skahactl.manifest.each import MARK
+from skahactl.manifest.placeholders import MARK
 
 if TYPE_CHECKING:
     import re

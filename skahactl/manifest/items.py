@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from skahactl.errors import Problem
 from skahactl.manifest.arrays import parse_array
-from skahactl.manifest.each import each_variable
+from skahactl.manifest.placeholders import each_variable
 from skahactl.manifest.schema import SOURCES, ItemsTable
 from skahactl.manifest.syntax import Path, SourceMap, dotted_key, first_problems
 from skahactl.split.patterns import matches as find_matches

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from skahactl.model import Each
 from skahactl.text import is_typo
 
 _BRACES = re.compile(r"(?<![${])(?:\{\{([^{}]+)\}\}|\{([^{}]+)\})")
@@ -109,3 +110,144 @@ def escape_placeholders(text: str) -> str:
         return f"{{{match[0]}}}" if is_placeholder else match[0]
 
     return _BRACES.sub(doubled, text)
+
+
+#: The longest mark: positions have at most nine digits, exit codes at most three.
+_LONGEST = len(b"::skahactl:abcdefgh item 123456789 exit 123\r")
+_END = rb" item (\d{1,9}) exit (\d{1,3})\r?\n"
+MARK = re.compile(rb"::skahactl(?::[a-z2-7]{8})?" + _END)
+
+_SCRIPT = """\
+skahactl_bad=0
+trap 'trap "" TERM INT HUP; kill -TERM "$!" 2>/dev/null; wait; exit 143' TERM INT HUP
+while [ "$#" -gt 0 ]; do
+(
+{exports}exec {command}
+) &
+wait "$!"
+skahactl_code=$?
+[ "$skahactl_code" -eq 0 ] || skahactl_bad=1
+echo "::$0 item $1 exit $skahactl_code"
+shift {width}
+done
+exit "$skahactl_bad"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemMarks:
+    """The marks that count in the log of one attempt.
+
+    No output can forge them: they carry the nonce of the attempt, and an item counts only after those before it.
+
+    Attributes:
+        due: The positions that the attempt runs, in its order.
+        nonce: What the marks carry; "" for an attempt of 0.1, with plain marks; None if it is not known, because the
+            attempt was created by another local record: then it is that of the first mark.
+    """
+
+    due: tuple[int, ...]
+    nonce: str | None = ""
+
+    def reader(self) -> Callable[[Iterable[bytes]], Iterator[tuple[int, int]]]:
+        """Return a function that reads one piece of the log after the other, each with whole lines, for its marks."""
+        turns = {position: turn for turn, position in enumerate(self.due)}
+        last, nonce = -1, self.nonce
+
+        def read(chunks: Iterable[bytes]) -> Iterator[tuple[int, int]]:
+            nonlocal last, nonce
+            for position, code, found in _marks(chunks):
+                nonce = found if nonce is None else nonce
+                if found == nonce and turns.get(position, -1) > last:
+                    last = turns[position]
+                    yield position, code
+
+        return read
+
+
+def attempt_nonce(name: str, created: float) -> str:
+    """Return the nonce of the marks of an attempt: of its session's name and the time at which it was recorded."""
+    import hashlib  # most commands need none
+
+    digest = hashlib.sha256(f"{name} {created!r}".encode()).digest()
+    bits = int.from_bytes(digest[:5], "big")
+    return "".join("abcdefghijklmnopqrstuvwxyz234567"[bits >> shift & 31] for shift in range(35, -1, -5))
+
+
+def has_nonce(script: str) -> bool:
+    """Return whether the marks of this script carry a nonce; those of 0.1 did not."""
+    return "::$0 item" in script
+
+
+def each_command(each: Each, positions: Sequence[int], nonce: str = "") -> tuple[str, ...]:
+    """Return the argv that runs the items at these positions (from 1) of a replica."""
+    words: list[str] = ["sh", "-c", each.script, f"skahactl:{nonce}" if nonce else "skahactl"]
+    for position in positions:
+        words.append(str(position))
+        words += each.rows[position - 1]
+    return tuple(words)
+
+
+def each_script(
+    argv: Sequence[Template],
+    env: Sequence[tuple[str, Template]],
+    columns: Sequence[str],
+    values: Mapping[str, str],
+    *,
+    joined: bool = False,
+) -> str:
+    """Return the script of one replica.
+
+    ``env`` are the variables that differ by item; ITEM and ITEM_* are also exported. ``columns`` name the parameters of
+    an item after its position, and are empty for a plain list. ``values`` are the words that all items share. The item
+    is its first parameter, or with ``joined`` all of them, separated by commas.
+    """
+    parameters = _parameters(columns)
+    shared = {word: text for word, text in values.items() if word not in parameters}
+    parameters["item"] = _item_word(columns, joined)
+    exports = [("ITEM", parameters["item"]), *((each_variable(name), parameters[f"item.{name}"]) for name in columns)]
+    exports += [(key, template.shell(shared, parameters.__getitem__)) for key, template in env]
+    return _SCRIPT.format(
+        exports="".join(f"{key}={text}\nexport {key}\n" for key, text in exports),
+        command=" ".join(template.shell(shared, parameters.__getitem__) for template in argv),
+        width=1 + max(1, len(columns)),
+    )
+
+
+def each_variable(column: str) -> str:
+    """Return the environment variable of a column: ``ITEM_RA_DEG`` for ``ra deg``."""
+    return "ITEM_" + re.sub(r"[^A-Z0-9_]", "_", column.upper())
+
+
+def each_ends(chunks: Iterable[bytes]) -> Iterator[tuple[int, int]]:
+    """Return (position, exit code) of each mark in a log, in order, whoever wrote it."""
+    return ((position, code) for position, code, _ in _marks(chunks))
+
+
+def _marks(chunks: Iterable[bytes]) -> Iterator[tuple[int, int, str]]:
+    """(position, exit code, nonce) of each mark in a log, in order; a few bytes are held at a time.
+
+    A mark counts when its line is complete: a cut one may have lost a digit.
+    """
+    rest = b""
+    for chunk in chunks:
+        text = rest + chunk
+        last = 0
+        for mark in MARK.finditer(text):
+            last = mark.end()
+            nonce = mark[0][len(b"::skahactl") :].partition(b" ")[0].removeprefix(b":")
+            yield int(mark[1]), int(mark[2]), nonce.decode("ascii")
+        rest = text[max(last, len(text) - _LONGEST) :]
+
+
+def _parameters(columns: Sequence[str]) -> dict[str, str]:
+    """Return the value of each column, for ``{column}`` if the word is free, and always for ``{item.column}``."""
+    found: dict[str, str] = {}
+    for place, name in enumerate(columns, start=2):
+        found |= {word: f'"${{{place}}}"' for word in (f"item.{name}", name) if word not in BUILT_IN}
+    return found
+
+
+def _item_word(columns: Sequence[str], joined: bool) -> str:
+    """Return the item itself: the only or first parameter, or all of them separated by commas."""
+    return "','".join(f'"${{{2 + place}}}"' for place in range(len(columns) if joined else 1))

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skahactl.errors import Problem
-from skahactl.manifest.each import each_command, each_script, each_variable
 from skahactl.manifest.load import Draft
-from skahactl.manifest.placeholders import BUILT_IN, Template
+from skahactl.manifest.placeholders import BUILT_IN, Template, each_command, each_script, each_variable
 from skahactl.manifest.syntax import Path, SourceMap, first_problems
 from skahactl.manifest.templates import ALL_ITEMS, Templates, of_one_item
 from skahactl.model import Each, EnvValue, Replica, Request, RequestProblem, Resources, session_name, tidy_number

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skahactl.errors import Guess, Problem
-from skahactl.manifest.each import each_variable
 from skahactl.manifest.load import Draft
-from skahactl.manifest.placeholders import BUILT_IN, Placeholder, Template, parse_template
+from skahactl.manifest.placeholders import BUILT_IN, Placeholder, Template, each_variable, parse_template
 from skahactl.manifest.schema import SHELLS
 from skahactl.manifest.syntax import Path
 from skahactl.model import Secret

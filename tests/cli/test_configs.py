@@ -15,8 +15,8 @@ import pytest
 from skahactl import profiles
 from skahactl.errors import ManifestError
 from skahactl.helpers import distributed
-from skahactl.manifest.each import each_command, each_ends
 from skahactl.manifest.load import load
+from skahactl.manifest.placeholders import each_command, each_ends
 from skahactl.manifest.resolve import resolve as resolve_drafts
 from skahactl.model import Job, Limits, Replica, Resources, Secret
 from skahactl.profile import LOCAL_SERVER, Profile

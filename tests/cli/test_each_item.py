@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skahactl.manifest.each import each_command, each_ends
+from skahactl.manifest.placeholders import each_command, each_ends
 from skahactl.model import Each, Replica
 from tests.manifests import job
 from tests.workplace import wait_for

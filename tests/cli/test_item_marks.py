@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from skahactl.manifest.each import ItemMarks, attempt_nonce, has_nonce
+from skahactl.manifest.placeholders import ItemMarks, attempt_nonce, has_nonce
 from tests.workplace import Workplace
 
 pytestmark = pytest.mark.once

@@ -17,7 +17,7 @@ from skahactl.errors import UnreachableError
 from skahactl.ledger.database import open_ledger
 from skahactl.logs.keep import GAP, ROTATED, Fetched, fetch, overlap
 from skahactl.logs.saved import log_path
-from skahactl.manifest.each import ItemMarks
+from skahactl.manifest.placeholders import ItemMarks
 from skahactl.skaha.client import Client
 from tests import ledgers
 from tests.log_server import LogServer, lines, serving
@@ -205,7 +205,7 @@ import asyncio, json, re, resource, sys
 from pathlib import Path
 from skahactl.errors import SkahactlError
 from skahactl.logs.keep import fetch
-from skahactl.manifest.each import ItemMarks
+from skahactl.manifest.placeholders import ItemMarks
 from skahactl.platforms import open_client
 from skahactl.profile import Auth, Profile
 
