@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,8 +18,12 @@ from skahactl.invocation import Invocation, current
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import httpx
+
     from skahactl.profile import Profile
     from skahactl.skaha.credentials import CertificateChain
+
+_LARGEST = 1 << 20  # bytes of a reply with a certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,12 +226,25 @@ def _ask_account(profile: Profile, account: Account, environ: Mapping[str, str])
     )
     with client:
         try:
-            response = client.get(profile.login_url, auth=(account.user, account.password))
-            return response.status_code, response.content
+            with client.stream("GET", profile.login_url, auth=(account.user, account.password)) as response:
+                return response.status_code, _read_reply(response, profile)
         except httpx.HTTPError as error:
             problem = failures.error_of_exception(error)
     problem.where = _host(profile)
     raise problem
+
+
+def _read_reply(response: httpx.Response, profile: Profile) -> bytes:
+    """Return the whole reply, of bounded size and time."""
+    latest = time.monotonic() + 2 * profile.client.timeout
+    body = b""
+    for piece in response.iter_bytes():
+        body += piece
+        if len(body) > _LARGEST:
+            raise UnreachableError(f"{_host(profile)} sent a large page instead of a certificate")
+        if time.monotonic() > latest:
+            raise UnreachableError(f"{_host(profile)} sent no certificate in time")
+    return body
 
 
 def require_known_host(profile: Profile, environ: Mapping[str, str]) -> None:

@@ -169,6 +169,12 @@ def test_a_certificate_that_is_not_valid_now_changes_nothing(
     assert profiles.default_name(home.environ) is None
 
 
+def test_a_page_without_end_is_no_certificate(home: Home, service: Service) -> None:
+    service.answer = (200, b"-" * (2 << 20))
+    home.netrc()
+    assert "a large page" in home.login(expect=4)
+
+
 @pytest.mark.parametrize(
     ("proxy", "says"),
     [
