@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TextIO
 
 from skahactl.errors import UsageError
-from skahactl.text import call_options, distance, join_words, nearest, suggest, wrapped
+from skahactl.spelling import distance, nearest
+from skahactl.text import call_options, join_words, suggest, wrapped
 
 OUTPUTS = ("table", "wide", "name", "json", "jsonl", "yaml", "csv", "toml")
 COLOURS = ("auto", "always", "never")

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skahactl.errors import ProfileError
+from skahactl.spelling import did_you_mean
 from skahactl.system import config_dir, home, write_atomically
-from skahactl.text import did_you_mean
 
 if TYPE_CHECKING:
     from skahactl.profile import Profile

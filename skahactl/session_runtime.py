@@ -29,8 +29,8 @@ from skahactl.ledger.records import JobKey, Run
 from skahactl.model import Job, Limits, State
 from skahactl.profile import Profile
 from skahactl.skaha.models import Listing
+from skahactl.spelling import did_you_mean
 from skahactl.system import Clock, SystemClock, state_dir
-from skahactl.text import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)

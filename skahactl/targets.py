@@ -13,7 +13,8 @@ from skahactl.ledger.attempts import attempt_of_session, attempts_named
 from skahactl.ledger.records import AttemptRow, JobKey, Run
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import job_keys, last_run, run_by_id, runs_of, users_seen
-from skahactl.text import did_you_mean, format_ranges, parse_ranges, suggest
+from skahactl.spelling import did_you_mean
+from skahactl.text import format_ranges, parse_ranges, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

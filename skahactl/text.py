@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skahactl.errors import Guess
+    pass
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
 _WHOLE = re.compile(r"\s*(?:\d+(?:\.\d+)?\s*[smhd]?\s*)+")
@@ -108,65 +107,6 @@ def name_replicas(numbers: Collection[int], noun: str = "replica") -> str:
     return f"{noun if len(numbers) == 1 else noun + 's'} {format_ranges(numbers)}"
 
 
-def storable_path(path: str | None) -> str | bytes | None:
-    """Return a path for SQLite: as bytes if it is not UTF-8."""
-    if path is None:
-        return None
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-    return path
-
-
-def stored_path(value: str | bytes | None) -> str | None:
-    """Return the path that ``storable_path`` stored."""
-    return os.fsdecode(value) if isinstance(value, bytes) else value
-
-
-def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate with the fewest typing errors (at most 2; in short words 1), or None."""
-    known = {candidate.lower(): candidate for candidate in candidates}
-    typed = word.lower()
-    most = 2 if len(typed.strip("-")) > 3 else 1
-    ranked = [(distance(typed, one), place, one) for place, one in enumerate(known) if abs(len(one) - len(typed)) <= 2]
-    best = min((rank for rank in ranked if rank[0] <= most), default=None)
-    return None if best is None else known[best[2]]
-
-
-def distance(first: str, second: str) -> int:
-    """Return the Damerau-Levenshtein distance: how many letters to insert, delete, replace or swap with a neighbour."""
-    before: list[int] = []
-    row = list(range(len(second) + 1))
-    for i, letter in enumerate(first, 1):
-        older, before, row = before, row, [i]
-        for j, other in enumerate(second, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
-            if i > 1 and j > 1 and letter == second[j - 2] and first[i - 2] == other:
-                cost = min(cost, older[j - 2] + 1)
-            row.append(cost)
-    return row[-1]
-
-
-def did_you_mean(word: str, candidates: Iterable[str]) -> Guess | None:
-    """Return a hint such as ``did you mean 'cores'?``, or None."""
-    from skahactl.errors import Guess
-
-    found = nearest(word, candidates)
-    return Guess(f"did you mean '{found}'?") if found else None
-
-
-def is_typo(word: str, known: str) -> bool:
-    """Return whether ``word`` is ``known`` with one typing error, or two if it is long.
-
-    A typing error is a missing, additional or different character, or two neighbours exchanged. Words of fewer than
-    four characters are too much alike.
-    """
-    if len(known) < 4 or word == known:
-        return False
-    return distance(word, known) <= (2 if len(known) > 6 else 1)
-
-
 def count_noun(number: float, noun: str, plural: str | None = None) -> str:
     """Return ``1 replica``, ``3 replicas``, ``0.5 cores``."""
     return f"{f'{number:g}' if isinstance(number, float) else number} {noun if number == 1 else plural or noun + 's'}"
@@ -240,10 +180,9 @@ def display_width(text: str) -> int:
     plain = _COLOUR.sub("", text)
     if plain.isascii():
         return len(plain)
-    import unicodedata
+    from rich.cells import cell_len
 
-    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in plain)
-    return len(plain) + wide - sum(unicodedata.combining(char) > 0 for char in plain)
+    return cell_len(plain)
 
 
 _COMMAND = ": skahactl "

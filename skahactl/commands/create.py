@@ -165,7 +165,7 @@ def create(
 
 
 def _check_kind(kind: str) -> None:
-    from skahactl.text import did_you_mean
+    from skahactl.spelling import did_you_mean
 
     if kind.lower() not in KINDS:
         hint = did_you_mean(kind, KINDS) or "create KIND IMAGE [options] -- COMMAND; the kinds are " + ", ".join(KINDS)

@@ -283,8 +283,8 @@ async def _sessions(runtime: Runtime, words: list[str], ignore_not_found: bool) 
 
 
 def _hint(runtime: Runtime, word: str, sessions: list[str]) -> str:
+    from skahactl.spelling import did_you_mean
     from skahactl.targets import job_names, replica_target
-    from skahactl.text import did_you_mean
 
     if word.endswith(".toml"):
         return f"to delete the jobs of a manifest: {suggest('delete', '-f', word)}"

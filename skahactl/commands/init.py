@@ -10,7 +10,8 @@ from cyclopts import Parameter
 from skahactl.completers import FileName
 from skahactl.errors import Exit, ManifestError, Problem, UsageError
 from skahactl.invocation import Invocation, ask, current
-from skahactl.text import count_noun, did_you_mean
+from skahactl.spelling import did_you_mean
+from skahactl.text import count_noun
 
 TEMPLATES = ("array", "list", "shell", "notebook")
 MAX_SCRIPT = 4 << 20  # bytes; Slurm's own limit for a batch script

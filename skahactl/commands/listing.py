@@ -22,8 +22,9 @@ from skahactl.invocation import current
 from skahactl.model import STATES, State
 from skahactl.render.columns import resource_rows, stats_rows
 from skahactl.render.tables import data_text, show_rows, sort_rows, watched_view
+from skahactl.spelling import nearest
 from skahactl.targets import Target, find, job_names, unknown_target
-from skahactl.text import count_noun, format_ranges, nearest, suggest
+from skahactl.text import count_noun, format_ranges, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ from skahactl.commands.runtime import read_manifests
 from skahactl.errors import Exit, ProfileError, UsageError
 from skahactl.invocation import Invocation, current
 from skahactl.schemas import SHAPES
-from skahactl.text import nearest
+from skahactl.spelling import nearest
 
 if TYPE_CHECKING:
     from skahactl.model import Job
@@ -136,7 +136,7 @@ def schema(
     from skahactl.schemas import json_schema_of
 
     if shape is not None and shape not in ("manifest", *SHAPES):
-        from skahactl.text import did_you_mean
+        from skahactl.spelling import did_you_mean
 
         hint = did_you_mean(shape, SHAPES) or f"the shapes are manifest, {', '.join(SHAPES)}"
         raise UsageError(f"there is no schema '{shape}'", hint=hint)

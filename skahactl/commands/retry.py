@@ -212,7 +212,7 @@ def mark(
       skahactl mark tiles completed --unknown
       skahactl mark tiles failed --items missing.txt
     """
-    from skahactl.text import did_you_mean
+    from skahactl.spelling import did_you_mean
 
     if state.lower() not in WORDS:
         raise UsageError(f"RESULT is completed or failed, not '{state}'", hint=did_you_mean(state, WORDS))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from skahactl.errors import AuthError, SkahactlError, UnreachableError, UsageError
 from skahactl.invocation import Invocation, current, unknown_option
+from skahactl.spelling import did_you_mean
 from skahactl.system import Clock, SystemClock, handled_signals, state_dir
-from skahactl.text import count_noun, did_you_mean, format_duration, parse_duration, suggest, time_ago
+from skahactl.text import count_noun, format_duration, parse_duration, suggest, time_ago
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence

@@ -48,7 +48,7 @@ def wait(
       skahactl wait tiles && skahactl apply merge.toml --wait
       skahactl wait tiles/1-10 --for running --timeout 30m
     """
-    from skahactl.text import did_you_mean
+    from skahactl.spelling import did_you_mean
 
     condition = for_.lower().removeprefix("condition=")
     condition = _CONDITION_WORDS.get(condition, condition)

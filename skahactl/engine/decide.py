@@ -15,7 +15,8 @@ from skahactl.ledger import runs
 from skahactl.ledger.attempts import known_among
 from skahactl.ledger.records import JobKey, ReplicaState, Run, RunSummary
 from skahactl.model import ALIVE, STATES, Difference, Job, State, base_session_name, differences, ended_state
-from skahactl.text import count_noun, did_you_mean, suggest, time_ago
+from skahactl.spelling import did_you_mean
+from skahactl.text import count_noun, suggest, time_ago
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,7 +13,8 @@ from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.records import ReplicaState
 from skahactl.ledger.replicas import items_of, replica_states, replicas_of
 from skahactl.model import ENDED, State
-from skahactl.text import count_noun, did_you_mean, suggest
+from skahactl.spelling import did_you_mean
+from skahactl.text import count_noun, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

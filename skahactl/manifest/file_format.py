@@ -16,7 +16,8 @@ from pydantic_core import PydanticCustomError
 
 from skahactl.errors import Guess
 from skahactl.manifest.syntax import Path, dotted_key
-from skahactl.text import did_you_mean, distance, parse_duration
+from skahactl.spelling import did_you_mean, distance
+from skahactl.text import parse_duration
 
 
 class Table(BaseModel):

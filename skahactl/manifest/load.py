@@ -24,7 +24,7 @@ from skahactl.manifest.syntax import (
     parse_toml,
     read_text,
 )
-from skahactl.text import did_you_mean, nearest
+from skahactl.spelling import did_you_mean, nearest
 
 Table = dict[str, Any]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 
 from skahactl.model import Each
-from skahactl.text import is_typo
+from skahactl.spelling import is_typo
 
 _BRACES = re.compile(r"(?<![${])(?:\{\{([^{}]+)\}\}|\{([^{}]+)\})")
 _LIKE_A_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")

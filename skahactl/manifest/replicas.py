@@ -12,7 +12,8 @@ from skahactl.manifest.placeholders import BUILT_IN, Template, each_command, eac
 from skahactl.manifest.syntax import Path, SourceMap, first_problems
 from skahactl.manifest.templates import ALL_ITEMS, Templates, of_one_item
 from skahactl.model import Each, EnvValue, Replica, Request, RequestProblem, Resources, session_name, tidy_number
-from skahactl.text import did_you_mean, name_replicas
+from skahactl.spelling import did_you_mean
+from skahactl.text import name_replicas
 
 if TYPE_CHECKING:
     from skahactl.manifest.items import Items

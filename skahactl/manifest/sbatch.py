@@ -16,7 +16,7 @@ from skahactl.manifest.placeholders import escape_placeholders
 from skahactl.manifest.schema import PLATFORM_VARIABLES, VARIABLE, legal_job_name
 from skahactl.manifest.starter import IMAGE, WIDTH, Setting, manifest_text
 from skahactl.manifest.syntax import order_problems
-from skahactl.text import nearest
+from skahactl.spelling import nearest
 from skahactl.toml import toml_text, toml_value
 
 _SHORT = {

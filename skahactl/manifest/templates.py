@@ -16,7 +16,7 @@ from skahactl.manifest.placeholders import BUILT_IN, Placeholder, Template, each
 from skahactl.manifest.schema import SHELLS
 from skahactl.manifest.syntax import Path
 from skahactl.model import Secret
-from skahactl.text import did_you_mean
+from skahactl.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from skahactl.manifest.items import Items

@@ -13,7 +13,7 @@ from skahactl.render.outcomes import counts_text, head, standing
 from skahactl.render.states import in_colour
 from skahactl.render.tables import terminal_columns
 from skahactl.render.timeline import run_times, timeline
-from skahactl.text import count_noun, format_duration, format_ranges, time_ago, without_numbers, wrapped
+from skahactl.text import count_noun, format_duration, format_ranges, format_size, time_ago, without_numbers, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -238,14 +238,7 @@ def _logs(folder: str | None, size: int, keep: str) -> str:
     if folder is None:
         return "not kept"
     which = "" if keep == "all" else f", of {keep} replicas"
-    return f"{folder} ({_bytes(size)}{which})"
-
-
-def _bytes(size: int) -> str:
-    for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= one:
-            return f"{size / one:.1f} {unit}"
-    return f"{size} bytes"
+    return f"{folder} ({format_size(size)}{which})"
 
 
 def _width(context: Invocation) -> int:

@@ -23,7 +23,7 @@ from skahactl.render.columns import (
     plain_lines,
 )
 from skahactl.shapes import Row
-from skahactl.text import did_you_mean
+from skahactl.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

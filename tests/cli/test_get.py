@@ -256,7 +256,7 @@ def test_describe_tells_it_all(here: Workplace) -> None:
         "Limits      10 alive, 1 attempt per replica",
         "Manifest    tiles.toml",
         "Driver      none",
-        f"Logs        {here.state}/logs/alice@local/tiles/1-20251124T160000Z (0 bytes)",
+        f"Logs        {here.state}/logs/alice@local/tiles/1-20251124T160000Z (0 B)",
         "replica 4: the platform restarted tiles-4-abcde",
     ):
         assert part in text

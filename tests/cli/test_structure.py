@@ -18,7 +18,7 @@ PACKAGE = ROOT / "skahactl"
 
 #: From low to high: a module imports from its own layer and from those before it, never from a later one.
 LAYERS = (
-    ("errors", "model", "text", "toml", "system"),
+    ("errors", "model", "text", "toml", "spelling", "system"),
     ("eventloop",),
     ("profile",),
     ("split", "helpers"),
