@@ -17,7 +17,8 @@ from skahactl.ledger.runs import job_keys, last_runs, summaries
 from skahactl.model import ENDED, State
 from skahactl.profiles import choose
 from skahactl.render.columns import ALL_PROFILES
-from skahactl.render.tables import sort_rows, watched_view
+from skahactl.render.tables import sort_rows
+from skahactl.render.watched import watched_view
 from skahactl.system import SystemClock, state_dir
 from skahactl.text import about_duration, count_noun, suggest
 

@@ -21,7 +21,7 @@ from skahactl.errors import Exit, ProfileError, UsageError, worst
 from skahactl.invocation import current
 from skahactl.model import STATES, State
 from skahactl.render.columns import resource_rows, stats_rows
-from skahactl.render.tables import data_text, show_rows, sort_rows, watched_view
+from skahactl.render.tables import data_text, show_rows, sort_rows
 from skahactl.spelling import nearest
 from skahactl.targets import Target, find, job_names, unknown_target
 from skahactl.text import count_noun, format_ranges, suggest
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from skahactl.engine.runtime import Runtime
     from skahactl.ledger.records import Run
-    from skahactl.render.tables import WatchedView
+    from skahactl.render.watched import WatchedView
     from skahactl.shapes import Row
     from skahactl.skaha.models import Listing
 
@@ -311,6 +311,8 @@ def _noun(word: str) -> str | None:
 
 def watch_rows(words: Sequence[str], asked: GetOptions) -> int:
     """Show the rows again and again until all that was named has ended, or until a signal."""
+    from skahactl.render.watched import watched_view
+
     reporter = WatchReporter()
     with open_runtime(reads_only=True, shown=reporter) as runtime:
         query = GetQuery(runtime, words, asked)

@@ -12,9 +12,10 @@ from skahactl.engine.progress import retry_text
 from skahactl.engine.runtime import FailedReplica, RunProgress
 from skahactl.invocation import one_line
 from skahactl.model import ENDED, State
-from skahactl.profile import LOCAL_SERVER
-from skahactl.render.states import STYLES
-from skahactl.render.terminal import Size, shorten_middle
+from skahactl.profile import Profile
+from skahactl.render.styles import STYLES
+from skahactl.render.tables import shorten_middle
+from skahactl.render.terminal import Size
 from skahactl.text import about_duration, amounts, count_noun, format_duration, format_ranges, without_numbers
 
 #: Failed, with attempts left: shown apart, since nothing is lost yet.
@@ -145,11 +146,10 @@ class _Part:
 def _header(run: RunProgress, unicode: bool) -> Text:
     """``survey  run 2 · canfar (ws-uv.canfar.net) · shapepipe:1.1 · 2 cores, 4 GB``."""
     made = run.summary.run
-    server = made.key.server
-    host = "this machine" if server == LOCAL_SERVER else server.split("://", 1)[-1].split("/", 1)[0]
+    profile = Profile(made.profile, made.key.server)
     wanted = made.content.get("resources")
     resources = ", ".join(amounts(wanted)) if isinstance(wanted, dict) else ""
-    parts = [f"run {made.number}", f"{made.profile} ({host})", made.image.rsplit("/", 1)[-1], resources]
+    parts = [f"run {made.number}", f"{profile.name} ({profile.host})", made.image.rsplit("/", 1)[-1], resources]
     about = one_line((" · " if unicode else " - ").join(part for part in parts if part))
     return Text.assemble((one_line(made.key.name), "bold"), f"  {about}")
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from skahactl.invocation import one_line
 from skahactl.model import State
-from skahactl.render.states import in_colour
-from skahactl.text import format_amount, format_duration, format_resources
+from skahactl.text import format_amount, format_duration, format_ranges, format_resources
 
 if TYPE_CHECKING:
     from skahactl.shapes import Row
@@ -23,7 +21,7 @@ class Column:
     """``cell`` gives the text of a row at a time (epoch seconds); None and "" are shown as ``-``. ``by``: what rows are
     sorted by, where it is not the cell. ``cut``: where a terminal shortens a text: at its "end", there but after all
     other columns ("last", for times), in the "middle" (for names, which differ at their ends), or "never" (for
-    keys)."""
+    keys and states)."""
 
     title: str
     cell: Cell
@@ -172,7 +170,7 @@ _JOBS = View(
     (
         _field("name", cut="never"),
         _field("run", right=True),
-        _field("status", is_state=True),
+        _field("status", is_state=True, cut="never"),
         Column(
             "COMPLETED",
             lambda row, now: f"{row['counts'][State.COMPLETED]}/{row['replicas']}",
@@ -204,7 +202,7 @@ _JOBS = View(
 _REPLICAS = View(
     (
         REPLICA,
-        _field("state", is_state=True),
+        _field("state", is_state=True, cut="never"),
         Column("ATTEMPT", lambda row, now: f"{row['attempt']}/{row['attempts']}", right=True),
         _field("session", cut="never"),
         Column("ITEMS", lambda row, now: len(row["items"]) or None, right=True),
@@ -228,7 +226,7 @@ _ITEMS = View(
         REPLICA,
         _field("number", right=True),
         _field("item", cut="middle"),
-        _field("state", is_state=True),
+        _field("state", is_state=True, cut="never"),
         _field("attempt", right=True),
         _field("exit_code", "EXIT", right=True),
         _field("position", wide=True, right=True),
@@ -242,7 +240,7 @@ _SESSIONS = View(
         _field("id", cut="never"),
         _field("name", cut="middle"),
         _field("type", "KIND"),
-        _field("status", is_state=True),
+        _field("status", is_state=True, cut="never"),
         _since("startTime", "STARTED"),
         REPLICA,
         _field("image", wide=True, cut="middle"),
@@ -376,55 +374,9 @@ def _listed(value: object) -> object:
     if not isinstance(value, list):
         return value
     if value and all(isinstance(part, int) and part > 0 for part in value):
-        from skahactl.text import format_ranges
-
         return format_ranges(value)
     return ", ".join(map(str, value))
 
 
-GAP = "  "
-
-
 def columns_of(noun: str, wide: bool) -> list[Column]:
     return [column for column in VIEWS[noun].columns if wide or not column.wide]
-
-
-def cells(columns: Sequence[Column], rows: Sequence[Row], now: float) -> list[list[str]]:
-    """Return the text of every cell, each one line; ``-`` for what is unknown."""
-    return [[_text(column.cell(row, now)) for column in columns] for row in rows]
-
-
-def plain_lines(
-    columns: Sequence[Column],
-    texts: Sequence[Sequence[str]],
-    headers: bool,
-    widths: Sequence[int] | None = None,
-    *,
-    colour: bool = False,
-) -> list[str]:
-    """Return one line a row, columns at least two blanks apart, nothing cut. ``widths``: at least so wide. ``colour``:
-    states have their colours."""
-    titles = [column.title for column in columns]
-    widths = widths or column_widths(columns, texts)
-    lines = [titles, *texts] if headers else texts
-    return [_line(columns, line, widths, colour) for line in lines]
-
-
-def column_widths(columns: Sequence[Column], texts: Sequence[Sequence[str]]) -> list[int]:
-    return [
-        max(len(column.title), *(len(line[place]) for line in texts)) if texts else len(column.title)
-        for place, column in enumerate(columns)
-    ]
-
-
-def _line(columns: Sequence[Column], line: Sequence[str], widths: Sequence[int], colour: bool) -> str:
-    parts = []
-    for column, text, width in zip(columns, line, widths, strict=True):
-        shown = in_colour(text, text) if colour and column.is_state else text
-        blanks = " " * (width - len(text))
-        parts.append(blanks + shown if column.right else shown + blanks)
-    return GAP.join(parts).rstrip()
-
-
-def _text(value: object) -> str:
-    return "-" if value is None or value == "" else one_line(str(value))

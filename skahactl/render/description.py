@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from skahactl.engine.outcome import busy_seconds
 from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode, size_of
 from skahactl.model import ENDED, State
-from skahactl.render.columns import REPLICA_NUMBER, cells, columns_of, epoch, plain_lines
+from skahactl.render.columns import REPLICA_NUMBER, columns_of, epoch
 from skahactl.render.outcomes import counts_text, head, standing
-from skahactl.render.states import in_colour
-from skahactl.render.tables import terminal_columns
+from skahactl.render.styles import paint, paint_state
+from skahactl.render.tables import cells, plain_lines, terminal_columns
 from skahactl.render.timeline import run_times, timeline
 from skahactl.text import count_noun, format_duration, format_ranges, format_size, time_ago, without_numbers, wrapped
 
@@ -30,45 +29,30 @@ def description(
 ) -> Iterator[str]:
     """Yield the lines of what commands.describe gathered: the verdict first, then why, how long, and the rest."""
     colour = has_colour(context.stdout, context.environ)
-    paint = _Paint(colour)
     if "session" in data:
         yield from _session(data["session"], profile, now)
         return
     wide, unicode, width = context.output == "wide", shows_unicode(context.stdout), _width(context)
-    yield paint.bold(head(data["job"]["name"], profile))
-    yield paint.state(_verdict(data["job"], attempts, now, unicode), data["job"]["status"])
-    yield from _section("Failures", _failures(data["replicas"], width, wide), paint)
-    yield from _section("Run times", run_times(attempts, now, width=width, unicode=unicode), paint)
+    yield paint(head(data["job"]["name"], profile), "bold", colour)
+    yield paint_state(_verdict(data["job"], attempts, now, unicode), data["job"]["status"], colour)
+    yield from _section("Failures", _failures(data["replicas"], width, wide), colour)
+    yield from _section("Run times", run_times(attempts, now, width=width, unicode=unicode), colour)
     screen, job = is_screen(context.stdout, context.environ), list(_job(data, now))
     if screen:
         job = [part for line in job for part in wrapped(line, width, _LABEL)]
-    yield from _section("Job", job, paint)
+    yield from _section("Job", job, colour)
     if wide or len(data["replicas"]) <= _FEW:
-        yield from _section("Replicas", list(_replicas(data, wide, screen, now, paint)), paint)
+        yield from _section("Replicas", list(_replicas(data, wide, screen, now, colour)), colour)
     most = len(attempts) if wide else _MOST_SPANS
     lines = timeline(attempts, now, width=width, most=most, unicode=unicode)
-    yield from _section("Timeline (waiting, then running)", lines, paint)
-    yield from _section("Pending", list(_events(data["events"])), paint)
-    yield from _section("History", list(_history(data["history"], now)), paint)
+    yield from _section("Timeline (waiting, then running)", lines, colour)
+    yield from _section("Pending", list(_events(data["events"])), colour)
+    yield from _section("History", list(_history(data["history"], now)), colour)
 
 
 _FEW = 10  # replicas that are listed without -o wide
 _MOST_SPANS = 16  # attempts in the timeline without -o wide
 _MOST_FAILURES = 20  # different failures without -o wide
-
-
-@dataclass(frozen=True, slots=True)
-class _Paint:
-    """Colours for a terminal; nothing elsewhere."""
-
-    colour: bool
-
-    def bold(self, text: str) -> str:
-        return f"\x1b[1m{text}\x1b[0m" if self.colour else text
-
-    def state(self, text: str, state: str) -> str:
-        """``text`` in the colour of a state."""
-        return in_colour(text, state) if self.colour else text
 
 
 def _verdict(job: Mapping[str, Any], attempts: Sequence[AttemptRow], now: float, unicode: bool) -> str:
@@ -162,7 +146,7 @@ def _session(row: Mapping[str, Any], profile: Profile, now: float) -> Iterator[s
     )
 
 
-def _replicas(data: Mapping[str, Any], wide: bool, screen: bool, now: float, paint: _Paint) -> Iterator[str]:
+def _replicas(data: Mapping[str, Any], wide: bool, screen: bool, now: float, colour: bool) -> Iterator[str]:
     """Yield the table of replicas; each attempt before the last below its replica."""
     rows = data["replicas"]
     columns = [REPLICA_NUMBER, *columns_of("replicas", wide)[1:]]
@@ -170,7 +154,7 @@ def _replicas(data: Mapping[str, Any], wide: bool, screen: bool, now: float, pai
         columns = [column for column in columns if column.title != "REASON"]
     if screen:
         columns, _ = terminal_columns("replicas", columns, rows, now)
-    lines = plain_lines(columns, cells(columns, rows, now), True, colour=paint.colour)
+    lines = plain_lines(columns, cells(columns, rows, now), True, colour=colour)
     if rows:
         yield lines[0]
     for line, row in zip(lines[1:], rows, strict=True):
@@ -194,10 +178,10 @@ def _history(rows: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
         yield one_line(f"{time_ago(epoch(row['at']), now)}: {who}{row['text']}")
 
 
-def _section(title: str, lines: Sequence[str], paint: _Paint) -> Iterator[str]:
+def _section(title: str, lines: Sequence[str], colour: bool) -> Iterator[str]:
     if lines:
         yield ""
-        yield paint.bold(title)
+        yield paint(title, "bold", colour)
         yield from (f"  {line}" for line in lines)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from skahactl.engine.outcome import JobOutcome
 from skahactl.engine.plan import NEXT_RUN
 from skahactl.invocation import Invocation, has_colour, one_line, shows_unicode
 from skahactl.render.outcomes import counts_text
+from skahactl.render.styles import paint
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -105,14 +106,12 @@ def _value(value: object) -> str:
     return one_line(json.dumps(value, ensure_ascii=False))
 
 
-_CODES = {"old": "\x1b[31m", "new": "\x1b[32m"}
+_STYLES = {"old": "red", "new": "green", "": ""}
 
 
-def _styled(parts: Sequence[Part], colour: bool) -> str:
+def _styled(parts: Iterable[Part], colour: bool) -> str:
     """Return what is deleted in red, what is new in green."""
-    if not colour:
-        return "".join(text for text, _ in parts)
-    return "".join(f"{_CODES[kind]}{text}\x1b[0m" if kind else text for text, kind in parts)
+    return "".join(paint(text, _STYLES[kind], colour) for text, kind in parts)
 
 
 def run_diff_program(context: Invocation, command: str, outcomes: Sequence[JobOutcome], jobs: Sequence[Job]) -> None:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from skahactl.errors import Declined, Guess, Problem, ProblemsError, SkahactlError
 from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode, size_of
+from skahactl.render.styles import paint
 from skahactl.text import count_noun, display_width, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_RED, _BOLD, _BLUE, _PLAIN = "\x1b[1;31m", "\x1b[1m", "\x1b[1;34m", "\x1b[0m"
 
 
 def error_lines(context: Invocation, error: SkahactlError) -> list[str]:
@@ -30,13 +29,9 @@ def error_lines(context: Invocation, error: SkahactlError) -> list[str]:
             for line in _FilePage(file, problems, size_of(context.stderr)[0], colour, unicode).lines()
         ]
     where = f"{error.where}: " if error.where else ""
-    begin = "" if isinstance(error, Declined) else f"{_word('error:', _RED, colour)} "
+    begin = "" if isinstance(error, Declined) else f"{paint('error:', 'bold red', colour)} "
     lines = [f"{begin}{where}{line}" for line in error.message.splitlines() or [""]]
-    return lines + [f"{_word('help:', _BOLD, colour)} {line}" for line in (error.hint or "").splitlines()]
-
-
-def _word(text: str, style: str, colour: bool) -> str:
-    return f"{style}{text}{_PLAIN}" if colour else text
+    return lines + [f"{paint('help:', 'bold', colour)} {line}" for line in (error.hint or "").splitlines()]
 
 
 def _by_file(problems: Iterable[Problem]) -> Mapping[str, list[Problem]]:
@@ -61,14 +56,14 @@ class _FilePage:
     def lines(self) -> Iterator[str]:
         if all(problem.line is None and problem.key is None for problem in self._problems):  # of the file as a whole
             for problem in self._problems:
-                yield f"{_word('error:', _RED, self._colour)} {self._file}: {one_line(problem.message)}"
+                yield f"{paint('error:', 'bold red', self._colour)} {self._file}: {one_line(problem.message)}"
                 yield from (
-                    f"{_word('help:', _BOLD, self._colour)} {one_line(line)}"
+                    f"{paint('help:', 'bold', self._colour)} {one_line(line)}"
                     for line in (problem.hint or "").splitlines()
                 )
             return
         mistakes = count_noun(len(self._problems), "mistake")
-        yield f"{_word('error:', _RED, self._colour)} {self._file} has {mistakes}"
+        yield f"{paint('error:', 'bold red', self._colour)} {self._file} has {mistakes}"
         first = self._problems[0]
         if first.line is not None:
             place = ":".join(str(part) for part in (self._file, first.line, first.column) if part is not None)
@@ -97,11 +92,11 @@ class _FilePage:
         message = self._words(problem)
         room = self._columns - self._gutter - 3
         if before + marked + 1 + display_width(message) <= room:
-            yield self._line("", " " * before + _word(f"{'^' * marked} {message}", _RED, self._colour))
+            yield self._line("", " " * before + paint(f"{'^' * marked} {message}", "bold red", self._colour))
             return
-        yield self._line("", " " * before + _word("^" * marked, _RED, self._colour))
+        yield self._line("", " " * before + paint("^" * marked, "bold red", self._colour))
         for line in wrapped(message, max(20, room)):
-            yield self._line("", _word(line, _RED, self._colour))
+            yield self._line("", paint(line, "bold red", self._colour))
 
     def _words(self, problem: Problem) -> str:
         """Return the message, and a short guess beside it."""
@@ -111,7 +106,7 @@ class _FilePage:
     def _help(self, problem: Problem) -> Iterator[str]:
         if problem.hint and not (isinstance(problem.hint, Guess) and problem.column is not None):
             for line in problem.hint.splitlines():
-                text = f"{_word('help:', _BOLD, self._colour)} {one_line(line)}"
+                text = f"{paint('help:', 'bold', self._colour)} {one_line(line)}"
                 yield from (self._line("", part) for part in wrapped(text, max(20, self._columns - self._gutter - 3)))
 
     def _window(self, problem: Problem) -> tuple[str, int]:
@@ -127,4 +122,4 @@ class _FilePage:
         return "…" + text[start : start + room - 1 - len(end)] + end, column - start + 1
 
     def _blue(self, text: str) -> str:
-        return _word(text, _BLUE, self._colour)
+        return paint(text, "bold blue", self._colour)

@@ -18,10 +18,10 @@ from skahactl.engine.outcome import (
 )
 from skahactl.engine.plan import CREATES, JobAction, StepAction
 from skahactl.errors import Exit
-from skahactl.invocation import Invocation, is_screen, one_line, shows_unicode
+from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode
 from skahactl.model import ALIVE, ENDED, Job, Replica, Request, Secret, State
 from skahactl.profile import Profile
-from skahactl.render.states import COUNT_ORDER, STYLES
+from skahactl.render.styles import COUNT_ORDER, STYLES, paint
 from skahactl.skaha.encoding import fields
 from skahactl.text import (
     count_noun,
@@ -161,11 +161,9 @@ def _is_driven(job: JobOutcome) -> bool:
 
 def _say_verdict(context: Invocation, profile: Profile, job: JobOutcome) -> None:
     """How the job ended, and the commands that come next."""
-    from skahactl.render.terminal import styled
-
     deletes = job.action is JobAction.DELETE
     good = deletes or job.status == State.COMPLETED
-    unicode = shows_unicode(context.stderr)
+    unicode, colour = shows_unicode(context.stderr), has_colour(context.stderr, context.environ)
     mark = ("✓" if good else "✗") if unicode else ("ok" if good else "x")
     style = STYLES[State.COMPLETED] if deletes else STYLES.get(job.status or "", "")
     parts = [(f"{mark} ", style), (job.name, "bold"), (f" on {profile.name}", "")]
@@ -176,8 +174,7 @@ def _say_verdict(context: Invocation, profile: Profile, job: JobOutcome) -> None
         after = [[(f"    {word:<8}", "dim"), (text, "")] for word, text in _next_commands(context, job)]
         parts += [(f" {(job.status or '').lower()}", style), (f"   {_result(job)}", "")]
     for line in [parts, *after]:
-        cleaned = [(one_line(text), style) for text, style in line]
-        context.say(styled(context.stderr, context.environ, cleaned))
+        context.say("".join(paint(one_line(text), style, colour) for text, style in line))
     _print_urls(context, job)
 
 

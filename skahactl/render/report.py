@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from skahactl.model import ALIVE, ENDED, OBSERVED, State
 from skahactl.profile import Profile
 from skahactl.render import charts
-from skahactl.render.states import COUNT_ORDER
+from skahactl.render.styles import COUNT_ORDER
 from skahactl.render.timeline import AttemptSpan, spans
 from skahactl.text import format_duration, format_ranges, format_resources
 

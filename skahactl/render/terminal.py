@@ -1,36 +1,18 @@
-"""Terminals: colours of states, tables, and a picture that is repainted in place."""
+"""A picture on a terminal that is repainted in place."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from rich.cells import cell_len, set_cell_size
-from rich.console import Console, Group, RenderableType
-from rich.text import Text
+from rich.console import Console, RenderableType
 
 from skahactl.invocation import has_colour, size_of
-from skahactl.render.columns import Column
-from skahactl.render.states import STYLES
-from skahactl.text import count_noun, wrapped
+from skahactl.text import wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
 Size = tuple[int, int]
-#: rich.table.Table takes 2.9 s for 5,000 rows of 9 columns, these functions 0.4 s; for 40 rows 30 ms and 3 ms.
-_NARROWEST = 10  # what is cut keeps at least so much
-_SHORTEST = 4  # and a title over numbers
-
-
-def shorten_middle(text: str, width: int) -> str:
-    """``psfex…/12``: the middle goes, since what distinguishes names is at their ends."""
-    if cell_len(text) <= width:
-        return text
-    if width < 3:
-        return set_cell_size(text, width)
-    head = (width - 1) // 2
-    tail = text[::-1]  # cut from its end
-    return set_cell_size(text, head).rstrip() + "…" + set_cell_size(tail, width - 1 - head)[::-1].lstrip()
 
 
 def console(stream: TextIO, environ: Mapping[str, str], size: Size | None = None) -> Console:
@@ -50,98 +32,6 @@ def console(stream: TextIO, environ: Mapping[str, str], size: Size | None = None
         legacy_windows=False,
         _environ=environ,
     )
-
-
-def styled(stream: TextIO, environ: Mapping[str, str], parts: Sequence[tuple[str, str]]) -> str:
-    """Return one line of (text, style), with the escapes of this terminal."""
-    screen = console(stream, environ)
-    with screen.capture() as captured:
-        screen.print(Text.assemble(*parts), soft_wrap=True, end="")
-    return captured.get()
-
-
-def print_table(
-    screen: Console, columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool, title: str | None = None
-) -> None:
-    """Fits the terminal if shortening the longest cells can do it; else it is whole, and the terminal wraps it."""
-    widths = _fitting(columns, texts, screen.width) or _natural(columns, texts)
-    if title is not None:
-        screen.print(Text(title, style="bold"), soft_wrap=True)
-    screen.print(_table(columns, texts, headers, widths), soft_wrap=True)
-
-
-def watched_table(
-    columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool, size: Size, title: str | None = None
-) -> RenderableType:
-    """As much as a picture of this size has room for, and how many more rows there are."""
-    widths = _fitting(columns, texts, size[0]) or _natural(columns, texts)
-    above = [] if title is None else [Text(title, style="bold")]
-    room = size[1] - 1 - headers - len(above)
-    if len(texts) <= room:
-        return Group(*above, _table(columns, texts, headers, widths))
-    shown = max(1, room - 1)
-    more = count_noun(len(texts) - shown, "more row")
-    return Group(*above, _table(columns, texts[:shown], headers, widths), Text(f"and {more}", style="dim"))
-
-
-def _table(columns: Sequence[Column], texts: Sequence[Sequence[str]], headers: bool, widths: Sequence[int]) -> Text:
-    lines = [_line(columns, line, widths) for line in texts]
-    if headers:
-        titles = _line(columns, [column.title for column in columns], widths)
-        titles.stylize("bold")
-        lines.insert(0, titles)
-    return Text("\n").join(lines)
-
-
-def _line(columns: Sequence[Column], texts: Sequence[str], widths: Sequence[int]) -> Text:
-    """Cells of these widths, two blanks between them."""
-    line = Text()
-    for column, text, width in zip(columns, texts, widths, strict=True):
-        shown = shorten_middle(text, width) if column.cut == "middle" else text
-        cell = Text(shown, style=STYLES.get(text, "") if column.is_state else "")
-        cell.truncate(width, overflow="ellipsis")
-        blanks = " " * (width - cell.cell_len)
-        line.append(blanks if column.right else "").append_text(cell).append("  " if column.right else f"{blanks}  ")
-    line.rstrip()
-    return line
-
-
-def _natural(columns: Sequence[Column], texts: Sequence[Sequence[str]]) -> list[int]:
-    """Return the width of each column without any cut, in cells of the terminal."""
-    return [
-        max([len(column.title), *(cell_len(line[place]) for line in texts)]) for place, column in enumerate(columns)
-    ]
-
-
-def _fitting(columns: Sequence[Column], texts: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """Widths that fit, the widest columns made narrower first, and if need be the titles over numbers cut; keys are
-    never cut. None if that would leave too little of one."""
-    widths = _natural(columns, texts)
-    for whole in (("never", "last"), ("never",)):
-        least = [
-            width if column.cut in whole else max(_NARROWEST, len(column.title))
-            for column, width in zip(columns, widths, strict=True)
-        ]
-        _make_narrower(widths, least, room)
-    numbers = [max([_SHORTEST, *(len(line[place]) for line in texts)]) for place in range(len(columns))]
-    least = [numbers[place] if column.right else least[place] for place, column in enumerate(columns)]
-    _make_narrower(widths, least, room)
-    return widths if _whole(widths) <= room else None
-
-
-def _make_narrower(widths: list[int], least: Sequence[int], room: int) -> None:
-    """The widest first, none below its ``least``, until they fit or none is left."""
-    while _whole(widths) > room:
-        loose = [place for place, width in enumerate(widths) if width > least[place]]
-        if not loose:
-            return
-        widest = max(loose, key=widths.__getitem__)
-        second = max([widths[place] for place in loose if place != widest], default=0)
-        widths[widest] = max(least[widest], second - 1, widths[widest] - (_whole(widths) - room))
-
-
-def _whole(widths: Sequence[int]) -> int:
-    return sum(widths) + 2 * (len(widths) - 1)
 
 
 class RepaintedDisplay:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import re
 import time
 from pathlib import Path
 
 import pytest
 
 from skahactl.model import zero_filled
-from skahactl.render.columns import VIEWS, cells, columns_of
-from skahactl.render.tables import sort_rows
-from skahactl.render.terminal import console, print_table
+from skahactl.render.columns import VIEWS, columns_of
+from skahactl.render.tables import cells, sort_rows, terminal_lines
 from tests.skaha_server.process import running
 from tests.workplace import Workplace, wait_for
 
@@ -223,9 +220,7 @@ def test_ordinary_jobs_fit_a_terminal(name: str, other: dict[str, int]) -> None:
     counts = zero_filled(other or {"Completed": 100})
     row = {"name": name, "run": 1, "status": "Completed", "replicas": 100, "counts": counts, "created": None}
     columns = columns_of("jobs", False)
-    stream = io.StringIO()
-    print_table(console(stream, {}, (80, 24)), columns, cells(columns, [row], 0.0), True)
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in stream.getvalue().splitlines()]
+    lines = terminal_lines(columns, cells(columns, [row], 0.0), 80, colour=False)
     assert len(lines) == 2
     assert max(map(len, lines)) <= 80
     assert "…" in lines[0] or "…" in lines[1]

@@ -19,14 +19,21 @@ from skahactl.invocation import Invocation
 from skahactl.ledger.records import AttemptRow, JobKey, Run, RunSummary
 from skahactl.model import STATES, Difference, Limits, State, job_status, zero_filled
 from skahactl.profile import LOCAL_SERVER, Profile
-from skahactl.render import terminal
 from skahactl.render.cells import CELLS, RETRYING, draw
-from skahactl.render.columns import SHARE, cells, columns_of, plain_lines, stats_rows
+from skahactl.render.columns import SHARE, columns_of, stats_rows
 from skahactl.render.differences import difference_lines
 from skahactl.render.outcomes import head, show_outcome, standing
 from skahactl.render.progress import PlainReporter, reporter
-from skahactl.render.states import STYLES
-from skahactl.render.tables import show_rows, sort_rows, terminal_columns
+from skahactl.render.styles import STYLES
+from skahactl.render.tables import (
+    cells,
+    plain_lines,
+    shorten_middle,
+    show_rows,
+    sort_rows,
+    terminal_columns,
+    terminal_lines,
+)
 from skahactl.render.timeline import run_times, timeline
 from skahactl.skaha.models import ServerError
 from skahactl.text import about_duration, display_width, wrapped
@@ -504,10 +511,7 @@ def test_a_late_end_is_marked() -> None:
 def test_keys_are_never_cut_and_names_are_cut_in_the_middle() -> None:
     rows = [session(f"psfex-survey-tiles-{number}", id=f"abcdefgh{number}") for number in (1, 12)]
     columns = columns_of("sessions", False)
-    screen = terminal.console(io.StringIO(), {"TERM": "xterm"}, (64, 24))
-    with screen.capture() as captured:
-        terminal.print_table(screen, columns, cells(columns, rows, 0.0), True)
-    lines = captured.get().splitlines()
+    lines = terminal_lines(columns, cells(columns, rows, 0.0), 64, colour=False)
     assert [line.split()[0] for line in lines[1:]] == ["abcdefgh1", "abcdefgh12"]
     assert [line.split()[1][-3:] for line in lines[1:]] == ["s-1", "-12"]
     assert all(len(line) <= 64 for line in lines)
@@ -516,8 +520,8 @@ def test_keys_are_never_cut_and_names_are_cut_in_the_middle() -> None:
 @pytest.mark.parametrize("width", [3, 4, 7, 12])
 def test_the_middle_is_cut_by_the_width_that_a_terminal_shows(width: int) -> None:
     for text in ("psfex-survey-tiles-12", "銀河-271.285-とても長い"):
-        assert 0 < cell_len(terminal.shorten_middle(text, width)) <= width
-    assert terminal.shorten_middle("short", 12) == "short"
+        assert 0 < cell_len(shorten_middle(text, width)) <= width
+    assert shorten_middle("short", 12) == "short"
 
 
 def test_the_load_of_the_platform_is_told_in_words() -> None:

@@ -1,4 +1,4 @@
-"""How states look: their order in a count, and their colours."""
+"""How things look: the order and the colours of states, and the escape sequences of styles."""
 
 from __future__ import annotations
 
@@ -34,10 +34,23 @@ STYLES: dict[str, str] = {
     State.DELETED: "",
     State.SKIPPED: "",
 }
-_CODES = {"magenta": "35", "cyan": "36", "green": "32", "bold red": "1;31"}
+_CODES = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "bold red": "1;31",
+    "green": "32",
+    "bold blue": "1;34",
+    "magenta": "35",
+    "cyan": "36",
+}
 
 
-def in_colour(text: str, state: str) -> str:
-    """Return ``text`` with the escape sequences for the colour of a state."""
-    code = _CODES.get(STYLES.get(state, ""))
-    return f"\x1b[{code}m{text}\x1b[0m" if code else text
+def paint(text: str, style: str, colour: bool) -> str:
+    """Return ``text`` with the escape sequences of a style, where there is one and the stream shows colours."""
+    return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if colour and style else text
+
+
+def paint_state(text: str, state: str, colour: bool) -> str:
+    """Return ``text`` in the colour of a state."""
+    return paint(text, STYLES.get(state, ""), colour)
