@@ -11,7 +11,7 @@ from operator import getitem
 from typing import Any
 
 from skahactl.manifest.schema import SOURCES
-from skahactl.toml import toml_tables
+from skahactl.manifest.syntax import toml_tables
 
 Table = dict[str, Any]
 

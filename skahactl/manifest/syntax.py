@@ -12,7 +12,6 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from skahactl.errors import Problem
 from skahactl.system import read_limited, read_stream
-from skahactl.toml import LONG_NUMBER, toml_tables
 
 #: The path of a key in the file: names, and numbers from 0 for tables of a list such as ``[[job]]``.
 Path = tuple[str | int, ...]
@@ -266,6 +265,8 @@ class _Scanner:
             self._skip(_BLANK)
 
 
+#: A whole number of TOML that may have more digits than Python converts to text (4300).
+_LONG_NUMBER = re.compile(r"0x[\da-fA-F_]{3500,}|0o[0-7_]{4500,}|0b[01_]{14000,}|\d[\d_]{4299,}")
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'")
 _WORD = re.compile(r"[^\s,\]}#]+")
@@ -310,6 +311,22 @@ def read_text(file: str, path: str, what: str, limit: int, stdin: BinaryIO | Non
         return Problem(file, "not UTF-8", data.count(b"\n", 0, error.start) + 1)
 
 
+def toml_tables(text: str) -> dict[str, Any]:
+    """Return the tables of a TOML text. Raises TOMLDecodeError, or another ValueError that says what Python cannot
+    hold."""
+    try:
+        tables = tomllib.loads(text)
+        if _LONG_NUMBER.search(text):
+            repr(tables)  # a number that is not decimal can be read, and not be written again
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        raise ValueError("tables or lists are nested too deeply") from None
+    except ValueError:
+        raise ValueError("a number with too many digits") from None
+    return tables
+
+
 def parse_toml(file: str, text: str) -> dict[str, Any] | Problem:
     """Return the tables of a TOML text, or what is wrong with it."""
     try:
@@ -317,7 +334,7 @@ def parse_toml(file: str, text: str) -> dict[str, Any] | Problem:
     except tomllib.TOMLDecodeError as error:
         return _explain(file, text, str(error))
     except ValueError as error:
-        found = LONG_NUMBER.search(text)
+        found = _LONG_NUMBER.search(text)
         if found is None:
             return Problem(file, str(error))
         return _at(file, text, found.start(), str(error), "write it as a string")
