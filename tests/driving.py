@@ -36,6 +36,6 @@ async def drive(
     with open_ledger(tmp_path) as ledger:
         made = add_run(ledger, JobKey(profile.server, "alice", job.name), job, profile.name, {}, clock.now())
         async with Client(profile, transport=transport, clock=clock, environ=environ) as client:
-            desk = Runtime(ledger, client, profile, clock, SilentReporter(), Stop())
-            await Driver(desk, (made,), follow=True, gates=lambda _: Gate()).drive()
+            runtime = Runtime(ledger, client, profile, clock, SilentReporter(), Stop())
+            await Driver(runtime, (made,), follow=True, gates=lambda _: Gate()).drive()
         return [replica.state for replica in replica_states(ledger, made.id)], attempts_of(ledger, made.id)

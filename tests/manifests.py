@@ -14,6 +14,31 @@ from skahactl.profile import Profile, Registry
 LOCAL = Profile("test", "local", registry=Registry("images.example.net"))
 
 HEAD = 'name = "tiles"\nimage = "a.example/b/c:1"\n'
+#: Three jobs with common keys, one after another, and one with items.
+SEVERAL = """
+[vars]
+out = "o"
+[common]
+image = "a.b/c:1"
+replicas = 2
+command = ["common", "{out}"]
+[common.env]
+A = 1
+B = 1
+[[job]]
+name = "one"
+[job.env]
+B = 2
+[[job]]
+name = "two"
+shell = "two"
+after = ["one"]
+replicas = 1
+[[job]]
+name = "three"
+[job.items]
+matrix = { k = ["p", "q", "r"] }
+"""
 
 
 def write(directory: Path, text: str, name: str = "job.toml") -> str:

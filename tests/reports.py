@@ -11,7 +11,7 @@ from skahactl.engine.usage import RunUsage
 from skahactl.ledger.records import AttemptRow, JobKey, Run, RunSummary
 from skahactl.model import Limits, Resources, zero_filled
 from skahactl.render.report import FailedAttempt, FailureGroup, Report, ReportJob
-from tests.unit.test_render import attempt
+from tests.rendering import attempt
 
 START = 1_795_705_200.0  # 2026-11-26T15:00:00Z
 

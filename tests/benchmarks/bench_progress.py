@@ -10,7 +10,7 @@ import pytest
 
 from skahactl.render.cells import draw
 from skahactl.render.terminal import RepaintedDisplay
-from tests.unit.test_render import mixed, progress
+from tests.rendering import mixed, progress
 
 pytestmark = pytest.mark.benchmark
 

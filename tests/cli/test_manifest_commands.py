@@ -8,8 +8,7 @@ import os
 import pytest
 
 from skahactl.commands.manifest import json_schema, manifest_keys
-from tests.manifests import HEAD
-from tests.unit.test_manifest import SEVERAL
+from tests.manifests import HEAD, SEVERAL
 from tests.workplace import SHELL, Workplace
 
 

@@ -12,7 +12,7 @@ from skahactl.commands.runtime import notify_after_wait
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.model import State, zero_filled
 from skahactl.profiles import choose
-from tests.unit.test_render import CANFAR, context, written
+from tests.rendering import CANFAR, context, written
 
 
 def ended(*command: str) -> Outcome:

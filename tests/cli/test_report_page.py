@@ -16,8 +16,8 @@ from skahactl.render.charts import TimeScale, concurrency, histogram_of_times
 from skahactl.render.report import Report, ReportJob, report_page
 from skahactl.render.timeline import spans
 from tests.browser import Browser, chromium
+from tests.rendering import attempt
 from tests.reports import START, Texts, job, report_of
-from tests.unit.test_render import attempt
 
 pytestmark = pytest.mark.once
 

@@ -23,7 +23,6 @@ import skahactl.session
 from skahactl.errors import AuthError, CreateError, UsageError
 from skahactl.session import AsyncSession, Session
 from tests.ledgers import changes
-from tests.server.test_lost_replies_and_kills import add_other
 from tests.skaha_server.process import ROOT, Server, running
 from tests.workplace import IMPATIENT, Workplace, end, wait_for
 
@@ -355,7 +354,7 @@ def session_of(tmp_path: Path, server: Server, client: Mapping[str, float] = Map
 def test_lost_replies_make_no_copies_and_the_ids_are_right(tmp_path: Path, server: Server) -> None:
     faults = ("drop_before", "drop_after", "error_after", "gateway_after", "late_visible", "unavailable", "slow_reply")
     server.tell("plan", faults=dict.fromkeys(faults, 0.08), late=[0.3, 1.5])
-    other = add_other(server, "lost-1-abcde")
+    other = server.tell("session", name="lost-1-abcde")["id"]
     with session_of(tmp_path, server, IMPATIENT) as session:
         ids = session.create("lost", IMAGE.replace("astronomy", "astroml"), cmd="true", args=["a  b"], replicas=60)
     state = server.state()

@@ -9,7 +9,7 @@ import pytest
 from skahactl.engine.decide import ApplyMode, Decision, decide
 from skahactl.ledger.records import RunSummary
 from skahactl.model import Job, job_status, zero_filled
-from tests.unit.test_observe import RUN, session
+from tests.observed import RUN, session
 
 NOW = 10_000.0
 JOB = Job("fits", "headless", "i", (), "d" * 64, {"image": "i"}, sources={"image": "--set"})

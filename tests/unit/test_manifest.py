@@ -19,7 +19,7 @@ from skahactl.manifest.placeholders import BUILT_IN, Placeholder, parse_template
 from skahactl.manifest.resolve import read, resolve
 from skahactl.model import Limits, Resources, Secret, content_digest, differences
 from skahactl.profile import Profile, Registry, StorageSettings
-from tests.manifests import HEAD, LOCAL, job, jobs, problems, write
+from tests.manifests import HEAD, LOCAL, SEVERAL, job, jobs, problems, write
 
 SIMPLE = 'command = ["x"]\n'
 
@@ -264,32 +264,6 @@ def test_a_path_of_the_command_line_begins_where_the_command_runs(
     assert job(tmp_path, text, sets=("items.file=list.txt",)).replicas[0].items == ("here",)
     (tmp_path / "here" / "list.txt").unlink()
     assert job(tmp_path, text, sets=("items.file=list.txt",)).replicas[0].items == ("beside",)
-
-
-SEVERAL = """
-[vars]
-out = "o"
-[common]
-image = "a.b/c:1"
-replicas = 2
-command = ["common", "{out}"]
-[common.env]
-A = 1
-B = 1
-[[job]]
-name = "one"
-[job.env]
-B = 2
-[[job]]
-name = "two"
-shell = "two"
-after = ["one"]
-replicas = 1
-[[job]]
-name = "three"
-[job.items]
-matrix = { k = ["p", "q", "r"] }
-"""
 
 
 def test_several_jobs_in_a_file(tmp_path: Path) -> None:

@@ -21,32 +21,16 @@ from skahactl.engine.observe import (
     observe,
     rivals,
 )
-from skahactl.ledger.records import AttemptRow, Ending, JobKey, ReplicaState, Run
-from skahactl.model import Limits, State
+from skahactl.ledger.records import AttemptRow, Ending, ReplicaState
+from skahactl.model import State
 from skahactl.skaha.models import Listing, ServerSession
+from tests.observed import RUN, attempt, session
 
 NONE: frozenset[int] = frozenset()
-RUN = Run(
-    1, JobKey("s", "u", "fits"), 1, "canfar", "d", "headless", "i", {}, Limits(), 1, "all", 0.0, 1, started=0.0
-)  # fmt: skip
-
-
-def session(
-    id: str, name: str = "fits-1-abcde", status: str = "Running", started: float | None = 50.0
-) -> ServerSession:
-    return ServerSession(id, name, "headless", status, "u", "i", started, None, None)
 
 
 def listing(*sessions: ServerSession, requested: float = 100.0) -> Evidence:
     return Evidence(Listing(sessions, requested, requested + 1, "u"))
-
-
-def attempt(**changes: object) -> AttemptRow:
-    row = AttemptRow(
-        1, 1, 1, "fits-1-abcde", State.UNCONFIRMED, None, None, None, 10.0, None, None, None, None, None, None, None,
-        1, 0, None, 0, "none", None, None,
-    )  # fmt: skip
-    return replace(row, **changes)  # type: ignore[arg-type]
 
 
 def watch(*attempts: AttemptRow, deleting: bool = False, current: int = 1) -> RunSnapshot:

@@ -11,7 +11,7 @@ from skahactl.engine.observe import RunSnapshot
 from skahactl.engine.plan import Gate, backoff, gate_of, plan_run
 from skahactl.ledger.records import ReplicaState
 from skahactl.model import ALIVE, STATES, Limits, State
-from tests.unit.test_observe import RUN, attempt
+from tests.observed import RUN, attempt
 
 NOW = 10_000.0
 

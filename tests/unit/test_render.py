@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,11 +12,10 @@ from rich.cells import cell_len
 
 from skahactl.engine.outcome import JobOutcome, Outcome, StepOutcome, StepResult, busy_seconds
 from skahactl.engine.plan import JobAction, StepAction
-from skahactl.engine.runtime import FailedReplica, RunProgress
+from skahactl.engine.runtime import FailedReplica
 from skahactl.errors import UsageError
-from skahactl.invocation import Invocation
-from skahactl.ledger.records import AttemptRow, JobKey, Run, RunSummary
-from skahactl.model import STATES, Difference, Limits, State, job_status, zero_filled
+from skahactl.ledger.records import RunSummary
+from skahactl.model import STATES, Difference, State, zero_filled
 from skahactl.profile import LOCAL_SERVER, Profile
 from skahactl.render.cells import CELLS, RETRYING, draw
 from skahactl.render.columns import SHARE, columns_of, stats_rows
@@ -37,38 +35,7 @@ from skahactl.render.tables import (
 from skahactl.render.timeline import run_times, timeline
 from skahactl.skaha.models import ServerError
 from skahactl.text import about_duration, display_width, wrapped
-
-CANFAR = Profile("canfar", "https://ws-uv.canfar.net/skaha/v1")
-
-
-def run_of(total: int, name: str = "tiles", identifier: int = 1) -> Run:
-    key = JobKey(CANFAR.server, "alice", name)
-    content: dict[str, object] = {}
-    return Run(
-        identifier, key, 1, "canfar", "d", "headless", "i", content, Limits(), 1, "all", 0.0, total,
-        started=0.0,
-    )  # fmt: skip
-
-
-def progress(kinds: Sequence[str], *, now: float = 600.0, **others: object) -> RunProgress:
-    counts = zero_filled({state: kinds.count(state) for state in kinds})
-    summary = RunSummary(run_of(len(kinds)), counts, job_status(counts, 0), 0)
-    return RunProgress(summary, tuple(kinds), started=0.0, now=now, **others)  # type: ignore[arg-type]
-
-
-def mixed(**counts: int) -> list[str]:
-    return [state.capitalize() for state, number in counts.items() for _ in range(number)]
-
-
-def context(**others: object) -> Invocation:
-    values: dict[str, object] = {"environ": {}, "stdout": io.StringIO(), "stderr": io.StringIO(), **others}
-    return Invocation(**values)  # type: ignore[arg-type]
-
-
-def written(place: Invocation) -> tuple[str, str]:
-    assert isinstance(place.stdout, io.StringIO)
-    assert isinstance(place.stderr, io.StringIO)
-    return place.stdout.getvalue(), place.stderr.getvalue()
+from tests.rendering import CANFAR, attempt, context, mixed, progress, run_of, written
 
 
 def test_a_summary_begins_with_the_job_and_where() -> None:
@@ -187,14 +154,6 @@ def test_a_grouped_cell_shows_the_worst() -> None:
     assert "".join(rows).count("x") == 1
     assert "each cell is" in picture
     assert picture.isascii()
-
-
-def attempt(replica: int, state: str, created: float, started: float | None, finished: float | None) -> AttemptRow:
-    name = f"t-{replica}"
-    return AttemptRow(
-        1, replica, 1, name, state, None, "id", created, created, started, finished, finished, None, None, None, None,
-        1, 0, None, 0, "none", None, None,
-    )  # fmt: skip
 
 
 def test_bars_are_as_long_as_the_times() -> None:

@@ -9,7 +9,7 @@ import pytest
 from skahactl.logs.saved import LastLine, last_line_of
 from skahactl.model import Resources, State
 from skahactl.shapes import FailedItem, failure_reason
-from tests.unit.test_render import attempt
+from tests.rendering import attempt
 
 
 @pytest.mark.parametrize(
