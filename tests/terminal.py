@@ -28,6 +28,7 @@ class Terminal:
             os.chdir(folder)
             os.execvpe(words[0], list(words), {**environ, "TERM": "xterm"})
         self.text = b""
+        self.returncode: int | None = None  # as subprocess has it: negative after a signal
         self._answered = 0  # how much of the text had been shown at the last answer
 
     def read_until(self, word: bytes, seconds: float = 120) -> None:
@@ -53,8 +54,8 @@ class Terminal:
             if pid:
                 self._read()
                 self.close()
-                code = os.waitstatus_to_exitcode(status)
-                return code if code >= 0 else 128 - code
+                self.returncode = os.waitstatus_to_exitcode(status)
+                return self.returncode if self.returncode >= 0 else 128 - self.returncode
             if time.monotonic() > limit:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)

@@ -10,13 +10,13 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from tests.server.test_lost_replies_and_kills import JOB
 from tests.skaha_server.process import TOKEN, Server, running
 from tests.workplace import Workplace
 
 pytestmark = pytest.mark.once
 
 IMAGE = 'image = "images.canfar.net/skaha/astroml:latest"'
+JOB = f'name = "fits"\n{IMAGE}\ncommand = ["true"]\nreplicas = 4\n'
 
 
 @pytest.fixture
@@ -100,12 +100,12 @@ def test_several_manifests_go_on_in_one_loop_with_one_list_call_a_look(tmp_path:
 def test_sessions_of_another_machine_are_taken_over_or_counted_as_gone(tmp_path: Path, server: Server) -> None:
     server.tell("plan", running=[600, 600])
     first = Workplace(tmp_path / "first", server)
-    first.write("job.toml", JOB.format(replicas=4))
+    first.write("job.toml", JOB)
     first.run("apply", "job.toml")
     ids = {int(row["replica"]): row["id"] for row in server.state()["sessions"]}
     server.tell("delete", sessions=[ids[3]])
     second = Workplace(tmp_path / "second", server)
-    second.write("job.toml", JOB.format(replicas=4))
+    second.write("job.toml", JOB)
     second.run("apply", "job.toml", expect=2)
     second.run("apply", "job.toml", "--adopt", "create", "--dry-run")
     assert second.data("get", "jobs") == []
