@@ -101,12 +101,12 @@ def _with_address(session: ServerSession, word: str) -> ServerSession:
 
 
 def _print_address(session: ServerSession) -> None:
-    import json
+    from skahactl.render.tables import data_text
 
     context = current()
     data = {key: getattr(session, key) for key in ("id", "name", "kind", "status", "url")}
-    if context.output in ("json", "jsonl", "yaml"):
-        context.out(json.dumps(data, ensure_ascii=False, indent=None if context.output == "jsonl" else 2))
+    if context.machine_readable:
+        context.data(data_text(context.output, data))
     else:
         context.out(session.id if context.output == "name" else str(session.url))
 

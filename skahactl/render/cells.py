@@ -44,7 +44,6 @@ _TELLING = (
     State.UNKNOWN,
     State.UNCONFIRMED,
     RETRYING,
-    State.CREATING,
     State.RUNNING,
     State.PENDING,
     State.CREATING,
