@@ -1011,7 +1011,7 @@ complete -c skahactl -n '__fish_skahactl_using_command serve' -l help -d 'Displa
 complete -c skahactl -n '__fish_skahactl_using_command serve' -s h -d 'Display this message and exit.'
 complete -c skahactl -n '__fish_skahactl_using_command serve' -l version -d 'Display application version.'
 complete -c skahactl -n '__fish_skahactl_using_command serve' -l port -x -d 'Port to listen on (default: any free port).'
-complete -c skahactl -n '__fish_skahactl_using_command serve' -l token-file -r -F -d 'File that holds the bearer token of clients (default: a new token).'
+complete -c skahactl -n '__fish_skahactl_using_command serve' -l token-file -r -F -d 'Existing file with the bearer token of clients (default: a new token).'
 complete -c skahactl -n '__fish_skahactl_using_command serve' -l storage -r -F -d 'Directory to offer as the storage service, for [logs] shared (default: none).'
 complete -c skahactl -n '__fish_skahactl_using_command serve' -l profile -x -d 'Profile name or file: where to run.'
 complete -c skahactl -n '__fish_skahactl_using_command serve' -l profile -x -k -a '(__fish_skahactl_complete)'

@@ -278,7 +278,10 @@ def _sbatch(rest: list[str]) -> str:
         return f"apply {shlex.quote(scripts[0])}"
     if command is None:
         script = scripts[0] if scripts else "script.sh"
-        return f"init --from-sbatch {shlex.quote(script)} > job.toml"
+        left_out = (
+            "" if scripts == rest else "\noptions are read from #SBATCH lines of the script alone: add yours there"
+        )
+        return f"init --from-sbatch {shlex.quote(script)} > job.toml{left_out}"
     from skahactl.manifest.arrays import parse_array
 
     try:

@@ -305,6 +305,7 @@ def diff(
 
 
 async def _diff(profile: Profile, jobs: tuple[Job, ...], empty: list[JobOutcome], call: tuple[str, ...]) -> int:
+    from skahactl.engine.plan import JobAction
     from skahactl.render.differences import run_diff_program
     from skahactl.render.outcomes import show_outcome
 
@@ -312,7 +313,8 @@ async def _diff(profile: Profile, jobs: tuple[Job, ...], empty: list[JobOutcome]
         preview = await applier_for(runtime, ApplyOptions(dry_run=True, words=call)).preview(jobs)
         outcome = _with_manifests(preview, jobs, call)
         for part in outcome.jobs:
-            part.exit = Exit.NO if changes(part) else Exit.DONE
+            if part.action is not JobAction.FOREIGN:
+                part.exit = Exit.NO if changes(part) else Exit.DONE
         outcome = outcome.with_jobs(empty)
         program = current().environ.get("SKAHACTL_DIFF")
         if program and current().output in ("table", "wide"):

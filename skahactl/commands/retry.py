@@ -118,6 +118,7 @@ class RetryOptions:
 async def _retry(every: Sequence[FoundJob], wanted: RetryOptions) -> int:
     """Drive all of them in one loop and return one outcome."""
     from skahactl.engine.outcome import Outcome
+    from skahactl.engine.precheck import check_offered
     from skahactl.engine.retry import Retry, is_unfinished, nothing_to_retry, preview_retry
     from skahactl.engine.runtime import FOREVER
     from skahactl.render.outcomes import show_outcome
@@ -127,6 +128,8 @@ async def _retry(every: Sequence[FoundJob], wanted: RetryOptions) -> int:
         until = deadline(wanted.timeout, runtime.clock)
         runs = [found.run for found in every]
         await runtime.first_poll(runs, patience=FOREVER if wanted.wait else 0.0, deadline=until)
+        if wanted.resources is not None:
+            await check_offered(runtime.client, wanted.resources)
         chosen: list[tuple[Run, RetryChoice]] = []
         follow = wanted.wait and not wanted.dry_run
         for found in every:

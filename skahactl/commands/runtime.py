@@ -38,6 +38,9 @@ class LineReporter:
     def say(self, text: str) -> None:
         current().warn(text)
 
+    def warn(self, text: str) -> None:
+        self.say(f"warning: {text}")
+
     def progress(self, runs: Sequence[RunProgress]) -> None:
         """A command that only reads shows no progress."""
 
@@ -120,7 +123,7 @@ def deadline(timeout: str | None, clock: Clock) -> float | None:
     return None if timeout is None else clock.monotonic() + _seconds(timeout)
 
 
-_MOST_JOBS = 3  # that one line says how to resume
+_MOST_JOBS = 3  # that one line says how to save
 
 
 def say_unsaved_logs(runtime: Runtime, chosen: Iterable[Run]) -> None:
@@ -132,8 +135,8 @@ def say_unsaved_logs(runtime: Runtime, chosen: Iterable[Run]) -> None:
     number, left, jobs = unsaved_logs(runtime.ledger, chosen, runtime.profile.memory, runtime.clock.now())
     if number:
         are = f"{count_noun(number, 'log')} {'is' if number == 1 else 'are'}"
-        how = "; ".join(suggest("resume", job) for job in jobs[:_MOST_JOBS])
-        how += f", and {count_noun(len(jobs) - _MOST_JOBS, 'more job')}" if len(jobs) > _MOST_JOBS else ""
+        more = f", and {count_noun(len(jobs) - _MOST_JOBS, 'more job')}" if len(jobs) > _MOST_JOBS else ""
+        how = suggest("logs", *jobs[:_MOST_JOBS], "--save", "DIR") + more
         current().say(f"{are} on {runtime.profile.noun} only, for {format_duration(left)}. To save: {how}")
 
 

@@ -21,7 +21,7 @@ def serve(
     port: Annotated[int, Parameter(metavar="N", help="Port to listen on (default: any free port).")] = 0,
     token_file: Annotated[
         Path | None,
-        Parameter(metavar="FILE", help="File that holds the bearer token of clients (default: a new token)."),
+        Parameter(metavar="FILE", help="Existing file with the bearer token of clients (default: a new token)."),
     ] = None,
     storage: Annotated[
         Path | None,
@@ -85,7 +85,7 @@ def _tell(context: Invocation, url: str, token: str | None, kept: Path, storage:
     context.warn(f"The bearer token is {token}, also in {kept}" if shown else f"The bearer token is in {kept}")
     if token is not None:
         context.say("This file is deleted when serve ends; for a profile, use --token-file FILE and --port N.")
-    file = shlex.quote(str(kept))
+    file = shlex.quote(str(kept.absolute()))
     context.say(f'skahactl, in another shell:  export SKAHACTL_SERVER={url} SKAHACTL_TOKEN="$(cat {file})"')
     context.say(f'the canfar client:           export CANFAR_URL={url} CANFAR_TOKEN="$(cat {file})"')
     if storage is not None:

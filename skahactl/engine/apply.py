@@ -222,8 +222,8 @@ class Applier:
         found, now = history.foreign(job), self.runtime.clock.now()
         started = [one.started for sessions in found.values() for one in sessions if one.started is not None]
         if self.mode.adopt == "create" and any(now - at < AT_WORK for at in started):
-            self.runtime.reporter.say(
-                f"warning: {job.name} had sessions started within the last {AT_WORK / 60:.0f} minutes; if another "
+            self.runtime.warn_once(
+                f"{job.name} had sessions started within the last {AT_WORK / 60:.0f} minutes; if another "
                 "command still drives it, both create its replicas"
             )
         runs.adopt_sessions(self.runtime.ledger, run, found, self.mode.adopt, now)

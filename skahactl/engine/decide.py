@@ -145,7 +145,7 @@ def _decide_unfinished(
         return Decision(JobAction.KEEP, f"run {number} continues")
     if last.run.started is None:
         return Decision(JobAction.REPLACE, f"run {number} has no session yet; it is replaced", changed)
-    if all(difference.path.split(".")[0].split("[")[0] == "items" for difference in changed):
+    if all(_is_of_items(difference) for difference in changed):
         return Decision(
             JobAction.KEEP, f"run {number} continues with the recorded items; the list has changed since", changed
         )
@@ -153,10 +153,17 @@ def _decide_unfinished(
         JobAction.REFUSE,
         f"run {number} has sessions or results, and the manifest has changed",
         changed,
-        hint=f"run {number} has not ended: {_alive_words(last, now)}. To keep it: undo the change. To run the changed "
-        f"manifest afterwards: wait for its end, then {suggest_apply(job.manifest, mode.words, '--rerun')}. To stop it "
-        f"now: {suggest_apply(job.manifest, mode.words, '--replace')}",
+        hint=f"run {number} has not ended: {_alive_words(last, now)}. To keep it: undo the change. To finish it, "
+        f"and then run the changed manifest: {suggest('resume', job.name)}; "
+        f"{suggest_apply(job.manifest, mode.words, '--rerun')}. To stop it now: "
+        f"{suggest_apply(job.manifest, mode.words, '--replace')}",
     )
+
+
+def _is_of_items(difference: Difference) -> bool:
+    """Return whether only the list of items is another one, and with it perhaps the number of replicas."""
+    key = difference.path.split(".")[0].split("[")[0]
+    return key == "items" or (key == "replicas" and difference.source in ("items", "items file"))
 
 
 def _ended(last: RunSummary) -> bool:

@@ -105,7 +105,6 @@ class Driver:
         rate = LOCAL if profile.is_local else SERVER
         self._running_logs = RunningLogs(client, ledger, clock, rate, self._progress)
         self._tracker = ProgressTracker(ledger, self._begun, self.runtime.begun)
-        self._reported: set[str] = set()
         self._phases: dict[int, dict[int, Phase]] = {}  # by run and replica
         self._keep_until: float | None = None  # while something is being deleted: when saving logs ends
         self.undeleted: dict[str, SkahactlError | None] = {}  # sessions that stay, and why their last DELETE failed
@@ -214,9 +213,8 @@ class Driver:
             return 0.0
         if self._keep_until is None:
             self._keep_until = now + KEEP_SECONDS
-        if now >= self._keep_until and self._logs.reading and "keep" not in self._reported:
-            self._reported.add("keep")
-            self.runtime.reporter.say(f"saving logs takes more than {KEEP_SECONDS:.0f} s; deleting without the rest")
+        if now >= self._keep_until and self._logs.reading:
+            self.runtime.warn_once(f"saving logs takes more than {KEEP_SECONDS:.0f} s; deleting without the rest")
         return self._keep_until
 
     def _chosen(self, run: Run) -> Callable[[Step], Step]:
@@ -397,11 +395,9 @@ class Driver:
     def _warn(self) -> None:
         recorder = self._core.recorder
         for session in (one for run in self.runs for one in recorder.unrecognised.get(run.id, {}).values()):
-            if session.id not in self._reported:
-                self._reported.add(session.id)
-                self.runtime.reporter.say(f"warning: unrecognised session {session.name} ({session.id}) left untouched")
+            self.runtime.warn_once(f"unrecognised session {session.name} ({session.id}) left untouched")
         for text in recorder.warnings:
-            self.runtime.reporter.say(f"warning: {text}")
+            self.runtime.reporter.warn(text)
         recorder.warnings.clear()
 
     def _progress(self) -> None:

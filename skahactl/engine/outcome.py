@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from skahactl.engine.runtime import Runtime
     from skahactl.eventloop import Interrupted
     from skahactl.ledger.database import Ledger
-    from skahactl.ledger.records import AttemptRow, Run, RunSummary
+    from skahactl.ledger.records import AttemptRow, ReplicaRow, ReplicaState, Run, RunSummary
     from skahactl.model import Difference
     from skahactl.profile import Profile
     from skahactl.skaha.models import CreateResult
@@ -174,7 +174,12 @@ def fill_results(part: JobOutcome, ledger: Ledger, run_id: int, call: Sequence[s
     latest = snapshot.latest()
     failed = [latest[row.number] for row in rows if row.state == State.FAILED and row.number in latest]
     part.unlogged = sum(attempt.never_started for attempt in failed)
-    part.unseen = sum(row.state == State.UNKNOWN and row.attempt == 0 for row in rows)
+    part.unseen = count_unseen(rows)
+
+
+def count_unseen(rows: Iterable[ReplicaRow | ReplicaState]) -> int:
+    """Return how many replicas are Unknown although this machine never created a session of them."""
+    return sum(row.state == State.UNKNOWN and row.attempt == 0 for row in rows)
 
 
 def busy_seconds(attempts: Iterable[AttemptRow]) -> float:

@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from skahactl.model import Resources
     from skahactl.profile import Profile
     from skahactl.skaha.client import Client
     from skahactl.skaha.models import Options
 
 
 async def precheck(jobs: Sequence[Job], runtime: Runtime, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return warnings about the jobs.
+    """Return warnings about the jobs; those about a manifest only when it is applied for the first time.
 
     Raises for requests that the platform would certainly reject, for unreadable secrets, and for a job that needs the
     encoding on a server that failed the canary.
@@ -65,7 +66,9 @@ async def precheck(jobs: Sequence[Job], runtime: Runtime, environ: Mapping[str, 
             if job.name not in unfinished:
                 raise
             missing.append(f"{job.name}: {error.message}; replicas that need it stay Queued")
-    warnings = [*missing, *(warning for job in jobs for warning in job.warnings)]
+    applied = {(run.key.name, run.digest) for run in runs.last_runs(runtime.ledger, runtime.profile.server)}
+    first = [job for job in jobs if (job.name, job.digest) not in applied]
+    warnings = [*missing, *(warning for job in first for warning in job.warnings)]
     now = runtime.clock.now()
     notes = [*_encoding(jobs, runtime.profile, runtime.ledger.state_dir, now), *_images(jobs, listed, runtime.profile)]
     warnings += _not_shown_yet(runtime.ledger.state_dir, runtime.profile, notes)
@@ -123,24 +126,32 @@ async def _listed(client: Client) -> set[str]:
         return set()
 
 
+async def check_offered(client: Client, resources: Resources) -> None:
+    """Raise UsageError for resources of a retry that the platform says it does not offer."""
+    options = await _options(client)
+    for key, amount, hint in () if options is None else _not_offered(resources, options):
+        raise UsageError(f"this platform does not offer {amount}", where=f"--{key}", hint=hint)
+
+
+def _not_offered(resources: Resources, options: Options) -> Iterable[tuple[str, str, str]]:
+    """Yield the key, the amount with its unit, and what is offered instead."""
+    for key, value, allowed in (
+        ("cores", resources.cores, options.cores),
+        ("ram", resources.ram, options.ram),
+        ("gpus", resources.gpus, options.gpus),
+    ):
+        if value is not None and allowed and int(value) not in allowed:
+            yield key, "".join(amounts({key: value})), _nearest(value, allowed)
+
+
 def _resource_problems(job: Job, options: Options) -> Iterable[Problem]:
     reported: set[str] = set()
     for replica in job.replicas:
-        resources = replica.request.resources
-        for key, value, allowed in (
-            ("cores", resources.cores, options.cores),
-            ("ram", resources.ram, options.ram),
-            ("gpus", resources.gpus, options.gpus),
-        ):
-            if value is None or not allowed or int(value) in allowed:
-                continue
-            amount = "".join(amounts({key: value}))
+        for key, amount, hint in _not_offered(replica.request.resources, options):
             message = f"replica {replica.number} requests {amount}, which this platform does not offer"
-            if f"{key}{value}" not in reported:
-                reported.add(f"{key}{value}")
-                yield Problem(
-                    job.manifest or "command line", message, key=f"resources.{key}", hint=_nearest(value, allowed)
-                )
+            if key + amount not in reported:
+                reported.add(key + amount)
+                yield Problem(job.manifest or "command line", message, key=f"resources.{key}", hint=hint)
 
 
 def _retry_ram_problems(job: Job, options: Options) -> Iterable[Problem]:

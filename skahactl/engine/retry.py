@@ -83,7 +83,9 @@ def _with_items(ledger: Ledger, run: Run, items: Sequence[str]) -> RetryChoice:
             found.setdefault(row.replica, []).append(row.position)
     missing = [item for item in items if item not in seen]
     if missing:
-        raise UsageError(f"{run.key.name} has no item '{missing[0]}'" + _more(len(missing) - 1), where="--items")
+        raise UsageError(
+            f"run {run.number} of {run.key.name} has no item '{missing[0]}'" + _more(len(missing) - 1), where="--items"
+        )
     each = replicas.replicas_with_each(ledger, run.id)
     return _named(
         ledger, run, {number: tuple(positions) if number in each else None for number, positions in found.items()}

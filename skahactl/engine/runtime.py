@@ -78,6 +78,9 @@ class Reporter(Protocol):
     def say(self, text: str) -> None:
         """One line that a person should see, once."""
 
+    def warn(self, text: str) -> None:
+        """A warning, which a person must see, even with ``-q``."""
+
     def progress(self, runs: Sequence[RunProgress]) -> None:
         """Where things stand; called once a poll, cheap to ignore."""
 
@@ -89,6 +92,9 @@ class SilentReporter:
     """Says nothing."""
 
     def say(self, text: str) -> None:
+        del text
+
+    def warn(self, text: str) -> None:
         del text
 
     def progress(self, runs: Sequence[RunProgress]) -> None:
@@ -166,7 +172,7 @@ class Runtime:
         """Print a warning, once however often it is true."""
         if text not in self._warned:
             self._warned.add(text)
-            self.reporter.say(f"warning: {text}")
+            self.reporter.warn(text)
 
     async def close(self) -> None:
         """Close the connection, if there is one. The ledger belongs to whoever opened it."""

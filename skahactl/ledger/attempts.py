@@ -399,7 +399,9 @@ def record_missing(ledger: Ledger, attempt: AttemptRow, at: float) -> None:
 def record_gone(ledger: Ledger, attempt: AttemptRow, state: str, reason: str, at: float, again: float | None) -> None:
     """Record that a session is no longer listed. ``again``: the earliest time of a retry after Failed."""
     log = {"log": "lost"} if attempt.log == "none" and state != State.DELETED else {}
-    set_attempt(ledger, attempt, {"finished": at, "observed": at, **log}, state=state, reason=reason)
+    after = None if state == State.DELETED else attempt.observed or attempt.created
+    columns = {"finished": at, "finished_after": after, "observed": at, **log}
+    set_attempt(ledger, attempt, columns, state=state, reason=reason)
     if again is not None:
         set_not_before(ledger, attempt.run_id, attempt.replica, again)
 

@@ -7,6 +7,7 @@ import contextlib
 import hmac
 import os
 import secrets
+import shlex
 import signal
 import socket
 import sqlite3
@@ -242,18 +243,19 @@ def _listening(port: int) -> socket.socket:
 
 def _read(path: Path) -> str:
     """Return the token in a file: one line that only its owner can read."""
+    make = f"to make one: (umask 077; openssl rand -hex 32 > {shlex.quote(str(path))})"
     try:
         mode, text = path.stat().st_mode, read_limited(str(path), 1 << 16).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
-        raise UsageError(f"the token file cannot be read: {reason}", where=str(path)) from None
+        raise UsageError(f"the token file cannot be read: {reason}", where=str(path), hint=make) from None
     if stat.S_ISCHR(mode):
         raise UsageError("the token file is not a regular file", where=str(path))
     if len(text) < 16 or len(text.split()) != 1:
         raise UsageError(
             "the token file must contain one word of at least 16 characters",
             where=str(path),
-            hint=f"(umask 077; openssl rand -hex 32 > {path})",
+            hint=make,
         )
     if stat.S_IMODE(mode) & 0o077:
         raise UsageError("the token file is readable by other users", where=str(path), hint=f"chmod 600 {path}")

@@ -408,7 +408,7 @@ def rule_findings(table: Mapping[str, Any], *, from_file: bool) -> Iterator[Find
             "retry.ram includes attempt 1",
             at_key=True,
         )
-    yield from _kind(table)
+    yield from _kind(table, from_file)
     yield from _items(table)
     name, after = table.get("name"), table.get("after")
     if isinstance(after, list) and name in after:
@@ -426,14 +426,15 @@ def _misplaced(table: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(("env", name), message, "move it above the first [table]", at_key=True)
 
 
-def _kind(table: Mapping[str, Any]) -> Iterator[Finding]:
+def _kind(table: Mapping[str, Any], from_file: bool) -> Iterator[Finding]:
     kind = table.get("kind", "headless")
     if kind == "headless" or kind not in KINDS:
         return
     for key in _HEADLESS_ONLY:
         if table.get(key):
             message = f"the platform ignores it for a {kind} session"
-            yield Finding((key,), message, 'delete it, or write kind = "headless"', at_key=True)
+            headless = 'write kind = "headless"' if from_file else "use: skahactl create headless ..."
+            yield Finding((key,), message, f"delete it, or {headless}", at_key=True)
     replicas = table.get("replicas")
     if isinstance(replicas, int) and replicas > 1:
         yield Finding(("replicas",), f"a {kind} job can have only one replica", 'only kind = "headless" allows several')

@@ -63,10 +63,11 @@ def content_sources(
 ) -> dict[str, str]:
     """Return the source of each part of the content if it is not the manifest; ``given`` are the words of --var."""
     found: dict[str, str] = {}
-    if items is not None and items.file is not None:
-        found["items"] = "items file"
+    if items is not None:
+        if items.file is not None:
+            found["items"] = "items file"
         if draft.table.replicas is None:
-            found["replicas"] = "items file"
+            found["replicas"] = found.get("items", "items")
     for key in draft.places.sets:
         found["items" if key.startswith("items.") else key] = "--set"
     words = made.get("vars")

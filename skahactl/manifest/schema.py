@@ -399,7 +399,7 @@ FOREIGN = {
     "run": "shell",
     "environment": "env",
     "count": "replicas",
-    "parallelism": "replicas",
+    "parallelism": "limits.alive",
     "completions": "replicas",
     "instances": "replicas",
     "type": "kind",
@@ -418,6 +418,7 @@ FOREIGN = {
     "dependencies": "after",
     "variables": "vars",
     "list": "items.values",
+    "array": "items.range",
 }
 _RUN_TIME = (
     'to end a program after 2 hours, write "timeout", "2h" before it in command: no key limits the run time. '

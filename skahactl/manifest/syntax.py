@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import tomllib
@@ -363,7 +364,8 @@ def explain_other_format(file: str, text: str) -> Problem | None:
     """Return what a text is that is not a manifest at all: a script, YAML or JSON."""
     if re.search(r"^#SBATCH\s", text, re.MULTILINE):
         where = "-" if file == "-" else shlex.quote(file)
-        hint = f"convert it: skahactl init --from-sbatch {where} > job.toml"
+        made = "job.toml" if os.path.basename(file) != "job.toml" else "converted.toml"
+        hint = f"convert it: skahactl init --from-sbatch {where} > {made}"
         return Problem(file, "this is a Slurm batch script, not a manifest", hint=hint)
     if text.startswith("#!"):
         return Problem(file, "this is a script, not a manifest", hint="name it in the command of a manifest")

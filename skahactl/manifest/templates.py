@@ -122,10 +122,11 @@ def template_warnings(texts: Templates, job: TemplateSource) -> Iterator[str]:
     for number, word in enumerate(table.command or []):
         found = None if _has_shell(table.command or [], number) else _FOR_A_SHELL.search(word)
         if found:
+            shell = "sh -c '...' after --" if job.draft.manifest is None else "shell = '''...''' instead of command"
             sign = re.search(r"\$\{?\w+\}?|[>|*]", word)
             yield (
                 f"{places.where(('command', number))}: '{sign[0] if sign else found[0]}' is passed on as it is; "
-                "no shell reads it. To use a shell, write shell = '''...''' instead of command"
+                f"no shell reads it. To use a shell, write {shell}"
             )
             return
 

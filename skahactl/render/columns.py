@@ -110,7 +110,11 @@ def _ran(row: Mapping[str, Any], now: float) -> str | None:
 
 def _is_late(row: Mapping[str, Any]) -> bool:
     """Return whether the end was noticed so late that the run time is an upper bound."""
-    started, finished, after = (epoch(row.get(key)) for key in ("started", "finished", "finished_after"))
+    return is_upper_bound(*(epoch(row.get(key)) for key in ("started", "finished", "finished_after")))
+
+
+def is_upper_bound(started: float | None, finished: float | None, after: float | None) -> bool:
+    """Return whether a run time is much more than is known: it may have ended at any time since ``after``."""
     if started is None or finished is None or after is None:
         return False
     return finished - after > max(2.0, (finished - started) / 10)

@@ -65,7 +65,10 @@ def _verdict(job: Mapping[str, Any], attempts: Sequence[AttemptRow], now: float,
         parts.append(f"{items['completed']}/{items['total']} items")
     begun = epoch(job["started"])
     if status in ENDED and (seconds := busy_seconds(attempts)):
-        parts.append(f"in {format_duration(seconds)}")
+        whole = (epoch(job["ended"]) or now) - (begun or now)
+        has_pauses = whole > 2 + 1.1 * seconds
+        with_sessions = f" ({format_duration(seconds)} with sessions)"
+        parts.append(f"in {format_duration(whole)}{with_sessions}" if has_pauses else f"in {format_duration(seconds)}")
     elif status not in ENDED and begun is not None:
         parts.append(f"for {format_duration(now - begun)}")
     reason = f" ({job['reason']})" if job["reason"] else ""

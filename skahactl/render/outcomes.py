@@ -232,7 +232,8 @@ def _headline(job: JobOutcome) -> str:
     queued = sum(step.outcome is StepOutcome.QUEUED for step in job.steps)
     if job.action is JobAction.RETRY and queued and not job.explained:
         done = "; ".join(filter(None, (done, f"{count_noun(queued, 'replica')} queued")))
-    said = (not job.explained and done) or job.reason or job.action
+    is_recorded = job.action is JobAction.CREATE and job.run is not None
+    said = (not job.explained and done) or (f"run {job.run} is recorded" if is_recorded else job.reason or job.action)
     mark = ":" if job.action is JobAction.ENDED else ";"
     return f"{said}{mark} {standing(job.status, job.counts)}" if job.status else said
 
@@ -332,6 +333,7 @@ _PLANNED: Mapping[str, str] = {
     StepAction.EXPIRE: "would become Unknown",
     StepAction.KEEP: "unchanged",
     JobAction.BUSY: "busy",
+    JobAction.FOREIGN: "would ask for --adopt",
 }
 
 

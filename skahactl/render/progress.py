@@ -23,12 +23,22 @@ Monotonic = Callable[[], float]
 
 
 def reporter(context: Invocation) -> Reporter:
-    """For stderr: LiveReporter on a terminal, PlainReporter elsewhere and with TERM=dumb; with ``-q`` neither."""
+    """For stderr: LiveReporter on a terminal, PlainReporter elsewhere and with TERM=dumb; QuietReporter with ``-q``."""
     if context.quiet:
-        return SilentReporter()
+        return QuietReporter(context)
     if is_screen(context.stderr, context.environ):
         return LiveReporter(context.stderr, context.environ)
     return PlainReporter(context.stderr)
+
+
+class QuietReporter(SilentReporter):
+    """Prints warnings alone."""
+
+    def __init__(self, context: Invocation):
+        self._context = context
+
+    def warn(self, text: str) -> None:
+        self._context.warn(f"warning: {one_line(text)}")
 
 
 class PlainReporter:
@@ -47,6 +57,9 @@ class PlainReporter:
         with contextlib.suppress(OSError):
             self._stream.write(one_line(text) + "\n")
             self._stream.flush()
+
+    def warn(self, text: str) -> None:
+        self.say(f"warning: {text}")
 
     def progress(self, runs: Sequence[RunProgress]) -> None:
         for run in runs:
@@ -145,6 +158,9 @@ class LiveReporter:
         with self._changed:
             self._said.append(one_line(text))
             self._tell()
+
+    def warn(self, text: str) -> None:
+        self.say(f"warning: {text}")
 
     def progress(self, runs: Sequence[RunProgress]) -> None:
         with self._changed:

@@ -448,8 +448,7 @@ class Section:
             return f"waited {waited}, {start}"
         if row.state in ALIVE:
             return f"waited {waited}, running for {ran}"
-        is_late = row.finished_after is not None and row.finished_after < span.ended - 1
-        return f"waited {waited}, ran {'at most ' * is_late}{ran}, {start}"
+        return f"waited {waited}, ran {'at most ' * span.is_late}{ran}, {start}"
 
 
 class OrderRow(NamedTuple):

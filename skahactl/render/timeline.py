@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skahactl.model import ALIVE, OBSERVED, State
+from skahactl.render.columns import is_upper_bound
 from skahactl.text import format_duration
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ class AttemptSpan:
     @property
     def ran(self) -> float:
         return 0.0 if self.started is None else self.ended - self.started
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its end was noticed so late that ``ran`` is an upper bound."""
+        return is_upper_bound(self.started, self.ended, self.row.finished_after)
 
 
 def spans(attempts: Iterable[AttemptRow], now: float) -> list[AttemptSpan]:
@@ -146,9 +152,10 @@ def _bar(span: AttemptSpan, first: float, last: float, width: int, fill: str) ->
 
 def _note(span: AttemptSpan) -> str:
     waited = f"waited {format_duration(span.waited)}"
-    if span.started is None and span.row.state in OBSERVED:  # it ended while no command polled
+    if span.started is None and span.row.state in (*OBSERVED, State.UNKNOWN):  # it ended while no command polled
         return f"{span.row.state} {format_duration(span.waited)} after its create, start unknown"
     if span.started is None:
         return f"{span.row.state}, {waited}"
-    ran = f"{'runs' if span.row.state == State.RUNNING else 'ran'} {format_duration(span.ran)}"
+    ran = "runs" if span.row.state == State.RUNNING else "ran at most" if span.is_late else "ran"
+    ran += f" {format_duration(span.ran)}"
     return f"{'' if span.row.state in (State.COMPLETED, State.RUNNING) else span.row.state + ', '}{waited}, {ran}"

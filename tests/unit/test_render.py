@@ -121,7 +121,7 @@ def test_the_last_change_is_told_at_the_end_unless_the_command_does(told: bool) 
 
 def test_which_reporter() -> None:
     assert isinstance(reporter(context()), PlainReporter)
-    assert type(reporter(context(quiet=True))).__name__ == "SilentReporter"
+    assert type(reporter(context(quiet=True))).__name__ == "QuietReporter"
 
 
 def test_every_state_has_a_character_of_its_own() -> None:
