@@ -655,14 +655,16 @@ def test_logs_that_no_command_has_saved_are_counted(here: Workplace) -> None:
     here.run("apply", here.job("three", "until [ -e go ]; do sleep 0.1; done", replicas=3), "-q")
     here.write("go", "")
     wait_for(lambda: here.states("three") == ["Completed"] * 3)
-    told = re.compile(r"3 logs are on the local platform only, for [0-9a-z ]+\. To save: skahactl resume three\n")
+    told = re.compile(
+        r"3 logs are on the local platform only, for [0-9a-z ]+\. To save: skahactl logs three --save DIR\n"
+    )
     for words in (["get", "jobs"], ["get", "replicas", "three"], ["describe", "three"]):
         assert told.fullmatch(here.run(*words).stderr), words
     assert here.run("get", "jobs", "-o", "json").stderr == ""
     here.run("apply", here.job("other", "until [ -e gone ]; do sleep 0.1; done"), "-q")
     here.write("gone", "")
     wait_for(lambda: here.states("other") == ["Completed"])
-    told = re.compile(r"4 logs .*\. To save: skahactl resume other; skahactl resume three\n")
+    told = re.compile(r"4 logs .*\. To save: skahactl logs other three --save DIR\n")
     assert told.fullmatch(here.run("get", "jobs").stderr)
     here.run("resume", "other")
     here.run("resume", "three")
@@ -678,3 +680,31 @@ def test_sessions_without_events_are_named_in_one_line_for_each_reason(here: Wor
     assert re.fullmatch(f"{waits}\nno events\n", said)
     here.clear("queue")
     assert "queue/1: no " in here.run("events", "queue/1").stderr
+
+
+def test_a_list_that_adds_replicas_does_not_stop_a_job(here: Workplace) -> None:
+    here.write("list.txt", "a\nb\n")
+    here.write(
+        "grow.toml",
+        'name = "grow"\nimage = "images.canfar.net/x/y:1"\ncommand = ["sh", "-c", "sleep 300", "{item}"]\n[limits]\nalive = 1\n'
+        '[items]\nfile = "list.txt"\nper-replica = 1\n',
+    )
+    here.run("apply", "grow.toml")
+    here.write("list.txt", "a\nb\nc\n")
+    again = here.run("apply", "grow.toml")
+    assert "run 1 continues with the recorded items; the list has changed since" in again.stderr
+    assert here.recorded("grow")[1:] == ["Queued"]
+    here.run("delete", "grow", "-y")
+
+
+def test_a_quiet_call_prints_its_warnings(here: Workplace) -> None:
+    shown = here.run("create", "headless", "x/y:1", "-n", "q", "-q", "--", "echo", "$HOME").stderr
+    assert shown.startswith("warning: COMMAND word 2: '$HOME' is passed on as it is; no shell reads it.")
+    assert "sh -c '...' after --" in shown
+
+
+def test_a_retry_asks_for_what_is_offered(here: Workplace) -> None:
+    here.run("apply", here.job("one", "exit 1", replicas=1), "--wait", expect=1)
+    refused = here.run("retry", "one", "--ram", "500", "--dry-run", expect=2).stderr
+    assert "--ram: this platform does not offer 500 GB" in refused
+    assert here.states("one") == ["Failed"]
