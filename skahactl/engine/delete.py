@@ -329,7 +329,7 @@ class JobDeletion:
         """How the run stands by the record."""
         summary = runs.summaries(self.runtime.ledger, [runs.run_by_id(self.runtime.ledger, run.id) or run])[0]
         outcome.job_outcome(part, summary)
-        part.unseen = outcome.count_unseen(replicas.replica_states(self.desk.ledger, run.id))
+        part.unseen = outcome.count_unseen(replicas.replica_states(self.runtime.ledger, run.id))
         part.next_run = run.number + 1 if summary.run.deleting and summary.run.manifest else None
 
 

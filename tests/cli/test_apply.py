@@ -686,7 +686,7 @@ def test_a_list_that_adds_replicas_does_not_stop_a_job(here: Workplace) -> None:
     here.write("list.txt", "a\nb\n")
     here.write(
         "grow.toml",
-        'name = "grow"\nimage = "images.canfar.net/x/y:1"\ncommand = ["sh", "-c", "sleep 300", "{item}"]\n[limits]\nalive = 1\n'
+        'name = "grow"\nimage = "x/y:1"\ncommand = ["sh", "-c", "sleep 300", "{item}"]\n[limits]\nalive = 1\n'
         '[items]\nfile = "list.txt"\nper-replica = 1\n',
     )
     here.run("apply", "grow.toml")
