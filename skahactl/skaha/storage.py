@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import httpx
 
     from skahactl.profile import Profile
+    from skahactl.skaha.failures import HttpReply
     from skahactl.skaha.transport import Exchange
     from skahactl.system import Clock
 
@@ -138,7 +139,7 @@ class SharedStorage:
                 reply = await self._get("nodes", directory, {"detail": "min"})
             if reply is None:
                 return None
-            names = _children(reply)
+            names = _children(reply.body)
             if names is not None:
                 return names
             await self._clock.sleep(_pause(attempt, None))  # a listing can be cut at status 200
@@ -153,41 +154,42 @@ class SharedStorage:
         if not self._is_served(path):
             yield None
             return
-        async with self._free, aclosing(self._pieces("files", path)) as pieces:
-            try:
-                await anext(pieces)
-            except FileNotFoundError:
-                yield None
-            else:
-                yield pieces
+        async with self._free, self._stream(path) as pieces:
+            yield pieces
 
     async def check(self) -> None:
         """List the root, to verify address and credentials. Raises AuthError or UnreachableError."""
         if self._connect is None:
             return
         reply = await self._get("nodes", self._root, {"limit": "0"})
-        if reply is None or _children(reply) is None:
+        if reply is None or _children(reply.body) is None:
             raise self._located(UnreachableError("no storage service answers there", hint=_WRONG_URL))
 
-    async def _pieces(
-        self, service: str, path: str, params: Mapping[str, str] | None = None, most_failures: float = math.inf
-    ) -> AsyncGenerator[bytes]:
-        """Yield the pieces of a reply, the first one empty: the service has answered. Raises FileNotFoundError for 404,
-        and AuthError or UnreachableError after some tries, or after ``most_failures`` in a row of whichever requests.
+    @asynccontextmanager
+    async def _stream(self, path: str) -> AsyncIterator[AsyncIterator[bytes] | None]:
+        async with aclosing(self._pieces(path)) as pieces:
+            try:
+                await anext(pieces)
+                exists = True
+            except FileNotFoundError:
+                exists = False
+            yield pieces if exists else None
 
-        Where the connection breaks, the request is repeated and continued after what was read: a log only grows, and
-        other contents validate themselves.
+    async def _pieces(self, path: str) -> AsyncGenerator[bytes]:
+        """Return the pieces of a file, the first one empty: the service has answered. FileNotFoundError: it does not
+        exist.
+
+        Where the connection breaks, the file is requested again and continued after what was read: a log only grows.
         """
         from skahactl.skaha.failures import HttpReply, error_of_exception, error_of_reply, is_without_connection
         from skahactl.skaha.transport import FAILURES
 
-        exchange = self._opened()
         read: int | None = None  # bytes; None before the first answer
         for attempt in range(1, TRIES + 1):
             tries = TRIES
             try:
-                prepared = exchange.prepared("GET", f"/{service}{path.removeprefix(self._root)}", params=params)
-                async with exchange.stream(prepared) as answer:
+                exchange = self._opened()
+                async with exchange.stream(exchange.prepared("GET", self._url("files", path))) as answer:
                     self._tries = TRIES
                     if not isinstance(answer, HttpReply):
                         if read is None:
@@ -200,10 +202,8 @@ class SharedStorage:
                             if new:
                                 read = at
                                 yield new
-                        self._failures = 0
                         return
                     if answer.status in (204, 404):
-                        self._failures = 0
                         if read is None and answer.status == 404:
                             raise FileNotFoundError(path)
                         yield b""
@@ -212,18 +212,9 @@ class SharedStorage:
             except FAILURES as failure:
                 error, pause = error_of_exception(failure), None
                 tries = self._tries if is_without_connection(failure) else TRIES
-            self._failures += 1
-            is_permanent = not isinstance(error, UnreachableError) or error.is_permanent
-            if is_permanent or attempt >= tries or self._failures >= most_failures:
+            if attempt >= tries or not _is_worth_retrying(error):
                 raise self._located(error)
             await self._sleep(_pause(attempt, pause), error)
-
-    async def _get(self, service: str, path: str, params: Mapping[str, str] | None = None) -> bytes | None:
-        """Return a whole reply; None for 404. Raises as ``_pieces``."""
-        try:
-            return b"".join([piece async for piece in self._pieces(service, path, params, MOST_FAILURES)])
-        except FileNotFoundError:
-            return None
 
     async def _ends_of(self, directory: str, keys: Sequence[EndKey], found: FoundEnds, are_listed: bool) -> None:
         if await asyncio.to_thread(os.path.isdir, directory):
@@ -256,11 +247,11 @@ class SharedStorage:
         """Return what an end contains; None if there is none. What does not match the format may be cut: it is read
         again."""
         for attempt in range(1, MOST_READS + 1):
-            content = await self._get("files", path)
-            if not content or attempt == MOST_READS or parse_end(content) is not None:
+            reply = await self._get("files", path)
+            if reply is None or not reply.body or attempt == MOST_READS or parse_end(reply.body) is not None:
                 break
             await self._clock.sleep(_pause(attempt, None))
-        return content
+        return None if reply is None else reply.body
 
     def _judge(self, key: EndKey, content: bytes | None, found: FoundEnds) -> None:
         end = None if content is None else parse_end(content)
@@ -272,6 +263,39 @@ class SharedStorage:
     def _is_served(self, path: str) -> bool:
         below = path == self._root or path.startswith(f"{self._root}/")
         return self._connect is not None and below and is_safe_path(path)
+
+    def _url(self, service: str, path: str) -> str:
+        return f"/{service}{path.removeprefix(self._root)}"
+
+    async def _get(self, service: str, path: str, params: Mapping[str, str] | None = None) -> HttpReply | None:
+        """Return the reply with status 200 or 204; None for 404. Raises AuthError, or UnreachableError after some
+        tries."""
+        from skahactl.skaha.failures import error_of_exception, error_of_reply, is_without_connection
+        from skahactl.skaha.transport import FAILURES
+
+        exchange = self._opened()
+        for attempt in range(1, TRIES + 1):
+            pause, tries = None, TRIES
+            try:
+                reply = await exchange.send(exchange.prepared("GET", self._url(service, path), params=params))
+            except FAILURES as failure:
+                error = error_of_exception(failure)
+                tries = self._tries if is_without_connection(failure) else TRIES
+            else:
+                self._tries = TRIES
+                if reply.status in (200, 204) and "html" not in reply.content_type:
+                    self._failures = 0
+                    return reply
+                if reply.status == 404:
+                    self._failures = 0
+                    return None
+                error, pause = error_of_reply(reply), reply.retry_after
+            self._failures += 1
+            is_last = attempt >= tries or self._failures >= MOST_FAILURES
+            if is_last or not _is_worth_retrying(error):
+                raise self._located(error)
+            await self._sleep(_pause(attempt, pause), error)
+        raise AssertionError("unreachable")
 
     async def _sleep(self, seconds: float, error: SkahactlError) -> None:
         """Pause before the next try; raise ``error`` if all pauses would take longer than ``patience``."""
@@ -306,6 +330,10 @@ def newest_run(job: str, digest: str, names: Iterable[str]) -> int:
     tag = RecordDirectory.of_run("", job, 0, digest).path.rpartition("-")[2]
     form = re.compile(rf"{re.escape(job)}-r(\d{{1,9}})-{tag}")
     return max((int(found[1]) for found in map(form.fullmatch, names) if found), default=0)
+
+
+def _is_worth_retrying(error: SkahactlError) -> bool:
+    return isinstance(error, UnreachableError) and not error.is_permanent
 
 
 def _pause(attempt: int, wanted: float | None) -> float:
