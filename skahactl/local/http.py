@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
+from email.parser import BytesParser
 from html import escape
 from secrets import choice
 from threading import Event
@@ -112,7 +113,12 @@ class Parameters:
         return next((value for key, value in self._pairs if key.lower() == name), None)
 
     def many(self, name: str) -> list[str]:
-        """Return all values in order."""
+        """Return all values in order.
+
+        Raises ValueError for a name in two spellings, as the library of the server fails.
+        """
+        if len({key for key, _ in self._pairs if key.lower() == name}) > 1:
+            raise ValueError("null")
         return [value for key, value in self._pairs if key.lower() == name]
 
 
@@ -121,12 +127,15 @@ def query_parameters(query: str) -> Parameters:
 
 
 def post_parameters(query: str, headers: Mapping[str, str], body: bytes) -> Parameters:
-    """Parse the parameters of a POST: query and form; none for content that is not a form."""
+    """Parse the parameters of a POST: query and form, only fields for multipart, none for any other content."""
     content = Message()
     content["Content-Type"] = headers.get("content-type", "text/plain")
-    if content.get_content_type() == "application/x-www-form-urlencoded":
+    kind = content.get_content_type()
+    if kind == "application/x-www-form-urlencoded":
         charset = _known(content.get_content_charset("iso-8859-1"))
         return Parameters([*_pairs(query, "utf-8"), *_pairs(body.decode("latin-1"), charset)])
+    if kind == "multipart/form-data":
+        return Parameters(_fields(content["Content-Type"], body))
     return Parameters([])
 
 
@@ -145,6 +154,17 @@ def _known(charset: str) -> str:
     except LookupError:
         return "iso-8859-1"
     return charset
+
+
+def _fields(content_type: str, body: bytes) -> list[tuple[str, str]]:
+    whole = BytesParser().parsebytes(b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n" + body)
+    fields: list[tuple[str, str]] = []
+    for part in whole.walk():
+        name = part.get_param("name", header="content-disposition")
+        payload = part.get_payload(decode=True)
+        if isinstance(name, str) and isinstance(payload, bytes):
+            fields.append((name, payload.decode("utf-8", "replace")))
+    return fields
 
 
 #: GET context without a LimitRange (skaha-api 7).
@@ -236,8 +256,11 @@ def session_request(parameters: Parameters) -> SessionRequest:
             "The local platform cannot run an image's own entry point: it starts no images, only commands, on this "
             "machine. Give a command, or choose a profile of a Skaha server."
         )
-    cmd, args, env = parameters.one("cmd"), parameters.one("args"), tuple(parameters.many("env"))
-    return SessionRequest(name.lower(), image, cores, ram, gpus, cmd, args, env)
+    try:
+        env = tuple(parameters.many("env"))
+    except ValueError as error:
+        raise bad(str(error)) from None
+    return SessionRequest(name.lower(), image, cores, ram, gpus, parameters.one("cmd"), parameters.one("args"), env)
 
 
 def _image(image: str | None) -> str:

@@ -96,10 +96,15 @@ def test_where_parameters_may_stand(tmp_path: Path) -> None:
         good = {"IMAGE": IMAGE, "Name": "In-Query", "cmd": "true"}
         assert (await client.post("/session", params=good)).text == none
         assert (await client.post("/session", json=good)).text == none
+        assert (await client.post("/session", params=good, files={"cmd": (None, "true")})).text == none
         assert (await client.post("/session", params=good, headers=FORM)).status_code == 200
         both = await client.post("/session", params={"name": "first"}, data={**good, "name": "second"})
         assert both.status_code == 200
-        assert set(await ended(client)) == {"in-query", "first"}
+        multipart = {key: (None, value) for key, value in {**good, "Name": "in-multipart"}.items()}
+        assert (await client.post("/session", files=multipart)).status_code == 200
+        unlucky = await client.post("/session", content="env=A%3D1&ENV=B%3D2&image=i&name=a&cmd=true", headers=FORM)
+        assert (unlucky.status_code, unlucky.text) == (400, "null\n")
+        assert set(await ended(client)) == {"in-query", "first", "in-multipart"}
 
     on_platform(tmp_path, check)
 
