@@ -143,19 +143,3 @@ def handled_signals() -> list[signal.Signals]:
 
 
 PIECE = 1 << 20  # bytes that are read at once
-
-
-def storable_path(path: str | None) -> str | bytes | None:
-    """Return a path for SQLite: as bytes if it is not UTF-8."""
-    if path is None:
-        return None
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-    return path
-
-
-def stored_path(value: str | bytes | None) -> str | None:
-    """Return the path that ``storable_path`` stored."""
-    return os.fsdecode(value) if isinstance(value, bytes) else value

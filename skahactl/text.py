@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -218,3 +219,19 @@ def suggest(*arguments: str) -> str:
     import shlex
 
     return shlex.join(["skahactl", *call_options.get(), *arguments])
+
+
+def storable_path(path: str | None) -> str | bytes | None:
+    """Return a path for SQLite: as bytes if it is not UTF-8."""
+    if path is None:
+        return None
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
+def stored_path(value: str | bytes | None) -> str | None:
+    """Return the path that ``storable_path`` stored."""
+    return os.fsdecode(value) if isinstance(value, bytes) else value

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class JobLock:
-    """Queued until ``release`` or the end of the process."""
+    """The lock of a job, held until ``release`` or the end of the process."""
 
     def __init__(self, ledger: Ledger, key: JobKey, job: int, stream: IO[bytes], driver: DriverRecord):
         self._ledger = ledger

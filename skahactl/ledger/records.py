@@ -19,7 +19,7 @@ from skahactl.model import (
     Secret,
     State,
 )
-from skahactl.system import stored_path
+from skahactl.text import stored_path
 
 if TYPE_CHECKING:
     import sqlite3

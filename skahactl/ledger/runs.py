@@ -21,7 +21,7 @@ from skahactl.ledger.records import (
 )
 from skahactl.ledger.replicas import replica_states, set_states
 from skahactl.model import ENDED, Job, Limits, State, job_status, zero_filled
-from skahactl.system import storable_path
+from skahactl.text import storable_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from skahactl.system import storable_path
+from skahactl.text import storable_path
 
 VERSION = 1
 

@@ -315,7 +315,7 @@ def _hold(state: Path, ready: object, release: object) -> None:
         lock = acquire(ledger, KEY, 1.0)
         ready.set()  # type: ignore[attr-defined]
         release.wait()  # type: ignore[attr-defined]
-        assert lock.still_ours()
+        lock.check()
         os._exit(0)
 
 
@@ -335,7 +335,7 @@ def test_one_driver_a_job_known_to_be_gone_when_it_is(tmp_path: Path) -> None:
         holder.join()
         assert living_driver(ledger, KEY) is None
         lock = acquire(ledger, KEY, 3.0)
-        assert lock.still_ours()
+        lock.check()
         lock.release()
         assert living_driver(ledger, KEY) is None
     holder.close()
@@ -367,7 +367,7 @@ def test_a_holder_on_another_machine_is_never_presumed_dead(tmp_path: Path) -> N
             acquire(ledger, KEY, 2.0)
         assert "--break-lock" in str(caught.value.hint)
         mine = acquire(ledger, KEY, 3.0, break_lock=True)
-        assert mine.still_ours()
+        mine.check()
         mine.release()
 
 
