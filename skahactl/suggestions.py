@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from skahactl.errors import SkahactlError, UsageError
 from skahactl.invocation import current, similar, unknown_option
+from skahactl.system import new_manifest
 from skahactl.text import GB_AMOUNT, join_words, suggest
 
 if TYPE_CHECKING:
@@ -278,10 +279,8 @@ def _sbatch(rest: list[str]) -> str:
         return f"apply {shlex.quote(scripts[0])}"
     if command is None:
         script = scripts[0] if scripts else "script.sh"
-        left_out = (
-            "" if scripts == rest else "\noptions are read from #SBATCH lines of the script alone: add yours there"
-        )
-        return f"init --from-sbatch {shlex.quote(script)} > job.toml{left_out}"
+        note = "" if scripts == rest else "\noptions are read from #SBATCH lines of the script alone: add yours there"
+        return f"init --from-sbatch {shlex.quote(script)} > {shlex.quote(new_manifest(script, current().cwd))}{note}"
     from skahactl.manifest.arrays import parse_array
 
     try:

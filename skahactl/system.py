@@ -143,3 +143,10 @@ def handled_signals() -> list[signal.Signals]:
 
 
 PIECE = 1 << 20  # bytes that are read at once
+
+
+def new_manifest(script: str, folder: str) -> str:
+    """Return a name for the manifest of a batch script that does not exist, so that ``>`` overwrites nothing."""
+    stem = os.path.splitext(os.path.basename(script))[0]
+    names = ("job.toml", f"{stem}.toml", *(f"{stem}-{number}.toml" for number in range(2, 100)))
+    return next((name for name in names if not os.path.exists(os.path.join(folder, name))), "NEW.toml")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from skahactl.errors import Problem
-from skahactl.system import read_limited, read_stream
+from skahactl.system import new_manifest, read_limited, read_stream
 
 #: The path of a key in the file: names, and numbers from 0 for tables of a list such as ``[[job]]``.
 Path = tuple[str | int, ...]
@@ -364,7 +364,7 @@ def explain_other_format(file: str, text: str) -> Problem | None:
     """Return what a text is that is not a manifest at all: a script, YAML or JSON."""
     if re.search(r"^#SBATCH\s", text, re.MULTILINE):
         where = "-" if file == "-" else shlex.quote(file)
-        made = "job.toml" if os.path.basename(file) != "job.toml" else "converted.toml"
+        made = shlex.quote(new_manifest(file, os.getcwd()))
         hint = f"convert it: skahactl init --from-sbatch {where} > {made}"
         return Problem(file, "this is a Slurm batch script, not a manifest", hint=hint)
     if text.startswith("#!"):
