@@ -260,15 +260,25 @@ def _rollout(rest: list[str]) -> str:
 
 
 def _run(rest: list[str]) -> str:
-    """``run job.toml``, ``kubectl run NAME --image=I -- CMD``, ``docker run IMAGE CMD``."""
+    """``gh run ...``, ``kubectl run NAME --image=I -- CMD``, ``docker run IMAGE CMD``."""
     what, image = next(iter(rest), ""), _value(rest, "--image")
+    targets = " ".join(_targets(rest[1:])) or "JOB"
     if what.endswith(".toml"):
         return f"apply {shlex.join(rest)}"
     if image:
         command = shlex.join(rest[rest.index("--") + 1 :]) if "--" in rest else ""
         return f"create headless {image} -n {what}" + (f" -- {command}" if command else "")
+    failed = " --failed" if "--log-failed" in rest else ""
+    found = {
+        "view": f"logs {targets}{failed}" if failed or "--log" in rest else f"describe {targets}",
+        "list": "get jobs",
+        "ls": "get jobs",
+        "watch": f"get {targets} -w",
+        "rerun": f"retry {targets}",
+        "cancel": f"delete {targets}",
+    }
     words = shlex.join(word for word in rest if word != "--")
-    return f"create headless {words or 'IMAGE -- COMMAND'}"
+    return found.get(what) or f"create headless {words or 'IMAGE -- COMMAND'}"
 
 
 def _sbatch(rest: list[str]) -> str:

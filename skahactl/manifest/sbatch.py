@@ -68,7 +68,7 @@ use-min-nodes get-user-env nice propagate reboot ignore-pbs test-only stepmgr us
 """
 _MAPPED_OPTIONS = """
 job-name array cpus-per-task ntasks ntasks-per-node nodes mem mem-per-cpu gres gpus gpus-per-node gpus-per-task export
-chdir
+chdir time
 """
 _PLACEMENT = "skahactl has no counterpart: the platform decides where and when a session runs."
 
@@ -87,7 +87,6 @@ _REMARKS: Mapping[str, str] = {
     **dict.fromkeys(("begin", "hold"), "skahactl starts a job when you apply it. To start it later, use at or cron."),
     **dict.fromkeys(("requeue",), "To try a replica again after a failure, write attempts = 3 below [retry]."),
     "dependency": 'To start after other jobs of skahactl have completed, write after = ["JOB"] at the top.',
-    "time": "Sessions have no such limit. To end a program after 4 hours, write before it: timeout 4h.",
     "input": "A session has no standard input. Redirect it in the command: program < FILE.",
     "signal": "Sessions have no time limit, so they get no signal before the end.",
     "wait": "To wait until the job has ended: skahactl apply job.toml --wait.",
@@ -105,9 +104,10 @@ _KNOWN = _MAPPED | _SILENT | _REMARKS.keys()
 _UNITS = {"": 1 / 1024, "K": 1 / 1024**2, "M": 1 / 1024, "G": 1.0, "T": 1024.0}
 _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _GPUS = re.compile(r"(?:gpu:?)?(?:[A-Za-z][\w.-]*:?)?([0-9]*)")
+_TIME = re.compile(r"(?:([0-9]+)-)?([0-9]+)(?::([0-9]+))?(?::([0-9]+))?")
 _USED = re.compile(r"\b(SLURM_[A-Z0-9_]+)\b(?!=)")
 _ARGUMENT = re.compile(r"\$\{?[1-9@*]")
-_CONDA = re.compile(r"^([^#\n]*\b(?:conda|mamba|micromamba|source|\.)[ \t]+activate\b.*)$", re.MULTILINE)
+_CONDA = re.compile(r"^[^#\n]*\b(?:conda|mamba|micromamba|source|\.)[ \t]+activate\b.*$", re.MULTILINE)
 _SOURCE = re.compile(
     r"(?:^|[;&|({]|\bthen\b|\bdo\b)[ \t]*((?:source|\.)[ \t]+(?!activate\b|/(?:arc|etc|usr|opt)/)[^\s;&|)]+)",
     re.MULTILINE,
@@ -117,6 +117,8 @@ _CONDA_HOOK = re.compile(r"conda\.sh|shell\.bash|shell hook|mamba\.sh|bin/activa
 _NESTED = re.compile(r"\b(?:singularity|apptainer)\b.*?(?:docker://(\S+)|\S+\.sif)")
 _SLURM_PROGRAM = re.compile(r"^[^#\n]*?\b(sbatch|squeue|scontrol|sacct|scancel|sbcast)\b", re.MULTILINE)
 _MPI = re.compile(r"^[^#\n]*?\b(mpirun|mpiexec)\b", re.MULTILINE)
+
+_TOO_LARGE = {"cores": 16, "ram": 192}
 
 
 class Remark(NamedTuple):
@@ -266,6 +268,13 @@ def _resources(work: _Work) -> None:
         work.set("resources.cores", str(cores), " ".join(work.given[name][1] for name in sources))
     _memory(work, cores)
     _gpus(work, tasks)
+    for key, most in _TOO_LARGE.items():
+        setting = work.settings.get(f"resources.{key}")
+        if setting and int(setting.value) > most:
+            work.remark(setting.comment.removeprefix("from "), f"This is more than most platforms offer: {_OFFER}")
+
+
+_OFFER = "skahactl get resources shows the largest session."
 
 
 def _memory(work: _Work, cores: int) -> None:
@@ -279,10 +288,7 @@ def _memory(work: _Work, cores: int) -> None:
         return
     amount = float(match[1]) * _UNITS[match[2].upper()] * (cores if name == "mem-per-cpu" else 1)
     if amount == 0:
-        work.remark(
-            written,
-            "Slurm gives all memory of a node. Set ram, in GB: skahactl get resources shows the largest session.",
-        )
+        work.remark(written, f"Slurm gives all memory of a node. Set [resources] ram, in GB: {_OFFER}")
         return
     work.set("resources.ram", str(max(1, math.ceil(round(amount, 6)))), f"{written}, in GB")
 
@@ -367,21 +373,31 @@ def _remarks_about_commands(work: _Work, found: Converted) -> None:
     body = work.script.body
     hook = _CONDA_HOOK.search(body) or work.script.flags
     missing = "" if hook else ' Before it, write: eval "$(conda shell.bash hook)".'
-    remarks = {
-        _CONDA: f"conda and the environment must be in the image, or below /arc.{missing}",
-        _SOURCE: "This file, and what it refers to, must exist in the container: in the image, or below /arc.",
-        _SLURM_PROGRAM: "A container has no Slurm programs. To start a job after another one, use after.",
-    }
-    if work.number("nodes", 1) > 1:
-        remarks[_MPI] = "The number of processes is that of the cores of one session."
-    for pattern, advice in remarks.items():
-        for match in pattern.finditer(body):
-            work.remark(f"line {work.script.line(body, match.start(1))}: {match[1].strip()}", advice)
+    for conda in _CONDA.finditer(body):
+        work.remark(
+            f"line {_line(work, conda.start())}: {conda[0].strip()}",
+            f"conda and the environment must be in the image, or below /arc.{missing}",
+        )
+    for sourced in _SOURCE.finditer(body):
+        work.remark(
+            f"line {_line(work, sourced.start(1))}: {sourced[1]}",
+            "This file, and what it refers to, must exist in the container: in the image, or below /arc.",
+        )
+    for pattern, advice in (
+        (_SLURM_PROGRAM, "A container has no Slurm programs. To start a job after another one, use after."),
+        (_MPI, "The number of processes is that of the cores of one session."),
+    ):
+        for match in pattern.finditer(body) if pattern is not _MPI or work.number("nodes", 1) > 1 else ():
+            work.remark(f"line {_line(work, match.start(1))}: {match[1]}", advice)
     if work.script.is_shell and _ARGUMENT.search(re.sub(r"'[^']*'", "", body)) and "()" not in body:
         work.remark("$1", "The commands use arguments of sbatch. Write their values into the commands or [env].")
     if work.script.ignored:
         lines = ", ".join(map(str, work.script.ignored[:5]))
         work.remark(f"line {lines}: #SBATCH", "Slurm ignores options below the first command, and so does this.")
+
+
+def _line(work: _Work, offset: int) -> int:
+    return work.script.line(work.script.body, offset)
 
 
 def _environment(work: _Work) -> None:
@@ -457,9 +473,42 @@ def _is_set(work: _Work, name: str) -> bool:
 
 def _other_options(work: _Work) -> None:
     name = work.settings["name"].value.strip('"')
-    for option, (_, written, _) in work.given.items():
+    for option, (value, written, _) in work.given.items():
         if option in _REMARKS:
             work.remark(written, _REMARKS[option].format(name=name))
+        elif option == "time":
+            seconds = _seconds(value)
+            if seconds is None:
+                work.wrong("time", "expected a time, such as 30, 04:00:00 or 1-12:00:00")
+            elif seconds:
+                work.remark(
+                    written,
+                    "Sessions have no such limit. To end a program after this time, "
+                    f'put "timeout {_duration(seconds)}" before it.',
+                )
+
+
+def _seconds(text: str) -> int | None:
+    """Return seconds of Slurm's time: minutes, minutes:seconds, hours:minutes:seconds,
+    days-hours[:minutes[:seconds]]."""
+    if text.upper() in ("UNLIMITED", "INFINITE"):
+        return 0
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return None
+    days, first, second, third = (int(part) if part else 0 for part in match.groups())
+    if match[1] is not None:
+        return days * 86400 + first * 3600 + second * 60 + third
+    if match[4] is not None:
+        return first * 3600 + second * 60 + third
+    return first * 60 + second
+
+
+def _duration(seconds: int) -> str:
+    for size, unit in ((3600, "h"), (60, "m")):
+        if seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
 
 
 def _advice(work: _Work) -> None:

@@ -94,7 +94,7 @@ def test_an_array_job_becomes_items_limits_resources_and_variables() -> None:
         "SLURM_ARRAY_TASK_STEP": "2",
         "SLURM_CPUS_PER_TASK": "4",
     }
-    assert "write before it: timeout 4h" in remarks["--time=1-12:00:00"]
+    assert 'put "timeout 36h" before it' in remarks["--time=1-12:00:00"]
     assert "skahactl logs tile-run" in remarks["--output=logs/%x_%A_%a.out"]
     assert "command below [notify]" in remarks["--mail-type=END,FAIL"]
     assert "the platform decides where" in remarks["--account=def-someone"]
@@ -141,6 +141,24 @@ def test_every_remark_is_a_comment_at_the_top_of_the_manifest() -> None:
 def test_resources(options: list[str], resources: dict[str, int] | None) -> None:
     made, _ = converted(script(*options))
     assert made.get("resources") == resources
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        ("30", "timeout 30m"),
+        ("1:30", "timeout 90s"),
+        ("04:00:00", "timeout 4h"),
+        ("00:90:00", "timeout 90m"),
+        ("2-0", "timeout 48h"),
+        ("1-12:30", "timeout 2190m"),
+    ],
+)
+def test_a_time_limit_becomes_a_timeout_to_write(value: str, advice: str) -> None:
+    _, remarks = converted(script(f"--time={value}"))
+    assert advice in remarks[f"--time={value}"]
+    _, remarks = converted(script(f"-t {value}"))
+    assert advice in remarks[f"-t {value}"]
 
 
 def test_exports_are_variables_secrets_or_commands() -> None:
@@ -287,6 +305,7 @@ def test_a_container_inside_the_script_is_named_as_the_image() -> None:
         (script("-c four"), "-c four: expected a whole number"),
         (script("-c 0"), "expected a whole number"),
         (script("--mem=lots"), "--mem=lots: expected an amount of memory"),
+        (script("--time=soon"), "--time=soon: expected a time"),
         (script("-J"), "-J needs a value"),
         (script("job-name=x"), "'job-name=x' is not an option of sbatch"),
         (script("--export=A-B=1"), "'A-B' is not the name of a variable"),
@@ -302,7 +321,7 @@ def test_what_cannot_be_converted_is_an_error(text: str, part: str) -> None:
 
 def test_every_mistake_is_reported_at_once() -> None:
     with pytest.raises(ManifestError) as caught:
-        convert(script("--array=9-1", "-c x", "--mem=y", "--ntasks=z"), "run.sh")
+        convert(script("--array=9-1", "-c x", "--mem=y", "--time=z"), "run.sh")
     assert [problem.line for problem in caught.value.problems] == [2, 3, 4, 5]
 
 
