@@ -30,7 +30,11 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
 
 @pytest.mark.parametrize("words", [("get", "jobs"), ("get", "replicas", "fits")])
 def test_get(here: Workplace, tmp_path: Path, table: Table, words: tuple[str, ...]) -> None:
+    """Without a file of a profile, as on the servers that have a built-in profile."""
+    assert here.server is not None
     environ = {**here.environ, **canfar_environ(tmp_path, here.server), "PATH": here.environ["PATH"]}
+    environ |= {"SKAHACTL_SERVER": here.server.url, "SKAHACTL_TOKEN": environ["TEST_TOKEN"]}
+    del environ["SKAHACTL_PROFILE"]
     ours = [sys.executable, "-m", "skahactl", *words, "-o", "json"]
     pair = compare(ours, [str(CANFAR), "ps", "--all", "-o", "json"], env=environ)
     table.pair(f"{' '.join(words[:2])}, {SESSIONS:,} sessions listed", "canfar ps --all -o json", pair, "0.5")
