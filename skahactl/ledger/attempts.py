@@ -1,7 +1,8 @@
 """Attempts: the intent before a create, its outcome, and what lists and logs showed later.
 
-The name of an attempt is unique in this ledger: the whole name of the replica, with ``-2``, ``-3``, ... from the second
-attempt, counting earlier runs of the same content. A session with that name can only belong to this attempt.
+The name of an attempt is unique in this ledger: the session name of the replica, with ``-2``, ``-3``, ... from the
+second attempt on. Attempts of earlier runs with the same content count. A session with that name can only belong to
+this attempt.
 """
 
 from __future__ import annotations
@@ -70,8 +71,7 @@ def known_sessions(ledger: Ledger, sessions: Iterable[str]) -> dict[str, tuple[i
 
 
 def known_among(ledger: Ledger, sessions: Iterable[str]) -> frozenset[str]:
-    """Return those of these session ids that this ledger holds, as an attempt's or as a duplicate's, or of a forgotten
-    run."""
+    """Return those of these session ids that this ledger knows: of an attempt, of a duplicate, or of a removed run."""
     asked = dump_json(list(sessions))
     rows = ledger.rows(
         "SELECT session FROM attempts WHERE session IN (SELECT value FROM json_each(?))"
@@ -85,7 +85,7 @@ def known_among(ledger: Ledger, sessions: Iterable[str]) -> frozenset[str]:
 
 
 def runs_with(ledger: Ledger, sessions: Iterable[str]) -> frozenset[int]:
-    """Return the runs that hold any of these session ids, as an attempt's or as a duplicate's."""
+    """Return the ids of the runs with any of these session ids, of an attempt or of a duplicate."""
     asked = dump_json(list(sessions))
     rows = ledger.rows(
         "SELECT run FROM attempts WHERE session IN (SELECT value FROM json_each(?))"
@@ -97,15 +97,19 @@ def runs_with(ledger: Ledger, sessions: Iterable[str]) -> frozenset[int]:
 
 
 def known_of(ledger: Ledger, attempts: Iterable[AttemptRow], listed: Set[str]) -> frozenset[str]:
-    """Return those of the ``listed`` session ids that this ledger holds; ``attempts`` of it have been read already."""
+    """Return those of the ``listed`` session ids that this ledger knows.
+
+    ``attempts`` were read from the ledger before; only the other ids are looked up.
+    """
     own = {attempt.session for attempt in attempts}
     return frozenset(listed & own) | known_among(ledger, listed - own)
 
 
 def intend(ledger: Ledger, run_id: int, number: int, now: float) -> Intent | None:
-    """Record that a create is about to be sent. Returns None if it must not be sent, because a delete was requested.
+    """Record that a create is about to be sent; return None if it must not be sent.
 
-    Call this in a transaction that is durable before the request is sent.
+    It must not be sent if a delete was requested, or if the replica is in a state that allows no create. Call this in a
+    transaction that is durable before the request is sent.
     """
     row = ledger.row(
         "SELECT replicas.name, replicas.state, replicas.attempt, replicas.deleting, runs.deleting AS whole"
@@ -126,7 +130,7 @@ def intend(ledger: Ledger, run_id: int, number: int, now: float) -> Intent | Non
         intent = Intent(run_id, number, open_one["number"], open_one["name"], open_one["sends"] + 1)
     else:
         newest = ledger.row("SELECT max(number) AS n FROM attempts WHERE run = ? AND replica = ?", run_id, number)
-        last = max(row["attempt"], 0 if newest is None else newest["n"] or 0)  # a superseded one may be newer
+        last = max(row["attempt"], 0 if newest is None else newest["n"] or 0)  # a superseded attempt may be newer
         intent = Intent(run_id, number, last + 1, _next_name(ledger, row["name"], now), 1)
     _write_intent(ledger, intent, now)
     return intent
@@ -136,15 +140,15 @@ _CREATABLE = (State.QUEUED, State.UNCONFIRMED, State.FAILED)
 
 
 def record_resources(ledger: Ledger, intent: Intent, resources: Resources) -> None:
-    """Write what an attempt requests, where that is not what its replica requests."""
+    """Record what an attempt requests, if that differs from the request of its replica."""
     _update(ledger, intent.key, resources=resources_text(resources))
 
 
 def _next_name(ledger: Ledger, name: str, now: float) -> str:
-    """Return the whole name of the next attempt under ``name``.
+    """Return the session name of the next attempt at the replica with this ``name``.
 
-    It is later than every attempt that was created or adopted, and than those of a removed run that the platform may
-    still list.
+    Its number is higher than those of all attempts that were created or adopted under ``name``, and of sessions of
+    removed runs that the platform may still list.
     """
     rows = ledger.rows(  # "." follows "-", so the index finds every name that begins with this name and a "-"
         "SELECT name FROM attempts WHERE name = ? UNION SELECT name FROM attempts"
@@ -183,7 +187,7 @@ def _write_intent(ledger: Ledger, intent: Intent, now: float) -> None:
 
 
 def withdraw(ledger: Ledger, intent: Intent) -> None:
-    """Withdraw an intent if its request was certainly never sent. That send does not count."""
+    """Withdraw the intent of a request that was certainly never sent. That send does not count."""
     ledger.connection.execute(
         "DELETE FROM sends WHERE run = ? AND replica = ? AND attempt = ? AND number = ?", (*intent.key, intent.send)
     )
@@ -195,7 +199,7 @@ def withdraw(ledger: Ledger, intent: Intent) -> None:
 def settle(ledger: Ledger, intent: Intent, created: CreateResult, now: float, again: float | None) -> None:
     """Record the outcome of a create.
 
-    ``again`` is the earliest time of the next send if it certainly created nothing.
+    ``again`` is the earliest time of the next send, if the create certainly made no session.
     """
     key = intent.key
     words = None if created.error is None else created.error.message
@@ -214,14 +218,17 @@ def settle(ledger: Ledger, intent: Intent, created: CreateResult, now: float, ag
     elif created.outcome == "rejected":
         _set_state(ledger, key, State.REJECTED, words)
         _update(ledger, key, finished=now)
-    else:  # this send made nothing, but an earlier one may have
+    else:  # this send made no session, but an earlier one may have
         state = State.UNCONFIRMED if _has_ambiguous_sends(ledger, key) else State.QUEUED
         _set_state(ledger, key, state, words)
         ledger.connection.execute("UPDATE replicas SET not_before = ? WHERE run = ? AND number = ?", (again, *key[:2]))
 
 
 def excuse(ledger: Ledger, keys: Iterable[AttemptKey]) -> None:
-    """One ambiguous create of each of these attempts does not count: the platform had trouble, not the replica."""
+    """Do not count one ambiguous create of each of these attempts towards the limit of sends.
+
+    The platform had trouble, so the create says nothing about the replica.
+    """
     _count(ledger, keys, "excused")
 
 
@@ -253,7 +260,10 @@ def _set_state(ledger: Ledger, key: AttemptKey, state: str, reason: str | None) 
 
 
 def close_open_sends(ledger: Ledger, run_id: int, now: float) -> int:
-    """Mark creates that were in flight when their driver died as unconfirmed. Returns their number."""
+    """Mark creates without a recorded outcome as unconfirmed, and return their number.
+
+    They were in flight when their driver ended.
+    """
     from skahactl.skaha.models import CreateOutcome, CreateResult, ServerError
 
     lost = CreateResult(CreateOutcome.AMBIGUOUS, error=ServerError("ended", None, "the command ended first"))
@@ -290,7 +300,7 @@ def forget_logs(ledger: Ledger, run_ids: Iterable[int]) -> None:
 
 
 def duplicates_of(ledger: Ledger, run_id: int) -> dict[str, int]:
-    """Duplicates found so far of every run of the run's job: session id to replica."""
+    """Return the duplicates found so far in all runs of the run's job, as session id to replica number."""
     rows = ledger.rows(
         "SELECT session, replica FROM duplicates WHERE run IN"
         " (SELECT id FROM runs WHERE job = (SELECT job FROM runs WHERE id = ?))",
@@ -300,10 +310,10 @@ def duplicates_of(ledger: Ledger, run_id: int) -> dict[str, int]:
 
 
 def record_seen(ledger: Ledger, attempt: AttemptRow, session: ServerSession, state: str, at: float) -> None:
-    """Record a listed session.
+    """Record what a list shows of the session of an attempt.
 
-    The first poll that shows it ended sets its end. A changed ``startTime`` is a restart by the platform, which the
-    caller records.
+    The first poll that shows the session as ended sets its end. The caller records a changed ``startTime``, which means
+    that the platform restarted the session.
     """
     columns: dict[str, object] = {}
     if attempt.missing_since is not None:
@@ -329,7 +339,10 @@ def record_seen(ledger: Ledger, attempt: AttemptRow, session: ServerSession, sta
 
 
 def _last_alive(ledger: Ledger, attempt: AttemptRow, session: ServerSession, at: float) -> float:
-    """Return when the session was last known not to have ended: at the poll before this one, or when it started."""
+    """Return the latest time at which the session is known not to have ended.
+
+    That is the poll before this one, or a later start or recorded change of the session.
+    """
     row = ledger.row("SELECT observed_before FROM runs WHERE id = ?", attempt.run_id)
     before = None if row is None else row["observed_before"]
     known = [time for time in (attempt.recorded, attempt.observed, session.started, before) if time is not None]
@@ -350,8 +363,10 @@ def record_adopted(ledger: Ledger, attempt: AttemptRow, session: ServerSession, 
 
 
 def add_recorded_attempt(ledger: Ledger, replica: ReplicaRow, number: int, now: float) -> AttemptRow:
-    """Return an attempt that only the shared record knows; its session and its start are unknown. Its end is set
-    next."""
+    """Add and return an attempt that only the shared record knows.
+
+    Its session and its start are unknown. The caller records its end next.
+    """
     key = (replica.run_id, replica.number)
     with ledger.transaction() as connection:
         connection.execute(
@@ -377,10 +392,10 @@ def record_duplicate(ledger: Ledger, attempt: AttemptRow, session: str, at: floa
 
 
 def record_rivals(ledger: Ledger, kept: AttemptRow, ended: Iterable[AttemptRow]) -> None:
-    """``kept`` says from now on how its replica is; the sessions of the others have to end."""
+    """Make ``kept`` the current attempt of its replica, and mark the live sessions of the others for deletion."""
     with ledger.transaction() as connection:
         for other in ended:
-            if other.session is None:  # an ambiguous create: what it made, if anything, is a duplicate from now on
+            if other.session is None:  # an ambiguous create: its session, if it made one, is a duplicate from now on
                 set_attempt(ledger, other, {"log": "lost"}, state=State.DELETED, reason="superseded")
             elif other.state in ALIVE:
                 set_attempt(ledger, other, {"ending": Ending.SUPERSEDED})
@@ -391,13 +406,19 @@ def record_rivals(ledger: Ledger, kept: AttemptRow, ended: Iterable[AttemptRow])
 
 
 def record_missing(ledger: Ledger, attempt: AttemptRow, at: float) -> None:
-    """The first list that lacks it counts; one from the future means that the clock was set back since."""
+    """Record the time of the first list that lacks the session.
+
+    A recorded time in the future means that the clock was set back since; it is replaced.
+    """
     if attempt.missing_since is None or attempt.missing_since > at:
         set_attempt(ledger, attempt, {"missing_since": at})
 
 
 def record_gone(ledger: Ledger, attempt: AttemptRow, state: str, reason: str, at: float, again: float | None) -> None:
-    """Record that a session is no longer listed. ``again``: the earliest time of a retry after Failed."""
+    """Record that a session no longer exists.
+
+    ``again`` is the earliest time of a retry if ``state`` is Failed.
+    """
     log = {"log": "lost"} if attempt.log == "none" and state != State.DELETED else {}
     after = None if state == State.DELETED else attempt.observed or attempt.created
     columns = {"finished": at, "finished_after": after, "observed": at, **log}
@@ -412,7 +433,10 @@ def end_unsent(ledger: Ledger, attempt: AttemptRow, state: str, reason: str, at:
 
 
 def record_usage(ledger: Ledger, run_id: int, listing: Listing) -> None:
-    """Add what ``listing`` shows of the sessions of a run: one statement for any number of them."""
+    """Add the memory and cores in use that ``listing`` shows for the sessions of a run.
+
+    One statement serves any number of sessions.
+    """
     shown = [
         [session.id, session.ram_in_use, session.cores_in_use]
         for session in listing.sessions
@@ -420,7 +444,7 @@ def record_usage(ledger: Ledger, run_id: int, listing: Listing) -> None:
     ]
     if not shown:
         return
-    # CROSS and + keep SQLite from searching all attempts of the run for each session: it would take the square of time
+    # CROSS and + keep SQLite from searching all attempts of the run for each session, which takes quadratic time
     with ledger.transaction() as connection:
         connection.execute(
             "INSERT INTO usage (session, run, replica, attempt, ram_peak, cpu_sum, cpu_samples, samples)"
@@ -436,7 +460,7 @@ def record_usage(ledger: Ledger, run_id: int, listing: Listing) -> None:
 
 
 def usage_of(ledger: Ledger, run_id: int) -> dict[tuple[int, int], Usage]:
-    """Return what each attempt of the run used, by replica and attempt; attempts that no poll measured are left out."""
+    """Return the measured usage by (replica, attempt). Attempts that no poll measured are left out."""
     rows = ledger.rows(
         "SELECT replica, attempt, ram_peak, cpu_sum, cpu_samples, samples FROM usage WHERE run = ?", run_id
     )

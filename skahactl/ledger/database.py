@@ -100,7 +100,7 @@ CREATE TRIGGER run_forgotten AFTER DELETE ON runs BEGIN
 END;
 """
 
-#: Sessions of removed runs, for as long as the platform may list them.
+#: Sessions of removed runs, which are remembered for as long as the platform may list them.
 _FORGOTTEN = """
 CREATE TABLE forgotten (session TEXT PRIMARY KEY, name TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX forgotten_name ON forgotten (name);
@@ -124,8 +124,8 @@ ALTER TABLE attempts RENAME COLUMN twins TO resolved_ambiguous;
 ALTER TABLE twins RENAME TO duplicates;
 """
 
-#: The last line of each failed attempt's log, and the earliest possible end of one that was noticed late: the session
-#: was last seen alive at the poll before.
+#: The last line of each failed attempt's log; and the earliest possible end of an attempt with an end that the server
+#: does not report, which is the last time that its session was known to be alive.
 _ENDS = """
 ALTER TABLE attempts ADD COLUMN last_line TEXT;
 ALTER TABLE attempts ADD COLUMN finished_after REAL;
@@ -135,8 +135,8 @@ CREATE TRIGGER run_observed AFTER UPDATE OF observed ON runs WHEN old.observed I
 END;
 """
 
-#: What polls showed of memory and cores, by session, so that a poll needs one statement; and resources of attempts
-#: that differ from those of their replica.
+#: Memory and cores in use as polls showed them, by session, so that a poll needs one statement; and resources of
+#: attempts that differ from those of their replica.
 _USAGE = """
 CREATE TABLE usage (
   session TEXT PRIMARY KEY, run INTEGER NOT NULL, replica INTEGER NOT NULL, attempt INTEGER NOT NULL,
@@ -156,8 +156,8 @@ ALTER TABLE attempts ADD COLUMN ending TEXT;
 ALTER TABLE attempts ADD COLUMN excused INTEGER NOT NULL DEFAULT 0;
 """
 
-#: The directory of a run's shared record; where the result of an attempt comes from (a ResultSource); and that a shared
-#: record was looked for and does not exist.
+#: The directory of a run's shared record; where the result of an attempt comes from (a ResultSource); and whether the
+#: shared record is known to lack the end of an attempt, or could not be read.
 _SHARED = """
 ALTER TABLE runs ADD COLUMN shared TEXT;
 ALTER TABLE attempts ADD COLUMN source TEXT;
@@ -169,7 +169,7 @@ MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS, _FORGOTTEN, _RENAMED, _ENDS,
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Migrate an empty or older file to VERSION, each step in one transaction with its version number."""
+    """Migrate an empty or older file to VERSION. Each step is one transaction that also sets the version number."""
     while True:
         connection.execute("BEGIN IMMEDIATE")
         version = schema_version(connection)
@@ -202,18 +202,24 @@ def _statements(script: str) -> list[str]:
 
 
 FILE = "ledger.sqlite3"
-#: Seconds that a command waits while another process holds the ledger, and between two looks at a signal meanwhile.
+#: Seconds that a command waits while another process locks the ledger, and between two checks for a signal meanwhile.
 PATIENCE, BUSY_WAIT = 30.0, 0.2
 T = TypeVar("T")
 
 
 def _error_code(error: sqlite3.Error) -> int:
-    """Return the code of SQLite; SQLITE_CORRUPT for text that is not UTF-8, an error of Python without a code."""
+    """Return SQLite's code of an error.
+
+    Errors that Python raises itself, as for text that is not UTF-8, have no code; they count as SQLITE_CORRUPT.
+    """
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
 
 
 def patiently(act: Callable[[], T], check_interruption: Callable[[], None] = lambda: None) -> T:
-    """``act`` as soon as no other process holds the file, for PATIENCE seconds; ``check_interruption`` may end it."""
+    """Call ``act`` until it finds the file unlocked, for at most PATIENCE seconds, and return its result.
+
+    Raise sqlite3.OperationalError after that. ``check_interruption`` runs between two tries and may raise.
+    """
     until = time.monotonic() + PATIENCE
     while True:
         try:
@@ -239,7 +245,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run a transaction: all of it or nothing, durable at the end. Joins an open transaction."""
+        """Run a transaction: all of it or nothing, durable at the end. Join a transaction that is open already."""
         if self.connection.in_transaction:
             yield self.connection
             return
@@ -284,12 +290,12 @@ class Ledger:
 
 
 def open_ledger(state_dir: Path) -> Ledger:
-    """Open the ledger in ``state_dir``, and create or migrate it if necessary.
+    """Open the ledger in ``state_dir``; create or migrate it if necessary.
 
-    Raises LedgerError if it cannot be used. A damaged file is never replaced.
+    Raise LedgerError if it cannot be used. A damaged file is never replaced.
     """
     path = make_private(state_dir) / FILE
-    with contextlib.suppress(OSError):  # before SQLite makes the file: its journal gets the mode that it has then
+    with contextlib.suppress(OSError):  # before SQLite creates the file: the journal gets the mode of the file
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         for file in (path, path.with_name(f"{FILE}-journal")):
             os.chmod(file, 0o600)
@@ -297,8 +303,10 @@ def open_ledger(state_dir: Path) -> Ledger:
 
 
 def read_ledger(state_dir: Path) -> Ledger:
-    """Open the ledger for a command that only reads. If there is none, an empty one in memory is used, and nothing is
-    created."""
+    """Open the ledger for a command that only reads.
+
+    If no file exists, return an empty ledger in memory and create nothing.
+    """
     if (state_dir / FILE).exists():
         return _open(state_dir)
     connection = sqlite3.connect(":memory:", isolation_level=None)
@@ -330,7 +338,7 @@ def _open(state_dir: Path) -> Ledger:
 
 @contextlib.contextmanager
 def translate_sqlite_errors(path: Path) -> Iterator[None]:
-    """Translate errors of SQLite into errors that say what to do."""
+    """Translate errors of SQLite into a LedgerError with a hint."""
     try:
         yield
     except sqlite3.DatabaseError as error:

@@ -40,17 +40,17 @@ class JobLock:
         self._stream.close()
 
     def check(self) -> None:
-        """Raise BusyError after another command took the lock with --break-lock."""
+        """Raise BusyError if another command took the lock with --break-lock."""
         holder = _recorded_driver(self._ledger, self._job)
         if holder is None or (holder.host, holder.pid) != (self.driver.host, self.driver.pid):
             raise _busy(self.key, holder)
 
 
 def acquire(ledger: Ledger, key: JobKey, now: float, *, break_lock: bool = False) -> JobLock:
-    """Take the lock of a job. Raises BusyError that names its holder.
+    """Take the lock of a job. Raise BusyError, which names the holder, if another command holds it.
 
-    The kernel shows whether a holder on this machine is alive. A holder on another machine is never presumed dead,
-    except with ``break_lock``.
+    The kernel shows whether a holder on this machine is alive. A holder on another machine counts as alive unless
+    ``break_lock`` is set.
     """
     me = DriverRecord(socket.gethostname(), boot_id(), os.getpid(), now)
     with ledger.transaction() as connection:
@@ -74,7 +74,10 @@ def _recorded_driver(ledger: Ledger, job: int) -> DriverRecord | None:
 
 
 def living_driver(ledger: Ledger, key: JobKey) -> DriverRecord | None:
-    """Return who is driving the job; None if no command is, as far as this machine knows."""
+    """Return the driver of the job; None if no driver is running, as far as this machine knows.
+
+    A recorded driver on another machine counts as running.
+    """
     row = ledger.row(
         "SELECT drivers.host, drivers.boot, drivers.pid, drivers.since, drivers.job FROM drivers JOIN jobs"
         " ON jobs.id = drivers.job WHERE server = ? AND user = ? AND name = ?",
@@ -91,19 +94,19 @@ def living_driver(ledger: Ledger, key: JobKey) -> DriverRecord | None:
 
 
 def other_driver(ledger: Ledger, key: JobKey) -> DriverRecord | None:
-    """Return who else is driving the job: who will be when this command has ended."""
+    """Return the driver of the job if it is not this command, so that it continues when this command ends."""
     driver = living_driver(ledger, key)
     is_own = driver is not None and (driver.host, driver.pid) == (socket.gethostname(), os.getpid())
     return None if is_own else driver
 
 
 def _is_here(driver: DriverRecord) -> bool:
-    """Return whether it began on this machine, also if that had another name then."""
+    """Return whether a driver started on this machine. The boot id identifies a machine that was renamed since."""
     return driver.host == socket.gethostname() or (driver.boot != "" and driver.boot == boot_id())
 
 
 def boot_id() -> str:
-    """Return an id that changes with every start of the machine; "" if the system has none."""
+    """Return an id that changes with every boot of the machine; "" if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -111,7 +114,10 @@ def boot_id() -> str:
 
 
 def _patient_lock(state_dir: Path, job: int) -> IO[bytes] | None:
-    """Take the kernel lock. Tries for a moment, because a command that checks for a driver holds it briefly."""
+    """Take the kernel lock; return None if it stays taken.
+
+    Try for a moment, because a command that checks for a driver holds the lock briefly.
+    """
     for _ in range(5):
         stream = _kernel_lock(state_dir, job)
         if stream is not None:
@@ -133,7 +139,7 @@ def _kernel_lock(state_dir: Path, job: int) -> IO[bytes] | None:
 
 
 def _is_held(state_dir: Path, job: int) -> bool:
-    """Return whether a process on this machine holds the kernel lock. Writes nothing."""
+    """Return whether a process on this machine holds the kernel lock, without writing anything."""
     try:
         with open(_lock_path(state_dir, job), "rb") as stream:
             fcntl.flock(
@@ -141,7 +147,7 @@ def _is_held(state_dir: Path, job: int) -> bool:
             )  # a shared lock: some file systems refuse other locks to readers
     except FileNotFoundError:
         return False
-    except (BlockingIOError, PermissionError):  # without permission to check, believe the ledger
+    except (BlockingIOError, PermissionError):  # without permission to check, trust the ledger
         return True
     return False
 

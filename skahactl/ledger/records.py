@@ -67,8 +67,8 @@ class Run:
     manifest: str | None = None
     started: float | None = None  # first create
     ended: float | None = None  # when the last replica was seen to have ended; None while any can continue
-    observed: float | None = None  # the last list that this run was compared with
-    deleting: int = 0  # not 0: a delete of the whole run was requested (see DISCARD_LOGS); no intent is recorded
+    observed: float | None = None  # when the last list that this run was compared with was received
+    deleting: int = 0  # not 0: a delete of the whole run was requested (see DISCARD_LOGS), so no create is sent
     reason: str | None = None  # why the run as a whole is Queued or Skipped
     directory: str | None = None  # working directory of the command that created it; the local platform runs there
     retry_ram: tuple[float, ...] = ()  # [retry] ram
@@ -81,7 +81,7 @@ class ReplicaRow:
 
     run_id: int
     number: int
-    name: str  # whole session name without attempt suffix
+    name: str  # session name without attempt suffix
     request: Request
     items: tuple[str, ...]
     each: Each | None
@@ -113,11 +113,11 @@ class Ending(StrEnum):
     SUPERSEDED = "superseded"  # another attempt of its replica got further
 
 
-#: Values of ``AttemptRow.log`` of a log that has to be read once the attempt has ended; "partial" was read before.
+#: Values of ``AttemptRow.log`` that mean: read the log once the attempt has ended. "partial" was read before the end.
 UNREAD = frozenset({"none", "partial"})
-#: A delete that does not save logs first; any other value of ``deleting`` that is not 0 does.
+#: Value of ``deleting``: delete without saving logs. All other values except 0 save logs first.
 DISCARD_LOGS = 2
-#: A delete by the command that starts the next run.
+#: Value of ``deleting``: the command that starts the next run deletes this one.
 REPLACED = 3
 
 
@@ -128,34 +128,34 @@ class AttemptRow:
     run_id: int
     replica: int
     number: int
-    name: str  # whole session name with attempt suffix
+    name: str  # session name with attempt suffix
     state: str
     reason: str | None
     session: str | None  # the platform's id
     recorded: float | None  # when the id was written here
     created: float  # first intent
     started: float | None  # the server's startTime
-    finished: float | None  # when the end was first seen
-    observed: float | None  # last seen in a list, or checked
+    finished: float | None  # its end: as the server or the shared record reports it, else when a poll first showed it
+    observed: float | None  # when a poll or the shared record last changed its state
     deadline: float | None  # the server's expiryTime
     url: str | None
     pending_since: float | None
     missing_since: float | None  # time of the first list without it
     sends: int  # creates sent
-    ambiguous_sends: int  # ambiguous ones among them (including those with an unknown end)
+    ambiguous_sends: int  # ambiguous ones among them, with those that were in flight when their driver ended
     last_ambiguous_at: float | None  # when the last ambiguous one ended
-    resolved_ambiguous: int  # ambiguous creates that are accounted for: sessions adopted, or deleted as duplicates
-    log: str  # none | partial | kept | unwanted | lost | incomplete | cut | perhaps cut | limited | pruned
+    resolved_ambiguous: int  # ambiguous creates with a session that was found: adopted, or recorded as a duplicate
+    log: str  # none | partial | kept | unwanted | lost | incomplete | cut | perhaps cut | limited | pruned | shared
     log_path: str | None  # absolute
     log_bytes: int | None
-    exit_code: int | None = None  # never reported by the server; from an item mark, the shared record or `mark`
+    exit_code: int | None = None  # from the local platform or the shared record; other servers do not report it
     last_line: str | None = None  # of the log of a failed attempt
-    finished_after: float | None = None  # earliest possible end, where ``finished`` is when it was noticed
+    finished_after: float | None = None  # earliest possible end, if ``finished`` is the time of a poll
     ending: str | None = None  # an Ending
     excused: int = 0  # ambiguous sends during platform trouble, which do not count towards the limit of sends
     source: str | None = None  # a ResultSource, once there is a result
-    unrecorded: int = 0  # 1: its end is certainly not in the shared record; -1: the record could not be read yet
-    resources: Resources | None = None  # what it requested, where that is not the replica's own request
+    unrecorded: int = 0  # 1: the shared record certainly lacks its end; -1: the record could not be read yet
+    resources: Resources | None = None  # what it requested, if that differs from the request of its replica
 
     @property
     def key(self) -> AttemptKey:
@@ -163,7 +163,7 @@ class AttemptRow:
 
     @property
     def never_started(self) -> bool:
-        """Whether its session was given up before it ran, so that there is no log."""
+        """Whether its session was ended before it ran, so that there is no log."""
         return self.ending == Ending.PENDING_TIMEOUT and self.state == State.FAILED and self.log_path is None
 
 
@@ -192,7 +192,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run with the values of a table of jobs, read with a constant number of queries for any number of runs."""
+    """A run with the values of a table of jobs. A constant number of queries reads any number of summaries."""
 
     run: Run
     counts: dict[str, int]  # by state, zero-filled
@@ -200,11 +200,11 @@ class RunSummary:
     retriable: int
     items: dict[str, int] = field(default_factory=dict)  # total, completed, failed
     driver: DriverRecord | None = None
-    ended: float | None = None  # when its last replica did; ``run.ended``: and nothing of it is left to be read
+    ended: float | None = None  # end of its last replica; ``run.ended`` also waits until its logs and results are read
 
     @property
     def stop_reason(self) -> str | None:
-        """Why the rest of the run is not created, if [limits] failures stopped it and nothing of it is alive."""
+        """Why no more replicas are created, if [limits] failures stopped the run and nothing of it is alive."""
         waiting = self.counts[State.QUEUED] + self.retriable
         if not waiting or any(self.counts[state] for state in ALIVE):
             return None
@@ -212,12 +212,12 @@ class RunSummary:
 
 
 class DamagedRow(LedgerError):
-    """The content of a row is not what was written; the ledger turns this into an error that names the file."""
+    """The content of a row is not valid. The ledger turns this into an error that names the file."""
 
 
 @contextlib.contextmanager
 def _translate_damage() -> Iterator[None]:
-    """Translate what reading a row raises that is not what was written."""
+    """Translate errors that the content of a damaged row raises into DamagedRow."""
     try:
         yield
     except (ValueError, TypeError, RecursionError) as error:
@@ -226,12 +226,12 @@ def _translate_damage() -> Iterator[None]:
 
 @_translate_damage()
 def load_json(text: str) -> Any:
-    """Return the value that dump_json wrote."""
+    """Return the value that dump_json wrote. Raise DamagedRow for other text."""
     return json.loads(text)
 
 
 def known_state(word: str) -> str:
-    """Return ``word``, which a row has as its state. Raises DamagedRow if it is none."""
+    """Return ``word``, the state in a row. Raise DamagedRow if it is not a state."""
     if word not in _STATES:
         raise DamagedRow(f"'{word}' is not a state")
     return word
@@ -355,7 +355,7 @@ ATTEMPT_COLUMNS = (
 def attempt_value(row: sqlite3.Row) -> AttemptRow:
     """Convert a row of ATTEMPT_COLUMNS, in their order."""
     known_state(row[_ATTEMPT_STATE])
-    if row[-1] is None:  # as nearly always: thousands are read in each pass
+    if row[-1] is None:  # nearly always; a pass reads thousands of rows
         return AttemptRow(*row)
     values: list[Any] = list(row)
     values[-1] = resources_value(values[-1])
@@ -369,8 +369,9 @@ _ATTEMPT_STATE = ATTEMPT_COLUMNS.split(", ").index("state")
 class Usage:
     """What one session used, as polls showed it.
 
-    ``ram_peak`` is in GB as manifests count them (2**30 bytes), ``cpu_mean`` in cores; None where no poll showed a
-    value. ``samples`` counts the polls that showed any."""
+    ``ram_peak`` is in GB as manifests count them (2**30 bytes), ``cpu_mean`` in cores; each is None if no poll showed a
+    value. ``samples`` is the number of polls that showed either.
+    """
 
     ram_peak: float | None
     cpu_mean: float | None
@@ -379,7 +380,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One create that is about to be sent: the attempt, its whole name, and the number of the send."""
+    """One create that is about to be sent: the attempt, its session name, and the number of the send."""
 
     run_id: int
     replica: int
@@ -395,7 +396,7 @@ class Intent:
 class QueuedReason(StrEnum):
     """Reasons of Queued replicas on which decisions depend; all other reasons are text for people."""
 
-    RETRY = "retry"  # somebody asked for another attempt
+    RETRY = "retry"  # a user requested another attempt
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def replica_states(ledger: Ledger, run_id: int, number: int | None = None) -> tuple[ReplicaState, ...]:
-    """Return every replica of the run, or the one with this number, in order."""
+    """Return the states of all replicas of the run, or of the one with this number, in order."""
     rows = ledger.rows(
         "SELECT number, name, state, reason, attempt, allowed, not_before, deleting FROM replicas"
         f" WHERE run = ?{'' if number is None else ' AND number = ?'} ORDER BY number",
@@ -44,7 +44,7 @@ def replica_states(ledger: Ledger, run_id: int, number: int | None = None) -> tu
 
 
 def replicas_of(ledger: Ledger, run_id: int, numbers: Collection[int] | None = None) -> tuple[ReplicaRow, ...]:
-    """Return whole rows, all or those with these numbers, in order."""
+    """Return all replicas of the run, or those with these numbers, in order, with their requests and items."""
     rows = ledger.rows(f"SELECT {REPLICA_COLUMNS} FROM replicas WHERE run = ? ORDER BY number", run_id)
     chosen = None if numbers is None else set(numbers)
     return tuple(replica_value(row) for row in rows if chosen is None or row["number"] in chosen)
@@ -68,9 +68,11 @@ def set_states(
 
 
 def request_delete(ledger: Ledger, run_id: int, numbers: Collection[int] | None, *, mark: int = 1) -> None:
-    """Write that these replicas (None: the whole run) are to be deleted: no intent is recorded for them any more, and
-    whoever drives carries it out. What was never created is Deleted at once. ``mark``: 1, DISCARD_LOGS or
-    REPLACED."""
+    """Record that these replicas (None: the whole run) are to be deleted.
+
+    From then on no create is sent for them, and the driver of the job deletes their sessions. Queued replicas become
+    Deleted immediately. ``mark`` is 1, DISCARD_LOGS or REPLACED.
+    """
     with ledger.transaction() as connection:
         if numbers is None:
             connection.execute("UPDATE runs SET deleting = ? WHERE id = ?", (mark, run_id))
@@ -93,7 +95,8 @@ def allow_again(
 ) -> None:
     """Allow one more attempt of these replicas, immediately; with positions, only of these items.
 
-    That attempt requests what ``resources`` sets instead of what the replica does.
+    ``chosen``: replica number to positions from 1, or None for all items. The new attempts request ``resources`` where
+    these are set, instead of those of the replica.
     """
     with ledger.transaction() as connection:
         connection.executemany(
@@ -118,7 +121,7 @@ def allow_again(
 def positions_to_run(ledger: Ledger, run_id: int, row: ReplicaRow) -> tuple[int, ...]:
     """Return the items that the next attempt of an ``each`` replica runs, as positions from 1.
 
-    These are the requested items, else those that did not end with 0, or all if every item did.
+    These are the items that a retry chose, else those that are not Completed, or all items if every one is Completed.
     """
     found = ledger.row("SELECT chosen FROM replicas WHERE run = ? AND number = ?", run_id, row.number)
     if found is not None and found["chosen"] is not None:
@@ -134,7 +137,10 @@ def positions_to_run(ledger: Ledger, run_id: int, row: ReplicaRow) -> tuple[int,
 
 
 def positions_due(ledger: Ledger, attempt: AttemptRow) -> frozenset[int]:
-    """Positions of the items that this attempt of a replica with ``each`` runs; the end of each is in its log."""
+    """Return the positions of the items that this attempt of an ``each`` replica runs.
+
+    The log of the attempt contains a mark for the end of each of them.
+    """
     row = ledger.row(
         "SELECT state, attempt, item_count, chosen FROM replicas WHERE run = ? AND number = ?",
         attempt.run_id,
@@ -151,7 +157,7 @@ def positions_due(ledger: Ledger, attempt: AttemptRow) -> frozenset[int]:
 
 
 def record_items(ledger: Ledger, run_id: int, replica: int, attempt: int, ends: Iterable[tuple[int, int]]) -> None:
-    """Record item ends from the log of an attempt: (position from 1, exit code). A later attempt overrides."""
+    """Record item ends from the log of an attempt: (position from 1, exit code). A later attempt takes precedence."""
     with ledger.transaction() as connection:
         connection.executemany(
             "INSERT INTO items (run, replica, position, state, attempt, exit_code) VALUES (?,?,?,?,?,?)"
@@ -162,7 +168,7 @@ def record_items(ledger: Ledger, run_id: int, replica: int, attempt: int, ends: 
 
 
 def mark_items(ledger: Ledger, run_id: int, chosen: dict[int, tuple[int, ...]], state: str) -> None:
-    """Record the results of items that a user set: replica number to positions."""
+    """Record the results that a user set for items: replica number to positions."""
     with ledger.transaction() as connection:
         connection.executemany(
             "INSERT INTO items (run, replica, position, state) VALUES (?,?,?,?)"
@@ -172,11 +178,11 @@ def mark_items(ledger: Ledger, run_id: int, chosen: dict[int, tuple[int, ...]], 
 
 
 def items_of(ledger: Ledger, run_id: int) -> tuple[ItemRow, ...]:
-    """Return every item of the run, by replica and position: its own end if it has one, else as its replica is.
+    """Return all items of the run by replica and position, with their own result, else the state of their replica.
 
-    A replica that marks its items runs them one by one: the first without an end is the one that runs, or ran when the
-    replica failed, and those after it are Queued. If it failed and its log was not read, or is lost, its items are
-    Unknown.
+    A replica with marks runs its items one by one: the first item without a result is the one that runs, or that ran
+    when the replica failed, and the items after it are Queued. If the replica failed and its log was not read, or is
+    lost, its items without a result are Unknown.
     """
     own = {(row["replica"], row["position"]): row for row in ledger.rows("SELECT * FROM items WHERE run = ?", run_id)}
     found: list[ItemRow] = []
@@ -198,13 +204,13 @@ def items_of(ledger: Ledger, run_id: int) -> tuple[ItemRow, ...]:
                 code, tried = end["exit_code"], end["attempt"]
                 found.append(ItemRow(run_id, number, position, item, known_state(end["state"]), tried, code))
                 continue
-            code = None if row["marks"] else row["exit_code"]  # without marks, an item ends as its replica
+            code = None if row["marks"] else row["exit_code"]  # without marks, an item has the result of its replica
             found.append(ItemRow(run_id, number, position, item, rest, row["attempt"] or None, code))
             rest = State.QUEUED if in_turn else rest
     return tuple(found)
 
 
-#: States of a log with marks that were read.
+#: Values of ``AttemptRow.log`` that mean that the marks in the log were read.
 _READ = ("kept", "incomplete", "cut", "perhaps cut", "limited")
 
 
@@ -214,7 +220,7 @@ def completed_items(ledger: Ledger, run_ids: Iterable[int]) -> frozenset[str]:
 
 
 def _runs_again(end: sqlite3.Row, state: str, attempt: int) -> bool:
-    """Return whether an item that failed earlier is part of an attempt that has not ended."""
+    """Return whether the item failed in an earlier attempt and belongs to the current attempt, which is alive."""
     return (
         end["state"] == State.FAILED
         and state in ALIVE
@@ -234,19 +240,19 @@ def notes_of(ledger: Ledger, run_id: int) -> tuple[Note, ...]:
 
 
 def replicas_with_each(ledger: Ledger, run_id: int) -> frozenset[int]:
-    """Replicas that run their command once per item, leaving marks in their log."""
+    """Return the replicas that run their command once per item, with marks in their log."""
     rows = ledger.rows("SELECT number FROM replicas WHERE run = ? AND each IS NOT NULL", run_id)
     return frozenset(row["number"] for row in rows)
 
 
 def item_counts(ledger: Ledger, run_id: int) -> dict[int, int]:
-    """Replica to the number of its items."""
+    """Return the number of items by replica."""
     rows = ledger.rows("SELECT number, item_count FROM replicas WHERE run = ?", run_id)
     return {row["number"]: row["item_count"] for row in rows}
 
 
 def failed_items(ledger: Ledger, run_id: int) -> dict[int, tuple[int, int]]:
-    """Replica to position and exit code of its last item that failed."""
+    """Return (position, exit code) of the last failed item by replica."""
     rows = ledger.rows(
         "SELECT replica, position, exit_code FROM items WHERE run = ? AND state = 'Failed' AND exit_code IS NOT NULL"
         " ORDER BY replica, position",
@@ -256,7 +262,7 @@ def failed_items(ledger: Ledger, run_id: int) -> dict[int, tuple[int, int]]:
 
 
 def ended_items(ledger: Ledger, run_id: int) -> tuple[dict[int, int], dict[int, int]]:
-    """Replica to the number of items that ended in its latest attempt, and to those completed in earlier ones."""
+    """Count the ended items by replica: those of its latest attempt, and those that earlier attempts completed."""
     rows = ledger.rows(
         "SELECT replica, items.attempt = replicas.attempt AS latest, count(*) AS n FROM items JOIN replicas"
         " ON replicas.run = items.run AND number = replica WHERE items.run = ?"
@@ -268,7 +274,7 @@ def ended_items(ledger: Ledger, run_id: int) -> tuple[dict[int, int], dict[int, 
 
 
 def item_marks(ledger: Ledger, attempt: AttemptRow) -> ItemMarks | None:
-    """Return which marks count in the log of an attempt; None for a replica without ``each``, which leaves none."""
+    """Return which marks count in the log of an attempt; None for a replica without ``each``."""
     from skahactl.manifest.placeholders import ItemMarks
 
     row = ledger.row("SELECT each FROM replicas WHERE run = ? AND number = ?", attempt.run_id, attempt.replica)
@@ -279,7 +285,7 @@ def item_marks(ledger: Ledger, attempt: AttemptRow) -> ItemMarks | None:
 
 
 def nonce_of(ledger: Ledger, key: AttemptKey, script: str) -> str | None:
-    """Return what the item marks of an attempt carry: see ItemMarks."""
+    """Return the nonce in the item marks of an attempt (see ItemMarks)."""
     from skahactl.manifest.placeholders import attempt_nonce, has_nonce
 
     if not has_nonce(script):

@@ -43,8 +43,11 @@ def add_run(
     directory: str | None = None,
     number: int = 1,
 ) -> Run:
-    """Return the next run of ``job``, every replica Queued; in one transaction. ``directory``: where the command
-    stands; ``number``: at least the number that it gets."""
+    """Add and return the next run of ``job``, with every replica Queued, in one transaction.
+
+    ``after_runs``: the runs of other jobs that it waits for, by job name. ``directory``: the working directory of the
+    command. ``number``: the lowest number that the run may get.
+    """
     with ledger.transaction():
         run_id = _insert_run(ledger, key, job, profile, after_runs, now, directory, number)
         _insert_replicas(ledger, run_id, job)
@@ -96,7 +99,7 @@ def _insert_run(
 
 
 def _record_directory(key: JobKey, job: Job, number: int) -> str | None:
-    """Return the directory of the run's shared record."""
+    """Return the directory of the run's shared record; None if the job has none."""
     shared = shared_directory(key, job)
     if shared is None:
         return None
@@ -106,7 +109,10 @@ def _record_directory(key: JobKey, job: Job, number: int) -> str | None:
 
 
 def shared_directory(key: JobKey, job: Job) -> str | None:
-    """``[logs] shared`` of a job, for its user; characters that paths must not contain become ``_``."""
+    """Return ``[logs] shared`` of a job for its user; None if it is not set.
+
+    Characters of the user name that a path of the record must not contain become ``_``.
+    """
     if job.shared is None:
         return None
     return job.shared.replace("{user}", re.sub(r"[^A-Za-z0-9._-]", "_", key.user))
@@ -135,7 +141,7 @@ def _insert_replicas(ledger: Ledger, run_id: int, job: Job) -> None:
 
 
 def job_id(ledger: Ledger, key: JobKey) -> int:
-    """Return the id of a job, created if necessary. Call this in a transaction."""
+    """Return the id of a job; create the job if necessary. Call this in a transaction."""
     ledger.connection.execute(
         "INSERT INTO jobs (server, user, name) VALUES (?,?,?) ON CONFLICT DO NOTHING", (key.server, key.user, key.name)
     )
@@ -145,7 +151,7 @@ def job_id(ledger: Ledger, key: JobKey) -> int:
 
 
 def not_ended(ledger: Ledger, known: Iterable[Run]) -> list[Run]:
-    """Return those of these runs that have not ended, as the ledger holds them now."""
+    """Return those of these runs that have not ended, read again from the ledger."""
     return [found for run in known if (found := run_by_id(ledger, run.id)) is not None and found.ended is None]
 
 
@@ -155,8 +161,11 @@ def run_by_id(ledger: Ledger, run_id: int) -> Run | None:
 
 
 def request_settings(ledger: Ledger, run_id: int) -> tuple[str | None, tuple[float, ...]]:
-    """Return what the requests of a run depend on: the directory of its shared record, and [retry] ram (GB for attempts
-    1, 2, ...; empty where every attempt requests the same)."""
+    """Return the settings of a run that its requests depend on.
+
+    These are the directory of its shared record, and [retry] ram: GB for attempts 1, 2, ..., empty if every attempt
+    requests the same.
+    """
     row = ledger.row("SELECT shared, retry_ram FROM runs WHERE id = ?", run_id)
     assert row is not None
     return row["shared"], tuple(load_json(row["retry_ram"] or "[]"))
@@ -195,7 +204,7 @@ def unfinished_runs(ledger: Ledger, server: str) -> tuple[Run, ...]:
 
 
 def job_keys(ledger: Ledger, server: str | None = None) -> tuple[JobKey, ...]:
-    """Return every job with a record, the one with the newest run first."""
+    """Return every job with a run, the one with the newest run first."""
     rows = ledger.rows(
         "SELECT server, user, name FROM jobs JOIN runs ON runs.job = jobs.id"
         " WHERE ? IS NULL OR server = ? GROUP BY jobs.id ORDER BY max(runs.created) DESC, max(runs.id) DESC",
@@ -206,7 +215,7 @@ def job_keys(ledger: Ledger, server: str | None = None) -> tuple[JobKey, ...]:
 
 
 def users_seen(ledger: Ledger, server: str) -> tuple[str, ...]:
-    """Return the user names that this server has reported for us, the one with the newest run first."""
+    """Return the user names that this server has reported, the one with the newest run first."""
     rows = ledger.rows(
         "SELECT user FROM jobs JOIN runs ON runs.job = jobs.id WHERE server = ? AND user <> ''"
         " GROUP BY user ORDER BY max(runs.id) DESC",
@@ -216,7 +225,7 @@ def users_seen(ledger: Ledger, server: str) -> tuple[str, ...]:
 
 
 def summaries(ledger: Ledger, runs: Sequence[Run]) -> tuple[RunSummary, ...]:
-    """Return what a table of jobs shows of these runs, with a constant number of queries."""
+    """Return what a table of jobs shows of these runs; the number of queries is constant."""
     wanted = {run.id for run in runs}
     only = ("IN (" + ",".join(map(str, sorted(wanted))) + ")") if len(wanted) <= 500 else "> 0"
     counts: dict[int, dict[str, int]] = {}
@@ -226,10 +235,10 @@ def summaries(ledger: Ledger, runs: Sequence[Run]) -> tuple[RunSummary, ...]:
             counts.setdefault(row["run"], {})[known_state(row["state"])] = row["replicas"]
         _add_items(items.setdefault(row["run"], _no_items()), row["state"], row["items"])
     for run in runs:
-        if run.id in items and _has_each(run):  # which of them failed is in the log of their replica
+        if run.id in items and _has_each(run):  # only the log of their replica says which of them failed
             items[run.id]["failed"] = 0
     own_ends = ledger.rows(f"SELECT run, state, items FROM item_tallies WHERE run {only}")
-    for row in own_ends:  # items with a result of their own count with it, not with the state of their replica
+    for row in own_ends:  # an item with its own result counts with that, not with the state of its replica
         items.setdefault(row["run"], _no_items()).update(completed=0, failed=0)
     for row in own_ends:
         items[row["run"]][row["state"].lower()] = row["items"]
@@ -255,10 +264,10 @@ def summaries(ledger: Ledger, runs: Sequence[Run]) -> tuple[RunSummary, ...]:
 
 
 def unsaved_log_counts(ledger: Ledger, run_ids: Iterable[int], since: float) -> dict[int, tuple[int, float]]:
-    """Return, by run, how many attempts that ended after ``since`` have a log that no command has saved although it is
-    to be kept, and when the first of them ended.
+    """Return, by run, how many logs are still to be saved, and when the first of their attempts ended.
 
-    Left out are runs that have ended, that are deleted, or that have a shared record, which contains the logs.
+    These are logs of attempts that ended after ``since`` and that [logs] keep requests, but that no command has saved.
+    Runs that have ended, that are deleted, or that have a shared record, which contains the logs, are left out.
     """
     rows = ledger.rows(
         "SELECT runs.id AS run, count(*) AS number, min(finished) AS first FROM json_each(?)"
@@ -275,12 +284,12 @@ def unsaved_log_counts(ledger: Ledger, run_ids: Iterable[int], since: float) -> 
 
 
 def is_over(counts: Mapping[str, int], retriable: int) -> bool:
-    """Return whether every replica has ended, by their counts and how many of them will be tried again."""
+    """Return whether every replica has ended; ``retriable`` is the number of Failed ones with attempts left."""
     return not retriable and not any(number for state, number in counts.items() if state not in ENDED)
 
 
 def _last_ends(ledger: Ledger, run_ids: Sequence[int]) -> dict[int, float]:
-    """Return when the last attempt of each run ended, or was last seen."""
+    """Return when the last attempt of each run ended; for an attempt without an end, when it was last observed."""
     if not run_ids:
         return {}
     last = "SELECT run, max(coalesce(finished, observed, created)) AS at FROM attempts"
@@ -321,7 +330,8 @@ def _add_items(tally: dict[str, int], state: str, number: int) -> None:
 def set_limits(
     ledger: Ledger, run_id: int, limits: Limits, keep: str, attempts: int, retry_ram: Sequence[float] = ()
 ) -> None:
-    """Set what a manifest can change in an unfinished run: limits, which logs are saved, and more attempts."""
+    """Set what a manifest can change in an unfinished run: limits, logs to save, attempts (only more), and retry
+    ram."""
     with ledger.transaction() as connection:
         connection.execute(
             "UPDATE runs SET limits = ?, keep = ?, attempts = ?, retry_ram = ? WHERE id = ?",
@@ -331,7 +341,7 @@ def set_limits(
 
 
 def abandon(ledger: Ledger, run_id: int, now: float) -> None:
-    """End a run of which nothing is alive: what was never created is Deleted, and nothing is tried again."""
+    """End a run of which nothing is alive: Queued replicas become Deleted, and Failed ones are not retried."""
     with ledger.transaction() as connection:
         connection.execute(
             "UPDATE replicas SET state = 'Deleted', reason = 'never created: the next run was started'"
@@ -343,7 +353,7 @@ def abandon(ledger: Ledger, run_id: int, now: float) -> None:
 
 
 def set_run(ledger: Ledger, run_id: int, **columns: object) -> None:
-    """Set columns of a run: started, ended, observed, deleting, reason, after_runs."""
+    """Set columns of a run."""
     names = ", ".join(f"{name} = ?" for name in columns)
     with ledger.transaction() as connection:
         connection.execute(f"UPDATE runs SET {names} WHERE id = ?", (*columns.values(), run_id))
@@ -352,8 +362,8 @@ def set_run(ledger: Ledger, run_id: int, **columns: object) -> None:
 def forget(ledger: Ledger, run_ids: Collection[int], now: float, memory: float) -> None:
     """Delete the records of these runs, and of jobs without further runs. The caller removes their logs.
 
-    Sessions that the platform may still list stay known: it lists an ended one for ``memory`` seconds, and an
-    interactive one for a day (skaha-api 9).
+    The ids of sessions that the platform may still list stay known: the server lists an ended session for ``memory``
+    seconds, and an interactive one for a day (skaha-api 9).
     """
     with ledger.transaction() as connection:
         connection.execute("DELETE FROM forgotten WHERE until <= ?", (now,))
@@ -374,9 +384,12 @@ _ORDER: dict[str, int] = {State.RUNNING: 0, State.PENDING: 1, State.COMPLETED: 2
 def adopt_sessions(
     ledger: Ledger, run: Run, found: Mapping[int, Sequence[ServerSession]], rest: str | None, now: float
 ) -> None:
-    """Take sessions over for Queued replicas. ``found``: by replica number; the one that got furthest and lives is
-    taken, the others are unrecognised. ``rest``: "create" leaves replicas without one Queued, "unknown" records that
-    they finished unobserved, if they were never created."""
+    """Adopt sessions for Queued replicas.
+
+    ``found``: sessions by replica number. The one that got furthest is adopted; the others are unrecognised sessions.
+    ``rest``: "create" leaves replicas without a session Queued; "unknown" makes those of them that were never created
+    Unknown.
+    """
     with ledger.transaction() as connection:
         queued = {row.number: row for row in replica_states(ledger, run.id) if row.state == State.QUEUED}
         for number in found.keys() & queued.keys():

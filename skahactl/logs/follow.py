@@ -33,7 +33,7 @@ WAITING, LIVE, END_OF_LOG, GONE = "waiting", "live", "ended", "gone"
 class LogStream:
     """The log of one attempt: ``waiting`` (no log yet), ``live``, ``ended`` (the platform still has it) or ``gone``.
 
-    ``kept`` is the copy on this machine, if it is complete or the only one.
+    ``kept`` is the copy on this machine, if there is one.
     """
 
     key: tuple[int, int, int]  # number of the target, replica, attempt
@@ -41,13 +41,13 @@ class LogStream:
     session: str | None
     state: str
     kept: Path | None = None
-    shared: str | None = None  # path in the shared record, which continues a log that the platform has no longer
-    lost: str = Empty.LOST  # why there is no text, once it is gone
+    shared: str | None = None  # path in the shared record, which is read when the platform has discarded the log
+    lost: str = Empty.LOST  # why there is no text, once the log is gone
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRead:
-    """What can be followed now; ``more``: other attempts can still appear."""
+    """The logs that can be followed now. ``more``: other attempts can still appear."""
 
     strands: tuple[LogStream, ...]
     more: bool
@@ -55,7 +55,8 @@ class StreamRead:
 
 @dataclass(frozen=True, slots=True)
 class ReadPace:
-    """Intervals in seconds, and the average number of bytes per second that the reads of one log can transfer."""
+    """Intervals between reads and between list calls, in seconds, and the average bytes per second that one log may
+    use."""
 
     least: float = 2.0
     most: float = 50.0
@@ -74,7 +75,7 @@ class ReadPace:
         return max(by_size, by_idleness, took)
 
     def look(self, age: float) -> float:
-        """Return the seconds until the next list call, ``age`` seconds after the first."""
+        """Return the seconds until the next list call, ``age`` seconds after the first one."""
         return min(self.look_most, self.look_least + age / 60)
 
 
@@ -89,7 +90,7 @@ _MOST_FAILURES_WAIT = 60.0
 
 
 class Follower:
-    """Follow what ``look`` shows: at most ``most`` logs at a time, the others as these end."""
+    """Follow the logs that ``look`` returns, at most ``most`` at a time; the others follow when these end."""
 
     def __init__(
         self,
@@ -121,8 +122,10 @@ class Follower:
         self.lost = False  # a log exists neither on the platform nor on this machine
 
     async def run(self) -> None:
-        """Until every log has ended and no other will appear. ``look`` gives None while the platform does not answer,
-        and raises what cannot be waited for."""
+        """Follow until every log has ended and no other log will appear.
+
+        ``look`` returns None while the platform does not answer, and raises errors that waiting does not cure.
+        """
         began = looked = self._clock.monotonic()
         look = await self._look()
         try:
@@ -148,7 +151,7 @@ class Follower:
         now = self._clock.monotonic()
         there = {strand.key for strand in look.strands}
         for key in [key for key, one in self._followed.items() if key not in there and one.tail is None]:
-            del self._followed[key]  # a replica that now has its first attempt
+            del self._followed[key]  # the replica has its first attempt now, which has another key
         for strand in look.strands:
             known = self._followed.get(strand.key)
             if known is None or known.strand.session != strand.session:
@@ -162,7 +165,7 @@ class Follower:
             self._tell_once("waiting", f"waiting for {count_noun(waiting, 'log')}: nothing is running yet")
 
     async def _round(self) -> None:
-        """Start the reads that are due, and wait for them for a short time."""
+        """Start the reads that are due, and wait for them for up to _PATIENCE seconds."""
         now = self._clock.monotonic()
         for one in self._chosen():
             if one.due <= now and not one.busy:
@@ -175,7 +178,7 @@ class Follower:
                 task.result()
 
     def _chosen(self) -> list[_Followed]:
-        """Return the followed logs, and as many others as the limit allows, in the order of their keys."""
+        """Return the open logs, and as many others as the limit allows, in the order of their keys."""
         open_ones = [one for one in self._followed.values() if one.tail is not None and not one.done]
         others = [self._followed[key] for key in sorted(self._followed) if self._followed[key].may_begin]
         room = max(0, self._most - len(open_ones))
@@ -226,7 +229,7 @@ class Follower:
         due = [one.due for one in self._chosen() if not one.busy]
         next_look = looked + self._look_interval(began)
         wait = max(0.05, min([*due, next_look]) - self._clock.monotonic())
-        return min(wait, 0.25) if self._tasks else wait  # a slow read can have been the last
+        return min(wait, 0.25) if self._tasks else wait  # the slow read that is running may be the last one
 
     def _look_interval(self, began: float) -> float:
         return self._pace.look(self._clock.monotonic() - began)
@@ -247,7 +250,7 @@ class _Followed:
         self.busy = False
         self.done = False
         self.idle = 0  # consecutive reads without new text
-        self.empty = 0  # empty ones among them, after the end
+        self.empty = 0  # consecutive empty reads
         self._sink: WriterChain | None = None
 
     @property
@@ -265,7 +268,10 @@ class _Followed:
         return self.tail
 
     def after(self, strand: LogStream, answered: bool, news: bool) -> None:
-        """Count a read that began when the log was in the state of ``strand``."""
+        """Count a read that began when the log was in the state of ``strand``.
+
+        ``answered``: the read returned text. ``news``: some of it was new.
+        """
         if answered and self._sink is not None:
             self._sink.release()
         self.idle = 0 if news else self.idle + 1
@@ -283,7 +289,7 @@ class _Followed:
 
 
 async def _file(path: Path) -> AsyncIterator[bytes]:
-    """Yield a saved log as one read; nothing if it no longer exists."""
+    """Yield a saved log in blocks; nothing if it no longer exists."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:
         for block in blocks(stream):
             yield block
@@ -309,14 +315,14 @@ class SessionWatch:
         self._choice = choice
         self._poll = poll
         self._say = say
-        self._earlier: dict[int, set[tuple[int, int, int]]] = {}  # by target: attempts replaced before the first poll
+        self._earlier: dict[int, set[tuple[int, int, int]]] = {}  # by target: earlier attempts at the first poll
         self._absent: dict[str, int] = {}  # session: number of consecutive lists without it
         self._last: dict[str, str] = {}
         self._told: set[str] = set()
         self.left_out = False  # replicas are queued, and no command creates them
 
     async def look(self) -> StreamRead | None:
-        """Return what there is to follow now; None if that takes a list and the platform does not answer."""
+        """Return the logs that can be followed now; None if that takes a list and the platform does not answer."""
         logs: list[AttemptLog] = []
         more = False
         for place, target in enumerate(self._targets):
@@ -337,7 +343,7 @@ class SessionWatch:
         return run is not None and run.ended is None and living_driver(self._ledger, run.key) is not None
 
     def _logs(self, target: Target, place: int) -> list[AttemptLog]:
-        """Return every attempt since the latest of the first poll, or the requested ones."""
+        """Return the logs of the requested attempt, else of the latest attempt at the first poll and all later ones."""
         if self._choice.attempt is not None or target.session is not None:
             return list(logs_of(self._ledger, target, place, self._choice))
         every = logs_of(self._ledger, target, place, replace(self._choice, attempt=0))
@@ -346,7 +352,7 @@ class SessionWatch:
         return [replace(log, label=log.label.removesuffix(".1")) for log in every if log.key not in earlier]
 
     def _with_log(self, target: Target, logs: list[AttemptLog], driven: bool) -> list[AttemptLog]:
-        """Remove those that have no session and will get none."""
+        """Return the logs that exist or will exist; report replicas without a session and without a driver once."""
         there = [log for log in logs if driven or log.remote is not None or log.whole is not None]
         if len(there) < len(logs):
             name = target.word if target.run is None else target.run.key.name

@@ -2,7 +2,7 @@
 
 The platform discards a log one hour after the end, replies with an empty text for everything that it does not know, and
 returns only the newest part of a long log (skaha-api 5). Therefore an empty reply never replaces a saved log, and a
-beginning that is missing there is taken from an earlier read.
+beginning that the reply lacks is taken from an earlier read.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ if TYPE_CHECKING:
 Write = Callable[[bytes], object]
 Read = Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]]  # of a session id, or a path
 BLOCK = 1 << 20
-_PROBE = 4096  # length of a tail that proves, when it is found again, where the text continues
-_LEAST = 32  # fewer equal bytes can be a coincidence
-_TRIES = 64  # maximum number of occurrences of the tail; more means a text of equal lines
+_PROBE = 4096  # bytes of the tail; where they are found again, the text certainly continues
+_LEAST = 32  # fewer equal bytes may be a coincidence
+_TRIES = 64  # maximum number of occurrences of the tail; more occur only in a text of equal lines
 
 
 def overlap(old: BinaryIO, new: BinaryIO) -> int | None:
-    """Return how many bytes at the beginning of ``new`` repeat the end of ``old``; None if nothing is proven.
+    """Return how many bytes at the beginning of ``new`` repeat the end of ``old``; None if no overlap is proven.
 
-    Both are seekable; memory is bounded. Of several answers, as in a text of equal lines, the largest is returned: such
-    a text must not grow with every read. The answer can exceed the size of ``old`` if that is itself a tail.
+    Both are seekable; memory is bounded. If several answers are possible, as in a text of equal lines, return the
+    largest, so that such a text does not grow with every read. The answer can exceed the size of ``old`` if the
+    beginning of ``old`` is missing.
     """
     tail = last_bytes(old, _PROBE)
     if len(tail) == _PROBE:
@@ -72,7 +73,7 @@ def blocks(stream: BinaryIO, start: int = 0, end: int | None = None) -> Iterator
 
 
 def _ends_of(stream: BinaryIO, text: bytes) -> Iterator[int]:
-    """Yield the offsets where ``text`` ends in the stream, the last first; a limited number of them."""
+    """Yield the offsets at which ``text`` ends in the stream, the last first, at most _TRIES."""
     found: deque[int] = deque(maxlen=_TRIES)
     carry, base = b"", 0  # base: offset of carry in the stream
     for block in blocks(stream):
@@ -106,7 +107,7 @@ _LONG_ENOUGH = 256  # bytes before a newline that can contain a mark
 GAP = b"[skahactl: lines may be missing here; the platform keeps only the newest part of a long log]\n"
 
 ROTATED = 10_000_000  # bytes; of a longer log, the platform may have dropped the beginning
-#: A log that never ends, or ends too late: bytes that are read at most, and how slowly they may arrive.
+#: Limits for a log that never ends: maximum number of bytes, seconds of tolerance, and minimum bytes per second.
 MAX_BYTES = 1 << 30
 IDLE_SECONDS, SLOWEST = 60.0, 32_768
 
@@ -122,14 +123,16 @@ class LogSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What came of reading a log.
+    """The result of reading a log.
 
-    ``bytes`` is the size of the kept copy (without a path: of the answer); ``path`` is None while nothing is kept.
-    ``state`` is "kept" (something new), "unchanged", or "empty": the answer was, and what was kept before still is.
-    ``cut`` tells of the kept copy: "cut" (text is missing), "perhaps cut" (long enough to have lost its beginning
-    before it was first read), "limited" (longer than ReadLimit allows), or None. ``ends`` are the item ends in it:
-    (position, exit code).
-    ``last_line`` is its last line with any text (see LastLine).
+    ``path``: the saved copy; None if there is none.
+    ``bytes``: the size of the saved copy; without one, of the reply.
+    ``state``: "kept" (there is new text, or without a path any text), "unchanged", or "empty" (the reply was empty, and
+    an earlier copy stays as it is).
+    ``cut``: what the saved copy lacks: "cut" (text is missing), "perhaps cut" (at the first read the log was so long
+    that the platform may have dropped its beginning), "limited" (the log is longer than ReadLimit allows), or None.
+    ``ends``: the item ends in it, as (position, exit code).
+    ``last_line``: its last line with any text (see LastLine).
     """
 
     bytes: int
@@ -141,8 +144,11 @@ class Fetched:
 
 
 class ReadLimit:
-    """Bounds the reading of one log. ``seconds``: at most so long; None: as long as the log arrives at SLOWEST bytes
-    per second, after IDLE_SECONDS. ``note``: why the reading stopped before the end, to be put into the saved log."""
+    """Limits the size and duration of reading one log.
+
+    ``seconds``: maximum duration; None: only the minimum rate counts, which is SLOWEST bytes per second after
+    IDLE_SECONDS. ``note``: why the read stopped before the end of the log, as text for the saved log.
+    """
 
     def __init__(self, seconds: float | None = None, max_bytes: int = MAX_BYTES) -> None:
         import asyncio  # late: completion and help import this module, too
@@ -183,10 +189,10 @@ class ReadLimit:
 async def fetch(
     client: LogSource, session: str, path: Path | None, *, marks: ItemMarks | None, limit: ReadLimit | None = None
 ) -> Fetched:
-    """Read the log of ``session`` and save it at ``path``; with None, only read the item marks.
+    """Read the log of ``session`` and save it at ``path``; without a path, read only its item marks and last line.
 
-    The file is replaced in one step. Raises SkahactlError if it cannot be written; the earlier copy then stays, and
-    nothing else remains. Errors of the client pass through, with the same effect.
+    The file is replaced in one step. Raise SkahactlError if it cannot be written; errors of the client pass through. In
+    both cases the earlier copy stays as it is, and no temporary file remains.
     """
     limit = limit or ReadLimit()
     if path is None:
@@ -216,7 +222,7 @@ async def fetch(
 
 
 class _Reading:
-    """A log that arrives in ``temporary`` and is compared with the earlier content of ``path``."""
+    """A log that arrives in the file ``temporary`` and is compared with the earlier copy at ``path``."""
 
     def __init__(self, temporary: Path, path: Path):
         self._temporary = temporary
@@ -236,7 +242,8 @@ class _Reading:
             self._same = chunk.startswith(self._old.read(len(chunk)))
 
     def settle(self, marks: ItemMarks | None, rotates: bool) -> Fetched:
-        """Save the new text, alone or joined to the old one; ``rotates``: the platform drops beginnings."""
+        """Save the new text, alone or joined to the old text. ``rotates``: the platform drops the beginning of long
+        logs."""
         old_size = 0 if self._old is None else size_of(self._old)
         state, cut = "kept", None
         if not self._size:
@@ -253,7 +260,10 @@ class _Reading:
         return self._fetched(state, cut, marks)
 
     def _join(self, old: BinaryIO) -> tuple[str, str | None]:
-        """Join a log with a different beginning: the saved text, then the new text from where that ended."""
+        """Join a log with a changed beginning: the saved text, then the new text after the overlap.
+
+        Return the ``state`` and ``cut`` of the result (see Fetched).
+        """
         shared = overlap(old, self._new)
         had_gap = _holds_gap(old)
         if shared is not None and shared >= self._size:
@@ -297,7 +307,7 @@ class _Reading:
 
 
 class LogCopy:
-    """Saves a log at ``path`` while another one reads it. A disk that refuses it ends the copy, not the reading."""
+    """Saves a log at ``path`` while a command reads it. If the file cannot be written, only the copy ends."""
 
     def __init__(self, path: Path) -> None:
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
@@ -314,14 +324,14 @@ class LogCopy:
             self.close()
 
     def settle(self, marks: ItemMarks | None, rotates: bool) -> Fetched | None:
-        """Save what was taken; None if it could not be saved."""
+        """Save the text; return None if it could not be saved."""
         try:
             return None if self._reading is None else self._reading.settle(marks, rotates)
         except OSError:
             return None
 
     def close(self) -> None:
-        """Drop what was not settled."""
+        """Discard text that ``settle`` did not save."""
         if self._reading is not None:
             self._reading.close()
             with contextlib.suppress(OSError):
@@ -330,7 +340,10 @@ class LogCopy:
 
 
 async def _read_marks(client: LogSource, session: str, marks: ItemMarks | None, limit: ReadLimit) -> Fetched:
-    """Save nothing. A mark counts only with its whole line, so pieces are examined up to their last newline."""
+    """Read the item marks and the last line of a log, and save nothing.
+
+    A mark counts only with its whole line, so chunks are examined up to their last newline.
+    """
     size, rest = 0, b""
     read = None if marks is None else marks.reader()
     found: list[tuple[int, int]] = []
@@ -363,8 +376,10 @@ def _make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def describe_write_error(path: Path, *, is_kept: bool = False) -> Iterator[None]:
-    """Translate an error of the file system into one that says which log cannot be saved. ``is_kept``: it is in the
-    state directory."""
+    """Translate an error of the file system into one that says which log cannot be saved.
+
+    ``is_kept``: the log is in the state directory.
+    """
     try:
         yield
     except OSError as error:
@@ -389,10 +404,10 @@ class Tail:
         self.moved = 0  # bytes read, in all
         self._head = b""
         self._end = b""
-        self._whole = False  # take the next read as a whole, because its beginning is not the known one
+        self._whole = False  # store the whole next read, because its beginning differs from the known one
 
     async def read(self, chunks: AsyncIterator[bytes]) -> bool:
-        """Process one read. Returns False if the log must be read again immediately."""
+        """Process one read. Return False if the log must be read again immediately."""
         if self._whole:
             await self._rejoin(b"", chunks)
             return True
@@ -426,7 +441,7 @@ class Tail:
         self._end = (self._end + new[-_EDGE:])[-_EDGE:]
 
     async def _rejoin(self, read: bytes, chunks: AsyncIterator[bytes]) -> None:
-        """Process a read with a different beginning: store all of it, and search it for the known end."""
+        """Process a read with a changed beginning: store all of it, and search it for the end of the known text."""
         import tempfile
 
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:

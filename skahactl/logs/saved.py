@@ -21,8 +21,8 @@ _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?
 class LastLine:
     """Takes a log in pieces; ``text`` is its last line with any text.
 
-    Where the log marks the ends of items, the line before the last mark of a failed item goes first: later items may
-    have completed. Marks themselves are not lines.
+    If the log marks the ends of items, the line before the last mark of a failed item takes precedence, because later
+    items may have completed. Marks themselves do not count as lines.
     """
 
     def __init__(self) -> None:
@@ -43,8 +43,10 @@ class LastLine:
 
 
 def last_line_of(stream: BinaryIO, *, marks: bool = False) -> str | None:
-    """Return the last line of a seekable log; ``marks``: the log marks the ends of items, and is read from its
-    beginning."""
+    """Return the last line of a seekable log that has any text; None if no line has.
+
+    ``marks``: the log marks the ends of items, so it is read from its beginning.
+    """
     found = LastLine()
     stream.seek(0 if marks else max(0, stream.seek(0, os.SEEK_END) - _EDGE))
     while block := stream.read(1 << 20):

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 class SavingLogs:
-    """Reads logs with ``read``, and saves those that no command has saved yet. A driver saves those of its own job."""
+    """Reads logs with ``read``, and saves those that no command has saved yet. A driver saves the logs of its own
+    job."""
 
     def __init__(self, runtime: Runtime, runs: Iterable[Run], read: Read) -> None:
         self._runtime, self._source = runtime, read
@@ -40,13 +41,13 @@ class SavingLogs:
 
     @asynccontextmanager
     async def read(self, session: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """As ``read`` of the source."""
+        """Read the log of ``session`` from the source, and save a copy if no command has saved it yet."""
         async with self._source(session) as pieces:
             unread = self._unread.get(session)
             yield pieces if unread is None else self._copied(pieces, *unread)
 
     async def confirm(self) -> None:
-        """Record what was saved. One more list shows that the sessions existed after their logs were read."""
+        """Record what was saved, after one more list has shown that the sessions existed after their logs were read."""
         if not self._reader.to_confirm:
             return
         with contextlib.suppress(AuthError, UnreachableError):  # the logs were shown, and can be read again

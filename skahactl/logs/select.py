@@ -28,8 +28,8 @@ _WHOLE = (
     "cut",
     "perhaps cut",
     "limited",
-)  # states of a saved copy that the platform cannot extend
-#: What it says of logs that the shared record has more of.
+)  # values of ``AttemptRow.log``: the platform has no more text than the saved copy
+#: Values of ``AttemptRow.log``: the shared record has more text than this machine and the platform.
 _BETTER_SHARED = ("shared", "lost", "incomplete", "cut", "perhaps cut", "limited", "pruned")
 
 
@@ -55,7 +55,7 @@ class AttemptLog:
 
     @property
     def remote(self) -> str | None:
-        """Where to read it if there is no whole copy: a session id, or a path in the shared record."""
+        """Where to read the log if there is no whole copy: a session id, or a path in the shared record."""
         return self.shared if self.prefers_shared or self.session is None else self.session
 
     @property
@@ -67,8 +67,8 @@ class AttemptLog:
 class Choice:
     """What was requested in addition to the target.
 
-    ``attempt`` is None for the latest, 0 for all. ``failed_sessions`` are Failed according to the platform; the ledger
-    may not know it yet.
+    ``attempt`` is None for the latest, 0 for all. ``failed_sessions`` are Failed according to the platform, which the
+    ledger may not have recorded yet.
     """
 
     failed: bool = False
@@ -89,7 +89,7 @@ class Part:
 
 
 def logs_of(ledger: Ledger, target: Target, place: int, choice: Choice) -> tuple[AttemptLog, ...]:
-    """Return the logs of ``target``, number ``place`` of the targets, by replica and attempt."""
+    """Return the logs of ``target`` by replica and attempt; ``place`` is its position among the targets."""
     if target.run is None:
         return (AttemptLog((place, 0, 0), target.word, target.session, ""),)
     run = target.run
@@ -109,7 +109,7 @@ def logs_of(ledger: Ledger, target: Target, place: int, choice: Choice) -> tuple
 
 
 def part_of(ledger: Ledger, run: Run, item: str, numbers: Collection[int] | None) -> Part:
-    """Find an item by its text, or by its number in ``get items``. Raises UsageError if there is none."""
+    """Find an item by its text, or by its number in ``get items``. Raise UsageError if it does not exist."""
     items = [row for row in items_of(ledger, run.id) if numbers is None or row.replica in numbers]
     if not items:
         raise UsageError(f"{run.key.name} has no items")
@@ -128,7 +128,10 @@ def part_of(ledger: Ledger, run: Run, item: str, numbers: Collection[int] | None
 
 
 def _before(siblings: Iterable[ItemRow], own: ItemRow, attempt: int | None) -> int:
-    """Return the position that ran before ``own`` in ``attempt``. Items completed by an earlier attempt did not run."""
+    """Return the position of the item that ran before ``own`` in ``attempt``; 0 if ``own`` ran first.
+
+    Items that an earlier attempt completed did not run.
+    """
     ran = [
         row.position
         for row in siblings
@@ -209,7 +212,7 @@ class Empty(StrEnum):
 def emptiness(log: AttemptLog, statuses: Mapping[str, str] | None) -> Empty:
     """Return why a log has no text.
 
-    ``statuses`` are those of the listed sessions, by id; None if the platform was not asked.
+    ``statuses`` are the statuses of the listed sessions by id; None if the platform was not polled.
     """
     if log.session is None and log.prefers_shared:
         return Empty.LOST
@@ -222,7 +225,7 @@ def emptiness(log: AttemptLog, statuses: Mapping[str, str] | None) -> Empty:
         return Empty.NOT_ASKED
     status = statuses.get(log.session)
     if status is None and log.state in (State.PENDING, State.RUNNING):
-        status = log.state  # a list that lacks it proves nothing
+        status = log.state  # a list that lacks the session proves nothing
     if status is None:
         return Empty.NEVER_STARTED if log.never_started else Empty.PRUNED if log.pruned else Empty.LOST
     if status == "Pending":
@@ -231,7 +234,7 @@ def emptiness(log: AttemptLog, statuses: Mapping[str, str] | None) -> Empty:
 
 
 def why_empty(log: AttemptLog, statuses: Mapping[str, str] | None) -> str:
-    """Describe ``emptiness``, with the reason of the replica if it has no session or never started."""
+    """Describe ``emptiness`` in words; add the reason of a replica without a session, or that never started."""
     why = emptiness(log, statuses)
     reason = f": {log.reason}" if log.reason and (log.session is None or why is Empty.NEVER_STARTED) else ""
     if why is Empty.NO_SESSION:
@@ -242,7 +245,7 @@ def why_empty(log: AttemptLog, statuses: Mapping[str, str] | None) -> str:
 
 
 def is_lost(log: AttemptLog, statuses: Mapping[str, str] | None) -> bool:
-    """Return whether there is no log and will be none."""
+    """Return whether the log does not exist and never will."""
     return emptiness(log, statuses) in (Empty.LOST, Empty.PRUNED, Empty.NEVER_STARTED)
 
 
@@ -252,7 +255,7 @@ def is_awaited(log: AttemptLog, statuses: Mapping[str, str] | None) -> bool:
 
 
 def describe_log(reasons: Sequence[tuple[str, str]]) -> list[str]:
-    """Return one line per reason of (label, reason), with the first few labels."""
+    """Return one line per reason, from (label, reason) pairs. With more than five labels, name the first three."""
     by_reason: dict[str, list[str]] = {}
     for label, reason in reasons:
         by_reason.setdefault(reason, []).append(label)

@@ -1,4 +1,4 @@
-"""Logs of the shared record: read by path, and in place of a log that the server has no longer."""
+"""Logs of the shared record: read by path, and in place of a log that the server has discarded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SharedLogSource:
 
 
 class FallbackLogs:
-    """Logs by session id or by path in the shared record, whichever has text.
+    """Reads a log by session id or by path in the shared record, from whichever of the two has text.
 
     ``empty``: paths of logs that exist and have no text.
     """
@@ -39,7 +39,7 @@ class FallbackLogs:
         self._other: dict[str, str] = {}
 
     def add(self, logs: Iterable[AttemptLog]) -> None:
-        """Make known which session and which path are of the same attempt."""
+        """Record which session and which path belong to the same attempt."""
         for log in logs:
             if log.session is not None and log.shared is not None:
                 self._other[log.session] = log.shared
@@ -47,7 +47,7 @@ class FallbackLogs:
 
     @asynccontextmanager
     async def read(self, source: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The log at ``source``, or where that has no text, the other copy of it."""
+        """Read the log at ``source``; if it has no text, read the other copy of it."""
         async with self._open(source) as pieces:
             first = await anext(pieces, None)
             if first is not None:

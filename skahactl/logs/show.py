@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from skahactl.logs.select import AttemptLog
 
-_HELD = 2 << 20  # bytes that are read ahead of a log
-_FAILURES = 3  # consecutive failures after which the platform is not asked for the rest
+_HELD = 2 << 20  # bytes of one log that are read ahead
+_FAILURES = 3  # consecutive failures after which the remaining logs are not requested
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ async def show_logs(
     at_once: int,
     tail: int | None = None,
 ) -> Shown:
-    """Pass each log on to its sink, in order; up to ``at_once`` are read ahead, each within bounded memory.
+    """Write each log to its sink, in order. Up to ``at_once`` logs are read ahead, each within bounded memory.
 
     With ``tail``, only that many last lines of a local copy are read. ``read`` reads a log without a complete copy.
     Errors of the platform are part of the result; errors of the sink are raised.
@@ -87,7 +87,7 @@ async def _one(log: AttemptLog, ahead: _ReadAhead | None, sink: WriterChain, sho
 
 
 def _pour(path: Path, sink: WriterChain, tail: int | None) -> int:
-    """Pass on a copy, or the needed part of it. Returns its whole size."""
+    """Write a saved copy, or its last ``tail`` lines, to the sink, and return the size of the whole copy."""
     with path.open("rb") as stream:
         for block in blocks(stream, 0 if tail is None else last_lines_at(stream, tail)):
             sink(block)
@@ -95,7 +95,7 @@ def _pour(path: Path, sink: WriterChain, tail: int | None) -> int:
 
 
 class _ReadAhead:
-    """Read logs in order: start before their turn, pause when enough is buffered, pass on when their turn comes."""
+    """Reads logs in order: starts before their turn, pauses at a full buffer, and writes to the sink at their turn."""
 
     def __init__(self, read: Read, sessions: Sequence[str], at_once: int):
         self._read = read
@@ -107,7 +107,7 @@ class _ReadAhead:
         self._last: SkahactlError | None = None
 
     def next(self, sink: WriterChain) -> tuple[_HeldPart, asyncio.Task[None]]:
-        """Begin to pass on the next log. The task ends with it, and raises what the client raised."""
+        """Start to write the next log to ``sink``. The task ends with the log, and raises errors of the client."""
         import asyncio  # late: completion and help import this module, too
 
         while self._waiting and len(self._running) < self._at_once:
@@ -143,7 +143,7 @@ class _ReadAhead:
 
 
 class _HeldPart:
-    """The buffered beginning of a log; from its turn on, everything goes directly to its sink."""
+    """The buffered beginning of a log. From its turn on, all text goes directly to its sink."""
 
     def __init__(self) -> None:
         import asyncio

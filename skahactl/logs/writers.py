@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from skahactl.logs.select import AttemptLog, Part
 
 _LONGEST_LINE = 1 << 20  # maximum number of bytes of an incomplete line; a longer one is broken
-_IN_MEMORY = 8 << 20  # bytes of one log that are held in memory, and not in a file
-_COLOURS = (36, 32, 35)  # that can be read on white and on black
+_IN_MEMORY = 8 << 20  # bytes of one log that are buffered in memory; more go to a temporary file
+_COLOURS = (36, 32, 35)  # colours that are readable on white and on black
 
 
 class Lines:
@@ -58,7 +58,7 @@ class Lines:
 
 
 class LastLines:
-    """Hold what is written until ``release`` passes its last ``count`` lines on; after that, pass on everything.
+    """Buffer the text until ``release`` writes its last ``count`` lines; write everything after that directly.
 
     An incomplete line counts as one, as in ``tail``.
     """
@@ -74,7 +74,7 @@ class LastLines:
         (self._write if self._held is None else self._held.write)(data)
 
     def release(self) -> None:
-        """Pass on what is held, and hold nothing from now on."""
+        """Write the last lines of the buffered text, and stop buffering."""
         if self._held is None:
             return
         held, self._held = cast(BinaryIO, self._held), None
@@ -84,7 +84,7 @@ class LastLines:
 
 
 def last_lines_at(stream: BinaryIO, count: int) -> int:
-    """Return the offset of the last ``count`` lines of a file; reads blocks from its end."""
+    """Return the offset of the last ``count`` lines of a file. Read blocks from its end."""
     size = end = stream.seek(0, os.SEEK_END)
     wanted = count
     while end > 0 and count > 0:
@@ -110,7 +110,10 @@ def _after_newline(text: bytes, count: int) -> int:
 
 
 def draw_marks(text: bytes, items: Mapping[int, str], colour: bool, unicode: bool) -> bytes:
-    """``text`` with each item's end as a line for people: ``── item 271.285 · exit 2 ──``. ``items`` by position."""
+    """Replace each item mark in ``text`` with a readable line: ``── item 271.285 · exit 2 ──``.
+
+    ``items``: item names by position.
+    """
 
     def drawn(mark: re.Match[bytes]) -> bytes:
         position, code = int(mark[1]), int(mark[2])
@@ -125,10 +128,10 @@ def draw_marks(text: bytes, items: Mapping[int, str], colour: bool, unicode: boo
 
 
 def prefix(label: str, colour: bool, width: int = 0) -> bytes:
-    """Return ``tiles/3 | ``, with a colour that depends only on the label."""
+    """Return a prefix such as ``tiles/3 | ``, with a colour that depends only on the label."""
     text = f"{label:<{width}} |"
     if colour:
-        # neighbours differ: a sum grows with the number at the end of the label
+        # neighbours get different colours, because the sum grows with the number at the end of the label
         text = f"\x1b[{_COLOURS[sum(label.encode()) % len(_COLOURS)]}m{text}\x1b[0m"
     return text.encode() + b" "
 
@@ -137,10 +140,10 @@ _LONGEST_MARK = 1 << 20  # bytes without a newline that are examined together
 
 
 class ItemPart:
-    """Pass on the part of the item at ``position``, without the marks.
+    """Write only the text of the item at ``position``, without the marks.
 
-    ``after`` is the position of the last mark before this item begins; 0 if it is the first of its attempt. The text
-    after that mark belongs to this item even without a mark of its own: it is still running, or was ended.
+    ``after`` is the position of the last mark before this item begins; 0 if the item is the first of its attempt. The
+    text after that mark belongs to the item even if its own mark is missing, because it still runs or was stopped.
     """
 
     def __init__(self, write: Write, position: int, after: int):
@@ -163,7 +166,7 @@ class ItemPart:
             self._rest = self._rest[-256:]
 
     def release(self) -> None:
-        """Finish: the log has ended."""
+        """Write the text of an item without its own mark. Call this when the log has ended."""
         if self._held.closed:
             return
         self._held.write(self._rest)
@@ -192,7 +195,7 @@ class ItemPart:
         for block in blocks(cast(BinaryIO, self._held)):
             self._write(block)
             last = block[-1:]
-        if last != b"\n":  # the mark was at the end of that line
+        if last != b"\n":  # the mark followed the text on the same line
             self._write(b"\n")
 
 
@@ -289,7 +292,8 @@ class FileWriter(WriterChain):
 
 
 class ObjectWriter:
-    """Each line as a JSON object: ``{"log": "tiles/3", "line": "..."}``; bytes that are not UTF-8 are replaced."""
+    """Writes each line as a JSON object: ``{"log": "tiles/3", "line": "..."}``. Bytes that are not UTF-8 are
+    replaced."""
 
     def __init__(self, write: Write, label: str):
         self._out = write
@@ -309,7 +313,7 @@ class ObjectWriter:
 
 
 def file_name(log: AttemptLog, name: str, total: int, several_attempts: bool) -> str:
-    """Return ``tiles-007.log``, with several attempts ``tiles-007.2.log``; without a job, the name of the session."""
+    """Return ``tiles-007.log``, or ``tiles-007.2.log`` with several attempts; without a job, ``NAME.log``."""
     _, replica, attempt = log.key
     if not replica:
         return f"{name}.log"
