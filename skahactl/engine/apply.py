@@ -1,4 +1,4 @@
-"""apply: observe, decide, plan, execute; an outcome for every step."""
+"""Apply jobs: observe, decide, plan, execute, with an outcome for every step."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from skahactl.ledger.records import JobKey, Run, RunSummary
     from skahactl.skaha.models import Listing
 
-#: Sessions that started so few seconds ago show that another driver may be running.
+#: Sessions that started within this many seconds may mean that another driver is running.
 AT_WORK = 600.0
-#: Actions that begin nothing and write nothing.
+#: Actions that start nothing and write nothing.
 _NOTHING = frozenset({JobAction.REFUSE, JobAction.ENDED, JobAction.FOREIGN})
 
 
@@ -36,8 +36,8 @@ _NOTHING = frozenset({JobAction.REFUSE, JobAction.ENDED, JobAction.FOREIGN})
 class Applier:
     """One call of apply.
 
-    ``confirm`` asks before a run is replaced; False ends the call. ``known`` are the outcomes of the jobs that were
-    begun, also if an error ends the call.
+    ``confirm`` asks before a run is replaced: True continues, False or None ends the call; None means that no one could
+    be asked. ``known`` contains the outcomes of the jobs that were begun, even if an error ends the call.
     """
 
     runtime: Runtime
@@ -54,7 +54,7 @@ class Applier:
     _adopted: dict[int, Mapping[int, Step]] = field(default_factory=dict)  # by run
 
     async def preview(self, jobs: Sequence[Job]) -> Outcome:
-        """Return what apply would do, from one poll; nothing is written."""
+        """Return what apply would do, from one poll. Change nothing."""
         from skahactl.engine.decide import plan_new_run
 
         listing = await self._first_poll(jobs)
@@ -82,7 +82,10 @@ class Applier:
         return Outcome(self.runtime.profile, True, parts)
 
     async def apply(self, jobs: Sequence[Job]) -> Outcome:
-        """Apply the jobs. Raises what stops the whole call: no login, no platform, another driver, an interruption."""
+        """Apply the jobs.
+
+        Raise errors that stop the whole call: no login, no reply from the platform, another driver, an interruption.
+        """
         listing = await self._first_poll(jobs)
         history = RunHistory(self.runtime.ledger, self.runtime.profile, listing)
         history.refuse_unknown_after(jobs)
@@ -126,7 +129,10 @@ class Applier:
         return listing
 
     def _may_replace(self, jobs: Sequence[Job], history: RunHistory, decisions: Mapping[str, Decision]) -> bool | None:
-        """Ask once for the whole call, if runs with anything alive are to be replaced. None: no one can be asked."""
+        """Ask once for the whole call, if it replaces runs that are alive or have a driver.
+
+        Return None if no one can be asked.
+        """
         asked = []
         for job in jobs:
             last, decision = history.last(job.name), decisions[job.name]
@@ -140,8 +146,10 @@ class Applier:
     def _unchanged(
         self, jobs: Sequence[Job], history: RunHistory, decisions: Mapping[str, Decision], declined: bool
     ) -> Outcome:
-        """Return the outcome of a call that changes nothing: a replacement was ``declined``, or could not be
-        confirmed."""
+        """Return the outcome of a call that changes nothing.
+
+        A replacement was ``declined``, or could not be confirmed.
+        """
         self.known = Outcome(self.runtime.profile, False, [])
         for job in jobs:
             last, decision = history.last(job.name), decisions[job.name]
@@ -157,7 +165,8 @@ class Applier:
         return self.known
 
     def _decided(self, jobs: Sequence[Job], history: RunHistory) -> dict[str, Decision]:
-        """Prepare before any lock; ``jobs`` in order."""
+        """Return the decisions before any lock is taken. ``jobs`` are sorted so that each follows those it comes
+        after."""
         decisions: dict[str, Decision] = {}
         coming: set[str] = set()
         for job in jobs:
@@ -167,10 +176,10 @@ class Applier:
         return decisions
 
     async def _begin(self, job: Job, history: RunHistory, known: Outcome) -> tuple[JobOutcome, Run | None]:
-        """Decide under the lock and create the run. Returns its part, and the run if there is something to drive.
+        """Decide under the lock and create the run. Return its part, and the run if it has to be driven.
 
-        The part is ``known`` at once. Before a run is left alone or followed by the next, its results and logs are
-        saved.
+        The part is added to ``known`` immediately. The results and logs of an unfinished run are saved before the run
+        is left alone or followed by the next one.
         """
         last = history.last(job.name)
         decision = history.decide(job, self.mode, self.runtime.clock.now())
@@ -183,7 +192,7 @@ class Applier:
         if decision.action not in _NOTHING:
             try:
                 self._lock(history.key(job.name))
-            except BusyError as error:  # it was left alone until another of these jobs got a new run
+            except BusyError as error:  # the new run of another job changed the decision
                 known.jobs.append(outcome.outcome_left_to(error, job, last))
                 return known.jobs[-1], None
         known.jobs.append(part)
@@ -205,7 +214,7 @@ class Applier:
             self.runtime.reporter.say(f"{job.name}: {decision.reason}")
         if last is not None and last.stop_reason is not None:
             runs.abandon(self.runtime.ledger, last.run.id, self.runtime.clock.now())
-        earlier = await self._earlier_record(job, history, last)  # before anything is recorded: it can fail
+        earlier = await self._earlier_record(job, history, last)  # before anything is recorded, because it can fail
         run = self._add(job, history, await self._next_number(job, history, last))
         if decision.action is JobAction.ADOPT or earlier is not None:
             self._adopted[run.id] = history.adoption(job, self.mode.adopt, earlier)
@@ -218,7 +227,7 @@ class Applier:
         return part, run
 
     def _adopt(self, run: Run, job: Job, history: RunHistory) -> None:
-        """Take over the sessions that this ledger never made, for replicas that are not created yet."""
+        """Adopt sessions that this ledger did not create, for replicas that are not created yet."""
         found, now = history.foreign(job), self.runtime.clock.now()
         started = [one.started for sessions in found.values() for one in sessions if one.started is not None]
         if self.mode.adopt == "create" and any(now - at < AT_WORK for at in started):
@@ -229,7 +238,8 @@ class Applier:
         runs.adopt_sessions(self.runtime.ledger, run, found, self.mode.adopt, now)
 
     async def _earlier_record(self, job: Job, history: RunHistory, last: RunSummary | None) -> EarlierRecord | None:
-        """Return the results of a job without a local record that can be adopted from the shared record."""
+        """Return the results that can be adopted from the shared record, for a job without a local record; else
+        None."""
         shared = runs.shared_directory(history.key(job.name), job)
         if self.mode.adopt is None or last is not None or shared is None:
             return None
@@ -238,8 +248,11 @@ class Applier:
         return earlier if earlier is not None and earlier.ends else None
 
     async def _next_number(self, job: Job, history: RunHistory, last: RunSummary | None) -> int:
-        """Return the number of the next run. Of a job without a local record, it follows the runs in the shared
-        record, which would be overwritten otherwise."""
+        """Return the number of the next run.
+
+        For a job without a local record, it follows the runs in the shared record, which would be overwritten
+        otherwise.
+        """
         shared = runs.shared_directory(history.key(job.name), job)
         if last is not None or shared is None or self.mode.adopt is not None:
             return 1 if last is None else last.run.number + 1
@@ -257,7 +270,8 @@ class Applier:
         return newest + 1
 
     def _explain_adoption(self, part: JobOutcome, job: Job, history: RunHistory, earlier: EarlierRecord | None) -> None:
-        """Say in ``part`` which results are adopted from the shared record, and what becomes of other replicas."""
+        """State in ``part`` which results are adopted from the shared record, and what happens to the other
+        replicas."""
         if earlier is None:
             return
         sessions = sum(len(found) for found in history.foreign(job).values())
@@ -268,14 +282,17 @@ class Applier:
         part.reason += adopted_rest(missing, self.mode.adopt == "create")
 
     async def _adopt_results(self, run: Run, earlier: EarlierRecord) -> None:
-        """Take over the results in the shared record, for replicas that no session is left of."""
+        """Adopt the results in the shared record, for replicas without a session."""
         runtime = self.runtime
         error = await runtime.stop.guard(runtime.shared_results().adopt(run, earlier, runtime.clock.now()))
         if error is not None:
             runtime.reporter.say(f"the items of some adopted results could not be read: {error.message}")
 
     async def _replace(self, last: RunSummary, part: JobOutcome) -> bool:
-        """End the last run: delete, verify, and wait until no pod of it can still write."""
+        """Delete the last run, verify that, and wait until none of its pods can still write.
+
+        Return False if the run is not replaced; ``part`` says why.
+        """
         alive = sum(last.counts[state] for state in ALIVE)
         if alive and not last.run.deleting and part.name not in self._consented:
             part.action, part.exit, part.hint = JobAction.REFUSE, Exit.NO, "add --yes to replace it"
@@ -305,7 +322,10 @@ class Applier:
         return True
 
     async def _wait_for_grace(self, last: RunSummary, grace: float) -> None:
-        """Pods of the deleted run may still write. TimedOut if the time for the whole call is shorter."""
+        """Wait ``grace`` seconds, in which pods of the deleted run may still write.
+
+        Raise TimedOut at the deadline of the call.
+        """
         left = grace if self.deadline is None else min(grace, max(0.0, self.deadline - self.runtime.clock.monotonic()))
         await self.runtime.stop.sleep(self.runtime.clock, left)
         if left < grace:
@@ -351,9 +371,10 @@ class Applier:
     async def _take_locks(
         self, jobs: Sequence[Job], history: RunHistory, decisions: Mapping[str, Decision]
     ) -> dict[str, BusyError]:
-        """Return the drivers of jobs that are driven already; continue with the others.
+        """Take the locks of the jobs to create or continue; return the error of each job that another command drives.
 
-        Raises BusyError without others.
+        Raise BusyError instead if the call has only this job. If a run may be replaced, request its deletion and wait
+        for its lock.
         """
         busy: dict[str, BusyError] = {}
         for job in sorted(jobs, key=lambda job: job.name):
@@ -379,7 +400,7 @@ class Applier:
         return busy
 
     def _lock(self, key: JobKey) -> None:
-        """Raise BusyError if another command holds it."""
+        """Take the lock of a job, once. Raise BusyError if another command holds it."""
         if all(lock.key != key for lock in self._locks):
             self._locks.append(acquire(self.runtime.ledger, key, self.runtime.clock.now(), break_lock=self.break_lock))
 
@@ -391,7 +412,10 @@ class Applier:
         return True
 
     def _hand_on_limits(self, job: Job, history: RunHistory, error: BusyError) -> bool:
-        """Hand changed limits to the driver that holds the lock; ``error`` says so then."""
+        """Write changed limits, which the driver with the lock adopts; return whether any changed.
+
+        The message of ``error`` then says so.
+        """
         last = history.last(job.name)
         if last is None:
             return False

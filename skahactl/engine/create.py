@@ -28,21 +28,22 @@ T = TypeVar("T")
 ATTEMPT_VARIABLE = "SKAHACTL_ATTEMPT"
 #: Seconds to wait for creates in flight when the command ends.
 PATIENCE = 5.0
-#: Seconds that a write waits for others: at least (after a commit on a fast disk) and at most (on a slow disk).
+#: Seconds that a write waits for others: always, and the shortest and the longest pause after a commit.
 FIRST, SHORTEST, LONGEST = 0.003, 0.02, 0.1
 
 
 class Journal:
-    """Collects writes and commits them together; the result of a write is available when it is durable.
+    """Collects writes and commits them together. A write returns when it is durable.
 
-    For one event loop, which is blocked during a commit: commits take at most a third of its time.
+    Use one journal per event loop. A commit blocks the loop, so the journal pauses for twice the duration of the last
+    commit, within SHORTEST and LONGEST.
     """
 
     def __init__(self, ledger: Ledger):
         self._ledger = ledger
         self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
         self._task: asyncio.Task[None] | None = None
-        self._ended = float("-inf")  # end of the last commit, and how long the next one waits after it
+        self._ended = float("-inf")  # end of the last commit; the next one waits _rest seconds after it
         self._rest = 0.0
 
     async def write(self, change: Callable[[], T]) -> T:
@@ -87,12 +88,12 @@ class Journal:
 class Creator:
     """Sends creates, at most ``settings.concurrency`` at a time.
 
-    As many intents again are written ahead, and an outcome is written while the next request is in flight, so that a
-    connection never waits for the disk.
+    Intents for as many more creates are written ahead, and an outcome is written while the next request is in flight,
+    so that a connection never waits for the disk.
 
-    ``results``: the last outcome of each (run, replica). ``denied``: the platform refused the credentials; nothing more
-    is sent until it is cleared. ``lacking``: by run, a secret that could not be read; the replicas that need it stay
-    queued.
+    ``results``: the last outcome by (run, replica).
+    ``denied``: the platform refused the credentials; nothing is sent until the driver clears it.
+    ``lacking``: by run, the error of a secret that could not be read; replicas that need it stay queued.
     ``user``: the owner of the runs; nothing is sent as another user.
     """
 
@@ -103,7 +104,7 @@ class Creator:
     settings: ClientSettings
     on_idle: Callable[[], None]
     say: Callable[[str], None]
-    directories: Mapping[int, str | None]  # of each run: where the local platform runs it
+    directories: Mapping[int, str | None]  # by run: the working directory on the local platform
     user: str | None = None
     results: dict[tuple[int, int], CreateResult] = field(default_factory=dict)
     denied: CreateResult | None = None
@@ -119,7 +120,8 @@ class Creator:
         self.trouble = PlatformTrouble(max(self.settings.settle / 2, self.settings.poll_min))
 
     def submit(self, run_id: int, numbers: Iterable[int]) -> None:
-        """Create for these replicas of a run; while the platform has trouble, one of them is sent as a probe."""
+        """Send creates for these replicas of a run. While the platform has trouble, send only one of them as a
+        probe."""
         for number in numbers:
             key = (run_id, number)
             if self.trouble.is_on:
@@ -134,16 +136,18 @@ class Creator:
         return frozenset(number for run, number in self.pool.keys if run == run_id)
 
     def begin_poll(self) -> None:
-        """A list call begins: every create that is, or comes, in flight from now on counts as in flight for it."""
+        """Start to record, for one list call, which creates are in flight at any moment of it."""
         self._touched = set(self.pool.running)
 
     def in_flight(self, run_id: int) -> frozenset[int]:
-        """Replicas with a create in flight at any moment since ``begin_poll``."""
+        """Return the replicas with a create in flight at any moment since ``begin_poll``."""
         return frozenset(number for run, number in self._touched | self.pool.running if run == run_id)
 
     async def stop(self, hurry: asyncio.Event | None) -> None:
-        """Send nothing more, and wait for what is in flight: until it is answered or times out, but at most PATIENCE
-        seconds after ``hurry`` is set; None: after now."""
+        """Send nothing more, and wait for the creates in flight until they are answered or time out.
+
+        Wait at most PATIENCE seconds after ``hurry`` is set; with None, at most PATIENCE seconds from now.
+        """
         await self.pool.stop(PATIENCE, hurry, self.settings.timeout)
 
     async def _create(self, run_id: int, number: int) -> None:
@@ -180,7 +184,7 @@ class Creator:
         return excused
 
     async def _answered(self, run_id: int, number: int) -> tuple[Intent, CreateResult] | None:
-        """Write the intent, send the request, and return the reply; None if it was not sent after all."""
+        """Write the intent, send the request, and return the reply; None if the request was not sent."""
         self._check_user()
         if self.denied is not None:
             return None
@@ -227,8 +231,8 @@ class Creator:
     async def _sent(self, run_id: int, request: Request, name: str) -> CreateResult:
         try:
             return await self.client.create(request, name, self.directories.get(run_id))
-        except SkahactlError as error:  # before anything was sent
-            missing = error.code == "secret"  # as with an expired certificate: a later pass can have it
+        except SkahactlError as error:  # raised before anything was sent
+            missing = error.code == "secret"  # as with an expired certificate, a later pass may succeed
             outcome = CreateOutcome.AUTH if missing else CreateOutcome.REJECTED
             return CreateResult(outcome, error=ServerError(error.code, None, error.message, error.hint))
 
@@ -251,8 +255,11 @@ class Creator:
 
 
 def record_request(ledger: Ledger, intent: Intent) -> Request:
-    """Return the request of this attempt: with ``each`` of the items that are still to do, and from the second attempt
-    on with SKAHACTL_ATTEMPT. Resources that are not the replica's own are recorded with the attempt."""
+    """Return the request of this attempt.
+
+    With ``each``, it runs the items that are still to do; from the second attempt on, it sets SKAHACTL_ATTEMPT.
+    Resources that differ from those of the replica are recorded with the attempt.
+    """
     row = replicas.replica(ledger, intent.run_id, intent.replica)
     command, env = row.request.command, row.request.env
     if row.each is not None:
@@ -271,14 +278,15 @@ def record_request(ledger: Ledger, intent: Intent) -> Request:
     return Request(row.request.kind, row.request.image, command, env, resources)
 
 
-#: So many failures in a row, of so many replicas, mean that the platform has a problem, not the replicas.
+#: This many failures in a row, of at least this many replicas, mean that the platform has a problem, not the replicas.
 FAILURES, REPLICAS = 3, 2
 
 
 @dataclass
 class PlatformTrouble:
-    """Count the creates that fail in a row although their requests are sound, so that more of them would not help.
+    """Detects trouble of the platform from creates that fail in a row with server errors.
 
+    Such creates are ambiguous replies with an HTTP status from 500 on, for which more creates would not help.
     ``pause``: seconds between two probes while the trouble lasts.
     """
 
@@ -292,15 +300,16 @@ class PlatformTrouble:
         return self.reason is not None
 
     def may_send(self, now: float) -> bool:
-        """Return whether a create may be sent: at any time without trouble, and one probe from time to time with it."""
+        """Return whether a create may be sent: always without trouble, else one probe every ``pause`` seconds."""
         return not self.is_on or now >= self._next_probe
 
     def sending(self, now: float) -> None:
-        """A create is sent now."""
+        """Record that a probe is sent now."""
         self._next_probe = now + self.pause
 
     def take(self, key: AttemptKey, created: CreateResult, now: float) -> tuple[AttemptKey, ...]:
-        """Record the reply to a create; returns the attempts with failures that do not count against them."""
+        """Record the reply to a create, and return the attempts with a failed create that does not count against
+        them."""
         if created.outcome != "ambiguous" or not _is_server_error(created):
             if created.outcome == "created":
                 self._failed.clear()

@@ -1,4 +1,5 @@
-"""Decide what apply does with a whole job, from the ledger and a list of the platform. Pure except for reads."""
+"""Decide what apply does with a whole job, from the ledger and one list of sessions. No I/O except reads of the
+ledger."""
 
 from __future__ import annotations
 
@@ -35,14 +36,15 @@ class ApplyMode:
     rerun: bool = False
     replace: bool = False
     adopt: str | None = None  # create | unknown
-    words: tuple[str, ...] = ()  # the manifests and settings of the call, to advise it with another option
+    words: tuple[str, ...] = ()  # the manifests and settings of the call, for hints that add an option
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """action: create (the next run) | adopt | replace | keep (continue the last run) | ended | refuse | foreign.
+    """What apply does with a job.
 
-    ``refuse`` is a negative result (1), ``foreign`` needs a choice first (2). ``hint`` names the alternatives.
+    ``action`` is one of create (the next run), adopt, replace, keep (continue the last run), ended, refuse (exit code
+    1) and foreign (exit code 2: the user has to choose first). ``hint`` names the alternatives.
     """
 
     action: JobAction
@@ -59,8 +61,11 @@ def decide(
     stale: str | None,
     now: float,
 ) -> Decision:
-    """``foreign``: sessions on the server with exactly a replica's name that this ledger never made, by replica.
-    ``stale`` is why an ended run must run again, because a job that it comes after has a newer run."""
+    """Return what apply does with a job.
+
+    ``foreign``: sessions on the server with exactly the name of a replica that this ledger did not create, by replica.
+    ``stale``: why an ended run must run again, because a job that it comes after has a newer run; else None.
+    """
     if last is None:
         return _decide_first(job, foreign, mode)
     if last.run.deleting:
@@ -100,7 +105,8 @@ def _decide_first(job: Job, foreign: Mapping[int, Sequence[ServerSession]], mode
 
 
 def adopted_rest(missing: int, creates: bool) -> str:
-    """Return what becomes of the replicas of an adopted job that lack a session and a result."""
+    """Return, as text, what happens to the ``missing`` replicas of an adopted job: those without a session and a
+    result."""
     if not missing:
         return ""
     return f"; {count_noun(missing, 'other replica')}: {'to be created' if creates else 'recorded as Unknown'}"
@@ -161,7 +167,7 @@ def _decide_unfinished(
 
 
 def _is_of_items(difference: Difference) -> bool:
-    """Return whether only the list of items is another one, and with it perhaps the number of replicas."""
+    """Return whether the difference is in the list of items, or in the number of replicas that follows from it."""
     key = difference.path.split(".")[0].split("[")[0]
     return key == "items" or (key == "replicas" and difference.source in ("items", "items file"))
 
@@ -192,8 +198,11 @@ class RunHistory:
         return JobKey(self.profile.server, self.listing.user or "", name)
 
     def last(self, name: str) -> RunSummary | None:
-        """Return its last run; listed sessions of an ended one that were taken for gone, and are alive, count as
-        alive. The poll has recorded all others."""
+        """Return the last run of a job; None without one.
+
+        Sessions of an ended run that counted as gone, but are listed as alive, count as alive. The poll has recorded
+        all other runs.
+        """
         run = runs.last_run(self.ledger, self.key(name))
         if run is None:
             return None
@@ -201,7 +210,7 @@ class RunHistory:
         return held if run.ended is None else with_listed_sessions(self.ledger, held, self.listing)
 
     def decide(self, job: Job, mode: ApplyMode, now: float, coming: set[str] | None = None) -> Decision:
-        """``coming``: jobs that get a new run first."""
+        """Return what apply does with a job. ``coming``: jobs that get a new run first."""
         last = self.last(job.name)
         foreign = {} if last is not None else self.foreign(job)
         stale = None if last is None else self._stale(last.run, coming or set())
@@ -223,8 +232,10 @@ class RunHistory:
         return decision
 
     def foreign(self, job: Job) -> dict[int, list[ServerSession]]:
-        """Sessions with exactly the names of the job's replicas, or of later attempts at them, that this ledger never
-        made, by replica."""
+        """Return the sessions with exactly the names of the job's replicas that this ledger did not create, by replica.
+
+        The names of later attempts count too.
+        """
         numbers = {replica.name: replica.number for replica in job.replicas}
         named: list[tuple[int, ServerSession]] = []
         for session in self.listing.sessions:
@@ -239,8 +250,10 @@ class RunHistory:
         return found
 
     def adoption(self, job: Job, rest: str | None, earlier: EarlierRecord | None = None) -> dict[int, Step]:
-        """Return the steps of a job with adopted sessions and results, except creates; ``rest``: see
-        ``adopt_sessions``."""
+        """Return the steps of a job with adopted sessions and results, except creates.
+
+        ``rest``: see ``adopt_sessions``.
+        """
         found = self.foreign(job)
         steps: dict[int, Step] = {}
         for replica in job.replicas:
@@ -260,12 +273,12 @@ class RunHistory:
         return steps
 
     def runs_before(self, job: Job) -> dict[str, int]:
-        """Return the newest run, 0 without one, of each job that ``job`` comes after."""
+        """Return the number of the newest run of each job that ``job`` comes after; 0 without a run."""
         newest = {name: runs.last_run(self.ledger, self.key(name)) for name in job.after}
         return {name: 0 if run is None else run.number for name, run in newest.items()}
 
     def refuse_unknown_after(self, jobs: Sequence[Job]) -> None:
-        """Raise UsageError for a name in ``after`` that neither these jobs nor the ledger know."""
+        """Raise UsageError for a name in ``after`` that is neither among these jobs nor in the ledger."""
         named = {job.name for job in jobs}
         for job in jobs:
             for name in job.after:
@@ -279,7 +292,7 @@ class RunHistory:
                 )
 
     def _stale(self, run: Run, coming: set[str]) -> str | None:
-        """Return why an ended run must run again, because of a job that it comes after."""
+        """Return why an ended run must run again because of a job that it comes after; None if it need not."""
         for name, number in run.after_runs.items():
             newest = runs.last_run(self.ledger, JobKey(run.key.server, run.key.user, name))
             if name in coming or (newest is not None and newest.number > number):
@@ -290,7 +303,7 @@ class RunHistory:
 
 
 def in_order(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """Return the jobs in an order in which each follows the jobs that it comes after; else as given."""
+    """Return the jobs so that each follows the jobs that it comes after; otherwise keep their order."""
     left = {job.name: job for job in jobs}
     ordered: list[Job] = []
     while left:
@@ -310,8 +323,11 @@ def plan_new_run(
     rest: str | None,
     earlier: EarlierRecord | None = None,
 ) -> tuple[Step, ...]:
-    """As if what was decided had been done; nothing where somebody has to choose first. ``coming``: jobs that get a new
-    run first; ``rest``: as for ``adopt_sessions``, where sessions are taken over; ``earlier``: results that are."""
+    """Return the steps that follow if ``decision`` is carried out; none if the user has to choose first.
+
+    ``coming``: jobs that get a new run first. ``rest``: as for ``adopt_sessions``, if sessions are adopted.
+    ``earlier``: results that are adopted.
+    """
     now = runtime.clock.now()
     if decision.action is JobAction.FOREIGN:
         return ()
@@ -340,7 +356,7 @@ def _with_results(snapshot: RunSnapshot, earlier: EarlierRecord | None) -> RunSn
 
 
 def snapshot_of_new_run(job: Job, key: JobKey, now: float) -> RunSnapshot:
-    """Return every replica Queued, nothing tried; the run's id is 0."""
+    """Return a snapshot of a run that does not exist yet: every replica Queued, no attempts, id 0."""
     run = Run(
         id=0,
         key=key,
@@ -366,7 +382,8 @@ def snapshot_of_new_run(job: Job, key: JobKey, now: float) -> RunSnapshot:
 
 
 def with_new_limits(watch: RunSnapshot, job: Job) -> RunSnapshot:
-    """Return an unfinished run with the settings that its manifest can change, as set_limits would write them."""
+    """Return the snapshot with the settings of ``job`` that can change in an unfinished run, as set_limits writes
+    them."""
     run = replace(watch.run, limits=job.limits, keep=job.keep, attempts=job.attempts, retry_ram=job.retry_ram)
     rows = tuple(replace(row, allowed=max(row.allowed, job.attempts)) for row in watch.replicas)
     return replace(watch, run=run, replicas=rows)

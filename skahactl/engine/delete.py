@@ -1,4 +1,4 @@
-"""delete: requested in the ledger, carried out by whoever drives, verified by the ids of the sessions."""
+"""Delete jobs: request it in the ledger, let the driver of the job carry it out, and verify it by the session ids."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from skahactl.ledger.records import AttemptRow, JobKey, ReplicaState, Run, RunSummary
     from skahactl.skaha.models import Listing, ServerSession
 
-#: ``017.1.log``, its events, and what a write that was cut off left of it.
+#: ``017.1.log``, its events, and temporary files of an interrupted write.
 _OURS = re.compile(r"\.?\d+\.\d+\.log(\.events)?(\.new|\.joined)?")
 
 
 def forget_job(ledger: Ledger, key: JobKey, now: float, memory: float) -> int:
-    """Remove every run of the job; the caller holds its lock. Returns the bytes of removed logs.
+    """Remove all runs of the job with their logs, and return the bytes of removed logs. The caller holds its lock.
 
     ``memory``: see ``runs.forget``.
     """
@@ -49,14 +49,14 @@ def forget_job(ledger: Ledger, key: JobKey, now: float, memory: float) -> int:
 
 
 def ended_before(ledger: Ledger, every: Sequence[Run], before: float) -> tuple[RunSummary, ...]:
-    """Return the runs that ended before that time and have no live session."""
+    """Return the runs that ended before the time ``before`` and have no live session."""
     ended = runs.summaries(ledger, [run for run in every if run.ended is not None and run.ended < before])
     return tuple(one for one in ended if not any(one.counts[state] for state in ALIVE))
 
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """Removes runs that ended before that time, or only their logs. ``memory``: see ``runs.forget``."""
+    """Removes runs that ended before the time ``before``, or only their logs. ``memory``: see ``runs.forget``."""
 
     ledger: Ledger
     before: float
@@ -64,11 +64,12 @@ class Prune:
     only_logs: bool
 
     def prune(self, key: JobKey, wanted: Collection[int], now: float) -> tuple[Run, ...]:
-        """Remove those of the ``wanted`` runs (ids) of a job that are still that old, under its lock.
+        """Remove those of the ``wanted`` runs (ids) of a job that are still old enough, under its lock, and return
+        them.
 
-        Raises BusyError if another command is driving the job.
-
-        The logs go first, so that none is left without a record."""
+        Raise BusyError if another command is driving the job. The logs are removed first, so that no log remains
+        without a record.
+        """
         lock = acquire(self.ledger, key, now)
         try:
             chosen = self._still(key, wanted)
@@ -90,7 +91,7 @@ class Prune:
 
 
 def remove_logs(ledger: Ledger, run: Run) -> int:
-    """Remove what is kept of a run's logs, and folders left empty; bytes freed."""
+    """Remove the saved logs of a run and the folders that this leaves empty; return the bytes freed."""
     freed = 0
     kept = kept_files(ledger, run)
     for path, size in kept.items():
@@ -105,13 +106,16 @@ def remove_logs(ledger: Ledger, run: Run) -> int:
 
 
 def kept_bytes(ledger: Ledger, run: Run) -> int:
-    """Return how many bytes the kept logs of a run take on disk, with the events of failed replicas."""
+    """Return the bytes on disk of the saved logs of a run, with the events of failed replicas."""
     return sum(kept_files(ledger, run).values())
 
 
 def kept_files(ledger: Ledger, run: Run) -> dict[Path, int]:
-    """Return the files in the run's folder of logs with their bytes, and those that the record has elsewhere, as after
-    a move of the state directory."""
+    """Return the saved logs and events of a run, with their sizes in bytes.
+
+    These are the files in the folder of the run, and those that the ledger records elsewhere, as after a move of the
+    state directory.
+    """
     folder = _folder(ledger, run)
     found: dict[Path, int] = {}
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -133,21 +137,21 @@ def _folder(ledger: Ledger, run: Run) -> Path:
 
 #: Seconds to wait for a live driver to carry out a delete before reporting that it was requested.
 LONGEST_WAIT = 300.0
-#: How often a session outside the ledger is deleted, and how long to wait in between.
+#: Maximum number of DELETEs for a session outside the ledger, and the seconds between two of them.
 TRIES, PAUSE = 8, 1.0
 _STAYS = ServerError("stays", None, "it still exists")
 
 
-#: A run, and the replicas of it that are deleted; None: all.
+#: A run, and the numbers of its replicas to delete; None: all.
 DeleteTarget = tuple["Run", "Collection[int] | None"]
 
 
 @dataclass
 class JobDeletion:
-    """One call of delete. ``parts``: what has become of each run so far, also where an error ends the whole.
+    """One call of delete. ``parts`` contains the outcome of each run so far, even if an error ends the call.
 
-    Logs and results are saved first, unless ``keep_logs`` is False. A session counts as deleted only when its id is
-    answered with 404 (or two lists agree); a list alone proves nothing.
+    Logs and results are saved first, unless ``keep_logs`` is False. A session counts as deleted only if the server
+    answers 404 for its id, or if two lists agree; a single list proves nothing.
     """
 
     runtime: Runtime
@@ -159,7 +163,7 @@ class JobDeletion:
         return 1 if self.keep_logs else DISCARD_LOGS
 
     async def preview(self, run: Run, numbers: Collection[int] | None, forget: bool) -> None:
-        """What delete would do; with ``forget`` to earlier runs of the job too."""
+        """Add the parts that a delete would have; with ``forget``, also those of earlier runs of the job."""
         listing = await self.runtime.first_poll((run,))
         self.parts.append(self._planned(run, numbers, listing))
         if forget and numbers is None:
@@ -171,8 +175,8 @@ class JobDeletion:
     ) -> None:
         """Delete the sessions of runs, or of some of their replicas, all at once, and verify it.
 
-        ``held``: locks of jobs that the caller holds. Without ``verify``, the server is asked once: the request stays
-        on record, and a driver of the job, or a later delete, carries it out.
+        ``held``: locks that the caller holds. Without ``verify``, each DELETE is sent once: the request stays on
+        record, and a driver of the job, or a later delete, carries it out.
         """
         if not targets:
             return
@@ -191,7 +195,7 @@ class JobDeletion:
         finally:
             for run, part in parts:
                 self._fill(part, run)
-                if run.id in done:  # also of a delete that is interrupted while it waits for others
+                if run.id in done:  # also if the delete is interrupted while it waits for other runs
                     (self._judge if verify else _judge_request)(run, part, undeleted)
 
     def _judge(self, run: Run, part: JobOutcome, undeleted: Undeleted) -> None:
@@ -207,8 +211,10 @@ class JobDeletion:
             _deletion_reason(part, run)
 
     async def forget(self, run: Run) -> int | None:
-        """Forget every run of the job, once it has no driver and no session of any run is left. Return how many bytes
-        of logs were removed, None if sessions stay."""
+        """Delete all runs of the job, and their records once no session is left; return the bytes of removed logs.
+
+        Wait first until the job has no driver. Return None if sessions still exist.
+        """
         lock = await wait_for_lock(self.runtime.ledger, run.key, self.runtime.clock, self.runtime.stop)
         try:
             before = len(self.parts)
@@ -224,7 +230,10 @@ class JobDeletion:
             release_locks([lock])
 
     async def undeleted_runs(self, key: JobKey) -> list[Run]:
-        """Return the runs of a job that may have sessions, oldest first: listed, live, or with an unobserved end."""
+        """Return the runs of a job that may have sessions, oldest first.
+
+        Their sessions are listed, live on record, or finished unobserved.
+        """
         every = runs.runs_of(self.runtime.ledger, key)
         listing = await self.runtime.first_poll(every, record=False)
         holding = runs_with(self.runtime.ledger, [session.id for session in listing.sessions])
@@ -235,7 +244,7 @@ class JobDeletion:
         return any(one.state in unsure and one.session for one in attempts_of(self.runtime.ledger, run.id))
 
     async def delete_session(self, session: str) -> bool:
-        """Delete a session that the ledger knows nothing of; whether it is gone."""
+        """Delete a session that is not in the ledger; return whether it is gone."""
         for _ in range(TRIES):
             await self.runtime.stop.guard(self.runtime.client.delete(session))
             if await self.runtime.stop.guard(self.runtime.client.session(session)) is None:
@@ -244,7 +253,7 @@ class JobDeletion:
         return False
 
     def of_session(self, session: ServerSession, outcome: StepOutcome) -> JobOutcome:
-        """Return the part of a session that the ledger knows nothing of: planned, done or stays."""
+        """Return the part of a session that is not in the ledger. ``outcome`` is PLANNED, DONE or STAYS."""
         part = JobOutcome(
             session.name,
             JobAction.DELETE,
@@ -265,8 +274,10 @@ class JobDeletion:
         done: set[int],
         undeleted: dict[str, SkahactlError | None],
     ) -> None:
-        """Carry the deletes out, or leave them to who drives the job. Adds to ``done`` the runs that are dealt with,
-        and to ``undeleted`` the sessions that stay in spite of all."""
+        """Carry the deletes out, or leave each to the command that drives the job.
+
+        Add the ids of the runs that are dealt with to ``done``, and the sessions that still exist to ``undeleted``.
+        """
         locks: list[JobLock] = []
         mine, theirs = [], []
         try:
@@ -293,7 +304,8 @@ class JobDeletion:
             done.add(run.id)
 
     async def _carried_out(self, run: Run, numbers: Collection[int] | None) -> set[str]:
-        """Wait for the driver of a run; the names of the attempts that are alive after LONGEST_WAIT."""
+        """Wait until the driver of a run has deleted it; return the names of attempts that are alive after
+        LONGEST_WAIT."""
         begun = self.runtime.clock.now()
         while True:
             left = {
@@ -306,7 +318,7 @@ class JobDeletion:
             await self.runtime.stop.sleep(self.runtime.clock, 0.5)
 
     def _part(self, run: Run, numbers: Collection[int] | None, listing: Listing) -> JobOutcome:
-        """Return a run's part, with the steps as planned."""
+        """Return the part of a run with its planned steps."""
         part = JobOutcome(run.key.name, JobAction.DELETE, "delete requested", run.number, run.digest, watched=True)
         self._fill(part, run)
         listed = {session.id for session in listing.sessions}
@@ -326,7 +338,7 @@ class JobDeletion:
         return {attempt.replica: attempt for attempt in attempts_of(self.runtime.ledger, run.id)}
 
     def _fill(self, part: JobOutcome, run: Run) -> None:
-        """How the run stands by the record."""
+        """Set the counts and the status of the run in ``part``, from the ledger."""
         summary = runs.summaries(self.runtime.ledger, [runs.run_by_id(self.runtime.ledger, run.id) or run])[0]
         outcome.job_outcome(part, summary)
         part.unseen = outcome.count_unseen(replicas.replica_states(self.runtime.ledger, run.id))
@@ -341,14 +353,17 @@ def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str]) -> St
 
 
 def _deletion_reason(part: JobOutcome, run: Run) -> None:
-    """Say what was deleted; a delete that ended nothing says only that."""
+    """State in ``part`` what was deleted.
+
+    ``explained`` is set if no live or queued replica was deleted, so that the reason is the whole message.
+    """
     before = [step.reason for step in part.steps if step.action is StepAction.DELETE]
     part.reason = outcome.deletion_text(part.steps) or _nothing_left(part, run)
     part.explained = ENDED.issuperset(before)
 
 
 def _judge_request(run: Run, part: JobOutcome, undeleted: Undeleted) -> None:
-    """Say what was requested, of a delete that is not verified."""
+    """State in ``part`` what was requested by a delete that is not verified."""
     for step in part.steps:
         step.outcome = StepOutcome.REQUESTED if step.action is StepAction.DELETE else StepOutcome.DONE
     requested = [step for step in part.steps if step.action is StepAction.DELETE]
@@ -365,7 +380,7 @@ def _judge_request(run: Run, part: JobOutcome, undeleted: Undeleted) -> None:
 
 
 def _nothing_left(part: JobOutcome, run: Run) -> str:
-    """Say what a delete does that finds no session. ``run``: as it was before."""
+    """Return what a delete without sessions did. ``run``: as it was before the delete."""
     nothing = "there is no session to delete"
     if part.summary is None or not part.summary.run.deleting:
         return nothing
@@ -375,7 +390,10 @@ def _nothing_left(part: JobOutcome, run: Run) -> str:
 
 
 def _forgotten_reason(part: JobOutcome, size: int | None) -> None:
-    """Say that the record was deleted too, with so many bytes of logs; None: another part of the job says so."""
+    """State in ``part`` that the record and ``size`` bytes of logs were deleted too.
+
+    If ``size`` is None, another part of the job says so.
+    """
     deleted = outcome.deleted(part.steps)
     if size is not None:
         deleted += ["the record", f"the saved logs ({size} bytes)"]
@@ -385,7 +403,7 @@ def _forgotten_reason(part: JobOutcome, size: int | None) -> None:
 
 
 def _deletion_result(attempt: AttemptRow | None, undeleted: Undeleted) -> tuple[StepOutcome, ServerError | None]:
-    """Return how a planned step ended, by the replica's latest attempt."""
+    """Return the outcome of a planned step, and its error, by the latest attempt of the replica."""
     stays = undeleted.keys() & ({attempt.session, attempt.name} if attempt is not None else set())
     if not stays:
         return StepOutcome.DONE, None

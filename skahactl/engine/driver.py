@@ -1,6 +1,7 @@
 """The loop that makes the platform match the ledger: poll, record, decide, act, until nothing is left to do.
 
-Plain ``apply`` passes until nothing is uncertain; ``--wait`` until every run has ended and its logs are saved.
+Plain ``apply`` runs passes until nothing is uncertain; with ``--wait``, until every run has ended and its logs are
+saved.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ from skahactl.skaha.models import CreateResult, Listing, ServerSession
 from skahactl.system import Clock
 from skahactl.text import count_noun, join_words, suggest
 
-#: Seconds that a single pass keeps trying on a platform that takes no creates, or does not answer, for now.
+#: Seconds for which a single pass retries while the platform does not answer, or all deletes fail.
 PATIENCE = 120.0
 #: Seconds that saving logs may take before their sessions are deleted.
 KEEP_SECONDS = 60.0
@@ -63,9 +64,11 @@ KEEP_SECONDS = 60.0
 class Driver:
     """Drives ``runs``; the caller holds their locks.
 
-    ``follow``: to the end; else one pass of the same loop. ``gates``: what ``after`` says for a run, asked before each
-    plan. ``deadline``: monotonic time after which TimedOut is raised. ``create``: False only deletes and observes.
-    ``first_steps`` holds each run's first plan.
+    ``follow``: drive until the end; else one pass of the same loop, which is repeated until nothing is uncertain.
+    ``gates``: returns what ``after`` says for a run; called before each plan.
+    ``deadline``: monotonic time after which TimedOut is raised.
+    ``create``: False only deletes and observes.
+    ``first_steps``: the first plan of each run.
     """
 
     runtime: Runtime
@@ -74,7 +77,7 @@ class Driver:
     gates: Callable[[Run], Gate]
     deadline: float | None = None
     create: bool = True
-    most_deletes: int = MAX_DELETES  # of each session, where the driver does not follow
+    most_deletes: int = MAX_DELETES  # DELETEs of each session in a single pass
     first_steps: dict[int, tuple[Step, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,7 +92,7 @@ class Driver:
             settings = replace(settings, memory=profile.local.memory)
         self._settings = settings
         self._wake = asyncio.Event()
-        self._one_pass = not (self.follow and self.create)  # it ends although sessions keep running
+        self._one_pass = not (self.follow and self.create)  # the driver ends although sessions keep running
         self._journal = Journal(ledger)
         say, wake = self.runtime.reporter.say, self._wake.set
         directories = {run.id: run.directory for run in self.runs}
@@ -106,19 +109,21 @@ class Driver:
         self._running_logs = RunningLogs(client, ledger, clock, rate, self._progress)
         self._tracker = ProgressTracker(ledger, self._begun, self.runtime.begun)
         self._phases: dict[int, dict[int, Phase]] = {}  # by run and replica
-        self._keep_until: float | None = None  # while something is being deleted: when saving logs ends
-        self.undeleted: dict[str, SkahactlError | None] = {}  # sessions that stay, and why their last DELETE failed
+        self._keep_until: float | None = None  # during a delete: end of saving logs
+        self.undeleted: dict[str, SkahactlError | None] = {}  # sessions that still exist: error of their last DELETE
 
     @property
     def results(self) -> dict[tuple[int, int], CreateResult]:
-        """The last outcome of each (run id, replica) that a create was sent for."""
+        """The last outcome by (run id, replica) for which a create was sent."""
         return dict(self._creator.results)
 
     async def drive(self) -> None:
-        """Until nothing is left to do. Raises Stop's interruption, TimedOut, AuthError, UnreachableError, or what else
-        went wrong; the ledger is consistent in any case.
+        """Drive the runs until nothing is left to do.
 
-        Creates in flight are waited for, unless a signal arrives, the time is up, or this call is cancelled."""
+        Raise the interruption of Stop, TimedOut, AuthError, UnreachableError and other errors; the ledger is consistent
+        in any case. Creates in flight are waited for, unless a signal arrives, the deadline passes, or this call is
+        cancelled.
+        """
         for run in self.runs:
             close_open_sends(self.runtime.ledger, run.id, self.runtime.clock.now())
         self._say_waits()
@@ -134,7 +139,7 @@ class Driver:
             await self._end(soon)
 
     def _say_waits(self) -> None:
-        """Say which jobs would have to end first that nothing drives: this command only waits for them."""
+        """Say which unfinished jobs the runs come after that no command drives: this command only waits for them."""
         own = {run.key.name for run in self.runs}
         for run in self.runs if self.follow and self.create else ():
             before = [name for name in outcome.undriven_before(self.runtime.ledger, run) if name not in own]
@@ -158,7 +163,7 @@ class Driver:
             self.runtime.stop.check()
 
     async def _pass(self) -> bool:
-        """Poll once and do what follows; return True when nothing is left to do."""
+        """Poll once, record the list, and start the actions that follow; return True when nothing is left to do."""
         listing = await self._poll()
         if listing is None:
             return False
@@ -205,11 +210,11 @@ class Driver:
         return found
 
     def _until_kept(self, snapshot: RunSnapshot, now: float) -> float:
-        """Until when logs are saved before their sessions are deleted: at most KEEP_SECONDS in total."""
+        """Return until when logs are saved before their sessions are deleted: for at most KEEP_SECONDS in total."""
         ending = snapshot.run.deleting or any(row.deleting for row in snapshot.replicas)
         if not ending and all(attempt.ending is None for attempt in snapshot.attempts):
             return now + KEEP_SECONDS
-        if self._logs.disk_refused:  # a delete has to be able to make room
+        if self._logs.disk_refused:  # a delete must be able to free disk space
             return 0.0
         if self._keep_until is None:
             self._keep_until = now + KEEP_SECONDS
@@ -218,7 +223,11 @@ class Driver:
         return self._keep_until
 
     def _chosen(self, run: Run) -> Callable[[Step], Step]:
-        """Leave queued, in a single pass, what its first plan left queued, even if there is room in the meantime."""
+        """Return a function that keeps queued, in a single pass, the replicas that the first plan of the run left
+        queued.
+
+        They stay queued even if there is room in the meantime.
+        """
         first = self.first_steps.get(run.id)
         if self.follow or first is None:
             return lambda step: step
@@ -226,7 +235,10 @@ class Driver:
         return lambda step: replace(step, action=StepAction.HOLD) if step.replica in held else step
 
     def _start(self, run: Run, actions: Iterable[Action], cautious: bool) -> None:
-        """Hand the actions on; after a jump of the clock (``cautious``), the first list changes nothing there."""
+        """Start the actions of a pass.
+
+        After a jump of the clock (``cautious``), the first list starts no creates and no deletes.
+        """
         actions = tuple(actions)
         phases = self._phases[run.id]
         self._asker.ask(one.session for one in actions if isinstance(one, AskSession))
@@ -247,7 +259,7 @@ class Driver:
         )
 
     def _is_done(self, passes: list[tuple[Run, Pass]]) -> bool:
-        done = [self._is_run_done(run, found) for run, found in passes]  # each may write that its run has ended
+        done = [self._is_run_done(run, found) for run, found in passes]  # each call may write that its run has ended
         return all(done)
 
     def _is_run_done(self, run: Run, found: Pass) -> bool:
@@ -272,7 +284,7 @@ class Driver:
         return phases <= resting
 
     def _blocked(self, run: Run) -> dict[int, ServerSession]:
-        """Queued replicas that are not created, because an unrecognised session with exactly their name is alive."""
+        """Return the queued replicas that are not created, because an unrecognised session with their name is alive."""
         queued = {row.number for row in self._core.recorder.snapshot(run).replicas if row.state == State.QUEUED}
         unrecognised = self._core.recorder.unrecognised.get(run.id, {})
         return {number: session for number, session in unrecognised.items() if number in queued}
@@ -291,13 +303,12 @@ class Driver:
                 )
 
     def _is_waiting_for_the_platform(self, snapshot: RunSnapshot) -> bool:
-        """Return whether every unconfirmed replica only waits to be created again, which the platform does not take
-        now."""
+        """Return whether all unconfirmed replicas only wait to be created again, while the platform fails to create."""
         unconfirmed = {row.number for row in snapshot.replicas if row.state == State.UNCONFIRMED}
         return self._creator.trouble.is_on and unconfirmed <= self._core.recorder.settled(snapshot.run)
 
     async def _pause(self) -> None:
-        """Until the next poll is due, or something ended that may let more begin."""
+        """Wait until the next poll is due, or until background work ends that makes an earlier poll worthwhile."""
         at_once = self._logs.next_list_confirms and self._is_idle_but_for_logs and self.runtime.outage.error is None
         uncertain = any(phase in UNCERTAIN for phases in self._phases.values() for phase in phases.values())
         seconds = 0.0 if at_once else self.runtime.pace.interval(uncertain)
@@ -323,22 +334,28 @@ class Driver:
         return self._creator.pool.idle and self._asker.pool.idle
 
     def _until_due(self) -> float:
-        """Return seconds until what a single pass still has to do may be done: another try, or the last poll for a
-        create. Of many that are due one after the other, each poll serves several."""
+        """Return the seconds until a single pass can continue: until a retry, or the last poll for an unconfirmed
+        create.
+
+        The minimum lets one poll serve several that are due one after the other.
+        """
         now, settle = self.runtime.clock.now(), self._settings.settle
         times = [t for run in self.runs for t in due_times(self._core.recorder.snapshot(run), settle) if t > now]
         together = min(self._settings.poll_min, settle / 40)
         return max(together, min(times, default=float("inf")) - now)
 
     def _may_hurry(self) -> bool:
-        """Return whether the end of background work is worth a poll before its time: a single pass ends with it, the
-        platform is near, something is uncertain, or nothing else is left to do."""
+        """Return whether the end of background work makes an earlier poll worthwhile.
+
+        It does in a single pass, with a poll interval below one second, if a list lacks a live session, and if no
+        replica is queued, being created, pending, running or waiting for a retry.
+        """
         busy = {Phase.QUEUED, Phase.PENDING, Phase.RUNNING, Phase.RETRY_AT, Phase.CREATING}
         phases = {phase for run in self._phases.values() for phase in run.values()}
         return self._one_pass or self._settings.poll_min < 1.0 or Phase.UNSEEN in phases or not phases & busy
 
     def _note_undeleted(self) -> None:
-        """Sessions that exist in spite of many deletes; what is gone in the end is taken off."""
+        """Set ``undeleted`` to the sessions that exist in spite of the maximum number of deletes."""
         stuck: dict[str, SkahactlError | None] = {}
         for run in self.runs:
             phases = self._phases.get(run.id, {})
@@ -364,8 +381,10 @@ class Driver:
         self._check_secrets()
 
     def _check_secrets(self) -> None:
-        """Raise AuthError if a secret cannot be read, and replicas that need it are all that is left to do. In a single
-        pass, that is as soon as the others were created."""
+        """Raise AuthError if a secret cannot be read, and only replicas that need it are left to do.
+
+        A single pass raises it as soon as the other replicas are created.
+        """
         lacking = {run.id: self._creator.lacking.get(run.id) for run in self.runs}
         for run in self.runs if self.follow else ():
             error = lacking[run.id]
@@ -387,8 +406,10 @@ class Driver:
         )
 
     def _is_held(self, run: Run, is_lacking: bool) -> bool:
-        """Return whether nothing of a run can be done now: it has ended, or all of its other replicas are Queued, for
-        a secret or for a job that it comes after."""
+        """Return whether nothing of a run can be done now.
+
+        It has ended, or all of its other replicas wait for a secret or for a job that it comes after.
+        """
         left = set(self._phases[run.id].values()) - {Phase.DONE, Phase.UNDELETED}
         return not left or (left <= {Phase.QUEUED, Phase.RETRY_AT} and (is_lacking or not self.gates(run).open))
 
@@ -422,7 +443,10 @@ class Driver:
 
 
 def due_times(snapshot: RunSnapshot, settle: float) -> list[float]:
-    """Times from which on creates may be sent that may not be sent before."""
+    """Return the times before which retries and repeated creates of a run must not be sent.
+
+    ``settle``: seconds after an ambiguous create, after which a list can show that it made no session.
+    """
     times = [replica.not_before for replica in snapshot.replicas if replica.not_before is not None]
     return times + [
         attempt.last_ambiguous_at + settle
@@ -431,13 +455,15 @@ def due_times(snapshot: RunSnapshot, settle: float) -> list[float]:
     ]
 
 
-#: Seconds that a replaced run's driver may take to carry out the delete.
+#: Seconds to wait for the driver of a run that is to be replaced or deleted.
 LONGEST_WAIT = 600.0
 
 
 def gate_for(ledger: Ledger, run: Run, coming: set[str], record: bool = False) -> Gate:
-    """Return what ``after`` says for a run now; ``coming``: jobs that get a new run first. ``record``: writes which
-    runs it came after, the moment that it may start, or cannot any more."""
+    """Return what ``after`` says for a run now. ``coming``: jobs that get a new run first.
+
+    ``record``: once the run may start, or can never start, write which runs of the other jobs it came after.
+    """
     if not run.after:
         return Gate()
     status: dict[str, str | None] = {}
@@ -455,7 +481,7 @@ def gate_for(ledger: Ledger, run: Run, coming: set[str], record: bool = False) -
 
 
 def gates_of_jobs(ledger: Ledger, locks: Iterable[JobLock]) -> Callable[[Run], Gate]:
-    """``gate_for`` for a driver: BusyError as soon as one of its locks was taken with --break-lock."""
+    """Return ``gate_for`` for a driver. It raises BusyError once another command took a lock with --break-lock."""
     held = {lock.key: lock for lock in locks}
 
     def gate(run: Run) -> Gate:
@@ -466,7 +492,7 @@ def gates_of_jobs(ledger: Ledger, locks: Iterable[JobLock]) -> Callable[[Run], G
 
 
 async def wait_for_lock(ledger: Ledger, key: JobKey, clock: Clock, stop: Stop) -> JobLock:
-    """Return the lock, as soon as the command that holds it lets go."""
+    """Return the lock as soon as its holder releases it. Raise BusyError after LONGEST_WAIT seconds."""
     begun = clock.now()
     while True:
         try:

@@ -1,8 +1,8 @@
-"""The life of one replica: which phase it is in, and what a driver does next. Pure; the only place that decides.
+"""The life of one replica: its phase, and what a driver does next. No I/O. All decisions for replicas are made here.
 
 ``observe`` turns evidence into changes, the recorder writes them, and ``plan`` says which creates fit the limits. From
-the rows as they are then, ``advance`` derives everything else. It depends on no history but the ledger's, so a driver
-that was killed at any moment continues where it was.
+the rows after that, ``advance`` derives the actions. They depend only on the ledger, so a driver that was killed at any
+moment can be continued by another one.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ MAX_DELETES = 12
 
 
 class Phase(StrEnum):
-    """Where a replica is in its life, for a driver."""
+    """The phase of a replica, for a driver."""
 
     QUEUED = "queued"  # not created: a limit, `after`, a pause
     CREATING = "creating"  # a create request waits for its turn or is in flight
     UNCONFIRMED = "unconfirmed"  # the reply to a create was lost
     PENDING = "pending"
     RUNNING = "running"
-    UNSEEN = "unseen"  # alive as far as is known, but the last list lacks it; its id is being asked for
-    LOG_DUE = "log-due"  # it ended, and its log has to be read
+    UNSEEN = "unseen"  # alive on record, but the last list lacks it; its id is being requested
+    LOG_DUE = "log-due"  # it ended, and its log is still to be read
     LOG_READING = "log-reading"
-    RETRY_AT = "retry-at"  # it failed, and its next attempt waits for its time
+    RETRY_AT = "retry-at"  # it failed, and its next attempt is due later
     DELETING = "deleting"
-    UNDELETED = "undeleted"  # its session exists in spite of MAX_DELETES deletes
+    UNDELETED = "undeleted"  # its session exists after the maximum number of DELETEs
     DONE = "done"
 
 
 #: Phases that a single pass leaves to the platform or to a later pass.
 RESTING = frozenset({Phase.QUEUED, Phase.PENDING, Phase.RUNNING, Phase.RETRY_AT, Phase.UNDELETED, Phase.DONE})
-#: Phases that need another list, or the answer to a request, soon.
+#: Phases that soon need another list or the reply to a request.
 UNCERTAIN = frozenset({Phase.UNCONFIRMED, Phase.UNSEEN})
 
 
@@ -52,7 +52,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class AskSession:
-    """Send ``GET /session/ID``: the last list lacks it."""
+    """Send ``GET /session/ID``, because the last list lacks the session."""
 
     session: str
 
@@ -93,8 +93,9 @@ class Deletes:
 class ReplicaRun:
     """One replica: its rows in the ledger, and what only this process knows about it.
 
-    ``presence``: of its session ids, by the latest evidence. ``duplicates``: present sessions that a repeated create
-    made. ``reading``: numbers of the attempts of which the log is being read, or was read and waits to be confirmed.
+    ``presence``: of its session ids, by the latest evidence. ``duplicates``: listed sessions that a repeated create
+      made.
+    ``reading``: numbers of the attempts with a log that is being read, or was read and waits for confirmation.
     """
 
     run: Run
@@ -123,8 +124,8 @@ class ReplicaRun:
 class DriverRules:
     """What a driver may do.
 
-    ``keep_until``: before this time a log is saved before its session is deleted. ``repeat``: seconds between two
-    DELETEs of a session. ``gives_up``: whether a session that stays in spite of ``most_deletes`` is left alone.
+    ``keep_until``: until this time, a log is saved before its session is deleted. ``repeat``: seconds between two
+    DELETEs of a session. ``gives_up``: whether a session that exists after ``most_deletes`` DELETEs is left alone.
     """
 
     creates: bool = True
@@ -135,8 +136,10 @@ class DriverRules:
 
 
 def advance(replica: ReplicaRun, step: Step | None, now: float, rules: DriverRules) -> tuple[Phase, tuple[Action, ...]]:
-    """Return the phase of a replica, and what to do for it now. ``step``: its step in the plan of the run, if it has
-    one."""
+    """Return the phase of a replica, and the actions for it now.
+
+    ``step``: its step in the plan of the run; None if the plan has none.
+    """
     doomed = tuple(_doomed(replica))
     logs = tuple(_log_actions(replica, doomed, now, rules))
     creates = _creates(replica, step, rules, logs)
@@ -146,7 +149,7 @@ def advance(replica: ReplicaRun, step: Step | None, now: float, rules: DriverRul
 
 
 def _doomed(replica: ReplicaRun) -> Iterator[AttemptRow]:
-    """Attempts with a session that has to end, and is not known to be gone."""
+    """Yield the attempts with a session that has to be deleted and is not known to be gone."""
     for attempt in replica.attempts:
         presence = replica.presence_of(attempt)
         if attempt.session is None or presence is Presence.ABSENT:
@@ -180,7 +183,7 @@ def _log_actions(
 
 
 def _is_kept_first(replica: ReplicaRun, attempt: AttemptRow, now: float, rules: DriverRules) -> bool:
-    """Return whether the log of a session that has to end is saved before the DELETE."""
+    """Return whether the log of a session that has to be deleted is saved before the DELETE."""
     if replica.discards_logs or now >= rules.keep_until:
         return False
     if attempt.state in OBSERVED:
@@ -191,7 +194,7 @@ def _is_kept_first(replica: ReplicaRun, attempt: AttemptRow, now: float, rules: 
 def _creates(
     replica: ReplicaRun, step: Step | None, rules: DriverRules, logs: tuple[Action, ...]
 ) -> tuple[Create, ...]:
-    """Return the create, once the log of the attempt before it is saved, or known to be lost."""
+    """Return the create if the plan has one, once the logs of earlier attempts are saved or known to be lost."""
     if step is None or step.action not in CREATES or not rules.creates or replica.deleting or replica.creating:
         return ()
     unsure = any(a.state in OBSERVED and a.log in UNREAD and a.session is not None for a in replica.attempts)
@@ -201,7 +204,10 @@ def _creates(
 def _deletes(
     replica: ReplicaRun, doomed: tuple[AttemptRow, ...], creates: tuple[Create, ...], now: float, rules: DriverRules
 ) -> Iterator[DeleteSession]:
-    """Duplicates and ended attempts that are created again go as long as they are listed."""
+    """Yield the DELETEs that are due: of doomed sessions, of duplicates, and of ended attempts before the next create.
+
+    A doomed session waits while its log can still be saved first.
+    """
     due = [a.session for a in doomed if not (_is_kept_first(replica, a, now, rules) and _is_readable(replica, a))]
     due += replica.duplicates
     if creates:
@@ -217,7 +223,10 @@ def _is_readable(replica: ReplicaRun, attempt: AttemptRow) -> bool:
 
 
 def _asks(replica: ReplicaRun, deletes: tuple[DeleteSession, ...]) -> Iterator[AskSession]:
-    """Ids that the last list lacks, where it matters whether the session exists; a delete asks by itself."""
+    """Yield requests for ids that the last list lacks, if it matters whether the session exists.
+
+    A session with a DELETE is not asked for, because the DELETE is followed by such a request.
+    """
     asked = {one.session for one in deletes}
     for attempt in replica.attempts:
         if attempt.session is None or attempt.session in asked or replica.presence_of(attempt) is not Presence.UNSEEN:

@@ -1,10 +1,10 @@
-"""What evidence says about a run: pure, no I/O.
+"""Derive changes of a run from evidence. No I/O.
 
-The rules are those of "one session per replica": a session is ours by its id, or by its whole name if this ledger holds
-an ambiguous create of exactly that name. Nothing is counted, adopted or deleted by less.
+A session is attributed by the rules of "one session per replica": it is ours by its id, or by its session name if this
+ledger holds an ambiguous create of exactly that name. Otherwise it is never counted, adopted or deleted.
 
-A single list proves nothing about what it lacks: it may be empty, stale or incomplete. The id alone is proof:
-``GET /session/ID`` answers 404 for a session that does not exist (skaha-api 5).
+A single list proves nothing about a session that it lacks: it may be empty, stale or incomplete. A request for the id
+is proof: ``GET /session/ID`` answers 404 for a session that does not exist (skaha-api 5).
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 #: Two lists that lack a session must be this far apart, in seconds, before it counts as gone.
 AGREEMENT = 10.0
-#: If more sessions than this many, or than this share of them, vanish at once, two lists do not suffice either.
+#: If more sessions than this number, or than this share of them, vanish at once, two lists do not suffice either.
 FEW, SHARE = 5, 0.2
-#: An id that was recorded so many seconds after the list was received is from before the clock was set back.
+#: An id that was recorded more than this many seconds after the list was received: the clock was set back since.
 LATE = 300.0
 
 
 class Presence(Enum):
     """What the evidence says about one session id."""
 
-    PRESENT = auto()  # listed, or the answer to its id
-    ABSENT = auto()  # its id is answered with 404, and the list lacks it
+    PRESENT = auto()  # the list or the reply to its id contains it
+    ABSENT = auto()  # the reply to its id is 404, and the list lacks it
     UNSEEN = auto()  # the list lacks it
     UNJUDGED = auto()  # the id was recorded after the list was requested
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """``answers``: by id, what ``GET /session/ID`` answered; None for 404."""
+    """A list of sessions, and ``answers``: the reply to ``GET /session/ID`` by id; None for 404."""
 
     listing: Listing
     answers: Mapping[str, ServerSession | None] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Evidence:
         object.__setattr__(self, "by_id", found)
 
     def presence(self, session: str, recorded: float | None) -> Presence:
-        """``recorded``: when the ledger learned the id."""
+        """Return what the evidence says about a session. ``recorded``: when the ledger learned its id."""
         if session in self.by_id:
             return Presence.PRESENT
         if session in self.answers:
@@ -66,7 +66,7 @@ class Evidence:
 
 
 def is_mass(missing: int, expected: int) -> bool:
-    """Return whether so many of the expected sessions are missing that the list itself is unreliable."""
+    """Return whether so many of the expected sessions are missing that the list itself counts as unreliable."""
     return missing > FEW or missing > SHARE * expected
 
 
@@ -83,7 +83,7 @@ class RunSnapshot:
     attempts: tuple[AttemptRow, ...]
 
     def latest(self) -> dict[int, AttemptRow]:
-        """Return the current attempt of every replica that has one: the one that says how the replica is."""
+        """Return the current attempt of every replica that has one. It determines the state of the replica."""
         current = {replica.number: replica.attempt for replica in self.replicas}
         return {one.replica: one for one in self.attempts if current.get(one.replica) == one.number}
 
@@ -97,7 +97,7 @@ class RunSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The attempt's session exists; ``state`` is what that means."""
+    """The session of the attempt exists; ``state`` is the state that it gives the attempt."""
 
     attempt: AttemptRow
     session: ServerSession
@@ -106,7 +106,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """An ambiguous create did make a session: this one."""
+    """An ambiguous create made this session."""
 
     attempt: AttemptRow
     session: ServerSession
@@ -115,7 +115,7 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """A second session of an ambiguous create, to be deleted."""
+    """Another session of an ambiguous create, which has to be deleted."""
 
     attempt: AttemptRow
     session: ServerSession
@@ -123,14 +123,14 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """The list lacks it, which proves nothing yet."""
+    """The list lacks the session, which proves nothing yet."""
 
     attempt: AttemptRow
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """It exists no longer: ``state`` is Unknown, Deleted, or Failed."""
+    """The session no longer exists; ``state`` is Unknown, Deleted, or Failed."""
 
     attempt: AttemptRow
     state: str
@@ -139,7 +139,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Unrecognised:
-    """A session with one of our names that this ledger never made: reported, left untouched."""
+    """A session with one of our names that this ledger did not create: it is reported and left untouched."""
 
     replica: int
     session: ServerSession
@@ -153,8 +153,8 @@ def observe(
 ) -> tuple[Change, ...]:
     """Return the changes that ``evidence`` makes to a run.
 
-    ``known``: every session id that this ledger holds, duplicates included. ``in_flight``: replicas with a create in
-    flight at any moment of the list call; unknown sessions of theirs are not judged.
+    ``known``: the listed session ids that this ledger knows, with those of duplicates. ``in_flight``: replicas with a
+    create in flight at any moment of the list call; their unknown sessions are not judged.
     """
     return (*_of_known(snapshot, evidence), *_of_unknown(snapshot, evidence, known, in_flight))
 
@@ -181,7 +181,7 @@ def _of_known(snapshot: RunSnapshot, evidence: Evidence) -> Iterator[Change]:
 
 
 def _is_agreed(attempt: AttemptRow, evidence: Evidence) -> bool:
-    """Return whether an earlier list lacked it too, long enough before this one."""
+    """Return whether an earlier list lacked the session too, at least AGREEMENT seconds before this one."""
     return attempt.missing_since is not None and evidence.listing.requested - attempt.missing_since >= AGREEMENT
 
 
@@ -195,13 +195,15 @@ def _gone(attempt: AttemptRow, deleting: bool) -> Gone:
     return Gone(attempt, State.UNKNOWN, UNSEEN)
 
 
-#: Results that stay whatever a later list shows. Unknown is withdrawn if the session is seen again.
+#: Results that no later list changes. Unknown is changed if the session is seen again.
 FINAL = ENDED - {State.UNKNOWN}
 
 
 def state_of(session: ServerSession, before: str) -> str:
-    """Return the state that a session of an attempt means. Only Completed and Failed are ends; Terminating is not one
-    (skaha-api 4.2). A recorded result stays."""
+    """Return the state of an attempt with this session; ``before`` is its recorded state.
+
+    Only Completed and Failed are ends; Terminating is not (skaha-api 4.2). A recorded result does not change.
+    """
     if before in FINAL:
         return before
     if session.status in (State.COMPLETED, State.FAILED, State.RUNNING, State.PENDING):
@@ -233,7 +235,10 @@ def _of_unknown(
 
 
 def _attributed(attempt: AttemptRow, sessions: list[ServerSession], is_current: bool) -> Iterator[Change]:
-    """Unknown sessions of exactly this attempt's name: as many are ours as there are unresolved ambiguous creates."""
+    """Yield the changes for unknown sessions with exactly the name of this attempt.
+
+    As many of them are ours as there are unresolved ambiguous creates; the others are unrecognised.
+    """
     unresolved = attempt.ambiguous_sends - attempt.resolved_ambiguous
     for place, session in enumerate(sorted(sessions, key=preference)):
         if place >= unresolved:
@@ -248,22 +253,27 @@ _FURTHEST: dict[str, int] = {State.COMPLETED: 0, State.RUNNING: 1, State.PENDING
 
 
 def preference(session: ServerSession) -> tuple[int, float, str]:
-    """Of several sessions of one replica, the one that got furthest is kept."""
+    """Return a sort key for several sessions of one replica: the one that got furthest, which is kept, comes first."""
     return _FURTHEST.get(session.status, 3), session.started or float("inf"), session.id
 
 
 @dataclass(frozen=True, slots=True)
 class Rivals:
-    """Attempts of one replica that are alive at once: ``kept`` got furthest, and says from now on how the replica is;
-    the others have to end."""
+    """Attempts of one replica that are alive at once.
+
+    ``kept`` got furthest and determines the state of the replica; the sessions of the others have to be deleted.
+    """
 
     kept: AttemptRow
     ended: tuple[AttemptRow, ...]
 
 
 def rivals(snapshot: RunSnapshot, in_flight: frozenset[int]) -> Iterator[Rivals]:
-    """Replicas of which an earlier attempt turned out to be alive. A replica that is to be deleted has none: all of
-    its sessions go, and one with a create in flight waits for its reply."""
+    """Yield the replicas with an earlier attempt that turned out to be alive.
+
+    A replica that is being deleted is left out, because all of its sessions are deleted. A replica with a create in
+    flight is left out until the reply arrives.
+    """
     deleting = {replica.number for replica in snapshot.replicas if replica.deleting or snapshot.run.deleting}
     current = snapshot.latest()
     for number, attempts in snapshot.by_replica().items():

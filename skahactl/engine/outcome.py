@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from skahactl.profile import Profile
     from skahactl.skaha.models import CreateResult
 
-#: Actions that ask the platform for something.
+#: Actions that send a request to the platform, or adopt a session.
 ACTIVE = CREATES | {StepAction.ADOPT, StepAction.DELETE, StepAction.RENEW}
 
 
 class StepOutcome(StrEnum):
-    """What became of a step."""
+    """The outcome of a step."""
 
     PLANNED = "planned"
     DONE = "done"
@@ -51,7 +51,7 @@ class StepOutcome(StrEnum):
 
 @dataclass
 class StepResult:
-    """One step as the outcome shape has it, whatever the command; what is not known is None."""
+    """One step in the shape of the outcome, for all commands. Unknown values are None."""
 
     replica: int | None
     name: str
@@ -62,10 +62,10 @@ class StepResult:
     attempt: int | None = None
     url: str | None = None
     error: ServerError | None = None
-    request: dict[str, object] | None = None  # of a dry run: the form as it would be sent
+    request: dict[str, object] | None = None  # in a dry run: the form that would be sent
 
     def with_attempt(self, attempt: AttemptRow | None) -> Self:
-        """Add what the replica's latest attempt has."""
+        """Add the name, session, number and URL of the latest attempt of the replica."""
         if attempt is not None:
             self.name, self.session = attempt.name, attempt.session
             self.attempt, self.url = attempt.number, attempt.url
@@ -81,7 +81,7 @@ class StepResult:
 
 @dataclass
 class JobOutcome:
-    """One job's part: what was decided, its steps, and how it stands now."""
+    """The part of one job: what was decided, its steps, and its current status."""
 
     name: str
     action: JobAction
@@ -96,11 +96,11 @@ class JobOutcome:
     hint: str | None = None
     summary: RunSummary | None = None
     failed: tuple[int, ...] = ()  # replicas that are Failed, Rejected or Unknown
-    unread: int = 0  # Unknown replicas that the shared record may contain: it could not be read
+    unread: int = 0  # Unknown replicas with a result that may be in the shared record, which could not be read
     unlogged: int = 0  # Failed replicas that never started, and have no log
-    unseen: int = 0  # Unknown replicas of which no session was found when the job was adopted
+    unseen: int = 0  # Unknown replicas without a session when the job was adopted
     worked: float | None = None  # seconds in which any attempt was alive
-    explained: bool = False  # the reason says more than what was done
+    explained: bool = False  # ``reason`` is the whole message, and is shown instead of a general one
     next_run: int | None = None  # the run that the next apply of a deleted job starts
     manifest: str | None = None  # the path as it was given
     call: tuple[str, ...] = ()  # the words of apply: see suggest_apply
@@ -127,18 +127,18 @@ class Outcome:
     profile: Profile
     dry_run: bool
     jobs: list[JobOutcome]
-    ended_by: Exit | None = None  # an error that ended the whole
+    ended_by: Exit | None = None  # the exit code of an error that ended the command
 
     @property
     def exit(self) -> Exit:
         return worst([job.exit for job in self.jobs]) if self.ended_by is None else self.ended_by
 
     def with_jobs(self, more: Iterable[JobOutcome]) -> Outcome:
-        """Ours and these."""
+        """Return this outcome with the parts of ``more`` jobs."""
         return Outcome(self.profile, self.dry_run, [*self.jobs, *more])
 
     def data(self) -> dict[str, object]:
-        """Return the outcome shape."""
+        """Return the outcome as JSON data (the outcome shape)."""
         return {
             "profile": self.profile.name,
             "server": self.profile.server,
@@ -149,14 +149,20 @@ class Outcome:
 
 
 def suggest_apply(manifest: str | None, call: Sequence[str], *options: str) -> str:
-    """Return how to apply a job again: its manifest, or the whole ``call`` of apply (its words) if that sets keys."""
+    """Return the command that applies a job again.
+
+    It names the manifest, or repeats the ``call`` of apply (its words) if that has --set or --var.
+    """
     has_settings = not {"--set", "--var"}.isdisjoint(call)
     return suggest("apply", *(call if has_settings else [manifest or "FILE"]), *options)
 
 
 def fill_results(part: JobOutcome, ledger: Ledger, run_id: int, call: Sequence[str] = ()) -> None:
-    """Add to ``part``: the replicas that did not complete, how many results could not be read, how long the run
-    worked, and how what was skipped or stopped continues. ``call``: see ``suggest_apply``."""
+    """Add the results of a run to ``part``.
+
+    These are the replicas that did not complete, the number of unread results, the time that the run worked, and hints
+    to continue what was skipped, deleted or stopped. ``call``: see ``suggest_apply``.
+    """
     snapshot = snapshot_of(ledger, run_id)
     part.resume = continuing(ledger, [snapshot.run])
     if part.counts[State.SKIPPED]:
@@ -178,13 +184,15 @@ def fill_results(part: JobOutcome, ledger: Ledger, run_id: int, call: Sequence[s
 
 
 def count_unseen(rows: Iterable[ReplicaRow | ReplicaState]) -> int:
-    """Return how many replicas are Unknown although this machine never created a session of them."""
+    """Return how many replicas are Unknown without any attempt on this machine."""
     return sum(row.state == State.UNKNOWN and row.attempt == 0 for row in rows)
 
 
 def busy_seconds(attempts: Iterable[AttemptRow]) -> float:
-    """Return seconds in which any of these attempts was alive, from its creation to its end: without pauses before
-    retries."""
+    """Return the seconds in which any of these attempts was alive, from its creation to its end.
+
+    Pauses before retries do not count.
+    """
     total, until = 0.0, float("-inf")
     for begin, end in sorted((one.created, one.finished) for one in attempts if one.finished is not None):
         total += max(0.0, end - max(begin, until))
@@ -193,7 +201,7 @@ def busy_seconds(attempts: Iterable[AttemptRow]) -> float:
 
 
 def interruption(runtime: Runtime, error: Interrupted, left: Iterable[Run]) -> Interrupted:
-    """``error`` with what becomes of these runs, which have no driver now, and how to continue."""
+    """Return ``error`` with what happens to these runs, which have no driver now, and how to continue."""
     fresh = not_ended(runtime.ledger, left)
     return error.leaving(
         [run.key.name for run in fresh], left_behind(runtime, fresh), continuing(runtime.ledger, fresh)
@@ -201,7 +209,10 @@ def interruption(runtime: Runtime, error: Interrupted, left: Iterable[Run]) -> I
 
 
 def left_behind(runtime: Runtime, left: Sequence[Run]) -> str:
-    """Return what becomes of these runs, which have no driver now; during an outage, how they were last seen."""
+    """Return, as text, what happens to these runs, which have no driver now.
+
+    During an outage, return the status in which each was last seen.
+    """
     if runtime.outage.error is not None and left:
         seen = [f"{one.run.key.name} was last seen {one.status}" for one in summaries(runtime.ledger, left)]
         return f"the server did not answer; {join_words(seen)}"
@@ -209,29 +220,30 @@ def left_behind(runtime: Runtime, left: Sequence[Run]) -> str:
 
 
 def unfinished_counts(ledger: Ledger, left: Iterable[Run]) -> tuple[int, int, int]:
-    """Return how many sessions of these runs exist, how many of their replicas are not created yet, and how many failed
-    ones have attempts left."""
+    """Return counts of these runs: live sessions, Queued replicas, and Failed replicas with attempts left."""
     found = summaries(ledger, tuple(left))
     alive = sum(one.counts[state] for one in found for state in ALIVE)
     return alive, sum(one.counts[State.QUEUED] for one in found), sum(one.retriable for one in found)
 
 
 def continuing(ledger: Ledger, left: Sequence[Run]) -> str:
-    """Return what to type to drive these runs again. ``create`` would start a second job, so one job has its own
-    command, after those of the jobs that it waits for."""
+    """Return the command that drives these runs again.
+
+    For one job, this is ``resume``, after those of the jobs that it waits for, because repeating ``create`` would start
+    a second job.
+    """
     if len(left) != 1:
         return "the same command again"
     return resume_commands([*undriven_before(ledger, left[0]), left[0].key.name])
 
 
 def resume_commands(jobs: Sequence[str]) -> str:
-    """Return what drives these jobs one after the other."""
+    """Return the commands that drive these jobs, one after the other."""
     return " && ".join(suggest("resume", name) for name in jobs)
 
 
 def undriven_before(ledger: Ledger, run: Run) -> list[str]:
-    """Return the unfinished jobs that a run waits for and that no other command drives, in the order in which they
-    run."""
+    """Return the unfinished jobs that a run waits for and that no other command drives, in the order of their runs."""
     found: dict[str, None] = {}
     for name in run.after if run.started is None else ():
         newest = last_run(ledger, JobKey(run.key.server, run.key.user, name))
@@ -242,7 +254,7 @@ def undriven_before(ledger: Ledger, run: Run) -> list[str]:
 
 
 def skip_hint(ledger: Ledger, run: Run, call: Sequence[str] = ()) -> str:
-    """Return which job made this run's replicas Skipped, and how they run after all."""
+    """Return which job caused this run's replicas to be Skipped, and how to run them."""
     name, again = run.key.name, suggest_apply(run.manifest, call, "--wait")
     chain = _jobs_before(ledger, run)
     if not chain:
@@ -266,8 +278,10 @@ def skip_hint(ledger: Ledger, run: Run, call: Sequence[str] = ()) -> str:
 
 
 def _jobs_before(ledger: Ledger, run: Run) -> list[RunSummary]:
-    """Return the jobs that made a run's replicas Skipped: the one that it comes after, and if that was skipped itself,
-    the one before it, until one that ran."""
+    """Return the chain of jobs that caused this run to be Skipped.
+
+    The first is the job that it comes after; each Skipped job is followed by the job that it comes after.
+    """
     for name in run.after:
         newest = last_run(ledger, JobKey(run.key.server, run.key.user, name))
         if newest is None:
@@ -280,7 +294,7 @@ def _jobs_before(ledger: Ledger, run: Run) -> list[RunSummary]:
 
 
 def deleted_hint(ledger: Ledger, run: Run, call: Sequence[str] = ()) -> str:
-    """Return how a run continues that was deleted, or of which replicas were."""
+    """Return how to continue a run that was deleted, or that has deleted replicas."""
     name, number = run.key.name, run.number
     if run.deleting == REPLACED:
         look = suggest("get", "jobs", name)
@@ -302,14 +316,14 @@ def _retry_deleted(numbers: Sequence[int], job: str) -> str:
 
 
 def retry_options(counts: Mapping[str, int]) -> tuple[str, ...]:
-    """Return the options with which ``retry`` starts what Failed and what was Rejected."""
+    """Return the options with which ``retry`` retries Failed and Rejected replicas."""
     if not counts[State.REJECTED]:
         return ()
     return ("--failed", "--rejected") if counts[State.FAILED] else ("--rejected",)
 
 
 def decision_outcome(job: Job, decision: Decision, last: RunSummary | None) -> JobOutcome:
-    """Return the part of a job before anything is done."""
+    """Return the part of a job before anything is changed."""
     return JobOutcome(
         job.name,
         decision.action,
@@ -332,7 +346,7 @@ def outcome_left_to(driver: BusyError, job: Job, last: RunSummary | None) -> Job
 
 
 def job_outcome(part: JobOutcome, summary: RunSummary | None) -> None:
-    """How its run stands."""
+    """Set the run, the status and the counts of ``part`` from the summary of its run, if there is one."""
     if summary is None:
         return
     part.summary = summary
@@ -340,14 +354,14 @@ def job_outcome(part: JobOutcome, summary: RunSummary | None) -> None:
 
 
 def planned_steps(plan: Iterable[Step]) -> list[StepResult]:
-    """Steps of a dry run."""
+    """Return the steps of a dry run."""
     return [StepResult(step.replica, step.name, step.action, step.reason, StepOutcome.PLANNED) for step in plan]
 
 
 def done_steps(
     ledger: Ledger, run_id: int, plan: Iterable[Step], results: Mapping[tuple[int, int], CreateResult]
 ) -> list[StepResult]:
-    """Steps with what became of them."""
+    """Return the steps with their outcomes."""
     now = {replica.number: replica for replica in replica_states(ledger, run_id)}
     latest = {attempt.replica: attempt for attempt in attempts_of(ledger, run_id)}
     rows = []
@@ -381,13 +395,17 @@ def _rejected(reason: str | None) -> ServerError | None:
     return None if reason is None else ServerError("rejected", None, reason)
 
 
-#: Sessions (or names) that stay although they were to go, and what their last DELETE failed with, if it did.
+#: Sessions (or names) that still exist after a delete, and the error of their last DELETE, if it failed.
 Undeleted = Mapping[str, SkahactlError | None]
 
 
 def exit_of_driven(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
-    """Driven to the end: how it ended. Else: whether every step that was planned was done, held ones included; what
-    the platform did not take for now may be taken later."""
+    """Return the exit code of a job that was driven.
+
+    If it was ``waited`` for, has ended or was stopped, this is its result. Otherwise it says whether every planned step
+    was done; replicas that stay queued count as done, and what the platform did not accept may be accepted later. A
+    result that could not be read counts as unreachable.
+    """
     if part.unread:
         return Exit.UNREACHABLE
     if waited or _is_over(summary) or summary.stop_reason is not None:
@@ -401,7 +419,7 @@ def exit_of_driven(part: JobOutcome, summary: RunSummary, waited: bool) -> Exit:
 
 
 def deleted(steps: Sequence[StepResult]) -> list[str]:
-    """Return what a delete removed, by the state before: live replicas, queued ones, sessions that had ended."""
+    """Return what a delete removed, by the state before it: live replicas, queued replicas, ended sessions."""
     gone = [step for step in steps if step.action is StepAction.DELETE and step.outcome is StepOutcome.DONE]
     ended = sum(step.reason in ENDED for step in gone)
     queued = sum(step.reason == State.QUEUED for step in gone)
@@ -412,7 +430,7 @@ def deleted(steps: Sequence[StepResult]) -> list[str]:
 
 
 def deletion_text(steps: Sequence[StepResult]) -> str:
-    """Return what a delete did, in one sentence; nothing if it did nothing."""
+    """Return what a delete did, in one sentence; "" if it did nothing."""
     removed = deleted(steps)
     done = [f"{join_words(removed)} deleted; the record and the logs remain"] if removed else []
     stays = sum(step.outcome is StepOutcome.STAYS for step in steps)
@@ -420,7 +438,7 @@ def deletion_text(steps: Sequence[StepResult]) -> str:
 
 
 def stop_hint(summary: RunSummary, call: Sequence[str] = ()) -> str:
-    """Return how a run continues that [limits] failures stopped."""
+    """Return how to continue a run that [limits] failures stopped."""
     run, limit = summary.run, summary.run.limits.failures or 0
     waiting = count_noun(summary.counts[State.QUEUED] + summary.retriable, "replica")
     stop = f"{summary.stop_reason} (limits.failures = {limit}); {waiting} will not start"
@@ -446,12 +464,13 @@ def _went_well(summary: RunSummary) -> bool:
 
 
 def exit_of_decision(decision: Decision, last: RunSummary | None) -> Exit:
-    """Of what was decided, before anything is done: an ended run's result counts again."""
+    """Return the exit code of a decision before it is carried out. For an ended run, this is its result."""
     if decision.action is JobAction.ENDED:
         return Exit.DONE if last is not None and _went_well(last) else Exit.NO
     return {JobAction.REFUSE: Exit.NO, JobAction.FOREIGN: Exit.USAGE}.get(decision.action, Exit.DONE)
 
 
 def exit_of_undeleted(undeleted: Undeleted) -> Exit:
-    """Of a delete: whether nothing stays; else as the server refused or failed, or that it is just so."""
+    """Return the exit code of a delete: 0 if no session remains, else by the errors of the DELETEs; 1 without an
+    error."""
     return worst([Exit.NO if error is None else error.exit for error in undeleted.values()])

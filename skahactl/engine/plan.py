@@ -1,4 +1,4 @@
-"""What to do next for a run: a plan is a value, shown by --dry-run and diff, carried out by the driver. No I/O."""
+"""Plan the next steps of a run. A plan is a value: --dry-run and diff show it, the driver carries it out. No I/O."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from skahactl.text import count_noun, format_duration
 
 #: Maximum number of ambiguous creates per attempt; those during platform trouble do not count.
 MOST_SENDS = 5
-#: An intent older than this, in seconds, is never sent again: what it made may have ended and been forgotten.
+#: An intent older than this, in seconds, is never sent again: its session may have ended and been discarded since.
 OLDEST_INTENT = 50 * 60.0
 LONGEST_BACKOFF = 300.0
-#: A command that has run for so many seconds does not have a typo.
+#: A command that has run for this many seconds counts as correct: a typo fails earlier.
 PROOF = 60.0
 
 
@@ -47,7 +47,7 @@ class StepAction(StrEnum):
 
     CREATE = "create"
     RETRY = "retry"  # the next attempt of a Failed replica
-    RESEND = "resend"  # the same create once more: the one before made no session
+    RESEND = "resend"  # the same create again, because the one before made no session
     HOLD = "hold"
     KEEP = "keep"
     ADOPT = "adopt"
@@ -74,7 +74,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What ``after`` says: open, or held with a reason; ``never``: it cannot open any more."""
+    """What ``after`` says: open, or closed with a reason. ``never``: it can no longer open."""
 
     open: bool = True
     never: bool = False
@@ -90,10 +90,10 @@ def plan_run(
     settled: frozenset[int] = frozenset(),
     blocked: Mapping[int, str] = MappingProxyType({}),
 ) -> tuple[Step, ...]:
-    """Steps for every replica, in order.
+    """Return one step for each replica, in order, except for those in ``queued``.
 
-    ``queued``: creates already passed on, counted but not planned again. ``settled``: unconfirmed replicas that were
-    checked for long enough. ``blocked``: replicas that must not be created, and why.
+    ``queued``: replicas with a create that was started before; they count towards the limits. ``settled``: unconfirmed
+    replicas with a session that was searched for long enough. ``blocked``: replicas that must not be created, and why.
     """
     latest = snapshot.latest()
     room = _Room(snapshot, queued, now)
@@ -116,7 +116,7 @@ def plan_run(
 
 
 def _waiting(snapshot: RunSnapshot) -> dict[int, str]:
-    """Replicas of which an attempt has to be dealt with before the next one is created."""
+    """Return why replicas must not be created yet: an attempt is alive, or its log is not saved."""
     found: dict[int, str] = {}
     for attempt in snapshot.attempts:
         if attempt.session is None:
@@ -129,7 +129,7 @@ def _waiting(snapshot: RunSnapshot) -> dict[int, str]:
 
 
 class _Room:
-    """How many more of this job's own sessions may be alive and pending."""
+    """How many more sessions of this job may be alive and pending."""
 
     def __init__(self, snapshot: RunSnapshot, queued: frozenset[int], now: float):
         self._limits = snapshot.run.limits
@@ -157,7 +157,7 @@ class _Room:
 
 
 def full_reason(snapshot: RunSnapshot, now: float) -> str | None:
-    """Return what keeps some of the Queued replicas from being created now; None if there is room for all of them."""
+    """Return why some of the Queued replicas cannot be created now; None if there is room for all of them."""
     room = _Room(snapshot, frozenset(), now)
     for row in snapshot.replicas:
         if row.state == State.QUEUED:
@@ -213,7 +213,8 @@ def _held(replica: ReplicaState, name: str, now: float, gate: Gate) -> Step:
 
 
 def _unsettled(replica: ReplicaState, attempt: AttemptRow | None, now: float, settled: frozenset[int]) -> Step:
-    """Send an unconfirmed create again only after its session was searched for long enough."""
+    """Return the step of an unconfirmed replica: it is created again only after its session was searched for long
+    enough."""
     number, name = replica.number, attempt.name if attempt else replica.name
     if attempt is None or number not in settled or (replica.not_before or 0.0) > now:
         return Step(
@@ -232,7 +233,7 @@ def _unsettled(replica: ReplicaState, attempt: AttemptRow | None, now: float, se
 
 
 def stop_reason(snapshot: RunSnapshot) -> str | None:
-    """Return why [limits] failures stops creating; None if it does not."""
+    """Return why [limits] failures stops further creates; None if it does not."""
     return snapshot.run.limits.stop_reason(_failed(snapshot))
 
 
@@ -243,8 +244,11 @@ def _failed(snapshot: RunSnapshot) -> int:
 
 
 def _most_unproven(snapshot: RunSnapshot, now: float) -> int | None:
-    """Return how many may be alive until one has completed or has run for a while; None from then on, and without
-    [limits] failures. Thousands could be created before the first failure is seen."""
+    """Return how many replicas may be alive before one has completed or has run for PROOF seconds.
+
+    Return None after that, and without [limits] failures. Without this limit, thousands of replicas could be created
+    before the first failure is seen.
+    """
     most = snapshot.run.limits.failures
     if most is None or any(row.state == State.COMPLETED for row in snapshot.replicas):
         return None
@@ -255,17 +259,20 @@ def _most_unproven(snapshot: RunSnapshot, now: float) -> int | None:
 
 
 def is_stopped(snapshot: RunSnapshot) -> bool:
-    """Return whether [limits] failures holds back everything that is left, and nothing of the run is alive."""
+    """Return whether [limits] failures stopped the run and nothing of it is alive."""
     return stop_reason(snapshot) is not None and not any(row.state in ALIVE for row in snapshot.replicas)
 
 
 def backoff(base: float, failures: int) -> float:
-    """Return seconds before the next try after this many failures: base, doubled each time, at most five minutes."""
+    """Return the seconds before the next try: ``base``, doubled after each further failure, at most five minutes."""
     return float(min(LONGEST_BACKOFF, base * 2 ** max(0, min(failures, 16) - 1)))
 
 
 def gate_of(after: tuple[str, ...], status: Mapping[str, str | None]) -> Gate:
-    """``status``: of each job named in ``after``, the status of its last run, None without one."""
+    """Return what ``after`` says for a run.
+
+    ``status``: the status of the last run of each job in ``after``; None without a run.
+    """
     for name in after:
         state = status.get(name)
         if state in (State.FAILED, State.UNKNOWN, State.DELETED):
@@ -277,7 +284,8 @@ def gate_of(after: tuple[str, ...], status: Mapping[str, str | None]) -> Gate:
 
 
 def with_adopted(plan: Iterable[Step], adopted: Mapping[int, Step]) -> tuple[Step, ...]:
-    """Return the plan of a run with adopted sessions and results; what is adopted and retried counts as retried."""
+    """Return the plan of a run with the steps of adopted replicas. A replica that is adopted and retried keeps its
+    retry."""
     steps = {step.replica: step for step in plan}
     retried = {number for number, step in steps.items() if step.action is StepAction.RETRY}
     steps |= {number: step for number, step in adopted.items() if number not in retried}

@@ -15,9 +15,8 @@ Result = TypeVar("Result")
 class TaskPool(Generic[Key, Result]):
     """Runs at most ``limit`` coroutines at once, in the order of submission.
 
-    ``on_idle`` is called whenever the last one ends; ``events`` hands out what they returned since the last call, as
-    far as it is not None.
-    A coroutine handles expected errors itself: any exception it raises is kept in ``failure`` and stops the pool.
+    ``on_idle`` is called whenever the last one ends. ``events`` returns their results that are not None, each once. A
+    coroutine handles expected errors itself: any exception that it raises is stored in ``failure`` and stops the pool.
     """
 
     def __init__(self, limit: int, on_idle: Callable[[], None]) -> None:
@@ -26,13 +25,14 @@ class TaskPool(Generic[Key, Result]):
         self._waiting: deque[tuple[Key, Callable[[], Coroutine[object, object, Result]]]] = deque()
         self._keys: set[Key] = set()  # waiting or running
         self._tasks: dict[Key, asyncio.Task[Result]] = {}
-        self._released: set[Key] = set()  # running, but no longer counted against the limit
+        self._released: set[Key] = set()  # running, but not counted towards the limit
         self._events: list[tuple[Key, Result]] = []
         self.failure: BaseException | None = None
         self.stopping = False
 
     def submit(self, key: Key, work: Callable[[], Coroutine[object, object, Result]]) -> bool:
-        """Start ``work()`` as soon as there is room. False if the key is in the pool already, or the pool stops."""
+        """Start ``work()`` as soon as there is room. Return False if the pool contains the key already, or is
+        stopping."""
         if key in self._keys or self.stopping:
             return False
         self._keys.add(key)
@@ -58,24 +58,27 @@ class TaskPool(Generic[Key, Result]):
         return not self._keys
 
     def events(self) -> list[tuple[Key, Result]]:
-        """Return what ended since the last call, with its result, in order."""
+        """Return the keys of tasks that ended since the last call, with their results other than None, in order."""
         ended, self._events = self._events, []
         return ended
 
     def release(self, key: Key) -> None:
-        """Let the next task start although ``key`` still has something to finish on this machine."""
+        """Let the next task start although the task of ``key`` is not finished: only its local work is left."""
         if key in self._tasks:
             self._released.add(key)
             self._start()
 
     def clear(self) -> None:
-        """Forget those that have not started."""
+        """Remove the tasks that have not started."""
         self._keys.difference_update(key for key, _ in self._waiting)
         self._waiting.clear()
 
     async def stop(self, patience: float = 0.0, until: asyncio.Event | None = None, longest: float = 0.0) -> None:
-        """Start nothing more, give the running ones ``patience`` seconds, then cancel them. With ``until``, the
-        seconds count from the moment that it is set, or from ``longest`` seconds from now."""
+        """Start no more tasks, give the running ones ``patience`` seconds, then cancel them.
+
+        With ``until``, the seconds count from the moment that it is set, but at the latest from ``longest`` seconds
+        from now.
+        """
         self.stopping = True
         self.clear()
         tasks = tuple(self._tasks.values())
@@ -116,7 +119,7 @@ class TaskPool(Generic[Key, Result]):
 
 
 async def _first(*coroutines: Coroutine[object, object, object]) -> None:
-    """Wait until one of them ends, and cancel the others."""
+    """Wait until one of the coroutines ends, and cancel the others."""
     tasks = [asyncio.ensure_future(one) for one in coroutines]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

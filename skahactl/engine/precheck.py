@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 
 
 async def precheck(jobs: Sequence[Job], runtime: Runtime, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return warnings about the jobs; those about a manifest only when it is applied for the first time.
+    """Check the jobs, and return warnings; those about a manifest only when it is applied for the first time.
 
-    Raises for requests that the platform would certainly reject, for unreadable secrets, and for a job that needs the
-    encoding on a server that failed the canary.
+    Raise ManifestError for resources that the platform does not offer, UsageError for unreadable secrets and for images
+    on the local platform, and NegativeResult for a job that needs the encoding on a server that failed the canary. For
+    a job with an unfinished run, an unreadable secret is only a warning.
     """
     if runtime.profile.is_local:
         _refuse_images(jobs)
@@ -76,7 +77,7 @@ async def precheck(jobs: Sequence[Job], runtime: Runtime, environ: Mapping[str, 
 
 
 def _refuse_images(jobs: Sequence[Job]) -> None:
-    """Raise UsageError for a job that needs its image, which the local platform does not start."""
+    """Raise UsageError for a job that needs its image, because the local platform starts no images."""
     for job in jobs:
         request = job.replicas[0].request
         needs = f"a {request.kind} session" if request.kind != "headless" else "the command of the image"
@@ -91,7 +92,8 @@ def _refuse_images(jobs: Sequence[Job]) -> None:
 def _not_shown_yet(state_dir: Path, profile: Profile, notes: Sequence[str]) -> list[str]:
     """Return those of these notes about a server or an image that this machine has not shown for this profile.
 
-    They are remembered in a file of the state directory; one that cannot be read or written means that they are shown.
+    They are stored in a file of the state directory. If it cannot be read, all notes are shown; if it cannot be
+    written, they are shown again.
     """
     if not notes:
         return []
@@ -109,7 +111,7 @@ def _not_shown_yet(state_dir: Path, profile: Profile, notes: Sequence[str]) -> l
 
 
 async def _options(client: Client) -> Options | None:
-    """Return what the platform offers; None if it does not say."""
+    """Return the resources that the platform offers; None if it answers without a usable list."""
     try:
         return await client.options()
     except UnreachableError as error:
@@ -119,7 +121,7 @@ async def _options(client: Client) -> Options | None:
 
 
 async def _listed(client: Client) -> set[str]:
-    """Return the public images; none if the platform does not list them."""
+    """Return the public images; an empty set if the platform does not list them."""
     try:
         return {str(image.get("id")) for image in await client.images()}
     except UnreachableError:
@@ -127,14 +129,14 @@ async def _listed(client: Client) -> set[str]:
 
 
 async def check_offered(client: Client, resources: Resources) -> None:
-    """Raise UsageError for resources of a retry that the platform says it does not offer."""
+    """Raise UsageError if the platform does not offer these resources of a retry."""
     options = await _options(client)
     for key, amount, hint in () if options is None else _not_offered(resources, options):
         raise UsageError(f"this platform does not offer {amount}", where=f"--{key}", hint=hint)
 
 
 def _not_offered(resources: Resources, options: Options) -> Iterable[tuple[str, str, str]]:
-    """Yield the key, the amount with its unit, and what is offered instead."""
+    """Yield (key, amount with unit, hint) for each resource that the platform does not offer."""
     for key, value, allowed in (
         ("cores", resources.cores, options.cores),
         ("ram", resources.ram, options.ram),
@@ -168,7 +170,7 @@ def _nearest(value: float, allowed: Sequence[int]) -> str:
 
 
 def _secret_kinds(job: Job) -> Iterable[Request]:
-    """Return one request for every set of secrets that the replicas use."""
+    """Yield one request for each set of secrets that the replicas use."""
     seen: set[tuple[str, ...]] = set()
     for replica in job.replicas:
         secrets = tuple(
@@ -180,7 +182,10 @@ def _secret_kinds(job: Job) -> Iterable[Request]:
 
 
 def _encoding(jobs: Sequence[Job], profile: Profile, state_dir: Path, now: float) -> list[str]:
-    """Check the encoding, which depends on how servers up to 1.4.0 decode; a canary may have shown a difference."""
+    """Check whether the server passes encoded commands on unchanged; return a warning if that was never tested.
+
+    The encoding depends on how servers up to 1.4.0 decode. Raise NegativeResult if a canary showed a difference.
+    """
     if profile.is_local or not any(
         (job.shared is not None and replica.request.command) or encoding.needs_encoding(replica.request)
         for job in jobs

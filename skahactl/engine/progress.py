@@ -1,4 +1,4 @@
-"""How far a run is: its items, its failures with their last lines, and the time that is left."""
+"""The progress of a run: its items, its failures with their last lines, and the time left."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 _MOST_LONGEST = 5
 _WAITING = frozenset({State.PENDING, State.CREATING, State.UNCONFIRMED, State.QUEUED})
 
-#: Run, replica and number of an attempt that still runs to what failed in it.
+#: Failed items of running attempts, by (run, replica, number).
 LiveFailures = Mapping[tuple[int, int, int], "FailedPosition"]
 
 
 @dataclass
 class ProgressTracker:
-    """Makes a RunProgress of every poll; remembers what need not be read twice.
+    """Makes a RunProgress of every poll, and caches what need not be read twice.
 
-    Failures are those of which the end was observed since ``observing``: others were reported by an earlier command.
+    Only failures observed since ``observing`` are included: an earlier command reported the others.
     """
 
     ledger: Ledger
@@ -52,7 +52,11 @@ class ProgressTracker:
         why: tuple[tuple[int, str], ...] = (),
         live: LiveFailures | None = None,
     ) -> RunProgress:
-        """``why``: what Pending replicas wait for; ``live``: what failed in attempts that still run."""
+        """Return the progress of a run.
+
+        ``why``: what Pending replicas wait for, as (replica number, reason). ``live``: failed items of attempts that
+        still run.
+        """
         latest = snapshot.latest()
         again = [row for row in snapshot.replicas if _is_retried(row)]
         running = _running(latest, now)
@@ -80,7 +84,7 @@ class ProgressTracker:
     def _failures(
         self, snapshot: RunSnapshot, latest: Mapping[int, AttemptRow], live: LiveFailures
     ) -> Iterable[FailedReplica]:
-        """Failed replicas by number, and running ones with failed items."""
+        """Return the failed replicas, and the running ones with failed items, sorted by number."""
         run = snapshot.run.id
         failed = {row.number for row in snapshot.replicas if row.state == State.FAILED and not _is_retried(row)}
         new = {
@@ -129,7 +133,10 @@ class ProgressTracker:
         durations: Sequence[float],
         retries: int,
     ) -> float | None:
-        """Return seconds until the end, by items where replicas mark them, else by whole replicas."""
+        """Return the seconds until the end, computed from items if replicas mark them, else from whole replicas.
+
+        Return None if too little has ended to compute it.
+        """
         run = snapshot.run
         waiting = sum(row.state in _WAITING for row in snapshot.replicas) + retries
         slots = min(most_at_once(_ran(snapshot.attempts, now)), run.limits.alive or len(snapshot.replicas))
@@ -148,8 +155,10 @@ class ProgressTracker:
         return None if None in known else finish_after([t or 0.0 for t in known], median, waiting, slots)
 
     def _by_items(self, snapshot: RunSnapshot, running: Mapping[int, float]) -> tuple[list[float], float] | None:
-        """Return what each running replica still needs, and what a whole one needs; None while too few items have
-        ended."""
+        """Return the seconds that each running replica still needs, and those of a whole replica.
+
+        Return None while fewer than three items have ended.
+        """
         sizes = item_counts(self.ledger, snapshot.run.id)
         now, before = ended_items(self.ledger, snapshot.run.id)
         ended = sum(now.get(number, 0) for number in running)
@@ -161,8 +170,11 @@ class ProgressTracker:
 
 
 def finish_after(running: Sequence[float], whole: float, waiting: int, slots: int) -> float | None:
-    """Return seconds until all have ended: those that run need ``running``, each of the ``waiting`` ones ``whole``, and
-    at most ``slots`` run at the same time. None without a slot."""
+    """Return the seconds until all replicas have ended; None without a slot or without a replica.
+
+    The running ones still need ``running`` seconds, each of the ``waiting`` ones needs ``whole`` seconds, and at most
+    ``slots`` run at the same time.
+    """
     if slots < 1:
         return None
     free = [0.0] * max(0, slots - len(running)) + list(running)
@@ -176,20 +188,23 @@ def finish_after(running: Sequence[float], whole: float, waiting: int, slots: in
 
 
 def most_at_once(spans: Iterable[tuple[float, float]]) -> int:
-    """Return how many of these times, each from a start to an end, overlap at most."""
+    """Return the maximum number of these spans (start, end) that overlap."""
     steps = [step for start, end in spans for step in ((start, 1), (end, -1))]
     return max(itertools.accumulate(change for _, change in sorted(steps)), default=0)
 
 
 def _ran(attempts: Iterable[AttemptRow], now: float) -> Iterator[tuple[float, float]]:
-    """Yield when attempts ran. What is Pending says that no more have room."""
+    """Yield (start, end) of each attempt that ran; a running one ends now."""
     for row in attempts:
         if row.started is not None and (row.finished is not None or row.state == State.RUNNING):
             yield row.started, now if row.finished is None else row.finished
 
 
 def _remaining(seconds: float, median: float, longest: float) -> float | None:
-    """Return what a replica that has run for so long still needs; None if it runs longer than any that completed."""
+    """Return the seconds that a replica still needs after it has run for ``seconds``.
+
+    Return None if it has run longer than every replica that completed.
+    """
     if seconds < median:
         return median - seconds
     return longest - seconds if seconds < longest else None
@@ -204,7 +219,7 @@ def _durations(attempts: Iterable[AttemptRow]) -> list[float]:
 
 
 def _running(latest: Mapping[int, AttemptRow], now: float) -> dict[int, float]:
-    """Replica to the seconds that it has run so far."""
+    """Return the seconds that each running replica has run so far."""
     return {
         number: max(0.0, now - row.started)
         for number, row in latest.items()
@@ -217,7 +232,7 @@ def _is_retried(row: ReplicaState) -> bool:
 
 
 def _queued_for(snapshot: RunSnapshot, now: float) -> str | None:
-    """Return why replicas are Queued, in a few words."""
+    """Return why replicas are Queued, in a few words; None if there is room for all of them."""
     reasons = Counter(row.reason for row in snapshot.replicas if row.state == State.QUEUED and row.reason)
     reasons.pop(QueuedReason.RETRY, None)
     if reasons:
@@ -228,7 +243,7 @@ def _queued_for(snapshot: RunSnapshot, now: float) -> str | None:
 
 
 def retry_text(progress: RunProgress) -> str | None:
-    """``retrying 3 in 20 s``; None if nothing is retried."""
+    """Return a text such as ``retrying 3 in 20 s``; None if nothing is retried."""
     if not progress.retrying:
         return None
     when = progress.retry_at

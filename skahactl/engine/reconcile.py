@@ -1,4 +1,4 @@
-"""One pass over a run: evidence recorded, then what to do next. Nothing here waits or talks to the platform."""
+"""Reconcile one run with the evidence, and decide what to do next. Nothing here waits or sends a request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Pass:
 
 @dataclass
 class Reconciler:
-    """Decides from the ledger and the latest evidence; writes what needs no request."""
+    """Decides from the ledger and the latest evidence; writes changes that need no request."""
 
     ledger: Ledger
     settings: ClientSettings
@@ -57,7 +57,10 @@ class Reconciler:
         gate: Gate,
         chosen: Callable[[Step], Step] = lambda step: step,
     ) -> Pass:
-        """``chosen``: may turn a step of the plan into another one, before anything follows from it."""
+        """Run one pass over a run: apply steps that need no request, and return the plan, the phases and the actions.
+
+        ``chosen``: may replace a step of the plan before actions are derived from it.
+        """
         with self.ledger.transaction():
             self._end_overdue(run, evidence, now)
             plan = self._plan(run, now, under_way, gate)
@@ -118,7 +121,7 @@ class Reconciler:
         return Pass(plan, phases, tuple(actions))
 
     def _duplicates(self, run: Run, evidence: Evidence) -> dict[int, tuple[str, ...]]:
-        """Present sessions that repeated creates made, by replica."""
+        """Return the listed sessions that repeated creates made, by replica."""
         found: dict[int, tuple[str, ...]] = {}
         for session, replica in attempts.duplicates_of(self.ledger, run.id).items():
             if session in evidence.by_id:
@@ -126,7 +129,8 @@ class Reconciler:
         return found
 
     def _end_overdue(self, run: Run, evidence: Evidence, now: float) -> None:
-        """Mark what is Pending for longer than ``pending-timeout``, as the list just read confirms."""
+        """Mark attempts that are Pending for longer than ``pending-timeout`` to be ended, if the last list shows
+        them."""
         longest = self.recorder.snapshot(run).run.limits.pending_timeout
         if longest is None:
             return
@@ -141,8 +145,10 @@ class Reconciler:
                 )
 
     def _apply_offline_steps(self, run: Run, plan: tuple[Step, ...], now: float) -> bool:
-        """Carry out the steps that need no request: skips, give-ups, and delete of what never became a session.
-        Whether there were any."""
+        """Apply the steps that need no request, and return whether there were any.
+
+        These are skips, creates that are given up, and deletes of creates that made no session.
+        """
         settled = self.recorder.settled(run)
         skipped = [step for step in plan if step.action is StepAction.SKIP]
         given_up = {step.replica: step for step in plan if step.action in (StepAction.GIVE_UP, StepAction.EXPIRE)}

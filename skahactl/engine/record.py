@@ -1,4 +1,4 @@
-"""Evidence to ledger: what a poll shows of several runs, written in one transaction."""
+"""Record evidence in the ledger: what a poll shows of several runs, in one transaction."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from skahactl.skaha.models import Listing, ServerSession
 
 
 def snapshot_of(ledger: Ledger, run_id: int) -> RunSnapshot:
-    """Return the run as the ledger holds it now."""
+    """Return a snapshot of the run from the ledger."""
     run = run_by_id(ledger, run_id)
     assert run is not None
     return RunSnapshot(run, replicas.replica_states(ledger, run_id), attempts_of(ledger, run_id))
@@ -41,7 +41,7 @@ def snapshot_of(ledger: Ledger, run_id: int) -> RunSnapshot:
 
 @dataclass
 class Search:
-    """How often the session of an unconfirmed create was looked for since that create ended."""
+    """The number of polls that searched for the session of an unconfirmed create since that create ended."""
 
     ended: float
     polls: int = 0
@@ -49,9 +49,9 @@ class Search:
 
 @dataclass
 class Recorder:
-    """Writes what polls show, and remembers between them what need not be durable.
+    """Records what polls show, and remembers between them what need not be durable.
 
-    ``unrecognised``: live sessions with the name of a replica that this ledger never made, by run and replica.
+    ``unrecognised``: live sessions with the name of a replica that this ledger did not create, by run and replica.
     ``holds_lock``: only the holder of a job's lock adopts sessions, finds duplicates, and decides between rivals.
     """
 
@@ -59,15 +59,15 @@ class Recorder:
     settings: ClientSettings
     holds_lock: bool = True
     unrecognised: dict[int, dict[int, ServerSession]] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)  # for people, about what was just recorded
+    warnings: list[str] = field(default_factory=list)  # for the user, about what was just recorded
     _absent: set[str] = field(default_factory=set)  # ids that were answered with 404
     _searches: dict[tuple[int, int, int], Search] = field(default_factory=dict)
     _settled: set[tuple[int, int, int]] = field(default_factory=set)
-    _snapshots: dict[int, RunSnapshot] = field(default_factory=dict)  # as of this version of the ledger
+    _snapshots: dict[int, RunSnapshot] = field(default_factory=dict)  # by run; valid for _version of the ledger
     _version: tuple[int, int, int] | None = None
 
     def snapshot(self, run: Run) -> RunSnapshot:
-        """Return the run as the ledger holds it now; it is read again only after a change of the ledger."""
+        """Return a snapshot of the run; read it again only after a change of the ledger."""
         version = self.ledger.version()
         if version != self._version:
             self._snapshots, self._version = {}, version
@@ -76,7 +76,10 @@ class Recorder:
         return self._snapshots[run.id]
 
     def evidence(self, listing: Listing, answers: Mapping[str, ServerSession | None]) -> Evidence:
-        """``answers``: to requests for single ids since the last call. A 404 counts until the session is seen."""
+        """Return the evidence of a list and of the ``answers`` to requests for single ids since the last call.
+
+        A 404 counts until the session is seen.
+        """
         self._absent.update(id for id, session in answers.items() if session is None)
         self._absent.difference_update(session.id for session in listing.sessions)
         found = {id: session for id, session in answers.items() if session is not None}
@@ -86,12 +89,12 @@ class Recorder:
     def record(
         self, runs: Iterable[Run], evidence: Evidence, in_flight: Callable[[int], frozenset[int]] | None = None
     ) -> dict[int, tuple[Change, ...]]:
-        """Write what the evidence shows of these runs, in one transaction; the changes by run."""
+        """Record what the evidence shows of these runs, in one transaction, and return the changes by run."""
         with self.ledger.transaction():
             return {run.id: self._record(run, evidence, in_flight) for run in runs}
 
     def settled(self, run: Run) -> frozenset[int]:
-        """Return unconfirmed replicas that were checked for long enough."""
+        """Return the unconfirmed replicas with a session that was searched for long enough."""
         return frozenset(replica for run_id, replica, _ in self._settled if run_id == run.id)
 
     def _record(
@@ -99,7 +102,7 @@ class Recorder:
     ) -> tuple[Change, ...]:
         listing = evidence.listing
         record_usage(self.ledger, run.id, listing)
-        set_run(self.ledger, run.id, observed=listing.received)  # first, so that what is read next stays as it is
+        set_run(self.ledger, run.id, observed=listing.received)  # first: a later write would invalidate the snapshot
         snapshot = self.snapshot(run)
         everyone = frozenset(row.number for row in snapshot.replicas)
         flying = in_flight(run.id) if in_flight is not None and self.holds_lock else everyone
@@ -139,7 +142,10 @@ class Recorder:
             self._take_unrecognised(change, run, at)
 
     def _take_unrecognised(self, change: Unrecognised, run: Run, at: float) -> None:
-        """A duplicate if an earlier run of the job has an unresolved create of exactly this name."""
+        """Record a duplicate if an earlier run of the job has an unresolved ambiguous create of exactly this name.
+
+        Otherwise remember the session as unrecognised, if it is alive.
+        """
         for attempt in attempts_named(self.ledger, change.session.name):
             if (
                 attempt.run_id != run.id
@@ -171,7 +177,7 @@ class Recorder:
             )
 
     def _count_polls(self, snapshot: RunSnapshot, listing: Listing, in_flight: frozenset[int]) -> None:
-        """An unconfirmed attempt that this list lacks: one more poll; settled after enough of them."""
+        """Count this list for each unconfirmed attempt, and settle the attempts that enough lists lacked."""
         needed = 1 if self.settings.settle == 0 else 3
         for replica, attempt in snapshot.latest().items():
             if attempt.session is not None or attempt.state != State.UNCONFIRMED:
@@ -191,8 +197,10 @@ class Recorder:
 
 
 def shows_more(ledger: Ledger, run_id: int, listing: Listing) -> bool:
-    """Return whether ``listing`` shows something of an ended run that needs another pass: a session that was taken for
-    gone, or a duplicate. Writes nothing."""
+    """Return whether ``listing`` shows that an ended run needs another pass. Write nothing.
+
+    It does if it shows a session that counted as gone, a session of an ambiguous create, or a duplicate.
+    """
     duplicates = attempts.duplicates_of(ledger, run_id)
     snapshot = snapshot_of(ledger, run_id)
     evidence = Evidence(_relevant(listing, snapshot, duplicates))
@@ -205,22 +213,21 @@ def shows_more(ledger: Ledger, run_id: int, listing: Listing) -> bool:
 
 
 def _relevant(listing: Listing, snapshot: RunSnapshot, duplicates: Collection[str]) -> Listing:
-    """Return the list with the sessions of one run alone: many jobs are judged by one list, and its ids are looked
-    up."""
+    """Return the list with only the sessions of one run, because looking up all ids for each job takes long."""
     ids = {attempt.session for attempt in snapshot.attempts} | set(duplicates)
     names = {attempt.name for attempt in snapshot.attempts}
     return replace(listing, sessions=tuple(one for one in listing.sessions if one.id in ids or one.name in names))
 
 
 def _is_news(change: Seen) -> bool:
-    """Return a session that was deleted, or taken for gone, and exists; or another state of one that is alive."""
+    """Return whether a seen session changes its attempt: it counted as gone and is alive, or its state differs."""
     is_back = change.attempt.state in (State.DELETED, State.UNKNOWN) and change.session.status in ALIVE
     return is_back or change.state != change.attempt.state
 
 
 def with_listed_sessions(ledger: Ledger, last: RunSummary, listing: Listing) -> RunSummary:
-    """Return the run, with those of its sessions that ``listing`` shows alive although they were taken for gone counted
-    as alive. Writes nothing."""
+    """Return the summary with the sessions that ``listing`` shows alive although they counted as gone. Write
+    nothing."""
     listed = {session.id: session for session in listing.sessions}
     back: dict[int, str] = {}
     for replica, attempt in snapshot_of(ledger, last.run.id).latest().items():
@@ -238,15 +245,22 @@ def with_listed_sessions(ledger: Ledger, last: RunSummary, listing: Listing) -> 
 def record_known_sessions(
     ledger: Ledger, settings: ClientSettings, runs: Iterable[Run], evidence: Evidence
 ) -> tuple[str, ...]:
-    """Write what the evidence shows of the sessions that the ledger knows, in one transaction. Others are not judged,
-    so that this needs no lock. Returns the ids of sessions on record as alive that are neither seen nor gone."""
+    """Record what the evidence shows of sessions in the ledger, in one transaction.
+
+    Other sessions are not judged, so this needs no lock. Return the ids of sessions that are alive on record, but
+    neither listed nor known to be gone.
+    """
     changes = Recorder(ledger, settings, holds_lock=False).record(runs, evidence)
     missing = (change for found in changes.values() for change in found if isinstance(change, Missing))
     return tuple(change.attempt.session for change in missing if change.attempt.session is not None)
 
 
 def is_ended(snapshot: RunSnapshot) -> bool:
-    """Return whether nothing of the run is alive, may start by itself, or may still turn up in the shared record."""
+    """Return whether a run has ended.
+
+    It has not if a replica is alive or Queued, will be retried, or has an end that may still be read from the shared
+    record.
+    """
     if snapshot.run.deleting:
         return all(replica.state in ENDED for replica in snapshot.replicas)
     return not unread_results(snapshot) and all(
@@ -257,7 +271,7 @@ def is_ended(snapshot: RunSnapshot) -> bool:
 
 
 def unread_results(snapshot: RunSnapshot) -> list[AttemptRow]:
-    """Return attempts that ended unobserved, and have a shared record that could not be read yet."""
+    """Return the attempts that ended unobserved and have a shared record that could not be read yet."""
     if snapshot.run.shared is None or snapshot.run.deleting:
         return []
     deleting = {replica.number for replica in snapshot.replicas if replica.deleting}
@@ -269,7 +283,7 @@ def unread_results(snapshot: RunSnapshot) -> list[AttemptRow]:
 
 
 def unread_logs(snapshot: RunSnapshot) -> list[AttemptRow]:
-    """Return ended attempts with a session and an unread log."""
+    """Return the ended attempts with a session and an unread log."""
     deleting = {replica.number for replica in snapshot.replicas if replica.deleting or snapshot.run.deleting}
     return [
         attempt

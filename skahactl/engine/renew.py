@@ -38,8 +38,11 @@ class Renewal:
     runtime: Runtime
 
     async def renew(self, targets: Sequence[Target], dry_run: bool) -> Outcome:
-        """Return one step a live session: ``done`` if its deadline moved, ``unchanged`` if not, ``refused`` with
-        words."""
+        """Renew the live sessions of the targets, and return one step for each.
+
+        The outcome is ``done`` if the deadline moved, ``unchanged`` if not, and ``rejected``, with an error, if the
+        request failed.
+        """
         of_jobs = [target.run for target in targets if target.run is not None]
         before = {session.id: session for session in (await self.runtime.first_poll(of_jobs)).sessions}
         parts: list[JobOutcome] = []
@@ -89,7 +92,7 @@ class Renewal:
 
 
 def _reason(asked: Sequence[_RenewRequest], part: JobOutcome, after: dict[str, ServerSession]) -> str:
-    """Return how many deadlines moved, how many did not, and to when they are."""
+    """Return how many deadlines were extended and how many not, with the earliest deadline of each group."""
     if not asked:
         return "nothing is alive, so there is nothing to renew"
     if any(step.outcome is StepOutcome.PLANNED for step in part.steps):

@@ -1,4 +1,4 @@
-"""resume and retry: a run driven again, from the ledger."""
+"""Drive a run again from the ledger: resume, retry, and mark."""
 
 from __future__ import annotations
 
@@ -27,27 +27,30 @@ if TYPE_CHECKING:
     from skahactl.ledger.records import ReplicaRow, ReplicaState, Run, RunSummary
     from skahactl.model import Resources
 
-_MOST_ITEMS = 10  # that a dry run lists of one replica
+_MOST_ITEMS = 10  # items of one replica that a dry run lists
 
-#: What a retry may start again when it is named itself; live ones never.
+#: States of named replicas that a retry may start again. Live replicas are never retried.
 RETRIABLE = (State.FAILED, State.REJECTED, State.UNKNOWN, State.DELETED, State.SKIPPED, State.COMPLETED)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryChoice:
-    """Replicas to try again, with the positions of their items where only some are asked for."""
+    """Replicas to retry, with the positions of their items if only some are requested."""
 
     replicas: dict[int, tuple[int, ...] | None]
-    left: tuple[Step, ...] = ()  # those that were named and cannot be
-    resources: Resources | None = None  # what these attempts request instead of what the replicas do
+    left: tuple[Step, ...] = ()  # named replicas that cannot be retried
+    resources: Resources | None = None  # resources of these attempts, instead of those of the replicas
 
 
 def choose_retries(
     ledger: Ledger, run: Run, numbers: Collection[int] | None, wanted: frozenset[str], items: Sequence[str] | None
 ) -> RetryChoice:
-    """``numbers``: replicas named themselves; ``wanted``: those in one of these states, of the named ones if there are
-    any; neither: the Failed ones. ``items``: those that have one of these items. UsageError for an item that the run
-    does not have."""
+    """Return the replicas to retry.
+
+    ``numbers``: replicas that were named. ``wanted``: states; only replicas in one of them are chosen, among the named
+    ones if there are any. Without either, the Failed replicas are chosen. ``items``: replicas with these items are
+    chosen; with ``each``, only these items run. Raise UsageError for an item that the run does not have.
+    """
     if items is not None:
         return _with_items(ledger, run, items)
     rows = replicas.replica_states(ledger, run.id)
@@ -59,7 +62,7 @@ def choose_retries(
 
 
 def _named(ledger: Ledger, run: Run, wanted: Mapping[int, tuple[int, ...] | None]) -> RetryChoice:
-    """Return the choice of named replicas, with the positions of their items."""
+    """Return the choice of named replicas, with the positions of their items; None for all items."""
     stopped = runs.summaries(ledger, [run])[0].stop_reason
     chosen: dict[int, tuple[int, ...] | None] = {}
     left: list[Step] = []
@@ -93,7 +96,7 @@ def _with_items(ledger: Ledger, run: Run, items: Sequence[str]) -> RetryChoice:
 
 
 def _why_not(row: ReplicaState, stopped: str | None) -> str:
-    """Return why a replica is not retried; ``stopped``: why nothing of its run is created."""
+    """Return why a replica is not retried. ``stopped``: why no more replicas of its run are created."""
     if row.state != State.QUEUED:
         return f"{row.state}: a live replica is never retried"
     return "it is Queued already" + (f": {stopped}" if stopped else "")
@@ -105,30 +108,36 @@ def _more(number: int) -> str:
 
 @dataclass
 class Retry:
-    """Drives runs again, all in one loop; takes their locks, and leaves a run that another command drives to it.
-    ``known``: what has become of them, also where an error ends the command."""
+    """Drives runs again, all in one loop, under their locks. A run with another driver is left to it.
+
+    ``known``: the outcomes so far, even if an error ends the command.
+    """
 
     runtime: Runtime
     deadline: float | None = None
     break_lock: bool = False
     known: Outcome | None = None
-    _handed: frozenset[int] = frozenset()  # runs with new attempts, which whoever drives the run starts
+    _handed: frozenset[int] = frozenset()  # ids of runs with new attempts, which the driver of the run starts
 
     async def resume(self, run: Run) -> Outcome:
-        """Drive until the end. Raises for a deleted run, and BusyError for one that another command is driving."""
+        """Drive a run until its end.
+
+        Raise NegativeResult for a deleted run, and BusyError if another command is driving it.
+        """
         if run.deleting:
             hint = outcome.deleted_hint(self.runtime.ledger, run)
             raise NegativeResult(f"{run.key.name} cannot be resumed", hint=hint)
         return await self._drive([(run, ())], JobAction.RESUME, "from the ledger", follow=True)
 
     async def retry(self, wanted: Sequence[tuple[Run, RetryChoice]], wait: bool) -> Outcome:
-        """Allow one more attempt of the chosen replicas, and drive: one pass, or with ``wait`` until the end.
+        """Allow one more attempt of the chosen replicas, and drive the runs: one pass, or with ``wait`` until their
+        end.
 
-        A command that drives a run already starts its new attempts.
+        If another command drives a run, that command starts the new attempts.
         """
         self._handed = frozenset(run.id for run, chosen in wanted if chosen.replicas)
         for run, chosen in wanted:
-            if chosen.replicas:  # a run without retries is driven until it ends
+            if chosen.replicas:  # a run without retries is only driven
                 replicas.allow_again(self.runtime.ledger, run.id, chosen.replicas, chosen.resources)
         return await self._drive(
             [(run, chosen.left) for run, chosen in wanted], JobAction.RETRY, "requested", follow=wait
@@ -162,7 +171,7 @@ class Retry:
     async def _together(
         self, driven: Sequence[tuple[Run, tuple[Step, ...], JobOutcome]], locks: Sequence[JobLock], follow: bool
     ) -> None:
-        """Drive them; their parts say afterwards what became of them, however that ends."""
+        """Drive the runs, and set the outcomes in their parts, even if an error ends the command."""
         every = tuple(run for run, _, _ in driven)
         driver = Driver(self.runtime, every, follow, gates_of_jobs(self.runtime.ledger, locks), self.deadline)
         try:
@@ -178,7 +187,7 @@ class Retry:
             part.watched = follow
 
     def _leave(self, driver: BusyError, run: Run, left: tuple[Step, ...], part: JobOutcome) -> None:
-        """The part of a run that another command drives: that command starts the new attempts."""
+        """Fill the part of a run that another command drives; that command starts the new attempts."""
         part.watched = True
         part.steps = outcome.done_steps(self.runtime.ledger, run.id, left, {})
         self._fill(part, run)
@@ -218,8 +227,10 @@ def preview_retry(ledger: Ledger, run: Run, chosen: RetryChoice) -> JobOutcome:
 def _with_item_names(
     ledger: Ledger, run: Run, row: ReplicaRow, positions: tuple[int, ...] | None, is_unread: bool
 ) -> str:
-    """Return the state of a replica, and the items that its next attempt runs. ``is_unread``: whether its log, which
-    names the items that ended with 0, has not been read."""
+    """Return the state of a replica, and the items that its next attempt runs.
+
+    ``is_unread``: its log, which says which items ended with 0, has not been read.
+    """
     if not row.items:
         return row.state
     if row.each is None:
@@ -234,20 +245,25 @@ def _with_item_names(
 
 
 def _name_items(items: Sequence[str]) -> str:
-    """``item a``, or ``items a, b and 3 more``."""
+    """Return a text such as ``item a`` or ``items a, b and 3 more``."""
     named = f"{'item' if len(items) == 1 else 'items'} {', '.join(items[:_MOST_ITEMS])}"
     return named + _more(len(items) - _MOST_ITEMS)
 
 
 def is_unfinished(ledger: Ledger, run: Run, chosen: RetryChoice) -> bool:
-    """Return whether a run is unfinished, so that a retry without replicas can still drive it until it ends."""
+    """Return whether driving the run is useful although no replica is retried.
+
+    It is if the run has not ended, or if named replicas could not be chosen.
+    """
     fresh = runs.run_by_id(ledger, run.id)
     return bool(chosen.left) or (fresh is not None and fresh.ended is None)
 
 
 def nothing_to_retry(ledger: Ledger, run: Run, chosen: RetryChoice, dry_run: bool, follow: bool) -> JobOutcome:
-    """Of a retry that found nothing to try again: no, if replicas were named that cannot be; with ``follow``, of a run
-    that has ended, how it ended."""
+    """Return the part of a retry without any replica to retry.
+
+    Its exit code is 1 if replicas were named that cannot be retried, else 0; with ``follow``, that of the run's result.
+    """
     part = preview_retry(ledger, run, chosen)
     assert part.summary is not None
     part.exit = outcome.exit_of_driven(part, part.summary, follow) if follow else Exit.NO if chosen.left else Exit.DONE
@@ -261,7 +277,7 @@ def nothing_to_retry(ledger: Ledger, run: Run, chosen: RetryChoice, dry_run: boo
 
 
 def _retriable_hint(ledger: Ledger, summary: RunSummary, resources: Resources | None) -> str | None:
-    """Return what starts replicas again that a plain retry leaves out, with the ``resources`` that it was given."""
+    """Return how to start replicas that a plain retry leaves out. ``resources``: those of this retry, for the hint."""
     run = summary.run
     if summary.stop_reason is not None:
         return outcome.stop_hint(summary)
@@ -279,15 +295,18 @@ def _retriable_hint(ledger: Ledger, summary: RunSummary, resources: Resources | 
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """What ``mark`` did: the replicas with that result now, the same in words, and what it changed against an
-    observation."""
+    """The result of ``mark``.
+
+    ``replicas``: those that have the result now. ``text``: the same in words. ``changed``: places with an observed
+    result that was overridden.
+    """
 
     replicas: tuple[int, ...]
     text: str
     changed: tuple[str, ...] = ()
 
 
-#: The other result that can be observed.
+#: The opposite of each result that can be observed.
 OTHER = {State.COMPLETED: State.FAILED, State.FAILED: State.COMPLETED}
 
 
@@ -302,10 +321,11 @@ def mark_results(
 ) -> Marked:
     """Record results that the user set.
 
-    Raises NegativeResult for a live one, and without ``force`` for one with another observed result.
+    Raise NegativeResult for a live replica, and without ``force`` for one with another observed result.
 
-    With ``items`` only these are marked, and a replica counts as Completed when all of its items do. Where nothing goes
-    on after that, the run has ended."""
+    With ``items``, only these are marked; a replica becomes Completed when all of its items are. If the run can no
+    longer continue after that, it has ended.
+    """
     if items is not None:
         return _mark_items(ledger, run, state, items, now, force)
     wanted = set(numbers)
@@ -327,7 +347,7 @@ def mark_results(
 
 
 def _observed(ledger: Ledger, run: Run, numbers: Collection[int], state: State) -> list[int]:
-    """Return which of these replicas were observed to end with this result, whatever they are marked."""
+    """Return those of these replicas with a latest attempt that has this state, even if they are marked otherwise."""
     latest = {attempt.replica: attempt.state for attempt in attempts_of(ledger, run.id)}
     return [number for number in numbers if latest.get(number) == state]
 
@@ -363,7 +383,7 @@ def _mark_items(ledger: Ledger, run: Run, state: State, items: Sequence[str], no
             by_replica.setdefault(row.replica, set()).add(row.state)
         done = [number for number in positions if by_replica[number] == {State.COMPLETED}]
         failed = [number for number in positions if State.FAILED in by_replica[number]]
-        if state == State.COMPLETED:  # what failed for another item keeps its reason and its attempts
+        if state == State.COMPLETED:  # a replica that failed because of another item keeps its reason and its attempts
             failed = [number for number in failed if before[number] != State.FAILED]
         _mark_replicas(ledger, run, done, State.COMPLETED, now)
         _mark_replicas(ledger, run, failed, State.FAILED, now)

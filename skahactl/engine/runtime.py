@@ -1,4 +1,4 @@
-"""The runtime of a command, and the one way to poll a platform: list, owner check, outages, interval, recording."""
+"""The runtime of a command, and the only function that polls: list, owner check, outages, interval, recording."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ if TYPE_CHECKING:
     from skahactl.system import Clock
 
 T = TypeVar("T")
-#: The patience of a command that waits: it endures outages and expired credentials until its own deadline.
+#: Value of ``patience`` for a command that waits: endure outages and expired credentials until the deadline.
 FOREVER = math.inf
-#: Sessions that one poll asks for by their ids, if the list lacks them.
+#: Maximum number of sessions that one poll requests by id, because the list lacks them.
 ASKED = 32
 
 
 @dataclass(frozen=True, slots=True)
 class FailedReplica:
-    """Why a replica failed, as far as its log says. ``hint``: what the exit code means. ``running``: one of its items
-    failed, and it still runs others."""
+    """Why a replica failed, according to its log.
+
+    ``hint``: what the exit code means. ``running``: one of its items failed, and the replica still runs others.
+    """
 
     replica: int
     item: str | None = None
@@ -41,30 +43,31 @@ class FailedReplica:
     line: str | None = None  # the last line of its log
     hint: str | None = None
     running: bool = False
-    reason: str | None = None  # why it failed, where its log does not say it
+    reason: str | None = None  # why it failed, if the log does not show it
 
     @property
     def words(self) -> str:
-        """Return the last line or the reason, with what the exit code means."""
+        """The last line or the reason, with what the exit code means."""
         return " ".join(filter(None, (self.line or self.reason, f"({self.hint})" if self.hint else "")))
 
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """A run as it stands: its summary, the state of each replica in order, and who runs longest.
+    """The progress of a run: its summary, the state of each replica in order, and the longest running replicas.
 
     ``longest``: up to five (replica number, seconds Running so far), the longest first.
-    ``why``: what Pending replicas wait for, from their events, when known: (replica number, words).
-    ``retrying``: Failed replicas that have attempts left, the next of which starts at ``retry_at``.
-    ``queued_for``: why replicas are Queued. ``median``: run time of what has completed, in seconds. ``left``: seconds
-    until the end, where that can be computed.
+    ``why``: what Pending replicas wait for, from their events, if known: (replica number, reason).
+    ``retrying``: Failed replicas with attempts left; the next one starts at ``retry_at``.
+    ``queued_for``: why replicas are Queued.
+    ``median``: median run time of Completed replicas, in seconds.
+    ``left``: seconds until the end, if they can be computed.
     """
 
     summary: RunSummary
     states: tuple[str, ...]
     longest: tuple[tuple[int, float], ...] = ()
     why: tuple[tuple[int, str], ...] = ()
-    started: float | None = None  # when this driver began
+    started: float | None = None  # when the driver or the wait began
     now: float = 0.0
     failures: tuple[FailedReplica, ...] = ()
     retrying: frozenset[int] = frozenset()
@@ -76,20 +79,20 @@ class RunProgress:
 
 class Reporter(Protocol):
     def say(self, text: str) -> None:
-        """One line that a person should see, once."""
+        """Print one line for the user."""
 
     def warn(self, text: str) -> None:
-        """A warning, which a person must see, even with ``-q``."""
+        """Print a warning, even with ``-q``."""
 
     def progress(self, runs: Sequence[RunProgress]) -> None:
-        """Where things stand; called once a poll, cheap to ignore."""
+        """Show the progress of the runs. This is called once per poll."""
 
     def close(self, *, has_result: bool = False) -> None:
-        """Leave the screen and the cursor clean. ``has_result``: the command itself prints the result."""
+        """Restore the screen and the cursor. ``has_result``: the command itself prints the result."""
 
 
 class SilentReporter:
-    """Says nothing."""
+    """Prints nothing."""
 
     def say(self, text: str) -> None:
         del text
@@ -105,7 +108,7 @@ class SilentReporter:
 
 
 class OutageReport:
-    """Reports an outage once when it begins and once when it ends; ``error``: of the one that lasts."""
+    """Reports an outage once when it begins and once when it ends. ``error``: the error of the current outage."""
 
     def __init__(self, where: str, say: Callable[[str], object]) -> None:
         self.error: SkahactlError | None = None
@@ -124,10 +127,10 @@ class OutageReport:
 
 
 class Runtime:
-    """What a command works with, opened once and closed by whoever opened it.
+    """The objects that a command uses. The function that creates the runtime also closes it.
 
-    ``poll`` is the only way in which a command observes the platform. ``client`` connects when it is first used, so
-    that a command which only reads the ledger does not pay for it. ``stop`` is set by a signal; every wait ends then.
+    ``poll`` is the only way in which a command observes the platform. ``client`` connects when it is first used, so a
+    command that only reads the ledger needs no connection. A signal sets ``stop``, which ends every wait.
     """
 
     def __init__(
@@ -169,36 +172,36 @@ class Runtime:
         return self._stop
 
     def warn_once(self, text: str) -> None:
-        """Print a warning, once however often it is true."""
+        """Print a warning; the same text is printed only once."""
         if text not in self._warned:
             self._warned.add(text)
             self.reporter.warn(text)
 
     async def close(self) -> None:
-        """Close the connection, if there is one. The ledger belongs to whoever opened it."""
+        """Close the connection, if there is one. The ledger stays open, because the caller opened it."""
         if not callable(self._client):
             await self._client.aclose()
 
     @property
     def where(self) -> str:
-        """The platform, as summaries and errors name it."""
+        """The platform as messages name it: ``PROFILE (HOST)``."""
         return f"{self.profile.name} ({self.profile.host})"
 
     async def poll(
         self, jobs: Iterable[Run] = (), *, patience: float = 0.0, deadline: float | None = None, record: bool = True
     ) -> Listing | None:
-        """Return one list of sessions, checked to be of the owner of ``jobs``, and recorded in the ledger.
+        """Request one list of sessions, check its owner, record it in the ledger, and return it.
 
-        None if the platform does not answer and this command waits for it. Raises what ``ask`` raises, and AuthError
-        if the server reports another user than the owner of one of ``jobs``.
+        Return None if the platform does not answer and ``patience`` has not run out. Raise what ``ask`` raises, and
+        AuthError if the server reports another user than the owner of one of ``jobs``.
 
-        ``record``: False for a driver, which records by itself under the locks of its jobs.
+        ``record``: False for a driver, which records the list itself under the locks of its jobs.
         """
         from skahactl.eventloop import seconds_left
 
         jobs = tuple(jobs)
         if not self._polled:
-            self._answered = None  # what another request was answered with says nothing about the list
+            self._answered = None  # the answer to another request does not count as one to a list
         listing = await self.ask(lambda: self.client.sessions(), patience=patience, deadline=deadline)
         if listing is not None:
             self._polled = True
@@ -215,7 +218,7 @@ class Runtime:
         return listing
 
     def shared_results(self, say: Callable[[str], None] | None = None) -> SharedResults:
-        """Return what reads shared records and writes them to the ledger. ``say``: instead of the reporter."""
+        """Return an object that records results from shared records. ``say``: replaces that of the reporter."""
         from skahactl.engine.shared_results import SharedResults
 
         return SharedResults(self.ledger, self.client.storage, self.profile.client, say or self.reporter.say)
@@ -236,11 +239,11 @@ class Runtime:
         patience: float = 0.0,
         deadline: float | None = None,
     ) -> None:
-        """Record results that only the shared records of these runs contain; says once why some could not be read.
+        """Record results that only the shared records of these runs contain. Report once why some could not be read.
 
-        ``exact``: also looks up exit codes and ends of what a list showed to have ended. ``numbers``: only of these
-        replicas. ``patience``: 0 for a command that only reads: it gives up after READ_PATIENCE. TimedOut at
-        ``deadline``.
+        ``exact``: also read exit codes and ends of attempts that a list showed as ended. ``numbers``: only these
+          replicas.
+        ``patience``: 0 for a command that only reads, which stops after READ_PATIENCE. Raise TimedOut at ``deadline``.
         """
         shared = [run for run in jobs if run.shared is not None]
         if not shared:
@@ -273,10 +276,11 @@ class Runtime:
     ) -> T | None:
         """Return the answer to one request; None if the platform does not answer and ``patience`` has not run out.
 
-        ``patience``: seconds since the last answer for which an outage is reported once and then endured; 0: not at
-        all; FOREVER: expired credentials too. Raises AuthError, UnreachableError, Interrupted, and TimedOut at
-        ``deadline`` (monotonic time). Before the first answer, a wrong address, an unknown host and a refused login are
-        raised at once.
+        ``patience``: seconds since the last answer during which an outage is reported once and then endured; with
+        FOREVER, expired credentials are endured too. Before the first answer, errors are raised at once; only FOREVER
+        endures an outage then, unless it is permanent (a wrong address, an unknown host).
+
+        Raise AuthError, UnreachableError, Interrupted, and TimedOut at ``deadline`` (monotonic time).
         """
         from skahactl.eventloop import seconds_left
 
@@ -297,7 +301,7 @@ class Runtime:
     async def ask_until_answered(
         self, question: Callable[[], Awaitable[T]], *, patience: float = FOREVER, deadline: float | None = None
     ) -> T:
-        """As ``ask``, again and again until there is an answer."""
+        """Repeat ``ask`` until there is an answer, and return it."""
         while True:
             answer = await self.ask(question, patience=patience, deadline=deadline)
             if answer is not None:
@@ -307,7 +311,7 @@ class Runtime:
     async def first_poll(
         self, jobs: Iterable[Run] = (), *, patience: float = 0.0, deadline: float | None = None, record: bool = True
     ) -> Listing:
-        """As ``poll``, again and again until there is a list."""
+        """Repeat ``poll`` until there is a list, and return it."""
         jobs = tuple(jobs)
         while True:
             listing = await self.poll(jobs, patience=patience, deadline=deadline, record=record)
@@ -316,7 +320,7 @@ class Runtime:
             await self.pause(deadline=deadline)
 
     async def pause(self, uncertain: bool = False, deadline: float | None = None) -> None:
-        """Wait until the next poll is due. TimedOut at ``deadline``."""
+        """Wait until the next poll is due. Raise TimedOut at ``deadline`` (monotonic time)."""
         seconds = self.pace.interval(uncertain)
         if deadline is not None:
             if self.clock.monotonic() >= deadline:
@@ -336,8 +340,10 @@ class Runtime:
         return self.clock.monotonic() - self._answered < patience
 
     async def _ask_sessions(self, sessions: Sequence[str]) -> dict[str, ServerSession | None]:
-        """Return what the platform answers to single ids that a list lacks, for the first few of them: a list proves
-        nothing. If one of them exists, the list was wrong, and the others are left to the next one."""
+        """Return the replies to single ids that a list lacks, for the first ASKED of them.
+
+        If one of the sessions exists, the list was wrong, so the others wait for the next list.
+        """
         answers: dict[str, ServerSession | None] = {}
         for session in sessions[:ASKED]:
             try:
@@ -349,7 +355,7 @@ class Runtime:
         return answers
 
     def _recorded(self, jobs: Sequence[Run], listing: Listing) -> tuple[Run, ...]:
-        """Return the runs for which a poll is recorded: ``jobs``, and every unfinished run of this user."""
+        """Return the runs for which a poll is recorded: ``jobs``, and all unfinished runs of this user."""
         user = listing.user or ""
         others = [run for run in runs.unfinished_runs(self.ledger, self.profile.server) if run.key.user in ("", user)]
         return tuple({run.id: run for run in (*jobs, *others)}.values())
@@ -357,8 +363,10 @@ class Runtime:
     def _record(
         self, jobs: Sequence[Run], listing: Listing, answers: Mapping[str, ServerSession | None]
     ) -> tuple[str, ...]:
-        """Write what the list and the answers show of ``jobs`` and of every unfinished run of this user: no poll is
-        wasted. Returns the ids that are to be asked for."""
+        """Record the list and the answers for ``jobs`` and all unfinished runs of this user.
+
+        Return the ids to request, because they are alive on record and the list lacks them.
+        """
         from skahactl.engine.observe import Evidence
         from skahactl.engine.record import record_known_sessions
 
@@ -381,16 +389,20 @@ def other_user_error(profile: Profile, reported: str, job: str, owner: str) -> A
 
 
 def check_owner(profile: Profile, jobs: Iterable[Run], user: str | None) -> None:
-    """AuthError if one of these runs belongs to another user than the one that the server reports: its list of
-    sessions says nothing about them."""
+    """Raise AuthError if one of these runs belongs to another user than the server reports.
+
+    The list of that user's sessions says nothing about the run.
+    """
     for run in jobs:
         if user and run.key.user and user != run.key.user:
             raise other_user_error(profile, user, run.key.name, run.key.user)
 
 
 def check_user(ledger: Ledger, profile: Profile, jobs: Iterable[str], user: str | None) -> None:
-    """AuthError if the server reports ``user``, and one of ``jobs`` (names) has no run of that user but an unfinished
-    run of a user that it reported before."""
+    """Raise AuthError if one of ``jobs`` (names) has an unfinished run of another user, and no run of ``user``.
+
+    ``user`` is the user that the server reports.
+    """
     if not user:
         return
     others = [other for other in runs.users_seen(ledger, profile.server) if other != user]
@@ -403,17 +415,19 @@ def check_user(ledger: Ledger, profile: Profile, jobs: Iterable[str], user: str 
                 raise other_user_error(profile, user, job, other)
 
 
-#: A jump of wall time against monotonic time, in seconds, from which on the machine must have slept.
+#: A difference between wall time and monotonic time above this, in seconds, means that the machine was suspended.
 JUMP = 30.0
-#: The next poll comes no sooner than so many times what the last one cost: thousands of sessions take a while to judge.
+#: Minimum interval, as a multiple of the cost of the last poll: thousands of sessions take a while to process.
 SHARE = 10.0
 
 
 @dataclass
 class PollPace:
-    """The interval between polls: short at first, longer as the job ages, and at least ``SHARE`` times what the last
-    poll cost this machine; never above ``poll_max`` nor a quarter of the time that the platform remembers an ended
-    session."""
+    """The interval between polls: short at first, longer as the command runs, and at least SHARE times the last cost.
+
+    The cost is the time that this machine spent on the last poll. The interval never exceeds ``poll_max``, nor a
+    quarter of the time for which the platform lists an ended session.
+    """
 
     clock: Clock
     settings: ClientSettings
@@ -428,7 +442,8 @@ class PollPace:
         self._wall = self.clock.now()
 
     def interval(self, uncertain: bool = False) -> float:
-        """Return seconds until the next poll; ``uncertain``: an unconfirmed create waits for polls to settle it."""
+        """Return the seconds until the next poll. ``uncertain``: an attempt is unconfirmed, or missing from the last
+        list."""
         settings = self.settings
         age = self.clock.monotonic() - self.begun
         longest = min(settings.poll_max, settings.memory / 4)
@@ -446,7 +461,7 @@ class PollPace:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Count the time that the block takes as the cost of this poll."""
+        """Add the duration of the block to the cost of this poll."""
         begun = self.clock.monotonic()
         try:
             yield
@@ -454,7 +469,7 @@ class PollPace:
             self._work += self.clock.monotonic() - begun
 
     def slept(self) -> bool:
-        """Return True once after each jump of the clock since the last call."""
+        """Return whether the clock jumped since the last call, as after the machine was suspended."""
         wall, mono = self.clock.now(), self.clock.monotonic()
         jumped = (wall - self._wall) - (mono - self._mono)
         self._wall, self._mono = wall, mono

@@ -1,4 +1,4 @@
-"""Results from the shared record: asked for where the list of sessions cannot answer, and written to the ledger."""
+"""Read results from shared records, where the list of sessions has none, and write them to the ledger."""
 
 from __future__ import annotations
 
@@ -31,18 +31,20 @@ if TYPE_CHECKING:
     from skahactl.profile import ClientSettings
     from skahactl.skaha.storage import EndKey, SharedStorage
 
-#: Value of ``AttemptRow.log``: the shared record has the log, and it was not read yet.
+#: Value of ``AttemptRow.log``: the shared record contains the log, and no complete copy of it was saved.
 IN_SHARED_RECORD = "shared"
 _END_NAME = re.compile(r"(\d{1,7})-(\d{1,4})\.end")
 _NOT_READ = UNREAD | {"lost"}
-#: How far the clocks of nodes and of this machine, which follows the server's, may differ, in seconds.
+#: Maximum difference, in seconds, between the clocks of nodes and of this machine, which follows the server's.
 _CLOCK_TOLERANCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierRecord:
-    """What an earlier record of a job with the same content contains: its directory, and by replica the number of the
-    latest attempt with an end, and that end."""
+    """The results in an earlier record of a job with the same content.
+
+    ``ends``: by replica, the number of the latest attempt with an end, and that end.
+    """
 
     directory: str
     ends: Mapping[int, tuple[int, RecordedEnd]]
@@ -52,8 +54,8 @@ class SharedResults:
     """Looks up the ends of attempts in the shared records of their runs.
 
     An attempt is looked up if its session is missing from the list, if it ended unobserved, if its log was not read
-    before the server discarded it, or, with ``exact``, if it has ended without an exit code. What certainly has no
-    record is not looked up again.
+    before the server discarded it, or, with ``exact``, if it has ended without an exit code. An attempt that the record
+    certainly lacks is not looked up again.
     """
 
     def __init__(
@@ -73,8 +75,11 @@ class SharedResults:
         exact: bool = False,
         numbers: Container[int] | None = None,
     ) -> SkahactlError | None:
-        """Write what the shared records of these runs contain; why some could not be read. ``listed``: the ids of the
-        sessions that the platform has, None if it was not asked. ``numbers``: only these replicas."""
+        """Write what the shared records of these runs contain; return the error if some could not be read.
+
+        ``listed``: the ids of the listed sessions; None if the platform was not polled. ``numbers``: only these
+        replicas.
+        """
         wanted: dict[EndKey, tuple[Run, AttemptRow]] = {}
         for run in runs:
             if run.shared is not None:
@@ -98,20 +103,23 @@ class SharedResults:
         return found.error
 
     def _announce(self, results: int) -> None:
-        """Say that many results are read, which takes a while."""
+        """Report that results are read, if there are so many that it takes a while."""
         if results >= LISTING_FROM:
             self._say(f"reading {count_noun(results, 'result')} from the shared record")
 
     async def newest_run(self, shared: str, job: Job) -> int:
-        """Return the number of the newest run of this job and content in ``shared``, of any machine; 0 if there is
-        none. One listing. Raises AuthError and UnreachableError."""
+        """Return the number of the newest run of this job and content in ``shared``, of any machine; 0 without one.
+
+        Send one listing. Raise AuthError and UnreachableError.
+        """
         return newest_run(job.name, job.digest, await self._storage.names(shared) or ())
 
     async def find_earlier(self, shared: str, job: Job, others: Container[int]) -> EarlierRecord | None:
-        """Return what an earlier record of this job with this content contains; None if there is none. Writes nothing.
+        """Return what the newest earlier record of this job with this content contains; None without one. Write
+        nothing.
 
-        The newest directory in ``shared`` counts. ``others``: replicas with a session, which are left alone. At most
-        two listings, and one request for each end. Raises AuthError and UnreachableError.
+        ``others``: replicas with a session, which are left out. Send at most two listings, and one request for each
+        end. Raise AuthError and UnreachableError.
         """
         newest = await self.newest_run(shared, job)
         if not newest:
@@ -130,7 +138,7 @@ class SharedResults:
         return EarlierRecord(directory.path, {key[1]: (key[2], end) for key, end in ends.ends.items()})
 
     async def adopt(self, run: Run, earlier: EarlierRecord, now: float) -> SkahactlError | None:
-        """Take over these results; why the items of some could not be read."""
+        """Adopt these results; return the error if the items of some could not be read."""
         set_run(self._ledger, run.id, shared=earlier.directory, started=now)
         wanted: dict[EndKey, tuple[Run, AttemptRow]] = {}
         found = FoundEnds()
@@ -159,7 +167,10 @@ class SharedResults:
             set_attempt(self._ledger, attempt, {"unrecorded": unrecorded})
 
     async def _read_marks(self, wanted: Mapping[EndKey, tuple[Run, AttemptRow]], found: FoundEnds) -> None:
-        """With ``each``, the log says which items are done. A later attempt needs that, so an end without it waits."""
+        """Read which items are done from the logs of attempts with ``each``.
+
+        A later attempt needs that, so an end with an unreadable log counts as failed, and is read again later.
+        """
         attempts = {key: wanted[key][1] for key in found.ends if wanted[key][1].log in _NOT_READ}
         marks = {key: replicas.item_marks(self._ledger, attempt) for key, attempt in attempts.items()}
         with_items = [key for key in attempts if marks[key] is not None]
@@ -191,9 +202,10 @@ class SharedResults:
 
 
 def record_end(ledger: Ledger, attempt: AttemptRow, end: RecordedEnd, is_gone: bool, now: float) -> None:
-    """Write the end that an attempt recorded itself: exit code and time, and the state unless a list showed it.
+    """Record the end that an attempt wrote itself: exit code, time, and the state, unless a list has shown it.
 
-    ``is_gone``: the server has discarded the session with its log; ``now``: when its end was read."""
+    ``is_gone``: the server has discarded the session with its log. ``now``: when the end was read.
+    """
     columns: dict[str, object] = {"exit_code": end.exit_code, "finished": end.finished, "finished_after": None}
     if is_gone and attempt.log in _NOT_READ:
         columns["log"] = IN_SHARED_RECORD
@@ -205,9 +217,10 @@ def record_end(ledger: Ledger, attempt: AttemptRow, end: RecordedEnd, is_gone: b
 
 
 def _is_of(attempt: AttemptRow, end: RecordedEnd) -> bool:
-    """Return whether the end is of this attempt. A run of a machine without the earlier records writes to the same
-    directory: until its replica starts, the end of the earlier one is still there. Of adopted attempts, the creation is
-    unknown.
+    """Return whether the end belongs to this attempt.
+
+    A run of a machine without the earlier records writes to the same directory, which contains the end of the earlier
+    replica until the new one starts. The creation of an adopted attempt is unknown, so its end is not checked.
     """
     return attempt.sends == 0 or end.finished >= attempt.created - _CLOCK_TOLERANCE
 
@@ -227,7 +240,7 @@ def _unanswered(
         if attempt.replica not in deleting
         and (numbers is None or attempt.replica in numbers)
         and attempt.ending is None
-        and (attempt.session is not None or attempt.sends == 0)  # without a session: known from the record alone
+        and (attempt.session is not None or attempt.sends == 0)  # without a session and sends: adopted from the record
         and (
             (attempt.state in ALIVE and attempt.missing_since is not None)
             or (attempt.unrecorded <= 0 and _lacks_result(attempt, listed, exact))

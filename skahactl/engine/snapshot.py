@@ -1,4 +1,4 @@
-"""What a command that only reads shows: the ledger, in which its poll has recorded what the list shows."""
+"""The rows that a command shows that only reads: from the ledger, in which its poll has recorded the list."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ NOT_LISTED = "the last poll did not list it"
 
 
 def poll_is_due(runs: Sequence[Run]) -> bool:
-    """Return whether the platform may know more of these runs than the ledger."""
+    """Return whether the platform may have news of these runs: one of them has not ended."""
     return any(run.ended is None for run in runs)
 
 
 def runs_in_question(ledger: Ledger, profile: Profile, targets: Sequence[Target]) -> tuple[Run, ...]:
-    """Return the runs that the targets name, each once; without targets the last run of every job, the newest first."""
+    """Return the runs of the targets, each once; without targets, the last run of every job, the newest first."""
     if targets:
         return tuple({target.run.id: target.run for target in targets if target.run is not None}.values())
     mine = {current_user(ledger, profile), ""}
@@ -41,7 +41,7 @@ def runs_in_question(ledger: Ledger, profile: Profile, targets: Sequence[Target]
 
 
 def job_rows(ledger: Ledger, runs: Sequence[Run], *, folders: bool = True) -> list[Row]:
-    """Return a row for each run; where its logs are kept only with ``folders``, which takes time for thousands."""
+    """Return a row for each run. ``folders``: add where its logs are saved, which takes time for thousands of runs."""
     deadlines = _deadlines(ledger, [run.id for run in runs if run.ended is None])
     return [
         shapes.job(
@@ -54,7 +54,7 @@ def job_rows(ledger: Ledger, runs: Sequence[Run], *, folders: bool = True) -> li
 
 
 def replica_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run]) -> list[Row]:
-    """Return a row for each replica of the runs, or for those that the targets name."""
+    """Return a row for each replica of the runs, or only for those that the targets name."""
     chosen = _numbers(targets)
     found: list[Row] = []
     for run in runs:
@@ -85,7 +85,7 @@ def _failed_item(row: ReplicaRow, failed: tuple[int, int] | None) -> shapes.Fail
 
 
 def item_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run]) -> list[Row]:
-    """Return a row for each item; one without its own result has the state of its replica."""
+    """Return a row for each item. An item without its own result has the state of its replica."""
     chosen = _numbers(targets)
     found: list[Row] = []
     for run in runs:
@@ -98,8 +98,10 @@ def item_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run]) ->
 def unread_failures(
     ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run]
 ) -> Iterator[tuple[Run, tuple[int, ...]]]:
-    """Yield runs with those of their Failed replicas that the targets name, if they mark their items in a log that was
-    not read."""
+    """Yield each run with its Failed replicas that mark their items in a log that was not read.
+
+    Only replicas that the targets name count.
+    """
     from skahactl.engine.record import snapshot_of, unread_logs
 
     chosen = _numbers(targets)
@@ -113,9 +115,10 @@ def unread_failures(
 
 
 def unsaved_logs(ledger: Ledger, runs: Iterable[Run], memory: float, now: float) -> tuple[int, float, tuple[str, ...]]:
-    """Return how many logs are on the platform only, in how many seconds it discards the first of them, and the jobs.
+    """Return how many logs only the platform has, in how many seconds it discards the first of them, and the jobs.
 
-    ``memory``: seconds for which it lists an ended session. A driver saves the logs of its own job.
+    ``memory``: seconds for which the platform lists an ended session. Jobs with a driver are left out, because it saves
+    their logs.
     """
     keys = {run.id: run.key for run in runs}
     unsaved = unsaved_log_counts(ledger, keys, now - memory)
@@ -125,14 +128,14 @@ def unsaved_logs(ledger: Ledger, runs: Iterable[Run], memory: float, now: float)
 
 
 def session_rows(ledger: Ledger, targets: Sequence[Target], listing: Listing) -> list[Row]:
-    """Return the sessions of the platform with their replicas; only those of the targets, if there are any."""
+    """Return the listed sessions with their replicas; with targets, only the sessions that they name."""
     owners = session_owners(ledger, (session.id for session in listing.sessions))
     found = [shapes.session(row, owners(id)) for id, row in listing.objects().items()]
     return _matches(found, targets) if targets else found
 
 
 def session_owners(ledger: Ledger, sessions: Iterable[str]) -> Callable[[str], tuple[Run, int, int] | None]:
-    """Return a function from one of these session ids to run, replica, attempt."""
+    """Return a function that maps one of these session ids to (run, replica, attempt), or None."""
     known = known_sessions(ledger, sessions)
     runs: dict[int, Run | None] = {}
 
@@ -154,17 +157,17 @@ def latest_attempts(ledger: Ledger, run: Run) -> dict[int, AttemptRow]:
 
 
 def is_over(rows: Iterable[Row]) -> bool:
-    """Return whether nothing will change of these rows of jobs or replicas by itself."""
+    """Return whether all of these rows of jobs or replicas show an ended state."""
     return all(row.get("state", row.get("status")) in (*ENDED, State.UNKNOWN) for row in rows)
 
 
 def _numbers(targets: Sequence[Target]) -> dict[int, frozenset[int] | None]:
-    """Run id to the replicas wanted; None: all."""
+    """Return the requested replicas by run id; None means all."""
     return {target.run.id: target.numbers for target in by_run(targets) if target.run is not None}
 
 
 def _matches(rows: Iterable[Row], targets: Sequence[Target]) -> list[Row]:
-    """Return those of these sessions that the targets name, themselves or as replicas of a job."""
+    """Return the session rows that the targets name, directly or as replicas of a job."""
     words = {target.session for target in targets if target.session is not None}
     jobs = {(t.run.key.name, t.run.number): t.numbers for t in targets if t.is_job and t.run is not None}
 
@@ -181,7 +184,7 @@ def _matches(rows: Iterable[Row], targets: Sequence[Target]) -> list[Row]:
 
 
 def _deadlines(ledger: Ledger, run_ids: Sequence[int]) -> dict[int, float]:
-    """Return the earliest deadline of what is alive, by run; one query for any number of runs."""
+    """Return the earliest deadline of the live sessions, by run. One query serves any number of runs."""
     if not run_ids:
         return {}
     wanted = ",".join(map(str, run_ids)) if len(run_ids) <= 500 else "SELECT id FROM runs WHERE ended IS NULL"
@@ -193,14 +196,14 @@ def _deadlines(ledger: Ledger, run_ids: Sequence[int]) -> dict[int, float]:
 
 
 def _log_folder(ledger: Ledger, run: Run) -> str | None:
-    """Return where the logs of a run are kept; None if it keeps none."""
+    """Return where the logs of a run are saved; None if none are saved."""
     from skahactl.logs.saved import log_path
 
     return None if run.keep == "none" else str(log_path(ledger.state_dir, run, 1, 1).parent)
 
 
 def _without_dead(ledger: Ledger, summary: RunSummary) -> RunSummary:
-    """Without a driver of this machine that is gone; its row is left alone."""
+    """Return the summary without its driver, if that ran on this machine and has ended. Its row is not changed."""
     if summary.driver is None:
         return summary
     return replace(summary, driver=living_driver(ledger, summary.run.key))

@@ -1,6 +1,6 @@
-"""What a driver does in the background besides creates: deletes, single ids, logs, and reasons for Pending.
+"""Background work of a driver other than creates: deletes, requests for single ids, logs, and reasons for Pending.
 
-The logs of running replicas are read only if they mark ended items, and at a bounded rate: on a server, one log at most
+The logs of running replicas are read only if they mark ended items, and at a limited rate: on a server, one log at most
 once per minute, large logs less often, and all logs together at 1 MB/s; on this machine, once per second.
 """
 
@@ -31,9 +31,9 @@ from skahactl.skaha.client import Client
 from skahactl.skaha.models import Event, ServerSession
 from skahactl.system import Clock, write_atomically
 
-#: Log reads, and requests for single ids, at once.
+#: Maximum number of parallel log reads, and of parallel requests for single ids.
 READS, ASKS = 8, 8
-#: How often the events of a session are asked for.
+#: Maximum number of requests for the events of a session.
 EVENT_TRIES = 3
 #: Seconds in Pending before the events are requested, and the maximum number of such replicas per run.
 LONG_PENDING, MAX_REASONS = 60.0, 3
@@ -45,8 +45,11 @@ Answers = dict[str, ServerSession | None]
 
 @dataclass
 class SessionAsker:
-    """Asks for the ids of sessions that a list lacks. One that exists is not asked for again within ``pause`` seconds:
-    each answer leads to another list, which may lack it as well."""
+    """Requests the ids of sessions that a list lacks.
+
+    A session that exists is not requested again within ``pause`` seconds: each answer leads to another list, which may
+    lack it as well.
+    """
 
     client: Client
     clock: Clock
@@ -66,9 +69,9 @@ class SessionAsker:
                 self.pool.submit(session, partial(self._ask, session))
 
     async def _ask(self, session: str) -> None:
-        with contextlib.suppress(UnreachableError, AuthError):  # asked again after the next list
+        with contextlib.suppress(UnreachableError, AuthError):  # requested again after the next list
             answer = self.answers[session] = await self.client.session(session)
-            if answer is not None:  # the list was wrong: the others are asked for again if the next one lacks them too
+            if answer is not None:  # the list was wrong: request the others only if the next list lacks them too
                 self._existed[session] = self.clock.monotonic()
                 self.pool.clear()
 
@@ -77,7 +80,7 @@ class SessionAsker:
 class SessionDeleter:
     """Sends DELETEs. A reply to one proves nothing (skaha-api 6), so each is followed by a request for the id.
 
-    ``sent`` counts them by session, ``errors`` is what the last one failed with.
+    ``sent``: the DELETEs by session. ``errors``: the error of the last DELETE, by session.
     """
 
     client: Client
@@ -102,7 +105,8 @@ class SessionDeleter:
             self.pool.submit(session, partial(self._delete, session))
 
     def check(self, patience: float) -> None:
-        """Raise AuthError if one was refused, and UnreachableError if they have only failed for ``patience`` s."""
+        """Raise AuthError if a DELETE was refused, and UnreachableError if none has succeeded for ``patience``
+        seconds."""
         for error in self.errors.values():
             if isinstance(error, AuthError) or self.clock.now() - (self._last_success or 0.0) > patience:
                 raise error
@@ -124,7 +128,7 @@ class SessionDeleter:
 
 @dataclass(frozen=True, slots=True)
 class LogRead:
-    """A log that was read; ``at``: when that began."""
+    """The result of reading a log. ``at``: when the read began."""
 
     attempt: AttemptRow
     saved: keep.Fetched | None  # None: neither the log nor its marks are wanted
@@ -148,40 +152,40 @@ class LogReader:
     pool: TaskPool[AttemptKey, LogRead | None] = field(init=False)
     _first_try: dict[AttemptKey, float] = field(default_factory=dict)
     _unconfirmed: dict[AttemptKey, LogRead] = field(default_factory=dict)
-    _unlisted: set[AttemptKey] = field(default_factory=set)  # of these, those that a list since then lacks
+    _unlisted: set[AttemptKey] = field(default_factory=set)  # those of _unconfirmed that a list after the read lacked
     disk_refused: bool = False  # a log could not be saved
 
     def __post_init__(self) -> None:
         self.pool = TaskPool(READS, self.on_idle)
 
     def read(self, run: Run, attempt: AttemptRow, until: float | None) -> None:
-        """``until``: when the read has to end, with what was read by then."""
+        """Start to read the log of an attempt. ``until``: when the read ends at the latest, with the text so far."""
         self._first_try.setdefault(attempt.key, self.clock.now())
         self.pool.submit(attempt.key, partial(self._read, run, attempt, until))
 
     def add(self, read: LogRead) -> None:
-        """Take what another one has read, unless that may lack the end of the log."""
+        """Accept a log that a command has read, unless the end of the log may be missing."""
         self._first_try.setdefault(read.attempt.key, read.at)
         if read.saved is not None and not self._is_early(read.attempt, read.saved, self._marks(read.attempt)):
             self._unconfirmed[read.attempt.key] = read
 
     @property
     def reading(self) -> frozenset[AttemptKey]:
-        """Return attempts with a log that is being read, or was read and is not confirmed yet."""
+        """The attempts with a log that is being read, or was read and is not confirmed yet."""
         return self.pool.keys | self._unconfirmed.keys()
 
     @property
     def to_confirm(self) -> bool:
-        """Whether all that is left to do is one more list."""
+        """Whether logs were read that the next list may confirm, and no read is running."""
         return self.pool.idle and bool(self._unconfirmed)
 
     @property
     def next_list_confirms(self) -> bool:
-        """Whether a list at once may be all that is left to do; one that lacks a session is not repeated at once."""
+        """Whether an immediate list may confirm a log. A list that lacked a session is not repeated immediately."""
         return self.pool.idle and bool(self._unconfirmed.keys() - self._unlisted)
 
     def record(self, evidence: Evidence) -> None:
-        """Write what was read since the last call, in one transaction, as far as the evidence confirms it."""
+        """Record the logs that the evidence confirms, in one transaction."""
         for _, read in self.pool.events():
             if read is not None:
                 self._unconfirmed[read.attempt.key] = read
@@ -240,7 +244,7 @@ class LogReader:
         return LogRead(attempt, saved, begun)
 
     def path_of(self, run: Run, attempt: AttemptRow) -> Path | None:
-        """Return where the log of an attempt is saved; None if its run does not want it."""
+        """Return where the log of an attempt is saved; None if [logs] keep excludes it."""
         wanted = run.keep == "all" or (run.keep == "failed" and attempt.state == State.FAILED)
         return log_path(self.ledger.state_dir, run, attempt.replica, attempt.number) if wanted else None
 
@@ -248,18 +252,21 @@ class LogReader:
         return replicas.item_marks(self.ledger, attempt)
 
     def _is_early(self, attempt: AttemptRow, saved: keep.Fetched, marks: ItemMarks | None) -> bool:
-        """Return whether the end of the log may still be on its way: it reads empty, or lacks the end of an item."""
+        """Return whether text may still arrive: the log is empty, or lacks the end of an item.
+
+        Return False after ``log_patience`` seconds.
+        """
         if self.clock.now() - self._first_try[attempt.key] >= self.settings.log_patience:
             return False
         if attempt.state not in OBSERVED:
-            return saved.state == "empty" and saved.bytes > 0  # it was just there
+            return saved.state == "empty" and saved.bytes > 0  # an earlier read had text
         if saved.state == "empty":
             return True
         due = frozenset() if marks is None else frozenset(marks.due)
         return not due <= {position for position, _ in saved.ends}
 
     async def _keep_events(self, attempt: AttemptRow, path: str) -> None:
-        """Beside the log, which is kept in any case; a disk that refuses them is reported."""
+        """Save the events of an attempt beside its log. Report an error of the disk; the log is saved in any case."""
         events = await self._events(attempt.session or "")
         if not events:
             return
@@ -277,14 +284,14 @@ class LogReader:
         return None
 
     def _report_disk(self, text: str) -> None:
-        """Once, however many files are affected."""
+        """Report an error of the disk once, for any number of files."""
         if not self.disk_refused:
             self.say(text)
             self.disk_refused = True
 
 
 class PendingReasons:
-    """What the events of long-Pending sessions say they wait for, asked once per session and for a few of a run."""
+    """Reasons for Pending from events, requested once per session, for a few long-Pending sessions of each run."""
 
     def __init__(self, client: Client, clock: Clock, slots: int | None = None):
         self._client = client
@@ -295,7 +302,7 @@ class PendingReasons:
         self.pool: TaskPool[str, None] = TaskPool(MAX_REASONS, lambda: None)
 
     def reasons(self, snapshot: RunSnapshot) -> tuple[tuple[int, str], ...]:
-        """(replica number, reason) of those that are still Pending; asks for what is due."""
+        """Return (replica number, reason) of replicas that are still Pending, and request events that are due."""
         pending = [a for a in snapshot.latest().values() if a.state == State.PENDING and a.session is not None]
         asked = self._asked.setdefault(snapshot.run.id, set())
         for attempt in pending:
@@ -312,7 +319,10 @@ class PendingReasons:
 
 
 def pending_reason(events: Sequence[Event] | None, slots: int | None = None) -> str:
-    """Return the last warning, else the last event; without a pod, or a slot of the local platform, there are none."""
+    """Return the last warning, else the last event, as a reason.
+
+    ``events`` is None if the session has no pod, or no slot of the local platform, yet.
+    """
     if events is None and slots is not None:
         return f"waiting for a free slot ({'1 slot, which is' if slots == 1 else f'{slots} slots, all'} in use)"
     if events is None:
@@ -328,14 +338,15 @@ _Key = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class ReadRate:
-    """Seconds between two reads of one log at least, bytes per second of all logs, and reads at the same time."""
+    """Minimum seconds between two reads of one log, bytes per second of all logs, and maximum number of parallel
+    reads."""
 
     interval: float
     bytes_per_second: float
     at_once: int
 
     def pause(self, size: int, logs: int) -> float:
-        """Return seconds until a log of this size is read again, if so many logs share the rate."""
+        """Return the seconds until a log of this size is read again, if ``logs`` logs share the rate."""
         return max(self.interval, size * logs / self.bytes_per_second)
 
 
@@ -354,25 +365,28 @@ class FailedPosition:
 
 @dataclass
 class RunningLogs:
-    """``failed`` holds what failed so far in attempts that still run; ends of items are recorded in the ledger."""
+    """Reads the logs of running attempts that mark their items, and records the ends of items in the ledger.
+
+    ``failed``: the last failed item so far, by attempt that still runs.
+    """
 
     client: Client
     ledger: Ledger
     clock: Clock
     rate: ReadRate
-    on_ends: Callable[[], None]  # after ends of items were recorded
+    on_ends: Callable[[], None]  # called after ends of items were recorded
     failure: BaseException | None = None  # an internal error, to be raised by the driver
     failed: dict[_Key, FailedPosition] = field(default_factory=dict)
     _with_items: dict[int, frozenset[int]] = field(default_factory=dict)  # by run: replicas that mark their items
     _running: dict[_Key, AttemptRow] = field(default_factory=dict)
     _due: dict[_Key, float] = field(default_factory=dict)  # monotonic time
-    _ends: dict[_Key, int] = field(default_factory=dict)  # how many were recorded
+    _ends: dict[_Key, int] = field(default_factory=dict)  # number of ends that were recorded
     _reading: set[_Key] = field(default_factory=set)
     _free_at: float = 0.0  # when the rate allows the next read
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def follow(self, running: Iterable[AttemptRow]) -> None:
-        """From now on the logs of these attempts are read. To be called after every poll."""
+        """Read the logs of these attempts from now on. Call this after every poll."""
         now = self.clock.monotonic()
         found = {self._key(row): row for row in running if row.session and row.replica in self._marking(row.run_id)}
         for gone in self._running.keys() - found.keys():
@@ -402,7 +416,7 @@ class RunningLogs:
         return self._with_items[run_id]
 
     async def _loop(self) -> None:
-        """Read one log after the other, that which is due first, until nothing runs."""
+        """Read one log after the other, the one that is due first, until no attempt runs."""
         while idle := self._running.keys() - self._reading:
             key = min(idle, key=self._due.__getitem__)
             wait = max(self._due[key], self._free_at) - self.clock.monotonic()

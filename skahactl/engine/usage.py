@@ -1,4 +1,4 @@
-"""What a run used of what it requested, and what to request next time: pure."""
+"""Compare what a run used with what it requested, and advise what to request next time. No I/O."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from skahactl.ledger.records import Usage
     from skahactl.model import Resources
 
-#: Of a request: below this part it is too large, above the other one nearly too small.
+#: Used parts of a request: below the first, the request is too large; above the second, it is nearly too small.
 _TOO_LARGE, _TOO_SMALL = 0.5, 0.9
-_RESERVE = 1.25  # what is advised is the peak and a quarter
+_RESERVE = 1.25  # advised request, as a multiple of the peak
 
 
 @dataclass(frozen=True, slots=True)
 class RunUsage:
-    """Of all attempts of a run that a poll measured. RAM in GB as manifests count them, CPU in cores.
+    """The usage of all attempts of a run that a poll measured: RAM in GB (2**30 bytes), CPU in cores.
 
-    ``ram`` and ``cpu`` hold a value for each measured attempt. A request is None for flexible sessions, and where
+    ``ram`` and ``cpu`` contain a value for each measured attempt. A request is None for flexible sessions, and if
     attempts requested different amounts.
     """
 
@@ -43,7 +43,7 @@ class RunUsage:
 
     @property
     def text(self) -> str | None:
-        """``memory  peak 3.1 of 32 GB, cpu 0.9 of 8 cores (41 measurements)``; None if nothing was measured."""
+        """``memory peak 3.1 of 32 GB, cpu 0.9 of 8 cores (41 measurements)``; None if nothing was measured."""
         if self.ram_peak is None and self.cpu_mean is None:
             return None
         parts = []
@@ -70,7 +70,8 @@ class RunUsage:
 
 
 def run_usage(measured: Mapping[tuple[int, int], Usage], requested: Mapping[tuple[int, int], Resources]) -> RunUsage:
-    """Both by replica and attempt; what is not in ``requested`` is left out."""
+    """Return the usage of a run. Both arguments are by (replica, attempt); attempts that ``requested`` lacks are left
+    out."""
     kept = {key: usage for key, usage in measured.items() if key in requested}
     amounts = [requested[key] for key in kept]
     return RunUsage(

@@ -1,4 +1,4 @@
-"""Wait until the replicas of several runs reach a condition, or no longer can."""
+"""Wait until the replicas of several runs meet a condition, or can no longer meet it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class WaitTarget:
 
 @dataclass
 class JobWaiter:
-    """Waits for several runs at once, with one list call for each poll. What a poll shows is in the ledger."""
+    """Waits for several runs at once, with one list call for each poll. The poll is recorded in the ledger."""
 
     runtime: Runtime
     condition: str
@@ -41,7 +41,11 @@ class JobWaiter:
     _tracker: ProgressTracker | None = None
 
     async def wait(self, awaited: Sequence[WaitTarget]) -> tuple[Exit, tuple[tuple[Run, str], ...]]:
-        """DONE when the condition holds for all; NO as soon as it can no longer be met: for which runs, and why."""
+        """Wait until the condition is met for all runs, or can no longer be met for one of them.
+
+        Return DONE with all runs, or NO with the runs that can no longer meet it; each with a reason. Raise TimedOut at
+        the deadline.
+        """
         begun = self.runtime.clock.now()
         every = [one.run for one in awaited]
         while True:
@@ -68,7 +72,7 @@ class JobWaiter:
             raise
 
     def _left(self, run: Run) -> str:
-        """Return what a run does after the wait, or what it needs to meet the condition."""
+        """Return what happens to a run after the wait, or how to meet the condition."""
         summary, name = summaries(self.runtime.ledger, [run])[0], run.key.name
         counts = unfinished_counts(self.runtime.ledger, [run])
         is_out = self.runtime.outage.error is not None
@@ -82,7 +86,7 @@ class JobWaiter:
         return f"{left_behind(self.runtime, [run])}. To continue: {continuing(self.runtime.ledger, [run])}"
 
     def _judge(self, one: WaitTarget, listing: Listing) -> tuple[bool | None, str]:
-        """True, False, or None for not yet; with words."""
+        """Return whether the condition is met (True), can no longer be met (False), or not yet (None), and why."""
         watch = snapshot_of(self.runtime.ledger, one.run.id)
         shown = {row.number: row.state for row in watch.replicas}
         chosen = {n: s for n, s in shown.items() if one.numbers is None or n in one.numbers}
@@ -98,7 +102,10 @@ class JobWaiter:
     def _judge_reached(
         self, watch: RunSnapshot, chosen: dict[int, str], wanted: str, enough: frozenset[str]
     ) -> tuple[bool | None, str]:
-        """``enough``: the states in which a replica is as ``wanted``, or was."""
+        """Return as ``_judge`` whether all chosen replicas have reached a state.
+
+        ``enough``: the states that meet the condition. ``wanted``: the state that the condition names.
+        """
         left = {n: s for n, s in chosen.items() if s not in enough}
         if not left:
             return True, wanted if wanted in chosen.values() else "it has already run: Completed"

@@ -56,7 +56,7 @@ def is_alive(ledger: Ledger, session: str) -> bool:
 
 
 def attempts_named(ledger: Ledger, name: str) -> tuple[AttemptRow, ...]:
-    """Return the attempts with exactly this whole name."""
+    """Return the attempts with exactly this session name."""
     rows = ledger.rows(f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE name = ?", name)
     return tuple(attempt_value(row) for row in rows)
 
@@ -282,7 +282,7 @@ def set_attempt(
     state: str | None = None,
     reason: str | None = None,
 ) -> None:
-    """Set columns of an attempt. ``state`` is also set for its replica, if this is its latest attempt."""
+    """Set columns of an attempt. ``state`` is also set for its replica, if this is its current attempt."""
     with ledger.transaction():
         if columns:
             _update(ledger, attempt.key, **columns)

@@ -87,7 +87,7 @@ class ReplicaRow:
     each: Each | None
     state: str
     reason: str | None
-    attempt: int  # number of its latest attempt; 0 for none
+    attempt: int  # number of its current attempt, normally the latest; 0 for none
     allowed: int  # maximum number of attempts; retry raises it
     not_before: float | None  # backoff: earliest time of the next create
     deleting: bool  # a delete of this replica was requested

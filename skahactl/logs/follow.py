@@ -300,7 +300,7 @@ _LISTS = 2  # number of lists that must agree before a session counts as gone
 
 
 class SessionWatch:
-    """Poll the logs of ``targets``. Replicas that no command will create are reported once and left out."""
+    """Returns the logs of ``targets`` at each poll. Replicas that no driver creates are reported once and left out."""
 
     def __init__(
         self,
@@ -338,7 +338,7 @@ class SessionWatch:
         return StreamRead(tuple(self._strand(log, listed) for log in logs), more)
 
     def _is_driven(self, target: Target) -> bool:
-        """Return whether a driver will create further attempts."""
+        """Return whether a driver of the unfinished run is running, which may create further attempts."""
         run = None if target.run is None or target.session is not None else run_by_id(self._ledger, target.run.id)
         return run is not None and run.ended is None and living_driver(self._ledger, run.key) is not None
 

@@ -1,4 +1,4 @@
-"""Saved logs: their paths, and the last line of a log that says something."""
+"""Saved logs: their paths, and the last line of a log that has any text."""
 
 from __future__ import annotations
 

@@ -35,10 +35,11 @@ _BETTER_SHARED = ("shared", "lost", "incomplete", "cut", "perhaps cut", "limited
 
 @dataclass(frozen=True, slots=True)
 class AttemptLog:
-    """The log of one attempt, as the ledger knows it.
+    """The log of one attempt, according to the ledger.
 
-    ``whole`` is a complete copy on this machine, ``partial`` a copy that may lack the end. ``state`` is the state of
-    the attempt, or of the replica if it has no attempt yet; it is "" for a session that the ledger does not know.
+    ``whole`` is a copy on this machine that no other source can extend, ``partial`` a copy that may lack the end.
+    ``state`` is the state of the attempt, or of the replica if it has no attempt yet; it is "" for a session that the
+    ledger does not know.
     """
 
     key: tuple[int, int, int]  # number of its target, replica, attempt

@@ -201,7 +201,8 @@ class ItemPart:
 
 @dataclass(frozen=True, slots=True)
 class WriterOptions:
-    """How logs are shown: last lines, prefixes, colour, JSON objects, number of parallel reads."""
+    """How logs are shown: last lines, prefixes and their width, colour, JSON objects, whole lines of several mixed
+    logs."""
 
     tail: int | None = None
     prefixed: bool = False
