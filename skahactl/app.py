@@ -93,7 +93,7 @@ def app(page: str | None = None, *, completing: bool = False) -> App:
     from cyclopts import App, Group, Parameter
 
     root = App(
-        suppress_keyboard_interrupt=False,  # else it exits by itself on Ctrl-C
+        suppress_keyboard_interrupt=False,  # otherwise cyclopts exits on Ctrl-C before main sees it
         name="skahactl",
         version=__version__,
         help_format="plaintext",
@@ -143,7 +143,7 @@ def global_options(
         completers.FileName | None, Parameter(metavar="FILE", help="Append the lines of -vv to this file.")
     ] = None,
 ) -> None:
-    """The options of every command, as completion offers them."""
+    """Declare the options of every command, for completion."""
 
 
 def complete_page(verb: App, chain: str) -> None:
@@ -165,7 +165,7 @@ def options_of(verb: str) -> list[str]:
 
 
 def usage(verb: App, chain: str) -> str:
-    """``[OPTIONS] MANIFEST...``: the arguments of a verb, as its usage line names them."""
+    """Return the arguments of a verb as its usage line names them: ``[OPTIONS] MANIFEST...``."""
     arguments = [one for one in verb.assemble_argument_collection() if one.show]
     positional = [one for one in arguments if one.index is not None]
     parts = ["[OPTIONS]"] if len(positional) < len(arguments) else []
@@ -177,7 +177,7 @@ def _placeholder(argument: Argument) -> str:
     name = argument.name.lstrip("-").upper()
     if argument.field_info.kind is argument.field_info.VAR_POSITIONAL:
         name += "..."
-    return name if argument.required or name == "MANIFEST..." else f"[{name}]"  # which -f can also name
+    return name if argument.required or name == "MANIFEST..." else f"[{name}]"  # -f names manifests too
 
 
 def help_page(verb: str, words: Sequence[str], on_terminal: bool) -> str:
@@ -222,7 +222,7 @@ _WIDEST_LABEL = 28
 
 
 def label(entry: HelpEntry) -> str:
-    """``-r, --replicas RANGES``: the short option first, one long name, and what goes there."""
+    """Return ``-r, --replicas RANGES``: the short option first, one long name, and the metavar."""
     if entry.positional_label:
         return entry.positional_label
     names = ", ".join([*entry.positive_shorts, *(entry.negative_names or entry.positive_names[:1])])
@@ -269,6 +269,6 @@ def _lines(after: str) -> list[str]:
 
 
 def _flowing(paragraph: str) -> str:
-    """Return one line; a paragraph with indented lines stays as it is."""
+    """Join the lines of a paragraph to one; a paragraph with indented lines stays as it is."""
     lines = paragraph.strip("\n").split("\n")
     return "\n".join(lines) if any(line.startswith(" ") for line in lines) else " ".join(lines)

@@ -17,19 +17,21 @@ from skahactl.system import handled_signals
 
 
 def _choose_encoding(context: Invocation) -> None:
-    """Data is UTF-8 in any locale, with escapes for what is not text; a table has replacement characters."""
+    """Set the encoding and the error handler of stdout. Data is UTF-8 in any locale, with escapes for bytes that are
+    not text; other output keeps its encoding and replaces what it cannot encode."""
     reconfigure = getattr(context.stdout, "reconfigure", None)
     if reconfigure is None:
         return
     if context.machine_readable:
-        # an escape of JSON; TOML has none for bytes, and gets back those of the command line
+        # JSON has escapes for bytes; TOML has none, so it gets the original bytes of the command line
         reconfigure(encoding="utf-8", errors="surrogateescape" if context.output == "toml" else "backslashreplace")
     else:
         reconfigure(errors="replace")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one call of ``skahactl`` with these words; never raise, and never print a traceback."""
+    """Run one call of ``skahactl`` with these words and return the exit code. Errors are printed without a
+    traceback."""
     context = Invocation()
     try:
         _take_signals()
@@ -47,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         return exit_of_signal(error.number)
     except BrokenPipeError:
         return Exit.PIPE
-    except SystemExit as error:  # rich ends so when it finds the reader of a pipe gone
+    except SystemExit as error:  # rich exits this way if the reader of a pipe is gone
         if isinstance(error.__context__, BrokenPipeError):
             return Exit.PIPE
         raise
@@ -55,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
         return _tell(context, error)
     except OSError as error:
         if error.errno == errno.EIO and error.filename is None:
-            return Exit.HANGUP  # the terminal is gone, and its SIGHUP not here yet
+            return Exit.HANGUP  # the terminal is gone, and its SIGHUP has not arrived yet
         return _tell(context, _from_system(error))
     except Exception as error:
         return _tell(context, _unexpected(error, context))
@@ -66,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _take_signals() -> None:
-    """What interrupts is an exception from now on."""
+    """Make signals that interrupt raise an exception: KeyboardInterrupt for INT, Terminated for TERM and HUP."""
     for number in handled_signals():
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _terminated)
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # so that we can wait for our children
@@ -82,7 +84,7 @@ class Terminated(BaseException):
 
 
 def _call(words: list[str], context: Invocation) -> int:
-    """Run the verb. Nothing of a verb is imported before it is called."""
+    """Run the verb and return the exit code. The module of a verb is imported only when the verb is called."""
     words = use_aliases(words)
     if words == ["--version"]:
         print_version(context)
@@ -118,7 +120,7 @@ def _call(words: list[str], context: Invocation) -> int:
 
 
 def _live_jobs(context: Invocation) -> list[str]:
-    """Yield a line for each unfinished job; none without a readable local record."""
+    """Return a line for each unfinished job; empty without a readable local record."""
     from skahactl.errors import LedgerError
     from skahactl.system import state_dir
 
@@ -156,7 +158,7 @@ def _terminated(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _tell(context: Invocation, error: SkahactlError) -> int:
-    """Print the error on stderr, or as one JSON object with ``-o json``."""
+    """Print the error on stderr, with ``-o json`` as one JSON object, and return the exit code."""
     if context.output in ("json", "jsonl"):
         import json
 
@@ -170,14 +172,14 @@ def _tell(context: Invocation, error: SkahactlError) -> int:
 
 
 def _from_system(error: OSError) -> SkahactlError:
-    if error.errno == errno.ENOENT and error.filename is None:  # as os.getcwd says it
+    if error.errno == errno.ENOENT and error.filename is None:  # os.getcwd raises this
         return SkahactlError("the working directory is gone", hint="cd to one that is there", code="system")
     name = error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else error.filename
     return SkahactlError(error.strerror or str(error), where=str(name) if name else None, code="system")
 
 
 def _unexpected(error: Exception, context: Invocation) -> SkahactlError:
-    """Report an internal error: its location, and the traceback with SKAHACTL_DEBUG."""
+    """Return an internal error with the place of ``error``; with SKAHACTL_DEBUG, print the traceback too."""
     import traceback
 
     frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -191,7 +193,8 @@ def _unexpected(error: Exception, context: Invocation) -> SkahactlError:
 
 
 def run() -> NoReturn:
-    """Run ``skahactl`` as a command. The system handles Ctrl-C before the start and after the end."""
+    """Run ``skahactl`` as a command. The system's handler of Ctrl-C is in place before ``main`` starts and after it
+    ends."""
     _restore_default_sigint()
     import gc
     import sys
@@ -205,7 +208,7 @@ def run() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         _flush_quietly(stream)
     _die_by_signal(code)
-    gc.freeze()  # all goes with the process; to look it through for cycles first took a fifth of every command's time
+    gc.freeze()  # the process ends here; a last search for cycles took a fifth of every command's time
     sys.exit(code)
 
 
@@ -225,7 +228,8 @@ def _restore_default_sigint() -> None:
 
 
 def _open_missing_streams() -> None:
-    """A stream that the caller closed (``<&-``): nothing to read, and an error to write, but for stderr."""
+    """Replace standard streams that the caller closed (``<&-``): stdin is empty, writes to stdout fail, and writes to
+    stderr are discarded."""
     import sys
 
     for name, mode, flags in (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
@@ -234,7 +238,8 @@ def _open_missing_streams() -> None:
 
 
 def _flush_quietly(stream: TextIO) -> None:
-    """Flush what is left; where that cannot be, the interpreter's own last flush is not to complain of it."""
+    """Flush a stream. If that fails, redirect it to /dev/null, so that the interpreter's final flush prints no
+    error."""
     try:
         stream.flush()
     except OSError:
@@ -243,7 +248,7 @@ def _flush_quietly(stream: TextIO) -> None:
 
 
 def print_version(context: Invocation) -> None:
-    """Print the version alone, or with ``-v`` or ``-o json`` names and values; no secret is among them."""
+    """Print the version; with ``-v`` or ``-o json`` also the environment, without secrets."""
     if context.machine_readable:
         import json
 
@@ -259,7 +264,7 @@ def print_version(context: Invocation) -> None:
 
 
 def version_rows(context: Invocation) -> list[tuple[str, str]]:
-    """Return names and values: versions, directories, the profile, and which settings the environment has."""
+    """Return names and values: versions, directories, the profile, and which SKAHACTL variables are set."""
     import platform
     import re
     import sqlite3
@@ -273,7 +278,7 @@ def version_rows(context: Invocation) -> list[tuple[str, str]]:
         ("platform", platform.platform()),
         ("sqlite", sqlite3.sqlite_version),
     ]
-    with contextlib.suppress(PackageNotFoundError):  # of a source tree that is not installed
+    with contextlib.suppress(PackageNotFoundError):  # in a source tree that is not installed
         needed = [one for one in requires("skahactl") or () if "extra ==" not in one]
         rows += [(name, version(name)) for name in sorted(re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in needed)]
     rows.append(("state", str(state_dir(context.environ))))

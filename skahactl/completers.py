@@ -76,12 +76,12 @@ def jobs(context: Any) -> Offers:
 
 
 def jobs_with_sessions(context: Any) -> Offers:
-    """Of these, the ones that ever had a session: what can be deleted, renewed, retried."""
+    """Return jobs with a session in their last run, newest first: they can be deleted, renewed or retried."""
     return _jobs(context, only_with_sessions=True)
 
 
 def nouns_or_jobs(context: Any) -> Offers:
-    """For ``get``: a noun or a job, and after a noun its targets."""
+    """Return nouns and jobs for the first word of ``get``, and the targets for later words."""
     before = _before(context)
     if not before:
         offers = [] if "/" in context.incomplete else [(noun, "") for noun in NOUNS]
@@ -91,7 +91,8 @@ def nouns_or_jobs(context: Any) -> Offers:
 
 
 def replicas(context: Any) -> Offers:
-    """Replica numbers of the job that is named before, with their states; after a comma or a hyphen more of them."""
+    """Return the replica numbers of the job named before, with their states; after a comma or a hyphen, further
+    numbers."""
     for job in _jobs_before(context):
         offers = _ranges(context, job, context.incomplete)
         if offers:
@@ -100,7 +101,7 @@ def replicas(context: Any) -> Offers:
 
 
 def states(context: Any) -> Offers:
-    """States, also after a comma; in lower case if that is how the word begins."""
+    """Return states, also after a comma; in lower case if the word begins that way."""
     from skahactl.model import STATES
 
     done, comma, start = context.incomplete.rpartition(",")
@@ -110,7 +111,7 @@ def states(context: Any) -> Offers:
 
 
 def runs(context: Any) -> Offers:
-    """Run numbers of the job that is named before, the newest first."""
+    """Return the run numbers of the job named before, the newest first."""
     from skahactl.text import iso_time
 
     with _ledger() as ledger:
@@ -122,7 +123,7 @@ def runs(context: Any) -> Offers:
 
 
 def attempts(context: Any) -> Offers:
-    """``all``, and the attempt numbers of the job that is named before."""
+    """Return ``all`` and the attempt numbers of the job named before."""
     with _ledger() as ledger:
         for job, run, _ in _last_runs(ledger, context):
             if job in _jobs_before(context):
@@ -132,7 +133,7 @@ def attempts(context: Any) -> Offers:
 
 
 def items(context: Any) -> Offers:
-    """Items of the job that is named before."""
+    """Return items of the job named before."""
     with _ledger() as ledger:
         for job, run, _ in _last_runs(ledger, context):
             if job in _jobs_before(context):
@@ -142,13 +143,13 @@ def items(context: Any) -> Offers:
 
 
 def images(context: Any) -> Offers:
-    """Images of earlier runs, the newest first."""
+    """Return images of earlier runs, the newest first."""
     with _ledger() as ledger:
         return [(image, "") for (image,) in _rows(ledger, _IMAGES)]
 
 
 def sort_fields(context: Any) -> Offers:
-    """Fields to sort by, of the noun that is named before; also after a ``-``."""
+    """Return the fields by which the rows of the noun named before can be sorted, also after a ``-``."""
     words = _before(context)
     first = words[0].partition("/")[0] if words else "jobs"
     noun = first if first in SORT_FIELDS else first + "s" if first + "s" in SORT_FIELDS else "replicas"
@@ -157,7 +158,7 @@ def sort_fields(context: Any) -> Offers:
 
 
 def settings(context: Any) -> Offers:
-    """Keys of a manifest, each with the ``=`` of ``--set``."""
+    """Return the keys of a manifest, each with the ``=`` of ``--set``."""
     return [(f"{key}=", "") for key in key_words() if key not in _TABLES]
 
 
@@ -197,7 +198,8 @@ def _jobs_named(context: Any, typed: str, only_with_sessions: bool) -> Offers:
 
 
 def _ranges(context: Any, job: str, typed: str) -> Offers:
-    """Return the last number of ``1,3-``: numbers that are not in the list yet; after a hyphen only larger ones."""
+    """Return completions of the last number in ``1,3-``: numbers that are not in the list yet; after a hyphen, only
+    larger ones."""
     done, comma, last = typed.rpartition(",")
     low, hyphen, start = last.rpartition("-")
     taken = set(done.split(","))
@@ -245,7 +247,7 @@ def _given(context: Any, name: str) -> list[str]:
 
 @contextlib.contextmanager
 def _ledger() -> Iterator[sqlite3.Connection | None]:
-    """The ledger's file, read only and without waiting; None if it is missing or cannot be opened."""
+    """Yield a read-only connection to the ledger with a lock timeout of 0.2 s; None if the file cannot be opened."""
     import sqlite3
 
     from skahactl.system import state_dir
@@ -263,7 +265,7 @@ def _ledger() -> Iterator[sqlite3.Connection | None]:
 
 
 def _last_runs(ledger: sqlite3.Connection | None, context: Any) -> list[Any]:
-    """Of each job on the chosen profile's server: its name, its last run, and that run's number."""
+    """Return (job, id of its last run, number of that run) for each job on the selected profile's server."""
     from skahactl.profiles import is_path
     from skahactl.system import config_dir
 
@@ -273,7 +275,7 @@ def _last_runs(ledger: sqlite3.Connection | None, context: Any) -> list[Any]:
 
 
 def _rows(ledger: sqlite3.Connection | None, sql: str, *values: object) -> list[Any]:
-    """Return the rows of a query; none from a ledger that is damaged or busy."""
+    """Return the rows of a query; empty if the ledger is missing, damaged or busy."""
     import sqlite3
 
     if ledger is None:

@@ -41,11 +41,11 @@ class Exit(IntEnum):
 
 
 def exit_of_signal(number: int) -> Exit:
-    """Return 128 and the number of INT, TERM or HUP."""
+    """Return the exit code for a signal (INT, TERM or HUP): 128 plus its number."""
     return Exit(128 + number)
 
 
-#: If several codes apply, the first of these.
+#: If several exit codes apply, the first of these wins.
 PRECEDENCE = (
     Exit.INTERRUPTED,
     Exit.TERMINATED,
@@ -98,7 +98,7 @@ class UsageError(SkahactlError):
 
 
 class Guess(str):
-    """A hint that only names the word that was probably meant: it is shown beside the message, if that fits."""
+    """A hint that only suggests the word that was probably meant. It is shown beside the message if it fits."""
 
     __slots__ = ()
 
@@ -136,7 +136,7 @@ class Problem:
         return f"{self.key}{of_manifest}: " if self.key else ""
 
     def text(self) -> str:
-        """``file:line:column: key: message (hint)`` on one line."""
+        """Return ``file:line:column: key: message (hint)`` on one line."""
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
         return f"{place}: {self.owner}{self.message}" + (f" ({self.hint})" if self.hint else "")
 
@@ -187,8 +187,8 @@ class AuthError(SkahactlError):
 
 
 class UnreachableError(SkahactlError):
-    """``is_permanent``: waiting does not help, because the address is wrong or the server cannot be trusted.
-    ``answered``: something answered, though not as asked."""
+    """The platform gave no usable reply. ``is_permanent``: waiting does not help, because the address is wrong or the
+    server cannot be trusted. ``answered``: something answered, but not with what was requested."""
 
     exit = Exit.UNREACHABLE
     code = "unreachable"

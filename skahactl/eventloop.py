@@ -1,4 +1,4 @@
-"""Waiting that signals and deadlines can end, and an event loop on a thread of its own."""
+"""Waits that signals and deadlines end, and an event loop on its own thread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class OwnLoop:
-    """Runs coroutines on its own thread; works whether or not the thread of the caller runs a loop."""
+    """Runs coroutines on its own thread. It also works if the caller's thread runs a loop already."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -27,7 +27,8 @@ class OwnLoop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for ``work``; an interruption here, such as the stop button of a notebook, ends it there too."""
+        """Wait for ``work`` and return its result. If the wait is interrupted (stop button of a notebook), cancel
+        ``work``."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -35,7 +36,7 @@ class OwnLoop:
             future.cancel()
 
     def close(self, last: Coroutine[Any, Any, None] | None = None) -> None:
-        """Wait for the end of interrupted work, run ``last``, then end the thread."""
+        """Wait at most 10 s for interrupted work, run ``last``, then end the thread."""
         try:
             self.run(_others_ended())
             if last is not None:
@@ -62,7 +63,8 @@ class Interrupted(SkahactlError):
         self.exit = exit_of_signal(number)
 
     def leaving(self, jobs: Sequence[str], becomes: str, again: str) -> Interrupted:
-        """Return the same, with what becomes of these jobs, and how to continue (``again``), inspect and stop them."""
+        """Add to this error what happens to the jobs (``becomes``), and how to continue (``again``), inspect and stop
+        them; return it."""
         if not jobs:
             return self
         names = " ".join(jobs)
@@ -75,7 +77,7 @@ class Interrupted(SkahactlError):
 
 
 class Stop:
-    """Whether a signal ``arrived``; sleeps that end when one does."""
+    """The signal that ends a command (``arrived``), and waits that it interrupts."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -83,11 +85,11 @@ class Stop:
 
     @contextlib.contextmanager
     def handling(self) -> Iterator[Stop]:
-        """Take the signals that are heard while it lasts; a second INT is the system's again."""
+        """Handle INT, TERM and HUP inside the block, except ignored ones. A second INT gets the previous handler."""
         loop = asyncio.get_running_loop()
         before = {number: signal.getsignal(number) for number in handled_signals()}
 
-        def arrive(number: int, _: object) -> None:  # also while the loop waits for the ledger, not only between steps
+        def arrive(number: int, _: object) -> None:  # called even while the loop is blocked by the ledger
             self.signal = number
             loop.call_soon_threadsafe(self.arrived.set)
             if number == signal.SIGINT:
@@ -106,7 +108,8 @@ class Stop:
             raise Interrupted(self.signal)
 
     async def guard(self, work: Awaitable[T], seconds: float | None = None) -> T:
-        """``work``, given up with Interrupted when a signal arrives, with TimedOut when it takes so many seconds."""
+        """Wait for ``work`` and return its result. Raises Interrupted if a signal arrives, or TimedOut after
+        ``seconds``."""
         task = asyncio.ensure_future(work)
         async with _first_of(task, self.arrived.wait(), seconds=seconds):
             if task.done():
@@ -115,7 +118,7 @@ class Stop:
         raise TimedOut("timed out; the platform did not respond", hint="run the same command again to continue")
 
     async def sleep(self, clock: Clock, seconds: float, wake: asyncio.Event | None = None) -> None:
-        """Sleeps, at most until ``wake`` or a signal; raises Interrupted for a signal."""
+        """Sleep for ``seconds``, or until ``wake`` is set. Raises Interrupted if a signal arrives."""
         self.check()
         woken = () if wake is None else (wake.wait(),)
         async with _first_of(clock.sleep(seconds), self.arrived.wait(), *woken):
@@ -125,7 +128,7 @@ class Stop:
 
 @contextlib.asynccontextmanager
 async def _first_of(*work: Awaitable[Any], seconds: float | None = None) -> AsyncIterator[None]:
-    """Wait until one of these is done or ``seconds`` passed; at the end, cancel the others."""
+    """Wait until one of these is done or ``seconds`` have passed; cancel the others at the end of the block."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -137,5 +140,6 @@ async def _first_of(*work: Awaitable[Any], seconds: float | None = None) -> Asyn
 
 
 def seconds_left(deadline: float | None, clock: Clock) -> float | None:
-    """Return how long a request may take that begins now; None without a ``deadline`` (monotonic time)."""
+    """Return the timeout, in seconds, of a request that begins now: until ``deadline`` (monotonic time), but at least 1
+    s. None without a deadline."""
     return None if deadline is None else max(_LAST_LOOK, deadline - clock.monotonic())

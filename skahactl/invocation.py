@@ -1,4 +1,4 @@
-"""What every command may know of how it was called: streams, environment, and the options that go everywhere."""
+"""One call of the command line: its streams, its environment and the global options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ COLOURS = ("auto", "always", "never")
 
 
 class LogFile:
-    """The file of ``--log-file``: opened once, before anything is done, so that nothing of it can fail later."""
+    """The file of ``--log-file``. It is opened before the command starts, so that a wrong path is reported before any
+    work."""
 
     def __init__(self, path: str):
         self._path = path
@@ -28,14 +29,14 @@ class LogFile:
         self._reported = False
 
     def open(self) -> None:
-        """Raise UsageError, which names it, where it cannot be opened."""
+        """Open the file to append to it. Raises UsageError with its path if that fails."""
         try:
             self._stream = open(self._path, "a", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         except OSError as error:
             raise UsageError(f"the log file cannot be opened: {error.strerror}", where=self._path) from error
 
     def write(self, line: str) -> str | None:
-        """Add the line. Where that cannot be, what to say of it: once, and no reason to stop."""
+        """Append a line. If a write fails, return a warning once, and write nothing more."""
         if self._stream is None or self._reported:
             return None
         try:
@@ -73,24 +74,24 @@ class Invocation:
         return self.output in ("json", "jsonl", "yaml", "csv", "toml")
 
     def out(self, text: str) -> None:
-        """One line of data."""
+        """Write one line of data to stdout."""
         self.data(text + "\n")
 
     def out_wrapped(self, text: str) -> None:
-        """Write a sentence that was requested; on a terminal wrapped at blanks."""
+        """Write a sentence to stdout as a line; on a terminal, wrap it at blanks."""
         self.out(self._wrapped(text, self.stdout))
 
     def data(self, text: str) -> None:
-        """Data as it is; on a terminal without the characters that move its cursor."""
+        """Write data to stdout; on a terminal, replace control characters."""
         self.stdout.write(clean_text(text, self.stdout, self.environ))
 
     def say(self, text: str) -> None:
-        """What a person may like to know; silent with ``-q``."""
+        """Print a message on stderr, unless ``-q`` was given."""
         if not self.quiet:
             self.warn(text)
 
     def warn(self, text: str) -> None:
-        """What a person must know; on a terminal wrapped at blanks."""
+        """Print a warning or an error on stderr; on a terminal, wrap it at blanks."""
         self.tell(self._wrapped(text, self.stderr))
 
     def _wrapped(self, text: str, stream: TextIO) -> str:
@@ -100,13 +101,13 @@ class Invocation:
         return "\n".join(part for line in text.split("\n") for part in wrapped(line, columns))
 
     def tell(self, text: str) -> None:
-        """Write a line to stderr. A closed or full stderr is ignored."""
+        """Write a line to stderr. Errors are ignored, for example if stderr is closed or full."""
         with contextlib.suppress(OSError):
             self.stderr.write(clean_text(text, self.stderr, self.environ) + "\n")
             self.stderr.flush()
 
     def debug(self, text: str) -> None:
-        """A line of ``-v``, to stderr and to the log file if one was asked for."""
+        """Write a line to the log file, if there is one, and with ``-v`` to stderr."""
         if self.log_file is not None:
             failure = self.log_file.write(text)
             if failure is not None:
@@ -116,7 +117,7 @@ class Invocation:
 
 
 def _working_directory() -> str:
-    """Return the working directory; where it was deleted meanwhile, as the shell last knew it."""
+    """Return the working directory; if it was deleted, the one in PWD."""
     try:
         return os.getcwd()
     except OSError:
@@ -127,7 +128,7 @@ _current: ContextVar[Invocation] = ContextVar("skahactl_context")
 
 
 def current() -> Invocation:
-    """Return the context of this call; a plain one outside the command line."""
+    """Return the invocation of this call; a default one outside the command line."""
     try:
         return _current.get()
     except LookupError:
@@ -135,7 +136,7 @@ def current() -> Invocation:
 
 
 def enter(context: Invocation) -> None:
-    """Make ``context`` the current one; for cli.main alone."""
+    """Make ``context`` the current invocation; only cli.main calls this."""
     _current.set(context)
     call_options.set(() if context.profile is None else ("-p", context.profile))
 
@@ -143,9 +144,11 @@ def enter(context: Invocation) -> None:
 def ask(
     context: Invocation, question: str, default: str | None = None, check: Callable[[str], object] | None = None
 ) -> str:
-    """Return the first answer on the terminal that ``check`` accepts; it raises ValueError for others.
+    """Ask on the terminal until ``check`` accepts the answer, and return it. ``check`` raises ValueError for an invalid
+    answer.
 
-    Without an answer it is the ``default``; without one, it is asked again.
+    An empty answer selects ``default``; without a default, the question is repeated. Raises UsageError if the input
+    ends.
     """
     while True:
         context.stderr.write(f"{question} [{default}]: " if default else f"{question}: ")
@@ -165,12 +168,13 @@ def ask(
 
 
 def is_screen(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Return whether it is a terminal with a movable cursor; not one that calls itself dumb, as for screen readers."""
+    """Return whether ``stream`` is a terminal with a movable cursor; with TERM=dumb, as for screen readers, it has
+    none."""
     return stream.isatty() and environ.get("TERM", "dumb") != "dumb"
 
 
 def size_of(stream: TextIO) -> tuple[int, int]:
-    """Return the columns and lines of the terminal."""
+    """Return the columns and lines of the terminal; 80 and 24 if they are unknown."""
     try:
         columns, lines = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
@@ -179,8 +183,8 @@ def size_of(stream: TextIO) -> tuple[int, int]:
 
 
 def has_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Return whether to write colours: SKAHACTL_COLOR (``--color`` sets it), else NO_COLOR, FORCE_COLOR, and the
-    terminal."""
+    """Return whether to write colours. SKAHACTL_COLOR (which ``--color`` sets) comes first, then NO_COLOR, then the
+    terminal or FORCE_COLOR."""
     choice = environ.get("SKAHACTL_COLOR") or "auto"
     if choice != "auto":
         return choice == "always"
@@ -190,22 +194,23 @@ def has_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 def shows_unicode(stream: TextIO, environ: Mapping[str, str] | None = None) -> bool:
-    """Return whether ``stream`` can show more than ASCII. Python writes UTF-8 in the C locale, but a terminal in it may
-    not show it; no locale at all says nothing."""
+    """Return whether ``stream`` can show more than ASCII: its encoding is UTF-8, and the locale is not C or POSIX
+    (Python writes UTF-8 in the C locale, but a terminal may not show it). A missing locale is accepted."""
     environ = os.environ if environ is None else environ
     locale = next((environ[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if environ.get(name)), "")
     return locale not in ("C", "POSIX") and (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
-#: Colours, which are ours where a terminal shows any; control characters; characters that change the direction of text.
+#: Escape sequences for colours (kept if colours are shown), control characters, and changes of the text direction.
 _UNSAFE = re.compile(
     r"(?P<colour>\x1b\[[0-9;]*m)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
 
 
 def clean_text(text: str, stream: TextIO, environ: Mapping[str, str]) -> str:
-    """Text for a stream. Everything but logs and repainted displays passes here, so that no name, note or message of
-    others can send a terminal commands; a stream that is not a terminal gets it unchanged."""
+    """Return ``text`` for ``stream``. On a terminal, control characters become ``?``, so that a name, note or message
+    from elsewhere cannot send commands to it. All output except logs and repainted displays passes through this
+    function."""
     if not stream.isatty():
         return text
     keeps_colour = has_colour(stream, environ)
@@ -256,10 +261,9 @@ CREATE_VALUED = frozenset(
 
 
 def take_globals(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> tuple[dict[str, Any], list[str]]:
-    """Return the fields of Invocation that argv and the environment set, and the words that remain.
+    """Return the fields of Invocation that argv and the environment set, and the remaining words.
 
-    Nothing after ``--`` is an option; nor is anything in the command of ``create``. Raises UsageError for a value
-    that is not valid.
+    Words after ``--`` and in the command of ``create`` are not options. Raises UsageError for an invalid value.
     """
     environ = os.environ if environ is None else environ
     taken: dict[str, Any] = {}
@@ -283,7 +287,7 @@ def take_globals(argv: Sequence[str], environ: Mapping[str, str] | None = None) 
                     hint=f"write {suggest(*profile, *words, 'IMAGE', '--', *argv[at:])}",
                 )
             rest = list(argv[at:] if word == "--" else argv[at - 1 :])
-            if words[:1] == ["split"]:  # which has lists before it, of any number
+            if words[:1] == ["split"]:  # any number of lists can precede --
                 taken["command"] = tuple(rest)
                 break
             if words[:1] and words[0] in _OF_FILES:
@@ -303,14 +307,14 @@ def take_globals(argv: Sequence[str], environ: Mapping[str, str] | None = None) 
             taken[_VALUED[name]] = LogFile(value) if name == "--log-file" else value
         else:
             words.append(word)
-    if words[:1] == ["report"] and "output" in taken:  # the file of the page, not a format
+    if words[:1] == ["report"] and "output" in taken:  # -o of report names a file, not a format
         words.append(f"--output={taken.pop('output')}")
     return _settings(taken, words, environ), words
 
 
 def _starts_command(words: Sequence[str]) -> bool:
-    """Return whether the last of these words begins the command of ``create``: the third that is not an option or its
-    value, after KIND and IMAGE."""
+    """Return whether the last of these words begins the command of ``create``: it is the third positional word, after
+    KIND and IMAGE."""
     positional = _positional(words)
     return words[0] == "create" and len(positional) == 3 and positional[-1] == len(words) - 1
 
@@ -326,7 +330,7 @@ def _lacks_image(words: Sequence[str]) -> bool:
 
 
 def _positional(words: Sequence[str]) -> list[int]:
-    """Return where the words of ``create`` are that are neither options nor values of options."""
+    """Return the positions of the words of ``create`` that are neither options nor values of options."""
     found, valued = [], False
     for at, word in enumerate(words[1:], 1):
         is_option = word.startswith("-") and not valued
@@ -337,7 +341,8 @@ def _positional(words: Sequence[str]) -> list[int]:
 
 
 def _settings(taken: dict[str, Any], words: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any]:
-    """``taken`` with checked values. Options that are the environment's are set there: for this call alone."""
+    """Return ``taken`` with checked values. ``--color`` and ``--no-pager`` become variables in the environment of this
+    call."""
     overrides = {}
     color = taken.pop("color", None)
     for place, choice in (("--color", color), ("SKAHACTL_COLOR", environ.get("SKAHACTL_COLOR"))):
@@ -356,14 +361,14 @@ def _settings(taken: dict[str, Any], words: Sequence[str], environ: Mapping[str,
     elif usual := environ.get("SKAHACTL_OUTPUT"):
         if usual not in OUTPUTS:
             raise _not_one_of("SKAHACTL_OUTPUT", usual, OUTPUTS)
-        with contextlib.suppress(UsageError):  # a setting for all verbs does not concern those that lack the format
+        with contextlib.suppress(UsageError):  # verbs that lack this format ignore the setting
             _refuse_format(usual, words)
             taken["output"] = usual
     return taken
 
 
 def _refuse_format(output: str, words: Sequence[str]) -> None:
-    """toml is for manifests and profiles, csv for tables."""
+    """Raise UsageError for toml where no manifest or profile is printed, and for csv where no table is."""
     writes_toml = words[:2] == ["profile", "show"] or words[:1] == ["init"]
     if output == "toml" and not writes_toml and not (words[:1] == ["create"] and "--dry-run" in words):
         raise UsageError(
@@ -381,7 +386,7 @@ def _not_one_of(place: str, value: str, choices: Sequence[str]) -> UsageError:
     )
 
 
-#: Verbs and options that start or end work: a word must be almost exactly one of them to be taken for it.
+#: Verbs and options that start or end work. They are suggested for at most one typing error.
 _HARMFUL = frozenset(
     {
         *("apply", "create", "retry", "resume", "delete", "prune", "mark", "renew", "remove", "serve"),
@@ -392,13 +397,14 @@ _HARMFUL = frozenset(
 
 
 def similar(word: str, candidates: Iterable[str]) -> str | None:
-    """``did you mean 'apply'?``, or None. What starts or ends work is suggested for one typing error only."""
+    """Return ``did you mean 'apply'?`` with the nearest candidate, or None. Words in _HARMFUL need at most one typing
+    error."""
     likely = [one for one in candidates if one not in _HARMFUL or distance(word.lower(), one) <= 1]
     found = nearest(word, likely)
     return f"did you mean '{found}'?" if found else None
 
 
-#: Options of other tools, and what does the same.
+#: Options of other tools, and what to use instead.
 _OPTIONS = {
     ("resume", "--wait"): "resume always waits until the job ends: leave out --wait",
     ("resume", "-w"): "resume always waits until the job ends: leave out -w",
@@ -421,27 +427,27 @@ _OPTIONS = {
 
 
 def unknown_option(verb: str, word: str, options: Iterable[str], otherwise: str) -> UsageError:
-    """Return the error for an option that ``verb`` does not have: with what does the same, else the nearest of
-    ``options`` and the global ones, else the hint ``otherwise``."""
+    """Return the error for an option that ``verb`` does not have. The hint is the equivalent, else the nearest of
+    ``options`` and the global options, else ``otherwise``."""
     name = word.partition("=")[0]
     hint = _OPTIONS.get((verb, name)) or similar(name, [*options, *_GLOBAL_OPTIONS]) or otherwise
     return UsageError(f"{verb} has no option '{name}'", hint=hint)
 
 
 def asked_page(words: Sequence[str]) -> str | None:
-    """Return the verb for which help is requested."""
+    """Return the verb for which help is requested, or None."""
     return next((word for word in words if not word.startswith("-")), None) if asks_for_help(words) else None
 
 
 def asks_for_help(words: Sequence[str]) -> bool:
-    """Return whether a help page will be shown."""
+    """Return whether ``--help`` or ``-h`` is among the words before ``--``."""
     asked = words[: words.index("--")] if "--" in words else words
     return not {"--help", "-h"}.isdisjoint(asked)
 
 
 def use_aliases(words: Sequence[str]) -> list[str]:
-    """Return the words with what other tools call a verb or an option replaced by what it is called here. Only forms
-    that mean exactly the same: all others are answered with a suggestion."""
+    """Return the words with verbs and options of other tools replaced by the exact equivalents here. Words without an
+    exact equivalent stay, and lead to an error with a suggestion."""
     end = words.index("--") if "--" in words else len(words)
     before = [one for word in words[:end] if (one := _DRY_RUN.get(word, word)) is not None]
     first, rest = before[:1], before[1:]
@@ -464,7 +470,7 @@ _PROFILE_WORDS = {"ls": "list", "rm": "remove", "delete": "remove", "get": "show
 
 
 def _create_job(words: list[str]) -> list[str]:
-    """``create job NAME --image=I`` as ``create headless I -n NAME``."""
+    """Convert kubectl's ``create job NAME --image=I`` to ``create headless I -n NAME``."""
     image, left, at = None, [], 2
     while at < len(words):
         name, equals, value = words[at].partition("=")
@@ -480,7 +486,7 @@ def _create_job(words: list[str]) -> list[str]:
 
 
 def _parts(word: str) -> tuple[str, str, str]:
-    """``--output=json``, and ``-ojson`` as kubectl has it."""
+    """Split ``--output=json``, or ``-ojson`` as kubectl writes it, into the name, ``=`` and the value."""
     if word[:2] in ("-o", "-p") and len(word) > 2 and word[2] != "=":
         return word[:2], "=", word[2:]
     return word.partition("=")

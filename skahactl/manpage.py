@@ -1,7 +1,7 @@
 """The man page, built from the lines of the help pages and the pages of the manual.
 
-``python -m skahactl.manpage > skahactl/manual/skahactl.1`` writes it, and a test compares. The wheel installs it as
-``share/man/man1/skahactl.1``.
+``python -m skahactl.manpage > skahactl/manual/skahactl.1`` writes it; a test checks that it is current. The wheel
+installs it as ``share/man/man1/skahactl.1``.
 """
 
 from __future__ import annotations

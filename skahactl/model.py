@@ -38,8 +38,8 @@ class Resources:
     gpus: int | None = None
 
     def of_attempt(self, number: int, retry_ram: Sequence[float], override: Resources | None) -> Resources:
-        """Return what attempt ``number`` requests: ``retry_ram`` gives the RAM of attempts 1, 2, ... (the last value
-        repeats); what ``override`` sets goes first."""
+        """Return what attempt ``number`` requests. ``retry_ram`` gives the RAM in GB of attempts 1, 2, ... (the last
+        value repeats); cores and RAM of ``override`` take precedence."""
         ram = retry_ram[min(number, len(retry_ram)) - 1] if retry_ram else self.ram
         if override is None:
             return Resources(self.cores, ram, self.gpus)
@@ -88,7 +88,8 @@ class Each:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One of N: its number from 1, its whole session name (with tag, without attempt suffix), request and items."""
+    """One replica of a job: its number from 1, its session name (with tag, without attempt suffix), request and
+    items."""
 
     number: int
     name: str
@@ -107,8 +108,8 @@ class Limits:
     failures: int | None = None  # nothing more is created after this many Failed replicas
 
     def stop_reason(self, failed: int) -> str | None:
-        """Return why nothing more is created; ``failed`` counts the replicas that failed with all their attempts
-        used."""
+        """Return why nothing more is created, or None. ``failed``: the number of replicas that failed with all their
+        attempts used."""
         if self.failures is None or failed < self.failures:
             return None
         return f"stopped after {count_noun(failed, 'failure')}"
@@ -163,7 +164,8 @@ ENDED: Final = frozenset({State.COMPLETED, State.FAILED, State.REJECTED, State.U
 
 
 def job_status(counts: Mapping[str, int], retriable: int) -> State:
-    """Return a job's status from the counts of its replicas by state; ``retriable``: Failed, with attempts left."""
+    """Return a job's status from the counts of its replicas by state. ``retriable``: how many of the Failed ones have
+    attempts left."""
     total = sum(counts.values())
     if counts.get(State.RUNNING):
         return State.RUNNING
@@ -181,12 +183,12 @@ def job_status(counts: Mapping[str, int], retriable: int) -> State:
 
 
 def ended_state(exit_code: int) -> State:
-    """Return the state of what ended with this exit code."""
+    """Return Completed for exit code 0, and Failed for any other."""
     return State.FAILED if exit_code else State.COMPLETED
 
 
 def zero_filled(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return ``counts`` with every state, in the order of STATES."""
+    """Return ``counts`` with an entry for every state, in the order of STATES."""
     return {state: counts.get(state, 0) for state in STATES}
 
 
@@ -202,17 +204,18 @@ def session_name(text: str, job: str, number: int, request: Request) -> str:
 
 
 def attempt_name(name: str, attempt: int) -> str:
-    """Return the name of a later attempt: ``tiles-17-k3x2a-2``. The first attempt has the whole name itself."""
+    """Return the session name of an attempt: ``name`` for the first one, later ``tiles-17-k3x2a-2``."""
     return name if attempt < 2 else f"{name}-{attempt}"
 
 
 def base_session_name(name: str) -> str:
-    """Return the whole name without the number of the attempt: ``tiles-17-k3x2a`` for ``tiles-17-k3x2a-2``."""
+    """Return a session name without the attempt number: ``tiles-17-k3x2a`` for ``tiles-17-k3x2a-2``."""
     return _LATER.sub("", name)
 
 
 def legal_name(text: str) -> str:
-    """Convert ``text`` to lower case, other characters to ``-``, starting with a letter, at most LONGEST_TEXT long."""
+    """Convert ``text`` to a legal name: lower case, other characters as ``-``, a letter first, at most LONGEST_TEXT
+    characters."""
     made = _ILLEGAL.sub("-", text.lower()).strip("-")
     if not made[:1].isalpha():
         made = f"s-{made}"
@@ -220,7 +223,8 @@ def legal_name(text: str) -> str:
 
 
 def name_tag(job: str, number: int, request: Request) -> str:
-    """Return five base-32 characters in lower case."""
+    """Return the tag in the session name of a replica: five base-32 characters from a hash of job, number and
+    request."""
     text = json.dumps([job, number, request_data(request)], separators=(",", ":"), ensure_ascii=True)
     return base32_tag(hashlib.sha256(text.encode("ascii")).digest())
 
@@ -252,7 +256,7 @@ def tidy_number(amount: float | None) -> float | None:
     return int(amount) if amount is not None and float(amount).is_integer() else amount
 
 
-#: The source of a value that no other source is recorded for.
+#: The source of a value without a recorded source.
 MANIFEST = "manifest"
 
 
@@ -270,7 +274,7 @@ class Difference:
 
 
 def content_digest(content: Mapping[str, object]) -> str:
-    """Return the SHA-256 of the canonical JSON, in hex."""
+    """Return the SHA-256 of the canonical JSON of ``content``, in hex."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
@@ -280,7 +284,7 @@ def differences(
 ) -> tuple[Difference, ...]:
     """Return the differences between two contents, in the order of the new one. Lists are compared as a whole.
 
-    ``sources`` are those of the new job: dotted path, or the beginning of one, to the source of the value.
+    ``sources`` are those of the new job: they map a dotted path, or a prefix of one, to the source of the value.
     """
     before, after = dict(_leaves(old, "")), dict(_leaves(new, ""))
     paths = [*after, *(path for path in before if path not in after)]
@@ -292,7 +296,7 @@ def differences(
 
 
 def source_of(path: str, sources: Mapping[str, str]) -> str:
-    """Return the source of the value at ``path``: the entry of the longest path that it begins with."""
+    """Return the source of the value at ``path``: that of its longest prefix in ``sources``, else MANIFEST."""
     while path:
         if path in sources:
             return sources[path]

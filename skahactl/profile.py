@@ -18,7 +18,7 @@ LOCAL_SERVER = "local"
 
 
 def address_problem(text: str, schemes: Iterable[str]) -> str | None:
-    """Return what makes ``text`` an impossible address of one of these schemes, in words; None if nothing does."""
+    """Return why ``text`` is not an address with one of these schemes, in words; None if it is one."""
     from urllib.parse import urlsplit
 
     if not text.isprintable() or " " in text:
@@ -36,7 +36,8 @@ def address_problem(text: str, schemes: Iterable[str]) -> str | None:
 
 
 def server_address(text: str) -> str:
-    """Return the address as it is used, without a slash at its end; ValueError says what is expected."""
+    """Return the address of a server without a slash at its end. Raises ValueError with an example for an invalid
+    one."""
     from urllib.parse import urlsplit
 
     if text == LOCAL_SERVER:
@@ -90,7 +91,7 @@ class Auth:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The registry of images that name none (``host``); user and secret are sent for private images."""
+    """The registry (``host``) for images that name none, and the user and secret to send for private images."""
 
     host: str | None = None
     user: str | None = None
@@ -98,7 +99,7 @@ class Registry:
     secret_file: str | None = None
 
     def full_name(self, image: str) -> str:
-        """Return the image with the registry, if it names none."""
+        """Return the image with this registry in front, unless the image names one."""
         first, slash, _ = image.partition("/")
         names_one = slash and ("." in first or ":" in first or first == "localhost")
         return image if names_one or not self.host else f"{self.host.rstrip('/')}/{image}"
@@ -106,7 +107,9 @@ class Registry:
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """Settings of the client: connections, and seconds: without a reply, for a lost create to appear, between polls."""
+    """Settings of the client. ``concurrency`` counts connections; durations are in seconds: ``timeout`` for a request
+    without a reply, ``settle`` for the session of a lost create to appear, ``poll_min`` and ``poll_max`` between
+    polls."""
 
     concurrency: int = 16
     timeout: float = 120.0
@@ -120,7 +123,7 @@ class ClientSettings:
     ca_file: str | None = None  # extra certificate authorities to trust
 
 
-#: For the local platform: what this process did not see committed did not happen, so nothing needs to settle.
+#: For the local platform: a create without a committed session did not happen, so there is no session to wait for.
 LOCAL_CLIENT = ClientSettings(settle=0.0, poll_min=0.2, backoff=1.0, log_patience=0.0, grace=0.0)
 
 
@@ -140,7 +143,8 @@ class LocalSettings:
 
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
-    """Where sessions see the shared storage, and where its service is outside (skaha-api 15); None: no service."""
+    """The shared storage: its directory in sessions, and the address of its service (skaha-api 15); None: no
+    service."""
 
     root: str | None = None  # the top-level directory inside sessions, such as /arc
     url: str | None = None
@@ -180,29 +184,29 @@ class Profile:
 
     @property
     def memory(self) -> float:
-        """Return how long, in seconds, the platform lists an ended headless session."""
+        """How long, in seconds, the platform lists an ended headless session."""
         return self.local.memory if self.is_local else self.client.memory
 
     @property
     def noun(self) -> str:
-        """Return what sentences call the platform."""
+        """How messages call the platform."""
         return "the local platform" if self.is_local else "the server"
 
     @property
     def host(self) -> str:
-        """Return the host of the server for summaries; "this machine" for the local platform."""
+        """The host of the server, for summaries; "this machine" for the local platform."""
         if self.is_local:
             return "this machine"
         return self.server.split("://", 1)[-1].split("/", 1)[0]
 
 
 def profile_data(profile: Profile) -> dict[str, object]:
-    """Return all values, including defaults; null for unset ones."""
+    """Return all values of the profile, including defaults; None for unset ones."""
     return {"name": profile.name, "path": profile.path, **_tables(profile)}
 
 
 def profile_toml(profile: Profile) -> str:
-    """Return the values as TOML, without unset ones; the source is a comment."""
+    """Return the values as TOML, without unset ones, below a comment with the name and the file."""
     import tomli_w
 
     known = _without_none(_tables(profile))

@@ -1,6 +1,6 @@
-"""The TOML file of a profile: its keys as pydantic models, and how it becomes a profile.
+"""The TOML file of a profile: its keys as pydantic models, and the conversion to a profile.
 
-Only a profile that has a file imports this module, and with it pydantic.
+Only profiles with a file import this module, and with it pydantic.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def _check_shared(text: str) -> str:
 
 
 def _whole_path(text: str, info: ValidationInfo) -> str:
-    """Return a path as a profile writes it, ``~`` expanded, from the folder of the profile."""
+    """Return a path in a profile as an absolute path: ``~`` is expanded, and a relative path starts at the profile's
+    folder."""
     assert info.context is not None
     folder, environ = info.context
     if text == "~" or text.startswith("~/"):
@@ -162,12 +163,16 @@ _NO_SECRETS = (
 PROFILE = FileFormat(
     ProfileTable, advice=dict.fromkeys(("token", "password", "secret", "registry-secret"), _NO_SECRETS)
 )
-#: A line with such a word may hold a secret: messages do not show it.
+#: A line with such a word may contain a secret, so messages do not show it.
 _SECRET = re.compile(r"token|password|secret|@", re.IGNORECASE)
 
 
 def read_profile(path: Path, name: str, environ: Mapping[str, str], built_in: Profile | None) -> Profile:
-    """Return the profile in the file at ``path``; what it leaves out is as in ``built_in``, if that is given."""
+    """Return the profile in the file at ``path``. Missing keys have the values of ``built_in``, if given, else the
+    defaults.
+
+    Raises ProfileFileError with every mistake in the file.
+    """
     text = read_text(str(path), str(path), "a profile", LARGEST)
     if isinstance(text, Problem):
         raise ProfileFileError((text,))
@@ -188,12 +193,13 @@ def read_profile(path: Path, name: str, environ: Mapping[str, str], built_in: Pr
 def _without_secrets(problem: Problem) -> Problem:
     if problem.source is None or not _SECRET.search(problem.source):
         return problem
-    # without a key, it is not TOML, and the hint can quote it; a guess is shown beside the source
+    # without a key, the file is not valid TOML, and the hint can quote the line; as a str, a Guess gets its own line
     return replace(problem, source=None, hint=str(problem.hint) if problem.key and problem.hint else None)
 
 
 def _profile(file: ProfileTable, base: Profile, environ: Mapping[str, str]) -> Profile:
-    """Return ``base`` with what the file says; registry secrets, defaults and [vars] are those of the file alone."""
+    """Return ``base`` with the values of the file. Registry credentials, defaults and [vars] come from the file
+    alone."""
     defaults, auth = file.defaults, file.auth
     profile = replace(
         base,
@@ -221,12 +227,13 @@ def _profile(file: ProfileTable, base: Profile, environ: Mapping[str, str]) -> P
 
 
 def _given(table: Table) -> dict[str, Any]:
-    """Return the values that the file gives, by the names of our fields."""
+    """Return the values that the file sets, by field name."""
     return table.model_dump(exclude_unset=True)
 
 
 def _contradictions(table: Mapping[str, Any], built_in: Profile | None) -> Iterator[Finding]:
-    """Report broken rules between keys, of a table as it was read, so that a wrong value does not hide one."""
+    """Yield a finding for each broken rule between keys. It reads the table before validation, so that a wrong value
+    does not hide another finding."""
     if "server" not in table and built_in is None:
         yield Finding(("server",), "missing", "write the address, as in https://ws-uv.canfar.net/skaha/v1")
     auth, storage = table.get("auth"), table.get("storage", {})

@@ -1,6 +1,6 @@
 """Select the profile: by name or path, from the environment, by ``profile use``, else the local platform.
 
-Once there is an account, the last step is an error, so that 600 replicas do not run on a laptop by mistake.
+A user with an account must select one: 600 replicas must not run on a laptop by mistake.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def written_profiles(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def default_name(environ: Mapping[str, str]) -> str | None:
-    """Return the default profile, set by ``profile use`` or ``login``; None before."""
+    """Return the default profile that ``profile use`` or ``login`` set; None if there is none."""
     try:
         text = _default_file(environ).read_text(encoding="utf-8").strip()
     except OSError:
@@ -56,7 +56,7 @@ def forget_default(environ: Mapping[str, str]) -> None:
 
 
 def file_of(name: str, environ: Mapping[str, str]) -> Path:
-    """Return the path of the file of a profile, if it has one. Raises ProfileError for an invalid name."""
+    """Return the path of a profile's file, which may not exist. Raises ProfileError for an invalid name."""
     if not _NAME.fullmatch(name):
         raise ProfileError(f"invalid profile name '{name}'", hint="use letters, digits, '-', '_' and '.'")
     return config_dir(environ) / "profiles" / f"{name}.toml"
@@ -73,7 +73,8 @@ def _default_file(environ: Mapping[str, str]) -> Path:
 def choose(name: str | None, environ: Mapping[str, str]) -> Profile:
     """Return the profile of a command: ``-p`` (a name or a path), SKAHACTL_PROFILE, ``profile use``, local.
 
-    SKAHACTL_SERVER, SKAHACTL_TOKEN and SKAHACTL_CERTIFICATE override it. Raises ProfileError.
+    SKAHACTL_SERVER, SKAHACTL_TOKEN and SKAHACTL_CERTIFICATE override its values. Raises ProfileError if the profile is
+    unknown or invalid, or if the user has an account and selected none.
     """
     from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Profile
 
@@ -111,7 +112,7 @@ def load(name_or_path: str, environ: Mapping[str, str] | None = None) -> Profile
 
 
 def read(path: Path, name: str, environ: Mapping[str, str]) -> Profile:
-    """Return the profile ``name`` from a file, also one that is not in its final place yet."""
+    """Return the profile ``name`` from the file at ``path``, which can be a draft elsewhere."""
     from skahactl.profile_file import read_profile
 
     return read_profile(path, name, environ, _built_in(name, environ))
@@ -156,7 +157,8 @@ def _overridden(profile: Profile, environ: Mapping[str, str]) -> Profile:
 
 
 def _require_no_account(environ: Mapping[str, str]) -> None:
-    """Use the local platform without an account; with an account, require a choice."""
+    """Raise ProfileError if the user has an account (certificate, credentials, own profiles), and must select a
+    profile."""
     certificate = home(environ) / ".ssl" / "cadcproxy.pem"
     own = [name for name in written_profiles(environ) if name != "local"]
     if certificate.exists():

@@ -166,7 +166,7 @@ class AsyncSession:
         ]
 
     async def info(self, ids: str | Iterable[str]) -> list[dict[str, Any]]:
-        """Return each known session, in the order of ``ids``, with one list call."""
+        """Return each known session as the platform lists it, in the order of ``ids``, with one list call."""
         names = session_ids(ids)
         listing = await poll_for(await self._opening.get(), names)
         objects = listing.objects()
@@ -206,14 +206,14 @@ class AsyncSession:
         return None if verbose else [{one: text} for one, text in texts.items()]
 
     async def renew(self, ids: str | Iterable[str]) -> dict[str, bool]:
-        """Ask for later deadlines; True for each session with which the platform agreed."""
+        """Extend the deadlines of sessions. Returns True for each session that the platform accepted."""
         names = session_ids(ids)
         runtime = await self._opening.get()
         await poll_for(runtime, names)
         return {one: await runtime.client.renew(one) is None for one in names}
 
     async def connect(self, ids: str | Iterable[str]) -> None:
-        """Open the pages of interactive sessions in the browser; a session that is not Running is logged."""
+        """Open the pages of interactive sessions in the browser; log a warning for a session without a page."""
         import webbrowser
 
         for session in await self.info(ids):
@@ -224,7 +224,7 @@ class AsyncSession:
                 _LOG.warning("session %s is %s and has no page yet", session.get("id"), session.get("status"))
 
     async def destroy(self, ids: str | Iterable[str]) -> dict[str, bool]:
-        """Delete sessions and verify it: True for each that is gone."""
+        """Delete sessions and verify that they are gone. Returns True for each session that is gone."""
         from skahactl.session_runtime import delete_ids
 
         names = session_ids(ids)
@@ -233,7 +233,8 @@ class AsyncSession:
     async def destroy_with(self, prefix: str, kind: str = "headless", status: str = "Completed") -> dict[str, bool]:
         """Delete sessions of this kind and status with a name that begins with ``prefix``.
 
-        A prefix that is a regular expression matches any part of the name. Returns True for each that is gone.
+        A prefix that looks like a regular expression matches any part of the name. Returns True for each session that
+        is gone.
         """
         pattern = name_pattern(prefix)
         chosen = [
@@ -250,7 +251,7 @@ class AsyncSession:
 def _sync(
     method: Callable[Concatenate[AsyncSession, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[Session, P], T]:
-    """Return the same method, run on the thread of the session."""
+    """Return a method of Session that runs ``method`` on the session's thread and waits for its result."""
 
     @functools.wraps(method)
     def waited(self: Session, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -323,7 +324,7 @@ class Session:
         return loop.run(work)
 
     def _after_fork(self) -> None:
-        """Return the thread of this process: threads do not survive a fork."""
+        """Forget the thread in a forked process, where it does not exist; the next call starts a new one."""
         if self._process != os.getpid():
             self._before.append(self._loop)
             self._begin()

@@ -1,4 +1,4 @@
-"""What a Python session holds open: a profile, the ledger, a connection; opened at first use."""
+"""The resources that a Python session opens at first use (profile, ledger, connection), and checks of its arguments."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from skahactl.system import Clock, SystemClock, state_dir
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What a session's constructor says instead of the profile."""
+    """Arguments of a session's constructor that override the profile."""
 
     timeout: float | None = None
     concurrency: int | None = None
@@ -44,7 +44,7 @@ class Overrides:
     certificate: str | os.PathLike[str] | None = None
 
     def environment(self, environ: Mapping[str, str]) -> Mapping[str, str]:
-        """``environ`` with the variables that override a profile's server and credentials."""
+        """Return ``environ`` with the variables that override a profile's server and credentials."""
         reveal = getattr(self.token, "get_secret_value", lambda: self.token)
         given = {
             "SKAHACTL_TOKEN": reveal(),
@@ -55,12 +55,13 @@ class Overrides:
         return {**environ, **present} if present else environ
 
     def profile(self, name: str | None) -> str | None:
-        """Return the profile's name: with a credential alone, as clients of CANFAR give it, the platform is CANFAR."""
+        """Return the name of the profile: ``canfar`` if only a credential was given, as with the canfar client, else
+        ``name``."""
         has_credential = self.token is not None or self.certificate is not None
         return "canfar" if name is None and has_credential and self.url is None else name
 
     def apply(self, profile: Profile) -> Profile:
-        """``profile`` with the settings that are not credentials."""
+        """Return ``profile`` with the overrides that are not credentials."""
         client = profile.client
         if self.timeout is not None:
             client = replace(client, timeout=float(_positive(self.timeout, "timeout")))
@@ -76,7 +77,7 @@ def _positive(value: Any, name: str) -> float:
 
 
 class SessionRuntime:
-    """Opens once per process and event loop; open resources never outlive a fork or their loop."""
+    """Opens a runtime for the current process and event loop, and a new one after a fork or in another loop."""
 
     def __init__(
         self,
@@ -102,7 +103,7 @@ class SessionRuntime:
         self._open: Runtime | None = None
 
     async def get(self) -> Runtime:
-        """Return what is open, or open it now."""
+        """Return the open runtime; open it first if necessary."""
         self._come_here()
         async with self._lock:
             if self._open is None:
@@ -110,11 +111,11 @@ class SessionRuntime:
             return self._open
 
     def one_at_a_time(self, name: str) -> asyncio.Lock:
-        """Queued while a job of this name is created."""
+        """Return the lock that lets only one create of this job name run at a time."""
         return self._names.setdefault(name, asyncio.Lock())
 
     async def close(self) -> None:
-        """Close what is open; it is opened again when it is needed."""
+        """Close the runtime; the next ``get`` opens it again."""
         self._come_here()
         stack = self._stack
         self._begin()
@@ -128,7 +129,7 @@ class SessionRuntime:
         self._where = here
 
     def _leave(self) -> None:
-        """Close the ledger of another loop; leave resources of another process alone."""
+        """Close the ledger of another loop; leave the resources of another process alone."""
         assert self._where is not None
         self._elsewhere.append((self._stack, self._open, self._where))
         if self._open is not None and self._where[0] == os.getpid():
@@ -157,17 +158,19 @@ def _close_in_process(ledger: Ledger, process: int) -> None:
         ledger.close()
 
 
-#: How often, and how far apart in seconds, the list is read for sessions that are to be gone.
+#: Number of polls, and seconds between them, until deleted sessions are gone.
 TRIES, PAUSE = 20, 0.5
-#: Seconds that a create waits for another one of the same name.
+#: Seconds that a create waits for another create of the same name.
 PATIENCE = 60.0
 
 
 async def create_once(runtime: Runtime, job: Job, directory: str) -> tuple[list[str | None], dict[int, str]]:
-    """Session ids in replica order, None where there is none, and the reasons of those by replica.
+    """Create every replica of the job. Return the session ids in replica order (None for a missing one), and the
+    reasons of failures by replica number.
 
-    Every replica is created now: limits of the profile hold back nothing here. Whatever stops it on the way is the
-    reason of what was not created by then."""
+    Limits of the profile do not apply. If an error ends the work early, its message is the reason of the replicas
+    without a session; if no session was created, the error is raised.
+    """
     ledger, profile, clock = runtime.ledger, runtime.profile, runtime.clock
     listing = await runtime.first_poll()
     check_user(ledger, profile, [job.name], listing.user)
@@ -197,7 +200,8 @@ async def create_once(runtime: Runtime, job: Job, directory: str) -> tuple[list[
 
 
 async def _lock(ledger: Ledger, key: JobKey, clock: Clock) -> JobLock:
-    """Return the job's lock, as soon as another create of this name lets go of it; BusyError if that takes too long."""
+    """Return the job's lock as soon as another create of this name releases it. Raises BusyError after PATIENCE
+    seconds."""
     until = clock.monotonic() + PATIENCE
     while True:
         try:
@@ -209,15 +213,16 @@ async def _lock(ledger: Ledger, key: JobKey, clock: Clock) -> JobLock:
 
 
 async def poll_for(runtime: Runtime, ids: Sequence[str]) -> Listing:
-    """Return one poll; AuthError if the server takes us for another user than the owner of a job with one of these
-    ids."""
+    """Poll once and return the listing. Raises AuthError if the server reports another user than the owner of a job
+    with one of these ids."""
     owners = {found[0] for found in known_sessions(runtime.ledger, ids).values()}
     return await runtime.first_poll(filter(None, (runs.run_by_id(runtime.ledger, run_id) for run_id in owners)))
 
 
 async def delete_ids(runtime: Runtime, ids: Sequence[str]) -> dict[str, bool]:
-    """Delete these sessions and verify it; what has a record here is saved first, and written Deleted. AuthError,
-    before anything is changed, if the server reports another user than their jobs'."""
+    """Delete these sessions and return whether each is gone. For sessions with a local record, results and logs are
+    saved first and the replicas become Deleted. Raises AuthError before any change if the server reports another user
+    than the owner of the jobs."""
     if "" in ids:
         raise UsageError("an empty session id")
     await poll_for(runtime, ids)
@@ -238,7 +243,7 @@ async def delete_ids(runtime: Runtime, ids: Sequence[str]) -> dict[str, bool]:
 
 
 def _current_replicas(ledger: Ledger, ids: Sequence[str]) -> dict[int, tuple[Run, set[int]]]:
-    """Return by run: the run, and its replicas with one of these as their current session."""
+    """Return, by run id, the run and its replicas with one of these ids as their current session."""
     found: dict[int, tuple[Run, set[int]]] = {}
     for run_id, replica, attempt in known_sessions(ledger, ids).values():
         row = replicas.replica_states(ledger, run_id, replica)[0]
@@ -258,17 +263,18 @@ def _ids_of(ledger: Ledger, chosen: Mapping[int, tuple[Run, set[int]]]) -> set[s
 
 
 def named_kind(asked: str) -> str:
-    """Return the kind in lower case; the rules of the manifest check it."""
+    """Return the kind in lower case. It is validated later, with the manifest."""
     if not isinstance(asked, str):
         raise UsageError(f"the kind of a session must be a string, not {asked!r}", hint='kind="headless"')
     return asked.lower()
 
 
 def command_words(cmd: Any, args: Iterable[Any] | str | None) -> dict[str, list[Any]]:
-    """Return the ``command`` of a table, if there is one; without ``cmd`` its first element is empty: the entry point.
+    """Return a table with the ``command`` for these arguments, or an empty one. Without ``cmd``, the first word is
+    empty, which means the image's entry point.
 
-    A string of ``args`` is split on blanks; paths and numbers are written as text; everything else is checked as in a
-    manifest. Raises UsageError for a ``cmd`` of several words, with both parameters as they should be.
+    A string in ``args`` is split on blanks; paths and numbers become text; other values are checked with the manifest.
+    Raises UsageError for a ``cmd`` of several words, with the correct arguments.
     """
     words = args.split() if isinstance(args, str) else [_plain_value(one) for one in _several_words(args)]
     if isinstance(cmd, str) and len(parts := cmd.split()) > 1:
@@ -281,7 +287,7 @@ def command_words(cmd: Any, args: Iterable[Any] | str | None) -> dict[str, list[
 
 
 def plain_number(value: Any) -> Any:
-    """``value`` as an int or a float of Python, if it is a number, also of NumPy; anything else as it is."""
+    """Return a number, also of NumPy, as an int or float of Python; return any other value unchanged."""
     if isinstance(value, str | bytes | bool):
         return value
     if hasattr(value, "__index__"):
@@ -290,7 +296,8 @@ def plain_number(value: Any) -> Any:
 
 
 def resource_table(cores: float | None, ram: float | None, gpus: int | None, gpu: int | None) -> dict[str, float]:
-    """Return the ``resources`` of a table; ``gpu`` is another name for ``gpus``."""
+    """Return the ``resources`` of a table; ``gpu`` is another name for ``gpus``. Raises UsageError if both are
+    given."""
     if gpus is not None and gpu is not None:
         raise UsageError("gpus and gpu are two names for the same argument", hint="use one of them")
     asked = {"cores": cores, "ram": ram, "gpus": gpu if gpus is None else gpus}
@@ -298,7 +305,7 @@ def resource_table(cores: float | None, ram: float | None, gpus: int | None, gpu
 
 
 def env_table(env: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the ``env`` of a table."""
+    """Return the ``env`` of a table. Raises UsageError if it is not a mapping or a value is None."""
     if env is not None and not isinstance(env, Mapping):
         raise UsageError(
             f"env must be a mapping of names to values, not {type(env).__name__}", hint='env={"NAME": "value"}'
@@ -310,7 +317,7 @@ def env_table(env: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _plain_value(value: Any) -> Any:
-    """Return a value of ``env``, or a word of a command, as a manifest has it; numbers as ``str`` formats them."""
+    """Return a value of ``env`` or a word of a command as a manifest contains it; numbers become text."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     plain = plain_number(value)
@@ -333,7 +340,7 @@ _FORMER = {"succeeded": "completed", "error": "failed"}
 
 
 def session_ids(given: str | Iterable[str]) -> list[str]:
-    """Return a list of ids from one id or several."""
+    """Return a list of ids from one id or several. Raises UsageError for anything else."""
     if isinstance(given, str):
         return [given]
     if isinstance(given, Iterable) and not isinstance(given, Mapping | bytes):
@@ -346,22 +353,23 @@ def session_ids(given: str | Iterable[str]) -> list[str]:
 
 
 def known_kind(asked: str) -> str:
-    """Return it in lower case. Raises UsageError if it does not exist."""
+    """Return the kind in lower case. Raises UsageError for an unknown kind."""
     return _known(asked, "kind", KINDS)
 
 
 def known_status(asked: str) -> str:
-    """Return the current term in lower case. Raises UsageError if it does not exist."""
+    """Return the current term for a status, in lower case. Raises UsageError for an unknown status."""
     return current_status(_known(asked, "status", (*STATUSES, *map(str.capitalize, _FORMER))))
 
 
 def current_status(status: str) -> str:
-    """Convert a status from a server in the same way, whatever it is."""
+    """Return the current term for a server's status, in lower case; an unknown status stays."""
     return _FORMER.get(status.lower(), status.lower())
 
 
 def name_pattern(prefix: str) -> re.Pattern[str]:
-    """Return a pattern for names: a regular expression if it looks like one, else a prefix."""
+    """Return a pattern for names: a regular expression if it looks like one, else a prefix. Raises UsageError for an
+    invalid one."""
     if not isinstance(prefix, str):
         raise UsageError(f"the prefix must be a string, not {prefix!r}")
     try:

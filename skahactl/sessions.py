@@ -1,4 +1,4 @@
-"""The same as skahactl.session, under the name that it has in canfar."""
+"""The names of skahactl.session under the module name that the canfar client has."""
 
 from __future__ import annotations
 

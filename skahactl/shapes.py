@@ -21,7 +21,8 @@ Row = dict[str, object]
 
 
 def job(summary: RunSummary, *, logs: str | None, deadline: float | None = None) -> Row:
-    """Return a job from its run. ``logs`` is the directory of its saved logs, ``deadline`` the earliest live one."""
+    """Return a job from its run. ``logs`` is the directory of its saved logs, ``deadline`` the earliest deadline of its
+    live sessions."""
     run = summary.run
     driver = summary.driver
     return {
@@ -59,8 +60,10 @@ def replica(
     failed: FailedItem | None = None,
     used: Usage | None = None,
 ) -> Row:
-    """Return a replica with its latest attempt, if there is one; ``attempts`` is how many it may have. ``failed``: its
-    last failed item. ``used``: what the latest attempt used, as polls showed it."""
+    """Return a replica with its latest attempt, if there is one. ``attempts`` in the row is how many it may have.
+
+    ``failed``: the last failed item. ``used``: what the latest attempt used, as polls reported.
+    """
     resources = attempt.resources if attempt and attempt.resources else row.request.resources
     return {
         "job": run.key.name,
@@ -88,15 +91,15 @@ def replica(
 
 @dataclass(frozen=True, slots=True)
 class FailedItem:
-    """Return whether an item ended with an exit code other than 0."""
+    """An item that ended with an exit code other than 0."""
 
     item: str
     exit_code: int
 
 
 def failure_reason(resources: Resources, attempt: AttemptRow | None, failed: FailedItem | None = None) -> str | None:
-    """Return why the latest attempt failed: its item and exit code where they are known, and the last line of its log.
-    None for an attempt that did not fail, or of which nothing is known."""
+    """Return why the latest attempt failed: the item and exit code if known, and the last line of the log. None if the
+    attempt did not fail or nothing is known."""
     if attempt is None or attempt.state != State.FAILED:
         return None
     code = failed.exit_code if failed else attempt.exit_code
@@ -108,8 +111,8 @@ def failure_reason(resources: Resources, attempt: AttemptRow | None, failed: Fai
 
 
 def exit_hint(code: int | None, last_line: str | None, resources: Resources) -> str | None:
-    """Return what an exit code, or a last line, probably means: 137 is 128 + SIGKILL, as of a container that needed too
-    much memory; 143 is 128 + SIGTERM."""
+    """Return what an exit code or a last line probably means, or None: 137 is 128 + SIGKILL, typical of a container
+    that needed too much memory; 143 is 128 + SIGTERM."""
     is_told = (last_line or "").lower().endswith("killed")
     if code == 137 or (code is None and is_told):
         requested = f" requested {resources.ram:g} GB" if resources.ram else ""
@@ -118,7 +121,7 @@ def exit_hint(code: int | None, last_line: str | None, resources: Resources) -> 
 
 
 def attempt(run: Run, row: AttemptRow) -> Row:
-    """Return one attempt of a replica, for ``describe``; ``resources`` where they are not the replica's own."""
+    """Return one attempt of a replica, for ``describe``. ``resources`` is None if they are the replica's own."""
     return {
         "attempt": row.number,
         "name": row.name,
@@ -142,8 +145,8 @@ def attempt(run: Run, row: AttemptRow) -> Row:
 
 
 def item(run: Run, row: ItemRow, number: int) -> Row:
-    """Return one item. ``number`` counts from 1 in the list, as ``logs --item`` does; ``position`` in its replica.
-    Without ``each``, ``exit_code`` is the replica's."""
+    """Return one item. ``number`` is its position in the whole list, from 1, as in ``logs --item``; ``position`` is
+    that in its replica. Without ``each``, ``exit_code`` is the replica's."""
     return {
         "job": run.key.name,
         "run": run.number,
@@ -158,7 +161,8 @@ def item(run: Run, row: ItemRow, number: int) -> Row:
 
 
 def session(found: Row, owner: tuple[Run, int, int] | None) -> Row:
-    """Return the object of the platform (``found``), with run, replica and attempt if it is ours."""
+    """Return the server's object (``found``) with the run, replica and attempt of its ``owner``, if it belongs to a job
+    here."""
     ours: Row | None = None
     if owner is not None:
         run, number, tried = owner
@@ -167,7 +171,7 @@ def session(found: Row, owner: tuple[Run, int, int] | None) -> Row:
 
 
 def event(session_id: str, owner: tuple[Run, int] | None, found: Event) -> Row:
-    """Return a scheduling event of the pod of a session; its times are the texts of the platform."""
+    """Return a scheduling event of a session's pod. Its times are texts of the server."""
     return {
         "session": session_id,
         "job": owner[0].key.name if owner else None,
@@ -200,7 +204,7 @@ def _resources(resources: Resources) -> Row:
 
 
 def _usage(requested: Resources, used: Usage | None) -> Row:
-    """RAM in GB as manifests count them (2**30 bytes)."""
+    """Return the requested and used resources. RAM is in GB of 2**30 bytes, as in manifests."""
     return {
         "ram_peak_gb": None if used is None or used.ram_peak is None else round(used.ram_peak, 3),
         "ram_requested_gb": requested.ram,
@@ -225,14 +229,14 @@ def _times(run: Run, attempt: AttemptRow | None) -> Row:
 
 
 def _still(run: Run, attempt: AttemptRow) -> float | None:
-    """Return when an attempt was observed; a live one is observed with its run."""
+    """Return when a live attempt was last observed, which is when its run was; None for an ended one."""
     return run.observed if attempt.state in ALIVE else None
 
 
 def _log(run: Run, attempt: AttemptRow | None) -> Row:
     """Return where the log is: ``path`` on this machine, ``shared`` as sessions see it.
 
-    ``complete`` is None where it was not read. An empty log is complete and has no file.
+    ``complete`` is None if the log was not read. An empty log is complete and has no file.
     """
     shared = None
     if run.shared is not None and attempt is not None:

@@ -1,4 +1,4 @@
-"""Words that were probably meant: by the number of typing errors."""
+"""Find the word that was probably meant, by the number of typing errors."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ _WITHOUT = {verb: reason for reason, verbs in _REASONS.items() for verb in verbs
 
 
 def explain_argument_error(error: CycloptsError, words: Sequence[str]) -> UsageError:
-    """Return the parser's error about these words, in the words of users."""
+    """Return a UsageError for an error of the parser about these words, with a hint."""
     from cyclopts import CoercionError, MissingArgumentError, RepeatArgumentError, UnknownCommandError
     from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError
 
@@ -120,7 +120,7 @@ def _hint(command: str) -> str:
 
 
 def _filled(template: str, rest: Sequence[str]) -> str:
-    """``logs {target|JOB}`` with what the user named, or else with JOB."""
+    """Fill a template such as ``logs {target|JOB}`` with what the user named, or else with JOB."""
     before, brace, after = template.partition("{")
     if not brace:
         return template
@@ -131,7 +131,7 @@ def _filled(template: str, rest: Sequence[str]) -> str:
 
 
 def _targets(rest: Sequence[str]) -> list[str]:
-    """Return the words that are not options, as targets are written here: ``job/x`` is x, ``x_3`` of Slurm is x/3."""
+    """Return the words that are not options as targets: ``job/x`` becomes x, and Slurm's ``x_3`` becomes x/3."""
     before = rest[: rest.index("--")] if "--" in rest else rest
     return [_target(word) for word in before if not word.startswith("-")]
 
@@ -158,7 +158,8 @@ def _value(rest: Sequence[str], *names: str) -> str | None:
 
 
 def _ps(rest: list[str]) -> str:
-    """``canfar ps``, which lists sessions that have not ended; -q and -o are read before the verb."""
+    """Return the command for ``canfar ps``, which lists sessions that have not ended; -q and -o were read before the
+    verb."""
     asked = current()
     state = _value(rest, "-s", "--status")
     if asked.quiet:
@@ -187,7 +188,7 @@ _PROFILE_COMMANDS = {
 
 
 def _profile(rest: list[str]) -> str:
-    """``auth use X``, ``config get KEY``, ``server ls``."""
+    """Return the command for ``auth use X``, ``config get KEY`` or ``server ls``."""
     word = next(iter(rest), "")
     for command, words in _PROFILE_COMMANDS.items():
         if word in words:
@@ -200,7 +201,8 @@ def _auth(rest: list[str]) -> str:
 
 
 def _restart(rest: list[str]) -> str:
-    """Return the command that runs a whole job again, from the manifest in its record, or only what failed."""
+    """Return the command that runs a whole job again from the manifest in its record, and the one that retries failed
+    replicas."""
     name = next(iter(_targets(rest)), None)
     if name is not None and name.endswith(".toml"):
         return f"apply {shlex.quote(name)} --rerun"
@@ -209,7 +211,7 @@ def _restart(rest: list[str]) -> str:
 
 
 def _manifest_of(job: str | None) -> str | None:
-    """Return the manifest of the last run of a job, relative to the working directory where it is below it."""
+    """Return the manifest of the last run of a job; as a relative path if it is below the working directory."""
     if job is None:
         return None
     from skahactl.ledger.database import read_ledger
@@ -226,7 +228,7 @@ def _manifest_of(job: str | None) -> str | None:
 
 
 def _of_job(command: str, rest: list[str]) -> str:
-    """``squeue -j X``, ``sacct --name X``."""
+    """Return ``command`` for the job in ``squeue -j X`` or ``sacct --name X``; without a job, ``get jobs``."""
     job = _value(rest, "-j", "--jobs", "--job", "-n", "--name")
     return f"{command} {_target(job)}" if job else "get jobs"
 
@@ -260,7 +262,7 @@ def _rollout(rest: list[str]) -> str:
 
 
 def _run(rest: list[str]) -> str:
-    """``gh run ...``, ``kubectl run NAME --image=I -- CMD``, ``docker run IMAGE CMD``."""
+    """Return the command for ``gh run ...``, ``kubectl run NAME --image=I -- CMD`` or ``docker run IMAGE CMD``."""
     what, image = next(iter(rest), ""), _value(rest, "--image")
     targets = " ".join(_targets(rest[1:])) or "JOB"
     if what.endswith(".toml"):
@@ -282,7 +284,8 @@ def _run(rest: list[str]) -> str:
 
 
 def _sbatch(rest: list[str]) -> str:
-    """Return the command that converts a script; of ``--array=1-10%2 --wrap C``, a job of 10 replicas, 2 at a time."""
+    """Return the command that converts a batch script. ``--array=1-10%2 --wrap C`` is a job of 10 replicas, 2 at a
+    time."""
     array, command = _value(rest, "-a", "--array"), _value(rest, "--wrap")
     scripts = [word for word in rest if not word.startswith("-") and word not in (array, command)]
     if command is None and scripts and scripts[0].endswith(".toml"):
@@ -362,7 +365,8 @@ def _other_command(who: str, words: Sequence[str]) -> UsageError | None:
 
 
 def _one_item(who: str, words: Sequence[str]) -> UsageError | None:
-    """``retry JOB --item X``, which is an option of logs: the command that has the same effect."""
+    """Return the error for ``--item X``, an option of logs, with ``retry`` or ``mark``: with the command that has the
+    same effect."""
     item = _value(words, "--item") if who in ("retry", "mark") else None
     if item is None:
         return None
@@ -412,6 +416,6 @@ def _invalid_value(error: CoercionError, page: str) -> UsageError:
 
 
 def _name(argument: Argument) -> str:
-    """As it is written: the long option, or the name of the argument."""
+    """Return the long option, or the name of a positional argument."""
     options = [name for name in argument.names if name.startswith("--")]
     return options[0] if options else argument.name

@@ -1,4 +1,7 @@
-"""Time as a parameter: code that waits or needs the time takes a Clock, so that tests can pass a simulated one."""
+"""The system: a clock, directories, files and signals.
+
+Code that waits or needs the time takes a Clock as a parameter, so that tests can pass a simulated one.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from skahactl.errors import LedgerError
 
 class Clock(Protocol):
     def now(self) -> float:
-        """Return seconds since the epoch that advance while the machine sleeps, and ignore changes of its clock."""
+        """Return epoch seconds, which advance while the machine sleeps and do not jump when its clock is set."""
 
     def monotonic(self) -> float:
         """Return monotonic seconds; they do not advance while the machine sleeps."""
@@ -36,7 +39,8 @@ class SystemClock:
         return _start + time.clock_gettime(_STEADY)
 
     def correct(self, server: float) -> None:
-        """``server``: the time by the server's clock, to the second. All times of a job are by that clock."""
+        """Set this clock to the server's (``server``: epoch seconds) if they differ by more than SKEW seconds. All
+        times of a job are server times."""
         global _start
         skew = server - self.now()
         if abs(skew) > SKEW:
@@ -71,13 +75,14 @@ def state_dir(environ: Mapping[str, str]) -> Path:
 
 
 def read_limited(path: str, limit: int) -> bytes:
-    """Return the content of a file, pipe or device; of what is longer, ``limit`` + 1 bytes. OSError, ValueError."""
+    """Return the content of a file, pipe or device, at most ``limit`` + 1 bytes. Raises OSError, or ValueError for an
+    invalid path."""
     with open(path, "rb") as stream:
         return read_stream(stream, limit)
 
 
 def read_stream(stream: BinaryIO, limit: int) -> bytes:
-    """Return what is left in ``stream``; of what is longer, ``limit`` + 1 bytes."""
+    """Return the rest of ``stream``, at most ``limit`` + 1 bytes."""
     pieces: list[bytes] = []
     left = limit + 1
     while left and (piece := stream.read(min(left, PIECE))):
@@ -91,7 +96,7 @@ def make_private(path: Path) -> Path:
     try:
         existed = path.is_dir()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not existed:  # the mode of a directory that someone else made is theirs
+        if not existed:  # an existing directory keeps its mode
             path.chmod(0o700)
     except OSError as error:
         raise LedgerError(
@@ -103,22 +108,22 @@ def make_private(path: Path) -> Path:
 
 
 def replaceable(path: Path) -> Path:
-    """Return the file that is replaced when ``path`` is written: of a symbolic link its target. Raises OSError for what
-    exists and is not a regular file."""
+    """Return the file that writing to ``path`` replaces: the target of a symbolic link, else ``path``. Raises OSError
+    if it exists and is not a regular file."""
     path = path.resolve() if path.is_symlink() else path
     check_regular(path)
     return path
 
 
 def check_regular(path: Path) -> None:
-    """Raise OSError for what exists and is not a regular file: a device may have no end, and a FIFO no writer."""
+    """Raise OSError if ``path`` exists and is not a regular file: a device may have no end, and a FIFO no writer."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace ``path`` with ``data`` in one step, with a temporary file in the same directory. Of a symbolic link the
-    target is replaced. Raises OSError, also for what exists and is not a regular file."""
+    """Replace ``path``, or the target of a symbolic link, with ``data`` in one step, using a temporary file in the same
+    directory. Raises OSError, also if it exists and is not a regular file."""
     path = replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
@@ -138,7 +143,7 @@ INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def handled_signals() -> list[signal.Signals]:
-    """Return the signals to handle: what the caller ignores (nohup, the ``&`` of a script) stays ignored."""
+    """Return the signals to handle. A signal that the caller ignores (nohup, the ``&`` of a script) stays ignored."""
     return [number for number in INTERRUPTIONS if signal.getsignal(number) != signal.SIG_IGN]
 
 
@@ -146,7 +151,8 @@ PIECE = 1 << 20  # bytes that are read at once
 
 
 def new_manifest(script: str, folder: str) -> str:
-    """Return a name for the manifest of a batch script that does not exist, so that ``>`` overwrites nothing."""
+    """Return a file name in ``folder`` for the manifest of a batch script that does not exist yet, so that ``>``
+    overwrites nothing."""
     stem = os.path.splitext(os.path.basename(script))[0]
     names = ("job.toml", f"{stem}.toml", *(f"{stem}-{number}.toml" for number in range(2, 100)))
     return next((name for name in names if not os.path.exists(os.path.join(folder, name))), "NEW.toml")

@@ -51,11 +51,11 @@ class Target:
 
     @property
     def is_job(self) -> bool:
-        """Return whether this is a job or replicas of one; False for a session."""
+        """Whether this is a job or replicas of one; False for a session."""
         return self.run is not None and self.session is None
 
     def has(self, replica: int) -> bool:
-        """Return whether this replica of its run is meant."""
+        """Return whether the target includes this replica of its run."""
         return self.numbers is None or replica in self.numbers
 
 
@@ -86,8 +86,8 @@ def by_run(targets: Iterable[Target]) -> tuple[Target, ...]:
 def find_in_record(
     ledger: Ledger, profile: Profile, words: Sequence[str], *, replicas: str | None = None
 ) -> tuple[Target, ...]:
-    """As ``find``, for a command about the current state of jobs: raises UsageError also for a session without a
-    record, and for one of an earlier attempt."""
+    """Resolve ``words`` like ``find``, for a command about the current state of jobs. Raises UsageError also for a
+    session without a local record and for a session of an earlier attempt."""
     found = find(ledger, profile, words, replicas=replicas)
     refuse_past(found)
     for target in found:
@@ -108,7 +108,8 @@ def refuse_past(targets: Iterable[Target]) -> None:
 
 
 def record_hint(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """Return this call with the profile of the job that it names; None if no job with a record is among the words."""
+    """Return a hint with this call and the profile of the job that it names; None if no word names a job with a
+    record."""
     from skahactl.ledger.database import read_ledger
     from skahactl.system import state_dir
 
@@ -122,7 +123,7 @@ def record_hint(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
 
 
 def current_user(ledger: Ledger, profile: Profile) -> str:
-    """Return the user that the server last reported; "" before."""
+    """Return the user that the server last reported; "" if it has not reported one."""
     return next(iter(users_seen(ledger, profile.server)), "")
 
 
@@ -133,7 +134,8 @@ def job_names(ledger: Ledger, profile: Profile) -> tuple[str, ...]:
 
 
 def _joined(targets: Iterable[Target]) -> tuple[Target, ...]:
-    """Merge jobs and replicas of one run to one target, in the position of the first; the whole job wins."""
+    """Merge jobs and replicas of one run to one target, in the position of the first; a whole job includes its
+    replicas."""
     found: dict[int | str | None, list[Target]] = {}
     for target in targets:
         key = target.session if target.run is None or target.session is not None else target.run.id
@@ -153,7 +155,7 @@ def _one(targets: Sequence[Target]) -> Target:
 
 
 def _without_nouns(finder: _Finder, words: Sequence[str], sessions: bool) -> Iterable[tuple[str, bool]]:
-    """Return the words without nouns before them or before a slash, each with whether it names a session."""
+    """Yield each word without a noun before it or before its slash, and whether the word names a session."""
     if len(words) > 1 and words[0] in NOUNS and not finder.knows(words[0]):
         sessions = sessions or words[0] in _SESSION_NOUNS
         words = words[1:]
@@ -166,8 +168,8 @@ def _without_nouns(finder: _Finder, words: Sequence[str], sessions: bool) -> Ite
 
 
 def _with_replicas(finder: _Finder, words: Sequence[str]) -> list[str]:
-    """``tiles 17`` as ``tiles/17``, and ``tiles_17`` and ``tiles_[1-9]`` as Slurm writes it; never for a word that is
-    itself a job."""
+    """Convert ``tiles 17``, and Slurm's ``tiles_17`` and ``tiles_[1-9]``, to ``tiles/17`` and ``tiles/1-9``. A word
+    that is a job itself stays."""
     found: list[str] = []
     for word in words:
         before = found[-1].rpartition("/")[2] if found else ""
@@ -217,7 +219,7 @@ class _Finder:
         return self._last(name) is not None
 
     def _found_last(self, name: str) -> Run | None:
-        """Return the last run of the job; one from before the server reported the user counts as ours."""
+        """Return the last run of the job. A run from before the server reported the user counts as the user's own."""
         users = dict.fromkeys((self._user, ""))
         found = [last_run(self._ledger, JobKey(self._profile.server, user, name)) for user in users]
         return max((run for run in found if run is not None), key=lambda run: run.id, default=None)
@@ -240,7 +242,7 @@ class _Finder:
         raise UsageError(f"{last.key.name} has no run {number}", hint=f"runs with a record: {numbers}")
 
     def _attempt(self, word: str) -> AttemptRow | None:
-        """Return the attempt with this session id or whole name on this server."""
+        """Return the attempt with this session id or session name on this server."""
         by_id = attempt_of_session(self._ledger, word)
         for attempt in (by_id,) if by_id is not None else attempts_named(self._ledger, word):
             run = self._by_id(attempt.run_id)
@@ -255,7 +257,7 @@ class _Finder:
 
 
 def unknown_target(ledger: Ledger, profile: Profile, name: str, *, is_listed: bool = False) -> UsageError:
-    """Return the error for a word that the ledger does not know; ``is_listed``: nor the list of the server."""
+    """Return the error for a word that the ledger does not know. ``is_listed``: the server's list was searched too."""
     elsewhere = [key for key in job_keys(ledger) if key.name == name and key.server != profile.server]
     if elsewhere:
         run = last_run(ledger, elsewhere[0])
@@ -271,7 +273,7 @@ def unknown_target(ledger: Ledger, profile: Profile, name: str, *, is_listed: bo
 
 
 def replica_target(word: str, jobs: Sequence[str]) -> str | None:
-    """``hello/1`` of ``hello-1``, which begins the names of its sessions, if there is a job hello."""
+    """Return ``hello/1`` for ``hello-1``, the beginning of a session name, if there is a job hello; else None."""
     job, _, number = word.rpartition("-")
     return f"{job}/{number}" if job in jobs and number.isdecimal() else None
 

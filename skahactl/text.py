@@ -98,13 +98,13 @@ def format_ranges(numbers: Iterable[int]) -> str:
 
 
 def join_words(words: Sequence[str], before_last: str = "and") -> str:
-    """``a, b and c``."""
+    """Join words as ``a, b and c``."""
     *others, last = words
     return f"{', '.join(others)} {before_last} {last}" if others else last
 
 
 def name_replicas(numbers: Collection[int], noun: str = "replica") -> str:
-    """``replica 2`` or ``replicas 1-3,7``."""
+    """Return ``replica 2`` or ``replicas 1-3,7``."""
     return f"{noun if len(numbers) == 1 else noun + 's'} {format_ranges(numbers)}"
 
 
@@ -114,15 +114,16 @@ def count_noun(number: float, noun: str, plural: str | None = None) -> str:
 
 
 def no_driver(queued: int = 0, failed: int = 0, job: str = "this job") -> str:
-    """Return that no command manages a job until its end, with what does not happen to its ``queued`` replicas, and to
-    ``failed`` ones that have attempts left."""
+    """Return the statement that no command drives ``job``, and what will not happen to its ``queued`` replicas and to
+    its ``failed`` ones with attempts left."""
     waits = [f"{count_noun(queued, 'queued replica')} will not start"] if queued else []
     waits += [f"{count_noun(failed, 'failed replica')} will not be retried"] if failed else []
     return f"no command is driving {job}{': ' * bool(waits)}{', and '.join(waits)}"
 
 
 def left_undriven(jobs: Sequence[str], alive: int, queued: int, failed: int) -> str:
-    """Return what becomes of jobs that no command manages any more; ``alive``: their sessions that exist."""
+    """Return what happens to jobs that no command drives any more. ``alive``: the number of their sessions that
+    exist."""
     names, one = " ".join(jobs), len(jobs) == 1
     undriven = no_driver(queued, failed, "it" if one else "them")
     return (
@@ -145,13 +146,13 @@ def amounts(wanted: Mapping[str, Any]) -> Iterator[str]:
 
 
 def format_resources(wanted: Mapping[str, Any], flexible: str = "flexible") -> str:
-    """Return the amounts that a session requests; without any, ``flexible``."""
+    """Return the amounts that a session requests; without cores and RAM, they begin with ``flexible``."""
     words = [flexible] if wanted.get("cores") is None and wanted.get("ram") is None else []
     return ", ".join([*words, *amounts(wanted)])
 
 
 def format_amount(value: float) -> str:
-    """Cores or GB as people read them: ``0.002``, ``0.93``, ``3.1``, ``12``."""
+    """Format cores or GB: ``0.002``, ``0.93``, ``3.1``, ``12``."""
     return f"{value:.1g}" if value < 0.1 else f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
@@ -169,7 +170,7 @@ _DIGITS = re.compile(r"\d+")
 
 
 def without_numbers(text: str) -> str:
-    """Return what lines that differ only in their numbers have in common."""
+    """Replace every number by ``#``, so that texts that differ only in numbers become equal."""
     return _DIGITS.sub("#", text)
 
 
@@ -190,8 +191,8 @@ _COMMAND = ": skahactl "
 
 
 def wrapped(text: str, columns: int, margin: int = 2) -> list[str]:
-    """Return a message that is longer than a line, wrapped at blanks, with a ``margin`` before all lines but the first;
-    a command at its end is a line of its own, to paste. Long words stay whole."""
+    """Wrap a message at blanks to lines of ``columns``, with a ``margin`` before all lines but the first. A command at
+    its end gets its own line, to paste. Long words stay whole."""
     if display_width(text) <= columns:
         return [text]
     head, colon, command = text.rpartition(_COMMAND)
@@ -210,7 +211,7 @@ def wrapped(text: str, columns: int, margin: int = 2) -> list[str]:
     return [*lines, f"{indent}  skahactl {command}"] if colon else lines
 
 
-#: Options of this call without which a suggested call would mean other jobs: ("-p", "canfar").
+#: Options of this call that a suggested call must repeat to mean the same jobs: ("-p", "canfar").
 call_options: ContextVar[tuple[str, ...]] = ContextVar("skahactl_call_options", default=())
 
 
