@@ -18,7 +18,7 @@ from skahactl.render.tables import shorten_middle
 from skahactl.render.terminal import Size
 from skahactl.text import about_duration, amounts, count_noun, format_duration, format_ranges, without_numbers
 
-#: Failed, with attempts left: shown apart, since nothing is lost yet.
+#: Failed, with attempts left: displayed as a state of its own, since nothing is lost yet.
 RETRYING = "Retrying"
 
 #: A different character for every state, so that no colour is needed: (with Unicode, without).
@@ -37,7 +37,7 @@ CELLS: dict[str, tuple[str, str]] = {
     State.SKIPPED: ("/", "/"),
 }
 
-#: What one cell for several replicas shows: the state that matters most to a person.
+#: The states in order of importance: one cell for several replicas shows the first of their states.
 _TELLING = (
     State.FAILED,
     State.REJECTED,
@@ -58,15 +58,16 @@ _STYLES = {**STYLES, RETRYING: "magenta"}
 _GROUP = 10  # cells between blanks
 _MARGIN = "  "
 _MOST_FAILURES = 6  # lines of failures of one job
-_RESERVED = 6  # lines below the cells of one job that have room kept
-_SLOW = 60.0  # seconds from which on the replicas that have run for the longest are named
-_LONG = 2.5  # times the median that are worth a remark
+_RESERVED = 6  # lines below the cells of one job that are kept free
+_SLOW = 60.0  # the slowest replicas are named if the longest run time is at least this, in seconds
+_LONG = 2.5  # a run time of more than this many medians gets a remark
 _SPINNER = ("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\")
 _BARS = (("━", "━", "─", "┈"), ("=", "x", "-", "."))  # completed, failed, running, the rest
 
 
 def draw(runs: Sequence[RunProgress], size: Size, unicode: bool = True, tick: int = 0) -> Text:
-    """Return the picture for a terminal of ``size``; whoever paints it cuts lines. ``tick`` turns the spinner."""
+    """Return the picture for a terminal of ``size`` (columns, lines). The display cuts lines that are too long.
+    ``tick`` turns the spinner."""
     columns, lines = size
     room = lines - 1
     parts = [_Part(run, columns, unicode, tick) for run in runs]
@@ -85,7 +86,8 @@ def draw(runs: Sequence[RunProgress], size: Size, unicode: bool = True, tick: in
 
 
 class _Part:
-    """The lines of one job: ``above`` its cells, and ``below`` them. ``least``: rows of cells that failures leave."""
+    """The lines of one job: ``above`` its cells, and ``below`` them. ``least``: rows of cells that failures must
+    leave."""
 
     def __init__(self, run: RunProgress, columns: int, unicode: bool, tick: int):
         self._run = run
@@ -98,8 +100,8 @@ class _Part:
         self.least = 0 if len(self._states) < 2 else min(rows, 3)
 
     def add_below(self, most: int) -> int:
-        """Add failures and remarks, no more than ``most`` lines. Return how many lines to keep for them; room for those
-        that may come is part of it, so that cells keep their scale."""
+        """Add failures and remarks, at most ``most`` lines. Return how many lines to keep for them: with room for later
+        ones, so that the scale of the cells stays the same."""
         if most > 0:
             remarks = _remarks(self._run, self._columns)
             lines = min(_MOST_FAILURES, max(1, most - len(remarks)))
@@ -112,8 +114,8 @@ class _Part:
         return len(str(len(self._states))) + 4
 
     def grid(self, room: int) -> list[Text]:
-        """Return a cell per replica, in rows that begin with the number of their first; one for several where room is
-        short."""
+        """Return rows of cells, one cell per replica, each row with the number of its first replica. If ``room``
+        (lines) is short, a cell stands for several replicas; if it is too short, there are no rows."""
         states, columns = self._states, self._columns
         if room < 1 or len(states) < 2:
             return []
@@ -143,7 +145,7 @@ class _Part:
 
 
 def _header(run: RunProgress, unicode: bool) -> Text:
-    """``survey  run 2 · canfar (ws-uv.canfar.net) · shapepipe:1.1 · 2 cores, 4 GB``."""
+    """Return a line such as ``survey  run 2 · canfar (ws-uv.canfar.net) · shapepipe:1.1 · 2 cores, 4 GB``."""
     made = run.summary.run
     profile = Profile(made.profile, made.key.server)
     wanted = made.content.get("resources")
@@ -154,7 +156,7 @@ def _header(run: RunProgress, unicode: bool) -> Text:
 
 
 def _bar_line(run: RunProgress, columns: int, unicode: bool, tick: int) -> Text:
-    """``⠹ ━━━━━━━━━┈┈┈┈┈  68 %  00:42:10  about 18 min left``."""
+    """Return a line such as ``⠹ ━━━━━━━━━┈┈┈┈┈   68 %  00:42:10  about 18 min left``."""
     done, failed, running, total = _shares(run)
     frames = _SPINNER[not unicode]
     is_over = all(state in ENDED for state in run.states) and not run.retrying
@@ -175,13 +177,13 @@ def _bar_line(run: RunProgress, columns: int, unicode: bool, tick: int) -> Text:
 
 
 def percent(run: RunProgress) -> int:
-    """Of the items, or of the replicas without items, those that completed; 100 only if all did."""
+    """Return the percentage of items (without items: of replicas) that completed, rounded down."""
     done, _, _, total = _shares(run)
     return 0 if not total else int(100 * done / total)
 
 
 def _shares(run: RunProgress) -> tuple[int, int, int, int]:
-    """Completed, failed, running and all: items where the job has any, else replicas."""
+    """Return the numbers of completed, failed, running and all items; of replicas if the job has no items."""
     counts, items = run.summary.counts, run.summary.items
     replicas = sum(counts.values())
     lost = sum(counts[state] for state in (State.FAILED, State.REJECTED, State.UNKNOWN, State.SKIPPED))
@@ -203,8 +205,8 @@ def _elapsed(run: RunProgress) -> str:
 
 
 def _counts(run: RunProgress, columns: int, unicode: bool) -> list[Text]:
-    """``✓ 812/1200 items   ▸ 60 running   · 32 queued (limit of 64 sessions)   ✗ 3 failed``, in as many lines as it
-    needs."""
+    """Return the counts on as many lines as they need:
+    ``✓ 812/1200 items   ▸ 60 running   · 32 queued (limit of 64 sessions)   ✗ 3 failed``."""
     lines = [Text()]
     for part in _count_parts(run, unicode):
         if lines[-1].cell_len and lines[-1].cell_len + 3 + part.cell_len > columns:
@@ -233,7 +235,7 @@ def _count_parts(run: RunProgress, unicode: bool) -> Iterator[Text]:
 
 
 def _failure_lines(run: RunProgress, columns: int, unicode: bool, most: int) -> list[Text]:
-    """Return a line for each failure; alike ones are one line with a count."""
+    """Return a line for each failure; similar failures are one line with a count."""
     groups: dict[tuple[object, ...], list[FailedReplica]] = {}
     for failure in run.failures:
         groups.setdefault(
@@ -254,7 +256,7 @@ def _failure_lines(run: RunProgress, columns: int, unicode: bool, most: int) -> 
 
 
 def _who(alike: Sequence[FailedReplica], columns: int) -> tuple[str, str, str]:
-    """Replicas, item and exit code of failures with the same reason."""
+    """Return the replicas, the item and the exit code of failures with the same reason."""
     first = alike[0]
     ranges = format_ranges(one.replica for one in alike)
     if len(ranges) > 24:
@@ -279,7 +281,8 @@ def _failure_line(alike: Sequence[FailedReplica], who: tuple[str, str, str], wid
 
 
 def _remarks(run: RunProgress, columns: int) -> list[Text]:
-    """Failures without a log, the slowest replicas, and why what is Pending is."""
+    """Return lines for lost replicas without a line of their own, the slowest replicas, and why replicas are
+    Pending."""
     lines: list[Text] = []
     listed = {failure.replica for failure in run.failures}
     other = [number for number in _lost(run) if number not in listed]
@@ -295,13 +298,14 @@ def _remarks(run: RunProgress, columns: int) -> list[Text]:
 
 
 def _lost(run: RunProgress) -> list[int]:
-    """Replicas that failed or were rejected for good."""
+    """Return the numbers of replicas that failed or were rejected and are not retried."""
     bad = {State.FAILED.value, State.REJECTED.value}
     return [number for number, state in enumerate(run.states, 1) if state in bad and number not in run.retrying]
 
 
 def _slowest(run: RunProgress, columns: int) -> str:
-    """As many of the longest running as fit; how many times the median, where that stands out."""
+    """Return a line with as many of the slowest replicas as fit, and how many times the median they ran if that is
+    much; or ""."""
     text = ""
     if not run.longest or run.longest[0][1] < _SLOW:
         return text
@@ -315,7 +319,8 @@ def _slowest(run: RunProgress, columns: int) -> str:
 
 
 def _cells_in(columns: int) -> int:
-    """Cells in a row of so many columns, with a blank after each group of them; whole groups where one fits."""
+    """Return how many cells fit in a row of ``columns``, with a blank after each group; if a group fits, only whole
+    groups."""
     whole = (columns + 1) // (_GROUP + 1) * _GROUP
     return whole or max(1, columns)
 
@@ -325,7 +330,7 @@ def _most_telling(chosen: Sequence[str]) -> str:
 
 
 def _crowded(runs: Sequence[RunProgress], room: int, unicode: bool) -> Text:
-    """More jobs than lines: one line each, those that have not ended first."""
+    """Return one line per job, unfinished jobs first, for a terminal that is too small for more."""
     ranked = sorted(runs, key=lambda run: all(state in ENDED for state in run.states))
     width = max(len(run.summary.run.key.name) for run in runs)
     lines = [_one_line(run, width, unicode) for run in ranked]
@@ -336,7 +341,7 @@ def _crowded(runs: Sequence[RunProgress], room: int, unicode: bool) -> Text:
 
 
 def _one_line(run: RunProgress, width: int, unicode: bool) -> Text:
-    """``merge  Queued   0 %  0/1  (after shards)``."""
+    """Return a line such as ``merge    0 %  Queued     ✓ 0/1 · 1 queued (after shards)``."""
     status = run.summary.status
     line = Text.assemble((one_line(run.summary.run.key.name).ljust(width), "bold"), f"  {percent(run):>3} %  ")
     line.append(f"{status:<9}", style=STYLES.get(status, "")).append(" ")

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from skahactl.render.timeline import AttemptSpan
 
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
-_IDLE_SHARE = 0.5  # a time in which nothing was alive is shortened if it is longer than this part of the busy time
+_IDLE_SHARE = 0.5  # an idle time is shortened if it is longer than this part of the busy time
 _IDLE_WIDTH = 4.0  # percent of the width for each shortened time
-_NARROWEST = 0.08  # percent: even the shortest attempt can be seen
-_MOST_ROWS = 120  # with more replicas, rows are shared
+_NARROWEST = 0.08  # percent, so that the shortest attempt is visible
+_MOST_ROWS = 120  # if there are more replicas, attempts share rows
 _MOST_HEIGHT = 640.0  # pixels of rows, as long as each row keeps its least height
 _LEAST_ROW = 2.0
 _TALLEST_ROW = 20.0
@@ -48,11 +48,11 @@ class Idle:
 
 
 class TimeScale:
-    """Maps times to percentages of the width; long idle times are shortened, so that a retry on the next day does not
+    """Maps times to percentages of the width. Long idle times are shortened, so that a retry on the next day does not
     squeeze everything else."""
 
     def __init__(self, spans: Iterable[tuple[float, float]]):
-        """``spans``: when something was alive. At least one."""
+        """Create the scale for at least one of ``spans``: times (start, end) in which something was alive."""
         busy = list(_merged(spans))
         active = sum(end - start for start, end in busy) or 1.0
         self._segments: list[tuple[float, float]] = []
@@ -81,7 +81,7 @@ class TimeScale:
         return self._left[place] + (min(max(at, start), end) - start) * self._per_second
 
     def at(self, x: float) -> float:
-        """Return the time at a percentage of the width; within a shortened time, the end of what came before."""
+        """Return the time at a percentage of the width; within a shortened time, the end of the busy time before it."""
         place = max(0, bisect_right(self._left, x) - 1)
         start, end = self._segments[place]
         return min(end, start + (x - self._left[place]) / self._per_second)
@@ -96,7 +96,7 @@ class TimeScale:
 
     @property
     def ticks(self) -> tuple[Tick, ...]:
-        """Times since the start, at round values, not closer than they can be read."""
+        """Round times since the start, far enough apart to be readable."""
         visible = sum(end - start for start, end in self._segments)
         step = next((step for step in _STEPS if visible / step <= 8), 604800 * math.ceil(visible / 604800 / 8))
         found: list[Tick] = []
@@ -143,7 +143,8 @@ class Timeline:
 
 
 def timeline(spans: Sequence[AttemptSpan], scale: TimeScale) -> Timeline:
-    """Return a row for each replica; with many replicas, attempts that follow each other share a row."""
+    """Return the bars of all attempts: a row per replica, or with many replicas, rows that attempts share one after
+    another."""
     replicas = sorted({span.row.replica for span in spans})
     is_shared = len(replicas) > _MOST_ROWS
     if is_shared:
@@ -165,7 +166,7 @@ def timeline(spans: Sequence[AttemptSpan], scale: TimeScale) -> Timeline:
 
 
 def _shared_rows(spans: Sequence[AttemptSpan]) -> list[int]:
-    """For each attempt the lowest row that is free from its beginning to its end."""
+    """Return for each attempt the lowest row that is free for its whole duration."""
     order = sorted(range(len(spans)), key=lambda at: (spans[at].created, spans[at].ended, spans[at].row.replica))
     rows = [0] * len(spans)
     free: list[int] = []
@@ -202,7 +203,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """How many ran and waited at the same time; of each interval the largest number."""
+    """How many attempts ran and waited at the same time: the largest number in each interval."""
 
     samples: tuple[Sample, ...]
     top: int  # of the axis
@@ -234,7 +235,7 @@ def concurrency(spans: Sequence[AttemptSpan], scale: TimeScale) -> Concurrency:
         most_running, most_alive = running, alive
         while place < len(changes) and (changes[place][0] < until or number == _MOST_SAMPLES - 1):
             at = changes[place][0]
-            while place < len(changes) and changes[place][0] == at:  # what happens at one time is one change
+            while place < len(changes) and changes[place][0] == at:  # changes at the same time count as one
                 running += changes[place][1]
                 alive += changes[place][2]
                 place += 1
@@ -285,7 +286,8 @@ class Histogram:
 
 
 def histogram_of_times(values: Sequence[tuple[float, str]]) -> Histogram | None:
-    """Return how long attempts ran, by state. A logarithmic axis if the longest ran 40 times the median or more."""
+    """Return the histogram of run times (seconds, state). The axis is logarithmic if the longest is at least 40 times
+    the median."""
     if not values:
         return None
     times = sorted(seconds for seconds, _ in values)
@@ -298,7 +300,8 @@ def histogram_of_times(values: Sequence[tuple[float, str]]) -> Histogram | None:
 
 
 def histogram_of_values(used: Sequence[float], requested: float | None) -> Histogram | None:
-    """Return how much the replicas used, with the request as a line if it is within the range of the values."""
+    """Return the histogram of what replicas used, with a line for the request if it is within the range of the
+    values."""
     if not used:
         return None
     edges = _linear_edges(0.0, max(used), _nice_step)
@@ -310,7 +313,7 @@ def histogram_of_values(used: Sequence[float], requested: float | None) -> Histo
 
 
 def short_time(seconds: float) -> str:
-    """As ``text.format_duration``, with a decimal below 10 seconds."""
+    """Format a duration like ``text.format_duration``, but with a decimal below 10 seconds."""
     return f"{seconds:.2g} s" if 0 < seconds < 9.95 and seconds != round(seconds) else format_duration(seconds)
 
 
@@ -363,7 +366,7 @@ def _share(value: float, edges: Sequence[float]) -> float:
 
 
 def _sparse(ticks: Sequence[Tick]) -> list[Tick]:
-    """Return those that do not touch the one before."""
+    """Return the ticks without those that are too close to the one before."""
     found: list[Tick] = []
     for tick in ticks:
         if not found or tick.x - found[-1].x >= 12:

@@ -1,4 +1,4 @@
-"""Which columns each noun's table has, drawn from the rows of shapes.py."""
+"""The columns of each noun's table, computed from the rows of shapes.py."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ Cell = Callable[[Mapping[str, Any], float], object]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``cell`` gives the text of a row at a time (epoch seconds); None and "" are shown as ``-``. ``by``: what rows are
-    sorted by, where it is not the cell. ``cut``: where a terminal shortens a text: at its "end", there but after all
-    other columns ("last", for times), in the "middle" (for names, which differ at their ends), or "never" (for
-    keys and states)."""
+    """A column of a table.
+
+    ``cell`` returns the text of a row at a time (epoch seconds); None and "" are shown as ``-``. ``by`` returns the
+    sort key of a row, if it is not the cell. ``cut`` is where a terminal shortens a text: at its "end"; at its end, but
+    after all other columns ("last", for times); in the "middle" (for names, which differ at their ends); or "never"
+    (for keys and states).
+    """
 
     title: str
     cell: Cell
@@ -32,20 +35,21 @@ class Column:
     by: Callable[[Mapping[str, Any]], object] | None = None
 
     def rank(self, row: Mapping[str, Any]) -> object:
-        """Return what ``row`` is sorted by; None where it is unknown."""
+        """Return the sort key of ``row``; None if it is unknown."""
         return self.cell(row, 0.0) if self.by is None else self.by(row)
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A noun's columns, and what ``-o name`` prints of a row: a word that other commands take as a target."""
+    """The columns of a noun, and ``name``: what ``-o name`` prints for a row, a word that other commands take as a
+    target."""
 
     columns: tuple[Column, ...]
     name: Callable[[Mapping[str, Any]], str]
 
 
 def epoch(text: object) -> float | None:
-    """Return seconds of an ISO time; None for what is none, as a platform may have it."""
+    """Return the epoch seconds of an ISO time; None for anything else, which a server may send."""
     if not isinstance(text, str):
         return None
     try:
@@ -59,7 +63,7 @@ def _field(key: str, title: str | None = None, cut: str = "end", **options: bool
 
 
 def _since(key: str, title: str, *, wide: bool = False, suffix: str = " ago") -> Column:
-    """Return how long ago a time was."""
+    """Return a column with the time passed since the time in ``key``."""
 
     def cell(row: Mapping[str, Any], now: float) -> str | None:
         at = epoch(row.get(key))
@@ -99,7 +103,7 @@ def _items_done(row: Mapping[str, Any], now: float) -> str | None:
 
 
 def _ran(row: Mapping[str, Any], now: float) -> str | None:
-    """Return how long it ran, or has been running; None where an end is not known."""
+    """Return how long a replica ran or has been running; None if that is unknown."""
     started, finished = epoch(row["started"]), epoch(row["finished"])
     if started is None:
         return None
@@ -114,14 +118,15 @@ def _is_late(row: Mapping[str, Any]) -> bool:
 
 
 def is_upper_bound(started: float | None, finished: float | None, after: float | None) -> bool:
-    """Return whether a run time is much more than is known: it may have ended at any time since ``after``."""
+    """Return whether a run time is only an upper bound: the end was between ``after`` and ``finished``, and these are
+    far apart."""
     if started is None or finished is None or after is None:
         return False
     return finished - after > max(2.0, (finished - started) / 10)
 
 
 def _ran_seconds(row: Mapping[str, Any]) -> float | None:
-    """Return the same as a number; of what runs, until it was last looked at."""
+    """Return the run time in seconds; of a Running replica, until its last poll."""
     started, finished = epoch(row["started"]), epoch(row["finished"])
     if finished is None and row["state"] == State.RUNNING:
         finished = epoch(row["observed"])
@@ -133,13 +138,13 @@ def _sizes(row: Mapping[str, Any], now: float) -> str:
 
 
 def _ram_peak(row: Mapping[str, Any], now: float) -> str | None:
-    """``3.1/32 GB``: the highest memory that a poll showed, and what was requested."""
+    """Return ``3.1/32 GB``: the highest memory in any poll, and the request."""
     peak, requested = row["usage"]["ram_peak_gb"], row["usage"]["ram_requested_gb"]
     return None if peak is None else f"{format_amount(peak)}{f'/{requested:g}' if requested else ''} GB"
 
 
 def _cpu_mean(row: Mapping[str, Any], now: float) -> str | None:
-    """``0.9/8``: the mean of what polls showed, and what was requested."""
+    """Return ``0.9/8``: the mean cores over all polls, and the request."""
     mean, requested = row["usage"]["cpu_mean_cores"], row["usage"]["cpu_requested"]
     return None if mean is None else f"{format_amount(mean)}{f'/{requested:g}' if requested else ''}"
 
@@ -154,20 +159,20 @@ def _log(row: Mapping[str, Any], now: float) -> str | None:
 
 
 def _owner(row: Mapping[str, Any]) -> str:
-    """Return ``tiles/3``, or nothing for a session that is not ours."""
+    """Return ``tiles/3``; "" for a session that belongs to no job here."""
     ours = row.get("skahactl", row)
     return f"{ours['job']}/{ours['replica']}" if ours and ours.get("job") else ""
 
 
 def _owner_rank(row: Mapping[str, Any]) -> str | None:
-    """By job, then by number."""
+    """Return a sort key: by job, then by number."""
     name, _, number = _owner(row).partition("/")
     return f"{name} {number:>9}" if name else None
 
 
 REPLICA = Column("REPLICA", lambda row, now: _owner(row), by=_owner_rank, cut="never")
 
-#: The same where all rows are of one job, which the title names.
+#: REPLICA for rows of one job, which the title names.
 REPLICA_NUMBER = Column("REPLICA", lambda row, now: row["replica"], right=True, cut="never")
 
 _JOBS = View(
@@ -283,7 +288,7 @@ _IMAGES = View(
 
 _PAIRS = View((_field("name", cut="never"), _field("value", cut="never")), lambda row: str(row["name"]))
 
-#: How much of a total is in use, on a terminal.
+#: How much of a total is in use, as a bar on a terminal.
 SHARE = Column("", lambda row, now: _bar(row.get("share")), cut="never")
 
 #: Jobs on every server, with a column for the profile.
@@ -303,8 +308,8 @@ VIEWS: dict[str, View] = {
 
 
 def stats_rows(stats: Mapping[str, Any]) -> list[Row]:
-    """Return the load of the platform in words (skaha-api 4.3): ``cores  377 of 960 in use``, with the ``share`` in
-    use. What has another shape is shown by its keys."""
+    """Return the load of the platform in words (skaha-api 4.3): ``cores  377 of 960 in use``, with ``share`` as a
+    fraction. Data of another shape becomes rows of its keys."""
     try:
         cores, ram = stats["cores"], stats["ram"]
         largest, most = cores["maxCPUCores"], ram["maxRAM"]
@@ -324,7 +329,8 @@ def stats_rows(stats: Mapping[str, Any]) -> list[Row]:
 
 
 def resource_rows(offered: Mapping[str, Any]) -> list[Row]:
-    """Return what a session can request, in words (skaha-api, ``GET /context``); another shape is shown by its keys."""
+    """Return what a session can request, in words (skaha-api, ``GET /context``). Data of another shape becomes rows of
+    its keys."""
     try:
         rows: list[Row] = []
         for key, name, unit in (("cores", "cores", ""), ("memoryGB", "memory", " GB"), ("gpus", "gpus", "")):
@@ -355,7 +361,7 @@ def _gb(value: object) -> str:
 
 
 def _bar(share: object, width: int = 10) -> str:
-    """``███▉······``."""
+    """Return a bar such as ``███▉······``; a blank without a share."""
     if not isinstance(share, float):
         return " "
     eighths = max(0, min(width * 8, round(share * width * 8)))
@@ -364,7 +370,8 @@ def _bar(share: object, width: int = 10) -> str:
 
 
 def pairs(data: Mapping[str, object]) -> list[Row]:
-    """Nested data as rows of ``name`` (dotted) and ``value``: lists of consecutive numbers as ranges."""
+    """Convert nested data to rows of ``name`` (dotted) and ``value``; a list of positive whole numbers becomes
+    ranges."""
     found: list[Row] = []
     for key, value in data.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""``describe`` as text: what it is, how it stands, its time, its history."""
+"""``describe`` as text: verdict, failures, run times, the job, its timeline and its history."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ _MOST_NOTES = 15
 def description(
     context: Invocation, profile: Profile, data: Mapping[str, Any], attempts: Sequence[AttemptRow], now: float
 ) -> Iterator[str]:
-    """Yield the lines of what commands.describe gathered: the verdict first, then why, how long, and the rest."""
+    """Yield the lines for the data that commands.description gathered: the verdict, then failures, run times and the
+    rest."""
     colour = has_colour(context.stdout, context.environ)
     if "session" in data:
         yield from _session(data["session"], profile, now)
@@ -56,7 +57,7 @@ _MOST_FAILURES = 20  # different failures without -o wide
 
 
 def _verdict(job: Mapping[str, Any], attempts: Sequence[AttemptRow], now: float, unicode: bool) -> str:
-    """``✗ Failed: 3 of 200 replicas failed, 1188/1200 items completed, in 1 h 2 min``."""
+    """Return a line such as ``✗ Failed: 3 of 200 replicas failed, 1188/1200 items completed, in 1 h 2 min``."""
     status, counts, items = job["status"], job["counts"], job["items"]
     marks = {State.COMPLETED: ("✓", "ok"), State.FAILED: ("✗", "x"), State.UNKNOWN: ("~", "~")}
     mark = marks.get(status, ("▸", ">"))[not unicode]
@@ -76,7 +77,7 @@ def _verdict(job: Mapping[str, Any], attempts: Sequence[AttemptRow], now: float,
 
 
 def _failures(rows: Sequence[Mapping[str, Any]], width: int, wide: bool) -> list[str]:
-    """Return a line for each reason, with the replicas that have it; the most frequent first."""
+    """Return a line for each reason with the replicas that have it, the most frequent reason first."""
     bad = (State.FAILED, State.REJECTED, State.UNKNOWN, State.SKIPPED)
     groups: dict[tuple[str, int | None, str], list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -99,7 +100,7 @@ def _failures(rows: Sequence[Mapping[str, Any]], width: int, wide: bool) -> list
 
 
 def _named(numbers: Sequence[int]) -> str:
-    """``replica 3`` or ``12 replicas (1-10,17,20)``."""
+    """Return ``replica 3`` or ``12 replicas (1-10,17,20)``."""
     ranges = format_ranges(numbers)
     if len(numbers) == 1:
         return f"replica {ranges}"
@@ -150,10 +151,10 @@ def _session(row: Mapping[str, Any], profile: Profile, now: float) -> Iterator[s
 
 
 def _replicas(data: Mapping[str, Any], wide: bool, screen: bool, now: float, colour: bool) -> Iterator[str]:
-    """Yield the table of replicas; each attempt before the last below its replica."""
+    """Yield the table of replicas, with the earlier attempts below each replica."""
     rows = data["replicas"]
     columns = [REPLICA_NUMBER, *columns_of("replicas", wide)[1:]]
-    if not wide:  # what failed says why above
+    if not wide:  # the section of failures has the reasons
         columns = [column for column in columns if column.title != "REASON"]
     if screen:
         columns, _ = terminal_columns("replicas", columns, rows, now)
@@ -189,7 +190,7 @@ def _section(title: str, lines: Sequence[str], colour: bool) -> Iterator[str]:
 
 
 def _fields(values: Mapping[str, object]) -> Iterator[str]:
-    """``Label       value``; what is unknown is left out."""
+    """Yield lines such as ``Label       value``, without unknown values."""
     for label, value in values.items():
         if value not in (None, ""):
             yield f"{label:<{_LABEL}}{one_line(str(value))}"
@@ -229,7 +230,7 @@ def _logs(folder: str | None, size: int, keep: str) -> str:
 
 
 def _width(context: Invocation) -> int:
-    """Of a terminal its own, less the margin; elsewhere a page's."""
+    """Return the width of the terminal without the margin; 98 elsewhere."""
     if not is_screen(context.stdout, context.environ):
         return 98
     return size_of(context.stdout)[0] - 2

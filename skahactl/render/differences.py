@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from skahactl.model import Difference, Job
 
-#: A part of a line and what it is: "old", "new", or "" for what stays.
+#: A part of a line and its kind: "old", "new", or "" for unchanged text.
 Part = tuple[str, str]
 
-_ALIKE = 0.5  # of two values that are shown in one line with the changed words marked
-_CONTEXT = 24  # characters beside a change that stay
+_ALIKE = 0.5  # values that are more similar than this are one line with the changed words marked
+_CONTEXT = 24  # unchanged characters beside a change
 _WORD = re.compile(r"\w+|\s+|.")
 _SOURCE = "manifest"
-#: Hashes say nothing to a person.
+#: Text to print instead of a hash, which means nothing to a reader.
 _HASHES = {
     "items.hash": "items = other ones than those recorded, as many",
     "items.shares": "items are shared out differently, since their sizes changed",
@@ -35,7 +35,7 @@ _HASHES = {
 
 def difference_lines(context: Invocation, job: JobOutcome, stream: TextIO) -> list[str]:
     """Return the lines for ``stream``: old values after ``-``, new ones after ``+``; a value that changed in part is
-    one line with ``[-old-]`` and ``{+new+}``. Nothing if there is no difference."""
+    one line with ``[-old-]`` and ``{+new+}``. Empty if there are no differences."""
     listed = _without_hashes(job.differences)
     if not listed:
         return []
@@ -50,13 +50,13 @@ def difference_lines(context: Invocation, job: JobOutcome, stream: TextIO) -> li
 
 def _titles(job: JobOutcome) -> tuple[str, str]:
     standing = f" ({job.status}: {counts_text(job.counts)})" if job.status else ""
-    number = job.run - 1 if job.run is not None and job.action in NEXT_RUN else job.run  # the run that is there
+    number = job.run - 1 if job.run is not None and job.action in NEXT_RUN else job.run  # the existing run
     new = f" (run {job.run})" if number != job.run else ""
     return one_line(f"{job.name}, run {number}{standing}"), one_line(f"{job.manifest or 'the manifest'}{new}")
 
 
 def _without_hashes(differences: Sequence[Difference]) -> list[Difference]:
-    """Without the hash of the items where their number differs, too."""
+    """Return the differences without the hashes of items if the number of items differs too."""
     counted = any(difference.path == "items.count" for difference in differences)
     return [one for one in differences if not (counted and one.path in _HASHES)]
 
@@ -79,7 +79,7 @@ def _lines(difference: Difference, ellipsis: str) -> Iterator[list[Part]]:
 
 
 def _changed_words(before: str, after: str, ellipsis: str) -> Iterator[Part]:
-    """Yield the value with its changed words; long parts that stay are shortened."""
+    """Yield the parts of a value with its changed words; long unchanged parts are shortened."""
     old, new = _WORD.findall(before), _WORD.findall(after)
     steps = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     for place, (kind, first, last, start, end) in enumerate(steps):
@@ -93,7 +93,7 @@ def _changed_words(before: str, after: str, ellipsis: str) -> Iterator[Part]:
 
 
 def _shortened(text: str, is_first: bool, is_last: bool, ellipsis: str) -> str:
-    """Text between two changes, before the first or after the last one, at most so long that the changes stand out."""
+    """Shorten unchanged text between two changes, before the first or after the last one."""
     if len(text) <= 2 * _CONTEXT:
         return text
     head = text[: _CONTEXT if not (is_first and is_last) else None]
@@ -102,7 +102,7 @@ def _shortened(text: str, is_first: bool, is_last: bool, ellipsis: str) -> str:
 
 
 def _value(value: object) -> str:
-    """As TOML has it, on one line: JSON spells strings, numbers, truth values and lists alike."""
+    """Format a value as TOML on one line; JSON writes strings, numbers, booleans and lists in the same way."""
     return one_line(json.dumps(value, ensure_ascii=False))
 
 
@@ -110,13 +110,13 @@ _STYLES = {"old": "red", "new": "green", "": ""}
 
 
 def _styled(parts: Iterable[Part], colour: bool) -> str:
-    """Return what is deleted in red, what is new in green."""
+    """Join the parts, old ones in red and new ones in green."""
     return "".join(paint(text, _STYLES[kind], colour) for text, kind in parts)
 
 
 def run_diff_program(context: Invocation, command: str, outcomes: Sequence[JobOutcome], jobs: Sequence[Job]) -> None:
-    """Run ``command`` (SKAHACTL_DIFF) with two directories that hold a JOB.toml for every job that differs: the
-    content of its run, and of its manifest. Raises UsageError if it cannot be run."""
+    """Run ``command`` (SKAHACTL_DIFF) with two directories, which hold a JOB.toml for every job that differs: the
+    content of its run, and that of its manifest. Raises UsageError if the command cannot be run."""
     import shlex
     import subprocess
     import tempfile

@@ -19,7 +19,7 @@ def error_lines(context: Invocation, error: SkahactlError) -> list[str]:
     colour = has_colour(context.stderr, context.environ)
     if isinstance(error, ProblemsError) and error.problems:
         if not is_screen(context.stderr, context.environ):
-            # a place is what tools look for at the start of a line; a mistake without one is an error like others
+            # tools look for a place at the start of a line; a mistake without a place begins with error:
             placed = [(problem.line is not None or problem.key is not None, problem) for problem in error.problems]
             return [one_line(("" if has_place else "error: ") + problem.text()) for has_place, problem in placed]
         unicode = shows_unicode(context.stderr)
@@ -54,7 +54,7 @@ class _FilePage:
         self._gutter = max(map(len, numbers), default=1)
 
     def lines(self) -> Iterator[str]:
-        if all(problem.line is None and problem.key is None for problem in self._problems):  # of the file as a whole
+        if all(problem.line is None and problem.key is None for problem in self._problems):  # of the whole file
             for problem in self._problems:
                 yield f"{paint('error:', 'bold red', self._colour)} {self._file}: {one_line(problem.message)}"
                 yield from (
@@ -85,7 +85,8 @@ class _FilePage:
         return f"{self._blue(f'{number:>{self._gutter}} {self._bar}')} {text}".rstrip()
 
     def _carets(self, problem: Problem) -> Iterator[str]:
-        """Carets below what is wrong, and the message beside them, or below where it does not fit."""
+        """Yield a line with carets below the mistake, and the message beside the carets, or below them if it does not
+        fit."""
         text, column = self._window(problem)
         before = display_width(text[: column - 1])
         marked = max(1, display_width(text[column - 1 : column - 1 + problem.width]))
@@ -99,7 +100,7 @@ class _FilePage:
             yield self._line("", paint(line, "bold red", self._colour))
 
     def _words(self, problem: Problem) -> str:
-        """Return the message, and a short guess beside it."""
+        """Return the message, followed by a short guess if there is one."""
         guess = problem.hint if isinstance(problem.hint, Guess) else None
         return one_line(f"{problem.message}; {guess}" if guess else problem.message)
 
@@ -110,7 +111,8 @@ class _FilePage:
                 yield from (self._line("", part) for part in wrapped(text, max(20, self._columns - self._gutter - 3)))
 
     def _window(self, problem: Problem) -> tuple[str, int]:
-        """Return the line of the file, or the part of it around the mistake that fits; and the column there."""
+        """Return the line of the file, or the part around the mistake that fits, and the column of the mistake in
+        it."""
         text, column = one_line(problem.source or ""), problem.column or 1
         room = max(20, self._columns - self._gutter - 4)
         if len(text) <= room:

@@ -1,4 +1,5 @@
-"""The end of a long wait: a bell and a notification of the terminal, and the command that the profile names."""
+"""Notifications at the end of a long wait: the bell and a notification of the terminal, and the command of the
+profile."""
 
 from __future__ import annotations
 

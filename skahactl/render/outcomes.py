@@ -40,22 +40,23 @@ if TYPE_CHECKING:
 
 
 def head(name: str, profile: Profile) -> str:
-    """Return the job and where it runs, with which every summary begins."""
+    """Return the job and where it runs: the beginning of every summary."""
     return f"{name} on {profile.name} ({profile.host})"
 
 
 def head_of(run: Run) -> str:
-    """Return the same, of the profile that the run was made with."""
+    """Return the head for a run, with the profile that it was created with."""
     return head(run.key.name, Profile(run.profile, run.key.server))
 
 
 def counts_text(counts: Mapping[str, int]) -> str:
-    """Return the states that there are: ``12 Completed, 4 Running``."""
+    """Return the counts of the states that occur: ``12 Completed, 4 Running``."""
     return ", ".join(f"{counts[state]} {state}" for state in COUNT_ORDER if counts.get(state)) or "0 replicas"
 
 
 def standing(status: str | None, counts: Mapping[str, int]) -> str:
-    """``Completed, 6 replicas`` or ``Running: of 16 replicas, 12 Completed and 4 Running``."""
+    """Return the status with counts: ``Completed, 6 replicas`` or
+    ``Running: of 16 replicas, 12 Completed and 4 Running``."""
     total = sum(counts.values())
     replicas, states = count_noun(total, "replica"), [state for state in counts if counts[state]]
     if states == [status]:
@@ -68,15 +69,15 @@ def standing(status: str | None, counts: Mapping[str, int]) -> str:
 
 _EXPLAINED = frozenset(
     {JobAction.REFUSE, JobAction.ENDED, JobAction.DELETE, JobAction.BUSY}
-)  # what did nothing says why
-_DENIED = frozenset({JobAction.REFUSE, JobAction.BUSY})  # said with -q too
+)  # if nothing was done, the reason is printed
+_DENIED = frozenset({JobAction.REFUSE, JobAction.BUSY})  # printed with -q too
 _MOST_ERRORS = 10  # maximum number of different errors that are shown
 
 
 def show_outcome(context: Invocation, outcome: Outcome) -> None:
-    """Data and names to stdout, a summary of each job to stderr.
+    """Print data and names on stdout, and a summary of each job on stderr.
 
-    A dry run's plan and differences are what was asked for, so as a table they go to stdout.
+    As a table, the plan and the differences of a dry run go to stdout, since they are what the user requested.
     """
     if context.machine_readable:
         from skahactl.render.tables import data_text
@@ -96,7 +97,7 @@ def show_outcome(context: Invocation, outcome: Outcome) -> None:
 
 
 def _print_names(context: Invocation, job: JobOutcome) -> None:
-    """The job where all its replicas took part, or none had to; else each replica that did. Words are targets."""
+    """Print targets: the job if all its replicas were changed or none was, else each replica that was changed."""
     acted = [step.replica for step in job.steps if step.action in ACTIVE]
     if not acted or len(acted) == len(job.steps):
         context.out(job.name)
@@ -124,7 +125,7 @@ def _say_outcome(context: Invocation, profile: Profile, where: str, job: JobOutc
         _say_verdict(context, profile, job)
         return
     say(one_line(f"{where}: {_headline(job)}"))
-    if job.action is JobAction.REFUSE:  # a run that was started needs no account of what changed
+    if job.action is JobAction.REFUSE:  # a run that was started needs no list of differences
         for line in _differences(context, job, context.stderr):
             say(line)
     _say_errors(context, job)
@@ -134,7 +135,7 @@ def _say_outcome(context: Invocation, profile: Profile, where: str, job: JobOutc
 
 
 def _print_urls(context: Invocation, job: JobOutcome) -> None:
-    """Of an interactive job that was seen to run."""
+    """Print the addresses of an interactive job that this command watched until it was Running."""
     if job.watched and job.summary is not None and job.summary.run.kind != "headless":
         for url in filter(
             None, (step.url for step in job.steps if step.action not in (StepAction.DELETE, StepAction.RENEW))
@@ -160,7 +161,7 @@ def _is_driven(job: JobOutcome) -> bool:
 
 
 def _say_verdict(context: Invocation, profile: Profile, job: JobOutcome) -> None:
-    """How the job ended, and the commands that come next."""
+    """Print how the job ended, and the commands that can come next."""
     deletes = job.action is JobAction.DELETE
     good = deletes or job.status == State.COMPLETED
     unicode, colour = shows_unicode(context.stderr), has_colour(context.stderr, context.environ)
@@ -179,7 +180,7 @@ def _say_verdict(context: Invocation, profile: Profile, job: JobOutcome) -> None
 
 
 def _result(job: JobOutcome) -> str:
-    """``1188/1200 items in 1 h 2 min; 3 of 200 replicas failed``, or ``29/30 replicas in 27 s; 1 failed``."""
+    """Return ``1188/1200 items in 1 h 2 min; 3 of 200 replicas failed``, or ``29/30 replicas in 27 s; 1 failed``."""
     summary, total = job.summary, sum(job.counts.values())
     assert summary is not None
     items = summary.items
@@ -197,7 +198,7 @@ def _result(job: JobOutcome) -> str:
 
 
 def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]]:
-    """``why`` and ``again``, with the command to paste."""
+    """Return pairs of a purpose (``why``, ``again``) and the command to paste."""
     name, counts = job.name, job.counts
     commands: list[tuple[str, str]] = []
     if counts[State.FAILED] > job.unlogged:
@@ -222,7 +223,7 @@ def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]
 
 
 def _headline(job: JobOutcome) -> str:
-    """Return the status, after what was done, or why nothing was done."""
+    """Return what was done and the status, or why nothing was done."""
     done = done_text(job.steps)
     if job.action is JobAction.DELETE and (done or job.explained) and job.status in ENDED:
         return job.reason if job.explained else done
@@ -244,7 +245,7 @@ def _say_errors(context: Invocation, job: JobOutcome) -> None:
 
 
 def _advice(job: JobOutcome, profile: Profile) -> list[str]:
-    """Return failures with the next command, and what is left to do without a driver."""
+    """Return lines with failures and the next command, and with what remains to do without a driver."""
     lines = [job.hint] if job.hint else []
     if job.failed:
         logs, rows = suggest("logs", job.name, "--failed"), suggest("get", "replicas", job.name)
@@ -296,8 +297,8 @@ def _without_driver(job: JobOutcome, profile: Profile) -> str:
 
 
 def done_text(steps: Sequence[StepResult]) -> str:
-    """Return what was done, by action and outcome: ``40 sessions created, 2 rejected; 1 replica retried``; what stays
-    is left out."""
+    """Return what was done, by action and outcome: ``40 sessions created, 2 rejected; 1 replica retried``. Unchanged
+    replicas are left out."""
     tally: dict[str, dict[str, int]] = {}
     for step in steps:
         if step.action in ACTIVE and step.action != StepAction.RENEW and step.outcome:
@@ -309,7 +310,7 @@ def done_text(steps: Sequence[StepResult]) -> str:
     )
 
 
-#: What an action does, and to what.
+#: The object of an action, and its participle.
 _DONE: Mapping[str, tuple[str, str]] = {
     StepAction.CREATE: ("session", "created"),
     StepAction.RETRY: ("replica", "retried"),
@@ -325,7 +326,7 @@ def _done_words(action: str, outcomes: Mapping[str, int]) -> str:
     return ", ".join([f"{count_noun(number, noun)} {words}", *(f"{number} {words}" for number, words in others)])
 
 
-#: Actions that are more than a verb, or no change.
+#: Actions for which ``would ACTION`` is not the right text.
 _PLANNED: Mapping[str, str] = {
     StepAction.HOLD: "would stay Queued",
     StepAction.RESEND: "would create again",
@@ -338,12 +339,12 @@ _PLANNED: Mapping[str, str] = {
 
 
 def _would(action: str) -> str:
-    """Return an action of a plan, in words."""
+    """Return the text for an action of a plan."""
     return _PLANNED.get(action, f"would {action}")
 
 
 def step_lines(steps: Sequence[StepResult]) -> list[str]:
-    """Equal planned steps in one line: ``would create   1-10,17   not created yet``."""
+    """Return a line for each group of equal planned steps: ``would create   1-10,17   not created yet``."""
     grouped: dict[tuple[str, str], list[int]] = {}
     for step in steps:
         numbers = grouped.setdefault((step.action, one_line(step.reason)), [])
@@ -354,7 +355,7 @@ def step_lines(steps: Sequence[StepResult]) -> list[str]:
 
 
 def error_lines(steps: Sequence[StepResult]) -> list[str]:
-    """Return every different error once, with the replicas that had it, or the session that belongs to no job."""
+    """Return a line for each different error, with the replicas that had it, or the session without a job."""
     grouped: dict[tuple[str, str, str], list[int]] = {}
     for step in steps:
         if step.error:
@@ -371,9 +372,9 @@ def error_lines(steps: Sequence[StepResult]) -> list[str]:
 
 
 def add_requests(outcome: Outcome, jobs: Sequence[Job]) -> None:
-    """Each step that sends gets ``request``: the form as it would be sent, encoded, secrets as references.
+    """Add ``request`` to each step that sends one: the form as it would be sent, encoded, with references for secrets.
 
-    A field that is there once is a string, ``env`` a list.
+    A field that occurs once is a string; ``env`` is a list.
     """
     from skahactl.manifest.shared_record import wrapped_request
 
@@ -387,7 +388,7 @@ def add_requests(outcome: Outcome, jobs: Sequence[Job]) -> None:
 
 
 def show_requests(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) -> None:
-    """The first request of each job, and how the others differ."""
+    """Print the first request of each job, and how the others differ from it."""
     for part, job in _pairs(outcome, jobs):
         sent = [step.replica or 0 for step in part.steps if step.action in CREATES]
         replicas = {replica.number: replica.request for replica in job.replicas}
@@ -420,7 +421,7 @@ def _form(request: Request, name: str) -> dict[str, object]:
 
 
 def _lines_of_replica(job: Job, replica: Replica, run: int | str, verbose: bool) -> Iterator[str]:
-    """Yield the lines of a replica's request. Unless ``verbose``, the command is that of the manifest, without its
+    """Yield the lines of a replica's request. Without ``verbose``, the command is that of the manifest, without its
     wrapper."""
     from skahactl.manifest.shared_record import wrapped_request
 
@@ -438,7 +439,7 @@ def _lines_of_replica(job: Job, replica: Replica, run: int | str, verbose: bool)
 
 
 def _lines(request: Request) -> Iterator[str]:
-    """Before encoding, each word as a shell would want it."""
+    """Yield the lines of a request before encoding, with words quoted for a shell."""
     yield f"image  {request.image}"
     flexible = "flexible resources (explained by: skahactl help manifest)"
     yield f"needs  {format_resources(asdict(request.resources), flexible)}"
@@ -452,7 +453,7 @@ def _lines(request: Request) -> Iterator[str]:
 
 
 def _differing(first: Request, others: Sequence[Request]) -> str:
-    """In which words the others differ: ``the same, except command and REPLICA_ID``."""
+    """Return how the other requests differ from the first one: ``the same, except command and REPLICA_ID``."""
     names: dict[str, None] = {}
     own = dict(first.env)
     for other in others:

@@ -1,4 +1,4 @@
-"""Long text on a terminal, shown through a pager."""
+"""Show long text on a terminal with a pager."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def show(text: str, stdout: TextIO, environ: Mapping[str, str], *, lines: int | 
 
 
 def _pager(environ: Mapping[str, str]) -> list[str]:
-    """Return the words of the command of the pager; empty without a pager."""
+    """Return the words of the pager's command; empty without a pager."""
     setting = next((environ[name] for name in ("SKAHACTL_PAGER", "PAGER") if name in environ), _DEFAULT)
     try:
         words = shlex.split(setting)
@@ -42,7 +42,7 @@ def _pager(environ: Mapping[str, str]) -> list[str]:
 
 
 def _run(command: list[str], text: str) -> None:
-    """Run the pager until the user leaves it. Ctrl-C belongs to the pager; leaving it early is not an error."""
+    """Run the pager until the user leaves it. Only the pager handles Ctrl-C; leaving it early is not an error."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with subprocess.Popen(command, stdin=subprocess.PIPE, encoding="utf-8", errors="replace") as pager:

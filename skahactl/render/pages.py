@@ -1,4 +1,4 @@
-"""Pages of the manual: which exist, and one as plain text, for a terminal, or in the language of man pages.
+"""The pages of the manual: their names, and their text as plain text, for a terminal, or as a man page.
 
 The pages are the Markdown files in ``skahactl/manual``.
 """
@@ -38,7 +38,7 @@ class Emphasis(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A piece of text that looks the same throughout; it keeps the line breaks of the file."""
+    """A piece of text with one emphasis; it keeps the line breaks of the file."""
 
     text: str
     emphasis: Emphasis = Emphasis.NONE
@@ -49,7 +49,7 @@ Spans = list[Span]
 
 @dataclass(frozen=True, slots=True)
 class PageBlock:
-    """One block of a page: its text; of an item also the mark before it; of a table its rows, the header first."""
+    """One block of a page: its text; for an item also the mark before it; for a table its rows, the header first."""
 
     kind: BlockKind
     spans: Spans = field(default_factory=list)
@@ -137,7 +137,7 @@ def roff(text: str) -> str:
 
 
 def escape_roff(text: str) -> str:
-    """Text that troff prints as it is."""
+    """Escape text for troff, so that it is printed unchanged."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     return re.sub(r"^([.'])", r"\\&\1", text, flags=re.MULTILINE)
 
@@ -168,7 +168,7 @@ def blocks(text: str) -> Iterator[PageBlock]:
 
 
 def _rows(tokens: Iterator[Token]) -> list[list[Spans]]:
-    """Take the tokens of a table."""
+    """Return the rows of a table, and consume its tokens."""
     rows: list[list[Spans]] = []
     for token in tokens:
         match token.type:

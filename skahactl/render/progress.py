@@ -1,4 +1,4 @@
-"""A driver's progress: a picture on a terminal, plain lines elsewhere (engine.runtime.Reporter)."""
+"""A driver's progress (engine.runtime.Reporter): a picture on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ Monotonic = Callable[[], float]
 
 
 def reporter(context: Invocation) -> Reporter:
-    """For stderr: LiveReporter on a terminal, PlainReporter elsewhere and with TERM=dumb; QuietReporter with ``-q``."""
+    """Return the reporter for stderr: LiveReporter on a terminal, PlainReporter elsewhere and with TERM=dumb,
+    QuietReporter with ``-q``."""
     if context.quiet:
         return QuietReporter(context)
     if is_screen(context.stderr, context.environ):
@@ -32,7 +33,7 @@ def reporter(context: Invocation) -> Reporter:
 
 
 class QuietReporter(SilentReporter):
-    """Prints warnings alone."""
+    """Prints only warnings."""
 
     def __init__(self, context: Invocation):
         self._context = context
@@ -42,8 +43,8 @@ class QuietReporter(SilentReporter):
 
 
 class PlainReporter:
-    """A line when a job's counts change, at most one every ``interval`` seconds for each job. A stream that is gone is
-    no reason to stop working."""
+    """Prints a line when a job's counts change, at most one every ``interval`` seconds for each job. A closed stream
+    does not stop the work."""
 
     def __init__(self, stream: TextIO, *, monotonic: Monotonic = time.monotonic, interval: float = 5.0):
         self._stream = stream
@@ -75,14 +76,14 @@ class PlainReporter:
             self._say_why(run)
 
     def close(self, *, has_result: bool = False) -> None:
-        """Write what was held back, unless the command prints the result itself (``has_result``)."""
+        """Write the delayed lines, unless the command prints the result itself (``has_result``)."""
         for key, line in list(self._due.items()):
             if not has_result:
                 self._write(key, line)
         self._due.clear()
 
     def _say_why(self, run: RunProgress) -> None:
-        """What Pending replicas wait for and why replicas failed, each reason once."""
+        """Print why replicas are Pending and why replicas failed, each reason once."""
         key, where = run.summary.run.id, head_of(run.summary.run)
         news = [(words, f"replica {number} is Pending: {words}") for number, words in run.why]
         news += [(words, line) for failure in run.failures for words, line in [_failure(failure)]]
@@ -97,18 +98,19 @@ class PlainReporter:
         self.say(line)
 
 
-_MOST_REASONS = 50  # lines about failures; more are a wall
+_MOST_REASONS = 50  # maximum number of lines with reasons
 
 
 def _line(run: RunProgress) -> str:
-    """Counts, and the items that completed while replicas run: at the end, some logs are still to be read."""
+    """Return the status with counts; before the job has ended, also the items, of which some logs are read only at the
+    end."""
     items, status = run.summary.items, run.summary.status
     done = f"; {items['completed']}/{items['total']} items" if items.get("total") and status not in ENDED else ""
     return standing(run.summary.status, run.summary.counts) + done
 
 
 def _failure(failure: FailedReplica) -> tuple[str, str]:
-    """Return the reason without its numbers, and the line that names the replica."""
+    """Return the reason without its numbers, to recognise similar failures, and the line that names the replica."""
     code = "" if failure.exit_code is None else f"exit {failure.exit_code}"
     words = failure.words
     if failure.line is None and code and failure.hint:
@@ -121,11 +123,11 @@ def _failure(failure: FailedReplica) -> tuple[str, str]:
 
 
 class LiveReporter:
-    """A picture of every job, painted at each poll and, for its spinner, its clock and for a resize, every ``tick``
-    seconds. The terminal's title names the first job. A terminal that is closed does not stop the work.
+    """A picture of every job, painted at each poll, and every ``tick`` seconds for the spinner, the clock and a new
+    terminal size. The title of the terminal names the first job. A closed terminal does not stop the work.
 
-    Only one thread writes to the terminal, and an interrupt reaches the main thread only, so that what was written and
-    what is remembered of it always agree.
+    Only one thread writes to the terminal, and only the main thread is interrupted, so that the recorded state of the
+    terminal is always correct.
     """
 
     def __init__(
@@ -168,7 +170,7 @@ class LiveReporter:
             self._tell()
 
     def close(self, *, has_result: bool = False) -> None:
-        """Leave everything said on the terminal, and no picture. What is said later is a plain line."""
+        """Write all messages, and remove the picture. Later messages are plain lines."""
         del has_result
         with self._changed:
             self._closed = True
@@ -216,19 +218,19 @@ class LiveReporter:
         self._pause = max(self._tick, _SHARE * (time.thread_time() - began))
 
 
-_OVERDUE = 10.0  # seconds after which an estimate that did not come true is no longer shown
-_SHARE = 25  # a picture takes one of so many seconds of a processor at most
+_OVERDUE = 10.0  # seconds after which an estimate that was exceeded is no longer shown
+_SHARE = 25  # pause at least this many times as long as painting took
 
 
 def _after(run: RunProgress, passed: float) -> RunProgress:
-    """Return the same some seconds later, as far as the clock alone tells."""
+    """Return the progress some seconds later: only times change."""
     longest = tuple((number, seconds + passed) for number, seconds in run.longest)
     left = None if run.left is None or passed > run.left + _OVERDUE else max(1.0, run.left - passed)
     return replace(run, now=run.now + passed, longest=longest, left=left)
 
 
 def _title(runs: Sequence[RunProgress], unicode: bool) -> str:
-    """``survey 68 % ✗3``, of the first job that has not ended."""
+    """Return ``survey 68 % ✗3`` for the first job that has not ended."""
     from skahactl.render.cells import percent
 
     run = next((run for run in runs if run.summary.run.ended is None), runs[0])

@@ -1,7 +1,7 @@
-"""The report page: one HTML file with charts as inline SVG, which needs no network and no script to be read.
+"""The report page: one HTML file with charts as inline SVG, which can be read without network and script.
 
-Everything that came from outside passes through Jinja2's autoescape. A content security policy allows no script but
-the one of the page, so that text which slipped through could not act either.
+All data passes through Jinja2's autoescape. As a second protection, a content security policy allows no script except
+that of the page.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class FailedAttempt:
 
     row: AttemptRow
     lines: tuple[str, ...]  # the last lines, oldest first; empty if there is no log
-    log: str  # where the log is stored; without lines: why there is none
+    log: str  # the path of the log; without lines, why there are none
 
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Replicas that failed alike."""
+    """Replicas with similar failures."""
 
     state: str  # Failed, Rejected, Unknown or Skipped
     reason: str
@@ -90,7 +90,7 @@ class Report:
 
 
 def report_page(report: Report) -> str:
-    """Return the whole page. Jinja2 is imported here, for no other command needs it."""
+    """Return the whole page. Jinja2 is imported here, because only this command needs it."""
     environment = _environment()
     script = _source("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -138,12 +138,12 @@ def _environment() -> Environment:
 
 
 def clock(epoch: float) -> str:
-    """``2026-11-26 15:02:11 UTC``."""
+    """Format a time as ``2026-11-26 15:02:11 UTC``."""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(epoch))
 
 
 def clean(text: str) -> str:
-    """``text`` without terminal escapes, control characters and marks that change the direction of text."""
+    """Return ``text`` without terminal escapes, with control characters and changes of the text direction replaced."""
     return text if text.isascii() and text.isprintable() else _UNSHOWABLE.sub("\ufffd", _ESCAPES.sub("", text))
 
 
@@ -160,7 +160,7 @@ def _short_ranges(numbers: Sequence[int]) -> str:
 
 
 class _Budget:
-    """How much text the page has room for, shared by everything that is shown."""
+    """How much text the page has room for, shared by all its sections."""
 
     def __init__(self, report: Report):
         attempts = sum(len(job.attempts) for job in report.jobs)
@@ -170,7 +170,7 @@ class _Budget:
         self.manifest = _MANIFEST_CHARS // max(1, len(report.jobs))
 
     def log_lines(self, lines: Sequence[str]) -> tuple[str, ...]:
-        """Return the lines in a form that can be shown, without the oldest ones if they do not fit."""
+        """Return the lines cleaned and shortened, without the oldest ones if they do not fit."""
         shown: list[str] = []
         for line in reversed(lines):
             text = clipped(clean(line[: 2 * _LONGEST_LINE]), _LONGEST_LINE)
@@ -211,7 +211,7 @@ class UsageChart(NamedTuple):
     """One quantity that the platform measured."""
 
     quantity: str
-    measure: str  # what the values are of each replica
+    measure: str  # which value of each replica: Peak or Mean
     unit: str
     values: tuple[float, ...]
     requested: float | None  # None for flexible sessions
@@ -223,7 +223,7 @@ class UsageChart(NamedTuple):
 
 
 class Section:
-    """What the template shows of one job. Charts are computed when the template asks for them."""
+    """The data of one job for the template. Charts are computed when the template needs them."""
 
     def __init__(self, job: ReportJob, report: Report, place: int, budget: _Budget):
         self.job = job
@@ -233,13 +233,13 @@ class Section:
         self.id = f"job-{place}"
         self.generated = report.generated
         self._budget = budget
-        #: What has not ended is drawn until the last poll, for nothing is known of it after that.
+        #: Live attempts are drawn until the last poll, since nothing later is known.
         observed = self.run.observed
         until = report.generated if observed is None else min(report.generated, max(observed, self.run.created))
         self._until = until
         self.spans = spans(job.attempts, until)
         self.drawn = self.spans
-        if budget.bars < 1:  # the failed ones first: they are what a reader looks for
+        if budget.bars < 1:  # failed ones take precedence: readers look for them
             kept = sorted(enumerate(self.spans), key=lambda pair: pair[1].row.state not in _BAD)
             self.drawn = [span for _, span in sorted(kept[: int(len(kept) * budget.bars)])]
 
@@ -255,12 +255,12 @@ class Section:
 
     @property
     def status(self) -> str:
-        """The status of the job, or Stopped: [limits] failures ended it."""
+        """The status of the job; "Stopped" if [limits] failures stopped it."""
         return self.summary.status if self.summary.stop_reason is None else "Stopped"
 
     @property
     def verdict(self) -> str:
-        """completed, failed, live or other: the colour and the sign of the section."""
+        """ "completed", "failed", "live" or "other": selects the colour and the sign of the section."""
         if self.status in (State.FAILED, "Stopped"):
             return "failed"
         if self.status == State.COMPLETED:
@@ -317,7 +317,7 @@ class Section:
 
     @property
     def commands(self) -> list[tuple[str, str]]:
-        """What to run next: (purpose, command)."""
+        """The commands to run next: (purpose, command)."""
         counts = self.summary.counts
         call = "skahactl" if self.run.profile == "local" else f"skahactl -p {self.run.profile}"
         if self.summary.ended is None and self.status != "Stopped":
@@ -331,7 +331,7 @@ class Section:
 
     @cached_property
     def _ended(self) -> list[AttemptSpan]:
-        """Attempts that ran, and ended."""
+        """The attempts that ran and have ended."""
         return [span for span in self.spans if span.started is not None and span.row.state not in ALIVE]
 
     @cached_property
@@ -367,7 +367,7 @@ class Section:
 
     @property
     def timed_noun(self) -> str:
-        """Whether a run time is that of an item, or of a replica with any number of them."""
+        """What a run time belongs to: "item" if every replica has exactly one, else "replica"."""
         items = self.job.items.values()
         return "item" if items and all(len(one) == 1 for one in items) else "replica"
 
@@ -393,7 +393,7 @@ class Section:
         return f"{replica} ({items})" if items else str(replica)
 
     def items_of(self, replica: int) -> str:
-        """The items of a replica in a few words; "" if it has none."""
+        """Return a replica's items in a few words; "" if it has none."""
         items = self.job.items.get(replica, ())
         if len(items) <= 1:
             return items[0] if items else ""
@@ -401,7 +401,7 @@ class Section:
 
     @cached_property
     def failures(self) -> list[FailureGroup]:
-        """The largest groups, with log lines as far as there is room."""
+        """The largest groups of failures, with as many log lines as fit."""
         shown = []
         for group in self.job.failures[:_MOST_GROUPS]:
             examples = tuple(replace(one, lines=self._budget.log_lines(one.lines)) for one in group.examples)
@@ -410,7 +410,7 @@ class Section:
 
     @property
     def more_failures(self) -> int:
-        """Replicas in the groups that are not shown."""
+        """The number of replicas in the groups that are not shown."""
         return sum(len(group.replicas) for group in self.job.failures[_MOST_GROUPS:])
 
     @property
@@ -426,7 +426,7 @@ class Section:
         return f"{value:.4g}"
 
     def tooltip(self, span: AttemptSpan) -> str:
-        """Return lines about one attempt: what it is, how long it took, what it wrote last."""
+        """Return lines about one attempt: replica, items, times and last log line."""
         row = span.row
         ending = row.state if row.exit_code is None else f"{row.state}, exit code {row.exit_code}"
         attempt = f", attempt {row.number}" if row.number > 1 else ""
@@ -459,7 +459,7 @@ class OrderRow(NamedTuple):
 
 
 class Order(NamedTuple):
-    """When each of several jobs ran, on one scale."""
+    """When each of several jobs ran, on a common scale."""
 
     rows: list[OrderRow]
     scale: charts.TimeScale
@@ -479,7 +479,7 @@ def _order(sections: Sequence[Section]) -> Order | None:
 
 
 def _alive(section: Section) -> tuple[float, float]:
-    """Return from when to when a job was worked on; until now if it has not ended."""
+    """Return the start and the end of the work on a job; the end is now if it has not ended."""
     ended = section.generated if section.summary.ended is None else section.summary.ended
     begin = min((span.created for span in section.spans), default=section.run.created)
     return begin, max(begin, section.run.created, ended)

@@ -1,4 +1,4 @@
-"""How things look: the order and the colours of states, and the escape sequences of styles."""
+"""The order and the colours of states, and the escape sequences of styles."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _CODES = {
 
 
 def paint(text: str, style: str, colour: bool) -> str:
-    """Return ``text`` with the escape sequences of a style, where there is one and the stream shows colours."""
+    """Return ``text`` with the escape sequences of ``style``; unchanged without a style or colours."""
     return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if colour and style else text
 
 

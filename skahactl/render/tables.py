@@ -1,4 +1,4 @@
-"""Rows of shapes.py as a table or as data, on stdout."""
+"""Print rows of shapes.py as a table or as data."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def show_rows(
     now: float | None = None,
     place: str = "",
 ) -> None:
-    """``rows`` of ``noun`` in the format that was asked for.
+    """Print ``rows`` of ``noun`` in the requested format.
 
-    Tables show times relative to ``now`` (epoch seconds). ``raw`` is what data formats print instead of the rows,
-    where the platform's own answer is one object. No rows: a table says on stderr that there are none
-    in the ``place``, and prints nothing.
+    Tables show times relative to ``now`` (epoch seconds). Data formats other than csv print ``raw`` instead of the rows
+    if it is given: the server's reply, where it is one object. Without rows, a table prints nothing, and stderr says
+    that ``place`` has none.
     """
     if context.output in ("table", "wide"):
         if rows:
@@ -48,7 +48,7 @@ def show_rows(
 
 
 def data_text(output: str, data: Any, *, headers: bool = True) -> str:
-    """``data`` as json, yaml (JSON is YAML), jsonl (a line for each row) or csv."""
+    """Return ``data`` as json, yaml (JSON is YAML), jsonl (a line per row) or csv."""
     rows: Sequence[Row] = [data] if isinstance(data, dict) else data
     if output == "csv":
         return _csv_text(rows, headers)
@@ -58,7 +58,7 @@ def data_text(output: str, data: Any, *, headers: bool = True) -> str:
 
 
 def _json_text(data: object, indent: int | None = None) -> str:
-    """JSON has no NaN and no infinity: where a server gives such a number, null."""
+    """Return JSON text. NaN and infinity, which JSON lacks but a server may send, become null."""
     try:
         return json.dumps(data, ensure_ascii=False, indent=indent, allow_nan=False)
     except ValueError:
@@ -67,8 +67,8 @@ def _json_text(data: object, indent: int | None = None) -> str:
 
 
 def _csv_text(rows: Sequence[Row], headers: bool) -> str:
-    """Return a column for each field, those of nested tables with a dot (``counts.Failed``); words of a list with
-    blanks between them, and nothing for what is unknown."""
+    """Return CSV with a column per field. Fields of nested tables have dotted names (``counts.Failed``), elements of a
+    list are joined by blanks, and unknown values are empty."""
     import csv
     import io
 
@@ -93,8 +93,8 @@ def _flattened(row: Mapping[str, object], prefix: str) -> Iterator[tuple[str, ob
 
 
 def sort_rows(noun: str, rows: Sequence[Row], key: str | None) -> list[Row]:
-    """By a field of the data (dotted: ``counts.Failed``) or a column's title; a ``-`` before it turns it round. What
-    is unknown comes last. UsageError for what is neither."""
+    """Sort by a field of the data (dotted: ``counts.Failed``) or by a column's title; a ``-`` before it reverses the
+    order. Rows with an unknown value come last. Raises UsageError if ``key`` is neither."""
     if key is None:
         return list(rows)
     name = key.removeprefix("-")
@@ -117,16 +117,16 @@ def _show_table(context: Invocation, noun: str, rows: Sequence[Row], headers: bo
     context.stdout.write("".join(f"{line}\n" for line in lines))
 
 
-_NOTHING = frozenset({"-", "0", "1/1", "0/1", " "})  # one attempt of one is nothing to show, either
+_NOTHING = frozenset({"-", "0", "1/1", "0/1", " "})  # also attempts of jobs that allow only one
 
 
 def terminal_columns(
     noun: str, columns: Sequence[Column], rows: Sequence[Row], now: float, unicode: bool = True
 ) -> tuple[list[Column], str | None]:
-    """Return the columns that a terminal shows of these rows, and a title above them.
+    """Return the columns that a terminal shows for these rows, and a title above them.
 
-    Replicas of one job are numbers below a title with the job. Columns that hold nothing are left out, but for keys
-    and states.
+    Replicas of one job are shown by number, below a title with the job. Columns without information are left out,
+    except the key and the states.
     """
     shown, title = list(columns), None
     jobs = {(row.get("job"), row.get("run")) for row in rows} if noun in ("replicas", "items") else set()
@@ -141,8 +141,8 @@ def terminal_columns(
 
 
 def _value_of(noun: str, name: str, rows: Sequence[Row]) -> Callable[[Row], Any]:
-    """Return the field or the column that ``name`` means: a field as it is written, a column, or a field in other
-    letters."""
+    """Return a function from a row to its value of ``name``: an exact field, else a column's title, else a field in any
+    case."""
     fields = sorted(_fields(rows[:100]))
     columns = {column.title.lower(): column for column in VIEWS[noun].columns}
     if name not in fields and name.lower() in columns:
@@ -159,7 +159,7 @@ def _value_of(noun: str, name: str, rows: Sequence[Row]) -> Callable[[Row], Any]
 
 
 def _fields(rows: Sequence[Row]) -> set[str]:
-    """Dotted, where the value is itself one of fields: that has no order."""
+    """Return the names of the fields; for a nested table, which has no order, the dotted names of its fields."""
     found = {key for row in rows for key in row}
     nested = {key for row in rows for key, value in row.items() if isinstance(value, Mapping)}
     inner = {f"{key}.{part}" for row in rows for key in nested for part in row.get(key) or ()}  # type: ignore[attr-defined]
@@ -174,7 +174,7 @@ def _value(row: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 
 
 def _rank(value: Any) -> tuple[int, Any]:
-    """Return numbers before words, lists by their length, texts that are numbers as numbers."""
+    """Return a sort key: numbers before words; lists count as their length, and texts that are numbers as numbers."""
     if isinstance(value, list | tuple):
         return 0, float(len(value))
     if isinstance(value, int | float):
@@ -187,20 +187,20 @@ def _rank(value: Any) -> tuple[int, Any]:
 
 _GAP = "  "
 #: rich.table.Table takes 2.9 s for 5,000 rows of 9 columns, these functions 0.06 s; for 40 rows 30 ms and 0.6 ms.
-_NARROWEST = 10  # what is cut keeps at least so much
-_SHORTEST = 4  # and a title over numbers
+_NARROWEST = 10  # minimum width of a column that is cut
+_SHORTEST = 4  # minimum width of a title over numbers
 
 
 def cells(columns: Sequence[Column], rows: Sequence[Row], now: float) -> list[list[str]]:
-    """Return the text of every cell, each one line; ``-`` for what is unknown."""
+    """Return the text of every cell on one line; ``-`` for unknown values."""
     return [[_text(column.cell(row, now)) for column in columns] for row in rows]
 
 
 def plain_lines(
     columns: Sequence[Column], texts: Texts, headers: bool, widths: Sequence[int] | None = None, *, colour: bool = False
 ) -> list[str]:
-    """Return one line a row, columns at least two blanks apart, nothing cut. ``widths``: at least so wide. ``colour``:
-    states have their colours."""
+    """Return one line per row, with columns at least two blanks apart and nothing cut. ``widths``: minimum widths.
+    ``colour``: colour the states."""
     widths = widths or column_widths(columns, texts)
     lines = [[column.title for column in columns], *texts] if headers else texts
     return [_line(columns, line, widths, colour) for line in lines]
@@ -216,9 +216,9 @@ def terminal_lines(
     most: int | None = None,
     colour: bool = True,
 ) -> list[str]:
-    """Return lines that fit ``room``, if shortening the longest cells can do it; else they are whole, and the terminal
-    wraps them. Above them the title and the headers. No more than ``most`` lines: the last one then says how many more
-    rows there are."""
+    """Return the title, the headers and the rows as lines that fit ``room`` columns. If shortening the longest cells is
+    not enough, the lines are whole, and the terminal wraps them. With ``most``, return at most that many lines; the
+    last one then counts the missing rows."""
     widths = _fitting(columns, texts, room) or column_widths(columns, texts)
     lines = [paint(title, "bold", colour)] if title is not None and headers else []
     if headers:
@@ -257,7 +257,7 @@ def _cut(columns: Sequence[Column], line: Sequence[str], widths: Sequence[int]) 
 
 
 def shorten_end(text: str, width: int) -> str:
-    """``cannot open fi…``."""
+    """Shorten a text at its end: ``cannot open fi…``."""
     if display_width(text) <= width:
         return text
     from rich.cells import set_cell_size
@@ -266,7 +266,7 @@ def shorten_end(text: str, width: int) -> str:
 
 
 def shorten_middle(text: str, width: int) -> str:
-    """``psfex…/12``: the middle goes, since what distinguishes names is at their ends."""
+    """Shorten a text in the middle, since names differ at their ends: ``psfex…/12``."""
     if display_width(text) <= width:
         return text
     from rich.cells import set_cell_size
@@ -279,8 +279,8 @@ def shorten_middle(text: str, width: int) -> str:
 
 
 def _fitting(columns: Sequence[Column], texts: Texts, room: int) -> list[int] | None:
-    """Widths that fit, the widest columns made narrower first, and if need be the titles over numbers cut; keys are
-    never cut. None if that would leave too little of one."""
+    """Return column widths that fit ``room``: the widest columns shrink first, and titles over numbers last; keys are
+    never cut. None if a column would become too narrow."""
     widths = column_widths(columns, texts)
     for whole in (("never", "last"), ("never",)):
         least = [
@@ -295,7 +295,8 @@ def _fitting(columns: Sequence[Column], texts: Texts, room: int) -> list[int] | 
 
 
 def _make_narrower(widths: list[int], least: Sequence[int], room: int) -> None:
-    """The widest first, none below its ``least``, until they fit or none is left."""
+    """Shrink ``widths`` in place, the widest first and none below its ``least``, until they fit ``room`` or none can
+    shrink."""
     while _whole(widths) > room:
         loose = [place for place, width in enumerate(widths) if width > least[place]]
         if not loose:

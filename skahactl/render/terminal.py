@@ -16,7 +16,8 @@ Size = tuple[int, int]
 
 
 def console(stream: TextIO, environ: Mapping[str, str], size: Size | None = None) -> Console:
-    """For a stream that is a terminal; ``size`` is columns and lines, its own if None."""
+    """Return a rich console for a stream that is a terminal. ``size``: columns and lines (default: those of the
+    terminal)."""
     width, height = size or size_of(stream)
     colour = has_colour(stream, environ)
     return Console(
@@ -35,10 +36,10 @@ def console(stream: TextIO, environ: Mapping[str, str], size: Size | None = None
 
 
 class RepaintedDisplay:
-    """A part of the terminal, below what was written before, that is painted again and again.
+    """The lower part of a terminal, which is painted again and again.
 
-    Nothing else may write to the terminal while it is shown, but through ``above``. A changed size clears the
-    screen and paints anew, since terminals differ in what they do with lines that no longer fit.
+    Nothing else may write to the terminal meanwhile, except with ``above``. A new size clears the screen, since
+    terminals treat lines that no longer fit in different ways.
     """
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str], size: Callable[[], Size] | None = None):
@@ -51,7 +52,7 @@ class RepaintedDisplay:
         self._title: str | None = None
 
     def paint(self, make: Callable[[Size], RenderableType]) -> None:
-        """Show what ``make`` returns for the size of the terminal; what is too high is cut."""
+        """Show what ``make`` returns for the size of the terminal; excess lines are cut."""
         size = self._size_of()
         before = "" if self._size is not None else "\x1b[?25l"
         if self._size not in (None, size):
@@ -65,13 +66,13 @@ class RepaintedDisplay:
         self._height = len(lines)
 
     def title(self, text: str) -> None:
-        """Set the title of the terminal, and keep the former one for ``close``."""
+        """Set the title of the terminal; ``close`` restores the former one."""
         if text != self._title:
             self._write(("" if self._title is not None else "\x1b[22;0t") + f"\x1b]0;{text}\x07")
             self._title = text
 
     def above(self, text: str) -> None:
-        """A line that stays, over the picture; the picture comes back with the next ``paint``."""
+        """Print a line that stays above the picture; the next ``paint`` shows the picture again."""
         shown = "\n".join(wrapped(text, self._size_of()[0]))
         self._said.append(shown)
         del self._said[:-100]
@@ -80,7 +81,7 @@ class RepaintedDisplay:
         self._height = 0
 
     def close(self, *, keep: bool = False) -> None:
-        """Take the picture away (or leave it, with ``keep``) and give the cursor back."""
+        """Remove the picture (``keep``: leave it), show the cursor, and restore the title."""
         if self._size is None:
             return
         up = f"\x1b[{self._height}A" if self._height and not keep else ""

@@ -1,4 +1,4 @@
-"""Attempts in time, as text: a bar for each, and how long they ran."""
+"""Attempts over time, as text: a bar for each, and their run times."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _ENDS: dict[str, str] = {State.FAILED: "x", State.REJECTED: "!", State.UNKNOWN: 
 
 @dataclass(frozen=True, slots=True)
 class AttemptSpan:
-    """One attempt in time, epoch seconds. ``started`` is None if it never ran; ``ended`` is now for what is alive."""
+    """One attempt over time, in epoch seconds. ``started`` is None if it never ran; ``ended`` is now for a live
+    attempt."""
 
     row: AttemptRow
     created: float
@@ -38,16 +39,18 @@ class AttemptSpan:
 
     @property
     def is_late(self) -> bool:
-        """Whether its end was noticed so late that ``ran`` is an upper bound."""
+        """Whether the end was noticed so late that ``ran`` is only an upper bound."""
         return is_upper_bound(self.started, self.ended, self.row.finished_after)
 
 
 def spans(attempts: Iterable[AttemptRow], now: float) -> list[AttemptSpan]:
-    """Attempts with known times, in order; an unobserved end is the time of the last observation."""
+    """Return a span for each attempt, in order. An unknown end is replaced by the last known time: last poll, start or
+    create."""
     found = []
     for row in attempts:
         ended = now if row.state in ALIVE else row.finished or row.observed or row.started or row.created
-        waits = row.started is None or row.pending_since is not None  # a server's start is when it was admitted
+        # while a session is Pending, the start that the server reports is only its admission
+        waits = row.started is None or row.pending_since is not None
         started = None if waits else max(row.started or row.created, row.created)
         found.append(AttemptSpan(row, row.created, started, max(ended, started or row.created)))
     return found
@@ -56,8 +59,8 @@ def spans(attempts: Iterable[AttemptRow], now: float) -> list[AttemptSpan]:
 def timeline(
     attempts: Sequence[AttemptRow], now: float, *, width: int = 80, most: int = 60, unicode: bool = True
 ) -> list[str]:
-    """Return a scale, and a line for each attempt. Of more than ``most`` attempts the extremes: those that ran longest,
-    and a few that ran shortest; and how many are left out."""
+    """Return a scale and a line for each attempt. Of more than ``most`` attempts, only the longest and some of the
+    shortest are shown (waiting included), and a last line gives the total."""
     every = spans(attempts, now)
     if not every:
         return []
@@ -87,7 +90,8 @@ def timeline(
 
 
 def run_times(attempts: Sequence[AttemptRow], now: float, *, width: int = 80, unicode: bool = True) -> list[str]:
-    """Minimum, median and maximum of what completed, and a histogram of at most 8 rows. Nothing for fewer than 3."""
+    """Return the minimum, median and maximum run time of Completed attempts, and a histogram of at most 8 rows. Empty
+    for fewer than 3 attempts."""
     done = sorted(
         (span for span in spans(attempts, now) if span.row.state == State.COMPLETED and span.started is not None),
         key=lambda span: span.ran,
@@ -105,7 +109,8 @@ def run_times(attempts: Sequence[AttemptRow], now: float, *, width: int = 80, un
 
 
 def _histogram(seconds: Sequence[float], width: int, mark: str) -> list[str]:
-    """``  30 s - 45 s   12  ████████``; nothing where all are alike."""
+    """Return rows such as ``  30 s - 45 s   12  ████████``; empty if the times differ by less than 1 s or are fewer
+    than 8."""
     low, high = math.floor(seconds[0]), seconds[-1]
     if high - seconds[0] < 1.0 or len(seconds) < _ROWS:
         return []
@@ -128,13 +133,13 @@ _ROWS = 8
 
 
 def _scale(first: float, last: float, width: int) -> str:
-    """Return the beginning and the length of the whole, over the bars."""
+    """Return the line above the bars: 0 and the total duration."""
     end = format_duration(last - first)
     return f"0{end:>{max(1, width - 1)}}"
 
 
 def _bar(span: AttemptSpan, first: float, last: float, width: int, fill: str) -> str:
-    """``  ░░███x``: waiting, running, and a mark for an end that was not Completed."""
+    """Return a bar such as ``  ░░███x``: waiting, running, and a mark for an end other than Completed."""
     whole = max(last - first, 1e-9)
 
     def place(at: float) -> int:
@@ -142,7 +147,7 @@ def _bar(span: AttemptSpan, first: float, last: float, width: int, fill: str) ->
 
     begin, end = place(span.created), place(span.ended)
     middle = end if span.started is None else place(span.started)
-    if end == begin:  # never nothing
+    if end == begin:  # every attempt is at least one character
         begin, end = (begin, begin + 1) if begin < width else (begin - 1, begin)
         middle = end if span.started is None else begin
     text = " " * begin + fill[0] * (middle - begin) + fill[1] * (end - middle)

@@ -1,4 +1,4 @@
-"""Rows that are shown again and again: painted in place on a terminal, elsewhere each row that changed."""
+"""Rows that are watched: repainted in place on a terminal; elsewhere, each row is printed again when it changes."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
     from skahactl.render.terminal import Size
 
-#: Fields that change at every poll without being a change.
+#: Fields that differ at every poll; their changes are ignored.
 _RESTLESS = frozenset({"observed", "cpuCoresInUse", "ramInUse"})
 
 
 class WatchedView(Protocol):
     def show(self, rows: Sequence[Row], now: float) -> None:
-        """The rows as they are now (epoch seconds)."""
+        """Show the current rows. ``now``: epoch seconds."""
 
     def say(self, text: str) -> None:
-        """A message about them, such as an outage."""
+        """Show a message about the rows, such as an outage."""
 
     def close(self) -> None: ...
 
 
 def watched_view(context: Invocation, noun: str, headers: bool) -> WatchedView:
-    """For stdout as it is and the format that was asked for."""
+    """Return the view for the requested format and for what stdout is."""
     if context.output in ("table", "wide") and is_screen(context.stdout, context.environ):
         return LiveTable(context, noun, headers)
     return AppendedRows(context, noun, headers)
 
 
-#: What a person looks for first in a table that is watched.
+#: States in the order in which a watched table shows them.
 _URGENT = (State.FAILED, State.REJECTED, State.UNKNOWN, State.RUNNING, State.UNCONFIRMED, State.CREATING, State.PENDING)
 
 
@@ -49,7 +49,8 @@ def _urgency(row: Row) -> int:
 
 
 class LiveTable:
-    """Failed and running rows first, as many as fit. The last table stays on the screen when it is closed."""
+    """A repainted table: Failed and Running rows first, as many as fit. The last table stays on the screen after
+    ``close``."""
 
     def __init__(self, context: Invocation, noun: str, headers: bool):
         from skahactl.render.terminal import RepaintedDisplay
@@ -93,7 +94,7 @@ class LiveTable:
 
 
 class AppendedRows:
-    """Every row once, then each that changed, as soon as it did; widths are those of the first rows."""
+    """Prints every row once, and again whenever it changes. The widths are those of the first rows."""
 
     def __init__(self, context: Invocation, noun: str, headers: bool):
         self._context = context
@@ -120,7 +121,7 @@ class AppendedRows:
 
     def _write(self, rows: Sequence[Row], now: float, first: bool) -> None:
         context = self._context
-        if context.machine_readable:  # while the list continues, each row is a line
+        if context.machine_readable:  # the list has no end yet, so each row is a line
             output = "csv" if context.output == "csv" else "jsonl"
             context.data(data_text(output, rows, headers=self._headers and first) if rows else "")
         elif context.output == "name":
@@ -135,7 +136,7 @@ class AppendedRows:
 
 
 def _key(noun: str, row: Row) -> tuple[object, ...]:
-    """Return what makes a row the same one at every look."""
+    """Return what identifies a row at every poll."""
     return (*(row.get(field) for field in ("server", "job", "run", "replica", "position")), VIEWS[noun].name(row))
 
 
