@@ -1,4 +1,4 @@
-"""``skahactl apply``."""
+"""``skahactl apply`` and ``skahactl diff``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from skahactl.profile import Profile
 
 
-Adoption = Literal["create", "unknown"] | str  # what Tab offers; others are refused in our words
+Adoption = Literal["create", "unknown"] | str  # completion offers these; apply rejects others itself
 
 
 def apply(
@@ -112,7 +112,7 @@ class ApplyOptions:
     yes: bool = False
     adopt: str | None = None
     break_lock: bool = False
-    creating: bool = False  # by create, which has no --rerun and --replace
+    creating: bool = False  # called by create, which has no --rerun and --replace
     missing: bool = False
     words: tuple[str, ...] = ()  # the manifests and settings of the call
 
@@ -123,7 +123,7 @@ def _call(files: Sequence[str], sets: Sequence[str] | None, variables: Sequence[
 
 
 def apply_files(files: Sequence[str], asked: ApplyOptions, sets: Sequence[str], words: list[str]) -> int:
-    """Load and resolve the files, and apply what they say."""
+    """Load and resolve the files, apply their jobs, and return the exit code."""
     from skahactl.manifest.load import env_variables
     from skahactl.manifest.resolve import read
     from skahactl.skaha.encoding import problems
@@ -145,7 +145,7 @@ def apply_files(files: Sequence[str], asked: ApplyOptions, sets: Sequence[str], 
 
 
 def _completed_items(profile: Profile) -> Callable[[str], frozenset[str]]:
-    """Return the items of a job that any of its runs completed, as the local record has it."""
+    """Return a function from a job's name to the items that any of its runs completed, by the local record."""
     from skahactl.ledger.database import read_ledger
     from skahactl.ledger.records import JobKey
     from skahactl.ledger.replicas import completed_items
@@ -163,7 +163,7 @@ def _completed_items(profile: Profile) -> Callable[[str], frozenset[str]]:
 
 
 def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: ApplyOptions) -> int:
-    """Apply the jobs that ``jobs`` makes for the chosen profile; the exit code."""
+    """Apply the jobs that ``jobs`` returns for the selected profile, and return the exit code."""
     from skahactl.profiles import choose
 
     context = current()
@@ -175,9 +175,9 @@ def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: ApplyOptions) 
 
 
 def split_off_empty(jobs: tuple[Job, ...], missing: bool = False) -> tuple[tuple[Job, ...], list[JobOutcome]]:
-    """Return the jobs with something to do, and the outcomes of the others: those with an empty list of items.
+    """Return the jobs that have replicas, and outcomes for the others, which have an empty list of items.
 
-    A job with nothing to do is done, so that no other job waits for it.
+    An empty job counts as done: it is removed from ``after`` of the other jobs.
     """
     from skahactl.engine.outcome import JobOutcome
     from skahactl.engine.plan import JobAction
@@ -229,7 +229,7 @@ async def _apply(profile: Profile, jobs: tuple[Job, ...], empty: list[JobOutcome
 
 
 def _with_manifests(outcome: Outcome, jobs: Sequence[Job], call: tuple[str, ...]) -> Outcome:
-    """Return the outcome, in which jobs name the manifests that they come from, and the call of apply."""
+    """Add to the outcome of each job its manifest and the call of apply; return the outcome."""
     manifests = {job.name: job.manifest for job in jobs}
     for part in outcome.jobs:
         part.manifest, part.call = manifests.get(part.name), call
@@ -237,7 +237,7 @@ def _with_manifests(outcome: Outcome, jobs: Sequence[Job], call: tuple[str, ...]
 
 
 def _show_preview(context: Invocation, outcome: Outcome, jobs: Sequence[Job]) -> None:
-    """The plan, and what would be sent."""
+    """Print the plan and the requests that would be sent."""
     from skahactl.render.outcomes import add_requests, show_outcome, show_requests
 
     if context.machine_readable:
@@ -263,8 +263,8 @@ def applier_for(runtime: Runtime, asked: ApplyOptions) -> Applier:
 
 
 def _hint_for_create(outcome: Outcome) -> None:
-    """A job that was created before: what it was then is of no interest, and the ways out are create's. A next run
-    under the name of a job says so."""
+    """Adapt an outcome to create: leave out differences from the earlier run, say that a new run has an earlier one,
+    and for a name in use suggest another name or a delete."""
     from skahactl.engine.plan import JobAction
 
     for part in outcome.jobs:

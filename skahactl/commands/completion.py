@@ -1,4 +1,4 @@
-"""``skahactl completion``: prints and installs the scripts in ``completions/``, which are shipped with the package."""
+"""``skahactl completion``: print or install the scripts in ``completions/``, which the package contains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILES: dict[Shell, str] = {"bash": "skahactl.bash", "zsh": "_skahactl", "fish": 
 if TYPE_CHECKING:
     Word = str
     Name = str
-else:  # what Tab offers; other words have an error of their own
+else:  # completion offers these; the command rejects others itself
     Word = Literal["bash", "zsh", "fish", "install"] | str
     Name = Literal["bash", "zsh", "fish"] | str
 
@@ -60,7 +60,7 @@ def completion(
 
 
 def script(shell: Shell) -> str:
-    """Return the committed script of a shell: beside the modules of an installed package, or in the sources."""
+    """Return the script of a shell: from the installed package, else from the source tree."""
     package = Path(__file__).resolve().parent.parent
     folder = package / "completions"
     return ((folder if folder.is_dir() else package.parent / "completions") / FILES[shell]).read_text("utf-8")
@@ -81,7 +81,7 @@ def _login_shell(context: Invocation) -> str:
 
 
 def _install(shell: Shell, context: Invocation) -> int:
-    """Write the script where the shell looks, and say what is left to do."""
+    """Write the script to the directory where the shell looks for it, and print what remains to do."""
     from skahactl.system import write_atomically
 
     folder, left = _place(shell, context)
@@ -95,7 +95,7 @@ def _install(shell: Shell, context: Invocation) -> int:
 
 
 def _place(shell: Shell, context: Invocation) -> tuple[Path, list[str]]:
-    """Return the directory, and what a person has to do besides. No startup file of theirs is changed."""
+    """Return the directory, and instructions for the user. Startup files are never changed."""
     from skahactl.system import home
 
     own = home(context.environ)

@@ -25,10 +25,10 @@ KINDS = ("headless", "notebook", "desktop", "carta", "firefly", "contributed")
 if TYPE_CHECKING:
     Kind = str
 else:
-    Kind = Literal[KINDS] | str  # what Tab offers; others are refused in our words
+    Kind = Literal[KINDS] | str  # completion offers these; create rejects others itself
 
 
-#: What gives each key of the manifest.
+#: The option or argument that sets each key of the manifest.
 _OPTIONS = {
     "name": "-n",
     "image": "IMAGE",
@@ -183,7 +183,7 @@ def _table(kind: str, image: str, command: list[str], name: str, replicas: int) 
 
 
 def _made_name(image: str) -> str:
-    """Return a name from the image's, with a few letters that make it this call's own."""
+    """Return a job name from the image's name, made unique by five random characters."""
     import secrets
 
     last = image.rsplit("/", 1)[-1].split("@")[0].split(":")[0].lower()
@@ -214,7 +214,7 @@ def _jobs(table: dict[str, Any], profile: Profile) -> tuple[Job, ...]:
 
 
 def _print_manifest(table: dict[str, Any]) -> int:
-    """Return the manifest that would do the same, checked before it is shown."""
+    """Print the manifest that is equivalent to this call, after validation."""
     import tomli_w
 
     from skahactl.manifest.load import draft

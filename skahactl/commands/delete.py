@@ -127,7 +127,8 @@ class DeleteOptions:
 
 
 async def _delete_foreign(pattern: str, states: str | None, dry_run: bool, yes: bool) -> Exit:
-    """Delete sessions that the ledger does not know, by pattern and state, after one question for all of them."""
+    """Delete sessions that the ledger does not know, by name pattern and state, after one confirmation for all of
+    them."""
     from fnmatch import fnmatchcase
 
     from skahactl.commands.listing import SESSION_STATES
@@ -185,7 +186,8 @@ async def _delete(words: list[str], replicas: str | None, options: DeleteOptions
     async with connected_runtime() as runtime:
         ignore_not_found, dry_run = options.ignore_not_found, options.dry_run
         every = _found(runtime, words, replicas, ignore_not_found)
-        found = by_run(target for target in every if not target.past)  # the replica's session of now was not named
+        # a session of an earlier attempt does not name the replica's current session
+        found = by_run(target for target in every if not target.past)
         others = await _sessions(runtime, [target.word for target in found if target.run is None], ignore_not_found)
         others += await _sessions(runtime, [target.session or target.word for target in every if target.past], True)
         chosen = [(target.run, target.numbers) for target in found if target.run is not None]
@@ -211,7 +213,8 @@ async def _delete(words: list[str], replicas: str | None, options: DeleteOptions
 def _confirm(
     runtime: Runtime, found: Sequence[Target], others: Sequence[ServerSession], yes: bool, forget: bool
 ) -> None:
-    """On a terminal, ask once if anything is alive or to be removed. Raises Declined for a no."""
+    """Ask once on a terminal before live sessions, queued replicas or records are deleted. Raises Declined if the
+    answer is no."""
     from skahactl.ledger.replicas import replica_states
     from skahactl.ledger.runs import runs_of
     from skahactl.model import ALIVE, State
@@ -246,7 +249,7 @@ def _confirm(
 
 
 def _found(runtime: Runtime, words: list[str], replicas: str | None, ignore_not_found: bool) -> list[Target]:
-    """Return what the words mean; a word that the ledger does not know may be a session."""
+    """Return the targets of the words. A word that the ledger does not know may be a session."""
     from skahactl.targets import find
 
     try:
@@ -261,8 +264,10 @@ def _found(runtime: Runtime, words: list[str], replicas: str | None, ignore_not_
 
 
 async def _sessions(runtime: Runtime, words: list[str], ignore_not_found: bool) -> list[ServerSession]:
-    """Return those that have no record here, by their ids, or by a whole name that only one has. All are looked for
-    before anything is deleted."""
+    """Return the listed sessions with these ids or names. All are resolved before anything is deleted.
+
+    Raises UsageError for a name that several sessions have, and, unless ``ignore_not_found``, for an unknown word.
+    """
     if not words:
         return []
     listed = (await runtime.first_poll()).sessions
@@ -289,7 +294,7 @@ def _hint(runtime: Runtime, word: str, sessions: list[str]) -> str:
     if word.endswith(".toml"):
         return f"to delete the jobs of a manifest: {suggest('delete', '-f', word)}"
     number, _, task = word.partition("_")
-    if number.isdecimal():  # an id of Slurm, with the tasks of an array
+    if number.isdecimal():  # a Slurm job id, with array tasks
         target = f"JOB/{task.strip('[]')}" if task else "JOB"
         return f"jobs have names, not numbers: {suggest('get', 'jobs')} lists them; then {suggest('delete', target)}"
     names = job_names(runtime.ledger, runtime.profile)
@@ -301,7 +306,7 @@ def _hint(runtime: Runtime, word: str, sessions: list[str]) -> str:
 
 
 async def _forget(runtime: Runtime, removal: JobDeletion, chosen: list[tuple[Run, frozenset[int] | None]]) -> None:
-    """The record of each job that was deleted as a whole, once nothing of it is left."""
+    """Delete the records of the jobs that were deleted as a whole, except those with sessions left."""
     done = {part.name for part in removal.parts if part.exit is Exit.DONE}
     for run_of, numbers in chosen:
         if numbers is None and run_of.key.name in done:
@@ -309,7 +314,8 @@ async def _forget(runtime: Runtime, removal: JobDeletion, chosen: list[tuple[Run
 
 
 async def _session(runtime: Runtime, removal: JobDeletion, chosen: ServerSession, dry_run: bool) -> Exit:
-    """Report a session without a record: one line, and a part of its own in data."""
+    """Delete a session without a record, and print the result on one line; add a part for it to the data. Return the
+    exit code."""
     from skahactl.engine.delete import TRIES
     from skahactl.engine.outcome import StepOutcome
 

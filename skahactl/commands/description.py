@@ -44,14 +44,15 @@ _MOST_ASKED = 3  # maximum number of Pending replicas per job for which events a
 
 @dataclass(frozen=True, slots=True)
 class DescribeQuery:
-    """A target's data (the shape that -o json prints), and the attempts for the timeline."""
+    """The data of a target (the shape that -o json prints), and its attempts for the timeline."""
 
     data: Row
     attempts: tuple[AttemptRow, ...] = ()
 
 
 def run_describe(words: Sequence[str], replicas: str | None, run: int | None, cached: bool) -> int:
-    """Return the exit code of ``describe``. One poll serves all targets; of several, data is one list."""
+    """Print each target and return the exit code. One poll serves all targets; the data of several targets is one
+    list."""
     with open_runtime(reads_only=True) as runtime:
         targets = by_run(find(runtime.ledger, runtime.profile, words, replicas=replicas, run=run))
         runs = [target.run for target in targets if target.run is not None]
@@ -86,7 +87,7 @@ async def _describe_online(runtime: Runtime, targets: Sequence[Target], runs: Se
 
 
 def _described(runtime: Runtime, target: Target) -> DescribeQuery:
-    """From the local record alone."""
+    """Return the data of a target from the local record alone. Raises UsageError for a session without a record."""
     if target.run is None:
         word = target.session or target.word
         raise UsageError(f"this machine has no record of a session '{word}'", hint="leave out --cached")
@@ -105,7 +106,7 @@ def _show(described: Sequence[DescribeQuery], runtime: Runtime) -> None:
 
 
 def _of_run(runtime: Runtime, target: Target) -> DescribeQuery:
-    """Return the run as it is in the ledger now."""
+    """Return the data of a target's run from the ledger, which is read again."""
     ledger = runtime.ledger
     assert target.run is not None
     run = run_by_id(ledger, target.run.id) or target.run
@@ -134,7 +135,8 @@ def _replicas(runtime: Runtime, target: Target, run: Run, attempts: Sequence[Att
 
 
 def _usage(ledger: Ledger, run: Run, attempts: Sequence[AttemptRow]) -> Row:
-    """Return what these attempts used of their requests, and what to request next; None where nothing was measured."""
+    """Return what these attempts used of their requests, and what to request next; None for values that were not
+    measured."""
     requests = {row.number: row.request.resources for row in replicas_of(ledger, run.id)}
     requested = {(row.replica, row.number): row.resources or requests[row.replica] for row in attempts}
     used = run_usage(usage_of(ledger, run.id), requested)
@@ -158,7 +160,7 @@ def _is_noted(replica: int | None, target: Target) -> bool:
 
 
 async def _events(runtime: Runtime, described: DescribeQuery) -> list[Row]:
-    """Return why the first few Pending replicas are; nothing if the platform does not tell."""
+    """Return the events of the first few Pending replicas; empty if the server does not answer."""
     latest = {row.replica: row for row in described.attempts}
     pending = [row for row in latest.values() if row.state == State.PENDING and row.session is not None]
     found: list[Row] = []
@@ -171,7 +173,8 @@ async def _events(runtime: Runtime, described: DescribeQuery) -> list[Row]:
 
 
 async def _foreign(runtime: Runtime, target: Target) -> Row:
-    """Return a session that this ledger does not know, as the platform reports it."""
+    """Return a session that the ledger does not know, as the platform reports it. Raises UsageError if it is not
+    listed."""
     word = target.session or target.word
     listing = await runtime.first_poll()
     session = next((one for one in listing.sessions if word in (one.id, one.name)), None)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from skahactl.skaha.models import Event, Listing
     from skahactl.targets import Target
 
-_MOST_NAMES = 3  # that a line about several sessions shows
+_MOST_NAMES = 3  # maximum number of names in a line about several sessions
 _MOST = 50  # maximum number of sessions for which events are requested, unless they are named
 
 
@@ -53,8 +53,8 @@ class NamedSession(NamedTuple):
 
 
 async def event_rows(runtime: Runtime, targets: Sequence[Target]) -> list[Row]:
-    """Return the events of what the targets name; of a job those of its replicas that are Pending, or if none is,
-    Running; without targets, of whatever is Pending."""
+    """Return the events of the sessions that the targets name. A whole job means its Pending replicas, or if there are
+    none, its Running ones; no targets means all Pending sessions."""
     import asyncio
 
     from skahactl import shapes
@@ -76,7 +76,7 @@ async def event_rows(runtime: Runtime, targets: Sequence[Target]) -> list[Row]:
 def _say_without_events(
     profile: Profile, chosen: Sequence[NamedSession], answers: Sequence[Sequence[Event] | None], seen: Listing
 ) -> None:
-    """Say why sessions have no events, in one line for each reason."""
+    """Print why sessions have no events, on one line for each reason."""
     from skahactl.engine.tasks import pending_reason
 
     pending = {session.id for session in seen.sessions if session.status == State.PENDING}

@@ -1,4 +1,5 @@
-"""The jobs on every server in the local record: ``get jobs -A``, and what ``skahactl`` alone shows."""
+"""The jobs on every server in the local record: ``get jobs -A``, and the jobs that ``skahactl`` without arguments
+lists."""
 
 from __future__ import annotations
 
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
 
 
 def get_every_profile(asked: GetOptions) -> int:
-    """Print the jobs on every server in the local record, each server polled at most once and all at the same time; or
-    watch them, each server at its own pace."""
+    """Print the jobs on every server in the local record, or watch them.
+
+    Once: each server is polled at most once, all at the same time. Watched: each server is polled at its own pace.
+    """
     context, reporter = current(), WatchReporter()
     queries: list[GetQuery] = []
-    fixed: list[Row] = []  # of servers that no profile has any more
+    fixed: list[Row] = []  # of servers that are in no profile any more
     failed: list[SkahactlError] = []
     with contextlib.ExitStack() as stack:
         ledger = stack.enter_context(read_ledger(state_dir(context.environ)))
@@ -57,7 +60,7 @@ def get_every_profile(asked: GetOptions) -> int:
 
 
 async def _show(queries: Sequence[GetQuery], fixed: Sequence[Row], asked: GetOptions) -> list[SkahactlError]:
-    """Poll every server once, and print the rows. Return the errors."""
+    """Poll each server at most once, print the rows, and return the errors."""
     answers = await asyncio.gather(*map(_poll_once, queries))
     rows = [*fixed, *(row for found, _ in answers for row in found)]
     show_limited(ALL_PROFILES, sort_rows(ALL_PROFILES, rows, asked.sort_by), asked)
@@ -75,8 +78,8 @@ async def _poll_once(query: GetQuery) -> tuple[list[Row], SkahactlError | None]:
 async def _watch(
     queries: Sequence[GetQuery], fixed: Sequence[Row], reporter: WatchReporter, asked: GetOptions
 ) -> list[SkahactlError]:
-    """Show the rows again and again until a signal. A server that cannot be asked at all is reported, and its rows are
-    those of the local record."""
+    """Show the rows and update them until a signal. A server that fails for good is reported once; its rows then come
+    from the local record."""
     view = reporter.view = watched_view(current(), ALL_PROFILES, asked.headers)
     found: dict[str, Sequence[Row]] = {"": fixed}
 
@@ -107,8 +110,10 @@ _MOST_LIVE = 15  # lines, so that they fit a small terminal
 
 
 def live_jobs() -> list[str]:
-    """Return a title and a line for each job in the local record that has not ended, on any server, the newest first;
-    no server is contacted. ``canfar  psfex  Running 412/600 ✗3  about 40 min left``"""
+    """Return a title and a line for each unfinished job in the local record, on any server. No server is contacted.
+
+    A line is for example ``canfar  psfex  Running 412/600 ✗3  about 40 min left``.
+    """
     from skahactl.engine.progress import ProgressTracker
     from skahactl.engine.record import snapshot_of
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 else:
     Topic = Literal[TOPICS] | str
 
-#: Tools that one page explains.
+#: Names of other tools, for which the page on migrating is shown.
 _OTHER_TOOLS = ("slurm", "sbatch", "kubectl", "kubernetes", "canfar", "Slurm", "Kubernetes")
 
 _WIDTH = 100  # columns; longer lines are harder to read
@@ -99,7 +99,8 @@ def _show(topic: str, invocation: Invocation) -> None:
 
 
 def _show_command(command: str, subcommands: tuple[str, ...], invocation: Invocation) -> None:
-    """Print the help page of a command, as ``--help`` does. Raises UsageError if there is neither page."""
+    """Print the help page of a command, like ``--help``. Raises UsageError for a name that is neither a command nor a
+    topic."""
     from skahactl.app import VERBS, help_page
     from skahactl.invocation import similar
     from skahactl.render import pager

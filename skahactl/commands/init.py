@@ -19,7 +19,7 @@ MAX_SCRIPT = 4 << 20  # bytes; Slurm's own limit for a batch script
 if TYPE_CHECKING:
     Template = str
 else:
-    Template = Literal[TEMPLATES] | str  # what Tab offers; init answers other words itself
+    Template = Literal[TEMPLATES] | str  # completion offers these; init rejects others itself
 
 
 def init(
@@ -95,7 +95,7 @@ def _convert(file: str, context: Invocation) -> int:
 
 
 def _ask_all(context: Invocation) -> tuple[str, dict[str, str]]:
-    """Return the template, and the answers as TOML."""
+    """Ask for the name, the image and the work; return the template and the answers as TOML."""
     from skahactl.manifest import schema, starter
     from skahactl.toml import toml_value
 

@@ -70,7 +70,8 @@ def list_rows(words: Sequence[str], asked: GetOptions, *, every_profile: bool = 
 
 
 def run_get(words: Sequence[str], asked: GetOptions, data: dict[str, object] | None = None) -> Exit:
-    """Return the exit code of one poll. ``data`` takes the rows, by noun, that are otherwise printed."""
+    """Print the rows after at most one poll, and return the exit code. With ``data``, store them there by noun
+    instead."""
     with open_runtime(reads_only=True) as runtime:
         query = GetQuery(runtime, words, asked, data)
         if query.noun not in _OF_THE_LEDGER:
@@ -83,13 +84,14 @@ def run_get(words: Sequence[str], asked: GetOptions, data: dict[str, object] | N
 
 
 def _several_nouns(words: Sequence[str]) -> list[str]:
-    """``jobs,replicas``: the nouns of a list of at least two."""
+    """Return the nouns of a list such as ``jobs,replicas``; empty if the first word is not a list of nouns."""
     found = [_noun(part) for part in words[0].split(",")] if words and "," in words[0] else []
     return [noun for noun in found if noun] if None not in found else []
 
 
 def get_several(nouns: Sequence[str], words: Sequence[str], asked: GetOptions) -> int:
-    """Print several nouns: tables below each other, or with -o json one object with a list for each."""
+    """Print several nouns: tables one below the other, or with -o json one object with a list for each. Return the exit
+    code."""
     context = current()
     if asked.watch or context.output == "csv":
         option = "-w" if asked.watch else "-o csv"
@@ -107,7 +109,7 @@ def get_several(nouns: Sequence[str], words: Sequence[str], asked: GetOptions) -
 
 
 def show_limited(noun: str, rows: Sequence[Row], asked: GetOptions, *, raw: object = None, place: str = "") -> None:
-    """Print as many rows as ``--limit`` allows, and how many more there are."""
+    """Print at most as many rows as ``--limit`` allows, and how many rows are left."""
     context = current()
     show_rows(context, noun, rows[: asked.limit], headers=asked.headers, raw=raw, place=place)
     if asked.limit is not None and asked.limit < len(rows):
@@ -116,7 +118,7 @@ def show_limited(noun: str, rows: Sequence[Row], asked: GetOptions, *, raw: obje
 
 
 def _lacks_profile() -> bool:
-    """Return whether no profile is selected, so that a command that starts work would ask for one."""
+    """Return whether no profile is selected and a user with an account must select one."""
     from skahactl.profiles import choose
 
     context = current()
@@ -128,7 +130,7 @@ def _lacks_profile() -> bool:
 
 
 class GetQuery:
-    """One call of ``get``. ``targets`` and ``runs`` are what its words meant when the ledger was last read."""
+    """One call of ``get``. ``targets`` and ``runs`` are those of its words when the ledger was last read."""
 
     def __init__(
         self, runtime: Runtime, words: Sequence[str], asked: GetOptions, data: dict[str, object] | None = None
@@ -149,7 +151,8 @@ class GetQuery:
         self._refuse_contradictions()
 
     def _settle_unknown(self) -> None:
-        """A word of eight letters that names no job may be the id of a session."""
+        """Take an unknown word for the id of a session if no noun was given; raise UsageError if the noun needs a
+        job."""
         unknown = [target.word for target in self.targets if target.run is None]
         if unknown and self.guessed:
             self._refuse_near_noun(unknown[0])
@@ -162,7 +165,7 @@ class GetQuery:
         return word in job_names(self.runtime.ledger, self.runtime.profile)
 
     def _look_up(self) -> None:
-        """Find what the words mean, by the ledger as it is now."""
+        """Find the targets and the runs of the words in the current ledger."""
         ledger, profile, asked = self.runtime.ledger, self.runtime.profile, self.asked
         online = self.noun in ("sessions", "events")
         try:
@@ -178,8 +181,8 @@ class GetQuery:
         return not self.asked.cached and (self.noun == "sessions" or poll_is_due(self.runs))
 
     def rows(self, listing: Listing | None) -> list[Row]:
-        """Return the rows of jobs, replicas, items or sessions, filtered and sorted. The ledger is read after the list,
-        so that what it holds is never older."""
+        """Return the rows of jobs, replicas, items or sessions, filtered and sorted. After a poll, the ledger is read
+        again, so that it is at least as recent as ``listing``."""
         ledger = self.runtime.ledger
         if listing is not None:
             self._look_up()
@@ -213,7 +216,7 @@ class GetQuery:
             self._say_unread_logs()
 
     def _say_unread_logs(self) -> None:
-        """Name the failed replicas of which the failed items are not known yet."""
+        """Print which failed replicas have unknown failed items, because no command has read their logs."""
         for run_of, unread in snapshot.unread_failures(self.runtime.ledger, self.targets, self.runs):
             name, several = run_of.key.name, len(unread) > 1
             logs = (
@@ -223,7 +226,7 @@ class GetQuery:
             current().say(f"{logs}; {items}. To read {'them' if several else 'it'}: {suggest('resume', name)}")
 
     async def show_after_poll(self) -> Exit:
-        """Show the local record, brought up to date if the server answers."""
+        """Poll, then show the local record. If the poll failed, show the record as it is and raise the error."""
         listing, error = await poll_or_error(self.runtime, self.runs)
         self.show(self.rows(listing))
         say_unsaved_logs(self.runtime, self.runs)
@@ -244,7 +247,8 @@ class GetQuery:
         return Exit.DONE
 
     async def poll_while_watched(self) -> Listing | None:
-        """Return a list, if one may show anything new. An outage is reported when it begins and when it ends."""
+        """Poll if that may show anything new, and return the listing, else None. An outage is reported when it begins
+        and when it ends."""
         from skahactl.engine.runtime import FOREVER
 
         self._look_up()
@@ -261,7 +265,7 @@ class GetQuery:
                 )
 
     def _refuse_near_noun(self, word: str) -> None:
-        """Report a misspelled noun, and a word before a job that is not a noun."""
+        """Raise UsageError for a verb, a misspelled noun, or a word before a job that is not a noun."""
         from skahactl.app import VERBS
 
         rest = self.words[1:]
@@ -288,8 +292,8 @@ class GetQuery:
 
 
 def _parse_query(words: Sequence[str]) -> tuple[str, tuple[str, ...], bool]:
-    """Return the noun, the words that are targets, and whether the noun is a guess: ``get jobs tiles``,
-    ``get job/tiles``, ``get tiles``, ``get``."""
+    """Return the noun, the words that are targets, and whether the noun was omitted, for calls such as
+    ``get jobs tiles``, ``get job/tiles``, ``get tiles`` and ``get``."""
     if not words:
         return "jobs", (), True
     noun = _noun(words[0])
@@ -303,14 +307,14 @@ def _parse_query(words: Sequence[str]) -> tuple[str, tuple[str, ...], bool]:
 
 
 def _noun(word: str) -> str | None:
-    """``replica`` and ``replicas`` are one noun, and kubectl's pods."""
+    """Return the noun for a word in singular or plural, or for kubectl's ``pods``; None for any other word."""
     if word in ("pod", "pods", "po"):
         return "replicas"
     return next((noun for noun in NOUNS if word in (noun, noun.removesuffix("s"))), None)
 
 
 def watch_rows(words: Sequence[str], asked: GetOptions) -> int:
-    """Show the rows again and again until all that was named has ended, or until a signal."""
+    """Show the rows and update them until every named job has ended, or until a signal."""
     from skahactl.render.watched import watched_view
 
     reporter = WatchReporter()
@@ -321,7 +325,7 @@ def watch_rows(words: Sequence[str], asked: GetOptions) -> int:
 
 
 class WatchReporter(LineReporter):
-    """Says what is to be said above the table that is watched."""
+    """Prints messages above the watched table."""
 
     view: WatchedView | None = None
 
@@ -346,15 +350,15 @@ async def _watch(query: GetQuery, view: WatchedView) -> Exit:
 
 
 def _is_over(query: GetQuery, listing: Listing | None) -> bool:
-    """Only what was named can be over: new jobs may come any time."""
+    """Return whether all named jobs have ended. Without names, a watch does not end, since new jobs may appear."""
     if not query.words or query.noun == "sessions":
         return False
     return not poll_is_due(query.runs) or snapshot.is_over(snapshot.job_rows(query.runtime.ledger, query.runs))
 
 
 async def _platform_rows(runtime: Runtime, noun: str, words: Sequence[str]) -> tuple[list[Row], object]:
-    """Return rows of images, resources or stats, and what data formats print instead (None: the rows). ``words``: parts
-    of images' names."""
+    """Return the rows of images, resources or stats, and what data formats print instead (None: the rows). ``words``:
+    texts that every image's name must contain."""
     if noun == "images":
         if runtime.profile.is_local:
             hint = "the local platform starts no containers and has no list; try: skahactl -p canfar get images"

@@ -1,4 +1,4 @@
-"""What ``logs`` prints or saves: chosen logs one after the other, or followed until they end."""
+"""The output of ``logs``: the chosen logs one after the other, or followed until they end; printed or saved."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LogsOptions:
-    """The options that say how, not what."""
+    """The options of ``logs`` that are not part of Choice."""
 
     replicas: str | None
     run: int | None
@@ -56,7 +56,7 @@ class LogsOptions:
 
 
 class LogOutput:
-    """Where the logs of this call go."""
+    """Writes the logs of this call to stdout or to files."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class LogOutput:
         return WriterChain(self._write, self._look, label, draw=self._draw(key))
 
     def _draw(self, key: tuple[int, int, int]) -> Callable[[bytes], bytes] | None:
-        """Return how the marks of ended items are drawn in this log, on a terminal."""
+        """Return a function that draws the marks of ended items in a log, or None if they are not drawn."""
         place, replica, _ = key
         run = self._targets[place].run
         if not self._draws or run is None:
@@ -137,7 +137,7 @@ _AT_ONCE = 8  # logs read ahead while one is shown
 
 
 def run_logs(words: Sequence[str], choice: Choice, asked: LogsOptions) -> int:
-    """Return the exit code of ``logs``."""
+    """Print, follow or save the logs, and return the exit code."""
     with open_runtime(reads_only=True) as runtime:
         return run_online(runtime, lambda: _LogsCommand(runtime, choice, asked).run(words))
 
@@ -192,7 +192,8 @@ class _LogsCommand:
         return shown
 
     async def _targets(self, words: Sequence[str]) -> tuple[Target, ...]:
-        """Return what the words mean; one that the ledger does not know may be the name of a session there."""
+        """Return the targets of the words. A word that the ledger does not know may be the name of a session on the
+        server."""
         asked = self.asked
         try:
             return find(self.ledger, self.runtime.profile, words, replicas=asked.replicas, run=asked.run)
@@ -209,7 +210,7 @@ class _LogsCommand:
         return named
 
     async def _find_failed(self, targets: Sequence[Target]) -> None:
-        """Replicas of a run that has not ended may have failed since the ledger was written."""
+        """Poll for replicas that failed since the ledger was written, unless every run has ended."""
         if all(target.run is not None and target.run.ended is not None for target in targets):
             return
         listing = await self._poll(targets)
@@ -218,13 +219,13 @@ class _LogsCommand:
             self.choice = replace(self.choice, failed_sessions=failed)
 
     async def _poll(self, targets: Sequence[Target]) -> Listing | None:
-        """Poll once for the whole call, however often this is called; return None if that failed."""
+        """Poll once, however often this is called, and return the listing; None if the poll failed."""
         if self._listing is None and self.error is None:
             self._listing, self.error = await poll_or_error(self.runtime, _runs_of(targets))
         return self._listing
 
     def _read(self, session: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Return a log from the platform or the shared record; after a poll that failed, that error."""
+        """Open a log on the platform or in the shared record; after a failed poll, raise its error on entry."""
         return self._source.read(session) if self.error is None else _failed(self.error)
 
     @cached_property
@@ -266,7 +267,7 @@ class _LogsCommand:
         return f"{name} on {self.runtime.where}"
 
     def _told(self, shown: Shown, targets: Sequence[Target], no_item: bool) -> int:
-        """Say what is missing and why; the exit code."""
+        """Print what is missing and why, and return the exit code. Raises the error of a failed poll or read."""
         context, listing = self.context, self._listing
         statuses = None if listing is None else {session.id: session.status for session in listing.sessions}
         for line in describe_log(
@@ -341,7 +342,7 @@ async def _failed(error: SkahactlError) -> AsyncIterator[AsyncIterator[bytes]]:
 
 
 def _label_width(target: Target) -> int:
-    """Of the longest prefix of the target's logs."""
+    """Return the width of the longest prefix of the target's logs."""
     if target.run is None:
         return len(target.word)
     total = target.run.total

@@ -28,7 +28,7 @@ _LARGEST = 1 << 20  # bytes of a reply with a certificate
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user name and password. ``file`` is their source; None if the user was asked."""
+    """A user name and password. ``file`` is their source; None if they came from a prompt."""
 
     user: str
     password: str = field(repr=False)
@@ -80,7 +80,7 @@ def login(
 
 
 def _choose_profile(name: str | None, context: Invocation) -> Profile:
-    """Return the profile that is named or in use; canfar where that would be none, or this machine."""
+    """Return the named or selected profile; ``canfar`` if none is selected, or ``local`` is."""
     from skahactl import profiles
 
     wanted = name or context.environ.get("SKAHACTL_PROFILE") or profiles.default_name(context.environ)
@@ -90,7 +90,8 @@ def _choose_profile(name: str | None, context: Invocation) -> Profile:
 
 
 def _require_name(profile: Profile) -> None:
-    """Reject a profile that only the environment describes: it has no login-url, and cannot become the default."""
+    """Raise UsageError for a profile that only the environment describes: it has no login-url and cannot be the
+    default."""
     from skahactl.profiles import ENVIRONMENT
 
     if profile.name == ENVIRONMENT:
@@ -102,7 +103,8 @@ def _require_name(profile: Profile) -> None:
 
 
 def _without_certificate(profile: Profile, context: Invocation) -> int:
-    """Return what to do instead, for a profile that has no certificate to get."""
+    """Print that no login is needed, or raise UsageError with the source of a token, for a profile without
+    certificate."""
     if profile.auth.method == "token":
         place = profile.auth.token_file or f"the variable {profile.auth.token_env}"
         if profile.auth.token_command is not None:
@@ -117,7 +119,8 @@ def _without_certificate(profile: Profile, context: Invocation) -> int:
 
 
 def _account(profile: Profile, user: str | None, context: Invocation) -> Account:
-    """Return the user name and password: from netrc, else from a prompt on the terminal."""
+    """Return the user name and password: from netrc, else from a prompt. Raises AuthError without a terminal or an
+    answer."""
     found = netrc_account(profile.login_url, user, context.environ)
     if found is not None:
         return found
@@ -143,7 +146,7 @@ def _account(profile: Profile, user: str | None, context: Invocation) -> Account
 
 
 def require_https(url: str) -> None:
-    """Check that a password is sent only over https or to this machine. Raises ProfileError."""
+    """Raise ProfileError if a password would be sent to another machine without https."""
     from skahactl.skaha.credentials import LOOPBACK
 
     parts = urlsplit(url)
@@ -153,7 +156,8 @@ def require_https(url: str) -> None:
 
 
 def netrc_account(url: str, user: str | None, environ: Mapping[str, str]) -> Account | None:
-    """Return user and password for the host of ``url`` from ``NETRC`` or ``~/.netrc``; None if there are none."""
+    """Return user and password for the host of ``url`` from ``NETRC`` or ``~/.netrc``; None if there are none. Raises
+    AuthError for a file that other users can read or that is invalid."""
     import netrc
 
     from skahactl.system import home
@@ -175,9 +179,10 @@ def netrc_account(url: str, user: str | None, environ: Mapping[str, str]) -> Acc
 
 
 def fetch_certificate(profile: Profile, account: Account, context: Invocation) -> CertificateChain:
-    """Get a certificate from the login-url of the profile and write it, with mode 0600, in place of the former one.
+    """Get a certificate from the login-url of the profile, and replace the former one with it (mode 0600).
 
-    Raises AuthError for a wrong password, and UnreachableError for a reply without a certificate; the former one stays.
+    Raises AuthError for a wrong password and UnreachableError for a reply without a certificate; the former one then
+    stays.
     """
     from skahactl.skaha import credentials
     from skahactl.system import SystemClock, replaceable, write_atomically
@@ -211,7 +216,7 @@ def fetch_certificate(profile: Profile, account: Account, context: Invocation) -
 
 
 def _ask_account(profile: Profile, account: Account, environ: Mapping[str, str]) -> tuple[int, bytes]:
-    """Return status and body."""
+    """Send the request for a certificate; return the status and the body of the reply."""
     import httpx
 
     from skahactl.skaha import credentials, failures
@@ -235,7 +240,7 @@ def _ask_account(profile: Profile, account: Account, environ: Mapping[str, str])
 
 
 def _read_reply(response: httpx.Response, profile: Profile) -> bytes:
-    """Return the whole reply, of bounded size and time."""
+    """Return the body of the reply. Raises UnreachableError if it is too large or too slow."""
     latest = time.monotonic() + 2 * profile.client.timeout
     body = b""
     for piece in response.iter_bytes():
@@ -248,7 +253,7 @@ def _read_reply(response: httpx.Response, profile: Profile) -> bytes:
 
 
 def require_known_host(profile: Profile, environ: Mapping[str, str]) -> None:
-    """Raise UnreachableError if the system cannot resolve the host of the login-url (a proxy resolves it itself)."""
+    """Raise UnreachableError if the system cannot resolve the host of the login-url. A proxy resolves it itself."""
     import socket
 
     from skahactl.skaha import failures

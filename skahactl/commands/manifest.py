@@ -1,4 +1,4 @@
-"""``skahactl validate``."""
+"""``skahactl validate``, ``skahactl schema`` and ``skahactl explain``."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def validate(*manifests: Manifest, file: Files = None, sets: Sets = None, variab
 
 
 def _show_wrapped(job: Job, context: Invocation) -> None:
-    """What runs instead of the command if the job writes a shared record."""
+    """Print where replicas write their shared record; with ``-v``, also the command with its wrapper."""
     from skahactl.manifest.shared_record import wrapped_request
 
     if job.shared is None or not job.replicas:
@@ -63,7 +63,7 @@ def _show_wrapped(job: Job, context: Invocation) -> None:
 
 
 def _profile(context: Invocation) -> Profile:
-    """Return the profile that would be used; a manifest can be checked before there is one."""
+    """Return the selected profile, or an empty one if none is selected: manifests can be checked without a profile."""
     from skahactl.profile import LOCAL_SERVER, Profile
     from skahactl.profiles import choose
 
@@ -77,7 +77,7 @@ def _profile(context: Invocation) -> Profile:
 
 
 def _show(jobs: tuple[Job, ...], context: Invocation) -> None:
-    """One line a job, or data: name, replicas, items (null without [items]), manifest."""
+    """Print one line per job, or data: name, replicas, items (null without [items]), manifest."""
     if not context.machine_readable:
         for job in jobs:
             context.out(job.name if context.output == "name" else _line(job))
@@ -240,7 +240,7 @@ def manifest_keys() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class KeyExplanation:
-    """What a key of the manifest means; ``keys``: those of a table, each with its meaning."""
+    """The meaning of a key of the manifest. ``keys``: the keys of a table, each with its meaning."""
 
     key: str
     type: str
@@ -307,7 +307,7 @@ def _unknown(key: str, name: str, known: dict[str, str]) -> UsageError:
     if last in MANIFEST.advice:
         return UsageError(f"unknown key '{key}'", hint=MANIFEST.advice[last])
     guess = same[0] if same else MANIFEST.foreign.get(last)
-    if guess is None and name not in ("pod", "pods", "node", "nodes"):  # kubectl explains those
+    if guess is None and name not in ("pod", "pods", "node", "nodes"):  # 'kubectl explain' has these
         # the last word of a key counts like the whole key: 'cors' means resources.cores
         close = nearest(name, [*known, *(one.rpartition(".")[2] for one in known)])
         guess = next((one for one in known if close in (one, one.rpartition(".")[2])), None)
@@ -354,7 +354,7 @@ def _explain_table(root: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]
 
 
 def _kind(root: dict[str, Any], part: dict[str, Any]) -> str:
-    """Describe the type."""
+    """Return the type of a key in words."""
     if "$ref" in part:
         return "a table"
     if "enum" in part:

@@ -48,7 +48,8 @@ def open_session(
 
 
 async def _find_session(word: str) -> ServerSession:
-    """Return the live session that ``word`` names, with an address that a browser can open."""
+    """Return the live session that ``word`` names, with an address that a browser can open. Raises NegativeResult if
+    there is none."""
     from skahactl.targets import find
 
     async with connected_runtime() as runtime:
@@ -58,7 +59,7 @@ async def _find_session(word: str) -> ServerSession:
 
 
 def _choose(runtime: Runtime, target: Target, listing: Listing) -> ServerSession:
-    """Return the newest session of the target that is listed."""
+    """Return the newest listed session of the target, with an address if one has it."""
     from skahactl.ledger.attempts import attempts_of
     from skahactl.targets import unknown_target
 

@@ -1,6 +1,6 @@
-"""``Annotated`` parameters that several verbs share, and the groups in which a help page shows options.
+"""``Annotated`` parameters that several verbs share, and the groups of options on help pages.
 
-Nothing is imported here that completion should not pay for.
+This module imports little, because completion imports it.
 """
 
 from __future__ import annotations
@@ -127,8 +127,7 @@ NoHeaders = Annotated[bool, Parameter(group=DISPLAY, help="Omit the header row."
 Limit = Annotated[int | None, Parameter(metavar="N", group=DISPLAY, help="Maximum number of rows (default: all).")]
 
 
-#: ``*manifests: Manifest``. A hyphen may lead, or ``-`` would not get through; ``read_manifests`` rejects other such
-#: words.
+#: ``*manifests: Manifest``. A leading hyphen is allowed for ``-``; ``read_manifests`` rejects other words with one.
 Manifest = Annotated[
     FileName,
     Parameter(

@@ -1,4 +1,4 @@
-"""``skahactl profile``: where to run."""
+"""``skahactl profile``: list, show, add, check and select profiles."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def remove(
     if not path.exists():
         if name in profiles.BUILT_IN:
             raise ProfileError(f"{name} is built in, and has no file to delete")
-        profiles.load(name, context.environ)  # says that there is none, and which there are
+        profiles.load(name, context.environ)  # raises the error with the names of all profiles
     path.unlink()
     context.say(f"{path}: deleted")
     if profiles.default_name(context.environ) == name and name not in profiles.BUILT_IN:
@@ -263,7 +263,7 @@ def check(
 
 
 def _used(context: Invocation) -> str | None:
-    """Return the name of the profile that a command would use now; None if none is chosen."""
+    """Return the name of the selected profile; None if none is selected."""
     from skahactl import profiles
 
     try:
@@ -306,7 +306,7 @@ def _table(rows: list[dict[str, object]], context: Invocation) -> None:
 
 
 def _complete(given: dict[str, str], context: Invocation) -> dict[str, str]:
-    """Return the settings by dotted key, completed on a terminal; elsewhere what is missing is an error."""
+    """Return the settings by dotted key. Missing ones are requested on a terminal; elsewhere they are a UsageError."""
     from skahactl.profile import server_address
 
     has_token = "auth.token-file" in given or "auth.token-env" in given
@@ -356,7 +356,7 @@ def _ask_optional(given: dict[str, str], server: str, context: Invocation) -> No
 
 
 def _file_text(settings: Mapping[str, str]) -> str:
-    """Return the text of a new profile: settings by dotted key, and comments for other keys."""
+    """Return the text of a new profile: settings by dotted key, and other keys as comments."""
     tables: dict[str, list[str]] = {"": ["# A profile of skahactl: where to run, and defaults for manifests."]}
     for dotted, value in settings.items():
         table, _, key = dotted.rpartition(".")
@@ -381,7 +381,7 @@ _SUGGESTIONS = """\
 
 
 def _write(path: Path, name: str, text: str, context: Invocation, check: bool) -> None:
-    """Write the file of the profile; nothing is left behind if it is wrong, or if the server does not answer."""
+    """Write the file of the profile. If it is invalid or the server does not answer, no file remains."""
     from skahactl import profiles
     from skahactl.system import write_atomically
 
@@ -397,8 +397,8 @@ def _write(path: Path, name: str, text: str, context: Invocation, check: bool) -
 
 
 def _as_written(path: str, context: Invocation) -> str:
-    """Return a path of the command line as a person writes it into a profile, where it would mean the profile's
-    folder."""
+    """Return a path of the command line as a profile contains it: absolute or below ``~``, because a relative path in a
+    profile starts at its folder."""
     if path.startswith("~"):
         return path
     full = os.path.abspath(os.path.join(context.cwd, path))
@@ -407,7 +407,7 @@ def _as_written(path: str, context: Invocation) -> str:
 
 
 def _require_answer(profile: Profile, context: Invocation) -> None:
-    """UnreachableError unless a Skaha server answers there. It sees credentials only if it asks for them."""
+    """Raise UnreachableError unless a Skaha server answers. Credentials are sent only if the server demands them."""
     from skahactl.platforms import open_client
     from skahactl.profile import Auth
 
@@ -432,7 +432,7 @@ def _require_answer(profile: Profile, context: Invocation) -> None:
 
 
 class CheckReport:
-    """What a check has found so far: lines as they come, or with ``-o json`` one object at the end."""
+    """The results of a check: printed as lines at once, or with ``-o json`` as one object at the end."""
 
     NAMES = ("profile", "server", "availability", "credentials", "user", "sessions", "resources", "storage", "encoding")
 
@@ -441,7 +441,7 @@ class CheckReport:
         self._data: dict[str, object] = dict.fromkeys(self.NAMES)
 
     def add(self, line: str | None = None, **found: object) -> None:
-        """Facts by name; ``line``: how the last of them is printed, where that is not its value."""
+        """Record results by name, and print the last one: as ``line``, if given, else its value."""
         self._data |= found
         *_, (name, value) = found.items()
         if not self._context.machine_readable:
@@ -455,7 +455,7 @@ class CheckReport:
 async def _check_server(
     profile: Profile, image: str | None, timeout: float, context: Invocation, report: CheckReport
 ) -> None:
-    """Print what holds; raise for the first thing that does not."""
+    """Check the profile step by step and print each result. Raises the error of the first step that fails."""
     from skahactl.platforms import open_client
     from skahactl.skaha import credentials
 

@@ -79,7 +79,7 @@ def prune(
 
 @dataclass(frozen=True, slots=True)
 class _OldRuns:
-    """A run that may go, and the bytes of its kept logs on disk, whatever the record says."""
+    """A run that can be removed, and the size in bytes of its saved logs on disk."""
 
     summary: RunSummary
     size: int
@@ -100,7 +100,7 @@ def _age(text: str) -> float:
 def _chosen(
     ledger: Ledger, profile: Profile, names: tuple[str, ...], before: float
 ) -> tuple[tuple[RunSummary, ...], list[str]]:
-    """Return the ended runs from before that time, and what is to be said of those that stay."""
+    """Return the runs that ended before ``before`` (epoch seconds), and messages about runs that are kept."""
     from skahactl.engine.delete import ended_before
     from skahactl.ledger.lock import living_driver
     from skahactl.ledger.runs import job_keys, runs_of
@@ -135,7 +135,7 @@ def _unknown(name: str, names: tuple[str, ...], profile: Profile) -> UsageError:
 
 
 def _show(context: Invocation, found: list[_OldRuns]) -> None:
-    """The runs that go, as data."""
+    """Print the runs to remove as data, names or lines."""
     rows = [
         {
             "name": old.summary.run.key.name,
@@ -173,7 +173,8 @@ def _require_consent(context: Invocation, yes: bool, question: str) -> None:
 
 
 def _forget(context: Invocation, profile: Profile, work: Prune, found: list[_OldRuns]) -> list[_OldRuns]:
-    """Return those of them that went; what another command started again, or drives, stays, and is named."""
+    """Remove the runs and return the removed ones. Runs that have changed or that another command drives stay and are
+    reported."""
     wanted: dict[JobKey, dict[int, _OldRuns]] = {}
     for old in found:
         wanted.setdefault(old.summary.run.key, {})[old.summary.run.id] = old

@@ -98,7 +98,7 @@ def _page(words: Sequence[str], number: int | None) -> str:
 
 
 def _gather(ledger: Ledger, run: Run) -> ReportJob:
-    """Return everything that the page shows of one run. Reads the ends of its saved logs."""
+    """Return the data of one run for the page, with the last lines of its saved logs."""
     from skahactl.engine.usage import run_usage
     from skahactl.ledger.attempts import attempts_of, usage_of
     from skahactl.ledger.replicas import replicas_of
@@ -122,7 +122,7 @@ def _gather(ledger: Ledger, run: Run) -> ReportJob:
 
 
 def _last_line(row: AttemptRow) -> str | None:
-    """Return the last line of its log; without a log, why it ended."""
+    """Return the last line of the attempt's saved log; without one, its reason."""
     from skahactl.logs.saved import last_line_of
 
     try:
@@ -161,7 +161,8 @@ def _without_items(text: str, items: Sequence[str]) -> str:
 
 
 def _end_of_log(row: AttemptRow) -> tuple[tuple[str, ...], str]:
-    """Return the last lines of its saved log and the log's path; or no line, and why there is none."""
+    """Return the last lines of the attempt's saved log and the path of the log; without lines, the second value is the
+    reason."""
     if row.session is None:
         return (), "no session was created"
     lines = _last_lines(row.log_path) if row.log_path else []
@@ -169,7 +170,7 @@ def _end_of_log(row: AttemptRow) -> tuple[tuple[str, ...], str]:
 
 
 def _last_lines(path: str) -> list[str]:
-    """Return the lines at the end of a file, without the marks of items; a first line that is cut is left out."""
+    """Return the last lines of a file, without marks of items and without an incomplete first line."""
     from skahactl.manifest.placeholders import MARK
 
     try:
@@ -186,7 +187,7 @@ def _last_lines(path: str) -> list[str]:
 
 
 def _run_toml(run: Run) -> str:
-    """Return the content of the run as TOML, with what it was driven by."""
+    """Return the content of the run as TOML, with the settings for driving it (after, limits, retry, logs)."""
     import tomli_w
 
     from skahactl.toml import toml_text
@@ -213,7 +214,7 @@ def _known(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write(path: Path, page: str) -> None:
-    """Replace the file in one step."""
+    """Replace the file in one step. Raises UsageError if that fails."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         temporary.write_text(page, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""``skahactl retry``."""
+"""``skahactl retry``, ``skahactl resume`` and ``skahactl mark``."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def retry(
 
 @dataclass(frozen=True, slots=True)
 class RetryOptions:
-    """What was asked for, of every job alike; ``states``: those of --failed, --unknown and --rejected."""
+    """The options of retry, for every job. ``states``: those selected by --failed, --unknown and --rejected."""
 
     states: frozenset[str]
     items: tuple[str, ...] | None
@@ -116,7 +116,7 @@ class RetryOptions:
 
 
 async def _retry(every: Sequence[FoundJob], wanted: RetryOptions) -> int:
-    """Drive all of them in one loop and return one outcome."""
+    """Retry all jobs in one event loop, print one outcome, and return the exit code."""
     from skahactl.engine.outcome import Outcome
     from skahactl.engine.precheck import check_offered
     from skahactl.engine.retry import Retry, is_unfinished, nothing_to_retry, preview_retry
@@ -151,7 +151,7 @@ async def _retry(every: Sequence[FoundJob], wanted: RetryOptions) -> int:
 
 
 def _chosen(runtime: Runtime, found: FoundJob, wanted: RetryOptions) -> RetryChoice:
-    """Say what cannot be retried."""
+    """Return what to retry of a job, and print warnings for replicas that cannot be retried."""
     from skahactl.engine.retry import choose_retries
 
     run = found.run
@@ -194,7 +194,7 @@ async def _resume(job: str, timeout: str | None, break_lock: bool) -> int:
         return int(outcome.exit)
 
 
-Word = Literal["completed", "failed"] | str  # what Tab offers; others are refused in our words
+Word = Literal["completed", "failed"] | str  # completion offers these; mark rejects others itself
 WORDS = {"completed": State.COMPLETED, "failed": State.FAILED}
 
 

@@ -1,4 +1,4 @@
-"""What commands open first, and what several of them need: the runtime, prompts, jobs by name, failed polls."""
+"""Functions that several commands share: the runtime, prompts, jobs by name, failed polls."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-#: Seconds of a wait from which on its end is reported.
+#: The end of a wait is reported if it took at least this many seconds.
 LONG_WAIT = 60.0
 
 
 class LineReporter:
-    """Prints what a person should see on stderr, and no progress."""
+    """Prints messages and warnings on stderr, and no progress."""
 
     def say(self, text: str) -> None:
         current().warn(text)
@@ -42,19 +42,20 @@ class LineReporter:
         self.say(f"warning: {text}")
 
     def progress(self, runs: Sequence[RunProgress]) -> None:
-        """A command that only reads shows no progress."""
+        """Do nothing: a command that only reads shows no progress."""
 
     def close(self, *, has_result: bool = False) -> None:
-        """Nothing is held back."""
+        """Do nothing: no output is delayed."""
 
 
 @contextlib.contextmanager
 def open_runtime(
     profile: Profile | None = None, *, reads_only: bool = False, shown: Reporter | None = None
 ) -> Iterator[Runtime]:
-    """The runtime of this call, closed however the command ends. The platform is contacted at its first use.
+    """Yield the runtime of this call, and close its ledger and reporter at the end. The platform is contacted at first
+    use.
 
-    ``reads_only``: no ledger is created, and no progress is displayed; ``shown`` takes what is said instead of stderr.
+    ``reads_only``: no ledger is created, and no progress is shown. ``shown``: the reporter, instead of one for stderr.
     """
     from skahactl.engine.runtime import Runtime
     from skahactl.ledger.database import open_ledger, read_ledger
@@ -90,7 +91,8 @@ def open_runtime(
 
 @contextlib.asynccontextmanager
 async def connected_runtime(profile: Profile | None = None) -> AsyncIterator[Runtime]:
-    """As ``open_runtime``, for a command that changes something; INT, TERM and HUP set its ``stop`` meanwhile."""
+    """Yield a runtime like ``open_runtime``, for a command that changes something; INT, TERM and HUP set its
+    ``stop``."""
     with open_runtime(profile) as runtime:
         try:
             with runtime.stop.handling():
@@ -100,7 +102,8 @@ async def connected_runtime(profile: Profile | None = None) -> AsyncIterator[Run
 
 
 def run_online(runtime: Runtime, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Enter the event loop for a command that only reads, once; a signal ends it as it ends any program."""
+    """Run a command that only reads in an event loop, and close the runtime at the end. A signal ends it like any
+    program."""
 
     async def connected() -> T:
         try:
@@ -112,22 +115,22 @@ def run_online(runtime: Runtime, work: Callable[[], Coroutine[Any, Any, T]]) -> 
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Enter the event loop, once a command."""
+    """Run ``main`` in a new event loop and return its result. A command does this once."""
     import asyncio
 
     return asyncio.run(main())
 
 
 def deadline(timeout: str | None, clock: Clock) -> float | None:
-    """Return the monotonic time at which ``--timeout`` is over."""
+    """Return the monotonic time at which ``--timeout`` is over; None without a timeout."""
     return None if timeout is None else clock.monotonic() + _seconds(timeout)
 
 
-_MOST_JOBS = 3  # that one line says how to save
+_MOST_JOBS = 3  # maximum number of jobs in the suggested command
 
 
 def say_unsaved_logs(runtime: Runtime, chosen: Iterable[Run]) -> None:
-    """Tell a person how many logs of these runs no command has saved yet, and until when that is possible."""
+    """Print how many logs of these runs no command has saved yet, and how long the server still keeps them."""
     from skahactl.engine.snapshot import unsaved_logs
 
     if current().machine_readable:
@@ -141,7 +144,7 @@ def say_unsaved_logs(runtime: Runtime, chosen: Iterable[Run]) -> None:
 
 
 def check_timeout(timeout: str | None, wait: bool, *call: str) -> None:
-    """Raise UsageError for an invalid ``--timeout``, and for one without ``--wait``, with the whole ``call``."""
+    """Raise UsageError for an invalid ``--timeout``, or for one without ``--wait``, with the correct ``call``."""
     if timeout is None:
         return
     _seconds(timeout)
@@ -157,7 +160,7 @@ def _seconds(timeout: str) -> float:
 
 
 def confirm(context: Invocation, yes: bool, words: str) -> bool | None:
-    """Ask on a terminal; elsewhere only ``--yes`` will do, and the answer is None."""
+    """Return whether the user agrees: by ``yes`` or by an answer on a terminal. None if neither is available."""
     if yes:
         return True
     if not (context.stdin.isatty() and context.stderr.isatty()):
@@ -171,7 +174,7 @@ def confirm(context: Invocation, yes: bool, words: str) -> bool | None:
 
 @contextlib.contextmanager
 def _signals_as_usual() -> Iterator[None]:
-    """While a question waits for its answer, the event loop does not run, and could not tell of a signal."""
+    """Restore the default handlers of signals during a question: the event loop does not run then and cannot react."""
     usual: dict[int, Any] = {
         signal.SIGINT: signal.default_int_handler,
         signal.SIGTERM: signal.SIG_DFL,
@@ -186,7 +189,7 @@ def _signals_as_usual() -> Iterator[None]:
 
 
 async def poll_or_error(runtime: Runtime, runs: Sequence[Run]) -> tuple[Listing | None, SkahactlError | None]:
-    """Poll once; return the error if it failed, for a command that can show the local record instead."""
+    """Poll once and return the listing, or the error, for a command that can show the local record instead."""
     try:
         return await runtime.poll(runs), None
     except (AuthError, UnreachableError) as error:
@@ -194,7 +197,7 @@ async def poll_or_error(runtime: Runtime, runs: Sequence[Run]) -> tuple[Listing 
 
 
 def targets_without_exit_codes(ledger: Ledger, targets: Sequence[Target]) -> list[Target]:
-    """Return the targets of which the shared record may contain exit codes and exact ends that the local record
+    """Return the targets for which the shared record may contain exit codes and exact ends that the local record
     lacks."""
     shared = [target for target in targets if target.run is not None and target.run.shared is not None]
     if not shared:
@@ -212,7 +215,7 @@ async def read_exit_codes(runtime: Runtime, targets: Sequence[Target], listing: 
 
 
 def raise_failed_poll(runtime: Runtime, runs: Sequence[Run], error: SkahactlError) -> NoReturn:
-    """After the local record was shown: says how old it is, and raises the error of the poll."""
+    """Print how old the local record is, after it was shown, and raise the error of the poll."""
     context = current()
     context.stdout.flush()
     if not context.machine_readable:
@@ -223,7 +226,7 @@ def raise_failed_poll(runtime: Runtime, runs: Sequence[Run], error: SkahactlErro
 
 
 def parse_states(text: str | None, known: Sequence[str]) -> frozenset[str] | None:
-    """``running,Failed`` as states; None for no choice. UsageError for what is none."""
+    """Parse ``running,Failed`` to states; None stays None. Raises UsageError for an unknown state."""
     if text is None:
         return None
     by_lower = {state.lower(): state for state in known}
@@ -239,9 +242,11 @@ def parse_states(text: str | None, known: Sequence[str]) -> frozenset[str] | Non
 
 @contextlib.contextmanager
 def run_with_report(runtime: Runtime, known: Callable[[], Outcome | None]) -> Iterator[None]:
-    """End the progress display after the work in it. An error that ends the work is printed on stderr alone; with
-    ``-o json`` and the like, the outcome that is ``known`` by then goes to stdout before, its ``exit`` that of the
-    error."""
+    """Close the progress display after the work in the block, and report the end of a long wait.
+
+    If an error ends the work, data formats first print the outcome that is ``known`` so far, with the exit code of the
+    error.
+    """
     context = current()
     begun = runtime.clock.monotonic()
     try:
@@ -269,7 +274,7 @@ def notify_after_wait(context: Invocation, outcome: Outcome, seconds: float) -> 
 
 
 def _show(outcome: Outcome) -> None:
-    """A reader that went away does not hide the error."""
+    """Print the outcome. A closed stdout does not hide the error that follows."""
     from skahactl.render.outcomes import show_outcome
 
     context = current()
@@ -280,7 +285,7 @@ def _show(outcome: Outcome) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FoundJob:
-    """A run, which of its replicas were named (None: none in particular), and the profile in force."""
+    """A run, the numbers of the replicas that were named (None: no particular ones), and the selected profile."""
 
     profile: Profile
     run: Run
@@ -288,15 +293,15 @@ class FoundJob:
 
 
 def one_job(word: str, replicas: str | None = None) -> FoundJob:
-    """Return the last run of a job, named as ``JOB`` or ``JOB/REPLICAS``. UsageError if it is not known."""
+    """Return the last run of a job, named as ``JOB`` or ``JOB/REPLICAS``. Raises UsageError for an unknown job."""
     return jobs_named([word], replicas)[0]
 
 
 def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[FoundJob]:
-    """Return the last runs that the words name, each once with all its replicas that they name.
+    """Return the last runs that the words name, each once, with all replicas that they name.
 
-    UsageError for what is not known, and for a session of an earlier run or of an earlier attempt: what is done to
-    them would be done beside what runs now.
+    Raises UsageError for an unknown word, and for a session of an earlier run or attempt: only the last run can
+    continue.
     """
     from skahactl.ledger.database import read_ledger
     from skahactl.ledger.runs import last_run
@@ -321,7 +326,8 @@ def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[FoundJ
 
 
 def read_lines(path: str) -> tuple[str, ...]:
-    """Return the items in a file, one a line; ``-`` is standard input. Blank lines are passed over."""
+    """Return the items in a file, one per line, without blank lines; ``-`` is standard input. Raises UsageError if the
+    file is unreadable, too large or empty."""
     from skahactl.manifest.items import LARGEST
     from skahactl.system import read_limited, read_stream
 
@@ -342,12 +348,13 @@ def read_lines(path: str) -> tuple[str, ...]:
 
 
 def name_of_file(word: str) -> str:
-    """Return how to write the name of a file that looks like an option."""
+    """Return a hint on how to write the name of a file that looks like an option."""
     return f"if you mean a file named {word}, write ./{word}"
 
 
 def read_manifests(verb: str, manifests: Sequence[str], files: Sequence[str] | None) -> list[str]:
-    """Return all manifests that were named. UsageError if there are none, or for a word that is an unknown option."""
+    """Return all manifests that were named. Raises UsageError if there are none, or for a word that is an unknown
+    option."""
     named = [*manifests, *(files or [])]
     for word in manifests:
         if word.startswith("-") and word != "-":

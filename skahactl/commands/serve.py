@@ -56,7 +56,7 @@ def serve(
 
 
 def _storage(directory: Path) -> Path:
-    """Return the directory with an absolute path; UsageError if there is none."""
+    """Return the directory with an absolute path. Raises UsageError if it does not exist."""
     if not directory.is_dir():
         raise UsageError("not a directory", where=str(directory), hint=f"mkdir -p {directory}")
     return directory.absolute()
@@ -74,8 +74,8 @@ def _local_profile(context: Invocation) -> Profile:
 
 
 def _tell(context: Invocation, url: str, token: str | None, kept: Path, storage: Path | None) -> None:
-    """The URL is the data; the rest is for people. The token is shown on a terminal only, and never if it came from a
-    file: stderr may be a log that others can read."""
+    """Print the URL as data on stdout, and instructions on stderr. stderr may be a log that others can read, so a token
+    is shown only on a terminal, and never one from a file."""
     context.out(url)
     context.stdout.flush()
     context.warn(

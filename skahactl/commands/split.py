@@ -114,7 +114,7 @@ def split(
     _refuse_contradictions({**options, **inputs, "a command": context.command is not None}, context.output)
     _refuse_unknown_options(lists)
     if script:
-        # The script asks for its replica when it runs: only what was said in so many words is written into it.
+        # The script reads its replica when it runs; only a share that the options give is written into it.
         said = not (share is None and replica is None and of is None)
         return _print_script(context, strategy, _share(share, replica, of, False) if said else None, lists)
     mine = _share(share, replica, of, every or count)
@@ -136,7 +136,7 @@ def split(
 
 
 def _refuse_contradictions(given: Mapping[str, object], output: str) -> None:
-    """UsageError for options that exclude each other, and for formats that items have not."""
+    """Raise UsageError for options that exclude each other, and for output formats that split does not have."""
     if output not in ("table", "json", "jsonl"):
         raise UsageError(f"split has no -o {output}", hint="-o json and -o jsonl are there, and lines without -o")
     if given["a command"] and not current().command:
@@ -154,7 +154,8 @@ def _refuse_contradictions(given: Mapping[str, object], output: str) -> None:
 
 
 def _refuse_unknown_options(lists: Sequence[str]) -> None:
-    """``-`` alone is a list, and so the parser lets other words with a hyphen through."""
+    """Raise UsageError for a list that looks like an option; the parser accepts words with a hyphen because of
+    ``-``."""
     for word in lists:
         if word.startswith("-") and word != "-":
             from skahactl.app import options_of
@@ -163,7 +164,7 @@ def _refuse_unknown_options(lists: Sequence[str]) -> None:
 
 
 def _share(text: str | None, replica: str | None, of: str | None, all_of_them: bool) -> Share | None:
-    """Return the share; None for all items. With ``all_of_them``, only the total counts."""
+    """Return the share; None for all items. With ``all_of_them``, only the number of replicas matters."""
     if text is not None and (replica is not None or of is not None):
         raise UsageError("-n says which replica of how many, and so do --replica and --of: give one of the two")
     try:

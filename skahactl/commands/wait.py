@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from skahactl.ledger.records import Run
 
-Condition = Literal["complete", "running", "deleted"] | str  # what Tab offers; others are refused in our words
+Condition = Literal["complete", "running", "deleted"] | str  # completion offers these; wait rejects others itself
 
 
 def wait(
@@ -77,7 +77,7 @@ async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
 
 
 def _print_data(condition: str, code: Exit, reasons: Sequence[tuple[Run, str]]) -> None:
-    """The jobs for which the condition is met, or those for which it can no longer be met."""
+    """Print as data the jobs that meet the condition, or those that can no longer meet it."""
     from skahactl.render.tables import data_text
 
     met = code is Exit.DONE
@@ -87,7 +87,7 @@ def _print_data(condition: str, code: Exit, reasons: Sequence[tuple[Run, str]]) 
 
 
 CONDITIONS = ("complete", "running", "deleted")
-#: What kubectl and people write for them.
+#: Other words for the conditions, for example of kubectl.
 _CONDITION_WORDS = {
     "completed": "complete",
     "completion": "complete",
