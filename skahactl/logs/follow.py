@@ -372,7 +372,9 @@ class SessionWatch:
 
     def _strand(self, log: AttemptLog, listed: dict[str, str]) -> LogStream:
         lost = why_empty(log, listed) if log.state in ENDED else Empty.LOST
-        return LogStream(log.key, log.label, log.session, self._state(log, listed), log.kept, log.shared, lost)
+        state = self._state(log, listed)
+        kept = log.kept if state == GONE else log.whole  # a part is of use only where nothing can extend it
+        return LogStream(log.key, log.label, log.session, state, kept, log.shared, lost)
 
     def _state(self, log: AttemptLog, listed: dict[str, str]) -> str:
         if log.whole is not None:

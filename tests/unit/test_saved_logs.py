@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+from pathlib import Path
 
 import pytest
 
+from skahactl.ledger import attempts
+from skahactl.ledger.database import open_ledger
+from skahactl.logs.follow import SessionWatch
 from skahactl.logs.saved import LastLine, last_line_of
+from skahactl.logs.select import Choice
 from skahactl.model import Resources, State
 from skahactl.shapes import FailedItem, failure_reason
+from skahactl.skaha.models import Listing
+from skahactl.targets import Target
+from tests import ledgers
+from tests.observed import session
 from tests.rendering import attempt
 
 
@@ -59,3 +69,27 @@ def test_the_reason_of_a_failure(code: int | None, line: str | None, item: Faile
     row = replace(attempt(1, State.FAILED, 0, 1, 2), exit_code=code, last_line=line)
     assert failure_reason(Resources(1, 4), row, item) == reason
     assert failure_reason(Resources(1, 4), replace(row, state=State.RUNNING), item) is None
+
+
+@pytest.mark.parametrize(("listed", "is_used"), [(True, False), (False, True)])
+def test_a_part_of_a_log_is_followed_only_where_the_platform_has_no_more(
+    tmp_path: Path, listed: bool, is_used: bool
+) -> None:
+    copy = tmp_path / "copy"
+    copy.write_bytes(b"the beginning\n")
+    with open_ledger(tmp_path) as ledger:
+        run = ledgers.add(ledger, ledgers.job("one", 1))
+        ledgers.start(ledger, run, [1])
+        (row,) = attempts.attempts_of(ledger, run.id)
+        attempts.set_attempt(
+            ledger, row, {"log": "partial", "log_path": str(copy), "finished": 9.0}, state=State.COMPLETED
+        )
+        sessions = (session(row.session or "", row.name, "Completed"),) if listed else ()
+
+        async def poll() -> Listing:
+            return Listing(sessions, 9.0, 10.0, "alice")
+
+        watch = SessionWatch(ledger, [Target(run, None, None, "one")], Choice(), poll, str)
+        found = asyncio.run(watch.look())
+        assert found is not None
+        assert [stream.kept for stream in found.strands] == [copy if is_used else None]
