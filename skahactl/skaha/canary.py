@@ -54,7 +54,7 @@ printf '%s\\n' '{_END}'
 
 @dataclass(frozen=True, slots=True)
 class CanaryResult:
-    """Return whether everything arrived as it was sent; ``log`` is the output of the session."""
+    """The result of a canary: whether everything arrived as it was sent, and the output of its session (``log``)."""
 
     arrived: bool
     log: bytes
@@ -90,9 +90,10 @@ def expected() -> bytes:
 async def run_canary(client: Client, image: str, clock: Clock, *, timeout: float, patience: float) -> CanaryResult:
     """Start the canary, wait for its end, read its log, and always delete it.
 
-    ``patience`` is how long, in seconds, an empty or incomplete log is read again.
+    ``patience``: seconds for which an empty or incomplete log is read again.
 
-    Raises AuthError, UnreachableError, TimedOut, or a negative result if the server rejects it or it has no output.
+    Raises AuthError, UnreachableError or TimedOut, and NegativeResult if the server rejects the canary or the canary
+    has no output.
     """
     name = f"skahactl-canary-{secrets.token_hex(4)}"
     until = clock.now() + timeout
@@ -133,7 +134,7 @@ async def _ended(client: Client, id: str, clock: Clock, until: float) -> None:
 
 
 async def _log(client: Client, id: str, clock: Clock, patience: float) -> bytes:
-    """Return the whole log, which can become available shortly after the end."""
+    """Return the log, which can become available late: read it until it is complete or ``patience`` has passed."""
     until = clock.now() + patience
     while True:
         async with client.log(id) as pieces:
@@ -144,7 +145,7 @@ async def _log(client: Client, id: str, clock: Clock, patience: float) -> bytes:
 
 
 async def _deleted(client: Client, id: str, clock: Clock) -> None:
-    """Delete the session and verify it, because a successful reply to DELETE proves nothing."""
+    """Delete the session and check that it is gone, because a successful reply to DELETE proves nothing."""
     for _ in range(10):
         await client.delete(id)
         if await client.session(id) is None:
@@ -154,7 +155,7 @@ async def _deleted(client: Client, id: str, clock: Clock) -> None:
 
 
 async def _found(client: Client, name: str, clock: Clock, until: float) -> str | None:
-    """Return the id of a canary after its reply was lost, once it is listed."""
+    """Return the id of the canary after its reply was lost: poll until it is listed; None after ``until``."""
     while clock.now() < until:
         listing = await client.sessions()
         for session in listing.sessions:

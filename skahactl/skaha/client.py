@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class Throttle:
     """Allows ``limit`` creates at a time; ``limit`` moves between 1 and ``most``.
 
-    An overload (503, timeout) halves the limit, once for all creates that were in flight together. Every second success
-    raises it by one, so that a few errors among many creates cost little.
+    An overload (429, 503, 504 or a timeout) halves the limit, once for all creates that were in flight together. Every
+    second success raises it by one, so that a few errors among many creates cost little.
     """
 
     def __init__(self, most: int) -> None:
@@ -75,7 +75,8 @@ class Client:
     """A client of one platform; ``async with`` closes it.
 
     ``report`` receives a line per request, and with ``verbose`` 2 the form of each create, with secrets masked. Every
-    method except ``create`` raises AuthError or UnreachableError.
+    method except ``create`` raises AuthError or UnreachableError if its request fails. A method with a session id
+    raises UsageError for an id that no URL can contain: empty, ``.`` or ``..``.
     """
 
     def __init__(
@@ -142,7 +143,8 @@ class Client:
 
         ``directory`` is the working directory of the command on the local platform; it is not sent to a server.
 
-        Raises UsageError before anything is sent if a secret cannot be read.
+        Before anything is sent, raises UsageError if a secret cannot be read, and ProfileError if the connection is not
+        safe for secrets.
         """
         revealed = await self.secrets.reveal(request)
         form = encoding.fields(revealed, name)
@@ -183,13 +185,13 @@ class Client:
         return Listing(found, requested, self._clock.now(), self.user, self._memory, reply.body)
 
     async def session(self, id: str) -> ServerSession | None:
-        """Return one session; None if the platform has none of ours with this id (404)."""
+        """Return one session; None if the user has no session with this id (404)."""
         reply = await self._found("GET", _path(id))
         return None if reply is None else _read_reply(models.parse_one_session, reply)
 
     @asynccontextmanager
     async def log(self, id: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Yield the current log in pieces; empty for a session without a pod, or an unknown one."""
+        """Yield the current log in pieces; empty for a session without a pod and for an unknown id (skaha-api 5)."""
         await self._exchange.prepare_credentials()
         prepared = self._exchange.prepared("GET", _path(id), params={"view": "logs"})
         try:
@@ -208,7 +210,7 @@ class Client:
         return None if reply is None else _read_reply(models.parse_events, reply)
 
     async def events_text(self, id: str) -> str | None:
-        """Return the same as the server's table; None without a pod."""
+        """Return the events of the pod of a session as the server's table; None if it has no pod."""
         reply = await self._found("GET", _path(id), {"view": "events"})
         return None if reply is None else reply.body.decode("utf-8", "replace")
 
@@ -217,7 +219,7 @@ class Client:
         await self._found("DELETE", _path(id))  # servers before 1.0.0 reply 404 for an unknown session
 
     async def renew(self, id: str) -> str | None:
-        """Request a later deadline. Returns None on success, else the message of the server."""
+        """Renew the deadline of a session. Return None on success, else the server's message."""
         reply = await self._send("POST", _path(id), form=[("action", "renew")])
         if reply.status in (400, 404) and not reply.not_logged_in and not reply.is_page:
             return reply.words
@@ -234,7 +236,7 @@ class Client:
         return _read_reply(models.parse_images, await self._get("/image", params))
 
     async def stats(self) -> dict[str, object]:
-        """Return how much of the cluster is in use; not every server reports it (503)."""
+        """Return how much of the cluster is in use. Raises UnreachableError if the server does not report it (503)."""
         reply = await self._get("/session", {"view": "stats"})
         return _read_reply(lambda body: models.parse_mapping(body, "statistics"), reply)
 
@@ -268,7 +270,7 @@ class Client:
         return self._require_success(await self._send("GET", path, params=params))
 
     async def _found(self, method: str, path: str, params: Mapping[str, str] | None = None) -> HttpReply | None:
-        """Return the reply; None if the platform itself replies 404."""
+        """Send a request and return its reply; None for a 404 that is not a web page."""
         reply = await self._send(method, path, params=params)
         return None if reply.status == 404 and not reply.is_page else self._require_success(reply)
 
@@ -278,7 +280,7 @@ class Client:
         return reply
 
     def _named(self, error: SkahactlError) -> SkahactlError:
-        """Add the server, and what to do, to an error."""
+        """Add the name of the platform and a hint to an error, and return it."""
         error.where = error.where or self._where
         if isinstance(error, AuthError | UnreachableError):
             error.hint = error.hint or (self._login_hint if isinstance(error, AuthError) else self._outage_hint)
@@ -290,7 +292,7 @@ def _denied(error: AuthError) -> CreateResult:
 
 
 async def _log_request(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the pieces of a log; a connection that breaks in the middle becomes one of our errors."""
+    """Yield the pieces of a log. Raises AuthError or UnreachableError if the connection breaks."""
     try:
         async for piece in pieces:
             yield piece
@@ -299,7 +301,7 @@ async def _log_request(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _path(id: str) -> str:
-    if id in ("", ".", ".."):  # each would name the whole collection, or what is above it (skaha-api 1)
+    if id in ("", ".", ".."):  # would address all sessions, or the path above them (skaha-api 1)
         raise UsageError(f"'{id}' is not a session id")
     return f"/session/{quote(id, safe='')}"
 

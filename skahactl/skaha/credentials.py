@@ -45,9 +45,10 @@ class CertificateChain:
 
 
 def check(profile: Profile, now: float, environ: Mapping[str, str]) -> float | None:
-    """Return when the certificate of the profile ends (epoch seconds); None if it needs none.
+    """Check the credentials of the profile, and return when its certificate expires (epoch seconds; None without one).
 
-    Raises AuthError if its credentials cannot be used now, and ProfileError for an insecure channel.
+    Raises AuthError if the credentials cannot be used now, and ProfileError for an insecure channel. Does not run a
+    token-command.
     """
     require_safe_channel(profile)
     if profile.auth.method == "x509":
@@ -58,7 +59,7 @@ def check(profile: Profile, now: float, environ: Mapping[str, str]) -> float | N
 
 
 def ends_at(profile: Profile) -> float | None:
-    """Return when the certificate of the profile ends (epoch seconds); None without a readable certificate."""
+    """Return when the certificate of the profile expires (epoch seconds); None without a readable certificate."""
     if profile.auth.method != "x509":
         return None
     try:
@@ -68,7 +69,7 @@ def ends_at(profile: Profile) -> float | None:
 
 
 def headers(profile: Profile, environ: Mapping[str, str], known: str | None = None) -> dict[str, str]:
-    """Return the header with the credentials; {} for certificates and without credentials."""
+    """Return the header with the token (``known``, or read now); {} for profiles without a token."""
     if profile.auth.method != "token":
         return {}
     return {"Authorization": f"Bearer {known or token(profile.auth, environ, profile.name)}"}
@@ -76,16 +77,17 @@ def headers(profile: Profile, environ: Mapping[str, str], known: str | None = No
 
 @dataclass(frozen=True, slots=True)
 class RegistryAuth:
-    """The credentials of the image registry for creates: the header, and what must not be shown of them."""
+    """The credentials of the image registry for creates: the header, and the texts that must be masked in messages."""
 
     header: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 def registry_auth(registry: Registry, environ: Mapping[str, str]) -> RegistryAuth:
-    """Return the credentials of the image registry (skaha-api 3.4), empty if the profile has none. Reads its secret.
+    """Read the secret of the image registry and return its credentials (skaha-api 3.4); empty if the profile has none.
 
-    Raises UsageError with code ``secret`` if it cannot be read, and ProfileError if it cannot be sent.
+    Raises UsageError with code ``secret`` if the secret cannot be read, and ProfileError if the user or the secret
+    contains a colon.
     """
     secret = _registry_secret(registry)
     if registry.user is None or secret is None:
@@ -102,14 +104,17 @@ def registry_auth(registry: Registry, environ: Mapping[str, str]) -> RegistryAut
 
 
 def _registry_text(secret: Secret, environ: Mapping[str, str]) -> str:
-    """Return the secret of the registry. A file that other users can read is refused, like any other credential."""
+    """Return the secret of the registry. Raises AuthError for a file that other users can read."""
     if secret.source == "file":
         return _private_text(Path(secret.name), "registry secret", "write it to the file (mode 0600)").strip("\r\n")
     return read_secret(secret, environ, what="profile, registry-secret")
 
 
 def token(auth: Auth, environ: Mapping[str, str], name: str) -> str:
-    """Return the bearer token, from its file or variable."""
+    """Return the bearer token from the token-file, token-env or token-command of the profile.
+
+    Raises AuthError if there is no valid token, and ProfileError if the profile names no source.
+    """
     where: str | None = None
     if auth.token_file is not None:
         missing, hint = "the token file is empty", "write a token to it (mode 0600), or set SKAHACTL_TOKEN"
@@ -131,11 +136,11 @@ def token(auth: Auth, environ: Mapping[str, str], name: str) -> str:
 
 
 _COMMAND_SECONDS = 30.0
-_EARLY = 60.0  # seconds before a token expires from which on it is not used any more
+_EARLY = 60.0  # a token is replaced this many seconds before it expires
 
 
 def _token_of_command(command: Sequence[str], environ: Mapping[str, str]) -> str:
-    """Return the first line that the command prints; what it prints is never shown. Raises AuthError."""
+    """Run the token-command and return the first line of its output, which no message contains. Raises AuthError."""
     import subprocess
 
     where, hint = shlex.join(command), "run the token-command of the profile by hand to see why"
@@ -159,7 +164,7 @@ def _token_of_command(command: Sequence[str], environ: Mapping[str, str]) -> str
 
 
 class TokenCommand:
-    """The token of a profile's token-command: kept in memory until shortly before it expires, or is refused."""
+    """The token of a profile's token-command, kept in memory until it soon expires or the server refuses it."""
 
     def __init__(self, profile: Profile, environ: Mapping[str, str], now: Callable[[], float]) -> None:
         self._profile = profile
@@ -170,7 +175,7 @@ class TokenCommand:
         self._running = asyncio.Lock()
 
     async def token(self) -> str | None:
-        """Return the token; None for a profile without a token-command. Raises AuthError."""
+        """Return the token, new if needed; None for a profile without a token-command. Raises AuthError."""
         if self._profile.auth.token_command is None:
             return None
         async with self._running:
@@ -181,12 +186,12 @@ class TokenCommand:
             return self._token
 
     def refuse(self) -> None:
-        """The server does not accept the token: the command runs again before the next request."""
+        """Discard a token that the server does not accept: the command runs again before the next request."""
         self._token = None
 
 
 def _expiry(token: str) -> float | None:
-    """``exp`` of a JSON Web Token, which is not verified here; None if it has none."""
+    """Return ``exp`` of a JSON Web Token in epoch seconds, without verifying the token; None if it has none."""
     try:
         middle = token.split(".")[1]
         claims = json.loads(urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
@@ -196,7 +201,7 @@ def _expiry(token: str) -> float | None:
 
 
 def inspect(path: Path, name: str) -> CertificateChain:
-    """Check the certificate file at ``path``: private, with the key of its first certificate. Raises AuthError."""
+    """Check that the file is private and has a certificate with its key, and return the chain. Raises AuthError."""
     data = _private_text(path, "certificate", _hint(name)).encode()
     chain = _certificates(data, path, name)
     _require_key(data, chain[0], path, name)
@@ -208,7 +213,10 @@ def inspect(path: Path, name: str) -> CertificateChain:
 
 
 def server_context(profile: Profile, environ: Mapping[str, str]) -> ssl.SSLContext:
-    """Return the trusted authorities: the usual ones or those of SSL_CERT_FILE and SSL_CERT_DIR, and ca-file."""
+    """Return a TLS context with the trusted authorities. Raises ProfileError if they cannot be read.
+
+    They are those of SSL_CERT_FILE and SSL_CERT_DIR, or else of the system and certifi; and those of ca-file.
+    """
     file, folder = environ.get("SSL_CERT_FILE") or None, environ.get("SSL_CERT_DIR") or None
     try:
         if file is not None:
@@ -235,7 +243,7 @@ def server_context(profile: Profile, environ: Mapping[str, str]) -> ssl.SSLConte
 
 
 def load(context: ssl.SSLContext, profile: Profile) -> None:
-    """Add the certificate of the profile to ``context``, if it has one."""
+    """Load the certificate of the profile into ``context``, if it has one. Raises AuthError."""
     if profile.auth.method != "x509":
         return
     path = _certificate_path(profile.auth)
@@ -270,7 +278,10 @@ def outage_hint(profile: Profile) -> str:
 
 
 def require_safe_channel(profile: Profile) -> None:
-    """Check that credentials, also of the registry, go over https or to loopback only. Raises ProfileError."""
+    """Check that credentials are sent only over https or to loopback, and certificates only over https.
+
+    Credentials include those of the registry. Raises ProfileError.
+    """
     if profile.auth.method != "none" or _registry_secret(profile.registry) is not None:
         _require_https(profile, "credentials")
     if profile.auth.method == "x509" and not profile.is_local and not profile.server.lower().startswith("https:"):
@@ -293,7 +304,7 @@ def _require_https(profile: Profile, what: str) -> None:
 
 
 def current(path: Path, now: float, name: str) -> CertificateChain:
-    """Like ``inspect``, and check that it is valid at ``now``."""
+    """Return the chain of ``inspect`` after a check that it is valid at ``now`` (epoch seconds). Raises AuthError."""
     chain = inspect(path, name)
     if chain.ends <= now:
         raise AuthError(
@@ -324,9 +335,9 @@ def _registry_secret(registry: Registry) -> Secret | None:
 
 
 def _private_text(path: Path, what: str, hint: str) -> str:
-    """Return the text of a file that only its owner can read; ``hint`` says how to get one."""
+    """Return the text of a file that only its owner can read. Raises AuthError; ``hint`` is how to get the file."""
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:  # a FIFO must not hold us
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:  # opening a FIFO must not block
             mode = os.fstat(stream.fileno()).st_mode
             data = stream.read(1 << 20)
     except FileNotFoundError:

@@ -159,7 +159,10 @@ def reveal_secrets(key: str, content: EnvValue, environ: Mapping[str, str]) -> s
 
 
 def read_secret(secret: Secret, environ: Mapping[str, str], *, what: str) -> str:
-    """Return the value of the secret: the variable as it is, or the file without its last line end."""
+    """Return the value of the secret: the variable as it is, or the file without its last line end.
+
+    Raises UsageError.
+    """
     if secret.source == "env":
         if secret.name not in environ:
             raise UsageError(
@@ -177,8 +180,7 @@ def read_secret(secret: Secret, environ: Mapping[str, str], *, what: str) -> str
 
 
 def _regular_file(path: str) -> bytes:
-    """Return the content of a regular file of at most LARGEST_SECRET bytes; OSError, without waiting, for anything
-    else."""
+    """Return the content of a regular file of at most LARGEST_SECRET bytes. Raises OSError for any other file."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -192,7 +194,7 @@ def _regular_file(path: str) -> bytes:
 
 
 class SecretReader:
-    """The secrets of a command: each is read once, not on the event loop, and within SECRET_SECONDS."""
+    """Reads the secrets of a command: each once, in a thread, and within SECRET_SECONDS."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
@@ -200,7 +202,7 @@ class SecretReader:
         self._lock: asyncio.Lock | None = None
 
     async def reveal(self, request: Request) -> Request:
-        """Return the request with the values of its secrets. UsageError with code ``secret`` if one cannot be read."""
+        """Return the request with the values of its secrets. Raises UsageError with code ``secret``."""
         env = [(key, await self._value(key, content)) for key, content in request.env]
         return replace(request, env=tuple(env))
 
@@ -211,9 +213,9 @@ class SecretReader:
         return await self.once(content, what, lambda: reveal_secrets(key, content, self.environ))
 
     async def once(self, key: Hashable, what: str, read: Callable[[], T]) -> T:
-        """Return what ``read`` returned for this key. A read that fails is made again.
+        """Return the result of ``read`` for this key, from the cache after the first call. Failures are not cached.
 
-        Raises what ``read`` raises, and UsageError that begins with ``what`` if it takes too long.
+        Raises what ``read`` raises, and a UsageError that begins with ``what`` if it takes too long.
         """
         import asyncio
 
@@ -249,11 +251,11 @@ class _Encoding(dict[int, str]):
 
 
 _ARGUMENT = _Encoding(_SAFE + "=")
-_VALUE = _Encoding(_SAFE)  # after a second "=", the server drops the variable
+_VALUE = _Encoding(_SAFE)  # without "=": the server drops a variable with a second one
 
 
 def fields(request: Request, name: str) -> Fields:
-    """Return the form of one create, in order. Of a secret that was not revealed, it has the reference: a dry run."""
+    """Return the form of one create, in order. A secret that was not revealed appears as its reference."""
     resources = request.resources
     form = [("name", name), ("image", request.image)]
     if resources.cores is not None:
@@ -279,12 +281,12 @@ def body(form: Fields) -> bytes:
 
 
 def problems(request: Request) -> tuple[RequestProblem, ...]:
-    """Return what cannot be sent of this request, with alternatives; secrets are checked when they are read."""
+    """Return why this request cannot be sent, with alternatives. Secrets are checked when they are read."""
     return tuple(_problems(request, len(body(fields(request, "x" * 50)))))
 
 
 def needs_encoding(request: Request) -> bool:
-    """Return whether it contains anything that needs the encoding. (Unknown for secrets.)"""
+    """Return whether the request contains text that needs the encoding. Secrets are not checked."""
     words = request.command if all(request.command[:1]) else request.command[1:]
     if any(argument(text) != text for text in words) or any(key in _QUOTED_NAMES for key, _ in request.env):
         return True
@@ -307,7 +309,7 @@ def value(text: str) -> str:
 
 
 def number(amount: float) -> str:
-    """Write 8.0 as "8" and 1.5 as "1.5", as other clients do."""
+    """Return 8.0 as "8" and 1.5 as "1.5", as other clients do."""
     return str(int(amount)) if float(amount).is_integer() else repr(float(amount))
 
 

@@ -1,8 +1,10 @@
 """The meaning of an HTTP result: for a create, and for everything else (skaha-api 2, 3.3, 8).
 
-A create is *certainly* not made if the connection was never made, by the statuses of CERTAIN, or by a 503 in the
-server's own words. Any other 5xx, a gateway's page, a lost or late reply is ambiguous: the session may exist, now or
-later. No credential ever comes into a message: bodies of 401 may echo the token and are reported by their known texts.
+A create certainly made no session if there was no connection, if the server rejected the request (400, 401, 403, 404,
+405, and the statuses in CERTAIN and UNACCEPTABLE), if it could not find the new Job (500), or if it sent a 503 itself.
+Anything else without a session id is ambiguous, such as another 5xx, a redirect, the page of a gateway, or a lost or
+late reply: the session may exist, now or later. Messages never contain credentials: the body of a 401 may repeat the
+token, so only known texts of it are shown.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ def refusal_in(error: BaseException) -> str | None:
 
 
 def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the error and its causes; of a group, as of a host with several addresses, every member."""
+    """Yield the error and its causes, and every member of a group (as for a host with several addresses)."""
     while error is not None:
         yield error
         if isinstance(error, BaseExceptionGroup):
@@ -75,7 +77,7 @@ _MARKUP = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """One whole HTTP reply, and the secrets that must not be shown of it."""
+    """A complete HTTP reply, and the secrets that must be masked in its text."""
 
     status: int
     headers: Mapping[str, str]
@@ -105,14 +107,17 @@ class HttpReply:
         return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
 
     def masked(self, text: str) -> str:
-        """Text of the server in one line, without secrets and without characters that move a terminal's cursor."""
+        """Return ``text`` in one line, without secrets and without characters that move a terminal's cursor."""
         for secret in _spellings(self.secrets):
             text = text.replace(secret, "***")
         return UNPRINTABLE.sub(" ", text)
 
     @property
     def retry_after(self) -> float | None:
-        """Return seconds (at most an hour) from either form of the header; a date counts from the server's clock."""
+        """Return the seconds of Retry-After (at most an hour); None without a valid header.
+
+        A date is compared with the server's own Date header.
+        """
         value = self.headers.get("retry-after", "").strip()
         if value.isascii() and value.isdecimal():
             return min(_LONGEST_PAUSE, float(value))
@@ -125,7 +130,7 @@ class HttpReply:
 
     @property
     def not_logged_in(self) -> bool:
-        """Return whether it is 401, or a 400 with the message of a server or of nginx for bad credentials."""
+        """Return whether the reply is 401, or a 400 with the message of the server or of nginx for bad credentials."""
         if self.status != HTTPStatus.BAD_REQUEST:
             return self.status == HTTPStatus.UNAUTHORIZED
         return self.text == ANONYMOUS or (self.is_page and "SSL certificate" in self.text)
@@ -137,8 +142,11 @@ class HttpReply:
 
 
 def _spellings(secrets: Iterable[str]) -> tuple[str, ...]:
-    """Return each secret in every way in which a server may repeat it, the longest first: as it is, as it was sent in
-    the form, escaped as JSON, HTML or a URL, and in base 64."""
+    """Return each secret in every form in which a server may repeat it, the longest first.
+
+    The forms are: as it is, as sent in a form, escaped as JSON, HTML or a URL, and in base 64. Secrets of up to three
+    characters are left out.
+    """
     found: set[str] = set()
     for secret in secrets:
         if len(secret) <= 3:
@@ -163,15 +171,15 @@ def phrase(status: int) -> str:
 REJECTED = "the server does not accept this certificate ({})"
 
 _NOT_MADE = {404, 405}
-#: Statuses by which nothing was created, and the same request may be accepted later.
+#: Statuses that mean that nothing was created; the same request may be accepted later.
 CERTAIN = frozenset({408, 421, 429, 501})
-#: Statuses by which nothing was created, and the same request never will be.
+#: Statuses that mean that nothing was created; the same request will never be accepted.
 UNACCEPTABLE = frozenset({413, 414, 415, 431})
 _NO_JOB = re.compile(r'jobs\.batch \\?"[^"\\]*\\?" not found')
 
 
 def create_result(reply: HttpReply) -> CreateResult:
-    """Return the meaning of a reply to a create."""
+    """Return the result of a create from its reply."""
     status = reply.status
     if 200 <= status < 300:
         made = None if reply.is_page else parse_session_id(reply.body)
@@ -203,7 +211,7 @@ def create_result(reply: HttpReply) -> CreateResult:
 def _result(
     outcome: CreateOutcome, code: str, reply: HttpReply, message: str | None = None, hint: str | None = None
 ) -> CreateResult:
-    """Return the result of a create that made no session; its message is the server's unless there is a better one."""
+    """Return the result of a create without a session id. ``message`` replaces the server's message."""
     error = ServerError(code, reply.status, message or reply.words, hint)
     return CreateResult(outcome, error=error, retry_after=reply.retry_after)
 
@@ -215,14 +223,14 @@ REJECTED_HINT = "do not send it again unchanged; check the environment, the reso
 
 
 def is_without_connection(error: Exception) -> bool:
-    """Return whether a request ended before it had a connection, so that the server has not seen it."""
+    """Return whether a request failed before it had a connection, so that the server has not seen it."""
     import httpx
 
     return isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError)
 
 
 def create_result_of_error(error: Exception) -> CreateResult:
-    """Return the meaning of a create that ended with an exception, one of FAILURES."""
+    """Return the result of a create that ended with an exception, one of FAILURES."""
     import httpx
 
     if refusal_in(error):
@@ -253,7 +261,7 @@ def error_of_reply(reply: HttpReply) -> SkahactlError:
 
 
 def error_of_exception(error: Exception) -> SkahactlError:
-    """Return the error for one of FAILURES."""
+    """Return our error for an exception, one of FAILURES."""
     if refusal_in(error):
         return AuthError(_describe_error(error), code="certificate")
     return UnreachableError(
@@ -266,14 +274,14 @@ def _code_of(error: Exception) -> str:
 
 
 def _is_permanent(error: Exception) -> bool:
-    """Return whether a retry would give the same: the host does not exist, or the server is not trusted."""
+    """Return whether a retry would fail in the same way: the host does not exist, or the server is not trusted."""
     return any(
         _is_unknown_host(link) or isinstance(link, ssl.SSLCertVerificationError) for link in exception_chain(error)
     )
 
 
 def _is_unknown_host(error: BaseException) -> bool:
-    """EAI_AGAIN, a name server that does not answer, is an outage."""
+    """Return whether the host does not exist. EAI_AGAIN is an outage: the name server does not answer."""
     return isinstance(error, socket.gaierror) and error.errno not in (socket.EAI_AGAIN, socket.EAI_SYSTEM)
 
 
@@ -293,7 +301,7 @@ def _refusal_hint(text: str) -> str | None:
 
 
 def _rejected(reply: HttpReply) -> str:
-    """Return the message of the server without the wrappers of its libraries."""
+    """Return a message with the server's message, without the wrappers of its libraries."""
     found = _NO_JOB.search(reply.words)
     words = found[0].replace("\\", "") if found else reply.words[:200]
     return f"the cluster rejected the session; message of the server: {words}"
@@ -328,8 +336,11 @@ def _describe_error(error: httpx.HTTPError | Exception) -> str:
 
 
 def _system_message(error: Exception) -> str | None:
-    """Return what the system said, such as "Connection refused"; the libraries above it only say that it failed. The
-    errno of a TLS error is a number of the TLS library."""
+    """Return the message of the system or of the TLS library, such as "Connection refused"; None if there is none.
+
+    The libraries above them only say that the connection failed. The errno of a TLS error is a number of the TLS
+    library.
+    """
     links = [link for link in exception_chain(error) if isinstance(link, OSError)]
     tls = next((link for link in links if isinstance(link, ssl.SSLError)), None)
     if tls is not None:

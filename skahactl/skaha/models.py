@@ -26,17 +26,18 @@ class ServerSession:
     started: float | None  # epoch seconds of startTime
     expires: float | None  # epoch seconds of expiryTime
     url: str | None  # connectURL, None for headless
-    ram_in_use: float | None = None  # of ramInUse, in GB as manifests count them (2**30 bytes)
-    cores_in_use: float | None = None  # of cpuCoresInUse
-    ended: float | None = None  # of endTime and exitCode, which only the local platform gives
+    ram_in_use: float | None = None  # from ramInUse, in GB as manifests count them (2**30 bytes)
+    cores_in_use: float | None = None  # from cpuCoresInUse
+    ended: float | None = None  # from endTime and exitCode, which only the local platform sends
     exit_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One list call: the wall times around it (``requested``, ``received``), and the user that the server reported.
+    """The result of one list call, the wall times before and after it, and the user that the server reported.
 
-    ``memory`` is how long, in seconds, a session is listed after its end. ``body``: the reply as it came.
+    ``requested`` and ``received`` are the times. ``memory``: seconds for which a session is listed after its end.
+    ``body``: the reply as received.
     """
 
     sessions: tuple[ServerSession, ...]
@@ -47,8 +48,11 @@ class Listing:
     body: bytes = field(default=b"[]", repr=False, compare=False)
 
     def objects(self) -> dict[str, dict[str, object]]:
-        """Return the platform's own objects, by id. They are parsed again: a driver that lists thousands of sessions
-        has no use for them, and they take most of the memory of a list."""
+        """Return the server's JSON object of each session, by id.
+
+        The body is parsed again, and objects are not kept: a driver that lists thousands of sessions does not need
+        them, and they take most of the memory of a list.
+        """
         wanted = {session.id: session for session in self.sessions}
         return {session.id: row for session, row in _parsed(self.body) if session == wanted[session.id]}
 
@@ -67,19 +71,18 @@ class ServerError:
 
 
 class CreateOutcome(StrEnum):
-    """What became of a create."""
+    """The outcome of a create."""
 
     CREATED = "created"
-    NOT_CREATED = "not-created"  # certainly not; to be sent again
-    REJECTED = "rejected"  # certainly not, and sending it again does not help
-    AUTH = "auth"  # certainly not: the credentials were refused
+    NOT_CREATED = "not-created"  # certainly no session; send the request again
+    REJECTED = "rejected"  # certainly no session; sending the request again does not help
+    AUTH = "auth"  # certainly no session: the credentials were refused
     AMBIGUOUS = "ambiguous"  # the session may exist, now or later
 
 
 @dataclass(frozen=True, slots=True)
 class CreateResult:
-    """The answer to one create: ``id`` of the session if it was CREATED; ``retry_after``: seconds that the server asked
-    for. ``error.http_status`` 429 and 503 may be sent again without a limit on the number of tries."""
+    """The result of one create: ``id`` if it was CREATED; ``retry_after``: seconds that the server asks to wait."""
 
     outcome: CreateOutcome
     id: str | None = None
@@ -100,7 +103,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The reply to GET context: allowed values, and defaults of flexible sessions (cores, GB)."""
+    """The reply to GET context: the allowed numbers of cores, GB of memory and GPUs; ``raw`` is the whole object."""
 
     cores: tuple[int, ...]
     ram: tuple[int, ...]
@@ -132,13 +135,13 @@ _NOTE = re.compile(r"<(?:\w+:)?(available|note)\b[^>]*>([^<]*)<")
 
 
 class UnreadableReply(ValueError):
-    """The reply is not one of this endpoint; the message says what was expected."""
+    """The reply does not have the format of its endpoint; the message says what was expected."""
 
 
 def parse_sessions(body: bytes) -> tuple[ServerSession, ...]:
-    """Parse the list of GET session. One invalid row makes it unreadable, because absence from it has a meaning.
+    """Parse the list of GET session. Of rows with the same id, return the one with the most advanced status.
 
-    Rows with equal ids are one session: the row that got furthest.
+    Raises UnreadableReply if any row is invalid, because a session that is not in the list counts as gone.
     """
     found: dict[str, ServerSession] = {}
     for session, _ in _parsed(body):
@@ -149,7 +152,7 @@ def parse_sessions(body: bytes) -> tuple[ServerSession, ...]:
 
 
 def _parsed(body: bytes) -> Iterator[tuple[ServerSession, dict[str, object]]]:
-    """Yield each session with the platform's object, and drop the object from the list."""
+    """Yield each session with its JSON object, in order. Each row is removed from the list first, to free memory."""
     rows = _list(body, "a list of sessions")
     rows.reverse()
     while rows:
@@ -191,8 +194,10 @@ def parse_session(row: object) -> ServerSession:
 
 
 def parse_ram(text: str | None) -> float | None:
-    """GB as manifests count them (2**30 bytes) of ``0.22``, ``101M``, ``16Gi``; a plain number is in decimal GB
-    (skaha-api 4.1). None for anything else."""
+    """Convert ``0.22``, ``101M`` or ``16Gi`` to GB as manifests count them (2**30 bytes); None for other text.
+
+    A plain number is in decimal GB (skaha-api 4.1).
+    """
     amount, suffix = _quantity(text)
     if amount is None or suffix not in _RAM_UNITS:
         return None
@@ -200,7 +205,7 @@ def parse_ram(text: str | None) -> float | None:
 
 
 def parse_cores(text: str | None) -> float | None:
-    """Cores of ``0.001``, ``250m``, ``1234u``, ``3123456789n`` (skaha-api 4.1); None for anything else."""
+    """Convert ``0.001``, ``250m``, ``1234u``, ``3123456789n`` to cores (skaha-api 4.1); None for other text."""
     amount, suffix = _quantity(text)
     return None if amount is None or suffix not in _CORE_UNITS else amount * _CORE_UNITS[suffix]
 
@@ -259,7 +264,7 @@ def parse_images(body: bytes) -> tuple[dict[str, object], ...]:
 
 
 def parse_availability(body: bytes) -> tuple[bool, str]:
-    """Parse the VOSI document: whether the platform is available, and its note."""
+    """Return whether the platform is available, and its note, from the VOSI document."""
     found = dict(_NOTE.findall(body.decode("utf-8", "replace")))
     if "available" not in found:
         raise UnreadableReply("the reply does not contain the availability")

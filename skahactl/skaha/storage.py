@@ -1,8 +1,8 @@
-"""Reading shared records: from the file system where the path exists, else from the storage service (skaha-api 15).
+"""Read shared records: from the file system where the path exists, else from the storage service (skaha-api 15).
 
-The service is small, and every request costs it several processes: at most four requests at once, one for each file,
-and one listing instead of asking for many files that do not exist. Contents validate themselves, since a file that is
-replaced while it is read can be cut at status 200.
+The service is small, and every request starts several processes on it. Therefore at most four requests run at once, and
+one listing replaces requests for many files that do not exist. The client checks the format of what it reads: the
+service can cut a file that is replaced during the read, with status 200.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
     from skahactl.skaha.transport import Exchange
     from skahactl.system import Clock
 
-#: Requests at once.
+#: Maximum number of requests at a time.
 MOST = 4
-#: From so many missing ends on, the directory is listed first.
+#: If at least this many ends are requested, the directory is listed first.
 LISTING_FROM = 65
-#: Tries of a request that the service does not answer properly; and failures in a row, of whichever requests, from
-#: which on the service counts as unavailable.
+#: Maximum number of tries of one request; and the number of failures in a row, over all requests, after which the
+#: service counts as unavailable.
 TRIES = 10
 MOST_FAILURES = 12
-#: Tries while no connection to the service was ever made: there may be no network.
+#: Maximum number of tries until the first connection to the service: there may be no network.
 FIRST_TRIES = 3
-#: Reads of a listing or an end that does not match its format, and may be cut.
+#: Maximum number of reads of a listing or an end with a wrong format, which may be cut.
 MOST_READS = 5
 #: The longest pause between two tries, in seconds.
 _LONGEST_PAUSE = 60.0
-#: Seconds that a command which only reads pauses in all, whatever the service asks for: somebody waits for it.
+#: Maximum sum of pauses, in seconds, in a command that only reads, because a user waits for it.
 READ_PATIENCE = 60.0
 _LARGEST_END = 256
 _PIECE = 256 * 1024
@@ -57,8 +57,11 @@ EndKey = tuple[str, int, int]
 
 @dataclass
 class FoundEnds:
-    """The answers for some ends: those that exist, those that certainly do not, those that the service failed to give,
-    and why. An end in none of them could not be requested."""
+    """The answers for some ends: ``ends`` exist; ``absent`` do not exist or are not valid.
+
+    ``failed`` are those that the service failed to return, because of ``error``. An end in none of the three could not
+    be requested: neither the file system nor the service has its path.
+    """
 
     ends: dict[EndKey, RecordedEnd] = field(default_factory=dict)
     absent: set[EndKey] = field(default_factory=set)
@@ -67,8 +70,11 @@ class FoundEnds:
 
 
 class SharedStorage:
-    """The shared storage of one platform. ``connect`` opens the exchange with its service when it is first needed;
-    None: there is no service, only the file system."""
+    """The shared storage of one platform.
+
+    ``connect`` opens the exchange with its service at the first request; None if there is no service, only the file
+    system.
+    """
 
     def __init__(self, profile: Profile, clock: Clock, connect: Callable[[], Exchange] | None) -> None:
         self._root = (profile.storage.root or "").rstrip("/")
@@ -78,7 +84,7 @@ class SharedStorage:
         self._exchange: Exchange | None = None
         self._free = asyncio.Semaphore(MOST)
         self._failures = 0  # in a row
-        self._tries = FIRST_TRIES  # of a request that finds no connection
+        self._tries = FIRST_TRIES  # maximum for a request that gets no connection
         self.patience = math.inf  # seconds of pauses, in all
         self._paused, self._paused_until = 0.0, -math.inf  # seconds with any pause so far, and when the last one ends
 
@@ -91,8 +97,10 @@ class SharedStorage:
         report: Callable[[str], None],
         make_transport: Callable[[Profile], httpx.AsyncBaseTransport],
     ) -> SharedStorage:
-        """Return the storage that the profile names, with the credentials of its server. Raises ProfileError for
-        credentials on an open line."""
+        """Return the storage that the profile names, with the credentials of its server.
+
+        The first request raises ProfileError if the credentials would be sent over an insecure channel.
+        """
         url = profile.storage.url
         if url is None or profile.storage.root is None:
             return cls(profile, clock, None)
@@ -112,9 +120,9 @@ class SharedStorage:
             await self._exchange.aclose()
 
     async def ends(self, wanted: Iterable[EndKey], *, are_listed: bool = False) -> FoundEnds:
-        """Return the recorded ends of these attempts. Never raises an error of the service: it is in the result.
+        """Return the recorded ends of these attempts. Errors of the service are in the result and are not raised.
 
-        ``are_listed``: a listing has shown that they exist.
+        ``are_listed``: the caller has found them in a listing, so none is requested here.
         """
         found = FoundEnds()
         by_directory: dict[str, list[EndKey]] = {}
@@ -129,7 +137,10 @@ class SharedStorage:
         return found
 
     async def names(self, directory: str) -> tuple[str, ...] | None:
-        """Return the names in a directory; None if there is no such directory, or if the service does not serve it."""
+        """Return the names in a directory; None if it does not exist or the service does not serve it.
+
+        Raises AuthError or UnreachableError.
+        """
         if await asyncio.to_thread(os.path.isdir, directory):
             return tuple(await asyncio.to_thread(os.listdir, directory))
         if not self._is_served(directory):
@@ -147,7 +158,7 @@ class SharedStorage:
 
     @asynccontextmanager
     async def log(self, path: str) -> AsyncIterator[AsyncIterator[bytes] | None]:
-        """The pieces of a log as it is now; None if there is none that could be read."""
+        """Yield the current log in pieces; None if it does not exist or the service does not serve it."""
         if await asyncio.to_thread(os.path.exists, path):
             yield _file_pieces(Path(path))
             return
@@ -176,10 +187,10 @@ class SharedStorage:
             yield pieces if exists else None
 
     async def _pieces(self, path: str) -> AsyncGenerator[bytes]:
-        """Return the pieces of a file, the first one empty: the service has answered. FileNotFoundError: it does not
-        exist.
+        """Yield an empty piece as soon as the service has answered, then the pieces of the file.
 
-        Where the connection breaks, the file is requested again and continued after what was read: a log only grows.
+        If the connection breaks, the file is requested again, and what was read is skipped: a log only grows. Raises
+        FileNotFoundError if the file does not exist, AuthError or UnreachableError.
         """
         from skahactl.skaha.failures import HttpReply, error_of_exception, error_of_reply, is_without_connection
         from skahactl.skaha.transport import FAILURES
@@ -244,8 +255,10 @@ class SharedStorage:
         self._judge(key, content, found)
 
     async def _end_content(self, path: str) -> bytes | None:
-        """Return what an end contains; None if there is none. What does not match the format may be cut: it is read
-        again."""
+        """Return the content of an end; None if it does not exist.
+
+        Content with a wrong format may be cut, and is read again.
+        """
         for attempt in range(1, MOST_READS + 1):
             reply = await self._get("files", path)
             if reply is None or not reply.body or attempt == MOST_READS or parse_end(reply.body) is not None:
@@ -268,8 +281,7 @@ class SharedStorage:
         return f"/{service}{path.removeprefix(self._root)}"
 
     async def _get(self, service: str, path: str, params: Mapping[str, str] | None = None) -> HttpReply | None:
-        """Return the reply with status 200 or 204; None for 404. Raises AuthError, or UnreachableError after some
-        tries."""
+        """Return the reply with status 200 or 204; None for 404. Tries again. Raises AuthError or UnreachableError."""
         from skahactl.skaha.failures import error_of_exception, error_of_reply, is_without_connection
         from skahactl.skaha.transport import FAILURES
 
@@ -298,9 +310,9 @@ class SharedStorage:
         raise AssertionError("unreachable")
 
     async def _sleep(self, seconds: float, error: SkahactlError) -> None:
-        """Pause before the next try; raise ``error`` if all pauses would take longer than ``patience``."""
+        """Pause before the next try. Raises ``error`` instead if the sum of all pauses would exceed ``patience``."""
         now = self._clock.monotonic()
-        more = max(0.0, now + seconds - max(now, self._paused_until))  # requests at once pause together
+        more = max(0.0, now + seconds - max(now, self._paused_until))  # overlapping pauses count once
         if self._paused + more > self.patience:
             raise self._located(error)
         self._paused += more
@@ -308,7 +320,7 @@ class SharedStorage:
         await self._clock.sleep(seconds)
 
     def _located(self, error: SkahactlError) -> SkahactlError:
-        """Return the error, with the address of the service: it is not the server of the sessions."""
+        """Return the error with the address of the storage service, which differs from that of the server."""
         error.where = f"storage service {self._address}"
         return error
 
@@ -320,13 +332,12 @@ class SharedStorage:
 
 
 def is_safe_path(path: str) -> bool:
-    """Return whether the service reads the path as it is meant."""
+    """Return whether the service reads the path unchanged: only safe characters, and no ``.`` or ``..``."""
     return bool(SAFE_PATH.fullmatch(path)) and not {".", ".."} & set(path.split("/"))
 
 
 def newest_run(job: str, digest: str, names: Iterable[str]) -> int:
-    """Return the number of the newest run of this job with this content that has a directory among ``names``; 0 if none
-    has."""
+    """Return the newest run of this job with this content that has a directory among ``names``; 0 if there is none."""
     tag = RecordDirectory.of_run("", job, 0, digest).path.rpartition("-")[2]
     form = re.compile(rf"{re.escape(job)}-r(\d{{1,9}})-{tag}")
     return max((int(found[1]) for found in map(form.fullmatch, names) if found), default=0)
@@ -341,7 +352,7 @@ def _pause(attempt: int, wanted: float | None) -> float:
 
 
 def _children(body: bytes) -> tuple[str, ...] | None:
-    """Return the names of the children in a listing; None if it is not a whole document."""
+    """Return the names of the children in a listing; None if it is not a complete document."""
     try:
         root = ElementTree.fromstring(body)
     except ElementTree.ParseError:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from skahactl.profile import Profile
     from skahactl.system import Clock
 
-#: The extension of a request: a function that is called when its turn comes.
+#: Extension of a request: a function that is called when the pool starts the request.
 BEGUN = "skahactl.begun"
 
 
@@ -71,8 +71,11 @@ class ConnectionPool(httpx.AsyncBaseTransport):
         self._all, self._idle, self._used = [], [], set()
 
     async def _sent(self, lane: httpx.AsyncBaseTransport, request: httpx.Request) -> httpx.Response:
-        """Return the response. A read request on a connection that the server has just closed is sent once more, on a
-        fresh one; a create never is."""
+        """Send a request and return the response.
+
+        A GET or HEAD on a reused connection that the server has just closed is sent once more, on a new one. A create
+        is never sent again.
+        """
         was_used = lane in self._used
         self._used.add(lane)
         try:
@@ -121,8 +124,9 @@ _REFUSAL_TRIES = 3
 class Connection(httpx.AsyncBaseTransport):
     """A transport that uses a renewed certificate without a restart.
 
-    The file is read again if it changed and the current certificate ends within the hour, or was refused. On the
-    platform itself, the file is rewritten at every create, and connections should survive that.
+    The certificate file is read again if it changed and the certificate in use expires within the hour or was refused,
+    and if the certificate in use has expired. Otherwise open connections stay: on the platform itself, every create
+    rewrites the file.
     """
 
     def __init__(self, profile: Profile, environ: Mapping[str, str], now: Callable[[], float]) -> None:
@@ -157,8 +161,11 @@ class Connection(httpx.AsyncBaseTransport):
         self._former = []
 
     async def _sent(self, inner: ConnectionPool, request: httpx.Request) -> httpx.Response:
-        """Return the response. A server that refuses a certificate says so in an alert, which a reset may hide: while
-        no request was accepted, a read request is repeated, so that the reason becomes known."""
+        """Send a request and return the response.
+
+        A server that refuses a certificate sends a TLS alert, but a reset of the connection can hide it. Therefore a
+        GET is repeated, as long as no request was accepted, to learn the reason.
+        """
         if self._accepted or self._profile.auth.method != "x509" or request.method != "GET":
             return await inner.handle_async_request(request)
         for _ in range(_REFUSAL_TRIES - 1):
@@ -180,7 +187,7 @@ class Connection(httpx.AsyncBaseTransport):
     def _renewed(self) -> ConnectionPool:
         """Return a transport with the current certificate.
 
-        Raises AuthError, and keeps the former one, if it is invalid.
+        Raises AuthError if the certificate is invalid, and then keeps the former transport.
         """
         seen = self._signature()
         ends, context = self._checked()
@@ -195,10 +202,10 @@ class Connection(httpx.AsyncBaseTransport):
         return inner
 
     def _checked(self) -> tuple[float | None, ssl.SSLContext]:
-        """Return the end of our certificate, and the trusted authorities.
+        """Return the end of the certificate (epoch seconds; None without one), and a context with trusted authorities.
 
-        Reading the authorities takes as long as many requests, so it runs only when needed, and in parallel with other
-        preparations of the first request.
+        Reading the authorities is slow. It is skipped for plain http without a proxy, and else runs while the
+        certificate is checked.
         """
         server = self._profile.server
         if server.startswith("http://") and proxy_for(server, self._environ) is None:
@@ -230,7 +237,7 @@ def _transport(profile: Profile, environ: Mapping[str, str], context: ssl.SSLCon
 
 
 def usable_proxy(server: str, environ: Mapping[str, str]) -> str | None:
-    """Like ``proxy_for``, but raise ProfileError, without the password of the proxy, for one that cannot be used."""
+    """Return the proxy of ``proxy_for``. Raises ProfileError, without its password, if it cannot be used."""
     proxy = proxy_for(server, environ)
     if proxy is None:
         return None
@@ -263,8 +270,11 @@ def _lookup(environ: Mapping[str, str], name: str) -> str:
 
 
 def _exempt(host: str, port: int | None, listed: str) -> bool:
-    """By curl's rules: names with or without a leading dot mean their subdomains too; addresses may be IPv6, in
-    brackets or not, and networks in CIDR notation; ``*`` means every host."""
+    """Return whether no_proxy (``listed``) contains the host, by curl's rules.
+
+    A name, with or without a leading dot, also stands for its subdomains. Addresses may be IPv6, in brackets or not,
+    and networks in CIDR notation. ``*`` means every host.
+    """
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -282,7 +292,7 @@ def _exempt(host: str, port: int | None, listed: str) -> bool:
 
 
 def _split_port(entry: str) -> tuple[str, int | None]:
-    """``host:443`` and ``[fd00::1]:443`` with their port; an address without brackets has none."""
+    """Split ``host:443`` or ``[fd00::1]:443`` into host and port; an IPv6 address without brackets has no port."""
     found = re.fullmatch(r"\[([^\]]*)\](?::(\d+))?|([^:]*):(\d+)", entry)
     if found is None:
         return entry, None
@@ -300,9 +310,9 @@ def _is_in(address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: str)
 #: Exceptions that a request can end with; httpx passes TLS errors through while it reads.
 FAILURES = (httpx.HTTPError, ssl.SSLError)
 LOCAL_URL = "http://local/skaha/v1"
-#: The extension of a request that names the working directory.
+#: Extension of a request: the working directory of a command on the local platform.
 DIRECTORY = "skahactl.directory"
-#: Limits of a whole reply: multiples of the profile's timeout, and bytes.
+#: Limits of a whole reply: its duration in multiples of the profile's timeout, and its size in bytes.
 _LONGEST = 2.0
 _LARGEST = 256 << 20
 #: Bytes of the reply to a create, delete or renew: an id or a message.
@@ -352,7 +362,7 @@ class Exchange:
         self._longest = _LONGEST * profile.client.timeout
 
     async def prepare_credentials(self) -> None:
-        """Run the profile's token-command if there is one and its last token is of no more use. Raises AuthError."""
+        """Run the token-command of the profile if it has one and a new token is needed. Raises AuthError."""
         self._token = await self._token_command.token()
 
     def prepared(
@@ -370,7 +380,7 @@ class Exchange:
         """Prepare one request below the base URL, with the current credentials. Raises AuthError.
 
         ``shown`` is the form with secrets masked; ``secrets`` are removed from messages of the server; ``directory`` is
-        for a transport that runs commands, and not part of the request.
+        the working directory of the command on the local platform, and is not sent to a server.
         """
         who = credentials.headers(self._profile, self._environ, self._token)
         headers = {**_HEADERS, **who, **(extra or {})}
@@ -387,7 +397,7 @@ class Exchange:
         return PreparedRequest(request, path, shown, (*secrets, *_request_tokens(who)))
 
     async def send(self, prepared: PreparedRequest) -> HttpReply:
-        """Send it once, and read the whole reply. Raises one of FAILURES, or AuthError."""
+        """Send a request and return the whole reply. Never repeats a create. Raises one of FAILURES, or AuthError."""
         started = self._clock.monotonic()
         result: object = "cancelled"
         try:
@@ -408,9 +418,9 @@ class Exchange:
 
     @asynccontextmanager
     async def stream(self, prepared: PreparedRequest) -> AsyncIterator[AsyncIterator[bytes] | HttpReply]:
-        """Stream a reply in pieces, of any length.
+        """Send a request, and yield an iterator over the pieces of the reply, which may have any length.
 
-        Anything except 200, and a web page, is read and returned as a Reply.
+        If the status is not 200, or the reply is a web page, yields the whole HttpReply instead.
         """
         started = self._clock.monotonic()
         async with self._in_time(prepared.request):
@@ -432,9 +442,10 @@ class Exchange:
 
     @asynccontextmanager
     async def _in_time(self, request: httpx.Request, *, begun: bool = False) -> AsyncIterator[None]:
-        """Raise ReadTimeout if the body takes too long in total, counted from the turn of the request.
+        """Raise ReadTimeout if the block takes longer than ``_longest`` seconds from the start of the request.
 
-        Each piece of a reply can be in time although its end never comes.
+        The timeout of httpx only limits the time between two pieces, so that a reply could take forever. ``begun``: the
+        request has started already.
         """
         try:
             async with asyncio.timeout(self._longest if begun else None) as limit:
@@ -470,7 +481,7 @@ class Exchange:
 
 
 async def _read_whole(response: httpx.Response, most: int) -> bytes:
-    """Return the body, decoded; an error if it is larger than ``most`` bytes, before more than that is held."""
+    """Return the decoded body. Raises RemoteProtocolError, without reading on, if it is larger than ``most`` bytes."""
     pieces, size = [], 0
     async for piece in _decoded(response):
         size += len(piece)
@@ -482,8 +493,8 @@ async def _read_whole(response: httpx.Response, most: int) -> bytes:
 
 
 async def _decoded(response: httpx.Response) -> AsyncIterator[bytes]:
-    """Yield the body in pieces of bounded size, whatever a compressed one expands to."""
-    if response.is_stream_consumed:  # of a transport that has read it already, as the local platform's
+    """Yield the decoded body in pieces of bounded size, even if a small compressed body expands to a large one."""
+    if response.is_stream_consumed:  # the transport has read it already, as that of the local platform does
         yield response.content
         return
     coding = response.headers.get("content-encoding", "identity").strip().lower()
@@ -514,7 +525,7 @@ def _request_tokens(who: Mapping[str, str]) -> list[str]:
 
 
 def correct_clock(clock: SystemClock, date: str | None) -> None:
-    """Let the clock follow the Date header of a reply of the platform itself."""
+    """Correct the clock by the Date header of a reply from the server itself."""
     from email.utils import parsedate_to_datetime
 
     with contextlib.suppress(ValueError, TypeError, OverflowError):
