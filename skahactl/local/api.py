@@ -30,8 +30,10 @@ def session_status(row: sqlite3.Row) -> str:
 
 
 def session_view(row: sqlite3.Row, user: str, used: tuple[int, float] | None = None) -> dict[str, object]:
-    """Return the session object in the server's order; what is null there is absent here. ``used``: bytes of memory,
-    and cores."""
+    """Return the JSON object of a session, with keys in the server's order; keys without a value are left out.
+
+    ``used``: bytes of memory, and cores.
+    """
     fixed = row["ram"] is not None
     started = row["started"]
     fields: dict[str, object | None] = {
@@ -59,8 +61,10 @@ def session_view(row: sqlite3.Row, user: str, used: tuple[int, float] | None = N
 
 
 def _end_of(row: sqlite3.Row) -> dict[str, object | None]:
-    """Return when and how a session ended. A server does not tell; a client that does not know these keys ignores
-    them."""
+    """Return endTime and exitCode of a session that has ended, else {}.
+
+    A server does not send these keys; clients that do not know them ignore them.
+    """
     if row["ended"] is None:
         return {}
     code = row["exit"]
@@ -71,8 +75,10 @@ def _end_of(row: sqlite3.Row) -> dict[str, object | None]:
 
 
 def sessions_in_use(rows: Sequence[sqlite3.Row], now: float) -> dict[str, tuple[int, float]]:
-    """Bytes of memory that the Running ones among these sessions hold now, and the cores that they used on average
-    since they started, by session id. As on a server, there is nothing of one that has just started."""
+    """Return the bytes of memory in use now and the average number of cores since the start, by session id.
+
+    Only Running sessions have an entry. As on a server, a session that has just started has none.
+    """
     running = {
         row["pid"]: row
         for row in rows
@@ -89,7 +95,7 @@ def sessions_in_use(rows: Sequence[sqlite3.Row], now: float) -> dict[str, tuple[
 
 
 def public_view(row: sqlite3.Row, user: str) -> dict[str, object]:
-    """Return the part of a session in ``view=all``."""
+    """Return the part of a session that ``view=all`` shows."""
     whole = session_view(row, user)
     return {name: whole[name] for name in ("userid", "type", "status", "startTime") if name in whole}
 
@@ -146,7 +152,7 @@ def stats_view(rows: Sequence[sqlite3.Row], slots: int) -> dict[str, object]:
     }
 
 
-_FIRST_SAMPLE = 1.0  # seconds after its start from which on the usage of a session is measured
+_FIRST_SAMPLE = 1.0  # seconds after the start of a session before its usage is measured
 
 #: Seconds that a request waits for the processes of a dead worker to end.
 REAPING = 0.25
@@ -156,8 +162,8 @@ _RESOURCES = ("session", "context", "image", "repository")
 class Platform:
     """Serves requests from any thread; its only state is its settings.
 
-    ``directory`` is where commands run unless the settings or the caller name another one; ``environ`` is that of the
-    creating process.
+    Commands run in ``directory`` unless the settings or the caller name another one. ``environ`` is the environment of
+    the process that creates the platform.
     """
 
     def __init__(
@@ -177,7 +183,7 @@ class Platform:
     def answer(self, call: LocalCall) -> HttpAnswer:
         """Return the reply to a request.
 
-        Raises OSError, sqlite3.Error or StoreError if the queue cannot be used; nothing was done then.
+        Raises OSError, sqlite3.Error or StoreError if the queue cannot be used; in that case, nothing was done.
         """
         try:
             answer = self._routed(call)
@@ -232,7 +238,7 @@ class Platform:
             return self._renew(store, form, parts[0]) if parts else self._create(store, form, call)
 
     def _open(self) -> sqlite3.Connection:
-        """Open the queue, after the steps of every request: reap, discard old sessions, start missing workers."""
+        """Open the queue, and do what every request does: reap, discard old sessions, start missing workers."""
         prepare(self.root)
         store = connect(self.root)
         try:
@@ -247,7 +253,7 @@ class Platform:
         return store
 
     def _staff(self, store: sqlite3.Connection, step: Callable[[], None]) -> None:
-        """Run ``step`` and the reservation of its workers in one immediate transaction, then start the workers."""
+        """Run ``step`` and reserve the workers that are missing then, in one transaction; then start these workers."""
         booked: list[tuple[str, int]] = []
         try:
             with immediate(store):
@@ -272,7 +278,7 @@ class Platform:
         return http.text(session + "\n")
 
     def _order(self, wanted: http.SessionRequest, session: str, directory: str) -> queue.QueuedSession:
-        """Return what the session runs: the result of the server's template step, with its environment."""
+        """Return the queue entry of a create: what the server's template step makes of it, with its environment."""
         job = f"skaha-headless-{self.user}-{session}".lower()
         place = os.path.abspath(os.path.expanduser(directory))
         platform = platform_environment(session, wanted.cores, place, self.environ)
@@ -316,7 +322,7 @@ class Platform:
         return http.pretty(session_view(row, self.user, sessions_in_use([row], time.time()).get(row["id"])))
 
     def _log(self, store: sqlite3.Connection, session: str) -> HttpAnswer:
-        """Return the output so far; empty for unknown sessions and those without output."""
+        """Return the output so far; empty for an unknown session and for one without output."""
         headers = {"content-type": "text/plain"}
         row = queue.find_session(store, session)
         if row is None or row["state"] == QUEUED:

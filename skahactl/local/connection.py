@@ -6,9 +6,9 @@ import asyncio
 import resource
 from typing import Any
 
-#: Seconds without progress after which a connection that owes us the rest of a request is closed.
+#: A connection is closed after this many seconds without data from the client, unless a request is being answered.
 PATIENCE = 10.0
-#: The largest number of connections at once. Half of the process's files stay free for the queue and its logs.
+#: Maximum number of connections at a time. Half of the process's open files stay free for the queue and its logs.
 MOST = 256
 
 
@@ -21,7 +21,7 @@ def most_connections() -> int:
 def bounded_protocol(patience: float = PATIENCE, most: int | None = None) -> type[asyncio.Protocol]:
     """Return uvicorn's HTTP/1.1 protocol with a limit on waiting and on the number of connections.
 
-    ``patience``: seconds; uvicorn itself closes only connections that are idle between two requests.
+    ``patience``: seconds. uvicorn itself closes only connections that are idle between two requests.
     """
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -47,7 +47,7 @@ def bounded_protocol(patience: float = PATIENCE, most: int | None = None) -> typ
             super().data_received(data)
 
         def _make_room(self) -> None:
-            """Close a connection that waits for its client; this one, if every other is being answered."""
+            """Close a connection that is not being answered; this one, if all others are being answered."""
             others = (one for one in self.connections if isinstance(one, BoundedConnection) and one is not self)
             next((one for one in others if not one.is_answering()), self).transport.abort()
 

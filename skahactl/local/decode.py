@@ -1,7 +1,7 @@
-"""What the server makes of ``cmd``, ``args`` and ``env``: its template step, letter by letter (skaha-api 3.6).
+"""The server's template step: what it makes of ``cmd``, ``args`` and ``env``, letter by letter (skaha-api 3.6, a to f).
 
-The text is pasted into a YAML template without escaping, through a Java replacement string; parsed; written again;
-read by another YAML library; and expanded by Kubernetes. Pure functions.
+The server pastes the text into a YAML template without escaping, through a Java replacement string, parses it, and
+writes it again. Then another YAML library reads it, and Kubernetes expands it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PLACEHOLDER = "${headless.image.bundle}"
 
 
 def split_args(text: str, separator: str) -> list[str]:
-    """Java's String.split for a plain separator: trailing empty parts vanish, unless nothing was split."""
+    """Split ``text`` as Java's String.split does: empty parts at the end vanish, unless nothing was split."""
     if separator not in text:
         return [text]
     parts = text.split(separator)
@@ -59,7 +59,7 @@ _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 
 @dataclass(frozen=True, slots=True)
 class DecodedSession:
-    """What the container gets: ``argv`` (None: the image's own), and the user's environment in order."""
+    """What the container runs: ``command`` and ``args`` (None: the image's own), and the user's variables in order."""
 
     command: str | None
     args: tuple[str, ...] | None
@@ -71,7 +71,7 @@ class DecodedSession:
 
 
 def template_message(job: str = "skaha-headless-job") -> HttpRefusal:
-    """Return the reply for a Job that Kubernetes rejected: the create fails silently, then the Job is not found."""
+    """Return the reply for a Job that Kubernetes rejects: creating it fails silently, and then the Job is not found."""
     status = {
         "kind": "Status",
         "apiVersion": "v1",
@@ -91,7 +91,7 @@ def template_message(job: str = "skaha-headless-job") -> HttpRefusal:
 
 
 def check_host_name(name: str, job: str) -> None:
-    """Check the host name of the pod: Kubernetes rejects a Job with a name that is not a DNS label."""
+    """Raise HttpRefusal if Kubernetes rejects the name as the host name of the pod, which must be a DNS label."""
     if len(name) > 63 or name.endswith("-") or name in ("y", "n"):
         raise template_message(job)
 
@@ -105,10 +105,10 @@ def decode_request(
     job: str = "skaha-headless-job",
     platform: Sequence[tuple[str, str]] = (),
 ) -> DecodedSession:
-    """Return what runs for these parameters, or Rejected with the server's words.
+    """Return what the container runs for these parameters. Raises HttpRefusal with the server's status and message.
 
-    ``platform``: the variables that the platform sets after the user's, which ``$(NAME)`` in the command may name;
-    they are not part of the result's ``env``.
+    ``platform``: the variables that the platform sets after the user's. ``$(NAME)`` in the command may name them; they
+    are not part of the result's ``env``.
     """
     text = replace_text(_assembled(cmd, args, env)).replace("${skaha.userid}", user)
     command, arguments, variables = _parsed(text)
@@ -125,7 +125,7 @@ def decode_request(
 
 
 def _assembled(cmd: str | None, args: str | None, env: Sequence[str]) -> str:
-    """(a) The lines of the template, without their indentation."""
+    """Return the lines of the template, without their indentation (step a)."""
     rows: list[str] = []
     if cmd is not None:
         rows.append(f'command: ["{cmd}"]')
@@ -141,7 +141,7 @@ def _assembled(cmd: str | None, args: str | None, env: Sequence[str]) -> str:
 
 
 def _parsed(text: str) -> tuple[list[str] | None, list[str] | None, list[tuple[str, str]]]:
-    """(c) The command, the arguments and the variables of the template.
+    """Return the command, the arguments and the variables of the template (step c).
 
     Text that closes its quotes and adds other YAML keys would change the Job on a real server. It is rejected here.
     """
@@ -176,13 +176,13 @@ def _sequence(node: yaml.Node) -> list[str]:
 
 
 def _variable(node: yaml.Node) -> tuple[str, str]:
-    """Return the name as it comes back from the second load, and the value."""
+    """Return the name of a variable as the second YAML library reads it, and its value."""
     if not isinstance(node, yaml.MappingNode) or [key.value for key, _ in node.value] != ["name", "value"]:
         raise _broken("a block mapping")
     (_, name), (_, value) = node.value
     kind = name.tag.rpartition(":")[2]
     if not isinstance(name, yaml.ScalarNode) or kind not in ("str", "bool"):
-        return "", _quoted(value)  # a null or a number, which Kubernetes refuses as a name
+        return "", _quoted(value)  # a null or a number, which Kubernetes rejects as a name
     if kind == "bool":
         return str(name.value.lower() in ("yes", "true", "on")).lower(), _quoted(value)
     return name.value, _quoted(value)
@@ -201,7 +201,7 @@ def _broken(what: str) -> HttpRefusal:
 
 
 def _check(command: list[str] | None, args: list[str] | None, variables: Sequence[tuple[str, str]], job: str) -> None:
-    """(d, e) What is read as something else after it was written again, and names that Kubernetes refuses."""
+    """Raise HttpRefusal for values and names that change when written and read again (d, e), and for invalid names."""
     values = [*(command or ()), *(args or ()), *(value for _, value in variables)]
     if any(is_reread(value) for value in values):
         raise template_message(job)
@@ -211,7 +211,7 @@ def _check(command: list[str] | None, args: list[str] | None, variables: Sequenc
 
 
 def _expanded_env(variables: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(f) Each value may name variables defined before it."""
+    """Return the variables with expanded values (step f); a value may name variables defined before it."""
     known: dict[str, str] = {}
     result: list[tuple[str, str]] = []
     for name, value in variables:
@@ -221,7 +221,7 @@ def _expanded_env(variables: Sequence[tuple[str, str]]) -> list[tuple[str, str]]
 
 
 def expand_variables(text: str, mapping: Mapping[str, str]) -> str:
-    """Kubernetes' expansion: ``$(NAME)`` where NAME is known, ``$$`` as one ``$``; everything else stays."""
+    """Expand text as Kubernetes does: ``$(NAME)`` if NAME is known, ``$$`` to one ``$``; everything else stays."""
 
     def value(match: re.Match[str]) -> str:
         if match[0] == "$$":
@@ -240,7 +240,7 @@ def local_user() -> str:
 
 
 def base_environment(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Return the replacement of the environment of the image: PATH with our directory first, LANG, TZ, TMPDIR."""
+    """Return what replaces the environment of the image: PATH with our directory first, the locale, TZ and TMPDIR."""
     kept = [(name, value) for name, value in environ.items() if _kept(name)]
     return (("PATH", session_path(environ)), *kept)
 

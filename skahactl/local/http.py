@@ -1,4 +1,4 @@
-"""A request of a client as a value."""
+"""Requests and replies of the local platform as values, and the checks of a create."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class HttpAnswer:
 
 
 class HttpRefusal(Exception):
-    """A rejected request: HTTP status and body, text/plain."""
+    """The reply to a rejected request: HTTP status and body (text/plain)."""
 
     def __init__(self, status: int, body: str, headers: dict[str, str] | None = None):
         super().__init__(body)
@@ -33,7 +33,7 @@ class HttpRefusal(Exception):
 
 
 def bad(message: str) -> HttpRefusal:
-    """Return 400, as the server does for an IllegalArgumentException."""
+    """Return a reply with status 400, as the server sends it for an IllegalArgumentException."""
     return HttpRefusal(400, message + "\n")
 
 
@@ -74,7 +74,7 @@ class LocalCall:
     """A request: header names in lower case, ``query`` without its question mark.
 
     ``directory`` is the working directory of a created session, if the caller names one. ``abandoned`` is set when the
-    caller no longer waits: a create that is not committed by then never is.
+    caller no longer waits: a create that is not committed by then is rolled back.
     """
 
     method: str
@@ -90,7 +90,7 @@ class LocalCall:
         return "http://" + self.headers.get("host", "local")
 
     def allow(self, *methods: str) -> None:
-        """Return 405 for other methods."""
+        """Raise HttpRefusal with status 405 unless the method is one of these."""
         if self.method not in methods:
             raise HttpRefusal(405, f"unsupported: HTTP {self.method}\n", {"allow": ", ".join(methods)})
 
@@ -99,12 +99,12 @@ class CallAbandoned(Exception):
     """The caller no longer waits for the reply; nothing was created."""
 
 
-#: The servlet container silently ignores more parameters than this.
+#: The servlet container silently ignores parameters after this many.
 MOST = 1000
 
 
 class Parameters:
-    """Parameters with case-insensitive names; the first value of a single-valued one wins."""
+    """Parameters with case-insensitive names; of a single-valued parameter, the first value counts."""
 
     def __init__(self, pairs: list[tuple[str, str]]):
         self._pairs = pairs[:MOST]
@@ -115,7 +115,7 @@ class Parameters:
     def many(self, name: str) -> list[str]:
         """Return all values in order.
 
-        Raises ValueError for a name in two spellings, as the library of the server fails.
+        Raises ValueError for a name in two spellings, because the library of the server fails then.
         """
         if len({key for key, _ in self._pairs if key.lower() == name}) > 1:
             raise ValueError("null")
@@ -127,7 +127,7 @@ def query_parameters(query: str) -> Parameters:
 
 
 def post_parameters(query: str, headers: Mapping[str, str], body: bytes) -> Parameters:
-    """Parse the parameters of a POST: query and form, only fields for multipart, none for any other content."""
+    """Parse the parameters of a POST: query and form; of multipart only the fields; of any other content none."""
     content = Message()
     content["Content-Type"] = headers.get("content-type", "text/plain")
     kind = content.get_content_type()
@@ -238,7 +238,7 @@ class SessionRequest:
 
 
 def session_request(parameters: Parameters) -> SessionRequest:
-    """Run the checks 2 to 16. Raises Refusal."""
+    """Return the create that a form asks for, after the checks 2 to 16 of skaha-api 3.3. Raises HttpRefusal."""
     image = _image(parameters.one("image"))
     kind = _kind(parameters.one("type"))
     cores = _amount("cores", parameters.one("cores"), CORES)
@@ -282,7 +282,7 @@ def _kind(kind: str | None) -> str:
 
 
 def _amount(name: str, value: str | None, options: tuple[int, ...]) -> float | None:
-    """Parse a decimal number with an integer part that is one of the options; None means flexible."""
+    """Return a number with an integer part that is one of the options; None (flexible) if empty. Raises HttpRefusal."""
     if value is None or not value.strip():
         return None
     if not _DOUBLE.fullmatch(value.strip()) or int(min(float(value.strip().rstrip("fFdD")), 1e9)) not in options:
@@ -307,7 +307,7 @@ def _name(name: str | None) -> str:
 
 
 def host_label(key: str, value: str) -> None:
-    """Check a label by the rules of Kubernetes. Raises Refusal."""
+    """Raise HttpRefusal if ``value`` is not a valid label by the rules of Kubernetes."""
     if not value:
         raise bad(f"{key} label value cannot be blank")
     if not _LABEL.fullmatch(value):

@@ -1,4 +1,4 @@
-"""Transactions of the queue for sessions, from queued to discarded."""
+"""The queue of the local platform: transactions on its sessions, from queued to discarded."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CREATE TABLE workers (id TEXT PRIMARY KEY, since REAL NOT NULL, dead INTEGER NOT
 
 
 class StoreError(Exception):
-    """The file of the queue cannot be used; with the reason and what to do."""
+    """The file of the queue cannot be used; the message has the reason and what to do."""
 
 
 def log_directory(root: str) -> str:
@@ -62,9 +62,9 @@ def prepare(root: str) -> None:
 
 
 def connect(root: str) -> sqlite3.Connection:
-    """Open the queue in ``root`` (created by prepare), and create its tables if it is new.
+    """Open the queue in ``root`` (created by prepare), and create its tables if it is new. Raises StoreError.
 
-    The connection is in autocommit mode, for use in one thread; close it.
+    The connection is in autocommit mode, for use in one thread; the caller closes it.
     """
     path = os.path.join(root, "queue.db")
     if not os.path.exists(path):
@@ -89,9 +89,9 @@ def connect(root: str) -> sqlite3.Connection:
 
 
 def _make(path: str) -> None:
-    """Create the file, for this user only.
+    """Create the file of the queue, for this user only.
 
-    It must be closed before it gets its name: closing a file releases every lock that this process holds on it.
+    The file is closed before it gets its name: closing a file releases every lock that this process holds on it.
     """
     draft = f"{path}.{os.urandom(8).hex()}"
     os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -113,7 +113,7 @@ def _create(store: sqlite3.Connection) -> None:
 
 @contextmanager
 def immediate(store: sqlite3.Connection) -> Iterator[None]:
-    """Run an immediate transaction: committed at the end, rolled back after an exception."""
+    """Run an immediate transaction: commit it at the end, or roll it back after an exception."""
     store.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -124,7 +124,7 @@ def immediate(store: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-#: activeDeadlineSeconds of headless sessions, and the time that renew requests (skaha-api 9, 6).
+#: Seconds: the deadline of headless sessions, and the deadline from now on that renew sets (skaha-api 9, 6).
 DEADLINE, RENEWED = 1209600.0, 345600.0
 
 
@@ -143,7 +143,7 @@ class QueuedSession(NamedTuple):
 
 
 def enqueue(store: sqlite3.Connection, order: QueuedSession, now: float) -> None:
-    """Within a transaction, add a session to the end of the queue."""
+    """Add a session to the end of the queue. Call it within a transaction."""
     store.execute(
         "INSERT INTO sessions (id, name, image, cores, ram, gpus, argv, env, directory, state, created)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -152,7 +152,10 @@ def enqueue(store: sqlite3.Connection, order: QueuedSession, now: float) -> None
 
 
 def claim(store: sqlite3.Connection, worker: str, group: tuple[int, str, str], now: float) -> sqlite3.Row | None:
-    """Within a transaction, claim the head of the queue: it is now Running as the process group of ``worker``."""
+    """Claim the head of the queue and return it; None if the queue is empty. Call it within a transaction.
+
+    The session is now Running on ``worker``, as the process ``group`` (pid, start time, id of the boot).
+    """
     row: sqlite3.Row | None = store.execute(
         "SELECT * FROM sessions WHERE state = ? ORDER BY seq LIMIT 1", (QUEUED,)
     ).fetchone()
@@ -168,7 +171,10 @@ def claim(store: sqlite3.Connection, worker: str, group: tuple[int, str, str], n
 def end(
     store: sqlite3.Connection, root: str, session: str, state: str, now: float, code: int | None, reason: str
 ) -> None:
-    """Within a transaction, record the end of a session and blank its command; remove a deleted one with its log."""
+    """Record the end of a session and clear its command. Call it within a transaction.
+
+    A session that is marked as deleted is removed instead, with its log.
+    """
     row = store.execute("SELECT deleted FROM sessions WHERE id = ?", (session,)).fetchone()
     if row is not None and row["deleted"]:
         store.execute("DELETE FROM sessions WHERE id = ?", (session,))
@@ -193,7 +199,7 @@ def delete(store: sqlite3.Connection, root: str, session: str) -> None:
 
 
 def renew(store: sqlite3.Connection, session: str, now: float) -> bool:
-    """Extend the deadline of a running session, never shorten it; returns False if it is not running."""
+    """Extend the deadline of a running session, never shorten it. Return False if the session is not running."""
     with immediate(store):
         changed = store.execute(
             "UPDATE sessions SET expires = max(expires, ?) WHERE id = ? AND state = ? AND NOT deleted",
@@ -205,7 +211,7 @@ def renew(store: sqlite3.Connection, session: str, now: float) -> bool:
 def forget(store: sqlite3.Connection, root: str, memory: float, now: float) -> None:
     """Discard sessions and their logs ``memory`` seconds after their end.
 
-    Logs go first, so that none is left behind.
+    The logs are removed first, so that none remains without its session.
     """
     query = "SELECT id FROM sessions WHERE ended < ?"
     if store.execute(query + " LIMIT 1", (now - memory,)).fetchone() is None:

@@ -1,4 +1,4 @@
-"""The local platform over HTTP: who may ask, how much, and the life of the server."""
+"""The local platform over HTTP: access checks, size limits, and running the server."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class AccessGate:
         await _send_reply(await self._answered(call), send, self._threads, scope["method"])
 
     def _refusal(self, pairs: list[tuple[str, bytes]]) -> HttpAnswer | None:
-        """Return 403 for a request that a browser may have sent, and 401 for one without the token."""
+        """Return 403 for a request that a browser may have sent, 401 for one without the token, else None."""
         values: dict[str, list[bytes]] = {}
         for name, value in pairs:
             values.setdefault(name, []).append(value)
@@ -160,11 +160,11 @@ def run_server(
     storage: Path | None = None,
     ready: Callable[[str, str, Path], None],
 ) -> None:
-    """Serve requests until a signal ends it; then the handler of the signal runs.
+    """Serve requests until a signal arrives; then the handler of the signal runs.
 
-    ``port`` 0 means any free port. ``ready`` is called when it listens, with the base URL, the token, and the file of
-    the token: ``token_file``, else one created with mode 0600 and removed at the end. Sessions continue without it.
-    Raises UsageError if the port is in use or the token file is invalid.
+    ``port`` 0 means any free port. ``ready`` is called when the server listens, with the base URL, the token, and the
+    file of the token: ``token_file``, or else a file that is created with mode 0600 and removed at the end. Sessions
+    continue after the server has ended. Raises UsageError if the port is in use or the token file is invalid.
     """
     token = None if token_file is None else _read(token_file)
     with _listening(port) as listener:
@@ -242,7 +242,7 @@ def _listening(port: int) -> socket.socket:
 
 
 def _read(path: Path) -> str:
-    """Return the token in a file: one line that only its owner can read."""
+    """Return the token in a file: one word, in a file that only its owner can read. Raises UsageError."""
     make = f"to make one: (umask 077; openssl rand -hex 32 > {shlex.quote(str(path))})"
     try:
         mode, text = path.stat().st_mode, read_limited(str(path), 1 << 16).decode("ascii").strip()

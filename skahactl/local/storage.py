@@ -1,7 +1,7 @@
-"""The storage service beside a Skaha server (Cavern, skaha-api 15), over a directory of this machine.
+"""A storage service like the one beside a Skaha server (Cavern, skaha-api 15), over a directory of this machine.
 
-``GET /arc/files/PATH`` gives a whole file: 204 if it is empty, no ranges, no validators. ``GET /arc/nodes/PATH`` lists
-a directory as VOSpace XML. Writing is not offered: replicas write through the file system.
+``GET /arc/files/PATH`` returns a whole file (204 if it is empty), without ranges and validators.
+``GET /arc/nodes/PATH`` lists a directory as VOSpace XML. Writing is not offered: replicas write to the file system.
 """
 
 from __future__ import annotations
@@ -87,7 +87,10 @@ class Storage:
         )
 
     def _path(self, path: str) -> Path:
-        """Return the file that a decoded path means, as Cavern parses it a second time."""
+        """Return the file of a decoded path, which Cavern parses a second time, as a URI.
+
+        Raises HttpRefusal for a path that Cavern rejects, and FileNotFoundError.
+        """
         if _BROKEN & set(path):
             raise HttpRefusal(500, f"unexpected exception: java.net.URISyntaxException: Illegal character: {path}")
         for end in _ENDS:

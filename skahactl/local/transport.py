@@ -25,9 +25,9 @@ PIECE = 256 * 1024
 class LocalTransport(httpx.AsyncBaseTransport):
     """Serves ``http://local/skaha/...`` from the queue in ``state_dir``.
 
-    Handlers run in their own threads, off the event loop. A create with a cancelled caller is either not carried out,
-    or completed before the cancellation is passed on: nothing happens after the call returned. If the queue cannot be
-    used, the result is a ConnectError, and nothing was done.
+    Handlers run in their own threads, off the event loop. If the caller of a create is cancelled, the create is either
+    dropped, or completed before the cancellation is passed on: nothing happens after the call has returned. If the
+    queue cannot be used, the result is a ConnectError, and nothing was done.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ async def _settled(future: Future[HttpAnswer]) -> None:
 
 
 class LocalLogStream(httpx.AsyncByteStream):
-    """Yield ``size`` bytes of an open file, read off the event loop, and close it."""
+    """A stream of ``size`` bytes of an open file, read off the event loop; closing the stream closes the file."""
 
     def __init__(self, log: int, size: int, threads: ThreadPoolExecutor):
         self._log, self._left, self._threads, self._open = log, size, threads, True

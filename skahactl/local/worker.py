@@ -4,7 +4,7 @@
 
 It is started detached, with its lock as an open file. For every session, a child is forked in advance and waits at a
 pipe. One transaction records the end of the last session and claims the next one as the process group of that child;
-then the child gets its command. Nothing runs without a record, and a worker that dies takes a waiting child with it.
+then the child gets its command. So nothing runs without a record. If the worker dies, its waiting child ends, too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import NoReturn
 from skahactl.local import queue, workers
 from skahactl.local.queue import FAILED, QUEUED, connect, immediate, lock_path, log_path
 
-#: Signals reset as in a container: changed by Python, or ignored by the caller (nohup, the ``&`` of a script).
+#: Signals with default actions in a container. Python changes some; the caller may ignore some (nohup, ``&``).
 _DEFAULT = (
     signal.SIGCHLD,
     signal.SIGPIPE,
@@ -47,12 +47,12 @@ class PreforkedChild:
             _wait_for_command(gate, ready, (lock, self._gate, begun))
         os.close(gate)
         os.close(ready)
-        os.read(begun, 1)  # a signal to its group would be lost before there is one
+        os.read(begun, 1)  # wait for its group: an earlier signal to the group would be lost
         os.close(begun)
         self.born = workers.start_time(self.pid) or ""
 
     def start(self, argv: Sequence[str], env: Sequence[tuple[str, str]], directory: str, log: str) -> None:
-        """Run a command in it; the output goes to the file ``log``, created for this user only."""
+        """Run a command in the child; its output goes to the file ``log``, created for this user only."""
         order = marshal.dumps((list(argv), dict(env), directory, log))
         try:
             with open(self._gate, "wb") as gate:
@@ -61,12 +61,12 @@ class PreforkedChild:
             return  # it was killed, as its wait status shows
 
     def dismiss(self) -> None:
-        """End it without a command."""
+        """End the child without a command."""
         os.close(self._gate)
         os.waitpid(self.pid, 0)
 
     def poll(self) -> int | None:
-        """Return the wait status after the end, None before; what is left of its group is killed first."""
+        """Return the wait status of the child, None while it runs. Before it is reaped, its group is killed."""
         return self._reap(os.WNOHANG)
 
     def wait(self) -> int:
@@ -88,7 +88,10 @@ class PreforkedChild:
 
 
 def _wait_for_command(gate: int, ready: int, others: Sequence[int]) -> NoReturn:
-    """In the child: close ``ready`` when signals reach it, wait for the command, then exec it. Never returns."""
+    """Wait in the child for the command, then exec it. Never returns.
+
+    Closes ``ready`` as soon as signals to the group reach the child.
+    """
     try:
         os.setsid()
         for other in others:
@@ -133,11 +136,11 @@ LOOK = 0.3
 #: Seconds that an idle worker waits for work, because a client creates sessions one by one, and starting a worker takes
 #: longer than a small session. It checks every GLANCE seconds.
 LINGER, GLANCE = 1.0, 0.01
-#: Seconds that a worker waits for room on a full disk before it gives up, and its session is Failed.
+#: Seconds that a worker waits for free space on a full disk before it gives up; its session is Failed then.
 PATIENCE = 60.0
 
-#: Bytes that must stay free on the disk of the logs. A session that writes on is ended, as a pod is evicted, and the
-#: end of its log is cut off, so that the disk can be used again (and the session be deleted).
+#: Bytes that must stay free on the disk of the logs. With less, a running session is ended, as a pod is evicted, and
+#: CUT bytes at the end of its log are removed, so that the queue can be written again.
 LEAST_FREE, CUT = 1 << 20, 4 << 20
 
 #: The end of a session: id, state, exit code, reason.
@@ -145,7 +148,7 @@ End = tuple[str, str, "int | None", str]
 
 
 def _adopt_orphans() -> None:
-    """Become the parent of what a session's processes leave behind, where the system has that (Linux's subreaper)."""
+    """Become the parent of orphaned processes of sessions, on Linux (child subreaper)."""
     if workers.LINUX:
         import ctypes
 
@@ -176,7 +179,7 @@ class Worker:
         _adopt_orphans()
 
     def run(self) -> None:
-        """Run until the queue has been empty for a while, and nothing of a dead worker is left."""
+        """Run sessions until the queue has been empty for LINGER seconds, and no dead worker is left to clean up."""
         spare, done = PreforkedChild(self.lock), None
         idle: float | None = None
         while True:
@@ -200,7 +203,7 @@ class Worker:
         return spare
 
     def _linger(self, until: float) -> None:
-        """Wait for work until the time is up, then help to end what dead workers left."""
+        """Wait for a queued session until ``until`` (monotonic); without one, help to end those of dead workers."""
         query = "SELECT EXISTS (SELECT 1 FROM sessions WHERE state = ?)"
         while time.monotonic() < until:
             if self.store.execute(query, (QUEUED,)).fetchone()[0]:
@@ -211,7 +214,10 @@ class Worker:
         self._help()
 
     def _next(self, done: End | None, spare: PreforkedChild, leave: bool) -> tuple[sqlite3.Row | None, bool]:
-        """Record the last end and claim the next session. (None, True): nothing to claim; (None, False): exit."""
+        """Record the last end and claim the next session; try again while the queue cannot be written.
+
+        Returns (None, True) if there is nothing to claim, and (None, False) if the worker must exit.
+        """
         limit = time.monotonic() + PATIENCE
         while True:
             try:
@@ -237,7 +243,10 @@ class Worker:
         return None, False
 
     def _follow(self, session: str, running: PreforkedChild, spare: PreforkedChild) -> tuple[str, int | None, str]:
-        """Wait for the process of a session; end it when it is deleted or too old. Returns state, exit code, reason."""
+        """Wait for the process of a session, and return its state, exit code and reason.
+
+        Ends the process if the session is deleted, its deadline passes, or the disk is full.
+        """
         while (status := running.poll()) is None:
             if not self._wait():
                 self._help()
@@ -256,7 +265,7 @@ class Worker:
         return disk.f_bavail * disk.f_frsize < LEAST_FREE
 
     def _make_room(self, session: str) -> None:
-        """Cut off the end of a session's log: what the last lines say is that the disk is full."""
+        """Cut off the end of a session's log, to free space on a full disk."""
         log = log_path(self.root, session)
         try:
             os.truncate(log, max(0, os.path.getsize(log) - CUT))
@@ -271,7 +280,7 @@ class Worker:
         return "its deadline passed" if row["expires"] <= time.time() else None
 
     def _kill_orphans(self, spare: PreforkedChild) -> None:
-        """Kill what a session left behind, as the end of a container does: every child but the one that waits."""
+        """Kill every child except the waiting one (``spare``), as the end of a container kills its processes."""
         while left := [child for child in workers.children(os.getpid()) if child != spare.pid]:
             workers.signal_processes(left, signal.SIGKILL)
             for child in left:

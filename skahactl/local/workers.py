@@ -1,8 +1,8 @@
-"""Which workers are alive, and how sessions of dead workers are ended.
+"""Find out which workers are alive, and end the sessions of dead workers.
 
 A worker is alive exactly while its lock (flock on its own file) is held. The command that reserves the worker takes the
-lock before it commits the reservation, and passes it to the worker as an open file. So a worker that will run always
-has a lock, and a lost reservation never keeps one.
+lock before it commits the reservation, and passes it to the worker as an open file. Therefore a worker that will run
+always has a lock, and the lock of a lost reservation is always free.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ def start_time(pid: int) -> str | None:
 
 
 def session_members(leader: int, when: str, machine: str) -> list[int]:
-    """Return the living processes of the session that ``leader`` began, if it was started ``when`` on this boot.
+    """Return the living processes of the session (setsid) of ``leader``, if it was started ``when`` on this boot.
 
-    A session (setsid) outlives process groups: ``timeout``, ``set -m`` and setpgid make new groups in it.
+    A session outlives process groups: ``timeout``, ``set -m`` and setpgid make new groups in it. Elsewhere than on
+    Linux, only the process group of ``leader`` is found.
     """
     if machine != boot_marker():
         return []
@@ -66,7 +67,7 @@ def session_members(leader: int, when: str, machine: str) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the children of a process and theirs, as far as the system lists them (Linux)."""
+    """Return the children of a process and all their descendants; empty where the system does not list children."""
     found: list[int] = []
     for child in children(pid):
         found += [child, *descendants(child)]
@@ -103,10 +104,10 @@ def _send(send: Callable[[int, int], None], pid: int, number: int) -> None:
 
 
 def session_usage(pids: Collection[int]) -> dict[int, tuple[int, float]]:
-    """Return, by leader, the bytes of memory that the processes of each session (setsid) hold now, and the seconds of
-    CPU time that they and their ended children have used. Sessions without a process are left out.
+    """Return the memory (bytes, now) and CPU time (seconds) of each session (setsid), by the pid of its leader.
 
-    Memory that processes share counts once for each of them.
+    The CPU time includes that of ended children. Sessions without a process are left out. Memory that processes share
+    counts once for each of them.
     """
     import psutil
 
@@ -146,12 +147,12 @@ def _output(*command: str) -> str:
     return done.stdout.decode("ascii", "replace").strip()
 
 
-#: Seconds after KILL; a group that still exists then is stuck in the kernel, and is given up.
+#: Seconds after KILL. Processes that still exist then are stuck in the kernel and are given up.
 GIVE_UP = 5.0
 
 
 def take_lock(root: str, worker: str) -> int | None:
-    """Take the lock of a worker; None if it is held, so the worker is alive. Close the result to release it."""
+    """Take the lock of a worker and return its descriptor (close it to release it); None if the worker is alive."""
     lock = os.open(lock_path(root, worker), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -165,7 +166,7 @@ def take_lock(root: str, worker: str) -> int | None:
 
 
 def reserve(store: sqlite3.Connection, root: str, slots: int, now: float) -> list[tuple[str, int]]:
-    """Within a transaction, reserve the workers that the queue needs and the slots allow: (id, lock) of each."""
+    """Reserve the workers that queue and slots allow, and return (id, lock) of each. Call it within a transaction."""
     live = _count(store, "SELECT count(*) FROM workers WHERE NOT dead")
     if live >= slots:
         return []
@@ -196,7 +197,7 @@ def release(root: str, booked: list[tuple[str, int]]) -> None:
 
 
 def missing_workers(store: sqlite3.Connection, slots: int) -> bool:
-    """Return whether there may be something to reserve, without a lock on the queue."""
+    """Return whether workers may have to be reserved, without locking the queue."""
     if _count(store, "SELECT count(*) FROM workers WHERE NOT dead") >= slots:
         return False
     waiting = "SELECT EXISTS (SELECT 1 FROM sessions WHERE state = ?) OR EXISTS (SELECT 1 FROM workers WHERE dead)"
@@ -221,9 +222,9 @@ def worker_ending(store: sqlite3.Connection) -> bool:
 
 
 def reap(store: sqlite3.Connection, root: str, kill_after: float, now: float, wait: float = 0.0) -> None:
-    """End what dead workers ran (TERM, ``kill_after`` s, KILL), then mark it Failed; never queue it again.
+    """End the sessions of dead workers (TERM, KILL after ``kill_after`` s) and mark them Failed; never requeue them.
 
-    What does not end within ``wait`` seconds is left to a later call, by any request or worker.
+    Sessions that do not end within ``wait`` seconds are left to a later call, by any request or worker.
     """
     limit = time.monotonic() + wait
     while True:
@@ -235,7 +236,7 @@ def reap(store: sqlite3.Connection, root: str, kill_after: float, now: float, wa
 
 
 def _reap_one(store: sqlite3.Connection, root: str, worker: str, kill_after: float, now: float) -> bool:
-    """Return True if the worker is alive, or dead with nothing left of it."""
+    """Clean up after a worker if it is dead. Return True if it is alive, or if nothing of it is left."""
     lock = take_lock(root, worker)
     if lock is None:
         return True
@@ -259,7 +260,7 @@ def _reap_one(store: sqlite3.Connection, root: str, worker: str, kill_after: flo
 
 
 def _ended(store: sqlite3.Connection, session: sqlite3.Row, kill_after: float, now: float) -> bool:
-    """Push what is left of a lost session one step further towards its end; True when nothing is left."""
+    """Send the next signal to the processes of a lost session; return True when none is left, or they are given up."""
     members = session_members(session["pid"], session["born"], session["boot"])
     if not members:
         return True
@@ -274,10 +275,10 @@ def _ended(store: sqlite3.Connection, session: sqlite3.Row, kill_after: float, n
 
 
 def launch(root: str, bookings: Sequence[tuple[str, int]], kill_after: float) -> None:
-    """Start the workers reserved by workers.reserve, and close our copies of their locks.
+    """Start the workers that ``reserve`` has reserved, and close our copies of their locks.
 
-    Each forks immediately, so that it never becomes a zombie of ours. One that cannot be started has released its lock,
-    which the next request notices.
+    Each worker forks immediately, so that it never becomes a zombie of ours. If a worker cannot be started, its lock is
+    released, which the next request notices.
     """
     started: list[subprocess.Popen[bytes]] = []
     try:
