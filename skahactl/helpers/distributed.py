@@ -5,7 +5,7 @@
     for path in distributed.chunk(sorted(glob("/arc/projects/survey/*.fits"))):
         process(path)
 
-The platform sets ``REPLICA_ID`` (1..N) and ``REPLICA_COUNT`` (N) in each replica; both functions use them
+skahactl sets ``REPLICA_ID`` (1..N) and ``REPLICA_COUNT`` (N) in each replica; both functions use them
 unless you pass other values. Every replica must see the same items in the same order: sort the result of a glob or set.
 """
 
@@ -93,7 +93,7 @@ def _share(replica: int | None, total: int | None) -> shares.Share | None:
 
 
 def _integer(value: int | None, name: str) -> int | None:
-    """Return an integer. NumPy integers are accepted; booleans, floats and text are not."""
+    """Return ``value`` as an integer. Raises TypeError for booleans, floats and text; NumPy integers are accepted."""
     if value is None:
         return None
     if isinstance(value, bool) or not hasattr(value, "__index__"):

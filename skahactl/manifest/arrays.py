@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MAX_INDEX = 10**15 - 1  # larger numbers are typing errors, and a file name holds them
+MAX_INDEX = 10**15 - 1  # larger numbers are typing errors
 MAX_INDICES = 10_000_000
 
 _PART = re.compile(r"([0-9]+)(?:-([0-9]+)(?::([0-9]+))?)?")

@@ -79,7 +79,7 @@ class BatchScript:
 
     @property
     def runs_in_bash(self) -> bool:
-        """Return whether ``shell`` of a manifest runs it: bash or sh without flags."""
+        """Return whether ``shell`` of a manifest can run the script: it is for bash or sh, without flags."""
         return self.is_shell and not self.flags
 
     def line(self, text: str, offset: int) -> int:
@@ -126,7 +126,7 @@ def _split(text: str) -> Iterator[str]:
 
 
 def unquoted(word: str) -> str:
-    """``word`` without the quotes and backslashes of a shell."""
+    """Return ``word`` without the quotes and backslashes of a shell."""
     return re.sub(
         r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)""",
         lambda m: m[1] if m[1] is not None else re.sub(r'\\(["\\])', r"\1", m[2]) if m[2] is not None else m[3],
@@ -200,7 +200,7 @@ def _srun_options(text: str, at: int) -> tuple[int, list[str]]:
 
 
 def _heredocs(text: str) -> list[tuple[int, int]]:
-    """Return where the texts of here-documents begin and end."""
+    """Return (begin, end) of the text of each here-document."""
     found: list[tuple[int, int]] = []
     for match in _HEREDOC.finditer(text):
         begin = text.find("\n", match.end()) + 1

@@ -1,4 +1,4 @@
-"""One way to check the tables of a TOML file with a pydantic model, with one set of messages: manifests and profiles.
+"""Check the tables of a TOML file (a manifest or a profile) with a pydantic model, with one set of messages.
 
 Models are strict: unknown keys and values of another type are errors. Keys have ``-`` where names have ``_``.
 """
@@ -84,7 +84,7 @@ def check_duration(value: object) -> float:
         raise invalid("expected a duration, found a number that is too large") from None
     except ValueError as error:
         raise invalid(f"expected a duration: {error}") from None
-    if not seconds >= 0:  # not a number included
+    if not seconds >= 0:  # also rejects NaN
         raise invalid(f"expected a duration of at least 0, found {show_value(value)}")
     return seconds
 
@@ -187,7 +187,7 @@ class FileFormat(Generic[Model]):
         return "unknown key" + f" in [{table}]" * bool(table), hint
 
     def _home(self, key: str) -> str | None:
-        """Return where a key of that name belongs, or the key that other tools call so."""
+        """Return the dotted key of that name in any table, or the key for which other tools use the name, or None."""
         return next((dotted for dotted in _dotted(self.model) if dotted.split(".")[-1] == key), self.foreign.get(key))
 
 

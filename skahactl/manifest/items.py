@@ -45,7 +45,7 @@ class Items:
         return hashlib.sha256(json.dumps(data, separators=(",", ":")).encode("ascii")).hexdigest()
 
     def without(self, completed: Set[str]) -> Items:
-        """Return the list without these items; all of several equal ones go."""
+        """Return the list without these items; of equal items, all are removed."""
         kept = [position for position, text in enumerate(self.texts) if text not in completed]
         return replace(
             self,
@@ -70,7 +70,7 @@ def resolve_path(path: str, directory: str, given: bool) -> str:
 
 
 def shown_items(path: str, key: Path, places: SourceMap) -> str:
-    """Return the path of a list as the user can open it, in the form of the path of the manifest."""
+    """Return the path of a list for messages, relative to the path of the manifest, so that the user can open it."""
     if path.startswith("~") or places.is_set(key):
         return path
     return os.path.join(os.path.dirname(places.file), path)
@@ -231,7 +231,7 @@ def read_items(table: ItemsTable, places: SourceMap, directory: str, found: list
 
 
 def _of_manifest(problem: Problem, places: SourceMap, key: Path) -> Problem:
-    """Return a problem in a list, with the manifest that names the list."""
+    """Return a problem in a list, with the manifest that names the list added."""
     if problem.line is None or problem.file in ("--set", places.file):
         return problem
     return replace(problem, key=dotted_key(key), manifest=places.file)
@@ -243,7 +243,7 @@ def items_source(table: ItemsTable) -> Path:
 
 
 def item_warnings(items: Items, table: ItemsTable) -> Iterator[str]:
-    """Yield what is allowed in a list, but rarely intended."""
+    """Yield warnings about items that are valid, but rarely intended."""
     if table.file is None:
         return
     comments = [position for position, text in enumerate(items.texts) if text.startswith("#")]
@@ -256,7 +256,7 @@ def item_warnings(items: Items, table: ItemsTable) -> Iterator[str]:
 
 
 def item_sizes(items: Items, places: SourceMap, directory: str, found: list[Problem]) -> list[int]:
-    """Return the sizes in bytes of the files that the items name."""
+    """Return the sizes in bytes of the files that the items name; missing files are added to ``found``."""
     weights: list[int] = []
     missing: list[int] = []
     for position, text in enumerate(items.texts):

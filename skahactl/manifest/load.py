@@ -34,7 +34,7 @@ _KEYS = ("common", "job", "vars")
 def job_tables(
     data: Mapping[str, Any], places: SourceMap, found: list[Problem]
 ) -> Iterator[tuple[dict[str, Any], SourceMap]]:
-    """Return the tables of the jobs of a file, with the common defaults, and the positions of their keys."""
+    """Yield the tables of the jobs of a file, with the common defaults, and the positions of their keys."""
     if "job" not in data and (other := _list_of_tables(data)) is not None:
         found.append(places.problem((other,), "unknown table", Guess("did you mean [[job]]?"), at_key=True))
         return
@@ -65,7 +65,7 @@ def _list_of_tables(data: Mapping[str, Any]) -> str | None:
 
 
 def _problems_of_jobs(raw: Sequence[_RawDraft]) -> Iterator[Problem]:
-    """Report duplicate names, and jobs that wait for each other, in tables as read."""
+    """Report duplicate names, and jobs that wait for each other. The tables are not validated yet."""
     named = [(name_of(job.table), job.table, job.places) for job in raw if isinstance(job.table.get("name"), str)]
     first: dict[str, SourceMap] = {}
     for name, _, places in named:
@@ -80,7 +80,7 @@ def _problems_of_jobs(raw: Sequence[_RawDraft]) -> Iterator[Problem]:
 
 
 def name_of(table: Mapping[str, Any]) -> str:
-    """Return the name of a job, in lower case; of a table as it was read."""
+    """Return the name of a job in lower case, from its table as read from the file."""
     return str(table.get("name")).lower()
 
 
@@ -111,7 +111,7 @@ def _top_problems(data: Mapping[str, Any], places: SourceMap) -> Iterator[Proble
 
 
 def _circle(after: Mapping[str, Iterable[str]]) -> list[str]:
-    """Return jobs that wait for each other, from the first by name; none if there are no such jobs."""
+    """Return jobs that wait for each other in a circle, beginning with the first by name; empty if there are none."""
     try:
         TopologicalSorter({job: {*before} - {job} for job, before in after.items()}).prepare()
     except CycleError as error:
@@ -134,14 +134,14 @@ _ODD = re.compile(r"[+-]?\d+(?:_\d+)+|\+\d+|-0|0x[\da-fA-F_]+|0o[0-7_]+|0b[01_]+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One job as its manifest says it, checked, but not yet resolved against a profile.
+    """One job of a manifest, checked, but not yet resolved with a profile.
 
     Attributes:
         manifest: The file as it was given, ``-`` for standard input, None without a file.
         directory: Where its relative paths begin.
-        warnings: What was changed, such as a name with capitals.
-        flaws: The keys at the top of the table that have mistakes. ``table`` has none of them: such a draft is only
-            checked for further mistakes, so that all are reported at once.
+        warnings: Notes on what was changed, such as a name with capitals.
+        flaws: The top-level keys with mistakes. ``table`` does not contain them. A draft with flaws is only checked
+            further, so that all mistakes are reported at once.
     """
 
     name: str
@@ -207,7 +207,7 @@ def collect_files(
     variables: Mapping[str, str] | None = None,
     stdin: BinaryIO | None = None,
 ) -> tuple[Draft, ...]:
-    """``load``, with the problems put into ``found``; drafts with problems have ``flaws``."""
+    """Return the drafts as ``load`` does, but add the problems to ``found``; drafts with problems have ``flaws``."""
     found += _variable_problems(variables or {})
     files = list(_files(paths, found))
     raw = [job for file in files for job in _jobs(file, stdin, found)]
@@ -296,13 +296,13 @@ def _odd_numbers(file: str, source: SourceText) -> Iterator[Problem]:
 
 
 def _directory(file: str) -> str:
-    """Return the directory of relative paths: that of the file, or the working directory for a stream (``-``)."""
+    """Return where relative paths start: the directory of the file, or the working directory for a stream (``-``)."""
     path = os.path.abspath(os.path.expanduser(file))
     return os.path.dirname(path) if file != STDIN and os.path.isfile(path) else os.getcwd()
 
 
 def _nearest(file: str) -> str | None:
-    """Return the name of a similar manifest in the same directory, if the file does not exist."""
+    """Return a hint with a similar manifest in the same directory; None if the file exists or there is none."""
     folder, name = os.path.split(os.path.expanduser(file))
     if os.path.lexists(os.path.join(folder, name)):
         return None
@@ -363,7 +363,7 @@ def _draft(
 
 
 def _valid_part(table: Mapping[str, Any], invalid: Sequence[Finding]) -> JobTable:
-    """Return the table without its invalid keys, a name and an image in place of missing ones."""
+    """Return the table without its invalid keys; a missing name or image is replaced by a stand-in."""
     flaws = {str(finding.path[0]) for finding in invalid}
     rest = {key: value for key, value in table.items() if key not in flaws}
     return JobTable.model_validate({"name": "unnamed", "image": "unknown:0", **rest})
@@ -397,7 +397,7 @@ _TOP = ("name", "image", "kind", "command", "shell", "replicas", "session-name",
 
 
 def rule_findings(table: Mapping[str, Any], *, from_file: bool) -> Iterator[Finding]:
-    """Report every broken rule."""
+    """Yield a finding for every violated rule between keys. ``from_file``: the table comes from a file."""
     if "command" in table and "shell" in table:
         yield Finding(("shell",), "command and shell exclude each other", "delete one of the two", at_key=True)
     resources, retry = table.get("resources"), table.get("retry")
@@ -418,7 +418,10 @@ def rule_findings(table: Mapping[str, Any], *, from_file: bool) -> Iterator[Find
 
 
 def _misplaced(table: Mapping[str, Any]) -> Iterator[Finding]:
-    """Keys of the manifest below [env]. A variable can have such a name if the manifest has the key, too."""
+    """Report keys of the manifest below [env].
+
+    A variable can have the name of a key if the manifest sets that key, too.
+    """
     env = table.get("env")
     for name in env if isinstance(env, Mapping) else ():
         if name in _TOP and name not in table:

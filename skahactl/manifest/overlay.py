@@ -1,4 +1,4 @@
-"""Tables laid over each other: ``[common]`` below each ``[[job]]``, and ``--set KEY=VALUE`` above them."""
+"""Merge tables: ``[common]`` below each ``[[job]]``, and ``--set KEY=VALUE`` above them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _DOTTED = re.compile(r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)(?:\.(?:"[^"]*"|'[^']
 
 
 def overlay_table(under: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
-    """Return the merged table: keys of ``over`` win, table by table; a key replaces another that it excludes."""
+    """Return ``under`` with the keys of ``over``, which win, table by table.
+
+    A key of ``over`` also removes the keys of ``under`` that it excludes, such as command and shell.
+    """
     merged = _merged(under, over, "")
     items, below = over.get("items"), merged.get("items")
     if isinstance(items, dict) and "replicas" not in over and items.keys() & {"per-replica", "csv", "matrix"}:
@@ -61,7 +64,7 @@ def parse_setting(text: str) -> tuple[tuple[str, ...], Table]:
 
 
 def _has_spellings(value: object, written: str) -> bool:
-    """Return whether the value is a number or a date, which as text could be written in several ways."""
+    """Return whether the value is a number or a date that could be written in another way than ``written``."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) != written.strip()
     return not isinstance(value, str | int | dict | list)

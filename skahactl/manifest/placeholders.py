@@ -102,7 +102,7 @@ def intended_word(word: str, known: Collection[str] = BUILT_IN) -> str | None:
 
 
 def escape_placeholders(text: str) -> str:
-    """``text`` with the braces of placeholders, and of what is nearly one, doubled, so that it arrives unchanged."""
+    """Return ``text`` with the braces of placeholders, also mistyped ones, doubled, so that it arrives unchanged."""
 
     def doubled(match: re.Match[str]) -> str:
         word = match[2]
@@ -138,19 +138,19 @@ exit "$skahactl_bad"
 class ItemMarks:
     """The marks that count in the log of one attempt.
 
-    No output can forge them: they carry the nonce of the attempt, and an item counts only after those before it.
+    Output cannot forge them: they carry the nonce of the attempt, and they count only in the order of the items.
 
     Attributes:
         due: The positions that the attempt runs, in its order.
-        nonce: What the marks carry; "" for an attempt of 0.1, with plain marks; None if it is not known, because the
-            attempt was created by another local record: then it is that of the first mark.
+        nonce: The nonce in the marks. "" for an attempt of skahactl 0.1, with plain marks. None if it is not known,
+            because another local record created the attempt; then the nonce of the first mark counts.
     """
 
     due: tuple[int, ...]
     nonce: str | None = ""
 
     def reader(self) -> Callable[[Iterable[bytes]], Iterator[tuple[int, int]]]:
-        """Return a function that reads one piece of the log after the other, each with whole lines, for its marks."""
+        """Return a function that takes pieces of the log (whole lines) and yields (position, exit code) of marks."""
         turns = {position: turn for turn, position in enumerate(self.due)}
         last, nonce = -1, self.nonce
 
@@ -166,7 +166,7 @@ class ItemMarks:
 
 
 def attempt_nonce(name: str, created: float) -> str:
-    """Return the nonce of the marks of an attempt: of its session's name and the time at which it was recorded."""
+    """Return the nonce of the marks of an attempt, from the name of its session and the time when it was recorded."""
     import hashlib  # most commands need none
 
     digest = hashlib.sha256(f"{name} {created!r}".encode()).digest()
@@ -220,14 +220,14 @@ def each_variable(column: str) -> str:
 
 
 def each_ends(chunks: Iterable[bytes]) -> Iterator[tuple[int, int]]:
-    """Return (position, exit code) of each mark in a log, in order, whoever wrote it."""
+    """Return (position, exit code) of each mark in a log, in order, with any nonce."""
     return ((position, code) for position, code, _ in _marks(chunks))
 
 
 def _marks(chunks: Iterable[bytes]) -> Iterator[tuple[int, int, str]]:
-    """(position, exit code, nonce) of each mark in a log, in order; a few bytes are held at a time.
+    """Yield (position, exit code, nonce) of each mark in a log, in order. Between pieces, only a few bytes are kept.
 
-    A mark counts when its line is complete: a cut one may have lost a digit.
+    A mark counts when its line is complete: a mark that was cut may have lost a digit.
     """
     rest = b""
     for chunk in chunks:
@@ -241,7 +241,7 @@ def _marks(chunks: Iterable[bytes]) -> Iterator[tuple[int, int, str]]:
 
 
 def _parameters(columns: Sequence[str]) -> dict[str, str]:
-    """Return the value of each column, for ``{column}`` if the word is free, and always for ``{item.column}``."""
+    """Return the value of ``{item.column}`` for each column, and of ``{column}`` unless that word is built in."""
     found: dict[str, str] = {}
     for place, name in enumerate(columns, start=2):
         found |= {word: f'"${{{place}}}"' for word in (f"item.{name}", name) if word not in BUILT_IN}

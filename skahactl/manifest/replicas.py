@@ -18,7 +18,7 @@ from skahactl.text import name_replicas
 if TYPE_CHECKING:
     from skahactl.manifest.items import Items
 
-#: The replicas of each value of a key of [resources] that is not valid.
+#: For each key of [resources] and invalid value of it, the numbers of the replicas that have it.
 WrongAmounts = dict[tuple[str, str], list[int]]
 
 _LEAST = {"cores": 1.0, "ram": 1.0, "gpus": 0.0}
@@ -26,7 +26,7 @@ _LEAST = {"cores": 1.0, "ram": 1.0, "gpus": 0.0}
 
 @dataclass(frozen=True, slots=True)
 class JobTemplate:
-    """What the replicas of a job share; ``shares`` are the positions of the items of each."""
+    """What the replicas of a job share; ``shares`` has the positions of each replica's items."""
 
     name: str
     kind: str
@@ -95,7 +95,7 @@ def _each(pattern: JobTemplate, values: Mapping[str, str], share: Sequence[int])
 def _env(
     pattern: JobTemplate, words: Mapping[str, str], number: int, single: Mapping[str, str]
 ) -> tuple[tuple[str, EnvValue], ...]:
-    """Return the environment: of the manifest, the columns of the only item, then what every replica has."""
+    """Return the environment: [env], the columns of the item if there is only one, REPLICA_ID and REPLICA_COUNT."""
     if pattern.kind != "headless":
         return ()
     texts = pattern.texts
@@ -156,7 +156,7 @@ def _same_names(replicas: Sequence[Replica], places: SourceMap) -> Iterator[Prob
             return
 
 
-#: What cannot be sent in a request, with the alternative; nothing for a request that can be sent.
+#: A function that returns what cannot be sent in a request, with alternatives; empty if all of it can.
 Check = Callable[[Request], tuple[RequestProblem, ...]]
 
 
@@ -188,7 +188,7 @@ def misuse_problems(draft: Draft, listed: Items, shares: Sequence[Sequence[int]]
 
 
 def unsendable_text_problems(draft: Draft, made: Templates, check: Check) -> Iterator[Problem]:
-    """Yield what ``check`` says of the texts that are the same in every replica, of a job with other mistakes."""
+    """Yield the problems that ``check`` finds in texts without placeholders, of a job with other mistakes."""
     command = tuple(template.literal or "x" for template in made.command)
     env = tuple((key, value.literal or "x") for key, value in made.env if isinstance(value, Template))
     for found in check(Request("headless", draft.table.image, command, env)):
@@ -196,7 +196,7 @@ def unsendable_text_problems(draft: Draft, made: Templates, check: Check) -> Ite
 
 
 def unsendable_problems(draft: Draft, built: Sequence[Replica], check: Check) -> Iterator[Problem]:
-    """Yield what ``check`` says of the requests; one that differs only by its replica's number is not checked again."""
+    """Yield what ``check`` finds in the requests. Requests that differ only in REPLICA_ID are checked once."""
     reported: dict[RequestProblem, int] = {}
     seen: set[Request] = set()
     for replica in built:
@@ -217,7 +217,7 @@ def unsendable_problems(draft: Draft, built: Sequence[Replica], check: Check) ->
 
 
 def unused_problems(variables: Mapping[str, str], used: Set[str], known: Set[str]) -> Iterator[Problem]:
-    """Variables of --var that no job uses."""
+    """Report variables of --var that no job uses."""
     for name in variables:
         if name not in used:
             yield Problem("--var", f"no job uses {{{name}}}", None, name, did_you_mean(name, known - {name}))
@@ -238,7 +238,7 @@ def _clashes(draft: Draft, listed: Items, each: bool) -> Iterator[Problem]:
 
 
 def _key(found: RequestProblem, draft: Draft) -> Path:
-    """Return the key of the manifest that a problem of a request is about."""
+    """Return the key of the manifest for a problem of a request."""
     table = draft.table
     if found.part[:1] == ("env",):
         name = str(found.part[-1])
@@ -251,7 +251,7 @@ def _key(found: RequestProblem, draft: Draft) -> Path:
 
 
 def _fewer(found: RequestProblem, draft: Draft) -> str | None:
-    """Return what to do about a request that its items made too large."""
+    """Return how to fix a request that is too large because of its items; None for other problems."""
     if draft.table.items is None or not found.too_large:
         return None
     return "for fewer items per request: use more replicas, or read the list in the container with 'skahactl split'"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def job_content(pattern: JobTemplate, table: JobTable, resources: Mapping[str, float | str]) -> dict[str, object]:
-    """Return the texts as written, with the words of [vars] that they use; a list of items as its count and hash."""
+    """Return the texts of a job as written, the values of [vars] that they use, and the count and hash of its items."""
     made: dict[str, object] = {"kind": pattern.kind, "image": pattern.image, "replicas": pattern.total}
     if table.command:
         made["command"] = list(table.command)
@@ -61,7 +61,7 @@ def job_content(pattern: JobTemplate, table: JobTable, resources: Mapping[str, f
 def content_sources(
     draft: Draft, profile: Profile, given: Set[str], made: Mapping[str, object], items: Items | None
 ) -> dict[str, str]:
-    """Return the source of each part of the content if it is not the manifest; ``given`` are the words of --var."""
+    """Return the source of each part of the content that is not from the manifest; ``given`` are the words of --var."""
     found: dict[str, str] = {}
     if items is not None:
         if items.file is not None:
@@ -106,7 +106,7 @@ def read(
 ) -> tuple[Job, ...]:
     """Run ``load`` and ``resolve``, and report every problem of both at once.
 
-    ``completed`` gives the items of a job that its replicas leave out; a job that has no others gets no replicas.
+    ``completed`` returns the items to leave out, by name of a job; a job without other items gets no replicas.
 
     Raises:
         ManifestError: with every problem of every file.
@@ -142,7 +142,7 @@ def resolve(
     return jobs
 
 
-#: Keys in which no placeholder of --var can be.
+#: Keys that cannot contain a placeholder of --var.
 _WITHOUT_WORDS = frozenset({"name", "image", "kind", "replicas", "after", "limits", "retry", "logs"})
 
 
@@ -168,7 +168,10 @@ def _resolve(
     whole: bool,
     completed: Callable[[str], Set[str]] | None = None,
 ) -> tuple[Job, ...]:
-    """Resolve all drafts. ``whole``: all drafts are valid, so a --var that none uses is a mistake."""
+    """Resolve all drafts.
+
+    ``whole``: no mistake can hide a placeholder, so a --var that no draft uses is reported.
+    """
     jobs: list[Job] = []
     used: set[str] = set()
     known: set[str] = set()
@@ -189,7 +192,7 @@ def _resolve(
 
 
 def _job(work: _ResolveWork, check: Check | None, given: set[str]) -> tuple[Job | None, frozenset[str]]:
-    """Return the job, or None if it has problems, and the placeholders that it uses; ``given`` are words of --var."""
+    """Return the job (None if it has problems) and the placeholders that it uses; ``given`` are the words of --var."""
     draft, table = work.draft, work.draft.table
     pattern, resources, words = _pattern(work, check)
     if pattern is None:
@@ -221,7 +224,7 @@ def _job(work: _ResolveWork, check: Check | None, given: set[str]) -> tuple[Job 
 
 
 def _missing(work: _ResolveWork) -> tuple[Replica, ...]:
-    """Return replicas for the items that are not completed; the content of the job stays that of the whole list."""
+    """Return replicas for the items that are not completed. The content of the job still has the whole list."""
     draft = work.draft
     if draft.table.items is None:
         hint = "--rerun alone runs every replica; retry runs those that failed"
@@ -232,7 +235,7 @@ def _missing(work: _ResolveWork) -> tuple[Replica, ...]:
 
 
 def _shared_logs(work: _ResolveWork, pattern: JobTemplate) -> str | None:
-    """Return the directory of the shared record; the profile's default counts only where there is a command to wrap."""
+    """Return the directory of the shared record. The profile's default applies only to jobs with a command to wrap."""
     table = work.draft.table
     has_command = pattern.kind == "headless" and bool(table.command or table.shell)
     if table.logs.shared is not None and not has_command:
@@ -275,7 +278,7 @@ def _pattern(
 
 
 def _local_files(work: _ResolveWork) -> Iterator[str]:
-    """Report words of the command that are files on this machine, which a session elsewhere does not see."""
+    """Warn of the first word of the command that is a file on this machine, which sessions elsewhere do not see."""
     draft, root = work.draft, work.profile.storage.root
     if root is None or os.path.realpath(draft.directory).startswith(f"{root}/"):
         return
@@ -291,7 +294,7 @@ def _local_files(work: _ResolveWork) -> Iterator[str]:
 
 
 def _words_unknown(draft: Draft, listed: Items | None) -> bool:
-    """Return whether a mistake elsewhere hides placeholders: columns of a table that cannot be read, or [vars]."""
+    """Return whether a mistake elsewhere hides placeholders: in [vars], or in a table of items with columns."""
     table = draft.table.items
     has_columns = "items" in draft.flaws if table is None else bool(table.csv or table.matrix)
     return "vars" in draft.flaws or (listed is None and has_columns)
@@ -344,7 +347,10 @@ def _shared(work: _ResolveWork, listed: Items | None, total: int) -> list[Sequen
 
 
 def _resources(work: _ResolveWork) -> dict[str, float | str]:
-    """Return the resources of the manifest, or those of the profile as a whole, without what the kind does not use."""
+    """Return the resources of the manifest, or else all those of the profile.
+
+    The profile's do not apply to kinds of sessions for which the platform ignores resources.
+    """
     table = work.draft.table
     if table.resources is not None:
         given = table.resources.model_dump(exclude_none=True)

@@ -93,7 +93,7 @@ _REMARKS: Mapping[str, str] = {
     "kill-on-invalid-dep": "If a job in after = [...] fails, the replicas of this job end as Skipped.",
 }
 
-#: Options that need no word.
+#: Options that need no remark.
 _SILENT = frozenset(
     {"comment", "no-requeue", "parsable", "quiet", "verbose", "test-only", "ignore-pbs", "mcs-label", "usage", "help"}
 )
@@ -122,7 +122,7 @@ _TOO_LARGE = {"cores": 16, "ram": 192}
 
 
 class Remark(NamedTuple):
-    """What has no counterpart, as written, and what to do."""
+    """An option or text without a counterpart, as written, and what to do."""
 
     what: str
     advice: str
@@ -130,7 +130,7 @@ class Remark(NamedTuple):
 
 @dataclass(slots=True)
 class _Work:
-    """One conversion."""
+    """The state of one conversion."""
 
     file: str
     script: BatchScript
@@ -181,7 +181,7 @@ def convert(text: str, file: str) -> tuple[str, Sequence[Remark]]:
 
 
 def _read_options(work: _Work) -> None:
-    """Each option with its value; the last of one name counts, as with sbatch."""
+    """Store each option with its value in ``given``; the last one of a name counts, as with sbatch."""
     options = iter(work.script.options)
     for option in options:
         word = unquoted(option.word)
@@ -211,7 +211,7 @@ def _read_options(work: _Work) -> None:
 
 
 def _long_name(name: str) -> str:
-    """Return the option that ``name`` is, or is the beginning of."""
+    """Return the full name of an option that may be abbreviated; ``name`` if that is unknown or ambiguous."""
     matches = [known for known in _KNOWN if known.startswith(name)]
     return matches[0] if name not in _KNOWN and len(matches) == 1 else name
 
@@ -401,7 +401,7 @@ def _line(work: _Work, offset: int) -> int:
 
 
 def _environment(work: _Work) -> None:
-    """The variables of Slurm that the commands read, with what they would be."""
+    """Set in [env] the variables of Slurm that the commands read, and those of an array, with values for a session."""
     used = set(_USED.findall(work.script.body))
     cpus = work.number("cpus-per-task", 1)
     values: dict[str, str] = {}
@@ -489,8 +489,10 @@ def _other_options(work: _Work) -> None:
 
 
 def _seconds(text: str) -> int | None:
-    """Return seconds of Slurm's time: minutes, minutes:seconds, hours:minutes:seconds,
-    days-hours[:minutes[:seconds]]."""
+    """Return the seconds of a time limit of Slurm; 0 if it is unlimited, None if it is not valid.
+
+    The forms are minutes, minutes:seconds, hours:minutes:seconds, and days-hours[:minutes[:seconds]].
+    """
     if text.upper() in ("UNLIMITED", "INFINITE"):
         return 0
     match = _TIME.fullmatch(text)
@@ -528,7 +530,7 @@ def _header(work: _Work) -> list[str]:
 
 
 def _one_line(text: str) -> str:
-    """``text`` for a comment: on one line, without control characters."""
+    """Return ``text`` for a comment: on one line of at most WIDTH characters, without control characters."""
     line = " ".join(text.replace("\\\n", " ").split())
     line = "".join(character if character.isprintable() else "?" for character in line)
     return line if len(line) <= WIDTH else line[: WIDTH - 3] + "..."

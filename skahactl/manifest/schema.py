@@ -1,6 +1,6 @@
 """The tables of a manifest, as pydantic models; ``explain`` and ``schema`` show their descriptions.
 
-Rules between keys are in ``rules``, so that one wrong value does not hide another.
+Rules between keys are in ``load.rule_findings``, so that one wrong value does not hide another.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def check_job_name(value: object) -> object:
 
 
 def legal_job_name(text: str) -> str:
-    """Return the name of a job that is most like ``text``; empty if there is none."""
+    """Return the valid job name that is most similar to ``text``; empty if there is none."""
     return re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:LONGEST_NAME].rstrip("-")
 
 
@@ -85,7 +85,7 @@ def check_image(value: object) -> object:
 
 
 def check_command(value: object) -> object:
-    """Check a list of strings; for a string, show the list to paste."""
+    """Reject a string in place of a list of strings, with the list to paste."""
     if not isinstance(value, str):
         return value
     shell = "shell = '''" + value.strip("\n") + "'''" if "'''" not in value else "shell = ..."
@@ -168,8 +168,10 @@ def check_word(name: str) -> str:
 
 
 def check_amount(value: object, whole: bool = False) -> object:
-    """Check cores or GB: a number of at least 1; or GPUs, a ``whole`` number of at least 0; or text with a
-    placeholder."""
+    """Check cores or GB (a number of at least 1) or GPUs (``whole``: a whole number of at least 0).
+
+    Text with a placeholder is valid, too.
+    """
     kind, least, most = ("a whole number", 0, 1000) if whole else ("a number", 1, 10**9)
     if isinstance(value, str) and "{" in value:
         return value
@@ -187,7 +189,7 @@ def check_amount(value: object, whole: bool = False) -> object:
 
 
 def check_array(value: str) -> str:
-    """Slurm's array syntax."""
+    """Check whole numbers in Slurm's array syntax, without a limit and without leading zeros."""
     from skahactl.manifest.arrays import parse_array
 
     limit = parse_array(value).limit
@@ -208,7 +210,7 @@ def check_above_zero(seconds: float) -> float:
 
 
 def check_shared(value: str) -> str:
-    """Return the directory of the shared record."""
+    """Check the directory of the shared record."""
     from skahactl.manifest.shared_record import shared_problem
 
     problem = shared_problem(value)

@@ -36,7 +36,7 @@ from datetime import UTC, datetime
 
 from skahactl.model import Job, Request, base32_tag
 
-#: What a path of the record may consist of: Cavern reads other characters differently (skaha-api 15).
+#: A path of the record with only safe characters: Cavern misreads others (skaha-api 15).
 SAFE_PATH = re.compile(r"/[A-Za-z0-9._/-]*")
 #: The directory below the shared one that holds an end until it is renamed.
 TEMPORARY = ".skahactl"
@@ -178,8 +178,11 @@ class RecordDirectory:
 
     @classmethod
     def of_run(cls, shared: str, job: str, run: int | str, digest: str) -> RecordDirectory:
-        """``shared``: the directory of the manifest; ``run``: its number, or a word for it; ``digest``: of the run's
-        content, in hex."""
+        """Return the directory of the records of a run.
+
+        ``shared``: the directory of the manifest; ``run``: the number of the run, or a word in its place; ``digest``:
+        the hash of the run's content, in hex.
+        """
         return cls(f"{shared.rstrip('/')}/{job}-r{run}-{base32_tag(bytes.fromhex(digest[:8]))}")
 
     def log(self, replica: int, attempt: int) -> str:

@@ -13,7 +13,7 @@ from skahactl.manifest.file_format import keys_of
 from skahactl.manifest.schema import JobTable
 from skahactl.toml import toml_value
 
-#: For editors: where the schema of manifests is, beside the manifest.
+#: A comment for editors: the file with the schema of manifests, in the same directory.
 SCHEMA_LINE = "#:schema ./skahactl.schema.json"
 _ABOUT_SCHEMA = "The line above is for editors. To write its file: skahactl schema > skahactl.schema.json"
 

@@ -1,4 +1,4 @@
-"""The text of a TOML file: where its keys and values are, and what is wrong with a text that is not TOML."""
+"""The text of a TOML file: positions of its keys and values, and explanations of text that is not TOML."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Path = tuple[str | int, ...]
 
 T = TypeVar("T")
 
-MAX_ELEMENTS = 1000  # of a list: the positions of later ones are that of the list
+MAX_ELEMENTS = 1000  # elements of a list with a position; later ones have that of the list
 
 _KEY = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|[A-Za-z0-9_-]+")
 _BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
@@ -30,7 +30,7 @@ _SCALAR = re.compile(r"\d{4}-\d{2}-\d{2} \d[^,\]}\s#]*|[^,\]}\s#]+")
 
 
 class KeySpan(NamedTuple):
-    """Offsets in a text: of a key, and of its value (both of a table are those of its header)."""
+    """Offsets of a key and of its value in a text; for a table, both are the offsets of its header."""
 
     key: int
     key_end: int
@@ -39,7 +39,7 @@ class KeySpan(NamedTuple):
 
 
 class SourceText:
-    """A text, and where its keys and values are."""
+    """A text, with the positions of its keys and values."""
 
     def __init__(self, text: str = "", spans: Mapping[Path, KeySpan] | None = None):
         self.text = text
@@ -48,11 +48,11 @@ class SourceText:
 
     @classmethod
     def of(cls, text: str, *, is_valid: bool = False) -> SourceText:
-        """Return the map of ``text``; with its keys if it ``is_valid``: TOML that ``tomllib`` accepts."""
+        """Return the source of ``text``; with the positions of its keys if it ``is_valid`` TOML (for ``tomllib``)."""
         return cls(text, dict(_Scanner(text).scan()) if is_valid else None)
 
     def place(self, begin: int, end: int) -> tuple[int, int, int, str]:
-        """Line and column from 1, the width on that line, and the line."""
+        """Return line and column of ``begin`` (from 1), the width up to ``end`` on that line, and the line."""
         line = bisect_right(self._starts, begin)
         start = self._starts[line - 1]
         source = self.text[start:].split("\n", 1)[0] if line == len(self._starts) else self._line(line)
@@ -82,8 +82,10 @@ class SourceMap:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def problem(self, path: Path, message: str, hint: str | None = None, at_key: bool = False) -> Problem:
-        """Return what is wrong at the job's key ``path``; ``()`` is the job itself. ``at_key``: the key is, not its
-        value."""
+        """Return a problem at the job's key ``path``; ``()`` is the job itself.
+
+        ``at_key``: the position of the problem is the key, not its value.
+        """
         if self.is_set(path):
             return Problem("--set", message, None, dotted_key(path), hint)
         if (option := self._option(path)) is not None:
@@ -105,7 +107,7 @@ class SourceMap:
         return None if whole is None else self.source.place(*self.source.spans[whole][:2])[0]
 
     def _find(self, path: Path) -> tuple[Path | None, Path | None]:
-        """Return the nearest key in the file that is ``path`` or is around it, and the root at which it was found."""
+        """Return the key in the file that is ``path`` or the nearest table around it, and the root that has it."""
         for end in range(len(path), -1, -1):
             for root in self.roots:
                 whole = (*root, *path[:end])
@@ -114,7 +116,7 @@ class SourceMap:
         return None, None
 
     def _option(self, path: Path) -> str | None:
-        """Return the option that gave the key, or the table around it; with the rest of the key."""
+        """Return the option that gave the key or a table around it, with the rest of the key; None if there is none."""
         for end in range(len(path), 0, -1):
             if (option := self.options.get(dotted_key(path[:end]))) is not None:
                 return f"{option} {dotted_key(path[end:])}".rstrip()
@@ -135,7 +137,7 @@ class SourceMap:
 
 
 def dotted_key(path: Path) -> str:
-    """Return ``items.matrix``; of an element of a list ``command, word 2`` or ``after, element 1``, from 1."""
+    """Return a key as ``items.matrix``, a list element as ``command, word 2`` or ``after, element 1`` (from 1)."""
     text = ""
     for part in path:
         noun = "word" if text.endswith(".command") or not text else "element"
@@ -144,7 +146,7 @@ def dotted_key(path: Path) -> str:
 
 
 def first_problems(found: Sequence[T], problem_of: Callable[[T], Problem], most: int = 10) -> Iterator[Problem]:
-    """Yield the first of many problems of one kind; the last of these says how many more there are."""
+    """Yield the first ``most`` problems of one kind; the last of these says how many more there are."""
     for place, one in enumerate(found[:most], start=1):
         problem = problem_of(one)
         more = len(found) - most if place == most else 0
@@ -152,7 +154,7 @@ def first_problems(found: Sequence[T], problem_of: Callable[[T], Problem], most:
 
 
 def order_problems(found: Sequence[Problem]) -> tuple[Problem, ...]:
-    """Sort the problems by file and line, those without a line last; each once."""
+    """Return the problems without duplicates, sorted by file and line; those without a line come last."""
     files = list(dict.fromkeys(problem.file for problem in found))
     return tuple(
         sorted(
@@ -188,7 +190,7 @@ class _Scanner:
             self.at = match.end()
 
     def _header(self) -> Path:
-        """Return a ``[table]`` or ``[[table]]`` line; the latter are numbered."""
+        """Read a ``[table]`` or ``[[table]]`` line, and return the path of its table; ``[[table]]`` have numbers."""
         begin = self.at
         many = self.text.startswith("[[", begin)
         self.at += 2 if many else 1
@@ -216,7 +218,7 @@ class _Scanner:
             self.found.setdefault(path[:place], KeySpan(begin, end, value, self.at))
 
     def _keys(self) -> list[tuple[str, int, int]]:
-        """Dotted keys, each with its offsets."""
+        """Read dotted keys, and return each name with its offsets."""
         self._skip(_BLANK)
         names: list[tuple[str, int, int]] = []
         while (match := _KEY.match(self.text, self.at)) is not None:
@@ -298,8 +300,10 @@ _MESSAGES = {
 
 
 def read_text(file: str, path: str, what: str, limit: int, stdin: BinaryIO | None = None) -> str | Problem:
-    """Return the text of a file, or of ``stdin`` if given, with lines that end with ``\\n``; messages call it
-    ``file``."""
+    """Return the text of a file, or of ``stdin`` if given, with line ends as newlines; or what is wrong with it.
+
+    Messages call it ``file`` and ``what``. ``limit`` is in bytes.
+    """
     try:
         data = read_limited(path, limit) if stdin is None else read_stream(stdin, limit)
     except OSError as error:
@@ -313,12 +317,14 @@ def read_text(file: str, path: str, what: str, limit: int, stdin: BinaryIO | Non
 
 
 def toml_tables(text: str) -> dict[str, Any]:
-    """Return the tables of a TOML text. Raises TOMLDecodeError, or another ValueError that says what Python cannot
-    hold."""
+    """Return the tables of a TOML text.
+
+    Raises TOMLDecodeError for text that is not TOML, and another ValueError for what Python cannot represent.
+    """
     try:
         tables = tomllib.loads(text)
         if _LONG_NUMBER.search(text):
-            repr(tables)  # a number that is not decimal can be read, and not be written again
+            repr(tables)  # Python reads a long hexadecimal number, but cannot write it in decimal
     except tomllib.TOMLDecodeError:
         raise
     except RecursionError:
@@ -361,7 +367,7 @@ def _explain(file: str, text: str, error: str) -> Problem:
 
 
 def explain_other_format(file: str, text: str) -> Problem | None:
-    """Return what a text is that is not a manifest at all: a script, YAML or JSON."""
+    """Return a problem for a text that is a script, YAML or JSON instead of a manifest; None for any other text."""
     if re.search(r"^#SBATCH\s", text, re.MULTILINE):
         where = "-" if file == "-" else shlex.quote(file)
         made = shlex.quote(new_manifest(file, os.getcwd()))
@@ -390,7 +396,7 @@ def _at(file: str, text: str, at: int, message: str, hint: str | None = None, wi
 
 
 def _open_string(file: str, text: str, at: int, message: str) -> Problem:
-    """Points to the quote that opens the string."""
+    """Return the problem of a string that is not closed, at the quote that opens it."""
     begin = text.rfind("\n", 0, at) + 1
     line = text[begin:].split("\n", 1)[0]
     rest = _QUOTED.sub(lambda match: "." * len(match[0]), line)
@@ -427,7 +433,7 @@ def _missing_equals(file: str, text: str, at: int) -> Problem:
 
 
 def _repeated(file: str, text: str, at: int, message: str, name: str) -> Problem:
-    """Return a table or key that is given twice, or added to after it was complete."""
+    """Return the problem of a table or key that is given twice, or added to after it was complete."""
     begin = text.rfind("\n", 0, at) + 1
     width = len(text[begin:].split("\n", 1)[0].rstrip())
     if message.startswith("Cannot declare"):

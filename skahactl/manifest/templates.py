@@ -46,9 +46,9 @@ class Templates:
 
 @dataclass(frozen=True, slots=True)
 class TemplateSource:
-    """What the texts are read with: the draft, the words of [vars], the items, if any.
+    """The input of ``read_templates``: the draft, the words of [vars], and the items, if any.
 
-    ``words_unknown``: because of other mistakes, not all placeholders are known, so that no word can be called unknown.
+    ``words_unknown``: because of other mistakes, not all placeholders are known, so no word is reported as unknown.
     """
 
     draft: Draft
@@ -77,7 +77,7 @@ class TemplateSource:
 
 
 def read_templates(job: TemplateSource, resources: Mapping[str, float | str], session_name: str) -> Templates:
-    """Return the templates of a job; ``problems`` reports the mistakes in them."""
+    """Return the templates of a job; ``template_problems`` reports the mistakes in them."""
     table, known = job.draft.table, job.known
     argv = table.command or (["bash", "-c", table.shell] if table.shell else [])
     command = tuple(parse_template(word, known) for word in argv)
@@ -90,7 +90,7 @@ def read_templates(job: TemplateSource, resources: Mapping[str, float | str], se
 
 
 def template_problems(texts: Templates, job: TemplateSource) -> Iterator[Problem]:
-    """Report placeholders in the wrong place."""
+    """Report placeholders that are in the wrong place, unknown or mistyped."""
     places = job.draft.places
     for path, template in _templates(texts, job.draft):
         whole = template == ALL_ITEMS and path[0] == "command"
@@ -109,7 +109,7 @@ def template_problems(texts: Templates, job: TemplateSource) -> Iterator[Problem
 
 
 def template_warnings(texts: Templates, job: TemplateSource) -> Iterator[str]:
-    """Yield what is allowed, but rarely intended."""
+    """Yield warnings about texts that are valid, but rarely intended."""
     places, table = job.draft.places, job.draft.table
     for path, template in _templates(texts, job.draft):
         for word in template.unknown:
@@ -144,7 +144,7 @@ def _is_whole_word(word: str, path: Path, command: list[str] | None, shell: str 
 
 
 def _pipelines(job: TemplateSource) -> Iterator[str]:
-    """Yield a pipeline that begins with skahactl split: without pipefail, nothing notices that split failed."""
+    """Warn of a pipeline that begins with skahactl split: without pipefail, a failure of split is not noticed."""
     table = job.draft.table
     argv = table.command or []
     texts = [("shell", table.shell)] if table.shell else []
@@ -160,7 +160,7 @@ def _pipelines(job: TemplateSource) -> Iterator[str]:
 
 
 def _pasted_words(texts: Templates, job: TemplateSource) -> Iterator[str]:
-    """Report items in the text of a shell, where the shell would interpret them."""
+    """Warn of an item in the text of a shell that the shell would interpret."""
     items, argv = job.items, job.draft.table.command or []
     for path, template in _templates(texts, job.draft) if items else ():
         if path[0] != "shell" and not (path[0] == "command" and _is_script(argv, int(path[1]))):
@@ -199,7 +199,7 @@ def _safe_way(job: TemplateSource, word: str) -> str:
 
 
 def _one_word(job: TemplateSource) -> Iterator[str]:
-    """Report a command of one element that looks like several."""
+    """Warn of a command of one element that looks like several."""
     argv = job.draft.table.command or []
     if (
         len(argv) != 1
@@ -216,7 +216,10 @@ def _one_word(job: TemplateSource) -> Iterator[str]:
 
 
 def of_one_item(texts: Templates, draft: Draft, each: bool) -> Iterator[tuple[Path, Template]]:
-    """Return the templates that need one item when the request is built; with ``each``, the script does the rest."""
+    """Yield the templates, with their keys, that need exactly one item per replica.
+
+    With ``each``, command, shell and [env] are left out: the script of the replica fills in one item after the other.
+    """
     for path, template in _templates(texts, draft):
         if texts.uses_item(template) and not (each and path[0] in ("command", "shell", "env")):
             yield path, template
@@ -279,6 +282,6 @@ def _is_script(argv: list[str], number: int) -> bool:
 
 
 def _has_shell(argv: list[str], number: int) -> bool:
-    """Return whether the word is, or follows, the text of a ``-c`` or ``-e``, or of a shell, which interprets it."""
+    """Return whether a shell, ``-c`` or ``-e`` comes before the word, so that a program may interpret it as code."""
     before = argv[:number]
     return any(word.rpartition("/")[2] in SHELLS for word in before) or any(word in ("-c", "-e") for word in before)

@@ -41,8 +41,8 @@ BUFFER = 128 * 1024
 def open_output(fd: int, null: bool) -> Iterator[BinaryIO]:
     """Open a stream to ``fd`` for lines in internal form, which end with newlines or, with ``null``, with NULs.
 
-    If the body raises, buffered bytes are dropped. BrokenPipeError passes through; any other failure to write is a
-    SkahactlError.
+    If the body raises, buffered bytes are dropped. Raises BrokenPipeError, and SkahactlError for any other failure to
+    write.
     """
     raw = _Descriptor(fd, null)
     stream = BufferedWriter(raw, BUFFER)
@@ -97,12 +97,12 @@ class SplitRequest(NamedTuple):
 
     @property
     def structured(self) -> bool:
-        """Return whether the output separates items by more than newlines."""
+        """Return whether the output can represent items that contain newlines."""
         return self.null or self.output != "table" or self.command is not None
 
 
 def execute(order: SplitRequest, stdout: int, warn: Callable[[str], None]) -> Exit:
-    """Print the share, or run the command. Raises UsageError before the first byte for every error known by then."""
+    """Print the share, or run the command. Raises UsageError, before any output if the error is known by then."""
     if order.command is not None:
         failed = run_each(order.command, (item_of(line, True) for line in _remaining(order)), warn)
         return Exit.NO if failed else Exit.DONE
@@ -130,7 +130,7 @@ def _pieces(order: SplitRequest) -> Iterator[bytes]:
 def _remaining(order: SplitRequest) -> Iterator[bytes]:
     """Yield the lines of the share without finished items.
 
-    They are removed after assignment, so that replicas agree.
+    Finished items are removed after all items are assigned, so that all replicas compute the same assignment.
     """
     return (line for line in lines(_pieces(order)) if not _is_finished(order, line))
 
@@ -181,9 +181,9 @@ def _named(order: SplitRequest) -> Iterator[dict[str, object]]:
 
 
 def _counts(order: SplitRequest) -> list[dict[str, object]]:
-    """For each replica the unfinished items, the finished ones, and with ``size`` the bytes of the unfinished.
+    """Return for each replica the numbers of unfinished and finished items.
 
-    Holds at most one byte per item.
+    With ``size``, add the bytes of the unfinished items. Otherwise, at most one byte per item is held.
     """
     total = order.share.total
     if order.strategy == "size":
@@ -238,10 +238,10 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 class FinishedItems(NamedTuple):
-    """What counts as finished.
+    """The items that count as finished.
 
     ``named`` are the items in the ``--exclude`` files (``sources``). ``result`` is the path of an item's result, with
-    ``{}`` for the item.
+    ``{}`` in place of the item.
     """
 
     named: frozenset[bytes]
@@ -291,9 +291,8 @@ def run_each(command: Sequence[str], items: Iterable[bytes], warn: Callable[[str
     """Run ``command`` for one item after the other. After a failure, report it with ``warn`` and continue.
 
     ``{}`` is replaced by the item everywhere; a command without it gets the item as its last argument. The standard
-    input of the command is /dev/null, because the list can be on our own. Returns the number of failures. Raises
-    UsageError if the command cannot be started at all, and BrokenPipeError if it ended because the reader of its output
-    exited.
+    input of the command is /dev/null, because ours can be the list. Returns the number of failures. Raises UsageError
+    if the command cannot be started at all, and BrokenPipeError if it ended because the reader of its output exited.
     """
     words = [os.fsencode(word) for word in command]
     if not any(b"{}" in word for word in words[1:]):
@@ -320,7 +319,7 @@ def run_each(command: Sequence[str], items: Iterable[bytes], warn: Callable[[str
 
 @dataclass(slots=True)
 class _Progress:
-    """How far the items are, to be reported once when a signal ends the command."""
+    """The progress of ``run_each``, which is reported once when a signal ends it."""
 
     warn: Callable[[str], None]
     done: int = 0
@@ -338,7 +337,7 @@ class _Progress:
 
 
 def _run(words: list[bytes], progress: _Progress) -> str | None:
-    """Run it; return None on success, else how it ended. Signals that interrupt us reach the command from its start."""
+    """Run one command; return None on success, else how it ended. Signals are passed on to it from its start."""
     signal.signal(signal.SIGCHLD, _noted)
     awaited = {*handled_signals(), signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
@@ -360,7 +359,7 @@ class _CommandTooLong(Exception):
 
 
 def _started(words: list[bytes], mask: Iterable[int]) -> int:
-    """Start its process. A script without an interpreter line is run by sh, as shells and execvp do."""
+    """Start the process and return its pid. sh runs a script without an interpreter line, as in execvp."""
     try:
         return os.posix_spawnp(
             words[0],
@@ -382,7 +381,7 @@ def _started(words: list[bytes], mask: Iterable[int]) -> int:
 
 
 def _nobody_reads() -> bool:
-    """Return whether the reader of our stdout or stderr exited. A pipe of its own can also kill a command."""
+    """Return whether the reader of our stdout or stderr exited. SIGPIPE can also come from within the command."""
     from select import POLLERR, POLLHUP, poll
 
     asked = poll()
@@ -396,10 +395,10 @@ def _name(item: bytes) -> str:
 
 
 def _waited(pid: int, signals: Collection[int], progress: _Progress) -> int:
-    """Wait for the command and return its wait status. Pass signals on to it; afterwards, take the last one ourselves.
+    """Wait for the command and return its wait status. Pass signals on to it, and raise the last one here afterwards.
 
-    The signals are waited for, not handled: a signal just before ``waitpid`` would otherwise take effect only after the
-    command ended.
+    The code waits for signals instead of handling them: a handled signal that arrives just before ``waitpid`` would
+    take effect only after the command ended.
     """
     interruption = 0
     while True:

@@ -12,9 +12,9 @@ _ANY_DEPTH = "**"
 def matches(pattern: str) -> list[str]:
     """Return the names that match ``pattern``, each once, in no particular order.
 
-    ``**`` as a whole component matches any number of directories, including none. As in bash (globstar) and find,
-    it does not enter directories through symbolic links, and as in glob, no hidden ones. Every other component may be
-    a link.
+    ``**`` as a whole component matches any number of directories, including none. It does not enter directories through
+    symbolic links, as in bash (globstar) and find, nor hidden directories, as in glob. Every other component may be a
+    link.
     """
     components = pattern.split("/")
     if _ANY_DEPTH not in components:
@@ -33,7 +33,7 @@ def matches(pattern: str) -> list[str]:
 
 
 def _around_any_depth(components: list[str]) -> list[list[str]]:
-    """Return the components before, between and after each ``**``; several in a row are one."""
+    """Return the components before, between and after each ``**``; several ``**`` in a row count as one."""
     parts: list[list[str]] = [[]]
     for position, component in enumerate(components):
         if component != _ANY_DEPTH:
@@ -44,7 +44,7 @@ def _around_any_depth(components: list[str]) -> list[list[str]]:
 
 
 def _named(bases: Iterable[str], components: list[str]) -> list[str]:
-    """Return the directories that match below ``bases``: empty (the working directory), or ending with a slash."""
+    """Return the directories below ``bases`` that match, with a slash at the end; empty for the working directory."""
     if not components:
         return list(bases)
     if components == [""]:  # the pattern begins with a slash
@@ -53,7 +53,7 @@ def _named(bases: Iterable[str], components: list[str]) -> list[str]:
 
 
 def _directories(roots: Iterable[str]) -> Iterator[str]:
-    """``roots`` and the directories below them that are not hidden, and not links."""
+    """Yield ``roots`` and all directories below them, except hidden ones and links."""
     waiting = list(roots)
     while waiting:
         directory = waiting.pop()
@@ -69,7 +69,7 @@ def _everything(roots: list[str]) -> Iterator[str]:
 
 
 def _entries(directory: str) -> list[os.DirEntry[str]]:
-    """Return what is in ``directory`` and not hidden; nothing where it cannot be read, as for glob."""
+    """Return the entries of ``directory`` that are not hidden; none if it cannot be read, as in glob."""
     try:
         with os.scandir(directory or ".") as entries:
             return [entry for entry in entries if not entry.name.startswith(".")]

@@ -97,7 +97,7 @@ exec awk -v i="$replica" -v n="$replicas" '
 
 
 def script(strategy: str, share: Share | None, lists: Sequence[str], version: str) -> str:
-    """Return the script. ``strategy``, ``share`` and ``lists`` are its defaults."""
+    """Return the text of the script; ``strategy``, ``share`` and ``lists`` are its defaults."""
     words = {
         "@VERSION@": version,
         "@STRATEGY@": strategy,

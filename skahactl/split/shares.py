@@ -24,7 +24,7 @@ class Share(NamedTuple):
 def share(replica: int | None, total: int | None, environ: Mapping[str, str]) -> Share | None:
     """Return the requested share. ``REPLICA_ID`` and ``REPLICA_COUNT`` replace arguments that are None.
 
-    Returns None without arguments and variables outside a session.
+    Returns None outside a session if there are neither arguments nor variables.
 
     Raises:
         ValueError: one of the two is missing, is not a whole number, or is outside 1..total; or both are missing inside
@@ -54,7 +54,7 @@ def known_total(total: int | None, environ: Mapping[str, str]) -> int:
 
 
 def checked(replica: int, total: int) -> Share:
-    """``replica`` of ``total``, or ValueError unless 1 <= replica <= total."""
+    """Return the share ``replica`` of ``total``. Raises ValueError unless 1 <= replica <= total."""
     if total < 1:
         raise ValueError(f"the number of replicas must be at least 1, not {total}")
     if replica < 1:
@@ -76,7 +76,7 @@ def whole_number(text: str, what: str) -> int:
 def bounds(count: int, replica: int, total: int) -> tuple[int, int]:
     """Return the chunk of ``replica`` among ``count`` items: positions start..stop-1.
 
-    Sizes differ by at most one, the longer chunks first: ``numpy.array_split``.
+    Sizes differ by at most one, and longer chunks come first, as in ``numpy.array_split``.
     """
     size, longer = divmod(count, total)
     start = (replica - 1) * size + min(replica - 1, longer)

@@ -1,7 +1,7 @@
 """Sources of items: lists in files and on stdin, and globs. All are opened before the first item is read.
 
-Internally, every list is a stream of *lines*: items that end with a newline, whatever ended them outside. In a
-NUL-separated list, the two characters are exchanged, so that a newline within an item is a NUL internally. An item that
+Internally, every list is a stream of *lines*: items that end with a newline, whatever ends them in the list. In a
+NUL-separated list, newlines and NULs are exchanged, so that a newline within an item is a NUL internally. An item that
 the output cannot represent is an error where it is read (see ``Source.internal``), so that no item is ever cut in two.
 """
 
@@ -38,12 +38,12 @@ class Source(NamedTuple):
 
     @property
     def mark(self) -> bytes:
-        """Return the byte that ends an item outside."""
+        """Return the byte that ends an item in the list."""
         return b"\0" if self.nul else b"\n"
 
     @property
     def carriage_returns(self) -> bool:
-        """Return whether the first lines end with a carriage return."""
+        """Return whether a line in ``head`` ends with a carriage return."""
         return not self.nul and b"\r\n" in self.head
 
     def pieces(self, structured: bool) -> Iterator[bytes]:
@@ -54,7 +54,7 @@ class Source(NamedTuple):
                 yield self.internal(piece, structured)
 
     def all_of_it(self, structured: bool) -> Iterator[bytes]:
-        """Yield the same for a regular file, or names that globs match; ``pieces`` can still be read afterwards."""
+        """Yield the pieces of a regular file, or names that globs match; ``pieces`` can still be read afterwards."""
         if self.fd < 0:
             return iter([self.internal(self.head, structured)])
         assert self.begin is not None
@@ -71,7 +71,7 @@ class Source(NamedTuple):
             yield self.internal(piece, structured)
 
     def internal(self, piece: bytes, structured: bool) -> bytes:
-        """Return ``piece`` in internal form. ``structured``: the output separates items by more than newlines.
+        """Return ``piece`` in internal form. ``structured``: the output can represent items that contain newlines.
 
         Raises UsageError for an item that the output cannot represent as one.
         """
@@ -114,7 +114,7 @@ def open_all(lists: Sequence[str], globs: Sequence[str], stdin: int) -> list[Sou
 
 
 def open_list(name: str, stdin: int) -> Source:
-    """Open the list in the file ``name``, or on standard input for ``-``."""
+    """Open the list in the file ``name``, or on standard input for ``-``. Raises UsageError."""
     try:
         return _opened("standard input", stdin) if name == "-" else _opened(name, os.open(name, os.O_RDONLY))
     except (OSError, ValueError) as error:
@@ -123,7 +123,10 @@ def open_list(name: str, stdin: int) -> Source:
 
 
 def matches(globs: Sequence[str]) -> Source:
-    """Return the matching names, each once, sorted by bytes, so that every container sees the same order."""
+    """Return the matching names, each once, sorted by bytes, so that every container sees the same order.
+
+    Raises UsageError for a pattern without matches.
+    """
     from skahactl.split.patterns import matches as find_matches
 
     names: set[bytes] = set()
@@ -162,7 +165,7 @@ def _opened(name: str, fd: int) -> Source:
     end = None if begin is None else max(begin, status.st_size)
     if begin is not None and end is not None and len(head) != min(HEAD, end - begin):
         begin = end = None  # the reported size differs from the content: /proc, /sys, some FUSE file systems
-    if head.startswith(BOM) and begin in (0, None):  # what some editors write is not part of the first item
+    if head.startswith(BOM) and begin in (0, None):  # a byte order mark is not part of the first item
         head = head[len(BOM) :]
         begin = None if begin is None else begin + len(BOM)
     return Source(shown_path(name), fd, head, b"\0" in head, begin, end)

@@ -33,8 +33,8 @@ def chunk(sources: Sequence[Source], share: Share, structured: bool) -> Iterator
     """Yield the contiguous block of the share, in pieces that need not end with a line.
 
     Regular files are counted first, and then the share is read, so nothing is held in memory. Input that cannot be read
-    twice is held, except for what can no longer belong to the share: its beginning only moves forward as the count
-    grows.
+    twice is held, except lines that can no longer belong to the share: the start of the share only moves forward as the
+    count grows.
     """
     blocks, before = _blocks(sources, share, structured)
     start, stop = bounds(before + sum(block.marks for block in blocks), *share)
@@ -45,9 +45,9 @@ def chunk(sources: Sequence[Source], share: Share, structured: bool) -> Iterator
 
 
 def everything(sources: Sequence[Source], structured: bool, *, again: bool = False) -> Iterator[bytes]:
-    """Yield all lines of all sources, in pieces. A last line without its end gets one, but for the very last.
+    """Yield all lines of all sources, in pieces. A last line without its end gets one (see ``_missing_end``).
 
-    ``again``: of regular files only, which can be read once more afterwards.
+    ``again``: all sources are regular files or names that globs match, and will be read once more.
     """
     for source in sources:
         end = b"\n"
@@ -64,7 +64,7 @@ def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def number_of_lines(pieces: Iterable[bytes]) -> int:
-    """Return how many lines the pieces have; a last one without its end counts."""
+    """Return the number of lines in the pieces; a last line without its end counts."""
     count, last = 0, b"\n"
     for piece in pieces:
         count += piece.count(b"\n")
@@ -79,8 +79,10 @@ def lines_with_count(sources: Sequence[Source], structured: bool) -> tuple[int, 
 
 
 def _twice(sources: Sequence[Source], structured: bool) -> tuple[Iterable[bytes], Iterable[bytes]]:
-    """Return all pieces twice: the first ones are to be read first. Holds the lists only where one of them cannot be
-    read twice."""
+    """Return all pieces twice; the first iterable must be read before the second.
+
+    The lists are held in memory only if one of them cannot be read twice.
+    """
     if all(source.begin is not None or source.fd < 0 for source in sources):
         return everything(sources, structured, again=True), everything(sources, structured)
     held = list(held_within_limit(everything(sources, structured)))
@@ -88,7 +90,7 @@ def _twice(sources: Sequence[Source], structured: bool) -> tuple[Iterable[bytes]
 
 
 def held_within_limit(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the same pieces; UsageError for more than what is held of a list that cannot be read twice."""
+    """Yield the same pieces. Raises UsageError after LARGEST_HELD bytes, for lists that cannot be read twice."""
     size = 0
     for piece in pieces:
         size += len(piece)
@@ -122,21 +124,22 @@ def _whole(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _missing_end(source: Source, sources: Sequence[Source], structured: bool) -> bytes:
-    """Pass lines through unchanged, as GNU split does: the last one stays as it is.
+    """Return the end that the last line of ``source`` lacks.
 
-    With NULs, every item gets its end.
+    It is empty for the very last line of plain output, which stays as it is, as with GNU split. In a NUL-separated list
+    or in structured output, every item gets its end.
     """
     return b"" if source is sources[-1] and not source.nul and not structured else b"\n"
 
 
 class _Block(NamedTuple):
-    """A part of a list with the number of line ends (``marks``) in it; ``pieces`` reads it, or holds it."""
+    """A part of a list with the number of line ends (``marks``) in it; ``pieces`` returns its text."""
 
     marks: int
     pieces: Callable[[], Iterable[bytes]]
 
     def between(self, start: int, stop: int) -> Iterable[bytes]:
-        """Return what is after line end ``start`` up to line end ``stop``, counted from 1."""
+        """Return the text after line end ``start`` up to line end ``stop``, counted from 1."""
         if start <= 0 and stop > self.marks:
             return self.pieces()
         return [b"".join(islice(BytesIO(b"".join(self.pieces())), max(0, start), stop))]
@@ -175,8 +178,10 @@ NAMED = 3  # number of missing files that a message names
 
 
 def item_weights(found: Iterable[bytes], structured: bool) -> array[int]:
-    """Return the size in bytes of the file that each line names. Raises UsageError naming the first files that have
-    none."""
+    """Return the size in bytes of the file that each line names.
+
+    Raises UsageError with the first names for which there is no size.
+    """
     sizes, missing = array("q"), []
     for line in found:
         size = _size(item_of(line, structured))
@@ -184,7 +189,7 @@ def item_weights(found: Iterable[bytes], structured: bool) -> array[int]:
             sizes.append(size)
             continue
         missing.append(size)
-        if len(missing) > NAMED:  # hardly a list of files: millions of lines would be asked about
+        if len(missing) > NAMED:  # probably not a list of files: do not check millions of lines
             break
     if missing:
         more = ", and more" if len(missing) > NAMED else ""
@@ -196,7 +201,7 @@ def item_weights(found: Iterable[bytes], structured: bool) -> array[int]:
 
 
 def owned_items(sources: Sequence[Source], total: int, structured: bool) -> Iterator[tuple[int, bytes, int]]:
-    """(replica, line, size) of every item, in the order of the list."""
+    """Yield (replica, line, size) of every item, in the order of the list."""
     first, second = _twice(sources, structured)
     sizes = item_weights(lines(first), structured)
     return zip(balanced(sizes, total), lines(second), sizes, strict=True)
