@@ -76,7 +76,7 @@ class LogOutput:
         self._part = part
         self._folder = None if asked.save is None else Path(context.cwd, asked.save).absolute()
         self._several_attempts = choice.attempt == 0
-        self._look = WriterOptions(
+        self._options = WriterOptions(
             tail=asked.tail,
             prefixed=asked.prefix == "always" or (asked.prefix == "auto" and several),
             colour=has_colour(stream, environ),
@@ -84,7 +84,7 @@ class LogOutput:
             mixed=several and asked.follow,
             width=max(map(_label_width, targets)) if is_screen(stream, environ) else 0,
         )
-        self._draws = is_screen(stream, environ) and not asked.raw and not self._look.objects
+        self._draws = is_screen(stream, environ) and not asked.raw and not self._options.objects
         self._ledger = ledger
         self._items: dict[int, dict[tuple[int, int], str]] = {}  # by target: replica and position
         self._files: list[FileWriter] = []
@@ -92,18 +92,18 @@ class LogOutput:
 
     def sink(self, log: AttemptLog) -> WriterChain:
         if self._folder is None:
-            self._last = WriterChain(self._write, self._look, log.label, self._part, self._draw(log.key))
+            self._last = WriterChain(self._write, self._options, log.label, self._part, self._draw(log.key))
             return self._last
         target = self._targets[log.key[0]]
         name, total = (target.word, 1) if target.run is None else (target.run.key.name, target.run.total)
         path = self._folder / file_name(log, name, total, self._several_attempts)
-        file = FileWriter(path, self._look, log.label, self._part)
+        file = FileWriter(path, self._options, log.label, self._part)
         self._files.append(file)
         self._last = file
         return file
 
     def followed(self, label: str, key: tuple[int, int, int]) -> WriterChain:
-        return WriterChain(self._write, self._look, label, draw=self._draw(key))
+        return WriterChain(self._write, self._options, label, draw=self._draw(key))
 
     def _draw(self, key: tuple[int, int, int]) -> Callable[[bytes], bytes] | None:
         """Return a function that draws the marks of ended items in a log, or None if they are not drawn."""
@@ -117,7 +117,7 @@ class LogOutput:
         names = {at: item for (number, at), item in self._items[place].items() if number == replica}
         if not names:
             return None
-        colour, unicode = self._look.colour, shows_unicode(self._context.stdout)
+        colour, unicode = self._options.colour, shows_unicode(self._context.stdout)
         return lambda text: draw_marks(text, names, colour, unicode) if b"::skahactl" in text else text
 
     @property
@@ -176,7 +176,7 @@ class _LogsCommand:
         out.told_files(self._where(targets[0]))
         if self.choice.attempt is None and self.choice.item is None and any(log.key[2] > 1 for log in logs):
             self.context.say("earlier attempts have logs of their own; to see them, add: --attempt all")
-        return self._told(shown, targets, part is not None and not out.found_item)
+        return self._result(shown, targets, part is not None and not out.found_item)
 
     async def _show(
         self, logs: Sequence[AttemptLog], targets: Sequence[Target], out: LogOutput, tail: int | None
@@ -266,7 +266,7 @@ class _LogsCommand:
         name = target.word if target.run is None else target.run.key.name
         return f"{name} on {self.runtime.where}"
 
-    def _told(self, shown: Shown, targets: Sequence[Target], no_item: bool) -> int:
+    def _result(self, shown: Shown, targets: Sequence[Target], no_item: bool) -> int:
         """Print what is missing and why, and return the exit code. Raises the error of a failed poll or read."""
         context, listing = self.context, self._listing
         statuses = None if listing is None else {session.id: session.status for session in listing.sessions}
@@ -317,9 +317,9 @@ class _LogsCommand:
             self.ledger, targets, self.choice, lambda: runtime.poll(runs, patience=FOREVER), self.context.say
         )
         follower = Follower(
-            watch.look,
+            watch.poll,
             lambda session: self._source.read(session),  # the platform is not contacted for logs that are saved
-            lambda strand: out.followed(strand.label, strand.key),
+            lambda stream: out.followed(stream.label, stream.key),
             self.context.stdout.flush,
             self.context.say,
             outage=runtime.outage,

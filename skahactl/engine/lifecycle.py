@@ -140,15 +140,15 @@ def advance(replica: ReplicaRun, step: Step | None, now: float, rules: DriverRul
 
     ``step``: its step in the plan of the run; None if the plan has none.
     """
-    doomed = tuple(_doomed(replica))
-    logs = tuple(_log_actions(replica, doomed, now, rules))
+    to_delete = tuple(_to_be_deleted(replica))
+    logs = tuple(_log_actions(replica, to_delete, now, rules))
     creates = _creates(replica, step, rules, logs)
-    deletes = tuple(_deletes(replica, doomed, creates, now, rules))
+    deletes = tuple(_deletes(replica, to_delete, creates, now, rules))
     asks = tuple(_asks(replica, deletes))
-    return _phase(replica, doomed, creates, logs, rules), (*logs, *asks, *deletes, *creates)
+    return _phase(replica, to_delete, creates, logs, rules), (*logs, *asks, *deletes, *creates)
 
 
-def _doomed(replica: ReplicaRun) -> Iterator[AttemptRow]:
+def _to_be_deleted(replica: ReplicaRun) -> Iterator[AttemptRow]:
     """Yield the attempts with a session that has to be deleted and is not known to be gone."""
     for attempt in replica.attempts:
         presence = replica.presence_of(attempt)
@@ -165,7 +165,7 @@ def _doomed(replica: ReplicaRun) -> Iterator[AttemptRow]:
 
 
 def _log_actions(
-    replica: ReplicaRun, doomed: tuple[AttemptRow, ...], now: float, rules: DriverRules
+    replica: ReplicaRun, to_delete: tuple[AttemptRow, ...], now: float, rules: DriverRules
 ) -> Iterator[Action]:
     for attempt in replica.attempts:
         if attempt.number in replica.reading or attempt.session is None:
@@ -175,10 +175,10 @@ def _log_actions(
             if presence is Presence.ABSENT:
                 yield LoseLog(attempt)
             elif presence is Presence.PRESENT and (
-                attempt not in doomed or _is_kept_first(replica, attempt, now, rules)
+                attempt not in to_delete or _is_kept_first(replica, attempt, now, rules)
             ):
                 yield ReadLog(attempt)
-        elif attempt in doomed and presence is Presence.PRESENT and _is_kept_first(replica, attempt, now, rules):
+        elif attempt in to_delete and presence is Presence.PRESENT and _is_kept_first(replica, attempt, now, rules):
             yield ReadLog(attempt)
 
 
@@ -202,13 +202,14 @@ def _creates(
 
 
 def _deletes(
-    replica: ReplicaRun, doomed: tuple[AttemptRow, ...], creates: tuple[Create, ...], now: float, rules: DriverRules
+    replica: ReplicaRun, to_delete: tuple[AttemptRow, ...], creates: tuple[Create, ...], now: float, rules: DriverRules
 ) -> Iterator[DeleteSession]:
-    """Yield the DELETEs that are due: of doomed sessions, of duplicates, and of ended attempts before the next create.
+    """Yield the DELETEs that are due: of sessions that have to end, of duplicates, and of ended attempts before the
+    next create.
 
-    A doomed session waits while its log can still be saved first.
+    A session that has to end waits while its log can still be saved first.
     """
-    due = [a.session for a in doomed if not (_is_kept_first(replica, a, now, rules) and _is_readable(replica, a))]
+    due = [a.session for a in to_delete if not (_is_kept_first(replica, a, now, rules) and _is_readable(replica, a))]
     due += replica.duplicates
     if creates:
         due += [a.session for a in replica.attempts if a.state in ENDED and replica.presence_of(a) is Presence.PRESENT]
@@ -245,14 +246,14 @@ _RESTING_STATES: dict[str, Phase] = {
 
 def _phase(
     replica: ReplicaRun,
-    doomed: tuple[AttemptRow, ...],
+    to_delete: tuple[AttemptRow, ...],
     creates: tuple[Create, ...],
     logs: tuple[Action, ...],
     rules: DriverRules,
 ) -> Phase:
     state = replica.row.state
-    if doomed:
-        return Phase.UNDELETED if _is_hopeless(replica, doomed, rules) else Phase.DELETING
+    if to_delete:
+        return Phase.UNDELETED if _is_hopeless(replica, to_delete, rules) else Phase.DELETING
     if replica.creating or creates:
         return Phase.DELETING if replica.deleting else Phase.CREATING
     if state == State.UNCONFIRMED:
@@ -268,7 +269,7 @@ def _phase(
     return _RESTING_STATES.get(state, Phase.DONE)
 
 
-def _is_hopeless(replica: ReplicaRun, doomed: tuple[AttemptRow, ...], rules: DriverRules) -> bool:
+def _is_hopeless(replica: ReplicaRun, to_delete: tuple[AttemptRow, ...], rules: DriverRules) -> bool:
     if not rules.gives_up:
         return False
-    return all(replica.deletes.get(a.session or "", Deletes()).tries >= rules.most_deletes for a in doomed)
+    return all(replica.deletes.get(a.session or "", Deletes()).tries >= rules.most_deletes for a in to_delete)

@@ -185,9 +185,9 @@ def _step(
             "delete requested",
         )
     if replica.state == State.UNCONFIRMED:
-        return _unsettled(replica, attempt, now, settled)
+        return _unconfirmed_step(replica, attempt, now, settled)
     if replica.state == State.QUEUED:
-        return _held(replica, name, now, gate)
+        return _queued_step(replica, name, now, gate)
     if replica.state == State.FAILED and replica.attempt < replica.allowed:
         if (replica.not_before or 0.0) > now:
             return Step(number, name, StepAction.HOLD, f"retry in {format_duration((replica.not_before or 0.0) - now)}")
@@ -195,7 +195,7 @@ def _step(
     return Step(number, name, StepAction.KEEP, replica.state)
 
 
-def _held(replica: ReplicaState, name: str, now: float, gate: Gate) -> Step:
+def _queued_step(replica: ReplicaState, name: str, now: float, gate: Gate) -> Step:
     if gate.never:
         return Step(replica.number, name, StepAction.SKIP, gate.reason or "skipped")
     if not gate.open:
@@ -212,7 +212,7 @@ def _held(replica: ReplicaState, name: str, now: float, gate: Gate) -> Step:
     return Step(replica.number, name, StepAction.CREATE, reason)
 
 
-def _unsettled(replica: ReplicaState, attempt: AttemptRow | None, now: float, settled: frozenset[int]) -> Step:
+def _unconfirmed_step(replica: ReplicaState, attempt: AttemptRow | None, now: float, settled: frozenset[int]) -> Step:
     """Return the step of an unconfirmed replica: it is created again only after its session was searched for long
     enough."""
     number, name = replica.number, attempt.name if attempt else replica.name

@@ -293,7 +293,7 @@ class Runtime:
             self.pace.failed()
             self.outage.begin(error)
             return None
-        self.pace.looked()
+        self.pace.polled()
         self._answered = self.clock.monotonic()
         self.outage.end()
         return answer
@@ -455,7 +455,7 @@ class PollPace:
     def failed(self) -> None:
         self._failures += 1
 
-    def looked(self) -> None:
+    def polled(self) -> None:
         self._failures = 0
         self._work = 0.0
 

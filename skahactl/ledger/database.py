@@ -215,7 +215,7 @@ def _error_code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
 
 
-def patiently(act: Callable[[], T], check_interruption: Callable[[], None] = lambda: None) -> T:
+def retry_while_locked(act: Callable[[], T], check_interruption: Callable[[], None] = lambda: None) -> T:
     """Call ``act`` until it finds the file unlocked, for at most PATIENCE seconds, and return its result.
 
     Raise sqlite3.OperationalError after that. ``check_interruption`` runs between two tries and may raise.
@@ -250,10 +250,10 @@ class Ledger:
             yield self.connection
             return
         with translate_sqlite_errors(self.path):
-            self._patiently(lambda: self.connection.execute("BEGIN IMMEDIATE"))
+            self._retry_while_locked(lambda: self.connection.execute("BEGIN IMMEDIATE"))
             try:
                 yield self.connection
-                self._patiently(lambda: self.connection.execute("COMMIT"))
+                self._retry_while_locked(lambda: self.connection.execute("COMMIT"))
             except BaseException:
                 self._undone += 1
                 with contextlib.suppress(sqlite3.Error):
@@ -267,15 +267,17 @@ class Ledger:
 
     def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
         with translate_sqlite_errors(self.path):
-            return self._patiently(lambda: self.connection.execute(sql, values).fetchall())
+            return self._retry_while_locked(lambda: self.connection.execute(sql, values).fetchall())
 
     def row(self, sql: str, *values: object) -> sqlite3.Row | None:
         with translate_sqlite_errors(self.path):
-            found: sqlite3.Row | None = self._patiently(lambda: self.connection.execute(sql, values).fetchone())
+            found: sqlite3.Row | None = self._retry_while_locked(
+                lambda: self.connection.execute(sql, values).fetchone()
+            )
             return found
 
-    def _patiently(self, act: Callable[[], T]) -> T:
-        return patiently(act, self.check_interruption)
+    def _retry_while_locked(self, act: Callable[[], T]) -> T:
+        return retry_while_locked(act, self.check_interruption)
 
     def close(self) -> None:
         self.connection.close()
@@ -318,9 +320,9 @@ def read_ledger(state_dir: Path) -> Ledger:
 def _open(state_dir: Path) -> Ledger:
     path = state_dir / FILE
     with translate_sqlite_errors(path):
-        connection = patiently(lambda: _connect(path))
+        connection = retry_while_locked(lambda: _connect(path))
         try:
-            version = patiently(lambda: schema_version(connection))
+            version = retry_while_locked(lambda: schema_version(connection))
             if version > VERSION:
                 raise LedgerError(
                     f"the local record was written by a newer skahactl (table version {version}; this one knows "
@@ -329,7 +331,7 @@ def _open(state_dir: Path) -> Ledger:
                     hint="upgrade this skahactl, or set SKAHACTL_STATE_DIR to another directory",
                 )
             if version < VERSION:
-                patiently(lambda: migrate(connection))
+                retry_while_locked(lambda: migrate(connection))
         except BaseException:
             connection.close()
             raise

@@ -49,7 +49,7 @@ class LogStream:
 class StreamRead:
     """The logs that can be followed now. ``more``: other attempts can still appear."""
 
-    strands: tuple[LogStream, ...]
+    streams: tuple[LogStream, ...]
     more: bool
 
 
@@ -62,8 +62,8 @@ class ReadPace:
     most: float = 50.0
     most_idle: float = 50.0
     bytes_per_second: float = 8192.0
-    look_least: float = 2.0  # between two list calls
-    look_most: float = 30.0
+    list_least: float = 2.0  # between two list calls
+    list_most: float = 30.0
 
     def reading(self, size: int, idle: int, took: float) -> float:
         """Return the seconds until the next read of a log of ``size`` bytes.
@@ -74,14 +74,14 @@ class ReadPace:
         by_idleness = min(self.most_idle, self.least * 1.5 ** min(idle, 20))
         return max(by_size, by_idleness, took)
 
-    def look(self, age: float) -> float:
+    def list_interval(self, age: float) -> float:
         """Return the seconds until the next list call, ``age`` seconds after the first one."""
-        return min(self.look_most, self.look_least + age / 60)
+        return min(self.list_most, self.list_least + age / 60)
 
 
 REMOTE = ReadPace()
 #: The local platform reads a file on this machine.
-LOCAL = ReadPace(least=0.5, most=20.0, most_idle=2.0, bytes_per_second=16e6, look_least=0.5, look_most=2.0)
+LOCAL = ReadPace(least=0.5, most=20.0, most_idle=2.0, bytes_per_second=16e6, list_least=0.5, list_most=2.0)
 
 
 _PATIENCE = 5.0  # seconds that one round waits for its reads; slower ones continue during the next round
@@ -90,11 +90,11 @@ _MOST_FAILURES_WAIT = 60.0
 
 
 class Follower:
-    """Follow the logs that ``look`` returns, at most ``most`` at a time; the others follow when these end."""
+    """Follow the logs that ``poll`` returns, at most ``most`` at a time; the others follow when these end."""
 
     def __init__(
         self,
-        look: Callable[[], Awaitable[StreamRead | None]],
+        poll: Callable[[], Awaitable[StreamRead | None]],
         read: Read,
         sink: Callable[[LogStream], WriterChain],
         flush: Callable[[], object],
@@ -105,7 +105,7 @@ class Follower:
         pace: ReadPace,
         most: int = 32,
     ):
-        self._look = look
+        self._poll = poll
         self._read = read
         self._sink = sink
         self._flush = flush
@@ -117,28 +117,28 @@ class Follower:
         self._followed: dict[tuple[int, int, int], _Followed] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failing = 0  # failures in a row
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self.moved = 0  # bytes read, in all
         self.lost = False  # a log exists neither on the platform nor on this machine
 
     async def run(self) -> None:
         """Follow until every log has ended and no other log will appear.
 
-        ``look`` returns None while the platform does not answer, and raises errors that waiting does not cure.
+        ``poll`` returns None while the platform does not answer, and raises errors that waiting does not cure.
         """
-        began = looked = self._clock.monotonic()
-        look = await self._look()
+        began = polled = self._clock.monotonic()
+        found = await self._poll()
         try:
             while True:
-                if look is not None:
-                    self._update(look)
+                if found is not None:
+                    self._update(found)
                 await self._round()
-                if look is not None and not look.more and all(one.done for one in self._followed.values()):
+                if found is not None and not found.more and all(one.done for one in self._followed.values()):
                     return
-                await self._clock.sleep(self._until_next(looked, began))
-                if self._clock.monotonic() >= looked + self._look_interval(began):
-                    looked = self._clock.monotonic()
-                    look = await self._look() or look
+                await self._clock.sleep(self._until_next(polled, began))
+                if self._clock.monotonic() >= polled + self._list_interval(began):
+                    polled = self._clock.monotonic()
+                    found = await self._poll() or found
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -147,20 +147,20 @@ class Follower:
                 one.close()
             self._flush()
 
-    def _update(self, look: StreamRead) -> None:
+    def _update(self, found: StreamRead) -> None:
         now = self._clock.monotonic()
-        there = {strand.key for strand in look.strands}
+        there = {stream.key for stream in found.streams}
         for key in [key for key, one in self._followed.items() if key not in there and one.tail is None]:
             del self._followed[key]  # the replica has its first attempt now, which has another key
-        for strand in look.strands:
-            known = self._followed.get(strand.key)
-            if known is None or known.strand.session != strand.session:
+        for stream in found.streams:
+            known = self._followed.get(stream.key)
+            if known is None or known.stream.session != stream.session:
                 if known is not None:
                     known.close()
-                self._followed[strand.key] = _Followed(strand, now)
-            elif known.strand.state != strand.state:
-                known.strand, known.due, known.empty = strand, now, 0
-        waiting = sum(one.strand.state == WAITING for one in self._followed.values())
+                self._followed[stream.key] = _Followed(stream, now)
+            elif known.stream.state != stream.state:
+                known.stream, known.due, known.empty = stream, now, 0
+        waiting = sum(one.stream.state == WAITING for one in self._followed.values())
         if waiting and waiting == len(self._followed):
             self._tell_once("waiting", f"waiting for {count_noun(waiting, 'log')}: nothing is running yet")
 
@@ -191,12 +191,12 @@ class Follower:
 
     async def _one(self, one: _Followed) -> None:
         """Read one log once."""
-        strand, before, began = one.strand, one.seen, self._clock.monotonic()
+        stream, before, began = one.stream, one.seen, self._clock.monotonic()
         tail = one.begin(self._sink)
         moved = tail.moved
         try:
-            if not await self._taken(strand, tail):
-                await self._taken(strand, tail)
+            if not await self._taken(stream, tail):
+                await self._taken(stream, tail)
             self._failing = 0
             self._outage.end()
         except (UnreachableError, AuthError) as error:
@@ -207,44 +207,44 @@ class Follower:
         finally:
             self.moved += tail.moved - moved
             one.busy = False
-        one.after(strand, tail.moved > moved, tail.seen > before)
-        if one.done and strand.state == GONE and not tail.seen:
+        one.after(stream, tail.moved > moved, tail.seen > before)
+        if one.done and stream.state == GONE and not tail.seen:
             self.lost = True
-            self._say(f"{strand.label}: {strand.lost}")
+            self._say(f"{stream.label}: {stream.lost}")
         now = self._clock.monotonic()
         one.due = now + self._pace.reading(tail.seen, one.idle, now - began)
 
-    async def _taken(self, strand: LogStream, tail: Tail) -> bool:
-        if strand.state == GONE and strand.shared is not None:
-            async with self._read(strand.shared) as chunks:
+    async def _taken(self, stream: LogStream, tail: Tail) -> bool:
+        if stream.state == GONE and stream.shared is not None:
+            async with self._read(stream.shared) as chunks:
                 return await tail.read(chunks)
-        if strand.kept is not None and strand.state in (END_OF_LOG, GONE):
-            return await tail.read(_file(strand.kept))
-        if strand.session is None or strand.state == GONE:
+        if stream.kept is not None and stream.state in (END_OF_LOG, GONE):
+            return await tail.read(_file(stream.kept))
+        if stream.session is None or stream.state == GONE:
             return True
-        async with self._read(strand.session) as chunks:
+        async with self._read(stream.session) as chunks:
             return await tail.read(chunks)
 
-    def _until_next(self, looked: float, began: float) -> float:
+    def _until_next(self, polled: float, began: float) -> float:
         due = [one.due for one in self._chosen() if not one.busy]
-        next_look = looked + self._look_interval(began)
-        wait = max(0.05, min([*due, next_look]) - self._clock.monotonic())
+        next_poll = polled + self._list_interval(began)
+        wait = max(0.05, min([*due, next_poll]) - self._clock.monotonic())
         return min(wait, 0.25) if self._tasks else wait  # the slow read that is running may be the last one
 
-    def _look_interval(self, began: float) -> float:
-        return self._pace.look(self._clock.monotonic() - began)
+    def _list_interval(self, began: float) -> float:
+        return self._pace.list_interval(self._clock.monotonic() - began)
 
     def _tell_once(self, what: str, text: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
+        if what not in self._reported:
+            self._reported.add(what)
             self._say(text)
 
 
 class _Followed:
     """One log that is being followed."""
 
-    def __init__(self, strand: LogStream, due: float):
-        self.strand = strand
+    def __init__(self, stream: LogStream, due: float):
+        self.stream = stream
         self.due = due
         self.tail: Tail | None = None
         self.busy = False
@@ -259,16 +259,16 @@ class _Followed:
 
     @property
     def may_begin(self) -> bool:
-        return self.tail is None and not self.done and self.strand.state != WAITING
+        return self.tail is None and not self.done and self.stream.state != WAITING
 
     def begin(self, sink: Callable[[LogStream], WriterChain]) -> Tail:
         if self.tail is None:
-            self._sink = sink(self.strand)
+            self._sink = sink(self.stream)
             self.tail = Tail(self._sink)
         return self.tail
 
-    def after(self, strand: LogStream, answered: bool, news: bool) -> None:
-        """Count a read that began when the log was in the state of ``strand``.
+    def after(self, stream: LogStream, answered: bool, news: bool) -> None:
+        """Count a read that began when the log was in the state of ``stream``.
 
         ``answered``: the read returned text. ``news``: some of it was new.
         """
@@ -276,8 +276,8 @@ class _Followed:
             self._sink.release()
         self.idle = 0 if news else self.idle + 1
         self.empty = 0 if answered else self.empty + 1
-        ended = strand.state in (END_OF_LOG, GONE)
-        if ended and (answered or strand.kept or strand.state == GONE or self.empty >= _EMPTY_READS):
+        ended = stream.state in (END_OF_LOG, GONE)
+        if ended and (answered or stream.kept or stream.state == GONE or self.empty >= _EMPTY_READS):
             self.close()
 
     def close(self) -> None:
@@ -318,10 +318,10 @@ class SessionWatch:
         self._earlier: dict[int, set[tuple[int, int, int]]] = {}  # by target: earlier attempts at the first poll
         self._absent: dict[str, int] = {}  # session: number of consecutive lists without it
         self._last: dict[str, str] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self.left_out = False  # replicas are queued, and no command creates them
 
-    async def look(self) -> StreamRead | None:
+    async def poll(self) -> StreamRead | None:
         """Return the logs that can be followed now; None if that takes a list and the platform does not answer."""
         logs: list[AttemptLog] = []
         more = False
@@ -335,7 +335,7 @@ class SessionWatch:
             if listing is None:
                 return None
             listed = {session.id: session.status for session in listing.sessions}
-        return StreamRead(tuple(self._strand(log, listed) for log in logs), more)
+        return StreamRead(tuple(self._stream(log, listed) for log in logs), more)
 
     def _is_driven(self, target: Target) -> bool:
         """Return whether a driver of the unfinished run is running, which may create further attempts."""
@@ -370,7 +370,7 @@ class SessionWatch:
             self._tell_once(f"{name}: {missing} without a session{advice}")
         return there
 
-    def _strand(self, log: AttemptLog, listed: dict[str, str]) -> LogStream:
+    def _stream(self, log: AttemptLog, listed: dict[str, str]) -> LogStream:
         lost = why_empty(log, listed) if log.state in ENDED else Empty.LOST
         state = self._state(log, listed)
         kept = log.kept if state == GONE else log.whole  # a part is of use only where nothing can extend it
@@ -391,6 +391,6 @@ class SessionWatch:
         return self._last.get(log.session, LIVE)
 
     def _tell_once(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
+        if text not in self._reported:
+            self._reported.add(text)
             self._say(text)

@@ -115,7 +115,7 @@ class _Part:
 
     def grid(self, room: int) -> list[Text]:
         """Return rows of cells, one cell per replica, each row with the number of its first replica. If ``room``
-        (lines) is short, a cell stands for several replicas; if it is too short, there are no rows."""
+        (lines) is short, a cell is several replicas; if it is too short, there are no rows."""
         states, columns = self._states, self._columns
         if room < 1 or len(states) < 2:
             return []

@@ -272,7 +272,7 @@ def _lookup(environ: Mapping[str, str], name: str) -> str:
 def _exempt(host: str, port: int | None, listed: str) -> bool:
     """Return whether no_proxy (``listed``) contains the host, by curl's rules.
 
-    A name, with or without a leading dot, also stands for its subdomains. Addresses may be IPv6, in brackets or not,
+    A name, with or without a leading dot, also means its subdomains. Addresses may be IPv6, in brackets or not,
     and networks in CIDR notation. ``*`` means every host.
     """
     try:

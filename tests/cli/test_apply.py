@@ -174,7 +174,7 @@ def test_replaced_while_it_is_driven(here: Workplace, long: str) -> None:
 
 
 @pytest.mark.once
-def test_a_second_driver_is_told_who_drives(here: Workplace, long: str) -> None:
+def test_a_second_driver_hears_who_drives(here: Workplace, long: str) -> None:
     driver = driving(here, "long", "apply", long, "--wait")
     for words in (("apply", long), ("apply", long, "--wait"), ("resume", "long")):
         done = here.run(*words, expect=6)
@@ -184,7 +184,7 @@ def test_a_second_driver_is_told_who_drives(here: Workplace, long: str) -> None:
 
 
 @pytest.mark.once
-def test_of_several_jobs_those_that_nobody_drives_go_on(here: Workplace, long: str) -> None:
+def test_of_several_jobs_those_that_no_command_drives_continue(here: Workplace, long: str) -> None:
     driver = driving(here, "long", "apply", long, "--wait")
     here.job("short", "true", 2)
     outcome = here.data("apply", long, "short.toml", "--wait", expect=6)
@@ -199,7 +199,7 @@ def test_of_several_jobs_those_that_nobody_drives_go_on(here: Workplace, long: s
 
 
 @pytest.mark.once
-def test_a_driver_whose_lock_was_broken_ends(here: Workplace, long: str) -> None:
+def test_a_driver_with_a_broken_lock_ends(here: Workplace, long: str) -> None:
     driver = driving(here, "long", "apply", long, "--wait")
     with contextlib.closing(sqlite3.connect(here.state / "ledger.sqlite3", isolation_level=None)) as connection:
         connection.execute(
@@ -213,7 +213,7 @@ def test_a_driver_whose_lock_was_broken_ends(here: Workplace, long: str) -> None
 
 
 @pytest.mark.once
-def test_the_time_is_over_and_the_job_goes_on(here: Workplace, long: str) -> None:
+def test_the_time_is_over_and_the_job_continues(here: Workplace, long: str) -> None:
     done = here.run("apply", long, "--wait", "--timeout", "1s", expect=5)
     assert "timed out; long keeps running, but no command is driving it" in done.stderr
     assert set(here.recorded("long")) <= {"Queued", "Pending", "Running"}, "it waited for their end"
@@ -295,7 +295,7 @@ def test_a_stale_merge_runs_anew_and_only_once(here: Workplace) -> None:
 
 
 @pytest.mark.once
-def test_after_a_job_that_nobody_knows_is_an_error(here: Workplace) -> None:
+def test_after_a_job_that_no_command_knows_is_an_error(here: Workplace) -> None:
     merge = here.job("merge", "true", 1)
     here.write(merge, "after = ['shard']\n" + (here.root / merge).read_text())
     here.job("shards", "true", 1)
@@ -506,7 +506,7 @@ def test_create_under_the_name_of_a_job_names_its_run(here: Workplace) -> None:
 
 
 @pytest.mark.once
-def test_create_of_a_job_that_goes_on_tells_its_own_ways_out(here: Workplace, long: str) -> None:
+def test_create_of_a_job_that_continues_tells_its_own_ways_out(here: Workplace, long: str) -> None:
     here.run("apply", long)
     done = here.run("create", "headless", "x/y:1", "-n", "long", "--", "true", expect=1)
     assert "-n" in done.stderr
@@ -633,7 +633,7 @@ def test_steps_have_one_shape_whatever_the_command(here: Workplace, long: str) -
 
 
 @pytest.mark.once
-def test_a_changed_list_is_told_without_hashes(here: Workplace) -> None:
+def test_a_changed_list_is_reported_without_hashes(here: Workplace) -> None:
     for name in ("a.x", "b.x", "c.y"):
         here.write(name, "")
     job = here.job("listed", "true", 1, "items = { glob = ['*.x', '*.y'], each = true }")

@@ -37,7 +37,7 @@ def kept(here: Workplace, job: str, run: int) -> list[bool]:
 
 
 @pytest.mark.parametrize("dry_run_first", [False, True])
-def test_a_run_whose_end_nobody_noted_is_followed_by_the_next(here: Workplace, dry_run_first: bool) -> None:
+def test_a_run_with_an_unrecorded_end_is_followed_by_the_next(here: Workplace, dry_run_first: bool) -> None:
     here.run("apply", here.job("quick", WORK, 2))
     here.write("go", "")
     ended_unseen(here, 2)
@@ -61,7 +61,9 @@ def test_ends_are_noted_and_logs_kept_though_a_changed_manifest_is_refused(here:
     assert kept(here, "quick", 1) == [True, True]
 
 
-def test_a_changed_manifest_is_refused_while_a_create_is_in_doubt_or_a_driver_lives(here: Workplace, long: str) -> None:
+def test_a_changed_manifest_is_refused_while_a_create_is_unconfirmed_or_a_driver_lives(
+    here: Workplace, long: str
+) -> None:
     driver = here.start("apply", long, "--wait")
     wait_for(lambda: here.recorded("long") == ["Running", "Running"])
     here.job("long", "sleep 101", 2)
@@ -89,7 +91,7 @@ def test_diff_shows_what_changed_limits_do(here: Workplace) -> None:
     here.clear("queued")
 
 
-def test_more_attempts_for_a_run_that_ended_badly(here: Workplace) -> None:
+def test_more_attempts_for_a_run_that_failed(here: Workplace) -> None:
     here.run("apply", here.job("weak", "[ -e ready ]"), "--wait", expect=1)
     ended = here.run("apply", "weak.toml", expect=1).stderr
     assert "skahactl retry weak" in ended

@@ -123,7 +123,7 @@ def test_replicas_have_the_fields_of_the_manual(here: Workplace) -> None:
     assert last["observed"] == "2025-11-24T16:11:40Z"
 
 
-def test_items_follow_their_replica_unless_they_told_their_own_end(tmp_path: Path) -> None:
+def test_items_follow_their_replica_unless_they_reported_their_own_end(tmp_path: Path) -> None:
     here = Workplace(tmp_path)
     ledger, run = ledgers.survey(here.state)
     with ledger:
@@ -223,7 +223,7 @@ MISTAKES = (
 )
 
 
-def test_mistakes_are_told_and_nothing_is_printed(here: Workplace) -> None:
+def test_mistakes_are_reported_and_nothing_is_printed(here: Workplace) -> None:
     answers = here.each(*(words for words, _ in MISTAKES))
     for (_, said), done in zip(MISTAKES, answers, strict=True):
         assert (done.returncode, done.stdout) == (2, ""), done
@@ -325,7 +325,7 @@ def elsewhere(tmp_path: Path, server: Server) -> tuple[Workplace, dict[int, str]
     return here, ids
 
 
-def test_one_look_brings_what_has_not_ended_up_to_date(tmp_path: Path, server: Server) -> None:
+def test_one_poll_brings_what_has_not_ended_up_to_date(tmp_path: Path, server: Server) -> None:
     here, ids = elsewhere(tmp_path, server)
     asked = server.counts().get("list", 0)
     rows = here.data("get", "field")

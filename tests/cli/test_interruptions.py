@@ -54,7 +54,7 @@ def is_whole(here: Workplace) -> bool:
         pytest.param(signal.SIGHUP, 129, "terminated", marks=pytest.mark.slow),
     ],
 )
-def test_a_driver_that_is_stopped_says_how_to_go_on_look_and_stop(
+def test_a_driver_that_is_stopped_says_how_to_continue_look_and_stop(
     here: Workplace, long: str, number: int, code: int, word: str
 ) -> None:
     process = here.start("apply", long, "--wait")
@@ -133,7 +133,7 @@ def test_a_closed_terminal_ends_the_command_and_not_the_job(here: Workplace, lon
     assert here.states("long") == ["Running"] * 2
 
 
-def test_a_reader_that_goes_away_is_no_error(here: Workplace, long: str) -> None:
+def test_a_reader_that_goes_away_is_not_an_error(here: Workplace, long: str) -> None:
     here.run("apply", long)
     here.run("apply", here.job("wordy", "seq 100000", 1), "--wait")  # more than a pipe holds
     line = f"{sys.executable} -m skahactl {{}} | {{}}; exit ${{{{PIPESTATUS[0]}}}}"
@@ -206,7 +206,7 @@ def test_a_log_file_that_cannot_be_written_stops_nothing(here: Workplace) -> Non
     assert here.recorded("quick") == ["Completed"] * 2
 
 
-def test_a_log_file_whose_folder_goes(here: Workplace) -> None:
+def test_a_log_file_in_a_folder_that_is_removed(here: Workplace) -> None:
     here.job("quick", "rm -rf folder; echo done", 2)
     (here.root / "folder").mkdir()
     done = here.run("apply", "quick.toml", "--wait", "--log-file", "folder/x.log")

@@ -120,7 +120,7 @@ def test_a_ledger_of_an_older_version_is_migrated_with_its_contents(tmp_path: Pa
             assert attempts.known_among(ledger, ["abc"])
 
 
-def test_a_damaged_one_is_told_and_never_overwritten(tmp_path: Path) -> None:
+def test_a_damaged_one_is_reported_and_never_overwritten(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
         ledgers.add(ledger, ledgers.job("fits", 500))
     damaged = bytearray((tmp_path / FILE).read_bytes())
@@ -138,7 +138,7 @@ def test_a_damaged_one_is_told_and_never_overwritten(tmp_path: Path) -> None:
     [("image", b"\xff\xfe"), ("content", b'{"image": "a'), ("limits", b"[1, 2, 3, 4, 5]"), ("after", b"[" * 100_000)],
     ids=["not UTF-8", "not JSON", "another shape", "nested"],
 )
-def test_a_damaged_row_is_told_by_every_command(here: Workplace, column: str, content: bytes) -> None:
+def test_a_damaged_row_is_reported_by_every_command(here: Workplace, column: str, content: bytes) -> None:
     here.run("apply", here.job("fits", "true"), "--wait")
     path = here.state / FILE
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
@@ -150,7 +150,7 @@ def test_a_damaged_row_is_told_by_every_command(here: Workplace, column: str, co
 
 
 @pytest.mark.parametrize("table", ["replicas", "attempts"])
-def test_an_unknown_state_is_told_as_damage(here: Workplace, table: str) -> None:
+def test_an_unknown_state_is_reported_as_damage(here: Workplace, table: str) -> None:
     here.run("apply", here.job("fits", "true"), "--wait")
     path = here.state / FILE
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
@@ -246,7 +246,7 @@ def test_thousands_of_replicas_are_not_compared_with_each_of_thousands(tmp_path:
         ]
 
 
-def test_whose_sessions_are_is_asked_of_those_alone(tmp_path: Path) -> None:
+def test_the_owner_of_sessions_is_asked_of_those_alone(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
         run = ledgers.add(ledger, ledgers.job("fits", 50))
         ledgers.start(ledger, run, range(1, 51))
@@ -270,7 +270,7 @@ def test_a_name_is_never_used_twice(tmp_path: Path) -> None:
         assert names == ["fits-1-abcde"] + [f"fits-1-abcde-{n}" for n in range(2, 7)]
 
 
-def test_a_create_whose_driver_died_is_in_doubt(tmp_path: Path) -> None:
+def test_a_create_of_a_driver_that_died_is_unconfirmed(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
         run = ledgers.add(ledger, ledgers.job("fits", 2))
         with ledger.transaction():
@@ -341,7 +341,7 @@ def test_one_driver_a_job_known_to_be_gone_when_it_is(tmp_path: Path) -> None:
     holder.close()
 
 
-def test_who_looks_for_a_driver_makes_nothing_and_is_taken_for_none(tmp_path: Path) -> None:
+def test_looking_for_a_driver_creates_nothing_and_is_not_a_driver(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
         lock = acquire(ledger, KEY, 1.0)
         (row,) = ledger.rows("SELECT * FROM drivers")
@@ -371,7 +371,7 @@ def test_a_holder_on_another_machine_is_never_presumed_dead(tmp_path: Path) -> N
         mine.release()
 
 
-def test_a_read_only_state_directory_is_told(tmp_path: Path) -> None:
+def test_a_read_only_state_directory_is_reported(tmp_path: Path) -> None:
     """As nobody, since root may write everywhere."""
     state = tmp_path / "state"
     state.mkdir()

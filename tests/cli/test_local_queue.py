@@ -70,7 +70,7 @@ def deepest(marks: list[str]) -> int:
     return most
 
 
-def test_workers_leave_when_the_queue_is_empty_and_are_nobodys_zombies(tmp_path: Path) -> None:
+def test_workers_leave_when_the_queue_is_empty_and_are_not_left_as_zombies(tmp_path: Path) -> None:
     before = children()
 
     async def run() -> None:

@@ -148,7 +148,7 @@ def test_an_unfinished_copy_is_shown_when_the_platform_has_nothing_more(here: Wo
     )
 
 
-def test_a_reader_that_goes_away_is_no_error(here: Workplace) -> None:
+def test_a_reader_that_goes_away_is_not_an_error(here: Workplace) -> None:
     ended(here, "tiles", {number: lines(0, 40_000) for number in range(1, 5)})
     command = f"{sys.executable} -m skahactl logs tiles | head -1; echo ${{PIPESTATUS[0]}}"
     assert shown(here, command, program=SHELL) == (b"tiles/1 | " + lines(0, 1) + b"141\n", "")
@@ -298,7 +298,7 @@ def test_a_server_that_is_away(tmp_path: Path, server: Server) -> None:
             assert f"error: {place}: {words}" in answer.stderr, answer
 
 
-def test_the_copy_answers_when_the_platform_has_forgotten(tmp_path: Path, server: Server) -> None:
+def test_the_copy_answers_when_the_platform_has_discarded_it(tmp_path: Path, server: Server) -> None:
     here = Workplace(tmp_path / "here", server, client={"poll-max": 0.3})
     server.tell("plan", running=[0.2, 0.2], pending=[0, 0])
     here.write(

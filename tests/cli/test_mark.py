@@ -49,7 +49,7 @@ def test_a_log_that_was_not_read_yet_keeps_the_run_open(tmp_path: Path) -> None:
         assert snapshot_of(ledger, run.id).run.ended is None
 
 
-def test_what_goes_on_keeps_the_run_open(tmp_path: Path) -> None:
+def test_what_continues_keeps_the_run_open(tmp_path: Path) -> None:
     with open_ledger(tmp_path) as ledger:
         run = failed(ledger, "lost")
         ledgers.move(ledger, run, {2: (State.RUNNING, 1.0, None)})

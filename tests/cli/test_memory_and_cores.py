@@ -68,7 +68,7 @@ def listing(*rows: dict[str, object]) -> Listing:
     return Listing(parse_sessions(json.dumps(rows).encode()), ledgers.NOW, ledgers.NOW, "alice")
 
 
-def test_a_server_that_reports_no_usage_is_no_error(tmp_path: Path) -> None:
+def test_a_server_that_reports_no_usage_is_not_an_error(tmp_path: Path) -> None:
     ledger, run = ledgers.survey(tmp_path)
     with ledger:
         session = ledgers.session_of(run, 4)

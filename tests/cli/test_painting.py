@@ -214,7 +214,7 @@ def test_a_cell_a_replica_is_drawn_and_updated_in_place(size: tuple[int, int]) -
         assert terminal.screen.title == "tiles1 51 % ✗1"
 
 
-def test_the_clock_goes_on_between_the_steps() -> None:
+def test_the_clock_continues_between_the_steps() -> None:
     with closing(Progress((80, 24), 10)) as terminal:
         terminal.step(1)
         terminal.until(lambda lines: shows(lines, "18 (1 min)"))
@@ -282,7 +282,7 @@ def test_the_end_leaves_what_was_said_alone() -> None:
         assert not terminal.screen.cursor.hidden
 
 
-def test_a_closed_terminal_is_no_reason_to_stop() -> None:
+def test_a_closed_terminal_is_not_a_reason_to_stop() -> None:
     with closing(Progress((80, 24), 96, environ={"HANGUP": "ignored"})) as terminal:
         terminal.step(3)
         terminal.until(lambda lines: shows(lines, "✓ 3/96"))

@@ -119,7 +119,7 @@ def test_what_profile_show_prints_is_a_profile_again(here: Workplace) -> None:
         ("server = \n", "not TOML"),
     ],
 )
-def test_a_mistake_is_told_with_its_key_and_never_its_secret(here: Workplace, text: str, says: str) -> None:
+def test_a_mistake_is_reported_with_its_key_and_never_its_secret(here: Workplace, text: str, says: str) -> None:
     path = here.add_profile("bad", text)
     with pytest.raises(ProfileError) as told:
         profiles.load("bad", here.environ)
@@ -275,7 +275,7 @@ def test_problems_come_in_the_order_of_their_lines(here: Workplace) -> None:
     ]
 
 
-def test_every_mistake_of_a_file_is_told_at_once(here: Workplace) -> None:
+def test_every_mistake_of_a_file_is_reported_at_once(here: Workplace) -> None:
     here.add_profile("bad", 'server = "https://a/skaha/v1"\nx = 1\n[client]\ny = 2\ntimeout = "soon"\n')
     told = here.run("profile", "show", "bad", expect=2).stderr
     assert [
@@ -284,7 +284,7 @@ def test_every_mistake_of_a_file_is_told_at_once(here: Workplace) -> None:
     ] == [True] * 3
 
 
-def test_nobody_without_an_account_has_to_choose(here: Workplace) -> None:
+def test_without_an_account_no_choice_is_needed(here: Workplace) -> None:
     assert profiles.choose(None, here.environ).is_local
 
 
@@ -314,7 +314,7 @@ def test_whoever_has_an_account_has_to_choose(here: Workplace, account: object) 
     assert profiles.choose(None, environ).is_local
 
 
-def test_an_overridden_local_profile_is_no_account(here: Workplace) -> None:
+def test_an_overridden_local_profile_is_not_an_account(here: Workplace) -> None:
     here.add_profile("local", "[local]\nslots = 3\n")
     profile = profiles.choose(None, here.environ)
     assert (profile.is_local, profile.local.slots, profile.client.settle) == (True, 3, 0.0)
@@ -358,7 +358,7 @@ def test_a_profile_by_path_is_found_again_by_its_name(here: Workplace) -> None:
     assert "cannot be read" in here.run("profile", "show", "./none.toml", expect=2).stderr
 
 
-def test_an_unknown_profile_is_told_with_the_nearest(here: Workplace) -> None:
+def test_an_unknown_profile_is_reported_with_the_nearest(here: Workplace) -> None:
     assert "did you mean 'canfar'" in here.run("profile", "show", "canfra", expect=2).stderr
     assert "local, canfar" in here.run("profile", "use", "zzz", expect=2).stderr
 
@@ -395,7 +395,7 @@ def test_paths_given_to_add_are_those_of_the_working_directory(here: Workplace) 
     assert [table["client"]["ca-file"] for table in tables] == ["/etc/ca.pem"] * 2
 
 
-def test_a_list_is_told_even_if_a_file_is_wrong(here: Workplace) -> None:
+def test_a_list_is_reported_even_if_a_file_is_wrong(here: Workplace) -> None:
     here.add_profile("bad", "x = 1\n")
     out = here.run("profile", "list").stdout
     assert "canfar" in out

@@ -92,7 +92,7 @@ def test_lists_longer_than_any_buffer(strategy: str, pipe: bool) -> None:
 
 @pytest.mark.parametrize("strategy", ["chunk", "stripe"])
 @pytest.mark.parametrize("name", ["/proc/self/mountinfo", "/sys/devices/system/cpu/online"])
-def test_a_file_whose_size_is_not_that_of_its_bytes(name: str, strategy: str) -> None:
+def test_a_file_with_a_size_that_is_not_that_of_its_bytes(name: str, strategy: str) -> None:
     """/proc says 0, /sys a page, some FUSE file systems either."""
     if not os.path.exists(name):
         pytest.skip(f"no {name} here")

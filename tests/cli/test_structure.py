@@ -226,7 +226,7 @@ def test_the_top_of_the_repository() -> None:
     assert {line.split("/")[0] for line in listed.stdout.splitlines()} == TOP
 
 
-def test_what_is_imported_is_declared_and_told_with_the_version() -> None:
+def test_what_is_imported_is_declared_and_reported_with_the_version() -> None:
     from skahactl.cli import version_rows
     from skahactl.invocation import Invocation
 

@@ -97,7 +97,7 @@ def literal(*, runs: bool = True) -> Iterator[tuple[str, dict[str, bytes]]]:
         thread.join()
 
 
-def test_a_server_that_decodes_differently_is_told_and_remembered(here: Workplace) -> None:
+def test_a_server_that_decodes_differently_is_reported_and_remembered(here: Workplace) -> None:
     with literal() as (server, logs):
         done = check(here, server, "a-token", expect=1)
         assert "does not decode commands" in done.stderr
@@ -106,7 +106,7 @@ def test_a_server_that_decodes_differently_is_told_and_remembered(here: Workplac
         assert logs == {}, "the canary is deleted"
 
 
-def test_a_canary_without_a_word_proves_nothing(here: Workplace) -> None:
+def test_a_canary_without_output_proves_nothing(here: Workplace) -> None:
     with literal(runs=False) as (server, logs):
         done = check(here, server, "a-token", expect=1)
         assert "the result is inconclusive" in done.stderr
@@ -115,6 +115,6 @@ def test_a_canary_without_a_word_proves_nothing(here: Workplace) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"s": 1}', '{"s": {"arrived": 1, "at": "x"}}'])
-def test_a_spoilt_memory_is_no_memory(tmp_path: Path, text: str) -> None:
+def test_a_spoilt_memory_is_not_a_memory(tmp_path: Path, text: str) -> None:
     (tmp_path / "canary.json").write_text(text)
     assert canary.remembered_result(tmp_path, "s", time.time()) is None

@@ -224,7 +224,7 @@ def test_a_date_to_retry_after_is_within_an_hour_too() -> None:
 
 
 @pytest.mark.parametrize("body", ["OK", "OK\n", "created", "a1b2c3d4e", "1bcdefgh", "A1B2C3D4", "a1b2-3d4"])
-def test_a_word_is_no_session_id(body: str) -> None:
+def test_a_word_is_not_a_session_id(body: str) -> None:
     found = created(answer(200, body))
     assert found.outcome == CreateOutcome.AMBIGUOUS
     assert found.error is not None
@@ -236,7 +236,7 @@ def test_odd_numbers_in_options_are_left_out() -> None:
     assert exchange(Wire(answer(200, body)), lambda client: client.options()).cores == (1, 4)
 
 
-def test_the_servers_words_are_told_and_a_page_is_its_status() -> None:
+def test_the_servers_words_are_reported_and_a_page_is_its_status() -> None:
     refused = created(answer(400, "Invalid value for 'cores': 17\n")).error
     assert refused is not None
     assert refused.message == "Invalid value for 'cores': 17"
@@ -383,7 +383,7 @@ def test_a_missing_session_and_a_missing_pod_are_none() -> None:
 
 
 @pytest.mark.parametrize("body", [HTML, "{}", "[1]", "[{}]", '[{"id": "a"', "", "null", "\xff", "[" * 200_000])
-def test_what_is_no_list_of_sessions_is_never_read_as_an_empty_one(body: str) -> None:
+def test_what_is_not_a_list_of_sessions_is_never_read_as_an_empty_one(body: str) -> None:
     with pytest.raises(UnreachableError, match="not a reply from a Skaha server"):
         exchange(Wire(answer(200, body)), lambda client: client.sessions())
 
@@ -412,7 +412,7 @@ def test_a_log_that_breaks_off_is_an_error_after_its_first_part() -> None:
         exchange(Wire(answer(401, "Unauthorized\n")), read)
 
 
-def test_a_web_page_is_no_log() -> None:
+def test_a_web_page_is_not_a_log() -> None:
     page = "<html>Sign in to WiFi</html>"
     got = []
 
@@ -511,7 +511,7 @@ def test_proxies_of_the_environment_are_honoured(server: str, environ: dict[str,
     assert proxy_for(server, environ) == proxy
 
 
-def test_a_proxy_that_cannot_be_reached_is_no_connection() -> None:
+def test_a_proxy_that_cannot_be_reached_gives_no_connection() -> None:
     async def main() -> CreateResult:
         environ = {**ENVIRON, "HTTPS_PROXY": "http://127.0.0.1:9"}
         async with open_client(profile("https://a.example.invalid/skaha/v1"), environ=environ) as client:

@@ -48,7 +48,7 @@ def test_sessions_that_stay_are_reported(place: Place) -> None:
     assert {row["state"] for row in here.data("get", "replicas", "tiles")} == {"Deleted"}
 
 
-def test_a_server_that_refuses_deletes_is_told_of_at_once(place: Place) -> None:
+def test_a_server_that_refuses_deletes_is_reported_at_once(place: Place) -> None:
     server, here = place
     server.tell("plan", answers={"delete": [403, "text/plain", "Not authorized to use the skaha system\n"]})
     done = here.run("delete", "tiles", expect=3)
@@ -63,7 +63,7 @@ def test_a_server_that_refuses_deletes_is_told_of_at_once(place: Place) -> None:
         pytest.param([502, "text/html", "<html>"], marks=pytest.mark.slow),
     ],
 )
-def test_a_server_that_breaks_at_deletes_is_told_of_in_its_words(place: Place, answer: list[object]) -> None:
+def test_a_server_that_breaks_at_deletes_is_reported_in_its_words(place: Place, answer: list[object]) -> None:
     server, here = place
     server.tell("plan", answers={"delete": answer})
     outcome = here.data("delete", "tiles", expect=4)

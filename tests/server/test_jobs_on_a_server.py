@@ -112,7 +112,7 @@ def test_shards_arrive_as_written_and_a_failed_one_holds_the_merge_back(tmp_path
         assert [row["outcome"] for row in ours(server) if row["argv"][-2].endswith("merge.py")] == ["Completed"]
 
 
-def test_one_tile_a_session_ten_running_and_five_pending_with_logs_before_they_are_forgotten(tmp_path: Path) -> None:
+def test_one_tile_a_session_ten_running_and_five_pending_with_logs_before_they_are_discarded(tmp_path: Path) -> None:
     plan: dict[str, object] = {"pending": [600, 600], "running": [0.3, 0.6], "memory": 4.0, "log_lines": 9}
     with running(tmp_path / "server", plan) as server:
         here = Workplace(tmp_path / "here", server)

@@ -125,7 +125,7 @@ each = true
 
 
 @TURNS
-def test_a_retry_runs_only_what_failed_although_nobody_looked(here: Workplace, turn: int) -> None:
+def test_a_retry_runs_only_what_failed_although_no_command_looked(here: Workplace, turn: int) -> None:
     """The end of the first attempt is noticed by the retry itself, at any moment around that end."""
     here.write("items.toml", EACH)
     here.run("apply", "-q", "items.toml", expect=None)  # it may see the end itself

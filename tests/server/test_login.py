@@ -169,7 +169,7 @@ def test_a_certificate_that_is_not_valid_now_changes_nothing(
     assert profiles.default_name(home.environ) is None
 
 
-def test_a_page_without_end_is_no_certificate(home: Home, service: Service) -> None:
+def test_a_page_without_end_is_not_a_certificate(home: Home, service: Service) -> None:
     service.answer = (200, b"-" * (2 << 20))
     home.netrc()
     assert "a large page" in home.login(expect=4)
@@ -184,7 +184,7 @@ def test_a_page_without_end_is_no_certificate(home: Home, service: Service) -> N
         ("ftp://u:secret@h", "kind of proxy 'ftp'"),
     ],
 )
-def test_a_proxy_that_cannot_be_used_is_told(home: Home, proxy: str, says: str) -> None:
+def test_a_proxy_that_cannot_be_used_is_reported(home: Home, proxy: str, says: str) -> None:
     """For login and for any other command."""
     url = "https://login.test/cred"
     text = f'server = "https://skaha.test/skaha/v1"\n[auth]\nmethod = "x509"\nlogin-url = "{url}"\n'
@@ -210,7 +210,7 @@ def test_a_device_holds_no_passwords(home: Home, service: Service) -> None:
     assert service.asked == []
 
 
-def test_a_server_that_nobody_vouches_for_gets_no_password(home: Home, service: Service, tmp_path: Path) -> None:
+def test_a_server_that_no_authority_vouches_for_gets_no_password(home: Home, service: Service, tmp_path: Path) -> None:
     file(tmp_path / "ca.pem", issued("Other").pem)
     home.netrc()
     assert "is not trusted" in home.login(expect=4)
@@ -258,7 +258,7 @@ def test_what_the_environment_alone_describes_never_becomes_the_default(home: Ho
         ('method = "none"', "profile mine has no credentials"),
     ],
 )
-def test_whoever_is_not_known_is_told_how_to_log_in_there(auth: str, says: str) -> None:
+def test_whoever_is_not_known_hears_how_to_log_in_there(auth: str, says: str) -> None:
     """For a list and for a create alike."""
     kind, _, rest = auth.removeprefix('method = "').partition('"')
     profile = Profile("mine", "http://skaha.test/skaha/v1", auth=Auth(kind, token_env="T" if rest else None))

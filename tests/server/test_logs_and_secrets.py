@@ -28,7 +28,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
 @pytest.mark.parametrize(
     "keep", [pytest.param("all", marks=pytest.mark.slow), "failed", pytest.param("none", marks=pytest.mark.slow)]
 )
-def test_logs_are_kept_as_the_manifest_says_and_their_size_is_told(tmp_path: Path, server: Server, keep: str) -> None:
+def test_logs_are_kept_as_the_manifest_says_and_their_size_is_reported(
+    tmp_path: Path, server: Server, keep: str
+) -> None:
     server.tell("plan", fail=0.5, seed=2)
     here = Workplace(tmp_path / "here", server)
     here.write("job.toml", f'name = "kept"\n{IMAGE}\ncommand = ["x"]\nreplicas = 6\n[logs]\nkeep = "{keep}"\n')
@@ -80,7 +82,7 @@ def test_events_that_cannot_be_kept_stop_no_driver(tmp_path: Path, server: Serve
     assert [row["log"]["complete"] for row in here.data("get", "replicas", "full")] == [True, True]
 
 
-def test_several_manifests_go_on_in_one_loop_with_one_list_call_a_look(tmp_path: Path, server: Server) -> None:
+def test_several_manifests_continue_in_one_loop_with_one_list_call_a_poll(tmp_path: Path, server: Server) -> None:
     server.tell("plan", running=[1.5, 2.0])
     here = Workplace(tmp_path / "here", server, {"poll-min": 0.5, "poll-max": 0.5})
     for name in ("one", "two", "three"):

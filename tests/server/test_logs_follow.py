@@ -190,7 +190,7 @@ class Platform:
             self.open -= 1
 
     async def look(self) -> StreamRead | None:
-        """None while the platform does not answer, as SessionWatch.look."""
+        """None while the platform does not answer, as SessionWatch.poll."""
         self.looks += 1
         if self._is_down():
             return None
@@ -219,13 +219,13 @@ class Screen:
         self.latest = 0.0
         self.said: list[str] = []
 
-    def sink(self, strand: LogStream) -> WriterChain:
+    def sink(self, stream: LogStream) -> WriterChain:
         def write(data: bytes) -> None:
             if data[:10].strip():
                 self.latest = max(self.latest, self.clock.monotonic() - float(data[:10]))
-            self.text.setdefault(strand.session or "", bytearray()).extend(data)
+            self.text.setdefault(stream.session or "", bytearray()).extend(data)
 
-        return WriterChain(write, Shape(), strand.label)
+        return WriterChain(write, Shape(), stream.label)
 
 
 def followed(
@@ -236,7 +236,7 @@ def followed(
     made = platform(clock)
     screen = Screen(clock)
     follower = Follower(
-        made.look,
+        made.poll,
         made.read,
         screen.sink,
         lambda: None,
@@ -273,7 +273,7 @@ def test_here_lines_come_within_a_second_or_two() -> None:
 
 def test_idle_logs_are_read_seldom() -> None:
     platform, screen, _ = followed(
-        lambda clock: Platform(clock, 1, {"a": HOUR}, {"a": HOUR - 3.5}), ReadPace(look_most=30)
+        lambda clock: Platform(clock, 1, {"a": HOUR}, {"a": HOUR - 3.5}), ReadPace(list_most=30)
     )
     assert len(bytes(screen.text["a"]).splitlines()) == 3
     assert platform.reads < 10  # nothing is read before the session runs
@@ -289,7 +289,7 @@ def test_only_so_many_are_followed_at_once_and_all_in_the_end() -> None:
     ]
 
 
-def test_an_outage_is_told_once_and_outlasted() -> None:
+def test_an_outage_is_reported_once_and_outlasted() -> None:
     def made(clock: SimulatedClock) -> Platform:
         platform = Platform(clock, 1, {"a": 3000.0})
         platform.down = (600.0, 1800.0)
@@ -303,7 +303,7 @@ def test_an_outage_is_told_once_and_outlasted() -> None:
     ]
 
 
-def test_a_log_that_is_gone_goes_on_from_its_copy(tmp_path: Path) -> None:
+def test_a_log_that_is_gone_continues_from_its_copy(tmp_path: Path) -> None:
     """The platform rotated and forgot the log; the copy has the beginning and the end."""
     loop = SimulatedLoop()
     clock = SimulatedClock(loop)

@@ -192,7 +192,7 @@ def test_delete_touches_nothing_else(place: Any) -> None:
     assert {row["state"] for row in here.data("get", "replicas", "fits")} == {"Deleted"}
 
 
-def test_another_machine_with_the_same_manifest_is_told_and_may_adopt(place: Any, tmp_path: Path) -> None:
+def test_another_machine_with_the_same_manifest_is_reported_and_may_adopt(place: Any, tmp_path: Path) -> None:
     server, _, others = place
     lost = next(row["id"] for row in server.state()["sessions"] if row["replica"] == "2")
     server.tell("delete", sessions=[lost])
@@ -227,7 +227,7 @@ def updated(before: list[Row], after: list[Row]) -> list[Row]:
     return [{**row, "log_reads": new["log_reads"]} for row, new in zip(before, after, strict=True)]
 
 
-def test_what_is_no_list_of_ours_changes_nothing(place: Any) -> None:
+def test_what_is_not_a_list_of_ours_changes_nothing(place: Any) -> None:
     server, here, others = place
     for deny, code in ((None, 4), ("expired", 3), ("anonymous", 3), ("echo", 3)):
         server.tell("plan", list_page=deny is None, deny=deny)
@@ -267,7 +267,7 @@ def test_replace_ends_every_recorded_session_although_lists_are_empty(place: Any
 
 
 @pytest.mark.parametrize("lie", ["empty", "stale"])
-def test_a_record_is_forgotten_only_after_its_sessions_are_gone(place: Any, lie: str) -> None:
+def test_a_record_is_removed_only_after_its_sessions_are_gone(place: Any, lie: str) -> None:
     server, here, others = place
     server.tell("plan", list_faults={lie: 1.0}, stale=10.0)
     here.run("delete", "fits", "--forget")
@@ -282,7 +282,7 @@ def test_delete_that_has_no_effect_is_not_believed_although_lists_are_empty(plac
     assert {row["state"] for row in here.data("get", "replicas", "fits")} == {"Deleted"}
 
 
-def test_copies_that_come_too_late_are_deleted_at_the_next_look(tmp_path: Path) -> None:
+def test_copies_that_come_too_late_are_deleted_at_the_next_poll(tmp_path: Path) -> None:
     """Sessions that appear only after they were looked for long enough, and were made again."""
     plan = {"seed": 9, "faults": {"late_visible": 0.5, "drop_before": 0.2}, "fault_sends": 1, "late": [4.0, 5.0]}
     with running(tmp_path / "server", plan) as server:
@@ -297,7 +297,7 @@ def test_copies_that_come_too_late_are_deleted_at_the_next_look(tmp_path: Path) 
         assert_one_each(here, server.state(), set(), 20)
 
 
-def test_a_copy_that_comes_when_all_is_done_is_deleted_at_the_next_look(tmp_path: Path) -> None:
+def test_a_copy_that_comes_when_all_is_done_is_deleted_at_the_next_poll(tmp_path: Path) -> None:
     plan = {"seed": 9, "faults": {"late_visible": 1.0}, "fault_sends": 1, "late": [3.0, 3.0]}
     with running(tmp_path / "server", plan) as server:
         here = Workplace(tmp_path / "here", server, {"settle": 0.6, "log-patience": 0})
@@ -473,7 +473,7 @@ def test_the_user_changes_in_the_middle_of_a_run(tmp_path: Path) -> None:
         ({"strict_images": True, "images": ["x"]}, "No authentication provided for unknown or private image."),
     ],
 )
-def test_what_the_server_will_not_make_is_told_and_not_sent_again(tmp_path: Path, plan: Row, words: str) -> None:
+def test_what_the_server_will_not_make_is_reported_and_not_sent_again(tmp_path: Path, plan: Row, words: str) -> None:
     with running(tmp_path / "server", plan) as server:
         here = Workplace(tmp_path / "here", server)
         here.write("job.toml", JOB.format(replicas=3))

@@ -127,7 +127,7 @@ def test_bytes_pass_unchanged(framing: bytes, tls: bool, secure: tuple[ssl.SSLCo
     assert with_client(wire, read, ca_file=authority) == TEXT
 
 
-def test_what_nobody_reads_is_not_taken_in() -> None:
+def test_what_no_command_reads_is_not_taken_in() -> None:
     taken = 0
 
     def answer(connection: socket.socket) -> None:
@@ -167,7 +167,7 @@ def test_a_reset_is_an_error() -> None:
         with_client(Wire([answer]), read)
 
 
-def test_silence_in_the_middle_is_told() -> None:
+def test_silence_in_the_middle_is_reported() -> None:
     heard = threading.Event()
 
     def answer(connection: socket.socket) -> None:
@@ -197,7 +197,7 @@ def test_an_answer_that_never_ends_is_a_late_one() -> None:
         with_client(Wire([trickling]), lambda client: client.sessions(), timeout=0.5)
 
 
-def test_a_create_whose_answer_never_ends_is_in_doubt() -> None:
+def test_a_create_with_an_endless_answer_is_unconfirmed() -> None:
     request = Request("headless", "images.canfar.net/a/b:1")
     made = with_client(Wire([trickling]), lambda client: client.create(request, "n"), timeout=0.5)
     assert (made.outcome, made.error.code) == ("ambiguous", "timeout")
@@ -213,7 +213,7 @@ def test_a_log_may_come_as_slowly_as_it_likes() -> None:
     assert with_client(Wire([answer]), read, timeout=2.0) == b"." * 30
 
 
-def test_waiting_for_a_connection_is_no_late_answer() -> None:
+def test_waiting_for_a_connection_is_not_a_late_answer() -> None:
     """What was not sent is not in doubt."""
 
     def slow(connection: socket.socket) -> None:
@@ -266,7 +266,7 @@ def test_a_connection_is_used_again() -> None:
     assert with_client(Wire([created, created, created]), use) == ["created"] * 3
 
 
-def test_a_handshake_that_nobody_answers_is_certain() -> None:
+def test_a_handshake_that_no_one_answers_is_certain() -> None:
     """Nothing was sent, so nothing was created."""
     wire = Wire([lambda connection: None])  # it goes on reading what is no request
     wire.url = wire.url.replace("http:", "https:")
@@ -284,7 +284,7 @@ class TwoAddresses(asyncio.SelectorEventLoop):
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{last}", port)) for last in (1, 2)]
 
 
-def test_a_host_of_two_addresses_that_both_refuse_is_told_in_the_words_of_the_system() -> None:
+def test_a_host_of_two_addresses_that_both_refuse_is_reported_in_the_words_of_the_system() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     profile = Profile("test", f"http://skaha.test:{port}/skaha/v1")

@@ -137,7 +137,7 @@ def test_who_asked_for_data_gets_data_where_nothing_was_to_be_done(here: Workpla
     assert [row["attempt"] for row in here.data("get", "replicas", "short")] == [1], "one is unknown: none is retried"
 
 
-def test_several_jobs_are_retried_in_one_loop_and_told_as_one_outcome(here: Workplace) -> None:
+def test_several_jobs_are_retried_in_one_loop_and_reported_as_one_outcome(here: Workplace) -> None:
     here.slots(4)
     meet = (  # each waits for the other
         "A=${SKAHACTL_ATTEMPT:-1}; touch NAME.$A; n=0; until [ -e one.$A ] && [ -e two.$A ]; do n=$((n + 1));"
@@ -169,7 +169,7 @@ def test_a_retry_leaves_a_driven_job_to_its_driver_and_drives_the_others(here: W
     here.clear("driven")
 
 
-def test_a_session_of_no_job_that_is_deleted_is_told_as_data_too(tmp_path: Path) -> None:
+def test_a_session_of_no_job_that_is_deleted_is_reported_as_data_too(tmp_path: Path) -> None:
     with running(tmp_path / "server", {"seed": 3}) as server:
         here = Workplace(tmp_path / "here", server)
         theirs = server.tell("session", name="theirs-1")["id"]

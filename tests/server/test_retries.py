@@ -132,7 +132,7 @@ def test_a_retry_that_waits_answers_for_the_job(here: Workplace) -> None:
     assert (waiting.returncode, here.recorded("slow")) == (0, ["Completed"]), err
 
 
-def test_wait_ends_where_nobody_creates_what_is_held(here: Workplace) -> None:
+def test_wait_ends_where_no_command_creates_what_is_held(here: Workplace) -> None:
     here.run("apply", here.job("queued", "sleep 100", 3, "[limits]\nalive = 1"))
     wait_for(lambda: here.states("queued").count("Running") == 1)
     told = here.run("wait", "queued", "--for", "running", "--timeout", "30s", expect=1).stderr
@@ -166,7 +166,7 @@ def test_one_list_that_lacks_it_deletes_nothing(tmp_path: Path) -> None:
         )
 
 
-def test_an_outage_is_told_once_by_wait(tmp_path: Path) -> None:
+def test_an_outage_is_reported_once_by_wait(tmp_path: Path) -> None:
     with running(tmp_path / "server", {"seed": 3}) as server:
         here = Workplace(tmp_path / "here", server)
         here.write("d.toml", 'name = "d"\nimage = "images.canfar.net/a/b:1"\ncommand = ["sleep", "9"]\n')

@@ -227,7 +227,7 @@ def test_a_session_in_a_notebook_opens_closes_and_opens_again(here: Workplace) -
     assert not [thread for thread in threading.enumerate() if thread.name == "skahactl"]
 
 
-def test_a_session_that_nobody_opened(here: Workplace) -> None:
+def test_a_session_that_no_command_opened(here: Workplace) -> None:
     """As examples use it; in one loop after the other, and several calls at once."""
     session = async_session_at(here)
 
@@ -321,7 +321,9 @@ def test_not_configured(here: Workplace) -> None:
     ],
     ids=repr,
 )
-def test_wrong_arguments_are_told_before_anything_is_sent(here: Workplace, wrong: dict[str, Any], words: str) -> None:
+def test_wrong_arguments_are_reported_before_anything_is_sent(
+    here: Workplace, wrong: dict[str, Any], words: str
+) -> None:
     with session_at(here) as session:
         with pytest.raises(UsageError, match=words):
             session.create(**{"name": "wrong", "image": IMAGE, "cmd": "true", **wrong})
@@ -365,7 +367,7 @@ def test_lost_replies_make_no_copies_and_the_ids_are_right(tmp_path: Path, serve
     assert sum(state["faults"].values()) >= 25
 
 
-def test_what_could_not_be_created_is_told_with_what_was(tmp_path: Path, server: Server) -> None:
+def test_what_could_not_be_created_is_reported_with_what_was(tmp_path: Path, server: Server) -> None:
     server.tell("plan", faults={"refuse": 0.3}, fault_sends=99)
     with session_of(tmp_path, server) as session, pytest.raises(CreateError) as caught:
         session.create("partial", IMAGE, cmd="true", replicas=20)
@@ -434,7 +436,7 @@ def test_an_interruption_ends_a_create_and_leaves_a_record(tmp_path: Path, serve
 
 
 @pytest.mark.once
-def test_a_full_disk_is_told_and_nothing_is_sent(tmp_path: Path, server: Server) -> None:
+def test_a_full_disk_is_reported_and_nothing_is_sent(tmp_path: Path, server: Server) -> None:
     there = Workplace(tmp_path / "there", server)
     there.write(
         "script.py",

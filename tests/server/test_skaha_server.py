@@ -63,7 +63,7 @@ async def post(client: httpx.AsyncClient, name: str, **more: str | list[str]) ->
     return await client.post("/session", data={"name": name, "image": IMAGE, **more})
 
 
-def test_a_session_lives_and_is_forgotten() -> None:
+def test_a_session_lives_and_is_discarded() -> None:
     clock = SteppingClock()
 
     async def body(server: FakeSkaha, client: httpx.AsyncClient) -> None:
@@ -347,7 +347,7 @@ def test_a_hundred_replicas_get_the_rates_of_the_plan_in_any_order() -> None:
     assert fates(list(range(1, 101))) == fates(list(range(100, 0, -1)))
 
 
-def test_a_create_goes_on_though_its_client_went_away() -> None:
+def test_a_create_continues_though_its_client_went_away() -> None:
     async def body(server: FakeSkaha, client: httpx.AsyncClient) -> None:
         with pytest.raises(httpx.ReadTimeout):
             await client.post("/session", data={"name": "a-1", "image": IMAGE}, timeout=0.05)

@@ -104,7 +104,7 @@ def test_a_good_certificate_is_enough(place: Place, tmp_path: Path) -> None:
     assert "valid until" in done.stdout
 
 
-def test_an_expired_one_is_told_and_not_sent(place: Place, tmp_path: Path) -> None:
+def test_an_expired_one_is_reported_and_not_sent(place: Place, tmp_path: Path) -> None:
     old = issued("alice", place.authority, days=-1)
     done = place.check(file(tmp_path / "old.pem", old.pem, old.key_pem))
     assert done.returncode == 3
@@ -119,7 +119,7 @@ def test_a_foreign_one_is_refused_by_the_server(place: Place, tmp_path: Path) ->
     assert "the server does not accept this certificate (unknown ca)" in done.stderr
 
 
-def test_a_server_that_nobody_vouches_for_is_not_talked_to(place: Place, tmp_path: Path) -> None:
+def test_a_server_that_no_authority_vouches_for_is_not_talked_to(place: Place, tmp_path: Path) -> None:
     good = issued("alice", place.authority)
     done = place.check(file(tmp_path / "good.pem", good.pem, good.key_pem), trust=False)
     assert done.returncode == 4

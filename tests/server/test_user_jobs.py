@@ -110,7 +110,7 @@ def assert_logs_kept(here: Workplace, sessions: list[Row]) -> None:
     assert [name for name, logs in attempts.items() if not logs & kept] == []
 
 
-def test_an_end_that_is_forgotten_soon_is_seen_by_a_driver(tmp_path: Path) -> None:
+def test_an_end_that_is_discarded_soon_is_seen_by_a_driver(tmp_path: Path) -> None:
     plan = {"seed": 3, "memory": 5.0, "pending": [0.0, 1.0], "running": [0.2, 3.0], "log_lines": 20}
     with running(tmp_path / "server", plan) as server:
         here = Workplace(tmp_path / "here", server, {"memory": 5})
@@ -121,7 +121,7 @@ def test_an_end_that_is_forgotten_soon_is_seen_by_a_driver(tmp_path: Path) -> No
         assert_logs_kept(here, server.state()["sessions"])
 
 
-def test_an_end_that_nobody_saw_is_expired_until_a_person_says_more(tmp_path: Path) -> None:
+def test_an_end_that_no_command_saw_is_unknown_until_it_is_marked(tmp_path: Path) -> None:
     plan = {"memory": 0.5, "running": [0.2, 0.3]}
     with running(tmp_path / "server", plan) as server:
         here = Workplace(tmp_path / "here", server, {"memory": 0.5})

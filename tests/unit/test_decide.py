@@ -38,7 +38,7 @@ def test_sessions_of_exactly_its_names_need_a_choice() -> None:
     assert decision(JOB, None, ApplyMode(adopt="unknown"), foreign=found).action == "adopt"
 
 
-def test_unchanged_and_alive_goes_on() -> None:
+def test_unchanged_and_alive_continues() -> None:
     for counts in ({"Running": 1}, {"Queued": 2}, {"Unconfirmed": 1}, {"Pending": 1}):
         assert decision(JOB, last(**counts)).action == "keep"
     assert decision(JOB, last(retriable=1, Failed=1)).action == "keep"

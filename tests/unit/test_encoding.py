@@ -177,7 +177,7 @@ def test_refuses_what_is_too_large_as_a_whole() -> None:
     assert "at most 990" in problem.message
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     assert len(encoding.problems(request(("a\0", "y"), (("HOME", "1"), ("B", "\x01"))))) == 4
 
 
@@ -197,7 +197,7 @@ def test_secrets_are_read_when_sent_and_masked_when_shown(tmp_path: Path) -> Non
     assert shown == ["A=<env:TOKEN>", f"B=<file:{file}>", "C=1"]
 
 
-def test_a_secret_that_cannot_be_read_or_sent_is_told_without_its_value(tmp_path: Path) -> None:
+def test_a_secret_that_cannot_be_read_or_sent_is_reported_without_its_value(tmp_path: Path) -> None:
     def message(secret: Secret, environ: dict[str, str]) -> str:
         with pytest.raises(UsageError) as told:
             revealed(Request("headless", IMAGE, (), (("A", secret),)), environ)

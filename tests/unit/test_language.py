@@ -83,6 +83,19 @@ def test_no_banned_phrase_is_used() -> None:
     assert hits == [], f"{len(hits)} hits:\n" + "\n".join(hits)
 
 
+def test_no_banned_phrase_is_used_in_the_name_of_a_test() -> None:
+    names = [
+        node.name
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    assert len(names) > 1000
+    sentences = {name: name.removeprefix("test_").replace("_", " ") for name in names}
+    banned = re.compile("|".join(BANNED), re.IGNORECASE)
+    assert [name for name, sentence in sentences.items() if banned.search(sentence)] == []
+
+
 def test_a_class_name_occurs_once_in_the_package() -> None:
     places = defaultdict(list)
     for path in sorted(PACKAGE.rglob("*.py")):

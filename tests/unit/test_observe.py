@@ -46,7 +46,7 @@ def test_a_listed_session_is_seen_with_its_state() -> None:
     assert change.state == State.RUNNING
 
 
-def test_terminating_is_no_end_and_an_end_stays() -> None:
+def test_terminating_is_not_an_end_and_an_end_stays() -> None:
     running = attempt(state=State.RUNNING, session="a", recorded=20.0)
     (change,) = observe(watch(running), listing(session("a", status="Terminating")), {"a"}, NONE)
     assert isinstance(change, Seen)
@@ -176,7 +176,7 @@ def test_an_absent_session_that_waited_too_long_failed() -> None:
     assert change.state == State.FAILED
 
 
-def test_a_create_in_doubt_adopts_by_its_whole_name_only() -> None:
+def test_an_unconfirmed_create_adopts_by_its_whole_name_only() -> None:
     doubtful = attempt(ambiguous_sends=1, last_ambiguous_at=90.0)
     others = (session("x", "fits-1"), session("y", "fits-1-abcde-2"), session("z", "fits-11-abcde"))
     later = Unrecognised(1, others[1])  # the name of a second attempt, which this ledger never made
@@ -197,7 +197,7 @@ def test_no_doubt_no_adoption() -> None:
     assert isinstance(change, Unrecognised)
 
 
-def test_a_late_copy_beside_a_known_session_is_a_twin() -> None:
+def test_a_late_copy_beside_a_known_session_is_a_duplicate() -> None:
     known = attempt(state=State.RUNNING, session="a", recorded=20.0, sends=2, ambiguous_sends=1, last_ambiguous_at=30.0)
     seen, twin = observe(watch(known), listing(session("a"), session("b")), {"a"}, NONE)
     assert isinstance(seen, Seen)
@@ -210,7 +210,7 @@ def test_a_doubt_is_answered_once() -> None:
     assert isinstance(change, Unrecognised)
 
 
-def test_a_copy_of_an_earlier_attempt_is_a_twin() -> None:
+def test_a_copy_of_an_earlier_attempt_is_a_duplicate() -> None:
     first = attempt(state=State.UNKNOWN, ambiguous_sends=1, last_ambiguous_at=30.0)
     second = attempt(number=2, name="fits-1-abcde-2", state=State.RUNNING, session="b", recorded=20.0)
     changes = observe(watch(first, second, current=2), listing(session("a"), session("b", second.name)), {"b"}, NONE)
@@ -233,7 +233,7 @@ def test_of_two_copies_the_one_that_got_furthest_is_kept() -> None:
     copies=st.integers(0, 8),
     strangers=st.integers(0, 4),
 )
-def test_never_more_are_taken_than_were_in_doubt(
+def test_never_more_are_taken_than_were_unconfirmed(
     doubts: int, answered: int, has_session: bool, copies: int, strangers: int
 ) -> None:
     answered = min(answered, doubts)

@@ -79,7 +79,7 @@ def test_each_is_asked_once_a_few_of_a_run_and_only_after_a_while(tmp_path: Path
         assert said.getvalue().count("FailedScheduling") == 1
 
 
-def test_what_is_told() -> None:
+def test_what_is_reported() -> None:
     def made(*rows: tuple[str, str]) -> Sequence[Event]:
         return [Event(kind, reason, "words", "", "") for kind, reason in rows]
 

@@ -76,7 +76,7 @@ def test_nothing_is_created_for_what_is_to_be_deleted() -> None:
     assert actions(watch(*found, deleting=True)) == ["keep", "delete", "delete"]
 
 
-def test_a_create_in_doubt_is_sent_again_only_when_settled() -> None:
+def test_an_unconfirmed_create_is_sent_again_only_when_settled() -> None:
     doubtful = replica(1, State.UNCONFIRMED)
     rows = (attempt(replica=1, name="r-1", created=NOW - 100, sends=1, ambiguous_sends=1),)
     found = RunSnapshot(RUN, (doubtful,), rows)

@@ -52,7 +52,7 @@ def test_a_doubt_that_made_a_session_makes_no_stranger_ours(doubtful: tuple[Ledg
     assert attempts.duplicates_of(ledger, run.id) == {}, "nothing is to be deleted"
 
 
-def test_a_doubt_is_settled_by_three_looks_however_late_they_come(doubtful: tuple[Ledger, Run]) -> None:
+def test_an_unconfirmed_create_is_settled_by_three_polls_however_late_they_come(doubtful: tuple[Ledger, Run]) -> None:
     ledger, run = doubtful
     recorder = Recorder(ledger, SETTINGS)
     settled = []
@@ -62,7 +62,7 @@ def test_a_doubt_is_settled_by_three_looks_however_late_they_come(doubtful: tupl
     assert settled == [frozenset(), frozenset(), frozenset({1})]
 
 
-def test_a_doubt_is_settled_by_a_look_begun_after_the_time_is_up(doubtful: tuple[Ledger, Run]) -> None:
+def test_an_unconfirmed_create_is_settled_by_a_poll_begun_after_the_time_is_up(doubtful: tuple[Ledger, Run]) -> None:
     ledger, run = doubtful
     recorder = Recorder(ledger, SETTINGS)
     for after in (10, 20, 30, 120):

@@ -104,7 +104,7 @@ def test_a_reason_that_is_not_from_the_log_is_not_called_its_last_line() -> None
 
 
 @pytest.mark.parametrize("told", [False, True])
-def test_the_last_change_is_told_at_the_end_unless_the_command_does(told: bool) -> None:
+def test_the_last_change_is_reported_at_the_end_unless_the_command_does(told: bool) -> None:
     stream, times = io.StringIO(), Times()
     plain = PlainReporter(stream, monotonic=times, interval=5)
     plain.progress([progress(mixed(running=1))])
@@ -326,7 +326,7 @@ def test_names_of_an_outcome_are_targets() -> None:
     assert written(place)[0].split() == ["tiles/1", "tiles/2", "tiles/3", "all"]
 
 
-def test_many_errors_are_told_in_few_lines() -> None:
+def test_many_errors_are_reported_in_few_lines() -> None:
     place = context(quiet=True)
     steps = [step(number, "create", "rejected", message=f"error {number % 15}") for number in range(1, 601)]
     show_outcome(place, Outcome(CANFAR, False, [made(steps=steps)]))
@@ -483,7 +483,7 @@ def test_the_middle_is_cut_by_the_width_that_a_terminal_shows(width: int) -> Non
     assert shorten_middle("short", 12) == "short"
 
 
-def test_the_load_of_the_platform_is_told_in_words() -> None:
+def test_the_load_of_the_platform_is_reported_in_words() -> None:
     most = {"cpuCores": 32, "withRam": "147Gi"}
     stats = {
         "cores": {"requestedCPUCores": 377, "cpuCoresAvailable": 960, "maxCPUCores": most},
@@ -551,7 +551,7 @@ def test_wrapped_lines_fit_where_characters_are_wide_and_in_colour() -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.2, "1 s"), (45.4, "45 s"), (61.0, "1 min"), (754.0, "13 min"), (9999.0, "2 h 50 min")]
 )
-def test_an_estimate_is_no_more_exact_than_it_can_be(seconds: float, words: str) -> None:
+def test_an_estimate_is_not_more_exact_than_it_can_be(seconds: float, words: str) -> None:
     assert about_duration(seconds) == words
 
 

@@ -90,6 +90,6 @@ def test_a_part_of_a_log_is_followed_only_where_the_platform_has_no_more(
             return Listing(sessions, 9.0, 10.0, "alice")
 
         watch = SessionWatch(ledger, [Target(run, None, None, "one")], Choice(), poll, str)
-        found = asyncio.run(watch.look())
+        found = asyncio.run(watch.poll())
         assert found is not None
-        assert [stream.kept for stream in found.strands] == [copy if is_used else None]
+        assert [stream.kept for stream in found.streams] == [copy if is_used else None]

@@ -139,7 +139,7 @@ def test_a_session_that_the_ledger_does_not_know(survey: tuple[Ledger, Run]) -> 
         find(ledger, LOCAL, ["my-notebook"])
 
 
-def test_an_unknown_job_is_told_the_nearest(survey: tuple[Ledger, Run]) -> None:
+def test_an_unknown_job_gets_a_suggestion(survey: tuple[Ledger, Run]) -> None:
     with pytest.raises(UsageError) as caught:
         find(survey[0], LOCAL, ["tilse"])
     assert caught.value.hint == "did you mean 'tiles'?"
@@ -148,7 +148,7 @@ def test_an_unknown_job_is_told_the_nearest(survey: tuple[Ledger, Run]) -> None:
     assert caught.value.hint == "jobs there: tiles"
 
 
-def test_a_job_of_another_server_is_not_meant_but_told(survey: tuple[Ledger, Run]) -> None:
+def test_a_job_of_another_server_is_not_meant_but_reported(survey: tuple[Ledger, Run]) -> None:
     with pytest.raises(UsageError) as caught:
         find(survey[0], CANFAR, ["tiles"])
     assert "canfar (ws-uv.canfar.net)" in caught.value.message
@@ -164,7 +164,7 @@ def test_the_newest_user_of_a_server_is_meant(survey: tuple[Ledger, Run]) -> Non
     assert job_names(ledger, LOCAL) == ("tiles",)
 
 
-def test_before_the_server_told_who_we_are(tmp_path: Path) -> None:
+def test_before_the_server_reported_who_we_are(tmp_path: Path) -> None:
     with ledgers.survey(tmp_path)[0] as ledger:
         early = ledgers.add(ledger, ledgers.job("early", 2), user="")
         assert only(find(ledger, LOCAL, ["early"])).run == early
@@ -190,7 +190,7 @@ def test_what_cannot_be_meant(
         find(survey[0], LOCAL, words, **options)  # type: ignore[arg-type]
 
 
-def test_an_attempt_in_doubt_has_no_id_yet(survey: tuple[Ledger, Run]) -> None:
+def test_an_unconfirmed_attempt_has_no_id_yet(survey: tuple[Ledger, Run]) -> None:
     ledger, run = survey
     ledgers.doubt(ledger, run, 6)
     target = only(find(ledger, LOCAL, ["tiles-6-abcde"]))
