@@ -169,7 +169,7 @@ class Platform:
         self.ends = ends
         self.starts = starts or {}
         self.reads = 0
-        self.looks = 0
+        self.polls = 0
         self.down: tuple[float, float] | None = None
         self.open = self.most_open = 0
 
@@ -189,9 +189,9 @@ class Platform:
         finally:
             self.open -= 1
 
-    async def look(self) -> StreamRead | None:
+    async def poll(self) -> StreamRead | None:
         """None while the platform does not answer, as SessionWatch.poll."""
-        self.looks += 1
+        self.polls += 1
         if self._is_down():
             return None
         now = self.clock.monotonic()
@@ -258,7 +258,7 @@ def test_an_hour_of_lines_moves_few_bytes_and_none_comes_late(rate: int) -> None
     every_five_seconds = sum(len(whole) * second / HOUR for second in range(0, int(HOUR), 5))
     assert follower.moved * 5 < every_five_seconds
     assert screen.latest <= 60
-    assert platform.looks < 250
+    assert platform.polls < 250
 
 
 def test_the_first_lines_come_at_once() -> None:
@@ -309,11 +309,11 @@ def test_a_log_that_is_gone_continues_from_its_copy(tmp_path: Path) -> None:
     clock = SimulatedClock(loop)
     copy = tmp_path / "1.1.log"
     copy.write_bytes(lines(0, 3000))
-    looks = iter([LIVE, GONE])
+    polls = iter([LIVE, GONE])
     out = io.BytesIO()
 
-    async def look() -> StreamRead:
-        state = next(looks)
+    async def poll() -> StreamRead:
+        state = next(polls)
         return StreamRead((LogStream((0, 1, 1), "job", "a", state, copy if state == GONE else None),), False)
 
     @contextlib.asynccontextmanager
@@ -324,7 +324,7 @@ def test_a_log_that_is_gone_continues_from_its_copy(tmp_path: Path) -> None:
         return WriterChain(out.write, Shape(), "job")
 
     follower = Follower(
-        look,
+        poll,
         reading,
         sink,
         lambda: None,
@@ -348,7 +348,7 @@ def test_a_log_that_is_gone_continues_from_the_shared_record(newest: int | None)
                 return b"".join(whole.splitlines(keepends=True)[-newest:])
             return whole
 
-        async def look(self) -> StreamRead:
+        async def poll(self) -> StreamRead:
             now = self.clock.monotonic()
             state = LIVE if now < self.ends["a"] else GONE
             return StreamRead((LogStream((0, 1, 1), "job/1", "a", state, shared="/arc/logs/1-1.log"),), False)
