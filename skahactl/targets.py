@@ -280,6 +280,6 @@ def replica_target(word: str, jobs: Sequence[str]) -> str | None:
 
 def _listed(names: Sequence[str]) -> str:
     if not names:
-        return f"there are no jobs yet; to create one: {suggest('apply', 'MANIFEST')}"
+        return f"no job was started from here; to start one, or to adopt one: {suggest('apply', 'MANIFEST')}"
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f"jobs there: {', '.join(names[:5])}{more}"

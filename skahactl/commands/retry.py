@@ -75,7 +75,7 @@ def retry(
     """Retry failed replicas. Live replicas are never touched.
 
     Replicas that you name (-r 3 or tiles/3) are retried however they ended. If items run one by one (each = true), only
-    those that did not end with exit code 0 run again; if all of them did, all run again.
+    those that did not end with exit code 0 run again (and those of --items); if all of them did, all run again.
 
     Examples:
       skahactl retry tiles --wait

@@ -49,7 +49,8 @@ def choose_retries(
 
     ``numbers``: replicas that were named. ``wanted``: states; only replicas in one of them are chosen, among the named
     ones if there are any. Without either, the Failed replicas are chosen. ``items``: replicas with these items are
-    chosen; with ``each``, only these items run. Raise UsageError for an item that the run does not have.
+    chosen; with ``each``, these items run, and those that are not Completed. Raise UsageError for an item that the run
+    does not have.
     """
     if items is not None:
         return _with_items(ledger, run, items)
@@ -77,13 +78,15 @@ def _named(ledger: Ledger, run: Run, wanted: Mapping[int, tuple[int, ...] | None
 
 
 def _with_items(ledger: Ledger, run: Run, items: Sequence[str]) -> RetryChoice:
+    """Return the choice of the replicas with these items. With ``each``, a replica runs these items, and its others
+    that are not Completed: otherwise it would become Completed without them."""
     wanted = set(items)
-    found: dict[int, list[int]] = {}
-    seen: set[str] = set()
-    for row in replicas.items_of(ledger, run.id):
-        if row.item in wanted:
-            seen.add(row.item)
-            found.setdefault(row.replica, []).append(row.position)
+    rows = replicas.items_of(ledger, run.id)
+    seen = {row.item for row in rows} & wanted
+    found: dict[int, list[int]] = {row.replica: [] for row in rows if row.item in wanted}
+    for row in rows:
+        if row.replica in found and (row.item in wanted or row.state != State.COMPLETED):
+            found[row.replica].append(row.position)
     missing = [item for item in items if item not in seen]
     if missing:
         raise UsageError(
@@ -323,8 +326,8 @@ def mark_results(
 
     Raise NegativeResult for a live replica, and without ``force`` for one with another observed result.
 
-    With ``items``, only these are marked; a replica becomes Completed when all of its items are. If the run can no
-    longer continue after that, it has ended.
+    All items of a replica that is marked Completed become Completed. With ``items``, only these are marked; a replica
+    becomes Completed when all of its items are. If the run can no longer continue after that, it has ended.
     """
     if items is not None:
         return _mark_items(ledger, run, state, items, now, force)
@@ -341,9 +344,21 @@ def mark_results(
     if refused and not force:
         raise _observed_error(run, name_replicas(refused))
     with ledger.transaction():
+        if state == State.COMPLETED:
+            replicas.mark_items(ledger, run.id, _open_items(ledger, run, chosen), state)
         _mark_replicas(ledger, run, chosen, state, now)
     text = f"{name_replicas(chosen)} marked {state}" if chosen else ""
     return Marked(tuple(chosen), text, (name_replicas(others),) if others else ())
+
+
+def _open_items(ledger: Ledger, run: Run, numbers: Collection[int]) -> dict[int, tuple[int, ...]]:
+    """Return the positions of the items of replicas with ``each`` that are not Completed."""
+    each = replicas.replicas_with_each(ledger, run.id)
+    found: dict[int, tuple[int, ...]] = {}
+    for row in replicas.items_of(ledger, run.id):
+        if row.replica in numbers and row.replica in each and row.state != State.COMPLETED:
+            found[row.replica] = (*found.get(row.replica, ()), row.position)
+    return found
 
 
 def _observed(ledger: Ledger, run: Run, numbers: Collection[int], state: State) -> list[int]:

@@ -289,7 +289,8 @@ def test_a_stale_merge_runs_anew_and_only_once(here: Workplace) -> None:
     here.run("apply", merge, shards, "--wait")
     here.run("apply", shards, "--rerun", "--wait")
     done = here.run("apply", merge, "--wait")
-    assert "1 session created" in done.stderr
+    assert "merge: shards has a newer run than the one that run 1 came after" in done.stderr
+    assert here.run_of("merge") == 2
     here.run("apply", merge, shards, "--wait")
     assert (here.run_of("shards"), here.run_of("merge")) == (2, 2)
 
@@ -438,6 +439,21 @@ def test_retry_of_single_items(here: Workplace) -> None:
     assert "no item 'z'" in here.run("retry", "sweep", "--items", "-", expect=2, stdin=_text(here, "z\n")).stderr
 
 
+@pytest.mark.once
+def test_a_replica_is_completed_only_with_all_of_its_items(here: Workplace) -> None:
+    here.write("sweep.toml", EACH)
+    for item in "bd":
+        here.write(f"ok-{item}", "")
+    here.run("apply", "sweep.toml", "--wait", expect=1)
+    here.write("again.txt", "b\nd\n")
+    here.run("retry", "sweep", "--items", "again.txt", "--wait", expect=1)
+    items = {row["item"]: (row["state"], row["attempt"]) for row in here.data("get", "items", "sweep")}
+    assert items == {"a": ("Failed", 2), "b": ("Completed", 2), "c": ("Failed", 2), "d": ("Completed", 2)}
+    here.run("mark", "sweep", "completed", "-r", "1", "--force")
+    assert [row["state"] for row in here.data("get", "items", "sweep/1")] == ["Completed", "Completed"]
+    assert here.data("get", "jobs")[0]["items"]["completed"] == 3
+
+
 def _text(here: Workplace, text: str) -> int:
     path = here.write("input", text)
     return os.open(path, os.O_RDONLY)
@@ -447,11 +463,12 @@ def _text(here: Workplace, text: str) -> int:
 def test_marked_by_hand(here: Workplace, long: str) -> None:
     here.job("marked", "exit 1", 3)
     here.run("apply", "marked.toml", "--wait", expect=1)
-    here.run("mark", "marked", "completed", "-r", "1,3")
+    assert "add --force" in here.run("mark", "marked", "completed", "-r", "1,3", expect=1).stderr
+    here.run("mark", "marked", "completed", "-r", "1,3", "--force")
     assert here.recorded("marked") == ["Completed", "Failed", "Completed"]
-    here.run("mark", "marked", "completed", "-r", "2")
+    here.run("mark", "marked", "completed", "-r", "2", "--force")
     here.run("apply", "marked.toml")
-    here.run("mark", "marked", "failed", "-r", "2")
+    here.run("mark", "marked", "failed", "-r", "2", "--force")
     here.run("apply", "marked.toml", expect=1)
     here.run("mark", "marked", "completed", expect=2)
     here.run("apply", long)
