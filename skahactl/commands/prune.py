@@ -91,10 +91,14 @@ def _describe_target(found: list[_OldRuns], logs: bool) -> str:
 
 
 def _age(text: str) -> float:
+    """Return the seconds of ``--older-than``. A number alone is an error: 7 seconds would remove what 7 days keep."""
     try:
-        return parse_duration(text)
+        seconds = parse_duration(text)
     except ValueError as error:
         raise UsageError(str(error), where="--older-than") from error
+    if text.strip()[-1].isdigit():
+        raise UsageError(f"'{text}' has no unit", where="--older-than", hint=f"add a unit, such as {text.strip()}d")
+    return seconds
 
 
 def _chosen(

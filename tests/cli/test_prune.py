@@ -124,3 +124,14 @@ def test_delete_says_what_it_forgot_and_which_run_comes_next(here: Workplace) ->
     assert "the record and the saved logs (4 bytes) deleted" in again
     here.run("create", "headless", "x/y:1", "-n", "made", "--wait", "--", "true")
     assert "next apply" not in here.run("delete", "made").stderr  # it has no manifest
+
+
+def test_an_age_without_a_unit_removes_nothing(here: Workplace) -> None:
+    here.job("pr", "true")
+    here.run("apply", "pr.toml", "--wait")
+    for age in ("0", "0.0", "0d0"):
+        said = here.run("prune", "--older-than", age, "--yes", expect=2).stderr
+        assert said == f"error: --older-than: '{age}' has no unit\nhelp: add a unit, such as {age}d\n"
+    assert here.recorded("pr") == ["Completed"]
+    here.run("prune", "--older-than", "0s", "--yes")
+    assert here.recorded("pr") == []
