@@ -115,9 +115,11 @@ _SOURCE = re.compile(
 _SCRATCH = re.compile(r"\$\{?((?:TMPDIR|[A-Z]*SCRATCH|WORK|PROJECT)\b)")
 _CONDA_HOOK = re.compile(r"conda\.sh|shell\.bash|shell hook|mamba\.sh|bin/activate")
 _NESTED = re.compile(r"\b(?:singularity|apptainer)\b.*?(?:docker://(\S+)|\S+\.sif)")
+_PBS = re.compile(r"^#PBS\b.*$", re.MULTILINE)
 _SLURM_PROGRAM = re.compile(r"^[^#\n]*?\b(sbatch|squeue|scontrol|sacct|scancel|sbcast)\b", re.MULTILINE)
 _MPI = re.compile(r"^[^#\n]*?\b(mpirun|mpiexec)\b", re.MULTILINE)
 
+_MANY = 100  # sessions at once: with more, a remark names the limit
 _TOO_LARGE = {"cores": 16, "ram": 192}
 
 
@@ -249,9 +251,12 @@ def _array(work: _Work) -> None:
         return
     plain = re.sub(r"(?<![0-9])0+(?=[0-9])", "", text.partition("%")[0])  # Slurm reads 001 as 1
     work.set("items.range", toml_value(plain), written)
-    work.settings["items.per-replica"] = Setting("1", "one session per number; for more, add each = true")
+    work.settings["items.per-replica"] = Setting("1", "for several numbers per session, raise this and add each = true")
     if work.array.limit is not None:
         work.set("limits.alive", str(work.array.limit), f"%{work.array.limit}")
+    elif len(work.array) > _MANY:
+        advice = f"All {len(work.array):,} sessions are created at once. To limit them, set alive below [limits]."
+        work.remark(written, advice)
 
 
 def _resources(work: _Work) -> None:
@@ -394,6 +399,11 @@ def _remarks_about_commands(work: _Work, found: Converted) -> None:
     if work.script.ignored:
         lines = ", ".join(map(str, work.script.ignored[:5]))
         work.remark(f"line {lines}: #SBATCH", "Slurm ignores options below the first command, and so does this.")
+    if pbs := _PBS.search(body):
+        work.remark(
+            f"line {_line(work, pbs.start())}: {pbs[0]}",
+            "#PBS lines are not read; write what they request as #SBATCH lines, or set it below.",
+        )
 
 
 def _line(work: _Work, offset: int) -> int:

@@ -349,6 +349,17 @@ def test_unquoted(word: str, plain: str) -> None:
     assert unquoted(word) == plain
 
 
+def test_a_large_array_without_a_limit_gets_a_remark() -> None:
+    assert "All 101 sessions are created at once" in converted(script("-a 0-100"))[1]["-a 0-100"]
+    for option in ("-a 1-100", "-a 0-100%50"):
+        assert option not in converted(script(option))[1]
+
+
+def test_lines_of_pbs_get_a_remark() -> None:
+    _, remarks = converted("#!/bin/bash\n#PBS -N x\n#PBS -l nodes=1\necho\n")
+    assert "#PBS lines are not read" in remarks["line 2: #PBS -N x"]
+
+
 @pytest.mark.parametrize(
     ("body", "what"),
     [
