@@ -13,7 +13,7 @@ from skahactl.ledger import runs
 from skahactl.ledger.attempts import attempts_of
 from skahactl.skaha.models import ServerError
 from skahactl.targets import unknown_target
-from skahactl.text import count_noun, iso_time
+from skahactl.text import count_noun, iso_time, name_replicas
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,11 +66,12 @@ class Renewal:
             session = next((s for s in listed.values() if target.session in (s.id, s.name)), None)
             if session is None:
                 raise unknown_target(self.runtime.ledger, self.runtime.profile, target.word, is_listed=True)
-            part = JobOutcome(session.name, JobAction.RENEW, "requested", watched=True)
+            part = JobOutcome(session.name, JobAction.RENEW, "the session is not live", watched=True)
             parts.append(part)
             return [_RenewRequest(part, 1, None, session)] if session.status in alive else []
+        reason = _nothing(target.numbers)
         part = JobOutcome(
-            target.run.key.name, JobAction.RENEW, "requested", target.run.number, target.run.digest, watched=True
+            target.run.key.name, JobAction.RENEW, reason, target.run.number, target.run.digest, watched=True
         )
         job_outcome(part, runs.summaries(self.runtime.ledger, [target.run])[0])
         parts.append(part)
@@ -91,10 +92,18 @@ class Renewal:
                 words[session] = error.message
 
 
-def _reason(asked: Sequence[_RenewRequest], part: JobOutcome, after: dict[str, ServerSession]) -> str:
-    """Return how many deadlines were extended and how many not, with the earliest deadline of each group."""
-    if not asked:
+def _nothing(numbers: frozenset[int] | None) -> str:
+    """Return why nothing is renewed if none of these replicas (None: of the job) has a live session."""
+    if numbers is None:
         return "nothing is alive, so there is nothing to renew"
+    return f"{name_replicas(numbers)} {'has' if len(numbers) == 1 else 'have'} no live session"
+
+
+def _reason(asked: Sequence[_RenewRequest], part: JobOutcome, after: dict[str, ServerSession]) -> str:
+    """Return how many deadlines were extended and how many not, with the earliest deadline of each group. Without a
+    live session, return the reason that ``part`` has."""
+    if not asked:
+        return part.reason
     if any(step.outcome is StepOutcome.PLANNED for step in part.steps):
         return count_noun(len(asked), "live session")
     said = []

@@ -556,6 +556,11 @@ def test_renew_says_what_changed(here: Workplace, long: str) -> None:
     (part,) = here.data("renew", "long/2", "long/1")["jobs"]
     assert [step["replica"] for step in part["steps"]] == [1, 2]
     assert "2 deadlines unchanged: from 2" in here.run("renew", "long").stderr
+    here.job("queued", "sleep 1000", 3, "[limits]\nalive = 1")
+    here.run("apply", "queued.toml")
+    for target, reason in (("2", "replica 2 has no live session"), ("2-3", "replicas 2-3 have no live session")):
+        assert here.data("renew", f"queued/{target}")["jobs"][0]["reason"] == reason
+    here.clear("queued")
     here.run("renew", "nothing", expect=2)
 
 
