@@ -44,7 +44,7 @@ def completion(
 
     Examples:
       source <(skahactl completion bash)
-      skahactl completion zsh > ~/.zsh/completions/_skahactl
+      skahactl completion fish | source
       skahactl completion install
     """
     context = current()
@@ -52,10 +52,10 @@ def completion(
         raise UsageError("install takes one shell", hint=f"skahactl completion install {shell}")
     shell = for_shell or shell
     if what == "install":
-        return _install(_known(shell or _login_shell(context)), context)
+        return _install(_known(shell or _login_shell(context, "install bash")), context)
     if shell is not None:
         raise UsageError("a second shell needs install", hint=f"skahactl completion install {shell}")
-    context.stdout.write(script(_known(what or _login_shell(context))))
+    context.stdout.write(script(_known(what or _login_shell(context, "bash"))))
     return Exit.DONE
 
 
@@ -73,10 +73,11 @@ def _known(word: str) -> Shell:
     raise UsageError(f"no completion for '{word}'", hint="the shells are bash, zsh and fish")
 
 
-def _login_shell(context: Invocation) -> str:
+def _login_shell(context: Invocation, words: str) -> str:
+    """Return the shell in $SHELL. ``words``: the words of this call with a shell, for the hint if it is unknown."""
     name = Path(context.environ.get("SHELL", "")).name
     if name not in FILES:
-        raise UsageError("$SHELL is not bash, zsh or fish", hint="skahactl completion bash")
+        raise UsageError("$SHELL is not bash, zsh or fish", hint=f"skahactl completion {words}")
     return name
 
 

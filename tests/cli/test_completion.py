@@ -240,5 +240,10 @@ class TestScripts:
         here.run("completion", "install", shell, extra={"SHELL": "/bin/tcsh"})
         assert (tmp_path / places[shell]).read_text() == path.read_text()
 
+    @pytest.mark.parametrize("words", [["completion"], ["completion", "install"]])
+    def test_an_unknown_login_shell_leads_to_the_same_call_with_a_shell(self, tmp_path: Path, words: list[str]) -> None:
+        said = shells.home_at(tmp_path).run(*words, extra={"SHELL": "/bin/tcsh"}, expect=2).stderr
+        assert said.endswith(f"\nhelp: skahactl {' '.join(words)} bash\n")
+
     def test_keys_of_explain_are_all_offered(self) -> None:
         assert set(key_words()) == set(manifest_keys())
