@@ -104,6 +104,7 @@ def _call(words: list[str], context: Invocation) -> int:
         return Exit.DONE
     if asks_for_help(words):
         return _help(words, context)
+    _warn_of_override(context)
     try:
         result = app()(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
@@ -117,6 +118,17 @@ def _call(words: list[str], context: Invocation) -> int:
             error.hint = record_hint(words, context.environ) or error.hint
         raise
     return int(result) if isinstance(result, int) else Exit.DONE
+
+
+def _warn_of_override(context: Invocation) -> None:
+    """Print a warning if SKAHACTL_SERVER replaces the server of the profile that ``-p`` names."""
+    if context.profile is None or not context.environ.get("SKAHACTL_SERVER"):
+        return
+    from skahactl.profiles import override_warning
+
+    with contextlib.suppress(ProfileError):  # the command reports it, if it uses the profile
+        if warning := override_warning(context.profile, context.environ):
+            context.warn(f"warning: {warning}")
 
 
 def _live_jobs(context: Invocation) -> list[str]:

@@ -89,6 +89,18 @@ def choose(name: str | None, environ: Mapping[str, str]) -> Profile:
     return _overridden(load(chosen, environ), environ)
 
 
+def override_warning(name: str, environ: Mapping[str, str]) -> str | None:
+    """Return a warning if SKAHACTL_SERVER replaces the server of the profile that ``-p`` names, else None."""
+    if name == ENVIRONMENT:
+        return None
+    profile = load(name, environ)
+    used = _overridden(profile, environ)
+    if used.server == profile.server:
+        return None
+    means, own = ("this machine" if one.is_local else one.server for one in (used, profile))
+    return f"SKAHACTL_SERVER is set, so {name} means {means}; unset it to use {own}"
+
+
 def load(name_or_path: str, environ: Mapping[str, str] | None = None) -> Profile:
     """Return the profile with this name or in this file; with a slash or a final ``.toml``, it is a path.
 

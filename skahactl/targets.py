@@ -13,6 +13,7 @@ from skahactl.ledger.attempts import attempt_of_session, attempts_named
 from skahactl.ledger.records import AttemptRow, JobKey, Run
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import job_keys, last_run, run_by_id, runs_of, users_seen
+from skahactl.profiles import ENVIRONMENT
 from skahactl.spelling import did_you_mean
 from skahactl.text import format_ranges, parse_ranges, suggest
 
@@ -117,7 +118,10 @@ def record_hint(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
     with read_ledger(state_dir(environ)) as ledger:
         for key in job_keys(ledger):
             if key.name in named and (run := last_run(ledger, key)) is not None:
-                call = shlex.join(["skahactl", "-p", run.profile, *words])
+                if run.profile == ENVIRONMENT:
+                    call = shlex.join([f"SKAHACTL_SERVER={key.server}", "skahactl", *words])
+                else:
+                    call = shlex.join(["skahactl", "-p", run.profile, *words])
                 return f"{key.name} has a record on {run.profile}: {call}"
     return None
 
@@ -262,6 +266,8 @@ def unknown_target(ledger: Ledger, profile: Profile, name: str, *, is_listed: bo
     if elsewhere:
         run = last_run(ledger, elsewhere[0])
         hint: str | None = f"it has a record with another profile; use -p {run.profile if run else '...'} instead"
+        if run is not None and run.profile == ENVIRONMENT:
+            hint = f"it was started with SKAHACTL_SERVER={run.key.server}; set that again"
     else:
         names = job_names(ledger, profile)
         replica = replica_target(name, names)

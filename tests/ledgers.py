@@ -38,8 +38,16 @@ def job(name: str, count: int, *, items: Sequence[Sequence[str]] = (), **others:
     return Job(name, "headless", made[0].request.image, made, f"{name:0<64}", {"replicas": count}, **values)  # type: ignore[arg-type]
 
 
-def add(ledger: Ledger, made: Job, *, user: str = "alice", server: str = LOCAL_SERVER, now: float = NOW) -> Run:
-    return runs.add_run(ledger, JobKey(server, user, made.name), made, "local", {}, now)
+def add(
+    ledger: Ledger,
+    made: Job,
+    *,
+    user: str = "alice",
+    server: str = LOCAL_SERVER,
+    now: float = NOW,
+    profile: str = "local",
+) -> Run:
+    return runs.add_run(ledger, JobKey(server, user, made.name), made, profile, {}, now)
 
 
 def session_of(run: Run, number: int, attempt: int = 1) -> str:

@@ -331,6 +331,19 @@ def test_the_order_of_choice(here: Workplace) -> None:
     assert profiles.choose("three", environ).name == "three"
 
 
+def test_a_warning_says_once_that_the_environment_replaces_the_server_of_a_named_profile(here: Workplace) -> None:
+    here.job("a", "true")
+    server = {"SKAHACTL_SERVER": "http://127.0.0.1:9/skaha/v1"}
+    warning = "warning: SKAHACTL_SERVER is set, so {} means http://127.0.0.1:9/skaha/v1; unset it to use {}\n"
+    for name, own in (("local", "this machine"), ("canfar", "https://ws-uv.canfar.net/skaha/v1")):
+        said = here.run("diff", "a.toml", "-p", name, extra=server, expect=None).stderr
+        assert said.count("SKAHACTL_SERVER") == 1
+        assert warning.format(name, own) in said
+    here.add_profile("same", 'server = "http://127.0.0.1:9/skaha/v1"\n')
+    for words in (["-p", "same"], ["-p", "environment"], []):
+        assert "SKAHACTL_SERVER" not in here.run("diff", "a.toml", *words, extra=server, expect=None).stderr
+
+
 def test_the_environment_overrides(here: Workplace) -> None:
     server = {"SKAHACTL_SERVER": "https://elsewhere.example.org/skaha/v1"}
     token = {"SKAHACTL_TOKEN": "s3cret"}

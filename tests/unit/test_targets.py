@@ -13,7 +13,7 @@ from skahactl.ledger.database import Ledger, open_ledger
 from skahactl.ledger.records import Run
 from skahactl.logs.select import Choice, logs_of
 from skahactl.profile import LOCAL_SERVER, Profile
-from skahactl.targets import Target, by_run, find, job_names
+from skahactl.targets import Target, by_run, find, job_names, record_hint
 from skahactl.text import parse_duration, parse_ranges
 from tests import ledgers
 
@@ -155,6 +155,19 @@ def test_a_job_of_another_server_is_not_meant_but_reported(survey: tuple[Ledger,
     assert caught.value.hint == "it has a record with another profile; use -p local instead"
     with pytest.raises(UsageError):
         find(survey[0], CANFAR, ["tiles-4-abcde"])
+
+
+def test_a_job_of_a_server_that_only_the_environment_named_leads_to_the_variable(
+    tmp_path: Path, survey: tuple[Ledger, Run]
+) -> None:
+    ledger, _ = survey
+    ledgers.add(ledger, ledgers.job("far", 1), server="https://a.org/skaha/v1", profile="environment")
+    with pytest.raises(UsageError) as caught:
+        find(ledger, LOCAL, ["far"])
+    assert caught.value.hint == "it was started with SKAHACTL_SERVER=https://a.org/skaha/v1; set that again"
+    call = "SKAHACTL_SERVER=https://a.org/skaha/v1 skahactl logs far"
+    environ = {"SKAHACTL_STATE_DIR": str(tmp_path)}
+    assert record_hint(["logs", "far"], environ) == f"far has a record on environment: {call}"
 
 
 def test_the_newest_user_of_a_server_is_meant(survey: tuple[Ledger, Run]) -> None:
