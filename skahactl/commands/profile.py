@@ -16,6 +16,7 @@ from skahactl.errors import (
     AuthError,
     Exit,
     NegativeResult,
+    Problem,
     ProfileError,
     ProfileFileError,
     UnreachableError,
@@ -23,7 +24,7 @@ from skahactl.errors import (
 )
 from skahactl.invocation import Invocation, ask, current
 from skahactl.system import SystemClock, home
-from skahactl.text import count_noun, format_duration, iso_time, parse_duration
+from skahactl.text import count_noun, format_duration, iso_time, parse_duration, suggest
 from skahactl.toml import toml_value
 
 if TYPE_CHECKING:
@@ -388,12 +389,38 @@ def _write(path: Path, name: str, text: str, context: Invocation, check: bool) -
     draft = path.with_name(f"{path.stem}.draft")
     write_atomically(draft, text.encode(), 0o644)
     try:
-        profile = profiles.read(draft, name, context.environ)
+        try:
+            profile = profiles.read(draft, name, context.environ)
+        except ProfileFileError as error:
+            raise ProfileFileError(tuple(_at_option(problem, name) for problem in error.problems)) from None
         if check and not profile.is_local:
             _require_answer(profile, context)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+#: The options of ``add`` by the key that they set.
+_OPTIONS = {
+    "server": "--server",
+    "registry": "--registry",
+    "auth.method": "--auth",
+    "auth.certificate": "--certificate",
+    "auth.token-file": "--token-file",
+    "auth.token-env": "--token-env",
+    "client.ca-file": "--ca-file",
+    "storage.root": "--storage-root",
+    "storage.url": "--storage-url",
+    "defaults.logs.shared": "--shared",
+}
+
+
+def _at_option(problem: Problem, name: str) -> Problem:
+    """Return a mistake in the draft of a profile with the option that sets its key, or else with the key."""
+    option = _OPTIONS.get(problem.key or "")
+    if option is not None:
+        return Problem(option, problem.message, hint=problem.hint)
+    return Problem(f"profile {name}", f"{problem.owner}{problem.message}", hint=problem.hint)
 
 
 def _as_written(path: str, context: Invocation) -> str:
@@ -429,6 +456,13 @@ def _require_answer(profile: Profile, context: Invocation) -> None:
             f"no Skaha server answers at {profile.server}: {error.message}",
             hint="nothing was written; add --no-check to write it anyway",
         ) from None
+    except AuthError as error:  # its hint is for a profile that exists
+        ways = {
+            "none": "use --auth token or x509, or add --no-check",
+            "x509": f"add --no-check, then log in with: {suggest('login', profile.name)}",
+        }
+        error.hint = f"nothing was written; {ways.get(profile.auth.method, f'{error.hint}, or add --no-check')}"
+        raise
 
 
 class CheckReport:

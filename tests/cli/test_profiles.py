@@ -422,6 +422,14 @@ def test_add_writes_nothing_if_no_server_answers(here: Workplace) -> None:
     assert "needs --server" in here.run("profile", "add", "x", expect=2).stderr
 
 
+def test_a_mistake_of_add_names_its_option(here: Workplace) -> None:
+    words = ["profile", "add", "x", "--server", "https://a.example.org/skaha/v1", "--auth", "none", "--no-check"]
+    said = here.run(*words, "--shared", "logs", expect=2).stderr
+    assert said == "error: --shared: expected an absolute path, as the container sees it\n"
+    said = here.run(*words, "--storage-root", "/arc", expect=2).stderr
+    assert said == "error: profile x: storage: root and url belong together\n"
+
+
 def test_add_asks_on_a_terminal(here: Workplace) -> None:
     terminal = here.at_a_terminal("profile", "add", "mine", "--no-check")
     for question, answer in (

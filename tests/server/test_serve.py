@@ -228,3 +228,13 @@ def test_a_profile_of_it_is_added_with_a_token_in_a_file_below_home(server: Serv
     words = ["profile", "add", "remote", "--server", server.url, "--auth", "token", "--token-file", "~/tok"]
     server.here.run(*words)
     server.here.run("-p", "remote", "get", "sessions")
+
+
+def test_a_profile_that_the_server_does_not_accept_is_not_written(server: ServeProcess) -> None:
+    """Nothing in the hint refers to a profile, because there is none."""
+    words = ["profile", "add", "refused", "--server", server.url]
+    said = server.here.run(*words, "--auth", "none", expect=3).stderr
+    assert said.endswith("help: nothing was written; use --auth token or x509, or add --no-check\n")
+    said = server.here.run(*words, "--token-env", "WRONG", extra={"WRONG": "x"}, expect=3).stderr
+    assert said.endswith("help: nothing was written; set WRONG to a valid token, or add --no-check\n")
+    assert "unknown profile" in server.here.run("-p", "refused", "get", "sessions", expect=2).stderr
