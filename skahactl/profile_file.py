@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from skahactl.errors import Problem, ProfileFileError
-from skahactl.manifest.file_format import Duration, FileFormat, Finding, Scalar, Table
+from skahactl.manifest.file_format import Duration, FileFormat, Finding, Scalar, Table, list_text, string_for_words
 from skahactl.manifest.shared_record import SAFE_PATH, shared_problem
 from skahactl.manifest.syntax import SourceMap, SourceText, order_problems, parse_toml, read_text
 from skahactl.model import Limits, Resources
 from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry, address_problem, server_address
 from skahactl.system import home
+from skahactl.text import join_words
 
 LARGEST = 1 << 20  # bytes of a profile
 
@@ -74,6 +75,19 @@ Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveDuration = Annotated[Duration, Field(gt=0)]
 
 
+def _check_words(value: object, info: ValidationInfo) -> object:
+    """Reject a string in place of the list of its words."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return []  # reported as an empty list
+    key = str(info.field_name).replace("_", "-")
+    raise string_for_words(key, value, f"{key} = {list_text(['sh', '-c', value])}")
+
+
+Words = Annotated[list[Text], BeforeValidator(_check_words)]
+
+
 def _words(example: str) -> Any:
     return Field(default=None, min_length=1, examples=[example])
 
@@ -83,7 +97,7 @@ class AuthTable(Table):
     certificate: PathText | None = None
     token_file: PathText | None = None
     token_env: Text | None = None
-    token_command: list[Text] | None = _words('token-command = ["oidc-token", "srcnet"]')
+    token_command: Words | None = _words('token-command = ["oidc-token", "srcnet"]')
     login_url: Annotated[str, AfterValidator(_check_url)] | None = None
 
 
@@ -116,7 +130,7 @@ class StorageTable(Table):
 
 
 class NotifyTable(Table):
-    command: list[Text] | None = _words('command = ["notify-send", "skahactl"]')
+    command: Words | None = _words('command = ["notify-send", "skahactl"]')
 
 
 class ClientTable(Table):
@@ -235,12 +249,17 @@ def _contradictions(table: Mapping[str, Any], built_in: Profile | None) -> Itera
     """Yield a finding for each broken rule between keys. It reads the table before validation, so that a wrong value
     does not hide another finding."""
     if "server" not in table and built_in is None:
-        yield Finding(("server",), "missing", "write the address, as in https://ws-uv.canfar.net/skaha/v1")
+        yield Finding(
+            ("server",), "missing", 'write the address, as in https://ws-uv.canfar.net/skaha/v1, or server = "local"'
+        )
     auth, storage = table.get("auth"), table.get("storage", {})
     method = auth.get("method") if isinstance(auth, Mapping) else None
     if isinstance(auth, Mapping) and method in ("x509", "token", "none"):
         sources = [key for key in ("token-file", "token-env", "token-command") if key in auth]
-        if method == "token" and len(sources) != 1:
+        if method == "token" and len(sources) > 1:
+            number = "both" if len(sources) == 2 else "all"
+            yield Finding(("auth",), f"{join_words(sources)} are {number} set; keep one")
+        if method == "token" and not sources:
             yield Finding(("auth",), "method token needs one of token-file, token-env and token-command")
         if method != "token" and sources:
             message = f'needs method = "token", but the method is "{method}"'

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar, get_args
 
@@ -43,6 +44,29 @@ class Finding(NamedTuple):
 def invalid(message: str, hint: str | None = None) -> PydanticCustomError:
     """Return an error with our message."""
     return PydanticCustomError("skahactl", "{message}", {"message": message, "hint": hint})
+
+
+#: Characters of a command that only a shell understands.
+_SHELL_ONLY = re.compile(r"[$|<>;&*`\n]")
+
+
+def string_for_words(key: str, text: str, shell: str) -> PydanticCustomError:
+    """Return the error for a string where ``key`` takes the list of its words, with the line to paste.
+
+    ``shell`` is the line for a text that only a shell understands.
+    """
+    if _SHELL_ONLY.search(text):
+        return invalid("expected a list of words, found a string that needs a shell", f"write {shell}")
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return invalid("expected a list of words, found a string", f"write {shell}")
+    return invalid("expected a list of words, found a string", f"write {key} = {list_text(words)}")
+
+
+def list_text(words: Sequence[str]) -> str:
+    """Return a list of strings as TOML."""
+    return f"[{', '.join(json.dumps(word, ensure_ascii=False) for word in words)}]"
 
 
 def show_value(value: object) -> str:

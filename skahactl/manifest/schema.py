@@ -5,9 +5,7 @@ Rules between keys are in ``load.rule_findings``, so that one wrong value does n
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
@@ -21,6 +19,7 @@ from skahactl.manifest.file_format import (
     check_scalar,
     invalid,
     show_value,
+    string_for_words,
 )
 from skahactl.manifest.placeholders import BUILT_IN
 from skahactl.text import GB_AMOUNT
@@ -45,7 +44,6 @@ _IMAGE = re.compile(
     r"(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?"
     r"(?:@(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}))?"
 )
-_SHELL_ONLY = re.compile(r"[$|<>;&*`\n]")
 _OMIT = "to run the image's own command, delete the key"
 _OURS = frozenset({"REPLICA_ID", "REPLICA_COUNT"})
 
@@ -85,20 +83,13 @@ def check_image(value: object) -> object:
 
 
 def check_command(value: object) -> object:
-    """Reject a string in place of a list of strings, with the list to paste."""
+    """Reject a string in place of a list of strings, with the line to paste."""
     if not isinstance(value, str):
         return value
-    shell = "shell = '''" + value.strip("\n") + "'''" if "'''" not in value else "shell = ..."
-    if _SHELL_ONLY.search(value):
-        raise invalid("expected a list of words, found a string that needs a shell", f"write {shell}")
-    try:
-        words = shlex.split(value)
-    except ValueError:
-        raise invalid("expected a list of words, found a string", f"write {shell}") from None
-    if not words:
+    if not value.strip():
         raise invalid("the command is empty", _OMIT)
-    listed = ", ".join(json.dumps(word, ensure_ascii=False) for word in words)
-    raise invalid("expected a list of words, found a string", f"write command = [{listed}]")
+    shell = "shell = '''" + value.strip("\n") + "'''" if "'''" not in value else "shell = ..."
+    raise string_for_words("command", value, shell)
 
 
 #: Context of validation in which an empty first word of a command is the image's own entry point.

@@ -109,11 +109,35 @@ def test_what_profile_show_prints_is_a_profile_again(here: Workplace) -> None:
             'server = "https://a/skaha/v1"\n[auth]\nmethod = "token"\n',
             "needs one of token-file, token-env and token-command",
         ),
+        (
+            'server = "https://a/skaha/v1"\n[auth]\nmethod = "token"\ntoken-file = "x"\ntoken-env = "X"\n',
+            "auth: token-file and token-env are both set; keep one",
+        ),
+        (
+            'server = "local"\n[auth]\nmethod = "token"\ntoken-file = "x"\ntoken-env = "X"\ntoken-command = ["x"]\n',
+            "auth: token-file, token-env and token-command are all set; keep one",
+        ),
+        (
+            'server = "local"\n[auth]\nmethod = "token"\ntoken-command = "echo hi"\n',
+            'found a string (write token-command = ["echo", "hi"])',
+        ),
+        (
+            'server = "local"\n[notify]\ncommand = "mail -s \'the end\' me"\n',
+            'found a string (write command = ["mail", "-s", "the end", "me"])',
+        ),
+        (
+            'server = "local"\n[notify]\ncommand = "date >> ends"\n',
+            'a string that needs a shell (write command = ["sh", "-c", "date >> ends"])',
+        ),
+        ('server = "local"\n[notify]\ncommand = ""\n', "notify.command: the list is empty"),
         ('server = "https://a/skaha/v1"\ntoken = "s3cret"\n', "secrets are not written into profiles"),
         ('server = "https://a/skaha"\n', "expected the version at the end"),
         ('server = "https://bob:s3cret@a/skaha/v1"\n', "credentials do not belong into the address"),
         ('server = "ftp://a/skaha/v1"\n', "expected an address such as"),
-        ('registry = "x"\n', "server: missing"),
+        (
+            "[local]\nslots = 1\n",
+            'server: missing (write the address, as in https://ws-uv.canfar.net/skaha/v1, or server = "local")',
+        ),
         ('server = "https://a/skaha/v1"\nregistry-user = "bob"\n', "registry-user: goes with"),
         ('server = "https://a/skaha/v1"\n[vars]\nx = 1.5\n', "vars.x: 1.5 could be sent as 1.5 or 1.50"),
         ("server = \n", "not TOML"),
