@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from skahactl.commands.listing import GetOptions, GetQuery, WatchReporter, show_limited
 from skahactl.commands.runtime import open_runtime, poll_or_error, run
 from skahactl.engine import snapshot
-from skahactl.errors import AuthError, Exit, ProfileError, SkahactlError, UnreachableError
+from skahactl.errors import AuthError, Exit, ProfileError, ProfileFileError, SkahactlError, UnreachableError
 from skahactl.invocation import current
 from skahactl.ledger.database import read_ledger
 from skahactl.ledger.runs import job_keys, last_runs, summaries
@@ -42,10 +42,10 @@ def get_every_profile(asked: GetOptions) -> int:
             runs = last_runs(ledger, server)
             try:
                 profile = choose(runs[0].profile, context.environ)
-            except ProfileError as error:
-                failed.append(error)
-                continue
-            if profile.server == server:
+            except ProfileError as error:  # a removed profile is not an error: its jobs are shown as recorded
+                failed += [error] if isinstance(error, ProfileFileError) else []
+                profile = None
+            if profile is not None and profile.server == server:
                 runtime = stack.enter_context(open_runtime(profile, reads_only=True, shown=reporter))
                 queries.append(GetQuery(runtime, ("jobs",), asked))
             else:

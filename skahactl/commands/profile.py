@@ -554,7 +554,8 @@ def _credentials(profile: Profile, now: float) -> str:
     if auth.method == "none":
         return "none"
     if auth.method == "token":
-        return f"token from {auth.token_file or f'${auth.token_env}'}"
+        source = f"${auth.token_env}" if auth.token_env else "token-command" if auth.token_command else auth.token_file
+        return f"token from {source}"
     ends = ends_at(profile)
     left = "" if ends is None else f", valid until {iso_time(ends)} ({format_duration(ends - now)})"
     return f"certificate {auth.certificate}{left}"

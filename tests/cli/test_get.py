@@ -519,3 +519,13 @@ def test_any_number_of_jobs_takes_the_same_few_queries(tmp_path: Path) -> None:
             assert len(rows) == many
             asked[many] = len(statements)
     assert asked[1500] <= asked[5] + 5, asked
+
+
+def test_jobs_of_a_removed_profile_are_shown_as_recorded(tmp_path: Path) -> None:
+    here = Workplace(tmp_path)
+    with open_ledger(here.state) as ledger:
+        ledgers.add(ledger, ledgers.job("old", 1), server="https://gone.example/skaha/v1")
+        ledger.connection.execute("UPDATE runs SET profile = 'gone'")
+    done = here.run("get", "jobs", "-A", "-o", "json")
+    assert [row["name"] for row in json.loads(done.stdout)] == ["old"]
+    assert done.stderr == ""
