@@ -1097,7 +1097,7 @@ complete -c skahactl -n '__fish_skahactl_using_command validate' -l log-file -r 
 complete -c skahactl -n '__fish_skahactl_using_command wait' -l help -d 'Display this message and exit.'
 complete -c skahactl -n '__fish_skahactl_using_command wait' -s h -d 'Display this message and exit.'
 complete -c skahactl -n '__fish_skahactl_using_command wait' -l version -d 'Display application version.'
-complete -c skahactl -n '__fish_skahactl_using_command wait' -l for -x -d 'Condition to wait for (default: complete).'
+complete -c skahactl -n '__fish_skahactl_using_command wait' -l for -x -d 'complete: every replica is Completed (default); running: every one is Running o…'
 complete -c skahactl -n '__fish_skahactl_using_command wait' -l for -x -a 'complete running deleted'
 complete -c skahactl -n '__fish_skahactl_using_command wait' -l timeout -x -d 'Stop waiting after this time: 30s, 5m, 2h; no unit: seconds.'
 complete -c skahactl -n '__fish_skahactl_using_command wait' -l profile -x -d 'Profile name or file: where to run.'

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def validate(*manifests: Manifest, file: Files = None, sets: Sets = None, variables: Variables = None) -> int:
-    """Check manifests and report every mistake. It needs no network, local record or secrets.
+    """Check manifests and report mistakes, as many at once as possible. It needs no network, local record or secrets.
 
     Examples:
       skahactl validate job.toml

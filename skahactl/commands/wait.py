@@ -28,7 +28,7 @@ def wait(
             metavar="complete|running|deleted",
             group=EXECUTION,
             show_choices=False,
-            help="Condition to wait for (default: complete).",
+            help="complete: every replica is Completed (default); running: every one is Running or Completed; deleted.",
         ),
     ] = "complete",
     timeout: Annotated[

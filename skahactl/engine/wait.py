@@ -65,9 +65,9 @@ class JobWaiter:
             await self.runtime.pause(deadline=self.deadline)
         except TimedOut as error:
             names = list(dict.fromkeys(one.run.key.name for one in awaited))
-            verb = "is" if len(names) == 1 else "are"
             waited = format_duration(self.runtime.clock.now() - begun)
-            error.message = f"{', '.join(names)} {verb} not {_CONDITION_WORDS[self.condition]} after {waited}"
+            wanted = f"every replica of {', '.join(names)} is {_CONDITION_WORDS[self.condition]}"
+            error.message = f"timed out after {waited}: not {wanted}"
             error.hint = "\n".join(self._left(run) for run in {one.run.id: one.run for one in awaited}.values())
             raise
 
@@ -139,7 +139,7 @@ class JobWaiter:
         self.runtime.reporter.progress(views)
 
 
-_CONDITION_WORDS = {"complete": "Completed", "running": "Running", "deleted": "deleted"}
+_CONDITION_WORDS = {"complete": "Completed", "running": "Running or Completed", "deleted": "deleted"}
 
 
 def _counted(chosen: dict[int, str]) -> str:

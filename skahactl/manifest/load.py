@@ -471,7 +471,7 @@ def _share(table: Mapping[str, Any], items: Mapping[str, Any], given: list[str])
     elif "replicas" in table and rows:
         what = "row" if rows == ["csv"] else "combination"
         message = f"with {rows[0]}, one {what} is one replica"
-        yield Finding(("replicas",), message, "delete replicas, or write per-replica in [items]", at_key=True)
+        yield Finding(("replicas",), message, "delete replicas; for several, write per-replica in [items]", at_key=True)
     elif given and not rows and not keys:
         message = "set replicas or items.per-replica: how many replicas share the items"
         yield Finding(("items",), message, "replicas = 10 above the first [table], or per-replica = 1 in [items]")

@@ -78,7 +78,7 @@ def value_problem(text: str) -> str | None:
     if is_reread(text):
         return (
             f'is "{text}" as a whole, which the platform reads as a boolean or a number and then rejects; '
-            f"make it part of a longer text, for example a shell line, or an option written as --option={text}"
+            f"make it part of a longer text: a shell line, an option as --option={text}, or an item such as item-{text}"
         )
     size = len(text.encode())
     if size > LARGEST_ELEMENT:

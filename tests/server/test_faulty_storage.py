@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from skahactl.ledger.database import FILE, open_ledger
 from tests.faulty_proxy import FAULTS
 from tests.shared_site import SharedSite, shared_site
 from tests.workplace import wait_for
@@ -134,6 +135,9 @@ def test_results_are_adopted_as_a_whole(site: SharedSite) -> None:
 
 
 def test_the_timeline_does_not_call_an_unobserved_run_waiting(site: SharedSite) -> None:
+    with open_ledger(next((site.root / "copy").rglob(FILE)).parent) as ledger:  # a slow apply may have seen some run
+        ledger.connection.execute("UPDATE attempts SET state = 'Pending', started = NULL")
+        ledger.connection.execute("UPDATE replicas SET state = 'Pending'")
     site.run("apply", "job.toml", machine="copy", expect=1)
     shown = site.run("describe", f"tiles/3,{REPLICAS}", machine="copy").stdout
     assert "Failed" in shown

@@ -161,7 +161,7 @@ def test_one_list_that_lacks_it_deletes_nothing(tmp_path: Path) -> None:
         here.run("apply", "d.toml")
         server.tell("plan", list_empty=True)
         assert (
-            "d is not deleted after 2 s"
+            "timed out after 2 s: not every replica of d is deleted"
             in here.run("wait", "d", "--for", "deleted", "--timeout", "2s", expect=5).stderr
         )
 
