@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+from collections import deque
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from skahactl.logs.select import AttemptLog, Part
 
+_HELD = 32 << 20  # bytes of the last lines that are held in memory
 _LONGEST_LINE = 1 << 20  # maximum number of bytes of an incomplete line; a longer one is broken
 _IN_MEMORY = 8 << 20  # bytes of one log that are buffered in memory; more go to a temporary file
 _COLOURS = (36, 32, 35)  # colours that are readable on white and on black
@@ -58,29 +61,56 @@ class Lines:
 
 
 class LastLines:
-    """Buffer the text until ``release`` writes its last ``count`` lines; write everything after that directly.
+    """Hold the last ``count`` lines until ``release`` writes them; write everything after that directly.
 
-    An incomplete line counts as one, as in ``tail``.
+    An incomplete line counts as one, as in ``tail``. Only the pieces with these lines are held, in a file if they are
+    more than some tens of MB: a log of any length takes no more.
     """
 
     def __init__(self, write: Write, count: int):
-        import tempfile  # late: completion and help import this module, too
-
         self._write = write
         self._count = count
-        self._held: IO[bytes] | None = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 (see release)
+        self._holds = True
+        self._held: deque[tuple[bytes, int]] = deque()  # pieces, each with its number of newlines
+        self._lines = 0  # newlines in the held pieces
+        self._size = 0
+        self._file: IO[bytes] | None = None
 
     def __call__(self, data: bytes) -> None:
-        (self._write if self._held is None else self._held.write)(data)
+        if not self._holds:
+            self._write(data)
+        elif self._file is not None:
+            self._file.write(data)
+        elif data and self._count:
+            self._hold(data)
 
     def release(self) -> None:
-        """Write the last lines of the buffered text, and stop buffering."""
-        if self._held is None:
+        """Write the last lines, and hold nothing from now on."""
+        if not self._holds:
             return
-        held, self._held = cast(BinaryIO, self._held), None
-        with held:
-            for block in blocks(held, last_lines_at(held, self._count)):
+        self._holds = False
+        if self._file is None:
+            self._file = io.BytesIO(b"".join(data for data, _ in self._held))
+            self._held.clear()
+        with self._file as stream:
+            for block in blocks(cast(BinaryIO, stream), last_lines_at(cast(BinaryIO, stream), self._count)):
                 self._write(block)
+
+    def _hold(self, data: bytes) -> None:
+        newlines = data.count(b"\n")
+        self._held.append((data, newlines))
+        self._lines += newlines
+        self._size += len(data)
+        while self._lines - self._held[0][1] > self._count:
+            gone, newlines = self._held.popleft()
+            self._lines -= newlines
+            self._size -= len(gone)
+        if self._size > _HELD:
+            import tempfile  # late: completion and help import this module, too
+
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by release)
+            self._file.writelines(data for data, _ in self._held)
+            self._held.clear()
 
 
 def last_lines_at(stream: BinaryIO, count: int) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -106,6 +108,18 @@ def test_the_last_lines_are_those_of_tail(parts: list[bytes], count: int) -> Non
     last(b"and on")
     assert out.getvalue() == wanted + b"and on"
     assert text[last_lines_at(io.BytesIO(text), count) :] == wanted
+
+
+def test_the_last_lines_of_a_long_log_need_no_room_for_the_rest() -> None:
+    """100 MB pass while no file may grow beyond 1 MB."""
+    code = (
+        "import resource; from skahactl.logs.writers import LastLines; out = []\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)); last = LastLines(out.append, 2)\n"
+        "for number in range(100):\n    last(b'%d' % number + b'x' * 999_997 + b'\\n')\n"
+        "last.release(); print([line[:2] for line in b''.join(out).splitlines()])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("[b'98', b'99']\n", "")
 
 
 def test_the_last_lines_of_a_long_file_are_found_from_its_end(tmp_path: Path) -> None:
