@@ -354,11 +354,11 @@ def mark_results(
 def _open_items(ledger: Ledger, run: Run, numbers: Collection[int]) -> dict[int, tuple[int, ...]]:
     """Return the positions of the items of replicas with ``each`` that are not Completed."""
     each = replicas.replicas_with_each(ledger, run.id)
-    found: dict[int, tuple[int, ...]] = {}
+    found: dict[int, list[int]] = {}
     for row in replicas.items_of(ledger, run.id):
         if row.replica in numbers and row.replica in each and row.state != State.COMPLETED:
-            found[row.replica] = (*found.get(row.replica, ()), row.position)
-    return found
+            found.setdefault(row.replica, []).append(row.position)
+    return {number: tuple(positions) for number, positions in found.items()}
 
 
 def _observed(ledger: Ledger, run: Run, numbers: Collection[int], state: State) -> list[int]:
