@@ -319,15 +319,16 @@ async def _session(runtime: Runtime, removal: JobDeletion, chosen: ServerSession
     from skahactl.engine.delete import TRIES
     from skahactl.engine.outcome import StepOutcome
 
-    session, place = f"session {chosen.id} ({chosen.name}", f"on {runtime.where}"
+    status = f", {chosen.status}" if dry_run else ""
+    session = f"session {chosen.id} ({chosen.name}{status}) on {runtime.where}"
     if dry_run:
-        current().say(f"{session}, {chosen.status}) {place}: to delete (dry run)")
+        current().say(f"{session}: to delete (dry run)")
         result = StepOutcome.PLANNED
     elif await removal.delete_session(chosen.id):
-        current().say(f"{session}) {place}: deleted")
+        current().say(f"{session}: deleted")
         result = StepOutcome.DONE
     else:
-        current().warn(f"{session}) {place}: still listed after {TRIES} deletes")
+        current().warn(f"{session}: still listed after {TRIES} deletes")
         result = StepOutcome.STAYS
     part = removal.of_session(chosen, result)
     if current().machine_readable:

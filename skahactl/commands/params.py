@@ -21,7 +21,7 @@ EARLIER_RUNS = Group("Jobs that ran before", sort_key=6)
 DISPLAY = Group("Display", sort_key=7)
 
 ANY_TARGET = "JOB, JOB/REPLICAS (tiles/1-10,17), or the name or id of a session."
-RECORDED_TARGET = ANY_TARGET.replace("a session.", "a session of a job here.")
+RECORDED_TARGET = "JOB, JOB/REPLICAS (tiles/1-10,17), or the name or id of a session of a job here."
 
 #: ``*targets: TargetWord``.
 TargetWord = Annotated[str, Parameter(name="TARGET", help=ANY_TARGET, completer=completers.jobs, required=True)]

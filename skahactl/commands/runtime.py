@@ -39,7 +39,7 @@ class LineReporter:
         current().warn(text)
 
     def warn(self, text: str) -> None:
-        self.say(f"warning: {text}")
+        self.say(text)
 
     def progress(self, runs: Sequence[RunProgress]) -> None:
         """Do nothing: a command that only reads shows no progress."""

@@ -418,7 +418,7 @@ class Driver:
         for session in (one for run in self.runs for one in recorder.unrecognised.get(run.id, {}).values()):
             self.runtime.warn_once(f"unrecognised session {session.name} ({session.id}) left untouched")
         for text in recorder.warnings:
-            self.runtime.reporter.warn(text)
+            self.runtime.warn(text)
         recorder.warnings.clear()
 
     def _progress(self) -> None:

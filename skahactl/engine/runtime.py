@@ -175,7 +175,11 @@ class Runtime:
         """Print a warning; the same text is printed only once."""
         if text not in self._warned:
             self._warned.add(text)
-            self.reporter.warn(text)
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+        self.reporter.warn(f"warning: {text}")
 
     async def close(self) -> None:
         """Close the connection, if there is one. The ledger stays open, because the caller opened it."""

@@ -39,7 +39,7 @@ class QuietReporter(SilentReporter):
         self._context = context
 
     def warn(self, text: str) -> None:
-        self._context.warn(f"warning: {one_line(text)}")
+        self._context.warn(one_line(text))
 
 
 class PlainReporter:
@@ -60,7 +60,7 @@ class PlainReporter:
             self._stream.flush()
 
     def warn(self, text: str) -> None:
-        self.say(f"warning: {text}")
+        self.say(text)
 
     def progress(self, runs: Sequence[RunProgress]) -> None:
         for run in runs:
@@ -162,7 +162,7 @@ class LiveReporter:
             self._tell()
 
     def warn(self, text: str) -> None:
-        self.say(f"warning: {text}")
+        self.say(text)
 
     def progress(self, runs: Sequence[RunProgress]) -> None:
         with self._changed:
