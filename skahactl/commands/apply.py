@@ -188,7 +188,7 @@ def split_off_empty(jobs: tuple[Job, ...], missing: bool = False) -> tuple[tuple
     )
     reason = f"nothing to do: {'every item is Completed' if missing else 'the list of items is empty'}"
     parts = [
-        JobOutcome(job.name, JobAction.KEEP, reason, digest=job.digest, explained=True, watched=True)
+        JobOutcome(job.name, JobAction.KEEP, reason, digest=job.digest, reason_is_final=True, has_driver=True)
         for job in jobs
         if not job.replicas
     ]

@@ -19,7 +19,7 @@ from skahactl.model import ENDED, State
 from skahactl.profiles import choose
 from skahactl.render.columns import ALL_PROFILES
 from skahactl.render.tables import sort_rows
-from skahactl.render.watched import watched_view
+from skahactl.render.watch import watched_view
 from skahactl.system import SystemClock, state_dir
 from skahactl.text import about_duration, count_noun, suggest
 

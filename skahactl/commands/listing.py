@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from skahactl.engine.runtime import Runtime
     from skahactl.ledger.records import Run
-    from skahactl.render.watched import WatchedView
+    from skahactl.render.watch import WatchedView
     from skahactl.shapes import Row
     from skahactl.skaha.models import Listing
 
@@ -315,7 +315,7 @@ def _noun(word: str) -> str | None:
 
 def watch_rows(words: Sequence[str], asked: GetOptions) -> int:
     """Show the rows and update them until every named job has ended, or until a signal."""
-    from skahactl.render.watched import watched_view
+    from skahactl.render.watch import watched_view
 
     reporter = WatchReporter()
     with open_runtime(reads_only=True, shown=reporter) as runtime:

@@ -25,7 +25,7 @@ from skahactl.logs.select import (
     part_of,
     why_empty,
 )
-from skahactl.logs.shared import FallbackLogs
+from skahactl.logs.shared_source import FallbackLogs
 from skahactl.logs.show import Shown, show_logs
 from skahactl.logs.writers import FileWriter, WriterChain, WriterOptions, draw_marks, file_name
 from skahactl.targets import Target, find, unknown_target
@@ -184,7 +184,7 @@ class _LogsCommand:
         at_once = min(self.asked.most, _AT_ONCE)
         if self._listing is None:  # nothing is read from the platform
             return await show_logs(logs, self._read, out.sink, at_once=at_once, tail=tail)
-        from skahactl.logs.saving import SavingLogs
+        from skahactl.logs.save import SavingLogs
 
         saving = SavingLogs(self.runtime, _runs_of(targets), self._read)
         shown = await show_logs(logs, saving.read, out.sink, at_once=at_once, tail=tail)

@@ -123,7 +123,7 @@ def _gather(ledger: Ledger, run: Run) -> ReportJob:
 
 def _last_line(row: AttemptRow) -> str | None:
     """Return the last line of the attempt's saved log; without one, its reason."""
-    from skahactl.logs.saved import last_line_of
+    from skahactl.logs.copies import last_line_of
 
     try:
         with open(row.log_path or "", "rb") as stream:

@@ -198,7 +198,7 @@ class Applier:
         known.jobs.append(part)
         if decision.action in _NOTHING:
             outcome.job_outcome(part, last)
-            part.watched = living_driver(self.runtime.ledger, history.key(job.name)) is not None
+            part.has_driver = living_driver(self.runtime.ledger, history.key(job.name)) is not None
             return part, None
         if decision.action is JobAction.KEEP:
             assert last is not None
@@ -361,7 +361,7 @@ class Applier:
             outcome.fill_results(part, self.runtime.ledger, summary.run.id, self.mode.words)
             if part.action is JobAction.KEEP and summary.run.ended is not None:
                 part.reason = f"run {summary.run.number} has ended"
-            part.watched = self.wait and failure is None
+            part.has_driver = self.wait and failure is None
             part.exit = outcome.exit_of_driven(part, summary, self.wait) if failure is None else failure.exit
 
     def _driver(self, to_drive: list[Run], *, follow: bool, create: bool) -> Driver:

@@ -21,7 +21,7 @@ from skahactl.ledger import replicas, runs
 from skahactl.ledger.attempts import attempts_of, forget_logs, runs_with
 from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import DISCARD_LOGS
-from skahactl.logs.saved import log_path
+from skahactl.logs.copies import log_path
 from skahactl.model import ALIVE, ENDED, State
 from skahactl.skaha.models import ServerError
 from skahactl.text import count_noun, join_words
@@ -319,7 +319,7 @@ class JobDeletion:
 
     def _part(self, run: Run, numbers: Collection[int] | None, listing: Listing) -> JobOutcome:
         """Return the part of a run with its planned steps."""
-        part = JobOutcome(run.key.name, JobAction.DELETE, "delete requested", run.number, run.digest, watched=True)
+        part = JobOutcome(run.key.name, JobAction.DELETE, "delete requested", run.number, run.digest, has_driver=True)
         self._fill(part, run)
         listed = {session.id for session in listing.sessions}
         latest = self._latest(run)
@@ -355,11 +355,11 @@ def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str]) -> St
 def _deletion_reason(part: JobOutcome, run: Run) -> None:
     """State in ``part`` what was deleted.
 
-    ``explained`` is set if no live or queued replica was deleted, so that the reason is the whole message.
+    ``reason_is_final`` is set if no live or queued replica was deleted, so that the reason is the whole message.
     """
     before = [step.reason for step in part.steps if step.action is StepAction.DELETE]
     part.reason = outcome.deletion_text(part.steps) or _nothing_left(part, run)
-    part.explained = ENDED.issuperset(before)
+    part.reason_is_final = ENDED.issuperset(before)
 
 
 def _judge_request(run: Run, part: JobOutcome, undeleted: Undeleted) -> None:
@@ -372,7 +372,7 @@ def _judge_request(run: Run, part: JobOutcome, undeleted: Undeleted) -> None:
     asked = [f"deletion of {count_noun(sessions, 'session')} requested; not verified"] if sessions else []
     asked += [f"{count_noun(queued, 'queued replica')} deleted"] if queued else []
     part.reason = "; ".join(asked) or _nothing_left(part, run)
-    part.explained = True
+    part.reason_is_final = True
     own = {step.session for step in requested}
     errors = {session: error for session, error in undeleted.items() if error is not None and session in own}
     part.exit = outcome.exit_of_undeleted(errors)
@@ -398,7 +398,7 @@ def _forgotten_reason(part: JobOutcome, size: int | None) -> None:
     if size is not None:
         deleted += ["the record", f"the saved logs ({size} bytes)"]
     part.reason = f"{join_words(deleted or ['no session'])}{'' if deleted[1:] else f' of run {part.run}'} deleted"
-    part.explained = True
+    part.reason_is_final = True
     part.next_run = 1 if size is not None and part.next_run is not None else None
 
 

@@ -100,12 +100,12 @@ class JobOutcome:
     unlogged: int = 0  # Failed replicas that never started, and have no log
     unseen: int = 0  # Unknown replicas without a session when the job was adopted
     worked: float | None = None  # seconds in which any attempt was alive
-    explained: bool = False  # ``reason`` is the whole message, and is shown instead of a general one
+    reason_is_final: bool = False  # ``reason`` is the whole message, and is shown instead of a general one
     next_run: int | None = None  # the run that the next apply of a deleted job starts
     manifest: str | None = None  # the path as it was given
     call: tuple[str, ...] = ()  # the words of apply: see suggest_apply
     resume: str | None = None  # the command that drives it until it ends
-    watched: bool = False  # whether a command monitors it until it ends
+    has_driver: bool = False  # whether a command monitors it until it ends
 
     def data(self) -> dict[str, object]:
         return {
@@ -339,8 +339,8 @@ def decision_outcome(job: Job, decision: Decision, last: RunSummary | None) -> J
 def outcome_left_to(driver: BusyError, job: Job, last: RunSummary | None) -> JobOutcome:
     """Return the part of a job that another command drives."""
     part = JobOutcome(job.name, JobAction.BUSY, driver.message, digest=job.digest, exit=driver.exit, hint=driver.hint)
-    part.explained = True
-    part.watched = True
+    part.reason_is_final = True
+    part.has_driver = True
     job_outcome(part, last)
     return part
 

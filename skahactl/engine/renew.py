@@ -57,7 +57,8 @@ class Renewal:
             if one.part.steps[-1].outcome is StepOutcome.REJECTED:
                 one.part.exit = Exit.NO
         for part in parts:
-            part.reason, part.explained = _reason([one for one in asked if one.part is part], part, after), not dry_run
+            part.reason = _reason([one for one in asked if one.part is part], part, after)
+            part.reason_is_final = not dry_run
         return Outcome(self.runtime.profile, dry_run, parts)
 
     def _live(self, target: Target, listed: dict[str, ServerSession], parts: list[JobOutcome]) -> list[_RenewRequest]:
@@ -66,12 +67,12 @@ class Renewal:
             session = next((s for s in listed.values() if target.session in (s.id, s.name)), None)
             if session is None:
                 raise unknown_target(self.runtime.ledger, self.runtime.profile, target.word, is_listed=True)
-            part = JobOutcome(session.name, JobAction.RENEW, "the session is not live", watched=True)
+            part = JobOutcome(session.name, JobAction.RENEW, "the session is not live", has_driver=True)
             parts.append(part)
             return [_RenewRequest(part, 1, None, session)] if session.status in alive else []
         reason = _nothing(target.numbers)
         part = JobOutcome(
-            target.run.key.name, JobAction.RENEW, reason, target.run.number, target.run.digest, watched=True
+            target.run.key.name, JobAction.RENEW, reason, target.run.number, target.run.digest, has_driver=True
         )
         job_outcome(part, runs.summaries(self.runtime.ledger, [target.run])[0])
         parts.append(part)

@@ -187,11 +187,11 @@ class Retry:
                 part.steps = outcome.done_steps(self.runtime.ledger, run.id, steps, driver.results)
                 part.exit = outcome.exit_of_driven(part, self._fill(part, run), follow)
         for _, _, part in driven:
-            part.watched = follow
+            part.has_driver = follow
 
     def _leave(self, driver: BusyError, run: Run, left: tuple[Step, ...], part: JobOutcome) -> None:
         """Fill the part of a run that another command drives; that command starts the new attempts."""
-        part.watched = True
+        part.has_driver = True
         part.steps = outcome.done_steps(self.runtime.ledger, run.id, left, {})
         self._fill(part, run)
         if run.id in self._handed:
@@ -270,9 +270,9 @@ def nothing_to_retry(ledger: Ledger, run: Run, chosen: RetryChoice, dry_run: boo
     part = preview_retry(ledger, run, chosen)
     assert part.summary is not None
     part.exit = outcome.exit_of_driven(part, part.summary, follow) if follow else Exit.NO if chosen.left else Exit.DONE
-    part.explained = True
+    part.reason_is_final = True
     part.hint = _retriable_hint(ledger, part.summary, chosen.resources)
-    part.watched = living_driver(ledger, run.key) is not None
+    part.has_driver = living_driver(ledger, run.key) is not None
     part.resume = outcome.continuing(ledger, [run])
     for step in part.steps:
         step.outcome = StepOutcome.PLANNED if dry_run else StepOutcome.UNCHANGED

@@ -16,7 +16,7 @@ from skahactl.ledger.attempts import add_recorded_attempt, set_attempt
 from skahactl.ledger.records import UNREAD, AttemptRow, ResultSource, Run
 from skahactl.ledger.runs import set_run
 from skahactl.logs import keep
-from skahactl.logs.shared import SharedLogSource
+from skahactl.logs.shared_source import SharedLogSource
 from skahactl.manifest.shared_record import RecordDirectory, RecordedEnd
 from skahactl.model import ALIVE, OBSERVED, State, ended_state
 from skahactl.skaha.storage import LISTING_FROM, FoundEnds, newest_run

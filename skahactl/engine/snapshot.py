@@ -197,7 +197,7 @@ def _deadlines(ledger: Ledger, run_ids: Sequence[int]) -> dict[int, float]:
 
 def _log_folder(ledger: Ledger, run: Run) -> str | None:
     """Return where the logs of a run are saved; None if none are saved."""
-    from skahactl.logs.saved import log_path
+    from skahactl.logs.copies import log_path
 
     return None if run.keep == "none" else str(log_path(ledger.state_dir, run, 1, 1).parent)
 

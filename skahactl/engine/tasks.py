@@ -23,7 +23,7 @@ from skahactl.ledger.attempts import set_attempt
 from skahactl.ledger.database import Ledger
 from skahactl.ledger.records import AttemptKey, AttemptRow, Run
 from skahactl.logs import keep
-from skahactl.logs.saved import log_path
+from skahactl.logs.copies import log_path
 from skahactl.manifest.placeholders import ItemMarks
 from skahactl.model import OBSERVED, State
 from skahactl.profile import ClientSettings

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from skahactl.errors import SkahactlError
-from skahactl.logs.saved import LastLine, last_line_of
+from skahactl.logs.copies import LastLine, last_line_of
 from skahactl.profile import LOCAL_SERVER
 from skahactl.text import suggest
 

@@ -22,7 +22,7 @@ def notify_end(context: Invocation, outcome: Outcome, seconds: float) -> None:
     On a terminal: the bell, and OSC 9 with the jobs. ``[notify] command`` of the profile runs once for each job, with
     SKAHACTL_JOB, SKAHACTL_STATUS and SKAHACTL_FAILED (the number of replicas) in its environment.
     """
-    ended = [job for job in outcome.jobs if job.watched and job.status is not None]
+    ended = [job for job in outcome.jobs if job.has_driver and job.status is not None]
     if not ended:
         return
     if is_screen(context.stderr, context.environ) and not context.quiet:

@@ -136,7 +136,7 @@ def _say_outcome(context: Invocation, profile: Profile, where: str, job: JobOutc
 
 def _print_urls(context: Invocation, job: JobOutcome) -> None:
     """Print the addresses of an interactive job that this command watched until it was Running."""
-    if job.watched and job.summary is not None and job.summary.run.kind != "headless":
+    if job.has_driver and job.summary is not None and job.summary.run.kind != "headless":
         for url in filter(
             None, (step.url for step in job.steps if step.action not in (StepAction.DELETE, StepAction.RENEW))
         ):
@@ -157,7 +157,7 @@ def _is_driven(job: JobOutcome) -> bool:
     done = done_text(job.steps) or job.action not in _EXPLAINED
     if job.action is JobAction.DELETE and job.exit is not Exit.DONE:
         return False
-    return bool(job.watched and not job.explained and job.summary and job.status in ended and done)
+    return bool(job.has_driver and not job.reason_is_final and job.summary and job.status in ended and done)
 
 
 def _say_verdict(context: Invocation, profile: Profile, job: JobOutcome) -> None:
@@ -225,16 +225,17 @@ def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]
 def _headline(job: JobOutcome) -> str:
     """Return what was done and the status, or why nothing was done."""
     done = done_text(job.steps)
-    if job.action is JobAction.DELETE and (done or job.explained) and job.status in ENDED:
-        return job.reason if job.explained else done
+    if job.action is JobAction.DELETE and (done or job.reason_is_final) and job.status in ENDED:
+        return job.reason if job.reason_is_final else done
     driven = job.action is not JobAction.DELETE and (done or job.action not in _EXPLAINED)
-    if job.status and job.watched and not job.explained and driven:
+    if job.status and job.has_driver and not job.reason_is_final and driven:
         return standing(job.status, job.counts)
     queued = sum(step.outcome is StepOutcome.QUEUED for step in job.steps)
-    if job.action is JobAction.RETRY and queued and not job.explained:
+    if job.action is JobAction.RETRY and queued and not job.reason_is_final:
         done = "; ".join(filter(None, (done, f"{count_noun(queued, 'replica')} queued")))
     is_recorded = job.action is JobAction.CREATE and job.run is not None
-    said = (not job.explained and done) or (f"run {job.run} is recorded" if is_recorded else job.reason or job.action)
+    reason = f"run {job.run} is recorded" if is_recorded else job.reason or job.action
+    said = (not job.reason_is_final and done) or reason
     mark = ":" if job.action is JobAction.ENDED else ";"
     return f"{said}{mark} {standing(job.status, job.counts)}" if job.status else said
 
@@ -283,7 +284,7 @@ def _advice(job: JobOutcome, profile: Profile) -> list[str]:
     held = job.counts[State.QUEUED]
     is_stopped = job.summary is not None and job.summary.stop_reason is not None
     failed = job.summary.retriable if job.summary is not None else 0
-    if not job.watched and (alive or held or failed) and not is_stopped:
+    if not job.has_driver and (alive or held or failed) and not is_stopped:
         again = job.resume or suggest("resume", job.name)
         lines.append(f"{no_driver(held, failed)}{_without_driver(job, profile)}. To continue: {again}")
     return lines

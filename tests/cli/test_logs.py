@@ -19,7 +19,7 @@ from skahactl.ledger import attempts, runs
 from skahactl.ledger.database import open_ledger
 from skahactl.ledger.records import Run
 from skahactl.ledger.replicas import record_items
-from skahactl.logs.saved import log_path
+from skahactl.logs.copies import log_path
 from skahactl.model import State
 from tests import ledgers
 from tests.log_server import lines

@@ -16,7 +16,7 @@ from tests.rendering import CANFAR, context, written
 
 
 def ended(*command: str) -> Outcome:
-    job = JobOutcome("tiles", "create", "", status=State.FAILED, counts=zero_filled({State.FAILED: 3}), watched=True)
+    job = JobOutcome("tiles", "create", "", status=State.FAILED, counts=zero_filled({State.FAILED: 3}), has_driver=True)
     return Outcome(replace(CANFAR, notify=command), False, [job])
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from skahactl.errors import UnreachableError
 from skahactl.ledger.database import open_ledger
+from skahactl.logs.copies import log_path
 from skahactl.logs.keep import GAP, ROTATED, Fetched, fetch, overlap
-from skahactl.logs.saved import log_path
 from skahactl.manifest.placeholders import ItemMarks
 from skahactl.skaha.client import Client
 from tests import ledgers

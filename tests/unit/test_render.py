@@ -277,7 +277,7 @@ def test_a_deleted_job_says_what_starts_it_again() -> None:
             counts=deleted,
             steps=[],
             next_run=following,
-            watched=True,
+            has_driver=True,
         )
         show_outcome(place, Outcome(CANFAR, False, [part]))
         assert ("the next apply of tiles starts run 2" in written(place)[1]) == (following == 2)
@@ -563,7 +563,7 @@ def test_the_verdict_of_a_skipped_job_says_why() -> None:
     counts = zero_filled({State.SKIPPED: 1})
     place = context(environ={"TERM": "xterm", "NO_COLOR": "1"}, stderr=Screen())
     job = made(
-        action=JobAction.CREATE, reason="", status="Failed", counts=counts, watched=True, hint="shards is Failed",
+        action=JobAction.CREATE, reason="", status="Failed", counts=counts, has_driver=True, hint="shards is Failed",
         summary=RunSummary(run_of(1), counts, "Failed", 0), steps=[step(1, StepAction.CREATE, StepOutcome.DONE)],
     )  # fmt: skip
     show_outcome(place, Outcome(CANFAR, False, [job]))
@@ -578,7 +578,7 @@ def test_the_verdict_of_an_unknown_job_names_both_ways_to_continue() -> None:
     counts = zero_filled({State.UNKNOWN: 1})
     place = context(environ={"TERM": "xterm", "NO_COLOR": "1"}, stderr=Screen())
     job = made(
-        action=JobAction.RESUME, reason="", status="Unknown", counts=counts, watched=True,
+        action=JobAction.RESUME, reason="", status="Unknown", counts=counts, has_driver=True,
         summary=RunSummary(run_of(1), counts, "Unknown", 0), steps=[],
     )  # fmt: skip
     show_outcome(place, Outcome(CANFAR, False, [job]))

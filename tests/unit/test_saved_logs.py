@@ -10,8 +10,8 @@ import pytest
 
 from skahactl.ledger import attempts
 from skahactl.ledger.database import open_ledger
+from skahactl.logs.copies import LastLine, last_line_of
 from skahactl.logs.follow import SessionWatch
-from skahactl.logs.saved import LastLine, last_line_of
 from skahactl.logs.select import Choice
 from skahactl.model import Resources, State
 from skahactl.shapes import FailedItem, failure_reason
