@@ -35,6 +35,9 @@ def address_problem(text: str, schemes: Iterable[str]) -> str | None:
     return "it has no host" if not parts.hostname else _host_problem(parts.hostname)
 
 
+NO_CREDENTIALS = "credentials do not belong in an address; see [auth]"
+
+
 def server_address(text: str) -> str:
     """Return the address of a server without a slash at its end. Raises ValueError with an example for an invalid
     one."""
@@ -50,7 +53,7 @@ def server_address(text: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError("expected an address such as https://ws-uv.canfar.net/skaha/v1, or local")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("credentials do not belong into the address; see [auth]")
+        raise ValueError(NO_CREDENTIALS)
     if not re.search(r"/v\d+$", path):
         raise ValueError("expected the version at the end, as in https://ws-uv.canfar.net/skaha/v1")
     return f"{parts.scheme}://{parts.netloc}{path}"

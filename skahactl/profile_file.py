@@ -20,7 +20,16 @@ from skahactl.manifest.file_format import Duration, FileFormat, Finding, Scalar,
 from skahactl.manifest.shared_record import SAFE_PATH, shared_problem
 from skahactl.manifest.syntax import SourceMap, SourceText, order_problems, parse_toml, read_text
 from skahactl.model import Limits, Resources
-from skahactl.profile import LOCAL_CLIENT, LOCAL_SERVER, Auth, Profile, Registry, address_problem, server_address
+from skahactl.profile import (
+    LOCAL_CLIENT,
+    LOCAL_SERVER,
+    NO_CREDENTIALS,
+    Auth,
+    Profile,
+    Registry,
+    address_problem,
+    server_address,
+)
 from skahactl.system import home
 from skahactl.text import join_words
 
@@ -47,7 +56,7 @@ def _check_storage_url(text: str) -> str:
     if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("expected an address such as https://ws-uv.canfar.net/arc")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("credentials do not belong into the address; see [auth]")
+        raise ValueError(NO_CREDENTIALS)
     return text
 
 

@@ -257,12 +257,17 @@ def _inside(given: str, path: str, found: list[Problem]) -> list[str]:
     except OSError as error:
         found.append(Problem(given, f"cannot be read: {error.strerror}"))
         return []
-    names = [os.path.join(given, name) for name in names if not os.path.isdir(os.path.join(path, name))]
+    names = [os.path.join(given, name) for name in names if _is_file_or_broken_link(os.path.join(path, name))]
     if not names:
         found.append(
             Problem(given, "this directory contains no *.toml file", hint="manifests have names that end with .toml")
         )
     return names
+
+
+def _is_file_or_broken_link(path: str) -> bool:
+    """Return whether a name in a directory is to be read. A pipe of that name would never end."""
+    return os.path.isfile(path) or not os.path.exists(path)
 
 
 def _jobs(file: str, stdin: BinaryIO | None, found: list[Problem]) -> Iterator[_RawDraft]:

@@ -217,7 +217,7 @@ def _result(
 
 
 FORBIDDEN_HINT = "this account may not use the platform, or its credential cannot be used; ask its administrators"
-WRONG_URL = "this is perhaps not a Skaha server; check its address, which is such as https://ws-uv.canfar.net/skaha/v1"
+WRONG_URL = "this may not be a Skaha server; check its address, for example https://ws-uv.canfar.net/skaha/v1"
 UNKNOWN_HOST = "no connection: the host name is unknown"
 REJECTED_HINT = "do not send it again unchanged; check the environment, the resources and the name of the image"
 

@@ -132,7 +132,7 @@ def test_what_profile_show_prints_is_a_profile_again(here: Workplace) -> None:
         ('server = "local"\n[notify]\ncommand = ""\n', "notify.command: the list is empty"),
         ('server = "https://a/skaha/v1"\ntoken = "s3cret"\n', "secrets are not written into profiles"),
         ('server = "https://a/skaha"\n', "expected the version at the end"),
-        ('server = "https://bob:s3cret@a/skaha/v1"\n', "credentials do not belong into the address"),
+        ('server = "https://bob:s3cret@a/skaha/v1"\n', "credentials do not belong in an address"),
         ('server = "ftp://a/skaha/v1"\n', "expected an address such as"),
         (
             "[local]\nslots = 1\n",
