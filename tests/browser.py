@@ -51,7 +51,7 @@ class Browser:
     def _middle(self, selector: str, place: int) -> tuple[float, float]:
         found = self.run(  # after the frames that tell the page of the scrolling
             "const e = document.querySelectorAll(arguments[0])[arguments[1]];"
-            "e.scrollIntoView({block: 'center', behavior: 'instant'});"
+            "e.scrollIntoView({block: 'center'});"
             "return new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => {"
             "const b = e.getBoundingClientRect(); done([b.x + b.width / 2, b.y + b.height / 2]) })))",
             selector,

@@ -3,6 +3,7 @@
 (() => {
   const tip = document.getElementById("tip");
   let current = null;
+  let last = null; // where the arrow keys go on: shown, about to be, or hidden since by scrolling
   const titled = (node) => {
     const found = node instanceof Element ? node.closest("rect, circle, path") : null;
     return found && found.querySelector(":scope > title") ? found : null;
@@ -15,6 +16,7 @@
     tip.hidden = true;
   };
   const show = (mark, x, y) => {
+    last = mark;
     if (mark !== current) {
       hide();
       const title = mark.querySelector("title");
@@ -46,17 +48,19 @@
   document.addEventListener("scroll", hide, true);
   addEventListener("beforeprint", hide);
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") { hide(); return; }
+    if (event.key === "Escape") { hide(); last = null; return; }
     const chart = event.target instanceof Element ? event.target.closest(".plot[tabindex]") : null;
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (!chart || !step) return;
     const marks = [...chart.querySelectorAll("title")].map((title) => title.parentNode);
-    const place = marks.indexOf(current);
+    const place = marks.indexOf(last);
     const next = marks[place < 0 ? 0 : Math.min(marks.length - 1, Math.max(0, place + step))];
     if (!next) return;
     event.preventDefault();
+    last = next;
     next.scrollIntoView({ block: "nearest" });
     requestAnimationFrame(() => {
+      if (last !== next) return; // another key was pressed before this frame
       const box = next.getBoundingClientRect();
       show(next, box.left, box.bottom - 10);
     });

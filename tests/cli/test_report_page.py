@@ -129,6 +129,18 @@ def test_a_tap_and_the_arrow_keys_do_the_same(browser: Browser, page: Path) -> N
     assert tip(browser) == ""
 
 
+def test_fast_arrow_keys_are_all_counted_and_scroll_along(browser: Browser, page: Path) -> None:
+    browser.open(written(page, report_of(job(60, failing=1))))
+    browser.run("document.querySelector('.timeline .plot').focus()")
+    browser.run(  # all before the next frame
+        "for (let n = 0; n < 50; n++) document.activeElement.dispatchEvent("
+        "new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true}))"
+    )
+    browser.run("return new Promise(done => setTimeout(done, 1000))")  # longer than a smooth scroll
+    assert tip(browser).startswith("Replica 50:")
+    assert browser.run("const b = document.querySelector('.on').getBoundingClientRect(); return b.bottom <= innerHeight")
+
+
 def test_the_page_follows_the_light_and_the_dark_mode(browser: Browser, page: Path) -> None:
     written(page, report_of(job(12)))
     brightness = {}
