@@ -127,7 +127,7 @@ def _of_run(runtime: Runtime, target: Target) -> DescribeQuery:
 
 
 def _replicas(runtime: Runtime, target: Target, run: Run, attempts: Sequence[AttemptRow]) -> list[Row]:
-    rows = snapshot.replica_rows(runtime.ledger, [target], [run])
+    rows = snapshot.replica_rows(runtime.ledger, [target], [run], runtime.clock.now())
     tried: dict[object, list[Row]] = {}
     for attempt in attempts:
         tried.setdefault(attempt.replica, []).append(shapes.attempt(run, attempt))

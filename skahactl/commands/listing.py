@@ -193,7 +193,7 @@ class GetQuery:
         elif self.noun == "jobs":
             found = snapshot.job_rows(ledger, self.runs, folders=current().machine_readable)
         elif self.noun == "replicas":
-            found = snapshot.replica_rows(ledger, self.targets, self.runs)
+            found = snapshot.replica_rows(ledger, self.targets, self.runs, self.runtime.clock.now())
         else:
             found = snapshot.item_rows(ledger, self.targets, self.runs)
         return self._filtered(found)

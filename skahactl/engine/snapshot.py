@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from skahactl import shapes
 from skahactl.ledger.attempts import attempts_of, known_sessions, usage_of
 from skahactl.ledger.lock import living_driver
-from skahactl.ledger.replicas import failed_items, items_of, replicas_of, replicas_with_each
+from skahactl.ledger.replicas import failed_items, items_of, replica_states, replicas_of, replicas_with_each
 from skahactl.ledger.runs import last_runs, run_by_id, summaries, unsaved_log_counts
 from skahactl.model import ALIVE, ENDED, State
 from skahactl.targets import Target, by_run, current_user
@@ -53,29 +53,40 @@ def job_rows(ledger: Ledger, runs: Sequence[Run], *, folders: bool = True) -> li
     ]
 
 
-def replica_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run]) -> list[Row]:
+def replica_rows(ledger: Ledger, targets: Sequence[Target], runs: Sequence[Run], now: float) -> list[Row]:
     """Return a row for each replica of the runs, or only for those that the targets name."""
     chosen = _numbers(targets)
     found: list[Row] = []
     for run in runs:
-        latest = latest_attempts(ledger, run)
+        attempts = attempts_of(ledger, run.id)
+        latest = {attempt.replica: attempt for attempt in attempts}
         rows = replicas_of(ledger, run.id, chosen.get(run.id))
         failed = failed_items(ledger, run.id)
         used = usage_of(ledger, run.id)
-        stopped, waits = summaries(ledger, [run])[0].stop_reason, None
-        if run.after and run.started is None and run.ended is None:
-            from skahactl.engine.driver import gate_for
-
-            waits = gate_for(ledger, run, set()).reason
+        held = idle = None
+        if any(row.state == State.QUEUED for row in rows):
+            held = _hold_reason(ledger, run, attempts, now)
+            idle = None if living_driver(ledger, run.key) else "no driver is running"
         for row in rows:
             item = _failed_item(row, failed.get(row.number))
             own, attempt = used.get((row.number, row.attempt)), latest.get(row.number)
             if row.state == State.QUEUED:
-                row = replace(row, reason=stopped or waits or row.reason)
+                row = replace(row, reason=held or row.reason or idle)
             elif row.state in ALIVE and attempt is not None and attempt.missing_since is not None:
                 row = replace(row, reason=row.reason or NOT_LISTED)
             found.append(shapes.replica(run, row, attempt, item, own))
     return found
+
+
+def _hold_reason(ledger: Ledger, run: Run, attempts: tuple[AttemptRow, ...], now: float) -> str | None:
+    """Return what keeps Queued replicas of a run from being created: another job or a limit. None if nothing does."""
+    from skahactl.engine.driver import gate_for
+    from skahactl.engine.observe import RunSnapshot
+    from skahactl.engine.plan import full_reason
+
+    if run.started is None and (waits := gate_for(ledger, run, set()).reason):
+        return waits
+    return full_reason(RunSnapshot(run, replica_states(ledger, run.id), attempts), now)
 
 
 def _failed_item(row: ReplicaRow, failed: tuple[int, int] | None) -> shapes.FailedItem | None:

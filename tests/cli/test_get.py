@@ -123,6 +123,23 @@ def test_replicas_have_the_fields_of_the_manual(here: Workplace) -> None:
     assert last["observed"] == "2025-11-24T16:11:40Z"
 
 
+def test_a_queued_replica_has_its_reason(tmp_path: Path) -> None:
+    here = Workplace(tmp_path)
+    manifest = here.job("shards", "until [ -e go ]; do sleep 0.1; done", 3, "[limits]\nalive = 2")
+    merge = here.job("merge", "true", 1, 'after = ["shards"]')
+    here.run("apply", manifest, merge)
+
+    def reasons(job: str) -> list[str | None]:
+        return [row["reason"] for row in here.data("get", "replicas", job)]
+
+    assert reasons("shards") == [None, None, "limit of 2 sessions"]
+    assert reasons("merge") == ["after shards, which is Running"]
+    (here.root / "go").touch()
+    here.run("wait", "shards/1,2")
+    assert reasons("shards") == [None, None, "no driver is running"]
+    here.run("resume", "shards")
+
+
 def test_items_follow_their_replica_unless_they_reported_their_own_end(tmp_path: Path) -> None:
     here = Workplace(tmp_path)
     ledger, run = ledgers.survey(here.state)

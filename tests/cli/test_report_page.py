@@ -138,7 +138,7 @@ def test_fast_arrow_keys_are_all_counted_and_scroll_along(browser: Browser, page
     )
     browser.run("return new Promise(done => setTimeout(done, 1000))")  # longer than a smooth scroll
     assert tip(browser).startswith("Replica 50:")
-    assert browser.run("const b = document.querySelector('.on').getBoundingClientRect(); return b.bottom <= innerHeight")
+    assert browser.run("return document.querySelector('.on').getBoundingClientRect().bottom <= innerHeight")
 
 
 def test_the_page_follows_the_light_and_the_dark_mode(browser: Browser, page: Path) -> None:
