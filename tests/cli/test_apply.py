@@ -44,6 +44,7 @@ def driving(here: Workplace, job: str, *words: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.once
 def test_applied_twice_nothing_changes(here: Workplace, long: str) -> None:
     first = here.data("apply", long)
     wait_for(lambda: here.states("long") == ["Running"] * 2)
@@ -266,6 +267,7 @@ def test_after_a_failed_shard_the_merge_is_skipped_and_runs_when_it_is_done(here
     assert here.run_of("merge") == 2
 
 
+@pytest.mark.once
 def test_a_skipped_job_names_the_job_that_failed_and_not_the_skipped_one_between(here: Workplace) -> None:
     table = "[[job]]\nname = '{}'\nafter = ['{}']\ncommand = ['true']\n"
     here.write("chain.toml", CHAIN + table.format("report", "merge"))
@@ -672,6 +674,7 @@ def test_a_changed_list_is_reported_without_hashes(here: Workplace) -> None:
     assert "items.hash" in [row["path"] for row in data["jobs"][0]["differences"]]
 
 
+@pytest.mark.once
 def test_logs_that_no_command_has_saved_are_counted(here: Workplace) -> None:
     here.slots(3)
     here.run("apply", here.job("three", "until [ -e go ]; do sleep 0.1; done", replicas=3), "-q")
@@ -693,6 +696,7 @@ def test_logs_that_no_command_has_saved_are_counted(here: Workplace) -> None:
     assert here.run("get", "jobs").stderr == ""
 
 
+@pytest.mark.once
 def test_sessions_without_events_are_named_in_one_line_for_each_reason(here: Workplace) -> None:
     here.slots(1)
     here.run("apply", here.job("queue", "sleep 100", 6))

@@ -8,6 +8,8 @@ import pytest
 
 from tests.workplace import Workplace
 
+pytestmark = pytest.mark.once
+
 JOB = 'name = "a"\nimage = "x/y:1"\n'
 PROFILE = 'server = "https://127.0.0.1:9/skaha/v1"\n'
 

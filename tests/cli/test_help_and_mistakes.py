@@ -157,6 +157,7 @@ def test_the_front_page_fits_a_small_terminal_and_names_every_command(here: Work
     assert not {"│", "╭"}.intersection(page)
 
 
+@pytest.mark.once
 def test_the_page_of_a_command(here: Workplace) -> None:
     """Usage with the real arguments, a description, the examples, options with the short form first."""
     pages = here.each(*(f"{command} --help" for command in COMMANDS))
@@ -221,6 +222,7 @@ def test_a_variable_that_is_not_set(here: Workplace) -> None:
         assert expected in done.stderr, verb
 
 
+@pytest.mark.once
 def test_other_words(here: Workplace) -> None:
     said = refused(here, WORDS)
     assert [said[line] for line in WORDS if WORDS[line] not in said[line]] == []

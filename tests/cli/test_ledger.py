@@ -133,6 +133,7 @@ def test_a_damaged_one_is_reported_and_never_overwritten(tmp_path: Path) -> None
     assert (tmp_path / FILE).read_bytes() == bytes(damaged)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("column", "content"),
     [("image", b"\xff\xfe"), ("content", b'{"image": "a'), ("limits", b"[1, 2, 3, 4, 5]"), ("after", b"[" * 100_000)],
@@ -149,6 +150,7 @@ def test_a_damaged_row_is_reported_by_every_command(here: Workplace, column: str
         assert f"mv {path} {path}.damaged" in told
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("table", ["replicas", "attempts"])
 def test_an_unknown_state_is_reported_as_damage(here: Workplace, table: str) -> None:
     here.run("apply", here.job("fits", "true"), "--wait")

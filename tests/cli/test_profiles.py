@@ -152,6 +152,7 @@ def test_a_mistake_is_reported_with_its_key_and_never_its_secret(here: Workplace
     assert "s3cret" not in str(told.value.data())
 
 
+@pytest.mark.once
 def test_an_impossible_address_is_an_error_that_names_its_setting(here: Workplace) -> None:
     here.write("job.toml", 'name = "a"\nimage = "b/c:1"\n')
     for host in ("h:99999", "h:abc", "a..b", "a" * 64 + ".org"):
@@ -355,6 +356,7 @@ def test_the_order_of_choice(here: Workplace) -> None:
     assert profiles.choose("three", environ).name == "three"
 
 
+@pytest.mark.once
 def test_a_warning_says_once_that_the_environment_replaces_the_server_of_a_named_profile(here: Workplace) -> None:
     here.job("a", "true")
     server = {"SKAHACTL_SERVER": "http://127.0.0.1:9/skaha/v1"}
@@ -400,6 +402,7 @@ def test_an_unknown_profile_is_reported_with_the_nearest(here: Workplace) -> Non
     assert "local, canfar" in here.run("profile", "use", "zzz", expect=2).stderr
 
 
+@pytest.mark.once
 def test_list_use_add_and_remove(here: Workplace) -> None:
     assert "* local" in here.run("profile", "list").stdout
     done = here.run(

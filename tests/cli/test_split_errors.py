@@ -76,6 +76,7 @@ REFUSALS: list[tuple[list[str], Mapping[str, str], str]] = [
 ]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("words", "env", "message"), REFUSALS, ids=lambda value: str(value)[:40])
 def test_refused_before_the_first_byte(words: list[str], env: Mapping[str, str], message: str, tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(LIST)

@@ -280,6 +280,7 @@ def test_the_first_lines_come_at_once() -> None:
     assert screen.latest < 8
 
 
+@pytest.mark.once
 def test_here_lines_come_within_a_second_or_two() -> None:
     _, screen, _ = followed(lambda clock: Platform(clock, 10, {"a": 600.0}), LOCAL)
     assert screen.latest < 2

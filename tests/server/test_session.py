@@ -414,6 +414,7 @@ def test_another_user_s_answer_destroys_nothing(tmp_path: Path, server: Server) 
         assert session.destroy([*ids, "nosuchid"]) == {ids[0]: True, ids[1]: True, "nosuchid": True}
 
 
+@pytest.mark.once
 def test_an_interruption_ends_a_create_and_leaves_a_record(tmp_path: Path, server: Server) -> None:
     """Ctrl-C in a script, the stop button of a notebook."""
     there = Workplace(tmp_path / "there", server)

@@ -131,6 +131,7 @@ def test_every_state_has_a_character_of_its_own() -> None:
     assert all(pair[1].isascii() for pair in CELLS.values())
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("size", [(80, 24), (200, 50), (40, 10), (20, 5), (1, 2)])
 @pytest.mark.parametrize("total", [1, 2, 70, 600, 5000])
 def test_the_picture_is_never_higher_than_the_terminal(size: tuple[int, int], total: int) -> None:
