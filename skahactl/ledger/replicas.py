@@ -180,23 +180,24 @@ def mark_items(ledger: Ledger, run_id: int, chosen: dict[int, tuple[int, ...]], 
 def items_of(ledger: Ledger, run_id: int) -> tuple[ItemRow, ...]:
     """Return all items of the run by replica and position, with their own result, else the state of their replica.
 
-    A replica with marks runs its items one by one: the first item without a result is the one that runs, or that ran
-    when the replica failed, and the items after it are Queued. If the replica failed and its log was not read, or is
-    lost, its items without a result are Unknown.
+    A replica with marks runs its items one by one: while it runs, the first item without a result is the one that
+    runs, and the items after it are Queued, as are those of a Failed replica with attempts left. If the log of a Failed
+    replica was not read, or is lost, its items without a result are Unknown.
     """
     own = {(row["replica"], row["position"]): row for row in ledger.rows("SELECT * FROM items WHERE run = ?", run_id)}
     found: list[ItemRow] = []
     rows = ledger.rows(
-        "SELECT replicas.number, replicas.state, attempt, items, each IS NOT NULL AS marks, log, exit_code"
-        " FROM replicas"
+        "SELECT replicas.number, replicas.state, attempt, allowed, replicas.deleting, items,"
+        " each IS NOT NULL AS marks, log, exit_code FROM replicas"
         " LEFT JOIN attempts ON attempts.run = replicas.run AND replica = replicas.number AND attempt = attempts.number"
         " WHERE replicas.run = ? ORDER BY replicas.number",
         run_id,
     )
     for row in rows:
         number, state = row["number"], known_state(row["state"])
-        was_read = row["log"] in _READ
-        in_turn = row["marks"] and (state == State.RUNNING or (state == State.FAILED and was_read))
+        was_read = row["log"] in MARKS_READ
+        is_retried = state == State.FAILED and was_read and row["attempt"] < row["allowed"] and not row["deleting"]
+        in_turn = row["marks"] and (state == State.RUNNING or is_retried)
         rest = State.UNKNOWN if row["marks"] and state == State.FAILED and not was_read else state
         for position, item in enumerate(load_json(row["items"]), 1):
             end = own.get((number, position))
@@ -211,7 +212,7 @@ def items_of(ledger: Ledger, run_id: int) -> tuple[ItemRow, ...]:
 
 
 #: Values of ``AttemptRow.log`` that mean that the marks in the log were read.
-_READ = ("kept", "incomplete", "cut", "perhaps cut", "limited")
+MARKS_READ = ("kept", "incomplete", "cut", "perhaps cut", "limited")
 
 
 def completed_items(ledger: Ledger, run_ids: Iterable[int]) -> frozenset[str]:

@@ -19,11 +19,12 @@ from skahactl.ledger.records import (
     request_text,
     run_value,
 )
-from skahactl.ledger.replicas import replica_states, set_states
+from skahactl.ledger.replicas import MARKS_READ, replica_states, set_states
 from skahactl.model import ENDED, Job, Limits, State, job_status, zero_filled
 from skahactl.text import storable_path
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from skahactl.ledger.database import Ledger
@@ -234,14 +235,12 @@ def summaries(ledger: Ledger, runs: Sequence[Run]) -> tuple[RunSummary, ...]:
         if row["replicas"]:
             counts.setdefault(row["run"], {})[known_state(row["state"])] = row["replicas"]
         _add_items(items.setdefault(row["run"], _no_items()), row["state"], row["items"])
-    for run in runs:
-        if run.id in items and _has_each(run):  # only the log of their replica says which of them failed
-            items[run.id]["failed"] = 0
     own_ends = ledger.rows(f"SELECT run, state, items FROM item_tallies WHERE run {only}")
-    for row in own_ends:  # an item with its own result counts with that, not with the state of its replica
-        items.setdefault(row["run"], _no_items()).update(completed=0, failed=0)
-    for row in own_ends:
-        items[row["run"]][row["state"].lower()] = row["items"]
+    own_ids = {run.id for run in runs if _has_each(run)} | {row["run"] for row in own_ends}
+    for run_id in own_ids:
+        items.setdefault(run_id, _no_items()).update(completed=0, failed=0)
+    for row in (*own_ends, *_without_own_end(ledger, own_ids)):
+        items[row["run"]][row["state"].lower()] += row["items"]
     retriable = {
         row["run"]: row["n"]
         for row in ledger.rows(
@@ -261,6 +260,21 @@ def summaries(ledger: Ledger, runs: Sequence[Run]) -> tuple[RunSummary, ...]:
     over = [one.run.id for one in found if one.ended is None and is_over(one.counts, one.retriable)]
     ends = _last_ends(ledger, over)
     return tuple(replace(one, ended=ends[one.run.id]) if one.run.id in ends else one for one in found)
+
+
+def _without_own_end(ledger: Ledger, run_ids: Iterable[int]) -> Sequence[sqlite3.Row]:
+    """Return by run and state the number of items that ``items_of`` gives the state of their ended replica."""
+    return ledger.rows(
+        "SELECT replicas.run, replicas.state, sum(item_count - (SELECT count(*) FROM items"
+        " WHERE items.run = replicas.run AND items.replica = replicas.number)) AS items"
+        " FROM json_each(?) JOIN replicas ON replicas.run = value"
+        " LEFT JOIN attempts ON attempts.run = replicas.run AND replica = replicas.number AND attempt = attempts.number"
+        f" WHERE replicas.state = 'Completed' AND (each IS NULL OR coalesce(log, '') NOT IN {MARKS_READ})"
+        f" OR replicas.state = 'Failed' AND (each IS NULL OR log IN {MARKS_READ}"
+        " AND (attempt >= allowed OR replicas.deleting))"
+        " GROUP BY replicas.run, replicas.state",
+        dump_json(sorted(run_ids)),
+    )
 
 
 def unsaved_log_counts(ledger: Ledger, run_ids: Iterable[int], since: float) -> dict[int, tuple[int, float]]:

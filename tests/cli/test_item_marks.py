@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from skahactl.manifest.placeholders import ItemMarks, attempt_nonce, has_nonce
-from tests.workplace import Workplace
+from tests.workplace import Workplace, end, wait_for
 
 pytestmark = pytest.mark.once
 
@@ -61,6 +61,34 @@ def test_the_local_platform_gives_the_exit_code_and_the_end_of_a_job_without_mar
 def read(marks: ItemMarks, *chunks: bytes) -> list[tuple[int, int]]:
     reader = marks.reader()
     return [end for chunk in chunks for end in reader([chunk])]
+
+
+def item_counts(here: Workplace, job: str) -> list[int]:
+    (row,) = here.data("get", "jobs", job)
+    return [row["items"][key] for key in ("total", "completed", "failed")]
+
+
+def test_items_of_replicas_that_complete_after_the_death_of_their_driver_are_counted(here: Workplace) -> None:
+    shell = "test {item} = 1 || until [ -e go ]; do sleep 0.1; done"
+    manifest = here.job("quiet", shell, 2, '[items]\nrange = "1-6"\neach = true')
+    driver = here.start("apply", manifest, "--wait")
+    wait_for(lambda: here.recorded("quiet") and item_counts(here, "quiet") == [6, 1, 0], every=1)
+    end(driver)
+    here.write("go", "")
+    here.run("wait", "quiet")
+    assert item_counts(here, "quiet") == [6, 6, 0]
+    here.run("apply", manifest)
+    assert item_counts(here, "quiet") == [6, 6, 0]
+
+
+def test_items_after_the_one_that_ended_their_replica_have_failed_too(here: Workplace) -> None:
+    shell = "test {item} != 2 || kill -9 $PPID $$"
+    here.run("apply", here.job("killed", shell, 2, '[items]\nrange = "1-6"\neach = true'), "--wait", expect=1)
+    rows = here.data("get", "items", "killed")
+    assert [row["state"] for row in rows] == ["Completed", "Failed", "Failed", *["Completed"] * 3]
+    assert item_counts(here, "killed") == [6, 4, 2]
+    here.run("retry", "killed", "--wait", expect=1)
+    assert item_counts(here, "killed") == [6, 4, 2]
 
 
 def test_only_marks_with_the_nonce_of_the_attempt_count_and_only_in_their_order() -> None:
