@@ -216,7 +216,13 @@ class GetQuery:
             self._say_unread_logs()
 
     def _say_unread_logs(self) -> None:
-        """Print which failed replicas have unknown failed items, because no command has read their logs."""
+        """Print which replicas have items with a result that is not known yet, because no command has read their
+        logs."""
+        for name in snapshot.uncounted_jobs(self.runtime.ledger, self.runs):
+            current().say(
+                f"{name} has no driver, so the results of its items are known only after their replica has ended. To "
+                f"count them as they end: {suggest('resume', name)}"
+            )
         for run_of, unread in snapshot.unread_failures(self.runtime.ledger, self.targets, self.runs):
             name, several = run_of.key.name, len(unread) > 1
             logs = (

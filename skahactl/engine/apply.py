@@ -94,6 +94,7 @@ class Applier:
         try:
             decisions = self._decided(jobs, history)
             _refuse_foreign(decisions)
+            self._warn_of_changed_lists(decisions)
             answer = self._may_replace(jobs, history, decisions)
             if not answer:
                 return self._unchanged(jobs, history, decisions, declined=answer is False)
@@ -174,6 +175,11 @@ class Applier:
             if decision.action in NEXT_RUN:
                 coming.add(job.name)
         return decisions
+
+    def _warn_of_changed_lists(self, decisions: Mapping[str, Decision]) -> None:
+        for name, decision in decisions.items():
+            if decision.action is JobAction.KEEP and decision.differences:
+                self.runtime.warn(f"{name}: {decision.reason}")
 
     async def _begin(self, job: Job, history: RunHistory, known: Outcome) -> tuple[JobOutcome, Run | None]:
         """Decide under the lock and create the run. Return its part, and the run if it has to be driven.

@@ -77,10 +77,11 @@ def decide(
         changed = ()
     if _ended(last) or (last.stop_reason is not None and (mode.rerun or changed)):
         return _decide_ended(job, last, changed, mode, stale, now)
-    if mode.rerun and not changed:
+    if mode.rerun and all(_is_of_items(difference) for difference in changed):
         return Decision(
             JobAction.REFUSE,
             f"run {last.run.number} has not ended: {_alive_words(last, now)}",
+            changed,
             hint="use --rerun after the end of the last run, or --replace to end it now",
         )
     return _decide_unfinished(job, last, changed, mode, now)
@@ -152,8 +153,12 @@ def _decide_unfinished(
     if last.run.started is None:
         return Decision(JobAction.REPLACE, f"run {number} has no session yet; it is replaced", changed)
     if all(_is_of_items(difference) for difference in changed):
+        rerun = suggest_apply(job.manifest, mode.words, "--rerun", "--missing")
         return Decision(
-            JobAction.KEEP, f"run {number} continues with the recorded items; the list has changed since", changed
+            JobAction.KEEP,
+            f"run {number} continues with the recorded items; the list has changed since",
+            changed,
+            hint=f"to run what is new in the list, after the end of run {number}: {rerun}",
         )
     return Decision(
         JobAction.REFUSE,

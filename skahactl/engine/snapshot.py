@@ -125,6 +125,17 @@ def unread_failures(
             yield run, found
 
 
+def uncounted_jobs(ledger: Ledger, runs: Iterable[Run]) -> tuple[str, ...]:
+    """Return the jobs with running replicas that mark their items, but without a driver that reads the marks."""
+    found = []
+    for run in runs:
+        if run.ended is None and living_driver(ledger, run.key) is None:
+            running = {row.number for row in replica_states(ledger, run.id) if row.state == State.RUNNING}
+            if running & replicas_with_each(ledger, run.id):
+                found.append(run.key.name)
+    return tuple(found)
+
+
 def unsaved_logs(ledger: Ledger, runs: Iterable[Run], memory: float, now: float) -> tuple[int, float, tuple[str, ...]]:
     """Return how many logs only the platform has, in how many seconds it discards the first of them, and the jobs.
 

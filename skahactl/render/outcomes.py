@@ -215,6 +215,8 @@ def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]
         commands.append(("again", f"{suggest('retry', name, *retry_options(counts), '--wait')}{about}"))
     if job.unread:
         commands.append(("unread", f"{suggest('resume', name)}     (reads the shared record again)"))
+    if job.action is JobAction.KEEP and job.hint:
+        commands.append(("then", job.hint))
     if counts[State.UNKNOWN] > job.unread:
         commands.append(("unknown", "check the results first, then run one of these:"))
         commands.append(("  done", suggest("mark", name, "completed", "--unknown")))

@@ -719,6 +719,10 @@ def test_a_list_that_adds_replicas_does_not_stop_a_job(here: Workplace) -> None:
     here.write("list.txt", "a\nb\nc\n")
     again = here.run("apply", "grow.toml")
     assert "run 1 continues with the recorded items; the list has changed since" in again.stderr
+    assert "skahactl apply grow.toml --rerun --missing" in again.stderr
+    assert "the list has changed since" in here.run("apply", "grow.toml", "-q").stderr
+    refused = here.run("apply", "grow.toml", "--rerun", "--missing", "--wait", expect=1).stderr
+    assert "run 1 has not ended" in refused
     assert here.recorded("grow")[1:] == ["Queued"]
     here.run("delete", "grow", "-y")
 

@@ -73,7 +73,9 @@ def test_items_of_replicas_that_complete_after_the_death_of_their_driver_are_cou
     manifest = here.job("quiet", shell, 2, '[items]\nrange = "1-6"\neach = true')
     driver = here.start("apply", manifest, "--wait")
     wait_for(lambda: here.recorded("quiet") and item_counts(here, "quiet") == [6, 1, 0], every=1)
+    assert "has no driver" not in here.run("get", "items", "quiet").stderr
     end(driver)
+    assert "quiet has no driver, so the results of its items" in here.run("get", "items", "quiet").stderr
     here.write("go", "")
     here.run("wait", "quiet")
     assert item_counts(here, "quiet") == [6, 6, 0]
