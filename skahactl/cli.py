@@ -113,11 +113,31 @@ def _call(words: list[str], context: Invocation) -> int:
         raise explain_argument_error(error, words) from error
     except ProfileError as error:
         if error.code == "no-profile" and words[0] not in ("apply", "create"):
-            from skahactl.targets import record_hint
-
-            error.hint = record_hint(words, context.environ) or error.hint
+            return _call_where_recorded(words, context, error)
         raise
     return int(result) if isinstance(result, int) else Exit.DONE
+
+
+#: Verbs that only read.
+_READERS = ("get", "describe", "logs", "events", "wait", "report", "open")
+
+
+def _call_where_recorded(words: list[str], context: Invocation, error: ProfileError) -> int:
+    """Run a verb that only reads with the profile of the jobs that it names, if they have a record on one platform.
+    Else raise the error, with such a profile in its hint."""
+    from dataclasses import replace
+
+    from skahactl.profiles import ENVIRONMENT
+    from skahactl.targets import record_hint, recorded_runs
+
+    runs = recorded_runs(words, context.environ)
+    if words[0] in _READERS and len({run.key.server for run in runs}) == 1 and runs[0].profile != ENVIRONMENT:
+        context = replace(context, profile=runs[0].profile)
+        enter(context)
+        return _call(words, context)
+    if runs:
+        error.hint = record_hint(words, runs[0])
+    raise error
 
 
 def _warn_of_override(context: Invocation) -> None:

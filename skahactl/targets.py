@@ -108,22 +108,24 @@ def refuse_past(targets: Iterable[Target]) -> None:
             )
 
 
-def record_hint(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """Return a hint with this call and the profile of the job that it names; None if no word names a job with a
-    record."""
+def recorded_runs(words: Sequence[str], environ: Mapping[str, str]) -> list[Run]:
+    """Return the last runs of the jobs that the words of a call name, on any server, newest first."""
     from skahactl.ledger.database import read_ledger
     from skahactl.system import state_dir
 
     named = {part for word in words[1:] for part in word.split("/")}
     with read_ledger(state_dir(environ)) as ledger:
-        for key in job_keys(ledger):
-            if key.name in named and (run := last_run(ledger, key)) is not None:
-                if run.profile == ENVIRONMENT:
-                    call = shlex.join([f"SKAHACTL_SERVER={key.server}", "skahactl", *words])
-                else:
-                    call = shlex.join(["skahactl", "-p", run.profile, *words])
-                return f"{key.name} has a record on {run.profile}: {call}"
-    return None
+        found = [last_run(ledger, key) for key in job_keys(ledger) if key.name in named]
+    return [run for run in found if run is not None]
+
+
+def record_hint(words: Sequence[str], run: Run) -> str:
+    """Return a hint with this call and the profile of a run of the job that it names."""
+    if run.profile == ENVIRONMENT:
+        call = shlex.join([f"SKAHACTL_SERVER={run.key.server}", "skahactl", *words])
+    else:
+        call = shlex.join(["skahactl", "-p", run.profile, *words])
+    return f"{run.key.name} has a record on {run.profile}: {call}"
 
 
 def current_user(ledger: Ledger, profile: Profile) -> str:

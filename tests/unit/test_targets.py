@@ -13,7 +13,7 @@ from skahactl.ledger.database import Ledger, open_ledger
 from skahactl.ledger.records import Run
 from skahactl.logs.select import Choice, logs_of
 from skahactl.profile import LOCAL_SERVER, Profile
-from skahactl.targets import Target, by_run, find, job_names, record_hint
+from skahactl.targets import Target, by_run, find, job_names, record_hint, recorded_runs
 from skahactl.text import parse_duration, parse_ranges
 from tests import ledgers
 
@@ -166,8 +166,8 @@ def test_a_job_of_a_server_that_only_the_environment_named_leads_to_the_variable
         find(ledger, LOCAL, ["far"])
     assert caught.value.hint == "it was started with SKAHACTL_SERVER=https://a.org/skaha/v1; set that again"
     call = "SKAHACTL_SERVER=https://a.org/skaha/v1 skahactl logs far"
-    environ = {"SKAHACTL_STATE_DIR": str(tmp_path)}
-    assert record_hint(["logs", "far"], environ) == f"far has a record on environment: {call}"
+    (run,) = recorded_runs(["logs", "far"], {"SKAHACTL_STATE_DIR": str(tmp_path)})
+    assert record_hint(["logs", "far"], run) == f"far has a record on environment: {call}"
 
 
 def test_the_newest_user_of_a_server_is_meant(survey: tuple[Ledger, Run]) -> None:
