@@ -358,7 +358,7 @@ def _settings(taken: dict[str, Any], words: Sequence[str], environ: Mapping[str,
         if taken["output"] not in OUTPUTS:
             raise _not_one_of("-o", taken["output"], OUTPUTS)
         _refuse_format(taken["output"], words)
-    elif usual := environ.get("SKAHACTL_OUTPUT"):
+    elif (usual := environ.get("SKAHACTL_OUTPUT")) and words[:1] != ["split"]:  # other programs read its lines
         if usual not in OUTPUTS:
             raise _not_one_of("SKAHACTL_OUTPUT", usual, OUTPUTS)
         with contextlib.suppress(UsageError):  # verbs that lack this format ignore the setting
@@ -367,8 +367,20 @@ def _settings(taken: dict[str, Any], words: Sequence[str], environ: Mapping[str,
     return taken
 
 
+#: The formats of verbs that have only these, and a hint.
+_FORMATS = {
+    "init": (("table", "toml"), "it prints a manifest, which is TOML"),
+    "logs": (("table", "wide", "name", "jsonl"), "use -o jsonl: an object per line"),
+    "split": (("table", "json", "jsonl"), "use -o json or -o jsonl, or leave out -o for lines"),
+}
+
+
 def _refuse_format(output: str, words: Sequence[str]) -> None:
-    """Raise UsageError for toml where no manifest or profile is printed, and for csv where no table is."""
+    """Raise UsageError for a format that the verb lacks: toml is for manifests and profiles, csv is for tables."""
+    verb = words[0] if words else ""
+    formats, hint = _FORMATS.get(verb, (OUTPUTS, None))
+    if output not in formats:
+        raise UsageError(f"{verb} has no -o {output}", hint=hint)
     writes_toml = words[:2] == ["profile", "show"] or words[:1] == ["init"]
     if output == "toml" and not writes_toml and not (words[:1] == ["create"] and "--dry-run" in words):
         raise UsageError(

@@ -46,8 +46,6 @@ def init(
     skahactl init --from-sbatch run.sh > job.toml
     """
     context = current()
-    if context.output not in ("table", "toml"):
-        raise UsageError(f"init has no -o {context.output}", hint="it prints a manifest, which is TOML")
     if from_sbatch is not None:
         if template is not None:
             raise UsageError("give a template or --from-sbatch FILE, not both")

@@ -10,7 +10,6 @@ from skahactl import completers
 from skahactl.commands.params import DISPLAY, SELECTION, Replicas, RunNumber, TargetWord
 from skahactl.completers import FileName
 from skahactl.errors import UsageError
-from skahactl.invocation import current
 
 if TYPE_CHECKING:
     from skahactl.logs.select import Choice
@@ -87,9 +86,6 @@ def logs(
     """
     from skahactl.commands.log_output import LogsOptions, run_logs
 
-    context = current()
-    if context.output == "json":
-        raise UsageError("logs are not written as json", hint="use -o jsonl: an object a line")
     _refuse_together(follow, {"--save": save, "--item": item})
     tail = None if tail == -1 else tail  # as kubectl writes "all lines"
     for option, value, least in (("--tail", tail, 0), ("--max", most, 1)):

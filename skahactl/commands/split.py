@@ -111,7 +111,7 @@ def split(
     context = current()
     options = {"--all": every, "--count": count, "--script": script, "-0": null, "-o": context.output != "table"}
     inputs = {"--glob": glob, "--exclude": exclude, "--unless": unless, "-s size": strategy == "size"}
-    _refuse_contradictions({**options, **inputs, "a command": context.command is not None}, context.output)
+    _refuse_contradictions({**options, **inputs, "a command": context.command is not None})
     _refuse_unknown_options(lists)
     if script:
         # The script reads its replica when it runs; only a share that the options give is written into it.
@@ -135,10 +135,8 @@ def split(
     return execute(order, context.stdout.fileno(), context.warn)
 
 
-def _refuse_contradictions(given: Mapping[str, object], output: str) -> None:
-    """Raise UsageError for options that exclude each other, and for output formats that split does not have."""
-    if output not in ("table", "json", "jsonl"):
-        raise UsageError(f"split has no -o {output}", hint="-o json and -o jsonl are there, and lines without -o")
+def _refuse_contradictions(given: Mapping[str, object]) -> None:
+    """Raise UsageError for options that exclude each other."""
     if given["a command"] and not current().command:
         raise UsageError("the command after -- is missing", hint="as in: skahactl split tiles.txt -- process-tile {}")
     rivals = {

@@ -114,9 +114,11 @@ def test_jobs_on_every_server(here: Workplace, tmp_path: Path) -> None:
     try:
         assert called(here, "get --cached", SKAHACTL_PROFILE="") == (code, out, "")
         assert called(here, "get jobs --cached", SKAHACTL_PROFILE="") == (code, out, "")
-        code, _, told = called(here, "logs job/tiles --tail 3", SKAHACTL_PROFILE="")
+        code, _, told = called(here, "retry job/tiles", SKAHACTL_PROFILE="")
         assert code == 2
-        assert told.endswith("help: tiles has a record on local: skahactl -p local logs job/tiles --tail 3\n")
+        assert told.endswith("help: tiles has a record on local: skahactl -p local retry job/tiles\n")
+        for read in ("get tiles --cached", "get replicas tiles --cached", "describe tiles --cached", "logs tiles"):
+            assert called(here, read, SKAHACTL_PROFILE="") == called(here, f"-p local {read}"), read
         assert "help: add -p canfar, or -p local" in called(here, "logs unknown", SKAHACTL_PROFILE="")[2]
     finally:
         certificate.unlink()
@@ -264,6 +266,12 @@ def test_settings_of_the_environment(here: Workplace) -> None:
     assert called(here, "get jobs --cached", SKAHACTL_OUTPUT="json")[1] == as_json
     assert called(here, "get jobs --cached -o name", SKAHACTL_OUTPUT="json")[1] == "tiles\nsurvey\n"
     assert called(here, "validate job.toml", SKAHACTL_OUTPUT="csv")[0] == 0  # which has no csv
+    assert called(here, "init list", SKAHACTL_OUTPUT="json")[0] == 0
+    assert called(here, "split job.toml --all --of 1", SKAHACTL_OUTPUT="json")[1].startswith("1\t")
+    for output in ("json", "yaml"):
+        assert called(here, "logs tiles", SKAHACTL_OUTPUT=output) == called(here, "logs tiles")
+        code, _, err = called(here, f"logs tiles -o {output}")
+        assert (code, f"logs has no -o {output}" in err) == (2, True)
     code, _, err = called(here, "get jobs --cached", SKAHACTL_OUTPUT="xml")
     assert (code, "SKAHACTL_OUTPUT" in err) == (2, True)
 
