@@ -244,17 +244,17 @@ def _mark(job: str, state: State, replicas: str | None, items: str | None, unkno
             within = found.numbers or range(1, found.run.total + 1)
             numbers = frozenset(row.number for row in rows if row.state == State.UNKNOWN and row.number in within)
         marked = mark_results(ledger, found.run, state, numbers, listed, time.time(), force)
+    where = head_of(found.run)
+    for places in marked.changed:
+        context.warn(f"{where}: the observed result of {places} was {OTHER[state]}")
     if context.machine_readable:
         from skahactl.render.tables import data_text
 
         data = {"name": found.run.key.name, "run": found.run.number, "state": state, "replicas": list(marked.replicas)}
         context.data(data_text(context.output, data))
         return Exit.DONE
-    where = head_of(found.run)
     if not marked.text:
-        context.say(f"{where}: no replica is Unknown; nothing marked")
+        context.say(f"{where}: {'no replica is Unknown; ' if unknown else ''}nothing marked")
         return Exit.DONE
     context.say(f"{where}: {marked.text}")
-    for places in marked.changed:
-        context.warn(f"{where}: the observed result of {places} was {OTHER[state]}")
     return Exit.DONE

@@ -326,8 +326,8 @@ def jobs_named(words: Sequence[str], replicas: str | None = None) -> list[FoundJ
 
 
 def read_lines(path: str) -> tuple[str, ...]:
-    """Return the items in a file, one per line, without blank lines; ``-`` is standard input. Raises UsageError if the
-    file is unreadable, too large or empty."""
+    """Return the items in a file, one per line, without blank lines; ``-`` is standard input. A note says if there are
+    none. Raises UsageError if the file is unreadable or too large."""
     from skahactl.manifest.items import LARGEST
     from skahactl.system import read_limited, read_stream
 
@@ -343,7 +343,7 @@ def read_lines(path: str) -> tuple[str, ...]:
     lines = (line.rstrip("\r") for line in text.decode("utf-8", "surrogateescape").split("\n"))
     found = tuple(line for line in lines if line.strip())
     if not found:
-        raise UsageError("the file contains no items", where=path)
+        context.say(f"note: {'standard input' if path == '-' else path} contains no items")
     return found
 
 

@@ -329,7 +329,7 @@ def mark_results(
     All items of a replica that is marked Completed become Completed. With ``items``, only these are marked; a replica
     becomes Completed when all of its items are. If the run can no longer continue after that, it has ended.
     """
-    if items is not None:
+    if items:
         return _mark_items(ledger, run, state, items, now, force)
     wanted = set(numbers)
     chosen = {row.number: row.state for row in replicas.replica_states(ledger, run.id) if row.number in wanted}

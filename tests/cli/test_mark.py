@@ -103,3 +103,22 @@ def test_the_item_of_a_replica_without_marks_ended_as_the_replica(tmp_path: Path
         run = of_items(ledger)
         with pytest.raises(NegativeResult, match="the result of item d of tiles was observed"):
             mark_results(ledger, run, State.FAILED, [], ["d"], 5.0)
+
+
+def test_an_empty_list_of_items_is_nothing_to_do(tmp_path: Path) -> None:
+    here = Workplace(tmp_path)
+    with open_ledger(here.state) as ledger:
+        of_items(ledger)
+    here.write("none.txt", "\n")
+    for words, said in ((["retry", "tiles"], "nothing to retry"), (["mark", "tiles", "failed"], "nothing marked")):
+        done = here.run(*words, "--items", "none.txt")
+        assert "note: none.txt contains no items" in done.stderr
+        assert said in done.stderr
+
+
+def test_a_changed_result_is_printed_beside_data(tmp_path: Path) -> None:
+    here = Workplace(tmp_path)
+    with open_ledger(here.state) as ledger:
+        failed(ledger, "lost")
+    done = here.run("mark", "tiles", "completed", "-r", "1", "--force", "-o", "json")
+    assert "the observed result of replica 1 was Failed" in done.stderr
