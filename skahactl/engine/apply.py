@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skahactl.engine import outcome
@@ -256,23 +258,25 @@ class Applier:
     async def _next_number(self, job: Job, history: RunHistory, last: RunSummary | None) -> int:
         """Return the number of the next run.
 
-        For a job without a local record, it follows the runs in the shared record, which would be overwritten
-        otherwise.
+        It also follows the runs of other machines in the shared record, which would be overwritten otherwise.
         """
+        number = 1 if last is None else last.run.number + 1
         shared = runs.shared_directory(history.key(job.name), job)
-        if last is not None or shared is None or self.mode.adopt is not None:
-            return 1 if last is None else last.run.number + 1
+        if shared is None or self.mode.adopt is not None:
+            return number
         runtime = self.runtime
         try:
             newest = await runtime.stop.guard(runtime.shared_results().newest_run(shared, job))
         except (AuthError, UnreachableError) as error:
             runtime.warn_once(f"{job.name}: earlier runs in {shared} could not be looked for: {error.message}")
-            return 1
-        if newest:
-            runtime.reporter.say(
-                f"{job.name}: run {newest} of it is in {shared}, from another machine or before its record was "
-                f"deleted; its results stay there (--adopt create takes them over instead of run {newest + 1})"
-            )
+            return number
+        if newest < number:
+            return number
+        adopt = f" (--adopt create takes them over instead of run {newest + 1})" if last is None else ""
+        runtime.reporter.say(
+            f"{job.name}: run {newest} of it is in {shared}, from another machine or before its record was deleted; "
+            f"its results stay there{adopt}"
+        )
         return newest + 1
 
     def _explain_adoption(self, part: JobOutcome, job: Job, history: RunHistory, earlier: EarlierRecord | None) -> None:
@@ -343,7 +347,11 @@ class Applier:
     def _add(self, job: Job, history: RunHistory, number: int) -> Run:
         runtime, key = self.runtime, history.key(job.name)
         before, now = history.runs_before(job), runtime.clock.now()
-        return runs.add_run(runtime.ledger, key, job, runtime.profile.name, before, now, self.directory, number)
+        run = runs.add_run(runtime.ledger, key, job, runtime.profile.name, before, now, self.directory, number)
+        if runtime.profile.is_local and run.shared is not None:
+            with contextlib.suppress(OSError):  # a run that waits for a slot keeps its number from another record
+                Path(run.shared).mkdir(parents=True, exist_ok=True)
+        return run
 
     async def _drive(self, to_drive: list[Run], parts: Mapping[int, JobOutcome]) -> None:
         driver = self._driver(to_drive, follow=self.wait, create=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from skahactl.manifest.shared_record import RecordDirectory, RecordedEnd, parse_end
+from tests.workplace import Workplace
 
 pytestmark = pytest.mark.once
 
@@ -467,3 +468,19 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
     if process.stdout is not None:
         process.stdout.close()
+
+
+@pytest.mark.once
+def test_a_run_that_waits_for_a_slot_keeps_its_number_from_another_record(tmp_path: Path) -> None:
+    first, second = (Workplace(tmp_path / name) for name in ("first", "second"))
+    for here in (first, second):
+        here.job("twice", "true", 1, f"[logs]\nshared = '{tmp_path}/shared'")
+    first.slots(1)
+    first.run("create", "headless", "x/y:1", "-n", "block", "--", "sleep", "300")
+    first.run("apply", "twice.toml")
+    second.run("apply", "twice.toml", "--wait")
+    first.run("delete", "block")
+    first.run("apply", "twice.toml", "--wait")
+    names = sorted(path.name.rpartition("-")[0] for path in (tmp_path / "shared").glob("twice-*"))
+    assert names == ["twice-r1", "twice-r2"]
+    assert [here.run_of("twice") for here in (first, second)] == [1, 2]

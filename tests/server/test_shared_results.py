@@ -87,6 +87,9 @@ def test_another_machine_does_not_overwrite_the_results(site: SharedSite) -> Non
     assert f"tiles: run 1 of it is in {site.shared}" in told
     assert {path: path.stat() for path in first.iterdir()} == before
     assert len(list(site.shared.glob("tiles-r2-*/*.end"))) == 4
+    told = site.run("apply", "job.toml", "--rerun", "--wait", expect=1).stderr
+    assert f"tiles: run 2 of it is in {site.shared}" in told
+    assert len(list(site.shared.glob("tiles-r3-*/*.end"))) == 4
 
 
 def test_a_retry_runs_only_the_items_that_failed(site: SharedSite) -> None:
