@@ -40,8 +40,8 @@ def show_rows(
         else:
             context.say(f"no {noun}{place}")
     elif context.output == "name":
-        for row in rows:
-            context.out(one_line(VIEWS[noun].name(row)))
+        # in one write: between two, the reader of a pipe could exit, as head does
+        context.data("".join(f"{one_line(VIEWS[noun].name(row))}\n" for row in rows))
     else:
         data = rows if raw is None or context.output == "csv" else raw
         context.data(data_text(context.output, data, headers=headers))

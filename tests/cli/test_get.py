@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -161,6 +162,15 @@ def test_jsonl_and_names(here: Workplace) -> None:
     assert here.run("get", "jobs", "--cached", "-o", "name").stdout.splitlines() == ["merge", "tiles"]
     failed = here.run("get", "replicas", "--state", "failed,running", "--cached", "-o", "name").stdout.splitlines()
     assert failed == ["tiles/3", "tiles/4"]
+
+
+@pytest.mark.parametrize("output", ["name", "table", "csv", "jsonl"])
+def test_rows_are_written_at_once_so_that_head_does_not_cut_them_short(here: Workplace, output: str) -> None:
+    writer, reader = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)  # a write is a packet
+    with writer, reader:
+        unbuffered = {"PYTHONUNBUFFERED": "1"}
+        here.run("get", "replicas", "tiles", "--cached", "-o", output, stdout=writer.fileno(), extra=unbuffered)
+        assert reader.recv(1 << 16).count(b"\n") >= 4
 
 
 def test_names_are_targets_again(here: Workplace) -> None:
