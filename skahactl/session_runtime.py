@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import numbers
 import operator
 import os
@@ -31,6 +32,8 @@ from skahactl.profile import Profile
 from skahactl.skaha.models import Listing
 from skahactl.spelling import did_you_mean
 from skahactl.system import Clock, SystemClock, state_dir
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +277,15 @@ def command_words(cmd: Any, args: Iterable[Any] | str | None) -> dict[str, list[
     empty, which means the image's entry point.
 
     A string in ``args`` is split on blanks; paths and numbers become text; other values are checked with the manifest.
-    Raises UsageError for a ``cmd`` of several words, with the correct arguments.
+    Log a warning if the split separates a quoted text. Raises UsageError for a ``cmd`` of several words, with the
+    correct arguments.
     """
     words = args.split() if isinstance(args, str) else [_plain_value(one) for one in _several_words(args)]
+    if isinstance(args, str) and any(word.count(quote) % 2 for word in words for quote in "'\""):
+        listed = json.dumps(words, ensure_ascii=False)
+        _LOG.warning(
+            "args is a string, so it is split on blanks, also in quotes: %s; for other words, use a list", listed
+        )
     if isinstance(cmd, str) and len(parts := cmd.split()) > 1:
         given = f"cmd={cmd!r}" + (f", args={args!r}" if words else "")
         hint = f"cmd={json.dumps(parts[0])}, args={json.dumps([*parts[1:], *words], ensure_ascii=False)}"

@@ -84,6 +84,14 @@ def test_a_program_of_several_words_shows_both_parameters_and_how_to_split_them(
     assert caught.value.hint == 'cmd="python", args=["/a.py", "x"]'
 
 
+def test_a_quoted_text_that_is_split_on_blanks_is_logged(caplog: Any) -> None:
+    for args in ("-c print('x')", "--tile 3", ["-c", "echo 'a b'"]):
+        command_words("python", args)
+    assert caplog.text == ""
+    assert command_words("sh", "-c 'echo hello'") == {"command": ["sh", "-c", "'echo", "hello'"]}
+    assert """["-c", "'echo", "hello'"]; for other words, use a list""" in caplog.text
+
+
 @pytest.mark.parametrize("token", [TOKEN, SecretStr(TOKEN)])
 def test_the_parameters_of_canfar(server: Server, environ: dict[str, str], token: Any) -> None:
     with Session(url=server.url + "/", token=token, timeout=30, concurrency=np.int64(3), environ=environ) as session:
