@@ -271,7 +271,7 @@ class Driver:
             if unread_results(snapshot):  # a driver waits until the storage service answers again
                 return self._one_pass or not self.runtime.is_storage_out
             if snapshot.run.ended is None and Phase.UNDELETED not in phases:
-                set_run(self.runtime.ledger, run.id, ended=self.runtime.clock.now())
+                runs.end_run(self.runtime.ledger, run.id, self.runtime.clock.now())
             return True
         if snapshot.run.kind != "headless" and self.follow and phases <= {Phase.DONE, Phase.RUNNING}:
             return True

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from skahactl.engine.runtime import Runtime
     from skahactl.ledger.database import Ledger
-    from skahactl.ledger.records import ReplicaRow, ReplicaState, Run, RunSummary
+    from skahactl.ledger.records import ItemRow, ReplicaRow, ReplicaState, Run, RunSummary
     from skahactl.model import Resources
 
 _MOST_ITEMS = 10  # items of one replica that a dry run lists
@@ -326,8 +326,9 @@ def mark_results(
 
     Raise NegativeResult for a live replica, and without ``force`` for one with another observed result.
 
-    All items of a replica that is marked Completed become Completed. With ``items``, only these are marked; a replica
-    becomes Completed when all of its items are. If the run can no longer continue after that, it has ended.
+    All items of a replica that is marked Completed become Completed. The items of one that is marked Failed become
+    Failed, except those with exit code 0 if any other failed. With ``items``, only these are marked; a replica becomes
+    Completed when all of its items are. If the run can no longer continue after that, it has ended.
     """
     if items:
         return _mark_items(ledger, run, state, items, now, force)
@@ -344,21 +345,25 @@ def mark_results(
     if refused and not force:
         raise _observed_error(run, name_replicas(refused))
     with ledger.transaction():
-        if state == State.COMPLETED:
-            replicas.mark_items(ledger, run.id, _open_items(ledger, run, chosen), state)
+        replicas.mark_items(ledger, run.id, _items_to_mark(ledger, run, chosen, state), state)
         _mark_replicas(ledger, run, chosen, state, now)
     text = f"{name_replicas(chosen)} marked {state}" if chosen else ""
     return Marked(tuple(chosen), text, (name_replicas(others),) if others else ())
 
 
-def _open_items(ledger: Ledger, run: Run, numbers: Collection[int]) -> dict[int, tuple[int, ...]]:
-    """Return the positions of the items of replicas with ``each`` that are not Completed."""
-    each = replicas.replicas_with_each(ledger, run.id)
-    found: dict[int, list[int]] = {}
+def _items_to_mark(ledger: Ledger, run: Run, numbers: Collection[int], state: State) -> dict[int, tuple[int, ...]]:
+    """Return the positions of the items of replicas with ``each`` that get another result when their replica is
+    marked."""
+    marked: dict[int, list[ItemRow]] = {number: [] for number in replicas.replicas_with_each(ledger, run.id)}
     for row in replicas.items_of(ledger, run.id):
-        if row.replica in numbers and row.replica in each and row.state != State.COMPLETED:
-            found.setdefault(row.replica, []).append(row.position)
-    return {number: tuple(positions) for number, positions in found.items()}
+        if row.replica in numbers and row.replica in marked:
+            marked[row.replica].append(row)
+    found = {}
+    for number, rows in marked.items():
+        if state == State.FAILED:  # what an item reported stays, unless the replica would have no failed item
+            rows = [row for row in rows if row.exit_code != 0] or rows
+        found[number] = tuple(row.position for row in rows if row.state != state)
+    return found
 
 
 def _observed(ledger: Ledger, run: Run, numbers: Collection[int], state: State) -> list[int]:
@@ -426,4 +431,4 @@ def _mark_replicas(ledger: Ledger, run: Run, numbers: Collection[int], state: st
             set_attempt(ledger, attempt, {"source": ResultSource.MARKED})
     watch = snapshot_of(ledger, run.id)
     if watch.run.ended is None and is_ended(watch) and not unread_logs(watch):
-        runs.set_run(ledger, run.id, ended=now)
+        runs.end_run(ledger, run.id, now)

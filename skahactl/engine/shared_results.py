@@ -14,7 +14,7 @@ from skahactl.errors import AuthError, UnreachableError
 from skahactl.ledger import replicas
 from skahactl.ledger.attempts import add_recorded_attempt, set_attempt
 from skahactl.ledger.records import UNREAD, AttemptRow, ResultSource, Run
-from skahactl.ledger.runs import set_run
+from skahactl.ledger.runs import end_run, set_run
 from skahactl.logs import keep
 from skahactl.logs.shared_source import SharedLogSource
 from skahactl.manifest.shared_record import RecordDirectory, RecordedEnd
@@ -197,8 +197,7 @@ class SharedResults:
     def _note_end(self, run: Run, now: float) -> None:
         snapshot = snapshot_of(self._ledger, run.id)
         if snapshot.run.ended is None and is_ended(snapshot) and not unread_logs(snapshot):
-            ends = [attempt.finished for attempt in snapshot.attempts if attempt.finished is not None]
-            set_run(self._ledger, run.id, ended=min(now, max(ends, default=now)))
+            end_run(self._ledger, run.id, now)
 
 
 def record_end(ledger: Ledger, attempt: AttemptRow, end: RecordedEnd, is_gone: bool, now: float) -> None:

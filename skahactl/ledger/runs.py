@@ -302,6 +302,11 @@ def is_over(counts: Mapping[str, int], retriable: int) -> bool:
     return not retriable and not any(number for state, number in counts.items() if state not in ENDED)
 
 
+def end_run(ledger: Ledger, run_id: int, now: float) -> None:
+    """Record that all replicas of a run have ended: when its last attempt ended; without attempts, now."""
+    set_run(ledger, run_id, ended=min(now, _last_ends(ledger, [run_id]).get(run_id, now)))
+
+
 def _last_ends(ledger: Ledger, run_ids: Sequence[int]) -> dict[int, float]:
     """Return when the last attempt of each run ended; for an attempt without an end, when it was last observed."""
     if not run_ids:

@@ -122,3 +122,17 @@ def test_a_changed_result_is_printed_beside_data(tmp_path: Path) -> None:
         failed(ledger, "lost")
     done = here.run("mark", "tiles", "completed", "-r", "1", "--force", "-o", "json")
     assert "the observed result of replica 1 was Failed" in done.stderr
+
+
+def test_the_items_of_a_replica_that_is_marked_failed_fail_and_run_again(tmp_path: Path) -> None:
+    here = Workplace(tmp_path)
+    manifest = here.job("tiles", "test {item} != c", 2, "[items]\nvalues = ['a', 'b', 'c', 'd']\neach = true")
+    here.run("apply", manifest, "--wait", expect=1)
+    here.run("mark", "tiles", "failed", "-r", "1", "--force")
+    (job,) = here.data("get", "jobs", "tiles")
+    assert (job["counts"]["Failed"], job["items"]) == (2, {"total": 4, "completed": 1, "failed": 3})
+    here.run("mark", "tiles", "failed", "-r", "2")  # it failed because of c, and d completed
+    states = {row["item"]: row["state"] for row in here.data("get", "items", "tiles")}
+    assert states == {"a": "Failed", "b": "Failed", "c": "Failed", "d": "Completed"}
+    here.run("mark", "tiles", "completed", "-r", "1,2", "--force")
+    assert {row["state"] for row in here.data("get", "items", "tiles")} == {"Completed"}
