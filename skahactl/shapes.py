@@ -64,7 +64,7 @@ def replica(
 
     ``failed``: the last failed item. ``used``: what the latest attempt used, as polls reported.
     """
-    resources = attempt.resources if attempt and attempt.resources else row.request.resources
+    resources = row.requested(attempt)
     return {
         "job": run.key.name,
         "run": run.number,

@@ -23,7 +23,7 @@ from skahactl.engine.snapshot import poll_is_due
 from skahactl.engine.usage import run_usage
 from skahactl.errors import AuthError, Exit, UnreachableError, UsageError
 from skahactl.invocation import current
-from skahactl.ledger.attempts import attempts_of, usage_of
+from skahactl.ledger.attempts import attempts_of, usage_of, was_killed
 from skahactl.ledger.replicas import notes_of, replicas_of
 from skahactl.ledger.runs import run_by_id
 from skahactl.model import State
@@ -137,9 +137,9 @@ def _replicas(runtime: Runtime, target: Target, run: Run, attempts: Sequence[Att
 def _usage(ledger: Ledger, run: Run, attempts: Sequence[AttemptRow]) -> Row:
     """Return what these attempts used of their requests, and what to request next; None for values that were not
     measured."""
-    requests = {row.number: row.request.resources for row in replicas_of(ledger, run.id)}
-    requested = {(row.replica, row.number): row.resources or requests[row.replica] for row in attempts}
-    used = run_usage(usage_of(ledger, run.id), requested)
+    rows = {row.number: row for row in replicas_of(ledger, run.id)}
+    requested = {(row.replica, row.number): rows[row.replica].requested(row) for row in attempts}
+    used = run_usage(usage_of(ledger, run.id), requested, was_killed=was_killed(ledger, run.id))
     return {
         "ram_peak_gb": used.ram_peak,
         "ram_requested_gb": used.ram_requested,

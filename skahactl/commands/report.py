@@ -100,7 +100,7 @@ def _page(words: Sequence[str], number: int | None) -> str:
 def _gather(ledger: Ledger, run: Run) -> ReportJob:
     """Return the data of one run for the page, with the last lines of its saved logs."""
     from skahactl.engine.usage import run_usage
-    from skahactl.ledger.attempts import attempts_of, usage_of
+    from skahactl.ledger.attempts import attempts_of, usage_of, was_killed
     from skahactl.ledger.replicas import replicas_of
     from skahactl.ledger.runs import summaries
     from skahactl.render.report import ReportJob
@@ -108,7 +108,7 @@ def _gather(ledger: Ledger, run: Run) -> ReportJob:
     (summary,) = summaries(ledger, [run])
     rows = {row.number: row for row in replicas_of(ledger, run.id)}
     attempts = tuple(replace(row, last_line=row.last_line or _last_line(row)) for row in attempts_of(ledger, run.id))
-    requested = {(row.replica, row.number): row.resources or rows[row.replica].request.resources for row in attempts}
+    requested = {(row.replica, row.number): rows[row.replica].requested(row) for row in attempts}
     resources = {row.request.resources for row in rows.values()}
     return ReportJob(
         summary=summary,
@@ -116,7 +116,7 @@ def _gather(ledger: Ledger, run: Run) -> ReportJob:
         items={row.number: row.items for row in rows.values()},
         resources=resources.pop() if len(resources) == 1 else None,
         failures=_failures(rows, {row.replica: row for row in attempts}),
-        usage=run_usage(usage_of(ledger, run.id), requested),
+        usage=run_usage(usage_of(ledger, run.id), requested, was_killed=was_killed(ledger, run.id)),
         manifest=_run_toml(run),
     )
 

@@ -113,7 +113,7 @@ class ProgressTracker:
         item = row.items[position - 1] if position is not None and position <= len(row.items) else None
         if attempt.log in UNREAD and attempt.session is not None:  # its log may say more
             return FailedReplica(attempt.replica, item, code, attempt.last_line)
-        hint = exit_hint(code, attempt.last_line, row.request.resources)
+        hint = exit_hint(code, attempt.last_line, row.requested(attempt))
         return FailedReplica(attempt.replica, item, code, attempt.last_line, hint, reason=attempt.reason)
 
     def _live_failure(self, attempt: AttemptRow, key: tuple[int, int, int], found: FailedPosition) -> FailedReplica:
@@ -121,7 +121,7 @@ class ProgressTracker:
 
         row = replica(self.ledger, attempt.run_id, attempt.replica)
         item = row.items[found.position - 1] if found.position <= len(row.items) else None
-        hint = exit_hint(found.exit_code, found.line, row.request.resources)
+        hint = exit_hint(found.exit_code, found.line, row.requested(attempt))
         return FailedReplica(attempt.replica, item, found.exit_code, found.line, hint, running=True)
 
     def _left(

@@ -32,6 +32,7 @@ class RunUsage:
     ram_requested: float | None
     cpu_requested: float | None
     samples: int
+    was_killed: bool = False  # something was killed, perhaps for its memory: a peak between two polls is not known
 
     @property
     def ram_peak(self) -> float | None:
@@ -60,7 +61,7 @@ class RunUsage:
             return None
         share = self.ram_peak / self.ram_requested
         wanted = max(1, math.ceil(self.ram_peak * _RESERVE))
-        if share < _TOO_LARGE and wanted < self.ram_requested:
+        if share < _TOO_LARGE and wanted < self.ram_requested and not self.was_killed:
             percent = "less than 1 %" if share < 0.01 else f"{share * 100:.0f} %"
             return f"the highest peak is {percent} of the requested memory; request ram = {wanted} next time"
         if share > _TOO_SMALL:
@@ -69,8 +70,13 @@ class RunUsage:
         return None
 
 
-def run_usage(measured: Mapping[tuple[int, int], Usage], requested: Mapping[tuple[int, int], Resources]) -> RunUsage:
-    """Return the usage of a run. Both arguments are by (replica, attempt); attempts that ``requested`` lacks are left
+def run_usage(
+    measured: Mapping[tuple[int, int], Usage],
+    requested: Mapping[tuple[int, int], Resources],
+    *,
+    was_killed: bool = False,
+) -> RunUsage:
+    """Return the usage of a run. Both tables are by (replica, attempt); attempts that ``requested`` lacks are left
     out."""
     kept = {key: usage for key, usage in measured.items() if key in requested}
     amounts = [requested[key] for key in kept]
@@ -80,6 +86,7 @@ def run_usage(measured: Mapping[tuple[int, int], Usage], requested: Mapping[tupl
         ram_requested=_common([one.ram for one in amounts]),
         cpu_requested=_common([one.cores for one in amounts]),
         samples=sum(usage.samples for usage in kept.values()),
+        was_killed=was_killed,
     )
 
 

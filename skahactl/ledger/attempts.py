@@ -470,3 +470,9 @@ def usage_of(ledger: Ledger, run_id: int) -> dict[tuple[int, int], Usage]:
         )
         for row in rows
     }
+
+
+def was_killed(ledger: Ledger, run_id: int) -> bool:
+    """Return whether an attempt or an item of a run ended with exit code 137 (SIGKILL)."""
+    tables = (f"SELECT 1 FROM {table} WHERE run = ? AND exit_code = 137" for table in ("attempts", "items"))
+    return ledger.row(" UNION ".join(tables), run_id, run_id) is not None

@@ -93,6 +93,10 @@ class ReplicaRow:
     deleting: bool  # a delete of this replica was requested
     override: Resources | None = None  # what ``retry`` requested for the attempts that it allowed
 
+    def requested(self, attempt: AttemptRow | None) -> Resources:
+        """Return what this attempt requested; without an attempt, what the replica requests."""
+        return attempt.resources if attempt and attempt.resources else self.request.resources
+
 
 #: Run, replica, and number of an attempt.
 AttemptKey = tuple[int, int, int]

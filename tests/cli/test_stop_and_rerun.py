@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 
@@ -176,6 +177,17 @@ def test_retry_requests_more_for_this_attempt_only(here: Workplace) -> None:
     assert here.run("retry", "hungry", "--ram", "0", expect=2).stderr
 
 
+def test_a_killed_retry_names_the_memory_that_it_requested(here: Workplace) -> None:
+    job = here.job("hungry", "sleep 2.5; kill -KILL $$", 1, "[resources]\ncores = 1\nram = 4")
+    assert "requested 4 GB" in here.run("apply", job, "--wait", expect=1).stderr
+    again = here.run("retry", "hungry", "--ram", "8", "--wait", expect=1).stderr
+    assert "requested 8 GB" in again
+    assert "requested 4 GB" not in again
+    usage = here.data("describe", "hungry")["usage"]
+    assert usage["samples"] > 0
+    assert usage["advice"] is None  # what was killed does not need less, however little was measured
+
+
 def test_both_kinds_of_memory_are_an_error(here: Workplace) -> None:
     more = "[resources]\nram = 4\n[retry]\nattempts = 2\nram = [4, 8]"
     assert (
@@ -217,3 +229,14 @@ def test_items_of_a_failed_replica_are_unknown_until_its_log_is_read(here: Workp
     assert [row["state"] for row in here.data("get", "items", "survey")] == ["Completed"] * 3 + ["Failed"]
     (step,) = here.data("retry", "survey", "--dry-run")["jobs"][0]["steps"]
     assert step["reason"] == "Failed; item tile-4"
+
+
+def test_a_run_ended_when_its_last_replica_did_no_matter_who_looks_later(here: Workplace) -> None:
+    job = here.job("short", "true", 2)
+    here.run("apply", job)
+    wait_for(lambda: by_state(here, "short") == {"Completed": [1, 2]})
+    ended = max(row["finished"] for row in here.data("get", "replicas", "short"))
+    assert here.data("get", "jobs", "short")[0]["ended"] == ended
+    time.sleep(1.1)
+    here.run("resume", "short")
+    assert here.data("get", "jobs", "short")[0]["ended"] == ended
