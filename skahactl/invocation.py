@@ -409,12 +409,15 @@ _HARMFUL = frozenset(
 
 
 def similar(word: str, candidates: Iterable[str]) -> str | None:
-    """Return ``did you mean 'apply'?`` with the nearest candidate, or None. Words in _HARMFUL need at most one typing
-    error."""
-    likely = [one for one in candidates if one not in _HARMFUL or distance(word.lower(), one) <= 1]
+    """Return ``did you mean 'apply'?`` with the nearest candidate, or None. Short words, and words in _HARMFUL, need at
+    most one typing error."""
+    short = len(word.strip("-")) <= 6
+    likely = [one for one in candidates if not (short or one in _HARMFUL) or distance(word.lower(), one.lower()) <= 1]
     found = nearest(word, likely)
     return f"did you mean '{found}'?" if found else None
 
+
+_BY_KIND = "filter -o json by the field type of sessions, or types of images"
 
 #: Options of other tools, and what to use instead.
 _OPTIONS = {
@@ -429,6 +432,9 @@ _OPTIONS = {
     ("delete", "--all"): "to delete every live job: skahactl get jobs --state Running,Pending,Queued -o name | "
     "xargs -r skahactl delete",
     ("get", "--all-namespaces"): "for the jobs of every server: -A",
+    ("get", "--field-selector"): "to select rows by state: --state STATE",
+    ("get", "-k"): _BY_KIND,
+    ("get", "--kind"): _BY_KIND,
     ("login", "--force"): "login always gets a new certificate: leave out --force",
     ("login", "-f"): "login always gets a new certificate: leave out -f",
     ("skahactl", "--log-level"): "to log each HTTP request: -v; -vv also logs its parameters",

@@ -58,7 +58,6 @@ _REASONS = {
     "sessions are never held; queued replicas start while a driver runs: skahactl resume {first|JOB}": ("release",),
     "change the manifest, and see what that means: skahactl diff FILE": ("edit", "patch"),
     "the server cannot run a command in a session; see its output with: skahactl logs {first|JOB}": ("exec", "ssh"),
-    "sessions share /arc, where you find their files; to save logs: skahactl logs JOB --save DIR": ("cp",),
     "a certificate is a file; to see where it is: skahactl profile show": ("logout",),
 }
 _WITHOUT = {verb: reason for reason, verbs in _REASONS.items() for verb in verbs}
@@ -263,10 +262,14 @@ def _rollout(rest: list[str]) -> str:
 
 def _run(rest: list[str]) -> str:
     """Return the command for ``gh run ...``, ``kubectl run NAME --image=I -- CMD`` or ``docker run IMAGE CMD``."""
+    from skahactl.commands.create import KINDS
+
     what, image = next(iter(rest), ""), _value(rest, "--image")
     targets = " ".join(_targets(rest[1:])) or "JOB"
     if what.endswith(".toml"):
         return f"apply {shlex.join(rest)}"
+    if what in KINDS:
+        return f"create {shlex.join(rest)}"
     if image:
         command = shlex.join(rest[rest.index("--") + 1 :]) if "--" in rest else ""
         return f"create headless {image} -n {what}" + (f" -- {command}" if command else "")
@@ -286,25 +289,32 @@ def _run(rest: list[str]) -> str:
 def _sbatch(rest: list[str]) -> str:
     """Return the command that converts a batch script. ``--array=1-10%2 --wrap C`` is a job of 10 replicas, 2 at a
     time."""
-    array, command = _value(rest, "-a", "--array"), _value(rest, "--wrap")
-    scripts = [word for word in rest if not word.startswith("-") and word not in (array, command)]
+    from skahactl.manifest.arrays import parse_array
+    from skahactl.manifest.sbatch import script_words
+
+    array, command = _value(rest, "-a", "--array") or "1", _value(rest, "--wrap")
+    scripts = script_words(rest)
     if command is None and scripts and scripts[0].endswith(".toml"):
         return f"apply {shlex.quote(scripts[0])}"
     if command is None:
         script = scripts[0] if scripts else "script.sh"
         note = "" if scripts == rest else "\noptions are read from #SBATCH lines of the script alone: add yours there"
         return f"init --from-sbatch {shlex.quote(script)} > {shlex.quote(new_manifest(script, current().cwd))}{note}"
-    from skahactl.manifest.arrays import parse_array
-
     try:
-        indices = parse_array(array or "1")
-        count, alive = str(len(indices)), indices.limit
-    except ValueError:
-        count, alive = "N", None
-    name = _value(rest, "-J", "--job-name")
-    options = (f" -n {name}" if name else "") + (f" -r {count}" if array else "")
-    note = f"\nat most {alive} at a time: alive = {alive} below [limits] in a manifest" if alive else ""
-    return f"create headless IMAGE{options} -- sh -c {shlex.quote(command)}{note}"
+        indices = parse_array(array)
+    except ValueError as error:
+        return f"create headless IMAGE -r N -- sh -c {shlex.quote(command)}\n{error}"
+    name, count = _value(rest, "-J", "--job-name"), len(indices)
+    options = (f" -n {name}" if name else "") + (f" -r {count}" if count > 1 else "")
+    notes = []
+    if indices.parts != (range(1, count + 1),):
+        numbers = array.partition("%")[0]
+        notes.append(
+            f'REPLICA_ID is 1 to {count}; for the numbers {numbers}: range = "{numbers}" below [items] in a manifest'
+        )
+    if indices.limit:
+        notes.append(f"at most {indices.limit} at a time: alive = {indices.limit} below [limits] in a manifest")
+    return f"create headless IMAGE{options} -- sh -c {shlex.quote(command)}" + "\n" * bool(notes) + "; ".join(notes)
 
 
 def _srun(rest: list[str]) -> str:
@@ -317,6 +327,11 @@ def _scale(rest: list[str]) -> str:
     count = _value(rest, "--replicas") or "N"
     run = f"skahactl apply FILE --set replicas={count}"
     return f"diff FILE --set replicas={count}\nthen: {run}, with --rerun after the end of the run or with --replace"
+
+
+def _copy(rest: list[str]) -> str:
+    job = next((word.partition(":")[0] for word in rest if ":" in word), "JOB")
+    return f"logs {shlex.quote(_target(job))} --save DIR\nfor logs; sessions share /arc, where you find their files"
 
 
 def _start(rest: list[str]) -> str:
@@ -347,6 +362,7 @@ _FUNCTIONS: dict[str, Callable[[list[str]], str]] = {
     "sbatch": _sbatch,
     "srun": _srun,
     "scale": _scale,
+    "cp": _copy,
     "start": _start,
 }
 
@@ -361,6 +377,12 @@ def _other_command(who: str, words: Sequence[str]) -> UsageError | None:
         job = label.rpartition("=")[2] if "name=" in label else "JOB"
         hint = f"sessions have no labels here; the command is: {suggest('get', 'replicas', job)}"
         return UsageError("get has no option '-l'", hint=hint)
+    selector = (_value(words, "--field-selector") if who == "get" else None) or ""
+    field, _, selected = selector.rpartition("=")
+    if field.endswith(("state", "status", "phase")):
+        rest = [word for word in words if word != selector and not word.startswith("--field-selector")]
+        hint = f"the command is: {suggest(*rest, '--state', selected)}"
+        return UsageError("get has no option '--field-selector'", hint=hint)
     return _one_item(who, words)
 
 
@@ -407,7 +429,10 @@ def _invalid_value(error: CoercionError, page: str) -> UsageError:
     choices = error.argument.get_choices(force=True) if error.argument is not None else None
     if choices:
         return UsageError(f"{name} is {join_words(choices, 'or')}, not '{value}'", hint=similar(value, choices) or page)
-    kind = {int: "a whole number", float: "a number"}.get(error.target_type or str, "something else")
+    kinds = {int: "a whole number", float: "a number", bool: "true or false"}
+    kind = kinds.get(error.target_type or str, "something else")
+    if name == "--dry-run":
+        kind = "client, server or none"
     if error.argument is not None and error.argument.parameter.metavar == "GB":
         kind = "a number of GB"
         amount = GB_AMOUNT.fullmatch(value)

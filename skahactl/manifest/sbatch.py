@@ -187,17 +187,11 @@ def _read_options(work: _Work) -> None:
     options = iter(work.script.options)
     for option in options:
         word = unquoted(option.word)
-        if word.startswith("--"):
-            name, equals, value = word[2:].partition("=")
-            name = _long_name(name)
-        elif word.startswith("-") and len(word) > 1:
-            name, value = _SHORT.get(word[1], word[1]), word[2:].removeprefix("=")
-            equals = value
-        else:
+        if not word.startswith("-") or word == "-":
             work.problems.append(Problem(work.file, f"'{word}' is not an option of sbatch", option.line))
             continue
-        written = option.word
-        if not equals and name in _KNOWN and name not in _FLAGS:
+        (name, value), written = _option(word), option.word
+        if value is None and name in _KNOWN and name not in _FLAGS:
             following = next(options, None)
             if following is None or following.line != option.line:
                 work.problems.append(Problem(work.file, f"{word} needs a value", option.line))
@@ -209,7 +203,25 @@ def _read_options(work: _Work) -> None:
             guess = nearest(name, _KNOWN) if len(name) > 1 else None
             work.remark(written, f"Unknown option of sbatch{f'; did you mean --{guess}?' if guess else '.'}")
             continue
-        work.given[name] = (value, written, option.line)
+        work.given[name] = (value or "", written, option.line)
+
+
+def script_words(words: Sequence[str]) -> Sequence[str]:
+    """Return the words of an sbatch call after its options: the script and its arguments. A word after an option that
+    is not a flag is its value, unless it is the last word."""
+    at = 0
+    while at < len(words) and words[at].startswith("-"):
+        name, value = _option(words[at])
+        at += 1 if value or name in _FLAGS or at + 2 >= len(words) else 2
+    return words[at:]
+
+
+def _option(word: str) -> tuple[str, str | None]:
+    """Return the long name of ``-a1-10``, ``--array=1-10`` or ``--arr``, and the value in the same word, or None."""
+    if word.startswith("--"):
+        name, equals, value = word[2:].partition("=")
+        return _long_name(name), value if equals else None
+    return _SHORT.get(word[1:2], word[1:2]), word[2:].removeprefix("=") or None
 
 
 def _long_name(name: str) -> str:

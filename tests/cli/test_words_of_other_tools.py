@@ -154,13 +154,19 @@ ANSWERS = {
     "run N --image=I -- echo hi": "skahactl create headless I -n N -- echo hi",
     "sbatch --array=1-10%2 --wrap C": "skahactl create headless IMAGE -r 10 -- sh -c C (at most 2 at a time: "
     "alive = 2 below [limits] in a manifest)",
+    "sbatch --array=5-14 --wrap C": 'REPLICA_ID is 1 to 10; for the numbers 5-14: range = "5-14" below [items]',
+    "sbatch --array=0-9 --wrap C": 'REPLICA_ID is 1 to 10; for the numbers 0-9: range = "0-9" below [items]',
     "sbatch run.sh": "skahactl init --from-sbatch run.sh > run.toml",
+    "sbatch -a 1-10%2 -n 4 run.sh x": "skahactl init --from-sbatch run.sh > run.toml",
+    "sbatch --wait run.sh": "skahactl init --from-sbatch run.sh > run.toml",
+    "qsub -l walltime=1:00 run.sh": "skahactl init --from-sbatch run.sh > run.toml",
+    "run headless a/b:1": "skahactl create headless a/b:1\n",
     "srun -n 4 hostname": "skahactl create headless IMAGE -r 4 --wait -- hostname",
     "hold X": "lower [limits] alive",
     "scale job/X --replicas=5": "skahactl diff FILE --set replicas=5",
     "edit X": "skahactl diff FILE",
     "exec X": "skahactl logs X",
-    "cp X:/a b": "/arc",
+    "cp X/1:/a b": "skahactl logs X/1 --save DIR (for logs; sessions share /arc",
     "destroy X": "skahactl delete X",
     "rm X": "skahactl delete X",
     "down X": "skahactl delete X",
@@ -183,6 +189,11 @@ ANSWERS = {
     "apply job.toml -y": "-y confirms --replace",
     "retry tiles --timeout 5m": "--timeout needs --wait",
     "apply job.toml --timeout 5x": "--timeout: invalid duration '5x'",
+    "apply job.toml --dry-run=foo": "--dry-run is client, server or none, not 'foo'",
+    "apply job.toml --wait=foo": "--wait is true or false, not 'foo'",
+    "get X --field-selector=status=Failed": "the command is: skahactl get X --state Failed",
+    "get X --field-selector status.phase=Failed": "the command is: skahactl get X --state Failed",
+    "get sessions -k headless": "filter -o json by the field type",
     "create headless a/b:1 --timeout 5m -- env": "skahactl create headless a/b:1 ... --wait --timeout 5m",
     "create notebook a/b:1": "needs a notebook session, but the local platform starts no images",
     "create headless a/b:1": "help: choose a server: -p canfar, or give a command",
@@ -207,6 +218,11 @@ def test_other_words_are_answered_with_a_command(here: Workplace) -> None:
     for line, (code, out, err) in called_each(here, ANSWERS).items():
         assert (code, out) == (2, ""), line
         assert ANSWERS[line] in err, line
+
+
+def test_a_short_word_leads_to_no_other_command(here: Workplace) -> None:
+    for line, (code, _, err) in called_each(here, ("exit", "quit", "begin", "test", "repeat")).items():
+        assert (code, "did you mean" in err) == (2, False), line
 
 
 #: Words that must not lead to a command or option that starts or ends work.
