@@ -127,12 +127,12 @@ def _call_where_recorded(words: list[str], context: Invocation, error: ProfileEr
     Else raise the error, with such a profile in its hint."""
     from dataclasses import replace
 
-    from skahactl.profiles import ENVIRONMENT
-    from skahactl.targets import record_hint, recorded_runs
+    from skahactl.targets import profile_of, record_hint, recorded_runs
 
     runs = recorded_runs(words, context.environ)
-    if words[0] in _READERS and len({run.key.server for run in runs}) == 1 and runs[0].profile != ENVIRONMENT:
-        context = replace(context, profile=runs[0].profile)
+    profile = profile_of(runs[0]) if len({run.key.server for run in runs}) == 1 else None
+    if words[0] in _READERS and profile is not None:
+        context = replace(context, profile=profile)
         enter(context)
         return _call(words, context)
     if runs:

@@ -101,6 +101,11 @@ def override_warning(name: str, environ: Mapping[str, str]) -> str | None:
     return f"SKAHACTL_SERVER is set, so {name} means {means}; unset it to use {own}"
 
 
+def shown_name(name: str) -> str:
+    """Return the name of a profile for a table; for jobs without a profile, the variable that named their server."""
+    return "(SKAHACTL_SERVER)" if name == ENVIRONMENT else name
+
+
 def load(name_or_path: str, environ: Mapping[str, str] | None = None) -> Profile:
     """Return the profile with this name or in this file; with a slash or a final ``.toml``, it is a path.
 
@@ -115,6 +120,11 @@ def load(name_or_path: str, environ: Mapping[str, str] | None = None) -> Profile
         return read(path, name_or_path, environ)
     if (built_in := _built_in(name_or_path, environ)) is not None:
         return built_in
+    if name_or_path == ENVIRONMENT:
+        raise ProfileError(
+            f"'{ENVIRONMENT}' is not a profile: it stands for a server that SKAHACTL_SERVER named",
+            hint="set SKAHACTL_SERVER again; no -p is needed",
+        )
     known = names(environ)
     raise ProfileError(
         f"unknown profile '{name_or_path}'",

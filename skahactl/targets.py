@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import re
 import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from skahactl.errors import UsageError
+from skahactl.errors import ProfileError, UsageError
 from skahactl.ledger.attempts import attempt_of_session, attempts_named
 from skahactl.ledger.records import AttemptRow, JobKey, Run
 from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import job_keys, last_run, run_by_id, runs_of, users_seen
-from skahactl.profiles import ENVIRONMENT
+from skahactl.profiles import load, names
 from skahactl.spelling import did_you_mean
 from skahactl.text import format_ranges, parse_ranges, suggest
 
@@ -120,12 +122,33 @@ def recorded_runs(words: Sequence[str], environ: Mapping[str, str]) -> list[Run]
 
 
 def record_hint(words: Sequence[str], run: Run) -> str:
-    """Return a hint with this call and the profile of a run of the job that it names."""
-    if run.profile == ENVIRONMENT:
-        call = shlex.join([f"SKAHACTL_SERVER={run.key.server}", "skahactl", *words])
-    else:
-        call = shlex.join(["skahactl", "-p", run.profile, *words])
-    return f"{run.key.name} has a record on {run.profile}: {call}"
+    """Return a hint with this call, for the server of a run of the job that it names."""
+    profile = profile_of(run)
+    before, after = ([], ["-p", profile]) if profile else ([f"SKAHACTL_SERVER={run.key.server}"], [])
+    call = shlex.join([*before, "skahactl", *after, *words])
+    return f"{run.key.name} has a record on {profile or 'another server'}: {call}"
+
+
+def elsewhere_hint(ledger: Ledger, profile: Profile, name: str) -> str | None:
+    """Return how to reach the job ``name`` that has a record on another server; None if there is none."""
+    keys = [key for key in job_keys(ledger) if key.name == name and key.server != profile.server]
+    for run in filter(None, (last_run(ledger, key) for key in keys)):
+        found = profile_of(run)
+        if found is None:
+            return f"it has a record on another server; to use that: export SKAHACTL_SERVER={run.key.server}"
+        unset = "unset SKAHACTL_SERVER, and " if os.environ.get("SKAHACTL_SERVER") else ""
+        return f"it has a record with another profile; {unset}use -p {found} instead"
+    return None
+
+
+def profile_of(run: Run) -> str | None:
+    """Return a profile that names the server of the run, if possible the recorded one. None if no profile does:
+    SKAHACTL_SERVER named it, or the profile has changed."""
+    for name in dict.fromkeys((run.profile, *names())):
+        with contextlib.suppress(ProfileError):
+            if load(name).server == run.key.server:
+                return name
+    return None
 
 
 def current_user(ledger: Ledger, profile: Profile) -> str:
@@ -264,17 +287,12 @@ class _Finder:
 
 def unknown_target(ledger: Ledger, profile: Profile, name: str, *, is_listed: bool = False) -> UsageError:
     """Return the error for a word that the ledger does not know. ``is_listed``: the server's list was searched too."""
-    elsewhere = [key for key in job_keys(ledger) if key.name == name and key.server != profile.server]
-    if elsewhere:
-        run = last_run(ledger, elsewhere[0])
-        hint: str | None = f"it has a record with another profile; use -p {run.profile if run else '...'} instead"
-        if run is not None and run.profile == ENVIRONMENT:
-            hint = f"it was started with SKAHACTL_SERVER={run.key.server}; set that again"
-    else:
-        names = job_names(ledger, profile)
-        replica = replica_target(name, names)
-        guess = None if replica else did_you_mean(name, names)
-        hint = f"a replica is written JOB/NUMBER: {replica}" if replica else guess or _listed(names)
+    hint = elsewhere_hint(ledger, profile, name)
+    if hint is None:
+        known = job_names(ledger, profile)
+        replica = replica_target(name, known)
+        guess = None if replica else did_you_mean(name, known)
+        hint = f"a replica is written JOB/NUMBER: {replica}" if replica else guess or _listed(known)
     place = "on" if is_listed else "in the local record for"
     message = f"no job or session '{name}' {place} {profile.name} ({profile.host})"
     return UsageError(message, hint=hint, code="unknown-target")

@@ -289,7 +289,7 @@ async def _sessions(runtime: Runtime, words: list[str], ignore_not_found: bool) 
 
 def _hint(runtime: Runtime, word: str, sessions: list[str]) -> str:
     from skahactl.spelling import did_you_mean
-    from skahactl.targets import job_names, replica_target
+    from skahactl.targets import elsewhere_hint, job_names, replica_target
 
     if word.endswith(".toml"):
         return f"to delete the jobs of a manifest: {suggest('delete', '-f', word)}"
@@ -297,6 +297,8 @@ def _hint(runtime: Runtime, word: str, sessions: list[str]) -> str:
     if number.isdecimal():  # a Slurm job id, with array tasks
         target = f"JOB/{task.strip('[]')}" if task else "JOB"
         return f"jobs have names, not numbers: {suggest('get', 'jobs')} lists them; then {suggest('delete', target)}"
+    if elsewhere := elsewhere_hint(runtime.ledger, runtime.profile, word):
+        return elsewhere
     names = job_names(runtime.ledger, runtime.profile)
     replica = replica_target(word, names)
     if replica is not None:

@@ -16,7 +16,7 @@ from skahactl.invocation import current
 from skahactl.ledger.database import read_ledger
 from skahactl.ledger.runs import job_keys, last_runs, summaries
 from skahactl.model import ENDED, State
-from skahactl.profiles import choose
+from skahactl.profiles import choose, shown_name
 from skahactl.render.columns import ALL_PROFILES
 from skahactl.render.tables import sort_rows
 from skahactl.render.watch import watched_view
@@ -132,7 +132,7 @@ def live_jobs() -> list[str]:
             left = ProgressTracker(ledger, now, now).progress(snapshot_of(ledger, summary.run.id), summary, now).left
             standing = f"{summary.status} {done}/{total}" + (f" ✗{failed}" if failed > 0 else "")
             about = f"about {about_duration(left)} left" if left else ""
-            rows.append((summary.run.profile, summary.run.key.name, standing, about))
+            rows.append((shown_name(summary.run.profile), summary.run.key.name, standing, about))
     widths = [max((len(row[place]) for row in rows), default=0) for place in range(4)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     more = len(unfinished) - len(rows)

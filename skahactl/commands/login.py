@@ -105,10 +105,17 @@ def _require_name(profile: Profile) -> None:
 def _without_certificate(profile: Profile, context: Invocation) -> int:
     """Print that no login is needed, or raise UsageError with the source of a token, for a profile without
     certificate."""
+    from skahactl import profiles
+
     if profile.auth.method == "token":
         place = profile.auth.token_file or f"the variable {profile.auth.token_env}"
         if profile.auth.token_command is not None:
             raise UsageError(f"profile {profile.name} gets its token from its token-command; no login is needed")
+        if profile.auth.token_env == "SKAHACTL_TOKEN" and profiles.load(profile.name, context.environ).auth.certificate:
+            raise UsageError(
+                f"SKAHACTL_TOKEN is set, and overrides the certificate of profile {profile.name}",
+                hint=f"to log in with a certificate: unset SKAHACTL_TOKEN; skahactl login {profile.name}",
+            )
         raise UsageError(
             f"profile {profile.name} uses a token, which skahactl cannot get for you",
             hint=f"get one where the server's operators say, and put it into {place}"

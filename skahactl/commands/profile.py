@@ -64,7 +64,8 @@ def list_profiles() -> int:
 
     context = current()
     used = _used(context)
-    rows = [_row(name, used, context.environ) for name in profiles.names(context.environ)]
+    names = dict.fromkeys((*profiles.names(context.environ), *([used] if used else [])))
+    rows = [_row(name, used, context.environ) for name in names]
     if context.output == "name":
         for row in rows:
             context.out(str(row["name"]))
@@ -111,8 +112,10 @@ def use(
     profile = profiles.load(name, context.environ)
     profiles.set_default(profile.name, context.environ)
     context.say(f"{profile.name} ({profile.host}) is now the default profile")
-    if context.environ.get("SKAHACTL_PROFILE"):
-        context.warn("note: SKAHACTL_PROFILE is set and overrides it")
+    variable = next((one for one in ("SKAHACTL_SERVER", "SKAHACTL_PROFILE") if context.environ.get(one)), None)
+    if variable is not None:
+        value = context.environ[variable]
+        context.warn(f"warning: {variable} is set, so commands go to {value} until you unset it")
     return Exit.DONE
 
 
@@ -277,7 +280,7 @@ def _row(name: str, used: str | None, environ: Mapping[str, str]) -> dict[str, o
     from skahactl import profiles
 
     try:
-        profile: Profile | None = profiles.load(name, environ)
+        profile: Profile | None = (profiles.choose if name == used else profiles.load)(name, environ)
         error = None
     except ProfileFileError as problem:
         first = problem.problems[0]
@@ -295,11 +298,14 @@ def _row(name: str, used: str | None, environ: Mapping[str, str]) -> dict[str, o
 
 
 def _table(rows: list[dict[str, object]], context: Invocation) -> None:
+    from skahactl.profiles import ENVIRONMENT
+
     cells = [("", "NAME", "SERVER", "AUTH", "FILE")]
     for row in rows:
         server = row["error"] or ("this machine" if row["server"] == "local" else row["server"])
         mark = "*" if row["used"] else ""
-        cells.append((mark, str(row["name"]), str(server), str(row["auth"] or "-"), str(row["path"] or "built in")))
+        file = row["path"] or ("SKAHACTL_SERVER" if row["name"] == ENVIRONMENT else "built in")
+        cells.append((mark, str(row["name"]), str(server), str(row["auth"] or "-"), str(file)))
     widths = [max(len(line[at]) for line in cells) for at in range(5)]
     for line in cells:
         padded = [text.ljust(width) for text, width in zip(line, widths, strict=True)]

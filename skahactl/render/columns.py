@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from skahactl.model import State
+from skahactl.profiles import shown_name
 from skahactl.text import format_amount, format_duration, format_ranges, format_resources
 
 if TYPE_CHECKING:
@@ -291,12 +292,14 @@ _PAIRS = View((_field("name", cut="never"), _field("value", cut="never")), lambd
 #: How much of a total is in use, as a bar on a terminal.
 SHARE = Column("", lambda row, now: _bar(row.get("share")), cut="never")
 
+_PROFILE = Column("PROFILE", lambda row, now: shown_name(row["profile"]), by=lambda row: row["profile"])
+
 #: Jobs on every server, with a column for the profile.
 ALL_PROFILES = "jobs of all profiles"
 
 VIEWS: dict[str, View] = {
     "jobs": _JOBS,
-    ALL_PROFILES: View((_field("profile"), *(one for one in _JOBS.columns if one.title != "PROFILE")), _JOBS.name),
+    ALL_PROFILES: View((_PROFILE, *(one for one in _JOBS.columns if one.title != "PROFILE")), _JOBS.name),
     "replicas": _REPLICAS,
     "items": _ITEMS,
     "sessions": _SESSIONS,

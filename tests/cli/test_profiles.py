@@ -10,9 +10,11 @@ import pytest
 
 from skahactl import profiles
 from skahactl.errors import ProfileError
+from skahactl.ledger.database import open_ledger
 from skahactl.model import Limits, Resources
 from skahactl.profile import Auth, ClientSettings, LocalSettings
 from skahactl.profile_file import PROFILE
+from tests import ledgers
 from tests.workplace import Workplace
 
 FULL = """
@@ -368,6 +370,27 @@ def test_a_warning_says_once_that_the_environment_replaces_the_server_of_a_named
     here.add_profile("same", 'server = "http://127.0.0.1:9/skaha/v1"\n')
     for words in (["-p", "same"], ["-p", "environment"], []):
         assert "SKAHACTL_SERVER" not in here.run("diff", "a.toml", *words, extra=server, expect=None).stderr
+
+
+@pytest.mark.once
+def test_the_server_of_the_environment_is_in_the_list_and_named_after_use(here: Workplace) -> None:
+    server = {"SKAHACTL_SERVER": "http://127.0.0.1:9/skaha/v1", "SKAHACTL_PROFILE": ""}
+    assert here.run("profile", "list", extra=server).stdout.splitlines()[-1].split() == (
+        ["*", "environment", "http://127.0.0.1:9/skaha/v1", "none", "SKAHACTL_SERVER"]
+    )
+    assert here.run("profile", "use", "canfar", extra=server).stderr.splitlines()[1:] == [
+        "warning: SKAHACTL_SERVER is set, so commands go to http://127.0.0.1:9/skaha/v1 until you unset it"
+    ]
+    assert "it stands for a server" in here.run("get", "-p", "environment", expect=2).stderr
+
+
+@pytest.mark.once
+def test_a_job_of_a_server_of_the_environment_shows_the_variable_and_can_be_deleted_with_it(here: Workplace) -> None:
+    with open_ledger(here.state) as ledger:
+        ledgers.add(ledger, ledgers.job("far", 1), server="http://127.0.0.1:9/skaha/v1", profile="environment")
+    assert here.run("get", "jobs", "-A", "--cached").stdout.splitlines()[1].split()[:2] == ["(SKAHACTL_SERVER)", "far"]
+    told = here.run("delete", "far", expect=2).stderr
+    assert told.endswith("to use that: export SKAHACTL_SERVER=http://127.0.0.1:9/skaha/v1\n")
 
 
 def test_the_environment_overrides(here: Workplace) -> None:

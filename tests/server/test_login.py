@@ -239,6 +239,14 @@ def test_profiles_without_certificates_say_what_to_do(home: Home) -> None:
     assert "needs no login" in home.login("local")
 
 
+def test_a_token_in_the_environment_does_not_pass_for_the_profile_s_own(home: Home) -> None:
+    home.add_profile("t", 'server = "https://a/skaha/v1"\n[auth]\nmethod = "token"\ntoken-env = "SKAHACTL_TOKEN"\n')
+    home.extra["SKAHACTL_TOKEN"] = "x"
+    assert "overrides the certificate of profile mine" in (told := home.login("mine", expect=2))
+    assert told.endswith("unset SKAHACTL_TOKEN; skahactl login mine\n")
+    assert "which skahactl cannot get for you" in home.login("t", expect=2)
+
+
 def test_what_the_environment_alone_describes_never_becomes_the_default(home: Home, service: Service) -> None:
     home.netrc()
     extra = {"SKAHACTL_SERVER": "https://skaha.test/skaha/v1", "SKAHACTL_CERTIFICATE": str(home.certificate)}

@@ -13,7 +13,7 @@ from skahactl.ledger.database import Ledger, open_ledger
 from skahactl.ledger.records import Run
 from skahactl.logs.select import Choice, logs_of
 from skahactl.profile import LOCAL_SERVER, Profile
-from skahactl.targets import Target, by_run, find, job_names, record_hint, recorded_runs
+from skahactl.targets import Target, by_run, elsewhere_hint, find, job_names, record_hint, recorded_runs
 from skahactl.text import parse_duration, parse_ranges
 from tests import ledgers
 
@@ -164,10 +164,27 @@ def test_a_job_of_a_server_that_only_the_environment_named_leads_to_the_variable
     ledgers.add(ledger, ledgers.job("far", 1), server="https://a.org/skaha/v1", profile="environment")
     with pytest.raises(UsageError) as caught:
         find(ledger, LOCAL, ["far"])
-    assert caught.value.hint == "it was started with SKAHACTL_SERVER=https://a.org/skaha/v1; set that again"
+    way = "it has a record on another server; to use that: export SKAHACTL_SERVER=https://a.org/skaha/v1"
+    assert caught.value.hint == way
     call = "SKAHACTL_SERVER=https://a.org/skaha/v1 skahactl logs far"
     (run,) = recorded_runs(["logs", "far"], {"SKAHACTL_STATE_DIR": str(tmp_path)})
-    assert record_hint(["logs", "far"], run) == f"far has a record on environment: {call}"
+    assert record_hint(["logs", "far"], run) == f"far has a record on another server: {call}"
+
+
+def test_a_profile_is_suggested_only_if_it_names_the_server_of_the_job(
+    survey: tuple[Ledger, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, _ = survey
+    ledgers.add(ledger, ledgers.job("moved", 1), server="https://a.org/skaha/v1", profile="local")
+    ledgers.add(ledger, ledgers.job("here", 1), profile="canfar")
+    assert elsewhere_hint(ledger, LOCAL, "moved") == (
+        "it has a record on another server; to use that: export SKAHACTL_SERVER=https://a.org/skaha/v1"
+    )
+    assert elsewhere_hint(ledger, LOCAL, "here") is None
+    assert elsewhere_hint(ledger, CANFAR, "here") == "it has a record with another profile; use -p local instead"
+    monkeypatch.setenv("SKAHACTL_SERVER", CANFAR.server)
+    hint = "it has a record with another profile; unset SKAHACTL_SERVER, and use -p local instead"
+    assert elsewhere_hint(ledger, CANFAR, "here") == hint
 
 
 def test_the_newest_user_of_a_server_is_meant(survey: tuple[Ledger, Run]) -> None:
