@@ -9,6 +9,7 @@ then the child gets its command. So nothing runs without a record. If the worker
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import marshal
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from skahactl.local import queue, workers
-from skahactl.local.queue import FAILED, QUEUED, connect, immediate, lock_path, log_path
+from skahactl.local.queue import FAILED, QUEUED, RUNNING, connect, immediate, lock_path, log_path
 
 #: Signals with default actions in a container. Python changes some; the caller may ignore some (nohup, ``&``).
 _DEFAULT = (
@@ -139,9 +140,13 @@ LINGER, GLANCE = 1.0, 0.01
 #: Seconds that a worker waits for free space on a full disk before it gives up; its session is Failed then.
 PATIENCE = 60.0
 
-#: Bytes that must stay free on the disk of the logs. With less, a running session is ended, as a pod is evicted, and
-#: CUT bytes at the end of its log are removed, so that the queue can be written again.
-LEAST_FREE, CUT = 1 << 20, 4 << 20
+#: Bytes that must stay free on the disk of the logs. With less, the running session with the largest log is ended, as
+#: a pod is evicted, and the end of its log is cut off, so that the queue can be written again.
+LEAST_FREE = 1 << 20
+#: Bytes of a cut log that remain at most; skahactl saves no more of a log (logs.keep.MAX_BYTES).
+LONGEST = 1 << 30
+#: The reason of such an end, which is also the last line of the log.
+DISK_FULL = "the disk is full; the end of the log was cut off to make room"
 
 #: The end of a session: id, state, exit code, reason.
 End = tuple[str, str, "int | None", str]
@@ -225,8 +230,9 @@ class Worker:
             except sqlite3.OperationalError:
                 if time.monotonic() > limit:
                     raise
-                if done is not None and self._is_disk_full():
-                    self._make_room(done[0])
+                if done is not None and (size := self._size_to_keep(done[0])) is not None:
+                    self._cut_log(done[0], size)
+                    self._mark_cut(done[0])
                 time.sleep(1)
 
     def _turn(self, done: End | None, spare: PreforkedChild, leave: bool) -> tuple[sqlite3.Row | None, bool]:
@@ -245,32 +251,51 @@ class Worker:
     def _follow(self, session: str, running: PreforkedChild, spare: PreforkedChild) -> tuple[str, int | None, str]:
         """Wait for the process of a session, and return its state, exit code and reason.
 
-        Ends the process if the session is deleted, its deadline passes, or the disk is full.
+        Ends the process if the session is deleted, its deadline passes, or its log fills the disk.
         """
         while (status := running.poll()) is None:
             if not self._wait():
                 self._help()
                 verdict = self._verdict(session)
-                if verdict is None and self._is_disk_full():
-                    verdict = "the disk is full; the end of the log was cut off to make room"
+                if verdict is None and (size := self._size_to_keep(session)) is not None:
+                    verdict = DISK_FULL
                     workers.signal_group(running.pid, signal.SIGSTOP)
-                    self._make_room(session)
+                    self._cut_log(session, size)
                 if verdict is not None:
                     self._end(running, spare)
+                    if verdict is DISK_FULL:
+                        self._mark_cut(session)
                     return FAILED, None, verdict
         return queue.end_of_status(status)
 
-    def _is_disk_full(self) -> bool:
-        disk = os.statvfs(self.root)
-        return disk.f_bavail * disk.f_frsize < LEAST_FREE
+    def _size_to_keep(self, session: str) -> int | None:
+        """Return the bytes of a session's log that remain on a full disk; None if the log is left as it is.
 
-    def _make_room(self, session: str) -> None:
-        """Cut off the end of a session's log, to free space on a full disk."""
-        log = log_path(self.root, session)
+        Only the largest log of all running sessions is cut, and not if it is small. A saved copy of the rest fits into
+        the space that this frees.
+        """
+        disk = os.statvfs(self.root)
+        if disk.f_bavail * disk.f_frsize >= LEAST_FREE:
+            return None
+        running = [row["id"] for row in self.store.execute("SELECT id FROM sessions WHERE state = ?", (RUNNING,))]
+        sizes = {one: self._log_size(one) for one in running}
+        size = min(sizes.get(session, 0) // 2, LONGEST) - LEAST_FREE
+        return size if size > 0 and session == max(sizes, key=lambda one: (sizes[one], one)) else None
+
+    def _log_size(self, session: str) -> int:
         try:
-            os.truncate(log, max(0, os.path.getsize(log) - CUT))
+            return os.path.getsize(log_path(self.root, session))
         except FileNotFoundError:
-            return
+            return 0
+
+    def _cut_log(self, session: str, size: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.truncate(log_path(self.root, session), size)
+
+    def _mark_cut(self, session: str) -> None:
+        """Add a last line to a log that was cut. Without any free space, the log stays as it is."""
+        with contextlib.suppress(OSError), open(log_path(self.root, session), "ab") as log:
+            log.write(f"\n[skahactl: {DISK_FULL}]\n".encode())
 
     def _verdict(self, session: str) -> str | None:
         """Return why the session must end now, or None."""

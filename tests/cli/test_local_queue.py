@@ -449,9 +449,9 @@ def test_workers_killed_again_and_again(tmp_path: Path) -> None:
 
 
 @LINUX
-def test_a_session_that_fills_the_disk_is_ended_and_can_be_deleted(tmp_path: Path) -> None:
+def test_only_the_session_that_fills_the_disk_is_ended_and_it_can_be_deleted(tmp_path: Path) -> None:
     """A file system of 12 MB; the session writes until nothing is free."""
-    disk = tmp_path / "disk"
+    disk, go = tmp_path / "disk", str(tmp_path / "go")
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", str(disk)], capture_output=True)
     if mounted.returncode != 0:
@@ -459,11 +459,21 @@ def test_a_session_that_fills_the_disk_is_ended_and_can_be_deleted(tmp_path: Pat
 
     async def run() -> None:
         async with platform(disk) as client:
+            quiet = await create(client, "quiet", "sh", "-c", 'echo result; until [ -e "$0" ]; do sleep 0.1; done', go)
             session = await create(client, "full", "sh", "-c", "trap '' PIPE; while :; do yes | head -c 100000; done")
-            assert await ended(client) == {"full": "Failed"}
+            await until(lambda: sessions(client), lambda found: found == {"quiet": "Running", "full": "Failed"})
             assert os.statvfs(disk).f_bavail > 0
+            log = (await client.get(f"/session/{session}?view=logs")).text
+            assert log.endswith("[skahactl: the disk is full; the end of the log was cut off to make room]\n")
+            assert log.startswith("y\ny\n")
+            os.close(os.open(go, os.O_CREAT))
+            assert await ended(client) == {"quiet": "Completed", "full": "Failed"}
+            assert (await client.get(f"/session/{quiet}?view=logs")).text == "result\n"
             (await client.delete(f"/session/{session}")).raise_for_status()
-            await until(lambda: asyncio.sleep(0, rows(disk, "SELECT id FROM sessions")), lambda left: not left)
+            await until(
+                lambda: asyncio.sleep(0, rows(disk, "SELECT id FROM sessions WHERE name = 'full'")),
+                lambda left: not left,
+            )
 
     try:
         asyncio.run(run())
