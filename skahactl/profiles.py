@@ -122,7 +122,7 @@ def load(name_or_path: str, environ: Mapping[str, str] | None = None) -> Profile
         return built_in
     if name_or_path == ENVIRONMENT:
         raise ProfileError(
-            f"'{ENVIRONMENT}' is not a profile: it stands for a server that SKAHACTL_SERVER named",
+            f"'{ENVIRONMENT}' is not a profile, but a server that SKAHACTL_SERVER named",
             hint="set SKAHACTL_SERVER again; no -p is needed",
         )
     known = names(environ)

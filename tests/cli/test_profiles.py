@@ -381,7 +381,7 @@ def test_the_server_of_the_environment_is_in_the_list_and_named_after_use(here: 
     assert here.run("profile", "use", "canfar", extra=server).stderr.splitlines()[1:] == [
         "warning: SKAHACTL_SERVER is set, so commands go to http://127.0.0.1:9/skaha/v1 until you unset it"
     ]
-    assert "it stands for a server" in here.run("get", "-p", "environment", expect=2).stderr
+    assert "a server that SKAHACTL_SERVER named" in here.run("get", "-p", "environment", expect=2).stderr
 
 
 @pytest.mark.once
