@@ -120,6 +120,7 @@ class AsyncSession:
             AuthError, UnreachableError: not logged in, or no platform; nothing was sent.
             BusyError: another command is driving a job of this name, and does not end within a minute.
         """
+        from skahactl.engine.precheck import require_secrets
         from skahactl.manifest.load import draft
         from skahactl.manifest.resolve import resolve
         from skahactl.session_runtime import (
@@ -141,6 +142,7 @@ class AsyncSession:
         present = {key: value for key, value in table.items() if value != {}}
         made = draft(present, directory=self._directory, file="create", entry_point=True)
         (job,) = resolve([made], runtime.profile, check=problems)
+        await require_secrets(job, runtime)
         async with self._opening.one_at_a_time(job.name):
             ids, failures = await create_once(runtime, job, self._directory or os.getcwd())
         if failures:

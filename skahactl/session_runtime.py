@@ -350,11 +350,9 @@ _FORMER = {"succeeded": "completed", "error": "failed"}
 
 def session_ids(given: str | Iterable[str]) -> list[str]:
     """Return a list of ids from one id or several. Raises UsageError for anything else."""
-    if isinstance(given, str):
-        return [given]
     if isinstance(given, Iterable) and not isinstance(given, Mapping | bytes):
-        found = list(given)
-        if all(isinstance(one, str) for one in found):
+        found = [given] if isinstance(given, str) else list(given)
+        if all(isinstance(one, str) and one.isprintable() for one in found):
             return found
     raise UsageError(
         "ids must be the id of a session, or a list of ids", hint='as returned by create, for example ["k9p2x0aa"]'

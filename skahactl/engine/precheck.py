@@ -56,15 +56,10 @@ async def precheck(jobs: Sequence[Job], runtime: Runtime, environ: Mapping[str, 
     unfinished = {run.key.name for run in runs.unfinished_runs(runtime.ledger, runtime.profile.server)}
     missing: list[str] = []
     for job in jobs:
-        kinds = list(_secret_kinds(job))
-        if kinds:
-            credentials.require_safe_secrets(runtime.profile)
         try:
-            await runtime.client.registry_auth()
-            for request in kinds:
-                await runtime.client.secrets.reveal(request)
+            await require_secrets(job, runtime)
         except UsageError as error:
-            if job.name not in unfinished:
+            if error.code != "secret" or job.name not in unfinished:
                 raise
             missing.append(f"{job.name}: {error.message}; replicas that need it stay Queued")
     applied = {(run.key.name, run.digest) for run in runs.last_runs(runtime.ledger, runtime.profile.server)}
@@ -74,6 +69,17 @@ async def precheck(jobs: Sequence[Job], runtime: Runtime, environ: Mapping[str, 
     notes = [*_encoding(jobs, runtime.profile, runtime.ledger.state_dir, now), *_images(jobs, listed, runtime.profile)]
     warnings += _not_shown_yet(runtime.ledger.state_dir, runtime.profile, notes)
     return (*warnings, *_certificate(runtime.profile, now))
+
+
+async def require_secrets(job: Job, runtime: Runtime) -> None:
+    """Raise UsageError with code ``secret`` for a secret of the job or of the image registry that cannot be read, and
+    ProfileError for secrets that may not be sent to this server."""
+    kinds = list(_secret_kinds(job))
+    if kinds:
+        credentials.require_safe_secrets(runtime.profile)
+    await runtime.client.registry_auth()
+    for request in kinds:
+        await runtime.client.secrets.reveal(request)
 
 
 def _refuse_images(jobs: Sequence[Job]) -> None:

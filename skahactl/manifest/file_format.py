@@ -43,7 +43,8 @@ class Finding(NamedTuple):
 
 def invalid(message: str, hint: str | None = None) -> PydanticCustomError:
     """Return an error with our message."""
-    return PydanticCustomError("skahactl", "{message}", {"message": message, "hint": hint})
+    # a tuple: pydantic encodes strings, and those of the command line can contain lone surrogates
+    return PydanticCustomError("skahactl", "invalid", {"finding": (message, hint)})
 
 
 #: Characters of a command that only a shell understands.
@@ -159,7 +160,8 @@ class FileFormat(Generic[Model]):
 
     def _message(self, kind: str, context: Mapping[str, Any], found: object, path: Path) -> tuple[str, str | None]:
         if kind == "skahactl":
-            return context["message"], context["hint"]
+            message, hint = context["finding"]
+            return message, hint
         if kind == "value_error":
             return str(context["error"]), None
         if kind == "extra_forbidden":
@@ -221,6 +223,7 @@ _EXPECTED = {
     "float_type": "a number",
     "finite_number": "a number",
     "string_type": "a string in quotes",
+    "string_unicode": "Unicode text",
     "bool_type": "true or false",
     "list_type": "a list",
     "dict_type": "a table",

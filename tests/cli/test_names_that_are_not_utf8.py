@@ -44,3 +44,11 @@ def test_data_is_utf_8_in_any_locale_and_tables_have_replacement_characters(here
     words = ["create", "headless", "a/b:1", "-n", "made", "--dry-run", "-o", "toml", "--", "echo", "β Pic"]
     here.write("made.toml", here.run(*words).stdout)
     here.run("validate", "made.toml")
+
+
+def test_a_value_of_create_that_is_not_utf_8_is_an_error_of_its_option(here: Workplace) -> None:
+    word = os.fsdecode(b"\xff")
+    mistakes = {("-n", word): "-n: ", ("-n", "made", "-e", f"{word}=1"): "-e: "}
+    for options, place in mistakes.items():
+        done = here.run("create", "headless", "a/b:1", *options, "--", "true", expect=2)
+        assert done.stderr.startswith(f"error: {place}"), done.stderr

@@ -318,6 +318,8 @@ def test_not_configured(here: Workplace) -> None:
         ({"env": ["A=B"]}, "a mapping"),
         ({"env": {"A B": "1"}}, "is not a variable name"),
         ({"env": {"HOME": "/x"}}, "the platform sets this variable"),
+        ({"env": {"A": {"from-env": "NOPE"}}}, "the variable NOPE is not set"),
+        ({"name": "\ud800"}, "is not a job name"),
     ],
     ids=repr,
 )
@@ -329,7 +331,10 @@ def test_wrong_arguments_are_reported_before_anything_is_sent(
             session.create(**{"name": "wrong", "image": IMAGE, "cmd": "true", **wrong})
         with pytest.raises(UsageError, match="empty session id"):
             session.destroy("")
+        with pytest.raises(UsageError, match="ids must be"):
+            session.info("\ud800")
         assert session.fetch() == []
+    assert here.recorded("wrong") == []
 
 
 def test_help_reads_well() -> None:
