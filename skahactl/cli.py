@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import signal
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from skahactl import __version__
-from skahactl.errors import Exit, InternalError, ProfileError, SkahactlError, exit_of_signal
+from skahactl.errors import STDOUT, Exit, InternalError, ProfileError, SkahactlError, exit_of_signal, output_error
 from skahactl.invocation import Invocation, asked_page, asks_for_help, enter, take_globals, use_aliases
 from skahactl.system import handled_signals
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 def _choose_encoding(context: Invocation) -> None:
@@ -56,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     except SkahactlError as error:
         return _tell(context, error)
     except OSError as error:
-        if error.errno == errno.EIO and error.filename is None:
+        if error.errno == errno.EIO and error.filename in (None, STDOUT):
             return Exit.HANGUP  # the terminal is gone, and its SIGHUP has not arrived yet
         return _tell(context, _from_system(error))
     except Exception as error:
@@ -204,6 +208,8 @@ def _tell(context: Invocation, error: SkahactlError) -> int:
 
 
 def _from_system(error: OSError) -> SkahactlError:
+    if error.filename == STDOUT:
+        return output_error(error)
     if error.errno == errno.ENOENT and error.filename is None:  # os.getcwd raises this
         return SkahactlError("the working directory is gone", hint="cd to one that is there", code="system")
     name = error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else error.filename
@@ -235,6 +241,7 @@ def run() -> NoReturn:
     # httpx runs without its own command line, and importing it, with click and pygments, took a sixth of `get jobs`
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     _open_missing_streams()
+    sys.stdout = _named_stdout(sys.stdout)
     code = main(sys.argv[1:])
     _restore_default_sigint()
     for stream in (sys.stdout, sys.stderr):
@@ -266,7 +273,24 @@ def _open_missing_streams() -> None:
 
     for name, mode, flags in (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.open(os.devnull, flags), mode, encoding="utf-8"))  # noqa: SIM115
+            stream = open(os.open(os.devnull, flags), mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+
+
+class _NamedStdout(io.FileIO):
+    """Puts the name of stdout into errors of writing, which have none otherwise."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = STDOUT
+            raise
+
+
+def _named_stdout(stdout: TextIO) -> TextIO:
+    binary = io.BufferedWriter(_NamedStdout(stdout.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(binary, stdout.encoding, stdout.errors, line_buffering=bool(stdout.line_buffering))
 
 
 def _flush_quietly(stream: TextIO) -> None:

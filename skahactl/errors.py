@@ -92,6 +92,14 @@ class SkahactlError(Exception):
         }
 
 
+STDOUT = "standard output"
+
+
+def output_error(error: OSError) -> SkahactlError:
+    """Return the error of a failure to write to stdout."""
+    return SkahactlError(f"cannot write: {error.strerror}", where=STDOUT, code="output")
+
+
 class UsageError(SkahactlError):
     exit = Exit.USAGE
     code = "usage"

@@ -15,7 +15,7 @@ from itertools import cycle, islice
 from types import FrameType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from skahactl.errors import Exit, SkahactlError, UsageError
+from skahactl.errors import Exit, UsageError, output_error
 from skahactl.split.shares import Share, bounds
 from skahactl.split.sources import SWAP, Source, open_list, shown_path
 from skahactl.split.strategies import (
@@ -75,7 +75,7 @@ class _Descriptor(RawIOBase):
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise SkahactlError(f"cannot write: {error.strerror}", where="standard output", code="output") from error
+            raise output_error(error) from error
 
 
 class SplitRequest(NamedTuple):

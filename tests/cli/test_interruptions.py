@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -163,6 +164,15 @@ def test_streams_that_the_caller_closed(here: Workplace, closed: str) -> None:
     here.run(f"{sys.executable} -m skahactl apply quick.toml --wait {closed}", program=SHELL)
     assert here.recorded("quick") == ["Completed"]
     assert here.run("logs", "quick").stdout == "done\n"
+
+
+@pytest.mark.parametrize("words", ["help", "schema", "get jobs", "logs quick", "describe quick"])
+@pytest.mark.parametrize("output", [">&-", ">/dev/full"])
+def test_a_stdout_that_cannot_be_written_is_named(here: Workplace, words: str, output: str) -> None:
+    here.run("apply", here.job("quick", "echo done"), "--wait")
+    done = here.run(f"{sys.executable} -m skahactl {words} {output}", program=SHELL, expect=1)
+    reason = os.strerror(errno.EBADF if output == ">&-" else errno.ENOSPC)
+    assert done.stderr == f"error: standard output: cannot write: {reason}\n"
 
 
 def test_a_working_directory_that_is_gone(here: Workplace) -> None:
