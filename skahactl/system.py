@@ -121,11 +121,12 @@ def check_regular(path: Path) -> None:
         raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
-def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+def write_atomically(path: Path, data: bytes, mode: int = 0o600, *, parents: bool = True) -> None:
     """Replace ``path``, or the target of a symbolic link, with ``data`` in one step, using a temporary file in the same
-    directory. Raises OSError, also if it exists and is not a regular file."""
+    directory. ``parents``: create missing directories. Raises OSError, also if it exists and is not a regular file."""
     path = replaceable(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if parents:
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:

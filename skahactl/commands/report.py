@@ -15,6 +15,7 @@ from skahactl.commands.params import RunNumber
 from skahactl.errors import Exit, SkahactlError, UsageError
 from skahactl.invocation import OUTPUTS, current
 from skahactl.model import State
+from skahactl.system import write_atomically
 from skahactl.text import count_noun, suggest, without_numbers
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def report(
     if file in OUTPUTS:
         raise UsageError(f"the format of a report is always HTML, not {file}", hint="-o names a file: -o report.html")
     page = _page(jobs, run)
-    if file == "-":
+    if file in ("-", "/dev/stdout"):
         context.stdout.write(page)
         return Exit.DONE
     path = Path(context.cwd) / (file or f"{'-'.join(dict.fromkeys(_plain(job) for job in jobs))[:100]}.html")
@@ -214,13 +215,13 @@ def _known(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write(path: Path, page: str) -> None:
-    """Replace the file in one step. Raises UsageError if that fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    """Replace the file in one step, or write into a FIFO or a device. Raises UsageError if that fails."""
     try:
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, path)
+        if path.exists() and not path.is_file():
+            path.write_text(page, encoding="utf-8")
+        else:
+            write_atomically(path, page.encode(), 0o666, parents=False)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UsageError(f"cannot write the report: {error.strerror or error}", where=str(path)) from error
 
 

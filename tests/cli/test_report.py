@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -106,6 +107,22 @@ def test_retries_and_items_are_on_the_page(here: Workplace) -> None:
     assert "<i>" not in page
     assert "3</dd>" in page  # three further attempts
     assert "Slowest items" in page
+
+
+def test_the_page_replaces_only_regular_files(here: Workplace) -> None:
+    here.run("apply", here.job("tiles", "true"), "--wait")
+    target, link, fifo = here.write("target.html", "old"), here.root / "link.html", here.root / "fifo"
+    link.symlink_to(target)
+    os.mkfifo(fifo)
+    process = here.start("report", "tiles", "-o", "fifo")
+    assert fifo.read_text().startswith("<!DOCTYPE html>")
+    assert process.communicate(timeout=60) == (f"{fifo}\n", "")
+    assert fifo.is_fifo()
+    here.run("report", "tiles", "-o", "link.html")
+    assert link.is_symlink()
+    assert target.read_text().startswith("<!DOCTYPE html>")
+    page = here.run("report", "tiles", "-o", "/dev/stdout").stdout
+    assert page.endswith("</html>")
 
 
 def test_mistakes_are_errors_that_say_what_to_do(here: Workplace) -> None:
