@@ -31,7 +31,10 @@ _TYPES: dict[str, dict[str, Any]] = {
 _COUNTS: Spec = dict.fromkeys(STATES, "whole")
 _RESOURCES: Spec = {"cores": "number?", "ram": "number?", "gpus": "whole?"}
 _LOG: Spec = {"path": "text?", "shared": "text?", "bytes": "whole?", "complete": "flag?"}
-_TIMES = {"started": "time?", "finished": "time?", "finished_after": "time?", "observed": "time?", "deadline": "time?"}
+_TIMES = {
+    **dict.fromkeys(("started", "finished", "finished_after", "observed", "deadline"), "time?"),
+    "ran": "number?",  # seconds
+}
 _ERROR: dict[str, Any] = {"code": "text", "message": "text", "hint": "text?"}
 
 _JOB: Spec = {

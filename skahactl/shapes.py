@@ -132,6 +132,7 @@ def attempt(run: Run, row: AttemptRow) -> Row:
         "started": iso_time(row.started),
         "finished": iso_time(row.finished),
         "finished_after": iso_time(row.finished_after),
+        "ran": _seconds(row.ran),
         "observed": iso_time(row.observed),
         "deadline": iso_time(row.deadline),
         "sends": row.sends,
@@ -216,16 +217,21 @@ def _usage(requested: Resources, used: Usage | None) -> Row:
 
 def _times(run: Run, attempt: AttemptRow | None) -> Row:
     if attempt is None:
-        times = ("started", "finished", "finished_after", "deadline")
+        times = ("started", "finished", "finished_after", "ran", "deadline")
         return {**dict.fromkeys(times), "observed": iso_time(run.observed)}
     seen = max((at for at in (attempt.observed, _still(run, attempt)) if at is not None), default=None)
     return {
         "started": iso_time(attempt.started),
         "finished": iso_time(attempt.finished),
         "finished_after": iso_time(attempt.finished_after),
+        "ran": _seconds(attempt.ran),
         "deadline": iso_time(attempt.deadline),
         "observed": iso_time(seen),
     }
+
+
+def _seconds(ran: float | None) -> float | None:
+    return None if ran is None else round(ran, 3)
 
 
 def _still(run: Run, attempt: AttemptRow) -> float | None:

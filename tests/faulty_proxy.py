@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from random import Random
 from urllib.parse import urlsplit
 
-_ENDS = re.compile(rb',\s*"(?:endTime|exitCode)":\s*(?:"[^"]*"|\d+)')
+_ENDS = re.compile(rb',\s*"(?:exactStartTime|endTime|exitCode)":\s*(?:"[^"]*"|\d+)')
 #: What is done to a failed request. ``short``: the connection ends after half of the body; ``cut``: half of the body
 #: is sent as if it were the whole.
 FAULTS = ("500", "503", "reset", "short", "cut")

@@ -19,13 +19,14 @@ from skahactl.commands.runtime import (
 )
 from skahactl.engine import snapshot
 from skahactl.engine.delete import kept_bytes
+from skahactl.engine.outcome import time_taken
 from skahactl.engine.snapshot import poll_is_due
 from skahactl.engine.usage import run_usage
 from skahactl.errors import AuthError, Exit, UnreachableError, UsageError
 from skahactl.invocation import current
 from skahactl.ledger.attempts import attempts_of, usage_of, was_killed
 from skahactl.ledger.replicas import notes_of, replicas_of
-from skahactl.ledger.runs import run_by_id
+from skahactl.ledger.runs import run_by_id, summaries
 from skahactl.model import State
 from skahactl.render.tables import data_text
 from skahactl.targets import Target, by_run, find, unknown_target
@@ -48,6 +49,7 @@ class DescribeQuery:
 
     data: Row
     attempts: tuple[AttemptRow, ...] = ()
+    took: str | None = None  # the time that the whole run took, if it has ended
 
 
 def run_describe(words: Sequence[str], replicas: str | None, run: int | None, cached: bool) -> int:
@@ -111,7 +113,8 @@ def _of_run(runtime: Runtime, target: Target) -> DescribeQuery:
     assert target.run is not None
     run = run_by_id(ledger, target.run.id) or target.run
     target = replace(target, run=run)
-    attempts = tuple(row for row in attempts_of(ledger, run.id) if _matches_target(row, target))
+    tried = attempts_of(ledger, run.id)
+    attempts = tuple(row for row in tried if _matches_target(row, target))
     (job,) = snapshot.job_rows(ledger, [run])
     data: Row = {
         "job": job,
@@ -123,7 +126,8 @@ def _of_run(runtime: Runtime, target: Target) -> DescribeQuery:
         "history": [shapes.note(note) for note in notes_of(ledger, run.id) if _is_noted(note.replica, target)],
         "events": [],
     }
-    return DescribeQuery(data, attempts)
+    (summary,) = summaries(ledger, [run])
+    return DescribeQuery(data, attempts, time_taken(summary, tried))
 
 
 def _replicas(runtime: Runtime, target: Target, run: Run, attempts: Sequence[AttemptRow]) -> list[Row]:
@@ -186,5 +190,5 @@ async def _foreign(runtime: Runtime, target: Target) -> Row:
 def _text(runtime: Runtime, described: DescribeQuery) -> str:
     from skahactl.render.description import description
 
-    lines = description(current(), runtime.profile, described.data, described.attempts, time.time())
+    lines = description(current(), runtime.profile, described.data, described.attempts, described.took, time.time())
     return "".join(f"{line}\n" for line in lines)

@@ -270,7 +270,7 @@ def notify_after_wait(context: Invocation, outcome: Outcome, seconds: float) -> 
         return
     from skahactl.render.notify import notify_end
 
-    notify_end(context, outcome, seconds)
+    notify_end(context, outcome)
 
 
 def _show(outcome: Outcome) -> None:

@@ -18,7 +18,7 @@ from skahactl.ledger.replicas import replica_states
 from skahactl.ledger.runs import last_run, not_ended, summaries
 from skahactl.model import ALIVE, ENDED, Job, State, zero_filled
 from skahactl.skaha.models import ServerError
-from skahactl.text import count_noun, format_ranges, join_words, left_undriven, name_replicas, suggest
+from skahactl.text import count_noun, format_duration, format_ranges, join_words, left_undriven, name_replicas, suggest
 
 if TYPE_CHECKING:
     from skahactl.engine.decide import Decision
@@ -99,7 +99,7 @@ class JobOutcome:
     unread: int = 0  # Unknown replicas with a result that may be in the shared record, which could not be read
     unlogged: int = 0  # Failed replicas that never started, and have no log
     unseen: int = 0  # Unknown replicas without a session when the job was adopted
-    worked: float | None = None  # seconds in which any attempt was alive
+    took: str | None = None  # see time_taken
     reason_is_final: bool = False  # ``reason`` is the whole message, and is shown instead of a general one
     next_run: int | None = None  # the run that the next apply of a deleted job starts
     manifest: str | None = None  # the path as it was given
@@ -160,7 +160,7 @@ def suggest_apply(manifest: str | None, call: Sequence[str], *options: str) -> s
 def fill_results(part: JobOutcome, ledger: Ledger, run_id: int, call: Sequence[str] = ()) -> None:
     """Add the results of a run to ``part``.
 
-    These are the replicas that did not complete, the number of unread results, the time that the run worked, and hints
+    These are the replicas that did not complete, the number of unread results, the time that the run took, and hints
     to continue what was skipped, deleted or stopped. ``call``: see ``suggest_apply``.
     """
     snapshot = snapshot_of(ledger, run_id)
@@ -171,7 +171,7 @@ def fill_results(part: JobOutcome, ledger: Ledger, run_id: int, call: Sequence[s
         part.hint = deleted_hint(ledger, snapshot.run, call)
     if part.summary is not None and part.summary.stop_reason is not None:
         part.hint = stop_hint(part.summary, call)
-    part.worked = busy_seconds(snapshot.attempts)
+    part.took = None if part.summary is None else time_taken(part.summary, snapshot.attempts)
     unread = {attempt.replica for attempt in unread_results(snapshot)}
     bad = (State.FAILED, State.REJECTED, State.UNKNOWN)
     rows = [row for row in snapshot.replicas if row.state in bad]
@@ -186,6 +186,19 @@ def fill_results(part: JobOutcome, ledger: Ledger, run_id: int, call: Sequence[s
 def count_unseen(rows: Iterable[ReplicaRow | ReplicaState]) -> int:
     """Return how many replicas are Unknown without any attempt on this machine."""
     return sum(row.state == State.UNKNOWN and row.attempt == 0 for row in rows)
+
+
+def time_taken(summary: RunSummary, attempts: Iterable[AttemptRow]) -> str | None:
+    """Return how long an ended run took, from its first create to the end of its last replica: ``1 h 2 min``.
+
+    After long pauses, for example before a retry, this includes the time with sessions: ``26 h (40 s with sessions)``.
+    ``attempts``: all attempts of the run. Return None for a run that has not ended, or never started.
+    """
+    if summary.ended is None or summary.run.started is None:
+        return None
+    whole, busy = summary.ended - summary.run.started, busy_seconds(attempts)
+    has_pauses = whole > 2 + 1.1 * busy
+    return format_duration(whole) + f" ({format_duration(busy)} with sessions)" * has_pauses
 
 
 def busy_seconds(attempts: Iterable[AttemptRow]) -> float:

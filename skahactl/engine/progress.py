@@ -211,11 +211,7 @@ def _remaining(seconds: float, median: float, longest: float) -> float | None:
 
 
 def _durations(attempts: Iterable[AttemptRow]) -> list[float]:
-    return [
-        row.finished - row.started
-        for row in attempts
-        if row.state == State.COMPLETED and row.started is not None and row.finished is not None
-    ]
+    return [row.ran for row in attempts if row.state == State.COMPLETED and row.ran is not None]
 
 
 def _running(latest: Mapping[int, AttemptRow], now: float) -> dict[int, float]:

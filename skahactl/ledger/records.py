@@ -166,6 +166,14 @@ class AttemptRow:
         return self.run_id, self.replica, self.number
 
     @property
+    def ran(self) -> float | None:
+        """The run time in seconds; None unless it ran and has ended. Of a Pending session, the start that the server
+        reports is only its admission."""
+        if self.started is None or self.finished is None or self.pending_since is not None:
+            return None
+        return max(0.0, self.finished - max(self.started, self.created))
+
+    @property
     def never_started(self) -> bool:
         """Whether its session was ended before it ran, so that there is no log."""
         return self.ending == Ending.PENDING_TIMEOUT and self.state == State.FAILED and self.log_path is None

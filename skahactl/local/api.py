@@ -55,23 +55,20 @@ def session_view(row: sqlite3.Row, user: str, used: tuple[int, float] | None = N
         "ramInUse": None if used is None else f"{used[0] / 1e9:.3f}",
         "cpuCoresInUse": None if used is None else f"{used[1]:.3f}",
         "isFixedResources": fixed,
-        **_end_of(row),
+        **_exact_times(row),
     }
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _end_of(row: sqlite3.Row) -> dict[str, object | None]:
-    """Return endTime and exitCode of a session that has ended, else {}.
+def _exact_times(row: sqlite3.Row) -> dict[str, object | None]:
+    """Return exactStartTime of a session that has started, and endTime and exitCode of one that has ended.
 
     A server does not send these keys; clients that do not know them ignore them.
     """
-    if row["ended"] is None:
-        return {}
+    times = {"exactStartTime": row["started"], "endTime": row["ended"]}
+    found = {key: at and datetime.fromtimestamp(at, UTC).isoformat() for key, at in times.items()}
     code = row["exit"]
-    return {
-        "endTime": datetime.fromtimestamp(row["ended"], UTC).isoformat(),
-        "exitCode": 128 - code if code is not None and code < 0 else code,
-    }
+    return {**found, "exitCode": 128 - code if code is not None and code < 0 else code}
 
 
 def sessions_in_use(rows: Sequence[sqlite3.Row], now: float) -> dict[str, tuple[int, float]]:

@@ -105,12 +105,10 @@ def _items_done(row: Mapping[str, Any], now: float) -> str | None:
 
 def _ran(row: Mapping[str, Any], now: float) -> str | None:
     """Return how long a replica ran or has been running; None if that is unknown."""
-    started, finished = epoch(row["started"]), epoch(row["finished"])
-    if started is None:
-        return None
-    if finished is not None:
-        return ("≤ " if _is_late(row) else "") + format_duration(finished - started)
-    return format_duration(now - started) if row["state"] == State.RUNNING else None
+    if row["ran"] is not None:
+        return ("≤ " if _is_late(row) else "") + format_duration(row["ran"])
+    started = epoch(row["started"])
+    return format_duration(now - started) if started is not None and row["state"] == State.RUNNING else None
 
 
 def _is_late(row: Mapping[str, Any]) -> bool:
@@ -128,10 +126,11 @@ def is_upper_bound(started: float | None, finished: float | None, after: float |
 
 def _ran_seconds(row: Mapping[str, Any]) -> float | None:
     """Return the run time in seconds; of a Running replica, until its last poll."""
-    started, finished = epoch(row["started"]), epoch(row["finished"])
-    if finished is None and row["state"] == State.RUNNING:
-        finished = epoch(row["observed"])
-    return None if started is None or finished is None else finished - started
+    started, observed = epoch(row["started"]), epoch(row["observed"])
+    if row["state"] == State.RUNNING and started is not None and observed is not None:
+        return observed - started
+    ran: float | None = row["ran"]
+    return ran
 
 
 def _sizes(row: Mapping[str, Any], now: float) -> str:

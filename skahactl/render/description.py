@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from skahactl.engine.outcome import busy_seconds
 from skahactl.invocation import Invocation, has_colour, is_screen, one_line, shows_unicode, size_of
 from skahactl.model import ENDED, State
 from skahactl.render.columns import REPLICA_NUMBER, columns_of, epoch
@@ -25,17 +24,22 @@ _MOST_NOTES = 15
 
 
 def description(
-    context: Invocation, profile: Profile, data: Mapping[str, Any], attempts: Sequence[AttemptRow], now: float
+    context: Invocation,
+    profile: Profile,
+    data: Mapping[str, Any],
+    attempts: Sequence[AttemptRow],
+    took: str | None,
+    now: float,
 ) -> Iterator[str]:
     """Yield the lines for the data that commands.description gathered: the verdict, then failures, run times and the
-    rest."""
+    rest. ``took``: the time that an ended run took."""
     colour = has_colour(context.stdout, context.environ)
     if "session" in data:
         yield from _session(data["session"], profile, now)
         return
     wide, unicode, width = context.output == "wide", shows_unicode(context.stdout), _width(context)
     yield paint(head(data["job"]["name"], profile), "bold", colour)
-    yield paint_state(_verdict(data["job"], attempts, now, unicode), data["job"]["status"], colour)
+    yield paint_state(_verdict(data["job"], took, now, unicode), data["job"]["status"], colour)
     yield from _section("Failures", _failures(data["replicas"], width, wide), colour)
     yield from _section("Run times", run_times(attempts, now, width=width, unicode=unicode), colour)
     screen, job = is_screen(context.stdout, context.environ), list(_job(data, now))
@@ -56,7 +60,7 @@ _MOST_SPANS = 16  # attempts in the timeline without -o wide
 _MOST_FAILURES = 20  # different failures without -o wide
 
 
-def _verdict(job: Mapping[str, Any], attempts: Sequence[AttemptRow], now: float, unicode: bool) -> str:
+def _verdict(job: Mapping[str, Any], took: str | None, now: float, unicode: bool) -> str:
     """Return a line such as ``✗ Failed: 3 of 200 replicas failed, 1188/1200 items completed, in 1 h 2 min``."""
     status, counts, items = job["status"], job["counts"], job["items"]
     marks = {State.COMPLETED: ("✓", "ok"), State.FAILED: ("✗", "x"), State.UNKNOWN: ("~", "~")}
@@ -65,11 +69,8 @@ def _verdict(job: Mapping[str, Any], attempts: Sequence[AttemptRow], now: float,
     if items["total"]:
         parts.append(f"{items['completed']}/{items['total']} items")
     begun = epoch(job["started"])
-    if status in ENDED and (seconds := busy_seconds(attempts)):
-        whole = (epoch(job["ended"]) or now) - (begun or now)
-        has_pauses = whole > 2 + 1.1 * seconds
-        with_sessions = f" ({format_duration(seconds)} with sessions)"
-        parts.append(f"in {format_duration(whole)}{with_sessions}" if has_pauses else f"in {format_duration(seconds)}")
+    if took:
+        parts.append(f"in {took}")
     elif status not in ENDED and begun is not None:
         parts.append(f"for {format_duration(now - begun)}")
     reason = f" ({job['reason']})" if job["reason"] else ""

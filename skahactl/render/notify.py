@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.invocation import Invocation, is_screen, one_line
 from skahactl.model import State
-from skahactl.text import format_duration
 
 #: Seconds that the command of the profile may take.
 _PATIENCE = 30.0
 
 
-def notify_end(context: Invocation, outcome: Outcome, seconds: float) -> None:
+def notify_end(context: Invocation, outcome: Outcome) -> None:
     """Report the end of jobs that a command waited for.
 
     On a terminal: the bell, and OSC 9 with the jobs. ``[notify] command`` of the profile runs once for each job, with
@@ -26,9 +25,9 @@ def notify_end(context: Invocation, outcome: Outcome, seconds: float) -> None:
     if not ended:
         return
     if is_screen(context.stderr, context.environ) and not context.quiet:
-        words = ", ".join(f"{job.name} {str(job.status).lower()}" for job in ended)
+        words = ", ".join(f"{job.name} {str(job.status).lower()}" + f" ({job.took})" * bool(job.took) for job in ended)
         with contextlib.suppress(OSError):
-            context.stderr.write(f"\x07\x1b]9;{one_line(words)} ({format_duration(seconds)})\x07")
+            context.stderr.write(f"\x07\x1b]9;{one_line(words)}\x07")
             context.stderr.flush()
     if outcome.profile.notify:
         for job in ended:

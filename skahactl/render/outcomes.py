@@ -187,7 +187,7 @@ def _result(job: JobOutcome) -> str:
     done = f"{job.counts[State.COMPLETED]}/{count_noun(total, 'replica')}"
     if items.get("total"):
         done = f"{items['completed']}/{items['total']} items"
-    took = f" in {format_duration(job.worked)}" if job.worked is not None else ""
+    took = f" in {job.took}" if job.took else ""
     bad = [(job.counts[state], state.lower()) for state in COUNT_ORDER[2:] if job.counts[state]]
     lost = ", ".join(f"{number} {word}" for number, word in bad)
     if not items.get("total"):

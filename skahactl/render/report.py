@@ -297,7 +297,10 @@ class Section:
             figures.append(Figure(f"{items['completed']:,}", f"of {_counted(items['total'], 'item')} completed"))
         end = self._until if summary.ended is None else summary.ended
         figures.append(
-            Figure(format_duration(end - self.run.created), "from start to end" if summary.ended else "so far")
+            Figure(
+                format_duration(end - (self.run.started or self.run.created)),
+                "from start to end" if summary.ended else "so far",
+            )
         )
         if times := sorted(span.ran for span in self._ended if span.row.state == State.COMPLETED):
             note = f"{charts.short_time(times[0])} to {charts.short_time(times[-1])}" if len(times) > 1 else ""

@@ -23,7 +23,7 @@ class ServerSession:
     status: str
     user: str
     image: str
-    started: float | None  # epoch seconds of startTime
+    started: float | None  # epoch seconds of startTime; of exactStartTime, which only the local platform sends
     expires: float | None  # epoch seconds of expiryTime
     url: str | None  # connectURL, None for headless
     ram_in_use: float | None = None  # from ramInUse, in GB as manifests count them (2**30 bytes)
@@ -183,7 +183,7 @@ def parse_session(row: object) -> ServerSession:
         status=parse_status(_text(row, "status")),
         user=_text(row, "userid") or "",
         image=_text(row, "image") or "",
-        started=_time(_text(row, "startTime")),
+        started=_time(_text(row, "exactStartTime") or _text(row, "startTime")),
         expires=_time(_text(row, "expiryTime")),
         url=None if url == "not-applicable" else url,
         ram_in_use=parse_ram(_text(row, "ramInUse")),

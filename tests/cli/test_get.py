@@ -19,7 +19,9 @@ from types import SimpleNamespace
 import pytest
 
 from skahactl.engine import snapshot
+from skahactl.engine.progress import most_at_once
 from skahactl.ledger import replicas, runs
+from skahactl.ledger.attempts import attempts_of
 from skahactl.ledger.database import FILE, open_ledger
 from skahactl.ledger.lock import acquire
 from skahactl.ledger.records import JobKey
@@ -43,7 +45,7 @@ JOB_FIELDS = words(
 )
 REPLICA_FIELDS = words(
     "job run replica of state reason session name attempt attempts items image resources usage started finished "
-    "finished_after deadline observed exit_code source last_line log url"
+    "finished_after ran deadline observed exit_code source last_line log url"
 )
 STATES = [
     "Queued",
@@ -556,3 +558,20 @@ def test_jobs_of_a_removed_profile_are_shown_as_recorded(tmp_path: Path) -> None
     done = here.run("get", "jobs", "-A", "-o", "json")
     assert [row["name"] for row in json.loads(done.stdout)] == ["old"]
     assert done.stderr == ""
+
+
+def test_short_run_times_are_exact_on_this_machine_and_equal_in_every_view(tmp_path: Path) -> None:
+    here = Workplace(tmp_path)
+    here.slots(2)
+    here.run("apply", here.job("short", "sleep 0.3", 8), "--wait")
+    rows = here.data("get", "replicas", "short")
+    assert all(0.3 <= row["ran"] < 3 for row in rows)
+    with open_ledger(here.state) as ledger:
+        attempts = attempts_of(ledger, 1)
+    assert most_at_once((row.started or 0.0, row.finished or 0.0) for row in attempts) == 2
+    whole, one = (here.run("describe", *words).stdout for words in (["short"], ["short/3"]))
+    assert whole.splitlines()[1] == one.splitlines()[1]
+    table = here.run("get", "replicas", "short", "--sort-by", "TIME").stdout
+    longest = table.splitlines()[-1].split()
+    number = longest[0].rpartition("/")[2]
+    assert re.search(rf"^ +{number}  .*ran {' '.join(longest[-3:-1])}$", whole, re.MULTILINE), (table, whole)

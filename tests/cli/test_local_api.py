@@ -139,7 +139,7 @@ def test_the_session_object(tmp_path: Path) -> None:
         assert list(row) == [
             "id", "userid", "runAsUID", "runAsGID", "supplementalGroups", "image", "type", "status", "name",
             "startTime", "expiryTime", "connectURL", "requestedRAM", "requestedCPUCores", "requestedGPUCores",
-            "isFixedResources",
+            "isFixedResources", "exactStartTime",
         ]  # fmt: skip
         assert (row["requestedRAM"], row["requestedCPUCores"], row["requestedGPUCores"]) == ("8.59", "2", "1")
         assert (row["connectURL"], row["isFixedResources"], row["name"]) == ("", True, "run-7")

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from skahactl.engine.outcome import JobOutcome, Outcome, StepOutcome, StepResult, busy_seconds
+from skahactl.engine.outcome import JobOutcome, Outcome, StepOutcome, StepResult, busy_seconds, time_taken
 from skahactl.engine.plan import JobAction, StepAction
 from skahactl.engine.runtime import FailedReplica
 from skahactl.errors import UsageError
@@ -177,10 +177,15 @@ def test_bars_are_as_long_as_the_times() -> None:
     assert lines[2].endswith("waited 1 min 40 s, ran 15 min")
 
 
-def test_pauses_before_retries_are_not_part_of_the_time_that_a_job_took() -> None:
+def test_long_pauses_are_named_in_the_time_that_a_job_took() -> None:
     rows = [attempt(1, State.FAILED, 0, 1, 10), attempt(2, State.COMPLETED, 5, 6, 20)]
     later = [attempt(1, State.COMPLETED, 50_000, 50_001, 50_010), attempt(3, State.PENDING, 60_000, None, None)]
     assert busy_seconds([*later, *rows]) == 30
+    summary = progress(mixed(completed=3)).summary
+    begun = summary.run.started or 0.0
+    assert time_taken(summary, rows) is None
+    assert time_taken(replace(summary, ended=begun + 21), rows) == "21 s"
+    assert time_taken(replace(summary, ended=begun + 50_010), [*later, *rows]) == "13 h 53 min (30 s with sessions)"
 
 
 def test_an_unbalanced_split_is_said() -> None:
@@ -448,7 +453,7 @@ def replica(number: int, state: str = "Completed", **others: object) -> dict[str
     row: dict[str, object] = {
         "job": "psfex-survey-tiles", "run": 1, "replica": number, "state": state, "attempt": 1, "attempts": 1,
         "session": f"s{number}", "items": [], "started": "2026-01-01T00:00:00Z", "finished": "2026-01-01T00:00:24Z",
-        "finished_after": "2026-01-01T00:00:04Z", "observed": None, "reason": None,
+        "finished_after": "2026-01-01T00:00:04Z", "ran": 24.0, "observed": None, "reason": None,
     }  # fmt: skip
     return {**row, **others}
 
