@@ -424,21 +424,38 @@ def _form(request: Request, name: str) -> dict[str, object]:
 
 
 def _lines_of_replica(job: Job, replica: Replica, run: int | str, verbose: bool) -> Iterator[str]:
-    """Yield the lines of a replica's request. Without ``verbose``, the command is that of the manifest, without its
-    wrapper."""
+    """Yield the lines of a replica's request. Without ``verbose``, the command has no wrapper; with ``each``, the
+    placeholders of an item stay."""
     from skahactl.manifest.shared_record import wrapped_request
 
     wrapped = wrapped_request(job, replica.request, replica.number, run)
-    text = job.content.get("shell")
-    written = job.content.get("command", ["bash", "-c", text] if text else [])
-    command = tuple(map(str, written)) if replica.each and isinstance(written, list) else replica.request.command
-    if verbose or wrapped.command == command:
+    plain = _request_of_any_item(job, replica) if replica.each else replica.request
+    if verbose or wrapped.command == plain.command:
         yield from _lines(wrapped)
         return
-    yield from _lines(replace(wrapped, command=command))
+    yield from _lines(plain)
     about = ["the command runs once per item"] if replica.each else []
     about += [f"logs and exit codes go to {wrapped.command[4]}"] if wrapped != replica.request else []
     yield f"note   {'; '.join(about)}; -v shows the wrapper"
+
+
+def _request_of_any_item(job: Job, replica: Replica) -> Request:
+    """Return the request of a replica with ``each`` with the command and the environment of one item: only the
+    placeholders of the item are not replaced."""
+    from skahactl.manifest.placeholders import parse_template
+
+    texts: dict[str, Any] = {"vars": {}, "env": {}, **job.content}
+    number, total = replica.number, len(job.replicas)
+    values = {"name": job.name, "replica": str(number), "replicas": str(total), "index": str(number - 1)}
+    values = texts["vars"] | values
+
+    def filled(text: str) -> str:
+        return parse_template(text, values).render(values)
+
+    command = texts["command"] if "command" in texts else ["bash", "-c", texts["shell"]]
+    env = replica.request.env
+    of_items = [(key, filled(text)) for key, text in texts["env"].items() if key not in dict(env)]
+    return replace(replica.request, command=tuple(map(filled, command)), env=(*of_items, *env))
 
 
 def _lines(request: Request) -> Iterator[str]:

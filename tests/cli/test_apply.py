@@ -424,6 +424,14 @@ each = true
 """
 
 
+def test_a_dry_run_replaces_all_placeholders_but_those_of_an_item(here: Workplace) -> None:
+    items = "vars = {out = '/arc/o', scale = 3}\nenv = {SCALE = '{scale}', OUT = '{out}/{item}'}\n"
+    items += "items = {values = ['a', 'b'], each = true}"
+    here.job("filled", "x -d {out} {item} {index}", 2, items)
+    told = here.run("apply", "filled.toml", "--dry-run", "--var", "out=/p").stdout
+    assert "args   -c 'x -d /p {item} 0'\n  env    OUT='/p/{item}'\n  env    SCALE=3\n" in told
+
+
 @pytest.mark.once
 def test_retry_of_single_items(here: Workplace) -> None:
     here.write("sweep.toml", EACH)
