@@ -49,7 +49,9 @@ def job_tables(
     common, tables = data.get("common", {}), data.get("job", [])
     if not isinstance(common, dict) or not isinstance(tables, list):
         return
-    shared = overlay_table({"vars": data["vars"]} if "vars" in data else {}, common)
+    # keys of a job at the top level are reported above; they count as [common], so that they are not missing, too
+    top = {key: data[key] for key in MANIFEST.keys_at() if key in data and key != "name"}
+    shared = overlay_table(top, common)
     for number, table in enumerate(tables):
         if isinstance(table, dict):
             name = table.get("name")

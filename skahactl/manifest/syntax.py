@@ -91,7 +91,7 @@ class SourceMap:
         if (option := self._option(path)) is not None:
             return Problem(option, message, hint=hint)
         whole, root = self._find(path)
-        label = "common." if root == ("common",) else self.label
+        label = "common." if root == ("common",) else self.label if root in (None, self.roots[0]) else ""
         key = (label + dotted_key(path)).rstrip("., ") or None
         if whole is None:
             return Problem(self.file, message, None, key, hint)

@@ -402,6 +402,16 @@ def test_top_of_a_file_of_several_jobs(tmp_path: Path) -> None:
     assert "no [[job]]" in problems(tmp_path, '[common]\nimage = "a:1"\n')[0].message
 
 
+def test_a_key_of_a_job_above_the_jobs_is_not_reported_as_missing(tmp_path: Path) -> None:
+    jobs = "".join(f'[[job]]\nname = "{name}"\n' for name in "ab")
+    found = problems(tmp_path, f'image = "a:1"\nreplicas = "x"\n{jobs}')
+    assert [(one.line, one.column, one.key) for one in found] == [
+        (1, 1, "image"),
+        (2, 1, "replicas"),
+        (2, 12, "replicas"),
+    ]
+
+
 SETS = [
     ("replicas=lots", "--set: replicas: expected a whole number, found"),
     ("replica=3", "--set: replica: unknown key (did you mean 'replicas'?)"),
