@@ -142,8 +142,8 @@ class Draft:
         manifest: The file as it was given, ``-`` for standard input, None without a file.
         directory: Where its relative paths begin.
         warnings: Notes on what was changed, such as a name with capitals.
-        flaws: The top-level keys with mistakes. ``table`` does not contain them. A draft with flaws is only checked
-            further, so that all mistakes are reported at once.
+        flaws: The top-level keys with mistakes. ``table`` contains only what is valid of them. A draft with flaws is
+            only checked further, so that all mistakes are reported at once.
     """
 
     name: str
@@ -371,8 +371,13 @@ def _draft(
 
 def _valid_part(table: Mapping[str, Any], invalid: Sequence[Finding]) -> JobTable:
     """Return the table without its invalid keys; a missing name or image is replaced by a stand-in."""
-    flaws = {str(finding.path[0]) for finding in invalid}
-    rest = {key: value for key, value in table.items() if key not in flaws}
+    rest = dict(table)
+    for finding in invalid:
+        key, inner = str(finding.path[0]), finding.path[1:2]
+        if inner and isinstance(rest.get(key), Mapping):
+            rest[key] = {name: value for name, value in rest[key].items() if name != inner[0]}
+        else:
+            rest.pop(key, None)
     return JobTable.model_validate({"name": "unnamed", "image": "unknown:0", **rest})
 
 

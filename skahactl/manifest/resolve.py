@@ -253,10 +253,14 @@ def _pattern(
     """Return what the replicas share (None after a problem), the resources as written, and the words used."""
     draft, table, places = work.draft, work.draft.table, work.draft.places
     listed = None
-    if table.items is not None and sum(getattr(table.items, source) is not None for source in SOURCES) == 1:
+    sources = _item_sources(draft)
+    for source in sources:  # several are a mistake, but those in their contents are reported, too
         from skahactl.manifest.items import item_warnings, read_items
 
-        listed = read_items(table.items, places, draft.directory, work.found)
+        assert table.items is not None
+        alone = table.items.model_copy(update=dict.fromkeys({*sources} - {source}))
+        found = read_items(alone, places, draft.directory, work.found)
+        listed = found if len(sources) == 1 else None
     is_whole = not work.found
     if listed is not None and table.items is not None:
         work.warnings += item_warnings(listed, table.items)
@@ -293,10 +297,15 @@ def _local_files(work: _ResolveWork) -> Iterator[str]:
             return
 
 
+def _item_sources(draft: Draft) -> list[str]:
+    """Return the keys below [items] that give the items; more than one are a mistake."""
+    return [source for source in SOURCES if getattr(draft.table.items, source, None) is not None]
+
+
 def _words_unknown(draft: Draft, listed: Items | None) -> bool:
-    """Return whether a mistake elsewhere hides placeholders: in [vars], or in a table of items with columns."""
-    table = draft.table.items
-    has_columns = "items" in draft.flaws if table is None else bool(table.csv or table.matrix)
+    """Return whether a mistake elsewhere hides placeholders: in [vars], or in a source of items with columns."""
+    sources = _item_sources(draft)
+    has_columns = "csv" in sources or "matrix" in sources or ("items" in draft.flaws and not sources)
     return "vars" in draft.flaws or (listed is None and has_columns)
 
 

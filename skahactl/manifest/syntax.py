@@ -273,6 +273,7 @@ _LONG_NUMBER = re.compile(r"0x[\da-fA-F_]{3500,}|0o[0-7_]{4500,}|0b[01_]{14000,}
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'")
 _WORD = re.compile(r"[^\s,\]}#]+")
+_AFTER_QUOTE = re.compile(r"(?<=[\"'])\w")
 _NAMES = re.compile(r"'((?:[^'\\]|\\.)*)'")
 _HEADER = re.compile(r"[ \t]*(\[.*?\]+)([^\n#]*)")
 _FIRST_LINE = re.compile(r"^(?![ \t]*#)[ \t]*\S.*", re.MULTILINE)
@@ -357,6 +358,10 @@ def _explain(file: str, text: str, error: str) -> Problem:
         return _invalid_value(file, text, at)
     if message.startswith("Expected '=' after a key"):
         return _missing_equals(file, text, at)
+    if message.startswith(("Unclosed", "Expected newline")) and _AFTER_QUOTE.match(text, at):
+        quote, other = sorted("\"'", key=lambda one: one != text[at - 1])
+        hint = f"write a text with {quote} in {other}...{other}, or in {other * 3}...{other * 3}"
+        return _at(file, text, at - 1, "this quote ends the string", hint)
     if message.startswith("Expected newline") and (header := _HEADER.match(text, text.rfind("\n", 0, at) + 1)):
         pair = header[2].strip()
         return _at(file, text, at, "text after a table header", f"write {pair} on a line of its own, below {header[1]}")

@@ -31,7 +31,7 @@ _LIKE_A_WORD = re.compile(r"[a-z][a-z0-9_.-]*")
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """The templates of the requests of a job. ``words`` are the placeholders used anywhere."""
+    """The templates of the requests of a job. ``words`` are the placeholders used anywhere, also those mistyped."""
 
     command: tuple[Template, ...]
     env: tuple[tuple[str, Template | Secret], ...]
@@ -84,8 +84,8 @@ def read_templates(job: TemplateSource, resources: Mapping[str, float | str], se
     env = tuple((key, _env(key, value, job, known)) for key, value in table.env.items())
     sized = {key: parse_template(value, known) if isinstance(value, str) else value for key, value in resources.items()}
     name = parse_template(session_name, known)
-    every = [*command, name, *(t for _, t in env), *sized.values()]
-    words = frozenset(word for template in every if isinstance(template, Template) for word in template.words)
+    every = [t for t in (*command, name, *(t for _, t in env), *sized.values()) if isinstance(t, Template)]
+    words = frozenset(word for template in every for word in (*template.words, *dict(template.mistyped).values()))
     return Templates(command, env, sized, name, words, job.item_words)
 
 

@@ -129,7 +129,7 @@ WRONG = [
     ("kind = 'notebook'\n[items]\nvalues = ['a']\nper-replica = 1", 4, ["items: the platform ignores it"]),
     # items
     ("[items]\nstrategy = 'chunk'", 3, ["[items] needs a source", "file, glob, values, range, csv, matrix"]),
-    ("replicas = 2\n[items]\nvalues = ['a']\nfile = 'b'", 6, ["both values and file are given"]),
+    ("replicas = 2\n[items]\nvalues = ['a']\nrange = '1'", 6, ["both values and range are given"]),
     (
         "command = ['{items}']\n[items]\nvalues = ['a']",
         4,
@@ -400,6 +400,29 @@ def test_top_of_a_file_of_several_jobs(tmp_path: Path) -> None:
         "expected [[job]] tables, found a table",
     ]
     assert "no [[job]]" in problems(tmp_path, '[common]\nimage = "a:1"\n')[0].message
+
+
+def test_mistakes_beside_those_of_other_keys_are_reported_too(tmp_path: Path) -> None:
+    text = """replicas = 1
+name = "plc"
+image = "a:1"
+command = ["echo", "{itme}"]
+[env]
+A = "{itme}"
+x = 1.5
+[items]
+file = "none.txt"
+glob = "none*"
+each = "yes"
+"""
+    found = [(one.line, one.message.partition(" ")[0]) for one in problems(tmp_path, text)]
+    items = [(9, "cannot"), (10, "both"), (10, "nothing"), (11, "expected")]
+    assert found == [(4, "unknown"), (6, "unknown"), (7, "1.5"), *items]
+
+
+def test_items_that_only_a_mistyped_placeholder_uses_are_not_reported(tmp_path: Path) -> None:
+    found = problems(tmp_path, HEAD + "command = ['{itme}']\nreplicas = 1\n[items]\nvalues = ['a']\n")
+    assert [one.message for one in found] == ["unknown placeholder {itme}"]
 
 
 def test_a_key_of_a_job_above_the_jobs_is_not_reported_as_missing(tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ NOT_TOML = [
     ('[env]\nA = "1"\n[env]\n', 3, 1, "[env] is given twice (the first is in line 1)", "below one [env]"),
     ('env = { A = "1" }\nenv.B = "2"\n', 2, 1, "env is complete already", "in one place"),
     ('x = ["a", "b"\ny = 3\n', 2, 1, "the list is not closed", "ends with ]"),
+    ("x = ['a', 'it's']\n", 1, 14, "this quote ends the string", 'write a text with \' in "..."'),
     ('x = "\\d"\n', 1, 8, "a backslash begins an escape", "'...'"),
     ('a = "b" c = 1\n', 1, 9, "text after the value", "one KEY = VALUE per line"),
     (
