@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from skahactl.engine.observe import RunSnapshot
     from skahactl.engine.tasks import FailedPosition
     from skahactl.ledger.database import Ledger
-    from skahactl.ledger.records import AttemptRow, ReplicaState, RunSummary
+    from skahactl.ledger.records import AttemptKey, AttemptRow, ReplicaState, RunSummary
 
 _MOST_LONGEST = 5
 _WAITING = frozenset({State.PENDING, State.CREATING, State.UNCONFIRMED, State.QUEUED})
@@ -42,6 +42,8 @@ class ProgressTracker:
     observing: float  # when the command began
     _failed: dict[tuple[int, int, int], FailedReplica] = field(default_factory=dict)
     _each: dict[int, frozenset[int]] = field(default_factory=dict)
+    #: Number of ended items by attempt, and the seconds that it had run when the last of them was noticed.
+    _items: dict[AttemptKey, tuple[int, float]] = field(default_factory=dict)
 
     def progress(
         self,
@@ -62,10 +64,6 @@ class ProgressTracker:
         running = _running(latest, now)
         durations = _durations(snapshot.attempts)
         retries = [row.not_before for row in again if row.not_before is not None]
-        median = statistics.median(durations) if durations else None
-        left = self._left(snapshot, summary, now, running, durations, len(again))
-        if left is not None and retries:
-            left = max(left, max(retries) - now + (median or 0.0))
         return RunProgress(
             summary,
             tuple(row.state for row in snapshot.replicas),
@@ -77,8 +75,8 @@ class ProgressTracker:
             retrying=frozenset(row.number for row in again),
             retry_at=min(retries, default=None),
             queued_for=_queued_for(snapshot, now),
-            median=median,
-            left=left,
+            median=statistics.median(durations) if durations else None,
+            left=self._left(snapshot, summary, now, running, durations),
         )
 
     def _failures(
@@ -131,60 +129,81 @@ class ProgressTracker:
         now: float,
         running: Mapping[int, float],
         durations: Sequence[float],
-        retries: int,
     ) -> float | None:
         """Return the seconds until the end, computed from items if replicas mark them, else from whole replicas.
 
         Return None if too little has ended to compute it.
         """
         run = snapshot.run
-        waiting = sum(row.state in _WAITING for row in snapshot.replicas) + retries
-        slots = min(most_at_once(_ran(snapshot.attempts, now)), run.limits.alive or len(snapshot.replicas))
+        waiting = [row for row in snapshot.replicas if row.state in _WAITING or _is_retried(row)]
         if run.id not in self._each:
             self._each[run.id] = replicas_with_each(self.ledger, run.id)
-        if self._each[run.id] and running:
-            found = self._by_items(snapshot, running)
-            if found is not None:
-                remaining, whole = found
-                return finish_after(remaining, whole, waiting, slots)
-        total = sum(summary.counts.values())
-        if len(durations) < min(3, -(-total // 2)):
-            return None
-        longest, median = max(durations), statistics.median(durations)
-        known = [_remaining(seconds, median, longest) for seconds in running.values()]
-        return None if None in known else finish_after([t or 0.0 for t in known], median, waiting, slots)
+        found = self._by_items(snapshot, now, running, durations) if self._each[run.id] else None
+        if found is None:
+            total = sum(summary.counts.values())
+            if len(durations) < min(3, -(-total // 2)):
+                return None
+            median = statistics.median(durations)
+            remaining = {number: _remaining(seconds, durations, median) for number, seconds in running.items()}
+            needed = dict.fromkeys((row.number for row in waiting), median)
+        else:
+            remaining, needed = found
+        slots = min(most_at_once(_ran(snapshot.attempts, now)), run.limits.alive or len(snapshot.replicas))
+        left = finish_after(list(remaining.values()), [needed[row.number] for row in waiting], slots)
+        retries = [row.not_before - now + needed[row.number] for row in waiting if row.not_before is not None]
+        return None if left is None else max([left, *retries])
 
-    def _by_items(self, snapshot: RunSnapshot, running: Mapping[int, float]) -> tuple[list[float], float] | None:
-        """Return the seconds that each running replica still needs, and those of a whole replica.
+    def _by_items(
+        self, snapshot: RunSnapshot, now: float, running: Mapping[int, float], durations: Sequence[float]
+    ) -> tuple[dict[int, float | None], dict[int, float]] | None:
+        """Return the seconds that each running replica still needs (None: unknown), and that an attempt of each replica
+        needs from its start.
 
-        Return None while fewer than three items have ended.
+        Both come from the mean time of all items that have ended so far, up to the end of the last one in each attempt:
+        the item that runs, or ended since the last read of the log, does not count. Return None while fewer than three
+        items have ended.
         """
         sizes = item_counts(self.ledger, snapshot.run.id)
-        now, before = ended_items(self.ledger, snapshot.run.id)
-        ended = sum(now.get(number, 0) for number in running)
-        if ended < 3 or not sizes:
+        ended, before = ended_items(self.ledger, snapshot.run.id)
+        latest = snapshot.latest()
+        for number, count in ended.items():
+            row = latest.get(number)
+            if row is not None and row.started is not None and self._items.get(row.key, (0, 0.0))[0] != count:
+                self._items[row.key] = count, max(0.0, (now if row.finished is None else row.finished) - row.started)
+        known = [found for key, found in self._items.items() if key[0] == snapshot.run.id]
+        total = sum(count for count, _ in known)
+        if total < 3:
             return None
-        each = sum(running.values()) / ended  # seconds per item
-        left = [max(0, sizes.get(n, 0) - now.get(n, 0) - before.get(n, 0)) * each for n in running]
-        return left, each * sum(sizes.values()) / len(sizes)
+        each = sum(seconds for _, seconds in known) / total
+        needed = {n: each * max(1, size - before.get(n, 0) - ended.get(n, 0)) for n, size in sizes.items()}
+        whole = each * sum(sizes.values()) / len(sizes)
+        remaining: dict[int, float | None] = {}
+        for number, seconds in running.items():
+            _, until = self._items.get(latest[number].key, (0, 0.0))
+            left = needed[number] - (seconds - until)
+            remaining[number] = left if left > 0 else _remaining(seconds, durations, whole)
+        return remaining, needed
 
 
-def finish_after(running: Sequence[float], whole: float, waiting: int, slots: int) -> float | None:
-    """Return the seconds until all replicas have ended; None without a slot or without a replica.
+def finish_after(running: Sequence[float | None], waiting: Sequence[float], slots: int) -> float | None:
+    """Return the seconds until all replicas have ended; None if that cannot be computed.
 
-    The running ones still need ``running`` seconds, each of the ``waiting`` ones needs ``whole`` seconds, and at most
-    ``slots`` run at the same time.
+    The running ones still need ``running`` seconds, the waiting ones ``waiting`` seconds, and at most ``slots`` run
+    at the same time. A running one that may need any time (None) keeps its slot; if nothing waits, the end depends on
+    it.
     """
-    if slots < 1:
+    known = [seconds for seconds in running if seconds is not None]
+    unknown = len(running) - len(known)
+    if slots <= unknown or (unknown and not waiting):
         return None
-    free = [0.0] * max(0, slots - len(running)) + list(running)
+    free = [0.0] * (slots - len(running)) + known
     heapq.heapify(free)
-    last = max(running, default=0.0)
-    for _ in range(waiting):
-        end = heapq.heappop(free) + whole
+    last = max(known, default=0.0)
+    for seconds in waiting:
+        end = heapq.heappop(free) + seconds
         last = max(last, end)
         heapq.heappush(free, end)
-    return last if running or waiting else None
+    return last if last > 0 else None
 
 
 def most_at_once(spans: Iterable[tuple[float, float]]) -> int:
@@ -194,20 +213,21 @@ def most_at_once(spans: Iterable[tuple[float, float]]) -> int:
 
 
 def _ran(attempts: Iterable[AttemptRow], now: float) -> Iterator[tuple[float, float]]:
-    """Yield (start, end) of each attempt that ran; a running one ends now."""
+    """Yield (start, end) of each attempt that ran; a running one ends now, one with an end that was noticed late at the
+    earliest possible time."""
     for row in attempts:
         if row.started is not None and (row.finished is not None or row.state == State.RUNNING):
-            yield row.started, now if row.finished is None else row.finished
+            yield row.started, now if row.finished is None else row.finished_after or row.finished
 
 
-def _remaining(seconds: float, median: float, longest: float) -> float | None:
-    """Return the seconds that a replica still needs after it has run for ``seconds``.
-
-    Return None if it has run longer than every replica that completed.
-    """
-    if seconds < median:
-        return median - seconds
-    return longest - seconds if seconds < longest else None
+def _remaining(seconds: float, durations: Sequence[float], usual: float) -> float | None:
+    """Return the seconds that a replica still needs after it has run for ``seconds``: up to the median of the run times
+    that were longer. If it has run longer than every replica that completed, it is about to end, or after the ``usual``
+    run time more, it may need any time (None)."""
+    longer = [one for one in durations if one > seconds]
+    if longer:
+        return statistics.median(longer) - seconds
+    return 0.0 if seconds < max(durations, default=usual) + usual else None
 
 
 def _durations(attempts: Iterable[AttemptRow]) -> list[float]:
