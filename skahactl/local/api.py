@@ -20,7 +20,7 @@ from skahactl.local.decode import (
     platform_environment,
 )
 from skahactl.local.http import CallAbandoned, HttpAnswer, HttpRefusal, LocalCall, bad, missing
-from skahactl.local.queue import FAILED, QUEUED, RUNNING, StoreError, connect, immediate, log_path, prepare
+from skahactl.local.queue import FAILED, QUEUED, RUNNING, StoreError, connect, immediate, log_path, prepare, queue_path
 from skahactl.local.workers import launch
 from skahactl.profile import LocalSettings
 
@@ -189,7 +189,9 @@ class Platform:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
-            raise StoreError(f"its file is damaged ({error}); move queue.db away to start with an empty one") from error
+            path = queue_path(self.root)
+            hint = f"to start with an empty queue, move the file away: mv {path} {path}.damaged"
+            raise StoreError(f"it is damaged ({error})", hint) from error
         if answer.status == 200:
             answer.headers.update({"server": "OpenCADC/cadc-rest", "x-vo-authenticated": self.user})
         return answer

@@ -40,7 +40,15 @@ CREATE TABLE workers (id TEXT PRIMARY KEY, since REAL NOT NULL, dead INTEGER NOT
 
 
 class StoreError(Exception):
-    """The file of the queue cannot be used; the message has the reason and what to do."""
+    """The file of the queue cannot be used until the user has done what ``hint`` says."""
+
+    def __init__(self, message: str, hint: str):
+        super().__init__(message)
+        self.hint = hint
+
+
+def queue_path(root: str) -> str:
+    return os.path.join(root, "queue.db")
 
 
 def log_directory(root: str) -> str:
@@ -66,7 +74,7 @@ def connect(root: str) -> sqlite3.Connection:
 
     The connection is in autocommit mode, for use in one thread; the caller closes it.
     """
-    path = os.path.join(root, "queue.db")
+    path = queue_path(root)
     if not os.path.exists(path):
         _make(path)
     store = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
@@ -80,7 +88,8 @@ def connect(root: str) -> sqlite3.Connection:
             _create(store)
         elif version > VERSION:
             raise StoreError(
-                f"{path} was written by a newer skahactl; use that version, or set another SKAHACTL_STATE_DIR"
+                "it was written by a newer skahactl",
+                "upgrade this skahactl, or set SKAHACTL_STATE_DIR to another directory",
             )
     except BaseException:
         store.close()

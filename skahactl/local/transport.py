@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from skahactl.errors import Exit, UnreachableError
 from skahactl.local.api import Platform
 from skahactl.local.http import HttpAnswer, LocalCall
 from skahactl.local.queue import StoreError
@@ -51,7 +52,8 @@ class LocalTransport(httpx.AsyncBaseTransport):
             answer = await self._answered(call)
         except (OSError, sqlite3.Error, StoreError) as error:
             reason = f"the local platform cannot use its queue in {self._platform.root}: {error}"
-            raise httpx.ConnectError(reason, request=request) from error
+            cause = _damaged(reason, error) if isinstance(error, StoreError) else error
+            raise httpx.ConnectError(reason, request=request) from cause
         if answer.log is None:
             return httpx.Response(answer.status, headers=answer.headers, content=answer.body, request=request)
         stream = LocalLogStream(*answer.log, self._threads)
@@ -68,6 +70,13 @@ class LocalTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+
+
+def _damaged(reason: str, error: StoreError) -> UnreachableError:
+    """Return the error for a queue that the user must repair, as for a damaged ledger: waiting does not help."""
+    found = UnreachableError(reason, hint=error.hint, code="queue", is_permanent=True)
+    found.exit = Exit.USAGE
+    return found
 
 
 async def _settled(future: Future[HttpAnswer]) -> None:

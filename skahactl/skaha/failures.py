@@ -261,7 +261,10 @@ def error_of_reply(reply: HttpReply) -> SkahactlError:
 
 
 def error_of_exception(error: Exception) -> SkahactlError:
-    """Return our error for an exception, one of FAILURES."""
+    """Return our error for an exception, one of FAILURES. The local platform raises one of ours as its cause."""
+    for link in exception_chain(error):
+        if isinstance(link, UnreachableError):
+            return link
     if refusal_in(error):
         return AuthError(_describe_error(error), code="certificate")
     return UnreachableError(

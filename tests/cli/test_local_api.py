@@ -15,6 +15,7 @@ import pytest
 
 from skahactl.local.api import start_time
 from tests.local_platform import FORM, IMAGE, create, ended, platform, sessions, until
+from tests.workplace import Workplace
 
 Check = Callable[[httpx.AsyncClient], Awaitable[Any]]
 
@@ -332,11 +333,21 @@ def test_a_damaged_queue_is_named_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "local" / "queue.db").write_bytes(b"this is not a database, whatever it is" * 100)
 
     async def check(client: httpx.AsyncClient) -> None:
-        with pytest.raises(httpx.ConnectError, match=r"damaged.*move queue\.db away"):
+        with pytest.raises(httpx.ConnectError, match="damaged"):
             await client.post("/session", data=GOOD, headers=FORM)
 
     on_platform(tmp_path, check)
     assert (tmp_path / "local" / "queue.db").read_bytes().startswith(b"this is not")
+
+
+def test_a_damaged_queue_is_an_error_at_once_in_every_command(here: Workplace) -> None:
+    here.run("apply", here.job("quick", "true"), "--wait")
+    path = here.state / "local" / "queue.db"
+    path.write_text("garbage")
+    for words in ("retry quick -r 1 --wait", "apply quick.toml --rerun --wait", "wait quick", "delete quick"):
+        done = here.run(*words.split(), expect=2)
+        assert "it is damaged" in done.stderr
+        assert f"mv {path} {path}.damaged" in done.stderr
 
 
 @pytest.mark.parametrize(
