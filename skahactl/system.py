@@ -56,13 +56,19 @@ class SystemClock:
 
 
 def home(environ: Mapping[str, str]) -> Path:
-    return Path(environ.get("HOME") or os.path.expanduser("~"))
+    return Path(environ.get("HOME") or os.path.expanduser("~")).absolute()
+
+
+def xdg_dir(environ: Mapping[str, str], name: str, default: str) -> Path:
+    """Return the directory that the variable ``name`` contains, or ``default`` below HOME. A relative one is ignored,
+    as the XDG specification demands."""
+    given = environ.get(name, "")
+    return Path(given) if os.path.isabs(given) else home(environ) / default
 
 
 def config_dir(environ: Mapping[str, str]) -> Path:
     """Return ``$XDG_CONFIG_HOME/skahactl``; it is not created."""
-    base = environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else home(environ) / ".config") / "skahactl"
+    return xdg_dir(environ, "XDG_CONFIG_HOME", ".config") / "skahactl"
 
 
 def state_dir(environ: Mapping[str, str]) -> Path:
@@ -70,8 +76,7 @@ def state_dir(environ: Mapping[str, str]) -> Path:
     own = environ.get("SKAHACTL_STATE_DIR")
     if own:
         return Path(own).absolute()
-    base = environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else home(environ) / ".local" / "state") / "skahactl"
+    return xdg_dir(environ, "XDG_STATE_HOME", ".local/state") / "skahactl"
 
 
 def read_limited(path: str, limit: int) -> bytes:
@@ -99,12 +104,17 @@ def make_private(path: Path) -> Path:
         if not existed:  # an existing directory keeps its mode
             path.chmod(0o700)
     except OSError as error:
-        raise LedgerError(
-            f"the state directory cannot be used: {error.strerror}",
-            where=str(path),
-            hint="set SKAHACTL_STATE_DIR to a directory that you can write to",
-        ) from error
+        raise unusable_state(path, error) from error
     return path
+
+
+def unusable_state(path: Path, error: OSError) -> LedgerError:
+    """Return the error for a state directory, or a file in it, that cannot be used."""
+    return LedgerError(
+        f"the state directory cannot be used: {error.strerror}",
+        where=str(path),
+        hint="set SKAHACTL_STATE_DIR to a directory that you can write to",
+    )
 
 
 def replaceable(path: Path) -> Path:

@@ -97,12 +97,12 @@ def _install(shell: Shell, context: Invocation) -> int:
 
 def _place(shell: Shell, context: Invocation) -> tuple[Path, list[str]]:
     """Return the directory, and instructions for the user. Startup files are never changed."""
-    from skahactl.system import home
+    from skahactl.system import home, xdg_dir
 
     own = home(context.environ)
-    data = Path(context.environ.get("XDG_DATA_HOME") or own / ".local" / "share")
+    data = xdg_dir(context.environ, "XDG_DATA_HOME", ".local/share")
     if shell == "fish":
-        config = Path(context.environ.get("XDG_CONFIG_HOME") or own / ".config")
+        config = xdg_dir(context.environ, "XDG_CONFIG_HOME", ".config")
         return config / "fish" / "completions", []
     if shell == "bash":
         # bash-completion looks here for a file of the command's name, with or without .bash

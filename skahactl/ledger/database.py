@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from skahactl.errors import LedgerError
 from skahactl.ledger.records import DamagedRow
-from skahactl.system import make_private
+from skahactl.system import make_private, unusable_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -307,9 +307,17 @@ def open_ledger(state_dir: Path) -> Ledger:
 def read_ledger(state_dir: Path) -> Ledger:
     """Open the ledger for a command that only reads.
 
-    If no file exists, return an empty ledger in memory and create nothing.
+    If no file exists, return an empty ledger in memory and create nothing. Raise LedgerError if it cannot exist.
     """
-    if (state_dir / FILE).exists():
+    path = state_dir / FILE
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        if path.is_symlink() or state_dir.is_symlink():  # to something that is missing
+            raise unusable_state(path, error) from error
+    except OSError as error:
+        raise unusable_state(path, error) from error
+    else:
         return _open(state_dir)
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.row_factory = sqlite3.Row

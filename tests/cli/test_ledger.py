@@ -27,6 +27,7 @@ from skahactl.ledger.lock import acquire, living_driver
 from skahactl.ledger.records import JobKey
 from skahactl.model import STATES, Each, State, zero_filled
 from skahactl.skaha.models import CreateOutcome, CreateResult
+from skahactl.system import config_dir, state_dir
 from tests import ledgers
 from tests.workplace import Workplace, wait_for
 
@@ -171,6 +172,30 @@ def test_reading_makes_nothing(tmp_path: Path) -> None:
     with read_ledger(tmp_path / "none") as ledger:
         assert runs.job_keys(ledger) == ()
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kind", ["file", "below a file", "dangling link", "dangling ledger"])
+def test_a_state_directory_that_cannot_exist_is_not_an_empty_one(here: Workplace, kind: str) -> None:
+    missing, state = here.root / "missing", here.write("file", "") if "file" in kind else here.state
+    if kind == "dangling link":
+        state.symlink_to(missing)
+    elif kind == "dangling ledger":
+        state.mkdir()
+        (state / FILE).symlink_to(missing)
+    here.extra["SKAHACTL_STATE_DIR"] = str(state / "below" if kind == "below a file" else state)
+    for done in here.each("get jobs", "get -A", "describe fits", "logs fits", "prune --dry-run"):
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "the state directory cannot be used" in done.stderr
+        assert "SKAHACTL_STATE_DIR" in done.stderr
+    assert not missing.exists()
+
+
+def test_relative_directories_of_xdg_are_ignored_and_a_relative_home_is_absolute() -> None:
+    assert state_dir({"HOME": "/h", "XDG_STATE_HOME": "x"}) == Path("/h/.local/state/skahactl")
+    assert config_dir({"HOME": "/h", "XDG_CONFIG_HOME": "./x"}) == Path("/h/.config/skahactl")
+    assert state_dir({"HOME": "/h", "XDG_STATE_HOME": "/x"}) == Path("/x/skahactl")
+    assert state_dir({"HOME": "h"}) == Path.cwd() / "h/.local/state/skahactl"
 
 
 def test_runs_are_numbered_and_forgotten(tmp_path: Path) -> None:
