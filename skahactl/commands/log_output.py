@@ -28,6 +28,7 @@ from skahactl.logs.select import (
 from skahactl.logs.shared_source import FallbackLogs
 from skahactl.logs.show import Shown, show_logs
 from skahactl.logs.writers import FileWriter, WriterChain, WriterOptions, draw_marks, file_name
+from skahactl.model import ENDED
 from skahactl.targets import Target, find, unknown_target
 from skahactl.text import count_noun, suggest
 
@@ -293,7 +294,11 @@ class _LogsCommand:
         if unknown:
             raise unknown_target(self.runtime.ledger, self.runtime.profile, unknown[0], is_listed=True)
         if no_item and shown.with_text:
-            context.warn(f"{shown.with_text[0].label}: nothing of item '{self.choice.item}' in its log")
+            log, item = shown.with_text[0], self.choice.item
+            if log.state in ENDED:
+                context.warn(f"{log.label}: nothing of item '{item}' in its log")
+            else:
+                context.warn(f"{log.label}: item '{item}' has written nothing yet (the replica is {log.state})")
             return Exit.NO
         lost = any(is_lost(log, statuses) for log in shown.empty if log.key not in silent)
         waiting = not shown.with_text and any(is_awaited(log, statuses) for log in shown.empty)

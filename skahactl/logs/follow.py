@@ -349,7 +349,8 @@ class SessionWatch:
         every = logs_of(self._ledger, target, place, replace(self._choice, attempt=0))
         latest = {log.key[1]: log.key for log in every}
         earlier = self._earlier.setdefault(place, {log.key for log in every} - set(latest.values()))
-        return [replace(log, label=log.label.removesuffix(".1")) for log in every if log.key not in earlier]
+        first = "/1.1" if target.run is not None and target.run.total == 1 else ".1"
+        return [replace(log, label=log.label.removesuffix(first)) for log in every if log.key not in earlier]
 
     def _with_log(self, target: Target, logs: list[AttemptLog], driven: bool) -> list[AttemptLog]:
         """Return the logs that exist or will exist; report replicas without a session and without a driver once."""

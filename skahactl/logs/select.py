@@ -145,7 +145,8 @@ def _before(siblings: Iterable[ItemRow], own: ItemRow, attempt: int | None) -> i
 def _of_replica(
     run: Run, replica: ReplicaState, rows: list[AttemptRow], target: Target, place: int, choice: Choice
 ) -> list[AttemptLog]:
-    name = run.key.name if run.total == 1 else f"{run.key.name}/{replica.number}"
+    full = f"{run.key.name}/{replica.number}"
+    name = run.key.name if run.total == 1 else full
     if target.session is not None:
         rows = [row for row in rows if target.session in (row.session, row.name)]
     elif choice.attempt == 0:
@@ -156,7 +157,7 @@ def _of_replica(
         rows = [row for row in rows if _readable(row)][-1:] or rows[-1:]
     if not rows and not choice.attempt:
         return [AttemptLog((place, replica.number, 0), name, None, replica.state, replica.reason)]
-    return [_of_attempt(run, row, name if choice.attempt is None else f"{name}.{row.number}", place) for row in rows]
+    return [_of_attempt(run, row, name if choice.attempt is None else f"{full}.{row.number}", place) for row in rows]
 
 
 def _has_failed(replica: ReplicaState, rows: list[AttemptRow], sessions: frozenset[str]) -> bool:

@@ -136,6 +136,24 @@ def test_an_item_s_own_part(here: Workplace) -> None:
     assert (unknown.returncode, "did you mean 'm81'" in unknown.stderr) == (2, True)
 
 
+def test_an_item_that_has_not_started_has_written_nothing_yet(here: Workplace) -> None:
+    more = "[items]\nvalues = ['a', 'b']\neach = true\n"
+    here.run("apply", here.job("long", "echo {item}; sleep 600", more=more))
+    try:
+        wait_for(lambda: "a" in here.run("logs", "long", expect=None).stdout, every=0.5)
+        done = here.run("logs", "long", "--item", "b", expect=1)
+        assert done.stderr == "long/1.1: item 'b' has written nothing yet (the replica is Running)\n"
+    finally:
+        here.clear("long")
+
+
+def test_attempts_of_a_job_with_one_replica_have_the_replica_in_their_prefix(here: Workplace) -> None:
+    here.run("apply", here.job("one", "echo x; false", more="[retry]\nattempts = 2\n"), "--wait", expect=1)
+    assert here.run("logs", "one", "--attempt", "all").stdout.splitlines() == ["one/1.1 | x", "one/1.2 | x"]
+    assert here.run("logs", "one", "--attempt", "2", "--prefix", "always").stdout == "one/1.2 | x\n"
+    assert here.run("logs", "one", "-f", "--prefix", "always").stdout == "one/1.2 | x\n"
+
+
 def test_an_unfinished_copy_is_shown_when_the_platform_has_nothing_more(here: Workplace) -> None:
     run = ended(here, "tiles", {1: b"so far\n", 2: None})
     with open_ledger(here.state) as ledger:
