@@ -558,7 +558,7 @@ complete -c skahactl -n '__fish_skahactl_using_command logs' -l save -x -d 'Writ
 complete -c skahactl -n '__fish_skahactl_using_command logs' -l save -x -a '(__fish_complete_directories (commandline -ct))'
 complete -c skahactl -n '__fish_skahactl_using_command logs' -l prefix -x -d 'Print the replica before each line (default: auto, with more than one log).'
 complete -c skahactl -n '__fish_skahactl_using_command logs' -l prefix -x -a 'auto always never'
-complete -c skahactl -n '__fish_skahactl_using_command logs' -l max -x -d 'Maximum number of logs to read at once (default: 32).'
+complete -c skahactl -n '__fish_skahactl_using_command logs' -l max -x -d 'Number of logs to read in parallel (default: 32); all of them are shown.'
 complete -c skahactl -n '__fish_skahactl_using_command logs' -l raw -d 'Print marks of ended items as they are in the log (default if the output is not…'
 complete -c skahactl -n '__fish_skahactl_using_command logs' -l profile -x -d 'Profile name or file: where to run.'
 complete -c skahactl -n '__fish_skahactl_using_command logs' -l profile -x -k -a '(__fish_skahactl_complete)'

@@ -62,7 +62,7 @@ class Invocation:
     quiet: bool = False
     verbose: int = 0
     log_file: LogFile | None = None
-    command: tuple[str, ...] | None = None  # of split: the words after ``--``
+    command: tuple[str, ...] | None = None  # of split: after ``--``; of create: without ``--`` before it
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     cwd: str = field(default_factory=lambda: _working_directory())
     stdin: BinaryIO = field(default_factory=lambda: sys.stdin.buffer)
@@ -287,6 +287,8 @@ def take_globals(argv: Sequence[str], environ: Mapping[str, str] | None = None) 
                     hint=f"write {suggest(*profile, *words, 'IMAGE', '--', *argv[at:])}",
                 )
             rest = list(argv[at:] if word == "--" else argv[at - 1 :])
+            if word != "--":
+                taken["command"] = tuple(rest)
             if words[:1] == ["split"]:  # any number of lists can precede --
                 taken["command"] = tuple(rest)
                 break

@@ -12,7 +12,7 @@ from skahactl import completers
 from skahactl.commands.params import EXECUTION, RESOURCES, Timeout
 from skahactl.commands.runtime import check_timeout
 from skahactl.errors import Exit, UsageError
-from skahactl.invocation import current
+from skahactl.invocation import CREATE_VALUED, current
 from skahactl.model import tidy_number
 from skahactl.text import suggest
 
@@ -131,7 +131,8 @@ def create(
 ) -> int:
     """Run a job without a file: replicas of one command, or an interactive session.
 
-    Put the command after --. Without --, it begins at the first word after IMAGE that is not an option.
+    Put the command after --. Without --, it begins at the first word after IMAGE that is not an option, and every word
+    from there on belongs to it.
 
     Examples:
       skahactl create headless skaha/astronomy:latest -r 5 -- python3 work.py
@@ -147,6 +148,7 @@ def create(
             f"{image} is a file, not an image", hint=f"to run the jobs of a manifest: {suggest('apply', image)}"
         )
     check_timeout(timeout, wait, "create", kind, image, "...")
+    _warn_of_options_in_command()
     words = list(command)
     if len(words) == 1 and len(words[0].split()) > 1:
         current().warn(f"the command is one word, '{words[0]}': write -- {words[0]} without the quotes")
@@ -162,6 +164,17 @@ def create(
         return _print_manifest(table)
     asked = ApplyOptions(dry_run=dry_run, wait=wait, timeout=timeout, rerun=True, creating=True)
     return Exit(apply_jobs(lambda profile: _jobs(table, profile), asked))
+
+
+def _warn_of_options_in_command() -> None:
+    """Print a warning for a long option of create in a command without ``--`` before it."""
+    context = current()
+    for word in context.command or ():
+        option = word.partition("=")[0]
+        if option.startswith("--") and option in (*CREATE_VALUED, "--wait", "--dry-run"):
+            context.warn(
+                f"warning: {option} is part of the command; to give it to skahactl, write it before the command"
+            )
 
 
 def _check_kind(kind: str) -> None:

@@ -61,7 +61,10 @@ def logs(
     most: Annotated[
         int,
         Parameter(
-            name="--max", metavar="N", group=DISPLAY, help="Maximum number of logs to read at once (default: 32)."
+            name="--max",
+            metavar="N",
+            group=DISPLAY,
+            help="Number of logs to read in parallel (default: 32); all of them are shown.",
         ),
     ] = 32,
     raw: Annotated[

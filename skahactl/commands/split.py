@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
@@ -112,6 +113,7 @@ def split(
     options = {"--all": every, "--count": count, "--script": script, "-0": null, "-o": context.output != "table"}
     inputs = {"--glob": glob, "--exclude": exclude, "--unless": unless, "-s size": strategy == "size"}
     _refuse_contradictions({**options, **inputs, "a command": context.command is not None})
+    _refuse_command(lists)
     _refuse_unknown_options(lists)
     if script:
         # The script reads its replica when it runs; only a share that the options give is written into it.
@@ -149,6 +151,14 @@ def _refuse_contradictions(given: Mapping[str, object]) -> None:
         clash = next((other for other in others if given[other]), None)
         if given[option] and clash:
             raise UsageError(f"{option} and {clash} do not go together")
+
+
+def _refuse_command(lists: Sequence[str]) -> None:
+    """Raise UsageError for a list such as ``{}``: a word of a command without the ``--`` before it."""
+    if any("{}" in word and not os.path.exists(word) for word in lists):
+        known = next(at for at, word in enumerate(lists) if word != "-" and not os.path.exists(word))
+        call = " ".join(["skahactl split", *lists[:known], "... --", *lists[known:]])
+        raise UsageError("a command must come after --", hint=f"as in: {call}")
 
 
 def _refuse_unknown_options(lists: Sequence[str]) -> None:

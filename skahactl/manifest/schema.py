@@ -309,8 +309,8 @@ class LimitsTable(Table):
         'pending-timeout = "2h"',
     )
     failures: Annotated[int, Field(ge=1)] | None = _key(
-        "Create nothing more after this many Failed replicas; what runs continues. So many are tried first, until one "
-        "has completed or has run for a minute. Off unless given.",
+        "Create nothing more after this many Failed replicas; what runs continues. At first only this number of "
+        "replicas is started; the others follow when one has completed or has run for a minute. Off unless given.",
         "failures = 5",
     )
 

@@ -264,6 +264,18 @@ def test_the_command_of_create(line: str) -> None:
     assert (list(bound.args[2:]), bound.kwargs["replicas"]) == (command, replicas)
 
 
+def test_an_option_in_the_command_of_create_leads_to_a_warning(here: Workplace) -> None:
+    warning = "warning: {} is part of the command; to give it to skahactl, write it before the command"
+    lines = {
+        "create headless a/b:1 -n x --dry-run python a.py --wait --replicas=3 -n 4": ["--wait", "--replicas"],
+        "create headless a/b:1 -n x --dry-run python a.py --all": [],
+        "create headless a/b:1 -n x --dry-run -- python a.py --wait": [],
+    }
+    for line, (_, _, err) in called_each(here, lines).items():
+        said = [text for text in err.splitlines() if text.startswith("warning:") and "is part of" in text]
+        assert said == [warning.format(option) for option in lines[line]], line
+
+
 def test_the_options_of_create_that_take_a_value_are_known() -> None:
     from skahactl.app import app
 
