@@ -13,6 +13,7 @@ from skahactl.engine.driver import Driver, gates_of_jobs, release_locks, wait_fo
 from skahactl.engine.outcome import JobOutcome, Outcome
 from skahactl.engine.plan import NEXT_RUN, JobAction, Step, with_adopted
 from skahactl.engine.runtime import FOREVER, Runtime, check_user
+from skahactl.engine.tasks import check_logs_can_be_saved
 from skahactl.errors import AuthError, BusyError, Exit, SkahactlError, TimedOut, UnreachableError, UsageError
 from skahactl.eventloop import Interrupted
 from skahactl.ledger import replicas, runs
@@ -310,6 +311,7 @@ class Applier:
         if last.run.started is None:
             replicas.request_delete(self.runtime.ledger, last.run.id, None, mark=REPLACED)
             return True
+        check_logs_can_be_saved(self.runtime.ledger, last.run)
         self.runtime.reporter.say(f"{part.name}: {part.reason}")
         replicas.request_delete(self.runtime.ledger, last.run.id, None, mark=REPLACED)
         driver = self._driver([last.run], follow=True, create=False)
@@ -401,6 +403,7 @@ class Applier:
                 if decision.action is JobAction.REPLACE and job.name in self._consented:
                     last = history.last(job.name)
                     assert last is not None
+                    check_logs_can_be_saved(self.runtime.ledger, last.run)
                     replicas.request_delete(self.runtime.ledger, last.run.id, None, mark=REPLACED)
                     self._locks.append(
                         await wait_for_lock(self.runtime.ledger, key, self.runtime.clock, self.runtime.stop)

@@ -15,6 +15,7 @@ from skahactl.engine.lifecycle import MAX_DELETES
 from skahactl.engine.outcome import JobOutcome, StepOutcome, StepResult, Undeleted
 from skahactl.engine.plan import JobAction, StepAction
 from skahactl.engine.runtime import Runtime
+from skahactl.engine.tasks import check_logs_can_be_saved
 from skahactl.errors import BusyError, Exit, SkahactlError
 from skahactl.eventloop import Interrupted
 from skahactl.ledger import replicas, runs
@@ -181,6 +182,8 @@ class JobDeletion:
         if not targets:
             return
         listing = await self.runtime.first_poll([run for run, _ in targets])
+        for run, _ in targets if self.keep_logs else ():
+            check_logs_can_be_saved(self.runtime.ledger, run)
         parts = [(run, self._part(run, numbers, listing)) for run, numbers in targets]
         self.parts += [part for _, part in parts]
         for run, numbers in targets:

@@ -40,6 +40,7 @@ from skahactl.engine.tasks import (
     RunningLogs,
     SessionAsker,
     SessionDeleter,
+    with_delete_hint,
 )
 from skahactl.errors import AuthError, BusyError, SkahactlError, TimedOut, UsageError
 from skahactl.eventloop import Interrupted, Stop
@@ -49,6 +50,7 @@ from skahactl.ledger.database import Ledger
 from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import JobKey, Run, dump_json
 from skahactl.ledger.runs import set_run, summaries
+from skahactl.logs.keep import DISK_FULL
 from skahactl.model import State
 from skahactl.skaha.models import CreateResult, Listing, ServerSession
 from skahactl.system import Clock
@@ -180,6 +182,7 @@ class Driver:
         self._warn()
         if not any(phase is Phase.DELETING for phases in self._phases.values() for phase in phases.values()):
             self._keep_until = None
+        self._check_logs(passes)
         for run, found in passes:
             self.first_steps.setdefault(run.id, found.plan)
             self._start(run, found.actions, cautious)
@@ -200,6 +203,7 @@ class Driver:
         rules = DriverRules(
             self.create,
             self._until_kept(snapshot, now),
+            {key for key, error in self._logs.refused.items() if error.code != DISK_FULL},
             self._settings.settle / 24,
             gives_up=self._one_pass,
             most_deletes=self.most_deletes,
@@ -214,13 +218,29 @@ class Driver:
         ending = snapshot.run.deleting or any(row.deleting for row in snapshot.replicas)
         if not ending and all(attempt.ending is None for attempt in snapshot.attempts):
             return now + KEEP_SECONDS
-        if self._logs.disk_refused:  # a delete must be able to free disk space
+        if any(error.code == DISK_FULL for error in self._logs.refused.values()):  # a delete must be able to free space
             return 0.0
         if self._keep_until is None:
             self._keep_until = now + KEEP_SECONDS
         if now >= self._keep_until and self._logs.reading:
             self.runtime.warn_once(f"saving logs takes more than {KEEP_SECONDS:.0f} s; deleting without the rest")
         return self._keep_until
+
+    def _check_logs(self, passes: list[tuple[Run, Pass]]) -> None:
+        """Report that logs cannot be saved. A single pass raises the error as soon as nothing else is left to do."""
+        refused = self._logs.refused
+        due = [(run, one.attempt) for run, found in passes for one in found.actions if isinstance(one, ReadLog)]
+        held = {(run.id, one.replica): (run, refused[one.key]) for run, one in due if one.key in refused}
+        if not (self._one_pass and held):
+            for error in refused.values():
+                becomes = "deleting without the rest, to free space" if self._one_pass else error.hint
+                self._logs.report_disk(f"{error.where}: {error.message}; {becomes}")
+            return
+        places = ((id, number, phase) for id, phases in self._phases.items() for number, phase in phases.items())
+        deleting = {(id, number) for id, number, phase in places if phase is Phase.DELETING}
+        if deleting <= held.keys() and self._logs.pool.idle and self._creator.pool.idle:
+            run, error = held[next(iter(deleting or held))]
+            raise with_delete_hint(error, run) if deleting else error
 
     def _chosen(self, run: Run) -> Callable[[Step], Step]:
         """Return a function that keeps queued, in a single pass, the replicas that the first plan of the run left

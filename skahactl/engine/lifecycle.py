@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from skahactl.engine.observe import Presence
 from skahactl.engine.plan import CREATES, Step
-from skahactl.ledger.records import DISCARD_LOGS, UNREAD, AttemptRow, ReplicaState, Run
+from skahactl.ledger.records import DISCARD_LOGS, UNREAD, AttemptKey, AttemptRow, ReplicaState, Run
 from skahactl.model import ALIVE, ENDED, OBSERVED, State
 
 #: A session that still exists after this many DELETEs is reported as staying.
@@ -124,12 +124,14 @@ class ReplicaRun:
 class DriverRules:
     """What a driver may do.
 
-    ``keep_until``: until this time, a log is saved before its session is deleted. ``repeat``: seconds between two
-    DELETEs of a session. ``gives_up``: whether a session that exists after ``most_deletes`` DELETEs is left alone.
+    ``keep_until``: until this time, a log is saved before its session is deleted. ``unsaved``: attempts with a log that
+    cannot be saved now, and with a session that is kept until it can be. ``repeat``: seconds between two DELETEs of a
+    session. ``gives_up``: whether a session that exists after ``most_deletes`` DELETEs is left alone.
     """
 
     creates: bool = True
     keep_until: float = 0.0
+    unsaved: Set[AttemptKey] = frozenset()
     repeat: float = 5.0
     gives_up: bool = False
     most_deletes: int = MAX_DELETES
@@ -184,7 +186,7 @@ def _log_actions(
 
 def _is_kept_first(replica: ReplicaRun, attempt: AttemptRow, now: float, rules: DriverRules) -> bool:
     """Return whether the log of a session that has to be deleted is saved before the DELETE."""
-    if replica.discards_logs or now >= rules.keep_until:
+    if replica.discards_logs or (now >= rules.keep_until and attempt.key not in rules.unsaved):
         return False
     if attempt.state in OBSERVED:
         return attempt.log in UNREAD

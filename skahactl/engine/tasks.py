@@ -19,9 +19,9 @@ from skahactl.engine.observe import Evidence, Presence, RunSnapshot
 from skahactl.engine.pool import TaskPool
 from skahactl.errors import AuthError, SkahactlError, UnreachableError
 from skahactl.ledger import replicas
-from skahactl.ledger.attempts import set_attempt
+from skahactl.ledger.attempts import attempts_of, set_attempt
 from skahactl.ledger.database import Ledger
-from skahactl.ledger.records import AttemptKey, AttemptRow, Run
+from skahactl.ledger.records import UNREAD, AttemptKey, AttemptRow, Run
 from skahactl.logs import keep
 from skahactl.logs.copies import log_path
 from skahactl.manifest.placeholders import ItemMarks
@@ -30,9 +30,12 @@ from skahactl.profile import ClientSettings
 from skahactl.skaha.client import Client
 from skahactl.skaha.models import Event, ServerSession
 from skahactl.system import Clock, write_atomically
+from skahactl.text import suggest
 
 #: Maximum number of parallel log reads, and of parallel requests for single ids.
 READS, ASKS = 8, 8
+#: Seconds until a log that could not be saved is read again.
+RETRY = 10.0
 #: Maximum number of requests for the events of a session.
 EVENT_TRIES = 3
 #: Seconds in Pending before the events are requested, and the maximum number of such replicas per run.
@@ -153,13 +156,20 @@ class LogReader:
     _first_try: dict[AttemptKey, float] = field(default_factory=dict)
     _unconfirmed: dict[AttemptKey, LogRead] = field(default_factory=dict)
     _unlisted: set[AttemptKey] = field(default_factory=set)  # those of _unconfirmed that a list after the read lacked
-    disk_refused: bool = False  # a log could not be saved
+    refused: dict[AttemptKey, SkahactlError] = field(default_factory=dict)  # logs that cannot be saved
+    _try_again: float = 0.0  # when they are read again, on the monotonic clock
+    _is_reported: bool = False
 
     def __post_init__(self) -> None:
         self.pool = TaskPool(READS, self.on_idle)
 
     def read(self, run: Run, attempt: AttemptRow, until: float | None) -> None:
-        """Start to read the log of an attempt. ``until``: when the read ends at the latest, with the text so far."""
+        """Start to read the log of an attempt. ``until``: when the read ends at the latest, with the text so far.
+
+        A log that could not be saved is not read again within RETRY seconds.
+        """
+        if attempt.key in self.refused and self.clock.monotonic() < self._try_again:
+            return
         self._first_try.setdefault(attempt.key, self.clock.now())
         self.pool.submit(attempt.key, partial(self._read, run, attempt, until))
 
@@ -235,8 +245,10 @@ class LogReader:
         except (UnreachableError, AuthError):
             return None  # read again after the next list
         except SkahactlError as error:
-            self._report_disk(f"{error.where}: {error.message}; {error.hint}")
+            self.refused[attempt.key] = error
+            self._try_again = self.clock.monotonic() + RETRY
             return None
+        self.refused.pop(attempt.key, None)
         if self._is_early(attempt, saved, marks):
             return None
         if path is not None and attempt.state == State.FAILED:
@@ -244,9 +256,7 @@ class LogReader:
         return LogRead(attempt, saved, begun)
 
     def path_of(self, run: Run, attempt: AttemptRow) -> Path | None:
-        """Return where the log of an attempt is saved; None if [logs] keep excludes it."""
-        wanted = run.keep == "all" or (run.keep == "failed" and attempt.state == State.FAILED)
-        return log_path(self.ledger.state_dir, run, attempt.replica, attempt.number) if wanted else None
+        return _path_of(self.ledger, run, attempt)
 
     def _marks(self, attempt: AttemptRow) -> ItemMarks | None:
         return replicas.item_marks(self.ledger, attempt)
@@ -274,7 +284,7 @@ class LogReader:
         try:
             write_atomically(Path(path), ("\n".join(rows) + "\n").encode())
         except OSError as error:
-            self._report_disk(f"{path}: the events cannot be saved: {error.strerror or error}")
+            self.report_disk(f"{path}: the events cannot be saved: {error.strerror or error}")
 
     async def _events(self, session: str) -> tuple[Event, ...] | None:
         for _ in range(EVENT_TRIES):
@@ -283,11 +293,42 @@ class LogReader:
             await self.clock.sleep(self.settings.poll_min)
         return None
 
-    def _report_disk(self, text: str) -> None:
+    def report_disk(self, text: str) -> None:
         """Report an error of the disk once, for any number of files."""
-        if not self.disk_refused:
+        if not self._is_reported:
             self.say(text)
-            self.disk_refused = True
+            self._is_reported = True
+
+
+def _path_of(ledger: Ledger, run: Run, attempt: AttemptRow) -> Path | None:
+    """Return where the log of an attempt is saved; None if [logs] keep excludes it."""
+    wanted = run.keep == "all" or (run.keep == "failed" and attempt.state == State.FAILED)
+    return log_path(ledger.state_dir, run, attempt.replica, attempt.number) if wanted else None
+
+
+def check_logs_can_be_saved(ledger: Ledger, run: Run) -> None:
+    """Raise SkahactlError if the logs of a run cannot be saved before its sessions are deleted.
+
+    A full disk is not an error here, because deleting frees space.
+    """
+    for attempt in attempts_of(ledger, run.id):
+        if attempt.session is None or attempt.log not in UNREAD or attempt.state not in (State.RUNNING, *OBSERVED):
+            continue
+        path = _path_of(ledger, run, attempt)
+        try:
+            if path is not None:
+                return keep.check_writable(path)
+        except SkahactlError as error:
+            if error.code == keep.DISK_FULL:
+                return None
+            raise with_delete_hint(error, run) from None
+    return None
+
+
+def with_delete_hint(error: SkahactlError, run: Run) -> SkahactlError:
+    """Add to an error of saving logs how to delete a run without them, and return it."""
+    error.hint = f"{error.hint}\nto delete without saving: {suggest('delete', run.key.name, '--no-logs')}"
+    return error
 
 
 class PendingReasons:

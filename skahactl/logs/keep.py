@@ -8,6 +8,7 @@ beginning that the reply lacks is taken from an earlier read.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 from collections import deque
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from skahactl.manifest.placeholders import ItemMarks
+
+#: Code of the error if a log cannot be saved for want of space.
+DISK_FULL = "disk-full"
 
 Write = Callable[[bytes], object]
 Read = Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]]  # of a session id, or a path
@@ -374,6 +378,16 @@ def _make_folder(folder: Path) -> None:
         place.mkdir(mode=0o700, exist_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Raise the error with which a log could not be saved at ``path``, if it is already certain."""
+    import tempfile
+
+    with describe_write_error(path, is_kept=True):
+        _make_folder(path.parent)
+        with tempfile.TemporaryFile(dir=path.parent):
+            return
+
+
 @contextlib.contextmanager
 def describe_write_error(path: Path, *, is_kept: bool = False) -> Iterator[None]:
     """Translate an error of the file system into one that says which log cannot be saved.
@@ -383,12 +397,14 @@ def describe_write_error(path: Path, *, is_kept: bool = False) -> Iterator[None]
     try:
         yield
     except OSError as error:
-        hint = (
-            f"make room there ({suggest('prune', '--logs')}) or set SKAHACTL_STATE_DIR; the log can be read again "
-            "until the platform discards the session"
-        )
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "make sure that you can write to its directory"
+        if is_full:
+            remedy = f"make room there ({suggest('prune', '--logs')})"
+        hint = f"{remedy}, or set SKAHACTL_STATE_DIR; the log can be read again until the platform discards the session"
         message = f"the log cannot be saved: {error.strerror or error}"
-        raise SkahactlError(message, where=str(path), hint=hint if is_kept else None, code="log-not-kept") from error
+        code = DISK_FULL if is_full else "log-not-kept"
+        raise SkahactlError(message, where=str(path), hint=hint if is_kept else None, code=code) from error
 
 
 _EDGE = 16_384  # bytes of the beginning and of the end that are kept for comparison

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -243,6 +244,74 @@ def test_a_disk_that_is_full_while_a_log_is_kept(here: Workplace) -> None:
     assert here.recorded("wordy") == ["Completed"]  # the end is recorded first
     here.run("resume", "wordy")
     assert len(here.run("logs", "wordy").stdout) == 400_001
+
+
+@pytest.fixture
+def unsaved(here: Workplace) -> Path:
+    """A file in the place of the directory of saved logs, and a job with two logs that are not saved."""
+    here.job("unsaved", "echo result; until [ -e go ]; do sleep 0.1; done; exit 1", 2)
+    here.run("apply", "unsaved.toml")
+    here.write("go", "")
+    wait_for(lambda: here.states("unsaved") == ["Failed"] * 2)
+    return here.write("state/logs", "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("delete", "unsaved"), ("apply", "unsaved.toml", "--replace", "--yes"), ("apply", "unsaved.toml", "--rerun")],
+)
+def test_nothing_is_deleted_if_the_log_cannot_be_saved(here: Workplace, unsaved: Path, words: tuple[str, ...]) -> None:
+    done = here.run(*words, expect=1, timeout=60)
+    assert done.stderr.count("the log cannot be saved: Not a directory") == 1
+    assert ("skahactl delete unsaved --no-logs" in done.stderr) == (words[0] == "delete")
+    assert here.run_of("unsaved") == 1
+    assert not here.is_asked_to_go("unsaved")
+    assert here.run("logs", "unsaved").stdout.count("result") == 2
+    unsaved.unlink()
+    here.run(*words, expect=None)  # the next run may end before the command, and fails like this one
+    assert len(list(unsaved.rglob("1-*/*.log"))) == 2
+
+
+def test_a_running_job_is_not_replaced_if_its_logs_cannot_be_saved(here: Workplace, long: str) -> None:
+    here.run("apply", long)
+    wait_for(lambda: here.states("long") == ["Running"] * 2)
+    here.write("state/logs", "")
+    here.job("long", "sleep 101", 2)
+    done = here.run("apply", long, "--replace", "--yes", expect=1, timeout=60)
+    assert done.stderr.count("the log cannot be saved") == 1
+    assert not here.is_asked_to_go("long")
+    assert here.states("long") == ["Running"] * 2
+    here.run("delete", "long", "--no-logs")
+
+
+def test_only_the_log_of_another_replica_is_saved_before_a_delete_that_fails(here: Workplace, long: str) -> None:
+    here.job("long", "echo result; sleep 100", 2)
+    here.run("apply", long)
+    wait_for(lambda: here.states("long") == ["Running"] * 2)
+    in_the_way = Path(here.data("get", "jobs", "long")[0]["logs"]) / ".1.1.log.new"
+    in_the_way.mkdir(parents=True)
+    assert "skahactl delete long --no-logs" in here.run("delete", "long", expect=1, timeout=60).stderr
+    assert here.states("long") == ["Running", "Deleted"]
+    in_the_way.rmdir()
+    here.run("delete", "long")
+    assert here.states("long") == ["Deleted"] * 2
+    assert here.run("logs", "long").stdout.count("result") == 2
+
+
+def test_a_driver_waits_until_its_logs_can_be_saved(here: Workplace, unsaved: Path) -> None:
+    process = here.start("resume", "unsaved", "-v")
+    assert process.stderr is not None
+    said = ""
+    while "the log cannot be saved" not in said:
+        said += process.stderr.readline()
+    time.sleep(2)
+    unsaved.unlink()
+    _, rest = process.communicate(timeout=120)
+    said += rest
+    assert process.returncode == 1
+    assert said.count("the log cannot be saved") == 1
+    assert 3 < said.count("GET ") < 60, "it does not poll in a busy loop"
+    assert [row["log"]["complete"] for row in here.data("get", "replicas", "unsaved")] == [True, True]
 
 
 @pytest.mark.parametrize("limit", [pytest.param(30_000, marks=pytest.mark.slow), 90_000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import stat
@@ -13,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skahactl.errors import UnreachableError
+from skahactl.errors import SkahactlError, UnreachableError
 from skahactl.ledger.database import open_ledger
 from skahactl.logs.copies import log_path
-from skahactl.logs.keep import GAP, ROTATED, Fetched, fetch, overlap
+from skahactl.logs.keep import GAP, ROTATED, Fetched, describe_write_error, fetch, overlap
 from skahactl.manifest.placeholders import ItemMarks
 from skahactl.skaha.client import Client
 from tests import ledgers
@@ -258,14 +259,29 @@ def test_a_hundred_logs_at_once(tmp_path: Path) -> None:
     assert found["peak"] < 250_000  # each of the hundred has a buffer of 1 MB and a connection's
 
 
-def test_a_disk_that_is_full_is_said_and_nothing_remains(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "remedy"),
+    [
+        (errno.ENOSPC, "disk-full", "make room there (skahactl prune --logs)"),
+        (errno.EDQUOT, "disk-full", "make room there (skahactl prune --logs)"),
+        (errno.EPERM, "log-not-kept", "make sure that you can write to its directory"),
+    ],
+)
+def test_a_full_disk_is_not_any_other_error(number: int, code: str, remedy: str) -> None:
+    with pytest.raises(SkahactlError) as caught, describe_write_error(Path("x.log"), is_kept=True):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.code == code
+    assert str(caught.value.hint).startswith(remedy)
+
+
+def test_a_log_that_cannot_be_written_is_reported_and_nothing_remains(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
     (state / "0.log").write_bytes(b"what was kept before\n")
     found = kept_in_a_process(tmp_path, 8_000_000, 1, limit=3_000_000)
     ((where, message, hint),) = found["errors"]  # type: ignore[misc]
     assert where == str(state / "0.log")
-    assert "cannot be saved" in message
-    assert "prune" in hint
+    assert message == f"the log cannot be saved: {os.strerror(errno.EFBIG)}"
+    assert "until the platform discards the session" in hint
     assert os.listdir(state) == ["0.log"]
     assert (state / "0.log").read_bytes() == b"what was kept before\n"
