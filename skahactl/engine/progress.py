@@ -7,7 +7,7 @@ import itertools
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from skahactl.engine.plan import full_reason
@@ -84,7 +84,8 @@ class ProgressTracker:
     ) -> Iterable[FailedReplica]:
         """Return the failed replicas, and the running ones with failed items, sorted by number."""
         run = snapshot.run.id
-        failed = {row.number for row in snapshot.replicas if row.state == State.FAILED and not _is_retried(row)}
+        failed = {row.number for row in snapshot.replicas if row.state == State.FAILED}
+        retried = {row.number for row in snapshot.replicas if row.attempt < row.allowed and not row.deleting}
         new = {
             n: (run, n, latest[n].number)
             for n in failed
@@ -99,7 +100,7 @@ class ProgressTracker:
         for key, position in live.items():
             if key[0] == run and key[1] not in found and key[1] in latest:
                 found[key[1]] = self._live_failure(latest[key[1]], key, position)
-        return (found[number] for number in sorted(found))
+        return (replace(found[number], retried=number in retried) for number in sorted(found))
 
     def _failure(self, attempt: AttemptRow, failed: tuple[int, int] | None) -> FailedReplica:
         from skahactl.shapes import exit_hint

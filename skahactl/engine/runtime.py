@@ -35,6 +35,7 @@ class FailedReplica:
     """Why a replica failed, according to its log.
 
     ``hint``: what the exit code means. ``running``: one of its items failed, and the replica still runs others.
+    ``retried``: attempts are left, so nothing is lost yet.
     """
 
     replica: int
@@ -44,6 +45,7 @@ class FailedReplica:
     hint: str | None = None
     running: bool = False
     reason: str | None = None  # why it failed, if the log does not show it
+    retried: bool = False
 
     @property
     def words(self) -> str:

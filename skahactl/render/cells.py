@@ -191,7 +191,8 @@ def _shares(run: RunProgress) -> tuple[int, int, int, int]:
     if items.get("total"):
         running = round(counts[State.RUNNING] * items["total"] / max(1, replicas))
         total = items["total"]
-        failed = min(items["failed"] if not run.retrying else 0, total - items["completed"])
+        is_lost = not run.retrying and not any(failure.retried for failure in run.failures)
+        failed = min(items["failed"] if is_lost else 0, total - items["completed"])
         return items["completed"], failed, min(running, total - items["completed"] - failed), total
     return counts[State.COMPLETED], max(0, lost), counts[State.RUNNING], replicas
 
@@ -239,10 +240,18 @@ def _failure_lines(run: RunProgress, columns: int, unicode: bool, most: int) -> 
     groups: dict[tuple[object, ...], list[FailedReplica]] = {}
     for failure in run.failures:
         groups.setdefault(
-            (failure.exit_code, without_numbers(failure.line or failure.reason or ""), failure.hint, failure.running),
+            (
+                failure.exit_code,
+                without_numbers(failure.line or failure.reason or ""),
+                failure.hint,
+                failure.running,
+                failure.retried,
+            ),
             [],
         ).append(failure)
-    ranked = sorted(groups.values(), key=lambda alike: (alike[0].running, -len(alike), alike[0].replica))
+    ranked = sorted(
+        groups.values(), key=lambda alike: (alike[0].retried, alike[0].running, -len(alike), alike[0].replica)
+    )
     shown = ranked if len(ranked) <= most else ranked[: max(1, most - 1)]
     who = [_who(alike, columns) for alike in shown]
     widths = [max((cell_len(parts[place]) for parts in who), default=0) for place in range(3)]
@@ -274,8 +283,9 @@ def _failure_line(alike: Sequence[FailedReplica], who: tuple[str, str, str], wid
     first = alike[0]
     padded = (text + " " * (width - cell_len(text)) for text, width in zip(who, widths, strict=True) if width)
     columns = "  ".join(padded)
-    mark = CELLS[State.FAILED][not unicode]
-    style = "red" if first.running else STYLES[State.FAILED]
+    state = RETRYING if first.retried else State.FAILED
+    mark = CELLS[state][not unicode]
+    style = "red" if first.running and not first.retried else _STYLES[state]
     line = Text.assemble(_MARGIN, (f"{mark} {columns}", style))
     return line.append(one_line(f"  {first.words}")) if first.words else line
 

@@ -6,14 +6,14 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TextIO
 
 from skahactl.engine.runtime import FailedReplica, Reporter, RunProgress, SilentReporter
 from skahactl.invocation import Invocation, is_screen, one_line
 from skahactl.model import ENDED, State
 from skahactl.render.outcomes import head_of, standing
-from skahactl.text import without_numbers
+from skahactl.text import count_noun, format_ranges, without_numbers
 
 if TYPE_CHECKING:
     from skahactl.render.terminal import RepaintedDisplay, Size
@@ -52,7 +52,7 @@ class PlainReporter:
         self._interval = interval
         self._written: dict[int, tuple[float, str]] = {}
         self._due: dict[int, str] = {}
-        self._reasons: set[tuple[int, str]] = set()
+        self._reasons: dict[tuple[int, str], _Alike] = {}
 
     def say(self, text: str) -> None:
         with contextlib.suppress(OSError):
@@ -81,21 +81,47 @@ class PlainReporter:
             if not has_result:
                 self._write(key, line)
         self._due.clear()
+        self._count_alike(float("inf"))
 
     def _say_why(self, run: RunProgress) -> None:
         """Print why replicas are Pending and why replicas failed, each reason once."""
         key, where = run.summary.run.id, head_of(run.summary.run)
-        news = [(words, f"replica {number} is Pending: {words}") for number, words in run.why]
-        news += [(words, line) for failure in run.failures for words, line in [_failure(failure)]]
-        for words, line in news:
-            if words and (key, words) not in self._reasons and len(self._reasons) < _MOST_REASONS:
-                self._reasons.add((key, words))
+        news = [(number, words, f"replica {number} is Pending: {words}", False) for number, words in run.why]
+        news += [(one.replica, *_failure(one), not (one.running or one.retried)) for one in run.failures]
+        for number, words, line, is_lost in news:
+            alike = self._reasons.get((key, words))
+            if alike is not None and is_lost:
+                alike.more |= {number} - alike.said
+            elif alike is None and words and len(self._reasons) < _MOST_REASONS:
+                self._reasons[key, words] = _Alike(number, where, self._monotonic(), {number})
                 self.say(f"{where}: {line}")
+        self._count_alike(self._monotonic() - self._interval)
+
+    def _count_alike(self, until: float) -> None:
+        """Print how many more replicas failed like one that was reported, for the reasons of which the last line was
+        printed no later than ``until``."""
+        for alike in self._reasons.values():
+            if alike.more and alike.at <= until:
+                others = count_noun(len(alike.more), "more replica")
+                self.say(f"{alike.where}: {others} failed like replica {alike.first}: {format_ranges(alike.more)}")
+                alike.at, alike.said, alike.more = self._monotonic(), alike.said | alike.more, set()
 
     def _write(self, key: int, line: str) -> None:
         self._due.pop(key, None)
         self._written[key] = (self._monotonic(), line)
         self.say(line)
+
+
+@dataclass
+class _Alike:
+    """Failures with the same reason: the replica and the job of the first, when the last line was printed, the replicas
+    that were named, and those that are not named yet."""
+
+    first: int
+    where: str
+    at: float
+    said: set[int]
+    more: set[int] = field(default_factory=set)
 
 
 _MOST_REASONS = 50  # maximum number of lines with reasons
@@ -118,6 +144,7 @@ def _failure(failure: FailedReplica) -> tuple[str, str]:
     details = ", ".join(filter(None, (f"item {failure.item}" if failure.item else "", code)))
     reason = f"{failure.exit_code} {without_numbers(words or code)}" if words or failure.hint else ""
     what = f"{'an item of ' * failure.running}replica {failure.replica} failed" + f" ({details})" * bool(details)
+    what += " and will be retried" * failure.retried
     source = "; last line of its log" if failure.line is not None else ""
     return reason, f"{what}{source}: {words}" if words else what
 

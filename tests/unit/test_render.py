@@ -103,6 +103,22 @@ def test_a_reason_that_is_not_from_the_log_is_not_called_its_last_line() -> None
     ]
 
 
+def test_plain_lines_count_the_replicas_that_failed_alike() -> None:
+    stream, times = io.StringIO(), Times()
+    plain = PlainReporter(stream, monotonic=times, interval=5)
+    failures = tuple(FailedReplica(n, exit_code=2, line=f"cannot open {n}.fits") for n in range(2, 9))
+    for second, count in ((0, 1), (1, 2), (4, 4), (6, 4), (7, 5), (12, 5), (18, 5), (19, 7)):
+        times.at = float(second)
+        plain.progress([replace(progress(mixed(running=9)), failures=failures[:count])])
+    plain.close(has_result=True)
+    assert [line.partition(": ")[2] for line in stream.getvalue().splitlines()][1:] == [
+        "replica 2 failed (exit 2); last line of its log: cannot open 2.fits",
+        "3 more replicas failed like replica 2: 3-5",
+        "1 more replica failed like replica 2: 6",
+        "2 more replicas failed like replica 2: 7-8",
+    ]
+
+
 @pytest.mark.parametrize("told", [False, True])
 def test_the_last_change_is_reported_at_the_end_unless_the_command_does(told: bool) -> None:
     stream, times = io.StringIO(), Times()
@@ -405,6 +421,16 @@ def test_a_replica_that_will_be_retried_is_not_failed() -> None:
     assert "↻ retrying 2 in 20 s" in picture
     assert "✗" not in picture
     assert "■↻↻" in picture
+    item = FailedReplica(1, "b", 1, "cannot open b", running=True, retried=True)
+    one = progress(mixed(running=2), failures=(item,))
+    one = replace(one, summary=replace(one.summary, items={"total": 8, "completed": 3, "failed": 1}))
+    drawn = draw([one], (80, 24))
+    assert "  ↻ replica 1  b  exit 1  cannot open b" in drawn.plain
+    assert "✗" not in drawn.plain
+    assert not [span.style for span in drawn.spans if "red" in str(span.style)]
+    stream = io.StringIO()
+    PlainReporter(stream).progress([one])
+    assert "an item of replica 1 failed (item b, exit 1) and will be retried; last line" in stream.getvalue()
 
 
 def test_cells_keep_their_scale_when_failures_and_remarks_come() -> None:
