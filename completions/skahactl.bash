@@ -641,7 +641,7 @@ _skahactl() {
                 _skahactl_files "$manifests"
                 ;;
               *)
-                _skahactl_offer "apply" "benchmarks" "canfar" "exit-codes" "inspecting" "manifest" "migrating" "output" "profiles" "python" "retry" "shared-logs" "split" "states" "troubleshooting" "unattended"
+                _skahactl_offer "apply" "benchmarks" "canfar" "exit-codes" "inspecting" "manifest" "migrating" "output" "profiles" "python" "retry" "shared-logs" "split" "states" "troubleshooting" "unattended" "init" "create" "get" "describe" "logs" "wait" "events" "report" "open" "delete" "resume" "renew" "mark" "prune" "validate" "diff" "explain" "schema" "login" "profile" "completion" "serve" "help"
                 ;;
             esac
           fi
@@ -1668,4 +1668,23 @@ _skahactl() {
   esac
 }
 
-complete -F _skahactl skahactl
+# Completes words with colons, such as images: readline takes a colon for a word, and inserts only what follows it.
+_skahactl_words() {
+  local -a words=()
+  local i word n=-1
+  for ((i=0; i<=COMP_CWORD; i++)); do
+    word="${COMP_WORDS[i]}"
+    if (( i > 1 )) && [[ "$COMP_WORDBREAKS" == *:* && ( "$word" == :* || "${words[n]}" == *: ) ]]; then
+      words[n]+="$word"
+    else
+      words[++n]="$word"
+    fi
+  done
+  local -a COMP_WORDS=("${words[@]}")
+  local COMP_CWORD=$n
+  _skahactl
+  word="${words[n]}"
+  [[ "$COMP_WORDBREAKS" != *:* || "$word" != *:* ]] || COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*:}"}"}")
+}
+
+complete -F _skahactl_words skahactl

@@ -484,7 +484,7 @@ complete -c skahactl -n '__fish_skahactl_using_command help' -l color -x -a 'aut
 complete -c skahactl -n '__fish_skahactl_using_command help' -l no-pager -d 'Do not use a pager.'
 complete -c skahactl -n '__fish_skahactl_using_command help' -l log-file -r -F -d 'Append the lines of -vv to this file.'
 # Positionals for: help
-complete -c skahactl -n '__fish_skahactl_using_command help; and test (__fish_skahactl_positional_index 1) = 0' -f -a 'apply benchmarks canfar exit-codes inspecting manifest migrating output profiles python retry shared-logs split states troubleshooting unattended'
+complete -c skahactl -n '__fish_skahactl_using_command help; and test (__fish_skahactl_positional_index 1) = 0' -f -a 'apply benchmarks canfar exit-codes inspecting manifest migrating output profiles python retry shared-logs split states troubleshooting unattended init create get describe logs wait events report open delete resume renew mark prune validate diff explain schema login profile completion serve help'
 
 # Options for: init
 complete -c skahactl -n '__fish_skahactl_using_command init' -l help -d 'Display this message and exit.'

@@ -29,7 +29,7 @@ from skahactl.model import State
 from skahactl.profile import LOCAL_SERVER, Profile
 from tests import ledgers
 from tests.skaha_server.process import Server, running
-from tests.workplace import PYTHON, Workplace
+from tests.workplace import PYTHON, Workplace, wait_for
 
 pytestmark = pytest.mark.once
 
@@ -468,6 +468,8 @@ def test_watching_appends_what_changed_until_the_end(tmp_path: Path, server: Ser
     with process.stdout, process.stderr, contextlib.closing(SimpleNamespace(close=guard.cancel)):
         first = [process.stdout.readline() for _ in range(5)]
         assert [columns(line.strip())[:2] for line in first[1:3]] == [["field/1", "Running"], ["field/2", "Completed"]]
+        polls = server.counts()["list"]
+        wait_for(lambda: server.counts()["list"] >= polls + 2)  # which measure its usage anew
         server.tell("finish", sessions=[ids[1]])
         rest = process.stdout.read().splitlines()
         assert [columns(line)[:2] for line in rest] == [["field/1", "Completed"]]
