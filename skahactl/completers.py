@@ -71,7 +71,7 @@ _REPLICAS = "SELECT number, state FROM replicas WHERE run = ? ORDER BY number"
 
 
 def jobs(context: Any) -> Offers:
-    """Return jobs with a record, newest first; after ``JOB/`` its replicas."""
+    """Return jobs with a record, newest first; after ``JOB/``, and for a number after ``JOB``, its replicas."""
     return _jobs(context, only_with_sessions=False)
 
 
@@ -84,8 +84,12 @@ def nouns_or_jobs(context: Any) -> Offers:
     """Return nouns and jobs for the first word of ``get``, and the targets for later words."""
     before = _before(context)
     if not before:
-        offers = [] if "/" in context.incomplete else [(noun, "") for noun in NOUNS]
-        return offers + jobs(context)
+        done, comma, _ = context.incomplete.rpartition(",")
+        given = done.split(",") if comma else []
+        if "/" in context.incomplete or not {*given} <= {*NOUNS}:
+            return jobs(context)
+        offers = [(f"{done}{comma}{noun}", "") for noun in NOUNS if noun not in given]
+        return offers if comma else offers + jobs(context)
     first = before[0] if before[0].endswith("s") else before[0] + "s"
     return jobs(context) if first in _OF_JOBS or first not in NOUNS else []
 
@@ -179,7 +183,8 @@ def _jobs(context: Any, *, only_with_sessions: bool) -> Offers:
     noun, slash, rest = context.incomplete.partition("/")
     if slash and _is_noun(noun):  # job/tiles, as kubectl writes it
         return [(f"{noun}/{word}", text) for word, text in _jobs_named(context, rest, only_with_sessions)]
-    return _jobs_named(context, context.incomplete, only_with_sessions)
+    numbers = replicas(context) if context.incomplete[:1].isdecimal() else []
+    return _jobs_named(context, context.incomplete, only_with_sessions) + numbers
 
 
 def _jobs_named(context: Any, typed: str, only_with_sessions: bool) -> Offers:

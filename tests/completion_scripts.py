@@ -100,6 +100,29 @@ _skahactl_files() {
 }
 """
 
+BASH_WORDS = r"""
+# Completes words with colons, such as images: readline takes a colon for a word, and inserts only what follows it.
+_skahactl_words() {
+  local -a words=()
+  local i word n=-1
+  for ((i=0; i<=COMP_CWORD; i++)); do
+    word="${COMP_WORDS[i]}"
+    if (( i > 1 )) && [[ "$COMP_WORDBREAKS" == *:* && ( "$word" == :* || "${words[n]}" == *: ) ]]; then
+      words[n]+="$word"
+    else
+      words[++n]="$word"
+    fi
+  done
+  local -a COMP_WORDS=("${words[@]}")
+  local COMP_CWORD=$n
+  _skahactl
+  word="${words[n]}"
+  [[ "$COMP_WORDBREAKS" != *:* || "$word" != *:* ]] || COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*:}"}"}")
+}
+
+complete -F _skahactl_words skahactl
+"""
+
 BASH_AFTER_DASHES = """\
   # What follows -- is a command of its own
   COMPREPLY=()
@@ -163,6 +186,7 @@ def bash_script(text: str, paths: Sequence[str]) -> str:
     level = "  # Determine command level"
     text = swapped(text, level, BASH_AFTER_DASHES + manifests + level)
     text = swapped(text, "\n_skahactl() {\n", f"{BASH_HELPERS}\n_skahactl() {{\n")
+    text = swapped(text, "\ncomplete -F _skahactl skahactl\n", BASH_WORDS)
     return text.rstrip("\n") + "\n"
 
 
@@ -283,7 +307,7 @@ def _manifests_only(text: str) -> str:
         if verb in MANIFEST_VERBS:
             line = line.replace(":_files'", """:_files -g "*.toml(-.)"'""")
         if "'*--save[" in line:
-            line = line.replace(":_files'", ":_files -/'")
+            line = line.replace(":_files'", ":_path_files -/'")  # _files offers all files if no directory fits
         lines.append(line)
     return swapped("\n".join(lines), """:_files -g "*.toml(-.)"'""", """:_files -g "*.toml(-.)"'""", 0)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from skahactl.app import VERBS
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import Invocation, current, is_screen
 
@@ -32,7 +33,7 @@ TOPICS = (
 if TYPE_CHECKING:
     Topic = str
 else:
-    Topic = Literal[TOPICS] | str
+    Topic = Literal[(*TOPICS, *(verb for verb in VERBS if verb not in TOPICS))] | str
 
 #: Names of other tools, for which the page on migrating is shown.
 _OTHER_TOOLS = ("slurm", "sbatch", "kubectl", "kubernetes", "canfar", "Slurm", "Kubernetes")
@@ -101,7 +102,7 @@ def _show(topic: str, invocation: Invocation) -> None:
 def _show_command(command: str, subcommands: tuple[str, ...], invocation: Invocation) -> None:
     """Print the help page of a command, like ``--help``. Raises UsageError for a name that is neither a command nor a
     topic."""
-    from skahactl.app import VERBS, help_page
+    from skahactl.app import help_page
     from skahactl.invocation import similar
     from skahactl.render import pager
 

@@ -99,6 +99,7 @@ class TestShells:
             pytest.param("skahactl apply ", ("a dir", "first.toml"), ("notes", "survey"), id="manifests"),
             pytest.param("skahactl diff -f f", ("irst.toml",), (), id="manifest"),
             pytest.param("skahactl logs survey --save lo", ("gs-dir/",), ("logs.txt",), id="directories"),
+            pytest.param("skahactl logs survey --save a\\ dir/", (), ("my",), id="no-files-for-a-directory"),
             pytest.param("skahactl retry survey --items n", ("otes.txt",), (), id="any-file"),
             pytest.param("skahactl create headless img -- cat n", ("otes.txt",), (), id="after-dashes"),
             pytest.param("skahactl create headless img -- mkf", ("ifo",), (), id="command-after-dashes"),
@@ -115,6 +116,12 @@ class TestShells:
             pytest.param("skahactl get jobs --color a", ("auto", "always"), ("first",), id="color"),
             pytest.param("skahactl wait tiles-b --timeout ", (), ("first.toml", "notes"), id="no-files-for-a-duration"),
             pytest.param("skahactl help man", ("ifest",), ("first",), id="topics"),
+            pytest.param("skahactl help ge", ("t",), ("first",), id="commands-of-help"),
+            pytest.param("skahactl get jobs,re", ("plicas", "sources"), ("jobs,jobs", "survey"), id="noun-list"),
+            pytest.param("skahactl logs tiles-b 1", ("10", "11", "12"), ("first", "2\n"), id="replicas-after-a-job"),
+            pytest.param(
+                "skahactl create headless images.canfar.net/skaha/astroml:", ("latest",), ("first",), id="after-a-colon"
+            ),
         ],
     )
     def test_tab(self, shell: shells.Shell, typed: str, shown: tuple[str, ...], hidden: tuple[str, ...]) -> None:
