@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from skahactl.render.terminal import Size
 
 #: Fields that differ at every poll; their changes are ignored.
-_RESTLESS = frozenset({"observed", "cpuCoresInUse", "ramInUse"})
+_RESTLESS = frozenset({"observed", "usage", "cpuCoresInUse", "ramInUse"})
 
 
 class WatchedView(Protocol):
