@@ -37,8 +37,9 @@ def main(argv: Sequence[str]) -> int:
     """Run one call of ``skahactl`` with these words and return the exit code. Errors are printed without a
     traceback."""
     context = Invocation()
+    arrived: list[int] = []
     try:
-        _take_signals()
+        _take_signals(arrived)
         options, words = take_globals(argv)
         context = Invocation(**options)
         _choose_encoding(context)
@@ -64,6 +65,8 @@ def main(argv: Sequence[str]) -> int:
             return Exit.HANGUP  # the terminal is gone, and its SIGHUP has not arrived yet
         return _tell(context, _from_system(error))
     except Exception as error:
+        if arrived:  # pydantic replaces the exception of a signal with its own
+            return exit_of_signal(arrived[0])
         return _tell(context, _unexpected(error, context))
     finally:
         if context.log_file is not None:
@@ -71,10 +74,16 @@ def main(argv: Sequence[str]) -> int:
     return code
 
 
-def _take_signals() -> None:
-    """Make signals that interrupt raise an exception: KeyboardInterrupt for INT, Terminated for TERM and HUP."""
+def _take_signals(arrived: list[int]) -> None:
+    """Make signals that interrupt raise an exception: KeyboardInterrupt for INT, Terminated for TERM and HUP. Their
+    numbers are added to ``arrived``."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        arrived.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
+
     for number in handled_signals():
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _terminated)
+        signal.signal(number, interrupt)
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # so that we can wait for our children
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
@@ -189,10 +198,6 @@ def _help(words: list[str], context: Invocation) -> int:
     return Exit.DONE
 
 
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated(number)
-
-
 def _tell(context: Invocation, error: SkahactlError) -> int:
     """Print the error on stderr, with ``-o json`` as one JSON object, and return the exit code."""
     if context.output in ("json", "jsonl"):
@@ -231,9 +236,8 @@ def _unexpected(error: Exception, context: Invocation) -> SkahactlError:
 
 
 def run() -> NoReturn:
-    """Run ``skahactl`` as a command. The system's handler of Ctrl-C is in place before ``main`` starts and after it
-    ends."""
-    _restore_default_sigint()
+    """Run ``skahactl`` as a command. The system's handler of Ctrl-C is in place before ``main`` starts (see
+    ``__main__``) and after it ends."""
     import gc
     import sys
 
@@ -262,7 +266,7 @@ def _die_by_signal(code: int) -> None:
 
 
 def _restore_default_sigint() -> None:
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if signal.SIGINT in handled_signals():
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 from skahactl import completers
+from skahactl.commands.runtime import run
 from skahactl.completers import FileName
 from skahactl.errors import (
     AuthError,
@@ -260,7 +260,7 @@ def check(
         raise UsageError(str(error), where="--timeout") from None
     report = CheckReport(context)
     try:
-        asyncio.run(_check_server(profile, canary, seconds, context, report))
+        run(lambda: _check_server(profile, canary, seconds, context, report))
     finally:
         report.close()
     return Exit.DONE
@@ -452,11 +452,11 @@ def _require_answer(profile: Profile, context: Invocation) -> None:
 
     try:
         try:
-            asyncio.run(probe(stranger))
+            run(lambda: probe(stranger))
         except AuthError:
             if profile.auth.method == "none":
                 raise
-            asyncio.run(probe(profile))
+            run(lambda: probe(profile))
     except UnreachableError as error:
         raise UnreachableError(
             f"no Skaha server answers at {profile.server}: {error.message}",

@@ -118,6 +118,8 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run ``main`` in a new event loop and return its result. A command does this once."""
     import asyncio
 
+    if signal.SIGINT in handled_signals():  # asyncio cancels the work at Ctrl-C only if it finds this handler
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return asyncio.run(main())
 
 

@@ -369,3 +369,28 @@ def test_an_internal_error_has_a_code_of_its_own(here: Workplace) -> None:
     here.extra["SKAHACTL_DEBUG"] = ""
     done = here.run("apply", "job.toml", expect=70)
     assert done.stderr.startswith("error: cyclopts.py:1: internal error: RuntimeError: planted\nhelp: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_command_also_if_a_library_replaces_its_exception(
+    here: Workplace, number: signal.Signals
+) -> None:
+    """As pydantic does while it builds a model."""
+    here.write(
+        "cyclopts.py",
+        f"import os\ntry:\n    os.kill(os.getpid(), {number})\nexcept BaseException as error:\n"
+        "    raise ValueError(str(error)) from None\n",
+    )
+    here.extra["PYTHONPATH"] = f"{here.root}:{here.environ['PYTHONPATH']}"
+    done = here.run("apply", "job.toml", expect=-number)
+    assert done.stderr == ""
+
+
+def test_ctrl_c_during_the_first_imports_prints_no_traceback(here: Workplace) -> None:
+    code = (
+        "import os, signal, sys\nclass Interrupting:\n    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'skahactl.cli':\n            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\nfrom skahactl.__main__ import run\n"
+    )
+    done = here.run(program=(sys.executable, "-c", code), expect=-signal.SIGINT)
+    assert done.stderr == ""
