@@ -207,12 +207,22 @@ _UNSAFE = re.compile(
 )
 
 
+#: Marks of shortened texts and upper bounds, of the same width in ASCII.
+_ASCII = str.maketrans("…≤", ".<")
+
+
+def make_displayable(text: str, stream: TextIO, environ: Mapping[str, str]) -> str:
+    """Return ``text`` with marks that ``stream`` can show."""
+    return text if text.isascii() or shows_unicode(stream, environ) else text.translate(_ASCII)
+
+
 def clean_text(text: str, stream: TextIO, environ: Mapping[str, str]) -> str:
     """Return ``text`` for ``stream``. On a terminal, control characters become ``?``, so that a name, note or message
     from elsewhere cannot send commands to it. All output except logs and repainted displays passes through this
     function."""
     if not stream.isatty():
         return text
+    text = make_displayable(text, stream, environ)
     keeps_colour = has_colour(stream, environ)
     colour = r"\g<colour>" if keeps_colour else ""
     return _UNSAFE.sub(lambda found: found.expand(colour) if found["colour"] else "?", text)

@@ -23,8 +23,8 @@ class Column:
 
     ``cell`` returns the text of a row at a time (epoch seconds); None and "" are shown as ``-``. ``by`` returns the
     sort key of a row, if it is not the cell. ``cut`` is where a terminal shortens a text: at its "end"; at its end, but
-    after all other columns ("last", for times); in the "middle" (for names, which differ at their ends); or "never"
-    (for keys and states).
+    after all other columns ("last", for times); in the "middle" (for names, which differ at their ends); in the middle
+    after those, as far as the rows stay distinct ("key"); or "never" (for ids and states).
     """
 
     title: str
@@ -170,14 +170,14 @@ def _owner_rank(row: Mapping[str, Any]) -> str | None:
     return f"{name} {number:>9}" if name else None
 
 
-REPLICA = Column("REPLICA", lambda row, now: _owner(row), by=_owner_rank, cut="never")
+REPLICA = Column("REPLICA", lambda row, now: _owner(row), by=_owner_rank, cut="key")
 
 #: REPLICA for rows of one job, which the title names.
 REPLICA_NUMBER = Column("REPLICA", lambda row, now: row["replica"], right=True, cut="never")
 
 _JOBS = View(
     (
-        _field("name", cut="never"),
+        _field("name", cut="key"),
         _field("run", right=True),
         _field("status", is_state=True, cut="never"),
         Column(
@@ -266,7 +266,7 @@ _SESSIONS = View(
 
 _EVENTS = View(
     (
-        Column("REPLICA", lambda row, now: _owner(row) or row["session"], by=_owner_rank, cut="never"),
+        Column("REPLICA", lambda row, now: _owner(row) or row["session"], by=_owner_rank, cut="key"),
         _field("type"),
         _field("reason"),
         _since("last", "SEEN"),

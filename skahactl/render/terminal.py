@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, RenderableType
 
-from skahactl.invocation import has_colour, size_of
+from skahactl.invocation import has_colour, make_displayable, size_of
 from skahactl.text import wrapped
 
 if TYPE_CHECKING:
@@ -96,5 +96,5 @@ class RepaintedDisplay:
         return captured.get().rstrip("\n").split("\n")
 
     def _write(self, text: str) -> None:
-        self._stream.write(text)
+        self._stream.write(make_displayable(text, self._stream, self._environ))
         self._stream.flush()

@@ -499,6 +499,29 @@ def test_a_late_end_is_marked() -> None:
     assert time.cell(replica(1, finished_after="2026-01-01T00:00:23Z"), 0.0) == "24 s"
 
 
+def test_long_names_of_jobs_are_cut_in_the_middle_while_the_rows_stay_distinct() -> None:
+    counts = zero_filled({State.FAILED: 120, State.COMPLETED: 880})
+    rows: list[dict[str, object]] = [
+        {"name": f"{'a' * 25}{end}{'z' * 25}", "run": 1, "status": "Failed", "replicas": 1000, "counts": counts}
+        for end in "xy"
+    ]
+    columns = columns_of("jobs", False)[:8]
+    whole = terminal_lines(columns, cells(columns, rows, 0.0), 120, colour=False)
+    assert "a" * 25 + "x" + "z" * 25 in whole[1]
+    assert terminal_lines(columns, cells(columns, rows, 0.0), 80, colour=False) == whole  # else they would be alike
+    for row, end in zip(rows, "xy", strict=True):
+        row["name"] = "a" * 50 + end
+    lines = terminal_lines(columns, cells(columns, rows, 0.0), 80, colour=False)
+    assert max(map(display_width, lines)) <= 80
+    assert [line.split()[0][-4:] for line in lines[1:]] == ["aaax", "aaay"]
+    assert "COMPLETED" in lines[0]
+    owned = [session("s", skahactl={"job": "n" * 60, "replica": number}) for number in (1, 12)]
+    columns = columns_of("sessions", False)
+    lines = terminal_lines(columns, cells(columns, owned, 0.0), 80, colour=False)
+    assert max(map(display_width, lines)) <= 80
+    assert [line.rpartition("/")[2] for line in lines[1:]] == ["1", "12"]
+
+
 def test_keys_are_never_cut_and_names_are_cut_in_the_middle() -> None:
     rows = [session(f"psfex-survey-tiles-{number}", id=f"abcdefgh{number}") for number in (1, 12)]
     columns = columns_of("sessions", False)
