@@ -14,7 +14,7 @@ from skahactl.invocation import current
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from skahactl.ledger.records import Run
+    from skahactl.engine.wait import WaitTarget
 
 Condition = Literal["complete", "running", "deleted"] | str  # completion offers these; wait rejects others itself
 
@@ -65,23 +65,23 @@ async def _wait(words: list[str], condition: str, timeout: str | None) -> Exit:
 
     async with connected_runtime() as runtime:
         found = by_run(find_in_record(runtime.ledger, runtime.profile, words))
-        awaited = [WaitTarget(target.run, target.numbers) for target in found if target.run is not None]
+        awaited = [WaitTarget(target.run, target.numbers, target.word) for target in found if target.run is not None]
         code, reasons = await JobWaiter(runtime, condition, deadline(timeout, runtime.clock)).wait(awaited)
         runtime.reporter.close()
         if current().machine_readable:
             _print_data(condition, code, reasons)
             return code
-        for run_of, why in reasons:
-            current().say(f"{head(run_of.key.name, runtime.profile)}: {why}")
+        for one, why in reasons:
+            current().say(f"{head(one.word, runtime.profile)}: {why}".replace("\n", "\n  "))
         return code
 
 
-def _print_data(condition: str, code: Exit, reasons: Sequence[tuple[Run, str]]) -> None:
+def _print_data(condition: str, code: Exit, reasons: Sequence[tuple[WaitTarget, str]]) -> None:
     """Print as data the jobs that meet the condition, or those that can no longer meet it."""
     from skahactl.render.tables import data_text
 
     met = code is Exit.DONE
-    rows = [{"name": one.key.name, "run": one.number, "met": met, "reason": why} for one, why in reasons]
+    rows = [{"name": one.run.key.name, "run": one.run.number, "met": met, "reason": why} for one, why in reasons]
     data = {"condition": condition, "exit": int(code), "jobs": rows}
     current().data(data_text(current().output, data))
 

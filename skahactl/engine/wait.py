@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WaitTarget:
-    """A run that is waited for: some of its replicas, or all (None)."""
+    """A run that is waited for: some of its replicas, or all (None). ``word``: the target as the user wrote it."""
 
     run: Run
     numbers: frozenset[int] | None
+    word: str
 
 
 @dataclass
@@ -40,10 +41,10 @@ class JobWaiter:
     deadline: float | None
     _tracker: ProgressTracker | None = None
 
-    async def wait(self, awaited: Sequence[WaitTarget]) -> tuple[Exit, tuple[tuple[Run, str], ...]]:
-        """Wait until the condition is met for all runs, or can no longer be met for one of them.
+    async def wait(self, awaited: Sequence[WaitTarget]) -> tuple[Exit, tuple[tuple[WaitTarget, str], ...]]:
+        """Wait until the condition is met for all targets, or can no longer be met for one of them.
 
-        Return DONE with all runs, or NO with the runs that can no longer meet it; each with a reason. Raise TimedOut at
+        Return DONE with all targets, or NO with those that can no longer meet it; each with a reason. Raise TimedOut at
         the deadline.
         """
         begun = self.runtime.clock.now()
@@ -53,32 +54,34 @@ class JobWaiter:
             if listing is not None:
                 answers = [self._judge(one, listing) for one in awaited]
                 self._show(awaited, begun)
-                found = [(one.run, answer, words) for one, (answer, words) in zip(awaited, answers, strict=True)]
+                found = [(one, answer, words) for one, (answer, words) in zip(awaited, answers, strict=True)]
                 if any(answer is False for answer, _ in answers):
-                    return Exit.NO, tuple((run, words) for run, answer, words in found if answer is False)
+                    return Exit.NO, tuple((one, words) for one, answer, words in found if answer is False)
                 if all(answer is True for answer, _ in answers):
-                    return Exit.DONE, tuple((run, words) for run, _, words in found)
+                    return Exit.DONE, tuple((one, words) for one, _, words in found)
             await self._pause(awaited, begun)
 
     async def _pause(self, awaited: Sequence[WaitTarget], begun: float) -> None:
         try:
             await self.runtime.pause(deadline=self.deadline)
         except TimedOut as error:
-            names = list(dict.fromkeys(one.run.key.name for one in awaited))
             waited = format_duration(self.runtime.clock.now() - begun)
-            wanted = f"every replica of {', '.join(names)} is {_CONDITION_WORDS[self.condition]}"
-            error.message = f"timed out after {waited}: not {wanted}"
-            error.hint = "\n".join(self._left(run) for run in {one.run.id: one.run for one in awaited}.values())
+            names, wanted = ", ".join(one.word for one in awaited), _CONDITION_WORDS[self.condition]
+            is_one = len(awaited) == 1 and len(awaited[0].numbers or ()) == 1
+            left = f"{names} is not {wanted}" if is_one else f"not every replica of {names} is {wanted}"
+            error.message = f"timed out after {waited}: {left}"
+            error.hint = "\n".join(map(self._left, awaited))
             raise
 
-    def _left(self, run: Run) -> str:
+    def _left(self, one: WaitTarget) -> str:
         """Return what happens to a run after the wait, or how to meet the condition."""
+        run = one.run
         summary, name = summaries(self.runtime.ledger, [run])[0], run.key.name
         counts = unfinished_counts(self.runtime.ledger, [run])
         is_out = self.runtime.outage.error is not None
         status = left_behind(self.runtime, [run]) if is_out else f"{name} is {summary.status}"
         if self.condition == "deleted":
-            return f"{status}; to delete it: {suggest('delete', name)}"
+            return f"{status}; to delete it: {suggest('delete', one.word)}"
         if living_driver(self.runtime.ledger, run.key) is not None:
             return f"another command is driving {name}"
         if not any(counts):

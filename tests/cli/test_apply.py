@@ -545,6 +545,8 @@ def test_wait_for_each_condition(here: Workplace, long: str) -> None:
     here.run("apply", long)
     here.run("wait", "long", "--for", "running", "--timeout", "20s")
     assert here.run("wait", "long/2", "long/1", "--for", "running").stderr.count("): Running\n") == 1
+    assert ": long/2 is not Completed\n" in here.run("wait", "long/2", "--timeout", "1s", expect=5).stderr
+    assert "long/2 on local (this machine): Running\n" in here.run("wait", "long/2", "--for", "running").stderr
     waiting = here.start("wait", "long", "--for", "deleted")
     here.run("delete", "long")
     assert waiting.wait(20) == 0
