@@ -62,27 +62,25 @@ class Renewal:
         return Outcome(self.runtime.profile, dry_run, parts)
 
     def _live(self, target: Target, listed: dict[str, ServerSession], parts: list[JobOutcome]) -> list[_RenewRequest]:
-        alive = ("Pending", "Running")
         if target.run is None:
             session = next((s for s in listed.values() if target.session in (s.id, s.name)), None)
             if session is None:
                 raise unknown_target(self.runtime.ledger, self.runtime.profile, target.word, is_listed=True)
             part = JobOutcome(session.name, JobAction.RENEW, "the session is not live", has_driver=True)
             parts.append(part)
-            return [_RenewRequest(part, 1, None, session)] if session.status in alive else []
+            return _running([_RenewRequest(part, 1, None, session)], part)
         reason = _nothing(target.numbers)
         part = JobOutcome(
             target.run.key.name, JobAction.RENEW, reason, target.run.number, target.run.digest, has_driver=True
         )
         job_outcome(part, runs.summaries(self.runtime.ledger, [target.run])[0])
         parts.append(part)
-        return [
+        found = [
             _RenewRequest(part, attempt.replica, attempt.number, listed[attempt.session])
             for attempt in attempts_of(self.runtime.ledger, target.run.id)
-            if attempt.session in listed
-            and (target.numbers is None or attempt.replica in target.numbers)
-            and listed[attempt.session].status in alive
+            if attempt.session in listed and (target.numbers is None or attempt.replica in target.numbers)
         ]
+        return _running(found, part)
 
     async def _ask(self, session: str, words: dict[str, str | None], slots: asyncio.Semaphore) -> None:
         async with slots:
@@ -91,6 +89,18 @@ class Renewal:
                 words[session] = await self.runtime.stop.guard(self.runtime.client.renew(session))
             except UnreachableError as error:
                 words[session] = error.message
+
+
+def _running(found: Sequence[_RenewRequest], part: JobOutcome) -> list[_RenewRequest]:
+    """Return those of running sessions; state in ``part`` how many are Pending.
+
+    The server has no deadline for a session that waits in its queue, and refuses to renew it (skaha-api 6).
+    """
+    waiting = sum(one.session.status == "Pending" for one in found)
+    if waiting:
+        part.reason = "no session is Running yet, so there is nothing to renew"
+        part.hint = f"{waiting} Pending: a session can be renewed once it is Running"
+    return [one for one in found if one.session.status == "Running"]
 
 
 def _nothing(numbers: frozenset[int] | None) -> str:

@@ -54,6 +54,17 @@ def test_a_session_of_an_earlier_attempt_does_not_mean_the_one_after_it(here: Wo
     assert here.states("one") == ["Deleted"]
 
 
+def test_pending_sessions_are_not_renewed(tmp_path: Path) -> None:
+    with running(tmp_path / "server", {"pending": [600, 600]}) as server:
+        here = Workplace(tmp_path / "here", server)
+        create = "create headless images.canfar.net/skaha/astroml:latest -n new -r 3 -q -- true"
+        here.run(*create.split())
+        said = here.run("renew", "new").stderr
+        assert "no session is Running yet, so there is nothing to renew" in said
+        assert "3 Pending: a session can be renewed once it is Running" in said
+        assert server.counts().get("renew", 0) == 0
+
+
 def test_marked_is_what_was_named_and_no_more(here: Workplace) -> None:
     here.run("apply", here.job("m", "exit 1", 4), "--wait", expect=1)
     refused, same = here.each("mark m/1 completed", "mark m/1 failed")
