@@ -82,7 +82,8 @@ def delete(
 ) -> int:
     """Delete the sessions of jobs or replicas and wait until they are gone.
 
-    Results and logs are saved first. The local record and the saved logs remain unless you add --forget.
+    Results are saved first, and the logs that [logs] keep selects (default: all). The local record and the saved logs
+    remain unless you add --forget.
     After a job is deleted, even a Completed one, the next apply runs all of it again. Ended sessions need no delete:
     the server removes them after one hour.
 
@@ -192,7 +193,7 @@ async def _delete(words: list[str], replicas: str | None, options: DeleteOptions
         others += await _sessions(runtime, [target.session or target.word for target in every if target.past], True)
         chosen = [(target.run, target.numbers) for target in found if target.run is not None]
         if not dry_run:
-            _confirm(runtime, found, others, options.yes, options.forget)
+            _confirm(runtime, found, others, options)
         removal = JobDeletion(runtime, keep_logs=not options.no_logs)
         outcome = Outcome(runtime.profile, dry_run, removal.parts)
         gone = Exit.DONE
@@ -211,17 +212,18 @@ async def _delete(words: list[str], replicas: str | None, options: DeleteOptions
 
 
 def _confirm(
-    runtime: Runtime, found: Sequence[Target], others: Sequence[ServerSession], yes: bool, forget: bool
+    runtime: Runtime, found: Sequence[Target], others: Sequence[ServerSession], options: DeleteOptions
 ) -> None:
     """Ask once on a terminal before live sessions, queued replicas or records are deleted. Raises Declined if the
     answer is no."""
+    from skahactl.engine.delete import loss_of_logs
     from skahactl.ledger.replicas import replica_states
     from skahactl.ledger.runs import runs_of
     from skahactl.model import ALIVE, State
     from skahactl.text import count_noun
 
     context, lines = current(), []
-    if yes or not (context.stdin.isatty() and context.stderr.isatty()):
+    if options.yes or not (context.stdin.isatty() and context.stderr.isatty()):
         return
     for target in found:
         if target.run is None:
@@ -233,7 +235,10 @@ def _confirm(
         ]
         counted = {state: states.count(state) for state in (*sorted(ALIVE), State.QUEUED) if state in states}
         parts = [f"{number} {state}" for state, number in counted.items()]
-        if forget and target.numbers is None:
+        loss = loss_of_logs(target.run, not options.no_logs)
+        if loss and counted.get(State.RUNNING) and target.run.shared is None:
+            parts[-1] += f" without saving the logs of what runs{loss}"
+        if options.forget and target.numbers is None:
             parts.append(
                 f"the record and saved logs of {count_noun(len(runs_of(runtime.ledger, target.run.key)), 'run')}"
             )

@@ -23,12 +23,12 @@ from skahactl.ledger.attempts import attempts_of, forget_logs, runs_with
 from skahactl.ledger.lock import JobLock, acquire
 from skahactl.ledger.records import DISCARD_LOGS
 from skahactl.logs.copies import log_path
-from skahactl.model import ALIVE, ENDED, State
+from skahactl.model import ALIVE, ENDED, OBSERVED, State
 from skahactl.skaha.models import ServerError
 from skahactl.text import count_noun, join_words
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from skahactl.ledger.database import Ledger
     from skahactl.ledger.records import AttemptRow, JobKey, ReplicaState, Run, RunSummary
@@ -210,8 +210,20 @@ class JobDeletion:
         part.exit = outcome.exit_of_undeleted(mine)
         if mine:
             part.hint = "some of its sessions still exist; the same command tries again"
-        else:
-            _deletion_reason(part, run)
+        # reason_is_final: no live or queued replica was deleted, so the reason is the whole message
+        part.reason_is_final = not mine and ENDED.issuperset(step.reason for step in part.steps if _deletes(step))
+        part.reason = outcome.deletion_text(part.steps, self._remains(part, run, latest)) or _nothing_left(part, run)
+
+    def _remains(self, part: JobOutcome, run: Run, latest: Mapping[int, AttemptRow]) -> str:
+        """Return what a delete left: the record, and the logs of its sessions that were saved."""
+        ran = (State.RUNNING, *OBSERVED)
+        logs = [latest[step.replica or 0] for step in part.steps if _deletes(step) and step.reason in ran]
+        saved = sum(log.log_path is not None or log.log_bytes == 0 for log in logs)
+        if saved == len(logs) or run.shared is not None:
+            return "the record and the logs remain"
+        why = loss_of_logs(run, self.keep_logs)
+        were = "was" if len(logs) == 1 else "were"
+        return f"the record remains, {saved} of {count_noun(len(logs), 'log')} {were} saved{why}"
 
     async def forget(self, run: Run) -> int | None:
         """Delete all runs of the job, and their records once no session is left; return the bytes of removed logs.
@@ -227,7 +239,7 @@ class JobDeletion:
             size = forget_job(self.runtime.ledger, run.key, self.runtime.clock.now(), self.runtime.profile.memory)
             for part in self.parts:
                 if part.name == run.key.name:
-                    _forgotten_reason(part, size if part.run == run.number else None)
+                    _forgotten_reason(part, size if part.run == run.number else None, run.shared)
             return size
         finally:
             release_locks([lock])
@@ -355,14 +367,15 @@ def _step(row: ReplicaState, attempt: AttemptRow | None, listed: set[str]) -> St
     return StepResult(row.number, row.name, action, row.state, StepOutcome.PLANNED).with_attempt(attempt)
 
 
-def _deletion_reason(part: JobOutcome, run: Run) -> None:
-    """State in ``part`` what was deleted.
+def _deletes(step: StepResult) -> bool:
+    return step.action is StepAction.DELETE
 
-    ``reason_is_final`` is set if no live or queued replica was deleted, so that the reason is the whole message.
-    """
-    before = [step.reason for step in part.steps if step.action is StepAction.DELETE]
-    part.reason = outcome.deletion_text(part.steps) or _nothing_left(part, run)
-    part.reason_is_final = ENDED.issuperset(before)
+
+def loss_of_logs(run: Run, keep_logs: bool) -> str:
+    """Return in parentheses why a delete does not save the logs of running replicas; "" if it saves them."""
+    if not keep_logs:
+        return " (--no-logs)"
+    return "" if run.keep == "all" else f' ([logs] keep = "{run.keep}")'
 
 
 def _judge_request(run: Run, part: JobOutcome, undeleted: Undeleted) -> None:
@@ -389,20 +402,26 @@ def _nothing_left(part: JobOutcome, run: Run) -> str:
         return nothing
     if run.deleting:
         return f"{nothing}; run {run.number} was deleted before"
-    return f"{nothing}; run {run.number} now counts as deleted, and its record and logs remain"
+    return f"{nothing}; run {run.number} now counts as deleted, and its record and saved logs remain"
 
 
-def _forgotten_reason(part: JobOutcome, size: int | None) -> None:
+def _forgotten_reason(part: JobOutcome, size: int | None, shared: str | None) -> None:
     """State in ``part`` that the record and ``size`` bytes of logs were deleted too.
 
-    If ``size`` is None, another part of the job says so.
+    If ``size`` is None, another part of the job says so. The ``shared`` record remains, and the numbers of its runs are
+    not used again.
     """
     deleted = outcome.deleted(part.steps)
     if size is not None:
         deleted += ["the record", f"the saved logs ({size} bytes)"]
     part.reason = f"{join_words(deleted or ['no session'])}{'' if deleted[1:] else f' of run {part.run}'} deleted"
     part.reason_is_final = True
-    part.next_run = 1 if size is not None and part.next_run is not None else None
+    if size is None or part.next_run is None:
+        part.next_run = None
+    elif shared is None:
+        part.next_run = 1
+    else:
+        part.reason += f"; the logs in {shared} remain"
 
 
 def _deletion_result(attempt: AttemptRow | None, undeleted: Undeleted) -> tuple[StepOutcome, ServerError | None]:

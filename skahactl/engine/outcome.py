@@ -442,10 +442,10 @@ def deleted(steps: Sequence[StepResult]) -> list[str]:
     return [count_noun(number, noun) for number, noun in counted if number]
 
 
-def deletion_text(steps: Sequence[StepResult]) -> str:
-    """Return what a delete did, in one sentence; "" if it did nothing."""
+def deletion_text(steps: Sequence[StepResult], remains: str) -> str:
+    """Return what a delete did, in one sentence; "" if it did nothing. ``remains``: what it left."""
     removed = deleted(steps)
-    done = [f"{join_words(removed)} deleted; the record and the logs remain"] if removed else []
+    done = [f"{join_words(removed)} deleted; {remains}"] if removed else []
     stays = sum(step.outcome is StepOutcome.STAYS for step in steps)
     return "; ".join([*done, *([f"{count_noun(stays, 'replica')} not gone yet"] if stays else [])])
 

@@ -50,6 +50,7 @@ class AttemptLog:
     whole: Path | None = None
     partial: Path | None = None
     pruned: bool = False  # there was a copy
+    unwanted: bool = False  # [logs] keep excludes it
     never_started: bool = False  # there is no log
     shared: str | None = None  # its path in the shared record, as the replicas see it
     prefers_shared: bool = False  # the server's log is gone, truncated or rotated
@@ -175,10 +176,11 @@ def _of_attempt(run: Run, row: AttemptRow, label: str, place: int) -> AttemptLog
 
         shared = RecordDirectory(run.shared).log(row.replica, row.number)
     path = Path(row.log_path) if row.log_path is not None and Path(row.log_path).exists() else None
-    if row.log == "kept" and row.log_bytes == 0:
+    had_none = row.log_bytes == 0 and (row.log == "kept" or row.state == State.DELETED)
+    if had_none:
         path = Path(os.devnull)  # there was nothing to save
     prefers_shared = shared is not None and row.state in ENDED and row.log in _BETTER_SHARED
-    whole = path is not None and row.state in ENDED and row.log in _WHOLE and not prefers_shared
+    whole = path is not None and row.state in ENDED and (had_none or row.log in _WHOLE) and not prefers_shared
     return AttemptLog(
         (place, row.replica, row.number),
         label,
@@ -188,6 +190,7 @@ def _of_attempt(run: Run, row: AttemptRow, label: str, place: int) -> AttemptLog
         whole=path if whole else None,
         partial=None if whole else path,
         pruned=row.log == "pruned",
+        unwanted=row.log_path is None and (row.log == "unwanted" or bool(row.log_bytes)),  # or only marks were read
         never_started=row.never_started,
         shared=shared,
         prefers_shared=prefers_shared,
@@ -205,10 +208,15 @@ class Empty(StrEnum):
     NO_OUTPUT = "the log is empty"
     NOT_ASKED = "no text"
     LOST = "log not available: the server has discarded it, and no copy was saved"
+    DELETED = "log not available: the session was deleted, and no copy was saved"
+    UNWANTED = "log not available: [logs] keep of this run excludes it"
     PRUNED = "log not available: the server has discarded it, and the saved copy was pruned"
     NEVER_STARTED = "no log, because the session never started"
     PENDING = "Pending, no log yet"
     NO_OUTPUT_YET = "nothing written yet"
+
+
+_GONE = (Empty.LOST, Empty.DELETED, Empty.UNWANTED, Empty.PRUNED, Empty.NEVER_STARTED)
 
 
 def emptiness(log: AttemptLog, statuses: Mapping[str, str] | None) -> Empty:
@@ -229,10 +237,21 @@ def emptiness(log: AttemptLog, statuses: Mapping[str, str] | None) -> Empty:
     if status is None and log.state in (State.PENDING, State.RUNNING):
         status = log.state  # a list that lacks the session proves nothing
     if status is None:
-        return Empty.NEVER_STARTED if log.never_started else Empty.PRUNED if log.pruned else Empty.LOST
+        return _absence(log)
     if status == "Pending":
         return Empty.PENDING
     return Empty.NO_OUTPUT if status in ("Completed", "Failed") else Empty.NO_OUTPUT_YET
+
+
+def _absence(log: AttemptLog) -> Empty:
+    """Return why neither the server nor this machine has the log."""
+    reasons = (
+        (log.never_started, Empty.NEVER_STARTED),
+        (log.pruned, Empty.PRUNED),
+        (log.unwanted, Empty.UNWANTED),
+        (log.state == State.DELETED, Empty.DELETED),
+    )
+    return next((reason for applies, reason in reasons if applies), Empty.LOST)
 
 
 def why_empty(log: AttemptLog, statuses: Mapping[str, str] | None) -> str:
@@ -248,7 +267,7 @@ def why_empty(log: AttemptLog, statuses: Mapping[str, str] | None) -> str:
 
 def is_lost(log: AttemptLog, statuses: Mapping[str, str] | None) -> bool:
     """Return whether the log does not exist and never will."""
-    return emptiness(log, statuses) in (Empty.LOST, Empty.PRUNED, Empty.NEVER_STARTED)
+    return emptiness(log, statuses) in _GONE
 
 
 def is_awaited(log: AttemptLog, statuses: Mapping[str, str] | None) -> bool:

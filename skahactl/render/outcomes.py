@@ -12,7 +12,6 @@ from skahactl.engine.outcome import (
     Outcome,
     StepOutcome,
     StepResult,
-    deletion_text,
     retry_options,
     suggest_apply,
 )
@@ -154,7 +153,7 @@ def _differences(context: Invocation, job: JobOutcome, stream: TextIO) -> list[s
 def _is_driven(job: JobOutcome) -> bool:
     """Return whether this command drove the job until it ended, so that a verdict is due."""
     ended = (State.COMPLETED, State.FAILED, State.UNKNOWN, State.DELETED)
-    done = done_text(job.steps) or job.action not in _EXPLAINED
+    done = done_text(job) or job.action not in _EXPLAINED
     if job.action is JobAction.DELETE and job.exit is not Exit.DONE:
         return False
     return bool(job.has_driver and not job.reason_is_final and job.summary and job.status in ended and done)
@@ -170,7 +169,7 @@ def _say_verdict(context: Invocation, profile: Profile, job: JobOutcome) -> None
     parts = [(f"{mark} ", style), (job.name, "bold"), (f" on {profile.name}", "")]
     if deletes:
         after = [[(f"  {line}", "")] for line in _advice(job, profile)]
-        parts.append((f": {done_text(job.steps)}", ""))
+        parts.append((f": {done_text(job)}", ""))
     else:
         after = [[(f"    {word:<8}", "dim"), (text, "")] for word, text in _next_commands(context, job)]
         parts += [(f" {(job.status or '').lower()}", style), (f"   {_result(job)}", "")]
@@ -226,7 +225,7 @@ def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]
 
 def _headline(job: JobOutcome) -> str:
     """Return what was done and the status, or why nothing was done."""
-    done = done_text(job.steps)
+    done = done_text(job)
     if job.action is JobAction.DELETE and (done or job.reason_is_final) and job.status in ENDED:
         return job.reason if job.reason_is_final else done
     driven = job.action is not JobAction.DELETE and (done or job.action not in _EXPLAINED)
@@ -299,17 +298,16 @@ def _without_driver(job: JobOutcome, profile: Profile) -> str:
     return f", and {profile.noun} discards results and logs {format_duration(profile.memory)} after a replica ends"
 
 
-def done_text(steps: Sequence[StepResult]) -> str:
+def done_text(job: JobOutcome) -> str:
     """Return what was done, by action and outcome: ``40 sessions created, 2 rejected; 1 replica retried``. Unchanged
     replicas are left out."""
     tally: dict[str, dict[str, int]] = {}
-    for step in steps:
+    for step in job.steps:
         if step.action in ACTIVE and step.action != StepAction.RENEW and step.outcome:
             words = tally.setdefault(step.action, {})
             words[step.outcome] = words.get(step.outcome, 0) + 1
     return "; ".join(
-        deletion_text(steps) if action == StepAction.DELETE else _done_words(action, words)
-        for action, words in tally.items()
+        job.reason if action == StepAction.DELETE else _done_words(action, words) for action, words in tally.items()
     )
 
 

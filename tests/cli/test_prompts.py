@@ -31,6 +31,10 @@ def test_a_replacement_that_is_declined_changes_no_job_of_the_call(here: Workpla
 
 def test_delete_asks_once_at_a_terminal(here: Workplace, long: str) -> None:
     here.run("apply", long)
+    terminal = here.at_a_terminal("delete", "long", "--no-logs")
+    terminal.read_until(b"without saving the logs of what runs (--no-logs)")
+    os.write(terminal.master, b"n\r")
+    assert terminal.ended() == 1
     for answer, code, left in ((b"n\r", 1, ["Running", "Running"]), (b"y\r", 0, ["Deleted", "Deleted"])):
         terminal = here.at_a_terminal("delete", "long")
         terminal.read_until(b"[y/N]")

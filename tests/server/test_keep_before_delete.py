@@ -71,9 +71,28 @@ def test_delete_saves_the_logs_of_running_replicas(tmp_path: Path, options: list
 @BOTH_WAYS
 def test_no_logs_skips_it(place: tuple[Server, Workplace], options: list[str]) -> None:
     server, here = place
-    here.run("delete", "kept", "--no-logs", *options)
+    said = here.run("delete", "kept", "--no-logs", *options).stderr
+    assert options or "deleted; the record remains, 0 of 4 logs were saved (--no-logs)" in said
     assert not here.kept_logs()
     assert server.counts().get("logs", 0) == 0
+
+
+def test_delete_says_which_logs_were_not_saved(here: Workplace) -> None:
+    shell = "echo hi; case $REPLICA_ID in 1) exit 1;; 2) exit 0;; *) sleep 100;; esac"
+    here.run("apply", here.job("some", shell, 3, '[logs]\nkeep = "failed"'), "-q", expect=None)
+    wait_for(lambda: sorted(here.states("some")) == ["Completed", "Failed", "Running"])
+    done = here.run("delete", "some").stderr
+    assert 'the record remains, 1 of 3 logs were saved ([logs] keep = "failed")' in done
+    said = here.run("logs", "some", expect=None)
+    assert "some/2, some/3: log not available: [logs] keep of this run excludes it" in said.stderr
+    here.run("apply", here.job("silent", "sleep 100"), "-q")
+    wait_for(lambda: here.states("silent") == ["Running"])
+    assert "the record and the logs remain" in here.run("delete", "silent").stderr
+    assert "the log is empty" in here.run("logs", "silent").stderr
+    here.run("apply", "silent.toml", "-q")
+    wait_for(lambda: here.states("silent") == ["Running"])
+    here.run("delete", "silent", "--no-logs")
+    assert "the session was deleted, and no copy was saved" in here.run("logs", "silent", expect=None).stderr
 
 
 DESTROY = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,7 +139,9 @@ def test_the_result_of_an_earlier_run_in_the_same_directory_is_not_taken(site: S
     site.run("apply", "job.toml")
     site.gate.touch()
     site.wait_until_ended(4)
-    site.run("delete", "tiles", "--forget")
+    forgotten = site.run("delete", "tiles", "--forget").stderr
+    assert re.search(r"; the logs in /\S+/tiles-r1-\w{5} remain\n", forgotten), forgotten
+    assert "the next apply of tiles starts run 2" in forgotten
     for path in site.shared.glob("tiles-r1-*/*.end"):
         path.write_text("exit 0 2026-01-01T00:00:00Z\n")
     site.run("create", "headless", "a/b:1", "-n", "busy", "-r", "8", "--", "sleep", "600")

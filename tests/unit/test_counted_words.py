@@ -53,4 +53,4 @@ def test_a_delete_counts_what_was_alive_apart(before: tuple[str, ...], expected:
         StepResult(number, "x", StepAction.DELETE, state, StepOutcome.DONE) for number, state in enumerate(before, 1)
     ]
     kept = StepResult(9, "x", StepAction.KEEP, "Failed", StepOutcome.DONE)
-    assert deletion_text([*steps, kept]) == expected
+    assert deletion_text([*steps, kept], "the record and the logs remain") == expected
