@@ -139,6 +139,7 @@ class Job:
     manifest: str | None = None  # path as the user named it, "-" for stdin, None without a file
     sources: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()  # with --missing: the items that earlier runs completed
 
 
 class State(StrEnum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -29,7 +29,7 @@ from skahactl.commands.runtime import (
 )
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import Invocation, current
-from skahactl.text import suggest
+from skahactl.text import count_noun, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from skahactl.engine.apply import Applier
     from skahactl.engine.outcome import JobOutcome, Outcome
     from skahactl.engine.runtime import Runtime
+    from skahactl.ledger.records import Run
     from skahactl.model import Job
     from skahactl.profile import Profile
 
@@ -131,35 +132,63 @@ def apply_files(files: Sequence[str], asked: ApplyOptions, sets: Sequence[str], 
     context = current()
 
     def jobs(profile: Profile) -> tuple[Job, ...]:
-        return read(
+        earlier = _EarlierRuns(profile)
+        made = read(
             files,
             profile,
             sets=sets,
             variables=env_variables(words),
             stdin=context.stdin,
             check=lambda r: problems(r),
-            completed=_completed_items(profile) if asked.missing else None,
+            completed=earlier.completed if asked.missing else None,
         )
+        for job in made:
+            earlier.warn_of_other_values(job)
+        return made
 
     return apply_jobs(jobs, asked)
 
 
-def _completed_items(profile: Profile) -> Callable[[str], frozenset[str]]:
-    """Return a function from a job's name to the items that any of its runs completed, by the local record."""
-    from skahactl.ledger.database import read_ledger
-    from skahactl.ledger.records import JobKey
-    from skahactl.ledger.replicas import completed_items
-    from skahactl.ledger.runs import runs_of
-    from skahactl.system import state_dir
-    from skahactl.targets import current_user
+@dataclass(frozen=True, slots=True)
+class _EarlierRuns:
+    """The runs of jobs in the local record, with the items that each completed."""
 
-    def completed(name: str) -> frozenset[str]:
+    profile: Profile
+    _found: dict[str, list[tuple[Run, frozenset[str]]]] = field(default_factory=dict)  # by job
+
+    def completed(self, name: str) -> frozenset[str]:
+        """Return the items that any run of the job completed."""
+        from skahactl.ledger.database import read_ledger
+        from skahactl.ledger.records import JobKey
+        from skahactl.ledger.replicas import completed_items
+        from skahactl.ledger.runs import runs_of
+        from skahactl.system import state_dir
+        from skahactl.targets import current_user
+
         with read_ledger(state_dir(current().environ)) as ledger:
-            users = dict.fromkeys((current_user(ledger, profile), ""))
-            runs = [run for user in users for run in runs_of(ledger, JobKey(profile.server, user, name))]
-            return completed_items(ledger, [run.id for run in runs])
+            users = dict.fromkeys((current_user(ledger, self.profile), ""))
+            runs = [run for user in users for run in runs_of(ledger, JobKey(self.profile.server, user, name))]
+            found = self._found[name] = [(run, completed_items(ledger, run.id)) for run in runs]
+        return frozenset().union(*(items for _, items in found))
 
-    return completed
+    def warn_of_other_values(self, job: Job) -> None:
+        """Warn of items that are left out, although no run completed them with the values that the job has now."""
+        from skahactl.engine.decide import changed_values
+        from skahactl.model import differences
+
+        found = [
+            (changed_values(differences(run.content, job.content)), items)
+            for run, items in self._found.get(job.name, ())
+        ]
+        same = frozenset[str]().union(*(items for paths, items in found if not paths))
+        left = set(job.left_out) - same
+        paths = dict.fromkeys(path for paths, items in found if items & left for path in paths)
+        if left:
+            are, they = ("is", "it was") if len(left) == 1 else ("are", "they were")
+            current().warn(
+                f"warning: {job.name}: {count_noun(len(left), 'item')} {are} left out; {they} completed with other "
+                f"values of: {', '.join(paths)}"
+            )
 
 
 def apply_jobs(jobs: Callable[[Profile], tuple[Job, ...]], asked: ApplyOptions) -> int:

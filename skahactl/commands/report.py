@@ -118,7 +118,7 @@ def _gather(ledger: Ledger, run: Run) -> ReportJob:
         resources=resources.pop() if len(resources) == 1 else None,
         failures=_failures(rows, {row.replica: row for row in attempts}),
         usage=run_usage(usage_of(ledger, run.id), requested, was_killed=was_killed(ledger, run.id)),
-        manifest=_run_toml(run),
+        manifest=_run_toml(run, summary.items["total"]),
     )
 
 
@@ -187,8 +187,9 @@ def _last_lines(path: str) -> list[str]:
     return [line.rstrip("\r").rpartition("\r")[2] for line in lines[-_LINES:]]
 
 
-def _run_toml(run: Run) -> str:
-    """Return the content of the run as TOML, with the settings for driving it (after, limits, retry, logs)."""
+def _run_toml(run: Run, total: int) -> str:
+    """Return the content of the run as TOML, with the settings for driving it (after, limits, retry, logs). ``total``:
+    the number of items that it runs."""
     import tomli_w
 
     from skahactl.toml import toml_text
@@ -206,7 +207,9 @@ def _run_toml(run: Run) -> str:
     text = tomli_w.dumps(plain) + (f"shell = {toml_text(shell)}\n" if shell else "")
     if items:
         each = "each = true\n" if items.get("each") else ""
-        text += f'\n[items]  # {count_noun(items["count"], "item")}\nstrategy = "{items["strategy"]}"\n{each}'
+        some = f"{total} of " if total < items["count"] else ""  # of a run with --missing
+        listed = some + count_noun(items["count"], "item")
+        text += f'\n[items]  # {listed}\nstrategy = "{items["strategy"]}"\n{each}'
     return f"{text}\n{tomli_w.dumps({key: table for key, table in tables.items() if table})}"
 
 

@@ -219,7 +219,8 @@ class Applier:
             assert last is not None
             if not await self._replace(last, part):
                 return part, None
-        if decision.action is JobAction.CREATE and last is not None and not (self.mode.rerun or self.mode.replace):
+        is_requested = (self.mode.rerun or self.mode.replace) and not job.left_out
+        if decision.action is JobAction.CREATE and last is not None and not is_requested:
             self.runtime.reporter.say(f"{job.name}: {decision.reason}")
         if last is not None and last.stop_reason is not None:
             runs.abandon(self.runtime.ledger, last.run.id, self.runtime.clock.now())

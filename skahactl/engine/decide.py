@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from skahactl.engine.driver import gate_for
 from skahactl.engine.observe import RunSnapshot
 from skahactl.engine.outcome import deleted_hint, skip_hint, suggest_apply
-from skahactl.engine.plan import JobAction, Step, StepAction, plan_run, with_adopted
+from skahactl.engine.plan import NEXT_RUN, JobAction, Step, StepAction, plan_run, with_adopted
 from skahactl.engine.record import shows_more, snapshot_of, with_listed_sessions
 from skahactl.errors import UsageError
 from skahactl.ledger import runs
@@ -82,7 +82,8 @@ def decide(
             JobAction.REFUSE,
             f"run {last.run.number} has not ended: {_alive_words(last, now)}",
             changed,
-            hint="use --rerun after the end of the last run, or --replace to end it now",
+            hint="use --rerun after the end of the last run, or --replace --yes to delete it now and start the next "
+            "run",
         )
     return _decide_unfinished(job, last, changed, mode, now)
 
@@ -123,20 +124,18 @@ def _decide_ended(
     if stale is not None:
         return Decision(JobAction.CREATE, stale, changed)
     rerun = suggest_apply(job.manifest, mode.words, "--rerun")
-    with_items = "items" in job.content
     if changed:
+        hint = f"to run the manifest as it is now: {rerun}"
+        if "items" in job.content and not changed_values(changed):
+            hint += f"\nto leave out Completed items: {suggest_apply(job.manifest, mode.words, '--rerun', '--missing')}"
         return Decision(
-            JobAction.REFUSE,
-            f"the manifest differs from run {number}, which has results",
-            changed,
-            hint=f"to run the manifest as it is now: {rerun}"
-            + "; add --missing to leave out Completed items" * with_items,
+            JobAction.REFUSE, f"the manifest differs from run {number}, which has results", changed, hint=hint
         )
     again = ""
     if last.counts[State.FAILED]:
-        again = f"to retry what failed: {suggest('retry', job.name)}; "
+        again = f"to retry what failed: {suggest('retry', job.name)}\n"
     elif last.counts[State.REJECTED]:
-        again = f"to retry what was rejected: {suggest('retry', job.name, '--rejected')}; "
+        again = f"to retry what was rejected: {suggest('retry', job.name, '--rejected')}\n"
     when = time_ago(last.run.ended, now)
     return Decision(JobAction.ENDED, f"run {number} ended {when}", hint=f"{again}to start the next run: {rerun}")
 
@@ -164,11 +163,19 @@ def _decide_unfinished(
         JobAction.REFUSE,
         f"run {number} has sessions or results, and the manifest has changed",
         changed,
-        hint=f"run {number} has not ended: {_alive_words(last, now)}. To keep it: undo the change. To finish it, "
-        f"and then run the changed manifest: {suggest('resume', job.name)}; "
-        f"{suggest_apply(job.manifest, mode.words, '--rerun')}. To stop it now: "
-        f"{suggest_apply(job.manifest, mode.words, '--replace')}",
+        hint=f"run {number} has not ended: {_alive_words(last, now)}. To keep it, undo the change\n"
+        f"to finish it: {suggest('resume', job.name)}\n"
+        f"then to run the changed manifest: {suggest_apply(job.manifest, mode.words, '--rerun')}\n"
+        f"to delete run {number} now and start the changed manifest as run {number + 1}: "
+        f"{suggest_apply(job.manifest, mode.words, '--replace', '--yes')}\n"
+        f"to only stop it: {suggest('delete', job.name)}",
     )
+
+
+def changed_values(changed: Sequence[Difference]) -> tuple[str, ...]:
+    """Return the paths of the differences that can change the result of an item, such as ``vars.scale``."""
+    keys = ("image", "command", "shell", "env", "vars")
+    return tuple(difference.path for difference in changed if difference.path.split(".")[0] in keys)
 
 
 def _is_of_items(difference: Difference) -> bool:
@@ -220,6 +227,10 @@ class RunHistory:
         foreign = {} if last is not None else self.foreign(job)
         stale = None if last is None else self._stale(last.run, coming or set())
         decision = decide(job, last, foreign, mode, stale, now)
+        if job.left_out and decision.action in NEXT_RUN:
+            done, total = len(job.left_out), len(job.left_out) + sum(len(replica.items) for replica in job.replicas)
+            items = f"{total - done} of {count_noun(total, 'item')}; {done} Completed in earlier runs"
+            return replace(decision, reason=f"{decision.reason}: {items}")
         if decision.action is not JobAction.ENDED or last is None:
             return decision
         if last.run.ended is None:
@@ -233,7 +244,7 @@ class RunHistory:
         if last.counts[State.SKIPPED]:
             return replace(decision, hint=skip_hint(self.ledger, last.run, mode.words))
         if last.status == State.DELETED:
-            return replace(decision, hint=f"{deleted_hint(self.ledger, last.run, mode.words)}; {decision.hint}")
+            return replace(decision, hint=f"{deleted_hint(self.ledger, last.run, mode.words)}\n{decision.hint}")
         return decision
 
     def foreign(self, job: Job) -> dict[int, list[ServerSession]]:

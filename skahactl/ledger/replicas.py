@@ -215,9 +215,9 @@ def items_of(ledger: Ledger, run_id: int) -> tuple[ItemRow, ...]:
 MARKS_READ = ("kept", "incomplete", "cut", "perhaps cut", "limited")
 
 
-def completed_items(ledger: Ledger, run_ids: Iterable[int]) -> frozenset[str]:
-    """Return the items that any of these runs completed."""
-    return frozenset(row.item for run_id in run_ids for row in items_of(ledger, run_id) if row.state == State.COMPLETED)
+def completed_items(ledger: Ledger, run_id: int) -> frozenset[str]:
+    """Return the items that a run completed."""
+    return frozenset(row.item for row in items_of(ledger, run_id) if row.state == State.COMPLETED)
 
 
 def _runs_again(end: sqlite3.Row, state: str, attempt: int) -> bool:

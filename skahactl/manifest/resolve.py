@@ -219,6 +219,9 @@ def _job(work: _ResolveWork, check: Check | None, given: set[str]) -> tuple[Job 
         manifest=draft.manifest,
         sources=sources,
         warnings=tuple(dict.fromkeys(work.warnings)),
+        left_out=tuple(text for text in pattern.items.texts if text in work.completed)
+        if pattern.items is not None and work.completed
+        else (),
     )
     return (None if work.found else job), words
 

@@ -117,10 +117,13 @@ def test_rerun_missing_runs_exactly_the_rest(here: Workplace) -> None:
     here.run("apply", job, "--wait", expect=1)
     here.write("fixed", "")
     job = survey(here, 22, "[limits]\nalive = 4")  # two tiles were added
-    here.run("apply", job, expect=1)  # the run has results
+    refused = here.run("apply", job, expect=1)  # the run has results
+    assert "to leave out Completed items: skahactl apply survey.toml --rerun --missing\n" in refused.stderr
     plan = here.data("apply", job, "--rerun", "--missing", "--dry-run")
     assert len(plan["jobs"][0]["steps"]) == 19
-    here.run("apply", job, "--rerun", "--missing", "--wait")
+    started = here.run("apply", job, "--rerun", "--missing", "--wait").stderr
+    assert "19 of 22 items; 3 Completed in earlier runs" in started
+    assert "left out" not in started, "they were completed with the same values"
     assert here.run_of("survey") == 2
     items = [row["item"] for row in here.data("get", "items", "survey")]
     assert items == [f"tile-{number}" for number in range(4, 23)]
@@ -133,6 +136,24 @@ def test_rerun_missing_runs_exactly_the_rest(here: Workplace) -> None:
     assert "nothing to do" in done.stderr
     assert here.run_of("survey") == 2
     here.run("apply", job)  # unchanged and ended: the result again
+
+
+def test_missing_warns_of_items_that_were_completed_with_other_values(here: Workplace) -> None:
+    more = '[items]\nvalues = ["a", "b", "c"]\neach = true\n[vars]\nscale = 1'
+    job = here.job("fit", "test {item} != c || exit {scale}", more=more)
+    here.run("apply", job, "--wait", expect=1)
+    other = ("apply", job, "--var", "scale=0")
+    assert "--missing" not in here.run(*other, expect=1).stderr
+    warning = "warning: fit: 2 items are left out; they were completed with other values of: vars.scale"
+    plan = here.run(*other, "--rerun", "--missing", "--dry-run")
+    assert warning in plan.stderr
+    assert "1 of 3 items; 2 Completed in earlier runs" in plan.stdout
+    here.run(*other, "--rerun", "--missing", "--wait")
+    nothing = here.run(*other, "--rerun", "--missing").stderr
+    assert warning in nothing
+    assert "nothing to do: every item is Completed" in nothing
+    here.run(*other, "--rerun", "--wait")
+    assert "left out" not in here.run(*other, "--rerun", "--missing").stderr
 
 
 def test_rerun_missing_goes_by_items_with_each(here: Workplace) -> None:

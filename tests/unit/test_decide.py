@@ -89,8 +89,13 @@ def test_the_advice_for_an_ended_run_is_a_whole_command_or_names_this_one() -> N
     mode = ApplyMode(words=("a.toml", "b.toml", "--set", "image=j"))
     assert "skahactl apply a.toml b.toml --set image=j --rerun" in str(decision(JOB, last(Completed=1), mode).hint)
     left = str(decision(CHANGED, last(Running=1), mode).hint)
-    assert "skahactl apply a.toml b.toml --set image=j --rerun. To stop it now: " in left
-    assert left.endswith("skahactl apply a.toml b.toml --set image=j --replace")
+    apply = "skahactl apply a.toml b.toml --set image=j"
+    assert left.split("\n")[1:] == [
+        "to finish it: skahactl resume fits",
+        f"then to run the changed manifest: {apply} --rerun",
+        f"to delete run 1 now and start the changed manifest as run 2: {apply} --replace --yes",
+        "to only stop it: skahactl delete fits",
+    ]
     assert "skahactl retry fits" in str(decision(plain, last(Failed=1)).hint)
 
 
