@@ -265,11 +265,14 @@ def is_unfinished(ledger: Ledger, run: Run, chosen: RetryChoice) -> bool:
 def nothing_to_retry(ledger: Ledger, run: Run, chosen: RetryChoice, dry_run: bool, follow: bool) -> JobOutcome:
     """Return the part of a retry without any replica to retry.
 
-    Its exit code is 1 if replicas were named that cannot be retried, else 0; with ``follow``, that of the run's result.
+    Its exit code is 1 if replicas were named that cannot be retried, else 0 in a dry run. Otherwise, it is that of the
+    run's result if the run has ended, was stopped, or was waited for (``follow``).
     """
     part = preview_retry(ledger, run, chosen)
     assert part.summary is not None
-    part.exit = outcome.exit_of_driven(part, part.summary, follow) if follow else Exit.NO if chosen.left else Exit.DONE
+    part.exit = Exit.NO if chosen.left else Exit.DONE
+    if not dry_run and not chosen.left:
+        part.exit = outcome.exit_of_driven(part, part.summary, follow)
     part.reason_is_final = True
     part.hint = _retriable_hint(ledger, part.summary, chosen.resources)
     part.has_driver = living_driver(ledger, run.key) is not None

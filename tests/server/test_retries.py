@@ -119,7 +119,7 @@ def test_states_narrow_the_named_and_items_go_with_a_job_alone(here: Workplace) 
     assert refused.returncode == 2
 
 
-def test_a_retry_that_waits_answers_for_the_job(here: Workplace) -> None:
+def test_a_retry_of_nothing_answers_for_the_job(here: Workplace) -> None:
     here.job("good", "true")
     here.job("bad", "exit 1")
     codes = {
@@ -127,7 +127,9 @@ def test_a_retry_that_waits_answers_for_the_job(here: Workplace) -> None:
         "retry good --wait": 0,
         "apply bad.toml --wait": 1,
         "retry bad --unknown --wait": 1,
-        "retry bad --unknown": 0,
+        "retry bad --unknown": 1,
+        "retry good --unknown": 0,
+        "retry bad --unknown --dry-run": 0,
         "retry good bad --unknown --wait": 1,
     }
     assert dict(zip(codes, (done.returncode for done in here.each(*codes)), strict=True)) == codes
