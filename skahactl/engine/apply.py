@@ -160,6 +160,7 @@ class Applier:
             part = outcome.decision_outcome(job, decision, last)
             outcome.job_outcome(part, last)
             part.action, part.exit = JobAction.REFUSE, Exit.NO
+            part.has_driver = living_driver(self.runtime.ledger, history.key(job.name)) is not None
             if decision.action is JobAction.REPLACE and last is not None:
                 part.reason = f"nothing was replaced; run {last.run.number} continues"
                 part.hint = None if declined else f"add --yes to {decision.reason}"

@@ -166,6 +166,9 @@ def test_deleted_and_forgotten_while_it_is_driven(here: Workplace, long: str) ->
 def test_replaced_while_it_is_driven(here: Workplace, long: str) -> None:
     driver = driving(here, "long", "apply", long, "--wait")
     here.job("long", "echo new", 2)
+    refused = here.run("apply", long, "--replace", expect=1).stderr
+    assert "nothing was replaced; run 1 continues" in refused
+    assert "no command is driving" not in refused
     here.run("apply", long, "--replace", "--yes", "--wait")
     _, err = driver.communicate(timeout=120)
     assert driver.returncode == 1
