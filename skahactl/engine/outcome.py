@@ -168,7 +168,7 @@ def fill_results(part: JobOutcome, ledger: Ledger, run_id: int, call: Sequence[s
     if part.counts[State.SKIPPED]:
         part.hint = skip_hint(ledger, snapshot.run, call)
     if part.status == State.DELETED:
-        part.hint = deleted_hint(ledger, snapshot.run, call)
+        part.hint = deleted_hint(ledger, snapshot.run, call, by=" by another command")
     if part.summary is not None and part.summary.stop_reason is not None:
         part.hint = stop_hint(part.summary, call)
     part.took = None if part.summary is None else time_taken(part.summary, snapshot.attempts)
@@ -280,14 +280,15 @@ def skip_hint(ledger: Ledger, run: Run, call: Sequence[str] = ()) -> str:
         why += f" ({', '.join(f'{one} comes after {before}' for one, before in itertools.pairwise(names))})"
     if cause.status == State.DELETED and cause.run.deleting:
         return f"{why}. To run {first} again, and then {name}: {again}"
+    then = f"then to run {name}: {again}"
     if cause.status == State.DELETED:
-        return f"{why}. Run {_retry_deleted(_deleted_replicas(ledger, cause.run), first)}, then: {again}"
+        return f"{why}\nto run {first}: {_retry_deleted(_deleted_replicas(ledger, cause.run), first)}\n{then}"
     if cause.status == State.UNKNOWN:
         mark = suggest("mark", first, "completed", "--unknown")
-        return (
-            f"{why}. Check its results, run {suggest('retry', first, '--unknown', '--wait')} or {mark}, then: {again}"
-        )
-    return f"{why}. Run {suggest('retry', first, *retry_options(cause.counts), '--wait')}, then: {again}"
+        retry = suggest("retry", first, "--unknown", "--wait")
+        return f"{why}; check its results first\nif they are missing: {retry}\nif they are complete: {mark}\n{then}"
+    retry = suggest("retry", first, *retry_options(cause.counts), "--wait")
+    return f"{why}\nto retry {first}: {retry}\n{then}"
 
 
 def _jobs_before(ledger: Ledger, run: Run) -> list[RunSummary]:
@@ -306,15 +307,15 @@ def _jobs_before(ledger: Ledger, run: Run) -> list[RunSummary]:
     return []
 
 
-def deleted_hint(ledger: Ledger, run: Run, call: Sequence[str] = ()) -> str:
-    """Return how to continue a run that was deleted, or that has deleted replicas."""
+def deleted_hint(ledger: Ledger, run: Run, call: Sequence[str] = (), *, by: str = "") -> str:
+    """Return how to continue a run that was deleted, or that has deleted replicas. ``by``: who deleted the run."""
     name, number = run.key.name, run.number
     if run.deleting == REPLACED:
         look = suggest("get", "jobs", name)
-        return f"run {number} was deleted by another command, to start run {number + 1}. To see it: {look}"
+        return f"run {number} was deleted{by}, to start run {number + 1}. To see it: {look}"
     if run.deleting:
         again = "" if run.manifest is None else f". To start the next run: {suggest_apply(run.manifest, call)}"
-        return f"run {number} was deleted by another command{again}"
+        return f"run {number} was deleted{by}{again}"
     numbers = _deleted_replicas(ledger, run)
     were, them = ("was", "it") if len(numbers) == 1 else ("were", "them")
     return f"{name_replicas(numbers)} {were} deleted. To run {them}: {_retry_deleted(numbers, name)}"
@@ -455,15 +456,15 @@ def stop_hint(summary: RunSummary, call: Sequence[str] = ()) -> str:
     run, limit = summary.run, summary.run.limits.failures or 0
     waiting = count_noun(summary.counts[State.QUEUED] + summary.retriable, "replica")
     stop = f"{summary.stop_reason} (limits.failures = {limit}); {waiting} will not start"
-    again = f"To continue: {suggest('retry', run.key.name, '--wait')} (retries all failed replicas)"
-    if run.manifest is None:
-        return f"{stop}. {again}"
-    more = f"limits.failures={summary.counts[State.FAILED] - summary.retriable + limit}"
-    missing = ["--missing"] * ("items" in run.content)
-    return (
-        f"{stop}. {again}, or {suggest_apply(run.manifest, call, '--set', more, '--wait')}. "
-        f"After a change of the manifest: {suggest_apply(run.manifest, call, '--rerun', *missing)}"
-    )
+    lines = [stop, f"to continue, and retry all failed replicas: {suggest('retry', run.key.name, '--wait')}"]
+    if run.manifest is not None:
+        more = f"limits.failures={summary.counts[State.FAILED] - summary.retriable + limit}"
+        missing = ["--missing"] * ("items" in run.content)
+        lines += [
+            f"to continue with a higher limit: {suggest_apply(run.manifest, call, '--set', more, '--wait')}",
+            f"after a change of the manifest: {suggest_apply(run.manifest, call, '--rerun', *missing)}",
+        ]
+    return "\n".join(lines)
 
 
 def _is_over(summary: RunSummary) -> bool:

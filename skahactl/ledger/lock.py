@@ -160,6 +160,6 @@ def _busy(key: JobKey, holder: DriverRecord | None) -> BusyError:
     who = "" if holder is None else f": process {holder.pid} on {holder.host} since {iso_time(holder.since)}"
     return BusyError(
         f"another command is driving {key.name}{who}",
-        hint=f"it continues the job; to watch it: {suggest('get', 'replicas', key.name, '-w')}. "
-        "If that machine no longer exists, use --break-lock",
+        hint=f"it continues the job; to watch it: {suggest('get', 'replicas', key.name, '-w')}\n"
+        "if that machine no longer exists, use --break-lock",
     )

@@ -114,8 +114,8 @@ def _print_plan(context: Invocation, where: str, job: JobOutcome) -> None:
         context.out(line)
     for line in step_lines(job.steps):
         context.out_wrapped(f"  {line}")
-    if job.hint:
-        context.say(f"  {job.hint}")
+    for line in (job.hint or "").splitlines():
+        context.say(f"  {line}")
 
 
 def _say_outcome(context: Invocation, profile: Profile, where: str, job: JobOutcome) -> None:
@@ -206,7 +206,8 @@ def _next_commands(context: Invocation, job: JobOutcome) -> list[tuple[str, str]
         if without_logs:
             commands.append(("why", suggest("get", "replicas", name, "--state", state)))
     if (counts[State.SKIPPED] or job.status == State.DELETED) and job.hint:
-        commands.append(("why", job.hint))
+        first, *others = job.hint.splitlines()
+        commands += [("why", first), *(("", line) for line in others)]
     if counts[State.FAILED] or counts[State.REJECTED]:
         items = job.summary.items if job.summary else {}
         left = items.get("total", 0) - items.get("completed", 0)
@@ -248,14 +249,14 @@ def _say_errors(context: Invocation, job: JobOutcome) -> None:
 
 def _advice(job: JobOutcome, profile: Profile) -> list[str]:
     """Return lines with failures and the next command, and with what remains to do without a driver."""
-    lines = [job.hint] if job.hint else []
+    lines = (job.hint or "").splitlines()
     if job.failed:
         logs, rows = suggest("logs", job.name, "--failed"), suggest("get", "replicas", job.name)
         look = f"Logs: {logs}" if job.counts[State.FAILED] > job.unlogged else f"Why: {rows}"
         lines.append(f"not completed: {name_replicas(job.failed)}. {look}")
     if job.counts[State.REJECTED] and not job.hint:
-        other = ", with --ram N or --cores N for another size" * (job.action is JobAction.RETRY)
-        lines.append(f"to retry what was rejected: {suggest('retry', job.name, '--rejected')}{other}")
+        other = " (add --ram N or --cores N for another size)" * (job.action is JobAction.RETRY)
+        lines.append(f"to retry what was rejected{other}: {suggest('retry', job.name, '--rejected')}")
         if job.manifest is not None and job.status in ENDED:
             again = suggest_apply(job.manifest, job.call, "--rerun")
             lines.append(f"to send other requests, change the manifest, then: {again}")
@@ -272,11 +273,11 @@ def _advice(job: JobOutcome, profile: Profile) -> list[str]:
         )
     unknown = job.counts[State.UNKNOWN] - job.unread - job.unseen
     if unknown > 0:
-        lines.append(
+        lines += [
             f"{unknown} Unknown: they finished unobserved. To run them again: "
-            f"{suggest('retry', job.name, '--unknown')}; if you know that they are done: "
-            f"{suggest('mark', job.name, 'completed', '--unknown')}"
-        )
+            f"{suggest('retry', job.name, '--unknown')}",
+            f"if you know that they are done: {suggest('mark', job.name, 'completed', '--unknown')}",
+        ]
     if job.next_run is not None:
         lines.append(
             f"the next apply of {job.name} starts run {job.next_run}; if cron runs apply, remove that line first"

@@ -261,7 +261,7 @@ def test_after_a_failed_shard_the_merge_is_skipped_and_runs_when_it_is_done(here
     here.run("apply", "chain.toml", "--wait", expect=1)
     assert ledger_text(here) == before
     told = here.run("resume", "merge", expect=1).stderr
-    assert "Run skahactl retry shards --wait, then: skahactl apply chain.toml" in told
+    assert "to retry shards: skahactl retry shards --wait\n  then to run merge: skahactl apply chain.toml" in told
     here.write("ok", "")
     here.run("retry", "shards", "--wait")
     here.run("apply", "chain.toml", "--wait")
@@ -276,8 +276,9 @@ def test_a_skipped_job_names_the_job_that_failed_and_not_the_skipped_one_between
     here.write("chain.toml", CHAIN + table.format("report", "merge"))
     said = here.run("apply", "chain.toml", "--wait", expect=1).stderr
     assert (
-        "report was skipped because shards is Failed (report comes after merge, merge comes after shards). "
-        "Run skahactl retry shards --wait, then: skahactl apply chain.toml --wait\n"
+        "report was skipped because shards is Failed (report comes after merge, merge comes after shards)\n"
+        "  to retry shards: skahactl retry shards --wait\n"
+        "  then to run report: skahactl apply chain.toml --wait\n"
     ) in said
     assert "retry merge" not in said
     here.write("ok", "")
@@ -552,6 +553,9 @@ def test_wait_for_each_condition(here: Workplace, long: str) -> None:
     assert "long/2 on local (this machine): Running\n" in here.run("wait", "long/2", "--for", "running").stderr
     waiting = here.start("wait", "long", "--for", "deleted")
     here.run("delete", "long")
+    for verb in ("retry", "resume"):
+        said = here.run(verb, "long", expect=1).stderr
+        assert "run 1 was deleted. To start the next run: skahactl apply long.toml\n" in said
     assert waiting.wait(20) == 0
     waiting.communicate()
     assert "Deleted" in here.run("wait", "long", expect=1).stderr

@@ -42,9 +42,9 @@ def test_a_job_stops_after_its_failures_and_says_so(here: Workplace) -> None:
     assert reason in done.stderr + done.stdout
     advice = [
         f"{reason} (limits.failures = 3); ",
-        "To continue: skahactl retry survey --wait (retries all failed replicas)",
+        "to continue, and retry all failed replicas: skahactl retry survey --wait\n",
         f"skahactl apply survey.toml --set limits.failures={len(states['Failed']) + 3} --wait",
-        "After a change of the manifest: skahactl apply survey.toml --rerun --missing\n",
+        "after a change of the manifest: skahactl apply survey.toml --rerun --missing\n",
     ]
     assert [text for text in advice if text not in done.stderr] == []
     (shown,) = here.data("get", "jobs")

@@ -323,7 +323,8 @@ def test_replicas_that_never_started_have_no_logs() -> None:
 def test_a_rejected_retry_names_the_options_for_another_size() -> None:
     place = context()
     show_outcome(place, Outcome(CANFAR, False, [made(action=JobAction.RETRY)]))
-    assert "skahactl retry tiles --rejected, with --ram N or --cores N for another size" in written(place)[1]
+    said = "to retry what was rejected (add --ram N or --cores N for another size): skahactl retry tiles --rejected\n"
+    assert said in written(place)[1]
 
 
 def test_a_dry_run_is_what_was_asked_for() -> None:
