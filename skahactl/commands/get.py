@@ -44,7 +44,8 @@ def get(
     """List jobs, replicas, items, sessions, events, images, resources or stats.
 
     'get' lists jobs, 'get JOB' its replicas. Rows come from the local record, brought up to date by one request to
-    the server; exit with 4 if that request fails. Use -o name to print targets for other commands.
+    the server; exit with 4 if that request fails. Use -o name to print targets for other commands; the items
+    that 'get items' prints are for --items of retry and mark.
 
     Examples:
       skahactl get jobs

@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 else:
     Topic = Literal[(*TOPICS, *(verb for verb in VERBS if verb not in TOPICS))] | str
 
-#: Names of other tools, for which the page on migrating is shown.
-_OTHER_TOOLS = ("slurm", "sbatch", "kubectl", "kubernetes", "canfar", "Slurm", "Kubernetes")
+#: Other words for a page.
+_SYNONYMS = {
+    **dict.fromkeys(("slurm", "sbatch", "kubectl", "kubernetes", "skaha"), "migrating"),
+    **dict.fromkeys(("quickstart", "tutorial", "getting-started"), "canfar"),
+}
 
 _WIDTH = 100  # columns; longer lines are harder to read
 
@@ -64,10 +67,8 @@ def show_help(
     invocation = current()
     if topic is None:
         _list(invocation)
-    elif topic in TOPICS:
-        _show(topic, invocation)
-    elif topic in _OTHER_TOOLS:
-        _show("migrating", invocation)
+    elif (page := _SYNONYMS.get(topic.lower(), topic)) in TOPICS:
+        _show(page, invocation)
     else:
         _show_command(topic, subcommands, invocation)
     return Exit.DONE
@@ -88,6 +89,9 @@ def _show(topic: str, invocation: Invocation) -> None:
     from skahactl.render import pages
 
     text = pages.read(topic)
+    if topic in VERBS:
+        title, _, rest = text.partition("\n")
+        text = f"{title}\n\nThe options of the command: `skahactl {topic} --help`\n{rest}"
     if not is_screen(invocation.stdout, invocation.environ):
         invocation.stdout.write(pages.plain(text))
         return
@@ -107,7 +111,9 @@ def _show_command(command: str, subcommands: tuple[str, ...], invocation: Invoca
     from skahactl.render import pager
 
     if command not in VERBS:
-        hint = similar(command, (*VERBS, *TOPICS)) or f"the topics are {', '.join(TOPICS)}"
+        hint = similar(command, (*VERBS, *TOPICS)) or (
+            f"the topics are {', '.join(TOPICS)}; 'skahactl --help' lists the commands"
+        )
         raise UsageError(f"no command or topic '{command}'", hint=hint)
     text = help_page(command, [command, *subcommands], invocation.stdout.isatty())
     pager.show(text, invocation.stdout, invocation.environ)

@@ -191,6 +191,13 @@ def test_profile_alone_shows_its_commands_as_plain_text(here: Workplace) -> None
     assert done.stdout.isascii()
 
 
+def test_a_page_of_the_manual_leads_to_the_options_and_other_words_to_a_page(here: Workplace) -> None:
+    apply, quick, slurm, unknown = here.each("help apply", "help quickstart", "help Slurm", "help nosuch")
+    assert apply.stdout.splitlines()[3] == "The options of the command: `skahactl apply --help`"
+    assert [done.stdout.splitlines()[0].split()[0] for done in (quick, slurm)] == ["The", "Migrating"]
+    assert "'skahactl --help' lists the commands" in unknown.stderr
+
+
 def test_help_on_a_terminal_fits_its_width(here: Workplace) -> None:
     terminal = here.at_a_terminal("--no-pager", "split", "--help")
     assert terminal.ended() == 0
