@@ -29,6 +29,10 @@ class Secret:
 EnvValue = str | Secret
 
 
+#: The smallest and the largest amount of each resource that a manifest or a retry can request.
+AMOUNTS = {"cores": (1, 999_999), "ram": (1, 999_999), "gpus": (0, 999)}
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """Cores, RAM in GB, and GPUs. None means flexible allocation by the platform (for gpus: no GPU)."""

@@ -34,7 +34,7 @@ from skahactl.commands.runtime import (
 )
 from skahactl.errors import Exit, UsageError
 from skahactl.invocation import current
-from skahactl.model import Resources, State
+from skahactl.model import AMOUNTS, Resources, State
 from skahactl.text import suggest
 
 if TYPE_CHECKING:
@@ -88,9 +88,10 @@ def retry(
     wanted = frozenset(state for state, asked in flags.items() if asked)
     if items is not None and (replicas or wanted):
         raise UsageError(_TWO_WAYS)
-    for option, amount in (("--ram", ram), ("--cores", cores)):
-        if amount is not None and not 1 <= amount < 1_000_000:
-            raise UsageError(f"invalid value for {option}: {amount:g} (at least 1)")
+    for key, amount in (("ram", ram), ("cores", cores)):
+        least, most = AMOUNTS[key]
+        if amount is not None and not least <= amount <= most:
+            raise UsageError(f"invalid value for --{key}: {amount:g} (from {least} to {most:,})")
     listed = None if items is None else read_lines(items)
     every = jobs_named(jobs, replicas)  # all of them, before any is retried
     if items is not None and any(found.numbers is not None for found in every):

@@ -11,7 +11,17 @@ from skahactl.manifest.load import Draft
 from skahactl.manifest.placeholders import BUILT_IN, Template, each_command, each_script, each_variable
 from skahactl.manifest.syntax import Path, SourceMap, first_problems
 from skahactl.manifest.templates import ALL_ITEMS, Templates, of_one_item
-from skahactl.model import Each, EnvValue, Replica, Request, RequestProblem, Resources, session_name, tidy_number
+from skahactl.model import (
+    AMOUNTS,
+    Each,
+    EnvValue,
+    Replica,
+    Request,
+    RequestProblem,
+    Resources,
+    session_name,
+    tidy_number,
+)
 from skahactl.spelling import did_you_mean
 from skahactl.text import name_replicas
 
@@ -20,8 +30,6 @@ if TYPE_CHECKING:
 
 #: For each key of [resources] and invalid value of it, the numbers of the replicas that have it.
 WrongAmounts = dict[tuple[str, str], list[int]]
-
-_LEAST = {"cores": 1.0, "ram": 1.0, "gpus": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +136,8 @@ def _amount(text: str, key: str) -> float | None:
         amount = float(text)
     except ValueError:
         return None
-    if not _LEAST[key] <= amount < 1e9 or (key == "gpus" and not amount.is_integer()):
+    least, most = AMOUNTS[key]
+    if not least <= amount <= most or (key == "gpus" and not amount.is_integer()):
         return None
     return amount
 
@@ -136,9 +145,9 @@ def _amount(text: str, key: str) -> float | None:
 def _bad_resources(wrong: WrongAmounts, places: SourceMap) -> Iterator[Problem]:
     def problem(one: tuple[tuple[str, str], list[int]]) -> Problem:
         (key, text), numbers = one
-        kind = "whole number of at least 0" if key == "gpus" else "number of at least 1"
+        kind, (least, most) = "whole number" if key == "gpus" else "number", AMOUNTS[key]
         which = name_replicas(numbers[:20]) + ", ..." * (len(numbers) > 20)
-        return places.problem(("resources", key), f"'{text}' is not a {kind} ({which})")
+        return places.problem(("resources", key), f"'{text}' is not a {kind} from {least} to {most:,} ({which})")
 
     return first_problems(list(wrong.items()), problem)
 

@@ -22,6 +22,7 @@ from skahactl.manifest.file_format import (
     string_for_words,
 )
 from skahactl.manifest.placeholders import BUILT_IN
+from skahactl.model import AMOUNTS
 from skahactl.text import GB_AMOUNT
 
 Kind = Literal["headless", "notebook", "desktop", "carta", "firefly", "contributed"]
@@ -159,11 +160,8 @@ def check_word(name: str) -> str:
 
 
 def check_amount(value: object, whole: bool = False) -> object:
-    """Check cores or GB (a number of at least 1) or GPUs (``whole``: a whole number of at least 0).
-
-    Text with a placeholder is valid, too.
-    """
-    kind, least, most = ("a whole number", 0, 1000) if whole else ("a number", 1, 10**9)
+    """Check cores or GB (a number) or GPUs (``whole``: a whole number). Text with a placeholder is valid, too."""
+    kind, (least, most) = ("a whole number", AMOUNTS["gpus"]) if whole else ("a number", AMOUNTS["ram"])
     if isinstance(value, str) and "{" in value:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or (whole and isinstance(value, float)):
@@ -173,9 +171,9 @@ def check_amount(value: object, whole: bool = False) -> object:
             f'expected {kind}, or a string with a placeholder such as "{{ram}}", found {show_value(value)}',
             None if plain is None else f"write it without quotes{unit}: {plain[1]}",
         )
-    if not least <= value < most:
-        hint = None if whole else "for flexible allocation, delete the key"
-        raise invalid(f"expected {kind} of at least {least}, found {value}", hint)
+    if not least <= value <= most:
+        hint = None if whole or value > most else "for flexible allocation, delete the key"
+        raise invalid(f"expected {kind} from {least} to {most:,}, found {value}", hint)
     return value
 
 
@@ -231,7 +229,9 @@ EnvValue = Annotated[
 EnvName = Annotated[str, AfterValidator(check_variable)]
 VarName = Annotated[str, AfterValidator(check_word)]
 Amount = Annotated[float | str, BeforeValidator(check_amount), WithJsonSchema(_NUMBER)]
-Ram = Annotated[float, Field(ge=1, lt=1e9), WithJsonSchema({"type": "number", "minimum": 1})]
+Ram = Annotated[
+    float, Field(ge=AMOUNTS["ram"][0], le=AMOUNTS["ram"][1]), WithJsonSchema({"type": "number", "minimum": 1})
+]
 Gpus = Annotated[int | str, BeforeValidator(lambda value: check_amount(value, whole=True)), WithJsonSchema(_WHOLE)]
 JobName = Annotated[
     str, BeforeValidator(check_job_name), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9-]*$"})

@@ -10,6 +10,7 @@ from skahactl.split.shares import Share
 _SCRIPT = r"""#!/bin/sh
 # Prints this replica's share of a list, one item per line, like "skahactl split". It needs only sh and awk.
 #   sh split.sh [-s chunk|stripe] [-n I/N] [LIST...]        lists of lines (not NUL-separated), or standard input
+# Every line ends with a newline, also the last one of a list that ends without one.
 # REPLICA_ID (1..N) and REPLICA_COUNT (N) select the share; -n overrides them. Written by skahactl @VERSION@.
 LC_ALL=C
 export LC_ALL

@@ -156,8 +156,8 @@ def test_resources_that_a_row_gets_wrong(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("g,ram\na,32\nb,much\nc,0\nd,much\n")
     found = problems(tmp_path, HEAD + "[resources]\nram = '{ram}'\n[items]\ncsv = 't.csv'")
     assert [one.message for one in found] == [
-        "'much' is not a number of at least 1 (replicas 2,4)",
-        "'0' is not a number of at least 1 (replica 3)",
+        "'much' is not a number from 1 to 999,999 (replicas 2,4)",
+        "'0' is not a number from 1 to 999,999 (replica 3)",
     ]
 
 

@@ -391,7 +391,7 @@ def test_mistakes_of_a_manifest_are_shown_below_their_lines(tmp_path: Path) -> N
     assert shown[0] == "error: job.toml has 3 mistakes"
     assert shown[2:4] == ["4 │ replica = 4", "  │ ^^^^^^^ unknown key; did you mean 'replicas'?"]
     assert [line.rstrip() for line in shown if "^" in line][1].startswith("  │ ^^^^^^ ")
-    assert shown[-3:-1] == ["8 │ cores = 0", "  │         ^ expected a number of at least 1, found 0"]
+    assert shown[-3:-1] == ["8 │ cores = 0", "  │         ^ expected a number from 1 to 999,999, found 0"]
     assert shown[-1].startswith("  │ help: ")
 
 
