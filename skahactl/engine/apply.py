@@ -310,12 +310,10 @@ class Applier:
         if alive and not last.run.deleting and part.name not in self._consented:
             part.action, part.exit, part.hint = JobAction.REFUSE, Exit.NO, "add --yes to replace it"
             return False
+        self._request_replacement(last.run)
         if last.run.started is None:
-            replicas.request_delete(self.runtime.ledger, last.run.id, None, mark=REPLACED)
             return True
-        check_logs_can_be_saved(self.runtime.ledger, last.run)
         self.runtime.reporter.say(f"{part.name}: {part.reason}")
-        replicas.request_delete(self.runtime.ledger, last.run.id, None, mark=REPLACED)
         driver = self._driver([last.run], follow=True, create=False)
         try:
             await driver.drive()
@@ -334,6 +332,11 @@ class Applier:
             )
             await self._wait_for_grace(last, grace)
         return True
+
+    def _request_replacement(self, run: Run) -> None:
+        """Request the deletion of a run that is replaced. Raise SkahactlError if its logs cannot be saved before."""
+        check_logs_can_be_saved(self.runtime.ledger, run)
+        replicas.request_delete(self.runtime.ledger, run.id, None, mark=REPLACED)
 
     async def _wait_for_grace(self, last: RunSummary, grace: float) -> None:
         """Wait ``grace`` seconds, in which pods of the deleted run may still write.
@@ -405,8 +408,7 @@ class Applier:
                 if decision.action is JobAction.REPLACE and job.name in self._consented:
                     last = history.last(job.name)
                     assert last is not None
-                    check_logs_can_be_saved(self.runtime.ledger, last.run)
-                    replicas.request_delete(self.runtime.ledger, last.run.id, None, mark=REPLACED)
+                    self._request_replacement(last.run)
                     self._locks.append(
                         await wait_for_lock(self.runtime.ledger, key, self.runtime.clock, self.runtime.stop)
                     )
