@@ -21,6 +21,11 @@ _LIKE_A_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 BUILT_IN = ("name", "replica", "replicas", "index", "item", "items")
 
 
+def replica_words(job: str, number: int, total: int) -> dict[str, str]:
+    """Return the built-in placeholders of replica ``number`` of ``total``, without those of its items."""
+    return {"name": job, "replica": str(number), "replicas": str(total), "index": str(number - 1)}
+
+
 @dataclass(frozen=True, slots=True)
 class Placeholder:
     """A placeholder."""

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from skahactl.errors import Problem
 from skahactl.manifest.load import Draft
-from skahactl.manifest.placeholders import BUILT_IN, Template, each_command, each_script, each_variable
+from skahactl.manifest.placeholders import (
+    BUILT_IN,
+    Template,
+    each_command,
+    each_script,
+    each_variable,
+    replica_words,
+)
 from skahactl.manifest.syntax import Path, SourceMap, first_problems
 from skahactl.manifest.templates import ALL_ITEMS, Templates, of_one_item
 from skahactl.model import (
@@ -49,11 +56,11 @@ class JobTemplate:
 
 def build_replicas(pattern: JobTemplate, places: SourceMap, found: list[Problem]) -> tuple[Replica, ...]:
     """Return every replica, in order; problems of single replicas are added to ``found``."""
-    values = {**pattern.variables, "name": pattern.name, "replicas": str(pattern.total)}
+    values = dict(pattern.variables)
     wrong: WrongAmounts = {}
     made: list[Replica] = []
     for number in range(1, pattern.total + 1):
-        values |= {"replica": str(number), "index": str(number - 1)}
+        values |= replica_words(pattern.name, number, pattern.total)
         made.append(_replica(pattern, number, values, wrong))
     found += _bad_resources(wrong, places)
     found += _same_names(made, places)

@@ -441,12 +441,10 @@ def _lines_of_replica(job: Job, replica: Replica, run: int | str, verbose: bool)
 def _request_of_any_item(job: Job, replica: Replica) -> Request:
     """Return the request of a replica with ``each`` with the command and the environment of one item: only the
     placeholders of the item are not replaced."""
-    from skahactl.manifest.placeholders import parse_template
+    from skahactl.manifest.placeholders import parse_template, replica_words
 
     texts: dict[str, Any] = {"vars": {}, "env": {}, **job.content}
-    number, total = replica.number, len(job.replicas)
-    values = {"name": job.name, "replica": str(number), "replicas": str(total), "index": str(number - 1)}
-    values = texts["vars"] | values
+    values = texts["vars"] | replica_words(job.name, replica.number, len(job.replicas))
 
     def filled(text: str) -> str:
         return parse_template(text, values).render(values)
