@@ -209,7 +209,7 @@ class JobDeletion:
             step.outcome, step.error = _deletion_result(latest.get(step.replica or 0), undeleted)
         part.exit = outcome.exit_of_undeleted(mine)
         if mine:
-            part.hint = "some of its sessions still exist; the same command tries again"
+            part.hint = "some of its sessions still exist; run the same command again to retry"
         # reason_is_final: no live or queued replica was deleted, so the reason is the whole message
         part.reason_is_final = not mine and ENDED.issuperset(step.reason for step in part.steps if _deletes(step))
         part.reason = outcome.deletion_text(part.steps, self._remains(part, run, latest)) or _nothing_left(part, run)
@@ -392,7 +392,7 @@ def _judge_request(run: Run, part: JobOutcome, undeleted: Undeleted) -> None:
     own = {step.session for step in requested}
     errors = {session: error for session, error in undeleted.items() if error is not None and session in own}
     part.exit = outcome.exit_of_undeleted(errors)
-    part.hint = "the server did not accept every delete; the same command tries again" if errors else None
+    part.hint = "the server did not accept every delete; run the same command again to retry" if errors else None
 
 
 def _nothing_left(part: JobOutcome, run: Run) -> str:
